@@ -1,0 +1,1 @@
+"""The command line: one file a noun; parses, calls and prints, nothing else."""

@@ -1,0 +1,42 @@
+"""``stm-agent evaluate``: score any model on any collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stm_agent.cli.output import JsonFlag, emit
+from stm_agent.errors import ConfigError
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A sentence-transformers folder, embedded: name, Hub name, or 'bm25'.")],
+    collection: Annotated[Path | None, typer.Option(help="A BEIR folder.")] = None,
+    domain: Annotated[str | None, typer.Option(help="A domain: scores its collection.")] = None,
+    task: Annotated[str | None, typer.Option(help="An official MTEB retrieval task, by name.")] = None,
+    split: Annotated[str, typer.Option(help="Split to score.")] = "test",
+    engine: Annotated[Literal["fast", "mteb"], typer.Option(help="Own scorer, or mteb.evaluate.")] = "fast",
+    as_json: JsonFlag = False,
+) -> None:
+    """Score a model with nDCG@10, Recall@100 and MRR@10.
+
+    Example: stm-agent evaluate runs/ID/model --collection path/to/beir --split dev
+    """
+    from stm_agent.evaluate.models import evaluate_model, evaluate_official
+
+    if sum(option is not None for option in (collection, domain, task)) != 1:
+        raise ConfigError("name one thing to score on: --collection DIR, --domain NAME or --task MTEB_NAME")
+    if task is not None:
+        result = evaluate_official(model, task)
+    else:
+        from stm_agent.domain.collection import read_beir
+        from stm_agent.domain.load import load_domain
+        from stm_agent.domain.material import build_collection
+        from stm_agent.workspace import find_workspace
+
+        place = find_workspace(None)
+        target = read_beir(collection) if collection else build_collection(load_domain(str(domain), place).collection, place)
+        result = evaluate_model(model, target, split, engine=engine)
+    emit(result, "\n".join(f"{name:<14} {value:.4f}" for name, value in result.items()), as_json)

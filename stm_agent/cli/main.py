@@ -1,0 +1,63 @@
+"""Entry point: turns every known error into one line and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from stm_agent.errors import StmAgentError
+
+NOUNS = {
+    "assets": "Embedded models and data, fetched from the package index.",
+    "domains": "Domain files: what is adapted, on which data.",
+    "runs": "Finished and interrupted runs.",
+    "traces": "How a prompt, datum or weight came to be.",
+}
+VERBS = ("optimize", "search", "synthesize", "mine", "train", "merge", "evaluate", "doctor", "init")
+
+app = typer.Typer(
+    name="stm-agent",
+    help="Turn a decoder-only LLM into the best retriever for your domain, and prove it.\n\n"
+    "Example: stm-agent optimize --domain biomedical",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Keep the flag; :func:`main` reads it from the arguments, since errors can come before parsing."""
+
+
+def build() -> typer.Typer:
+    """Return the app with every noun and verb registered."""
+    if not app.registered_groups:
+        for noun, text in NOUNS.items():
+            app.add_typer(importlib.import_module(f"stm_agent.cli.{noun}").app, name=noun, help=text)
+        for verb in VERBS:
+            app.command(verb)(getattr(importlib.import_module(f"stm_agent.cli.{verb}"), verb))
+    return app
+
+
+def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
+    """Run the command line."""
+    # Decided before torch is imported anywhere: a spinning barrier on shared cores costs 20x.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        return build()()
+    except StmAgentError as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from here\n")
+        sys.exit(130)

@@ -1,0 +1,31 @@
+"""``stm-agent mine``: mined hard negatives for a domain's training pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stm_agent.cli.output import JsonFlag, emit
+from stm_agent.cli.runs import Place
+
+
+def mine(
+    domain: Annotated[str, typer.Option(help="Shipped name or path of a domain file.")],
+    output: Annotated[Path, typer.Option(help="Folder to write the dataset to; must not exist.")],
+    limit: Annotated[int, typer.Option(help="At most this many training pairs.", min=1)] = 1000,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Mine BM25 and dense negatives, positive-aware, into a datasets folder.
+
+    Example: stm-agent mine --domain biomedical --output negatives
+    """
+    from stm_agent.domain.load import load_domain
+    from stm_agent.loop.single import mine_domain
+    from stm_agent.workspace import find_workspace
+
+    place = find_workspace(workspace)
+    counts = mine_domain(load_domain(domain, place), place, output, limit)
+    emit(counts, "\n".join(f"{name:<24} {value}" for name, value in counts.items()), as_json)

@@ -1,0 +1,54 @@
+"""``stm-agent optimize``: the closed loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stm_agent.cli.output import JsonFlag, emit, screen_observer
+from stm_agent.errors import ConfigError
+
+
+def optimize(
+    domain: Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")] = None,
+    collection: Annotated[Path | None, typer.Option(help="A BEIR folder: makes a domain on the fly.")] = None,
+    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
+    reflection: Annotated[str | None, typer.Option(help="LLM that reflects on instructions [the generator].")] = None,
+    api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Passes through the levers [the domain's].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of batches and searches [the domain's first].")] = None,
+    budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
+    budget_minutes: Annotated[float | None, typer.Option(help="Start no new lever after this many minutes.")] = None,
+    controls: Annotated[bool, typer.Option("--controls", help="Also train all sources in one adapter.")] = False,
+    run_id: Annotated[str | None, typer.Option(help="Name of the run folder [from the config].")] = None,
+    workspace: Annotated[Path | None, typer.Option(help="Folder with programs/ and prompts/ [here].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Adapt a decoder LLM to a domain, end to end; the same command resumes.
+
+    Example: stm-agent optimize --domain biomedical
+    """
+    from stm_agent.domain.load import domain_of_collection, load_domain
+    from stm_agent.workspace import find_workspace, runs_folder
+
+    if (domain is None) == (collection is None):
+        raise ConfigError("name what to adapt: --domain NAME (see 'stm-agent domains list') or --collection DIR, one of them")
+    place = find_workspace(workspace)
+    spec = domain_of_collection(collection) if collection else load_domain(str(domain), place)
+    if dry_run:
+        from stm_agent.loop.plan import plan
+
+        steps = plan(spec, rounds=rounds, generator=generator)
+        emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)
+        return
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.inspect.report import report_table
+    from stm_agent.loop.optimize import Options, optimize
+
+    set_threads(choose_threads()[0])
+    options = Options(seed, rounds, generator, reflection, api_base, budget_usd, budget_minutes, controls, run_id)
+    report = optimize(spec, options, workspace=place, runs=runs_folder(place), observer=screen_observer())
+    emit(report, report_table(report), as_json)

@@ -1,0 +1,53 @@
+"""How every command prints: rich text for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from stm_agent.loop.events import Event, Observer
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def emit(data: object, text: RenderableType, as_json: bool) -> None:
+    """Print ``data`` as JSON, or ``text`` through rich, on standard output."""
+    if as_json:
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+        return
+    from rich.console import Console
+
+    Console(soft_wrap=not sys.stdout.isatty()).print(text)
+
+
+def screen_observer() -> Observer:
+    """Return an observer that shows stages, progress and decisions on standard error."""
+    import time
+
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True)
+    started = time.monotonic()
+    last = {"at": 0.0}
+
+    def show(event: Event) -> None:
+        elapsed = time.monotonic() - started
+        clock = f"[dim]{int(elapsed) // 60:3d}:{int(elapsed) % 60:02d}[/dim]"
+        if event["kind"] == "progress":
+            finished = event["done"] >= event["total"]
+            if not finished and elapsed - last["at"] < (1 if console.is_terminal else 30):
+                return
+            last["at"] = elapsed
+            line = f"{event['name']} {event['done']}/{event['total']}  {event['text']}"
+            console.print(f"{clock}   [dim]{line}[/dim]", end="\r" if console.is_terminal and not finished else "\n")
+            return
+        mark = {"stage": "[cyan]·[/cyan]", "decision": "[green]✓[/green]", "note": "[yellow]![/yellow]"}[event["kind"]]
+        console.print(f"{clock} {mark} {event['text']}", highlight=False)
+
+    return show

@@ -1,0 +1,32 @@
+"""``stm-agent search``: ask a run's model a question."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stm_agent.cli.output import JsonFlag, emit
+from stm_agent.cli.runs import Place, RunName, folder_of
+
+
+def search(
+    run: RunName,
+    words: Annotated[str, typer.Argument(help="The query, in a user's words.")],
+    top: Annotated[int, typer.Option(help="How many passages to show.", min=1)] = 10,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print the passages a run's model finds for your words.
+
+    Example: stm-agent search last "my tongue is bumpy"
+    """
+    from rich.table import Table
+
+    from stm_agent.inspect.search import search_run
+
+    hits = search_run(folder_of(run, workspace), words, top)
+    table = Table("", "score", "document", "text", box=None)
+    for rank, hit in enumerate(hits, 1):
+        table.add_row(str(rank), f"{hit['score']:.3f}", hit["id"], hit["text"])
+    emit(hits, table, as_json)

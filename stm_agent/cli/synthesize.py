@@ -1,0 +1,43 @@
+"""``stm-agent synthesize``: hard negatives written by an LLM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stm_agent.cli.output import JsonFlag, emit
+from stm_agent.cli.runs import Place
+
+
+def synthesize(
+    domain: Annotated[str, typer.Option(help="Shipped name or path of a domain file.")],
+    output: Annotated[Path, typer.Option(help="Folder to write the dataset to; must not exist.")],
+    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
+    api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    limit: Annotated[int | None, typer.Option(help="How many pairs get negatives [the domain's].", min=1)] = None,
+    budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money.")] = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write synthetic hard negatives with the workspace's DSPy program.
+
+    Example: stm-agent synthesize --domain biomedical --output synthetic --limit 8
+    """
+    from stm_agent.domain.load import load_domain
+    from stm_agent.loop.single import synthesize_domain
+    from stm_agent.workspace import find_workspace, runs_folder
+
+    place = find_workspace(workspace)
+    counts = synthesize_domain(
+        load_domain(domain, place),
+        place,
+        runs_folder(place),
+        output,
+        generator=generator,
+        api_base=api_base,
+        limit=limit,
+        budget_usd=budget_usd,
+    )
+    emit(counts, "\n".join(f"{name:<24} {value}" for name, value in counts.items()), as_json)

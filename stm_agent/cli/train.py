@@ -1,0 +1,39 @@
+"""``stm-agent train``: one LoRA expert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stm_agent.cli.output import JsonFlag, emit, screen_observer
+from stm_agent.cli.runs import Place
+
+
+def train(
+    domain: Annotated[str, typer.Option(help="Shipped name or path of a domain file.")],
+    expert: Annotated[str, typer.Option(help="Name of the expert in the domain file.")],
+    output: Annotated[Path, typer.Option(help="Folder to write the adapter to; must not exist.")],
+    start: Annotated[Path | None, typer.Option(help="Adapter folder to go on from [the backbone].")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps [the domain's].", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the weights and the batch order.")] = 0,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train one expert of a domain on its source, without negatives beside the batch's own.
+
+    Example: stm-agent train --domain biomedical --expert lay --output adapters/lay --steps 50
+    """
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.domain.load import load_domain
+    from stm_agent.loop.single import train_domain_expert
+    from stm_agent.workspace import find_workspace
+
+    set_threads(choose_threads()[0])
+    place = find_workspace(workspace)
+    observer = screen_observer()
+    trained = train_domain_expert(
+        load_domain(domain, place), place, expert, output, start=start, steps=steps, seed=seed, observer=observer
+    )
+    emit(trained, "\n".join(f"{name:<18} {value}" for name, value in trained.items()), as_json)

@@ -1,0 +1,83 @@
+"""Every error a user can meet, as one tree.
+
+::
+
+    StmAgentError                  exit code 2, shown as one line
+    ├── ConfigError                a domain file, flag or name that cannot be used
+    ├── DataError                  a collection, corpus, qrels or dataset that is wrong
+    ├── AssetError                 an embedded asset that cannot be fetched or verified
+    ├── BackboneError              a model that cannot be loaded
+    │   └── CheckFailed            a model that loads but fails a named check (carries the number)
+    ├── GenerationError            an LLM that cannot be reached or answers unusably
+    │   └── BudgetExceeded         the hard ceiling on money, calls or minutes was reached
+    ├── StorageError               a file that cannot be written or read (disk full, permissions)
+    └── RunError                   a run folder that cannot be used
+        ├── RunLocked              another process works on this run
+        └── FirewallError          test data asked for before the end, or a second time
+
+A message names the thing that is wrong and then the fix. The command line prints it without a
+traceback (``--debug`` shows one) and exits with :attr:`StmAgentError.exit_code`.
+"""
+
+from __future__ import annotations
+
+
+class StmAgentError(Exception):
+    """Base of all errors that are shown to the user as one line."""
+
+    exit_code = 2
+
+
+class ConfigError(StmAgentError):
+    """Raised when a domain file, a flag or a name cannot be used as given."""
+
+
+class DataError(StmAgentError):
+    """Raised when a collection, its qrels or a dataset is missing, broken or inconsistent."""
+
+
+class AssetError(StmAgentError):
+    """Raised when an embedded asset cannot be fetched, verified or unpacked."""
+
+
+class BackboneError(StmAgentError):
+    """Raised when a model cannot be loaded or does not fit the domain's options."""
+
+
+class CheckFailed(BackboneError):
+    """Raised when a model fails a named check.
+
+    Attributes:
+        check: Name of the check, for example ``attention-direction``.
+        measured: The number that was wrong.
+    """
+
+    def __init__(self, check: str, measured: float, message: str) -> None:
+        """Build the one-line message from the check's name, its number and what to do."""
+        super().__init__(f"check '{check}' failed ({measured:.3g}): {message}")
+        self.check = check
+        self.measured = measured
+
+
+class GenerationError(StmAgentError):
+    """Raised when a generator cannot be reached or its answer cannot be used."""
+
+
+class BudgetExceeded(GenerationError):
+    """Raised before a call or a stage that would pass the run's hard ceiling."""
+
+
+class StorageError(StmAgentError):
+    """Raised when a file cannot be read or written."""
+
+
+class RunError(StmAgentError):
+    """Raised when a run folder cannot be used as asked."""
+
+
+class RunLocked(RunError):
+    """Raised when another process holds the run."""
+
+
+class FirewallError(RunError):
+    """Raised when test judgements are asked for before the end, or a second time."""

@@ -1,0 +1,177 @@
+"""Files that are never half-written, and names made of their content.
+
+Everything the engine stores goes through here: a temporary name beside the target, ``fsync``, then
+one ``rename``. A killed process leaves a temporary name that the next one removes, never a broken
+file under a good name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stm_agent.errors import StorageError
+
+TEMPORARY = ".partial-"
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of ``value``: sorted keys, no spaces, UTF-8 kept."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def sha256_text(text: str) -> str:
+    """Return the hex SHA-256 of a text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_hash(value: object) -> str:
+    """Return the hex SHA-256 of any JSON value, the same for equal values."""
+    return sha256_text(canonical_json(value))
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex SHA-256 of a file's bytes.
+
+    Raises:
+        StorageError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def folder_hash(folder: Path) -> str:
+    """Return a hash over the relative names and contents of all files in ``folder``."""
+    names = sorted(path for path in folder.rglob("*") if path.is_file())
+    return content_hash({path.relative_to(folder).as_posix(): sha256_file(path) for path in names})
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` inside the block into a one-line :class:`StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        fix = "free some space and run the same command again" if error.errno == 28 else "check the folder's rights"
+        raise StorageError(f"cannot write {path}: {reason}; {fix}") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader sees the old content or the new one, nothing between.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}")
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(path)
+            _sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
+    """Read a JSON file.
+
+    Raises:
+        StorageError: The file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is not valid JSON: {error}") from error
+
+
+def append_jsonl(path: Path, record: Mapping[str, object]) -> None:
+    """Append one record to an append-only JSONL file and force it to disk.
+
+    A line cut short by a kill is closed first, so the new record always starts on a line of its own.
+    """
+    line = (canonical_json(record) + "\n").encode()
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as stream:
+            if stream.seek(0, os.SEEK_END) > 0:
+                stream.seek(-1, os.SEEK_END)
+                if stream.read(1) != b"\n":
+                    line = b"\n" + line
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read an append-only JSONL file; a line that a kill cut short is left out.
+
+    Returns:
+        The records in order; an empty list where the file does not exist.
+    """
+    if not path.exists():
+        return []
+    records: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            records.append(json.loads(line))
+    return records
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes ``target`` only when the block ends without an error.
+
+    Raises:
+        StorageError: The disk is full or the parent cannot be written.
+    """
+    partial = target.with_name(f"{TEMPORARY}{target.name}-{uuid.uuid4().hex[:8]}")
+    with storing(target):
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            for path in partial.rglob("*"):
+                _sync(path)
+            if not target.exists():
+                partial.rename(target)
+                _sync(target.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partial(folder: Path) -> int:
+    """Remove what killed processes left behind in ``folder``; return how many names went."""
+    left: Sequence[Path] = list(folder.glob(f"{TEMPORARY}*")) if folder.is_dir() else []
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return len(left)

@@ -1,0 +1,1 @@
+"""The closed loop: levers, gates, ledger and resume."""

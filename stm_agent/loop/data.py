@@ -1,0 +1,159 @@
+"""The data lever: hard negatives mined from the corpus, read from its structure, and written by the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stm_agent.domain.material import Pair
+from stm_agent.domain.spec import ExpertSpec
+from stm_agent.evaluate.encoder import Encoder
+from stm_agent.files import content_hash, sha256_file, sha256_text
+from stm_agent.loop.bench import Bench
+from stm_agent.mine.negatives import Negative, mine
+from stm_agent.mine.store import load_negatives, save_negatives
+
+Negatives = Mapping[str, tuple[Negative, ...]]
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What the data lever has ready for the experts of one round.
+
+    Attributes:
+        mined: Pair id -> mined negatives, hardest first.
+        synthetic: Pair id -> written negatives.
+        written: Pairs whose query the generator wrote.
+    """
+
+    mined: Negatives = field(default_factory=dict)
+    synthetic: Negatives = field(default_factory=dict)
+    written: tuple[Pair, ...] = ()
+
+    def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> dict[str, tuple[Negative, ...]]:
+        """Return the negatives an expert asked for, synthetic before mined."""
+        asked = expert.negatives
+        picked = {
+            pair.id: (
+                *self.synthetic.get(pair.id, ())[: asked.synthetic],
+                *self.mined.get(pair.id, ())[: asked.mined],
+            )
+            for pair in pairs
+        }
+        return {key: negatives for key, negatives in picked.items() if negatives}
+
+
+def pairs_hash(pairs: Sequence[Pair]) -> str:
+    """Return the content hash of training pairs, in order."""
+    return content_hash([(pair.id, pair.query, pair.positive, pair.group, pair.structural) for pair in pairs])
+
+
+def pairs_of(bench: Bench, expert: ExpertSpec, harvest: Harvest) -> tuple[Pair, ...]:
+    """Return all pairs of an expert's sources, the generator's own pairs included."""
+    return tuple(
+        pair
+        for source in expert.sources
+        for pair in (harvest.written if source == "written" else bench.material.sources[source])
+    )
+
+
+def harvest(bench: Bench, miner: Encoder) -> Harvest:
+    """Write queries, mine and write negatives: what the experts of this round may use.
+
+    Args:
+        bench: The run's shared things.
+        miner: The encoder of the dense retriever and of the positive-aware filter.
+    """
+    experts = bench.spec.experts
+    written = _written(bench) if any("written" in expert.sources for expert in experts) else ()
+    wanting = [expert for expert in experts if expert.negatives.mined or expert.negatives.synthetic]
+    sources = sorted({source for expert in wanting for source in expert.sources if source != "written"})
+    pairs = tuple(pair for source in sources for pair in bench.material.sources[source])
+    if not pairs:
+        return Harvest(written=written)
+    mined = _mined(bench, pairs, miner)
+    asks_llm = any(expert.negatives.synthetic for expert in wanting)
+    return Harvest(mined, _synthetic(bench, pairs, mined) if asks_llm else {}, written)
+
+
+def _written(bench: Bench) -> tuple[Pair, ...]:
+    from stm_agent.synthesize.queries import load_pairs, write_queries
+
+    spec = bench.spec.synthesize
+    program = bench.program.parent / "queries.py"
+    config = {"synthesize": spec.model_dump(mode="json"), "seed": bench.seed, "task": bench.spec.task}
+    inputs = {"generator": bench.generator.identity, "program": sha256_file(program), "pool": content_hash(bench.material.pool)}
+    with bench.timed("synthesize", f"{bench.generator.model} writes queries for {spec.queries} passages"):
+        folder = bench.store.run(
+            "queries",
+            config,
+            inputs,
+            lambda partial: write_queries(
+                bench.material.pool,
+                task=bench.spec.task,
+                program=program,
+                door=bench.generator,
+                spec=spec,
+                seed=bench.seed,
+                folder=partial,
+                progress=lambda done, total: bench.observer(
+                    {"kind": "progress", "name": "synthesize", "text": "queries", "done": done, "total": total}
+                ),
+            ),
+        )
+    bench.run.ledger.record("stage", name="queries", folder=folder.name)
+    return load_pairs(folder)
+
+
+def _mined(bench: Bench, pairs: Sequence[Pair], miner: Encoder) -> Negatives:
+    spec = bench.spec.mine
+    pool = dict(sorted(bench.material.pool.items(), key=lambda item: _preference(bench, item[0]))[: spec.documents])
+
+    def build(partial: object) -> None:
+        mined = mine(pairs, pool, bench.material.groups, spec=spec, encoder=miner, cache=bench.cache)
+        save_negatives(partial, pairs, mined)  # type: ignore[arg-type]
+
+    inputs = {"pairs": pairs_hash(pairs), "pool": content_hash(pool), "miner": miner.identity}
+    with bench.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(pool):,} passages"):
+        folder = bench.store.run("mine", spec.model_dump(mode="json"), inputs, build)
+    bench.run.ledger.record("stage", name="mine", folder=folder.name)
+    return load_negatives(folder)
+
+
+def _preference(bench: Bench, passage: str) -> tuple[bool, str]:
+    # Passages of the scored corpus first: their vectors are already in the cache.
+    return passage not in bench.documents, sha256_text(passage)
+
+
+def _synthetic(bench: Bench, pairs: Sequence[Pair], mined: Negatives) -> Negatives:
+    from stm_agent.synthesize.negatives import synthesize_negatives
+
+    spec = bench.spec.synthesize
+    chosen = sorted((pair for pair in pairs if mined.get(pair.id)), key=lambda pair: sha256_text(pair.id))[: spec.pairs]
+    config = {"synthesize": spec.model_dump(mode="json"), "task": bench.spec.task}
+    inputs = {
+        "generator": bench.generator.identity,
+        "program": sha256_file(bench.program),
+        "pairs": pairs_hash(chosen),
+        "mined": content_hash({pair.id: [n.text for n in mined[pair.id]] for pair in chosen}),
+    }
+    with bench.timed("synthesize", f"{bench.generator.model} writes hard negatives for {len(chosen)} pairs"):
+        folder = bench.store.run(
+            "synthesize",
+            config,
+            inputs,
+            lambda partial: synthesize_negatives(
+                chosen,
+                mined,
+                task=bench.spec.task,
+                program=bench.program,
+                door=bench.generator,
+                spec=spec,
+                folder=partial,
+                progress=lambda done, total: bench.observer(
+                    {"kind": "progress", "name": "synthesize", "text": "hard negatives", "done": done, "total": total}
+                ),
+            ),
+        )
+    bench.run.ledger.record("stage", name="synthesize", folder=folder.name)
+    return load_negatives(folder)

@@ -1,0 +1,172 @@
+"""The expert lever: one LoRA adapter per data source, its negatives chosen by a probe on dev."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stm_agent.domain.material import Pair
+from stm_agent.domain.spec import ExpertSpec, NegativeSpec
+from stm_agent.files import content_hash, folder_hash
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.loop.bench import Bench, Rating
+from stm_agent.loop.data import Harvest, Negatives, pairs_hash, pairs_of
+from stm_agent.loop.gates import gate
+from stm_agent.merge.delta import LoraDelta, load_delta
+
+VARIANTS = {False: "FT", True: "FT+SHN"}
+
+
+@dataclass(frozen=True)
+class Expert:
+    """A trained expert and what is known about it.
+
+    Attributes:
+        name: Its name in the domain file; later rounds add ``@round``.
+        variant: ``FT`` or ``FT+SHN``, as STM names them.
+        folder: The stage folder with ``adapter/`` and ``expert.json``.
+        delta: The LoRA delta against the backbone.
+        rating: Dev scores.
+    """
+
+    name: str
+    variant: str
+    folder: Path
+    delta: LoraDelta
+    rating: Rating
+
+
+def train_all(bench: Bench, harvested: Harvest, instruction: Instruction, round_: int) -> list[Expert]:
+    """Train the domain's experts in the order of its file and rate each on dev."""
+    done: dict[str, Expert] = {}
+    for spec in bench.spec.experts:
+        if bench.budget.exhausted and done:
+            bench.note("train", f"expert {spec.name} skipped: the budget is used up")
+            continue
+        pairs = pairs_of(bench, spec, harvested)
+        if len(pairs) < (spec.batch_size or bench.spec.train.batch_size):
+            bench.note("train", f"expert {spec.name} skipped: {len(pairs)} pairs are fewer than one batch")
+            continue
+        start = done[spec.start] if spec.start in done else None
+        chosen, variant = _choose_variant(bench, spec, pairs, harvested, start, instruction)
+        name = spec.name if round_ == 1 else f"{spec.name}@{round_}"
+        done[spec.name] = _train(bench, chosen, name, variant, pairs, harvested, start, instruction)
+    return list(done.values())
+
+
+def _choose_variant(
+    bench: Bench,
+    spec: ExpertSpec,
+    pairs: Sequence[Pair],
+    harvested: Harvest,
+    start: Expert | None,
+    instruction: Instruction,
+) -> tuple[ExpertSpec, str]:
+    """Keep an expert's hard negatives only if a short probe with them is better on dev than one without."""
+    asked = spec.negatives
+    if not (asked.mined or asked.synthetic or asked.structural):
+        return spec, VARIANTS[False]
+    plain = spec.model_copy(update={"negatives": NegativeSpec()})
+    steps = bench.spec.loop.probe_steps
+    if not steps:
+        return spec, VARIANTS[True]
+    probes = [
+        _train(bench, tried.model_copy(update={"steps": steps}), f"{spec.name}?{label}", label, pairs, harvested, start, instruction)
+        for tried, label in ((plain, VARIANTS[False]), (spec, VARIANTS[True]))
+    ]
+    verdict = gate(probes[1].rating.domain, probes[0].rating.domain, bench.spec.loop, bench.seed)
+    bench.decide("data", f"hard negatives for expert {spec.name} {verdict.reason}", expert=spec.name, kept=verdict.kept)
+    return (spec, VARIANTS[True]) if verdict.kept else (plain, VARIANTS[False])
+
+
+def _train(
+    bench: Bench,
+    spec: ExpertSpec,
+    name: str,
+    variant: str,
+    pairs: Sequence[Pair],
+    harvested: Harvest,
+    start: Expert | None,
+    instruction: Instruction,
+) -> Expert:
+    negatives = harvested.for_expert(spec, pairs)
+    with bench.timed("train", f"training expert {name} ({variant}): {spec.steps} steps on {len(pairs):,} pairs"):
+        folder = train_stage(bench, spec, pairs, negatives, start.folder / "adapter" if start else None, instruction)
+    delta = load_delta(folder / "adapter")
+    with bench.timed("rate", f"scoring expert {name} on dev"):
+        rating = bench.rate(bench.encoder(delta), instruction)
+    bench.run.ledger.record(
+        "expert",
+        name=name,
+        variant=variant,
+        folder=folder.name,
+        steps=spec.steps,
+        pairs=len(pairs),
+        dev=rating.domain.ndcg_at_10,
+        general=rating.general,
+    )
+    text = f"expert {name} ({variant}): dev nDCG@10 {rating.domain.ndcg_at_10:.4f}, general {rating.general:.4f}"
+    bench.observer({"kind": "decision", "name": "expert", "text": text})
+    return Expert(name, variant, folder, delta, rating)
+
+
+def train_stage(
+    bench: Bench,
+    spec: ExpertSpec,
+    pairs: Sequence[Pair],
+    negatives: Negatives,
+    start: Path | None,
+    instruction: Instruction,
+) -> Path:
+    """Train one adapter, or find it trained; return the stage folder with ``adapter/``."""
+    from stm_agent.backbone.embedded import resolve_model
+    from stm_agent.train.expert import train_expert
+
+    domain = bench.spec
+    config = {
+        # A new name alone does not make a new adapter.
+        "expert": spec.model_dump(mode="json", exclude={"name", "sources", "start"}),
+        "train": domain.train.model_dump(mode="json"),
+        "backbone": domain.backbone.model_dump(mode="json"),
+        "prefixes": [instruction.query_prefix, instruction.passage_prefix],
+        "seed": bench.seed,
+    }
+    inputs = {
+        "backbone": str(resolve_model(domain.backbone.model)).rsplit("/", 1)[-1],
+        "pairs": pairs_hash(pairs),
+        "negatives": _negatives_hash(negatives),
+        "start": folder_hash(start) if start else "base",
+    }
+
+    def progress(done: int, total: int, loss: float) -> None:
+        bench.observer({"kind": "progress", "name": "train", "text": f"loss {loss:.3f}", "done": done, "total": total})
+
+    return bench.store.run(
+        "train",
+        config,
+        inputs,
+        lambda partial: _discard(
+            train_expert(
+                spec,
+                pairs,
+                negatives,
+                backbone=domain.backbone,
+                train=domain.train,
+                start=start,
+                query_prefix=instruction.query_prefix,
+                passage_prefix=instruction.passage_prefix,
+                seed=bench.seed,
+                folder=partial,
+                progress=progress,
+            )
+        ),
+    )
+
+
+def _discard(result: object) -> None:
+    """Stages answer with their folder; what they return is stored in it."""
+
+
+def _negatives_hash(negatives: Mapping[str, tuple[object, ...]]) -> str:
+    return content_hash({key: [getattr(n, "text", "") for n in values] for key, values in negatives.items()})

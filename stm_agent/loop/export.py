@@ -1,0 +1,34 @@
+"""Write the product: a plain sentence-transformers folder with its instruction, its recipe and its card."""
+
+from __future__ import annotations
+
+import shutil
+
+from stm_agent.files import remove_partial
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.loop.bench import Bench
+from stm_agent.loop.merging import Merged
+from stm_agent.merge.card import model_card
+from stm_agent.merge.export import export_merged
+
+
+def write_model(bench: Bench, merged: Merged | None, instruction: Instruction) -> None:
+    """Write ``runs/<id>/model/`` whole, or leave what is there; needs no stm-agent to load."""
+    from stm_agent.files import whole_folder
+
+    remove_partial(bench.run.folder)
+    if bench.run.model.exists():
+        # A finished export was already proved or is proved next; a broken one never has this name.
+        shutil.rmtree(bench.run.model)
+    prompts = {"query": instruction.query_prefix, "document": instruction.passage_prefix}
+    card = model_card(
+        name=bench.run.id,
+        domain=bench.spec,
+        weights=merged.weights if merged else {},
+        dev=merged.rating.domain.ndcg_at_10 if merged else None,
+        general=merged.rating.general if merged else None,
+        sources=[f"{bench.material.collection.source} ({bench.material.collection.licence})"],
+        command=f"stm-agent optimize --domain {bench.spec.name} --seed {bench.seed}",
+    )
+    with whole_folder(bench.run.model) as partial:
+        export_merged(bench.backbone(), merged.delta if merged else None, partial, prompts=prompts, card=card)

@@ -1,0 +1,164 @@
+"""The end of a run: write the model, prove it in a fresh process, open test once, report."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess  # noqa: S404 - our own interpreter, no shell
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stm_agent.errors import CheckFailed
+from stm_agent.evaluate.baselines import bm25_run, static_encoder
+from stm_agent.evaluate.metrics import Scores, score
+from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
+from stm_agent.files import content_hash, write_json
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.loop.bench import Bench, Rating
+from stm_agent.loop.controls import train_all_in_one
+from stm_agent.loop.experts import Expert
+from stm_agent.loop.merging import Merged
+
+BASELINE = "embedded:all-minilm-l6-v2"
+SCHEMA = 1
+
+
+def finish(
+    bench: Bench,
+    base: Rating,
+    experts: Sequence[Expert],
+    merged: Merged | None,
+    instruction: Instruction,
+    *,
+    controls: bool,
+) -> dict[str, Any]:
+    """Export the winner, re-score it from disk, open test, and store the report."""
+    if merged is None:
+        bench.note("final", "no merge was better than the untouched backbone; the backbone is written as the model")
+    control = train_all_in_one(bench, experts, instruction) if controls else None
+    with bench.timed("export", "writing the merged model and re-scoring it in a fresh process"):
+        from stm_agent.loop.export import write_model
+
+        write_model(bench, merged, instruction)
+        dev = (merged.rating if merged else base).domain.ndcg_at_10
+        _prove(bench, dev)
+    with bench.timed("test", "opening the test queries, once"):
+        rows = _test_rows(bench, experts, merged, control, instruction)
+    report = _report(bench, rows, base, experts, merged, instruction)
+    write_json(bench.run.report, report)
+    bench.run.ledger.record("finished", model=str(bench.run.model.name), test=report["rows"]["merged"]["ndcg_at_10"])
+    return report
+
+
+def _prove(bench: Bench, expected: float) -> None:
+    """Re-score the exported folder on dev in a fresh process; it must give the ledger's number."""
+    dev = bench.run.folder / "dev"
+    from stm_agent.domain.collection import write_beir
+
+    if not dev.exists():
+        write_beir(bench.material.collection, dev)
+    command = [sys.executable, "-m", "stm_agent", "evaluate", str(bench.run.model), "--collection", str(dev)]
+    done = subprocess.run(  # noqa: S603 - fixed arguments
+        [*command, "--split", "dev", "--json"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CheckFailed("reload", float(done.returncode), f"a fresh process cannot score the model: {done.stderr[-300:]}")
+    measured = float(json.loads(done.stdout)["ndcg_at_10"])
+    if abs(measured - expected) > 1e-4:  # noqa: PLR2004 - the contract of the export
+        raise CheckFailed("reload", measured, f"dev nDCG@10 from disk is not the ledger's {expected:.4f}; do not use it")
+    bench.run.ledger.record("proved", dev=expected, reloaded=measured)
+
+
+def _test_rows(
+    bench: Bench,
+    experts: Sequence[Expert],
+    merged: Merged | None,
+    control: Expert | None,
+    instruction: Instruction,
+) -> dict[str, Scores]:
+    final = content_hash({"merged": merged.weights if merged else {}, "instruction": instruction.query})
+    test = bench.firewall.open_test(final)
+    plain = Instruction()
+    rows = {"BM25": score(bm25_run(bench.documents, test.queries), test.qrels)}
+    rows["all-MiniLM-L6-v2"] = bench.scores(static_encoder(BASELINE), test, plain)
+    rows["base"] = bench.scores(bench.encoder(), test, plain)
+    for expert in experts:
+        rows[f"expert {expert.name}"] = bench.scores(bench.encoder(expert.delta), test, instruction)
+    if control is not None:
+        rows["all-in-one"] = bench.scores(bench.encoder(control.delta), test, instruction)
+    rows["merged"] = bench.scores(bench.encoder(merged.delta if merged else None), test, instruction)
+    bench.run.ledger.record("test", rows={name: row.ndcg_at_10 for name, row in rows.items()})
+    write_json(bench.run.folder / "test_per_query.json", {name: dict(row.per_query) for name, row in rows.items()})
+    return rows
+
+
+def _row(name: str, rows: Mapping[str, Scores], bench: Bench) -> dict[str, object]:
+    scores, loop = rows[name], bench.spec.loop
+    interval = confidence_interval(scores.per_query, samples=loop.bootstrap, seed=bench.seed, alpha=loop.alpha)
+    versus = paired_bootstrap(
+        rows["merged"].per_query, scores.per_query, samples=loop.bootstrap, seed=bench.seed, alpha=loop.alpha
+    )
+    return {
+        "ndcg_at_10": scores.ndcg_at_10,
+        "low": interval.low,
+        "high": interval.high,
+        "recall_at_100": scores.recall_at_100,
+        "mrr_at_10": scores.mrr_at_10,
+        "merged_minus_this": {"delta": versus.delta, "low": versus.low, "high": versus.high, "p_value": versus.p_value},
+    }
+
+
+def _report(
+    bench: Bench,
+    rows: Mapping[str, Scores],
+    base: Rating,
+    experts: Sequence[Expert],
+    merged: Merged | None,
+    instruction: Instruction,
+) -> dict[str, Any]:
+    spent = bench.budget.spent
+    best = max(experts, key=lambda expert: expert.rating.domain.ndcg_at_10).name if experts else None
+    return {
+        "schema": SCHEMA,
+        "run": bench.run.id,
+        "domain": bench.spec.name,
+        "seed": bench.seed,
+        "collection": {
+            "name": bench.material.collection.name,
+            "source": bench.material.collection.source,
+            "licence": bench.material.collection.licence,
+            "documents": len(bench.documents),
+            "test_queries": len(rows["merged"].per_query),
+        },
+        "rows": {name: _row(name, rows, bench) for name in rows},
+        "best_expert_on_dev": best,
+        "weights": merged.weights if merged else {},
+        "rank_correlation": merged.rank_correlation if merged else None,
+        "instruction": instruction.query,
+        "dev": {"base": base.domain.ndcg_at_10, "merged": (merged.rating if merged else base).domain.ndcg_at_10},
+        "general": {"base": base.general, "merged": (merged.rating if merged else base).general},
+        "cost": {
+            "usd": spent.usd,
+            "llm_calls": spent.calls,
+            "prompt_tokens": spent.prompt_tokens,
+            "completion_tokens": spent.completion_tokens,
+            "seconds": {name: round(value, 1) for name, value in bench.seconds.items()},
+            "peak_memory_gib": round(_peak_gib(), 2),
+        },
+        "model": _relative(bench.run.model),
+    }
+
+
+def _peak_gib() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    # Linux counts KiB, macOS bytes.
+    return (own + children) / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+

@@ -1,0 +1,33 @@
+"""The instruction lever: search the text in front of a query for the model at hand."""
+
+from __future__ import annotations
+
+from stm_agent.evaluate.encoder import Encoder
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.instruct.search import search_instruction
+from stm_agent.instruct.seeds import load_seeds
+from stm_agent.loop.bench import Bench
+from stm_agent.workspace import prompt_path
+
+
+def improve_instruction(bench: Bench, encoder: Encoder, incumbent: Instruction, round_: int) -> Instruction:
+    """Search instructions on dev, queries re-encoded only; return the winner or the incumbent."""
+    spec = bench.spec
+    seeds = load_seeds(prompt_path(bench.workspace, spec.instruct.seeds), task=spec.task)
+    with bench.timed("instruct", f"trying {len(seeds)} seed instructions and {spec.instruct.reflections} reflections"):
+        found = search_instruction(
+            encoder=encoder,
+            cache=bench.cache,
+            collection_dev=bench.dev,
+            documents=bench.documents,
+            seeds=seeds,
+            incumbent=incumbent,
+            reflection=bench.reflection,
+            spec=spec.instruct,
+            alpha=spec.loop.alpha,
+            trace=bench.run.traces,
+            seed=bench.seed + round_,
+            task=spec.task,
+        )
+    bench.decide("instruction", f"round {round_}: {found.tried} instructions tried; {found.reason}", kept=found.accepted)
+    return found.instruction

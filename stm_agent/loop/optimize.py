@@ -1,0 +1,201 @@
+"""One run of the closed loop: data, instruction, experts, merge, and then test, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stm_agent.domain.spec import DomainSpec
+from stm_agent.errors import ConfigError
+from stm_agent.files import read_json
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.loop.bench import Bench, Rating, gather, seal
+from stm_agent.loop.data import harvest
+from stm_agent.loop.events import Observer, silent
+from stm_agent.loop.experts import Expert, train_all
+from stm_agent.loop.final import finish
+from stm_agent.loop.gates import gate
+from stm_agent.loop.instructing import improve_instruction
+from stm_agent.loop.ledger import RunFolder
+from stm_agent.loop.merging import Merged, merge_experts
+from stm_agent.stage import StageStore
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user sets for one call; everything but the paths is part of the run's identity.
+
+    Attributes:
+        seed: Seed of batches, bootstrap and search; None takes the domain's first.
+        rounds: Passes through the levers; None takes the domain's.
+        generator: LiteLLM name of the LLM that writes.
+        reflection: LiteLLM name of the LLM that reflects on instructions; None is the generator.
+        api_base: Base URL of an OpenAI-compatible server; None is the provider's own.
+        budget_usd: Hard ceiling on LLM money; None is no ceiling.
+        budget_minutes: No new lever is started after this many minutes; None is no ceiling.
+        controls: Also train all sources in one adapter on the same number of steps.
+        run_id: Name of the run folder; None derives it from the config.
+    """
+
+    seed: int | None = None
+    rounds: int | None = None
+    generator: str = "embedded:smollm2-135m"
+    reflection: str | None = None
+    api_base: str | None = None
+    budget_usd: float | None = None
+    budget_minutes: float | None = None
+    controls: bool = False
+    run_id: str | None = None
+
+
+@dataclass
+class Incumbent:
+    """The best model so far: what a challenger has to beat."""
+
+    rating: Rating
+    instruction: Instruction
+    merged: Merged | None = None
+
+
+def optimize(
+    spec: DomainSpec, options: Options, *, workspace: Path, runs: Path, observer: Observer = silent
+) -> dict[str, Any]:
+    """Run the loop to its report; an interrupted run goes on where it stopped.
+
+    Args:
+        spec: The domain.
+        options: The user's flags.
+        workspace: Folder with ``programs/`` and ``prompts/``.
+        runs: Folder that holds run folders, stages and caches.
+        observer: Is told what happens.
+
+    Returns:
+        The report, as stored in ``runs/<id>/report.json``.
+
+    Raises:
+        StmAgentError: Anything a user can mend; the run folder is left whole.
+    """
+    seed = spec.seeds[0] if options.seed is None else options.seed
+    rounds = spec.loop.rounds if options.rounds is None else options.rounds
+    if rounds < 1:
+        raise ConfigError(f"--rounds {rounds} does no work; use 1 or more")
+    run = RunFolder(runs, spec.name, _identity(spec, options, seed, rounds), options.run_id)
+    try:
+        if run.report.exists():
+            observer({"kind": "note", "name": "run", "text": f"run {run.id} is finished; this is its report"})
+            return dict(read_json(run.report))
+        bench = open_bench(spec, options, seed, run, workspace=workspace, runs=runs, observer=observer)
+        try:
+            return _walk(bench, options, rounds)
+        finally:
+            bench.generator.close()
+            bench.reflection.close()
+    finally:
+        run.close()
+
+
+def _identity(spec: DomainSpec, options: Options, seed: int, rounds: int) -> Mapping[str, object]:
+    return {
+        "domain": spec.model_dump(mode="json"),
+        "seed": seed,
+        "rounds": rounds,
+        "generator": options.generator,
+        "reflection": options.reflection or options.generator,
+        "controls": options.controls,
+    }
+
+
+def open_bench(
+    spec: DomainSpec,
+    options: Options,
+    seed: int,
+    run: RunFolder,
+    *,
+    workspace: Path,
+    runs: Path,
+    observer: Observer,
+) -> Bench:
+    """Gather data, models and doors of a run."""
+    from stm_agent.evaluate.cache import EmbeddingCache
+    from stm_agent.llm.budget import Budget
+    from stm_agent.llm.door import open_door
+    from stm_agent.workspace import program_path
+
+    store = StageStore(runs / ".stages")
+    store.clean()
+    observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
+    material, guards = gather(spec, workspace)
+    material, firewall = seal(material, run.folder / "firewall.jsonl")
+    budget = Budget(usd=options.budget_usd, minutes=options.budget_minutes, calls=None)
+    ledger = run.folder / "llm.jsonl"
+
+    def door(model: str) -> Any:  # noqa: ANN401 - the door's class would import litellm's types here
+        return open_door(
+            model,
+            cache=runs / ".cache" / "llm",
+            ledger=ledger,
+            budget=budget,
+            api_base=options.api_base,
+            temperature=spec.synthesize.temperature,
+            max_tokens=spec.synthesize.max_tokens,
+        )
+
+    generator = door(options.generator)
+    same = options.reflection in (None, options.generator)
+    return Bench(
+        spec=spec,
+        seed=seed,
+        run=run,
+        store=store,
+        cache=EmbeddingCache(runs / ".cache" / "vectors"),
+        budget=budget,
+        observer=observer,
+        material=material,
+        guards=guards,
+        firewall=firewall,
+        generator=generator,
+        reflection=generator if same else door(str(options.reflection)),
+        program=program_path(workspace, spec.synthesize.program),
+        workspace=workspace,
+    )
+
+
+def _walk(bench: Bench, options: Options, rounds: int) -> dict[str, Any]:
+    none = Instruction()
+    with bench.timed("rate", "scoring the untouched backbone on dev"):
+        encoder = bench.encoder()
+        base = bench.rate(encoder, none)
+    bench.run.ledger.record("base", dev=base.domain.ndcg_at_10, general=base.general)
+    incumbent = Incumbent(base, none)
+    experts: list[Expert] = []
+    for round_ in range(1, rounds + 1):
+        if bench.budget.exhausted and experts:
+            bench.note("loop", f"round {round_} not started: the budget is used up")
+            break
+        bench.run.ledger.record("round", number=round_)
+        incumbent = _round(bench, incumbent, base, experts, round_)
+    return finish(bench, base, experts, incumbent.merged, incumbent.instruction, controls=options.controls)
+
+
+def _round(bench: Bench, incumbent: Incumbent, base: Rating, experts: list[Expert], round_: int) -> Incumbent:
+    """Pass once through the levers; ``experts`` grows, the incumbent changes only when a gate says so."""
+    harvested = harvest(bench, _miner(bench, incumbent))
+    delta = incumbent.merged.delta if incumbent.merged else None
+    instruction = improve_instruction(bench, bench.encoder(delta), incumbent.instruction, round_)
+    experts.extend(train_all(bench, harvested, instruction, round_))
+    merged = merge_experts(bench, experts, base, instruction)
+    verdict = gate(merged.rating.domain, incumbent.rating.domain, bench.spec.loop, bench.seed)
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in merged.weights.items() if weight)
+    bench.decide("merge", f"round {round_}: merge ({weights}) {verdict.reason}", kept=verdict.kept, weights=merged.weights)
+    return Incumbent(merged.rating, instruction, merged) if verdict.kept else incumbent
+
+
+def _miner(bench: Bench, incumbent: Incumbent) -> Any:  # noqa: ANN401 - an Encoder, built late
+    """Return the encoder that mines: the domain's own choice at first, the incumbent once there is one."""
+    from stm_agent.evaluate.baselines import static_encoder
+
+    if incumbent.merged is not None:
+        return bench.encoder(incumbent.merged.delta)
+    return static_encoder(bench.spec.mine.encoder) if bench.spec.mine.encoder else bench.encoder()

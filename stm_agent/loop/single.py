@@ -1,0 +1,159 @@
+"""Single stages on the loop's own code, for people who want one step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stm_agent.domain.material import build_material
+from stm_agent.domain.spec import DomainSpec
+from stm_agent.errors import ConfigError
+from stm_agent.files import whole_folder
+from stm_agent.loop.events import Observer
+
+
+def _fresh(output: Path) -> Path:
+    if output.exists():
+        raise ConfigError(f"{output} exists; name a new folder, nothing is overwritten")
+    return output.absolute()
+
+
+def _first_pairs(spec: DomainSpec, workspace: Path, limit: int) -> Any:  # noqa: ANN401 - (material, pairs)
+    material = build_material(spec.collection, workspace)
+    pairs = tuple(pair for source in material.sources.values() for pair in source)[:limit]
+    if not pairs:
+        raise ConfigError(f"domain {spec.name} has no training pairs; its collection needs a train split")
+    return material, pairs
+
+
+def mine_domain(spec: DomainSpec, workspace: Path, output: Path, limit: int) -> dict[str, int]:
+    """Mine negatives for a domain's first pairs into ``output``; return what was kept and refused."""
+    from stm_agent.evaluate.baselines import static_encoder
+    from stm_agent.evaluate.cache import EmbeddingCache
+    from stm_agent.mine.negatives import mine
+    from stm_agent.mine.store import save_negatives
+    from stm_agent.workspace import runs_folder
+
+    target = _fresh(output)
+    material, pairs = _first_pairs(spec, workspace, limit)
+    pool = dict(sorted(material.pool.items())[: spec.mine.documents])
+    encoder = static_encoder(spec.mine.encoder) if spec.mine.encoder else None
+    cache = EmbeddingCache(runs_folder(workspace) / ".cache" / "vectors")
+    mined = mine(pairs, pool, material.groups, spec=spec.mine, encoder=encoder, cache=cache)
+    with whole_folder(target) as partial:
+        save_negatives(partial, pairs, mined.negatives)
+    return {"pairs": len(pairs), "negatives": sum(map(len, mined.negatives.values())), **dict(mined.counts)}
+
+
+def synthesize_domain(
+    spec: DomainSpec,
+    workspace: Path,
+    runs: Path,
+    output: Path,
+    *,
+    generator: str,
+    api_base: str | None,
+    limit: int | None,
+    budget_usd: float | None,
+) -> dict[str, float]:
+    """Write hard negatives for a domain's pairs into ``output``; return counts and cost."""
+    from stm_agent.llm.budget import Budget
+    from stm_agent.llm.door import open_door
+    from stm_agent.mine.negatives import mine
+    from stm_agent.synthesize.negatives import synthesize_negatives
+    from stm_agent.workspace import program_path
+
+    target = _fresh(output)
+    plan = spec.synthesize
+    material, pairs = _first_pairs(spec, workspace, limit or plan.pairs)
+    pool = dict(sorted(material.pool.items())[: spec.mine.documents])
+    # The program shows the LLM one mined negative; BM25's is enough here and needs no encoder.
+    only_bm25 = spec.mine.model_copy(update={"retrievers": ("bm25",)})
+    mined = mine(pairs, pool, material.groups, spec=only_bm25, encoder=None, cache=None)
+    door = open_door(
+        generator,
+        cache=runs / ".cache" / "llm",
+        ledger=runs / "synthesize.jsonl",
+        budget=Budget(usd=budget_usd, minutes=None, calls=None),
+        api_base=api_base,
+        temperature=plan.temperature,
+        max_tokens=plan.max_tokens,
+    )
+    try:
+        with whole_folder(target) as partial:
+            done = synthesize_negatives(
+                pairs,
+                mined.negatives,
+                task=spec.task,
+                program=program_path(workspace, plan.program),
+                door=door,
+                spec=plan,
+                folder=partial,
+            )
+    finally:
+        door.close()
+    written = sum(map(len, done.negatives.values()))
+    return {"pairs": len(pairs), "written": written, "usd": done.usd, "calls": done.calls, **dict(done.refused)}
+
+
+def train_domain_expert(
+    spec: DomainSpec,
+    workspace: Path,
+    name: str,
+    output: Path,
+    *,
+    start: Path | None,
+    steps: int | None,
+    seed: int,
+    observer: Observer,
+) -> dict[str, Any]:
+    """Train one expert from its sources alone; return what training reported."""
+    from stm_agent.domain.spec import NegativeSpec
+    from stm_agent.train.expert import train_expert
+
+    target = _fresh(output)
+    by_name = {expert.name: expert for expert in spec.experts}
+    if name not in by_name:
+        raise ConfigError(f"domain {spec.name} has no expert '{name}'; it has {', '.join(by_name)}")
+    expert = by_name[name].model_copy(update={"negatives": NegativeSpec(), **({"steps": steps} if steps else {})})
+    material = build_material(spec.collection, workspace)
+    pairs = tuple(pair for source in expert.sources for pair in material.sources.get(source, ()))
+
+    def progress(done: int, total: int, loss: float) -> None:
+        observer({"kind": "progress", "name": "train", "text": f"loss {loss:.3f}", "done": done, "total": total})
+
+    with whole_folder(target) as partial:
+        trained = train_expert(
+            expert,
+            pairs,
+            {},
+            backbone=spec.backbone,
+            train=spec.train,
+            start=start,
+            query_prefix="",
+            passage_prefix="",
+            seed=seed,
+            folder=partial,
+            progress=progress,
+        )
+    report = dataclasses.asdict(trained)
+    return {**report, "adapter": str(target / "adapter"), "losses": [round(trained.losses[0], 4), round(trained.losses[-1], 4)]}
+
+
+def merge_adapters(
+    spec: DomainSpec, experts: Sequence[Path], weights: Sequence[float], output: Path
+) -> dict[str, object]:
+    """Merge adapters with given weights into a plain model folder."""
+    from stm_agent.backbone.load import load_backbone
+    from stm_agent.merge.delta import combine, load_delta
+    from stm_agent.merge.export import export_merged
+
+    target = _fresh(output)
+    delta = combine([load_delta(folder) for folder in experts], weights)
+    recipe = {str(folder): weight for folder, weight in zip(experts, weights, strict=True)}
+    card = f"# {spec.name}\n\nLinear merge: {recipe}\n"
+    with whole_folder(target) as partial:
+        export_merged(load_backbone(spec.backbone), delta, partial, prompts={"query": "", "document": ""}, card=card)
+    return {"model": str(target), "weights": recipe}

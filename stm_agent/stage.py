@@ -1,0 +1,75 @@
+"""A stage is a pure function: (config, hashes of its inputs) -> a folder named by the hash of both.
+
+Resume, caching, several runs and a second machine are one mechanism: is that folder there? The
+library versions that change numbers are part of the name, so an upgrade never meets old results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stm_agent.files import content_hash, read_json, remove_partial, whole_folder, write_json
+
+SCHEMA = 1
+_NUMERIC = ("torch", "transformers", "sentence-transformers", "peft", "bm25s", "gepa", "dspy")
+
+
+@cache
+def numeric_versions() -> dict[str, str]:
+    """Return the versions of the libraries that can change a result."""
+    return {name: version(name) for name in _NUMERIC}
+
+
+@dataclass(frozen=True)
+class StageStore:
+    """All stage folders of a workspace.
+
+    Attributes:
+        root: The folder that holds one folder per finished stage.
+    """
+
+    root: Path
+
+    def clean(self) -> int:
+        """Remove what killed processes left half-built; return how many folders went."""
+        return remove_partial(self.root)
+
+    def run(
+        self, name: str, config: Mapping[str, object], inputs: Mapping[str, str], build: Callable[[Path], None]
+    ) -> Path:
+        """Return the folder of a stage, building it first when it is not there.
+
+        Args:
+            name: The stage's verb, first part of the folder's name.
+            config: Everything that decides the result beside the inputs (JSON values).
+            inputs: Content hashes of the inputs, by name.
+            build: Fills the temporary folder it is given.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        key = content_hash(
+            {"schema": SCHEMA, "name": name, "config": config, "inputs": inputs, "versions": numeric_versions()}
+        )
+        folder = self.root / f"{name}-{key[:16]}"
+        if folder.is_dir():
+            return folder
+        started = time.monotonic()
+        with whole_folder(folder) as partial:
+            build(partial)
+            record = {"schema": SCHEMA, "name": name, "key": key, "config": config, "inputs": inputs}
+            seconds = round(time.monotonic() - started, 3)
+            write_json(partial / "stage.json", {**record, "versions": numeric_versions(), "seconds": seconds})
+        return folder
+
+
+def stage_record(folder: Path) -> dict[str, Any]:
+    """Return what is stored about a finished stage: key, config, inputs, versions and seconds."""
+    record: dict[str, Any] = read_json(folder / "stage.json")
+    return record
