@@ -1,0 +1,91 @@
+"""The whole loop on a pico decoder: it ends, it resumes after a kill, and its model is what was scored."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stm_agent.domain.spec import DomainSpec
+from stm_agent.errors import FirewallError
+from stm_agent.files import read_json
+from stm_agent.loop.events import Event
+from stm_agent.loop.optimize import Options, optimize
+
+GENERATOR = "scripted:numbered"
+
+
+def run(spec: DomainSpec, workspace: Path, observer: Any = lambda event: None, **flags: Any) -> dict[str, Any]:
+    options = Options(generator=GENERATOR, **flags)
+    return optimize(spec, options, workspace=workspace, runs=workspace / "runs", observer=observer)
+
+
+@pytest.mark.timeout(120)
+def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, workspace: Path) -> None:
+    report = run(tiny_domain, workspace, controls=True)
+    assert {"BM25", "base", "expert plain", "expert hard", "all-in-one", "merged"} <= set(report["rows"])
+    assert report["rows"]["merged"]["ndcg_at_10"] > report["rows"]["base"]["ndcg_at_10"]
+    folder = workspace / "runs" / report["run"]
+    events = {line["event"]: line for line in _ledger(folder)}
+    assert abs(events["proved"]["dev"] - events["proved"]["reloaded"]) < 1e-4
+
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder / "model"), device="cpu")
+    assert np.isfinite(model.encode_query(["does it load alone?"])).all()
+
+
+class Killed(BaseException):
+    """As a kill: nothing in the engine may catch it."""
+
+
+STAGES = ("synthesize", "mine", "instruct", "train", "merge", "export", "test")
+
+
+@pytest.mark.timeout(300)
+def test_killed_in_every_stage_the_same_command_ends_with_the_same_numbers(
+    tiny_domain: DomainSpec, workspace: Path
+) -> None:
+    whole = run(tiny_domain, workspace)
+    shutil.rmtree(workspace / "runs")
+
+    for stage in STAGES:
+
+        def killer(event: Event, stage: str = stage) -> None:
+            if event["kind"] == "stage" and event["name"] == stage:
+                raise Killed
+
+        with pytest.raises(Killed):
+            run(tiny_domain, workspace, killer)
+    resumed = run(tiny_domain, workspace)
+    assert resumed["rows"] == whole["rows"]
+    assert resumed["weights"] == whole["weights"]
+
+
+def test_finished_run_only_prints_its_report(tiny_domain: DomainSpec, workspace: Path) -> None:
+    first = run(tiny_domain, workspace)
+    seen: list[str] = []
+    again = run(tiny_domain, workspace, lambda event: seen.append(event["name"]))
+    assert again == first
+    assert seen == ["run"]
+
+
+def test_test_queries_cannot_be_opened_for_another_model(tiny_domain: DomainSpec, workspace: Path) -> None:
+    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.firewall import Firewall
+
+    report = run(tiny_domain, workspace)
+    folder = workspace / "runs" / report["run"]
+    collection = read_beir(tiny_domain.collection.path)  # type: ignore[union-attr]
+    with pytest.raises(FirewallError):
+        Firewall(collection, folder / "firewall.jsonl").open_test("another model")
+
+
+def _ledger(folder: Path) -> list[dict[str, Any]]:
+    from stm_agent.files import read_jsonl
+
+    assert read_json(folder / "run.json")["schema"] == 1
+    return read_jsonl(folder / "ledger.jsonl")
