@@ -51,6 +51,8 @@ def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
     # Decided before torch is imported anywhere: a spinning barrier on shared cores costs 20x.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Without it LiteLLM asks the network for prices when it is imported.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     try:
         return build()()
     except StmAgentError as error:

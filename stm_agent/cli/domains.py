@@ -1,0 +1,78 @@
+"""``stm-agent domains``: domain files, shipped and your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stm_agent.cli.output import JsonFlag, emit
+from stm_agent.cli.runs import Place
+
+app = typer.Typer(no_args_is_help=True)
+DomainName = Annotated[str, typer.Argument(help="Shipped name or path of a domain file.")]
+
+
+@app.command("list")
+def list_(workspace: Place = None, as_json: JsonFlag = False) -> None:
+    """List the shipped domains and those of the workspace.
+
+    Example: stm-agent domains list
+    """
+    from rich.table import Table
+
+    from stm_agent.domain.load import list_domains
+    from stm_agent.workspace import find_workspace
+
+    rows = list_domains(find_workspace(workspace))
+    table = Table("domain", "where", "description")
+    for row in rows:
+        table.add_row(row["domain"], row["where"], row["description"])
+    emit(rows, table, as_json)
+
+
+@app.command()
+def show(domain: DomainName, workspace: Place = None, as_json: JsonFlag = False) -> None:
+    """Print a domain with every option, defaults included.
+
+    Example: stm-agent domains show biomedical
+    """
+    from rich.text import Text
+
+    from stm_agent.domain.load import dump_domain, load_domain
+    from stm_agent.workspace import find_workspace
+
+    spec = load_domain(domain, find_workspace(workspace))
+    emit(spec.model_dump(mode="json"), Text(dump_domain(spec)), as_json)
+
+
+@app.command()
+def check(domain: DomainName, workspace: Place = None, as_json: JsonFlag = False) -> None:
+    """Read a domain's file and build its data; stop at the first thing that is wrong.
+
+    Example: stm-agent domains check my.yaml
+    """
+    from stm_agent.domain.check import check_domain
+    from stm_agent.domain.load import load_domain
+    from stm_agent.workspace import find_workspace
+
+    place = find_workspace(workspace)
+    facts = check_domain(load_domain(domain, place), place)
+    emit(facts, "\n".join(f"{name:<28} {value}" for name, value in facts.items()), as_json)
+
+
+@app.command()
+def new(
+    file: Annotated[Path, typer.Argument(help="Domain file to write; must not exist.")],
+    collection: Annotated[Path | None, typer.Option(help="A BEIR folder to adapt to [copy biomedical].")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a domain file to change: of a BEIR folder, or a copy of the biomedical one.
+
+    Example: stm-agent domains new my.yaml --collection path/to/beir
+    """
+    from stm_agent.domain.load import new_domain
+
+    path = new_domain(file, collection)
+    emit({"domain": str(path)}, f"wrote {path}; next: stm-agent domains check {path}", as_json)

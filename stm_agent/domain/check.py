@@ -1,0 +1,50 @@
+"""Builds all data of a domain and says what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stm_agent.domain.material import build_collection, build_material
+from stm_agent.domain.spec import WRITTEN, DomainSpec
+from stm_agent.errors import DataError
+from stm_agent.workspace import program_path, prompt_path
+
+
+def check_domain(spec: DomainSpec, workspace: Path) -> dict[str, str | int]:
+    """Build the domain's collections and find its workspace files.
+
+    Returns:
+        What the domain has: sizes of corpus, splits, sources and guards, licence and source.
+
+    Raises:
+        DataError: A collection is broken, lacks dev or test, or gives an expert nothing to train on.
+        ConfigError: A program or prompt file is missing.
+        AssetError: An embedded asset cannot be fetched.
+    """
+    material = build_material(spec.collection, workspace)
+    collection = material.collection
+    for name in ("dev", "test"):
+        if name not in collection.splits:
+            raise DataError(f"collection {collection.name} has no {name} split; add qrels/{name}.tsv")
+    for expert in spec.experts:
+        if not any(source == WRITTEN or material.sources.get(source) for source in expert.sources):
+            raise DataError(
+                f"expert {expert.name} has no training pairs: {collection.name} has no train split; "
+                f"add qrels/train.tsv or give it source '{WRITTEN}'"
+            )
+    facts: dict[str, str | int] = {
+        "collection": collection.name,
+        "licence": collection.licence,
+        "source": collection.source,
+        "documents": len(collection.documents),
+        "passages to mine from": len(material.pool),
+        **{f"{name} queries": len(split.queries) for name, split in sorted(collection.splits.items())},
+        **{f"pairs of source {name}": len(pairs) for name, pairs in material.sources.items()},
+        "program": str(program_path(workspace, spec.synthesize.program)),
+        "instruction seeds": str(prompt_path(workspace, spec.instruct.seeds)),
+    }
+    for guard in spec.general:
+        built = build_collection(guard, workspace)
+        queries = len(built.splits["dev"].queries)
+        facts[f"general task {built.name}"] = f"{len(built.documents)} documents, {queries} queries"
+    return facts

@@ -1,0 +1,77 @@
+"""The wall between dev and test: test judgements come out once, for one final configuration, and it is on record."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from stm_agent.domain.collection import Collection, Split
+from stm_agent.errors import DataError, FirewallError
+from stm_agent.files import append_jsonl, read_jsonl
+
+SCHEMA = 1
+
+
+class Firewall:
+    """Holds a collection's test split back until the end of a run.
+
+    The ledger is append-only JSONL: one ``sealed`` line with the collection's hash, then one ``opened``
+    line. A process that resumes the run meets both again.
+    """
+
+    def __init__(self, collection: Collection, ledger_path: Path) -> None:
+        """Seal ``collection``, or find it sealed by an earlier process of the same run.
+
+        Raises:
+            DataError: The collection has no dev or no test split.
+            FirewallError: The run was sealed with other documents, queries or judgements.
+        """
+        for name in ("dev", "test"):
+            if name not in collection.splits:
+                raise DataError(f"collection {collection.name} has no {name} split; add qrels/{name}.tsv")
+        self._dev, self._test = collection.splits["dev"], collection.splits["test"]
+        self._ledger = ledger_path
+        sealed = self._first("sealed")
+        if sealed is None:
+            self._record("sealed", collection=collection.content_hash)
+        elif sealed["collection"] != collection.content_hash:
+            raise FirewallError(
+                f"collection {collection.name} is not the one this run began with; restore its files or start a new run"
+            )
+
+    @property
+    def dev(self) -> Split:
+        """The judged split every lever may read."""
+        return self._dev
+
+    @property
+    def opened(self) -> bool:
+        """Whether the test judgements have been handed out."""
+        return self._first("opened") is not None
+
+    def open_test(self, final: str) -> Split:
+        """Hand out the test split.
+
+        Args:
+            final: Hash of the final configuration that will be scored. A resumed run that arrives at
+                the very same one gets the split again; nothing else does.
+
+        Raises:
+            FirewallError: Test was opened before for another configuration.
+        """
+        before = self._first("opened")
+        if before is None:
+            self._record("opened", final=final)
+        elif before["final"] != final:
+            raise FirewallError(
+                f"test was opened at {before['time']} for another final model ({before['final'][:12]}); start a new run"
+            )
+        return self._test
+
+    def _first(self, event: str) -> dict[str, Any] | None:
+        return next((entry for entry in read_jsonl(self._ledger) if entry.get("event") == event), None)
+
+    def _record(self, event: str, **data: str) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        append_jsonl(self._ledger, {"schema": SCHEMA, "time": now, "event": event, **data})

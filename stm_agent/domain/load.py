@@ -1,0 +1,192 @@
+"""Domain files by name or path, with errors that name the line and the key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from stm_agent.domain.fields import Spec
+from stm_agent.domain.spec import (
+    WRITTEN,
+    BackboneSpec,
+    BeirCollection,
+    DomainSpec,
+    ExpertSpec,
+    PythonDocsCollection,
+)
+from stm_agent.errors import ConfigError, DataError
+from stm_agent.files import write_atomic
+
+_SHIPPED = Path(__file__).resolve().parent
+_KEYS = sorted({key for part in Spec.__subclasses__() for key in part.model_fields})
+
+
+def shipped_domains() -> tuple[str, ...]:
+    """Return the names of the domains that come with the engine."""
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.yaml")))
+
+
+def domain_path(name_or_path: str, workspace: Path) -> Path:
+    """Return the file of a domain: a shipped name, a path, or a file of the workspace.
+
+    Raises:
+        ConfigError: There is none; the message has near matches.
+    """
+    if name_or_path in shipped_domains():
+        return _SHIPPED / f"{name_or_path}.yaml"
+    tried = (Path(name_or_path), workspace / name_or_path, workspace / f"{name_or_path}.yaml")
+    for path in tried:
+        if path.is_file():
+            return path.resolve()
+    known = sorted({*shipped_domains(), *(path.stem for path in workspace.glob("*.yaml"))})
+    near = difflib.get_close_matches(Path(name_or_path).stem, known)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped: {', '.join(shipped_domains())}; or give a path"
+    raise ConfigError(f"no domain '{name_or_path}'; {hint}")
+
+
+def load_domain(name_or_path: str, workspace: Path) -> DomainSpec:
+    """Read and check a domain file.
+
+    Args:
+        name_or_path: A shipped name, a path, or a name in the workspace.
+        workspace: Where names and relative paths are also looked for.
+
+    Raises:
+        ConfigError: No such domain, no valid YAML, an unknown key, or a value that does not fit;
+            the message starts with file and line.
+    """
+    path = domain_path(name_or_path, workspace)
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}; a domain file is UTF-8 YAML") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{path} is not a mapping; start from: stm-agent domains new my.yaml")
+    _refuse_repeated_keys(node, path)
+    try:
+        values = yaml.SafeLoader("").construct_document(node)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        return DomainSpec.model_validate(values, context={"folder": path.parent})
+    except ValidationError as error:
+        raise ConfigError(_explain(error.errors()[0], node, path)) from error
+
+
+def domain_of_collection(folder: Path) -> DomainSpec:
+    """Make a domain of a BEIR folder on the fly: one expert on its train pairs, else on written queries.
+
+    Raises:
+        DataError: The folder does not exist.
+    """
+    if not folder.is_dir():
+        raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
+    place = folder.resolve()
+    source = "train" if (place / "qrels" / "train.tsv").exists() else WRITTEN
+    return DomainSpec(
+        name=place.name.strip("._-") or "collection",
+        description=f"Made of the collection {place.name}",
+        task="Given a query, find the passages that answer it.",
+        collection=BeirCollection(path=place),
+        general=(PythonDocsCollection(),),
+        backbone=BackboneSpec(model="embedded:smollm2-135m", layers=6, max_length=128),
+        experts=(ExpertSpec(name=source, sources=(source,), steps=200),),
+    )
+
+
+def list_domains(workspace: Path) -> list[dict[str, str]]:
+    """Return name, place and description of the shipped domains and the workspace's own.
+
+    A file that cannot be used is listed with its error, so that one broken file hides no other.
+    """
+    places = {"shipped": shipped_domains(), "workspace": [str(path) for path in sorted(workspace.glob("*.yaml"))]}
+    rows = []
+    for where, names in places.items():
+        for name in names:
+            try:
+                about = load_domain(name, workspace).description
+            except ConfigError as error:
+                about = f"unusable: {error}"
+            rows.append({"domain": Path(name).name, "where": where, "description": about})
+    return rows
+
+
+def dump_domain(spec: DomainSpec) -> str:
+    """Return the YAML of a domain with every option, defaults included."""
+    text: str = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def new_domain(file: Path, collection: Path | None) -> Path:
+    """Write a domain file: of a BEIR folder, or a copy of the biomedical one with its comments.
+
+    Raises:
+        ConfigError: The file exists.
+        DataError: The collection's folder does not exist.
+    """
+    if file.exists():
+        raise ConfigError(f"{file} exists; name a new file, nothing is overwritten")
+    if collection is None:
+        text = (_SHIPPED / "biomedical.yaml").read_text(encoding="utf-8")
+    else:
+        text = dump_domain(domain_of_collection(collection))
+    write_atomic(file, text)
+    return file
+
+
+def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:
+    """YAML readers keep the last of two equal keys without a word; a domain file must not."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, path)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[object] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ConfigError(f"{path}:{key.start_mark.line + 1}: key '{key.value}' is there twice; keep one")
+            seen.add(key.value)
+            _refuse_repeated_keys(value, path)
+
+
+def _explain(detail: ErrorDetails, node: yaml.Node, path: Path) -> str:
+    """Return one line for pydantic's first complaint: file, line, key path, what is wrong, and the fix."""
+    marks = list(_walk(node, detail["loc"]))
+    keys = [str(key) for _, key in marks if key is not None]
+    where, name = f"{path}:{marks[-1][0]}", ".".join(keys)
+    kind, told = detail["type"], detail["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(keys[-1], _KEYS, n=1)
+        return f"{where}: unknown key '{name}'; {f'did you mean {near[0]}?' if near else 'remove it'}"
+    if kind == "missing":
+        return f"{where}: key '{'.'.join([*keys, str(detail['loc'][-1])])}' is missing; add it"
+    if kind == "value_error":
+        return f"{where}: {told}"
+    if kind.startswith("union_tag"):
+        return f"{where}: '{name}' needs a kind: beir, hpo, mteb or python-docs"
+    return f"{where}: '{name}' is {_shown(detail['input'])}; {told[0].lower()}{told[1:]}"
+
+
+def _shown(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _walk(node: yaml.Node, loc: Sequence[int | str]) -> Iterator[tuple[int, int | str | None]]:
+    """Yield (line, key) along a pydantic location, as far as the file has it; union tags are stepped over."""
+    yield node.start_mark.line + 1, None
+    for key in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((name, value) for name, value in node.value if name.value == str(key)), None)
+            if found is not None:
+                node = found[1]
+                yield found[0].start_mark.line + 1, key
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            yield node.start_mark.line + 1, key

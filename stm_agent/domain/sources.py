@@ -1,0 +1,80 @@
+"""Training data of collections whose own judgements are the only structure there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from stm_agent.domain.collection import Collection, Split, normalise, share
+from stm_agent.domain.material import Material, Pair
+from stm_agent.domain.python_docs import python_docs
+from stm_agent.domain.spec import PythonDocsCollection
+from stm_agent.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+DEV_SHARE = 0.1
+MAX_DEV_QUERIES = 500
+
+
+def judged_material(collection: Collection) -> Material:
+    """Make training pairs of a collection's train split: one for each query and relevant document.
+
+    Train queries whose text is also a dev or test query are left out and counted.
+
+    Raises:
+        DataError: There is neither a dev split nor a train split to take one from.
+    """
+    collection = with_dev(collection)
+    train = collection.splits.get("train", Split("train", {}, {}))
+    held = {
+        normalise(query)
+        for name, split in collection.splits.items()
+        if name != "train"
+        for query in split.queries.values()
+    }
+    usable = {key: text for key, text in train.queries.items() if normalise(text) not in held}
+    if left_out := len(train.queries) - len(usable):
+        logger.warning("%s: %d train queries are also dev or test queries; left out", collection.name, left_out)
+    pool = collection.texts
+    groups = {key: frozenset(doc for doc, grade in train.qrels[key].items() if grade > 0) for key in usable}
+    pairs = tuple(
+        Pair(f"{key}:{doc}", text, pool[doc], "train", key)
+        for key, text in usable.items()
+        for doc in sorted(groups[key])
+    )
+    return Material(collection, {"train": pairs}, pool, groups)
+
+
+def with_dev(collection: Collection) -> Collection:
+    """Return the collection with a dev split: its own, else a fixed tenth of train (by hash, 500 queries at most).
+
+    Raises:
+        DataError: There is neither a dev nor a train split, or train is too small to give one.
+    """
+    if "dev" in collection.splits:
+        return collection
+    train = collection.splits.get("train")
+    if train is None:
+        raise DataError(f"collection {collection.name} has no dev split and no train split to take one from; add one")
+    order = sorted(train.queries, key=lambda key: (share(f"dev:{key}"), key))
+    chosen = order[: min(MAX_DEV_QUERIES, int(len(order) * DEV_SHARE))]
+    if not chosen:
+        raise DataError(f"collection {collection.name} has no dev split and only {len(order)} train queries; add one")
+    logger.info("%s: %d train queries became the dev split", collection.name, len(chosen))
+    taken = frozenset(chosen)
+    parts = {
+        name: Split(
+            name,
+            {key: text for key, text in train.queries.items() if (key in taken) is wanted},
+            {key: grades for key, grades in train.qrels.items() if (key in taken) is wanted},
+        )
+        for name, wanted in (("train", False), ("dev", True))
+    }
+    return dataclasses.replace(collection, splits={**collection.splits, **parts})
+
+
+def python_docs_material(spec: PythonDocsCollection) -> Material:
+    """Return the standard-library collection; it has no training pairs, only a pool to write queries for."""
+    collection = python_docs(spec.documents)
+    return Material(collection, {}, collection.texts, {})

@@ -1,0 +1,250 @@
+"""The domain file: frozen, every field documented with its unit and its "off" value, unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from stm_agent.domain.collection_spec import (
+    BeirCollection,
+    CollectionSpec,
+    HpoCollection,
+    MtebCollection,
+    PythonDocsCollection,
+)
+from stm_agent.domain.fields import Count, Name, OpenShare, Positive, PositiveReal, Real, Share, Spec, Switch
+
+__all__ = [
+    "WRITTEN",
+    "BackboneSpec",
+    "BeirCollection",
+    "CollectionSpec",
+    "DomainSpec",
+    "ExpertSpec",
+    "HpoCollection",
+    "InstructSpec",
+    "LoopSpec",
+    "MergeSpec",
+    "MineSpec",
+    "MtebCollection",
+    "NegativeSpec",
+    "PythonDocsCollection",
+    "SynthesizeSpec",
+    "TrainSpec",
+]
+
+WRITTEN = "written"
+"""The source every domain has: queries written by the generator for the passages of the pool."""
+
+
+class BackboneSpec(Spec):
+    """The decoder before adaptation, and how it becomes an encoder.
+
+    Attributes:
+        model: ``embedded:`` name, folder, or Hub name.
+        layers: First decoder layers kept; None: all.
+        attention: ``bidirectional`` lets a token see what follows it.
+        pooling: How token vectors become one vector.
+        max_length: Tokens of a text that are read.
+    """
+
+    model: str
+    layers: Positive | None = None
+    attention: Literal["bidirectional", "causal"] = "bidirectional"
+    pooling: Literal["mean", "lasttoken", "weightedmean"] = "mean"
+    max_length: Positive = 48
+
+
+class NegativeSpec(Spec):
+    """Hard negatives for each training pair, by kind; 0: none of that kind."""
+
+    mined: Count = 0
+    structural: Count = 0
+    synthetic: Count = 0
+
+
+class ExpertSpec(Spec):
+    """One LoRA adapter and what it learns from.
+
+    Attributes:
+        name: Unique in the domain.
+        sources: Names of the collection's training sources, or ``written``.
+        start: Expert listed before whose adapter training goes on from; None: the backbone.
+        steps: Optimiser steps.
+        negatives: Hard negatives asked for; kept only where a probe on dev says so.
+        batch_size: Pairs a step; None: the domain's.
+        learning_rate: Peak of the schedule; None: the domain's.
+    """
+
+    name: Name
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    start: str | None = None
+    steps: Positive
+    negatives: NegativeSpec = NegativeSpec()
+    batch_size: Positive | None = None
+    learning_rate: PositiveReal | None = None
+
+
+class TrainSpec(Spec):
+    """How every expert is trained.
+
+    Attributes:
+        batch_size: Pairs a step.
+        learning_rate: Peak of the schedule.
+        scale: Factor on cosine similarity in the loss (1 / temperature).
+        warmup: Share of the steps in which the learning rate rises.
+        lora_rank: Rank of the adapters.
+        lora_alpha: LoRA scale numerator; the delta is B A alpha / rank.
+        embeddings: Also adapt the token embeddings.
+        teacher: Encoder whose similarities guide the loss; None: no teacher.
+        teacher_weight: Weight of the teacher's part of the loss; 0: off.
+    """
+
+    batch_size: Annotated[int, Field(strict=True, ge=2)] = 32
+    learning_rate: PositiveReal = 1e-3
+    scale: PositiveReal = 50.0
+    warmup: Share = 0.1
+    lora_rank: Positive = 16
+    lora_alpha: Positive = 32
+    embeddings: Switch = True
+    teacher: str | None = None
+    teacher_weight: Real = 0.0
+
+
+class SynthesizeSpec(Spec):
+    """What the generator writes.
+
+    Attributes:
+        program: Name of the DSPy program in ``programs/`` that writes hard negatives.
+        pairs: Training pairs that get written negatives; 0: none.
+        queries: Passages a query is written for, where an expert asks for source ``written``; 0: none.
+        temperature: Sampling temperature.
+        max_tokens: Ceiling of one answer, in tokens.
+    """
+
+    program: str = "hard_negatives"
+    pairs: Count = 32
+    queries: Count = 64
+    temperature: Real = 0.8
+    max_tokens: Positive = 64
+
+
+class MineSpec(Spec):
+    """Hard-negative mining.
+
+    Attributes:
+        depth: Candidates each retriever gives for a pair.
+        retrievers: Which retrievers are asked.
+        margin: A candidate stays only below ``margin`` times the positive's score (NV-Retriever, TopK-PercPos).
+        documents: Passages searched, at most; those of the scored corpus first.
+        encoder: Encoder of the dense retriever in the first round; None: the backbone.
+    """
+
+    depth: Positive = 30
+    retrievers: Annotated[tuple[Literal["bm25", "dense"], ...], Field(min_length=1)] = ("bm25", "dense")
+    margin: Share = 0.95
+    documents: Positive = 4000
+    encoder: str | None = "embedded:all-minilm-l6-v2"
+
+
+class InstructSpec(Spec):
+    """Search of the retrieval instruction.
+
+    Attributes:
+        seeds: File in ``prompts/`` with the first candidates.
+        reflections: Candidates a reflecting LLM may propose; 0: seeds only.
+        min_effect: Gain in nDCG@10 a new instruction must show on the accepting half of dev.
+    """
+
+    seeds: str = "retrieval.yaml"
+    reflections: Count = 4
+    min_effect: Real = 0.005
+
+
+class MergeSpec(Spec):
+    """Merging of the experts.
+
+    Attributes:
+        method: Linear mean of the LoRA deltas, exact.
+        step: Grid width of the weights.
+        forgetting_budget: nDCG@10 a merge may lose on the general tasks against the backbone.
+        verify: Best candidates of the surrogate that are really encoded.
+    """
+
+    method: Literal["linear"] = "linear"
+    step: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.1
+    forgetting_budget: Real = 0.02
+    verify: Positive = 3
+
+
+class LoopSpec(Spec):
+    """The closed loop's gates.
+
+    Attributes:
+        rounds: Passes through the levers.
+        alpha: Two-sided error level of the paired bootstrap.
+        min_effect: Gain in nDCG@10 a change must show to be kept.
+        bootstrap: Resamples of a test.
+        probe_steps: Training steps with and without hard negatives that decide about them; 0: no probe, keep them.
+    """
+
+    rounds: Positive = 1
+    alpha: OpenShare = 0.05
+    min_effect: Real = 0.0
+    bootstrap: Positive = 10_000
+    probe_steps: Count = 0
+
+
+class DomainSpec(Spec):
+    """A whole domain file.
+
+    Attributes:
+        name: Short name, part of run ids.
+        description: For people.
+        task: One line: what a query is and what should be found; used in prompts.
+        collection: What is adapted to and scored on.
+        general: Guard tasks that show forgetting.
+        backbone: The decoder.
+        experts: In training order.
+        train: Training options of all experts.
+        synthesize: What the generator writes.
+        mine: Hard-negative mining.
+        instruct: Instruction search.
+        merge: Merging.
+        loop: Gates and rounds.
+        seeds: Seeds of repeated runs; a run uses the first unless told otherwise.
+    """
+
+    name: Name
+    description: str = ""
+    task: Annotated[str, Field(min_length=1)]
+    collection: CollectionSpec
+    general: tuple[CollectionSpec, ...] = ()
+    backbone: BackboneSpec
+    experts: Annotated[tuple[ExpertSpec, ...], Field(min_length=1)]
+    train: TrainSpec = TrainSpec()
+    synthesize: SynthesizeSpec = SynthesizeSpec()
+    mine: MineSpec = MineSpec()
+    instruct: InstructSpec = InstructSpec()
+    merge: MergeSpec = MergeSpec()
+    loop: LoopSpec = LoopSpec()
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (0,)
+
+    @model_validator(mode="after")
+    def _experts_fit(self) -> DomainSpec:
+        offered = (*self.collection.sources, WRITTEN)
+        before: list[str] = []
+        for expert in self.experts:
+            if expert.name in before:
+                raise ValueError(f"expert '{expert.name}' is listed twice; give every expert its own name")
+            if expert.start is not None and expert.start not in before:
+                raise ValueError(f"expert '{expert.name}' starts from '{expert.start}', which is not listed before it")
+            unknown = [source for source in expert.sources if source not in offered]
+            if unknown:
+                raise ValueError(
+                    f"expert '{expert.name}' asks for source '{unknown[0]}'; "
+                    f"collection kind {self.collection.kind} offers {', '.join(offered)}"
+                )
+            before.append(expert.name)
+        return self

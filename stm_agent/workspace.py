@@ -1,0 +1,101 @@
+"""The workspace: ``programs/`` and ``prompts/``, which users edit, and ``runs/``.
+
+A workspace's file wins over the shipped one of the same name. The shipped copy is the repository's
+top level in an editable install and ``stm_agent/_workspace`` in a wheel.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+from pathlib import Path
+
+from stm_agent.errors import ConfigError
+from stm_agent.files import whole_folder, write_atomic
+
+_PACKAGE = Path(__file__).resolve().parent
+_IN_WHEEL = _PACKAGE / "_workspace"
+
+RUNS_README = """\
+# Runs
+
+One folder a run: `ledger.jsonl` (every trial, decision and cost), `report.json` and `model/`, a plain
+sentence-transformers folder. `stm-agent runs list` lists them, `stm-agent runs show last` prints the
+newest report. Stages and vectors that runs share are in `.stages/` and `.cache/`; deleting those only
+costs the time to make them again. Git ignores all but this file.
+"""
+
+
+def shipped_workspace() -> Path:
+    """Return the folder that holds the shipped ``programs/`` and ``prompts/``."""
+    return _IN_WHEEL if _IN_WHEEL.is_dir() else _PACKAGE.parent
+
+
+def find_workspace(explicit: Path | None) -> Path:
+    """Return the workspace: the one asked for, else the current folder if it is one, else the shipped copy.
+
+    Raises:
+        ConfigError: The folder asked for has no ``programs/``.
+    """
+    if explicit is not None:
+        if not (explicit / "programs").is_dir():
+            raise ConfigError(f"{explicit} is no workspace, it has no programs/; make one: stm-agent init {explicit}")
+        return explicit.resolve()
+    here = Path.cwd()
+    return here if (here / "programs").is_dir() else shipped_workspace()
+
+
+def program_path(workspace: Path, name: str) -> Path:
+    """Return the file of a program, with or without ``.py`` in its name.
+
+    Raises:
+        ConfigError: Neither the workspace nor the shipped copy has it.
+    """
+    return _find(workspace, "programs", f"{name.removesuffix('.py')}.py")
+
+
+def prompt_path(workspace: Path, name: str) -> Path:
+    """Return a file of ``prompts/``.
+
+    Raises:
+        ConfigError: Neither the workspace nor the shipped copy has it.
+    """
+    return _find(workspace, "prompts", name)
+
+
+def runs_folder(workspace: Path) -> Path:
+    """Return where runs are kept: in the workspace, but in the current folder where that is an installed package."""
+    return (Path.cwd() if workspace == _IN_WHEEL else workspace) / "runs"
+
+
+def init_workspace(target: Path) -> Path:
+    """Write a fresh workspace: programs, prompts, an empty ``runs/`` and a domain file to change.
+
+    Raises:
+        ConfigError: ``target`` exists.
+        StorageError: The disk is full or not writable.
+    """
+    from stm_agent.domain.load import domain_path
+
+    if target.exists():
+        raise ConfigError(f"{target} exists; name a new folder, nothing is overwritten")
+    source = shipped_workspace()
+    with whole_folder(target.absolute()) as partial:
+        for folder in ("programs", "prompts"):
+            shutil.copytree(
+                source / folder, partial / folder, ignore=shutil.ignore_patterns("__pycache__", "__init__.py")
+            )
+        write_atomic(partial / "runs" / "README.md", RUNS_README)
+        write_atomic(partial / "domain.yaml", domain_path("biomedical", source).read_text(encoding="utf-8"))
+    return target
+
+
+def _find(workspace: Path, folder: str, name: str) -> Path:
+    places = [workspace / folder, shipped_workspace() / folder]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    known = sorted({path.name for place in places if place.is_dir() for path in place.iterdir() if path.is_file()})
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+    raise ConfigError(f"no file {folder}/{name} in {workspace}; {hint}")

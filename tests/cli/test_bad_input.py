@@ -1,0 +1,168 @@
+"""What a user gets wrong: one line that names the thing, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stm_agent.cli.main import main
+from stm_agent.testing.tiny import tiny_beir
+
+Prepare = Callable[[Path], list[str]]
+
+
+def call(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["stm-agent", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0)
+
+
+def _edit(name: str, change: Callable[[str], str]) -> Prepare:
+    """A tiny collection with one file changed, given to optimize."""
+
+    def prepare(place: Path) -> list[str]:
+        folder = tiny_beir(place / "data")
+        path = folder / name
+        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+        return ["optimize", "--collection", str(folder)]
+
+    return prepare
+
+
+def _remove(name: str) -> Prepare:
+    def prepare(place: Path) -> list[str]:
+        folder = tiny_beir(place / "data")
+        (folder / name).unlink()
+        return ["optimize", "--collection", str(folder)]
+
+    return prepare
+
+
+def _domain(text: str) -> Prepare:
+    def prepare(place: Path) -> list[str]:
+        (place / "my.yaml").write_text(text)
+        return ["domains", "check", str(place / "my.yaml")]
+
+    return prepare
+
+
+def _bytes(name: str, data: bytes) -> Prepare:
+    def prepare(place: Path) -> list[str]:
+        folder = tiny_beir(place / "data")
+        (folder / name).write_bytes(data)
+        return ["optimize", "--collection", str(folder)]
+
+    return prepare
+
+
+def _given(*arguments: str) -> Prepare:
+    return lambda place: [argument.replace("PLACE", str(place)) for argument in arguments]
+
+
+def _tiny(*arguments: str) -> Prepare:
+    def prepare(place: Path) -> list[str]:
+        folder = tiny_beir(place / "data")
+        return [argument.replace("DATA", str(folder)).replace("PLACE", str(place)) for argument in arguments]
+
+    return prepare
+
+
+GOOD = """name: mine
+task: a question -> its answer
+collection: {kind: python-docs}
+backbone: {model: somewhere}
+experts:
+  - {name: one, sources: [written], steps: 10}
+"""
+
+CASES: dict[str, tuple[Prepare, str]] = {
+    "unknown domain": (_given("optimize", "--domain", "biomedicl"), "biomedical"),
+    "no domain at all": (_given("optimize"), "--domain"),
+    "domain and collection": (_tiny("optimize", "--domain", "biomedical", "--collection", "DATA"), "one of them"),
+    "domain file missing": (_given("domains", "check", "PLACE/none.yaml"), "none.yaml"),
+    "domain show unknown": (_given("domains", "show", "nothing"), "nothing"),
+    "collection folder missing": (_given("optimize", "--collection", "PLACE/none"), "none"),
+    "corpus missing": (_remove("corpus.jsonl"), "corpus.jsonl"),
+    "queries missing": (_remove("queries.jsonl"), "queries.jsonl"),
+    "dev judgements missing": (_remove("qrels/dev.tsv"), "dev"),
+    "test judgements missing": (_remove("qrels/test.tsv"), "test"),
+    "empty corpus": (_edit("corpus.jsonl", lambda text: ""), "corpus"),
+    "empty queries": (_edit("queries.jsonl", lambda text: ""), "quer"),
+    "empty qrels": (_edit("qrels/dev.tsv", lambda text: ""), "dev"),
+    "corpus is not JSON": (_edit("corpus.jsonl", lambda text: "no json\n" + text), "corpus.jsonl"),
+    "corpus line is a list": (_edit("corpus.jsonl", lambda text: "[1]\n" + text), "corpus.jsonl"),
+    "corpus line without id": (_edit("corpus.jsonl", lambda text: '{"text": "x"}\n' + text), "_id"),
+    "duplicate document": (_edit("corpus.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "twice|duplicate"),
+    "duplicate query": (_edit("queries.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "twice|duplicate"),
+    "qrels name an unknown document": (_edit("qrels/dev.tsv", lambda text: text.rstrip() + "\nq-x\tnone\t1\n"), "q-x|none"),
+    "qrels grade is a word": (_edit("qrels/dev.tsv", lambda text: text.rstrip()[:-1] + "good\n"), "dev.tsv"),
+    "qrels have two columns": (_edit("qrels/dev.tsv", lambda text: text + "a\tb\n"), "dev.tsv"),
+    "corpus is not UTF-8": (_bytes("corpus.jsonl", b'{"_id": "a", "text": "\xff\xfe"}\n'), "UTF-8"),
+    "queries are not UTF-8": (_bytes("queries.jsonl", b"\xff\n"), "UTF-8"),
+    "domain file with an unknown key": (_domain(GOOD + "expertz: 1\n"), "expertz"),
+    "domain file without experts": (_domain(GOOD.split("experts:")[0]), "experts"),
+    "domain file is a list": (_domain("- a\n"), "my.yaml"),
+    "domain file is not YAML": (_domain("a: [\n"), "my.yaml"),
+    "domain file is empty": (_domain(""), "my.yaml"),
+    "steps of zero": (_domain(GOOD.replace("steps: 10", "steps: 0")), "steps"),
+    "steps are a word": (_domain(GOOD.replace("steps: 10", "steps: many")), "steps"),
+    "unknown pooling": (_domain(GOOD.replace("somewhere", "somewhere, pooling: max")), "pooling"),
+    "expert listed twice": (_domain(GOOD + "  - {name: one, sources: [written], steps: 10}\n"), "one"),
+    "expert starts from nobody": (_domain(GOOD.replace("steps: 10", "steps: 10, start: two")), "two"),
+    "expert of an unknown source": (_domain(GOOD.replace("[written]", "[train]")), "train"),
+    "unknown generator": (_tiny("optimize", "--collection", "DATA", "--generator", "nobody/nothing"), "nobody/nothing"),
+    "zero rounds": (_tiny("optimize", "--collection", "DATA", "--rounds", "0"), "rounds"),
+    "run name with a slash": (_tiny("optimize", "--collection", "DATA", "--run-id", "../x"), "run"),
+    "workspace missing": (_tiny("optimize", "--collection", "DATA", "--workspace", "PLACE/none"), "none"),
+    "no such run": (_given("runs", "show", "nothing"), "nothing"),
+    "search of no run": (_given("search", "nothing", "words"), "nothing"),
+    "traces of no run": (_given("traces", "list", "nothing"), "nothing"),
+    "unknown asset": (_given("assets", "path", "gpt-9"), "gpt-9"),
+    "evaluate without a target": (_given("evaluate", "bm25"), "--collection"),
+    "evaluate an unknown split": (_tiny("evaluate", "bm25", "--collection", "DATA", "--split", "half"), "half"),
+    "train an unknown expert": (
+        _given("train", "--domain", "biomedical", "--expert", "nobody", "--output", "PLACE/out"),
+        "nobody",
+    ),
+    "output exists": (_tiny("merge", "--domain", "biomedical", "--experts", "DATA", "--weights", "1", "--output", "DATA"), "exists"),
+    "adapter missing": (
+        _given("merge", "--domain", "biomedical", "--experts", "PLACE/none", "--weights", "1", "--output", "PLACE/out"),
+        "none",
+    ),
+    "workspace exists": (_tiny("init", "DATA"), "data"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_line(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare, names = CASES[case]
+    arguments = prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "programs").mkdir()  # makes this the workspace: nothing is written outside
+    before = {path for path in tmp_path.rglob("*") if "runs" not in path.parts}
+    code = call(arguments, monkeypatch)
+    captured = capsys.readouterr()
+    error = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert code == 2, captured
+    assert len(error) == 1, captured.err
+    assert any(part.lower() in error[0].lower() for part in names.split("|")), error[0]
+    assert "Traceback" not in captured.err
+    assert {path for path in tmp_path.rglob("*") if "runs" not in path.parts} == before
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["stm-agent", "--debug", "runs", "show", "nothing"])
+    from stm_agent.errors import ConfigError
+
+    with pytest.raises(ConfigError):
+        main()
+
+
+def test_there_are_forty_cases() -> None:
+    assert len(CASES) >= 40
