@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stm_agent.domain.firewall import require_judged
 from stm_agent.domain.material import build_collection, build_material
 from stm_agent.domain.spec import WRITTEN, DomainSpec
 from stm_agent.errors import DataError
@@ -23,9 +24,7 @@ def check_domain(spec: DomainSpec, workspace: Path) -> dict[str, str | int]:
     """
     material = build_material(spec.collection, workspace)
     collection = material.collection
-    for name in ("dev", "test"):
-        if name not in collection.splits:
-            raise DataError(f"collection {collection.name} has no {name} split; add qrels/{name}.tsv")
+    require_judged(collection)
     for expert in spec.experts:
         if not any(source == WRITTEN or material.sources.get(source) for source in expert.sources):
             raise DataError(

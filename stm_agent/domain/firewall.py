@@ -13,6 +13,17 @@ from stm_agent.files import append_jsonl, read_jsonl
 SCHEMA = 1
 
 
+def require_judged(collection: Collection) -> None:
+    """Check that a collection can be adapted to.
+
+    Raises:
+        DataError: It has no dev or no test split.
+    """
+    for name in ("dev", "test"):
+        if name not in collection.splits:
+            raise DataError(f"collection {collection.name} has no {name} split; add qrels/{name}.tsv")
+
+
 class Firewall:
     """Holds a collection's test split back until the end of a run.
 
@@ -27,9 +38,7 @@ class Firewall:
             DataError: The collection has no dev or no test split.
             FirewallError: The run was sealed with other documents, queries or judgements.
         """
-        for name in ("dev", "test"):
-            if name not in collection.splits:
-                raise DataError(f"collection {collection.name} has no {name} split; add qrels/{name}.tsv")
+        require_judged(collection)
         self._dev, self._test = collection.splits["dev"], collection.splits["test"]
         self._ledger = ledger_path
         sealed = self._first("sealed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +27,15 @@ _SHIPPED = Path(__file__).resolve().parent
 _KEYS = sorted({key for part in Spec.__subclasses__() for key in part.model_fields})
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads ``1e-3`` as text; here it is the number everyone means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def shipped_domains() -> tuple[str, ...]:
     """Return the names of the domains that come with the engine."""
     return tuple(sorted(path.stem for path in _SHIPPED.glob("*.yaml")))
@@ -43,7 +53,7 @@ def domain_path(name_or_path: str, workspace: Path) -> Path:
     for path in tried:
         if path.is_file():
             return path.resolve()
-    known = sorted({*shipped_domains(), *(path.stem for path in workspace.glob("*.yaml"))})
+    known = sorted({*shipped_domains(), *(path.stem for path in _own_files(workspace))})
     near = difflib.get_close_matches(Path(name_or_path).stem, known)
     hint = f"did you mean {' or '.join(near)}?" if near else f"shipped: {', '.join(shipped_domains())}; or give a path"
     raise ConfigError(f"no domain '{name_or_path}'; {hint}")
@@ -62,7 +72,7 @@ def load_domain(name_or_path: str, workspace: Path) -> DomainSpec:
     """
     path = domain_path(name_or_path, workspace)
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}; a domain file is UTF-8 YAML") from error
     except yaml.YAMLError as error:
@@ -71,7 +81,7 @@ def load_domain(name_or_path: str, workspace: Path) -> DomainSpec:
         raise ConfigError(f"{path} is not a mapping; start from: stm-agent domains new my.yaml")
     _refuse_repeated_keys(node, path)
     try:
-        values = yaml.SafeLoader("").construct_document(node)
+        values = _Loader("").construct_document(node)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     try:
@@ -106,7 +116,7 @@ def list_domains(workspace: Path) -> list[dict[str, str]]:
 
     A file that cannot be used is listed with its error, so that one broken file hides no other.
     """
-    places = {"shipped": shipped_domains(), "workspace": [str(path) for path in sorted(workspace.glob("*.yaml"))]}
+    places = {"shipped": shipped_domains(), "workspace": [str(path) for path in _own_files(workspace)]}
     rows = []
     for where, names in places.items():
         for name in names:
@@ -139,6 +149,10 @@ def new_domain(file: Path, collection: Path | None) -> Path:
         text = dump_domain(domain_of_collection(collection))
     write_atomic(file, text)
     return file
+
+
+def _own_files(workspace: Path) -> list[Path]:
+    return sorted(workspace.glob("[!.]*.yaml"))
 
 
 def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:

@@ -1,0 +1,1 @@
+"""A decoder as an encoder: loading, pooling, attention, packed batches and checks."""

@@ -1,0 +1,82 @@
+"""A sentence-transformers model as the engine's :class:`~stm_agent.evaluate.encoder.Encoder`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stm_agent.files import content_hash
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
+BATCH = 64
+
+
+class TextEncoder:
+    """Vectors of texts, with an identity made of everything that decides them."""
+
+    def __init__(self, model: SentenceTransformer, identity: str | None = None) -> None:
+        """Take a model in eval mode; its identity is computed from its weights unless it is given."""
+        self.model = model.eval()
+        self._identity = identity or model_identity(model)
+
+    @property
+    def identity(self) -> str:
+        """Hash of weights, pooling, max length, dtype, attention and tokenizer."""
+        return self._identity
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return int(self.model.get_embedding_dimension() or 0)
+
+    def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
+        """Encode texts, sorted by length so that a batch packs well.
+
+        Returns:
+            ``[texts, dimension]`` float32, L2-normalised, in the order given.
+        """
+        if not texts:
+            return np.empty((0, self.dimension), dtype=np.float32)
+        started = time.monotonic()
+        encoded = self.model.encode(
+            [prefix + text for text in texts],
+            prompt="",
+            batch_size=BATCH,
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
+        )
+        logger.debug("%d texts, %.0f texts/s", len(texts), len(texts) / max(time.monotonic() - started, 1e-9))
+        return np.asarray(encoded, dtype=np.float32)
+
+
+def model_identity(model: SentenceTransformer) -> str:
+    """Return the hash of everything in a model that decides a vector."""
+    import torch
+
+    network = model[0].model
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    tokenizer = model.tokenizer.backend_tokenizer.to_str()
+    return content_hash(
+        {
+            "weights": digest.hexdigest(),
+            "modules": [type(module).__name__ for module in model][1:],
+            "pooling": str(model[1].get_config_dict()),
+            "max_length": model.max_seq_length,
+            "dtype": str(network.dtype),
+            "causal": getattr(network.config, "is_causal", None),
+            "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
+        }
+    )

@@ -1,0 +1,104 @@
+"""Padding-free forwards on any device: the texts of a batch share rows, attention is block-diagonal.
+
+A padded batch of short texts is mostly padding, and a CPU pays for every padded token. Here the valid
+tokens are packed into rows of about :data:`ROW` tokens (first-fit decreasing, as in bin packing); a 4-D
+mask keeps texts apart and positions start anew in each, so every token's vector is the one a batch
+of its own would give. Pooling, losses, trainer and ``encode`` see the padded shape they expect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from sentence_transformers.sentence_transformer.modules import Transformer
+from torch import Tensor
+
+ROW = 128
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where each valid token of a padded batch goes.
+
+    Attributes:
+        row: Row of each token, ``[tokens]``.
+        column: Column of each token, ``[tokens]``.
+        position: Position of each token in its own text, ``[tokens]``.
+        segment: Text of each packed cell, -1 where empty, ``[rows, width]``.
+    """
+
+    row: Tensor
+    column: Tensor
+    position: Tensor
+    segment: Tensor
+
+
+def pack(lengths: list[int], row: int = ROW) -> Packing:
+    """Place texts of the given token counts into rows; a text longer than ``row`` gets a longer row."""
+    fill: list[int] = []
+    place: list[tuple[int, int]] = [(0, 0)] * len(lengths)
+    for text in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        length = lengths[text]
+        target = next((index for index, used in enumerate(fill) if used + length <= row), len(fill))
+        if target == len(fill):
+            fill.append(0)
+        place[text] = (target, fill[target])
+        fill[target] += length
+    counts = torch.tensor(lengths)
+    starts = torch.tensor(place).repeat_interleave(counts, dim=0)
+    position = torch.cat([torch.arange(length) for length in lengths])
+    column = starts[:, 1] + position
+    segment = torch.full((len(fill), max(fill)), -1)
+    segment[starts[:, 0], column] = torch.arange(len(lengths)).repeat_interleave(counts)
+    return Packing(starts[:, 0], column, position, segment)
+
+
+def _mask(packing: Packing, causal: bool, dtype: torch.dtype) -> Tensor:
+    segment = packing.segment
+    allowed = segment[:, :, None] == segment[:, None, :]
+    if causal:
+        width = segment.shape[1]
+        allowed = allowed & torch.ones(width, width, dtype=torch.bool).tril()
+    mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
+    return mask[:, None]
+
+
+class PackedTransformer(Transformer):
+    """sentence-transformers' own module with a packed forward; it is saved as the plain module."""
+
+    @classmethod
+    def wrap(cls, module: Transformer) -> Self:
+        """Give a loaded module the packed forward, in place; weights are shared, nothing is copied."""
+        module.__class__ = cls
+        return module  # type: ignore[return-value]
+
+    def unwrap(self) -> Transformer:
+        """Give the plain forward back, in place."""
+        self.__class__ = Transformer  # type: ignore[assignment]
+        return self
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the parent
+        """Fill ``token_embeddings`` ``[texts, longest, hidden]``; zeros where a text is padded."""
+        ids, valid = features["input_ids"], features["attention_mask"].bool()
+        lengths = valid.sum(dim=1).tolist()
+        packing = pack(lengths)
+        shape = packing.segment.shape
+        packed = torch.zeros(shape, dtype=ids.dtype)
+        positions = torch.zeros(shape, dtype=torch.long)
+        packed[packing.row, packing.column] = ids[valid].cpu()
+        positions[packing.row, packing.column] = packing.position
+        weights = self.model.dtype
+        causal = getattr(self.model.config, "is_causal", True) is not False
+        output = self.model(
+            input_ids=packed.to(ids.device),
+            position_ids=positions.to(ids.device),
+            attention_mask=_mask(packing, causal, weights).to(ids.device),
+            use_cache=False,
+        ).last_hidden_state
+        tokens = output[packing.row.to(ids.device), packing.column.to(ids.device)]
+        spread = output.new_zeros((*ids.shape, output.shape[-1]))
+        spread[valid] = tokens
+        features["token_embeddings"] = spread
+        return features

@@ -1,0 +1,1 @@
+"""Public fakes: what the engine's own tests run on, for yours."""

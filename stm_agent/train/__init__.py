@@ -1,0 +1,1 @@
+"""LoRA experts: rows, batches, loss and the trainer."""

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stm_agent.domain import hub
+from stm_agent.domain.collection import Collection, Document, Split, normalise, read_beir, write_beir
+from stm_agent.domain.firewall import Firewall
+from stm_agent.domain.material import build_collection, build_material
+from stm_agent.domain.sources import judged_material
+from stm_agent.domain.spec import BeirCollection, MtebCollection, PythonDocsCollection
+from stm_agent.errors import DataError, FirewallError
+from stm_agent.files import read_jsonl
+from stm_agent.testing.tiny import tiny_beir, tiny_collection
+
+
+def small(**splits: Split) -> Collection:
+    documents = (Document("a", "Title", "alpha"), Document("b", "", "beta\u2028gamma"))
+    return Collection("small", documents, splits, "CC0", "made here")
+
+
+def test_beir_round_trip(tmp_path: Path):
+    collection = small(
+        dev=Split("dev", {"1": "first"}, {"1": {"a": 2, "b": 0}}),
+        test=Split("test", {"2": "zweite ä"}, {"2": {"b": 1}}),
+    )
+    again = read_beir(write_beir(collection, tmp_path / "small"))
+    assert again == collection
+    assert again.content_hash == collection.content_hash
+    assert again.texts == {"a": "Title alpha", "b": "beta\u2028gamma"}
+
+
+def test_plain_beir_folder_without_our_file_or_header(tmp_path: Path):
+    folder = tiny_beir(tmp_path / "tiny")
+    (folder / "collection.json").unlink()
+    dev = folder / "qrels" / "dev.tsv"
+    dev.write_bytes(b"\r\n".join(dev.read_bytes().splitlines()[1:]))
+    collection = read_beir(folder)
+    assert (collection.name, collection.licence) == ("tiny", "not stated")
+    assert collection.content_hash == tiny_collection().content_hash
+
+
+def test_empty_documents_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = tiny_beir(tmp_path / "tiny")
+    with (folder / "corpus.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"_id": "void", "text": ""}\n')
+    read_beir(folder)
+    assert "1 of 61 documents are empty" in caplog.text
+
+
+def test_hash_sees_every_part():
+    one = Split("dev", {"1": "first"}, {"1": {"a": 1}})
+    hashes = {
+        small(dev=one).content_hash,
+        small(dev=Split("dev", {"1": "other"}, one.qrels)).content_hash,
+        small(dev=Split("dev", one.queries, {"1": {"a": 2}})).content_hash,
+        small(test=Split("test", one.queries, one.qrels)).content_hash,
+    }
+    assert len(hashes) == 4
+
+
+def test_train_split_becomes_pairs(tmp_path: Path):
+    tiny_beir(tmp_path / "tiny")
+    material = build_material(BeirCollection(path=Path("tiny")), tmp_path)
+    pairs = material.sources["train"]
+    assert len(pairs) == len(material.collection.splits["train"].queries) == 96
+    assert material.pool == material.collection.texts
+    assert all(material.groups[pair.group] == {pair.id.split(":")[1]} for pair in pairs)
+
+
+def test_train_queries_that_are_test_queries_are_left_out(caplog: pytest.LogCaptureFixture):
+    held = Split("dev", {"1": "First one"}, {"1": {"a": 1}})
+    train = Split("train", {"2": "first, ONE!", "3": "other"}, {"2": {"a": 1}, "3": {"a": 1, "b": 0}})
+    material = judged_material(small(train=train, dev=held, test=Split("test", held.queries, held.qrels)))
+    assert [(pair.query, pair.positive) for pair in material.sources["train"]] == [("other", "Title alpha")]
+    assert "1 train queries are also dev or test queries" in caplog.text
+
+
+def test_dev_is_taken_from_train_where_there_is_none(caplog: pytest.LogCaptureFixture):
+    whole = tiny_collection()
+    splits = {"train": whole.splits["train"], "test": whole.splits["test"]}
+    with caplog.at_level(logging.INFO):
+        material = judged_material(Collection("tiny", whole.documents, splits, "", ""))
+    dev, train = material.collection.splits["dev"], material.collection.splits["train"]
+    assert len(dev.queries) == 9
+    assert dev.queries.keys() | train.queries.keys() == whole.splits["train"].queries.keys()
+    assert not dev.queries.keys() & train.queries.keys()
+    assert "9 train queries became the dev split" in caplog.text
+
+
+def test_python_docs_are_a_task():
+    collection = build_collection(PythonDocsCollection(documents=40), Path())
+    assert collection.content_hash == build_collection(PythonDocsCollection(documents=40), Path()).content_hash
+    assert len(collection.documents) == 40
+    assert [len(collection.splits[name].queries) for name in ("dev", "test")] == [20, 20]
+    texts = collection.texts
+    assert len({normalise(text) for text in texts.values()}) == 40
+    for key, query in collection.splits["dev"].queries.items():
+        assert collection.splits["dev"].qrels[key] == {key: 1}
+        assert len(query.split()) >= 4
+        assert not texts[key].startswith(query)
+
+
+def test_mteb_splits_get_our_names(monkeypatch: pytest.MonkeyPatch):
+    rows = {
+        "validation": {
+            "corpus": [{"id": "a", "title": None, "text": "alpha"}, {"id": "c", "text": "gamma"}],
+            "queries": [{"id": "1", "text": "first"}, {"id": "9", "text": "unjudged"}],
+            "relevant_docs": {"1": {"a": 1}, "9": {"a": 0}},
+        },
+        "test": {
+            "corpus": [{"id": "a", "title": "T", "text": "alpha"}],
+            "queries": [{"id": "2", "text": "second"}],
+            "relevant_docs": {"2": {"a": 1}},
+        },
+    }
+    monkeypatch.setattr(hub, "_splits_on_hub", lambda task: set(rows))
+    monkeypatch.setattr(hub, "_load", lambda task, splits: {name: rows[name] for name in splits})
+    collection = hub.read_mteb(MtebCollection(name="SciFact", dev_split="validation"))
+    assert collection.texts == {"a": "T alpha", "c": "gamma"}
+    assert collection.splits["dev"] == Split("dev", {"1": "first"}, {"1": {"a": 1}})
+    assert set(collection.splits) == {"dev", "test"}
+    assert "mteb/scifact at d56462" in collection.source
+
+
+def test_mteb_loads_only_the_splits_asked_for():
+    def load_data() -> None:
+        task.dataset = {"default": {split: {} for split in task.chosen}}
+
+    task = SimpleNamespace(load_data=load_data, convert_v1_dataset_format_to_v2=lambda num_proc: None)
+    task.filter_eval_splits = lambda splits: setattr(task, "chosen", splits)
+    assert hub._load(task, ["dev"]) == {"dev": {}}
+
+
+def test_firewall_opens_test_once(tmp_path: Path):
+    ledger = tmp_path / "run" / "firewall.jsonl"
+    wall = Firewall(tiny_collection(), ledger)
+    assert wall.dev == tiny_collection().splits["dev"]
+    assert not wall.opened
+    assert wall.open_test("final-a") == tiny_collection().splits["test"]
+    assert wall.opened
+    # The same process again, and a resumed one, with the very same final configuration.
+    assert wall.open_test("final-a") == Firewall(tiny_collection(), ledger).open_test("final-a")
+    for caller in (wall, Firewall(tiny_collection(), ledger)):
+        with pytest.raises(FirewallError, match="for another final model") as caught:
+            caller.open_test("final-b")
+        assert "\n" not in str(caught.value)
+    assert [entry["event"] for entry in read_jsonl(ledger)] == ["sealed", "opened"]
+
+
+def test_firewall_stops_where_the_evaluation_files_changed(tmp_path: Path):
+    folder = tiny_beir(tmp_path / "tiny")
+    Firewall(read_beir(folder), tmp_path / "firewall.jsonl")
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text(corpus.read_text(encoding="utf-8").replace("painful", "sore"), encoding="utf-8")
+    with pytest.raises(FirewallError, match="not the one this run began with; restore its files"):
+        Firewall(read_beir(folder), tmp_path / "firewall.jsonl")
+
+
+@pytest.mark.parametrize("name", ["dev", "test"])
+def test_firewall_needs_dev_and_test(tmp_path: Path, name: str):
+    whole = tiny_collection()
+    splits = {key: split for key, split in whole.splits.items() if key != name}
+    with pytest.raises(DataError, match=f"has no {name} split; add qrels/{name}.tsv"):
+        Firewall(Collection("tiny", whole.documents, splits, "", ""), tmp_path / "firewall.jsonl")
+    assert not (tmp_path / "firewall.jsonl").exists()
