@@ -1,0 +1,25 @@
+"""The rows every report has: BM25 and a ready-made encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stm_agent.backbone.encoder import TextEncoder
+
+
+def bm25_run(texts: Mapping[str, str], queries: Mapping[str, str], k: int = 100) -> dict[str, dict[str, float]]:
+    """Rank a corpus by BM25 (k1 1.2, b 0.75, English stop words, Snowball stemmer)."""
+    from stm_agent.mine.bm25 import Bm25Index
+
+    hits = Bm25Index(texts).search(list(queries.values()), k)
+    return {query: dict(found) for query, found in zip(queries, hits, strict=True)}
+
+
+def static_encoder(name: str) -> TextEncoder:
+    """Return a sentence-transformers model as it comes, for example ``embedded:all-minilm-l6-v2``."""
+    from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.backbone.load import load_model
+
+    return TextEncoder(load_model(name))

@@ -1,0 +1,84 @@
+"""Vectors kept between trials, keyed by everything that decides them.
+
+One folder for each (encoder identity, prefix); in it append-only shards of vectors beside the hashes of
+their texts. An instruction trial re-encodes the queries and nothing else. A shard that cannot be read
+is counted, removed and encoded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stm_agent.evaluate.encoder import Encoder
+from stm_agent.files import content_hash, write_atomic
+
+logger = logging.getLogger(__name__)
+Vectors = NDArray[np.float32]
+
+
+class EmbeddingCache:
+    """Encodes through a folder of kept vectors.
+
+    Attributes:
+        hits: Texts answered from the cache.
+        misses: Texts that were encoded.
+        broken: Shards that could not be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Use ``folder``; it is made when the first vectors are kept."""
+        self.folder = folder
+        self.hits = self.misses = self.broken = 0
+        self._open: dict[str, dict[bytes, Vectors]] = {}
+
+    def encode(self, encoder: Encoder, texts: Sequence[str], *, prefix: str = "") -> Vectors:
+        """Return ``[texts, dimension]`` float32, bit for bit what was first encoded."""
+        if not texts:
+            return np.empty((0, encoder.dimension), dtype=np.float32)
+        key = content_hash([encoder.identity, prefix])[:32]
+        known = self._known(key)
+        names = [hashlib.sha256(text.encode()).digest() for text in texts]
+        fresh = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
+        if fresh:
+            vectors = encoder.encode(list(fresh.values()), prefix=prefix)
+            self._keep(key, list(fresh), vectors)
+            known.update(zip(fresh, vectors, strict=True))
+        self.misses += len(fresh)
+        self.hits += len(texts) - len(fresh)
+        return np.stack([known[name] for name in names])
+
+    def _known(self, key: str) -> dict[bytes, Vectors]:
+        if key not in self._open:
+            found: dict[bytes, Vectors] = {}
+            for shard in sorted((self.folder / key).glob("*.npz")):
+                found.update(self._read(shard))
+            self._open[key] = found
+        return self._open[key]
+
+    def _read(self, shard: Path) -> dict[bytes, Vectors]:
+        try:
+            with np.load(shard, allow_pickle=False) as stored:
+                names, vectors = stored["names"], stored["vectors"]
+            if len(names) != len(vectors) or not np.isfinite(vectors).all():
+                raise ValueError("names and vectors do not fit")
+            return {name.tobytes(): vector for name, vector in zip(names, vectors, strict=True)}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            self.broken += 1
+            logger.warning("embedding shard %s cannot be read (%s); its texts are encoded again", shard.name, error)
+            shard.unlink(missing_ok=True)
+            return {}
+
+    def _keep(self, key: str, names: list[bytes], vectors: Vectors) -> None:
+        buffer = io.BytesIO()
+        packed = np.frombuffer(b"".join(names), dtype=np.uint8).reshape(len(names), -1)
+        np.savez(buffer, names=packed, vectors=vectors)
+        shard = content_hash([name.hex() for name in names])[:16]
+        write_atomic(self.folder / key / f"{shard}.npz", buffer.getvalue())

@@ -1,0 +1,27 @@
+"""The one seam between the engine and anything that makes vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Encoder(Protocol):
+    """Makes vectors of texts."""
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that decides a vector: weights, pooling, max length, dtype, attention."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
+        """Return ``[texts, dimension]`` float32, L2-normalised, of ``prefix + text``."""
+        ...

@@ -1,0 +1,84 @@
+"""Collections as real mteb 2.x retrieval tasks, and official tasks by name; never mteb's default cache."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from stm_agent.domain.collection import Collection
+from stm_agent.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTaskRetrieval
+
+METRICS = ("ndcg_at_10", "recall_at_100", "mrr_at_10")
+
+
+def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
+    """Make an in-memory mteb retrieval task of one split; nothing is fetched.
+
+    Raises:
+        DataError: The collection has no such split.
+    """
+    from datasets import Dataset
+    from mteb.abstasks import AbsTaskRetrieval
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+    if split not in collection.splits:
+        raise DataError(f"{collection.name} has no split '{split}'; it has {', '.join(sorted(collection.splits))}")
+    judged = collection.splits[split]
+    name = "".join(part.capitalize() for part in re.split(r"\W+", collection.name)) + "Retrieval"
+    about = TaskMetadata(
+        name=name,
+        description=collection.source or collection.name,
+        type="Retrieval",
+        eval_splits=[split],
+        eval_langs=["eng-Latn"],
+        main_score="ndcg_at_10",
+        # The content hash stands for the revision: two corpora never share a name.
+        dataset={"path": collection.name, "revision": collection.content_hash},
+    )
+    corpus = [{"id": d.id, "title": "", "text": d.full} for d in collection.documents]
+    queries = [{"id": query, "text": text} for query, text in judged.queries.items()]
+    data = {
+        "corpus": Dataset.from_list(corpus),
+        "queries": Dataset.from_list(queries),
+        "relevant_docs": {query: dict(grades) for query, grades in judged.qrels.items()},
+        "top_ranked": None,
+    }
+
+    class CollectionTask(AbsTaskRetrieval):
+        metadata = about
+
+        def load_data(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the parent
+            self.dataset = {"default": {split: data}}
+            self.data_loaded = True
+
+    return CollectionTask()
+
+
+def official_task(name: str) -> AbsTaskRetrieval:
+    """Return an official MTEB retrieval task; its data comes from the Hub when it is evaluated.
+
+    Raises:
+        ConfigError: mteb knows no retrieval task of that name.
+    """
+    import mteb
+
+    try:
+        return mteb.get_task(name)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"mteb has no task '{name}'; {str(error).splitlines()[0][:200]}") from error
+
+
+def evaluate_with_mteb(model: Any, task: AbsTaskRetrieval) -> dict[str, float]:  # noqa: ANN401 - any mteb encoder
+    """Score a model with ``mteb.evaluate``, without its result cache: that can answer for another model.
+
+    Returns:
+        nDCG@10, Recall@100 and MRR@10 of the task's split.
+    """
+    import mteb
+
+    result = mteb.evaluate(model, task, cache=None, show_progress_bar=False)
+    scores = next(iter(result.task_results[0].scores.values()))[0]
+    return {name: float(scores[name]) for name in METRICS}

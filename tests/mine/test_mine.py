@@ -1,0 +1,80 @@
+"""Mining: BM25 is bm25s', and nothing that may be relevant comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stm_agent.domain.material import Pair
+from stm_agent.domain.spec import MineSpec
+from stm_agent.mine.bm25 import Bm25Index
+from stm_agent.mine.negatives import mine
+from stm_agent.mine.store import load_negatives, save_negatives
+
+POOL = {
+    "p": "a swollen red knee after running",
+    "near": "A swollen, red knee after running!",
+    "parent": "any swelling of a joint such as the knee",
+    "hard": "a swollen red elbow after a fall",
+    "other": "a rash on the back of the hand",
+    "twin": "red swollen knee",
+}
+PAIR = Pair("1", "my knee is red and swollen", POOL["p"], "s", "g")
+GROUPS = {"g": frozenset({"p", "parent"})}
+
+
+class Words:
+    """Bag of words as an encoder."""
+
+    identity, dimension = "words", 64
+
+    def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
+        out = np.zeros((len(texts), 64), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word in text.lower().replace(",", "").replace("!", "").split():
+                out[row, sum(map(ord, word)) % 64] += 1
+        return out / np.linalg.norm(out, axis=1, keepdims=True)
+
+
+def test_nothing_relevant_or_too_near_is_mined() -> None:
+    mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=Words(), cache=None)
+    kept = {negative.passage_id for negative in mined.negatives["1"]}
+    assert "hard" in kept
+    assert kept.isdisjoint({"p", "parent", "near", "twin"})
+    assert mined.counts["near-duplicate of the positive"] == 1
+    assert mined.counts["too near the positive's score"] == 1
+
+
+def test_without_an_encoder_the_missing_filter_is_counted() -> None:
+    mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=None, cache=None)
+    assert mined.counts["pairs without a positive-aware filter"] == 1
+
+
+def test_round_trip_through_a_datasets_folder(tmp_path: Path) -> None:
+    mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=Words(), cache=None)
+    save_negatives(tmp_path, [PAIR], mined.negatives)
+    assert load_negatives(tmp_path) == dict(mined.negatives)
+
+
+def test_bm25_scores_are_bm25s() -> None:
+    import bm25s
+    import Stemmer
+
+    stemmer = Stemmer.Stemmer("english")
+    index = bm25s.BM25(k1=1.2, b=0.75)
+    tokens = bm25s.tokenize(list(POOL.values()), stopwords="en", stemmer=stemmer, show_progress=False, return_ids=False)
+    index.index(tokens, show_progress=False)
+    query = bm25s.tokenize(["red swollen knee"], stopwords="en", stemmer=stemmer, show_progress=False, return_ids=False)[0]
+    wanted = dict(zip(POOL, index.get_scores(query), strict=True))
+    (found,) = Bm25Index(POOL).search(["red swollen knee"], 6)
+    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+    for passage, score in found:
+        assert abs(score - wanted[passage]) < 1e-6
+    assert {passage for passage, _ in found} == {passage for passage, score in wanted.items() if score > 0}
+
+
+def test_query_of_unknown_words_finds_nothing() -> None:
+    assert Bm25Index(POOL).search(["zzz", "the"], 3) == [[], []]
