@@ -65,7 +65,7 @@ class EmbeddingCache:
 
     def _read(self, shard: Path) -> dict[bytes, Vectors]:
         try:
-            with np.load(shard, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(shard.read_bytes()), allow_pickle=False) as stored:
                 names, vectors = stored["names"], stored["vectors"]
             if len(names) != len(vectors) or not np.isfinite(vectors).all():
                 raise ValueError("names and vectors do not fit")

@@ -51,14 +51,14 @@ class HashEncoder:
 
 
 def test_equals_mteb() -> None:
-    import mteb
     from mteb.models import ModelMeta
+    from mteb.models.abs_encoder import AbsEncoder
 
     from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
 
     words = HashEncoder()
 
-    class Encoder(mteb.models.AbsEncoder):  # type: ignore[misc]
+    class Encoder(AbsEncoder):
         def __init__(self) -> None:
             self.mteb_model_meta = ModelMeta.create_empty({"name": "test/hash", "revision": "1"})
 

@@ -1,0 +1,1 @@
+"""Models and data that come with packages of the package index."""

@@ -1,0 +1,54 @@
+"""A GGUF decoder as safetensors, converted once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock
+
+from stm_agent.assets.pull import cache_folder
+from stm_agent.errors import AssetError
+from stm_agent.files import sha256_file, storing, whole_folder
+
+SCHEMA = 1
+
+
+def converted(gguf: Path) -> Path:
+    """Return a transformers folder of a GGUF decoder, float32; made on the first call (about 30 s).
+
+    The folder's name holds the file's hash, so another file never meets it.
+
+    Raises:
+        AssetError: transformers cannot read the file.
+    """
+    folder = cache_folder() / "models" / f"{gguf.stem}-{SCHEMA}-{sha256_file(gguf)[:16]}"
+    if folder.is_dir():
+        return folder
+    with storing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            with whole_folder(folder) as partial:
+                _convert(gguf, partial)
+    return folder
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    place, name = str(gguf.parent), gguf.name
+    try:
+        loaded = AutoModel.from_pretrained(place, gguf_file=name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
+    except (OSError, ValueError, ImportError) as error:
+        raise AssetError(f"cannot read {gguf.name}: {str(error).splitlines()[0]}; pull the asset again") from error
+    # transformers refuses to save what came from a GGUF file: build the same model without that mark.
+    config = loaded.config
+    for mark in ("quantization_config", "_pre_quantization_dtype"):
+        if hasattr(config, mark):
+            delattr(config, mark)
+    plain = AutoModel.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(loaded.state_dict())
+    plain.save_pretrained(target)
+    tokenizer.save_pretrained(target)

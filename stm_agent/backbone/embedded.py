@@ -1,0 +1,49 @@
+"""Names of models: ``embedded:`` assets, folders, GGUF files, or names on the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stm_agent.assets.pull import find_asset, pull
+from stm_agent.errors import BackboneError
+
+SCHEME = "embedded:"
+
+
+def resolve_model(name: str) -> str:
+    """Return what transformers and sentence-transformers can load: a folder's path or a Hub name.
+
+    Raises:
+        ConfigError: There is no such embedded asset.
+        AssetError: It cannot be fetched.
+        BackboneError: A path that does not exist.
+    """
+    from stm_agent.assets.gguf import converted
+
+    if name.startswith(SCHEME):
+        asset = find_asset(name.removeprefix(SCHEME))
+        if asset.kind == "data":
+            raise BackboneError(f"{name} is data, not a model; see 'stm-agent assets list'")
+        path = pull(asset.name)
+        return str(converted(path) if path.suffix == ".gguf" else path)
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return str(converted(path))
+    if path.is_dir():
+        return str(path)
+    # A Hub name is "owner/name"; anything else that looks like a path is a mistake.
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise BackboneError(f"there is no model folder {name}; give a folder, an embedded: name or a Hub name")
+    return name
+
+
+def gguf_path(name: str) -> Path:
+    """Return the GGUF file of an embedded decoder.
+
+    Raises:
+        BackboneError: The asset is no decoder.
+    """
+    asset = find_asset(name)
+    if asset.kind != "decoder":
+        raise BackboneError(f"embedded:{name} is no decoder and cannot write; use embedded:smollm2-135m")
+    return pull(name)

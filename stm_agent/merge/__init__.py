@@ -1,0 +1,1 @@
+"""Experts into one model: exact linear merges of LoRA deltas, and the search of their weights."""

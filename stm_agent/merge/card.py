@@ -1,0 +1,57 @@
+"""The model card: recipe, scores, data, licences and the command that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from stm_agent.domain.spec import DomainSpec
+
+
+def model_card(
+    *,
+    name: str,
+    domain: DomainSpec,
+    weights: Mapping[str, float],
+    dev: float | None,
+    general: float | None,
+    sources: Sequence[str],
+    command: str,
+) -> str:
+    """Return the card of a merged model as Markdown."""
+    backbone, train = domain.backbone, domain.train
+    experts = {expert.name: expert for expert in domain.experts}
+    rows = [
+        f"| {expert} | {weight:.2f} | {', '.join(experts[expert.split('@')[0]].sources)} | {experts[expert.split('@')[0]].steps} |"
+        for expert, weight in weights.items()
+    ]
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"A retriever for: {domain.task}.",
+        "",
+        f"Backbone {backbone.model}, {backbone.layers or 'all'} layers, {backbone.attention} attention, {backbone.pooling} pooling, "
+        f"{backbone.max_length} tokens. LoRA rank {train.lora_rank}, alpha {train.lora_alpha}; experts merged linearly, exactly:",
+        "",
+        "| expert | weight | sources | steps |",
+        "|---|---|---|---|",
+        *(rows or ["| none | | | |"]),
+        "",
+        f"nDCG@10 on dev: {_number(dev)}; on the general guard: {_number(general)}. Test scores are in the run's report.",
+        "",
+        "Data and licences:",
+        "",
+        *(f"- {source}" for source in sources),
+        "",
+        f"Made by `{command}`. Load it with `SentenceTransformer(folder)`; use `encode_query` and `encode_document`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4f}"
