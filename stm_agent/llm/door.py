@@ -1,0 +1,175 @@
+"""Every LLM call of the engine: cached on disk, counted, limited, retried, and written down."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stm_agent.files import append_jsonl, content_hash, read_json, read_jsonl, write_json
+from stm_agent.llm.budget import Budget
+
+SCHEMA = 1
+TRIES = 5
+Messages = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a provider gave: text, token counts, price in USD (None where unknown)."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float | None
+
+
+class Provider(Protocol):
+    """The one seam to models."""
+
+    def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
+        """Answer a chat."""
+        ...
+
+    def close(self) -> None:
+        """Free what the provider holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer and how it came about.
+
+    Attributes:
+        text: What the LLM wrote.
+        messages: The chat as it was sent.
+        model: Name of the generator.
+        prompt_tokens: Tokens read; 0 where it came from the cache.
+        completion_tokens: Tokens written; 0 where it came from the cache.
+        usd: Price of this call; 0 from the cache.
+        seconds: Waiting time.
+        cached: Whether it was paid before.
+        request_hash: Key of the request.
+    """
+
+    text: str
+    messages: tuple[Mapping[str, str], ...]
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+    seconds: float
+    cached: bool
+    request_hash: str
+
+
+class Door:
+    """The way to one model. The same request is never paid twice, over processes and kills."""
+
+    def __init__(
+        self,
+        model: str,
+        provider: Provider,
+        *,
+        cache: Path,
+        ledger: Path,
+        budget: Budget,
+        temperature: float = 0.8,
+        max_tokens: int = 256,
+    ) -> None:
+        """Open a door; earlier spending in the ledger counts against the budget."""
+        self.model, self.provider, self.cache, self.ledger, self.budget = model, provider, cache, ledger, budget
+        self.temperature, self.max_tokens = temperature, max_tokens
+        self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> str:
+        """Hash of what decides the answers beside the messages."""
+        return content_hash([self.model, self.temperature, self.max_tokens])
+
+    def complete(
+        self,
+        messages: Messages,
+        *,
+        rollout: int = 0,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Completion:
+        """Answer a chat, from the cache if it was answered before.
+
+        Args:
+            messages: OpenAI-style chat.
+            rollout: Number of the sample: another one is another request, the same one the same answer.
+            temperature: Overrides the door's.
+            max_tokens: Overrides the door's.
+
+        Raises:
+            BudgetExceeded: The ceiling was reached before the call.
+            GenerationError: The provider cannot be reached or refuses.
+        """
+        heat = self.temperature if temperature is None else temperature
+        limit = max_tokens or self.max_tokens
+        chat = tuple(dict(message) for message in messages)
+        key = content_hash([SCHEMA, self.model, chat, heat, limit, rollout])
+        kept = self.cache / key[:2] / f"{key}.json"
+        if kept.exists():
+            return Completion(read_json(kept)["text"], chat, self.model, 0, 0, 0.0, 0.0, True, key)
+        self.budget.check()
+        began = time.monotonic()
+        answer = self.provider.answer(chat, temperature=heat, max_tokens=limit, seed=int(key[:8], 16) % 2**31)
+        seconds = time.monotonic() - began
+        usd = answer.usd or 0.0
+        # The answer is stored before it is counted: a kill in between cannot make it be paid again.
+        write_json(kept, {"schema": SCHEMA, "model": self.model, "messages": chat, "rollout": rollout, **asdict(answer)})
+        self.budget.charge(usd, answer.prompt_tokens, answer.completion_tokens, seconds)
+        entry = {"schema": SCHEMA, "model": self.model, "request": key, "price_known": answer.usd is not None}
+        with self._lock:
+            append_jsonl(self.ledger, {**entry, **asdict(answer), "usd": usd, "text": None, "seconds": round(seconds, 3)})
+        return Completion(
+            answer.text, chat, self.model, answer.prompt_tokens, answer.completion_tokens, usd, seconds, False, key
+        )
+
+    def close(self) -> None:
+        """Free the provider."""
+        self.provider.close()
+
+
+def open_door(
+    model: str,
+    *,
+    cache: Path,
+    ledger: Path,
+    budget: Budget,
+    api_base: str | None = None,
+    temperature: float = 0.8,
+    max_tokens: int = 256,
+) -> Door:
+    """Open a door to any model name: ``embedded:smollm2-135m``, or whatever LiteLLM knows.
+
+    Raises:
+        ConfigError: LiteLLM does not know the name.
+    """
+    provider: Provider
+    if model.startswith("embedded:"):
+        from stm_agent.llm.embedded import EmbeddedProvider
+
+        provider = EmbeddedProvider(model)
+    elif model.startswith("scripted:"):
+        from stm_agent.testing.scripted import ScriptedProvider
+
+        provider = ScriptedProvider.named(model.removeprefix("scripted:"))
+    else:
+        from stm_agent.llm.litellm import LiteLlmProvider
+
+        provider = LiteLlmProvider(model, api_base)
+    for entry in read_jsonl(ledger):
+        # A resumed run has already spent this.
+        if entry.get("model") == model:
+            budget.charge(entry["usd"], entry["prompt_tokens"], entry["completion_tokens"], entry["seconds"])
+    return Door(
+        model, provider, cache=cache, ledger=ledger, budget=budget, temperature=temperature, max_tokens=max_tokens
+    )
+

@@ -1,0 +1,70 @@
+"""The door as a DSPy language model, and a plain chat format that small models can follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import dspy
+
+    from stm_agent.llm.door import Door
+
+
+def as_dspy_lm(door: Door) -> dspy.BaseLM:
+    """Return a DSPy LM whose every call goes through the door; DSPy's own cache is off."""
+    import dspy
+
+    class DoorLM(dspy.BaseLM):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(model=door.model, temperature=door.temperature, max_tokens=door.max_tokens, cache=False)
+
+        def forward(self, prompt: str | None = None, messages: Any = None, **kwargs: Any) -> Any:  # noqa: ANN401
+            from litellm import ModelResponse
+
+            done = door.complete(
+                messages or [{"role": "user", "content": prompt or ""}],
+                # DSPy asks for another sample by another rollout_id.
+                rollout=int(kwargs.get("rollout_id") or 0),
+                temperature=kwargs.get("temperature"),
+                max_tokens=kwargs.get("max_tokens"),
+            )
+            message = {"role": "assistant", "content": done.text}
+            usage = {
+                "prompt_tokens": done.prompt_tokens,
+                "completion_tokens": done.completion_tokens,
+                "total_tokens": done.prompt_tokens + done.completion_tokens,
+            }
+            return ModelResponse(
+                choices=[{"index": 0, "message": message, "finish_reason": "stop"}], usage=usage, model=door.model
+            )
+
+    return DoorLM()
+
+
+def plain_adapter() -> dspy.Adapter:
+    """Return a DSPy adapter without field markers: inputs as ``Name: value`` lines, the whole answer is the output.
+
+    DSPy's own chat format asks for ``[[ ## field ## ]]`` markers, which models under about a billion
+    parameters do not keep. It works for signatures with one output field.
+    """
+    import dspy
+
+    class Plain(dspy.Adapter):  # type: ignore[misc]
+        def format(self, signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+            (output,) = signature.output_fields
+            messages = [{"role": "system", "content": signature.instructions}]
+            for demo in demos:
+                messages.append({"role": "user", "content": _lines(signature, demo)})
+                messages.append({"role": "assistant", "content": str(demo[output])})
+            return [*messages, {"role": "user", "content": _lines(signature, inputs)}]
+
+        def parse(self, signature: Any, completion: str) -> dict[str, Any]:  # noqa: ANN401
+            (output,) = signature.output_fields
+            return {output: completion.strip()}
+
+    return Plain()
+
+
+def _lines(signature: Any, values: Any) -> str:  # noqa: ANN401 - dspy types are dynamic
+    names = [name for name in signature.input_fields if values.get(name)]
+    return "\n".join(f"{name.replace('_', ' ').capitalize()}: {values[name]}" for name in names)

@@ -1,0 +1,62 @@
+"""The embedded decoder as a generator: llama.cpp on loopback, reached through LiteLLM like any other."""
+
+from __future__ import annotations
+
+from stm_agent.errors import GenerationError
+from stm_agent.llm.door import Answer, Messages
+
+CONTEXT = 2048
+
+
+class EmbeddedProvider:
+    """Starts a llama.cpp server on a free loopback port at the first call; costs nothing."""
+
+    def __init__(self, model: str) -> None:
+        """Take an ``embedded:`` name.
+
+        Raises:
+            ConfigError: There is no such asset.
+        """
+        from stm_agent.assets.pull import find_asset
+
+        self.asset = find_asset(model.removeprefix("embedded:"))
+        self._server: object | None = None
+        self._inner: object | None = None
+
+    def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
+        """Answer a chat; the same seed gives the same text.
+
+        Raises:
+            GenerationError: The server does not answer.
+        """
+        from stm_agent.llm.litellm import LiteLlmProvider
+
+        if self._inner is None:
+            self._inner = self._start()
+        inner = self._inner
+        assert isinstance(inner, LiteLlmProvider)  # noqa: S101 - set one line above
+        answer = inner.answer(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        return Answer(answer.text, answer.prompt_tokens, answer.completion_tokens, 0.0)
+
+    def _start(self) -> object:
+        import xllamacpp
+
+        from stm_agent.backbone.embedded import gguf_path
+        from stm_agent.backbone.threads import choose_threads
+        from stm_agent.llm.litellm import LiteLlmProvider
+
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(gguf_path(self.asset.name))
+        parameters.n_ctx = CONTEXT
+        parameters.n_parallel = 1
+        parameters.verbosity = -1
+        parameters.cpuparams.n_threads = choose_threads()[0]
+        try:
+            self._server = server = xllamacpp.Server(parameters)
+        except (RuntimeError, ValueError) as error:
+            raise GenerationError(f"cannot start {self.asset.name}: {error}; pull the asset again") from error
+        return LiteLlmProvider(f"openai/{self.asset.name}", f"{server.listening_address}/v1", "none")
+
+    def close(self) -> None:
+        """Stop the server."""
+        self._server = self._inner = None

@@ -1,0 +1,94 @@
+"""Any provider LiteLLM knows, with retries where a retry can help."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from stm_agent.errors import ConfigError, GenerationError
+from stm_agent.llm.door import Answer, Messages
+
+TRIES = 5
+LONGEST = 60.0
+
+
+class LiteLlmProvider:
+    """Answers by ``litellm.completion``."""
+
+    def __init__(self, model: str, api_base: str | None = None, api_key: str | None = None) -> None:
+        """Take a LiteLLM model name, for example ``openai/gpt-5-mini``.
+
+        Raises:
+            ConfigError: LiteLLM knows no such provider.
+        """
+        import litellm
+
+        self.model, self.api_base, self.api_key = model, api_base, api_key
+        litellm.suppress_debug_info = True
+        try:
+            litellm.get_llm_provider(model)
+        except Exception as error:  # LiteLLM raises its own BadRequestError here, and others for odd names
+            near = difflib.get_close_matches(model, litellm.model_list, n=1)
+            hint = f"did you mean {near[0]}?" if near else "use provider/name, for example openai/gpt-5-mini"
+            raise ConfigError(f"LiteLLM does not know the generator '{model}'; {hint}") from error
+
+    def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
+        """Answer a chat; waits and tries again on rate limits, time-outs and server faults.
+
+        Raises:
+            GenerationError: The provider refuses, or stays away after five tries.
+        """
+        import litellm
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
+        passing = (
+            litellm.exceptions.RateLimitError,
+            litellm.exceptions.Timeout,
+            litellm.exceptions.APIConnectionError,
+            litellm.exceptions.InternalServerError,
+            litellm.exceptions.ServiceUnavailableError,
+        )
+        attempts = Retrying(
+            retry=retry_if_exception_type(passing), stop=stop_after_attempt(TRIES), wait=_wait, reraise=True
+        )
+        try:
+            response = attempts(
+                litellm.completion,
+                model=self.model,
+                messages=[dict(message) for message in messages],
+                temperature=temperature,
+                max_tokens=max_tokens,
+                seed=seed,
+                drop_params=True,
+                api_base=self.api_base,
+                api_key=self.api_key,
+                num_retries=0,
+            )
+        except litellm.exceptions.AuthenticationError as error:
+            raise GenerationError(f"{self.model} refuses the API key; set the provider's key variable") from error
+        except litellm.exceptions.OpenAIError as error:
+            raise GenerationError(f"{self.model} failed: {str(error).splitlines()[0][:300]}") from error
+        return self._read(response)
+
+    def _read(self, response: Any) -> Answer:  # noqa: ANN401 - litellm's ModelResponse
+        import litellm
+
+        try:
+            price: float | None = float(litellm.completion_cost(completion_response=response))
+        except Exception:  # noqa: BLE001 - LiteLLM raises plain Exception for a model without a price
+            price = None
+        usage = response.usage
+        return Answer(response.choices[0].message.content or "", usage.prompt_tokens, usage.completion_tokens, price)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _wait(state: Any) -> float:  # noqa: ANN401 - tenacity's RetryCallState
+    """Wait as the provider asks (retry-after), else 1, 2, 4 ... seconds."""
+    error = state.outcome.exception()
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        return min(float(headers["retry-after"]), LONGEST)
+    except (KeyError, ValueError):
+        return float(min(2.0 ** (state.attempt_number - 1), LONGEST))

@@ -1,0 +1,1 @@
+"""What the generator writes: queries and hard negatives, with where each came from."""
