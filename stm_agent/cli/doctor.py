@@ -1,0 +1,24 @@
+"""``stm-agent doctor``: what is here, and what will be used."""
+
+from __future__ import annotations
+
+from stm_agent.cli.output import JsonFlag, emit
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check versions, memory, devices, network and assets; every bad line says what to do.
+
+    Example: stm-agent doctor
+    """
+    import dataclasses
+
+    from rich.table import Table
+
+    from stm_agent.inspect.doctor import examine
+
+    findings = examine()
+    table = Table("", "what", "found", "fix", box=None)
+    marks = {"ok": "[green]ok[/green]", "warn": "[yellow]warn[/yellow]", "fail": "[red]fail[/red]"}
+    for finding in findings:
+        table.add_row(marks[finding.state], finding.what, finding.found, finding.fix)
+    emit([dataclasses.asdict(finding) for finding in findings], table, as_json)

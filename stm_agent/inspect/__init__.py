@@ -1,0 +1,1 @@
+"""Look into a run: traces, reports, and its model at work."""

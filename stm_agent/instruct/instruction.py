@@ -1,0 +1,50 @@
+"""An instruction and the prefixes it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stm_agent.errors import ConfigError
+
+LONGEST = 400
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What stands in front of a query and of a passage.
+
+    Attributes:
+        query: Instruction for queries; empty is none.
+        passage: Instruction for passages; empty is none.
+        origin: Where it comes from: ``none``, ``seed:<id>`` or ``reflection``.
+    """
+
+    query: str = ""
+    passage: str = ""
+    origin: str = "none"
+
+    @property
+    def query_prefix(self) -> str:
+        """Text in front of a query, in STM's format (arXiv 2602.04731): instruction, new line, ``Query: ``."""
+        return f"{self.query}\nQuery: " if self.query else ""
+
+    @property
+    def passage_prefix(self) -> str:
+        """Text in front of a passage."""
+        return f"{self.passage}\npassage: " if self.passage else ""
+
+
+def checked(text: str) -> str:
+    """Return an instruction's text trimmed.
+
+    Raises:
+        ConfigError: It is empty, too long, or holds control characters.
+    """
+    text = " ".join(text.split(" ")).strip()
+    if not text:
+        raise ConfigError("an instruction is empty; leave it out or write one")
+    if len(text) > LONGEST:
+        raise ConfigError(f"an instruction has {len(text)} characters, {LONGEST} are allowed: {text[:60]}...")
+    if any(ord(letter) < 32 for letter in text):  # noqa: PLR2004 - control characters
+        raise ConfigError(f"an instruction holds a line break or a control character: {text[:60]!r}")
+    return text
