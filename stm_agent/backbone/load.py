@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 def _device() -> tuple[str, Any]:
     import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    # Layers left out on purpose are reported as unexpected weights.
+    logging.set_verbosity_error()
 
     # Half precision is emulated on a CPU: about a hundredth of the speed.
     return ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
@@ -40,15 +45,23 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
 
     device, dtype = _device()
     source = str(resolve_model(spec.model))
-    config: dict[str, Any] = {"is_causal": spec.attention == "causal", "use_cache": False}
+    config: dict[str, Any] = {"use_cache": False}
     if spec.layers is not None:
         config["num_hidden_layers"] = _layers(source, spec)
     try:
         module = Transformer(
-            source, max_seq_length=spec.max_length, model_kwargs={"dtype": dtype}, config_kwargs=config
+            source,
+            max_seq_length=spec.max_length,
+            model_kwargs={"dtype": dtype},
+            config_kwargs=config,
+            # Plain text: an instruct model's chat template would wrap every text in a chat of its own.
+            modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+            module_output_name="token_embeddings",
         )
     except (OSError, ValueError) as error:
         raise BackboneError(f"cannot load backbone {spec.model}: {str(error).splitlines()[0]}") from error
+    # Read by transformers at every forward, and saved with the model; a keyword at loading is not applied.
+    module.model.config.is_causal = spec.attention == "causal"
     _set_tokenizer(module.tokenizer, spec)
     pooling = Pooling(module.get_embedding_dimension(), pooling_mode=spec.pooling)
     model = SentenceTransformer(modules=[module, pooling, Normalize()], device=device, similarity_fn_name="cosine")

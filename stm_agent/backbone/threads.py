@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
+
+import psutil
 
 
 def choose_threads() -> tuple[int, str]:
     """Return a thread count and the reason for it.
 
     Counts the cores this process may use (affinity, cgroup quota) and takes off what others use
-    now, by the load average of the last minute; at least 1.
+    now, measured over a third of a second; at least 1. The load average would count what ended
+    a minute ago.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(cores, _quota() or cores)
     asked = os.environ.get("OMP_NUM_THREADS")
     if asked and asked.isdigit() and int(asked) > 0:
         return int(asked), "OMP_NUM_THREADS is set"
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    idle = max(cores - math.floor(busy), math.ceil(cores / 2))
-    return idle, f"{cores} cores, load {busy:.1f}"
+    busy = psutil.cpu_percent(interval=0.3) / 100 * (os.cpu_count() or 1)
+    return max(cores - round(busy), 1), f"{cores} cores, {busy:.1f} of them busy"
 
 
 def _quota() -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +54,9 @@ def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Without it LiteLLM asks the network for prices when it is imported.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    if not sys.warnoptions:
+        # Libraries talk to their developers; a user can do nothing about it.
+        warnings.simplefilter("ignore", FutureWarning)
     try:
         return build()()
     except StmAgentError as error:

@@ -206,6 +206,7 @@ class DomainSpec(Spec):
         collection: What is adapted to and scored on.
         general: Guard tasks that show forgetting.
         backbone: The decoder.
+        baseline: Ready-made encoder that every report shows as a row; None: no such row.
         experts: In training order.
         train: Training options of all experts.
         synthesize: What the generator writes.
@@ -222,6 +223,7 @@ class DomainSpec(Spec):
     collection: CollectionSpec
     general: tuple[CollectionSpec, ...] = ()
     backbone: BackboneSpec
+    baseline: str | None = "embedded:all-minilm-l6-v2"
     experts: Annotated[tuple[ExpertSpec, ...], Field(min_length=1)]
     train: TrainSpec = TrainSpec()
     synthesize: SynthesizeSpec = SynthesizeSpec()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,6 +42,18 @@ def as_dspy_lm(door: Door) -> dspy.BaseLM:
             )
 
     return DoorLM()
+
+
+@contextlib.contextmanager
+def through(door: Door) -> Iterator[None]:
+    """Send what DSPy programs ask inside the block through the door, in the plain format."""
+    import dspy
+
+    with warnings.catch_warnings():
+        # The subclass interface is supported throughout DSPy 3.4, which the project's bound keeps.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        with dspy.context(lm=as_dspy_lm(door), adapter=plain_adapter()):
+            yield
 
 
 def plain_adapter() -> dspy.Adapter:

@@ -103,7 +103,7 @@ class Bench:
 
         model = self.backbone()
         if delta is not None:
-            fold(model[0].auto_model, delta)
+            fold(model[0].model, delta)
         return TextEncoder(model)
 
     def scores(self, encoder: Encoder, split: Split, instruction: Instruction) -> Scores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import ExpertSpec
@@ -31,16 +32,15 @@ class Harvest:
     written: tuple[Pair, ...] = ()
 
     def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> dict[str, tuple[Negative, ...]]:
-        """Return the negatives an expert asked for, synthetic before mined."""
+        """Return the negatives an expert asked for: written first, mined ones for what is missing."""
         asked = expert.negatives
-        picked = {
-            pair.id: (
-                *self.synthetic.get(pair.id, ())[: asked.synthetic],
-                *self.mined.get(pair.id, ())[: asked.mined],
-            )
-            for pair in pairs
-        }
-        return {key: negatives for key, negatives in picked.items() if negatives}
+        picked = {}
+        for pair in pairs:
+            written = self.synthetic.get(pair.id, ())[: asked.synthetic]
+            mined = self.mined.get(pair.id, ())[: asked.mined + asked.synthetic - len(written)]
+            if written or mined:
+                picked[pair.id] = (*written, *mined)
+        return picked if asked.mined or asked.synthetic else {}
 
 
 def pairs_hash(pairs: Sequence[Pair]) -> str:
@@ -109,9 +109,9 @@ def _mined(bench: Bench, pairs: Sequence[Pair], miner: Encoder) -> Negatives:
     spec = bench.spec.mine
     pool = dict(sorted(bench.material.pool.items(), key=lambda item: _preference(bench, item[0]))[: spec.documents])
 
-    def build(partial: object) -> None:
+    def build(partial: Path) -> None:
         mined = mine(pairs, pool, bench.material.groups, spec=spec, encoder=miner, cache=bench.cache)
-        save_negatives(partial, pairs, mined)  # type: ignore[arg-type]
+        save_negatives(partial, pairs, mined.negatives)
 
     inputs = {"pairs": pairs_hash(pairs), "pool": content_hash(pool), "miner": miner.identity}
     with bench.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(pool):,} passages"):

@@ -65,9 +65,9 @@ def _choose_variant(
 ) -> tuple[ExpertSpec, str]:
     """Keep an expert's hard negatives only if a short probe with them is better on dev than one without."""
     asked = spec.negatives
-    if not (asked.mined or asked.synthetic or asked.structural):
+    if not (asked.mined or asked.synthetic):
         return spec, VARIANTS[False]
-    plain = spec.model_copy(update={"negatives": NegativeSpec()})
+    plain = spec.model_copy(update={"negatives": NegativeSpec(structural=asked.structural)})
     steps = bench.spec.loop.probe_steps
     if not steps:
         return spec, VARIANTS[True]

@@ -21,8 +21,8 @@ from stm_agent.loop.controls import train_all_in_one
 from stm_agent.loop.experts import Expert
 from stm_agent.loop.merging import Merged
 
-BASELINE = "embedded:all-minilm-l6-v2"
 SCHEMA = 1
+ROW_NAMES = {"embedded:all-minilm-l6-v2": "all-MiniLM-L6-v2"}
 
 
 def finish(
@@ -82,7 +82,9 @@ def _test_rows(
     test = bench.firewall.open_test(final)
     plain = Instruction()
     rows = {"BM25": score(bm25_run(bench.documents, test.queries), test.qrels)}
-    rows["all-MiniLM-L6-v2"] = bench.scores(static_encoder(BASELINE), test, plain)
+    baseline = bench.spec.baseline
+    if baseline:
+        rows[ROW_NAMES.get(baseline, baseline)] = bench.scores(static_encoder(baseline), test, plain)
     rows["base"] = bench.scores(bench.encoder(), test, plain)
     for expert in experts:
         rows[f"expert {expert.name}"] = bench.scores(bench.encoder(expert.delta), test, instruction)

@@ -15,7 +15,9 @@ COLUMNS = ("pair", "query", "positive", "negative", "kind", "passage_id", "score
 
 def save_negatives(folder: Path, pairs: Sequence[Pair], negatives: Mapping[str, tuple[Negative, ...]]) -> None:
     """Write ``folder/negatives``, a ``datasets`` folder with the columns of :data:`COLUMNS`."""
-    from datasets import Dataset, Features, Value
+    from datasets import Dataset, Features, Value, disable_progress_bars
+
+    disable_progress_bars()
 
     rows = [
         (pair.id, pair.query, pair.positive, n.text, n.source, n.passage_id, n.score, json.dumps(dict(n.provenance)))

@@ -40,12 +40,9 @@ class Writer:
 
     def __init__(self, program: Path, door: Door) -> None:
         """Load the program."""
-        from stm_agent.llm.dspy_lm import as_dspy_lm, plain_adapter
-
         self.program = load_program(program)
         self.door = door
         self.refused: Counter[str] = Counter()
-        self._lm, self._adapter = as_dspy_lm(door), plain_adapter()
 
     def write(self, output: str, *, rollout: int, unlike: tuple[str, ...], **inputs: str) -> str | None:
         """Ask for one text; None where what came back is not usable (counted in ``refused``).
@@ -56,10 +53,10 @@ class Writer:
             unlike: Texts the answer must not repeat.
             inputs: The program's inputs.
         """
-        import dspy
+        from stm_agent.llm.dspy_lm import through
 
         settings = {"rollout_id": rollout + 1, "temperature": self.door.temperature}
-        with dspy.context(lm=self._lm, adapter=self._adapter):
+        with through(self.door):
             answer: Any = self.program(config=settings, **inputs)
         text = clean(str(getattr(answer, output)))
         reason = _fault(text, unlike)
