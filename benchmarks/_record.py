@@ -7,7 +7,18 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-STACK = ("torch", "transformers", "sentence-transformers", "peft", "mteb", "dspy", "gepa", "bm25s", "litellm", "xllamacpp")
+STACK = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "peft",
+    "mteb",
+    "dspy",
+    "gepa",
+    "bm25s",
+    "litellm",
+    "xllamacpp",
+)
 
 
 def machine() -> dict[str, object]:
@@ -28,7 +39,9 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in STACK}
 
 
-def claim(text: str, measured: float, target: float, unit: str, *, lower: bool = False, **raw: object) -> dict[str, Any]:
+def claim(
+    text: str, measured: float, target: float, unit: str, *, lower: bool = False, **raw: object
+) -> dict[str, Any]:
     """Return one claim; it holds when ``measured`` is above the target (or at most the target, with ``lower``)."""
     holds = measured <= target if lower else measured > target
     return {"claim": text, "measured": measured, "target": target, "unit": unit, "holds": holds, **raw}

@@ -4,9 +4,9 @@
     python benchmarks/embedded.py --seeds 0 1 2 3 4
 
 Every seed runs in a process of its own. Seed 0 is run cold (no stage, vector or LLM cache; the
-downloaded assets stay) and is the one whose wall time and peak memory are claimed; the all-in-one control is
-trained afterwards, by the same command with ``--controls``, outside that time. The exported model of seed 0 is scored again by
-``mteb.evaluate`` in a fresh process.
+downloaded assets stay) and is the one whose wall time and peak memory are claimed. The all-in-one
+control is trained afterwards, by the same command with ``--controls``, outside that time. The
+exported model of seed 0 is scored again by ``mteb.evaluate`` in a fresh process.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def run_seed(seed: int, work: Path, *, controls: bool) -> dict[str, Any]:
 def rescore(run: Path) -> float:
     """Score an exported model on dev with mteb.evaluate in a fresh process."""
     command = [sys.executable, "-m", "stm_agent", "evaluate", str(run / "model"), "--collection", str(run / "dev")]
-    done = subprocess.run([*command, "--split", "dev", "--engine", "mteb", "--json"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--split", "dev", "--engine", "mteb", "--json"], capture_output=True, text=True, check=True
+    )
     return float(json.loads(done.stdout)["ndcg_at_10"])
 
 
@@ -74,7 +76,13 @@ def claims(results: list[dict[str, Any]], cold: dict[str, Any], reloaded: float)
         ]
         worst = min(deltas, key=lambda delta: delta["low"])
         made.append(
-            claim(f"merged minus {other}: lowest interval bound of all seeds", worst["low"], 0.0, "nDCG@10", intervals=deltas)
+            claim(
+                f"merged minus {other}: lowest interval bound of all seeds",
+                worst["low"],
+                0.0,
+                "nDCG@10",
+                intervals=deltas,
+            )
         )
     return made
 
@@ -104,7 +112,9 @@ def main() -> None:
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(record, indent=1) + "\n")
     for entry in record["claims"]:
-        sys.stdout.write(f"{'holds' if entry['holds'] else 'FAILS'}  {entry['claim']}: {entry['measured']:.4f} ({entry['target']} {entry['unit']})\n")
+        mark = "holds" if entry["holds"] else "FAILS"
+        against = f"({entry['target']} {entry['unit']})"
+        sys.stdout.write(f"{mark}  {entry['claim']}: {entry['measured']:.4f} {against}\n")
 
 
 if __name__ == "__main__":

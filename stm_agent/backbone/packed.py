@@ -9,7 +9,7 @@ of its own would give. Pooling, losses, trainer and ``encode`` see the padded sh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
@@ -69,14 +69,14 @@ class PackedTransformer(Transformer):
     """sentence-transformers' own module with a packed forward; it is saved as the plain module."""
 
     @classmethod
-    def wrap(cls, module: Transformer) -> Self:
+    def wrap(cls, module: Transformer) -> Transformer:
         """Give a loaded module the packed forward, in place; weights are shared, nothing is copied."""
         module.__class__ = cls
-        return module  # type: ignore[return-value]
+        return module
 
     def unwrap(self) -> Transformer:
         """Give the plain forward back, in place."""
-        self.__class__ = Transformer  # type: ignore[assignment]
+        self.__class__ = Transformer
         return self
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the parent

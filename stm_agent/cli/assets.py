@@ -30,7 +30,12 @@ def list_(as_json: JsonFlag = False) -> None:
     for row in rows:
         size = f"{row['size'] / 1e6:.0f}"
         table.add_row(
-            row["name"], row["kind"], f"{row['package']} {row['version']}", size, row["licence"], "yes" if row["path"] else "no"
+            row["name"],
+            row["kind"],
+            f"{row['package']} {row['version']}",
+            size,
+            row["licence"],
+            "yes" if row["path"] else "no",
         )
     emit(rows, table, as_json)
 

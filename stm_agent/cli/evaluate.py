@@ -37,6 +37,8 @@ def evaluate(
         from stm_agent.workspace import find_workspace
 
         place = find_workspace(None)
-        target = read_beir(collection) if collection else build_collection(load_domain(str(domain), place).collection, place)
+        target = (
+            read_beir(collection) if collection else build_collection(load_domain(str(domain), place).collection, place)
+        )
         result = evaluate_model(model, target, split, engine=engine)
     emit(result, "\n".join(f"{name:<14} {value:.4f}" for name, value in result.items()), as_json)

@@ -35,7 +35,9 @@ def optimize(
     from stm_agent.workspace import find_workspace, runs_folder
 
     if (domain is None) == (collection is None):
-        raise ConfigError("name what to adapt: --domain NAME (see 'stm-agent domains list') or --collection DIR, one of them")
+        raise ConfigError(
+            "name what to adapt: --domain NAME (see 'stm-agent domains list') or --collection DIR, one of them"
+        )
     place = find_workspace(workspace)
     spec = domain_of_collection(collection) if collection else load_domain(str(domain), place)
     if dry_run:

@@ -32,7 +32,12 @@ def list_(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> N
     for row in rows:
         mean = "" if row["mean"] is None else f"{row['mean']:.4f}"
         table.add_row(
-            row["trial"], row["parent"] or "", row["origin"], mean, "accepted" if row["accepted"] else "", row["text"] or "(none)"
+            row["trial"],
+            row["parent"] or "",
+            row["origin"],
+            mean,
+            "accepted" if row["accepted"] else "",
+            row["text"] or "(none)",
         )
     emit(rows, table if rows else "this run has no trials yet", as_json)
 
@@ -71,7 +76,7 @@ def diff(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag 
     changes = {
         query: round(value - parent["per_query"].get(query, 0.0), 4)
         for query, value in row["per_query"].items()
-        if abs(value - parent["per_query"].get(query, 0.0)) > 1e-9  # noqa: PLR2004
+        if abs(value - parent["per_query"].get(query, 0.0)) > 1e-9
     }
     won = sum(change > 0 for change in changes.values())
     text = " ".join(f"[{mark}{part}]" if mark != " " else part for mark, part in words)

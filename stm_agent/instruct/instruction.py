@@ -45,6 +45,6 @@ def checked(text: str) -> str:
         raise ConfigError("an instruction is empty; leave it out or write one")
     if len(text) > LONGEST:
         raise ConfigError(f"an instruction has {len(text)} characters, {LONGEST} are allowed: {text[:60]}...")
-    if any(ord(letter) < 32 for letter in text):  # noqa: PLR2004 - control characters
+    if any(ord(letter) < 32 for letter in text):
         raise ConfigError(f"an instruction holds a line break or a control character: {text[:60]!r}")
     return text

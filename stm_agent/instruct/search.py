@@ -101,7 +101,9 @@ class _Trials:
         self.origin: dict[str, str] = {}
         self.trial: dict[str, str] = {}
 
-    def try_one(self, candidate: Instruction, *, parent: str | None = None, reflected: Completion | None = None) -> float:
+    def try_one(
+        self, candidate: Instruction, *, parent: str | None = None, reflected: Completion | None = None
+    ) -> float:
         if candidate.query in self.scores:
             return self.scores[candidate.query]
         scores = self.scorer.score(candidate)
@@ -139,7 +141,7 @@ class _Trials:
 
 
 def _reflect(bench: _Trials, door: Door, spec: InstructSpec, seed: int, task: str) -> None:
-    import gepa
+    from gepa.api import optimize
 
     asked = [0]
 
@@ -163,11 +165,11 @@ def _reflect(bench: _Trials, door: Door, spec: InstructSpec, seed: int, task: st
     start = min(bench.scores, key=lambda text: (-bench.scores[text], len(text)))
     queries = list(bench.scorer.split.queries)
     try:
-        gepa.optimize(
+        optimize(
             seed_candidate={COMPONENT: start},
             trainset=queries,
             valset=queries,
-            adapter=InstructionAdapter(bench.scorer, propose),
+            adapter=InstructionAdapter(bench.scorer, propose),  # type: ignore[arg-type]
             reflection_minibatch_size=min(MINIBATCH, len(queries)),
             stop_callbacks=[lambda state: asked[0] >= spec.reflections],
             # A rollout is a look at kept vectors; the reflections are what is limited.
@@ -188,7 +190,8 @@ class _Quiet:
 
 def _question(current: str, failures: Sequence[Mapping[str, Any]], task: str) -> list[dict[str, str]]:
     shown = "\n\n".join(
-        f"Query: {row['query']}\nWanted: {row['wanted'][:200]}\nFound instead: {row['instead'][:200]}" for row in failures
+        f"Query: {row['query']}\nWanted: {row['wanted'][:200]}\nFound instead: {row['instead'][:200]}"
+        for row in failures
     )
     return [
         {"role": "system", "content": "You write the one-sentence instruction that stands in front of search queries."},

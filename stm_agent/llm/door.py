@@ -123,11 +123,15 @@ class Door:
         seconds = time.monotonic() - began
         usd = answer.usd or 0.0
         # The answer is stored before it is counted: a kill in between cannot make it be paid again.
-        write_json(kept, {"schema": SCHEMA, "model": self.model, "messages": chat, "rollout": rollout, **asdict(answer)})
+        write_json(
+            kept, {"schema": SCHEMA, "model": self.model, "messages": chat, "rollout": rollout, **asdict(answer)}
+        )
         self.budget.charge(usd, answer.prompt_tokens, answer.completion_tokens, seconds)
         entry = {"schema": SCHEMA, "model": self.model, "request": key, "price_known": answer.usd is not None}
         with self._lock:
-            append_jsonl(self.ledger, {**entry, **asdict(answer), "usd": usd, "text": None, "seconds": round(seconds, 3)})
+            append_jsonl(
+                self.ledger, {**entry, **asdict(answer), "usd": usd, "text": None, "seconds": round(seconds, 3)}
+            )
         return Completion(
             answer.text, chat, self.model, answer.prompt_tokens, answer.completion_tokens, usd, seconds, False, key
         )
@@ -172,4 +176,3 @@ def open_door(
     return Door(
         model, provider, cache=cache, ledger=ledger, budget=budget, temperature=temperature, max_tokens=max_tokens
     )
-

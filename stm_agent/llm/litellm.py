@@ -75,7 +75,7 @@ class LiteLlmProvider:
 
         try:
             price: float | None = float(litellm.completion_cost(completion_response=response))
-        except Exception:  # noqa: BLE001 - LiteLLM raises plain Exception for a model without a price
+        except Exception:
             price = None
         usage = response.usage
         return Answer(response.choices[0].message.content or "", usage.prompt_tokens, usage.completion_tokens, price)

@@ -99,11 +99,12 @@ class Bench:
     def encoder(self, delta: LoraDelta | None = None) -> TextEncoder:
         """Return the backbone with ``delta`` folded into its weights, as an encoder."""
         from stm_agent.backbone.encoder import TextEncoder
+        from stm_agent.backbone.load import network_of
         from stm_agent.merge.delta import fold
 
         model = self.backbone()
         if delta is not None:
-            fold(model[0].model, delta)
+            fold(network_of(model), delta)
         return TextEncoder(model)
 
     def scores(self, encoder: Encoder, split: Split, instruction: Instruction) -> Scores:
@@ -114,7 +115,8 @@ class Bench:
         """Score the dev split and the guards. Guards get no instruction: they ask what general use would see."""
         plain = Instruction()
         general = [
-            score_split(self.cache, encoder, guard.texts, guard.splits["dev"], plain).ndcg_at_10 for guard in self.guards
+            score_split(self.cache, encoder, guard.texts, guard.splits["dev"], plain).ndcg_at_10
+            for guard in self.guards
         ]
         mean = sum(general) / len(general) if general else 0.0
         return Rating(self.scores(encoder, self.dev, instruction), mean)

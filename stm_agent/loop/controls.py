@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench
-from stm_agent.loop.data import pairs_of
+from stm_agent.loop.data import Harvest, pairs_of
 from stm_agent.loop.experts import Expert, train_stage
-from stm_agent.loop.data import Harvest
 from stm_agent.merge.delta import load_delta
 
 
@@ -24,5 +23,7 @@ def train_all_in_one(bench: Bench, experts: Sequence[Expert], instruction: Instr
         folder = train_stage(bench, spec, pairs, {}, None, instruction)
         delta = load_delta(folder / "adapter")
         rating = bench.rate(bench.encoder(delta), instruction)
-    bench.run.ledger.record("control", name=spec.name, steps=steps, dev=rating.domain.ndcg_at_10, general=rating.general)
+    bench.run.ledger.record(
+        "control", name=spec.name, steps=steps, dev=rating.domain.ndcg_at_10, general=rating.general
+    )
     return Expert(spec.name, "FT", folder, delta, rating)

@@ -82,7 +82,11 @@ def _written(bench: Bench) -> tuple[Pair, ...]:
     spec = bench.spec.synthesize
     program = bench.program.parent / "queries.py"
     config = {"synthesize": spec.model_dump(mode="json"), "seed": bench.seed, "task": bench.spec.task}
-    inputs = {"generator": bench.generator.identity, "program": sha256_file(program), "pool": content_hash(bench.material.pool)}
+    inputs = {
+        "generator": bench.generator.identity,
+        "program": sha256_file(program),
+        "pool": content_hash(bench.material.pool),
+    }
     with bench.timed("synthesize", f"{bench.generator.model} writes queries for {spec.queries} passages"):
         folder = bench.store.run(
             "queries",

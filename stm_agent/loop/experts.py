@@ -48,7 +48,7 @@ def train_all(bench: Bench, harvested: Harvest, instruction: Instruction, round_
         if len(pairs) < (spec.batch_size or bench.spec.train.batch_size):
             bench.note("train", f"expert {spec.name} skipped: {len(pairs)} pairs are fewer than one batch")
             continue
-        start = done[spec.start] if spec.start in done else None
+        start = done.get(spec.start or "")
         chosen, variant = _choose_variant(bench, spec, pairs, harvested, start, instruction)
         name = spec.name if round_ == 1 else f"{spec.name}@{round_}"
         done[spec.name] = _train(bench, chosen, name, variant, pairs, harvested, start, instruction)
@@ -72,7 +72,16 @@ def _choose_variant(
     if not steps:
         return spec, VARIANTS[True]
     probes = [
-        _train(bench, tried.model_copy(update={"steps": steps}), f"{spec.name}?{label}", label, pairs, harvested, start, instruction)
+        _train(
+            bench,
+            tried.model_copy(update={"steps": steps}),
+            f"{spec.name}?{label}",
+            label,
+            pairs,
+            harvested,
+            start,
+            instruction,
+        )
         for tried, label in ((plain, VARIANTS[False]), (spec, VARIANTS[True]))
     ]
     verdict = gate(probes[1].rating.domain, probes[0].rating.domain, bench.spec.loop, bench.seed)
@@ -146,26 +155,20 @@ def train_stage(
         "train",
         config,
         inputs,
-        lambda partial: _discard(
-            train_expert(
-                spec,
-                pairs,
-                negatives,
-                backbone=domain.backbone,
-                train=domain.train,
-                start=start,
-                query_prefix=instruction.query_prefix,
-                passage_prefix=instruction.passage_prefix,
-                seed=bench.seed,
-                folder=partial,
-                progress=progress,
-            )
+        lambda partial: train_expert(
+            spec,
+            pairs,
+            negatives,
+            backbone=domain.backbone,
+            train=domain.train,
+            start=start,
+            query_prefix=instruction.query_prefix,
+            passage_prefix=instruction.passage_prefix,
+            seed=bench.seed,
+            folder=partial,
+            progress=progress,
         ),
     )
-
-
-def _discard(result: object) -> None:
-    """Stages answer with their folder; what they return is stored in it."""
 
 
 def _negatives_hash(negatives: Mapping[str, tuple[object, ...]]) -> str:

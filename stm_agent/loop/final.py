@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess  # noqa: S404 - our own interpreter, no shell
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,14 +60,16 @@ def _prove(bench: Bench, expected: float) -> None:
     if not dev.exists():
         write_beir(bench.material.collection, dev)
     command = [sys.executable, "-m", "stm_agent", "evaluate", str(bench.run.model), "--collection", str(dev)]
-    done = subprocess.run(  # noqa: S603 - fixed arguments
-        [*command, "--split", "dev", "--json"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*command, "--split", "dev", "--json"], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CheckFailed("reload", float(done.returncode), f"a fresh process cannot score the model: {done.stderr[-300:]}")
+        raise CheckFailed(
+            "reload", float(done.returncode), f"a fresh process cannot score the model: {done.stderr[-300:]}"
+        )
     measured = float(json.loads(done.stdout)["ndcg_at_10"])
-    if abs(measured - expected) > 1e-4:  # noqa: PLR2004 - the contract of the export
-        raise CheckFailed("reload", measured, f"dev nDCG@10 from disk is not the ledger's {expected:.4f}; do not use it")
+    if abs(measured - expected) > 1e-4:
+        raise CheckFailed(
+            "reload", measured, f"dev nDCG@10 from disk is not the ledger's {expected:.4f}; do not use it"
+        )
     bench.run.ledger.record("proved", dev=expected, reloaded=measured)
 
 
@@ -162,5 +164,3 @@ def _peak_gib() -> float:
 
 def _relative(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-

@@ -29,5 +29,7 @@ def improve_instruction(bench: Bench, encoder: Encoder, incumbent: Instruction, 
             seed=bench.seed + round_,
             task=spec.task,
         )
-    bench.decide("instruction", f"round {round_}: {found.tried} instructions tried; {found.reason}", kept=found.accepted)
+    bench.decide(
+        "instruction", f"round {round_}: {found.tried} instructions tried; {found.reason}", kept=found.accepted
+    )
     return found.instruction

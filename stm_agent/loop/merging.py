@@ -49,8 +49,12 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
     names = [expert.name for expert in experts]
     correlation = chosen.rank_correlation
     if chosen.surrogate_is_bad:
-        bench.note("merge", f"the surrogate ranks verified merges badly (Spearman {correlation:.2f}); trust the verified rows")
-    return Merged(dict(zip(names, chosen.weights, strict=True)), combine(deltas, chosen.weights), chosen.rating, correlation)
+        bench.note(
+            "merge", f"the surrogate ranks verified merges badly (Spearman {correlation:.2f}); trust the verified rows"
+        )
+    return Merged(
+        dict(zip(names, chosen.weights, strict=True)), combine(deltas, chosen.weights), chosen.rating, correlation
+    )
 
 
 def _tasks(bench: Bench, deltas: Sequence[LoraDelta | None], instruction: Instruction) -> list[Task]:

@@ -188,7 +188,9 @@ def _round(bench: Bench, incumbent: Incumbent, base: Rating, experts: list[Exper
     merged = merge_experts(bench, experts, base, instruction)
     verdict = gate(merged.rating.domain, incumbent.rating.domain, bench.spec.loop, bench.seed)
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in merged.weights.items() if weight)
-    bench.decide("merge", f"round {round_}: merge ({weights}) {verdict.reason}", kept=verdict.kept, weights=merged.weights)
+    bench.decide(
+        "merge", f"round {round_}: merge ({weights}) {verdict.reason}", kept=verdict.kept, weights=merged.weights
+    )
     return Incumbent(merged.rating, instruction, merged) if verdict.kept else incumbent
 
 

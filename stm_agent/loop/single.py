@@ -139,7 +139,11 @@ def train_domain_expert(
             progress=progress,
         )
     report = dataclasses.asdict(trained)
-    return {**report, "adapter": str(target / "adapter"), "losses": [round(trained.losses[0], 4), round(trained.losses[-1], 4)]}
+    return {
+        **report,
+        "adapter": str(target / "adapter"),
+        "losses": [round(trained.losses[0], 4), round(trained.losses[-1], 4)],
+    }
 
 
 def merge_adapters(

@@ -20,10 +20,10 @@ def model_card(
     """Return the card of a merged model as Markdown."""
     backbone, train = domain.backbone, domain.train
     experts = {expert.name: expert for expert in domain.experts}
-    rows = [
-        f"| {expert} | {weight:.2f} | {', '.join(experts[expert.split('@')[0]].sources)} | {experts[expert.split('@')[0]].steps} |"
-        for expert, weight in weights.items()
-    ]
+    rows = []
+    for name_, weight in weights.items():
+        spec = experts[name_.split("@")[0]]
+        rows.append(f"| {name_} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -34,14 +34,16 @@ def model_card(
         "",
         f"A retriever for: {domain.task}.",
         "",
-        f"Backbone {backbone.model}, {backbone.layers or 'all'} layers, {backbone.attention} attention, {backbone.pooling} pooling, "
-        f"{backbone.max_length} tokens. LoRA rank {train.lora_rank}, alpha {train.lora_alpha}; experts merged linearly, exactly:",
+        f"Backbone {backbone.model}, {backbone.layers or 'all'} layers, {backbone.attention} attention, "
+        f"{backbone.pooling} pooling, {backbone.max_length} tokens. LoRA rank {train.lora_rank}, "
+        f"alpha {train.lora_alpha}; experts merged linearly, exactly:",
         "",
         "| expert | weight | sources | steps |",
         "|---|---|---|---|",
         *(rows or ["| none | | | |"]),
         "",
-        f"nDCG@10 on dev: {_number(dev)}; on the general guard: {_number(general)}. Test scores are in the run's report.",
+        f"nDCG@10 on dev: {_number(dev)}; on the general guard: {_number(general)}. "
+        "Test scores are in the run's report.",
         "",
         "Data and licences:",
         "",

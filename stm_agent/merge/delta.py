@@ -1,8 +1,8 @@
 """LoRA adapters as weight deltas, and their exact linear combination.
 
 An adapter changes a weight by ``B @ A * alpha / r``. A weighted sum of such deltas is again a low-rank
-product: stack the ``A`` and the ``w_i * B_i``. No full weight is formed, ranks and alphas may differ, and the result is the
-sum itself, where averaging A and B apart would not be.
+product: stack the ``A`` and the ``w_i * B_i``. No full weight is formed, ranks and alphas may differ,
+and the result is the sum itself, where averaging A and B apart would not be.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def load_delta(folder: Path) -> LoraDelta:
     config = read_json(folder / "adapter_config.json")
     odd = [name for name in UNSUPPORTED if config.get(name)]
     if config.get("peft_type") != "LORA" or odd or config.get("bias", "none") != "none":
-        raise ConfigError(f"adapter {folder} uses {', '.join(odd) or config.get('peft_type')}; only plain LoRA can be merged")
+        raise ConfigError(
+            f"adapter {folder} uses {', '.join(odd) or config.get('peft_type')}; only plain LoRA can be merged"
+        )
     scale = config["lora_alpha"] / config["r"]
     halves: dict[str, dict[str, Tensor]] = {}
     for name, tensor in load_file(folder / "adapter_model.safetensors").items():
@@ -134,7 +136,9 @@ def combine(deltas: Sequence[LoraDelta], weights: Sequence[float]) -> LoraDelta:
 def _same_base(first: Mapping[str, tuple[Any, Any]], other: Mapping[str, tuple[Any, Any]], number: int) -> None:
     odd = sorted(first.keys() ^ other.keys())
     if odd:
-        raise ConfigError(f"adapter {number} does not adapt the modules of adapter 1 (differs in {odd[0]}); retrain with the same targets")
+        raise ConfigError(
+            f"adapter {number} and adapter 1 adapt other modules (for one {odd[0]}); retrain with the same targets"
+        )
     for module, (a, b) in first.items():
         theirs = other[module]
         if a.shape[1] != theirs[0].shape[1] or b.shape[0] != theirs[1].shape[0]:
@@ -157,6 +161,8 @@ def fold(network: nn.Module, delta: LoraDelta) -> None:
         product = b @ a
         change = product.T if isinstance(modules[name], torch.nn.Embedding) else product
         if change.shape != weight.shape:
-            raise ConfigError(f"the adapter's {name} is {tuple(change.shape)}, the base's {tuple(weight.shape)}; use its own base")
+            raise ConfigError(
+                f"the adapter's {name} is {tuple(change.shape)}, the base's {tuple(weight.shape)}; use its own base"
+            )
         with torch.no_grad():
             weight += change.to(weight.device, weight.dtype)

@@ -31,11 +31,12 @@ def export_merged(
     from sentence_transformers import SentenceTransformer
 
     from stm_agent.backbone.checks import check_reload, vectors
+    from stm_agent.backbone.load import network_of
     from stm_agent.backbone.packed import PackedTransformer
 
     if delta is not None:
-        fold(model[0].model, delta)
-    odd = sum(not bool(weight.isfinite().all()) for weight in model[0].model.parameters())
+        fold(network_of(model), delta)
+    odd = sum(not bool(weight.isfinite().all()) for weight in network_of(model).parameters())
     if odd:
         raise CheckFailed("finite-weights", odd, "the merge has NaN weights; look at its experts")
     expected = vectors(model)

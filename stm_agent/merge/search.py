@@ -94,7 +94,7 @@ def grid(experts: int, step: float, seed: int) -> list[tuple[float, ...]]:
     points = [*corners, tuple([round(1 / experts, 4)] * experts)]
     ticks = np.round(np.arange(0, 1 + step / 2, step), 4).tolist()
     if len(ticks) ** experts <= 4 * LIMIT:
-        points += [point for point in itertools.product(ticks, repeat=experts) if 0.5 <= sum(point) <= 1.5]  # noqa: PLR2004
+        points += [point for point in itertools.product(ticks, repeat=experts) if 0.5 <= sum(point) <= 1.5]
     else:
         draws = np.random.default_rng(seed)
         shares = draws.dirichlet(np.ones(experts), LIMIT) * draws.uniform(0.7, 1.3, (LIMIT, 1))
@@ -152,8 +152,11 @@ def verify(
         floor: Least general nDCG@10; where no point reaches it, the one that forgets least wins.
         count: Candidates to verify beside the experts alone.
     """
-    alone = [candidate for candidate in candidates if sorted(candidate.weights)[:-1] == [0.0] * (len(candidate.weights) - 1)
-             and max(candidate.weights) == 1.0]
+    alone = [
+        candidate
+        for candidate in candidates
+        if sorted(candidate.weights)[:-1] == [0.0] * (len(candidate.weights) - 1) and max(candidate.weights) == 1.0
+    ]
     mixed = [candidate for candidate in candidates if candidate not in alone]
     likely = [candidate for candidate in mixed if candidate.general >= floor] or mixed
     tried = [(candidate, build_and_rate(candidate.weights)) for candidate in (*alone, *_spread(likely, count))]
@@ -164,7 +167,7 @@ def verify(
         else max(tried, key=lambda pair: (pair[1].general, pair[0].weights))
     )
     correlation = _correlation(tried)
-    bad = correlation is not None and len(tried) > 3 and correlation < BAD  # noqa: PLR2004
+    bad = correlation is not None and len(tried) > 3 and correlation < BAD
     return Verified(best.weights, rating, correlation, bad)
 
 
@@ -175,13 +178,13 @@ def _spread(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
         if len(taken) == count:
             break
         near = (max(abs(a - b) for a, b in zip(candidate.weights, other.weights, strict=True)) for other in taken)
-        if all(distance > 0.15 for distance in near):  # noqa: PLR2004
+        if all(distance > 0.15 for distance in near):
             taken.append(candidate)
     return taken
 
 
 def _correlation(tried: Sequence[tuple[Candidate, R]]) -> float | None:
-    if len(tried) < 3:  # noqa: PLR2004
+    if len(tried) < 3:
         return None
     from scipy.stats import spearmanr
 

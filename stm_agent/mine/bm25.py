@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from stm_agent.errors import DataError
 
@@ -22,8 +23,9 @@ class Bm25Index:
         import Stemmer
 
         self._ids = list(texts)
-        self._stemmer = Stemmer.Stemmer("english")
-        self._tokenize = lambda batch: bm25s.tokenize(
+        # Any: the package has no types.
+        self._stemmer: Any = Stemmer.Stemmer("english")
+        self._tokenize: Any = lambda batch: bm25s.tokenize(
             batch, stopwords="en", stemmer=self._stemmer, show_progress=False, return_ids=False
         )
         self._index = bm25s.BM25(k1=1.2, b=0.75)
@@ -32,7 +34,7 @@ class Bm25Index:
         self._index.index(tokens if any(tokens) else [["\0"] for _ in tokens], show_progress=False)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-        """Return for each query up to ``k`` (id, score) pairs, best first; passages without a shared word are left out."""
+        """Return up to ``k`` (id, score) pairs a query, best first, without passages that share no word."""
         k = min(k, len(self._ids))
         found: list[list[tuple[str, float]]] = []
         for tokens in self._tokenize(list(queries)):

@@ -64,7 +64,9 @@ def mine(
     counts: Counter[str] = Counter()
     candidates: list[list[tuple[str, str, float]]] = [[] for _ in pairs]
     if "bm25" in spec.retrievers:
-        for row, hits in zip(candidates, Bm25Index(pool).search([pair.query for pair in pairs], spec.depth), strict=True):
+        for row, hits in zip(
+            candidates, Bm25Index(pool).search([pair.query for pair in pairs], spec.depth), strict=True
+        ):
             row += [("bm25", passage, score) for passage, score in hits]
     judge = _Judge(pairs, pool, encoder, cache) if encoder is not None else None
     if "dense" in spec.retrievers and judge is not None:
@@ -75,7 +77,7 @@ def mine(
     words = {passage: frozenset(normalise(text).split()) for passage, text in pool.items()}
     negatives = {}
     for index, pair in enumerate(pairs):
-        kept = _filter(pair, candidates[index], groups, words, spec, judge and judge.row(index), counts)
+        kept = _filter(pair, candidates[index], groups, words, spec, judge.row(index) if judge else None, counts)
         ordered = sorted(kept, key=lambda hit: -hit[3])
         negatives[pair.id] = tuple(
             Negative(pool[passage], source, passage, score)  # type: ignore[arg-type]
@@ -155,5 +157,3 @@ def _filter(
         else:
             kept.append((source, passage, score, opinion))
     return kept
-
-

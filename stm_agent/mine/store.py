@@ -40,7 +40,9 @@ def load_negatives(folder: Path) -> dict[str, tuple[Negative, ...]]:
     try:
         stored = load_from_disk(str(folder / "negatives"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder} holds no negatives ({str(error).splitlines()[0]}); remove it and run again") from error
+        raise DataError(
+            f"{folder} holds no negatives ({str(error).splitlines()[0]}); remove it and run again"
+        ) from error
     found: dict[str, list[Negative]] = {}
     for row in stored:
         provenance = tuple(sorted(json.loads(row["provenance"]).items()))

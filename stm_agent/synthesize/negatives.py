@@ -52,7 +52,11 @@ def synthesize_negatives(
     """
     writer = Writer(program, door)
     before = door.budget.spent
-    made_by = (("generator", door.model), ("program", sha256_file(program)[:16]), ("temperature", str(spec.temperature)))
+    made_by = (
+        ("generator", door.model),
+        ("program", sha256_file(program)[:16]),
+        ("temperature", str(spec.temperature)),
+    )
     negatives: dict[str, tuple[Negative, ...]] = {}
     for number, pair in enumerate(pairs, 1):
         near = tuple(negative.text for negative in mined.get(pair.id, ())[:1])

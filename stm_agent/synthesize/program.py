@@ -71,7 +71,12 @@ def clean(text: str) -> str:
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     first = lines[0] if lines else ""
     label, colon, rest = first.partition(":")
-    if colon and rest.strip() and len(label.split()) <= 3 and label.lower().endswith(("negative", "passage", "query", "answer")):  # noqa: PLR2004
+    if (
+        colon
+        and rest.strip()
+        and len(label.split()) <= 3
+        and label.lower().endswith(("negative", "passage", "query", "answer"))
+    ):
         first = rest.strip()
     return first.strip("\"'` *")
 
@@ -82,6 +87,6 @@ def _fault(text: str, unlike: tuple[str, ...]) -> str | None:
         return "empty or too short"
     for other in unlike:
         theirs = set(normalise(other).split())
-        if len(set(words) & theirs) >= 0.9 * len(set(words) | theirs):  # noqa: PLR2004 - the same but for a word
+        if len(set(words) & theirs) >= 0.9 * len(set(words) | theirs):
             return "repeats its input"
     return None

@@ -63,7 +63,14 @@ def _tokenizer() -> Any:  # noqa: ANN401 - a transformers tokenizer
 def _config(architecture: Architecture, layers: int, hidden: int, vocabulary: int) -> Any:  # noqa: ANN401
     import transformers
 
-    names = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "gemma": "Gemma", "phi3": "Phi3", "mistral": "Mistral"}
+    names = {
+        "llama": "Llama",
+        "qwen2": "Qwen2",
+        "qwen3": "Qwen3",
+        "gemma": "Gemma",
+        "phi3": "Phi3",
+        "mistral": "Mistral",
+    }
     sizes: dict[str, Any] = {
         "vocab_size": vocabulary,
         "hidden_size": hidden,

@@ -54,12 +54,16 @@ def training_rows(
     skipped: dict[str, int] = {}
     usable = [pair for pair in pairs if _usable(pair, skipped)]
     if not usable:
-        raise DataError(f"expert {expert.name} has no usable training pair; check its sources: {', '.join(expert.sources)}")
+        raise DataError(
+            f"expert {expert.name} has no usable training pair; check its sources: {', '.join(expert.sources)}"
+        )
     columns: dict[str, list[str]] = {
         "query": [query_prefix + pair.query for pair in usable],
         "positive": [passage_prefix + pair.positive for pair in usable],
     }
-    picked = [_pick(pair, negatives.get(pair.id, ()), expert, usable, index, skipped) for index, pair in enumerate(usable)]
+    picked = [
+        _pick(pair, negatives.get(pair.id, ()), expert, usable, index, skipped) for index, pair in enumerate(usable)
+    ]
     for number in range(width):
         columns[f"negative_{number + 1}"] = [passage_prefix + texts[number] for texts in picked]
     for reason, count in skipped.items():
@@ -79,7 +83,12 @@ def _usable(pair: Pair, skipped: dict[str, int]) -> bool:
 
 
 def _pick(
-    pair: Pair, found: Sequence[Negative], expert: ExpertSpec, pairs: Sequence[Pair], index: int, skipped: dict[str, int]
+    pair: Pair,
+    found: Sequence[Negative],
+    expert: ExpertSpec,
+    pairs: Sequence[Pair],
+    index: int,
+    skipped: dict[str, int],
 ) -> list[str]:
     asked = expert.negatives
     texts = [negative.text for negative in found][: asked.mined + asked.synthetic]

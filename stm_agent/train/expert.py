@@ -84,7 +84,7 @@ def train_expert(
     import torch
 
     from stm_agent.backbone.checks import check_reload, check_vectors_changed, vectors
-    from stm_agent.backbone.load import load_backbone
+    from stm_agent.backbone.load import load_backbone, network_of
 
     rows = training_rows(pairs, negatives, expert, query_prefix=query_prefix, passage_prefix=passage_prefix)
     torch.manual_seed(seed)
@@ -101,7 +101,7 @@ def train_expert(
     after = vectors(model)
     checks = {"vectors-changed": check_vectors_changed(before, after)}
     # Only the LoRA of the token embedding, not the embedding itself.
-    model[0].model.save_pretrained(folder / "adapter", save_embedding_layers=False)
+    network_of(model).save_pretrained(folder / "adapter", save_embedding_layers=False)
     fresh = load_backbone(backbone)
     _load_adapter(fresh, folder / "adapter", trainable=False)
     checks["reload"] = check_reload(after, fresh.eval(), folder / "adapter")
@@ -117,10 +117,12 @@ def train_expert(
 def _add_adapter(model: SentenceTransformer, train: TrainSpec, start: Path | None) -> None:
     from peft import LoraConfig, get_peft_model
 
+    from stm_agent.backbone.load import network_of
+
     if start is not None:
         _load_adapter(model, start, trainable=True)
         return
-    network = model[0].model
+    network = network_of(model)
     names = {name.rsplit(".", 1)[-1] for name, _ in network.named_modules()}
     targets = [name for name in LINEAR if name in names] + (["embed_tokens"] if train.embeddings else [])
     config = LoraConfig(r=train.lora_rank, lora_alpha=train.lora_alpha, lora_dropout=0.0, target_modules=targets)
@@ -130,7 +132,9 @@ def _add_adapter(model: SentenceTransformer, train: TrainSpec, start: Path | Non
 def _load_adapter(model: SentenceTransformer, folder: Path, *, trainable: bool) -> None:
     from peft import PeftModel
 
-    model[0].model = PeftModel.from_pretrained(model[0].model, str(folder), is_trainable=trainable)
+    from stm_agent.backbone.load import network_of
+
+    model[0].model = PeftModel.from_pretrained(network_of(model), str(folder), is_trainable=trainable)
 
 
 def _fit(
@@ -170,7 +174,7 @@ def _fit(
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=not on_cpu,
-        batch_sampler=lambda dataset, **_: batches,
+        batch_sampler=lambda dataset, **_: batches,  # type: ignore[arg-type]
     )
     model.model_card_data.generate_widget_examples = False
     watch = _Watch(expert.name, expert.steps, progress)
@@ -209,5 +213,7 @@ class _Watch:
 def _check_losses(name: str, losses: Sequence[float]) -> None:
     tenth = max(1, len(losses) // 10)
     first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
-    if len(losses) >= 20 and last >= first and last > 0.1:  # noqa: PLR2004 - a shorter run proves nothing
-        raise CheckFailed("loss-falls", last, f"expert {name} began at {first:.3g}; lower learning_rate or check its pairs")
+    if len(losses) >= 20 and last >= first and last > 0.1:
+        raise CheckFailed(
+            "loss-falls", last, f"expert {name} began at {first:.3g}; lower learning_rate or check its pairs"
+        )

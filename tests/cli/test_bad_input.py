@@ -98,7 +98,10 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "corpus line without id": (_edit("corpus.jsonl", lambda text: '{"text": "x"}\n' + text), "_id"),
     "duplicate document": (_edit("corpus.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "twice|duplicate"),
     "duplicate query": (_edit("queries.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "twice|duplicate"),
-    "qrels name an unknown document": (_edit("qrels/dev.tsv", lambda text: text.rstrip() + "\nq-x\tnone\t1\n"), "q-x|none"),
+    "qrels name an unknown document": (
+        _edit("qrels/dev.tsv", lambda text: text.rstrip() + "\nq-x\tnone\t1\n"),
+        "q-x|none",
+    ),
     "qrels grade is a word": (_edit("qrels/dev.tsv", lambda text: text.rstrip()[:-1] + "good\n"), "dev.tsv"),
     "qrels have two columns": (_edit("qrels/dev.tsv", lambda text: text + "a\tb\n"), "dev.tsv"),
     "corpus is not UTF-8": (_bytes("corpus.jsonl", b'{"_id": "a", "text": "\xff\xfe"}\n'), "UTF-8"),
@@ -128,7 +131,10 @@ CASES: dict[str, tuple[Prepare, str]] = {
         _given("train", "--domain", "biomedical", "--expert", "nobody", "--output", "PLACE/out"),
         "nobody",
     ),
-    "output exists": (_tiny("merge", "--domain", "biomedical", "--experts", "DATA", "--weights", "1", "--output", "DATA"), "exists"),
+    "output exists": (
+        _tiny("merge", "--domain", "biomedical", "--experts", "DATA", "--weights", "1", "--output", "DATA"),
+        "exists",
+    ),
     "adapter missing": (
         _given("merge", "--domain", "biomedical", "--experts", "PLACE/none", "--weights", "1", "--output", "PLACE/out"),
         "none",

@@ -21,7 +21,10 @@ def _case(seed: int) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, i
     for grades in qrels.values():
         grades["d0"] = 1
     # Scores from a handful of values: ties everywhere.
-    run = {q: {f"d{d}": draw.choice([0.1, 0.2, 0.3]) for d in draw.sample(range(200), draw.choice([5, 100]))} for q in qrels}
+    run = {
+        q: {f"d{d}": draw.choice([0.1, 0.2, 0.3]) for d in draw.sample(range(200), draw.choice([5, 100]))}
+        for q in qrels
+    }
     return run, qrels
 
 

@@ -33,7 +33,13 @@ def tiny_domain(tmp_path: Path) -> DomainSpec:
             "baseline": None,
             "experts": [
                 {"name": "plain", "sources": ["train"], "steps": 30},
-                {"name": "hard", "sources": ["train"], "steps": 20, "start": "plain", "negatives": {"mined": 1, "synthetic": 1}},
+                {
+                    "name": "hard",
+                    "sources": ["train"],
+                    "steps": 20,
+                    "start": "plain",
+                    "negatives": {"mined": 1, "synthetic": 1},
+                },
             ],
             "train": {"batch_size": 8, "learning_rate": 0.01, "scale": 20.0},
             "synthesize": {"pairs": 4, "queries": 4},

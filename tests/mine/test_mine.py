@@ -67,7 +67,9 @@ def test_bm25_scores_are_bm25s() -> None:
     index = bm25s.BM25(k1=1.2, b=0.75)
     tokens = bm25s.tokenize(list(POOL.values()), stopwords="en", stemmer=stemmer, show_progress=False, return_ids=False)
     index.index(tokens, show_progress=False)
-    query = bm25s.tokenize(["red swollen knee"], stopwords="en", stemmer=stemmer, show_progress=False, return_ids=False)[0]
+    query = bm25s.tokenize(
+        ["red swollen knee"], stopwords="en", stemmer=stemmer, show_progress=False, return_ids=False
+    )[0]
     wanted = dict(zip(POOL, index.get_scores(query), strict=True))
     (found,) = Bm25Index(POOL).search(["red swollen knee"], 6)
     assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)

@@ -1,0 +1,146 @@
+"""An expert trains, is reproducible, and stops when its numbers are wrong."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from stm_agent.backbone.checks import vectors
+from stm_agent.backbone.load import load_backbone, network_of
+from stm_agent.domain.material import Pair
+from stm_agent.domain.spec import BackboneSpec, ExpertSpec, NegativeSpec, TrainSpec
+from stm_agent.errors import CheckFailed
+from stm_agent.files import sha256_file
+from stm_agent.mine.negatives import Negative
+from stm_agent.testing.pico import pico_decoder
+from stm_agent.train.expert import train_expert
+from stm_agent.train.losses import one_forward_loss
+
+WORDS = ("heart", "knee", "water", "dog", "mountain", "fox", "blood", "heat", "body", "passage", "lazy", "swelling")
+PAIRS = tuple(
+    Pair(word, f"what about the {word}", f"{word} is what this passage answers", "train", word) for word in WORDS
+)
+TRAIN = TrainSpec(batch_size=6, learning_rate=0.01, scale=20.0, lora_rank=4, lora_alpha=8)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return BackboneSpec(model=str(pico_decoder(tmp_path_factory.mktemp("pico") / "decoder")), max_length=24)
+
+
+@pytest.fixture
+def fit(backbone, tmp_path):
+    def run(name, *, steps=20, train=TRAIN, seed=0, start=None, negatives=None, asked=None, progress=None):
+        spec = ExpertSpec(name=name, sources=("train",), steps=steps, negatives=asked or NegativeSpec())
+        return train_expert(
+            spec,
+            PAIRS,
+            negatives or {},
+            backbone=backbone,
+            train=train,
+            start=start,
+            query_prefix="",
+            passage_prefix="",
+            seed=seed,
+            folder=tmp_path / name,
+            progress=progress,
+        )
+
+    return run
+
+
+def with_adapter(backbone, adapter):
+    from peft import PeftModel
+
+    model = load_backbone(backbone)
+    model[0].model = PeftModel.from_pretrained(network_of(model), str(adapter))
+    return model.eval()
+
+
+def test_training_learns_and_the_adapter_loads_in_peft(fit, backbone, tmp_path):
+    from safetensors import safe_open
+
+    told = []
+    done = fit("plain", steps=30, progress=lambda *now: told.append(now))
+    assert np.mean(done.losses[-3:]) < np.mean(done.losses[:3]) / 2
+    assert [now[:2] for now in told] == [(step, 30) for step in range(1, 31)]
+    assert done.checks["vectors-changed"] > 0.01
+    assert done.checks["reload"] < 1e-5
+    moved = vectors(with_adapter(backbone, done.adapter)) - vectors(load_backbone(backbone))
+    assert np.abs(moved).max() == pytest.approx(done.checks["vectors-changed"], abs=1e-4)
+    record = json.loads((tmp_path / "plain" / "expert.json").read_text())
+    assert record["steps"] == len(record["losses"]) == 30
+    with safe_open(done.adapter / "adapter_model.safetensors", "np") as tensors:
+        names = set(tensors.keys())
+    assert all("lora_" in name for name in names)
+    assert any("embed_tokens.lora_embedding_A" in name for name in names)
+    assert sum("lora_A" in name for name in names) == 2 * 7
+
+
+def test_token_embeddings_can_be_left_alone(fit):
+    from safetensors import safe_open
+
+    done = fit("linear", train=TRAIN.model_copy(update={"embeddings": False}))
+    with safe_open(done.adapter / "adapter_model.safetensors", "np") as tensors:
+        assert not [name for name in tensors.keys() if "embed_tokens" in name]  # noqa: SIM118 - not a mapping
+
+
+def test_the_seed_decides_every_bit(fit):
+    digests = [
+        sha256_file(fit(name, steps=4, seed=seed).adapter / "adapter_model.safetensors")
+        for name, seed in (("one", 1), ("again", 1), ("two", 2))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_start_adapter_is_gone_on_from(fit):
+    first = fit("first", steps=30)
+    digest = sha256_file(first.adapter / "adapter_model.safetensors")
+    negatives = {pair.id: (Negative(f"the {pair.query} is lazy", "synthetic"),) for pair in PAIRS}
+    second = fit("second", steps=4, start=first.adapter, negatives=negatives, asked=NegativeSpec(synthetic=1))
+    assert second.losses[0] < first.losses[0]
+    assert sha256_file(first.adapter / "adapter_model.safetensors") == digest
+    assert sha256_file(second.adapter / "adapter_model.safetensors") != digest
+
+
+def test_a_loss_that_is_no_number_stops(fit, monkeypatch):
+    import torch
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    own, calls = MultipleNegativesRankingLoss.compute_loss_from_embeddings, []
+
+    def breaks_at_three(self, embeddings, labels):
+        calls.append(1)
+        return own(self, embeddings, labels) * (torch.nan if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(MultipleNegativesRankingLoss, "compute_loss_from_embeddings", breaks_at_three)
+    with pytest.raises(CheckFailed, match="expert broken at step 3; lower learning_rate"):
+        fit("broken")
+
+
+def test_a_loss_that_does_not_fall_stops(fit):
+    with pytest.raises(CheckFailed, match="loss-falls|vectors-changed"):
+        fit("stuck", train=TRAIN.model_copy(update={"learning_rate": 1e-12}))
+
+
+def test_one_forward_gives_the_loss_and_gradient_of_one_per_column(backbone):
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    found = []
+    for make in (one_forward_loss, lambda model, scale: MultipleNegativesRankingLoss(model, scale=scale)):
+        model = load_backbone(backbone)
+        columns = [
+            model.preprocess(texts)
+            for texts in (
+                [pair.query for pair in PAIRS],
+                [pair.positive for pair in PAIRS],
+                [f"a {pair.id} that answers nothing" for pair in PAIRS],
+            )
+        ]
+        loss = make(model, 20.0)(columns, None)
+        loss.backward()
+        found.append((loss.item(), network_of(model).layers[0].mlp.up_proj.weight.grad.numpy()))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
