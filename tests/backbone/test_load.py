@@ -16,7 +16,7 @@ from stm_agent.errors import BackboneError, CheckFailed
 from stm_agent.testing.pico import SENTENCES
 
 PLAIN = """
-import sys, warnings
+import sys
 import numpy as np
 from sentence_transformers import SentenceTransformer
 model = SentenceTransformer(sys.argv[1], device="cpu")
@@ -67,11 +67,22 @@ def test_layers_are_kept_and_reloaded(pico, tmp_path):
 
 
 @pytest.mark.parametrize("attention", ["bidirectional", "causal"])
-def test_saved_folder_is_plain_and_keeps_its_attention(pico, tmp_path, attention):
+def test_saved_folder_keeps_its_attention(pico, tmp_path, attention):
+    from sentence_transformers import SentenceTransformer
+
     model = load_backbone(BackboneSpec(model=str(pico), attention=attention))
     expected = vectors(model, SENTENCES)
     folder = save(model, tmp_path / "saved")
     assert json.loads((folder / "config.json").read_text())["is_causal"] is (attention == "causal")
+    plain = SentenceTransformer(str(folder), device="cpu")
+    check_attention_direction(plain, attention)
+    np.testing.assert_allclose(vectors(plain, SENTENCES), expected, atol=1e-5)
+
+
+def test_saved_folder_needs_no_stm_agent(pico, tmp_path):
+    model = load_backbone(BackboneSpec(model=str(pico)))
+    expected = vectors(model, SENTENCES)
+    folder = save(model, tmp_path / "saved")
     assert "stm_agent" not in (folder / "modules.json").read_text()
     command = [sys.executable, "-c", PLAIN, str(folder), str(tmp_path / "vectors.npy"), *SENTENCES]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)

@@ -88,7 +88,6 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "collection folder missing": (_given("optimize", "--collection", "PLACE/none"), "none"),
     "corpus missing": (_remove("corpus.jsonl"), "corpus.jsonl"),
     "queries missing": (_remove("queries.jsonl"), "queries.jsonl"),
-    "dev judgements missing": (_remove("qrels/dev.tsv"), "dev"),
     "test judgements missing": (_remove("qrels/test.tsv"), "test"),
     "empty corpus": (_edit("corpus.jsonl", lambda text: ""), "corpus"),
     "empty queries": (_edit("queries.jsonl", lambda text: ""), "quer"),
@@ -96,8 +95,8 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "corpus is not JSON": (_edit("corpus.jsonl", lambda text: "no json\n" + text), "corpus.jsonl"),
     "corpus line is a list": (_edit("corpus.jsonl", lambda text: "[1]\n" + text), "corpus.jsonl"),
     "corpus line without id": (_edit("corpus.jsonl", lambda text: '{"text": "x"}\n' + text), "_id"),
-    "duplicate document": (_edit("corpus.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "twice|duplicate"),
-    "duplicate query": (_edit("queries.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "twice|duplicate"),
+    "duplicate document": (_edit("corpus.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "repeats|twice"),
+    "duplicate query": (_edit("queries.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "repeats|twice"),
     "qrels name an unknown document": (
         _edit("qrels/dev.tsv", lambda text: text.rstrip() + "\nq-x\tnone\t1\n"),
         "q-x|none",

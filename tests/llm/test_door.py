@@ -1,0 +1,122 @@
+"""The door: paid once, counted, limited, retried."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
+from stm_agent.files import read_jsonl
+from stm_agent.llm.budget import Budget
+from stm_agent.llm.door import open_door
+from stm_agent.testing.scripted import scripted
+
+CHAT = [{"role": "user", "content": "hello"}]
+
+
+def test_same_request_is_paid_once_over_processes(tmp_path: Path) -> None:
+    first = scripted(["one", "two"], tmp_path, usd=0.01)
+    assert not first.complete(CHAT).cached
+    assert first.complete(CHAT).text == "one"
+    again = scripted([], tmp_path)
+    done = again.complete(CHAT)
+    assert (done.text, done.cached, done.usd) == ("one", True, 0.0)
+    assert len(read_jsonl(tmp_path / "llm.jsonl")) == 1
+
+
+def test_another_rollout_is_another_sample(tmp_path: Path) -> None:
+    door = scripted(["one", "two"], tmp_path)
+    assert [door.complete(CHAT, rollout=number).text for number in (0, 1, 0)] == ["one", "two", "one"]
+
+
+def test_budget_stops_before_the_call(tmp_path: Path) -> None:
+    door = scripted(["one", "two", "three"], tmp_path, usd=0.6, budget=Budget(usd=1.0))
+    door.complete(CHAT, rollout=0)
+    door.complete(CHAT, rollout=1)
+    with pytest.raises(BudgetExceeded, match="--budget-usd"):
+        door.complete(CHAT, rollout=2)
+    assert door.budget.spent.calls == 2
+
+
+def test_resumed_run_has_already_spent(tmp_path: Path) -> None:
+    ledger = tmp_path / "llm.jsonl"
+    door = open_door("scripted:numbered", cache=tmp_path / "c", ledger=ledger, budget=Budget())
+    door.complete(CHAT)
+    budget = Budget()
+    open_door("scripted:numbered", cache=tmp_path / "c", ledger=ledger, budget=budget)
+    assert budget.spent.calls == 1
+
+
+def test_unknown_generator_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nobody/nothing"):
+        open_door("nobody/nothing", cache=tmp_path, ledger=tmp_path / "l", budget=Budget())
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers as OpenAI does; the first request is refused with a rate limit."""
+
+    seen = 0
+
+    def do_POST(self) -> None:
+        type(self).seen += 1
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body["model"] == "locked":
+            self.reply(401, {"error": {"message": "no key", "type": "auth", "code": "401"}})
+        elif type(self).seen == 1:
+            self.reply(429, {"error": {"message": "slow down", "type": "rate", "code": "429"}})
+        else:
+            text = f"you said {body['messages'][-1]['content']}"
+            choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+            self.reply(200, {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"],
+                             "choices": [choice], "usage": usage})
+
+    def reply(self, status: int, body: object) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("retry-after", "0")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api_base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    Server.seen = 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_openai_compatible_server_is_one_flag_and_rate_limits_are_waited_for(api_base: str, tmp_path: Path) -> None:
+    door = open_door(
+        "openai/local", cache=tmp_path / "c", ledger=tmp_path / "l.jsonl", budget=Budget(), api_base=api_base
+    )
+    done = door.complete(CHAT)
+    assert done.text == "you said hello"
+    assert (done.prompt_tokens, done.completion_tokens) == (3, 4)
+    assert Server.seen == 2
+    assert read_jsonl(tmp_path / "l.jsonl")[0]["price_known"] is False
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_refused_key_is_not_tried_again(api_base: str, tmp_path: Path) -> None:
+    door = open_door("openai/locked", cache=tmp_path, ledger=tmp_path / "l", budget=Budget(), api_base=api_base)
+    with pytest.raises(GenerationError, match="API key"):
+        door.complete(CHAT)
+    assert Server.seen == 1

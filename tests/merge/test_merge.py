@@ -1,0 +1,153 @@
+"""Merging is exact: against dense sums, against peft, and through a saved folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModel
+
+from stm_agent.errors import ConfigError, DataError
+from stm_agent.evaluate.metrics import Scores
+from stm_agent.merge.delta import combine, fold, load_delta, save_delta
+from stm_agent.merge.search import Candidate, Task, grid, search, verify
+from stm_agent.testing.pico import pico_decoder
+
+
+def adapter(base: Path, folder: Path, *, rank: int, alpha: int, seed: int, targets: list[str] | None = None) -> Path:
+    """Write a random adapter whose B is not zero."""
+    torch.manual_seed(seed)
+    names = targets or ["q_proj", "down_proj", "embed_tokens"]
+    model = get_peft_model(AutoModel.from_pretrained(base), LoraConfig(r=rank, lora_alpha=alpha, target_modules=names))
+    for name, weight in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(folder, save_embedding_layers=False)
+    return folder
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return pico_decoder(tmp_path / "base")
+
+
+@pytest.fixture
+def two(base: Path, tmp_path: Path) -> list[Path]:
+    return [
+        adapter(base, tmp_path / "a", rank=4, alpha=8, seed=1),
+        adapter(base, tmp_path / "b", rank=2, alpha=16, seed=2),
+    ]
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_one_adapter_folds_to_what_peft_merges(base: Path, two: list[Path]) -> None:
+    theirs = PeftModel.from_pretrained(AutoModel.from_pretrained(base), str(two[0])).merge_and_unload()
+    ours = AutoModel.from_pretrained(base)
+    fold(ours, load_delta(two[0]))
+    for name, value in weights(theirs).items():
+        assert torch.allclose(ours.state_dict()[name], value, atol=1e-6), name
+
+
+def test_two_adapters_of_other_rank_and_alpha_combine_exactly(base: Path, two: list[Path]) -> None:
+    plain = weights(AutoModel.from_pretrained(base))
+    alone = []
+    for folder in two:
+        model = AutoModel.from_pretrained(base)
+        fold(model, load_delta(folder))
+        alone.append(weights(model))
+    merged = AutoModel.from_pretrained(base)
+    fold(merged, combine([load_delta(folder) for folder in two], [0.7, 0.4]))
+    for name, value in plain.items():
+        wanted = value + 0.7 * (alone[0][name] - value) + 0.4 * (alone[1][name] - value)
+        assert torch.allclose(merged.state_dict()[name], wanted, atol=1e-5), name
+
+
+def test_equals_pefts_concatenation(base: Path, tmp_path: Path) -> None:
+    folders = [
+        adapter(base, tmp_path / f"p{n}", rank=4, alpha=8, seed=n, targets=["q_proj", "up_proj"]) for n in (1, 2)
+    ]
+    model = PeftModel.from_pretrained(AutoModel.from_pretrained(base), str(folders[0]), adapter_name="a")
+    model.load_adapter(str(folders[1]), adapter_name="b")
+    model.add_weighted_adapter(["a", "b"], [0.3, 0.9], "both", combination_type="cat")
+    model.set_adapter("both")
+    theirs = weights(model.merge_and_unload())
+    ours = AutoModel.from_pretrained(base)
+    fold(ours, combine([load_delta(folder) for folder in folders], [0.3, 0.9]))
+    for name, value in theirs.items():
+        assert torch.allclose(ours.state_dict()[name], value, atol=1e-5), name
+
+
+def test_saved_delta_loads_in_peft(base: Path, two: list[Path], tmp_path: Path) -> None:
+    delta = combine([load_delta(folder) for folder in two], [1.0, 0.5])
+    save_delta(delta, tmp_path / "out", base=str(base))
+    theirs = PeftModel.from_pretrained(AutoModel.from_pretrained(base), str(tmp_path / "out")).merge_and_unload()
+    ours = AutoModel.from_pretrained(base)
+    fold(ours, delta)
+    for name, value in weights(theirs).items():
+        assert torch.allclose(ours.state_dict()[name], value, atol=1e-5), name
+
+
+def test_bad_input_is_named(base: Path, two: list[Path], tmp_path: Path) -> None:
+    deltas = [load_delta(folder) for folder in two]
+    with pytest.raises(ConfigError, match="one weight for each"):
+        combine(deltas, [1.0])
+    with pytest.raises(ConfigError, match="all merge weights are 0"):
+        combine(deltas, [0.0, 0.0])
+    with pytest.raises(ConfigError, match="no LoRA adapter"):
+        load_delta(tmp_path)
+    other = adapter(pico_decoder(tmp_path / "wide", hidden=64), tmp_path / "c", rank=2, alpha=2, seed=3)
+    with pytest.raises(ConfigError, match="another base"):
+        combine([deltas[0], load_delta(other)], [1.0, 1.0])
+    with pytest.raises(ConfigError, match="use its own base"):
+        fold(AutoModel.from_pretrained(base), load_delta(other))
+    from safetensors.torch import load_file, save_file
+
+    path = two[0] / "adapter_model.safetensors"
+    broken = load_file(path)
+    next(iter(broken.values()))[0] = float("nan")
+    save_file(broken, path)
+    with pytest.raises(DataError, match="NaN"):
+        load_delta(two[0])
+
+
+def _task() -> Task:
+    draw = np.random.default_rng(0)
+    queries, documents = draw.normal(size=(3, 20, 8)).astype("f"), draw.normal(size=(3, 50, 8)).astype("f")
+    # Expert 2 knows: its query is its document.
+    queries[2] = documents[2, :20]
+    names = [f"d{n}" for n in range(50)]
+    qrels = {f"q{n}": {f"d{n}": 1} for n in range(20)}
+    return Task([f"q{n}" for n in range(20)], names, qrels, queries, documents)
+
+
+def test_surrogate_finds_the_expert_that_knows() -> None:
+    best = search(_task(), [], step=0.25, seed=0)[0]
+    assert best.domain > 0.9
+    assert best.weights[1] > best.weights[0]
+
+
+def test_grid_holds_the_corners_and_is_seeded() -> None:
+    for experts in (1, 2, 5):
+        points = grid(experts, 0.1, 0)
+        assert points == grid(experts, 0.1, 0)
+        assert tuple([1.0] + [0.0] * (experts - 1)) in points
+        assert len(set(points)) == len(points)
+
+
+class Real:
+    def __init__(self, domain: float, general: float) -> None:
+        self.domain, self.general = Scores(domain, 0.0, 0.0, {"q": domain}), general
+
+
+def test_a_merge_that_forgets_is_refused() -> None:
+    candidates = [Candidate((0.9, 0.5), 0.9, 0.1), Candidate((1.0, 0.0), 0.7, 0.5), Candidate((0.0, 1.0), 0.6, 0.5)]
+    real = {(0.9, 0.5): Real(0.9, 0.1), (1.0, 0.0): Real(0.7, 0.5), (0.0, 1.0): Real(0.6, 0.5)}
+    assert verify(candidates, real.__getitem__, floor=0.4, count=3).weights == (1.0, 0.0)
+    assert verify(candidates, real.__getitem__, floor=0.0, count=3).weights == (0.9, 0.5)
