@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stderr
 from pathlib import Path
 
 from filelock import FileLock
@@ -41,7 +43,8 @@ def _convert(gguf: Path, target: Path) -> None:
     logging.disable_progress_bar()
     place, name = str(gguf.parent), gguf.name
     try:
-        loaded = AutoModel.from_pretrained(place, gguf_file=name, dtype=torch.float32)
+        with redirect_stderr(io.StringIO()):  # its tqdm bar has no switch; errors are raised
+            loaded = AutoModel.from_pretrained(place, gguf_file=name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
     except (OSError, ValueError, ImportError) as error:
         raise AssetError(f"cannot read {gguf.name}: {str(error).splitlines()[0]}; pull the asset again") from error

@@ -82,6 +82,10 @@ class PackedTransformer(Transformer):
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the parent
         """Fill ``token_embeddings`` ``[texts, longest, hidden]``; zeros where a text is padded."""
         ids, valid = features["input_ids"], features["attention_mask"].bool()
+        if not valid.any():
+            hidden = self.model.config.get_text_config().hidden_size
+            features["token_embeddings"] = torch.zeros((*ids.shape, hidden), dtype=self.model.dtype, device=ids.device)
+            return features
         lengths = valid.sum(dim=1).tolist()
         packing = pack(lengths)
         shape = packing.segment.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from typing import Any
 
 from stm_agent.errors import ConfigError, GenerationError
@@ -25,6 +26,8 @@ class LiteLlmProvider:
 
         self.model, self.api_base, self.api_key = model, api_base, api_key
         litellm.suppress_debug_info = True
+        # pydantic's remark about LiteLLM's own answer types; neither is the user's to mend.
+        warnings.filterwarnings("ignore", message="Item.* on TypedDict class .* using the `ReadOnly` qualifier")
         try:
             litellm.get_llm_provider(model)
         except Exception as error:  # LiteLLM raises its own BadRequestError here, and others for odd names

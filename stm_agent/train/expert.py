@@ -176,8 +176,9 @@ def _fit(
         dataloader_pin_memory=not on_cpu,
         batch_sampler=lambda dataset, **_: batches,  # type: ignore[arg-type]
     )
-    model.model_card_data.generate_widget_examples = False
     watch = _Watch(expert.name, expert.steps, progress)
+    # Given examples keep the trainer from drawing its own for a model card nobody writes, with a progress bar.
+    model.model_card_data.widget = [{"text": rows.columns["query"][0]}]
     trainer = SentenceTransformerTrainer(
         model=model,
         args=arguments,

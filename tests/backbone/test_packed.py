@@ -37,6 +37,16 @@ def test_pack_fills_rows_first_fit_decreasing():
     assert pack([60, 70, 60, 50], row=128).segment.shape == (2, 120)
 
 
+def test_a_batch_without_a_token_gives_zeros(pico):
+    import torch
+
+    transformer = load_backbone(BackboneSpec(model=str(pico)))[0]
+    nothing = torch.zeros((2, 3), dtype=torch.long)
+    tokens = transformer({"input_ids": nothing, "attention_mask": nothing})["token_embeddings"]
+    assert tokens.shape[:2] == (2, 3)
+    assert not tokens.any()
+
+
 @pytest.mark.parametrize("pooling", ["mean", "lasttoken", "weightedmean"])
 @pytest.mark.parametrize("attention", ["bidirectional", "causal"])
 def test_packed_equals_padded(pico, attention, pooling):

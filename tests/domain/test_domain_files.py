@@ -43,7 +43,7 @@ def test_biomedical_is_shipped(tmp_path: Path):
     assert shipped_domains() == ("biomedical",)
     spec = load_domain("biomedical", tmp_path)
     assert isinstance(spec.collection, HpoCollection)
-    assert [expert.name for expert in spec.experts] == ["clinical", "lay"]
+    assert [expert.name for expert in spec.experts] == ["lay", "hard", "clinical", "written"]
     assert spec.backbone.layers == 6
 
 

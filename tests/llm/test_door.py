@@ -73,8 +73,17 @@ class Server(BaseHTTPRequestHandler):
             text = f"you said {body['messages'][-1]['content']}"
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
             usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-            self.reply(200, {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"],
-                             "choices": [choice], "usage": usage})
+            self.reply(
+                200,
+                {
+                    "id": "1",
+                    "object": "chat.completion",
+                    "created": 1,
+                    "model": body["model"],
+                    "choices": [choice],
+                    "usage": usage,
+                },
+            )
 
     def reply(self, status: int, body: object) -> None:
         data = json.dumps(body).encode()

@@ -123,7 +123,7 @@ def test_a_loss_that_is_no_number_stops(fit, monkeypatch):
         return own(self, embeddings, labels) * (torch.nan if len(calls) == 3 else 1)
 
     monkeypatch.setattr(MultipleNegativesRankingLoss, "compute_loss_from_embeddings", breaks_at_three)
-    with pytest.raises(CheckFailed, match="expert broken at step 3; lower learning_rate"):
+    with pytest.raises(CheckFailed, match=r"expert broken at step 3; lower learning_rate"):
         fit("broken")
 
 
