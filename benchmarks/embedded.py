@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from _record import claim, machine, versions
+
+from stm_agent.inspect.memory import PeakMemory
 
 HERE = Path(__file__).parent
 MINUTES, GIB, FLOOR = 20.0, 6.0, 0.70
@@ -34,12 +35,11 @@ def run_seed(seed: int, work: Path, *, controls: bool) -> dict[str, Any]:
     command += ["--seed", str(seed), "--json", *flags]
     started = time.monotonic()
     done = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    out = done.stdout.read()  # type: ignore[union-attr]
-    _, status, usage = os.wait4(done.pid, 0)
-    if status:
-        sys.exit(f"seed {seed} failed with status {status}")
-    report = json.loads(out)
-    return {"report": report, "wall_seconds": time.monotonic() - started, "peak_gib": usage.ru_maxrss / 2**20}
+    with PeakMemory(done.pid) as peak:
+        out, _ = done.communicate()
+    if done.returncode:
+        sys.exit(f"seed {seed} failed with status {done.returncode}")
+    return {"report": json.loads(out), "wall_seconds": time.monotonic() - started, "peak_gib": peak.gib}
 
 
 def rescore(run: Path) -> float:

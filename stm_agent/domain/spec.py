@@ -97,8 +97,6 @@ class TrainSpec(Spec):
         lora_rank: Rank of the adapters.
         lora_alpha: LoRA scale numerator; the delta is B A alpha / rank.
         embeddings: Also adapt the token embeddings.
-        teacher: Encoder whose similarities guide the loss; None: no teacher.
-        teacher_weight: Weight of the teacher's part of the loss; 0: off.
     """
 
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 32
@@ -108,8 +106,6 @@ class TrainSpec(Spec):
     lora_rank: Positive = 16
     lora_alpha: Positive = 32
     embeddings: Switch = True
-    teacher: str | None = None
-    teacher_weight: Real = 0.0
 
 
 class SynthesizeSpec(Spec):

@@ -17,6 +17,7 @@ from stm_agent.domain.spec import DomainSpec
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.ranking import rank
+from stm_agent.inspect.memory import PeakMemory
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.events import Observer
 from stm_agent.loop.ledger import RunFolder
@@ -59,6 +60,7 @@ class Bench:
     program: Path
     workspace: Path
     seconds: dict[str, float] = field(default_factory=dict)
+    memory: PeakMemory = field(default_factory=PeakMemory)
 
     @property
     def dev(self) -> Split:

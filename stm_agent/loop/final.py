@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -149,17 +148,10 @@ def _report(
             "prompt_tokens": spent.prompt_tokens,
             "completion_tokens": spent.completion_tokens,
             "seconds": {name: round(value, 1) for name, value in bench.seconds.items()},
-            "peak_memory_gib": round(_peak_gib(), 2),
+            "peak_memory_gib": round(bench.memory.gib, 2),
         },
         "model": _relative(bench.run.model),
     }
-
-
-def _peak_gib() -> float:
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # Linux counts KiB, macOS bytes.
-    return (own + children) / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def _relative(path: Path) -> str:

@@ -88,7 +88,8 @@ def optimize(
             return dict(read_json(run.report))
         bench = open_bench(spec, options, seed, run, workspace=workspace, runs=runs, observer=observer)
         try:
-            return _walk(bench, options, rounds)
+            with bench.memory:
+                return _walk(bench, options, rounds)
         finally:
             bench.generator.close()
             bench.reflection.close()
