@@ -1,0 +1,166 @@
+"""An instruction is searched on one half of dev, accepted on the other, and every trial is a trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from stm_agent.cli.traces import app
+from stm_agent.domain.collection import Split
+from stm_agent.domain.spec import InstructSpec
+from stm_agent.errors import ConfigError
+from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.inspect.traces import read_traces, word_diff
+from stm_agent.instruct.instruction import Instruction, checked
+from stm_agent.instruct.search import Found, halves, search_instruction
+from stm_agent.llm.budget import Budget
+from stm_agent.testing.scripted import scripted
+
+COUNT = 80
+DOCUMENTS = {f"d{number}": f"passage {number}" for number in range(COUNT)}
+DEV = Split(
+    "dev",
+    {f"q{number}": f"question {number}" for number in range(COUNT)},
+    {f"q{number}": {f"d{number}": 1} for number in range(COUNT)},
+)
+GOOD, BAD = "Find the passage", "Write a poem"
+
+
+class Obedient:
+    """Finds the passage of a query exactly when the instruction says one of ``words``; else looks elsewhere."""
+
+    dimension = COUNT + 1
+
+    def __init__(self, words: Sequence[str] = ("Find",), only: frozenset[str] | None = None) -> None:
+        self.words, self.only = words, only
+        self.identity = f"obedient {words} {sorted(only or ())}"
+
+    def encode(self, texts: Sequence[str], *, prefix: str = "") -> np.ndarray:
+        vectors = np.zeros((len(texts), self.dimension), np.float32)
+        helped = any(word in prefix for word in self.words)
+        for row, text in enumerate(texts):
+            kind, number = text.split()
+            lost = kind == "question" and not (helped and (self.only is None or number in self.only))
+            vectors[row, COUNT if lost else int(number)] = 1
+        return vectors
+
+
+def search(tmp_path: Path, encoder: Obedient, answers: Sequence[str] = (), budget: Budget | None = None) -> Found:
+    return search_instruction(
+        encoder=encoder,
+        cache=EmbeddingCache(tmp_path / "vectors"),
+        collection_dev=DEV,
+        documents=DOCUMENTS,
+        seeds=[Instruction(BAD, "", "seed:poem"), Instruction(GOOD, "", "seed:find")] if not answers else [],
+        incumbent=Instruction(),
+        reflection=scripted(answers, tmp_path, usd=0.01, budget=budget) if answers else None,
+        spec=InstructSpec(reflections=len(answers)),
+        alpha=0.05,
+        trace=tmp_path / "traces.jsonl",
+        seed=0,
+        task="a question -> its passage",
+    )
+
+
+def test_halves_share_no_query_and_lose_none():
+    searching, accepting = halves(DEV)
+    assert not searching.queries.keys() & accepting.queries.keys()
+    assert searching.queries.keys() | accepting.queries.keys() == DEV.queries.keys()
+    assert min(len(searching.queries), len(accepting.queries)) > COUNT // 4
+
+
+def test_a_better_seed_is_accepted(tmp_path):
+    found = search(tmp_path, Obedient())
+    assert (found.accepted, found.instruction.query, found.instruction.origin) == (True, GOOD, "seed:find")
+    assert found.tried == 3
+    accepted = [trace for trace in read_traces(tmp_path / "traces.jsonl") if trace["accepted"]]
+    assert [trace["text"] for trace in accepted] == [GOOD]
+
+
+def test_of_equal_instructions_none_is_the_shortest(tmp_path):
+    found = search(tmp_path, Obedient(words=("nothing",)))
+    assert not found.accepted
+    assert found.instruction == Instruction()
+    assert "kept what was there" in found.reason
+
+
+def test_a_gain_on_the_searching_half_alone_is_rolled_back(tmp_path):
+    searching, _ = halves(DEV)
+    lucky = frozenset(text.split()[1] for text in searching.queries.values())
+    found = search(tmp_path, Obedient(only=lucky))
+    assert not found.accepted
+    assert found.instruction == Instruction()
+    assert found.reason.startswith(f"rolled back '{GOOD}': +0.0000")
+    trace = next(trace for trace in read_traces(tmp_path / "traces.jsonl") if trace["text"] == GOOD)
+    assert trace["mean"] == 1.0
+    assert not trace["accepted"]
+
+
+def test_reflections_are_checked_tried_and_traced(tmp_path):
+    answers = ["", "x" * 500, '"Find what answers"\nBecause it is short.']
+    found = search(tmp_path, Obedient(), answers)
+    assert (found.accepted, found.instruction.query, found.instruction.origin) == (
+        True,
+        "Find what answers",
+        "reflection",
+    )
+    empty, long, good = read_traces(tmp_path / "traces.jsonl")[1:]
+    assert "empty" in empty["reason"]
+    assert "500 characters" in long["reason"]
+    assert good["parent"] == "i0001"
+    assert "question" in good["messages"][-1]["content"], "the reflecting LLM sees failed searches"
+    assert good["usd"] == 0.01
+
+
+def test_the_same_search_again_pays_and_writes_nothing(tmp_path):
+    first = search(tmp_path, Obedient(), ["Find it"])
+    written = (tmp_path / "traces.jsonl").read_bytes()
+    budget = Budget(usd=0.0)
+    assert search(tmp_path, Obedient(), ["Find it"], budget) == first
+    assert (tmp_path / "traces.jsonl").read_bytes() == written
+
+
+def test_a_used_up_budget_ends_reflection_not_the_search(tmp_path):
+    found = search(tmp_path, Obedient(), ["Find it", "Find more"], Budget(calls=0))
+    assert not found.accepted
+    assert found.tried == 1
+
+
+@pytest.mark.parametrize(("text", "fault"), [(" ", "empty"), ("a\nb", "line break"), ("x" * 401, "401 characters")])
+def test_unusable_instructions_are_named(text, fault):
+    with pytest.raises(ConfigError, match=fault):
+        checked(text)
+
+
+def test_word_diff_shows_what_changed():
+    assert word_diff("find the passage", "find a clinical passage") == [
+        (" ", "find"),
+        ("-", "the"),
+        ("+", "a clinical"),
+        (" ", "passage"),
+    ]
+
+
+def test_traces_are_listed_shown_and_compared(tmp_path):
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    (tmp_path / "programs").mkdir()
+    (run / "run.json").write_text("{}")
+    search(tmp_path, Obedient())
+    (tmp_path / "traces.jsonl").rename(run / "traces.jsonl")
+
+    def call(*words: str) -> object:
+        result = CliRunner().invoke(app, [*words, "--workspace", str(tmp_path), "--json"], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.output)
+
+    assert [row["text"] for row in call("list", "last")] == ["", BAD, GOOD]
+    assert call("show", "mine", "i0003")["accepted"] is True
+    difference = call("diff", "mine", "i0003")
+    assert difference["from"] == "i0001"
+    assert set(difference["changes"].values()) == {1.0}
