@@ -33,11 +33,14 @@ def test_equals_pytrec_eval(seed: int) -> None:
     import pytrec_eval
 
     run, qrels = _case(seed)
-    wanted = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "recall.100"}).evaluate(run)
+    wanted = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "recall.100", "recip_rank"}).evaluate(run)
     scores = score(run, qrels)
     for query, value in scores.per_query.items():
         assert value == pytest.approx(wanted[query]["ndcg_cut_10"], abs=1e-6)
     assert scores.recall_at_100 == pytest.approx(np.mean([row["recall_100"] for row in wanted.values()]), abs=1e-6)
+    # trec_eval's reciprocal rank has no cut: a first hit below rank 10 counts 0 here.
+    ranks = [row["recip_rank"] if row["recip_rank"] >= 0.1 - 1e-9 else 0.0 for row in wanted.values()]
+    assert scores.mrr_at_10 == pytest.approx(np.mean(ranks), abs=1e-6)
 
 
 class HashEncoder:
@@ -71,12 +74,14 @@ def test_equals_mteb() -> None:
     collection = tiny_collection()
     split = collection.splits["dev"]
     theirs = evaluate_with_mteb(Encoder(), mteb_task(collection, "dev"))
+    # mteb rounds its numbers to five digits, hence the tolerance below.
     texts = collection.texts
     queries = words.vectors(list(split.queries.values()))
     ours = score(rank(list(split.queries), queries, list(texts), words.vectors(list(texts.values()))), split.qrels)
     assert 0 < ours.ndcg_at_10 < 1
     assert theirs["ndcg_at_10"] == pytest.approx(ours.ndcg_at_10, abs=1e-5)
     assert theirs["recall_at_100"] == pytest.approx(ours.recall_at_100, abs=1e-5)
+    assert theirs["mrr_at_10"] == pytest.approx(ours.mrr_at_10, abs=1e-5)
 
 
 def test_query_without_answer_counts_zero() -> None:
