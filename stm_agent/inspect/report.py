@@ -19,18 +19,18 @@ def report_table(report: Mapping[str, Any]) -> Group:
     title = (
         f"{report['run']}: test nDCG@10, {collection['test_queries']:,} queries, {collection['documents']:,} documents"
     )
-    table = Table(title=title, title_justify="left")
-    for name in ("model", "nDCG@10", "95 % interval", "Recall@100", "MRR@10", "merged minus this"):
-        table.add_column(name, justify="left" if name == "model" else "right")
+    # Every row on one line of an 80-column terminal.
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("model", "nDCG@10 [95 %]", "R@100", "MRR@10", "merged minus this [95 %]"):
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     for name, row in report["rows"].items():
         versus = row["merged_minus_this"]
         table.add_row(
             name,
-            f"{row['ndcg_at_10']:.4f}",
-            f"{row['low']:.3f} - {row['high']:.3f}",
+            f"{row['ndcg_at_10']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
             f"{row['recall_at_100']:.3f}",
             f"{row['mrr_at_10']:.3f}",
-            "" if name == "merged" else f"{versus['delta']:+.4f} [{versus['low']:+.3f}, {versus['high']:+.3f}]",
+            "" if name == "merged" else f"{versus['delta']:+.3f} [{versus['low']:+.3f}, {versus['high']:+.3f}]",
             style="bold" if name == "merged" else "",
         )
     return Group(table, Text("\n".join(_lines(report))))

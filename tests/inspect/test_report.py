@@ -1,0 +1,68 @@
+"""What a person reads when a run ends: every row whole, and the truth in words."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from stm_agent.inspect.report import report_table, verdict
+
+
+def row(value: float, low: float, high: float) -> dict:
+    versus = {"delta": round(0.661 - value, 3), "low": low, "high": high, "p_value": 0.5}
+    scores = {"ndcg_at_10": value, "low": value - 0.02, "high": value + 0.02, "recall_at_100": 0.97, "mrr_at_10": 0.6}
+    return {**scores, "merged_minus_this": versus}
+
+
+REPORT = {
+    "run": "biomedical-2060a89a",
+    "collection": {"source": "HPO", "licence": "free", "documents": 2000, "test_queries": 1003},
+    "rows": {
+        "BM25": row(0.455, 0.18, 0.235),
+        "all-MiniLM-L6-v2": row(0.701, -0.06, -0.02),
+        "expert clinical": row(0.663, -0.01, 0.006),
+        "merged": row(0.661, 0, 0),
+    },
+    "best_expert_on_dev": "clinical",
+    "weights": {"lay": 0.4, "clinical": 0.6, "written": 0.0},
+    "instruction": "",
+    "general": {"base": 0.23, "merged": 0.48},
+    "cost": {"usd": 0.0, "llm_calls": 67, "seconds": {"train": 457.5, "test": 31.4}, "peak_memory_gib": 4.2},
+    "model": "runs/biomedical-2060a89a/model",
+}
+
+
+def printed(width: int) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width).print(report_table(REPORT))
+    return out.getvalue()
+
+
+def test_every_row_is_whole_in_eighty_columns():
+    lines = printed(80).splitlines()
+    for name, entry in REPORT["rows"].items():
+        line = next(line for line in lines if line.startswith(name))
+        assert f"{entry['ndcg_at_10']:.3f} [" in line
+        assert name == "merged" or line.rstrip().endswith("]")
+    assert "…" not in printed(80)
+
+
+def test_zero_weights_are_not_named():
+    assert "Merge weights: lay 0.40, clinical 0.60." in printed(200)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ("BM25", "above BM25 by 0.206"),
+        ("all-MiniLM-L6-v2", "BELOW all-MiniLM-L6-v2 by 0.040"),
+        ("expert clinical", "cannot be told apart"),
+        ("all-in-one", ""),
+    ],
+)
+def test_a_loss_is_said_like_a_win(other, words):
+    said = verdict(REPORT, other)
+    assert words in said
+    assert bool(said) is bool(words)
