@@ -1,6 +1,6 @@
 """Kill -9 in every stage of the main job: does the same command end with the same scores?
 
-    python benchmarks/kill.py              # short experts, about 15 minutes on two cores
+    python benchmarks/kill.py              # short experts, about 10 minutes on two cores
     python benchmarks/kill.py --share 1    # the main job whole
 
 The job runs once untouched. Then, in a workspace of its own, it is killed (SIGKILL, the whole process group)
@@ -47,13 +47,19 @@ LATEST = 5.0
 
 
 def short_domain(work: Path, share: float) -> Path:
-    """Write the biomedical domain with a share of every expert's steps."""
+    """Write the biomedical domain with a share of every expert's steps, and a small corpus."""
     shown = subprocess.run(
         [sys.executable, "-m", "stm_agent", "domains", "show", "biomedical"], capture_output=True, text=True, check=True
     )
     domain = yaml.safe_load(shown.stdout)
     for expert in domain["experts"]:
         expert["steps"] = max(4, round(expert["steps"] * share))
+    if share < 1:
+        # What decides nothing here is small as well: 900 definitions, 100 guard passages, a few written texts.
+        domain["collection"]["documents"] = domain["mine"]["documents"] = 900
+        domain["general"][0]["documents"] = 100
+        domain["synthesize"] |= {"pairs": 6, "queries": 36}
+        domain["instruct"]["reflections"] = 1
     path = work / "short.yaml"
     path.write_text(yaml.safe_dump(domain, sort_keys=False))
     return path
@@ -125,6 +131,7 @@ def main() -> None:
         "machine": machine(),
         "versions": versions(),
         "seeds": [options.seed],
+        "domain": yaml.safe_load(domain.read_text()),
         "kills": kills,
         "untouched": whole,
         "killed": after,
