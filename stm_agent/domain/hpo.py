@@ -180,6 +180,7 @@ def _pairs(
     pairs = []
     left_out = 0
     for term in terms:
+        aliases = tuple(words for words in term.clinical if normalise(words) not in taken)
         # One pair for words that differ in spelling only.
         distinct = {normalise(words): words for words in reversed(words_of(term))}
         for number, (key, words) in enumerate(sorted(distinct.items()), start=1):
@@ -187,7 +188,7 @@ def _pairs(
                 left_out += 1
                 continue
             name = f"{source}:{term.id}/{number}"
-            pairs.append(Pair(name, words, term.definition, source, term.id, siblings[term.id]))
+            pairs.append(Pair(name, words, term.definition, source, term.id, siblings[term.id], aliases))
     if left_out:
         logger.info("hpo: %d %s texts are dev or test queries; left out", left_out, source)
     return tuple(pairs)

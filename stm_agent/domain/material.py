@@ -23,6 +23,7 @@ class Pair:
         source: Name of the training source.
         group: Concept or query id; pairs of one group are never each other's negatives.
         structural: Passages near by the data's own structure, ready as hard negatives.
+        aliases: Other short names of what the positive describes, such as its clinical names.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Pair:
     source: str
     group: str
     structural: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Material:
     def content_hash(self) -> str:
         """Hash over the collection and all training data."""
         pairs = {
-            name: [(pair.id, pair.query, pair.positive, pair.group, pair.structural) for pair in pairs]
+            name: [(pair.id, pair.query, pair.positive, pair.group, pair.structural, pair.aliases) for pair in pairs]
             for name, pairs in self.sources.items()
         }
         groups = {group: sorted(ids) for group, ids in self.groups.items()}

@@ -73,6 +73,9 @@ class ExpertSpec(Spec):
         start: Expert listed before whose adapter training goes on from; None: the backbone.
         steps: Optimiser steps.
         negatives: Hard negatives asked for; kept only where a probe on dev says so.
+        neighbours: Structural neighbours that join a pair's batch as pairs of their own, the hardest in-batch
+            negatives at no extra passage; 0: none.
+        alias_weight: Weight of the losses that tie a pair's other names to its passage and to its query; 0: off.
         batch_size: Pairs a step; None: the domain's.
         learning_rate: Peak of the schedule; None: the domain's.
     """
@@ -82,6 +85,8 @@ class ExpertSpec(Spec):
     start: str | None = None
     steps: Positive
     negatives: NegativeSpec = NegativeSpec()
+    neighbours: Count = 0
+    alias_weight: Real = 0.0
     batch_size: Positive | None = None
     learning_rate: PositiveReal | None = None
 

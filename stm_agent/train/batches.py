@@ -15,8 +15,31 @@ class GroupedBatches(Sampler[list[int]]):
     remainder of a pass, which opens the next pass.
     """
 
-    def __init__(self, groups: Sequence[str], texts: Sequence[Sequence[str]], size: int, steps: int, seed: int) -> None:
-        """Plan ``steps`` batches of ``size`` rows; ``texts`` are all texts of each row."""
+    def __init__(
+        self,
+        groups: Sequence[str],
+        texts: Sequence[Sequence[str]],
+        size: int,
+        steps: int,
+        seed: int,
+        *,
+        neighbours: Sequence[Sequence[int]] = (),
+        joining: int = 0,
+        copies: int = 1,
+    ) -> None:
+        """Plan ``steps`` batches of ``size`` rows.
+
+        Args:
+            groups: Group of each row.
+            texts: All texts of each row.
+            size: Rows of a batch; fewer where there are fewer groups.
+            steps: Batches.
+            seed: Seed of the order.
+            neighbours: Rows that are hard to tell from each row.
+            joining: Neighbours that follow a row into its batch, before their own turn.
+            copies: The n-th visit of row r yields ``r + (n % copies) * rows``.
+        """
+        self.neighbours, self.joining, self.copies = neighbours, joining, copies
         self.keys = [
             frozenset((f"group {group}", *(" ".join(text.lower().split()) for text in row)))
             for group, row in zip(groups, texts, strict=True)
@@ -32,6 +55,7 @@ class GroupedBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """Yield row numbers, batch by batch; the same seed gives the same batches."""
         order = random.Random(self.seed)
+        visits = [0] * len(self.keys)
         waiting: list[int] = []
         for _ in range(self.steps):
             batch: list[int] = []
@@ -40,9 +64,9 @@ class GroupedBatches(Sampler[list[int]]):
             while len(batch) < self.size and passes <= 1:
                 later = []
                 for row in waiting:
-                    if len(batch) < self.size and taken.isdisjoint(self.keys[row]):
-                        batch.append(row)
-                        taken |= self.keys[row]
+                    if self._join(row, batch, taken):
+                        for other in self._followers(row, order):
+                            self._join(other, batch, taken)
                     else:
                         later.append(row)
                 waiting = later
@@ -51,4 +75,21 @@ class GroupedBatches(Sampler[list[int]]):
                     order.shuffle(fresh)
                     waiting += fresh
                     passes += 1
-            yield batch
+            yield [self._visit(row, visits) for row in batch]
+
+    def _join(self, row: int, batch: list[int], taken: set[str]) -> bool:
+        if len(batch) >= self.size or not taken.isdisjoint(self.keys[row]):
+            return False
+        batch.append(row)
+        taken |= self.keys[row]
+        return True
+
+    def _followers(self, row: int, order: random.Random) -> list[int]:
+        if not self.joining or not self.neighbours[row]:
+            return []
+        near = list(self.neighbours[row])
+        return order.sample(near, min(self.joining, len(near)))
+
+    def _visit(self, row: int, visits: list[int]) -> int:
+        visits[row] += 1
+        return row + (visits[row] - 1) % self.copies * len(self.keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import ExpertSpec
@@ -13,24 +13,40 @@ from stm_agent.mine.negatives import Negative
 
 logger = logging.getLogger(__name__)
 
+COPIES = 4
+"""Different choices of structural negatives and aliases that a row goes through."""
+
 
 @dataclass(frozen=True)
 class Rows:
     """Columns for sentence-transformers' trainer.
 
     Attributes:
-        columns: ``query``, ``positive``, ``negative_1`` ...; equally long lists of texts.
-        groups: Group of each row; two rows of one group never share a batch.
+        columns: ``query``, ``positive``, ``negative_1`` ..., ``alias``; equally long lists of texts. The rows
+            come ``copies`` times over, each time with the next structural negatives and alias.
+        groups: Group of each row of one copy; two rows of one group never share a batch.
+        neighbours: Rows whose positive is a structural neighbour of each row, where the expert asked for them.
+        copies: How often the rows are repeated in ``columns``.
         skipped: Rows left out, and negatives that were short, by reason.
     """
 
     columns: dict[str, list[str]]
     groups: list[str]
     skipped: dict[str, int]
+    neighbours: list[list[int]] = field(default_factory=list)
+    copies: int = 1
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Return the number of rows of one copy."""
         return len(self.groups)
+
+    def texts(self) -> list[list[str]]:
+        """Return for each row every text it can bring into a batch."""
+        count = len(self)
+        return [
+            [column[row + count * copy] for copy in range(self.copies) for column in self.columns.values()]
+            for row in range(count)
+        ]
 
 
 def training_rows(
@@ -57,18 +73,49 @@ def training_rows(
         raise DataError(
             f"expert {expert.name} has no usable training pair; check its sources: {', '.join(expert.sources)}"
         )
+    copies = _copies(usable, expert)
     columns: dict[str, list[str]] = {
-        "query": [query_prefix + pair.query for pair in usable],
-        "positive": [passage_prefix + pair.positive for pair in usable],
+        "query": [query_prefix + pair.query for pair in usable] * copies,
+        "positive": [passage_prefix + pair.positive for pair in usable] * copies,
     }
     picked = [
-        _pick(pair, negatives.get(pair.id, ()), expert, usable, index, skipped) for index, pair in enumerate(usable)
+        _pick(pair, negatives.get(pair.id, ()), expert, usable, index, skipped, copy)
+        for copy in range(copies)
+        for index, pair in enumerate(usable)
     ]
     for number in range(width):
         columns[f"negative_{number + 1}"] = [passage_prefix + texts[number] for texts in picked]
+    if expert.alias_weight:
+        columns["alias"] = [query_prefix + _alias(pair, copy, skipped) for copy in range(copies) for pair in usable]
     for reason, count in skipped.items():
         logger.warning("expert %s: %d rows: %s", expert.name, count, reason)
-    return Rows(columns, [pair.group for pair in usable], skipped)
+    neighbours = _neighbours(usable) if expert.neighbours else []
+    return Rows(columns, [pair.group for pair in usable], skipped, neighbours, copies)
+
+
+def _copies(pairs: Sequence[Pair], expert: ExpertSpec) -> int:
+    """Return how many passes it takes until a row has shown all it has, :data:`COPIES` at most."""
+    kinds = (
+        max(len(pair.structural) for pair in pairs) if expert.negatives.structural else 1,
+        max(len(pair.aliases) for pair in pairs) if expert.alias_weight else 1,
+    )
+    return max(1, min(COPIES, max(kinds)))
+
+
+def _alias(pair: Pair, copy: int, skipped: dict[str, int]) -> str:
+    if pair.aliases:
+        return pair.aliases[copy % len(pair.aliases)]
+    if not copy:
+        reason = "no other name, the query stands for it"
+        skipped[reason] = skipped.get(reason, 0) + 1
+    return pair.query
+
+
+def _neighbours(pairs: Sequence[Pair]) -> list[list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, pair in enumerate(pairs):
+        rows.setdefault(pair.positive, []).append(row)
+    return [[row for text in pair.structural for row in rows.get(text, ())] for pair in pairs]
 
 
 def _usable(pair: Pair, skipped: dict[str, int]) -> bool:
@@ -89,11 +136,14 @@ def _pick(
     pairs: Sequence[Pair],
     index: int,
     skipped: dict[str, int],
+    copy: int = 0,
 ) -> list[str]:
     asked = expert.negatives
     texts = [negative.text for negative in found][: asked.mined + asked.synthetic]
     short = asked.mined + asked.synthetic - len(texts)
-    texts += list(pair.structural[: asked.structural + short])
+    # Another pass shows other neighbours: always the same one is learnt by heart.
+    turned = copy * asked.structural % max(1, len(pair.structural))
+    texts += [*pair.structural[turned:], *pair.structural[:turned]][: asked.structural + short]
     width = asked.mined + asked.synthetic + asked.structural
     step = 1
     while len(texts) < width:
@@ -103,5 +153,5 @@ def _pick(
         if other.group != pair.group or step > len(pairs):
             texts.append(other.positive)
             reason = "hard negative missing, a random one taken"
-            skipped[reason] = skipped.get(reason, 0) + 1
+            skipped[reason] = skipped.get(reason, 0) + (not copy)
     return texts

@@ -154,8 +154,16 @@ def _fit(
     from stm_agent.train.losses import one_forward_loss
 
     size = expert.batch_size or train.batch_size
-    texts = list(zip(*rows.columns.values(), strict=True))
-    batches = GroupedBatches(rows.groups, texts, size, expert.steps, seed)
+    batches = GroupedBatches(
+        rows.groups,
+        rows.texts(),
+        size,
+        expert.steps,
+        seed,
+        neighbours=rows.neighbours,
+        joining=expert.neighbours,
+        copies=rows.copies,
+    )
     on_cpu = model.device.type == "cpu"
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder / "trainer"),
@@ -183,7 +191,7 @@ def _fit(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_dict(rows.columns),
-        loss=watch.over(one_forward_loss(model, train.scale)),
+        loss=watch.over(one_forward_loss(model, train.scale, expert.alias_weight)),
     )
     # Prints to standard output, which is the report's.
     trainer.remove_callback(PrinterCallback)
