@@ -17,7 +17,14 @@ def train_all_in_one(bench: Bench, experts: Sequence[Expert], instruction: Instr
     specs = {spec.name: spec for spec in bench.spec.experts}
     steps = sum(specs[expert.name.split("@")[0]].steps for expert in experts)
     material = sorted({source for spec in specs.values() for source in spec.sources} - {"written"})
-    spec = ExpertSpec(name="all-in-one", sources=tuple(material), steps=steps)
+    # The experts' own means, so that the control differs in how the data are parted and in nothing else.
+    spec = ExpertSpec(
+        name="all-in-one",
+        sources=tuple(material),
+        steps=steps,
+        neighbours=max(spec.neighbours for spec in specs.values()),
+        alias_weight=max(spec.alias_weight for spec in specs.values()),
+    )
     pairs = pairs_of(bench, spec, Harvest())
     with bench.timed("control", f"training the all-in-one control: {steps} steps on {len(pairs):,} pairs"):
         folder = train_stage(bench, spec, pairs, {}, None, instruction)

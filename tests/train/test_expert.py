@@ -165,3 +165,15 @@ def test_one_forward_gives_the_loss_and_gradient_of_one_per_column(backbone):
         found.append((loss.item(), network_of(model).layers[0].mlp.up_proj.weight.grad.numpy()))
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
+
+
+def test_aliases_add_two_of_the_same_loss(backbone):
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    model = load_backbone(backbone).eval()
+    texts = [[f"{kind} {word}" for word in WORDS[:5]] for kind in ("what about the", "this is the", "called")]
+    query, passage, alias = [model.preprocess(column) for column in texts]
+    plain = MultipleNegativesRankingLoss(model, scale=20.0)
+    alone = [plain([dict(a), dict(b)], None).item() for a, b in ((query, passage), (alias, passage), (query, alias))]
+    both = one_forward_loss(model, 20.0, 0.3)([query, passage, alias], None)
+    assert both.item() == pytest.approx(alone[0] + 0.3 * (alone[1] + alone[2]), abs=1e-4)
