@@ -76,6 +76,7 @@ class ExpertSpec(Spec):
         neighbours: Structural neighbours that join a pair's batch as pairs of their own, the hardest in-batch
             negatives at no extra passage; 0: none.
         alias_weight: Weight of the losses that tie a pair's other names to its passage and to its query; 0: off.
+        teacher_weight: Weight of the distance to the teacher's vectors of the same texts; 0: off.
         batch_size: Pairs a step; None: the domain's.
         learning_rate: Peak of the schedule; None: the domain's.
     """
@@ -87,6 +88,7 @@ class ExpertSpec(Spec):
     negatives: NegativeSpec = NegativeSpec()
     neighbours: Count = 0
     alias_weight: Real = 0.0
+    teacher_weight: Real = 0.0
     batch_size: Positive | None = None
     learning_rate: PositiveReal | None = None
 
@@ -102,6 +104,7 @@ class TrainSpec(Spec):
         lora_rank: Rank of the adapters.
         lora_alpha: LoRA scale numerator; the delta is B A alpha / rank.
         embeddings: Also adapt the token embeddings.
+        teacher: Ready-made encoder that experts with a ``teacher_weight`` learn from.
     """
 
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 32
@@ -111,6 +114,7 @@ class TrainSpec(Spec):
     lora_rank: Positive = 16
     lora_alpha: Positive = 32
     embeddings: Switch = True
+    teacher: str = "embedded:all-minilm-l6-v2"
 
 
 class SynthesizeSpec(Spec):

@@ -24,6 +24,7 @@ def train_all_in_one(bench: Bench, experts: Sequence[Expert], instruction: Instr
         steps=steps,
         neighbours=max(spec.neighbours for spec in specs.values()),
         alias_weight=max(spec.alias_weight for spec in specs.values()),
+        teacher_weight=max(spec.teacher_weight for spec in specs.values()),
     )
     pairs = pairs_of(bench, spec, Harvest())
     with bench.timed("control", f"training the all-in-one control: {steps} steps on {len(pairs):,} pairs"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stm_agent.domain.material import Pair
@@ -130,6 +131,7 @@ def train_stage(
 ) -> Path:
     """Train one adapter, or find it trained; return the stage folder with ``adapter/``."""
     from stm_agent.backbone.embedded import resolve_model
+    from stm_agent.evaluate.baselines import static_encoder
     from stm_agent.train.expert import train_expert
 
     domain = bench.spec
@@ -148,6 +150,12 @@ def train_stage(
         "start": folder_hash(start) if start else "base",
     }
 
+    teacher = None
+    if spec.teacher_weight:
+        guide = static_encoder(domain.train.teacher)
+        inputs["teacher"] = guide.identity
+        teacher = partial(bench.cache.encode, guide)
+
     def progress(done: int, total: int, loss: float) -> None:
         bench.observer({"kind": "progress", "name": "train", "text": f"loss {loss:.3f}", "done": done, "total": total})
 
@@ -155,7 +163,7 @@ def train_stage(
         "train",
         config,
         inputs,
-        lambda partial: train_expert(
+        lambda target: train_expert(
             spec,
             pairs,
             negatives,
@@ -165,7 +173,8 @@ def train_stage(
             query_prefix=instruction.query_prefix,
             passage_prefix=instruction.passage_prefix,
             seed=bench.seed,
-            folder=partial,
+            folder=target,
+            teacher=teacher,
             progress=progress,
         ),
     )

@@ -111,6 +111,7 @@ def train_domain_expert(
 ) -> dict[str, Any]:
     """Train one expert from its sources alone; return what training reported."""
     from stm_agent.domain.spec import NegativeSpec
+    from stm_agent.evaluate.baselines import static_encoder
     from stm_agent.train.expert import train_expert
 
     target = _fresh(output)
@@ -136,6 +137,7 @@ def train_domain_expert(
             passage_prefix="",
             seed=seed,
             folder=partial,
+            teacher=static_encoder(spec.train.teacher).encode if expert.teacher_weight else None,
             progress=progress,
         )
     report = dataclasses.asdict(trained)

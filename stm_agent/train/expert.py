@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
-from stm_agent.errors import CheckFailed
+from stm_agent.errors import CheckFailed, ConfigError
 from stm_agent.files import write_json
 from stm_agent.mine.negatives import Negative
-from stm_agent.train.data import Rows, training_rows
+from stm_agent.train.data import training_rows
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from stm_agent.train.teacher import Teacher
 
 Progress = Callable[[int, int, float], None]
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"]
@@ -60,6 +61,7 @@ def train_expert(
     passage_prefix: str,
     seed: int,
     folder: Path,
+    teacher: Teacher | None = None,
     progress: Progress | None = None,
 ) -> TrainedExpert:
     """Train one adapter into ``folder/adapter`` and describe it in ``folder/expert.json``.
@@ -75,6 +77,7 @@ def train_expert(
         passage_prefix: Text in front of every passage.
         seed: Seed of the new weights and of the batch order.
         folder: Where to write.
+        teacher: Makes the vectors an expert with a ``teacher_weight`` learns from.
         progress: Called with (step, steps, loss).
 
     Raises:
@@ -85,14 +88,22 @@ def train_expert(
 
     from stm_agent.backbone.checks import check_reload, check_vectors_changed, vectors
     from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.train.fit import fit, plan_batches
+    from stm_agent.train.teacher import prepare_lesson
 
     rows = training_rows(pairs, negatives, expert, query_prefix=query_prefix, passage_prefix=passage_prefix)
+    plan = plan_batches(rows, expert, train, seed)
+    lesson = None
+    if expert.teacher_weight:
+        if teacher is None:
+            raise ConfigError(f"expert {expert.name} has a teacher_weight and no teacher; name one in train: teacher")
+        lesson = prepare_lesson(rows, plan, teacher, query_prefix=query_prefix, passage_prefix=passage_prefix)
     torch.manual_seed(seed)
     model = load_backbone(backbone)
     _add_adapter(model, train, start)
     before = vectors(model)
     began = time.monotonic()
-    losses = _fit(model, rows, expert, train, seed, folder, progress)
+    losses = fit(model, rows, plan, expert, train, lesson=lesson, seed=seed, folder=folder, progress=progress)
     seconds = time.monotonic() - began
     if start is None:
         # One that goes on from another expert begins low and meets harder batches.
@@ -135,88 +146,6 @@ def _load_adapter(model: SentenceTransformer, folder: Path, *, trainable: bool) 
     from stm_agent.backbone.load import network_of
 
     model[0].model = PeftModel.from_pretrained(network_of(model), str(folder), is_trainable=trainable)
-
-
-def _fit(
-    model: SentenceTransformer,
-    rows: Rows,
-    expert: ExpertSpec,
-    train: TrainSpec,
-    seed: int,
-    folder: Path,
-    progress: Progress | None,
-) -> list[float]:
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from transformers import PrinterCallback
-
-    from stm_agent.train.batches import GroupedBatches
-    from stm_agent.train.losses import one_forward_loss
-
-    size = expert.batch_size or train.batch_size
-    batches = GroupedBatches(
-        rows.groups,
-        rows.texts(),
-        size,
-        expert.steps,
-        seed,
-        neighbours=rows.neighbours,
-        joining=expert.neighbours,
-        copies=rows.copies,
-    )
-    on_cpu = model.device.type == "cpu"
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder / "trainer"),
-        max_steps=expert.steps,
-        per_device_train_batch_size=size,
-        learning_rate=expert.learning_rate or train.learning_rate,
-        warmup_steps=math.ceil(train.warmup * expert.steps),
-        lr_scheduler_type="linear",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        seed=seed,
-        use_cpu=on_cpu,
-        bf16=not on_cpu,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=not on_cpu,
-        batch_sampler=lambda dataset, **_: batches,  # type: ignore[arg-type]
-    )
-    watch = _Watch(expert.name, expert.steps, progress)
-    # Given examples keep the trainer from drawing its own for a model card nobody writes, with a progress bar.
-    model.model_card_data.widget = [{"text": rows.columns["query"][0]}]
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=Dataset.from_dict(rows.columns),
-        loss=watch.over(one_forward_loss(model, train.scale, expert.alias_weight)),
-    )
-    # Prints to standard output, which is the report's.
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return watch.losses
-
-
-class _Watch:
-    """Keeps every step's loss, reports progress, and stops at the first NaN."""
-
-    def __init__(self, name: str, steps: int, progress: Progress | None) -> None:
-        self.name, self.steps, self.progress = name, steps, progress
-        self.losses: list[float] = []
-
-    def over(self, loss: Any) -> Any:  # noqa: ANN401 - a torch module in and out
-        def look(module: object, inputs: object, output: Any) -> None:  # noqa: ANN401
-            value = float(output.detach())
-            self.losses.append(value)
-            if not math.isfinite(value):
-                raise CheckFailed("loss", value, f"expert {self.name} at step {len(self.losses)}; lower learning_rate")
-            if self.progress:
-                self.progress(len(self.losses), self.steps, value)
-
-        loss.register_forward_hook(look)
-        return loss
 
 
 def _check_losses(name: str, losses: Sequence[float]) -> None:

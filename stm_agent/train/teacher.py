@@ -1,0 +1,86 @@
+"""A ready-made encoder as teacher: its vectors of the training texts, and the map from the student's into them.
+
+A contrastive step tells a text which of a few dozen passages is its own; a teacher tells it where in a whole
+space it stands, so few steps teach more (EmbedDistill, Kim et al. 2023, arXiv 2301.12005). The map lives in the loss
+alone: the student keeps its own space and dimension, and the trained model needs no teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stm_agent.train.data import Rows
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+FITTED = 3000
+"""Texts the first map is fitted on, at most."""
+RIDGE = 1e-3
+"""Weight of the map's own size, beside the mean over texts and inputs."""
+
+
+Teacher = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Makes ``[texts, dimension]`` float32 vectors of plain texts."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The teacher's vectors of every cell that a plan of batches uses.
+
+    Attributes:
+        texts: Each distinct text once, as the student reads it, prefix included.
+        vectors: What the teacher makes of it without the prefix, ``[texts, teacher dimension]`` float32.
+        cells: Number of the text in each cell, ``[rows, columns]`` int64; -1 in rows that no batch uses.
+    """
+
+    texts: list[str]
+    vectors: Tensor
+    cells: Tensor
+
+    def targets(self, rows: Tensor) -> list[Tensor]:
+        """Return the teacher's vectors of some rows, one ``[rows, teacher dimension]`` for each column."""
+        return [self.vectors[column] for column in self.cells[rows.cpu()].T]
+
+
+def prepare_lesson(
+    rows: Rows, batches: Iterable[Sequence[int]], teacher: Teacher, *, query_prefix: str, passage_prefix: str
+) -> Lesson:
+    """Ask the teacher about the texts of all planned batches, each once."""
+    used = sorted({row for batch in batches for row in batch})
+    numbers: dict[str, int] = {}
+    plain: list[str] = []
+    cells = torch.full((max(map(len, rows.columns.values())), len(rows.columns)), -1)
+    for place, (name, column) in enumerate(rows.columns.items()):
+        prefix = query_prefix if name in ("query", "alias") else passage_prefix
+        for row in used:
+            text = column[row]
+            if text not in numbers:
+                numbers[text] = len(plain)
+                plain.append(text.removeprefix(prefix))
+            cells[row, place] = numbers[text]
+    return Lesson(list(numbers), torch.from_numpy(teacher(plain)), cells)
+
+
+def fit_map(model: SentenceTransformer, lesson: Lesson, seed: int) -> nn.Linear:
+    """Return the ridge regression from the student's vectors to the teacher's, as a layer to train on.
+
+    A random first map would spend the first hundred steps on itself.
+    """
+    order = np.random.default_rng(seed).permutation(len(lesson.texts))[:FITTED]
+    student = model.encode([lesson.texts[number] for number in order], convert_to_tensor=True, show_progress_bar=False)
+    inputs = torch.cat([student.float().cpu(), torch.ones(len(order), 1)], dim=1).double()
+    gram = inputs.T @ inputs + RIDGE * len(order) / inputs.shape[1] * torch.eye(inputs.shape[1]).double()
+    solved = torch.linalg.solve(gram, inputs.T @ lesson.vectors[torch.from_numpy(order)].double()).float()
+    layer = nn.Linear(student.shape[1], lesson.vectors.shape[1])
+    with torch.no_grad():
+        layer.weight.copy_(solved[:-1].T)
+        layer.bias.copy_(solved[-1])
+    return layer.to(model.device)
