@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec
-from stm_agent.files import content_hash, folder_hash
+from stm_agent.files import content_hash
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench, Rating
 from stm_agent.loop.data import Harvest, Negatives, pairs_hash, pairs_of
@@ -147,7 +147,8 @@ def train_stage(
         "backbone": str(resolve_model(domain.backbone.model)).rsplit("/", 1)[-1],
         "pairs": pairs_hash(pairs),
         "negatives": _negatives_hash(negatives),
-        "start": folder_hash(start) if start else "base",
+        # A stage's name is the hash of all that decides it, the teacher's map beside the adapter included.
+        "start": start.parent.name if start else "base",
     }
 
     teacher = None

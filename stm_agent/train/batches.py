@@ -63,7 +63,10 @@ class GroupedBatches(Sampler[list[int]]):
             passes = 0
             while len(batch) < self.size and passes <= 1:
                 later = []
-                for row in waiting:
+                for place, row in enumerate(waiting):
+                    if len(batch) == self.size:
+                        later += waiting[place:]
+                        break
                     if self._join(row, batch, taken):
                         for other in self._followers(row, order):
                             self._join(other, batch, taken)

@@ -103,7 +103,9 @@ def train_expert(
     _add_adapter(model, train, start)
     before = vectors(model)
     began = time.monotonic()
-    losses = fit(model, rows, plan, expert, train, lesson=lesson, seed=seed, folder=folder, progress=progress)
+    losses = fit(
+        model, rows, plan, expert, train, lesson=lesson, start=start, seed=seed, folder=folder, progress=progress
+    )
     seconds = time.monotonic() - began
     if start is None:
         # One that goes on from another expert begins low and meets harder batches.

@@ -40,6 +40,7 @@ def fit(
     train: TrainSpec,
     *,
     lesson: Lesson | None,
+    start: Path | None,
     seed: int,
     folder: Path,
     progress: Progress | None,
@@ -50,11 +51,12 @@ def fit(
         CheckFailed: A loss is not finite.
     """
     from datasets import Dataset
+    from safetensors.torch import save_file
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from transformers import PrinterCallback
 
     from stm_agent.train.losses import one_forward_loss
-    from stm_agent.train.teacher import fit_map
+    from stm_agent.train.teacher import MAP, first_map
 
     on_cpu = model.device.type == "cpu"
     arguments = SentenceTransformerTrainingArguments(
@@ -79,12 +81,13 @@ def fit(
     watch = _Watch(expert.name, expert.steps, progress)
     # Given examples keep the trainer from drawing its own for a model card nobody writes, with a progress bar.
     model.model_card_data.widget = [{"text": rows.columns["query"][0]}]
+    mapping = first_map(model, lesson, start, seed) if lesson else None
     loss = one_forward_loss(
         model,
         train.scale,
         expert.alias_weight,
         lesson=lesson,
-        mapping=fit_map(model, lesson, seed) if lesson else None,
+        mapping=mapping,
         teacher_weight=expert.teacher_weight,
     )
     numbers = {"label": range(len(rows.columns["query"]))} if lesson else {}
@@ -97,6 +100,8 @@ def fit(
     # Prints to standard output, which is the report's.
     trainer.remove_callback(PrinterCallback)
     trainer.train()
+    if mapping is not None:
+        save_file({name: tensor.detach().cpu() for name, tensor in mapping.state_dict().items()}, folder / MAP)
     return watch.losses
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,6 +68,24 @@ def prepare_lesson(
                 plain.append(text.removeprefix(prefix))
             cells[row, place] = numbers[text]
     return Lesson(list(numbers), torch.from_numpy(teacher(plain)), cells)
+
+
+MAP = "teacher_map.safetensors"
+"""Name of the trained map in an expert's folder; an expert that goes on from it begins with it."""
+
+
+def first_map(model: SentenceTransformer, lesson: Lesson, start: Path | None, seed: int) -> nn.Linear:
+    """Return the map that the expert at ``start`` ended with, else a fitted one."""
+    from safetensors.torch import load_file
+
+    kept = start.parent / MAP if start else None
+    if kept is None or not kept.is_file():
+        return fit_map(model, lesson, seed)
+    state = load_file(kept)
+    outputs, inputs = state["weight"].shape
+    layer = nn.Linear(inputs, outputs)
+    layer.load_state_dict(state)
+    return layer.to(model.device)
 
 
 def fit_map(model: SentenceTransformer, lesson: Lesson, seed: int) -> nn.Linear:

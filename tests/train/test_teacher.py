@@ -16,7 +16,7 @@ from stm_agent.testing.pico import pico_decoder
 from stm_agent.train.data import training_rows
 from stm_agent.train.expert import train_expert
 from stm_agent.train.losses import one_forward_loss
-from stm_agent.train.teacher import fit_map, prepare_lesson
+from stm_agent.train.teacher import first_map, fit_map, prepare_lesson
 
 WORDS = ("heart", "knee", "water", "dog", "mountain", "fox", "blood", "heat", "body", "lazy")
 PAIRS = tuple(Pair(word, f"what about the {word}", f"{word} is what this answers", "train", word) for word in WORDS)
@@ -43,14 +43,14 @@ def backbone(tmp_path_factory):
 
 @pytest.fixture
 def train(backbone, tmp_path):
-    def run(name, spec, teacher=teacher):
+    def run(name, spec, teacher=teacher, start=None):
         return train_expert(
             spec,
             PAIRS,
             {},
             backbone=backbone,
             train=TRAIN,
-            start=None,
+            start=start,
             query_prefix="ask: ",
             passage_prefix="",
             seed=0,
@@ -120,3 +120,13 @@ def test_a_taught_expert_is_reproducible_and_not_an_untaught_one(train):
 def test_a_weight_without_a_teacher_is_named(train):
     with pytest.raises(ConfigError, match="has a teacher_weight and no teacher"):
         train("alone", expert(1.0), teacher=None)
+
+
+def test_an_expert_that_goes_on_from_a_taught_one_keeps_its_map(train, backbone):
+    first = train("first", expert(5.0))
+    _, lesson, _ = lesson_of([[0]])
+    model = load_backbone(backbone)
+    kept = first_map(model, lesson, first.adapter, 0)
+    assert not torch.equal(kept.weight, fit_map(model, lesson, 0).weight)
+    second = train("second", expert(5.0, steps=2), start=first.adapter)
+    assert second.losses[0] < np.mean(first.losses[:3]) / 2
