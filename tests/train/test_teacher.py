@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss, MultipleNegativesRankingLoss
 
 from stm_agent.backbone.load import load_backbone
@@ -16,7 +17,7 @@ from stm_agent.testing.pico import pico_decoder
 from stm_agent.train.data import training_rows
 from stm_agent.train.expert import train_expert
 from stm_agent.train.losses import one_forward_loss
-from stm_agent.train.teacher import first_map, fit_map, prepare_lesson
+from stm_agent.train.teacher import MAP, first_map, fit_map, prepare_lesson
 
 WORDS = ("heart", "knee", "water", "dog", "mountain", "fox", "blood", "heat", "body", "lazy")
 PAIRS = tuple(Pair(word, f"what about the {word}", f"{word} is what this answers", "train", word) for word in WORDS)
@@ -128,5 +129,6 @@ def test_an_expert_that_goes_on_from_a_taught_one_keeps_its_map(train, backbone)
     model = load_backbone(backbone)
     kept = first_map(model, lesson, first.adapter, 0)
     assert not torch.equal(kept.weight, fit_map(model, lesson, 0).weight)
+    assert torch.equal(kept.weight, load_file(first.adapter.parent / MAP)["weight"])
     second = train("second", expert(5.0, steps=2), start=first.adapter)
-    assert second.losses[0] < np.mean(first.losses[:3]) / 2
+    assert not torch.equal(kept.weight, load_file(second.adapter.parent / MAP)["weight"])
