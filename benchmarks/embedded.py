@@ -3,6 +3,7 @@
     python benchmarks/embedded.py                 # two seeds, under 45 minutes on two cores
     python benchmarks/embedded.py --seeds 0 1 2   # grows by about 15 minutes a seed
     python benchmarks/embedded.py --seeds 0 1 2 --all-controls
+    python benchmarks/embedded.py --seeds 0 1 2 --go-on   # keeps what an earlier call of the same code finished
 
 Every seed runs in a process of its own. The first is run cold (no stage, vector or LLM cache; the
 downloaded assets stay) and is the one whose wall time and peak memory are claimed. The all-in-one
@@ -42,6 +43,18 @@ def run_seed(seed: int, work: Path, *, controls: bool) -> dict[str, Any]:
     if done.returncode:
         sys.exit(f"seed {seed} failed with status {done.returncode}")
     return {"report": json.loads(out), "wall_seconds": time.monotonic() - started, "peak_gib": peak.gib}
+
+
+def first_cold(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the first seed in an empty workspace, or find that an earlier call did."""
+    kept: Path = options.work / "cold.json"
+    if options.go_on and kept.exists():
+        return dict(json.loads(kept.read_text()))
+    shutil.rmtree(options.work, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "stm_agent", "init", str(options.work)], check=True)
+    cold = run_seed(options.seeds[0], options.work, controls=False)
+    kept.write_text(json.dumps(cold))
+    return cold
 
 
 def rescore(run: Path) -> float:
@@ -110,11 +123,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--all-controls", action="store_true", help="the all-in-one control for every seed")
-    parser.add_argument("--work", type=Path, default=HERE / "work" / "embedded", help="emptied first")
+    parser.add_argument("--go-on", action="store_true", help="do not empty the work folder")
+    parser.add_argument("--work", type=Path, default=HERE / "work" / "embedded", help="emptied first, unless --go-on")
     options = parser.parse_args()
-    shutil.rmtree(options.work, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "stm_agent", "init", str(options.work)], check=True)
-    cold = run_seed(options.seeds[0], options.work, controls=False)
+    cold = first_cold(options)
     reloaded = rescore(options.work / "runs" / cold["report"]["run"])
     results: list[dict[str, Any]] = []
     target = HERE / "results" / "embedded.json"

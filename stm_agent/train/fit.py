@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from stm_agent.train.teacher import Lesson
 
+SCHEDULES = {"linear": "linear", "constant": "constant_with_warmup"}
+"""transformers' names of the schedules; both warm up."""
+
 
 def plan_batches(rows: Rows, expert: ExpertSpec, train: TrainSpec, seed: int) -> GroupedBatches:
     """Return the batches an expert is trained on; the same seed gives the same ones."""
@@ -65,7 +68,7 @@ def fit(
         per_device_train_batch_size=plan.size,
         learning_rate=expert.learning_rate or train.learning_rate,
         warmup_steps=math.ceil(train.warmup * expert.steps),
-        lr_scheduler_type="linear",
+        lr_scheduler_type=SCHEDULES[expert.schedule],
         weight_decay=0.0,
         max_grad_norm=1.0,
         seed=seed,

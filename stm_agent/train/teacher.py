@@ -22,7 +22,7 @@ from stm_agent.train.data import Rows
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-FITTED = 3000
+FITTED = 2000
 """Texts the first map is fitted on, at most."""
 RIDGE = 1e-3
 """Weight of the map's own size, beside the mean over texts and inputs."""
