@@ -8,6 +8,7 @@ file under a good name.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -17,9 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stm_agent.errors import StorageError
+from stm_agent.errors import StmAgentError, StorageError
 
 TEMPORARY = ".partial-"
+FULL = os.strerror(errno.ENOSPC)
 
 
 def canonical_json(value: object) -> str:
@@ -58,12 +60,18 @@ def folder_hash(folder: Path) -> str:
 
 @contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` inside the block into a one-line :class:`StorageError`."""
+    """Turn an ``OSError`` inside the block, or a library's own words for a full disk, into a :class:`StorageError`."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        fix = "free some space and run the same command again" if error.errno == 28 else "check the folder's rights"
+    except StmAgentError:
+        raise
+    except Exception as error:
+        # safetensors and arrow wrap the system's error in types of their own.
+        full = getattr(error, "errno", None) == errno.ENOSPC or FULL.lower() in str(error).lower()
+        if not (full or isinstance(error, OSError)):
+            raise
+        reason = FULL if full else getattr(error, "strerror", None) or str(error)
+        fix = "free some space and run the same command again" if full else "check the folder's rights"
         raise StorageError(f"cannot write {path}: {reason}; {fix}") from error
 
 

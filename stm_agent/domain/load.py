@@ -107,7 +107,7 @@ def domain_of_collection(folder: Path) -> DomainSpec:
         collection=BeirCollection(path=place),
         general=(PythonDocsCollection(),),
         backbone=BackboneSpec(model="embedded:smollm2-135m", layers=6, max_length=128),
-        experts=(ExpertSpec(name=source, sources=(source,), steps=200),),
+        experts=(ExpertSpec(name=source, sources=(source,), steps=200, teacher_weight=10.0),),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,12 +32,14 @@ class EmbeddingCache:
         hits: Texts answered from the cache.
         misses: Texts that were encoded.
         broken: Shards that could not be read.
+        seconds: Time spent encoding the misses.
     """
 
     def __init__(self, folder: Path) -> None:
         """Use ``folder``; it is made when the first vectors are kept."""
         self.folder = folder
         self.hits = self.misses = self.broken = 0
+        self.seconds = 0.0
         self._open: dict[str, dict[bytes, Vectors]] = {}
 
     def encode(self, encoder: Encoder, texts: Sequence[str], *, prefix: str = "") -> Vectors:
@@ -48,12 +51,19 @@ class EmbeddingCache:
         names = [hashlib.sha256(text.encode()).digest() for text in texts]
         fresh = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
         if fresh:
+            started = time.monotonic()
             vectors = encoder.encode(list(fresh.values()), prefix=prefix)
+            self.seconds += time.monotonic() - started
             self._keep(key, list(fresh), vectors)
             known.update(zip(fresh, vectors, strict=True))
         self.misses += len(fresh)
         self.hits += len(texts) - len(fresh)
         return np.stack([known[name] for name in names])
+
+    @property
+    def texts_per_second(self) -> float:
+        """Speed of the misses so far; 0.0 before the first."""
+        return self.misses / self.seconds if self.seconds else 0.0
 
     def _known(self, key: str) -> dict[bytes, Vectors]:
         if key not in self._open:

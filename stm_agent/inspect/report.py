@@ -53,6 +53,7 @@ def verdict(report: Mapping[str, Any], other: str) -> str:
 
 def _lines(report: Mapping[str, Any]) -> list[str]:
     cost, general, seconds = report["cost"], report["general"], report["cost"]["seconds"]
+    speed = cost["texts_per_second"]
     others = ("BM25", "all-MiniLM-L6-v2", f"expert {report['best_expert_on_dev']}", "all-in-one")
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in report["weights"].items() if weight)
     stages = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
@@ -62,6 +63,7 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after.",
         f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {sum(seconds.values()) / 60:.1f} minutes "
         f"({stages}), {cost['peak_memory_gib']:.1f} GiB at the peak.",
+        f"Speed: encoding {speed['encoding']:.0f} texts/s, training {speed['training']:.0f} texts/s.",
         f"Data: {report['collection']['source']}. Licence: {report['collection']['licence']}.",
         f"Model: {report['model']} (a plain sentence-transformers folder).",
         f'Try it: stm-agent search {report["run"]} "your words"',

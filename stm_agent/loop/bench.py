@@ -17,10 +17,11 @@ from stm_agent.domain.spec import DomainSpec
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.ranking import rank
+from stm_agent.files import append_jsonl, read_jsonl
 from stm_agent.inspect.memory import PeakMemory
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.events import Observer
-from stm_agent.loop.ledger import RunFolder
+from stm_agent.loop.ledger import SCHEMA, RunFolder
 from stm_agent.stage import StageStore
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ class Bench:
     reflection: Door
     program: Path
     workspace: Path
-    seconds: dict[str, float] = field(default_factory=dict)
     memory: PeakMemory = field(default_factory=PeakMemory)
 
     @property
@@ -74,13 +74,21 @@ class Bench:
 
     @contextmanager
     def timed(self, name: str, text: str) -> Iterator[None]:
-        """Announce a stage and add its wall time to ``seconds[name]``."""
+        """Announce a stage and keep its wall time; a run that was interrupted adds up all its processes."""
         self.observer({"kind": "stage", "name": name, "text": text})
         started = time.monotonic()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+            seconds = round(time.monotonic() - started, 3)
+            append_jsonl(self.run.seconds, {"schema": SCHEMA, "name": name, "seconds": seconds})
+
+    def seconds(self) -> dict[str, float]:
+        """Return the wall time of every kind of stage, over all processes that worked on this run."""
+        total: dict[str, float] = {}
+        for entry in read_jsonl(self.run.seconds):
+            total[entry["name"]] = total.get(entry["name"], 0.0) + entry["seconds"]
+        return total
 
     def note(self, name: str, text: str) -> None:
         """Tell a counted warning or a skipped lever, and keep it in the ledger."""

@@ -8,7 +8,7 @@ from stm_agent.domain.spec import ExpertSpec
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench
 from stm_agent.loop.data import Harvest, pairs_of
-from stm_agent.loop.experts import Expert, train_stage
+from stm_agent.loop.experts import Expert, train_stage, trained_speed
 from stm_agent.merge.delta import load_delta
 
 
@@ -34,4 +34,4 @@ def train_all_in_one(bench: Bench, experts: Sequence[Expert], instruction: Instr
     bench.run.ledger.record(
         "control", name=spec.name, steps=steps, dev=rating.domain.ndcg_at_10, general=rating.general
     )
-    return Expert(spec.name, "FT", folder, delta, rating)
+    return Expert(spec.name, "FT", folder, delta, rating, trained_speed(folder))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec
-from stm_agent.files import content_hash
+from stm_agent.files import content_hash, read_json
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench, Rating
 from stm_agent.loop.data import Harvest, Negatives, pairs_hash, pairs_of
@@ -29,6 +29,7 @@ class Expert:
         folder: The stage folder with ``adapter/`` and ``expert.json``.
         delta: The LoRA delta against the backbone.
         rating: Dev scores.
+        texts_per_second: Speed of its training.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Expert:
     folder: Path
     delta: LoraDelta
     rating: Rating
+    texts_per_second: float
 
 
 def train_all(bench: Bench, harvested: Harvest, instruction: Instruction, round_: int) -> list[Expert]:
@@ -116,9 +118,18 @@ def _train(
         dev=rating.domain.ndcg_at_10,
         general=rating.general,
     )
-    text = f"expert {name} ({variant}): dev nDCG@10 {rating.domain.ndcg_at_10:.4f}, general {rating.general:.4f}"
+    speed = trained_speed(folder)
+    text = (
+        f"expert {name} ({variant}): dev nDCG@10 {rating.domain.ndcg_at_10:.4f}, general {rating.general:.4f}; "
+        f"trained at {speed:.0f} texts/s"
+    )
     bench.observer({"kind": "decision", "name": "expert", "text": text})
-    return Expert(name, variant, folder, delta, rating)
+    return Expert(name, variant, folder, delta, rating, speed)
+
+
+def trained_speed(folder: Path) -> float:
+    """Return the texts per second that a training stage reached when it ran."""
+    return float(read_json(folder / "expert.json")["texts_per_second"])
 
 
 def train_stage(

@@ -147,7 +147,11 @@ def _report(
             "llm_calls": spent.calls,
             "prompt_tokens": spent.prompt_tokens,
             "completion_tokens": spent.completion_tokens,
-            "seconds": {name: round(value, 1) for name, value in bench.seconds.items()},
+            "seconds": {name: round(value, 1) for name, value in bench.seconds().items()},
+            "texts_per_second": {
+                "encoding": round(bench.cache.texts_per_second, 1),
+                "training": round(sum(expert.texts_per_second for expert in experts) / max(len(experts), 1), 1),
+            },
             "peak_memory_gib": round(bench.memory.gib, 2),
         },
         "model": _relative(bench.run.model),

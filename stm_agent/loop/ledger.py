@@ -107,6 +107,11 @@ class RunFolder:
         return self.folder / "traces.jsonl"
 
     @property
+    def seconds(self) -> Path:
+        """Path of the wall times of the stages, one line a stage and process."""
+        return self.folder / "seconds.jsonl"
+
+    @property
     def model(self) -> Path:
         """Path of the merged model, the product."""
         return self.folder / "model"

@@ -21,6 +21,8 @@ from stm_agent.evaluate.ranking import rank
 BAD = 0.5
 POOL = 30
 LIMIT = 400
+MANY = 8
+"""Experts up to which every subset's mean is tried."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,12 @@ class Verified(Generic[R]):
 
 
 def grid(experts: int, step: float, seed: int) -> list[tuple[float, ...]]:
-    """Return weightings to try: each expert alone, uniform, and a grid or (from four experts on) seeded draws.
+    """Return weightings to try: each expert alone, uniform soups, and a grid or (from four experts on) seeded draws.
 
     The sum need not be 1: a sum above 1 goes on in the direction of the experts, as task arithmetic does.
     """
     corners = [tuple(float(index == other) for other in range(experts)) for index in range(experts)]
-    points = [*corners, tuple([round(1 / experts, 4)] * experts)]
+    points = [*corners, *_soups(experts)]
     ticks = np.round(np.arange(0, 1 + step / 2, step), 4).tolist()
     if len(ticks) ** experts <= 4 * LIMIT:
         points += [point for point in itertools.product(ticks, repeat=experts) if 0.5 <= sum(point) <= 1.5]
@@ -100,6 +102,16 @@ def grid(experts: int, step: float, seed: int) -> list[tuple[float, ...]]:
         shares = draws.dirichlet(np.ones(experts), LIMIT) * draws.uniform(0.7, 1.3, (LIMIT, 1))
         points += [tuple(np.round(row, 4).tolist()) for row in shares]
     return list(dict.fromkeys(points))
+
+
+def _soups(experts: int) -> list[tuple[float, ...]]:
+    """Return the uniform mean of every set of two or more experts (of all experts alone where sets are too many)."""
+    sizes = range(2, experts + 1) if experts <= MANY else [experts]
+    return [
+        tuple(round(1 / size, 4) if index in chosen else 0.0 for index in range(experts))
+        for size in sizes
+        for chosen in itertools.combinations(range(experts), size)
+    ]
 
 
 def search(domain: Task, guards: Sequence[Task], *, step: float, seed: int) -> list[Candidate]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +161,18 @@ def test_bad_input_is_one_line(
     assert any(part.lower() in error[0].lower() for part in names.split("|")), error[0]
     assert "Traceback" not in captured.err
     assert {path for path in tmp_path.rglob("*") if "runs" not in path.parts} == before
+
+
+def test_a_full_disk_is_one_line_and_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert call(["init", str(tmp_path / "space")], monkeypatch) == 2
+    assert "No space left on device; free some space" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ def test_only_new_texts_are_encoded(tmp_path: Path) -> None:
     cache.encode(encoder, ["b", "c"])
     assert encoder.calls == 3
     assert (cache.hits, cache.misses) == (1, 3)
+    assert cache.texts_per_second == 3 / cache.seconds
 
 
 def test_broken_shard_is_counted_and_encoded_again(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import FirewallError
-from stm_agent.files import read_json
+from stm_agent.files import read_json, read_jsonl
 from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import Options, optimize
 
@@ -61,6 +61,9 @@ def test_killed_in_every_stage_the_same_command_ends_with_the_same_numbers(
         with pytest.raises(Killed):
             run(tiny_domain, workspace, killer)
     resumed = run(tiny_domain, workspace)
+    spent = [line["seconds"] for line in read_jsonl(workspace / "runs" / resumed["run"] / "seconds.jsonl")]
+    assert sum(resumed["cost"]["seconds"].values()) == pytest.approx(sum(spent), abs=1.0)
+    assert len(spent) > len(resumed["cost"]["seconds"]), "every process left its times"
     assert resumed["rows"] == whole["rows"]
     assert resumed["weights"] == whole["weights"]
 
@@ -85,7 +88,5 @@ def test_test_queries_cannot_be_opened_for_another_model(tiny_domain: DomainSpec
 
 
 def _ledger(folder: Path) -> list[dict[str, Any]]:
-    from stm_agent.files import read_jsonl
-
     assert read_json(folder / "run.json")["schema"] == 1
     return read_jsonl(folder / "ledger.jsonl")
