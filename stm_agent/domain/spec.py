@@ -79,7 +79,7 @@ class ExpertSpec(Spec):
         teacher_weight: Weight of the distance to the teacher's vectors of the same texts; 0: off.
         batch_size: Pairs a step; None: the domain's.
         learning_rate: Peak of the schedule; None: the domain's.
-        schedule: ``linear`` falls to 0 after the warm-up; ``constant`` stays, for a trunk that others branch off.
+        final_rate: Learning rate of the last step, as a share of the peak; above 0 for a trunk that others go on from.
     """
 
     name: Name
@@ -92,7 +92,7 @@ class ExpertSpec(Spec):
     teacher_weight: Real = 0.0
     batch_size: Positive | None = None
     learning_rate: PositiveReal | None = None
-    schedule: Literal["linear", "constant"] = "linear"
+    final_rate: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
 
 
 class TrainSpec(Spec):

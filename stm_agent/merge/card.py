@@ -42,6 +42,7 @@ def model_card(
         "|---|---|---|---|",
         *(rows or ["| none | | | |"]),
         "",
+        *_taught(domain),
         f"nDCG@10 on dev: {_number(dev)}; on the general guard: {_number(general)}. "
         "Test scores are in the run's report.",
         "",
@@ -53,6 +54,13 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _taught(domain: DomainSpec) -> list[str]:
+    taught = [expert.name for expert in domain.experts if expert.teacher_weight]
+    if not taught:
+        return []
+    return [f"Experts {', '.join(taught)} also learnt from the vectors of {domain.train.teacher}.", ""]
 
 
 def _number(value: float | None) -> str:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from stm_agent.train.teacher import Lesson
 
-SCHEDULES = {"linear": "linear", "constant": "constant_with_warmup"}
-"""transformers' names of the schedules; both warm up."""
-
 
 def plan_batches(rows: Rows, expert: ExpertSpec, train: TrainSpec, seed: int) -> GroupedBatches:
     """Return the batches an expert is trained on; the same seed gives the same ones."""
@@ -61,14 +58,17 @@ def fit(
     from stm_agent.train.losses import one_forward_loss
     from stm_agent.train.teacher import MAP, first_map
 
+    peak = expert.learning_rate or train.learning_rate
     on_cpu = model.device.type == "cpu"
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder / "trainer"),
         max_steps=expert.steps,
         per_device_train_batch_size=plan.size,
-        learning_rate=expert.learning_rate or train.learning_rate,
+        learning_rate=peak,
         warmup_steps=math.ceil(train.warmup * expert.steps),
-        lr_scheduler_type=SCHEDULES[expert.schedule],
+        # Of power 1: a straight line from the peak down.
+        lr_scheduler_type="polynomial",
+        lr_scheduler_kwargs={"lr_end": peak * expert.final_rate, "power": 1.0},
         weight_decay=0.0,
         max_grad_norm=1.0,
         seed=seed,

@@ -151,3 +151,12 @@ def test_a_merge_that_forgets_is_refused() -> None:
     real = {(0.9, 0.5): Real(0.9, 0.1), (1.0, 0.0): Real(0.7, 0.5), (0.0, 1.0): Real(0.6, 0.5)}
     assert verify(candidates, real.__getitem__, floor=0.4, count=3).weights == (1.0, 0.0)
     assert verify(candidates, real.__getitem__, floor=0.0, count=3).weights == (0.9, 0.5)
+
+
+def test_every_soup_of_the_experts_is_tried():
+    points = grid(5, 0.1, 0)
+    assert (0.0, 0.5, 0.5, 0.0, 0.0) in points
+    assert (0.3333, 0.0, 0.3333, 0.3333, 0.0) in points
+    assert (0.2,) * 5 in points
+    assert sum(sum(weight > 0 for weight in point) == 2 and max(point) == 0.5 for point in points) == 10
+    assert len(grid(12, 0.1, 0)) < 500, "no subsets of a dozen experts"

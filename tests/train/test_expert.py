@@ -177,3 +177,38 @@ def test_aliases_add_two_of_the_same_loss(backbone):
     alone = [plain([dict(a), dict(b)], None).item() for a, b in ((query, passage), (alias, passage), (query, alias))]
     both = one_forward_loss(model, 20.0, 0.3)([query, passage, alias], None)
     assert both.item() == pytest.approx(alone[0] + 0.3 * (alone[1] + alone[2]), abs=1e-4)
+
+
+def test_the_learning_rate_ends_where_it_was_told(backbone, tmp_path, monkeypatch):
+    from sentence_transformers import SentenceTransformerTrainer
+    from transformers import TrainerCallback
+
+    rates = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args, state, control, lr_scheduler=None, **kwargs):
+            rates.append(lr_scheduler.get_last_lr()[0])
+
+    own = SentenceTransformerTrainer.__init__
+
+    def watched(self, *args, **kwargs):
+        own(self, *args, **kwargs, callbacks=[Watch()])
+
+    monkeypatch.setattr(SentenceTransformerTrainer, "__init__", watched)
+    spec = ExpertSpec(name="trunk", sources=("train",), steps=20, final_rate=0.4)
+    train_expert(
+        spec,
+        PAIRS,
+        {},
+        backbone=backbone,
+        train=TRAIN,
+        start=None,
+        query_prefix="",
+        passage_prefix="",
+        seed=0,
+        folder=tmp_path / "trunk",
+    )
+    assert max(rates) == pytest.approx(0.01)
+    assert rates[-1] == pytest.approx(0.004)
+    falls = np.diff(rates[2:])
+    assert falls == pytest.approx([falls[0]] * len(falls))
