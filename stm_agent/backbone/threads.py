@@ -7,20 +7,27 @@ from pathlib import Path
 
 import psutil
 
+LOOKS, INTERVAL = 6, 0.3
+"""Looks at the cores, at most, and seconds of each."""
+
 
 def choose_threads() -> tuple[int, str]:
     """Return a thread count and the reason for it.
 
     Counts the cores this process may use (affinity, cgroup quota) and takes off what others use
-    now, measured over a third of a second; at least 1. The load average would count what ended
-    a minute ago.
+    now; at least 1. The load average would count what ended a minute ago, and a single look what ends
+    this very moment: the quietest of a few looks counts, so that no passing job halves a whole night's speed.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(cores, _quota() or cores)
     asked = os.environ.get("OMP_NUM_THREADS")
     if asked and asked.isdigit() and int(asked) > 0:
         return int(asked), "OMP_NUM_THREADS is set"
-    busy = psutil.cpu_percent(interval=0.3) / 100 * (os.cpu_count() or 1)
+    busy = float(cores)
+    for _ in range(LOOKS):
+        busy = min(busy, psutil.cpu_percent(interval=INTERVAL) / 100 * (os.cpu_count() or 1))
+        if round(busy) == 0:
+            break
     return max(cores - round(busy), 1), f"{cores} cores, {busy:.1f} of them busy"
 
 

@@ -1,0 +1,37 @@
+"""As many threads as there are idle cores; a job that is just ending takes none away."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from stm_agent.backbone import threads
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(threads, "_quota", lambda: None)
+
+    def looks(*percents):
+        seen = iter([*percents, *[percents[-1]] * threads.LOOKS])
+        monkeypatch.setattr(threads.psutil, "cpu_percent", lambda interval: next(seen))
+
+    return looks
+
+
+@pytest.mark.parametrize(
+    ("percents", "wanted"), [((0.0,), 2), ((50.0,), 1), ((100.0,), 1), ((60.0, 80.0, 3.0), 2), ((20.0,), 2)]
+)
+def test_the_quietest_look_counts(two_cores, percents, wanted):
+    two_cores(*percents)
+    assert threads.choose_threads()[0] == wanted
+
+
+def test_the_users_own_number_wins(two_cores, monkeypatch):
+    two_cores(100.0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert threads.choose_threads() == (7, "OMP_NUM_THREADS is set")
