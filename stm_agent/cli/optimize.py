@@ -50,7 +50,10 @@ def optimize(
     from stm_agent.inspect.report import report_table
     from stm_agent.loop.optimize import Options, optimize
 
-    set_threads(choose_threads()[0])
+    observer = screen_observer()
+    threads, why = choose_threads()
+    set_threads(threads)
+    observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
     options = Options(seed, rounds, generator, reflection, api_base, budget_usd, budget_minutes, controls, run_id)
-    report = optimize(spec, options, workspace=place, runs=runs_folder(place), observer=screen_observer())
+    report = optimize(spec, options, workspace=place, runs=runs_folder(place), observer=observer)
     emit(report, report_table(report), as_json)
