@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stm_agent.evaluate.metrics import Qrels, Scores, score
 from stm_agent.evaluate.ranking import rank
+from stm_agent.evaluate.significance import paired_bootstrap
 
 BAD = 0.5
 POOL = 30
@@ -158,6 +159,9 @@ def verify(
 ) -> Verified[R]:
     """Rate the best candidates and every expert alone for real; return the best that keeps the guard.
 
+    Hundreds of weightings compete on a few hundred dev queries, so the winner's lead is partly luck: a free
+    weighting takes the place of the best expert or uniform soup only where a paired test says so.
+
     Args:
         candidates: From :func:`search`, best first.
         build_and_rate: Builds a real merge and scores it.
@@ -171,16 +175,29 @@ def verify(
     ]
     mixed = [candidate for candidate in candidates if candidate not in alone]
     likely = [candidate for candidate in mixed if candidate.general >= floor] or mixed
-    tried = [(candidate, build_and_rate(candidate.weights)) for candidate in (*alone, *_spread(likely, count))]
+    soups = _spread([candidate for candidate in likely if _is_simple(candidate)], (count + 1) // 2)
+    free = _spread([candidate for candidate in likely if not _is_simple(candidate)], count - len(soups))
+    tried = [(candidate, build_and_rate(candidate.weights)) for candidate in (*alone, *soups, *free)]
     allowed = [pair for pair in tried if pair[1].general >= floor]
-    best, rating = (
-        max(allowed, key=lambda pair: (pair[1].domain.ndcg_at_10, pair[0].weights))
-        if allowed
-        else max(tried, key=lambda pair: (pair[1].general, pair[0].weights))
-    )
+    best, rating = _choose(allowed) if allowed else max(tried, key=lambda pair: (pair[1].general, pair[0].weights))
     correlation = _correlation(tried)
     bad = correlation is not None and len(tried) > 3 and correlation < BAD
     return Verified(best.weights, rating, correlation, bad)
+
+
+def _is_simple(candidate: Candidate) -> bool:
+    """Whether a candidate is one expert or a uniform mean: nothing about it was fitted but who is in it."""
+    shares = {weight for weight in candidate.weights if weight}
+    return len(shares) == 1 and abs(sum(candidate.weights) - 1) < 1e-3
+
+
+def _choose(allowed: Sequence[tuple[Candidate, R]]) -> tuple[Candidate, R]:
+    ranked = sorted(allowed, key=lambda pair: (pair[1].domain.ndcg_at_10, pair[0].weights), reverse=True)
+    best = next((pair for pair in ranked if _is_simple(pair[0])), ranked[0])
+    for pair in ranked:
+        if paired_bootstrap(pair[1].domain.per_query, best[1].domain.per_query).low > 0:
+            return pair
+    return best
 
 
 def _spread(candidates: Sequence[Candidate], count: int) -> list[Candidate]:

@@ -43,14 +43,14 @@ def test_biomedical_is_shipped(tmp_path: Path):
     assert shipped_domains() == ("biomedical",)
     spec = load_domain("biomedical", tmp_path)
     assert isinstance(spec.collection, HpoCollection)
-    assert [expert.name for expert in spec.experts] == ["lay", "hard", "clinical", "written"]
+    assert [expert.name for expert in spec.experts] == ["lay", "hard", "kin", "clinical", "written"]
     assert spec.backbone.layers == 6
 
 
 def test_learning_rates_are_written_as_people_write_them(place: Path):
     text = (ROOT / "stm_agent" / "domain" / "biomedical.yaml").read_text(encoding="utf-8")
-    assert "learning_rate: 0.001" in text
-    (place / "mine.yaml").write_text(text.replace("learning_rate: 0.001", "learning_rate: 2e-4"), encoding="utf-8")
+    assert "learning_rate: 0.002" in text
+    (place / "mine.yaml").write_text(text.replace("learning_rate: 0.002", "learning_rate: 2e-4"), encoding="utf-8")
     assert load_domain("mine", place).train.learning_rate == 2e-4
 
 

@@ -160,3 +160,25 @@ def test_every_soup_of_the_experts_is_tried():
     assert (0.2,) * 5 in points
     assert sum(sum(weight > 0 for weight in point) == 2 and max(point) == 0.5 for point in points) == 10
     assert len(grid(12, 0.1, 0)) < 500, "no subsets of a dozen experts"
+
+
+@pytest.mark.parametrize(("lead", "winner"), [(0.05, (0.9, 0.5)), (0.0, (0.5, 0.5))])
+def test_fitted_weights_replace_a_soup_only_beyond_doubt(lead: float, winner: tuple[float, float]) -> None:
+    rng = np.random.default_rng(0)
+    soup = dict(enumerate(rng.uniform(0.4, 0.6, 200)))
+    noise = rng.normal(0.0, 0.05, 200)
+    fitted = {query: value + lead + noise[query] - noise.mean() + 0.001 for query, value in soup.items()}
+    real = {
+        (1.0, 0.0): Real(0.3, 0.5),
+        (0.0, 1.0): Real(0.3, 0.5),
+        (0.5, 0.5): Real(0.5, 0.5),
+        (0.9, 0.5): Real(0.6, 0.5),
+    }
+    for weights, scores in (((0.5, 0.5), soup), ((0.9, 0.5), fitted)):
+        per_query = {str(query): value for query, value in scores.items()}
+        real[weights].domain = Scores(sum(per_query.values()) / 200, 0.0, 0.0, per_query)
+    for weights in ((1.0, 0.0), (0.0, 1.0)):
+        real[weights].domain = Scores(0.3, 0.0, 0.0, {str(query): 0.3 for query in soup})
+    candidates = [Candidate(weights, rated.domain.ndcg_at_10, 0.5) for weights, rated in real.items()]
+    assert real[(0.9, 0.5)].domain.ndcg_at_10 > real[(0.5, 0.5)].domain.ndcg_at_10
+    assert verify(candidates, real.__getitem__, floor=0.4, count=2).weights == winner
