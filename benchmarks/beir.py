@@ -1,10 +1,10 @@
 """The same loop on other people's collections, with small budgets.
 
-    python benchmarks/collections.py path/to/scifact path/to/medquad    # about 5 minutes each on two cores
-    python benchmarks/collections.py path/to/scifact --layers 6 --tokens 128 --steps 200 --work work/whole
+    python benchmarks/beir.py path/to/scifact path/to/medquad    # about 5 minutes each on two cores
+    python benchmarks/beir.py path/to/scifact --layers 6 --tokens 128 --steps 200 --work work/whole
 
 Makes a domain of every BEIR folder by ``stm-agent domains new``, takes it down to the given size, runs
-``stm-agent optimize`` on it and writes ``benchmarks/results/collections.json``.
+``stm-agent optimize`` on it and writes ``benchmarks/results/beir.json``.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ def main() -> None:
     parser.add_argument(
         "--baseline", action="store_true", help="also encode with all-MiniLM-L6-v2, minutes for long texts"
     )
-    parser.add_argument("--work", type=Path, default=HERE / "work" / "collections", help="emptied first")
+    parser.add_argument("--work", type=Path, default=HERE / "work" / "beir", help="emptied first")
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
     subprocess.run([*AGENT, "init", str(options.work)], check=True)
     results = {folder.name: run(small_domain(folder, options), options) for folder in options.collections}
     rows = {name: result["report"]["rows"] for name, result in results.items()}
     record = {
-        "name": "collections",
-        "command": f"python benchmarks/collections.py {' '.join(results)} --layers {options.layers} "
+        "name": "beir",
+        "command": f"python benchmarks/beir.py {' '.join(results)} --layers {options.layers} "
         f"--tokens {options.tokens} --steps {options.steps} --rate {options.rate}",
         "machine": machine(),
         "versions": versions(),
@@ -90,7 +90,7 @@ def main() -> None:
             for other in ("base", "BM25")
         ],
     }
-    target = HERE / "results" / "collections.json"
+    target = HERE / "results" / "beir.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(record, indent=1) + "\n")
     for entry in record["claims"]:
