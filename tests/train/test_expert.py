@@ -32,8 +32,8 @@ def backbone(tmp_path_factory):
 
 @pytest.fixture
 def fit(backbone, tmp_path):
-    def run(name, *, steps=20, train=TRAIN, seed=0, start=None, negatives=None, asked=None, progress=None):
-        spec = ExpertSpec(name=name, sources=("train",), steps=steps, negatives=asked or NegativeSpec())
+    def run(name, *, steps=20, train=TRAIN, seed=0, start=None, negatives=None, asked=None, progress=None, **options):
+        spec = ExpertSpec(name=name, sources=("train",), steps=steps, negatives=asked or NegativeSpec(), **options)
         return train_expert(
             spec,
             PAIRS,
@@ -179,7 +179,7 @@ def test_aliases_add_two_of_the_same_loss(backbone):
     assert both.item() == pytest.approx(alone[0] + 0.3 * (alone[1] + alone[2]), abs=1e-4)
 
 
-def test_the_learning_rate_ends_where_it_was_told(backbone, tmp_path, monkeypatch):
+def test_the_learning_rate_ends_where_it_was_told(fit, monkeypatch):
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import TrainerCallback
 
@@ -195,19 +195,7 @@ def test_the_learning_rate_ends_where_it_was_told(backbone, tmp_path, monkeypatc
         own(self, *args, **kwargs, callbacks=[Watch()])
 
     monkeypatch.setattr(SentenceTransformerTrainer, "__init__", watched)
-    spec = ExpertSpec(name="trunk", sources=("train",), steps=20, final_rate=0.4)
-    train_expert(
-        spec,
-        PAIRS,
-        {},
-        backbone=backbone,
-        train=TRAIN,
-        start=None,
-        query_prefix="",
-        passage_prefix="",
-        seed=0,
-        folder=tmp_path / "trunk",
-    )
+    fit("trunk", final_rate=0.4)
     assert max(rates) == pytest.approx(0.01)
     assert rates[-1] == pytest.approx(0.004)
     falls = np.diff(rates[2:])
