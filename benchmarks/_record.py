@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
 
 STACK = (
     "torch",
@@ -45,3 +50,18 @@ def claim(
     """Return one claim; it holds when ``measured`` is above the target (or at most the target, with ``lower``)."""
     holds = measured <= target if lower else measured > target
     return {"claim": text, "measured": measured, "target": target, "unit": unit, "holds": holds, **raw}
+
+
+def save(record: dict[str, Any]) -> None:
+    """Write ``results/<name>.json``, a whole file or none."""
+    from stm_agent.files import write_json
+
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / f"{record['name']}.json", record)
+
+
+def show(claims: list[dict[str, Any]]) -> None:
+    """Print a line for each claim, the failing ones as plainly as the others."""
+    for entry in claims:
+        mark = "holds" if entry["holds"] else "FAILS"
+        sys.stdout.write(f"{mark}  {entry['claim']}: {entry['measured']:.4g} ({entry['target']} {entry['unit']})\n")

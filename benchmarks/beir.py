@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from _record import claim, machine, versions
+from _record import claim, machine, save, show, versions
 
 HERE = Path(__file__).parent
 AGENT = [sys.executable, "-m", "stm_agent"]
@@ -90,12 +90,8 @@ def main() -> None:
             for other in ("base", "BM25")
         ],
     }
-    target = HERE / "results" / "beir.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(record, indent=1) + "\n")
-    for entry in record["claims"]:
-        mark = "holds" if entry["holds"] else "FAILS"
-        sys.stdout.write(f"{mark}  {entry['claim']}: {entry['measured']:.4f}\n")
+    save(record)
+    show(record["claims"])
 
 
 if __name__ == "__main__":

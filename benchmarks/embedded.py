@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _record import claim, machine, versions
+from _record import claim, machine, save, show, versions
 
 from stm_agent.inspect.memory import PeakMemory
 
@@ -129,16 +129,11 @@ def main() -> None:
     cold = first_cold(options)
     reloaded = rescore(options.work / "runs" / cold["report"]["run"])
     results: list[dict[str, Any]] = []
-    target = HERE / "results" / "embedded.json"
-    target.parent.mkdir(exist_ok=True)
     for seed in options.seeds:
         results.append(run_seed(seed, options.work, controls=options.all_controls or not results))
         record = record_of(options, results, cold, reloaded)
-        target.write_text(json.dumps(record, indent=1) + "\n")
-    for entry in record["claims"]:
-        mark = "holds" if entry["holds"] else "FAILS"
-        against = f"({entry['target']} {entry['unit']})"
-        sys.stdout.write(f"{mark}  {entry['claim']}: {entry['measured']:.4f} {against}\n")
+        save(record)
+    show(record["claims"])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from _record import claim, machine, versions
+from _record import claim, machine, save, show, versions
 
 HERE = Path(__file__).parent
 STAGES = (
@@ -146,11 +146,8 @@ def main() -> None:
             ),
         ],
     }
-    target = HERE / "results" / "kill.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(record, indent=1) + "\n")
-    for entry in record["claims"]:
-        sys.stdout.write(f"{'holds' if entry['holds'] else 'FAILS'}  {entry['claim']}: {entry['measured']}\n")
+    save(record)
+    show(record["claims"])
 
 
 if __name__ == "__main__":
