@@ -6,13 +6,17 @@ library versions that change numbers are part of the name, so an upgrade never m
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from stm_agent.files import content_hash, read_json, remove_partial, whole_folder, write_json
 
@@ -40,6 +44,13 @@ class StageStore:
         """Remove what killed processes left half-built; return how many folders went."""
         return remove_partial(self.root)
 
+    def place(self, name: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> tuple[str, Path]:
+        """Return a stage's key and the folder it has, or will have."""
+        key = content_hash(
+            {"schema": SCHEMA, "name": name, "config": config, "inputs": inputs, "versions": numeric_versions()}
+        )
+        return key, self.root / f"{name}-{key[:16]}"
+
     def run(
         self, name: str, config: Mapping[str, object], inputs: Mapping[str, str], build: Callable[[Path], object]
     ) -> Path:
@@ -54,10 +65,7 @@ class StageStore:
         Raises:
             StorageError: The disk is full or not writable.
         """
-        key = content_hash(
-            {"schema": SCHEMA, "name": name, "config": config, "inputs": inputs, "versions": numeric_versions()}
-        )
-        folder = self.root / f"{name}-{key[:16]}"
+        key, folder = self.place(name, config, inputs)
         if folder.is_dir():
             return folder
         started = time.monotonic()
@@ -73,3 +81,35 @@ def stage_record(folder: Path) -> dict[str, Any]:
     """Return what is stored about a finished stage: key, config, inputs, versions and seconds."""
     record: dict[str, Any] = read_json(folder / "stage.json")
     return record
+
+
+@contextmanager
+def kept_while_building(folder: Path, key: str = "") -> Iterator[Path | None]:
+    """Yield a folder for what a killed build may go on from; it goes when ``folder`` is there.
+
+    Args:
+        folder: What is built.
+        key: Hash of what decides the build, where the folder's name does not tell it.
+
+    Yields:
+        None where the stage is built already, or another process builds it now.
+    """
+    if folder.is_dir():
+        yield None
+        return
+    kept = folder.with_name(f".kept-{folder.name}{key and '-'}{key}")
+    lock = FileLock(kept.with_suffix(".lock"), timeout=0)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        yield None
+        return
+    try:
+        yield kept
+        if folder.is_dir():
+            shutil.rmtree(kept, ignore_errors=True)
+    finally:
+        lock.release()
+        if not kept.is_dir():
+            Path(lock.lock_file).unlink(missing_ok=True)

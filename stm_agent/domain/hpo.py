@@ -179,8 +179,11 @@ def _pairs(
 ) -> tuple[Pair, ...]:
     pairs = []
     left_out = 0
+    definitions = {term.id: term.definition for term in terms}
     for term in terms:
         aliases = tuple(words for words in term.clinical if normalise(words) not in taken)
+        # A parent's definition is true of the term, and says less: as with parent_grade 1.
+        related = tuple((definitions[parent], 0.5) for parent in term.parents if parent in definitions)
         # One pair for words that differ in spelling only.
         distinct = {normalise(words): words for words in reversed(words_of(term))}
         for number, (key, words) in enumerate(sorted(distinct.items()), start=1):
@@ -188,7 +191,7 @@ def _pairs(
                 left_out += 1
                 continue
             name = f"{source}:{term.id}/{number}"
-            pairs.append(Pair(name, words, term.definition, source, term.id, siblings[term.id], aliases))
+            pairs.append(Pair(name, words, term.definition, source, term.id, siblings[term.id], aliases, related))
     if left_out:
         logger.info("hpo: %d %s texts are dev or test queries; left out", left_out, source)
     return tuple(pairs)

@@ -24,6 +24,7 @@ class Pair:
         group: Concept or query id; pairs of one group are never each other's negatives.
         structural: Passages near by the data's own structure, ready as hard negatives.
         aliases: Other short names of what the positive describes, such as its clinical names.
+        related: Passages that answer the query less well, each with its grade as a share of the positive's.
     """
 
     id: str
@@ -33,6 +34,11 @@ class Pair:
     group: str
     structural: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    related: tuple[tuple[str, float], ...] = ()
+
+    def content(self) -> list[object]:
+        """Return what training can see of the pair, as JSON values."""
+        return [self.id, self.query, self.positive, self.group, self.structural, self.aliases, self.related]
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,7 @@ class Material:
     @cached_property
     def content_hash(self) -> str:
         """Hash over the collection and all training data."""
-        pairs = {
-            name: [(pair.id, pair.query, pair.positive, pair.group, pair.structural, pair.aliases) for pair in pairs]
-            for name, pairs in self.sources.items()
-        }
+        pairs = {name: [pair.content() for pair in pairs] for name, pairs in self.sources.items()}
         groups = {group: sorted(ids) for group, ids in self.groups.items()}
         collection = self.collection.content_hash
         return content_hash({"collection": collection, "pairs": pairs, "pool": dict(self.pool), "groups": groups})

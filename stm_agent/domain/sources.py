@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 
 from stm_agent.domain.collection import Collection, Split, normalise, share
 from stm_agent.domain.material import Material, Pair
@@ -39,11 +40,18 @@ def judged_material(collection: Collection) -> Material:
     pool = collection.texts
     groups = {key: frozenset(doc for doc, grade in train.qrels[key].items() if grade > 0) for key in usable}
     pairs = tuple(
-        Pair(f"{key}:{doc}", text, pool[doc], "train", key)
+        Pair(f"{key}:{doc}", text, pool[doc], "train", key, related=_related(train.qrels[key], doc, pool))
         for key, text in usable.items()
         for doc in sorted(groups[key])
     )
     return Material(collection, {"train": pairs}, pool, groups)
+
+
+def _related(grades: Mapping[str, int], document: str, pool: Mapping[str, str]) -> tuple[tuple[str, float], ...]:
+    """Return the texts judged relevant, but less so than ``document``, with their share of its grade."""
+    best = grades[document]
+    less = sorted((-grade, other) for other, grade in grades.items() if 0 < grade < best)
+    return tuple((pool[other], -grade / best) for grade, other in less)
 
 
 def with_dev(collection: Collection) -> Collection:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,11 +134,12 @@ class Bench:
 
 
 def score_split(
-    cache: EmbeddingCache, encoder: Encoder, documents: Mapping[str, str], split: Split, instruction: Instruction
+    cache: EmbeddingCache | None, encoder: Encoder, documents: Mapping[str, str], split: Split, instruction: Instruction
 ) -> Scores:
-    """Encode, rank and score one split; nDCG@10, Recall@100 and MRR@10 over its queries."""
-    passages = cache.encode(encoder, list(documents.values()), prefix=instruction.passage_prefix)
-    queries = cache.encode(encoder, list(split.queries.values()), prefix=instruction.query_prefix)
+    """Encode, rank and score one split; nDCG@10, Recall@100 and MRR@10 over its queries. None caches nothing."""
+    encode = partial(cache.encode, encoder) if cache else encoder.encode
+    passages = encode(list(documents.values()), prefix=instruction.passage_prefix)
+    queries = encode(list(split.queries.values()), prefix=instruction.query_prefix)
     run = rank(list(split.queries), queries, list(documents), passages, k=100)
     return score(run, split.qrels)
 

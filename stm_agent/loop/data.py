@@ -45,9 +45,7 @@ class Harvest:
 
 def pairs_hash(pairs: Sequence[Pair]) -> str:
     """Return the content hash of training pairs, in order."""
-    return content_hash(
-        [(pair.id, pair.query, pair.positive, pair.group, pair.structural, pair.aliases) for pair in pairs]
-    )
+    return content_hash([pair.content() for pair in pairs])
 
 
 def pairs_of(bench: Bench, expert: ExpertSpec, harvest: Harvest) -> tuple[Pair, ...]:

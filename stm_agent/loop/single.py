@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stm_agent.domain.material import build_material
-from stm_agent.domain.spec import DomainSpec
+from pydantic import ValidationError
+
+from stm_agent.domain.material import Material, build_material
+from stm_agent.domain.spec import DomainSpec, ExpertSpec, NegativeSpec
 from stm_agent.errors import ConfigError
-from stm_agent.files import whole_folder
+from stm_agent.files import content_hash, whole_folder
 from stm_agent.loop.events import Observer
+from stm_agent.stage import kept_while_building
+from stm_agent.train.aids import Helpers, learns_from_teacher
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 def _fresh(output: Path) -> Path:
@@ -110,22 +118,22 @@ def train_domain_expert(
     observer: Observer,
 ) -> dict[str, Any]:
     """Train one expert from its sources alone; return what training reported."""
-    from stm_agent.domain.spec import NegativeSpec
-    from stm_agent.evaluate.baselines import static_encoder
     from stm_agent.train.expert import train_expert
 
     target = _fresh(output)
     by_name = {expert.name: expert for expert in spec.experts}
     if name not in by_name:
         raise ConfigError(f"domain {spec.name} has no expert '{name}'; it has {', '.join(by_name)}")
-    expert = by_name[name].model_copy(update={"negatives": NegativeSpec(), **({"steps": steps} if steps else {})})
+    expert = _alone(by_name[name], steps)
     material = build_material(spec.collection, workspace)
     pairs = tuple(pair for source in expert.sources for pair in material.sources.get(source, ()))
 
     def progress(done: int, total: int, loss: float) -> None:
         observer({"kind": "progress", "name": "train", "text": f"loss {loss:.3f}", "done": done, "total": total})
 
-    with whole_folder(target) as partial:
+    # A folder of another training must not be gone on from.
+    identity = content_hash([expert.model_dump(mode="json"), spec.model_dump(mode="json"), str(start), seed, steps])
+    with kept_while_building(target, identity[:16]) as kept, whole_folder(target) as made:
         trained = train_expert(
             expert,
             pairs,
@@ -136,8 +144,9 @@ def train_domain_expert(
             query_prefix="",
             passage_prefix="",
             seed=seed,
-            folder=partial,
-            teacher=static_encoder(spec.train.teacher).encode if expert.teacher_weight else None,
+            folder=made,
+            helpers=_helpers(spec, expert, material),
+            checkpoints=kept if spec.train.checkpoint_every else None,
             progress=progress,
         )
     report = dataclasses.asdict(trained)
@@ -146,6 +155,33 @@ def train_domain_expert(
         "adapter": str(target / "adapter"),
         "losses": [round(trained.losses[0], 4), round(trained.losses[-1], 4)],
     }
+
+
+def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:
+    """Return the expert with the negatives there are without a harvest: structural ones."""
+    structural = NegativeSpec(structural=expert.negatives.structural)
+    try:
+        return ExpertSpec(**{**expert.model_dump(), "negatives": structural, "steps": steps or expert.steps})
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{reason}; mined and written ones are there in 'stm-agent optimize' only") from error
+
+
+def _helpers(spec: DomainSpec, expert: ExpertSpec, material: Material) -> Helpers:
+    from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.backbone.load import load_model
+    from stm_agent.evaluate.baselines import static_encoder
+    from stm_agent.instruct.instruction import Instruction
+    from stm_agent.loop.bench import score_split
+
+    dev = material.collection.splits["dev"]
+
+    def judge(model: SentenceTransformer) -> float:
+        encoder = TextEncoder(model, identity="in training")
+        return score_split(None, encoder, material.collection.texts, dev, Instruction()).ndcg_at_10
+
+    teacher = static_encoder(spec.train.teacher).encode if learns_from_teacher(expert) else None
+    return Helpers(teacher, partial(load_model, spec.train.guide), judge if spec.train.evaluate_every else None)
 
 
 def merge_adapters(

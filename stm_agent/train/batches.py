@@ -26,6 +26,7 @@ class GroupedBatches(Sampler[list[int]]):
         neighbours: Sequence[Sequence[int]] = (),
         joining: int = 0,
         copies: int = 1,
+        weights: Sequence[float] = (),
     ) -> None:
         """Plan ``steps`` batches of ``size`` rows.
 
@@ -38,7 +39,9 @@ class GroupedBatches(Sampler[list[int]]):
             neighbours: Rows that are hard to tell from each row.
             joining: Neighbours that follow a row into its batch, before their own turn.
             copies: The n-th visit of row r yields ``r + (n % copies) * rows``.
+            weights: How often each row comes in a pass, on average; empty: once.
         """
+        self.weights = weights
         self.neighbours, self.joining, self.copies = neighbours, joining, copies
         self.keys = [
             frozenset((f"group {group}", *(" ".join(text.lower().split()) for text in row)))
@@ -74,11 +77,18 @@ class GroupedBatches(Sampler[list[int]]):
                         later.append(row)
                 waiting = later
                 if len(batch) < self.size:
-                    fresh = list(range(len(self.keys)))
+                    fresh = self._pass(order)
                     order.shuffle(fresh)
                     waiting += fresh
                     passes += 1
             yield [self._visit(row, visits) for row in batch]
+
+    def _pass(self, order: random.Random) -> list[int]:
+        rows = range(len(self.keys))
+        if not self.weights:
+            return list(rows)
+        # 2.3 is two times and, three times out of ten, a third one.
+        return [row for row in rows for _ in range(int(self.weights[row] + order.random()))]
 
     def _join(self, row: int, batch: list[int], taken: set[str]) -> bool:
         if len(batch) >= self.size or not taken.isdisjoint(self.keys[row]):
@@ -96,3 +106,29 @@ class GroupedBatches(Sampler[list[int]]):
     def _visit(self, row: int, visits: list[int]) -> int:
         visits[row] += 1
         return row + (visits[row] - 1) % self.copies * len(self.keys)
+
+
+class OneSourceBatches(Sampler[list[int]]):
+    """Batches of one source each; which one is drawn in proportion to what its rows weigh together.
+
+    In a mixed batch a model may tell the negatives by the style of their source and learn nothing else.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Sequence[int], GroupedBatches, float]], steps: int, seed: int) -> None:
+        """Take (row numbers, batches over their places, weight) of each source and plan ``steps`` batches."""
+        self.parts, self.steps, self.seed = parts, steps, seed
+        self.size = max(batches.size for _, batches, _ in parts)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield row numbers, batch by batch; the same seed gives the same batches."""
+        order = random.Random(self.seed)
+        going = [iter(batches) for _, batches, _ in self.parts]
+        weights = [weight for _, _, weight in self.parts]
+        for _ in range(self.steps):
+            chosen = order.choices(range(len(going)), weights)[0]
+            rows = self.parts[chosen][0]
+            yield [rows[place] for place in next(going[chosen])]

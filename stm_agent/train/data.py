@@ -22,19 +22,23 @@ class Rows:
     """Columns for sentence-transformers' trainer.
 
     Attributes:
-        columns: ``query``, ``positive``, ``negative_1`` ..., ``alias``; equally long lists of texts. The rows
-            come ``copies`` times over, each time with the next structural negatives and alias.
+        columns: ``query``, ``positive``, ``related_1`` ..., ``negative_1`` ..., ``alias``; equally long lists of
+            texts. The rows come ``copies`` times over, each time with the next structural negatives and alias.
         groups: Group of each row of one copy; two rows of one group never share a batch.
+        sources: Training source of each row of one copy.
         neighbours: Rows whose positive is a structural neighbour of each row, where the expert asked for them.
         copies: How often the rows are repeated in ``columns``.
+        grades: Grade of each passage column, row by row of ``columns``; 1 for the positive. Empty: not asked for.
         skipped: Rows left out, and negatives that were short, by reason.
     """
 
     columns: dict[str, list[str]]
     groups: list[str]
     skipped: dict[str, int]
+    sources: list[str] = field(default_factory=list)
     neighbours: list[list[int]] = field(default_factory=list)
     copies: int = 1
+    grades: list[list[float]] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Return the number of rows of one copy."""
@@ -65,10 +69,8 @@ def training_rows(
     Raises:
         DataError: No usable row is left.
     """
-    asked = expert.negatives
-    width = asked.mined + asked.synthetic + asked.structural
     skipped: dict[str, int] = {}
-    usable = [pair for pair in pairs if _usable(pair, skipped)]
+    usable = _usable(pairs, skipped)
     if not usable:
         raise DataError(
             f"expert {expert.name} has no usable training pair; check its sources: {', '.join(expert.sources)}"
@@ -78,19 +80,30 @@ def training_rows(
         "query": [query_prefix + pair.query for pair in usable] * copies,
         "positive": [passage_prefix + pair.positive for pair in usable] * copies,
     }
+    related = [_related(pair, index, usable, expert.related, skipped) for index, pair in enumerate(usable)]
+    for number in range(expert.related):
+        columns[f"related_{number + 1}"] = [passage_prefix + row[number][0] for row in related] * copies
     picked = [
         _pick(pair, negatives.get(pair.id, ()), expert, usable, index, skipped, copy)
         for copy in range(copies)
         for index, pair in enumerate(usable)
     ]
-    for number in range(width):
+    for number in range(expert.hard_negatives):
         columns[f"negative_{number + 1}"] = [passage_prefix + texts[number] for texts in picked]
     if expert.alias_weight:
         columns["alias"] = [query_prefix + _alias(pair, copy, skipped) for copy in range(copies) for pair in usable]
     for reason, count in skipped.items():
         logger.warning("expert %s: %d rows: %s", expert.name, count, reason)
-    neighbours = _neighbours(usable) if expert.neighbours else []
-    return Rows(columns, [pair.group for pair in usable], skipped, neighbours, copies)
+    nothing = [0.0] * expert.hard_negatives
+    return Rows(
+        columns,
+        [pair.group for pair in usable],
+        skipped,
+        sources=[pair.source for pair in usable],
+        neighbours=_neighbours(usable) if expert.neighbours else [],
+        copies=copies,
+        grades=[[1.0, *(grade for _, grade in row), *nothing] for row in related] * copies,
+    )
 
 
 def _copies(pairs: Sequence[Pair], expert: ExpertSpec) -> int:
@@ -106,8 +119,7 @@ def _alias(pair: Pair, copy: int, skipped: dict[str, int]) -> str:
     if pair.aliases:
         return pair.aliases[copy % len(pair.aliases)]
     if not copy:
-        reason = "no other name, the query stands for it"
-        skipped[reason] = skipped.get(reason, 0) + 1
+        _count(skipped, "no other name, the query stands for it")
     return pair.query
 
 
@@ -118,15 +130,57 @@ def _neighbours(pairs: Sequence[Pair]) -> list[list[int]]:
     return [[row for text in pair.structural for row in rows.get(text, ())] for pair in pairs]
 
 
-def _usable(pair: Pair, skipped: dict[str, int]) -> bool:
-    reason = None
+def _usable(pairs: Sequence[Pair], skipped: dict[str, int]) -> list[Pair]:
+    """Return the pairs that can teach something; the others are counted by reason."""
+    usable, seen = [], set()
+    for pair in pairs:
+        if reason := _fault(pair):
+            _count(skipped, reason)
+        elif (key := (_plain(pair.query), _plain(pair.positive))) in seen:
+            _count(skipped, "the same query and positive again, left out")
+        else:
+            seen.add(key)
+            usable.append(pair)
+    return usable
+
+
+def _fault(pair: Pair) -> str | None:
+    if not isinstance(pair.query, str) or not isinstance(pair.positive, str):
+        return "not text, left out"
     if not pair.query.strip() or not pair.positive.strip():
-        reason = "empty text, left out"
-    elif pair.query.strip() == pair.positive.strip():
-        reason = "query is its own positive, left out"
-    if reason:
-        skipped[reason] = skipped.get(reason, 0) + 1
-    return reason is None
+        return "empty text, left out"
+    return "query is its own positive, left out" if _plain(pair.query) == _plain(pair.positive) else None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _count(skipped: dict[str, int], reason: str) -> None:
+    skipped[reason] = skipped.get(reason, 0) + 1
+
+
+def _related(
+    pair: Pair, index: int, pairs: Sequence[Pair], width: int, skipped: dict[str, int]
+) -> list[tuple[str, float]]:
+    """Return ``width`` less relevant passages and their grades; a random one of grade 0 where there are too few."""
+    row = list(pair.related[:width])
+    for text in _others(pair, index, pairs, width - len(row)):
+        row.append((text, 0.0))
+        _count(skipped, "related passage missing, a random one taken")
+    return row
+
+
+def _others(pair: Pair, index: int, pairs: Sequence[Pair], width: int) -> list[str]:
+    """Return positives of other groups, by a stride that no batch order knows; of any group where there is but one."""
+    found: list[str] = []
+    step = 1
+    while len(found) < width:
+        other = pairs[(index + 7919 * step) % len(pairs)]
+        step += 1
+        if other.group != pair.group or step > len(pairs):
+            found.append(other.positive)
+    return found
 
 
 def _pick(
@@ -139,19 +193,17 @@ def _pick(
     copy: int = 0,
 ) -> list[str]:
     asked = expert.negatives
-    texts = [negative.text for negative in found][: asked.mined + asked.synthetic]
+    positive = _plain(pair.positive)
+    given = [negative.text for negative in found]
+    texts = [text for text in given if _plain(text) != positive][: asked.mined + asked.synthetic]
+    if not copy and any(_plain(text) == positive for text in given):
+        _count(skipped, "negative is the positive, left out")
     short = asked.mined + asked.synthetic - len(texts)
     # Another pass shows other neighbours: always the same one is learnt by heart.
     turned = copy * asked.structural % max(1, len(pair.structural))
     texts += [*pair.structural[turned:], *pair.structural[:turned]][: asked.structural + short]
-    width = asked.mined + asked.synthetic + asked.structural
-    step = 1
-    while len(texts) < width:
-        # A stride that no batch order knows; the row's own group is passed over.
-        other = pairs[(index + 7919 * step) % len(pairs)]
-        step += 1
-        if other.group != pair.group or step > len(pairs):
-            texts.append(other.positive)
-            reason = "hard negative missing, a random one taken"
-            skipped[reason] = skipped.get(reason, 0) + (not copy)
+    for text in _others(pair, index, pairs, expert.hard_negatives - len(texts)):
+        texts.append(text)
+        if not copy:
+            _count(skipped, "hard negative missing, a random one taken")
     return texts

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
-from stm_agent.errors import CheckFailed, ConfigError
+from stm_agent.errors import CheckFailed
 from stm_agent.files import write_json
 from stm_agent.mine.negatives import Negative
-from stm_agent.train.data import training_rows
+from stm_agent.train.aids import Helpers, prepare_aids
+from stm_agent.train.data import Rows, training_rows
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-    from stm_agent.train.teacher import Teacher
+    from stm_agent.train.fit import Fitted
 
 Progress = Callable[[int, int, float], None]
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"]
@@ -32,9 +35,12 @@ class TrainedExpert:
         name: The expert.
         adapter: Folder of the peft adapter.
         steps: Optimiser steps done.
-        seconds: Wall time of the steps.
+        seconds: Wall time of this process's steps.
         texts_per_second: Queries, positives and negatives, per second of training.
         losses: Training loss of each step.
+        resumed_at: Steps that a checkpoint of an earlier process brought.
+        padded_share: Share of the cells in the forwards that held no token.
+        best_dev: Best nDCG@10 on dev in training, whose adapter was kept; None: not scored.
         checks: The numbers of the checks that passed.
         skipped: Rows left out and negatives missing, by reason.
     """
@@ -45,8 +51,14 @@ class TrainedExpert:
     seconds: float
     texts_per_second: float
     losses: list[float]
+    resumed_at: int
+    padded_share: float
+    best_dev: float | None
     checks: dict[str, float]
     skipped: dict[str, int]
+
+
+NOBODY = Helpers()
 
 
 def train_expert(
@@ -61,13 +73,14 @@ def train_expert(
     passage_prefix: str,
     seed: int,
     folder: Path,
-    teacher: Teacher | None = None,
+    helpers: Helpers = NOBODY,
+    checkpoints: Path | None = None,
     progress: Progress | None = None,
 ) -> TrainedExpert:
     """Train one adapter into ``folder/adapter`` and describe it in ``folder/expert.json``.
 
     Args:
-        expert: Steps, negatives and overrides.
+        expert: Steps, loss, negatives and overrides.
         pairs: Training pairs of its sources.
         negatives: Pair id -> hard negatives.
         backbone: The decoder.
@@ -77,54 +90,90 @@ def train_expert(
         passage_prefix: Text in front of every passage.
         seed: Seed of the new weights and of the batch order.
         folder: Where to write.
-        teacher: Makes the vectors an expert with a ``teacher_weight`` learns from.
+        helpers: Teacher, guide and judge, for what asks for them.
+        checkpoints: Folder of this very training that survives a kill; None: no checkpoints.
         progress: Called with (step, steps, loss).
 
     Raises:
+        ConfigError: A teacher, guide or judge is asked for and not there.
         DataError: No usable training pair.
         CheckFailed: NaN loss, a loss that does not fall, vectors that did not change, or a reload that differs.
     """
     import torch
 
-    from stm_agent.backbone.checks import check_reload, check_vectors_changed, vectors
-    from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.backbone.checks import vectors
+    from stm_agent.backbone.load import load_backbone
     from stm_agent.train.fit import fit, plan_batches
-    from stm_agent.train.teacher import prepare_lesson
+    from stm_agent.train.losses import make_loss
+    from stm_agent.train.padding import padding_of
+    from stm_agent.train.teacher import save_map
 
+    prefixes = (query_prefix, passage_prefix)
     rows = training_rows(pairs, negatives, expert, query_prefix=query_prefix, passage_prefix=passage_prefix)
     plan = plan_batches(rows, expert, train, seed)
-    lesson = None
-    if expert.teacher_weight:
-        if teacher is None:
-            raise ConfigError(f"expert {expert.name} has a teacher_weight and no teacher; name one in train: teacher")
-        lesson = prepare_lesson(rows, plan, teacher, query_prefix=query_prefix, passage_prefix=passage_prefix)
     torch.manual_seed(seed)
     model = load_backbone(backbone)
     _add_adapter(model, train, start)
     before = vectors(model)
+    aids = prepare_aids(model, expert, rows, plan, helpers, start=start, seed=seed, prefixes=prefixes)
+    loss = make_loss(model, expert, train, aids)
     began = time.monotonic()
-    losses = fit(
-        model, rows, plan, expert, train, lesson=lesson, start=start, seed=seed, folder=folder, progress=progress
-    )
+    with padding_of(model) as padding:
+        done = fit(
+            loss,
+            model,
+            rows,
+            plan,
+            expert,
+            train,
+            seed=seed,
+            folder=checkpoints or folder / "trainer",
+            keep=checkpoints is not None,
+            judge=helpers.judge,
+            progress=progress,
+        )
     seconds = time.monotonic() - began
     if start is None:
         # One that goes on from another expert begins low and meets harder batches.
-        _check_losses(expert.name, losses)
-    model.eval()
-    after = vectors(model)
-    checks = {"vectors-changed": check_vectors_changed(before, after)}
+        _check_losses(expert.name, done.losses)
+    checks = _save(model, before, folder, backbone)
+    if aids.mapping is not None:
+        save_map(aids.mapping, folder)
+    report = TrainedExpert(
+        name=expert.name,
+        adapter=folder / "adapter",
+        steps=len(done.losses),
+        seconds=seconds,
+        texts_per_second=_texts(done, plan.size, rows) / seconds,
+        losses=done.losses,
+        resumed_at=done.resumed_at,
+        padded_share=padding.share,
+        best_dev=done.best,
+        checks=checks,
+        skipped=rows.skipped,
+    )
+    write_json(folder / "expert.json", {**asdict(report), "adapter": "adapter", "rows": len(rows)})
+    return report
+
+
+def _texts(done: Fitted, size: int, rows: Rows) -> int:
+    return (len(done.losses) - done.resumed_at) * size * len(rows.columns)
+
+
+def _save(
+    model: SentenceTransformer, before: NDArray[np.float32], folder: Path, backbone: BackboneSpec
+) -> dict[str, float]:
+    """Save the adapter and check that it changes the vectors, and gives the same ones when it is read back."""
+    from stm_agent.backbone.checks import check_reload, check_vectors_changed, vectors
+    from stm_agent.backbone.load import load_backbone, network_of
+
+    after = vectors(model.eval())
+    changed = check_vectors_changed(before, after)
     # Only the LoRA of the token embedding, not the embedding itself.
     network_of(model).save_pretrained(folder / "adapter", save_embedding_layers=False)
     fresh = load_backbone(backbone)
     _load_adapter(fresh, folder / "adapter", trainable=False)
-    checks["reload"] = check_reload(after, fresh.eval(), folder / "adapter")
-    size = expert.batch_size or train.batch_size
-    texts = len(losses) * min(size, len(set(rows.groups))) * len(rows.columns)
-    done = TrainedExpert(
-        expert.name, folder / "adapter", len(losses), seconds, texts / seconds, losses, checks, rows.skipped
-    )
-    write_json(folder / "expert.json", {**asdict(done), "adapter": "adapter", "rows": len(rows)})
-    return done
+    return {"vectors-changed": changed, "reload": check_reload(after, fresh.eval(), folder / "adapter")}
 
 
 def _add_adapter(model: SentenceTransformer, train: TrainSpec, start: Path | None) -> None:

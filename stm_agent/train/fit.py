@@ -3,65 +3,164 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.domain.spec import ExpertSpec, TrainSpec
-from stm_agent.errors import CheckFailed
-from stm_agent.train.batches import GroupedBatches
+from stm_agent.errors import CheckFailed, DataError
+from stm_agent.train.batches import GroupedBatches, OneSourceBatches
 from stm_agent.train.data import Rows
 from stm_agent.train.expert import Progress
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+    from torch import nn
 
-    from stm_agent.train.teacher import Lesson
+DEV = "dev_ndcg_at_10"
+"""Name of the score that training is judged by."""
+
+Batches = GroupedBatches | OneSourceBatches
 
 
-def plan_batches(rows: Rows, expert: ExpertSpec, train: TrainSpec, seed: int) -> GroupedBatches:
-    """Return the batches an expert is trained on; the same seed gives the same ones."""
+def plan_batches(rows: Rows, expert: ExpertSpec, train: TrainSpec, seed: int) -> Batches:
+    """Return the batches an expert is trained on; the same seed gives the same ones.
+
+    Raises:
+        DataError: A source has fewer groups than a batch has rows, and every batch is to be of one source.
+    """
+    size = expert.batch_size or train.batch_size
+    weights = [expert.source_weights.get(source, 1.0) for source in rows.sources]
+    if not expert.one_source_batches:
+        return _grouped(rows, range(len(rows)), expert, size, seed, weights if expert.source_weights else [])
+    parts = []
+    for number, source in enumerate(dict.fromkeys(rows.sources)):
+        own = [row for row, name in enumerate(rows.sources) if name == source]
+        groups = len({rows.groups[row] for row in own})
+        if groups < size:
+            raise DataError(
+                f"expert {expert.name}: source {source} has {groups} groups, a batch of one source needs {size}; "
+                f"lower batch_size or drop one_source_batches"
+            )
+        # Which source comes is drawn by weight, so that within it every row weighs the same.
+        parts.append((_all_copies(own, rows), _grouped(rows, own, expert, size, seed + number, []), weights[own[0]]))
+    return OneSourceBatches([(own, batches, weight * len(own)) for own, batches, weight in parts], expert.steps, seed)
+
+
+def _grouped(
+    rows: Rows, own: Sequence[int], expert: ExpertSpec, size: int, seed: int, weights: Sequence[float]
+) -> GroupedBatches:
+    texts = rows.texts()
+    place = {row: number for number, row in enumerate(own)}
     return GroupedBatches(
-        rows.groups,
-        rows.texts(),
-        expert.batch_size or train.batch_size,
+        [rows.groups[row] for row in own],
+        [texts[row] for row in own],
+        size,
         expert.steps,
         seed,
-        neighbours=rows.neighbours,
+        neighbours=[[place[near] for near in rows.neighbours[row] if near in place] for row in own]
+        if rows.neighbours
+        else (),
         joining=expert.neighbours,
         copies=rows.copies,
+        weights=weights,
     )
 
 
+def _all_copies(own: Sequence[int], rows: Rows) -> list[int]:
+    return [row + len(rows) * copy for copy in range(rows.copies) for row in own]
+
+
 def fit(
+    loss: nn.Module,
     model: SentenceTransformer,
     rows: Rows,
-    plan: GroupedBatches,
+    plan: Batches,
     expert: ExpertSpec,
     train: TrainSpec,
     *,
-    lesson: Lesson | None,
-    start: Path | None,
     seed: int,
     folder: Path,
-    progress: Progress | None,
-) -> list[float]:
-    """Train what is trainable in ``model``, in place; return the loss of every step.
+    keep: bool,
+    judge: Callable[[SentenceTransformer], float] | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Train what is trainable in ``loss``, in place.
+
+    Args:
+        loss: Takes a batch's columns and row numbers; holds ``model``.
+        model: The model in training.
+        rows: Columns and row numbers.
+        plan: Batches of rows.
+        expert: Steps and learning rate.
+        train: Options shared by all experts.
+        seed: Seed of the trainer.
+        folder: Where checkpoints are; one that is whole is gone on from.
+        keep: Write checkpoints.
+        judge: Scores the model on dev (higher is better), for ``train.evaluate_every``.
+        progress: Called with (step, steps, loss).
 
     Raises:
-        CheckFailed: A loss is not finite.
+        CheckFailed: A loss is not finite; the last good checkpoint stays.
     """
     from datasets import Dataset
-    from safetensors.torch import save_file
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from transformers import PrinterCallback
+    from transformers import EarlyStoppingCallback, PrinterCallback
 
-    from stm_agent.train.losses import one_forward_loss
-    from stm_agent.train.teacher import MAP, first_map
+    from stm_agent.train.checkpoint import ExpertTrainer, newest_checkpoint
+
+    # Given examples keep the trainer from drawing its own for a model card nobody writes, with a progress bar.
+    model.model_card_data.widget = [{"text": rows.columns["query"][0]}]
+    going_on = newest_checkpoint(folder) if keep else None
+    watch = _Watch(expert.name, expert.steps, progress, going_on[1] if going_on else [])
+    trainer = ExpertTrainer(
+        model=model,
+        args=_arguments(model, plan, expert, train, seed, folder, keep=keep, judged=judge is not None),
+        train_dataset=Dataset.from_dict({**rows.columns, "label": range(len(rows.columns["query"]))}),
+        loss=watch.over(loss),
+        evaluator=_evaluator(judge) if judge and train.evaluate_every else None,
+        callbacks=[EarlyStoppingCallback(train.patience)] if judge and train.patience else [],
+    )
+    trainer.told = lambda: watch.losses
+    # Prints to standard output, which is the report's.
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(going_on[0]) if going_on else None)
+    return Fitted(watch.losses, len(going_on[1]) if going_on else 0, trainer.state.best_metric)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the optimiser came to.
+
+    Attributes:
+        losses: Training loss of each step, those of earlier processes included.
+        resumed_at: Steps that a checkpoint brought.
+        best: Best score on dev in training; None: not scored.
+    """
+
+    losses: list[float]
+    resumed_at: int
+    best: float | None
+
+
+def _arguments(
+    model: SentenceTransformer,
+    plan: Batches,
+    expert: ExpertSpec,
+    train: TrainSpec,
+    seed: int,
+    folder: Path,
+    *,
+    keep: bool,
+    judged: bool,
+) -> SentenceTransformerTrainingArguments:
+    from sentence_transformers import SentenceTransformerTrainingArguments
 
     peak = expert.learning_rate or train.learning_rate
     on_cpu = model.device.type == "cpu"
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder / "trainer"),
+    every = train.evaluate_every if judged else 0
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
         max_steps=expert.steps,
         per_device_train_batch_size=plan.size,
         learning_rate=peak,
@@ -74,49 +173,45 @@ def fit(
         seed=seed,
         use_cpu=on_cpu,
         bf16=not on_cpu,
-        save_strategy="no",
+        gradient_checkpointing=train.gradient_checkpointing,
+        # The best adapter can only be kept where it is saved: with scores, both happen at the same steps.
+        save_strategy="steps" if every or (keep and train.checkpoint_every) else "no",
+        save_steps=every or train.checkpoint_every or 1,
+        save_total_limit=2,
+        eval_strategy="steps" if every else "no",
+        eval_steps=every or None,
+        load_best_model_at_end=bool(every),
+        metric_for_best_model=f"eval_{DEV}" if every else None,
+        greater_is_better=True,
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=not on_cpu,
         batch_sampler=lambda dataset, **_: plan,  # type: ignore[arg-type]
     )
-    watch = _Watch(expert.name, expert.steps, progress)
-    # Given examples keep the trainer from drawing its own for a model card nobody writes, with a progress bar.
-    model.model_card_data.widget = [{"text": rows.columns["query"][0]}]
-    mapping = first_map(model, lesson, start, seed) if lesson else None
-    loss = one_forward_loss(
-        model,
-        train.scale,
-        expert.alias_weight,
-        lesson=lesson,
-        mapping=mapping,
-        teacher_weight=expert.teacher_weight,
-    )
-    numbers = {"label": range(len(rows.columns["query"]))} if lesson else {}
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=Dataset.from_dict({**rows.columns, **numbers}),
-        loss=watch.over(loss),
-    )
-    # Prints to standard output, which is the report's.
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    if mapping is not None:
-        save_file({name: tensor.detach().cpu() for name, tensor in mapping.state_dict().items()}, folder / MAP)
-    return watch.losses
+
+
+def _evaluator(judge: Callable[[SentenceTransformer], float]) -> Any:  # noqa: ANN401 - a sentence-transformers type
+    from sentence_transformers.evaluation import SentenceEvaluator
+
+    class OnDev(SentenceEvaluator):
+        primary_metric = DEV
+
+        def __call__(self, model: SentenceTransformer, *_: object, **__: object) -> dict[str, float]:
+            return {DEV: judge(model)}
+
+    return OnDev()
 
 
 class _Watch:
     """Keeps every step's loss, reports progress, and stops at the first NaN."""
 
-    def __init__(self, name: str, steps: int, progress: Progress | None) -> None:
+    def __init__(self, name: str, steps: int, progress: Progress | None, losses: Sequence[float]) -> None:
         self.name, self.steps, self.progress = name, steps, progress
-        self.losses: list[float] = []
+        self.losses = list(losses)
 
-    def over(self, loss: Any) -> Any:  # noqa: ANN401 - a torch module in and out
-        def look(module: object, inputs: object, output: Any) -> None:  # noqa: ANN401
+    def over(self, loss: nn.Module) -> nn.Module:
+        def look(module: nn.Module, inputs: object, output: Any) -> None:  # noqa: ANN401 - a scalar tensor
             value = float(output.detach())
             self.losses.append(value)
             if not math.isfinite(value):

@@ -1,76 +1,163 @@
-"""sentence-transformers' own loss, fed by one packed forward for all columns of a step."""
+"""Losses by name, all sentence-transformers' own; what takes vectors gets them from one packed forward of all columns.
+
+Queries are short and passages long, so a forward for each column pays for rows that are half empty. The
+cached losses (GradCache) and the guided ones run their own forwards: they need them apart.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stm_agent.backbone.packed import PackedTransformer
+from stm_agent.domain.spec import ExpertSpec, TrainSpec
+from stm_agent.errors import ConfigError
+from stm_agent.train.aids import Aids
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from stm_agent.train.teacher import Lesson
+GRADE_TEMPERATURE = 0.2
+"""Softmax temperature of the grades: a passage of half the positive's grade gets a twelfth of its share."""
 
 
-def one_forward_loss(
-    model: SentenceTransformer,
-    scale: float,
-    alias_weight: float = 0.0,
-    *,
-    lesson: Lesson | None = None,
-    mapping: torch.nn.Linear | None = None,
-    teacher_weight: float = 0.0,
-) -> torch.nn.Module:
-    """Return InfoNCE (``MultipleNegativesRankingLoss``) whose columns share one packed forward.
-
-    The loss's own arithmetic is untouched; only the embedding of the columns is. Queries are short
-    and passages long, so a forward for each pays for rows that are half empty.
+def make_loss(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids: Aids) -> nn.Module:
+    """Return the loss an expert names, ready for the trainer; its labels are row numbers.
 
     Args:
         model: The model in training.
-        scale: Factor on cosine similarity.
-        alias_weight: Above 0 the last column is another name of the positive, and the same loss between alias
-            and passages and between query and aliases is added with this weight: a passage is encoded
-            once and taught by two queries.
-        lesson: A teacher's vectors of the rows, whose numbers come as labels; None is no teacher.
-        mapping: First map from the student's space into the teacher's, trained along.
-        teacher_weight: Weight of the distance to the teacher's vectors (``EmbedDistillLoss``, cosine).
+        expert: ``loss``, ``alias_weight`` and ``teacher_weight``.
+        train: ``scale``, ``mini_batch`` and ``matryoshka``.
+        aids: What the loss needs beside the model.
+
+    Raises:
+        ConfigError: A Matryoshka dimension the model does not have.
+    """
+    makers: dict[str, Callable[..., nn.Module]] = {
+        "infonce": _infonce,
+        "cached-infonce": _cached_infonce,
+        "gist": _gist,
+        "cached-gist": _gist,
+        "margin": _margin,
+        "listwise": _listwise,
+    }
+    loss = makers[expert.loss](model, expert, train, aids)
+    if not train.matryoshka:
+        return loss
+    from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
+
+    longest, has = max(train.matryoshka), int(model.get_embedding_dimension() or 0)
+    if longest > has:
+        raise ConfigError(f"train: matryoshka asks for {longest} dimensions, the backbone has {has}; lower it")
+    return MatryoshkaLoss(model, loss, list(train.matryoshka))
+
+
+class OneForward(nn.Module):
+    """A loss on vectors, fed by one forward of all columns; its arithmetic is sentence-transformers'.
+
+    Attributes:
+        model: The model in training; the trainer replaces it by its wrapped self.
+    """
+
+    def __init__(self, model: SentenceTransformer, compute: Callable[[list[Tensor], Tensor], Tensor]) -> None:
+        """Take ``compute(columns' vectors, row numbers)``; what it holds is registered by the caller."""
+        super().__init__()
+        self.model = model
+        self.compute = compute
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """Return the loss of one batch, a scalar."""
+        return self.compute(_embed(self.model, list(sentence_features)), labels)
+
+
+def _infonce(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids: Aids) -> nn.Module:
+    """InfoNCE; with a weight also between aliases, passages and queries, and to a teacher's vectors.
+
+    The last column is then another name of the positive: a passage is encoded once and taught by two
+    queries. The distance to the teacher is EmbedDistillLoss's cosine.
     """
     from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss, MultipleNegativesRankingLoss
 
-    class OneForward(MultipleNegativesRankingLoss):
-        def __init__(self) -> None:
-            super().__init__(model, scale=scale)
-            self.distill = EmbedDistillLoss(model, "cosine") if lesson is not None else None
-            if self.distill is not None:
-                self.distill.projection = mapping
+    inner = MultipleNegativesRankingLoss(model, scale=train.scale).compute_loss_from_embeddings
+    lesson = aids.lesson if expert.teacher_weight else None
 
-        def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-            parts = _embed(self.model, list(sentence_features))
-            loss = self.contrast(parts, labels)
-            if self.distill is None or lesson is None:
-                return loss
-            return loss + teacher_weight * self.distill.compute_loss_from_embeddings(parts, lesson.targets(labels))
+    def contrast(parts: list[Tensor], labels: Tensor) -> Tensor:
+        if not expert.alias_weight:
+            return inner(parts, labels)
+        query, *passages, alias = parts
+        named = inner([alias, *passages], labels) + inner([query, alias], labels)
+        return inner([query, *passages], labels) + expert.alias_weight * named
 
-        def contrast(self, parts: list[Tensor], labels: Tensor) -> Tensor:
-            if not alias_weight:
-                return self.compute_loss_from_embeddings(parts, labels)
-            query, *passages, alias = parts
-            asked = self.compute_loss_from_embeddings([query, *passages], labels)
-            named = self.compute_loss_from_embeddings([alias, *passages], labels)
-            tied = self.compute_loss_from_embeddings([query, alias], labels)
-            return asked + alias_weight * (named + tied)
+    if lesson is None:
+        return OneForward(model, contrast)
+    distill = EmbedDistillLoss(model, "cosine")
+    distill.projection = aids.mapping
 
-    return OneForward()
+    def taught(parts: list[Tensor], labels: Tensor) -> Tensor:
+        distance = distill.compute_loss_from_embeddings(parts, lesson.targets(labels))
+        return contrast(parts, labels) + expert.teacher_weight * distance
+
+    loss = OneForward(model, taught)
+    loss.projection = aids.mapping
+    return loss
+
+
+def _cached_infonce(model: SentenceTransformer, _expert: ExpertSpec, train: TrainSpec, _aids: Aids) -> nn.Module:
+    """InfoNCE by GradCache (Gao et al. 2021, arXiv 2101.06983): memory of a mini-batch at any batch size."""
+    from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+
+    return CachedMultipleNegativesRankingLoss(model, scale=train.scale, mini_batch_size=train.mini_batch)
+
+
+def _gist(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids: Aids) -> nn.Module:
+    """InfoNCE without the in-batch negatives a guide finds nearer than the positive (arXiv 2402.16829)."""
+    from sentence_transformers.sentence_transformer.losses import CachedGISTEmbedLoss, GISTEmbedLoss
+
+    if aids.guide is None:
+        raise ConfigError(f"loss {expert.loss} needs a guide")
+    # Only queries against passages, as in the other losses; the paper's anchor-anchor pairs would be one more change.
+    options: dict[str, Any] = {"temperature": 1 / train.scale, "contrast_anchors": False, "contrast_positives": False}
+    if expert.loss == "gist":
+        return GISTEmbedLoss(model, aids.guide, **options)
+    return CachedGISTEmbedLoss(model, aids.guide, mini_batch_size=train.mini_batch, **options)
+
+
+def _margin(model: SentenceTransformer, expert: ExpertSpec, _train: TrainSpec, aids: Aids) -> nn.Module:
+    """Margins between a positive and its negatives, as wide as a teacher's (MarginMSE, arXiv 2010.02666)."""
+    from sentence_transformers.sentence_transformer.losses import MarginMSELoss
+
+    lesson = aids.lesson
+    if lesson is None:
+        raise ConfigError("loss margin needs a teacher's lesson")
+    inner = MarginMSELoss(model).compute_loss_from_embeddings
+    return OneForward(model, lambda parts, rows: inner(parts, lesson.scores(rows).to(parts[0].device)))
+
+
+def _listwise(model: SentenceTransformer, _expert: ExpertSpec, train: TrainSpec, aids: Aids) -> nn.Module:
+    """Kullback-Leibler distance from the softmax of a row's grades to that of the model's scores."""
+    from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss
+
+    grades = aids.grades
+    if grades is None:
+        raise ConfigError("loss listwise needs the grades of its passages")
+    temperature = 1 / train.scale
+    inner = DistillKLDivLoss(model, student_temperature=temperature, teacher_temperature=GRADE_TEMPERATURE)
+
+    def compute(parts: list[Tensor], rows: Tensor) -> Tensor:
+        # The loss is scaled by the squared temperature, which at 1 / 50 would leave no gradient.
+        return inner.compute_loss_from_embeddings(parts, grades[rows.cpu()].to(parts[0].device)) / temperature**2
+
+    return OneForward(model, compute)
 
 
 def _embed(model: SentenceTransformer, columns: list[dict[str, Tensor]]) -> list[Tensor]:
     """Return the columns' vectors ``[rows, dimension]``, each; one forward where the model packs."""
-    if not isinstance(model[0], PackedTransformer):
+    # A model wrapped for several devices hides its modules; the packed one is inside.
+    first = getattr(model, "module", model)[0]
+    if not isinstance(first, PackedTransformer):
         return [model(column)["sentence_embedding"] for column in columns]
     together: Tensor = model(_stack(columns))["sentence_embedding"]
     return list(torch.split(together, [len(column["input_ids"]) for column in columns]))

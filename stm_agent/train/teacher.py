@@ -50,6 +50,11 @@ class Lesson:
         """Return the teacher's vectors of some rows, one ``[rows, teacher dimension]`` for each column."""
         return [self.vectors[column] for column in self.cells[rows.cpu()].T]
 
+    def scores(self, rows: Tensor) -> Tensor:
+        """Return the teacher's cosines of each row's query (first column) with its passages, ``[rows, passages]``."""
+        query, *passages = (nn.functional.normalize(vectors, dim=1) for vectors in self.targets(rows))
+        return torch.stack([(query * passage).sum(dim=1) for passage in passages], dim=1)
+
 
 def prepare_lesson(
     rows: Rows, batches: Iterable[Sequence[int]], teacher: Teacher, *, query_prefix: str, passage_prefix: str
@@ -86,6 +91,13 @@ def first_map(model: SentenceTransformer, lesson: Lesson, start: Path | None, se
     layer = nn.Linear(inputs, outputs)
     layer.load_state_dict(state)
     return layer.to(model.device)
+
+
+def save_map(mapping: nn.Linear, folder: Path) -> None:
+    """Write the trained map beside the adapter, for experts that go on from it."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().cpu() for name, tensor in mapping.state_dict().items()}, folder / MAP)
 
 
 def fit_map(model: SentenceTransformer, lesson: Lesson, seed: int) -> nn.Linear:

@@ -9,46 +9,17 @@ import pytest
 
 from stm_agent.backbone.checks import vectors
 from stm_agent.backbone.load import load_backbone, network_of
-from stm_agent.domain.material import Pair
-from stm_agent.domain.spec import BackboneSpec, ExpertSpec, NegativeSpec, TrainSpec
+from stm_agent.domain.spec import ExpertSpec, NegativeSpec, TrainSpec
 from stm_agent.errors import CheckFailed
 from stm_agent.files import sha256_file
 from stm_agent.mine.negatives import Negative
-from stm_agent.testing.pico import pico_decoder
-from stm_agent.train.expert import train_expert
-from stm_agent.train.losses import one_forward_loss
-
-WORDS = ("heart", "knee", "water", "dog", "mountain", "fox", "blood", "heat", "body", "passage", "lazy", "swelling")
-PAIRS = tuple(
-    Pair(word, f"what about the {word}", f"{word} is what this passage answers", "train", word) for word in WORDS
-)
-TRAIN = TrainSpec(batch_size=6, learning_rate=0.01, scale=20.0, lora_rank=4, lora_alpha=8)
+from stm_agent.train.aids import Aids
+from stm_agent.train.losses import make_loss
 
 
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return BackboneSpec(model=str(pico_decoder(tmp_path_factory.mktemp("pico") / "decoder")), max_length=24)
-
-
-@pytest.fixture
-def fit(backbone, tmp_path):
-    def run(name, *, steps=20, train=TRAIN, seed=0, start=None, negatives=None, asked=None, progress=None, **options):
-        spec = ExpertSpec(name=name, sources=("train",), steps=steps, negatives=asked or NegativeSpec(), **options)
-        return train_expert(
-            spec,
-            PAIRS,
-            negatives or {},
-            backbone=backbone,
-            train=train,
-            start=start,
-            query_prefix="",
-            passage_prefix="",
-            seed=seed,
-            folder=tmp_path / name,
-            progress=progress,
-        )
-
-    return run
+def infonce(model, scale, alias_weight=0.0):
+    expert = ExpertSpec(name="x", sources=("train",), steps=1, alias_weight=alias_weight)
+    return make_loss(model, expert, TrainSpec(scale=scale), Aids())
 
 
 def with_adapter(backbone, adapter):
@@ -82,7 +53,7 @@ def test_training_learns_and_the_adapter_loads_in_peft(fit, backbone, tmp_path):
 def test_token_embeddings_can_be_left_alone(fit):
     from safetensors import safe_open
 
-    done = fit("linear", train=TRAIN.model_copy(update={"embeddings": False}))
+    done = fit("linear", train=fit.train.model_copy(update={"embeddings": False}))
     with safe_open(done.adapter / "adapter_model.safetensors", "np") as tensors:
         assert not [name for name in tensors.keys() if "embed_tokens" in name]  # noqa: SIM118 - not a mapping
 
@@ -105,7 +76,7 @@ def test_a_start_adapter_is_gone_on_from(fit):
 
 
 def test_hard_negatives_make_the_task_harder(fit):
-    negatives = {pair.id: (Negative(f"the {pair.query} is lazy", "synthetic"),) for pair in PAIRS}
+    negatives = {pair.id: (Negative(f"the {pair.query} is lazy", "synthetic"),) for pair in fit.pairs}
     plain = fit("plain", steps=2)
     hard = fit("hard", steps=2, negatives=negatives, asked=NegativeSpec(synthetic=1))
     assert hard.losses[0] > plain.losses[0]
@@ -143,21 +114,21 @@ def test_a_loss_that_does_not_fall_stops(fit, monkeypatch):
 
 def test_an_adapter_that_changes_nothing_stops(fit):
     with pytest.raises(CheckFailed, match="'vectors-changed' failed"):
-        fit("still", steps=2, train=TRAIN.model_copy(update={"learning_rate": 1e-12}))
+        fit("still", steps=2, train=fit.train.model_copy(update={"learning_rate": 1e-12}))
 
 
-def test_one_forward_gives_the_loss_and_gradient_of_one_per_column(backbone):
+def test_one_forward_gives_the_loss_and_gradient_of_one_per_column(fit, backbone):
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     found = []
-    for make in (one_forward_loss, lambda model, scale: MultipleNegativesRankingLoss(model, scale=scale)):
+    for make in (infonce, lambda model, scale: MultipleNegativesRankingLoss(model, scale=scale)):
         model = load_backbone(backbone)
         columns = [
             model.preprocess(texts)
             for texts in (
-                [pair.query for pair in PAIRS],
-                [pair.positive for pair in PAIRS],
-                [f"a {pair.id} that answers nothing" for pair in PAIRS],
+                [pair.query for pair in fit.pairs],
+                [pair.positive for pair in fit.pairs],
+                [f"a {pair.id} that answers nothing" for pair in fit.pairs],
             )
         ]
         loss = make(model, 20.0)(columns, None)
@@ -167,15 +138,18 @@ def test_one_forward_gives_the_loss_and_gradient_of_one_per_column(backbone):
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
 
 
-def test_aliases_add_two_of_the_same_loss(backbone):
+def test_aliases_add_two_of_the_same_loss(fit, backbone):
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     model = load_backbone(backbone).eval()
-    texts = [[f"{kind} {word}" for word in WORDS[:5]] for kind in ("what about the", "this is the", "called")]
+    texts = [
+        [f"{kind} {word}" for word in ("heart", "knee", "water", "dog", "fox")]
+        for kind in ("what about the", "this is the", "called")
+    ]
     query, passage, alias = [model.preprocess(column) for column in texts]
     plain = MultipleNegativesRankingLoss(model, scale=20.0)
     alone = [plain([dict(a), dict(b)], None).item() for a, b in ((query, passage), (alias, passage), (query, alias))]
-    both = one_forward_loss(model, 20.0, 0.3)([query, passage, alias], None)
+    both = infonce(model, 20.0, 0.3)([query, passage, alias], None)
     assert both.item() == pytest.approx(alone[0] + 0.3 * (alone[1] + alone[2]), abs=1e-4)
 
 

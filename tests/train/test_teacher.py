@@ -10,13 +10,12 @@ from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss, 
 
 from stm_agent.backbone.load import load_backbone
 from stm_agent.domain.material import Pair
-from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
+from stm_agent.domain.spec import ExpertSpec, TrainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import sha256_file
-from stm_agent.testing.pico import pico_decoder
+from stm_agent.train.aids import Aids, Helpers
 from stm_agent.train.data import training_rows
-from stm_agent.train.expert import train_expert
-from stm_agent.train.losses import one_forward_loss
+from stm_agent.train.losses import make_loss
 from stm_agent.train.teacher import MAP, first_map, fit_map, prepare_lesson
 
 WORDS = ("heart", "knee", "water", "dog", "mountain", "fox", "blood", "heat", "body", "lazy")
@@ -37,27 +36,11 @@ def expert(weight, steps=30):
     return ExpertSpec(name="taught", sources=("train",), steps=steps, teacher_weight=weight)
 
 
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return BackboneSpec(model=str(pico_decoder(tmp_path_factory.mktemp("pico") / "decoder")), max_length=24)
-
-
 @pytest.fixture
-def train(backbone, tmp_path):
+def train(fit):
     def run(name, spec, teacher=teacher, start=None):
-        return train_expert(
-            spec,
-            PAIRS,
-            {},
-            backbone=backbone,
-            train=TRAIN,
-            start=start,
-            query_prefix="ask: ",
-            passage_prefix="",
-            seed=0,
-            folder=tmp_path / name,
-            teacher=teacher,
-        )
+        options = {"teacher_weight": spec.teacher_weight, "steps": spec.steps, "query_prefix": "ask: "}
+        return fit(name, train=TRAIN, pairs=PAIRS, start=start, helpers=Helpers(teacher), **options)
 
     return run
 
@@ -88,7 +71,7 @@ def test_the_loss_is_the_sum_of_sentence_transformers_own_two(backbone):
     mapping = torch.nn.Linear(int(model.get_embedding_dimension() or 0), DIMENSION)
     batch, labels = [3, 7, 1], torch.tensor([3, 7, 1])
     features = [model.preprocess([column[row] for row in batch]) for column in rows.columns.values()]
-    ours = one_forward_loss(model, 20.0, lesson=lesson, mapping=mapping, teacher_weight=3.0)(features, labels)
+    ours = make_loss(model, expert(3.0), TRAIN, Aids(lesson, mapping))(features, labels)
     parts = [model(dict(column))["sentence_embedding"] for column in features]
     distill = EmbedDistillLoss(model, "cosine")
     distill.projection = mapping

@@ -1,0 +1,47 @@
+"""Which weights a name stands for, told without loading them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from stm_agent.backbone.embedded import SCHEME, resolve_model
+from stm_agent.files import content_hash, sha256_file
+
+
+def source_identity(name: str) -> str:
+    """Return a text that changes whenever the weights behind a model's name do.
+
+    Embedded assets are stored under their hash; a folder is hashed; a Hub name gets the commit that is in the cache.
+
+    Raises:
+        ConfigError: There is no such embedded asset.
+        AssetError: It cannot be fetched.
+        BackboneError: A path that does not exist.
+    """
+    source = resolve_model(name)
+    path = Path(source)
+    if name.startswith(SCHEME):
+        return path.name
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return content_hash({file.relative_to(path).as_posix(): _file(file, *_age(file)) for file in files})
+    return f"{name}@{_commit(name)}"
+
+
+def _age(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache
+def _file(path: Path, _size: int, _changed: int) -> str:
+    # Gigabytes are read once a process, unless the file changes meanwhile.
+    return sha256_file(path)
+
+
+def _commit(name: str) -> str:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json")
+    return Path(found).parent.name if isinstance(found, str) else "unknown"

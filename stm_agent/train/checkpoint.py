@@ -1,0 +1,102 @@
+"""Checkpoints of an expert in training: what is trained, the optimiser, the losses; whole or not there at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sentence_transformers import SentenceTransformerTrainer
+from torch import Tensor, nn
+
+from stm_agent.errors import StorageError
+from stm_agent.files import read_json, sha256_file, storing, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "trained.safetensors"
+MANIFEST = "manifest.json"
+SCHEMA = 1
+
+
+def trained(loss: nn.Module) -> dict[str, Tensor]:
+    """Return what training changes, the adapter's weights and the loss's own, by name."""
+    return {name: weight for name, weight in loss.named_parameters() if weight.requires_grad}
+
+
+class ExpertTrainer(SentenceTransformerTrainer):
+    """sentence-transformers' trainer, whose checkpoints hold only what is trained and are believed only when whole.
+
+    The library's own hold the whole model, and one cut short by a kill is loaded like any other.
+    """
+
+    told: Callable[[], list[float]] = staticmethod(list)
+    """Returns the losses so far; kept with each checkpoint."""
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 - as the parent
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with storing(folder):
+            super()._save_checkpoint(model, trial)
+        if self.is_world_process_zero() and folder.is_dir():
+            seal_checkpoint(folder, self.state.global_step, self.told())
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401 - as the parent
+        from safetensors.torch import save_file
+
+        folder = Path(output_dir or self.args.output_dir or ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in trained(self.loss).items()}
+        save_file(weights, folder / WEIGHTS)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        from safetensors.torch import load_file
+
+        kept, now = load_file(Path(checkpoint_path) / WEIGHTS), trained(self.loss)
+        if kept.keys() != now.keys():
+            raise StorageError(f"{checkpoint_path} is of another expert; remove it and train again")
+        for name, weight in now.items():
+            weight.data.copy_(kept[name])
+
+    def _load_best_model(self) -> None:
+        # The parent logs an error and goes on with the last weights as if they were the best.
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+
+def seal_checkpoint(folder: Path, step: int, losses: list[float]) -> None:
+    """Write the manifest that makes a checkpoint valid: the step, the losses so far, and a hash of every file."""
+    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    for name in files:
+        descriptor = os.open(folder / name, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    write_json(folder / MANIFEST, {"schema": SCHEMA, "step": step, "losses": losses, "files": files})
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, list[float]] | None:
+    """Return the newest whole checkpoint under ``folder`` and its losses; broken ones are removed and told."""
+    for path in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
+        if (losses := _losses_if_whole(path)) is not None:
+            return path, losses
+        logger.warning("checkpoint %s was cut short; removed, an older one is used", path.name)
+        shutil.rmtree(path, ignore_errors=True)
+    return None
+
+
+def _step(path: Path) -> int:
+    number = path.name.rsplit("-", 1)[-1]
+    return int(number) if number.isdigit() else -1
+
+
+def _losses_if_whole(path: Path) -> list[float] | None:
+    try:
+        manifest = read_json(path / MANIFEST)
+        if manifest["schema"] != SCHEMA or manifest["files"] != {n: sha256_file(path / n) for n in manifest["files"]}:
+            return None
+        return list(manifest["losses"])
+    except (StorageError, KeyError, TypeError):
+        return None

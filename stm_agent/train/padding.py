@@ -1,0 +1,46 @@
+"""How much of what a training's forwards computed was padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stm_agent.backbone.packed import PackedTransformer, pack
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+@dataclass
+class Padding:
+    """Cells of all forwards, and how many of them held a token."""
+
+    cells: int = 0
+    tokens: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of the cells that held no token."""
+        return 1 - self.tokens / self.cells if self.cells else 0.0
+
+
+@contextmanager
+def padding_of(model: SentenceTransformer) -> Iterator[Padding]:
+    """Count the cells of every forward of ``model`` in the block."""
+    first: Any = model[0]
+    count = Padding()
+
+    def look(_module: object, inputs: tuple[dict[str, Any], ...]) -> None:
+        mask = inputs[0]["attention_mask"]
+        lengths = [length for length in mask.sum(dim=1).tolist() if length]
+        count.tokens += sum(lengths)
+        packs = isinstance(first, PackedTransformer) and lengths
+        count.cells += pack(lengths).segment.numel() if packs else mask.numel()
+
+    handle = first.register_forward_pre_hook(look)
+    try:
+        yield count
+    finally:
+        handle.remove()

@@ -1,0 +1,202 @@
+"""A killed training goes on to the very same weights; what a kill left half-written is never loaded."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from stm_agent.domain.material import Pair
+from stm_agent.domain.spec import ExpertSpec
+from stm_agent.errors import CheckFailed, DataError, StorageError
+from stm_agent.files import sha256_file
+from stm_agent.stage import kept_while_building
+from stm_agent.train.aids import Helpers
+from stm_agent.train.batches import GroupedBatches, OneSourceBatches
+from stm_agent.train.checkpoint import MANIFEST, newest_checkpoint
+from stm_agent.train.data import training_rows
+from stm_agent.train.fit import plan_batches
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing after it is written."""
+
+
+def killed_at(step):
+    def look(done, _total, _loss):
+        if done == step:
+            raise KilledError
+
+    return look
+
+
+def weights(done):
+    return sha256_file(done.adapter / "adapter_model.safetensors")
+
+
+@pytest.fixture
+def often(fit):
+    return fit.train.model_copy(update={"checkpoint_every": 4})
+
+
+def teach(texts):
+    return np.stack([[text.count(letter) + 0.1 for letter in "abcdefgh"] for text in texts]).astype(np.float32)
+
+
+@pytest.mark.parametrize("options", [{}, {"teacher_weight": 5.0}, {"loss": "cached-infonce"}])
+def test_a_killed_training_goes_on_to_the_same_bits(fit, often, tmp_path, options):
+    given = {"steps": 14, "train": often, "helpers": Helpers(teach), **options}
+    whole = fit("whole", **given)
+    kept = tmp_path / "kept"
+    for step in (6, 11):
+        with pytest.raises(KilledError):
+            fit("again", checkpoints=kept, progress=killed_at(step), **given)
+    told = []
+    done = fit("again", checkpoints=kept, progress=lambda *now: told.append(now[0]), **given)
+    assert done.resumed_at == 8
+    assert told == list(range(9, 15))
+    assert done.losses == whole.losses
+    assert weights(done) == weights(whole)
+
+
+def test_a_broken_checkpoint_is_removed_and_the_one_before_it_used(fit, often, tmp_path, caplog):
+    kept = tmp_path / "kept"
+    with pytest.raises(KilledError):
+        fit("one", steps=14, train=often, checkpoints=kept, progress=killed_at(10))
+    assert {path.name for path in kept.iterdir()} >= {"checkpoint-4", "checkpoint-8"}
+    optimizer = kept / "checkpoint-8" / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:-100])
+    folder, losses = newest_checkpoint(kept)
+    assert (folder.name, len(losses)) == ("checkpoint-4", 4)
+    assert not optimizer.exists()
+    assert "checkpoint-8 was cut short" in caplog.text
+    (kept / "checkpoint-4" / MANIFEST).unlink()
+    assert newest_checkpoint(kept) is None
+
+
+def test_a_checkpoint_of_another_expert_is_not_loaded(fit, often, tmp_path):
+    kept = tmp_path / "kept"
+    with pytest.raises(KilledError):
+        fit("one", steps=14, train=often, checkpoints=kept, progress=killed_at(10))
+    with pytest.raises(StorageError, match="is of another expert"):
+        fit("two", steps=14, train=often.model_copy(update={"embeddings": False}), checkpoints=kept)
+
+
+def test_a_nan_leaves_the_last_good_checkpoint(fit, often, tmp_path, monkeypatch):
+    import torch
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    own, calls = MultipleNegativesRankingLoss.compute_loss_from_embeddings, []
+
+    def breaks_at_seven(self, embeddings, labels):
+        calls.append(1)
+        return own(self, embeddings, labels) * (torch.nan if len(calls) == 7 else 1)
+
+    monkeypatch.setattr(MultipleNegativesRankingLoss, "compute_loss_from_embeddings", breaks_at_seven)
+    with pytest.raises(CheckFailed, match="at step 7"):
+        fit("one", steps=14, train=often, checkpoints=tmp_path / "kept")
+    assert newest_checkpoint(tmp_path / "kept")[0].name == "checkpoint-4"
+
+
+def test_dev_ends_training_and_the_best_adapter_is_kept(fit, tmp_path):
+    scores = iter([0.2, 0.5, 0.4, 0.3, 0.9])
+    seen = []
+
+    def judge(model):
+        from stm_agent.backbone.checks import vectors
+
+        seen.append(vectors(model))
+        return next(scores)
+
+    train = fit.train.model_copy(update={"evaluate_every": 3, "patience": 2})
+    done = fit("judged", steps=30, train=train, helpers=Helpers(judge=judge), checkpoints=tmp_path / "kept")
+    assert done.best_dev == 0.5
+    assert (done.steps, len(seen)) == (12, 4)
+    from peft import PeftModel
+
+    from stm_agent.backbone.checks import vectors
+    from stm_agent.backbone.load import load_backbone, network_of
+
+    model = load_backbone(fit.backbone)
+    model[0].model = PeftModel.from_pretrained(network_of(model), str(done.adapter))
+    assert np.abs(vectors(model.eval()) - seen[1]).max() < 1e-5
+    assert np.abs(seen[1] - seen[3]).max() > 1e-3
+
+
+def test_what_is_kept_goes_when_the_result_is_there(tmp_path):
+    target = tmp_path / "stage"
+    with kept_while_building(target) as kept:
+        (kept / "checkpoint-1").mkdir(parents=True)
+        with kept_while_building(target) as second:
+            assert second is None
+    assert kept.is_dir()
+    with kept_while_building(target) as again:
+        assert again == kept
+        target.mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stage"]
+    with kept_while_building(target) as done:
+        assert done is None
+
+
+def two_sources(first=20, second=12):
+    counts = (("a", first), ("b", second))
+    return [
+        Pair(f"{s}{n}", f"{s} query {n}", f"{s} passage {n}", s, f"{s}{n}") for s, count in counts for n in range(count)
+    ]
+
+
+def mixed(**options):
+    return ExpertSpec(name="mixed", sources=("a", "b"), steps=40, batch_size=6, **options)
+
+
+def test_batches_of_one_source(fit):
+    rows = training_rows(two_sources(), {}, mixed())
+    spec = mixed(one_source_batches=True, source_weights={"b": 5.0})
+    plan = plan_batches(rows, spec, fit.train, 0)
+    batches = list(plan)
+    assert isinstance(plan, OneSourceBatches)
+    assert batches == list(plan)
+    found = [{rows.sources[row] for row in batch} for batch in batches]
+    assert all(len(names) == 1 for names in found)
+    # 12 rows that weigh 5 against 20: three batches out of four.
+    assert 20 < sum(names == {"b"} for names in found) < 40
+
+
+def test_a_source_smaller_than_its_batch_is_named(fit):
+    rows = training_rows(two_sources(second=3), {}, mixed())
+    with pytest.raises(DataError, match="source b has 3 groups, a batch of one source needs 6"):
+        plan_batches(rows, mixed(one_source_batches=True), fit.train, 0)
+
+
+def test_source_weights_change_how_often_rows_come(fit):
+    rows = training_rows(two_sources(), {}, mixed())
+    plan = plan_batches(rows, mixed(source_weights={"b": 2.5}), fit.train, 0)
+    drawn = [rows.sources[row] for batch in plan for row in batch]
+    assert isinstance(plan, GroupedBatches)
+    # 12 rows, 2.5 times each, against 20.
+    assert drawn.count("b") / len(drawn) == pytest.approx(0.6, abs=0.05)
+
+
+def test_rows_that_teach_nothing_are_counted():
+    good = two_sources(2, 0)
+    bad = [
+        Pair("empty", " ", "x", "a", "e"),
+        Pair("same", "Its own", "its  own", "a", "s"),
+        Pair("number", 3, "x", "a", "n"),
+        Pair("twice", good[0].query.upper(), good[0].positive, "a", "t"),
+    ]
+    rows = training_rows([*good, *bad], {}, ExpertSpec(name="x", sources=("a",), steps=1))
+    assert len(rows) == 2
+    assert rows.skipped == {
+        "empty text, left out": 1,
+        "query is its own positive, left out": 1,
+        "not text, left out": 1,
+        "the same query and positive again, left out": 1,
+    }
+
+
+def test_little_is_padding(fit):
+    done = fit("packed", steps=3)
+    assert 0 <= done.padded_share < 0.25
+    assert json.loads((fit.folder / "packed" / "expert.json").read_text())["padded_share"] == done.padded_share
