@@ -247,6 +247,7 @@ class LoopSpec(Spec):
         min_effect: Gain in nDCG@10 a change must show to be kept.
         bootstrap: Resamples of a test.
         probe_steps: Training steps with and without hard negatives that decide about them; 0: no probe, keep them.
+        probe_documents: Passages a probe is scored on, those judged for dev first; 0: the whole corpus.
     """
 
     rounds: Positive = 1
@@ -254,6 +255,7 @@ class LoopSpec(Spec):
     min_effect: Real = 0.0
     bootstrap: Positive = 10_000
     probe_steps: Count = 0
+    probe_documents: Count = 0
 
 
 class DomainSpec(Spec):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from stm_agent.domain.spec import DomainSpec
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.ranking import rank
-from stm_agent.files import append_jsonl, read_jsonl
+from stm_agent.files import append_jsonl, read_jsonl, sha256_text
 from stm_agent.inspect.memory import PeakMemory
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.events import Observer
@@ -131,6 +131,17 @@ class Bench:
         ]
         mean = sum(general) / len(general) if general else 0.0
         return Rating(self.scores(encoder, self.dev, instruction), mean)
+
+    def probe(self, encoder: Encoder, instruction: Instruction) -> Scores:
+        """Score dev on the probes' smaller corpus: comparable between probes, not with a rating."""
+        return score_split(self.cache, encoder, self._probed, self.dev, instruction)
+
+    @cached_property
+    def _probed(self) -> Mapping[str, str]:
+        count = self.spec.loop.probe_documents
+        judged = {document for grades in self.dev.qrels.values() for document in grades}
+        order = sorted(self.documents, key=lambda key: (key not in judged, sha256_text(key)))
+        return {key: self.documents[key] for key in (order[: max(count, len(judged))] if count else order)}
 
 
 def score_split(

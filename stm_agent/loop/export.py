@@ -8,7 +8,7 @@ from stm_agent.files import remove_partial
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench
 from stm_agent.loop.merging import Merged
-from stm_agent.merge.card import model_card
+from stm_agent.merge.card import model_card, sources_of
 from stm_agent.merge.export import export_merged
 
 
@@ -27,7 +27,7 @@ def write_model(bench: Bench, merged: Merged | None, instruction: Instruction) -
         weights=merged.weights if merged else {},
         dev=merged.rating.domain.ndcg_at_10 if merged else None,
         general=merged.rating.general if merged else None,
-        sources=[f"{bench.material.collection.source} ({bench.material.collection.licence})"],
+        sources=sources_of(bench.spec, bench.material.collection),
         command=f"stm-agent optimize --domain {bench.spec.name} --seed {bench.seed}",
     )
     with whole_folder(bench.run.model) as partial:

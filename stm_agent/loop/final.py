@@ -16,7 +16,7 @@ from stm_agent.evaluate.significance import confidence_interval, paired_bootstra
 from stm_agent.files import content_hash, write_json
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench, Rating
-from stm_agent.loop.controls import train_all_in_one
+from stm_agent.loop.controls import train_controls
 from stm_agent.loop.experts import Expert
 from stm_agent.loop.merging import Merged
 
@@ -36,7 +36,7 @@ def finish(
     """Export the winner, re-score it from disk, open test, and store the report."""
     if merged is None:
         bench.note("final", "no merge was better than the untouched backbone; the backbone is written as the model")
-    control = train_all_in_one(bench, experts, instruction) if controls else None
+    trained = train_controls(bench, experts, instruction) if controls else []
     with bench.timed("export", "writing the merged model and re-scoring it in a fresh process"):
         from stm_agent.loop.export import write_model
 
@@ -44,7 +44,7 @@ def finish(
         dev = (merged.rating if merged else base).domain.ndcg_at_10
         _prove(bench, dev)
     with bench.timed("test", "opening the test queries, once"):
-        rows = _test_rows(bench, experts, merged, control, instruction)
+        rows = _test_rows(bench, experts, merged, trained, instruction)
     report = _report(bench, rows, base, experts, merged, instruction)
     write_json(bench.run.report, report)
     bench.run.ledger.record("finished", model=str(bench.run.model.name), test=report["rows"]["merged"]["ndcg_at_10"])
@@ -76,7 +76,7 @@ def _test_rows(
     bench: Bench,
     experts: Sequence[Expert],
     merged: Merged | None,
-    control: Expert | None,
+    controls: Sequence[Expert],
     instruction: Instruction,
 ) -> dict[str, Scores]:
     final = content_hash({"merged": merged.weights if merged else {}, "instruction": instruction.query})
@@ -88,9 +88,9 @@ def _test_rows(
         rows[ROW_NAMES.get(baseline, baseline)] = bench.scores(static_encoder(baseline), test, plain)
     rows["base"] = bench.scores(bench.encoder(), test, plain)
     for expert in experts:
-        rows[f"expert {expert.name}"] = bench.scores(bench.encoder(expert.delta), test, instruction)
-    if control is not None:
-        rows["all-in-one"] = bench.scores(bench.encoder(control.delta), test, instruction)
+        rows[f"expert {expert.name}"] = bench.scores(bench.encoder(expert.delta), test, expert.instruction)
+    for control in controls:
+        rows[control.name] = bench.scores(bench.encoder(control.delta), test, instruction)
     rows["merged"] = bench.scores(bench.encoder(merged.delta if merged else None), test, instruction)
     bench.run.ledger.record("test", rows={name: row.ndcg_at_10 for name, row in rows.items()})
     write_json(bench.run.folder / "test_per_query.json", {name: dict(row.per_query) for name, row in rows.items()})

@@ -33,7 +33,8 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
 
     def build_and_rate(weights: tuple[float, ...]) -> Rating:
         for index, expert in enumerate(experts):
-            if weights == tuple(float(index == other) for other in range(len(experts))):
+            alone = weights == tuple(float(index == other) for other in range(len(experts)))
+            if alone and expert.instruction == instruction:
                 return ratings.setdefault(weights, expert.rating)
         if weights not in ratings:
             ratings[weights] = bench.rate(bench.encoder(combine(deltas, weights)), instruction)

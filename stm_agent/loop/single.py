@@ -21,6 +21,8 @@ from stm_agent.train.aids import Helpers, learns_from_teacher
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from stm_agent.train.expert import TrainedExpert
+
 
 def _fresh(output: Path) -> Path:
     if output.exists():
@@ -149,12 +151,38 @@ def train_domain_expert(
             checkpoints=kept if spec.train.checkpoint_every else None,
             progress=progress,
         )
+        flags = f"{f' --start {start}' if start else ''}{f' --steps {steps}' if steps else ''} --seed {seed}"
+        command = f"stm-agent train --domain {spec.name} --expert {name} --output {output}{flags}"
+        _write_expert(spec, material, name, trained, made / "model", command)
     report = dataclasses.asdict(trained)
     return {
         **report,
         "adapter": str(target / "adapter"),
+        "model": str(target / "model"),
         "losses": [round(trained.losses[0], 4), round(trained.losses[-1], 4)],
     }
+
+
+def _write_expert(
+    spec: DomainSpec, material: Material, name: str, trained: TrainedExpert, folder: Path, command: str
+) -> None:
+    """Write one expert as a plain sentence-transformers folder with its card."""
+    from stm_agent.backbone.load import load_backbone
+    from stm_agent.merge.card import model_card, sources_of
+    from stm_agent.merge.delta import load_delta
+    from stm_agent.merge.export import export_merged
+
+    card = model_card(
+        name=f"{spec.name}, expert {name}",
+        domain=spec,
+        weights={name: 1.0},
+        dev=trained.best_dev,
+        general=None,
+        sources=sources_of(spec, material.collection),
+        command=command,
+    )
+    prompts = {"query": "", "document": ""}
+    export_merged(load_backbone(spec.backbone), load_delta(trained.adapter), folder, prompts=prompts, card=card)
 
 
 def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:

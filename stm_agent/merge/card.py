@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from stm_agent.assets.pull import find_asset
+from stm_agent.backbone.embedded import SCHEME
+from stm_agent.domain.collection import Collection
 from stm_agent.domain.spec import DomainSpec
 
 
@@ -54,6 +57,23 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def sources_of(domain: DomainSpec, collection: Collection) -> list[str]:
+    """Return where everything in a model comes from, with its licence: data, backbone, teacher, guide."""
+    models = {f"backbone {domain.backbone.model}": domain.backbone.model}
+    if any(expert.teacher_weight or expert.loss == "margin" for expert in domain.experts):
+        models[f"teacher {domain.train.teacher}"] = domain.train.teacher
+    if any(expert.loss in ("gist", "cached-gist") for expert in domain.experts):
+        models[f"guide {domain.train.guide}"] = domain.train.guide
+    lines = [f"{collection.source} ({collection.licence})"]
+    return lines + [f"{text} ({_licence(model)})" for text, model in models.items()]
+
+
+def _licence(model: str) -> str:
+    if not model.startswith(SCHEME):
+        return "licence: see its own card"
+    return find_asset(model.removeprefix(SCHEME)).licence
 
 
 def _taught(domain: DomainSpec) -> list[str]:

@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 
 
-def trained(loss: nn.Module) -> dict[str, Tensor]:
+def trained(loss: Any) -> dict[str, Tensor]:  # noqa: ANN401 - the trainer types its loss too widely
     """Return what training changes, the adapter's weights and the loss's own, by name."""
     return {name: weight for name, weight in loss.named_parameters() if weight.requires_grad}
 
@@ -39,7 +39,7 @@ class ExpertTrainer(SentenceTransformerTrainer):
     """Returns the losses so far; kept with each checkpoint."""
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 - as the parent
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         with storing(folder):
             super()._save_checkpoint(model, trial)
         if self.is_world_process_zero() and folder.is_dir():
@@ -53,7 +53,7 @@ class ExpertTrainer(SentenceTransformerTrainer):
         weights = {name: weight.detach().cpu().contiguous() for name, weight in trained(self.loss).items()}
         save_file(weights, folder / WEIGHTS)
 
-    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
         from safetensors.torch import load_file
 
         kept, now = load_file(Path(checkpoint_path) / WEIGHTS), trained(self.loss)

@@ -102,7 +102,8 @@ def train_expert(
     import torch
 
     from stm_agent.backbone.checks import vectors
-    from stm_agent.backbone.load import load_backbone
+    from stm_agent.backbone.fused_lora import fuse_lora
+    from stm_agent.backbone.load import load_backbone, network_of
     from stm_agent.train.fit import fit, plan_batches
     from stm_agent.train.losses import make_loss
     from stm_agent.train.padding import padding_of
@@ -114,6 +115,9 @@ def train_expert(
     torch.manual_seed(seed)
     model = load_backbone(backbone)
     _add_adapter(model, train, start)
+    fuse_lora(network_of(model))
+    if train.gradient_checkpointing:
+        network_of(model).activation_checkpointing_enable({"use_reentrant": False})
     before = vectors(model)
     aids = prepare_aids(model, expert, rows, plan, helpers, start=start, seed=seed, prefixes=prefixes)
     loss = make_loss(model, expert, train, aids)

@@ -173,7 +173,6 @@ def _arguments(
         seed=seed,
         use_cpu=on_cpu,
         bf16=not on_cpu,
-        gradient_checkpointing=train.gradient_checkpointing,
         # The best adapter can only be kept where it is saved: with scores, both happen at the same steps.
         save_strategy="steps" if every or (keep and train.checkpoint_every) else "no",
         save_steps=every or train.checkpoint_every or 1,
@@ -192,15 +191,16 @@ def _arguments(
 
 
 def _evaluator(judge: Callable[[SentenceTransformer], float]) -> Any:  # noqa: ANN401 - a sentence-transformers type
-    from sentence_transformers.evaluation import SentenceEvaluator
+    from sentence_transformers.base.evaluation import BaseEvaluator
 
-    class OnDev(SentenceEvaluator):
+    class OnDev(BaseEvaluator):
         primary_metric = DEV
 
-        def __call__(self, model: SentenceTransformer, *_: object, **__: object) -> dict[str, float]:
+        def __call__(self, model: Any, *_: Any, **__: Any) -> dict[str, float]:  # noqa: ANN401 - as the parent
             return {DEV: judge(model)}
 
-    return OnDev()
+    evaluator: Any = OnDev
+    return evaluator()
 
 
 class _Watch:

@@ -101,7 +101,7 @@ def _infonce(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, a
         return contrast(parts, labels) + expert.teacher_weight * distance
 
     loss = OneForward(model, taught)
-    loss.projection = aids.mapping
+    loss.add_module("mapping", aids.mapping)
     return loss
 
 

@@ -15,6 +15,7 @@ from stm_agent.train.expert import TrainedExpert, train_expert
 WORDS = ("heart", "knee", "water", "dog", "mountain", "fox", "blood", "heat", "body", "passage", "lazy", "swelling")
 
 SETTINGS = TrainSpec(batch_size=6, learning_rate=0.01, scale=20.0, lora_rank=4, lora_alpha=8)
+OWN = set(ExpertSpec.model_fields) - {"start", "negatives"}
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,7 @@ class Fit:
     train: TrainSpec = SETTINGS
 
     def __call__(self, name: str, *, steps: int = 20, asked: NegativeSpec | None = None, **options) -> TrainedExpert:
-        own = {key: options.pop(key) for key in list(options) if key in ExpertSpec.model_fields and key != "start"}
+        own = {key: options.pop(key) for key in list(options) if key in OWN}
         spec = ExpertSpec(name=name, sources=("train",), steps=steps, negatives=asked or NegativeSpec(), **own)
         defaults = {"train": self.train, "start": None, "seed": 0, "query_prefix": "", "passage_prefix": ""}
         given = {**defaults, **options}

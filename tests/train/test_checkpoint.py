@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from stm_agent.backbone.load import load_backbone
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import CheckFailed, DataError, StorageError
@@ -17,6 +18,7 @@ from stm_agent.train.batches import GroupedBatches, OneSourceBatches
 from stm_agent.train.checkpoint import MANIFEST, newest_checkpoint
 from stm_agent.train.data import training_rows
 from stm_agent.train.fit import plan_batches
+from stm_agent.train.padding import padding_of
 
 
 class KilledError(Exception):
@@ -196,7 +198,16 @@ def test_rows_that_teach_nothing_are_counted():
     }
 
 
-def test_little_is_padding(fit):
-    done = fit("packed", steps=3)
-    assert 0 <= done.padded_share < 0.25
-    assert json.loads((fit.folder / "packed" / "expert.json").read_text())["padded_share"] == done.padded_share
+def test_little_of_a_packed_batch_is_padding(fit, backbone):
+    model = load_backbone(backbone)
+    texts = ["knee", "water on the knee", "the fox jumps over the lazy dog and the water"] * 40
+    with padding_of(model) as packed:
+        model(model.preprocess(texts))
+    assert packed.tokens == int(model.preprocess(texts)["attention_mask"].sum())
+    assert packed.share < 0.05
+    with padding_of(plain := load_backbone(backbone, packed=False)) as padded:
+        plain(plain.preprocess(texts))
+    assert padded.tokens == packed.tokens
+    assert padded.share > 0.3
+    done = fit("counted", steps=2)
+    assert json.loads((fit.folder / "counted" / "expert.json").read_text())["padded_share"] == done.padded_share

@@ -165,8 +165,8 @@ def test_the_learning_rate_ends_where_it_was_told(fit, monkeypatch):
 
     own = SentenceTransformerTrainer.__init__
 
-    def watched(self, *args, **kwargs):
-        own(self, *args, **kwargs, callbacks=[Watch()])
+    def watched(self, *args, callbacks, **kwargs):
+        own(self, *args, callbacks=[*callbacks, Watch()], **kwargs)
 
     monkeypatch.setattr(SentenceTransformerTrainer, "__init__", watched)
     fit("trunk", final_rate=0.4)

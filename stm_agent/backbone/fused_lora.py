@@ -1,0 +1,77 @@
+"""LoRA's forward and backward in fewer passes over memory; the same numbers as peft's.
+
+peft computes ``x W' + (x A' B') s`` as separate tensors the size of the output and lets autograd add them up
+again on the way back. On a CPU each of those passes costs as much as a good part of the matrix product.
+Here both products go into one buffer, forward and backward (``addmm``), and the scale is applied to the
+rank-sized tensor between A and B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class _LoraLinear(torch.autograd.Function):
+    """``x W' + b + s (x A') B'`` for rows ``x [rows, in]``; W and b are frozen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:  # noqa: ANN401
+        down = (x @ a.T).mul_(scale)
+        ctx.save_for_backward(x, weight, a, b, down)
+        ctx.scale = scale
+        return nn.functional.linear(x, weight, bias).addmm_(down, b.T)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        grad = grads[0]
+        x, weight, a, b, down = ctx.saved_tensors
+        up = (grad @ b).mul_(ctx.scale)
+        into = (grad @ weight).addmm_(up, a) if ctx.needs_input_grad[0] else None
+        return into, None, None, up.T @ x, grad.T @ down, None
+
+
+def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - a peft layer
+    simple = _simple(self) and not args and not kwargs and x.dtype == self.base_layer.weight.dtype
+    if not simple:
+        plain: Tensor = type(self).forward(self, x, *args, **kwargs)
+        return plain
+    name = self.active_adapters[0]
+    base = self.base_layer
+    rows = x.reshape(-1, x.shape[-1])
+    a, b = self.lora_A[name].weight, self.lora_B[name].weight
+    out: Tensor = _LoraLinear.apply(rows, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[no-untyped-call]
+    return out.view(*x.shape[:-1], out.shape[-1])
+
+
+def _simple(layer: Any) -> bool:  # noqa: ANN401 - a peft layer
+    """Tell whether the layer is plain LoRA with one adapter in float weights, nothing merged, dropped or decomposed."""
+    if layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
+        return False
+    name = layer.active_adapters[0]
+    plain = name in layer.lora_A and not layer.use_dora.get(name) and name not in layer.lora_variant
+    no_dropout = isinstance(layer.lora_dropout[name], nn.Identity) if plain else False
+    return bool(no_dropout) and layer.lora_B[name].bias is None and layer.base_layer.weight.is_floating_point()
+
+
+def fuse_lora(network: nn.Module) -> int:
+    """Give every plain LoRA linear layer of a peft model the fused forward, in place; return how many.
+
+    What a layer cannot do fused (dropout, DoRA, several adapters, quantised weights) it does as peft does.
+    """
+    count = 0
+    for layer in _linear_layers(network):
+        layer.forward = _forward.__get__(layer)
+        count += 1
+    return count
+
+
+def _linear_layers(network: nn.Module) -> Iterator[Any]:
+    from peft.tuners.lora.layer import Linear
+
+    for module in network.modules():
+        if isinstance(module, Linear) and type(module.base_layer) is nn.Linear:
+            yield module

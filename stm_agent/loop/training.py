@@ -1,0 +1,106 @@
+"""The training stage: one adapter in a folder named by everything that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stm_agent.domain.material import Pair
+from stm_agent.domain.spec import ExpertSpec
+from stm_agent.files import content_hash, read_json
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.loop.bench import Bench, score_split
+from stm_agent.loop.data import Negatives, pairs_hash
+from stm_agent.stage import kept_while_building
+from stm_agent.train.aids import Helpers, learns_from_teacher
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+def trained_speed(folder: Path) -> float:
+    """Return the texts per second that a training stage reached when it ran."""
+    return float(read_json(folder / "expert.json")["texts_per_second"])
+
+
+def train_stage(
+    bench: Bench,
+    spec: ExpertSpec,
+    pairs: Sequence[Pair],
+    negatives: Negatives,
+    start: Path | None,
+    instruction: Instruction,
+) -> Path:
+    """Train one adapter, or find it trained; return the stage folder with ``adapter/``."""
+    from stm_agent.backbone.identity import source_identity
+    from stm_agent.train.expert import train_expert
+
+    domain = bench.spec
+    config = {
+        # A new name alone does not make a new adapter.
+        "expert": spec.model_dump(mode="json", exclude={"name", "sources", "start"}),
+        "train": domain.train.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "backbone": domain.backbone.model_dump(mode="json"),
+        "prefixes": [instruction.query_prefix, instruction.passage_prefix],
+        "seed": bench.seed,
+    }
+    inputs = {
+        "backbone": source_identity(domain.backbone.model),
+        "pairs": pairs_hash(pairs),
+        "negatives": _negatives_hash(negatives),
+        # A stage's name is the hash of all that decides it, the teacher's map beside the adapter included.
+        "start": start.parent.name if start else "base",
+    }
+    if learns_from_teacher(spec):
+        inputs["teacher"] = source_identity(domain.train.teacher)
+    if spec.loss in ("gist", "cached-gist"):
+        inputs["guide"] = source_identity(domain.train.guide)
+    if domain.train.evaluate_every:
+        inputs["dev"] = content_hash([bench.dev.queries, bench.dev.qrels, bench.documents])
+
+    def progress(done: int, total: int, loss: float) -> None:
+        bench.observer({"kind": "progress", "name": "train", "text": f"loss {loss:.3f}", "done": done, "total": total})
+
+    with kept_while_building(bench.store.place("train", config, inputs)[1]) as checkpoints:
+        return bench.store.run(
+            "train",
+            config,
+            inputs,
+            lambda target: train_expert(
+                spec,
+                pairs,
+                negatives,
+                backbone=domain.backbone,
+                train=domain.train,
+                start=start,
+                query_prefix=instruction.query_prefix,
+                passage_prefix=instruction.passage_prefix,
+                seed=bench.seed,
+                folder=target,
+                helpers=helpers_of(bench, spec, instruction),
+                checkpoints=checkpoints if domain.train.checkpoint_every else None,
+                progress=progress,
+            ),
+        )
+
+
+def helpers_of(bench: Bench, spec: ExpertSpec, instruction: Instruction) -> Helpers:
+    """Return who an expert in training may ask; nothing is loaded before it is asked for."""
+    from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.backbone.load import load_model
+    from stm_agent.evaluate.baselines import static_encoder
+
+    def judge(model: SentenceTransformer) -> float:
+        # Its vectors are of a model that will be gone: nothing to keep.
+        encoder = TextEncoder(model, identity="in training")
+        return score_split(None, encoder, bench.documents, bench.dev, instruction).ndcg_at_10
+
+    train = bench.spec.train
+    teacher = partial(bench.cache.encode, static_encoder(train.teacher)) if learns_from_teacher(spec) else None
+    return Helpers(teacher, partial(load_model, train.guide), judge if train.evaluate_every else None)
+
+
+def _negatives_hash(negatives: Mapping[str, tuple[object, ...]]) -> str:
+    return content_hash({key: [getattr(n, "text", "") for n in values] for key, values in negatives.items()})

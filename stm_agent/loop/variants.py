@@ -1,0 +1,94 @@
+"""STM's variants of an expert, with or without hard negatives and instruction, chosen by short probes on dev.
+
+STM's own tables (arXiv 2602.04731, table 4) show why it has to be asked: written negatives help some
+experts and hurt others, and the two means together are often worse than either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stm_agent.domain.material import Pair
+from stm_agent.domain.spec import ExpertSpec, NegativeSpec
+from stm_agent.evaluate.metrics import Scores
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.loop.bench import Bench
+from stm_agent.loop.data import Harvest
+from stm_agent.loop.gates import gate
+from stm_agent.loop.training import train_stage
+from stm_agent.merge.delta import load_delta
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train an expert.
+
+    Attributes:
+        label: STM's name: ``FT``, then ``+SHN`` for mined or written negatives, ``+PO`` for the instruction.
+        spec: The expert with the negatives of this variant.
+        instruction: What stands in front of its texts.
+    """
+
+    label: str
+    spec: ExpertSpec
+    instruction: Instruction
+
+
+def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
+    """Return what an expert can be trained as; the incumbent, which a probe must beat, comes first.
+
+    An accepted instruction was tested when it was accepted: the incumbent has it. Hard negatives were not.
+    """
+    asked, none = spec.negatives, Instruction()
+    plain = spec.model_copy(update={"negatives": NegativeSpec(structural=asked.structural)})
+    negatives = [("", plain)] + ([("+SHN", spec)] if asked.mined or asked.synthetic else [])
+    prompts = [("+PO", instruction), ("", none)] if instruction.query or instruction.passage else [("", none)]
+    return [Variant(f"FT{hard}{prompt}", changed, text) for prompt, text in prompts for hard, changed in negatives]
+
+
+def choose_variant(
+    bench: Bench,
+    spec: ExpertSpec,
+    pairs: Sequence[Pair],
+    harvested: Harvest,
+    start: Path | None,
+    instruction: Instruction,
+) -> Variant:
+    """Return the incumbent variant, or the best of those whose probe beats it by a paired test on dev."""
+    offered = variants(spec, instruction)
+    steps = bench.spec.loop.probe_steps
+    if len(offered) == 1:
+        return offered[0]
+    if not steps:
+        asked = [variant for variant in offered if variant.instruction == offered[0].instruction]
+        return asked[-1]
+    scores = [_probe(bench, variant, steps, pairs, harvested, start) for variant in offered]
+    best = 0
+    for place in range(1, len(offered)):
+        verdict = gate(scores[place], scores[0], bench.spec.loop, bench.seed)
+        bench.decide(
+            "data",
+            f"expert {spec.name}: {offered[place].label} instead of {offered[0].label} {verdict.reason}",
+            expert=spec.name,
+            kept=verdict.kept,
+        )
+        if verdict.kept and scores[place].ndcg_at_10 > scores[best].ndcg_at_10:
+            best = place
+    return offered[best]
+
+
+def _probe(
+    bench: Bench, variant: Variant, steps: int, pairs: Sequence[Pair], harvested: Harvest, start: Path | None
+) -> Scores:
+    spec = variant.spec.model_copy(update={"steps": steps})
+    name = f"{spec.name}?{variant.label}"
+    with bench.timed("train", f"probing expert {name}: {steps} steps"):
+        folder = train_stage(bench, spec, pairs, harvested.for_expert(spec, pairs), start, variant.instruction)
+    with bench.timed("rate", f"scoring probe {name} on dev"):
+        scores = bench.probe(bench.encoder(load_delta(folder / "adapter")), variant.instruction)
+    bench.run.ledger.record(
+        "probe", name=name, variant=variant.label, folder=folder.name, steps=steps, dev=scores.ndcg_at_10
+    )
+    return scores

@@ -1,0 +1,70 @@
+"""The fused LoRA layer gives peft's numbers, forward and backward, and peft's own path where it cannot."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from stm_agent.backbone.fused_lora import _LoraLinear, fuse_lora
+
+
+def network(dropout=0.0, bias=True, **options):
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(12, 20, bias=bias), nn.SiLU(), nn.Linear(20, 8, bias=bias))
+    config = LoraConfig(r=4, lora_alpha=10, lora_dropout=dropout, target_modules=["0", "2"], **options)
+    model = get_peft_model(body, config)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weight)
+    return model.double()
+
+
+def run(model, x):
+    x = x.clone().requires_grad_()
+    out = model(x)
+    (out**2).sum().backward()
+    grads = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
+    return out.detach(), x.grad, grads
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7, 12), (3, 5, 12)])
+def test_the_same_numbers_and_gradients_as_peft(bias, shape):
+    plain = network(bias=bias)
+    fused = copy.deepcopy(plain)
+    assert fuse_lora(fused) == 2
+    x = torch.randn(shape, dtype=torch.double)
+    expected, found = run(plain, x), run(fused, x)
+    torch.testing.assert_close(found[0], expected[0])
+    torch.testing.assert_close(found[1], expected[1])
+    assert found[2].keys() == expected[2].keys()
+    for name, grad in expected[2].items():
+        torch.testing.assert_close(found[2][name], grad)
+
+
+@pytest.mark.parametrize("change", ["dropout", "disabled", "merged", "dora", "second"])
+def test_what_is_not_plain_lora_goes_peft_s_own_way(change, monkeypatch):
+    model = network(dropout=0.5 if change == "dropout" else 0.0, use_dora=change == "dora")
+    expected = copy.deepcopy(model).eval()
+    fuse_lora(model)
+    monkeypatch.setattr(_LoraLinear, "apply", lambda *_: pytest.fail("fused"))
+    for each in (model, expected):
+        if change == "disabled":
+            each.disable_adapter_layers()
+        if change == "merged":
+            each.merge_adapter()
+        if change == "second":
+            torch.manual_seed(1)
+            each.add_adapter("other", LoraConfig(r=2, target_modules=["0", "2"]))
+            each.base_model.set_adapter(["default", "other"])
+    x = torch.randn(5, 12, dtype=torch.double)
+    if change == "dropout":
+        # Drawn anew at every call: only the path is checked, and that nothing is dropped in eval.
+        model(x)
+        monkeypatch.undo()
+        model.eval()
+    torch.testing.assert_close(model(x), expected(x))

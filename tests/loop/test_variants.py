@@ -1,0 +1,65 @@
+"""Which variants an expert is offered, and that only a probe which beats the incumbent changes it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from stm_agent.domain.spec import ExpertSpec, LoopSpec, NegativeSpec
+from stm_agent.evaluate.metrics import Scores
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.loop import variants as module
+from stm_agent.loop.variants import choose_variant, variants
+
+ASKED = Instruction("Find the passage.")
+HARD = ExpertSpec(name="hard", sources=("train",), steps=9, negatives=NegativeSpec(synthetic=1, structural=1))
+
+
+def labels(spec, instruction):
+    return [variant.label for variant in variants(spec, instruction)]
+
+
+def test_all_four_of_stm_are_offered_where_there_is_something_to_try():
+    plain = HARD.model_copy(update={"negatives": NegativeSpec(structural=1)})
+    assert labels(plain, Instruction()) == ["FT"]
+    assert labels(HARD, Instruction()) == ["FT", "FT+SHN"]
+    assert labels(plain, ASKED) == ["FT+PO", "FT"]
+    assert labels(HARD, ASKED) == ["FT+PO", "FT+SHN+PO", "FT", "FT+SHN"]
+    offered = {variant.label: variant for variant in variants(HARD, ASKED)}
+    assert offered["FT"].spec.negatives == NegativeSpec(structural=1)
+    assert offered["FT"].instruction == Instruction()
+    assert offered["FT+SHN+PO"].spec == HARD
+    assert offered["FT+SHN+PO"].instruction == ASKED
+
+
+def scores(value):
+    per_query = {str(query): value + 0.001 * (query % 3) for query in range(60)}
+    return Scores(value, 0.0, 0.0, per_query)
+
+
+@pytest.mark.parametrize(
+    ("by_label", "chosen"),
+    [
+        ({"FT+PO": 0.5, "FT+SHN+PO": 0.5, "FT": 0.4, "FT+SHN": 0.3}, "FT+PO"),
+        ({"FT+PO": 0.5, "FT+SHN+PO": 0.6, "FT": 0.7, "FT+SHN": 0.3}, "FT"),
+        ({"FT+PO": 0.5, "FT+SHN+PO": 0.8, "FT": 0.7, "FT+SHN": 0.9}, "FT+SHN"),
+    ],
+)
+def test_the_best_probe_that_beats_the_incumbent_wins(monkeypatch, by_label, chosen):
+    told = []
+    bench = SimpleNamespace(
+        spec=SimpleNamespace(loop=LoopSpec(probe_steps=2, bootstrap=200)),
+        seed=0,
+        decide=lambda lever, text, **data: told.append((text, data["kept"])),
+    )
+    monkeypatch.setattr(module, "_probe", lambda _bench, variant, *_: scores(by_label[variant.label]))
+    assert choose_variant(bench, HARD, [], None, None, ASKED).label == chosen
+    assert [kept for _, kept in told] == [by_label[label] > 0.5 for label in ("FT+SHN+PO", "FT", "FT+SHN")]
+    assert told[0][0].startswith("expert hard: FT+SHN+PO instead of FT+PO")
+
+
+def test_without_probes_everything_asked_for_is_kept():
+    bench = SimpleNamespace(spec=SimpleNamespace(loop=LoopSpec()))
+    assert choose_variant(bench, HARD, [], None, None, ASKED).label == "FT+SHN+PO"
+    assert choose_variant(bench, HARD, [], None, None, Instruction()).label == "FT+SHN"
