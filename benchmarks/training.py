@@ -1,0 +1,242 @@
+"""Training and encoding beside plain sentence-transformers, as its documentation shows it, in one run.
+
+    python benchmarks/training.py                     # about 25 minutes on two cores
+    python benchmarks/training.py --steps 200 --documents 5000
+
+Both sides get the same backbone, pairs, seed, batch size, learning rate, loss and number of steps; every
+training runs in a process of its own, so that its peak memory is its own. The plain side is a LoRA adapter by
+``model.add_adapter``, ``MultipleNegativesRankingLoss``, ``SentenceTransformerTrainer`` and the no-duplicates batch
+sampler. Encoding alternates between the two sides, piece by piece, so that both meet the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _record import claim, machine, save, show, versions
+
+from stm_agent.inspect.memory import PeakMemory
+
+PIECES = 5
+
+
+def domain() -> Any:
+    """Return the shipped biomedical domain."""
+    from stm_agent.domain.load import load_domain
+
+    return load_domain("biomedical", Path())
+
+
+def material() -> Any:
+    """Return its collection and pairs."""
+    from stm_agent.domain.material import build_material
+
+    return build_material(domain().collection, Path())
+
+
+def train_plain(steps: int, seed: int) -> tuple[Any, float]:
+    """Train as the documentation of sentence-transformers shows; return the model and the seconds of the steps."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.training_args import BatchSamplers
+
+    from stm_agent.backbone.load import load_backbone
+
+    spec = domain()
+    torch.manual_seed(seed)
+    # Only how it is loaded is ours: first layers, bidirectional, mean pooling; its forward is the library's.
+    model = load_backbone(spec.backbone, packed=False)
+    linear = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens"]
+    model.add_adapter(LoraConfig(r=spec.train.lora_rank, lora_alpha=spec.train.lora_alpha, target_modules=linear))
+    pairs = material().sources["lay"]
+    columns = {"query": [pair.query for pair in pairs], "positive": [pair.positive for pair in pairs]}
+    model.model_card_data.widget = [{"text": pairs[0].query}]
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir="benchmarks/work/plain",
+        max_steps=steps,
+        per_device_train_batch_size=spec.train.batch_size,
+        learning_rate=1e-3,
+        warmup_steps=round(0.1 * steps),
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        seed=seed,
+        use_cpu=True,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    loss = MultipleNegativesRankingLoss(model, scale=spec.train.scale)
+    trainer = SentenceTransformerTrainer(
+        model=model, args=arguments, train_dataset=Dataset.from_dict(columns), loss=loss
+    )
+    began = time.monotonic()
+    trainer.train()
+    return model, time.monotonic() - began
+
+
+def train_ours(steps: int, seed: int) -> tuple[Any, float]:
+    """Train the same by the engine; return the model and the seconds of the steps."""
+    import tempfile
+
+    from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.domain.spec import ExpertSpec
+    from stm_agent.merge.delta import fold, load_delta
+    from stm_agent.train.expert import train_expert
+
+    spec = domain()
+    expert = ExpertSpec(name="lay", sources=("lay",), steps=steps, learning_rate=1e-3)
+    with tempfile.TemporaryDirectory() as folder:
+        done = train_expert(
+            expert,
+            material().sources["lay"],
+            {},
+            backbone=spec.backbone,
+            train=spec.train,
+            start=None,
+            query_prefix="",
+            passage_prefix="",
+            seed=seed,
+            folder=Path(folder),
+        )
+        model = load_backbone(spec.backbone)
+        fold(network_of(model), load_delta(done.adapter))
+    return model, done.seconds
+
+
+def worker(side: str, steps: int, seed: int, threads: int) -> None:
+    """Train one side, score it on dev and print what came out as JSON."""
+    from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.backbone.threads import set_threads
+    from stm_agent.instruct.instruction import Instruction
+    from stm_agent.loop.bench import score_split
+
+    set_threads(threads)
+    model, seconds = (train_plain if side == "plain" else train_ours)(steps, seed)
+    collection = material().collection
+    scores = score_split(None, TextEncoder(model, side), collection.texts, collection.splits["dev"], Instruction())
+    sys.stdout.write(json.dumps({"seconds": seconds, "dev": scores.ndcg_at_10, "per_query": dict(scores.per_query)}))
+
+
+def train_side(side: str, options: argparse.Namespace, threads: int) -> dict[str, Any]:
+    """Train one side in a fresh process; return its result, pairs per second and peak memory in GiB."""
+    command = [sys.executable, __file__, "--side", side, "--steps", str(options.steps), "--threads", str(threads)]
+    done = subprocess.Popen([*command, "--seed", str(options.seed)], stdout=subprocess.PIPE, text=True)
+    with PeakMemory(done.pid) as peak:
+        out, _ = done.communicate()
+    if done.returncode:
+        sys.exit(f"training {side} failed with status {done.returncode}")
+    result = json.loads(out)
+    pairs = options.steps * domain().train.batch_size
+    return {**result, "pairs_per_second": pairs / result["seconds"], "peak_gib": peak.gib}
+
+
+def passages(name: str, count: int) -> list[str]:
+    """Return the first passages of a collection: ``hpo`` or a BEIR folder."""
+    from stm_agent.domain.collection_spec import HpoCollection
+    from stm_agent.domain.material import build_material
+
+    if name == "hpo":
+        return list(build_material(HpoCollection(documents=count), Path()).collection.texts.values())
+    lines = (Path(name) / "corpus.jsonl").read_text().splitlines()[:count]
+    return [f"{row.get('title', '')} {row['text']}".strip() for row in map(json.loads, lines)]
+
+
+def encode_both(texts: list[str], tokens: int) -> dict[str, Any]:
+    """Encode by ``SentenceTransformer.encode`` at batch 32 and by the engine, piece by piece in turn."""
+    from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.backbone.load import load_backbone
+
+    backbone = domain().backbone.model_copy(update={"max_length": tokens})
+    plain, ours = load_backbone(backbone, packed=False), TextEncoder(load_backbone(backbone))
+    sides = {
+        "plain": lambda part: plain.encode(part, batch_size=32, normalize_embeddings=True, show_progress_bar=False),
+        "ours": ours.encode,
+    }
+    seconds = dict.fromkeys(sides, 0.0)
+    vectors: dict[str, list[Any]] = {name: [] for name in sides}
+    for piece in range(PIECES):
+        for name in list(sides)[:: 1 if piece % 2 else -1]:
+            began = time.monotonic()
+            vectors[name].append(sides[name](texts[piece::PIECES]))
+            seconds[name] += time.monotonic() - began
+    cosines = (np.concatenate(vectors["plain"]) * np.concatenate(vectors["ours"])).sum(axis=1)
+    speeds = {name: len(texts) / value for name, value in seconds.items()}
+    return {"passages": len(texts), "tokens": tokens, "per_second": speeds, "lowest_cosine": float(cosines.min())}
+
+
+def claims(trained: dict[str, Any], versus: Any, encoded: dict[str, Any]) -> list[dict[str, Any]]:
+    """Hold every number against its target."""
+    ours, plain = trained["ours"], trained["plain"]
+    made = [
+        claim("pairs/s of training, times plain", ours["pairs_per_second"] / plain["pairs_per_second"], 1.5, "ratio"),
+        claim(
+            "dev nDCG@10, ours minus plain, upper bound of the paired interval (not worse)",
+            versus.high,
+            0.0,
+            "nDCG@10",
+            delta=versus.delta,
+            low=versus.low,
+        ),
+        claim("peak memory of training, times plain", ours["peak_gib"] / plain["peak_gib"], 1.0, "ratio", lower=True),
+    ]
+    for name, result in encoded.items():
+        speed = result["per_second"]
+        made.append(claim(f"{name}: passages/s, times plain", speed["ours"] / speed["plain"], 1.2, "ratio"))
+        made.append(claim(f"{name}: lowest cosine with plain", result["lowest_cosine"], 0.99999, "cosine"))
+    return made
+
+
+def main() -> None:
+    """Train both sides, encode with both, write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--documents", type=int, default=2000, help="passages of HPO that are encoded")
+    parser.add_argument("--folder", type=Path, help="a BEIR folder with long texts to encode too, such as scifact")
+    parser.add_argument("--folder-documents", type=int, default=600)
+    parser.add_argument("--folder-tokens", type=int, default=256)
+    parser.add_argument("--side", choices=["plain", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, help="[as many as are idle]")
+    options = parser.parse_args()
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.evaluate.significance import paired_bootstrap
+
+    if options.side:
+        worker(options.side, options.steps, options.seed, options.threads)
+        return
+    threads = options.threads or choose_threads()[0]
+    set_threads(threads)
+    encoded = {"HPO": encode_both(passages("hpo", options.documents), domain().backbone.max_length)}
+    if options.folder:
+        texts = passages(str(options.folder), options.folder_documents)
+        encoded[options.folder.name] = encode_both(texts, options.folder_tokens)
+    trained = {side: train_side(side, options, threads) for side in ("plain", "ours")}
+    versus = paired_bootstrap(trained["ours"].pop("per_query"), trained["plain"].pop("per_query"), seed=options.seed)
+    record = {
+        "name": "training",
+        "command": f"python benchmarks/training.py --steps {options.steps} --documents {options.documents}"
+        + (f" --folder {options.folder.name}" if options.folder else ""),
+        "machine": {**machine(), "threads": threads},
+        "versions": versions(),
+        "seeds": [options.seed],
+        "steps": options.steps,
+        "training": trained,
+        "encoding": encoded,
+        "claims": claims(trained, versus, encoded),
+    }
+    save(record)
+    show(record["claims"])
+
+
+if __name__ == "__main__":
+    main()
