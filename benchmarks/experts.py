@@ -4,8 +4,8 @@
     python benchmarks/experts.py path/to/scifact path/to/medquad --layers 6 --tokens 128 --steps 200 --seeds 0 1 2
 
 Nothing is chosen here: every variant is trained for all its steps and scored on dev and, at the end, on test, so
-that a reader can see what the loop's probes choose among. ``FT+SHN`` has one mined or written hard negative for each pair,
-``+PO`` the instruction. Intervals are paired bootstraps on the queries, seed by seed.
+that a reader can see what the loop's probes choose among. ``FT+SHN`` has one mined or written hard negative for
+each pair, ``+PO`` the instruction. Intervals are paired bootstraps on the queries, seed by seed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,66 @@
+"""One stage alone: an expert trained, interrupted, gone on with, and written as a model anyone can load."""
+
+from __future__ import annotations
+
+import pytest
+
+from stm_agent.errors import ConfigError
+from stm_agent.loop.single import train_domain_expert
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.fixture
+def train(tiny_domain, workspace, tmp_path):
+    def run(name="plain", *, observer=lambda _event: None, spec=tiny_domain, output="out", **options):
+        given = {"start": None, "steps": 8, "seed": 0, **options}
+        return train_domain_expert(spec, workspace, name, tmp_path / output, observer=observer, **given)
+
+    return run
+
+
+def killed_at(step):
+    def look(event):
+        if event["kind"] == "progress" and event["done"] == step:
+            raise KilledError
+
+    return look
+
+
+def test_an_expert_is_a_model_with_a_card(train, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    report = train()
+    assert report["steps"] == 8
+    vectors = SentenceTransformer(report["model"]).encode_query(["a question"])
+    assert vectors.shape == (1, 32)
+    card = (tmp_path / "out" / "model" / "README.md").read_text()
+    for part in ("expert plain", "stm-agent train --domain tiny --expert plain", "--steps 8 --seed 0", "backbone"):
+        assert part in card
+    with pytest.raises(ConfigError, match="out exists; name a new folder"):
+        train()
+
+
+def test_a_killed_training_goes_on_by_the_same_command_and_by_no_other(train, tiny_domain, tmp_path):
+    spec = tiny_domain.model_copy(update={"train": tiny_domain.train.model_copy(update={"checkpoint_every": 3})})
+    whole = train(spec=spec, output="whole")
+    with pytest.raises(KilledError):
+        train(spec=spec, observer=killed_at(7))
+    assert not (tmp_path / "out").exists()
+    assert train(spec=spec, seed=1, output="other")["resumed_at"] == 0
+    again = train(spec=spec)
+    assert again["resumed_at"] == 6
+    assert again["losses"] == whole["losses"]
+    files = [tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("out", "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert sorted(path.name for path in tmp_path.glob(".kept-*")) == []
+
+
+def test_a_loss_that_needs_negatives_says_where_they_are_made(train, tiny_domain):
+    experts = [expert.model_dump() for expert in tiny_domain.experts]
+    experts[1]["loss"] = "margin"
+    spec = type(tiny_domain).model_validate({**tiny_domain.model_dump(), "experts": experts})
+    with pytest.raises(ConfigError, match=r"loss margin needs negatives.*'stm-agent optimize' only"):
+        train("hard", spec=spec)
