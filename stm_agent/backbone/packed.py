@@ -1,7 +1,7 @@
 """Padding-free forwards on any device: the texts of a batch share rows, attention is block-diagonal.
 
 A padded batch of short texts is mostly padding, and a CPU pays for every padded token. Here the valid
-tokens are packed into rows of about :data:`ROW` tokens (first-fit decreasing, as in bin packing); a 4-D
+tokens are packed into rows of one of :data:`ROWS` lengths (first-fit decreasing, as in bin packing); a 4-D
 mask keeps texts apart and positions start anew in each, so every token's vector is the one a batch
 of its own would give. Pooling, losses, trainer and ``encode`` see the padded shape they expect.
 """
@@ -15,7 +15,10 @@ import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
-ROW = 128
+ROWS = (64, 96, 128, 192)
+"""Row lengths that are tried, in tokens."""
+FREE_WIDTH = 600
+"""Row length at which attention, which grows with it, costs as much as all the rest of a small decoder's layer."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,25 @@ class Packing:
     segment: Tensor
 
 
-def pack(lengths: list[int], row: int = ROW) -> Packing:
-    """Place texts of the given token counts into rows; a text longer than ``row`` gets a longer row."""
+def pack(lengths: list[int], rows: tuple[int, ...] = ROWS) -> Packing:
+    """Place texts of the given token counts into rows of the length that costs least.
+
+    Short rows waste less attention on other texts, long ones fewer cells on the rest of a row. No row is shorter
+    than the longest text.
+    """
+    longest = max(lengths)
+    fill, place = min((_place(lengths, max(row, longest)) for row in rows), key=_cost)
+    counts = torch.tensor(lengths)
+    starts = torch.tensor(place).repeat_interleave(counts, dim=0)
+    position = torch.cat([torch.arange(length) for length in lengths])
+    column = starts[:, 1] + position
+    segment = torch.full((len(fill), max(fill)), -1)
+    segment[starts[:, 0], column] = torch.arange(len(lengths)).repeat_interleave(counts)
+    return Packing(starts[:, 0], column, position, segment)
+
+
+def _place(lengths: list[int], row: int) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the tokens in each row and, for each text, its (row, first column); first-fit decreasing."""
     fill: list[int] = []
     place: list[tuple[int, int]] = [(0, 0)] * len(lengths)
     for text in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -46,13 +66,12 @@ def pack(lengths: list[int], row: int = ROW) -> Packing:
             fill.append(0)
         place[text] = (target, fill[target])
         fill[target] += length
-    counts = torch.tensor(lengths)
-    starts = torch.tensor(place).repeat_interleave(counts, dim=0)
-    position = torch.cat([torch.arange(length) for length in lengths])
-    column = starts[:, 1] + position
-    segment = torch.full((len(fill), max(fill)), -1)
-    segment[starts[:, 0], column] = torch.arange(len(lengths)).repeat_interleave(counts)
-    return Packing(starts[:, 0], column, position, segment)
+    return fill, place
+
+
+def _cost(packed: tuple[list[int], object]) -> float:
+    fill = packed[0]
+    return len(fill) * max(fill) * (1 + max(fill) / FREE_WIDTH)
 
 
 def _mask(packing: Packing, causal: bool, dtype: torch.dtype) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from types import TracebackType
@@ -10,18 +11,23 @@ import psutil
 
 INTERVAL = 1.0
 """Seconds between two looks."""
+GROWN = 0.01
+"""Growth of the resident size that is worth a full count."""
 
 
 class PeakMemory:
     """Looks at a process tree from a thread; ``gib`` is the most it ever held.
 
     A child's largest size and the parent's are reached at different moments, so the sum of the two maxima
-    the kernel keeps (``getrusage``) is not a peak; this is one, to the interval's precision.
+    the kernel keeps (``getrusage``) is not a peak; this is one, to the interval's precision. Counting shared
+    pages once makes the kernel walk every page of a process and hold it up meanwhile, so that is done only when
+    the cheap sum, in which they count for each, has grown.
     """
 
     def __init__(self, pid: int | None = None, interval: float = INTERVAL) -> None:
         """Watch ``pid`` (None: this process) and all its children."""
         self.gib = 0.0
+        self._most = 0.0
         self._root = pid or os.getpid()
         self._interval = interval
         self._end = threading.Event()
@@ -44,7 +50,10 @@ class PeakMemory:
             self._look()
 
     def _look(self) -> None:
-        self.gib = max(self.gib, tree_gib(self._root))
+        resident = _resident_gib(self._root)
+        if resident > self._most * (1 + GROWN):
+            self._most = resident
+            self.gib = max(self.gib, tree_gib(self._root))
 
 
 def tree_gib(pid: int) -> float:
@@ -52,12 +61,23 @@ def tree_gib(pid: int) -> float:
 
     Proportional set size on Linux (a page that two processes share counts once), resident set size elsewhere.
     """
+    return sum(_held(process) for process in _tree(pid)) / 2**30
+
+
+def _resident_gib(pid: int) -> float:
+    total = 0
+    for process in _tree(pid):
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total / 2**30
+
+
+def _tree(pid: int) -> list[psutil.Process]:
     try:
         root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
+        return [root, *root.children(recursive=True)]
     except psutil.Error:
-        return 0.0
-    return sum(_held(process) for process in tree) / 2**30
+        return []
 
 
 def _held(process: psutil.Process) -> int:

@@ -30,11 +30,24 @@ def test_pack_places_every_token_once(lengths):
     owners = packing.segment[packing.row, packing.column].tolist()
     assert owners == [text for text, length in enumerate(lengths) for _ in range(length)]
     assert packing.position.tolist() == [place for length in lengths for place in range(length)]
-    assert packing.segment.shape[1] <= max(128, *lengths)
+    assert packing.segment.shape[1] <= max(192, *lengths)
 
 
 def test_pack_fills_rows_first_fit_decreasing():
-    assert pack([60, 70, 60, 50], row=128).segment.shape == (2, 120)
+    assert pack([60, 70, 60, 50], rows=(128,)).segment.shape == (2, 120)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "shape"),
+    [
+        ([40] * 12, (12, 40)),
+        ([30, 30] * 12, (12, 60)),
+        # Beside a long text, rows are as long as it is: none stays half empty.
+        ([300] + [10] * 30, (2, 300)),
+    ],
+)
+def test_rows_have_the_length_that_costs_least(lengths, shape):
+    assert pack(lengths).segment.shape == shape
 
 
 def test_a_batch_without_a_token_gives_zeros(pico):
