@@ -60,6 +60,8 @@ def short_domain(work: Path, share: float) -> Path:
         domain["general"][0]["documents"] = 100
         domain["synthesize"] |= {"pairs": 6, "queries": 36}
         domain["instruct"]["reflections"] = 1
+        # Short trainings still have a checkpoint to be killed after.
+        domain["train"]["checkpoint_every"] = 3
     path = work / "short.yaml"
     path.write_text(yaml.safe_dump(domain, sort_keys=False))
     return path
