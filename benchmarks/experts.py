@@ -157,22 +157,26 @@ def main() -> None:
     from stm_agent.backbone.threads import choose_threads, set_threads
     from stm_agent.workspace import init_workspace
 
+    before = machine()
     threads = choose_threads()[0]
     set_threads(threads)
     if not options.go_on:
         shutil.rmtree(options.work, ignore_errors=True)
     if not options.work.exists():
         init_workspace(options.work)
+    sizes = {name: getattr(options, name) for name in ("layers", "tokens", "steps", "rate")}
+    named = " ".join(path.name for path in options.collections)
+    flags = " ".join(f"--{name} {value}" for name, value in sizes.items())
+    command = f"python benchmarks/experts.py {named} {flags} --seeds {' '.join(map(str, options.seeds))}"
     results: dict[str, list[dict[str, Any]]] = {}
     for seed in options.seeds:
         for folder in options.collections:
             results.setdefault(folder.name, []).append(one(folder, seed, options))
-            sizes = {name: getattr(options, name) for name in ("layers", "tokens", "steps", "rate")}
             save(
                 {
                     "name": "experts",
-                    "command": f"python benchmarks/experts.py {' '.join(path.name for path in options.collections)}",
-                    "machine": {**machine(), "threads": threads},
+                    "command": command,
+                    "machine": {**before, "threads": threads},
                     "versions": versions(),
                     "seeds": options.seeds[: len(results[folder.name])],
                     "sizes": sizes,

@@ -98,7 +98,7 @@ def kept_while_building(folder: Path, key: str = "") -> Iterator[Path | None]:
         yield None
         return
     kept = folder.with_name(f".kept-{folder.name}{key and '-'}{key}")
-    lock = FileLock(kept.with_suffix(".lock"), timeout=0)
+    lock = FileLock(kept.with_name(f"{kept.name}.lock"), timeout=0)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -110,6 +110,7 @@ def kept_while_building(folder: Path, key: str = "") -> Iterator[Path | None]:
         if folder.is_dir():
             shutil.rmtree(kept, ignore_errors=True)
     finally:
-        lock.release()
         if not kept.is_dir():
+            # Before the release: afterwards it may be another process's.
             Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()

@@ -35,8 +35,7 @@ class _LoraLinear(torch.autograd.Function):
 
 
 def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - a peft layer
-    simple = _simple(self) and not args and not kwargs and x.dtype == self.base_layer.weight.dtype
-    if not simple:
+    if args or kwargs or not _simple(self, x):
         plain: Tensor = type(self).forward(self, x, *args, **kwargs)
         return plain
     name = self.active_adapters[0]
@@ -47,14 +46,20 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa
     return out.view(*x.shape[:-1], out.shape[-1])
 
 
-def _simple(layer: Any) -> bool:  # noqa: ANN401 - a peft layer
-    """Tell whether the layer is plain LoRA with one adapter in float weights, nothing merged, dropped or decomposed."""
+def _simple(layer: Any, x: Tensor) -> bool:  # noqa: ANN401 - a peft layer
+    """Tell whether this is plain LoRA: one adapter, nothing merged, dropped or decomposed, one dtype all over."""
+    # Autocast changes dtypes between the products, and does not reach into a backward of ours.
+    if torch.is_autocast_enabled(x.device.type):
+        return False
     if layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
         return False
     name = layer.active_adapters[0]
-    plain = name in layer.lora_A and not layer.use_dora.get(name) and name not in layer.lora_variant
-    no_dropout = isinstance(layer.lora_dropout[name], nn.Identity) if plain else False
-    return bool(no_dropout) and layer.lora_B[name].bias is None and layer.base_layer.weight.is_floating_point()
+    if name not in layer.lora_A or layer.use_dora.get(name) or name in layer.lora_variant:
+        return False
+    if not isinstance(layer.lora_dropout[name], nn.Identity) or layer.lora_B[name].bias is not None:
+        return False
+    weights = (layer.base_layer.weight, layer.lora_A[name].weight, layer.lora_B[name].weight)
+    return all(weight.dtype == x.dtype for weight in weights)
 
 
 def fuse_lora(network: nn.Module) -> int:

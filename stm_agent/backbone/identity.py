@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from stm_agent.backbone.embedded import SCHEME, resolve_model
+from stm_agent.errors import BackboneError
 from stm_agent.files import content_hash, sha256_file
 
 
@@ -17,7 +18,7 @@ def source_identity(name: str) -> str:
     Raises:
         ConfigError: There is no such embedded asset.
         AssetError: It cannot be fetched.
-        BackboneError: A path that does not exist.
+        BackboneError: A path that does not exist, or a Hub name that can be found nowhere.
     """
     source = resolve_model(name)
     path = Path(source)
@@ -40,8 +41,17 @@ def _file(path: Path, _size: int, _changed: int) -> str:
     return sha256_file(path)
 
 
+@lru_cache
 def _commit(name: str) -> str:
-    from huggingface_hub import try_to_load_from_cache
+    """Return the commit that loading ``name`` gives: the Hub's newest, without a network the one in the cache."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "config.json")
-    return Path(found).parent.name if isinstance(found, str) else "unknown"
+    try:
+        return str(HfApi().model_info(name, timeout=10).sha)
+    except Exception as error:
+        found = try_to_load_from_cache(name, "config.json")
+        if isinstance(found, str):
+            return Path(found).parent.name
+        raise BackboneError(
+            f"model {name} is not in the cache and the Hub cannot be reached; download it or name a folder"
+        ) from error

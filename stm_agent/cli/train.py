@@ -21,7 +21,10 @@ def train(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train one expert of a domain on its source, without negatives beside the batch's own.
+    """Train one expert of a domain on its sources, with structural negatives and without mined or written ones.
+
+    Writes the adapter, the expert as a sentence-transformers folder with its card, and what training came to.
+    A killed training goes on by the same command.
 
     Example: stm-agent train --domain biomedical --expert lay --output adapters/lay --steps 50
     """

@@ -38,7 +38,8 @@ class Pair:
 
     def content(self) -> list[object]:
         """Return what training can see of the pair, as JSON values."""
-        return [self.id, self.query, self.positive, self.group, self.structural, self.aliases, self.related]
+        texts = [self.query, self.positive, self.structural, self.aliases, self.related]
+        return [self.id, self.source, self.group, *texts]
 
 
 @dataclass(frozen=True)

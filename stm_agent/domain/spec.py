@@ -142,8 +142,9 @@ class TrainSpec(Spec):
         teacher: Ready-made encoder that experts with a ``teacher_weight`` or loss ``margin`` learn from.
         guide: Ready-made encoder that tells false negatives in loss ``gist``.
         mini_batch: Texts of one forward in the cached losses; bounds memory, changes no number.
-        matryoshka: Lengths at which the first numbers of a vector must rank alone; empty: the whole vector only.
-        checkpoint_every: Steps between checkpoints that a killed training goes on from; 0: none.
+        matryoshka: Lengths at which the first numbers of a vector must rank alone, beside the whole; empty: none.
+        checkpoint_every: Steps between checkpoints that a killed training goes on from; 0: none. Where dev is
+            scored in training they are written then.
         evaluate_every: Steps between scores on dev in training; the best adapter is kept; 0: none, the last one is.
         patience: Scores in a row without a gain that end training early; 0: never.
         gradient_checkpointing: Less memory for about a third more time.
@@ -246,7 +247,8 @@ class LoopSpec(Spec):
         alpha: Two-sided error level of the paired bootstrap.
         min_effect: Gain in nDCG@10 a change must show to be kept.
         bootstrap: Resamples of a test.
-        probe_steps: Training steps with and without hard negatives that decide about them; 0: no probe, keep them.
+        probe_steps: Training steps of each variant of an expert that decide which is kept; 0: no probe, the one with
+            everything that was asked for.
         probe_documents: Passages a probe is scored on, those judged for dev first; 0: the whole corpus.
     """
 

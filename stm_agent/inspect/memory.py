@@ -11,8 +11,8 @@ import psutil
 
 INTERVAL = 1.0
 """Seconds between two looks."""
-GROWN = 0.01
-"""Growth of the resident size that is worth a full count."""
+CHANGED = 0.01
+"""Change of the resident size that is worth a full count."""
 
 
 class PeakMemory:
@@ -21,13 +21,13 @@ class PeakMemory:
     A child's largest size and the parent's are reached at different moments, so the sum of the two maxima
     the kernel keeps (``getrusage``) is not a peak; this is one, to the interval's precision. Counting shared
     pages once makes the kernel walk every page of a process and hold it up meanwhile, so that is done only when
-    the cheap sum, in which they count for each, has grown.
+    the cheap sum, in which they count for each, could be a new peak and is not what it was at the last count.
     """
 
     def __init__(self, pid: int | None = None, interval: float = INTERVAL) -> None:
         """Watch ``pid`` (None: this process) and all its children."""
         self.gib = 0.0
-        self._most = 0.0
+        self._counted = 0.0
         self._root = pid or os.getpid()
         self._interval = interval
         self._end = threading.Event()
@@ -51,8 +51,8 @@ class PeakMemory:
 
     def _look(self) -> None:
         resident = _resident_gib(self._root)
-        if resident > self._most * (1 + GROWN):
-            self._most = resident
+        if resident > self.gib and abs(resident - self._counted) > self._counted * CHANGED:
+            self._counted = resident
             self.gib = max(self.gib, tree_gib(self._root))
 
 

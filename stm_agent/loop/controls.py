@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stm_agent.domain.material import Pair
-from stm_agent.domain.spec import ExpertSpec
+from stm_agent.domain.spec import WRITTEN, ExpertSpec
 from stm_agent.files import sha256_text
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench
@@ -21,6 +21,9 @@ RANDOM = 100_000
 def train_controls(bench: Bench, experts: Sequence[Expert], instruction: Instruction) -> list[Expert]:
     """Train all-in-one, and random pairs where there are more than :data:`RANDOM`."""
     spec = _all_in_one(bench, experts)
+    if spec is None:
+        bench.note("control", "all-in-one not trained: the experts have written queries only")
+        return []
     pairs = pairs_of(bench, spec, Harvest())
     controls = [_train(bench, spec, pairs, instruction)]
     if len(pairs) <= RANDOM:
@@ -31,12 +34,15 @@ def train_controls(bench: Bench, experts: Sequence[Expert], instruction: Instruc
     return [*controls, _train(bench, random, chosen, instruction)]
 
 
-def _all_in_one(bench: Bench, experts: Sequence[Expert]) -> ExpertSpec:
+def _all_in_one(bench: Bench, experts: Sequence[Expert]) -> ExpertSpec | None:
+    """Return the control: InfoNCE at the domain's learning rate, with every help that an expert has."""
     specs = {spec.name: spec for spec in bench.spec.experts}
-    # The experts' own means, so that the control differs in how the data are parted and in nothing else.
+    sources = {source for spec in specs.values() for source in spec.sources} - {WRITTEN}
+    if not sources:
+        return None
     return ExpertSpec(
         name="all-in-one",
-        sources=tuple(sorted({source for spec in specs.values() for source in spec.sources} - {"written"})),
+        sources=tuple(sorted(sources)),
         steps=sum(specs[expert.name.split("@")[0]].steps for expert in experts),
         neighbours=max(spec.neighbours for spec in specs.values()),
         alias_weight=max(spec.alias_weight for spec in specs.values()),

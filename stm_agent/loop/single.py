@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from stm_agent.domain.material import Material, build_material
+from stm_agent.domain.material import Material, Pair, build_material
 from stm_agent.domain.spec import DomainSpec, ExpertSpec, NegativeSpec
 from stm_agent.errors import ConfigError
-from stm_agent.files import content_hash, whole_folder
+from stm_agent.files import content_hash, folder_hash, whole_folder
+from stm_agent.loop.data import pairs_hash
 from stm_agent.loop.events import Observer
-from stm_agent.stage import kept_while_building
-from stm_agent.train.aids import Helpers, learns_from_teacher
+from stm_agent.stage import kept_while_building, numeric_versions
+from stm_agent.train.aids import GUIDED, Helpers, learns_from_teacher
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -133,8 +134,7 @@ def train_domain_expert(
     def progress(done: int, total: int, loss: float) -> None:
         observer({"kind": "progress", "name": "train", "text": f"loss {loss:.3f}", "done": done, "total": total})
 
-    # A folder of another training must not be gone on from.
-    identity = content_hash([expert.model_dump(mode="json"), spec.model_dump(mode="json"), str(start), seed, steps])
+    identity = _training_identity(spec, expert, material, pairs, start, seed)
     with kept_while_building(target, identity[:16]) as kept, whole_folder(target) as made:
         trained = train_expert(
             expert,
@@ -153,7 +153,8 @@ def train_domain_expert(
         )
         flags = f"{f' --start {start}' if start else ''}{f' --steps {steps}' if steps else ''} --seed {seed}"
         command = f"stm-agent train --domain {spec.name} --expert {name} --output {output}{flags}"
-        _write_expert(spec, material, name, trained, made / "model", command)
+        taught = spec.model_copy(update={"experts": (expert.model_copy(update={"steps": trained.steps}),)})
+        _write_expert(taught, material, name, trained, made / "model", command)
     report = dataclasses.asdict(trained)
     return {
         **report,
@@ -161,6 +162,22 @@ def train_domain_expert(
         "model": str(target / "model"),
         "losses": [round(trained.losses[0], 4), round(trained.losses[-1], 4)],
     }
+
+
+def _training_identity(
+    spec: DomainSpec, expert: ExpertSpec, material: Material, pairs: Sequence[Pair], start: Path | None, seed: int
+) -> str:
+    """Return the hash of all that decides a training: checkpoints of another one must not be gone on from."""
+    from stm_agent.backbone.identity import source_identity
+
+    train = spec.train
+    models = [spec.backbone.model, *([train.teacher] if learns_from_teacher(expert) else [])]
+    models += [train.guide] if expert.loss in GUIDED else []
+    parts = [expert.model_dump(mode="json"), train.model_dump(mode="json"), spec.backbone.model_dump(mode="json")]
+    data = [pairs_hash(pairs), material.collection.content_hash if train.evaluate_every else ""]
+    return content_hash(
+        [*parts, *data, seed, folder_hash(start) if start else "", *map(source_identity, models), numeric_versions()]
+    )
 
 
 def _write_expert(

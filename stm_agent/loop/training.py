@@ -14,9 +14,11 @@ from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench, score_split
 from stm_agent.loop.data import Negatives, pairs_hash
 from stm_agent.stage import kept_while_building
-from stm_agent.train.aids import Helpers, learns_from_teacher
+from stm_agent.train.aids import GUIDED, Helpers, learns_from_teacher
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
 
@@ -34,6 +36,8 @@ def train_stage(
     instruction: Instruction,
 ) -> Path:
     """Train one adapter, or find it trained; return the stage folder with ``adapter/``."""
+    import torch
+
     from stm_agent.backbone.identity import source_identity
     from stm_agent.train.expert import train_expert
 
@@ -43,6 +47,8 @@ def train_stage(
         "expert": spec.model_dump(mode="json", exclude={"name", "sources", "start"}),
         "train": domain.train.model_dump(mode="json", exclude={"checkpoint_every"}),
         "backbone": domain.backbone.model_dump(mode="json"),
+        # Decides the dtype.
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
         "prefixes": [instruction.query_prefix, instruction.passage_prefix],
         "seed": bench.seed,
     }
@@ -55,7 +61,7 @@ def train_stage(
     }
     if learns_from_teacher(spec):
         inputs["teacher"] = source_identity(domain.train.teacher)
-    if spec.loss in ("gist", "cached-gist"):
+    if spec.loss in GUIDED:
         inputs["guide"] = source_identity(domain.train.guide)
     if domain.train.evaluate_every:
         inputs["dev"] = content_hash([bench.dev.queries, bench.dev.qrels, bench.documents])
@@ -97,9 +103,15 @@ def helpers_of(bench: Bench, spec: ExpertSpec, instruction: Instruction) -> Help
         encoder = TextEncoder(model, identity="in training")
         return score_split(None, encoder, bench.documents, bench.dev, instruction).ndcg_at_10
 
+    def teacher(texts: Sequence[str]) -> NDArray[np.float32]:
+        return bench.cache.encode(static_encoder(train.teacher), texts)
+
     train = bench.spec.train
-    teacher = partial(bench.cache.encode, static_encoder(train.teacher)) if learns_from_teacher(spec) else None
-    return Helpers(teacher, partial(load_model, train.guide), judge if train.evaluate_every else None)
+    return Helpers(
+        teacher if learns_from_teacher(spec) else None,
+        partial(load_model, train.guide),
+        judge if train.evaluate_every else None,
+    )
 
 
 def _negatives_hash(negatives: Mapping[str, tuple[object, ...]]) -> str:

@@ -43,7 +43,10 @@ def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
     """
     asked, none = spec.negatives, Instruction()
     plain = spec.model_copy(update={"negatives": NegativeSpec(structural=asked.structural)})
-    negatives = [("", plain)] + ([("+SHN", spec)] if asked.mined or asked.synthetic else [])
+    negatives = [("+SHN", spec)] if asked.mined or asked.synthetic else []
+    # Some losses are nothing without negatives.
+    if not (spec.loss in ("margin", "listwise") and not plain.hard_negatives + plain.related):
+        negatives = [("", plain), *negatives]
     prompts = [("+PO", instruction), ("", none)] if instruction.query or instruction.passage else [("", none)]
     return [Variant(f"FT{hard}{prompt}", changed, text) for prompt, text in prompts for hard, changed in negatives]
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from stm_agent.train.teacher import Lesson, Teacher
 
 
+GUIDED = ("gist", "cached-gist")
+"""Losses that ask a guide."""
+
+
 @dataclass(frozen=True)
 class Helpers:
     """Who can be asked; None: nobody.
@@ -93,7 +97,7 @@ def prepare_aids(
         lesson = prepare_lesson(rows, plan, helpers.teacher, query_prefix=prefixes[0], passage_prefix=prefixes[1])
     if lesson is not None and expert.teacher_weight:
         mapping = first_map(model, lesson, start, seed)
-    if expert.loss in ("gist", "cached-gist"):
+    if expert.loss in GUIDED:
         if helpers.guide is None:
             raise ConfigError(f"expert {expert.name} has loss {expert.loss} and no guide; name one in train: guide")
         guide = helpers.guide().eval().requires_grad_(False)

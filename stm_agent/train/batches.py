@@ -39,9 +39,11 @@ class GroupedBatches(Sampler[list[int]]):
             neighbours: Rows that are hard to tell from each row.
             joining: Neighbours that follow a row into its batch, before their own turn.
             copies: The n-th visit of row r yields ``r + (n % copies) * rows``.
-            weights: How often each row comes in a pass, on average; empty: once.
+            weights: How often each row comes, in proportion to the others; empty: all alike.
         """
-        self.weights = weights
+        # The least weighs 1, so that every pass has every group and no batch stays short.
+        least = min(weights, default=1.0)
+        self.weights = [weight / least for weight in weights]
         self.neighbours, self.joining, self.copies = neighbours, joining, copies
         self.keys = [
             frozenset((f"group {group}", *(" ".join(text.lower().split()) for text in row)))

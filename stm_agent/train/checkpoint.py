@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor, nn
+from transformers import EarlyStoppingCallback, TrainerState
 
 from stm_agent.errors import StorageError
 from stm_agent.files import read_json, sha256_file, storing, write_json
@@ -62,6 +64,20 @@ class ExpertTrainer(SentenceTransformerTrainer):
         for name, weight in now.items():
             weight.data.copy_(kept[name])
 
+    def stopped_early(self, checkpoint: Path, stopper: EarlyStoppingCallback) -> bool:
+        """Take over how many scores in a row were no gain; where training had ended by it, load the best adapter.
+
+        The parent begins to count anew, and would train on after an end.
+        """
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        kept = self.state.stateful_callbacks.get("EarlyStoppingCallback", {})
+        count = int(kept.get("attributes", {}).get("early_stopping_patience_counter", 0))
+        stopper.early_stopping_patience_counter = count
+        if count < stopper.early_stopping_patience:
+            return False
+        self._load_best_model()
+        return True
+
     def _load_best_model(self) -> None:
         # The parent logs an error and goes on with the last weights as if they were the best.
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
@@ -74,7 +90,8 @@ def seal_checkpoint(folder: Path, step: int, losses: list[float]) -> None:
         descriptor = os.open(folder / name, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
-    write_json(folder / MANIFEST, {"schema": SCHEMA, "step": step, "losses": losses, "files": files})
+    record = {"schema": SCHEMA, "step": step, "threads": torch.get_num_threads(), "losses": losses, "files": files}
+    write_json(folder / MANIFEST, record)
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, list[float]] | None:
@@ -97,6 +114,9 @@ def _losses_if_whole(path: Path) -> list[float] | None:
         manifest = read_json(path / MANIFEST)
         if manifest["schema"] != SCHEMA or manifest["files"] != {n: sha256_file(path / n) for n in manifest["files"]}:
             return None
+        if manifest["threads"] != torch.get_num_threads():
+            began, now = manifest["threads"], torch.get_num_threads()
+            logger.warning("training goes on with %d threads, began with %d: the last bits may differ", now, began)
         return list(manifest["losses"])
     except (StorageError, KeyError, TypeError):
         return None

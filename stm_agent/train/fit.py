@@ -112,6 +112,7 @@ def fit(
     # Given examples keep the trainer from drawing its own for a model card nobody writes, with a progress bar.
     model.model_card_data.widget = [{"text": rows.columns["query"][0]}]
     going_on = newest_checkpoint(folder) if keep else None
+    stopper = EarlyStoppingCallback(train.patience) if judge and train.patience else None
     watch = _Watch(expert.name, expert.steps, progress, going_on[1] if going_on else [])
     trainer = ExpertTrainer(
         model=model,
@@ -119,11 +120,13 @@ def fit(
         train_dataset=Dataset.from_dict({**rows.columns, "label": range(len(rows.columns["query"]))}),
         loss=watch.over(loss),
         evaluator=_evaluator(judge) if judge and train.evaluate_every else None,
-        callbacks=[EarlyStoppingCallback(train.patience)] if judge and train.patience else [],
+        callbacks=[stopper] if stopper else [],
     )
     trainer.told = lambda: watch.losses
     # Prints to standard output, which is the report's.
     trainer.remove_callback(PrinterCallback)
+    if going_on and stopper and trainer.stopped_early(going_on[0], stopper):
+        return Fitted(watch.losses, len(watch.losses), trainer.state.best_metric)
     trainer.train(resume_from_checkpoint=str(going_on[0]) if going_on else None)
     return Fitted(watch.losses, len(going_on[1]) if going_on else 0, trainer.state.best_metric)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from stm_agent.backbone.packed import PackedTransformer
@@ -52,7 +51,8 @@ def make_loss(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, 
     longest, has = max(train.matryoshka), int(model.get_embedding_dimension() or 0)
     if longest > has:
         raise ConfigError(f"train: matryoshka asks for {longest} dimensions, the backbone has {has}; lower it")
-    return MatryoshkaLoss(model, loss, list(train.matryoshka))
+    # The whole vector is what dev, the merge and the exported model use.
+    return MatryoshkaLoss(model, loss, sorted({*train.matryoshka, has}))
 
 
 class OneForward(nn.Module):
@@ -155,21 +155,9 @@ def _listwise(model: SentenceTransformer, _expert: ExpertSpec, train: TrainSpec,
 
 def _embed(model: SentenceTransformer, columns: list[dict[str, Tensor]]) -> list[Tensor]:
     """Return the columns' vectors ``[rows, dimension]``, each; one forward where the model packs."""
+    from sentence_transformers.base.losses.merged_forward import embed_columns
+
     # A model wrapped for several devices hides its modules; the packed one is inside.
-    first = getattr(model, "module", model)[0]
-    if not isinstance(first, PackedTransformer):
-        return [model(column)["sentence_embedding"] for column in columns]
-    together: Tensor = model(_stack(columns))["sentence_embedding"]
-    return list(torch.split(together, [len(column["input_ids"]) for column in columns]))
-
-
-def _stack(columns: list[dict[str, Any]]) -> dict[str, Tensor]:
-    width = max(column["input_ids"].shape[1] for column in columns)
-
-    def grow(name: str) -> Tensor:
-        # Padding is free: the packed forward takes the valid tokens only.
-        return torch.cat(
-            [torch.nn.functional.pad(column[name], (0, width - column[name].shape[1])) for column in columns]
-        )
-
-    return {"input_ids": grow("input_ids"), "attention_mask": grow("attention_mask")}
+    packs = isinstance(getattr(model, "module", model)[0], PackedTransformer)
+    # Padding a query to a passage's width is free where only valid tokens are computed.
+    return embed_columns(model, columns, separate_first=not packs)

@@ -46,7 +46,7 @@ def test_the_same_numbers_and_gradients_as_peft(bias, shape):
         torch.testing.assert_close(found[2][name], grad)
 
 
-@pytest.mark.parametrize("change", ["dropout", "disabled", "merged", "dora", "second"])
+@pytest.mark.parametrize("change", ["dropout", "disabled", "merged", "dora", "second", "half", "autocast"])
 def test_what_is_not_plain_lora_goes_peft_s_own_way(change, monkeypatch):
     model = network(dropout=0.5 if change == "dropout" else 0.0, use_dora=change == "dora")
     expected = copy.deepcopy(model).eval()
@@ -62,6 +62,17 @@ def test_what_is_not_plain_lora_goes_peft_s_own_way(change, monkeypatch):
             each.add_adapter("other", LoraConfig(r=2, target_modules=["0", "2"]))
             each.base_model.set_adapter(["default", "other"])
     x = torch.randn(5, 12, dtype=torch.double)
+    if change == "half":
+        # As on a GPU: the base in half precision, the adapter in float32.
+        for each in (model, expected):
+            for name, weight in each.named_parameters():
+                weight.data = weight.data.to(torch.float32 if "lora_" in name else torch.bfloat16)
+        x = x.to(torch.bfloat16)
+    if change == "autocast":
+        model, expected, x = model.float(), expected.float(), x.float()
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(model(x), expected(x))
+        return
     if change == "dropout":
         # Drawn anew at every call: only the path is checked, and that nothing is dropped in eval.
         model(x)

@@ -37,6 +37,7 @@ def test_an_expert_is_a_model_with_a_card(train, tmp_path):
     vectors = SentenceTransformer(report["model"]).encode_query(["a question"])
     assert vectors.shape == (1, 32)
     card = (tmp_path / "out" / "model" / "README.md").read_text()
+    assert "| plain | 1.00 | train | 8 |" in card
     for part in ("expert plain", "stm-agent train --domain tiny --expert plain", "--steps 8 --seed 0", "backbone"):
         assert part in card
     with pytest.raises(ConfigError, match="out exists; name a new folder"):

@@ -33,6 +33,14 @@ def test_all_four_of_stm_are_offered_where_there_is_something_to_try():
     assert offered["FT+SHN+PO"].instruction == ASKED
 
 
+def test_a_loss_that_needs_negatives_is_not_tried_without():
+    margin = ExpertSpec(name="m", sources=("train",), steps=9, loss="margin", negatives=NegativeSpec(mined=2))
+    assert labels(margin, Instruction()) == ["FT+SHN"]
+    assert labels(margin, ASKED) == ["FT+SHN+PO", "FT+SHN"]
+    kept = margin.model_copy(update={"negatives": NegativeSpec(mined=2, structural=1)})
+    assert labels(kept, Instruction()) == ["FT", "FT+SHN"]
+
+
 def scores(value):
     per_query = {str(query): value + 0.001 * (query % 3) for query in range(60)}
     return Scores(value, 0.0, 0.0, per_query)

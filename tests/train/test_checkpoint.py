@@ -126,6 +126,32 @@ def test_dev_ends_training_and_the_best_adapter_is_kept(fit, tmp_path):
     assert np.abs(seen[1] - seen[3]).max() > 1e-3
 
 
+class Judge:
+    """Gives the scores it was told, one a call."""
+
+    def __init__(self, *scores):
+        self.scores = list(scores)
+
+    def __call__(self, _model):
+        return self.scores.pop(0)
+
+
+def test_a_killed_training_keeps_its_patience(fit, tmp_path):
+    train = fit.train.model_copy(update={"evaluate_every": 3, "patience": 2})
+    whole = fit("whole", steps=30, train=train, helpers=Helpers(judge=Judge(0.2, 0.5, 0.4, 0.3)))
+    kept = tmp_path / "kept"
+    first, rest = Judge(0.2, 0.5, 0.4), Judge(0.3)
+    with pytest.raises(KilledError):
+        fit("cut", steps=30, train=train, helpers=Helpers(judge=first), checkpoints=kept, progress=killed_at(10))
+    done = fit("cut", steps=30, train=train, helpers=Helpers(judge=rest), checkpoints=kept)
+    assert (done.steps, done.best_dev, done.losses) == (12, 0.5, whole.losses)
+    assert weights(done) == weights(whole)
+    # Killed after its end and before its folder was whole: nothing is trained, the best is found again.
+    again = fit("again", steps=30, train=train, helpers=Helpers(judge=Judge()), checkpoints=kept)
+    assert (again.resumed_at, again.best_dev, weights(again)) == (12, 0.5, weights(whole))
+    assert not (fit.folder / "whole" / "trainer").exists()
+
+
 def test_what_is_kept_goes_when_the_result_is_there(tmp_path):
     target = tmp_path / "stage"
     with kept_while_building(target) as kept:
@@ -169,6 +195,15 @@ def test_a_source_smaller_than_its_batch_is_named(fit):
     rows = training_rows(two_sources(second=3), {}, mixed())
     with pytest.raises(DataError, match="source b has 3 groups, a batch of one source needs 6"):
         plan_batches(rows, mixed(one_source_batches=True), fit.train, 0)
+
+
+def test_light_sources_leave_no_batch_short(fit):
+    rows = training_rows(two_sources(), {}, mixed())
+    plan = plan_batches(rows, mixed(source_weights={"a": 0.2, "b": 0.1}), fit.train, 0)
+    drawn = [rows.sources[row] for batch in plan for row in batch]
+    assert {len(batch) for batch in plan} == {6}
+    # 12 rows that weigh half of the other 20.
+    assert drawn.count("b") / len(drawn) == pytest.approx(12 / 52, abs=0.05)
 
 
 def test_source_weights_change_how_often_rows_come(fit):
