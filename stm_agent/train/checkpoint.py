@@ -70,8 +70,10 @@ class ExpertTrainer(SentenceTransformerTrainer):
         The parent begins to count anew, and would train on after an end.
         """
         self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        kept = self.state.stateful_callbacks.get("EarlyStoppingCallback", {})
-        count = int(kept.get("attributes", {}).get("early_stopping_patience_counter", 0))
+        # Read from disk it is a dict, whatever its type says.
+        kept: Any = self.state.stateful_callbacks
+        attributes = kept.get("EarlyStoppingCallback", {}).get("attributes", {})
+        count = int(attributes.get("early_stopping_patience_counter", 0))
         stopper.early_stopping_patience_counter = count
         if count < stopper.early_stopping_patience:
             return False

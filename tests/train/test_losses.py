@@ -126,15 +126,15 @@ def test_an_expert_learns_by_it(fit, backbone, name):
 
 
 def test_gradient_checkpointing_changes_no_number(fit, monkeypatch):
-    from torch.utils import checkpoint
+    from transformers import modeling_utils
 
-    own, calls = checkpoint.checkpoint, []
+    own, calls = modeling_utils.checkpoint, []
 
     def counting(*args, **kwargs):
         calls.append(1)
         return own(*args, **kwargs)
 
-    monkeypatch.setattr(checkpoint, "checkpoint", counting)
+    monkeypatch.setattr(modeling_utils, "checkpoint", counting)
     plain, checkpointed = (
         fit(name, steps=3, train=fit.train.model_copy(update={"gradient_checkpointing": switch})).losses
         for name, switch in (("plain", False), ("checkpointed", True))
