@@ -1,0 +1,126 @@
+"""The parts of a domain file that say how experts are trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from stm_agent.domain.fields import Count, Name, Positive, PositiveReal, Real, Share, Spec, Switch
+
+LossName = Literal["infonce", "cached-infonce", "gist", "cached-gist", "margin", "listwise"]
+
+
+class NegativeSpec(Spec):
+    """Hard negatives for each training pair, by kind; 0: none of that kind."""
+
+    mined: Count = 0
+    structural: Count = 0
+    synthetic: Count = 0
+
+
+class ExpertSpec(Spec):
+    """One LoRA adapter and what it learns from.
+
+    Attributes:
+        name: Unique in the domain.
+        sources: Names of the collection's training sources, or ``written``.
+        start: Expert listed before whose adapter training goes on from; None: the backbone.
+        steps: Optimiser steps, at most.
+        loss: ``infonce``; ``cached-infonce`` for any batch size (GradCache); ``gist`` and ``cached-gist`` leave out
+            the negatives a guide model finds too near; ``margin`` copies a teacher's margins; ``listwise`` orders
+            passages by grade.
+        negatives: Hard negatives asked for; kept only where a probe on dev says so.
+        related: Less relevant passages of a pair that join its list with their grade, for ``listwise``; 0: none.
+        neighbours: Structural neighbours that join a pair's batch as pairs of their own, the hardest in-batch
+            negatives at no extra passage; 0: none.
+        alias_weight: Weight of the losses that tie a pair's other names to its passage and to its query; 0: off.
+        teacher_weight: Weight of the distance to the teacher's vectors of the same texts; 0: off.
+        source_weights: How often a source's pairs come in a pass; a source not named: once.
+        one_source_batches: Fill a batch from one source only, so that no negative is told by its style.
+        batch_size: Pairs a step; None: the domain's.
+        learning_rate: Peak of the schedule; None: the domain's.
+        final_rate: Learning rate of the last step, as a share of the peak; above 0 for a trunk that others go on from.
+    """
+
+    name: Name
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    start: str | None = None
+    steps: Positive
+    loss: LossName = "infonce"
+    negatives: NegativeSpec = NegativeSpec()
+    related: Count = 0
+    neighbours: Count = 0
+    alias_weight: Real = 0.0
+    teacher_weight: Real = 0.0
+    source_weights: dict[str, PositiveReal] = Field(default_factory=dict)
+    one_source_batches: Switch = False
+    batch_size: Positive | None = None
+    learning_rate: PositiveReal | None = None
+    final_rate: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+
+    @property
+    def hard_negatives(self) -> int:
+        """Hard negatives of each pair, of all kinds."""
+        return self.negatives.mined + self.negatives.synthetic + self.negatives.structural
+
+    @model_validator(mode="after")
+    def _loss_fits(self) -> ExpertSpec:
+        if self.loss != "infonce" and (self.alias_weight or self.teacher_weight):
+            raise ValueError(
+                f"expert '{self.name}': alias_weight and teacher_weight are part of loss infonce, not of {self.loss}"
+            )
+        if self.related and self.loss != "listwise":
+            raise ValueError(f"expert '{self.name}': related passages need loss listwise, not {self.loss}")
+        if self.loss in ("margin", "listwise") and not self.hard_negatives + self.related:
+            raise ValueError(f"expert '{self.name}': loss {self.loss} needs negatives; ask for some in 'negatives'")
+        if self.loss in ("gist", "cached-gist") and self.hard_negatives > 1:
+            raise ValueError(f"expert '{self.name}': loss {self.loss} takes one hard negative at most")
+        if unknown := sorted(set(self.source_weights) - set(self.sources)):
+            raise ValueError(f"expert '{self.name}' weighs source '{unknown[0]}', which is none of its sources")
+        return self
+
+
+class TrainSpec(Spec):
+    """How every expert is trained.
+
+    Attributes:
+        batch_size: Pairs a step.
+        learning_rate: Peak of the schedule.
+        scale: Factor on cosine similarity in the loss (1 / temperature).
+        warmup: Share of the steps in which the learning rate rises.
+        lora_rank: Rank of the adapters.
+        lora_alpha: LoRA scale numerator; the delta is B A alpha / rank.
+        embeddings: Also adapt the token embeddings.
+        teacher: Ready-made encoder that experts with a ``teacher_weight`` or loss ``margin`` learn from.
+        guide: Ready-made encoder that tells false negatives in loss ``gist``.
+        mini_batch: Texts of one forward in the cached losses; bounds memory, changes no number.
+        matryoshka: Lengths at which the first numbers of a vector must rank alone, beside the whole; empty: none.
+        checkpoint_every: Steps between checkpoints that a killed training goes on from; 0: none. Where dev is
+            scored in training they are written then.
+        evaluate_every: Steps between scores on dev in training; the best adapter is kept; 0: none, the last one is.
+        patience: Scores in a row without a gain that end training early; 0: never.
+        gradient_checkpointing: Less memory for about a third more time.
+    """
+
+    batch_size: Annotated[int, Field(strict=True, ge=2)] = 32
+    learning_rate: PositiveReal = 1e-3
+    scale: PositiveReal = 50.0
+    warmup: Share = 0.1
+    lora_rank: Positive = 16
+    lora_alpha: Positive = 32
+    embeddings: Switch = True
+    teacher: str = "embedded:all-minilm-l6-v2"
+    guide: str = "embedded:all-minilm-l6-v2"
+    mini_batch: Positive = 32
+    matryoshka: tuple[Positive, ...] = ()
+    checkpoint_every: Count = 50
+    evaluate_every: Count = 0
+    patience: Count = 0
+    gradient_checkpointing: Switch = False
+
+    @model_validator(mode="after")
+    def _patience_is_measured(self) -> TrainSpec:
+        if self.patience and not self.evaluate_every:
+            raise ValueError("train: patience counts scores on dev; set evaluate_every too")
+        return self
