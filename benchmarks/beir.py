@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,9 @@ def run(domain: Path, options: argparse.Namespace) -> dict[str, Any]:
     started = time.monotonic()
     command = [*AGENT, "optimize", "--domain", str(domain), "--workspace", str(options.work), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return {"report": json.loads(done.stdout), "wall_seconds": time.monotonic() - started}
+    report = json.loads(done.stdout)
+    report["model"] = os.path.relpath(report["model"], options.work)
+    return {"report": report, "wall_seconds": time.monotonic() - started}
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,10 @@ def run_seed(seed: int, work: Path, *, controls: bool) -> dict[str, Any]:
         out, _ = done.communicate()
     if done.returncode:
         sys.exit(f"seed {seed} failed with status {done.returncode}")
-    return {"report": json.loads(out), "wall_seconds": time.monotonic() - started, "peak_gib": peak.gib}
+    report = json.loads(out)
+    # Where it lies on this machine is nobody's business.
+    report["model"] = os.path.relpath(report["model"], work)
+    return {"report": report, "wall_seconds": time.monotonic() - started, "peak_gib": peak.gib}
 
 
 def first_cold(options: argparse.Namespace) -> dict[str, Any]:
