@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from stm_agent.assets.pull import cache_folder
-from stm_agent.errors import AssetError
+from stm_agent.errors import BackboneError
 from stm_agent.files import sha256_file, storing, whole_folder
 
 SCHEMA = 1
@@ -21,7 +21,7 @@ def converted(gguf: Path) -> Path:
     The folder's name holds the file's hash, so another file never meets it.
 
     Raises:
-        AssetError: transformers cannot read the file.
+        BackboneError: transformers cannot read the file.
     """
     folder = cache_folder() / "models" / f"{gguf.stem}-{SCHEMA}-{sha256_file(gguf)[:16]}"
     if folder.is_dir():
@@ -46,8 +46,9 @@ def _convert(gguf: Path, target: Path) -> None:
         with redirect_stderr(io.StringIO()):  # its tqdm bar has no switch; errors are raised
             loaded = AutoModel.from_pretrained(place, gguf_file=name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
-    except (OSError, ValueError, ImportError) as error:
-        raise AssetError(f"cannot read {gguf.name}: {str(error).splitlines()[0]}; pull the asset again") from error
+    except Exception as error:  # what the reader raises depends on where the file is broken
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BackboneError(f"cannot read {gguf}: {reason}; get the file again, or use a decoder's folder") from error
     # transformers refuses to save what came from a GGUF file: build the same model without that mark.
     config = loaded.config
     for mark in ("quantization_config", "_pre_quantization_dtype"):

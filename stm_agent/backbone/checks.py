@@ -3,65 +3,166 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stm_agent.errors import CheckFailed
+from stm_agent.domain.spec import Attention
+from stm_agent.errors import BackboneError, CheckFailed
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 PROBE = ("the cat sat on the mat", "a fever that comes and goes", "one")
 TOLERANCE = 1e-4
+LONGEST = 65_536
+"""Tokens of a text no tokenizer needs to cut; some name no limit of their own."""
 
 
-def check_attention_direction(model: SentenceTransformer, attention: Literal["bidirectional", "causal"]) -> float:
-    """Check whether the first token sees the last, as asked; return how far its vector moves.
+def tolerance(model: SentenceTransformer) -> float:
+    """Return the largest difference of unit vectors that is rounding: 1e-4, in half precision a few of its steps."""
+    import torch
+
+    dtype = model.dtype
+    return TOLERANCE if dtype is None else max(TOLERANCE, 4 * torch.finfo(dtype).eps)
+
+
+def first_token_moves(network: Any, *, padding: int = 0) -> float:  # noqa: ANN401 - a transformers model
+    """Return how far the first token's vector moves when the last token changes, before ``padding`` empty places.
+
+    Raises:
+        BackboneError: The network takes no text or gives no hidden states.
+    """
+    import torch
+
+    ids = torch.tensor([[5, 6, 7, last] + [0] * padding for last in (8, 9)], device=network.device)
+    mask = torch.tensor([[1] * 4 + [0] * padding] * 2, device=network.device)
+    try:
+        with torch.no_grad():
+            vectors = network(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0].float()
+    except (AttributeError, TypeError, ValueError) as error:
+        name, reason = f"{network.name_or_path} ({network.config.model_type})", " ".join(str(error).split())
+        raise BackboneError(f"{name} gives no hidden state for each token ({reason}); name a text model") from error
+    return float((vectors[0] - vectors[1]).abs().max())
+
+
+def check_attention_direction(model: SentenceTransformer, attention: Attention | None = None) -> float:
+    """Check whether the first token sees the last, as asked, with padding and without; return how far its vector moves.
+
+    Args:
+        model: The model.
+        attention: What it should be; None: any, if only it is the same in both.
 
     Raises:
         CheckFailed: ``attention-direction``, with the movement of the first token's vector.
     """
-    import torch
-
     from stm_agent.backbone.load import network_of
 
-    network, device = network_of(model), model.device
-    first = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]], device=device)
-    with torch.no_grad():
-        vectors = network(input_ids=first, attention_mask=torch.ones_like(first)).last_hidden_state[:, 0].float()
-    moved = float((vectors[0] - vectors[1]).abs().max())
-    if (moved > TOLERANCE) != (attention == "bidirectional"):
-        raise CheckFailed(
-            "attention-direction",
-            moved,
-            f"the model is not {attention}; set attention as it was trained, or upgrade transformers",
-        )
-    return moved
+    moves = [first_token_moves(network_of(model), padding=padding) for padding in (0, 1)]
+    wanted = attention or ("bidirectional" if moves[0] > TOLERANCE else "causal")
+    for moved in moves:
+        if (moved > TOLERANCE) != (wanted == "bidirectional"):
+            raise CheckFailed(
+                "attention-direction",
+                moved,
+                f"the model is not {wanted}; set attention as it was trained, or upgrade transformers",
+            )
+    return moves[0]
 
 
 def check_eos_pooled(model: SentenceTransformer) -> None:
-    """Check that the last token of every text is EOS, so that last-token pooling pools it.
+    """Check that every text, also one that is cut, ends with a special token, so that last-token pooling pools it.
 
     Raises:
         CheckFailed: ``eos-pooled``, with the id of the token that was last.
     """
     tokenizer = model.tokenizer
-    for ids in tokenizer(list(PROBE))["input_ids"]:
-        if ids[-1] != tokenizer.eos_token_id:
-            raise CheckFailed("eos-pooled", ids[-1], "the last pooled token is not EOS; use pooling: mean")
+    cut = "fever " * min(model.max_seq_length or LONGEST, LONGEST)
+    for ids in tokenizer([*PROBE, cut], truncation=True)["input_ids"]:
+        if ids[-1] not in tokenizer.all_special_ids:
+            raise CheckFailed(
+                "eos-pooled",
+                ids[-1],
+                "the last pooled token is not EOS; set eos: true, or eos: false if it was trained so, or pooling: mean",
+            )
 
 
 def check_padding_invariance(model: SentenceTransformer) -> float:
-    """Check that a text has the same vector alone and beside longer ones; return the largest difference.
+    """Check that a text has the same vector alone and beside longer ones, padded on the left and on the right.
+
+    A model with a table of positions is only checked on the side its tokenizer pads: it counts from the left edge.
+
+    Returns:
+        The largest difference.
 
     Raises:
         CheckFailed: ``padding-invariance``.
     """
-    together = vectors(model, PROBE)
-    alone = np.concatenate([vectors(model, [text]) for text in PROBE])
-    return _same("padding-invariance", together, alone, "a text's vector depends on its batch; check the padding side")
+    tokenizer = model.tokenizer
+    own = tokenizer.padding_side
+    # The shortest is padded the most.
+    shortest = PROBE.index(min(PROBE, key=len))
+    alone = vectors(model, [PROBE[shortest]])
+    differences = []
+    for side in (own,) if _has_position_table(model) else ("right", "left"):
+        tokenizer.padding_side = side
+        try:
+            together = vectors(model, PROBE)[shortest]
+        finally:
+            tokenizer.padding_side = own
+        text = f"a text's vector depends on its batch when padded on the {side}; do not use this model"
+        differences.append(_same("padding-invariance", together, alone, text, tolerance(model)))
+    return max(differences)
+
+
+def _has_position_table(model: SentenceTransformer) -> bool:
+    import torch
+
+    from stm_agent.backbone.load import network_of
+
+    network = network_of(model)
+    positions: int | None = getattr(network.config.get_text_config(), "max_position_embeddings", None)
+    tables = [module for module in network.modules() if isinstance(module, torch.nn.Embedding)]
+    words = network.get_input_embeddings()
+    if not positions:
+        return False
+    return any(table is not words and table.num_embeddings >= positions for table in tables)
+
+
+def check_packing(model: SentenceTransformer, *, causal: bool) -> float:
+    """Give the model the packed forward where that makes the padded forward's vectors; return the difference.
+
+    The model is left with its padded forward where the check fails.
+
+    Raises:
+        CheckFailed: ``packing``; the number is infinite where the packed forward does not run at all.
+    """
+    from stm_agent.backbone.packed import PackedTransformer
+
+    module: Any = model[0]
+    texts = _packing_probe(model)
+    padded = vectors(model, texts)
+    PackedTransformer.wrap(module, causal=causal)
+    try:
+        return _same("packing", vectors(model, texts), padded, "packed is not padded", tolerance(model))
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
+        module.unwrap()
+        raise CheckFailed("packing", float("inf"), f"the network takes no packed rows ({error})") from error
+    except CheckFailed:
+        module.unwrap()
+        raise
+
+
+def _packing_probe(model: SentenceTransformer) -> list[str]:
+    """Return the probe, and where a sliding window could cut a text that is read, a text longer than the window."""
+    from stm_agent.backbone.load import network_of
+
+    window = getattr(network_of(model).config.get_text_config(), "sliding_window", None)
+    longest = model.max_seq_length or LONGEST
+    # Twice the window, so that a window with a wrong end shows as well.
+    long = ["fever " * min(2 * window + 8, longest)] if window and window < longest else []
+    return [*PROBE, *long]
 
 
 def check_vectors_changed(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
@@ -82,9 +183,8 @@ def check_reload(expected: NDArray[np.float32], model: SentenceTransformer, fold
     Raises:
         CheckFailed: ``reload``.
     """
-    return _same(
-        "reload", expected, vectors(model, PROBE), f"{folder} does not give the vectors of the model saved in it"
-    )
+    text = f"{folder} does not give the vectors of the model saved in it"
+    return _same("reload", expected, vectors(model, PROBE), text, tolerance(model))
 
 
 def vectors(model: SentenceTransformer, texts: tuple[str, ...] | list[str] = PROBE) -> NDArray[np.float32]:
@@ -93,8 +193,8 @@ def vectors(model: SentenceTransformer, texts: tuple[str, ...] | list[str] = PRO
     return np.asarray(encoded, dtype=np.float32)
 
 
-def _same(check: str, left: NDArray[np.float32], right: NDArray[np.float32], text: str) -> float:
+def _same(check: str, left: NDArray[np.float32], right: NDArray[np.float32], text: str, limit: float) -> float:
     difference = float(np.abs(left - right).max())
-    if not difference < TOLERANCE:
+    if not difference < limit:
         raise CheckFailed(check, difference, text)
     return difference

@@ -16,7 +16,7 @@ def resolve_model(name: str) -> str:
     Raises:
         ConfigError: There is no such embedded asset.
         AssetError: It cannot be fetched.
-        BackboneError: A path that does not exist.
+        BackboneError: A path that does not exist, or a GGUF file that cannot be read.
     """
     from stm_agent.assets.gguf import converted
 
@@ -32,8 +32,10 @@ def resolve_model(name: str) -> str:
     if path.is_dir():
         return str(path)
     # A Hub name is "owner/name"; anything else that looks like a path is a mistake.
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise BackboneError(f"there is no model folder {name}; give a folder, an embedded: name or a Hub name")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or path.suffix == ".gguf" or path.exists():
+        raise BackboneError(
+            f"there is no model at {name}; give a model's folder, a .gguf file, an embedded: name or a Hub name"
+        )
     return name
 
 

@@ -67,10 +67,15 @@ def model_identity(model: SentenceTransformer) -> str:
 
     network = network_of(model)
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    tokenizer = model.tokenizer.backend_tokenizer.to_str()
+    for part in (network, *list(model)[1:]):
+        for name, tensor in sorted(part.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    backend = model.tokenizer.backend_tokenizer
+    # What the last call asked for; set anew at every call, so it decides nothing.
+    backend.no_truncation()
+    backend.no_padding()
+    tokenizer = backend.to_str()
     return content_hash(
         {
             "weights": digest.hexdigest(),

@@ -1,14 +1,20 @@
-"""Load a decoder as an encoder: layers kept, attention direction, pooling, dtype by device."""
+"""Load any decoder, or any sentence-transformers checkpoint, as the model that experts start from."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.domain.spec import BackboneSpec
-from stm_agent.errors import BackboneError
+from stm_agent.domain.spec import Attention, BackboneSpec
+from stm_agent.errors import BackboneError, CheckFailed, StmAgentError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
 
 
 def network_of(model: SentenceTransformer) -> Any:  # noqa: ANN401 - a transformers model, with or without peft
@@ -16,66 +22,48 @@ def network_of(model: SentenceTransformer) -> Any:  # noqa: ANN401 - a transform
     return model[0].model
 
 
-def _device() -> tuple[str, Any]:
-    import torch
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    # Layers left out on purpose are reported as unexpected weights.
-    logging.set_verbosity_error()
-
-    # Half precision is emulated on a CPU: about a hundredth of the speed.
-    return ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-
-
 def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransformer:
     """Load the backbone a domain names.
 
+    A sentence-transformers checkpoint keeps what the domain leaves open: attention, pooling, prompts, max length,
+    dense modules. Its vectors are normalised in any case, for so they are trained and scored here.
+
     Args:
-        spec: Model, layers kept, attention, pooling, max length in tokens.
-        packed: Use padding-free forwards.
+        spec: Model, layers kept, attention, pooling, max length in tokens, EOS, dtype.
+        packed: Use padding-free forwards where they give the padded forward's vectors.
 
     Returns:
-        Transformer, Pooling and Normalize modules; cosine similarity; in eval mode.
+        A model of unit vectors with cosine similarity, in eval mode; only its network can be trained.
 
     Raises:
-        BackboneError: The model cannot be loaded or has fewer layers than asked for.
-        CheckFailed: The attention direction or the EOS pooling is not what was asked for.
+        BackboneError: The model cannot be loaded or does not fit the options.
+        CheckFailed: Attention direction, EOS pooling or padding invariance is not what it should be.
     """
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from sentence_transformers.util import is_sentence_transformer_model
 
-    from stm_agent.backbone.checks import check_attention_direction, check_eos_pooled
+    from stm_agent.backbone.checkpoint import change_modules, layer_options, plain_modules, set_attention, set_text
     from stm_agent.backbone.embedded import resolve_model
 
-    device, dtype = _device()
-    source = str(resolve_model(spec.model))
-    config: dict[str, Any] = {"use_cache": False}
-    if spec.layers is not None:
-        config["num_hidden_layers"] = _layers(source, spec)
-    try:
-        module = Transformer(
-            source,
-            max_seq_length=spec.max_length,
-            model_kwargs={"dtype": dtype},
-            config_kwargs=config,
-            # Plain text: an instruct model's chat template would wrap every text in a chat of its own.
-            modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
-            module_output_name="token_embeddings",
-        )
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"cannot load backbone {spec.model}: {str(error).splitlines()[0]}") from error
-    # Read by transformers at every forward, and saved with the model; a keyword at loading is not applied.
-    module.model.config.is_causal = spec.attention == "causal"
-    _set_tokenizer(module.tokenizer, spec)
-    pooling = Pooling(module.get_embedding_dimension(), pooling_mode=spec.pooling)
-    model = SentenceTransformer(modules=[module, pooling, Normalize()], device=device, similarity_fn_name="cosine")
-    model.eval()
-    check_attention_direction(model, spec.attention)
-    if spec.pooling == "lasttoken":
-        check_eos_pooled(model)
+    source = resolve_model(spec.model)
+    device, dtype = _placement(spec.dtype)
+    with _loading(f"backbone {spec.model}"):
+        weights, config = {"dtype": dtype}, layer_options(source, spec)
+        attention = spec.attention
+        if is_sentence_transformer_model(source):
+            model = SentenceTransformer(source, device=device, model_kwargs=weights, config_kwargs=config)
+            change_modules(model, spec)
+        else:
+            model = SentenceTransformer(modules=plain_modules(source, spec, weights, config), device=device)
+            attention = attention or "bidirectional"
+        model.similarity_fn_name = "cosine"
+        model.eval()
+        if attention:
+            set_attention(model, attention)
+        set_text(model, spec)
+        moved = _check(model, spec, attention)
     if packed:
-        _pack(model)
+        _pack(model, spec.model, moved)
     return model
 
 
@@ -87,51 +75,76 @@ def load_model(name: str) -> SentenceTransformer:
     """
     from sentence_transformers import SentenceTransformer
 
+    from stm_agent.backbone.checkpoint import text_fault
+    from stm_agent.backbone.checks import first_token_moves
     from stm_agent.backbone.embedded import resolve_model
 
-    device, dtype = _device()
-    try:
-        model = SentenceTransformer(str(resolve_model(name)), device=device, model_kwargs={"dtype": dtype})
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"cannot load model {name}: {str(error).splitlines()[0]}") from error
-    if getattr(network_of(model).config, "is_causal", None) is not None and hasattr(network_of(model), "layers"):
-        _pack(model)
-    return model.eval()
+    source = resolve_model(name)
+    device, dtype = _placement("auto")
+    with _loading(f"model {name}"):
+        # On a GPU in the format it was saved in, which is the one it was scored in.
+        kept = "auto" if device == "cuda" else dtype
+        model = SentenceTransformer(source, device=device, model_kwargs={"dtype": kept}).eval()
+    # A static or an image model has no tokens to pack.
+    if text_fault(model[0]) is None:
+        _pack(model, name, first_token_moves(network_of(model)))
+    return model
 
 
-def _pack(model: SentenceTransformer) -> None:
-    from stm_agent.backbone.packed import PackedTransformer
+def _placement(dtype: str) -> tuple[str, Any]:
+    """Return device and torch dtype.
 
-    PackedTransformer.wrap(model[0])
-
-
-def _layers(source: str, spec: BackboneSpec) -> int:
-    from transformers import AutoConfig
-
-    try:
-        has = AutoConfig.from_pretrained(source).num_hidden_layers
-    except (OSError, ValueError, AttributeError) as error:
-        raise BackboneError(f"cannot load backbone {spec.model}: {str(error).splitlines()[0]}") from error
-    if spec.layers is not None and spec.layers > has:
-        raise BackboneError(
-            f"backbone {spec.model} has {has} layers, the domain asks for {spec.layers}; lower 'layers'"
-        )
-    return spec.layers or has
-
-
-def _set_tokenizer(tokenizer: Any, spec: BackboneSpec) -> None:  # noqa: ANN401 - a transformers tokenizer
-    """Pad on the right; end every text with EOS where the last token is pooled.
-
-    ``add_eos_token`` is silently ignored by several fast tokenizers, so the post-processor of the
-    tokenizer itself is set: it is saved with the model and works everywhere.
+    Raises:
+        BackboneError: Half precision on a CPU, which emulates it.
     """
-    from tokenizers.processors import TemplateProcessing
+    import torch
+    from transformers.utils import logging as transformers_logging
 
-    tokenizer.padding_side = "right"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if spec.pooling == "lasttoken":
-        eos = tokenizer.eos_token
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"$A {eos}", pair=f"$A $B {eos}", special_tokens=[(eos, tokenizer.eos_token_id)]
-        )
+    transformers_logging.disable_progress_bar()
+    # Layers left out on purpose are reported as unexpected weights.
+    transformers_logging.set_verbosity_error()
+    on_gpu = torch.cuda.is_available()
+    if dtype == "auto":
+        dtype = "bfloat16" if on_gpu else "float32"
+    elif dtype != "float32" and not on_gpu:
+        raise BackboneError(f"dtype {dtype} on a CPU is a hundred times slower than float32; set dtype: auto")
+    return "cuda" if on_gpu else "cpu", getattr(torch, dtype)
+
+
+@contextmanager
+def _loading(what: str) -> Iterator[None]:
+    """Tell in one line what any of three libraries raises about a checkpoint it cannot use."""
+    try:
+        yield
+    except StmAgentError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise BackboneError(f"cannot load {what}: {lines[0] if lines else type(error).__name__}") from error
+
+
+def _check(model: SentenceTransformer, spec: BackboneSpec, attention: Attention | None) -> float:
+    """Run the checks of loading; return how far the first token's vector moves when the last token changes."""
+    from stm_agent.backbone.checkpoint import pools_last
+    from stm_agent.backbone.checks import check_attention_direction, check_eos_pooled, check_padding_invariance
+
+    moved = check_attention_direction(model, attention)
+    if spec.eos or (spec.eos is None and pools_last(model)):
+        check_eos_pooled(model)
+    check_padding_invariance(model)
+    return moved
+
+
+def _pack(model: SentenceTransformer, name: str, moved: float) -> None:
+    """Use the packed forward if it gives the padded forward's vectors, else say once that it does not."""
+    from stm_agent.backbone.checks import TOLERANCE, check_packing
+
+    try:
+        check_packing(model, causal=moved < TOLERANCE)
+    except CheckFailed as failed:
+        _tell_unpacked(name, str(failed))
+
+
+@lru_cache
+def _tell_unpacked(name: str, reason: str) -> None:
+    logger.warning("%s runs on padded batches, which is slower: %s", name, reason)

@@ -4,6 +4,8 @@ A padded batch of short texts is mostly padding, and a CPU pays for every padded
 tokens are packed into rows of one of :data:`ROWS` lengths (first-fit decreasing, as in bin packing); a 4-D
 mask keeps texts apart and positions start anew in each, so every token's vector is the one a batch
 of its own would give. Pooling, losses, trainer and ``encode`` see the padded shape they expect.
+
+Not every architecture takes such a mask and such positions: :func:`stm_agent.backbone.checks.check_packing` tells.
 """
 
 from __future__ import annotations
@@ -74,24 +76,53 @@ def _cost(packed: tuple[list[int], object]) -> float:
     return len(fill) * max(fill) * (1 + max(fill) / FREE_WIDTH)
 
 
-def _mask(packing: Packing, causal: bool, dtype: torch.dtype) -> Tensor:
+def masks(packing: Packing, config: Any, causal: bool, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:  # noqa: ANN401
+    """Return the additive mask ``[rows, 1, width, width]`` a model with this config expects.
+
+    Where only some layers look through a sliding window, transformers takes one mask for each kind of layer.
+    """
+    full = _mask(packing, causal, None, dtype)
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    # A row that fits into the window needs no second mask, and a tensor is good for all kinds of layers.
+    if not window or window >= packing.segment.shape[1] or kinds == {"full_attention"}:
+        return full
+    # transformers counts the far end of a window in when `is_causal` is off, and out when a model has its own switch.
+    own_switch = getattr(config, "use_bidirectional_attention", None) and getattr(config, "is_causal", True)
+    sliding = _mask(packing, causal, window - 1 if causal or own_switch else window, dtype)
+    return {"full_attention": full, "sliding_attention": sliding} if kinds else sliding
+
+
+def _mask(packing: Packing, causal: bool, reach: int | None, dtype: torch.dtype) -> Tensor:
     segment = packing.segment
     allowed = segment[:, :, None] == segment[:, None, :]
-    if causal:
-        width = segment.shape[1]
-        allowed = allowed & torch.ones(width, width, dtype=torch.bool).tril()
+    if causal or reach is not None:
+        place = torch.arange(segment.shape[1])
+        back = place[:, None] - place[None, :]
+        if causal:
+            allowed = allowed & (back >= 0)
+        if reach is not None:
+            allowed = allowed & (back.abs() <= reach)
     mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
     return mask[:, None]
 
 
 class PackedTransformer(Transformer):
-    """sentence-transformers' own module with a packed forward; it is saved as the plain module."""
+    """sentence-transformers' own module with a packed forward; it is saved as the plain module.
+
+    Attributes:
+        causal: Whether a token sees only what stands before it.
+    """
+
+    causal: bool
 
     @classmethod
-    def wrap(cls, module: Transformer) -> Transformer:
+    def wrap(cls, module: Any, *, causal: bool) -> PackedTransformer:  # noqa: ANN401 - changes its class here
         """Give a loaded module the packed forward, in place; weights are shared, nothing is copied."""
         module.__class__ = cls
-        return module
+        module.causal = causal
+        packed: PackedTransformer = module
+        return packed
 
     def unwrap(self) -> Transformer:
         """Give the plain forward back, in place."""
@@ -101,9 +132,10 @@ class PackedTransformer(Transformer):
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the parent
         """Fill ``token_embeddings`` ``[texts, longest, hidden]``; zeros where a text is padded."""
         ids, valid = features["input_ids"], features["attention_mask"].bool()
+        config = self.model.config.get_text_config()
         if not valid.any():
-            hidden = self.model.config.get_text_config().hidden_size
-            features["token_embeddings"] = torch.zeros((*ids.shape, hidden), dtype=self.model.dtype, device=ids.device)
+            nothing = torch.zeros((*ids.shape, config.hidden_size), dtype=self.model.dtype, device=ids.device)
+            features["token_embeddings"] = nothing
             return features
         lengths = valid.sum(dim=1).tolist()
         packing = pack(lengths)
@@ -112,12 +144,11 @@ class PackedTransformer(Transformer):
         positions = torch.zeros(shape, dtype=torch.long)
         packed[packing.row, packing.column] = ids[valid].cpu()
         positions[packing.row, packing.column] = packing.position
-        weights = self.model.dtype
-        causal = getattr(self.model.config, "is_causal", True) is not False
+        mask = masks(packing, config, self.causal, self.model.dtype)
         output = self.model(
             input_ids=packed.to(ids.device),
             position_ids=positions.to(ids.device),
-            attention_mask=_mask(packing, causal, weights).to(ids.device),
+            attention_mask=_to(mask, ids.device),
             use_cache=False,
         ).last_hidden_state
         tokens = output[packing.row.to(ids.device), packing.column.to(ids.device)]
@@ -125,3 +156,9 @@ class PackedTransformer(Transformer):
         spread[valid] = tokens
         features["token_embeddings"] = spread
         return features
+
+
+def _to(mask: Tensor | dict[str, Tensor], device: torch.device) -> Tensor | dict[str, Tensor]:
+    if isinstance(mask, dict):
+        return {kind: part.to(device) for kind, part in mask.items()}
+    return mask.to(device)

@@ -106,7 +106,9 @@ def domain_of_collection(folder: Path) -> DomainSpec:
         task="Given a query, find the passages that answer it.",
         collection=BeirCollection(path=place),
         general=(PythonDocsCollection(),),
-        backbone=BackboneSpec(model="embedded:smollm2-135m", layers=6, max_length=128),
+        backbone=BackboneSpec(
+            model="embedded:smollm2-135m", layers=6, attention="bidirectional", pooling="mean", max_length=128
+        ),
         experts=(ExpertSpec(name=source, sources=(source,), steps=200, teacher_weight=10.0),),
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stm_agent.domain.backbone_spec import Attention, BackboneSpec
 from stm_agent.domain.collection_spec import (
     BeirCollection,
     CollectionSpec,
@@ -18,6 +19,7 @@ from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, TrainSpec
 
 __all__ = [
     "WRITTEN",
+    "Attention",
     "BackboneSpec",
     "BeirCollection",
     "CollectionSpec",
@@ -37,24 +39,6 @@ __all__ = [
 
 WRITTEN = "written"
 """The source every domain has: queries written by the generator for the passages of the pool."""
-
-
-class BackboneSpec(Spec):
-    """The decoder before adaptation, and how it becomes an encoder.
-
-    Attributes:
-        model: ``embedded:`` name, folder, or Hub name.
-        layers: First decoder layers kept; None: all.
-        attention: ``bidirectional`` lets a token see what follows it.
-        pooling: How token vectors become one vector.
-        max_length: Tokens of a text that are read.
-    """
-
-    model: str
-    layers: Positive | None = None
-    attention: Literal["bidirectional", "causal"] = "bidirectional"
-    pooling: Literal["mean", "lasttoken", "weightedmean"] = "mean"
-    max_length: Positive = 48
 
 
 class SynthesizeSpec(Spec):
@@ -153,7 +137,7 @@ class DomainSpec(Spec):
         task: One line: what a query is and what should be found; used in prompts.
         collection: What is adapted to and scored on.
         general: Guard tasks that show forgetting.
-        backbone: The decoder.
+        backbone: The model before adaptation.
         baseline: Ready-made encoder that every report shows as a row; None: no such row.
         experts: In training order.
         train: Training options of all experts.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from stm_agent.errors import ConfigError
 
@@ -17,21 +18,34 @@ class Instruction:
         query: Instruction for queries; empty is none.
         passage: Instruction for passages; empty is none.
         origin: Where it comes from: ``none``, ``seed:<id>`` or ``reflection``.
+        query_prompt: The checkpoint's own prompt for queries, used as it is where there is no instruction.
+        passage_prompt: The same for passages.
     """
 
     query: str = ""
     passage: str = ""
     origin: str = "none"
+    query_prompt: str = ""
+    passage_prompt: str = ""
+
+    @classmethod
+    def none(cls, prompts: Mapping[str, str | None]) -> Instruction:
+        """Return no instruction: only what a sentence-transformers checkpoint puts in front itself."""
+        return cls(query_prompt=prompts.get("query") or "", passage_prompt=prompts.get("document") or "")
+
+    def saying(self, query: str, origin: str) -> Instruction:
+        """Return this with another instruction for queries; empty leaves the checkpoint's own prompt."""
+        return replace(self, query=query, origin=origin)
 
     @property
     def query_prefix(self) -> str:
         """Text in front of a query, in STM's format (arXiv 2602.04731): instruction, new line, ``Query: ``."""
-        return f"{self.query}\nQuery: " if self.query else ""
+        return f"{self.query}\nQuery: " if self.query else self.query_prompt
 
     @property
     def passage_prefix(self) -> str:
         """Text in front of a passage."""
-        return f"{self.passage}\npassage: " if self.passage else ""
+        return f"{self.passage}\npassage: " if self.passage else self.passage_prompt
 
 
 def checked(text: str) -> str:

@@ -17,16 +17,24 @@ from stm_agent.instruct.instruction import Instruction
 class InstructionScorer:
     """One model, one corpus, one set of judged queries; any number of query instructions."""
 
-    def __init__(self, encoder: Encoder, cache: EmbeddingCache, documents: Mapping[str, str], split: Split) -> None:
-        """Encode the corpus once, or find it in the cache."""
-        self.encoder, self.cache, self.split = encoder, cache, split
+    def __init__(
+        self,
+        encoder: Encoder,
+        cache: EmbeddingCache,
+        documents: Mapping[str, str],
+        split: Split,
+        incumbent: Instruction,
+    ) -> None:
+        """Encode the corpus once, with the incumbent's passage prefix, or find it in the cache."""
+        self.encoder, self.cache, self.split, self.incumbent = encoder, cache, split, incumbent
         self.documents = documents
         self._ids = list(documents)
-        self._passages = cache.encode(encoder, list(documents.values()))
+        self._passages = cache.encode(encoder, list(documents.values()), prefix=incumbent.passage_prefix)
 
     def run(self, instruction: Instruction) -> Run:
         """Return the ranking of every query, 10 deep."""
-        queries = self.cache.encode(self.encoder, list(self.split.queries.values()), prefix=instruction.query_prefix)
+        prefix = self.incumbent.saying(instruction.query, instruction.origin).query_prefix
+        queries = self.cache.encode(self.encoder, list(self.split.queries.values()), prefix=prefix)
         return rank(list(self.split.queries), np.asarray(queries), self._ids, self._passages, k=10)
 
     def score(self, instruction: Instruction) -> Scores:

@@ -71,14 +71,15 @@ def search_instruction(
     ``spec.min_effect``; of equal ones the shorter is taken. Each candidate is a trace.
     """
     searching, accepting = halves(collection_dev)
-    bench = _Trials(InstructionScorer(encoder, cache, documents, searching), TraceStore(trace), encoder.identity)
+    scorer = InstructionScorer(encoder, cache, documents, searching, incumbent)
+    bench = _Trials(scorer, TraceStore(trace), encoder.identity)
     for candidate in (incumbent, *seeds):
         bench.try_one(candidate)
     if reflection is not None and spec.reflections:
         _reflect(bench, reflection, spec, seed, task)
     best = min(bench.scores, key=lambda text: (-bench.scores[text], len(text)))
-    judge = InstructionScorer(encoder, cache, documents, accepting)
-    winner = Instruction(best, incumbent.passage, bench.origin[best])
+    judge = InstructionScorer(encoder, cache, documents, accepting, incumbent)
+    winner = incumbent.saying(best, bench.origin[best])
     comparison = paired_bootstrap(
         judge.score(winner).per_query, judge.score(incumbent).per_query, seed=seed, alpha=alpha
     )

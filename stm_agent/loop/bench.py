@@ -124,7 +124,7 @@ class Bench:
 
     def rate(self, encoder: Encoder, instruction: Instruction) -> Rating:
         """Score the dev split and the guards. Guards get no instruction: they ask what general use would see."""
-        plain = Instruction()
+        plain = instruction.saying("", "none")
         general = [
             score_split(self.cache, encoder, guard.texts, guard.splits["dev"], plain).ndcg_at_10
             for guard in self.guards

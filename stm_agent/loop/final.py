@@ -81,12 +81,12 @@ def _test_rows(
 ) -> dict[str, Scores]:
     final = content_hash({"merged": merged.weights if merged else {}, "instruction": instruction.query})
     test = bench.firewall.open_test(final)
-    plain = Instruction()
     rows = {"BM25": score(bm25_run(bench.documents, test.queries), test.qrels)}
     baseline = bench.spec.baseline
     if baseline:
-        rows[ROW_NAMES.get(baseline, baseline)] = bench.scores(static_encoder(baseline), test, plain)
-    rows["base"] = bench.scores(bench.encoder(), test, plain)
+        ready = static_encoder(baseline)
+        rows[ROW_NAMES.get(baseline, baseline)] = bench.scores(ready, test, Instruction.none(ready.model.prompts))
+    rows["base"] = bench.scores(bench.encoder(), test, instruction.saying("", "none"))
     for expert in experts:
         rows[f"expert {expert.name}"] = bench.scores(bench.encoder(expert.delta), test, expert.instruction)
     for control in controls:

@@ -164,9 +164,9 @@ def open_bench(
 
 
 def _walk(bench: Bench, options: Options, rounds: int) -> dict[str, Any]:
-    none = Instruction()
     with bench.timed("rate", "scoring the untouched backbone on dev"):
         encoder = bench.encoder()
+        none = Instruction.none(encoder.model.prompts)
         base = bench.rate(encoder, none)
     bench.run.ledger.record("base", dev=base.domain.ndcg_at_10, general=base.general)
     incumbent = Incumbent(base, none)

@@ -9,11 +9,7 @@ def plan(spec: DomainSpec, *, rounds: int | None, generator: str) -> list[dict[s
     """Return the stages a run would do, in order, with what each asks for."""
     steps = [
         {"stage": "collection", "what": f"{spec.collection.kind}, guarded by {len(spec.general)} general task(s)"},
-        {
-            "stage": "backbone",
-            "what": f"{spec.backbone.model}, {spec.backbone.layers or 'all'} layers, "
-            f"{spec.backbone.attention}, {spec.backbone.pooling} pooling",
-        },
+        {"stage": "backbone", "what": spec.backbone.summary},
     ]
     for number in range(1, (rounds or spec.loop.rounds) + 1):
         asks = any(expert.negatives.synthetic for expert in spec.experts)

@@ -21,7 +21,7 @@ def model_card(
     command: str,
 ) -> str:
     """Return the card of a merged model as Markdown."""
-    backbone, train = domain.backbone, domain.train
+    train = domain.train
     experts = {expert.name: expert for expert in domain.experts}
     rows = []
     for name_, weight in weights.items():
@@ -37,8 +37,7 @@ def model_card(
         "",
         f"A retriever for: {domain.task}.",
         "",
-        f"Backbone {backbone.model}, {backbone.layers or 'all'} layers, {backbone.attention} attention, "
-        f"{backbone.pooling} pooling, {backbone.max_length} tokens. LoRA rank {train.lora_rank}, "
+        f"Backbone {domain.backbone.summary}. LoRA rank {train.lora_rank}, "
         f"alpha {train.lora_alpha}; experts merged linearly, exactly:",
         "",
         "| expert | weight | sources | steps |",

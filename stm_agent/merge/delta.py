@@ -29,9 +29,11 @@ class LoraDelta:
     Attributes:
         modules: Module name -> (A ``[r, in]``, B ``[out, r]``) float32, the scale folded into B. For a token
             embedding ``in`` is the vocabulary and the delta of its weight is the transpose, ``(B A)^T``.
+        embeddings: Names of the modules that are token embeddings.
     """
 
     modules: Mapping[str, tuple[Tensor, Tensor]]
+    embeddings: frozenset[str] = frozenset()
 
     @property
     def rank(self) -> int:
@@ -58,10 +60,14 @@ def load_delta(folder: Path) -> LoraDelta:
         )
     scale = config["lora_alpha"] / config["r"]
     halves: dict[str, dict[str, Tensor]] = {}
+    embeddings = set()
     for name, tensor in load_file(folder / "adapter_model.safetensors").items():
         module, _, half = name.removeprefix(PREFIX).partition(".lora_")
         halves.setdefault(module, {})[half.removeprefix("embedding_")[:1]] = tensor.float()
-    return LoraDelta({module: _pair(folder, module, pair, scale) for module, pair in sorted(halves.items())})
+        if half.startswith("embedding_"):
+            embeddings.add(module)
+    pairs = {module: _pair(folder, module, pair, scale) for module, pair in sorted(halves.items())}
+    return LoraDelta(pairs, frozenset(embeddings))
 
 
 def _pair(folder: Path, module: str, halves: Mapping[str, Tensor], scale: float) -> tuple[Tensor, Tensor]:
@@ -89,7 +95,7 @@ def save_delta(delta: LoraDelta, folder: Path, *, base: str) -> None:
     for module, (a, b) in delta.modules.items():
         pad = rank - a.shape[0]
         full = torch.nn.functional.pad(a, (0, 0, 0, pad)), torch.nn.functional.pad(b, (0, pad))
-        kind = "embedding_" if module.endswith("embed_tokens") else ""
+        kind = "embedding_" if module in delta.embeddings else ""
         for half, tensor in zip("AB", full, strict=True):
             suffix = "" if kind else ".weight"
             tensors[f"{PREFIX}{module}.lora_{kind}{half}{suffix}"] = tensor.contiguous()
@@ -129,7 +135,8 @@ def combine(deltas: Sequence[LoraDelta], weights: Sequence[float]) -> LoraDelta:
                 torch.cat([delta.modules[module][1] * weight for delta, weight in parts], dim=1),
             )
             for module in first
-        }
+        },
+        deltas[0].embeddings,
     )
 
 

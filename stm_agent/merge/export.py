@@ -26,11 +26,12 @@ def export_merged(
         card: Model card, Markdown.
 
     Raises:
-        CheckFailed: Weights are not finite, or the folder does not give the vectors that were there before saving.
+        CheckFailed: Weights are not finite, or the folder does not give the vectors that were there before saving, or
+            gives a text another vector in another batch.
     """
     from sentence_transformers import SentenceTransformer
 
-    from stm_agent.backbone.checks import check_reload, vectors
+    from stm_agent.backbone.checks import check_padding_invariance, check_reload, vectors
     from stm_agent.backbone.load import network_of
     from stm_agent.backbone.packed import PackedTransformer
 
@@ -45,4 +46,6 @@ def export_merged(
     model.prompts = dict(prompts)
     model.save(str(folder), create_model_card=False)
     write_atomic(folder / "README.md", card)
-    check_reload(expected, SentenceTransformer(str(folder), device=str(model.device)), folder)
+    saved = SentenceTransformer(str(folder), device=str(model.device))
+    check_reload(expected, saved, folder)
+    check_padding_invariance(saved)

@@ -1,11 +1,13 @@
-"""Random decoders small enough for unit tests, with a real tokenizer."""
+"""Random decoders, and an encoder, small enough for unit tests, with a real tokenizer."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
 
-Architecture = Literal["llama", "qwen2", "qwen3", "gemma", "phi3", "mistral"]
+Architecture = Literal[
+    "llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi", "phi3", "mistral", "smollm3", "bert"
+]
 SENTENCES = (
     "the quick brown fox jumps over the lazy dog",
     "a question and the passage that answers it",
@@ -16,7 +18,13 @@ SENTENCES = (
 
 
 def pico_decoder(
-    folder: Path, *, layers: int = 2, hidden: int = 32, architecture: Architecture = "llama", seed: int = 0
+    folder: Path,
+    *,
+    layers: int = 2,
+    hidden: int = 32,
+    architecture: Architecture = "llama",
+    window: int | None = None,
+    seed: int = 0,
 ) -> Path:
     """Write a seeded random decoder as a transformers folder.
 
@@ -25,6 +33,7 @@ def pico_decoder(
         layers: Decoder layers.
         hidden: Width; a multiple of 8.
         architecture: Model type.
+        window: Sliding window of the architectures that have one, in tokens; None: the architecture's own.
         seed: Seed of the weights.
 
     Returns:
@@ -34,13 +43,53 @@ def pico_decoder(
     from transformers import AutoModel
 
     tokenizer = _tokenizer()
-    config = _config(architecture, layers, hidden, len(tokenizer))
+    config = _config(architecture, layers, hidden, len(tokenizer), window)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModel.from_config(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def pico_checkpoint(
+    folder: Path,
+    *,
+    architecture: Architecture = "bert",
+    pooling: str = "mean",
+    dense: int | None = None,
+    max_length: int = 64,
+    prompts: dict[str, str] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write a seeded random sentence-transformers checkpoint, without a Normalize module.
+
+    Args:
+        folder: Where to write.
+        architecture: Model type.
+        pooling: Its own pooling.
+        dense: Width of a dense module behind the pooling; None: no such module.
+        max_length: Its own length, in tokens.
+        prompts: Its own prompts.
+        seed: Seed of the weights.
+
+    Returns:
+        The checkpoint's folder, loadable by ``SentenceTransformer``.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+
+    network = pico_decoder(folder / "network", architecture=architecture, seed=seed)
+    module = Transformer(str(network), max_seq_length=max_length)
+    modules: list[torch.nn.Module] = [module, Pooling(module.get_embedding_dimension(), pooling_mode=pooling)]
+    if dense is not None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            modules.append(Dense(module.get_embedding_dimension(), dense))
+    model = SentenceTransformer(modules=modules, device="cpu", prompts=prompts)
+    model.save(str(folder / "checkpoint"), create_model_card=False)
+    return folder / "checkpoint"
 
 
 def _tokenizer() -> Any:  # noqa: ANN401 - a transformers tokenizer
@@ -60,29 +109,40 @@ def _tokenizer() -> Any:  # noqa: ANN401 - a transformers tokenizer
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="</s>")  # noqa: S106
 
 
-def _config(architecture: Architecture, layers: int, hidden: int, vocabulary: int) -> Any:  # noqa: ANN401
+_CONFIGS: dict[Architecture, str] = {
+    "llama": "LlamaConfig",
+    "qwen2": "Qwen2Config",
+    "qwen3": "Qwen3Config",
+    "gemma": "GemmaConfig",
+    "gemma2": "Gemma2Config",
+    "gemma3": "Gemma3TextConfig",
+    "phi": "PhiConfig",
+    "phi3": "Phi3Config",
+    "mistral": "MistralConfig",
+    "smollm3": "SmolLM3Config",
+    "bert": "BertConfig",
+}
+
+
+def _config(architecture: Architecture, layers: int, hidden: int, vocabulary: int, window: int | None) -> Any:  # noqa: ANN401
     import transformers
 
-    names = {
-        "llama": "Llama",
-        "qwen2": "Qwen2",
-        "qwen3": "Qwen3",
-        "gemma": "Gemma",
-        "phi3": "Phi3",
-        "mistral": "Mistral",
-    }
     sizes: dict[str, Any] = {
         "vocab_size": vocabulary,
         "hidden_size": hidden,
         "intermediate_size": 2 * hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "max_position_embeddings": 512,
         "pad_token_id": 0,
         "bos_token_id": 1,
         "eos_token_id": 1,
     }
-    if architecture in ("gemma", "qwen3"):
+    if architecture != "bert":
+        sizes["num_key_value_heads"] = 2
+    if architecture in ("gemma", "gemma2", "gemma3", "qwen3"):
         sizes["head_dim"] = hidden // 4
-    return getattr(transformers, f"{names[architecture]}Config")(**sizes)
+    if window is not None:
+        # Of two kinds of layers the last ones slide, so that both kinds are there.
+        sizes |= {"sliding_window": window, "use_sliding_window": True, "max_window_layers": layers // 2}
+    return getattr(transformers, _CONFIGS[architecture])(**sizes)

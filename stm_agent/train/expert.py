@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from stm_agent.train.fit import Fitted
 
 Progress = Callable[[int, int, float], None]
-LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"]
 
 
 @dataclass(frozen=True)
@@ -186,13 +185,13 @@ def _add_adapter(model: SentenceTransformer, train: TrainSpec, start: Path | Non
     from peft import LoraConfig, get_peft_model
 
     from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.lora import lora_targets
 
     if start is not None:
         _load_adapter(model, start, trainable=True)
         return
     network = network_of(model)
-    names = {name.rsplit(".", 1)[-1] for name, _ in network.named_modules()}
-    targets = [name for name in LINEAR if name in names] + (["embed_tokens"] if train.embeddings else [])
+    targets = lora_targets(network, embeddings=train.embeddings)
     config = LoraConfig(r=train.lora_rank, lora_alpha=train.lora_alpha, lora_dropout=0.0, target_modules=targets)
     model[0].model = get_peft_model(network, config)
 

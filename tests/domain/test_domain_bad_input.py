@@ -55,6 +55,8 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("test_share and dev_share leave no term",),
     ),
     "unknown pooling": (GOOD.replace("135m\n", "135m\n  pooling: max\n"), ("'backbone.pooling' is 'max'", "'mean'")),
+    "unknown dtype": (GOOD.replace("135m\n", "135m\n  dtype: half\n"), ("'backbone.dtype' is 'half'", "'auto'")),
+    "text for eos": (GOOD.replace("135m\n", "135m\n  eos: maybe\n"), ("'backbone.eos' is 'maybe'", "boolean")),
     "no expert": (GOOD.split("experts:")[0] + "experts: []\n", ("'experts' is []", "at least 1 item")),
     "expert twice": (
         GOOD + "  - {name: first, sources: [train], steps: 1}\n",

@@ -1,0 +1,35 @@
+"""Which modules of a network get a LoRA adapter, whatever its architecture calls them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stm_agent.errors import BackboneError
+
+
+def lora_targets(network: Any, *, embeddings: bool) -> list[str]:  # noqa: ANN401 - a transformers model
+    """Return the names of all linear layers in the network's blocks.
+
+    A block is an entry of a module list, so it has a number in its name; poolers and heads stand outside.
+
+    Args:
+        network: A transformers model without adapters.
+        embeddings: The token embedding as well.
+
+    Raises:
+        BackboneError: There is no such layer.
+    """
+    from torch import nn
+
+    modules = dict(network.named_modules())
+    linear = [name for name, module in modules.items() if isinstance(module, nn.Linear) and _in_block(name)]
+    if not linear:
+        raise BackboneError(
+            f"a {network.config.model_type} has no linear layer that LoRA could adapt; use another model"
+        )
+    words = network.get_input_embeddings() if embeddings else None
+    return linear + [name for name, module in modules.items() if module is words]
+
+
+def _in_block(name: str) -> bool:
+    return any(part.isdigit() for part in name.split("."))

@@ -1,0 +1,44 @@
+"""The backbone's part of the domain file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from stm_agent.domain.fields import Positive, Spec, Switch
+
+Attention = Literal["bidirectional", "causal"]
+
+
+class BackboneSpec(Spec):
+    """The model before adaptation, and how it becomes an encoder.
+
+    What is left out is the checkpoint's own where sentence-transformers saved it, else the value named here.
+
+    Attributes:
+        model: ``embedded:`` name, folder, ``.gguf`` file, or Hub name; of a decoder, an encoder, or a
+            sentence-transformers checkpoint.
+        layers: First layers kept; None: all.
+        attention: ``bidirectional`` lets a token see what follows it; None: its own, else ``bidirectional``.
+        pooling: How token vectors become one vector; None: its own, else ``mean``.
+        max_length: Tokens of a text that are read; None: its own, else 48.
+        eos: End every text with the end-of-sequence token; None: where ``pooling: lasttoken`` is asked for here;
+            false: never.
+        dtype: Number format of weights and vectors; ``auto``: bfloat16 on a GPU, float32 on a CPU.
+    """
+
+    model: str
+    layers: Positive | None = None
+    attention: Attention | None = None
+    pooling: Literal["mean", "lasttoken", "weightedmean"] | None = None
+    max_length: Positive | None = None
+    eos: Switch | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    @property
+    def summary(self) -> str:
+        """One line for plans and cards."""
+        length = f"{self.max_length} tokens" if self.max_length else "default length"
+        return (
+            f"{self.model}, {self.layers or 'all'} layers, {self.attention or 'default'} attention, "
+            f"{self.pooling or 'default'} pooling, {length}"
+        )
