@@ -35,7 +35,7 @@ def model_card(
         "",
         f"# {name}",
         "",
-        f"A retriever for: {domain.task}.",
+        f"A retriever for: {domain.task.rstrip('.')}.",
         "",
         f"Backbone {domain.backbone.summary}. LoRA rank {train.lora_rank}, "
         f"alpha {train.lora_alpha}; experts merged linearly, exactly:",
