@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,27 @@ def claim(
     """Return one claim; it holds when ``measured`` is above the target (or at most the target, with ``lower``)."""
     holds = measured <= target if lower else measured > target
     return {"claim": text, "measured": measured, "target": target, "unit": unit, "holds": holds, **raw}
+
+
+def job(command: list[str]) -> dict[str, Any]:
+    """Run a command that prints JSON; return its ``result``, ``wall_seconds`` and, with all children, ``peak_gib``."""
+    from stm_agent.inspect.memory import PeakMemory
+
+    started = time.monotonic()
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with PeakMemory(running.pid) as peak:
+        out, _ = running.communicate()
+    if running.returncode:
+        sys.exit(f"{' '.join(command)} failed with status {running.returncode}")
+    return {"result": json.loads(out), "wall_seconds": time.monotonic() - started, "peak_gib": peak.gib}
+
+
+def optimize(work: Path, *flags: str) -> dict[str, Any]:
+    """Run ``stm-agent optimize`` in a workspace; return its ``report``, wall seconds and peak memory."""
+    done = job([sys.executable, "-m", "stm_agent", "optimize", "--workspace", str(work), "--json", *flags])
+    report = done.pop("result")
+    # Where it lies on this machine is nobody's business.
+    return {"report": {**report, "model": os.path.relpath(report["model"], work)}, **done}
 
 
 def save(record: dict[str, Any]) -> None:

@@ -10,17 +10,13 @@ Makes a domain of every BEIR folder by ``stm-agent domains new``, takes it down 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import yaml
-from _record import claim, machine, save, show, versions
+from _record import claim, machine, optimize, save, show, versions
 
 HERE = Path(__file__).parent
 AGENT = [sys.executable, "-m", "stm_agent"]
@@ -45,16 +41,6 @@ def small_domain(collection: Path, options: argparse.Namespace) -> Path:
     return path
 
 
-def run(domain: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Run the loop; return its report and wall seconds."""
-    started = time.monotonic()
-    command = [*AGENT, "optimize", "--domain", str(domain), "--workspace", str(options.work), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    report = json.loads(done.stdout)
-    report["model"] = os.path.relpath(report["model"], options.work)
-    return {"report": report, "wall_seconds": time.monotonic() - started}
-
-
 def main() -> None:
     """Run all collections and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -70,7 +56,10 @@ def main() -> None:
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
     subprocess.run([*AGENT, "init", str(options.work)], check=True)
-    results = {folder.name: run(small_domain(folder, options), options) for folder in options.collections}
+    results = {
+        folder.name: optimize(options.work, "--domain", str(small_domain(folder, options)))
+        for folder in options.collections
+    }
     rows = {name: result["report"]["rows"] for name, result in results.items()}
     record = {
         "name": "beir",

@@ -16,37 +16,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from _record import claim, machine, save, show, versions
-
-from stm_agent.inspect.memory import PeakMemory
+from _record import claim, machine, optimize, save, show, versions
 
 HERE = Path(__file__).parent
 MINUTES, GIB, FLOOR = 20.0, 6.0, 0.70
 
 
 def run_seed(seed: int, work: Path, *, controls: bool) -> dict[str, Any]:
-    """Run the main job for one seed; return its report, wall seconds and peak memory in GiB."""
-    flags = ["--controls"] if controls else []
-    command = [sys.executable, "-m", "stm_agent", "optimize", "--domain", "biomedical", "--workspace", str(work)]
-    command += ["--seed", str(seed), "--json", *flags]
-    started = time.monotonic()
-    done = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    with PeakMemory(done.pid) as peak:
-        out, _ = done.communicate()
-    if done.returncode:
-        sys.exit(f"seed {seed} failed with status {done.returncode}")
-    report = json.loads(out)
-    # Where it lies on this machine is nobody's business.
-    report["model"] = os.path.relpath(report["model"], work)
-    return {"report": report, "wall_seconds": time.monotonic() - started, "peak_gib": peak.gib}
+    """Run the main job for one seed."""
+    return optimize(work, "--domain", "biomedical", "--seed", str(seed), *(["--controls"] if controls else []))
 
 
 def first_cold(options: argparse.Namespace) -> dict[str, Any]:

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _record import claim, machine, save, show, versions
-
-from stm_agent.inspect.memory import PeakMemory
+from _record import claim, job, machine, save, show, versions
 
 PIECES = 5
 
@@ -63,7 +61,7 @@ def train_plain(steps: int, seed: int) -> tuple[Any, float]:
     columns = {"query": [pair.query for pair in pairs], "positive": [pair.positive for pair in pairs]}
     model.model_card_data.widget = [{"text": pairs[0].query}]
     arguments = SentenceTransformerTrainingArguments(
-        output_dir="benchmarks/work/plain",
+        output_dir=tempfile.mkdtemp(),
         max_steps=steps,
         per_device_train_batch_size=spec.train.batch_size,
         learning_rate=1e-3,
@@ -89,8 +87,6 @@ def train_plain(steps: int, seed: int) -> tuple[Any, float]:
 
 def train_ours(steps: int, seed: int) -> tuple[Any, float]:
     """Train the same by the engine; return the model and the seconds of the steps."""
-    import tempfile
-
     from stm_agent.backbone.load import load_backbone, network_of
     from stm_agent.domain.spec import ExpertSpec
     from stm_agent.merge.delta import fold, load_delta
@@ -133,14 +129,10 @@ def worker(side: str, steps: int, seed: int, threads: int) -> None:
 def train_side(side: str, options: argparse.Namespace, threads: int) -> dict[str, Any]:
     """Train one side in a fresh process; return its result, pairs per second and peak memory in GiB."""
     command = [sys.executable, __file__, "--side", side, "--steps", str(options.steps), "--threads", str(threads)]
-    done = subprocess.Popen([*command, "--seed", str(options.seed)], stdout=subprocess.PIPE, text=True)
-    with PeakMemory(done.pid) as peak:
-        out, _ = done.communicate()
-    if done.returncode:
-        sys.exit(f"training {side} failed with status {done.returncode}")
-    result = json.loads(out)
+    done = job([*command, "--seed", str(options.seed)])
     pairs = options.steps * domain().train.batch_size
-    return {**result, "pairs_per_second": pairs / result["seconds"], "peak_gib": peak.gib}
+    speed = pairs / done["result"]["seconds"]
+    return {**done["result"], "pairs_per_second": speed, "peak_gib": done["peak_gib"]}
 
 
 def passages(name: str, count: int) -> list[str]:
