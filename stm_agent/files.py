@@ -75,7 +75,8 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {reason}; {fix}") from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force a file's or a folder's content to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -99,7 +100,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -169,10 +170,10 @@ def whole_folder(target: Path) -> Iterator[Path]:
         try:
             yield partial
             for path in partial.rglob("*"):
-                _sync(path)
+                sync(path)
             if not target.exists():
                 partial.rename(target)
-                _sync(target.parent)
+                sync(target.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

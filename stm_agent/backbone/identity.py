@@ -7,13 +7,13 @@ from pathlib import Path
 
 from stm_agent.backbone.embedded import SCHEME, resolve_model
 from stm_agent.errors import BackboneError
-from stm_agent.files import content_hash, sha256_file
+from stm_agent.files import folder_hash
 
 
 def source_identity(name: str) -> str:
     """Return a text that changes whenever the weights behind a model's name do.
 
-    Embedded assets are stored under their hash; a folder is hashed; a Hub name gets the commit that is in the cache.
+    Embedded assets are stored under their hash; a folder is hashed; a Hub name gets its commit.
 
     Raises:
         ConfigError: There is no such embedded asset.
@@ -25,20 +25,19 @@ def source_identity(name: str) -> str:
     if name.startswith(SCHEME):
         return path.name
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return content_hash({file.relative_to(path).as_posix(): _file(file, *_age(file)) for file in files})
+        return _hashed(path, _ages(path))
     return f"{name}@{_commit(name)}"
 
 
-def _age(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+def _ages(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    files = ((str(file), file.stat()) for file in sorted(folder.rglob("*")) if file.is_file())
+    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in files)
 
 
 @lru_cache
-def _file(path: Path, _size: int, _changed: int) -> str:
-    # Gigabytes are read once a process, unless the file changes meanwhile.
-    return sha256_file(path)
+def _hashed(folder: Path, _ages: tuple[tuple[str, int, int], ...]) -> str:
+    # Gigabytes are read once a process, unless a file changes meanwhile.
+    return folder_hash(folder)
 
 
 @lru_cache

@@ -47,7 +47,8 @@ def pack(lengths: list[int], rows: tuple[int, ...] = ROWS) -> Packing:
     than the longest text.
     """
     longest = max(lengths)
-    fill, place = min((_place(lengths, max(row, longest)) for row in rows), key=_cost)
+    tried = dict.fromkeys(max(row, longest) for row in rows)
+    fill, place = min((_place(lengths, row) for row in tried), key=_cost)
     counts = torch.tensor(lengths)
     starts = torch.tensor(place).repeat_interleave(counts, dim=0)
     position = torch.cat([torch.arange(length) for length in lengths])
@@ -112,9 +113,11 @@ class PackedTransformer(Transformer):
 
     Attributes:
         causal: Whether a token sees only what stands before it.
+        cells: Cells of the last forward's rows, empty ones included.
     """
 
     causal: bool
+    cells: int = 0
 
     @classmethod
     def wrap(cls, module: Any, *, causal: bool) -> PackedTransformer:  # noqa: ANN401 - changes its class here
@@ -133,6 +136,7 @@ class PackedTransformer(Transformer):
         """Fill ``token_embeddings`` ``[texts, longest, hidden]``; zeros where a text is padded."""
         ids, valid = features["input_ids"], features["attention_mask"].bool()
         config = self.model.config.get_text_config()
+        self.cells = 0
         if not valid.any():
             nothing = torch.zeros((*ids.shape, config.hidden_size), dtype=self.model.dtype, device=ids.device)
             features["token_embeddings"] = nothing
@@ -140,6 +144,7 @@ class PackedTransformer(Transformer):
         lengths = valid.sum(dim=1).tolist()
         packing = pack(lengths)
         shape = packing.segment.shape
+        self.cells = shape.numel()
         packed = torch.zeros(shape, dtype=ids.dtype)
         positions = torch.zeros(shape, dtype=torch.long)
         packed[packing.row, packing.column] = ids[valid].cpu()

@@ -165,6 +165,15 @@ class DomainSpec(Spec):
     loop: LoopSpec = LoopSpec()
     seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (0,)
 
+    def models_of(self, expert: ExpertSpec) -> dict[str, str]:
+        """Return role -> name of every model that decides what an expert becomes."""
+        models = {"backbone": self.backbone.model}
+        if expert.learns_from_teacher:
+            models["teacher"] = self.train.teacher
+        if expert.asks_guide:
+            models["guide"] = self.train.guide
+        return models
+
     @model_validator(mode="after")
     def _experts_fit(self) -> DomainSpec:
         offered = (*self.collection.sources, WRITTEN)

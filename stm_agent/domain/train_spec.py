@@ -36,7 +36,7 @@ class ExpertSpec(Spec):
             negatives at no extra passage; 0: none.
         alias_weight: Weight of the losses that tie a pair's other names to its passage and to its query; 0: off.
         teacher_weight: Weight of the distance to the teacher's vectors of the same texts; 0: off.
-        source_weights: How often a source's pairs come in a pass; a source not named: once.
+        source_weights: How often a source's pairs come, in proportion to the others'; a source not named: 1.
         one_source_batches: Fill a batch from one source only, so that no negative is told by its style.
         batch_size: Pairs a step; None: the domain's.
         learning_rate: Peak of the schedule; None: the domain's.
@@ -64,6 +64,21 @@ class ExpertSpec(Spec):
         """Hard negatives of each pair, of all kinds."""
         return self.negatives.mined + self.negatives.synthetic + self.negatives.structural
 
+    @property
+    def learns_from_teacher(self) -> bool:
+        """Whether a teacher's vectors are needed."""
+        return bool(self.teacher_weight) or self.loss == "margin"
+
+    @property
+    def asks_guide(self) -> bool:
+        """Whether a guide must tell the false negatives."""
+        return self.loss in ("gist", "cached-gist")
+
+    @property
+    def lacks_negatives(self) -> bool:
+        """Whether the loss is nothing without negatives, and none are asked for."""
+        return self.loss in ("margin", "listwise") and not self.hard_negatives + self.related
+
     @model_validator(mode="after")
     def _loss_fits(self) -> ExpertSpec:
         if self.loss != "infonce" and (self.alias_weight or self.teacher_weight):
@@ -72,9 +87,9 @@ class ExpertSpec(Spec):
             )
         if self.related and self.loss != "listwise":
             raise ValueError(f"expert '{self.name}': related passages need loss listwise, not {self.loss}")
-        if self.loss in ("margin", "listwise") and not self.hard_negatives + self.related:
+        if self.lacks_negatives:
             raise ValueError(f"expert '{self.name}': loss {self.loss} needs negatives; ask for some in 'negatives'")
-        if self.loss in ("gist", "cached-gist") and self.hard_negatives > 1:
+        if self.asks_guide and self.hard_negatives > 1:
             raise ValueError(f"expert '{self.name}': loss {self.loss} takes one hard negative at most")
         if unknown := sorted(set(self.source_weights) - set(self.sources)):
             raise ValueError(f"expert '{self.name}' weighs source '{unknown[0]}', which is none of its sources")

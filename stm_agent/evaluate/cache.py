@@ -12,7 +12,8 @@ import io
 import logging
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ from stm_agent.files import content_hash, write_atomic
 
 logger = logging.getLogger(__name__)
 Vectors = NDArray[np.float32]
+
+
+def encode_through(cache: EmbeddingCache | None, encoder: Encoder) -> Callable[..., Vectors]:
+    """Return ``encode(texts, prefix=...)`` of an encoder, through a cache where there is one."""
+    return partial(cache.encode, encoder) if cache else encoder.encode
 
 
 class EmbeddingCache:

@@ -37,6 +37,10 @@ class Instruction:
         """Return this with another instruction for queries; empty leaves the checkpoint's own prompt."""
         return replace(self, query=query, origin=origin)
 
+    def unsaid(self) -> Instruction:
+        """Return only the checkpoint's own prompts."""
+        return Instruction(query_prompt=self.query_prompt, passage_prompt=self.passage_prompt)
+
     @property
     def query_prefix(self) -> str:
         """Text in front of a query, in STM's format (arXiv 2602.04731): instruction, new line, ``Query: ``."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.material import Material, build_collection, build_material
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.cache import EmbeddingCache, encode_through
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.ranking import rank
 from stm_agent.files import append_jsonl, read_jsonl, sha256_text
@@ -124,7 +124,7 @@ class Bench:
 
     def rate(self, encoder: Encoder, instruction: Instruction) -> Rating:
         """Score the dev split and the guards. Guards get no instruction: they ask what general use would see."""
-        plain = instruction.saying("", "none")
+        plain = instruction.unsaid()
         general = [
             score_split(self.cache, encoder, guard.texts, guard.splits["dev"], plain).ndcg_at_10
             for guard in self.guards
@@ -148,7 +148,7 @@ def score_split(
     cache: EmbeddingCache | None, encoder: Encoder, documents: Mapping[str, str], split: Split, instruction: Instruction
 ) -> Scores:
     """Encode, rank and score one split; nDCG@10, Recall@100 and MRR@10 over its queries. None caches nothing."""
-    encode = partial(cache.encode, encoder) if cache else encoder.encode
+    encode = encode_through(cache, encoder)
     passages = encode(list(documents.values()), prefix=instruction.passage_prefix)
     queries = encode(list(split.queries.values()), prefix=instruction.query_prefix)
     run = rank(list(split.queries), queries, list(documents), passages, k=100)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stm_agent.domain.material import Pair
-from stm_agent.domain.spec import ExpertSpec
+from stm_agent.domain.spec import WRITTEN, ExpertSpec
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.files import content_hash, sha256_file, sha256_text
 from stm_agent.loop.bench import Bench
@@ -53,7 +53,7 @@ def pairs_of(bench: Bench, expert: ExpertSpec, harvest: Harvest) -> tuple[Pair, 
     return tuple(
         pair
         for source in expert.sources
-        for pair in (harvest.written if source == "written" else bench.material.sources[source])
+        for pair in (harvest.written if source == WRITTEN else bench.material.sources[source])
     )
 
 
@@ -65,9 +65,9 @@ def harvest(bench: Bench, miner: Encoder) -> Harvest:
         miner: The encoder of the dense retriever and of the positive-aware filter.
     """
     experts = bench.spec.experts
-    written = _written(bench) if any("written" in expert.sources for expert in experts) else ()
+    written = _written(bench) if any(WRITTEN in expert.sources for expert in experts) else ()
     wanting = [expert for expert in experts if expert.negatives.mined or expert.negatives.synthetic]
-    sources = sorted({source for expert in wanting for source in expert.sources if source != "written"})
+    sources = sorted({source for expert in wanting for source in expert.sources if source != WRITTEN})
     pairs = tuple(pair for source in sources for pair in bench.material.sources[source])
     if not pairs:
         return Harvest(written=written)

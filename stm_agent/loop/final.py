@@ -86,7 +86,7 @@ def _test_rows(
     if baseline:
         ready = static_encoder(baseline)
         rows[ROW_NAMES.get(baseline, baseline)] = bench.scores(ready, test, Instruction.none(ready.model.prompts))
-    rows["base"] = bench.scores(bench.encoder(), test, instruction.saying("", "none"))
+    rows["base"] = bench.scores(bench.encoder(), test, instruction.unsaid())
     for expert in experts:
         rows[f"expert {expert.name}"] = bench.scores(bench.encoder(expert.delta), test, expert.instruction)
     for control in controls:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stm_agent.domain.spec import DomainSpec
+from stm_agent.domain.spec import WRITTEN, DomainSpec
 
 
 def plan(spec: DomainSpec, *, rounds: int | None, generator: str) -> list[dict[str, str]]:
@@ -13,7 +13,7 @@ def plan(spec: DomainSpec, *, rounds: int | None, generator: str) -> list[dict[s
     ]
     for number in range(1, (rounds or spec.loop.rounds) + 1):
         asks = any(expert.negatives.synthetic for expert in spec.experts)
-        writes = any("written" in expert.sources for expert in spec.experts)
+        writes = any(WRITTEN in expert.sources for expert in spec.experts)
         calls = spec.synthesize.pairs * asks + spec.synthesize.queries * writes + spec.instruct.reflections
         steps.append({"stage": f"round {number}", "what": f"up to {calls} LLM calls by {generator}"})
         steps += [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,13 @@ from stm_agent.domain.material import Material, Pair, build_material
 from stm_agent.domain.spec import DomainSpec, ExpertSpec, NegativeSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import content_hash, folder_hash, whole_folder
+from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.data import pairs_hash
 from stm_agent.loop.events import Observer
+from stm_agent.loop.training import helpers_of, train_progress
 from stm_agent.stage import kept_while_building, numeric_versions
-from stm_agent.train.aids import GUIDED, Helpers, learns_from_teacher
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
     from stm_agent.train.expert import TrainedExpert
 
 
@@ -131,9 +129,6 @@ def train_domain_expert(
     material = build_material(spec.collection, workspace)
     pairs = tuple(pair for source in expert.sources for pair in material.sources.get(source, ()))
 
-    def progress(done: int, total: int, loss: float) -> None:
-        observer({"kind": "progress", "name": "train", "text": f"loss {loss:.3f}", "done": done, "total": total})
-
     identity = _training_identity(spec, expert, material, pairs, start, seed)
     with kept_while_building(target, identity[:16]) as kept, whole_folder(target) as made:
         trained = train_expert(
@@ -147,9 +142,9 @@ def train_domain_expert(
             passage_prefix="",
             seed=seed,
             folder=made,
-            helpers=_helpers(spec, expert, material),
+            helpers=helpers_of(spec, expert, material.collection, Instruction()),
             checkpoints=kept if spec.train.checkpoint_every else None,
-            progress=progress,
+            progress=train_progress(observer),
         )
         flags = f"{f' --start {start}' if start else ''}{f' --steps {steps}' if steps else ''} --seed {seed}"
         command = f"stm-agent train --domain {spec.name} --expert {name} --output {output}{flags}"
@@ -171,8 +166,7 @@ def _training_identity(
     from stm_agent.backbone.identity import source_identity
 
     train = spec.train
-    models = [spec.backbone.model, *([train.teacher] if learns_from_teacher(expert) else [])]
-    models += [train.guide] if expert.loss in GUIDED else []
+    models = spec.models_of(expert).values()
     parts = [expert.model_dump(mode="json"), train.model_dump(mode="json"), spec.backbone.model_dump(mode="json")]
     data = [pairs_hash(pairs), material.collection.content_hash if train.evaluate_every else ""]
     return content_hash(
@@ -210,23 +204,6 @@ def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{reason}; mined and written ones are there in 'stm-agent optimize' only") from error
-
-
-def _helpers(spec: DomainSpec, expert: ExpertSpec, material: Material) -> Helpers:
-    from stm_agent.backbone.encoder import TextEncoder
-    from stm_agent.backbone.load import load_model
-    from stm_agent.evaluate.baselines import static_encoder
-    from stm_agent.instruct.instruction import Instruction
-    from stm_agent.loop.bench import score_split
-
-    dev = material.collection.splits["dev"]
-
-    def judge(model: SentenceTransformer) -> float:
-        encoder = TextEncoder(model, identity="in training")
-        return score_split(None, encoder, material.collection.texts, dev, Instruction()).ndcg_at_10
-
-    teacher = static_encoder(spec.train.teacher).encode if learns_from_teacher(expert) else None
-    return Helpers(teacher, partial(load_model, spec.train.guide), judge if spec.train.evaluate_every else None)
 
 
 def merge_adapters(

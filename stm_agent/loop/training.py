@@ -7,19 +7,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stm_agent.domain.collection import Collection
 from stm_agent.domain.material import Pair
-from stm_agent.domain.spec import ExpertSpec
+from stm_agent.domain.spec import DomainSpec, ExpertSpec
+from stm_agent.evaluate.cache import EmbeddingCache, encode_through
 from stm_agent.files import content_hash, read_json
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench, score_split
 from stm_agent.loop.data import Negatives, pairs_hash
+from stm_agent.loop.events import Observer
 from stm_agent.stage import kept_while_building
-from stm_agent.train.aids import GUIDED, Helpers, learns_from_teacher
+from stm_agent.train.aids import Helpers
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
+
+    from stm_agent.train.expert import Progress
 
 
 def trained_speed(folder: Path) -> float:
@@ -53,21 +58,14 @@ def train_stage(
         "seed": bench.seed,
     }
     inputs = {
-        "backbone": source_identity(domain.backbone.model),
+        **{role: source_identity(name) for role, name in domain.models_of(spec).items()},
         "pairs": pairs_hash(pairs),
         "negatives": _negatives_hash(negatives),
         # A stage's name is the hash of all that decides it, the teacher's map beside the adapter included.
         "start": start.parent.name if start else "base",
     }
-    if learns_from_teacher(spec):
-        inputs["teacher"] = source_identity(domain.train.teacher)
-    if spec.loss in GUIDED:
-        inputs["guide"] = source_identity(domain.train.guide)
     if domain.train.evaluate_every:
         inputs["dev"] = content_hash([bench.dev.queries, bench.dev.qrels, bench.documents])
-
-    def progress(done: int, total: int, loss: float) -> None:
-        bench.observer({"kind": "progress", "name": "train", "text": f"loss {loss:.3f}", "done": done, "total": total})
 
     with kept_while_building(bench.store.place("train", config, inputs)[1]) as checkpoints:
         return bench.store.run(
@@ -85,14 +83,20 @@ def train_stage(
                 passage_prefix=instruction.passage_prefix,
                 seed=bench.seed,
                 folder=target,
-                helpers=helpers_of(bench, spec, instruction),
+                helpers=helpers_of(domain, spec, bench.material.collection, instruction, bench.cache),
                 checkpoints=checkpoints if domain.train.checkpoint_every else None,
-                progress=progress,
+                progress=train_progress(bench.observer),
             ),
         )
 
 
-def helpers_of(bench: Bench, spec: ExpertSpec, instruction: Instruction) -> Helpers:
+def helpers_of(
+    domain: DomainSpec,
+    spec: ExpertSpec,
+    collection: Collection,
+    instruction: Instruction,
+    cache: EmbeddingCache | None = None,
+) -> Helpers:
     """Return who an expert in training may ask; nothing is loaded before it is asked for."""
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.load import load_model
@@ -101,17 +105,26 @@ def helpers_of(bench: Bench, spec: ExpertSpec, instruction: Instruction) -> Help
     def judge(model: SentenceTransformer) -> float:
         # Its vectors are of a model that will be gone: nothing to keep.
         encoder = TextEncoder(model, identity="in training")
-        return score_split(None, encoder, bench.documents, bench.dev, instruction).ndcg_at_10
+        return score_split(None, encoder, collection.texts, collection.splits["dev"], instruction).ndcg_at_10
 
     def teacher(texts: Sequence[str]) -> NDArray[np.float32]:
-        return bench.cache.encode(static_encoder(train.teacher), texts)
+        return encode_through(cache, static_encoder(train.teacher))(texts)
 
-    train = bench.spec.train
+    train = domain.train
     return Helpers(
-        teacher if learns_from_teacher(spec) else None,
+        teacher if spec.learns_from_teacher else None,
         partial(load_model, train.guide),
         judge if train.evaluate_every else None,
     )
+
+
+def train_progress(observer: Observer) -> Progress:
+    """Return what tells an observer each step of a training."""
+
+    def tell(done: int, total: int, loss: float) -> None:
+        observer({"kind": "progress", "name": "train", "text": f"loss {loss:.3f}", "done": done, "total": total})
+
+    return tell
 
 
 def _negatives_hash(negatives: Mapping[str, tuple[object, ...]]) -> str:

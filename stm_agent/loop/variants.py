@@ -41,12 +41,10 @@ def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
 
     An accepted instruction was tested when it was accepted: the incumbent has it. Hard negatives were not.
     """
-    asked, none = spec.negatives, Instruction()
+    asked, none = spec.negatives, instruction.unsaid()
     plain = spec.model_copy(update={"negatives": NegativeSpec(structural=asked.structural)})
-    negatives = [("+SHN", spec)] if asked.mined or asked.synthetic else []
-    # Some losses are nothing without negatives.
-    if not (spec.loss in ("margin", "listwise") and not plain.hard_negatives + plain.related):
-        negatives = [("", plain), *negatives]
+    negatives = [] if plain.lacks_negatives else [("", plain)]
+    negatives += [("+SHN", spec)] if asked.mined or asked.synthetic else []
     prompts = [("+PO", instruction), ("", none)] if instruction.query or instruction.passage else [("", none)]
     return [Variant(f"FT{hard}{prompt}", changed, text) for prompt, text in prompts for hard, changed in negatives]
 

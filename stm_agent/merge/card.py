@@ -60,13 +60,9 @@ def model_card(
 
 def sources_of(domain: DomainSpec, collection: Collection) -> list[str]:
     """Return where everything in a model comes from, with its licence: data, backbone, teacher, guide."""
-    models = {f"backbone {domain.backbone.model}": domain.backbone.model}
-    if any(expert.teacher_weight or expert.loss == "margin" for expert in domain.experts):
-        models[f"teacher {domain.train.teacher}"] = domain.train.teacher
-    if any(expert.loss in ("gist", "cached-gist") for expert in domain.experts):
-        models[f"guide {domain.train.guide}"] = domain.train.guide
+    models = {role: name for expert in domain.experts for role, name in domain.models_of(expert).items()}
     lines = [f"{collection.source} ({collection.licence})"]
-    return lines + [f"{text} ({_licence(model)})" for text, model in models.items()]
+    return lines + [f"{role} {name} ({_licence(name)})" for role, name in models.items()]
 
 
 def _licence(model: str) -> str:

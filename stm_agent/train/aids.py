@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from stm_agent.train.teacher import Lesson, Teacher
 
 
-GUIDED = ("gist", "cached-gist")
-"""Losses that ask a guide."""
-
-
 @dataclass(frozen=True)
 class Helpers:
     """Who can be asked; None: nobody.
@@ -52,11 +48,6 @@ class Aids:
     mapping: nn.Linear | None = None
     grades: Tensor | None = None
     guide: SentenceTransformer | None = None
-
-
-def learns_from_teacher(expert: ExpertSpec) -> bool:
-    """Tell whether an expert needs a teacher's vectors."""
-    return bool(expert.teacher_weight) or expert.loss == "margin"
 
 
 def prepare_aids(
@@ -90,14 +81,14 @@ def prepare_aids(
     from stm_agent.train.teacher import first_map, prepare_lesson
 
     lesson = mapping = guide = None
-    if learns_from_teacher(expert):
+    if expert.learns_from_teacher:
         if helpers.teacher is None:
             need = "a teacher_weight" if expert.teacher_weight else "loss margin"
             raise ConfigError(f"expert {expert.name} has {need} and no teacher; name one in train: teacher")
         lesson = prepare_lesson(rows, plan, helpers.teacher, query_prefix=prefixes[0], passage_prefix=prefixes[1])
     if lesson is not None and expert.teacher_weight:
         mapping = first_map(model, lesson, start, seed)
-    if expert.loss in GUIDED:
+    if expert.asks_guide:
         if helpers.guide is None:
             raise ConfigError(f"expert {expert.name} has loss {expert.loss} and no guide; name one in train: guide")
         guide = helpers.guide().eval().requires_grad_(False)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from torch.utils.data import Sampler
 
+from stm_agent.train.data import plain
+
 
 class GroupedBatches(Sampler[list[int]]):
     """Endless passes over the rows in a seeded order, cut into batches without a shared group or text.
@@ -45,10 +47,7 @@ class GroupedBatches(Sampler[list[int]]):
         least = min(weights, default=1.0)
         self.weights = [weight / least for weight in weights]
         self.neighbours, self.joining, self.copies = neighbours, joining, copies
-        self.keys = [
-            frozenset((f"group {group}", *(" ".join(text.lower().split()) for text in row)))
-            for group, row in zip(groups, texts, strict=True)
-        ]
+        self.keys = [frozenset((f"group {group}", *map(plain, row))) for group, row in zip(groups, texts, strict=True)]
         self.size = min(size, len(set(groups)))
         self.steps = steps
         self.seed = seed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, TrainerState
 
 from stm_agent.errors import StorageError
-from stm_agent.files import read_json, sha256_file, storing, write_json
+from stm_agent.files import read_json, sha256_file, storing, sync, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,9 +88,7 @@ def seal_checkpoint(folder: Path, step: int, losses: list[float]) -> None:
     """Write the manifest that makes a checkpoint valid: the step, the losses so far, and a hash of every file."""
     files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     for name in files:
-        descriptor = os.open(folder / name, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        sync(folder / name)
     record = {"schema": SCHEMA, "step": step, "threads": torch.get_num_threads(), "losses": losses, "files": files}
     write_json(folder / MANIFEST, record)
 

@@ -136,7 +136,7 @@ def _usable(pairs: Sequence[Pair], skipped: dict[str, int]) -> list[Pair]:
     for pair in pairs:
         if reason := _fault(pair):
             _count(skipped, reason)
-        elif (key := (_plain(pair.query), _plain(pair.positive))) in seen:
+        elif (key := (plain(pair.query), plain(pair.positive))) in seen:
             _count(skipped, "the same query and positive again, left out")
         else:
             seen.add(key)
@@ -149,10 +149,11 @@ def _fault(pair: Pair) -> str | None:
         return "not text, left out"
     if not pair.query.strip() or not pair.positive.strip():
         return "empty text, left out"
-    return "query is its own positive, left out" if _plain(pair.query) == _plain(pair.positive) else None
+    return "query is its own positive, left out" if plain(pair.query) == plain(pair.positive) else None
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a text in lower case with single spaces."""
     return " ".join(text.lower().split())
 
 
@@ -193,10 +194,10 @@ def _pick(
     copy: int = 0,
 ) -> list[str]:
     asked = expert.negatives
-    positive = _plain(pair.positive)
+    positive = plain(pair.positive)
     given = [negative.text for negative in found]
-    texts = [text for text in given if _plain(text) != positive][: asked.mined + asked.synthetic]
-    if not copy and any(_plain(text) == positive for text in given):
+    texts = [text for text in given if plain(text) != positive][: asked.mined + asked.synthetic]
+    if not copy and any(plain(text) == positive for text in given):
         _count(skipped, "negative is the positive, left out")
     short = asked.mined + asked.synthetic - len(texts)
     # Another pass shows other neighbours: always the same one is learnt by heart.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
-from stm_agent.errors import CheckFailed
+from stm_agent.errors import CheckFailed, ConfigError
 from stm_agent.files import write_json
 from stm_agent.mine.negatives import Negative
 from stm_agent.train.aids import Helpers, prepare_aids
@@ -109,6 +109,8 @@ def train_expert(
     from stm_agent.train.padding import padding_of
     from stm_agent.train.teacher import save_map
 
+    if train.evaluate_every and helpers.judge is None:
+        raise ConfigError(f"expert {expert.name} is to be scored in training and has no judge; set evaluate_every: 0")
     prefixes = (query_prefix, passage_prefix)
     rows = training_rows(pairs, negatives, expert, query_prefix=query_prefix, passage_prefix=passage_prefix)
     plan = plan_batches(rows, expert, train, seed)
@@ -133,7 +135,7 @@ def train_expert(
             seed=seed,
             folder=checkpoints or folder / "trainer",
             keep=checkpoints is not None,
-            judge=helpers.judge,
+            judge=helpers.judge if train.evaluate_every else None,
             progress=progress,
         )
     seconds = time.monotonic() - began

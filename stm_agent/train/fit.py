@@ -98,7 +98,7 @@ def fit(
         seed: Seed of the trainer.
         folder: Where checkpoints are; one that is whole is gone on from.
         keep: Write checkpoints.
-        judge: Scores the model on dev (higher is better), for ``train.evaluate_every``.
+        judge: Scores the model on dev (higher is better) every ``train.evaluate_every`` steps; None: never.
         progress: Called with (step, steps, loss).
 
     Raises:
@@ -119,7 +119,7 @@ def fit(
         args=_arguments(model, plan, expert, train, seed, folder, keep=keep, judged=judge is not None),
         train_dataset=Dataset.from_dict({**rows.columns, "label": range(len(rows.columns["query"]))}),
         loss=watch.over(loss),
-        evaluator=_evaluator(judge) if judge and train.evaluate_every else None,
+        evaluator=_evaluator(judge) if judge else None,
         callbacks=[stopper] if stopper else [],
     )
     trainer.told = lambda: watch.losses

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.backbone.packed import PackedTransformer, pack
+from stm_agent.backbone.packed import PackedTransformer
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -32,14 +32,12 @@ def padding_of(model: SentenceTransformer) -> Iterator[Padding]:
     first: Any = model[0]
     count = Padding()
 
-    def look(_module: object, inputs: tuple[dict[str, Any], ...]) -> None:
+    def look(_module: object, inputs: tuple[dict[str, Any], ...], _output: object) -> None:
         mask = inputs[0]["attention_mask"]
-        lengths = [length for length in mask.sum(dim=1).tolist() if length]
-        count.tokens += sum(lengths)
-        packs = isinstance(first, PackedTransformer) and lengths
-        count.cells += pack(lengths).segment.numel() if packs else mask.numel()
+        count.tokens += int(mask.sum())
+        count.cells += first.cells if isinstance(first, PackedTransformer) else mask.numel()
 
-    handle = first.register_forward_pre_hook(look)
+    handle = first.register_forward_hook(look)
     try:
         yield count
     finally:

@@ -33,6 +33,13 @@ def test_all_four_of_stm_are_offered_where_there_is_something_to_try():
     assert offered["FT+SHN+PO"].instruction == ASKED
 
 
+def test_a_checkpoint_keeps_its_own_prompts_without_an_instruction():
+    own = Instruction.none({"query": "q: ", "document": "d: "})
+    assert [variant.instruction for variant in variants(HARD, own)] == [own, own]
+    plain = {variant.label: variant.instruction for variant in variants(HARD, own.saying("Find it.", "seed:a"))}["FT"]
+    assert (plain.query_prefix, plain.passage_prefix) == ("q: ", "d: ")
+
+
 def test_a_loss_that_needs_negatives_is_not_tried_without():
     margin = ExpertSpec(name="m", sources=("train",), steps=9, loss="margin", negatives=NegativeSpec(mined=2))
     assert labels(margin, Instruction()) == ["FT+SHN"]

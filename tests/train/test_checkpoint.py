@@ -10,7 +10,7 @@ import pytest
 from stm_agent.backbone.load import load_backbone
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import ExpertSpec
-from stm_agent.errors import CheckFailed, DataError, StorageError
+from stm_agent.errors import CheckFailed, ConfigError, DataError, StorageError
 from stm_agent.files import sha256_file
 from stm_agent.stage import kept_while_building
 from stm_agent.train.aids import Helpers
@@ -124,6 +124,11 @@ def test_dev_ends_training_and_the_best_adapter_is_kept(fit, tmp_path):
     model[0].model = PeftModel.from_pretrained(network_of(model), str(done.adapter))
     assert np.abs(vectors(model.eval()) - seen[1]).max() < 1e-5
     assert np.abs(seen[1] - seen[3]).max() > 1e-3
+
+
+def test_a_judge_that_is_not_there_stops(fit):
+    with pytest.raises(ConfigError, match="has no judge; set evaluate_every: 0"):
+        fit("alone", train=fit.train.model_copy(update={"evaluate_every": 3}))
 
 
 class Judge:
