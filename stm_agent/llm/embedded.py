@@ -6,6 +6,8 @@ from stm_agent.errors import GenerationError
 from stm_agent.llm.door import Answer, Messages
 
 CONTEXT = 2048
+ALONE = {"cache_prompt": False}
+"""A prompt read from where the last one ended gives other rounding, so after a restart other texts."""
 
 
 class EmbeddedProvider:
@@ -55,7 +57,8 @@ class EmbeddedProvider:
             self._server = server = xllamacpp.Server(parameters)
         except (RuntimeError, ValueError) as error:
             raise GenerationError(f"cannot start {self.asset.name}: {error}; pull the asset again") from error
-        return LiteLlmProvider(f"openai/{self.asset.name}", f"{server.listening_address}/v1", "none")
+        address = f"{server.listening_address}/v1"
+        return LiteLlmProvider(f"openai/{self.asset.name}", address, "none", extra_body=ALONE)
 
     def close(self) -> None:
         """Stop the server."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from stm_agent.errors import ConfigError, GenerationError
@@ -16,8 +17,16 @@ LONGEST = 60.0
 class LiteLlmProvider:
     """Answers by ``litellm.completion``."""
 
-    def __init__(self, model: str, api_base: str | None = None, api_key: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        extra_body: Mapping[str, object] | None = None,
+    ) -> None:
         """Take a LiteLLM model name, for example ``openai/gpt-5-mini``.
+
+        ``extra_body`` is sent with every request, for what a server knows beyond OpenAI's fields.
 
         Raises:
             ConfigError: LiteLLM knows no such provider.
@@ -25,6 +34,7 @@ class LiteLlmProvider:
         import litellm
 
         self.model, self.api_base, self.api_key = model, api_base, api_key
+        self.extra_body = dict(extra_body or {})
         litellm.suppress_debug_info = True
         # pydantic's remark about LiteLLM's own answer types; neither is the user's to mend.
         warnings.filterwarnings("ignore", message="Item.* on TypedDict class .* using the `ReadOnly` qualifier")
@@ -65,6 +75,7 @@ class LiteLlmProvider:
                 drop_params=True,
                 api_base=self.api_base,
                 api_key=self.api_key,
+                extra_body=self.extra_body or None,
                 num_retries=0,
             )
         except litellm.exceptions.AuthenticationError as error:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -14,6 +16,7 @@ from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
 from stm_agent.files import read_jsonl
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.door import open_door
+from stm_agent.llm.embedded import EmbeddedProvider
 from stm_agent.testing.scripted import scripted
 
 CHAT = [{"role": "user", "content": "hello"}]
@@ -61,10 +64,12 @@ class Server(BaseHTTPRequestHandler):
     """Answers as OpenAI does; the first request is refused with a rate limit."""
 
     seen = 0
+    bodies: ClassVar[list[dict[str, object]]] = []
 
     def do_POST(self) -> None:
         type(self).seen += 1
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.bodies.append(body)
         if body["model"] == "locked":
             self.reply(401, {"error": {"message": "no key", "type": "auth", "code": "401"}})
         elif type(self).seen == 1:
@@ -129,3 +134,13 @@ def test_refused_key_is_not_tried_again(api_base: str, tmp_path: Path) -> None:
     with pytest.raises(GenerationError, match="API key"):
         door.complete(CHAT)
     assert Server.seen == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_embedded_server_reads_every_prompt_alone(api_base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = api_base.removesuffix("/v1")
+    monkeypatch.setattr("xllamacpp.Server", lambda parameters: SimpleNamespace(listening_address=address))
+    monkeypatch.setattr("stm_agent.backbone.embedded.gguf_path", Path)
+    EmbeddedProvider("embedded:smollm2-135m").answer(CHAT, temperature=0.5, max_tokens=8, seed=3)
+    # Read from where the last prompt ended, the same request gives another text after a restart.
+    assert Server.bodies[-1]["cache_prompt"] is False
