@@ -83,6 +83,11 @@ def stage_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def kept_folder(folder: Path, key: str = "") -> Path:
+    """Return where a killed build of ``folder`` leaves what it may go on from."""
+    return folder.with_name(f".kept-{folder.name}{key and '-'}{key}")
+
+
 @contextmanager
 def kept_while_building(folder: Path, key: str = "") -> Iterator[Path | None]:
     """Yield a folder for what a killed build may go on from; it goes when ``folder`` is there.
@@ -97,7 +102,7 @@ def kept_while_building(folder: Path, key: str = "") -> Iterator[Path | None]:
     if folder.is_dir():
         yield None
         return
-    kept = folder.with_name(f".kept-{folder.name}{key and '-'}{key}")
+    kept = kept_folder(folder, key)
     lock = FileLock(kept.with_name(f"{kept.name}.lock"), timeout=0)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)

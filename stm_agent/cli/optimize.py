@@ -38,6 +38,7 @@ def optimize(
         raise ConfigError(
             "name what to adapt: --domain NAME (see 'stm-agent domains list') or --collection DIR, one of them"
         )
+    one_process()
     place = find_workspace(workspace)
     spec = domain_of_collection(collection) if collection else load_domain(str(domain), place)
     if dry_run:
@@ -57,3 +58,18 @@ def optimize(
     options = Options(seed, rounds, generator, reflection, api_base, budget_usd, budget_minutes, controls, run_id)
     report = optimize(spec, options, workspace=place, runs=runs_folder(place), observer=observer)
     emit(report, report_table(report), as_json)
+
+
+def one_process() -> None:
+    """Refuse to be launched several times over: the loop's stages are one process's work.
+
+    Raises:
+        ConfigError: A launcher started several.
+    """
+    from stm_agent.train.processes import processes
+
+    if processes().count > 1:
+        raise ConfigError(
+            "optimize runs in one process; train its experts on several devices by "
+            "'accelerate launch -m stm_agent train', or start it without a launcher"
+        )

@@ -24,19 +24,23 @@ def train(
     """Train one expert of a domain on its sources, with structural negatives and without mined or written ones.
 
     Writes the adapter, the expert as a sentence-transformers folder with its card, and what training came to.
-    A killed training goes on by the same command.
+    A killed training goes on by the same command. For several devices put "accelerate launch -m stm_agent" in front.
 
     Example: stm-agent train --domain biomedical --expert lay --output adapters/lay --steps 50
     """
     from stm_agent.backbone.threads import choose_threads, set_threads
     from stm_agent.domain.load import load_domain
+    from stm_agent.loop.events import silent
     from stm_agent.loop.single import train_domain_expert
+    from stm_agent.train.processes import processes
     from stm_agent.workspace import find_workspace
 
     set_threads(choose_threads()[0])
     place = find_workspace(workspace)
-    observer = screen_observer()
+    here = processes()
+    observer = screen_observer() if here.writes else silent
     trained = train_domain_expert(
         load_domain(domain, place), place, expert, output, start=start, steps=steps, seed=seed, observer=observer
     )
-    emit(trained, "\n".join(f"{name:<18} {value}" for name, value in trained.items()), as_json)
+    if here.writes:
+        emit(trained, "\n".join(f"{name:<18} {value}" for name, value in trained.items()), as_json)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.data import pairs_hash
 from stm_agent.loop.events import Observer
 from stm_agent.loop.training import helpers_of, train_progress
-from stm_agent.stage import kept_while_building, numeric_versions
+from stm_agent.stage import kept_folder, kept_while_building, numeric_versions
 
 if TYPE_CHECKING:
     from stm_agent.train.expert import TrainedExpert
@@ -120,6 +122,7 @@ def train_domain_expert(
 ) -> dict[str, Any]:
     """Train one expert from its sources alone; return what training reported."""
     from stm_agent.train.expert import train_expert
+    from stm_agent.train.processes import part, processes
 
     target = _fresh(output)
     by_name = {expert.name: expert for expert in spec.experts}
@@ -130,7 +133,7 @@ def train_domain_expert(
     pairs = tuple(pair for source in expert.sources for pair in material.sources.get(source, ()))
 
     identity = _training_identity(spec, expert, material, pairs, start, seed)
-    with kept_while_building(target, identity[:16]) as kept, whole_folder(target) as made:
+    with _places(target, identity[:16]) as (kept, made):
         trained = train_expert(
             expert,
             pairs,
@@ -149,7 +152,9 @@ def train_domain_expert(
         flags = f"{f' --start {start}' if start else ''}{f' --steps {steps}' if steps else ''} --seed {seed}"
         command = f"stm-agent train --domain {spec.name} --expert {name} --output {output}{flags}"
         taught = spec.model_copy(update={"experts": (expert.model_copy(update={"steps": trained.steps}),)})
-        _write_expert(taught, material, name, trained, made / "model", command)
+        if processes().writes:
+            _write_expert(taught, material, name, trained, made / "model", command)
+    part()
     report = dataclasses.asdict(trained)
     return {
         **report,
@@ -159,18 +164,40 @@ def train_domain_expert(
     }
 
 
+@contextmanager
+def _places(target: Path, key: str) -> Iterator[tuple[Path | None, Path]]:
+    """Yield the folders of the checkpoints and of the results; of several processes only the first one's stay."""
+    from stm_agent.train.processes import processes
+
+    if processes().writes:
+        with kept_while_building(target, key) as kept, whole_folder(target) as made:
+            yield kept, made
+    else:
+        with tempfile.TemporaryDirectory() as scrap:
+            yield kept_folder(target, key), Path(scrap)
+
+
 def _training_identity(
     spec: DomainSpec, expert: ExpertSpec, material: Material, pairs: Sequence[Pair], start: Path | None, seed: int
 ) -> str:
     """Return the hash of all that decides a training: checkpoints of another one must not be gone on from."""
     from stm_agent.backbone.identity import source_identity
+    from stm_agent.train.processes import processes
 
     train = spec.train
     models = spec.models_of(expert).values()
     parts = [expert.model_dump(mode="json"), train.model_dump(mode="json"), spec.backbone.model_dump(mode="json")]
     data = [pairs_hash(pairs), material.collection.content_hash if train.evaluate_every else ""]
     return content_hash(
-        [*parts, *data, seed, folder_hash(start) if start else "", *map(source_identity, models), numeric_versions()]
+        [
+            *parts,
+            *data,
+            seed,
+            processes().count,
+            folder_hash(start) if start else "",
+            *map(source_identity, models),
+            numeric_versions(),
+        ]
     )
 
 

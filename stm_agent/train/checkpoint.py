@@ -27,7 +27,12 @@ SCHEMA = 1
 
 def trained(loss: Any) -> dict[str, Tensor]:  # noqa: ANN401 - the trainer types its loss too widely
     """Return what training changes, the adapter's weights and the loss's own, by name."""
-    return {name: weight for name, weight in loss.named_parameters() if weight.requires_grad}
+    # A model wrapped for several processes has its modules one level deeper.
+    return {
+        name.replace("model.module.", "model.", 1): weight
+        for name, weight in loss.named_parameters()
+        if weight.requires_grad
+    }
 
 
 class ExpertTrainer(SentenceTransformerTrainer):
@@ -43,6 +48,8 @@ class ExpertTrainer(SentenceTransformerTrainer):
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         with storing(folder):
             super()._save_checkpoint(model, trial)
+        # Each process writes the state of its random numbers.
+        self.accelerator.wait_for_everyone()
         if self.is_world_process_zero() and folder.is_dir():
             seal_checkpoint(folder, self.state.global_step, self.told())
 

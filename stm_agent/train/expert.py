@@ -16,6 +16,7 @@ from stm_agent.files import write_json
 from stm_agent.mine.negatives import Negative
 from stm_agent.train.aids import Helpers, prepare_aids
 from stm_agent.train.data import Rows, training_rows
+from stm_agent.train.processes import processes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ class TrainedExpert:
         name: The expert.
         adapter: Folder of the peft adapter.
         steps: Optimiser steps done.
+        processes: Processes that trained it together; a step has a batch from each.
         seconds: Wall time of this process's steps.
         texts_per_second: Queries, positives and negatives, per second of training.
         losses: Training loss of each step.
@@ -48,6 +50,7 @@ class TrainedExpert:
     name: str
     adapter: Path
     steps: int
+    processes: int
     seconds: float
     texts_per_second: float
     losses: list[float]
@@ -150,6 +153,7 @@ def train_expert(
         name=expert.name,
         adapter=folder / "adapter",
         steps=len(done.losses),
+        processes=processes().count,
         seconds=seconds,
         texts_per_second=_texts(done, plan.size, rows) / seconds,
         losses=done.losses,
@@ -164,7 +168,7 @@ def train_expert(
 
 
 def _texts(done: Fitted, size: int, rows: Rows) -> int:
-    return (len(done.losses) - done.resumed_at) * size * len(rows.columns)
+    return (len(done.losses) - done.resumed_at) * size * len(rows.columns) * processes().count
 
 
 def _save(

@@ -13,6 +13,7 @@ from stm_agent.errors import CheckFailed, DataError
 from stm_agent.train.batches import GroupedBatches, OneSourceBatches
 from stm_agent.train.data import Rows
 from stm_agent.train.expert import Progress
+from stm_agent.train.processes import check_agree, processes, share_beside
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
@@ -27,10 +28,13 @@ Batches = GroupedBatches | OneSourceBatches
 def plan_batches(rows: Rows, expert: ExpertSpec, train: TrainSpec, seed: int) -> Batches:
     """Return the batches an expert is trained on; the same seed gives the same ones.
 
+    Of several processes each takes its share of them, so that there are that many batches to a step.
+
     Raises:
         DataError: A source has fewer groups than a batch has rows, and every batch is to be of one source.
     """
     size = expert.batch_size or train.batch_size
+    expert = expert.model_copy(update={"steps": expert.steps * processes().count})
     weights = [expert.source_weights.get(source, 1.0) for source in rows.sources]
     if not expert.one_source_batches:
         return _grouped(rows, range(len(rows)), expert, size, seed, weights if expert.source_weights else [])
@@ -123,11 +127,13 @@ def fit(
         callbacks=[stopper] if stopper else [],
     )
     trainer.told = lambda: watch.losses
+    share_beside(loss, model)
     # Prints to standard output, which is the report's.
     trainer.remove_callback(PrinterCallback)
     if going_on and stopper and trainer.stopped_early(going_on[0], stopper):
         return Fitted(watch.losses, len(watch.losses), trainer.state.best_metric)
     trainer.train(resume_from_checkpoint=str(going_on[0]) if going_on else None)
+    check_agree(loss)
     return Fitted(watch.losses, len(going_on[1]) if going_on else 0, trainer.state.best_metric)
 
 
