@@ -43,7 +43,8 @@ def build() -> typer.Typer:
         for noun, text in NOUNS.items():
             app.add_typer(importlib.import_module(f"stm_agent.cli.{noun}").app, name=noun, help=text)
         for verb in VERBS:
-            app.command(verb)(getattr(importlib.import_module(f"stm_agent.cli.{verb}"), verb))
+            module = importlib.import_module(f"stm_agent.cli.{verb}")
+            app.command(verb, cls=getattr(module, "COMMAND", None))(getattr(module, verb))
     return app
 
 

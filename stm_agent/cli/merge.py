@@ -1,32 +1,111 @@
-"""``stm-agent merge``: adapters into one plain model."""
+"""``stm-agent merge``: adapters or models into one plain model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place
+from stm_agent.errors import ConfigError
+
+MANY = ("--experts", "--weights")
+
+
+class ManyValues(TyperCommand):
+    """Takes ``--experts A B C`` for ``--experts A --experts B --experts C``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's context
+        """Repeat an option's name before each of its values, then parse."""
+        return super().parse_args(ctx, spread(args))
+
+
+COMMAND = ManyValues
+
+
+def spread(args: list[str]) -> list[str]:
+    """Return arguments in which each value of a :data:`MANY` option has the name before it."""
+    told: list[str] = []
+    name: str | None = None
+    for argument in args:
+        if argument.startswith("-") and not _is_number(argument):
+            name = argument if argument in MANY else None
+            told += [] if name else [argument]
+        else:
+            told += [name, argument] if name else [argument]
+    return told
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def merge(
-    domain: Annotated[str, typer.Option(help="Domain whose backbone the adapters belong to.")],
-    experts: Annotated[list[Path], typer.Option(help="Adapter folder; give one --experts for each.")],
-    weights: Annotated[list[float], typer.Option(help="Weight of the adapter in the same place; one for each.")],
+    experts: Annotated[list[Path], typer.Option(help="Folders of adapters, or of full models.")],
     output: Annotated[Path, typer.Option(help="Folder to write the model to; must not exist.")],
+    weights: Annotated[list[float] | None, typer.Option(help="One for each expert [all alike].")] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="linear, task-arithmetic, slerp, ties, dare-linear, dare-ties, breadcrumbs or breadcrumbs-ties."
+        ),
+    ] = "linear",
+    domain: Annotated[str | None, typer.Option(help="Domain whose backbone the adapters belong to.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model [the domain's; what the adapters name].")] = None,
+    base_weight: Annotated[float, typer.Option(help="Weight of the base as one more expert, in means.")] = 0.0,
+    density: Annotated[float, typer.Option(help="Share of entries that stay: ties, dare, breadcrumbs.")] = 0.5,
+    outliers: Annotated[float, typer.Option(help="Share of largest entries that breadcrumbs drops.")] = 0.01,
+    scale: Annotated[float, typer.Option(help="Factor on what is merged.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of what dare drops.")] = 0,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Weights of a part, as 'layers.0.*=0.2,0.8'; may be repeated.")
+    ] = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Merge LoRA adapters linearly (exact) into a plain sentence-transformers folder.
+    """Merge LoRA adapters, or full models, into a plain model folder with its recipe, also as mergekit YAML.
 
-    Example: stm-agent merge --domain biomedical --experts a --experts b --weights 0.6 --weights 0.4 --output model
+    Means and sums of adapters are exact, whatever their ranks; full models are merged matrix by matrix from disk.
+
+    Example: stm-agent merge --domain biomedical --experts a b --weights 0.6 0.4 --method ties --output model
     """
+    from pydantic import ValidationError
+
     from stm_agent.domain.load import load_domain
-    from stm_agent.loop.single import merge_adapters
+    from stm_agent.merge.product import merge_folders
+    from stm_agent.merge.recipe import Recipe
     from stm_agent.workspace import find_workspace
 
-    spec = load_domain(domain, find_workspace(workspace))
-    recipe = merge_adapters(spec, experts, weights, output)
-    emit(recipe, f"merged {len(experts)} adapters into {output}", as_json)
+    backbone = load_domain(domain, find_workspace(workspace)).backbone if domain else None
+    try:
+        recipe = Recipe(
+            method=method,  # type: ignore[arg-type] # checked there
+            weights=tuple(weights or [1.0] * len(experts)),
+            base_weight=base_weight,
+            density=density,
+            outliers=outliers,
+            scale=scale,
+            seed=seed,
+            groups=dict(map(_group, group or [])),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}") from error
+    done = merge_folders(experts, recipe, output, backbone=backbone, base=base)
+    emit(done, f"merged {len(experts)} experts into {output}", as_json)
+
+
+def _group(text: str) -> tuple[str, tuple[float, ...]]:
+    pattern, _, numbers = text.partition("=")
+    try:
+        return pattern, tuple(map(float, numbers.split(",")))
+    except ValueError as error:
+        raise ConfigError(f"--group '{text}' is not pattern=weight,weight,...; for one 'layers.0.*=0.2,0.8'") from error

@@ -231,20 +231,3 @@ def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{reason}; mined and written ones are there in 'stm-agent optimize' only") from error
-
-
-def merge_adapters(
-    spec: DomainSpec, experts: Sequence[Path], weights: Sequence[float], output: Path
-) -> dict[str, object]:
-    """Merge adapters with given weights into a plain model folder."""
-    from stm_agent.backbone.load import load_backbone
-    from stm_agent.merge.delta import combine, load_delta
-    from stm_agent.merge.export import export_merged
-
-    target = _fresh(output)
-    delta = combine([load_delta(folder) for folder in experts], weights)
-    recipe = {str(folder): weight for folder, weight in zip(experts, weights, strict=True)}
-    card = f"# {spec.name}\n\nLinear merge: {recipe}\n"
-    with whole_folder(target) as partial:
-        export_merged(load_backbone(spec.backbone), delta, partial, prompts={"query": "", "document": ""}, card=card)
-    return {"model": str(target), "weights": recipe}

@@ -1,4 +1,4 @@
-"""LoRA adapters as weight deltas, and their exact linear combination.
+"""What experts add to their base, matrix by matrix; LoRA adapters, and their exact linear combination.
 
 An adapter changes a weight by ``B @ A * alpha / r``. A weighted sum of such deltas is again a low-rank
 product: stack the ``A`` and the ``w_i * B_i``. No full weight is formed, ranks and alphas may differ,
@@ -7,10 +7,11 @@ and the result is the sum itself, where averaging A and B apart would not be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json, write_json
@@ -19,7 +20,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PREFIX = "base_model.model."
-UNSUPPORTED = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern")
+UNSUPPORTED = ("use_dora", "modules_to_save")
+
+
+class Delta(Protocol):
+    """What an expert, or a merge of experts, adds to the base's weights."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Name of each changed weight, as in ``network.named_parameters()``, and its shape."""
+        ...
+
+    def matrix(self, name: str) -> Tensor:
+        """Return what is added to one weight, float32; made anew at each call."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,23 @@ class LoraDelta:
         """Largest rank of a module."""
         return max(a.shape[0] for a, _ in self.modules.values())
 
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of each changed weight."""
+        return {f"{module}.weight": self._shape(module) for module in self.modules}
+
+    def _shape(self, module: str) -> tuple[int, ...]:
+        a, b = self.modules[module]
+        shape = (b.shape[0], a.shape[1])
+        return shape[::-1] if module in self.embeddings else shape
+
+    def matrix(self, name: str) -> Tensor:
+        """Return ``B A``, or its transpose for a token embedding."""
+        module = name.removesuffix(".weight")
+        a, b = self.modules[module]
+        product = b @ a
+        return product.T if module in self.embeddings else product
+
 
 def load_delta(folder: Path) -> LoraDelta:
     """Read a peft adapter folder.
@@ -58,7 +89,6 @@ def load_delta(folder: Path) -> LoraDelta:
         raise ConfigError(
             f"adapter {folder} uses {', '.join(odd) or config.get('peft_type')}; only plain LoRA can be merged"
         )
-    scale = config["lora_alpha"] / config["r"]
     halves: dict[str, dict[str, Tensor]] = {}
     embeddings = set()
     for name, tensor in load_file(folder / "adapter_model.safetensors").items():
@@ -66,17 +96,28 @@ def load_delta(folder: Path) -> LoraDelta:
         halves.setdefault(module, {})[half.removeprefix("embedding_")[:1]] = tensor.float()
         if half.startswith("embedding_"):
             embeddings.add(module)
-    pairs = {module: _pair(folder, module, pair, scale) for module, pair in sorted(halves.items())}
+    pairs = {module: _pair(folder, module, pair, _scaling(config, module)) for module, pair in sorted(halves.items())}
     return LoraDelta(pairs, frozenset(embeddings))
 
 
-def _pair(folder: Path, module: str, halves: Mapping[str, Tensor], scale: float) -> tuple[Tensor, Tensor]:
+def _scaling(config: Mapping[str, Any], module: str) -> Callable[[int], float]:
+    """Return the factor on B A for a rank: alpha / r, or alpha / sqrt(r) in rsLoRA; a module may have its own alpha."""
+    from peft.utils.other import get_pattern_key
+
+    patterns: dict[str, float] = config.get("alpha_pattern") or {}
+    alpha: float = patterns.get(get_pattern_key(list(patterns), module), config["lora_alpha"])
+    return lambda rank: alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _pair(
+    folder: Path, module: str, halves: Mapping[str, Tensor], scaling: Callable[[int], float]
+) -> tuple[Tensor, Tensor]:
     if set(halves) != {"A", "B"}:
         raise DataError(f"adapter {folder}: module {module} lacks one of lora_A and lora_B; train or save it again")
     a, b = halves["A"], halves["B"]
     if not (a.isfinite().all() and b.isfinite().all()):
         raise DataError(f"adapter {folder}: module {module} holds NaN or infinite weights; train it again")
-    return a, b * scale
+    return a, b * scaling(a.shape[0])
 
 
 def save_delta(delta: LoraDelta, folder: Path, *, base: str) -> None:
@@ -112,64 +153,67 @@ def save_delta(delta: LoraDelta, folder: Path, *, base: str) -> None:
     write_json(folder / "adapter_config.json", plain)
 
 
-def combine(deltas: Sequence[LoraDelta], weights: Sequence[float]) -> LoraDelta:
+def combine(deltas: Sequence[LoraDelta], weights: Sequence[float] | Callable[[str], Sequence[float]]) -> LoraDelta:
     """Return the exact weighted sum of deltas by stacking.
+
+    Args:
+        deltas: Adapters of one base, of any ranks.
+        weights: One for each adapter, or what gives them for the name of a weight.
 
     Raises:
         ConfigError: The numbers of deltas and weights differ, all weights are 0, or the adapters belong to other bases.
     """
+    check_same_base(deltas)
+    weights_of = weights if callable(weights) else lambda _name: weights
+    stacked = {module: _stack(deltas, module, weights_of(f"{module}.weight")) for module in deltas[0].modules}
+    return LoraDelta(stacked, deltas[0].embeddings)
+
+
+def _stack(deltas: Sequence[LoraDelta], module: str, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
     import torch
 
     if len(deltas) != len(weights):
         raise ConfigError(f"{len(deltas)} adapters and {len(weights)} weights; give one weight for each adapter")
-    parts = [(delta, weight) for delta, weight in zip(deltas, weights, strict=True) if weight]
+    parts = [(*delta.modules[module], weight) for delta, weight in zip(deltas, weights, strict=True) if weight]
     if not parts:
         raise ConfigError("all merge weights are 0, that is the base model; give at least one other weight")
-    first = deltas[0].modules
-    for number, delta in enumerate(deltas[1:], 2):
-        _same_base(first, delta.modules, number)
-    return LoraDelta(
-        {
-            module: (
-                torch.cat([delta.modules[module][0] for delta, _ in parts]),
-                torch.cat([delta.modules[module][1] * weight for delta, weight in parts], dim=1),
-            )
-            for module in first
-        },
-        deltas[0].embeddings,
-    )
+    return torch.cat([a for a, _, _ in parts]), torch.cat([b * weight for _, b, weight in parts], dim=1)
 
 
-def _same_base(first: Mapping[str, tuple[Any, Any]], other: Mapping[str, tuple[Any, Any]], number: int) -> None:
-    odd = sorted(first.keys() ^ other.keys())
-    if odd:
-        raise ConfigError(
-            f"adapter {number} and adapter 1 adapt other modules (for one {odd[0]}); retrain with the same targets"
-        )
-    for module, (a, b) in first.items():
-        theirs = other[module]
-        if a.shape[1] != theirs[0].shape[1] or b.shape[0] != theirs[1].shape[0]:
-            raise ConfigError(f"adapter {number} is of another base model than adapter 1: {module} has another shape")
-
-
-def fold(network: nn.Module, delta: LoraDelta) -> None:
-    """Add a delta to a network's weights, in place.
+def check_same_base(deltas: Sequence[Delta]) -> None:
+    """Check that deltas change the same weights of the same shapes.
 
     Raises:
-        ConfigError: A module of the delta is not in the network, or has another shape.
+        ConfigError: They do not; the first odd weight is named.
+    """
+    first = deltas[0].shapes
+    for number, delta in enumerate(deltas[1:], 2):
+        other = delta.shapes
+        if odd := sorted(first.keys() ^ other.keys()):
+            raise ConfigError(
+                f"expert {number} and expert 1 change other weights (for one {odd[0]}); retrain with the same targets"
+            )
+        for name, shape in first.items():
+            if other[name] != shape:
+                raise ConfigError(
+                    f"expert {number} is of another base model than expert 1: {name} is {other[name]} and {shape}"
+                )
+
+
+def fold(network: nn.Module, delta: Delta) -> None:
+    """Add a delta to a network's weights, in place, one matrix at a time.
+
+    Raises:
+        ConfigError: A weight of the delta is not in the network, or has another shape.
     """
     import torch
 
-    modules = dict(network.named_modules())
-    for name, (a, b) in delta.modules.items():
-        if name not in modules:
+    weights = dict(network.named_parameters())
+    for name, shape in delta.shapes.items():
+        if name not in weights:
             raise ConfigError(f"the adapter adapts {name}, which the base model lacks; use the base it was trained on")
-        weight = modules[name].weight
-        product = b @ a
-        change = product.T if isinstance(modules[name], torch.nn.Embedding) else product
-        if change.shape != weight.shape:
-            raise ConfigError(
-                f"the adapter's {name} is {tuple(change.shape)}, the base's {tuple(weight.shape)}; use its own base"
-            )
+        weight = weights[name]
+        if shape != weight.shape:
+            raise ConfigError(f"the adapter's {name} is {shape}, the base's {tuple(weight.shape)}; use its own base")
         with torch.no_grad():
-            weight += change.to(weight.device, weight.dtype)
+            weight.add_(delta.matrix(name).to(weight.device, weight.dtype))

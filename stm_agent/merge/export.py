@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from stm_agent.errors import CheckFailed
 from stm_agent.files import write_atomic
-from stm_agent.merge.delta import LoraDelta, fold
+from stm_agent.merge.delta import Delta, fold
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
 def export_merged(
-    model: SentenceTransformer, delta: LoraDelta | None, folder: Path, *, prompts: dict[str, str], card: str
+    model: SentenceTransformer, delta: Delta | None, folder: Path, *, prompts: dict[str, str], card: str
 ) -> None:
     """Fold a delta into a fresh backbone and save it; the folder needs nothing of stm-agent.
 

@@ -1,0 +1,126 @@
+"""Any adapters or models, also ones not made here, merged into a folder that loads everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stm_agent.domain.spec import BackboneSpec
+from stm_agent.errors import CheckFailed, ConfigError
+from stm_agent.files import read_json, whole_folder, write_atomic, write_json
+from stm_agent.merge.delta import LoraDelta, load_delta, save_delta
+from stm_agent.merge.mergekit import mergekit_yaml
+from stm_agent.merge.recipe import Recipe, merge
+from stm_agent.merge.weights import WeightDelta, Weights, write_merged
+
+ADAPTER = "adapter_config.json"
+
+
+def merge_folders(
+    experts: Sequence[Path], recipe: Recipe, output: Path, *, backbone: BackboneSpec | None, base: str | None
+) -> dict[str, Any]:
+    """Merge expert folders into ``output``: adapters into a sentence-transformers folder, models into their kind.
+
+    Beside the model there are ``recipe.json``, ``mergekit.yaml``, and where it is exact ``adapter/``, the
+    merge as one LoRA adapter.
+
+    Args:
+        experts: Folders of adapters, or of full models.
+        recipe: How they are merged.
+        output: Where to write; must not be there.
+        backbone: What the adapters belong to; None: what they name themselves.
+        base: The base model instead; full models need it for methods on what experts add.
+
+    Raises:
+        ConfigError: A folder is missing or of another kind or base than the others, or the base is not known.
+        CheckFailed: The written folder does not give the vectors it gave before.
+    """
+    for folder in experts:
+        if not folder.is_dir():
+            raise ConfigError(f"there is no expert folder {folder}")
+    adapters = [(folder / ADAPTER).is_file() for folder in experts]
+    if any(adapters) and not all(adapters):
+        model, adapter = experts[adapters.index(False)], experts[adapters.index(True)]
+        raise ConfigError(f"{model} is a model and {adapter} an adapter; merge one kind")
+    if output.exists():
+        raise ConfigError(f"{output} exists; name a new folder, nothing is overwritten")
+    with whole_folder(output.absolute()) as made:
+        if all(adapters):
+            spec = _with_base(backbone, base, experts[0])
+            exact = _merge_adapters(experts, recipe, spec, made)
+            names, root = [f"{spec.model}+{folder}" for folder in experts], spec.model
+        else:
+            exact, root = False, _merge_models(experts, recipe, base, made)
+            names = [str(folder) for folder in experts]
+        write_atomic(made / "mergekit.yaml", mergekit_yaml(recipe, names, root))
+        write_json(made / "recipe.json", {"experts": list(map(str, experts)), "base": root, **recipe.model_dump()})
+    weights = dict(zip(map(str, experts), recipe.weights, strict=True))
+    return {"model": str(output), "method": recipe.method, "weights": weights, "exact_adapter": exact}
+
+
+def _with_base(backbone: BackboneSpec | None, base: str | None, adapter: Path) -> BackboneSpec:
+    named = base or (None if backbone else read_json(adapter / ADAPTER).get("base_model_name_or_path"))
+    if backbone is not None:
+        return backbone.model_copy(update={"model": named}) if named else backbone
+    if not named:
+        raise ConfigError(f"adapter {adapter} does not name its base model; give it by --base or --domain")
+    return BackboneSpec(model=named)
+
+
+def _merge_adapters(experts: Sequence[Path], recipe: Recipe, spec: BackboneSpec, folder: Path) -> bool:
+    """Write the merged model; return whether it is one adapter too."""
+    from stm_agent.backbone.load import load_backbone
+    from stm_agent.merge.export import export_merged
+
+    delta = merge([load_delta(expert) for expert in experts], recipe)
+    model = load_backbone(spec)
+    own = {name: text for name, text in model.prompts.items() if text}
+    prompts = {"query": "", "document": "", **own}
+    export_merged(model, delta, folder, prompts=prompts, card=_card(experts, recipe, spec.summary))
+    if isinstance(delta, LoraDelta):
+        save_delta(delta, folder / "adapter", base=spec.model)
+        return True
+    return False
+
+
+def _merge_models(experts: Sequence[Path], recipe: Recipe, base: str | None, folder: Path) -> str:
+    """Write the merged model; return the base's name."""
+    from stm_agent.backbone.embedded import resolve_model
+
+    if base is None and (recipe.method != "linear" or recipe.base_weight):
+        raise ConfigError(f"{recipe.method} merges what experts add to a base; name the base by --base")
+    # A mean of models is the first one plus the mean of what the others add to it.
+    root = Weights(Path(resolve_model(base)) if base else experts[0])
+    if not root.folder.is_dir():
+        raise ConfigError(f"full models are merged from folders, '{base}' is none; download it first")
+    write_merged(root, merge([WeightDelta(Weights(expert), root) for expert in experts], recipe), folder)
+    _check_loads(folder)
+    write_atomic(folder / "README.md", _card(experts, recipe, str(root.folder)))
+    return base or str(experts[0])
+
+
+def _check_loads(folder: Path) -> None:
+    """Read the written model back; a sentence-transformers folder must also give finite, padding-proof vectors."""
+    import numpy as np
+
+    from stm_agent.backbone.checks import check_padding_invariance, vectors
+    from stm_agent.backbone.load import load_model
+
+    if not (folder / "modules.json").is_file():
+        return
+    model = load_model(str(folder))
+    if not np.isfinite(vectors(model)).all():
+        raise CheckFailed("finite-vectors", float("nan"), "the merged model gives NaN; look at its experts")
+    check_padding_invariance(model)
+
+
+def _card(experts: Sequence[Path], recipe: Recipe, base: str) -> str:
+    rows = [f"| {folder.name} | {weight:g} |" for folder, weight in zip(experts, recipe.weights, strict=True)]
+    options = recipe.model_dump(exclude={"method", "weights"}, exclude_defaults=True)
+    told = "".join(f", {name} {value}" for name, value in options.items())
+    head = ["---", "library_name: sentence-transformers", "---", "", "# Merged model", ""]
+    table = ["| expert | weight |", "|---|---|", *rows, ""]
+    return "\n".join(
+        [*head, f"Base {base}; method {recipe.method}{told}.", "", *table, "Made by `stm-agent merge`.", ""]
+    )

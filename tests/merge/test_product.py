@@ -1,0 +1,165 @@
+"""`stm-agent merge` on adapters and on full models: loads everywhere, tells mistakes, writes whole or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mergekit.config import MergeConfiguration
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel
+
+from stm_agent.backbone.load import load_backbone, network_of
+from stm_agent.cli.main import build
+from stm_agent.cli.merge import spread
+from stm_agent.domain.spec import BackboneSpec
+from stm_agent.errors import ConfigError, DataError
+from stm_agent.merge.product import merge_folders
+from stm_agent.merge.recipe import Recipe
+from stm_agent.testing.pico import pico_decoder
+
+TEXTS = ["a question", "a much longer passage about nothing in particular"]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return pico_decoder(tmp_path / "base")
+
+
+@pytest.fixture
+def adapters(base: Path, tmp_path: Path) -> list[Path]:
+    folders = []
+    for seed, rank in ((1, 2), (2, 4), (3, 3)):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "down_proj"], use_rslora=seed == 2)
+        model = get_peft_model(AutoModel.from_pretrained(base), config)
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, std=0.1)
+        model.save_pretrained(tmp_path / f"adapter{seed}")
+        folders.append(tmp_path / f"adapter{seed}")
+    return folders
+
+
+@pytest.fixture
+def models(base: Path, adapters: list[Path], tmp_path: Path) -> list[Path]:
+    """Return the adapters folded into sentence-transformers folders; the first folder is the plain base."""
+    folders = []
+    for name, adapter in [("plain", None), *((adapter.name, adapter) for adapter in adapters)]:
+        model = load_backbone(BackboneSpec(model=str(base)), packed=False)
+        if adapter:
+            folded = PeftModel.from_pretrained(network_of(model), str(adapter)).merge_and_unload()
+            model[0].model = folded
+        model.save(str(tmp_path / f"model-{name}"))
+        folders.append(tmp_path / f"model-{name}")
+    return folders
+
+
+def recipe(method: str = "linear", weights: tuple[float, ...] = (0.5, 0.3, 0.4), **options: object) -> Recipe:
+    return Recipe(method=method, weights=weights, **options)
+
+
+def vectors(folder: Path) -> np.ndarray:
+    return SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+
+
+@pytest.mark.parametrize("method", ["linear", "task-arithmetic", "slerp", "ties", "dare-ties", "breadcrumbs"])
+def test_adapters_and_the_full_models_made_of_them_merge_to_the_same(
+    adapters: list[Path], models: list[Path], base: Path, tmp_path: Path, method: str
+) -> None:
+    light = merge_folders(adapters, recipe(method), tmp_path / "light", backbone=None, base=str(base))
+    merge_folders(models[1:], recipe(method), tmp_path / "full", backbone=None, base=str(models[0]))
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("light", "full"))
+    plain = load_file(models[0] / "model.safetensors")
+    changed = [name for name, weight in plain.items() if not torch.allclose(one[name], weight)]
+    assert any("q_proj" in name for name in changed)
+    # Entries of equal size may fall on either side of a cut after rounding: all but a handful are the same.
+    for name in plain:
+        apart = (one[name] - other[name]).abs() > 1e-5
+        assert float(apart.float().mean()) < 0.005, name
+    assert light["exact_adapter"] == (method in ("linear", "task-arithmetic"))
+    assert np.isfinite(vectors(tmp_path / "light")).all()
+
+
+def test_the_adapter_of_an_exact_merge_gives_the_models_vectors(
+    adapters: list[Path], base: Path, tmp_path: Path
+) -> None:
+    merge_folders(adapters, recipe(), tmp_path / "out", backbone=None, base=str(base))
+    model = load_backbone(BackboneSpec(model=str(base)), packed=False)
+    model[0].model = PeftModel.from_pretrained(network_of(model), str(tmp_path / "out" / "adapter"))
+    assert np.allclose(model.encode(TEXTS), vectors(tmp_path / "out"), atol=1e-5)
+
+
+def test_weights_of_a_group_count_for_its_weights_only(adapters: list[Path], base: Path, tmp_path: Path) -> None:
+    groups = {"layers.0.*": (1.0, 0.0, 0.0)}
+    merge_folders(adapters, recipe(groups=groups), tmp_path / "out", backbone=None, base=str(base))
+    merge_folders(adapters, recipe(weights=(1.0, 0.0, 0.0)), tmp_path / "one", backbone=None, base=str(base))
+    merged, one = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "one"))
+    same = {name for name in merged if torch.allclose(merged[name], one[name], atol=1e-6)}
+    assert "layers.0.self_attn.q_proj.weight" in same
+    assert "layers.1.self_attn.q_proj.weight" not in same
+
+
+def test_shards_are_read_and_written(models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = merge_folders(models[1:], recipe(), tmp_path / "whole", backbone=None, base=None)
+    monkeypatch.setattr("stm_agent.merge.weights.SHARD", 20_000)
+    merge_folders(models[1:], recipe(), tmp_path / "shards", backbone=None, base=None)
+    assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 1
+    assert np.allclose(vectors(tmp_path / "shards"), vectors(Path(whole["model"])), atol=1e-6)
+    merge_folders(
+        [tmp_path / "shards", models[1]], recipe(weights=(1.0, 0.0)), tmp_path / "again", backbone=None, base=None
+    )
+    assert np.allclose(vectors(tmp_path / "again"), vectors(tmp_path / "shards"), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["linear", "task-arithmetic", "slerp", "ties", "dare-linear", "breadcrumbs-ties"])
+def test_the_recipe_is_one_mergekit_reads(adapters: list[Path], base: Path, tmp_path: Path, method: str) -> None:
+    merge_folders(adapters, recipe(method, base_weight=0.2), tmp_path / "out", backbone=None, base=str(base))
+    config = MergeConfiguration.model_validate(yaml.safe_load((tmp_path / "out" / "mergekit.yaml").read_text()))
+    named = [str(model.model) for model in config.referenced_models()]
+    assert any(str(adapters[0]) in name or str(base) in name for name in named)
+
+
+def test_mistakes_are_told_and_nothing_is_written(
+    adapters: list[Path], models: list[Path], base: Path, tmp_path: Path
+) -> None:
+    def told(message: str, experts: list[Path], merged: Recipe, base: str | None = str(base)) -> None:
+        with pytest.raises((ConfigError, DataError), match=message):
+            merge_folders(experts, merged, tmp_path / "out", backbone=None, base=base)
+        assert not list(tmp_path.glob("*out*"))
+
+    told("no expert folder", [adapters[0], tmp_path / "gone"], recipe(weights=(1.0, 1.0)))
+    told("merge one kind", [adapters[0], models[1]], recipe(weights=(1.0, 1.0)))
+    told("one expert is no merge", adapters[:1], recipe(weights=(1.0,)))
+    told("give one weight for each", adapters[:2], recipe())
+    told("name the base by --base", models[1:], recipe("ties"), base=None)
+    told("has no model.safetensors", [models[1], tmp_path], recipe(weights=(1.0, 1.0)), base=None)
+    wide = pico_decoder(tmp_path / "wide", hidden=64)
+    told("other weights|another base", [base, wide], recipe(weights=(1.0, 1.0)), base=None)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ConfigError, match="nothing is overwritten"):
+        merge_folders(adapters, recipe(), tmp_path / "there", backbone=None, base=str(base))
+
+
+def test_the_command_takes_several_values_after_one_name() -> None:
+    told = ["--experts", "a", "b", "--weights", "0.5", "-0.2", "--method", "ties"]
+    assert spread(told) == [
+        *("--experts", "a", "--experts", "b", "--weights", "0.5", "--weights", "-0.2", "--method", "ties")
+    ]
+
+
+def test_the_command_merges_and_tells_a_wrong_recipe(adapters: list[Path], base: Path, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    common = ["merge", "--experts", *map(str, adapters), "--base", str(base), "--output", str(tmp_path / "out")]
+    wrong = CliRunner().invoke(build(), [*common, "--method", "ties", "--density", "1.5"])
+    assert isinstance(wrong.exception, ConfigError)
+    assert str(wrong.exception).startswith("density: ")
+    done = CliRunner().invoke(build(), [*common, "--method", "ties", "--group", "layers.0.*=1,0,0", "--json"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "modules.json").is_file()
