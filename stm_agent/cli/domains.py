@@ -65,7 +65,9 @@ def check(domain: DomainName, workspace: Place = None, as_json: JsonFlag = False
 @app.command()
 def new(
     file: Annotated[Path, typer.Argument(help="Domain file to write; must not exist.")],
-    collection: Annotated[Path | None, typer.Option(help="A BEIR folder to adapt to [copy biomedical].")] = None,
+    collection: Annotated[
+        Path | None, typer.Option(help="A BEIR folder to adapt to (default: copy biomedical).")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a domain file to change: of a BEIR folder, or a copy of the biomedical one.

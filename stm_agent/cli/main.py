@@ -18,7 +18,7 @@ NOUNS = {
     "runs": "Finished and interrupted runs.",
     "traces": "How a prompt, datum or weight came to be.",
 }
-VERBS = ("optimize", "search", "synthesize", "mine", "train", "merge", "evaluate", "doctor", "init")
+VERBS = ("optimize", "search", "synthesize", "mine", "train", "evaluate", "doctor", "init")
 
 app = typer.Typer(
     name="stm-agent",
@@ -42,9 +42,10 @@ def build() -> typer.Typer:
     if not app.registered_groups:
         for noun, text in NOUNS.items():
             app.add_typer(importlib.import_module(f"stm_agent.cli.{noun}").app, name=noun, help=text)
+        # A verb that is a noun too says itself what it does.
+        app.add_typer(importlib.import_module("stm_agent.cli.merge").app, name="merge")
         for verb in VERBS:
-            module = importlib.import_module(f"stm_agent.cli.{verb}")
-            app.command(verb, cls=getattr(module, "COMMAND", None))(getattr(module, verb))
+            app.command(verb)(getattr(importlib.import_module(f"stm_agent.cli.{verb}"), verb))
     return app
 
 

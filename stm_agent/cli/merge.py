@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperGroup
 
 from stm_agent.cli.output import JsonFlag, emit
-from stm_agent.cli.runs import Place
+from stm_agent.cli.runs import Place, RunName, folder_of
 from stm_agent.errors import ConfigError
 
 MANY = ("--experts", "--weights")
 
 
-class ManyValues(TyperCommand):
+class ManyValues(TyperGroup):
     """Takes ``--experts A B C`` for ``--experts A --experts B --experts C``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's context
@@ -23,7 +23,7 @@ class ManyValues(TyperCommand):
         return super().parse_args(ctx, spread(args))
 
 
-COMMAND = ManyValues
+app = typer.Typer(cls=ManyValues, invoke_without_command=True, no_args_is_help=True)
 
 
 def spread(args: list[str]) -> list[str]:
@@ -47,10 +47,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
+@app.callback()
 def merge(
-    experts: Annotated[list[Path], typer.Option(help="Folders of adapters, or of full models.")],
-    output: Annotated[Path, typer.Option(help="Folder to write the model to; must not exist.")],
-    weights: Annotated[list[float] | None, typer.Option(help="One for each expert [all alike].")] = None,
+    context: typer.Context,
+    experts: Annotated[list[Path] | None, typer.Option(help="Folders of adapters, or of full models.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to write the model to; must not exist.")] = None,
+    weights: Annotated[list[float] | None, typer.Option(help="One for each expert (default: all alike).")] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -58,7 +60,9 @@ def merge(
         ),
     ] = "linear",
     domain: Annotated[str | None, typer.Option(help="Domain whose backbone the adapters belong to.")] = None,
-    base: Annotated[str | None, typer.Option(help="Base model [the domain's; what the adapters name].")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model (default: the domain's; what the adapters name).")
+    ] = None,
     base_weight: Annotated[float, typer.Option(help="Weight of the base as one more expert, in means.")] = 0.0,
     density: Annotated[float, typer.Option(help="Share of entries that stay: ties, dare, breadcrumbs.")] = 0.5,
     outliers: Annotated[float, typer.Option(help="Share of largest entries that breadcrumbs drops.")] = 0.01,
@@ -76,6 +80,8 @@ def merge(
 
     Example: stm-agent merge --domain biomedical --experts a b --weights 0.6 0.4 --method ties --output model
     """
+    if context.invoked_subcommand:
+        return
     from pydantic import ValidationError
 
     from stm_agent.domain.load import load_domain
@@ -83,6 +89,8 @@ def merge(
     from stm_agent.merge.recipe import Recipe
     from stm_agent.workspace import find_workspace
 
+    if not experts or output is None:
+        raise ConfigError("name what to merge and where to: --experts A B --output DIR")
     backbone = load_domain(domain, find_workspace(workspace)).backbone if domain else None
     try:
         recipe = Recipe(
@@ -101,6 +109,30 @@ def merge(
         raise ConfigError(f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}") from error
     done = merge_folders(experts, recipe, output, backbone=backbone, base=base)
     emit(done, f"merged {len(experts)} experts into {output}", as_json)
+
+
+@app.command()
+def pick(
+    run: RunName,
+    point: Annotated[int | None, typer.Option(help="Number of the point to write as a model.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to write it to; must not exist.")] = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the trade-off a run found between domain and general tasks, or write another point of it as a model.
+
+    Example: stm-agent merge pick last --point 2 --output careful
+    """
+    from stm_agent.inspect.front import front_table, pick, read_front
+
+    folder = folder_of(run, workspace)
+    if point is None:
+        front = read_front(folder)
+        emit(front["points"], front_table(front), as_json)
+        return
+    if output is None:
+        raise ConfigError("name the folder for the picked model: --output DIR")
+    emit(pick(folder, point, output), f"wrote point {point} to {output}", as_json)
 
 
 def _group(text: str) -> tuple[str, tuple[float, ...]]:

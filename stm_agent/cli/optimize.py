@@ -15,15 +15,19 @@ def optimize(
     domain: Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")] = None,
     collection: Annotated[Path | None, typer.Option(help="A BEIR folder: makes a domain on the fly.")] = None,
     generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
-    reflection: Annotated[str | None, typer.Option(help="LLM that reflects on instructions [the generator].")] = None,
+    reflection: Annotated[
+        str | None, typer.Option(help="LLM that reflects on instructions (default: the generator).")
+    ] = None,
     api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Passes through the levers [the domain's].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of batches and searches [the domain's first].")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Passes through the levers (default: the domain's).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of batches and searches (default: the domain's first).")
+    ] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
     budget_minutes: Annotated[float | None, typer.Option(help="Start no new lever after this many minutes.")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Also train all sources in one adapter.")] = False,
-    run_id: Annotated[str | None, typer.Option(help="Name of the run folder [from the config].")] = None,
-    workspace: Annotated[Path | None, typer.Option(help="Folder with programs/ and prompts/ [here].")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Name of the run folder (default: from the config).")] = None,
+    workspace: Annotated[Path | None, typer.Option(help="Folder with programs/ and prompts/ (default: here).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

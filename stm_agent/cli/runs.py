@@ -11,7 +11,7 @@ from stm_agent.cli.output import JsonFlag, emit
 
 app = typer.Typer(no_args_is_help=True)
 RunName = Annotated[str, typer.Argument(help="A run's id, a unique start of it, 'last', or a path.")]
-Place = Annotated[Path | None, typer.Option("--workspace", help="Folder with programs/ and prompts/ [here].")]
+Place = Annotated[Path | None, typer.Option("--workspace", help="Folder with programs/ and prompts/ (default: here).")]
 
 
 def folder_of(name: str, workspace: Path | None) -> Path:

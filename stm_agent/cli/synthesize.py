@@ -16,7 +16,9 @@ def synthesize(
     output: Annotated[Path, typer.Option(help="Folder to write the dataset to; must not exist.")],
     generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
     api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
-    limit: Annotated[int | None, typer.Option(help="How many pairs get negatives [the domain's].", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="How many pairs get negatives (default: the domain's).", min=1)
+    ] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money.")] = None,
     workspace: Place = None,
     as_json: JsonFlag = False,

@@ -96,12 +96,16 @@ class MergeSpec(Spec):
 
     Attributes:
         method: Linear mean of the LoRA deltas, exact.
+        search: How weights are searched on the surrogate: seeded draws, STM's grid, CMA-ES, Optuna's TPE, greedy soup.
+        candidates: Weightings the surrogate scores, about.
         step: Grid width of the weights.
         forgetting_budget: nDCG@10 a merge may lose on the general tasks against the backbone.
         verify: Best candidates of the surrogate that are really encoded.
     """
 
     method: Literal["linear"] = "linear"
+    search: Literal["random", "grid", "cma", "tpe", "greedy"] = "random"
+    candidates: Positive = 400
     step: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.1
     forgetting_budget: Real = 0.02
     verify: Positive = 3

@@ -60,7 +60,8 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
     return [
         *(line for line in (verdict(report, other) for other in others) if line),
         f"Merge weights: {weights or 'none, the backbone is kept'}. Instruction: {report['instruction'] or 'none'}.",
-        f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after.",
+        f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after; "
+        f"other trade-offs: stm-agent merge pick {report['run']}.",
         f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {sum(seconds.values()) / 60:.1f} minutes "
         f"({stages}), {cost['peak_memory_gib']:.1f} GiB at the peak.",
         f"Speed: encoding {speed['encoding']:.0f} texts/s, training {speed['training']:.0f} texts/s.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench, Rating
 from stm_agent.loop.experts import Expert
 from stm_agent.merge.delta import LoraDelta, combine
-from stm_agent.merge.search import Candidate, Task, search, verify
+from stm_agent.merge.search import Candidate, front, search, verify
+from stm_agent.merge.surrogate import Task
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,28 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
 
     with bench.timed("merge", f"searching merge weights over {len(experts)} experts"):
         tasks = _tasks(bench, [None, *deltas], instruction)
-        candidates = search(tasks[0], tasks[1:], step=bench.spec.merge.step, seed=bench.seed)
+        plan = bench.spec.merge
+        candidates = search(
+            tasks[0], tasks[1:], strategy=plan.search, budget=plan.candidates, step=plan.step, seed=bench.seed
+        )
     with bench.timed("merge", "verifying the best merges by real encodes"):
         floor = base.general - bench.spec.merge.forgetting_budget
         chosen = verify(candidates, build_and_rate, floor=floor, count=bench.spec.merge.verify)
     _record(bench, experts, candidates, ratings, floor)
+    points = front(_with_real(candidates, ratings))
+    bench.run.ledger.record(
+        "front",
+        experts={expert.name: expert.folder.name for expert in experts},
+        points=[
+            {
+                "weights": point.weights,
+                "dev": point.domain,
+                "general": point.general,
+                "verified": point.weights in ratings,
+            }
+            for point in points
+        ],
+    )
     names = [expert.name for expert in experts]
     correlation = chosen.rank_correlation
     if chosen.surrogate_is_bad:
@@ -83,6 +101,12 @@ def _tasks(bench: Bench, deltas: Sequence[LoraDelta | None], instruction: Instru
 
 def _vectors(bench: Bench, encoders: Sequence[Encoder], texts: Sequence[str], prefix: str) -> NDArray[np.float32]:
     return np.stack([bench.cache.encode(encoder, texts, prefix=prefix) for encoder in encoders])
+
+
+def _with_real(candidates: Sequence[Candidate], ratings: Mapping[tuple[float, ...], Rating]) -> list[Candidate]:
+    """Return the candidates with real scores where there are some."""
+    real = [Candidate(weights, rating.domain.ndcg_at_10, rating.general) for weights, rating in ratings.items()]
+    return real + [candidate for candidate in candidates if candidate.weights not in ratings]
 
 
 def _record(

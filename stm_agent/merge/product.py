@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ ADAPTER = "adapter_config.json"
 
 
 def merge_folders(
-    experts: Sequence[Path], recipe: Recipe, output: Path, *, backbone: BackboneSpec | None, base: str | None
+    experts: Sequence[Path],
+    recipe: Recipe,
+    output: Path,
+    *,
+    backbone: BackboneSpec | None,
+    base: str | None,
+    prompts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Merge expert folders into ``output``: adapters into a sentence-transformers folder, models into their kind.
 
@@ -31,6 +37,7 @@ def merge_folders(
         output: Where to write; must not be there.
         backbone: What the adapters belong to; None: what they name themselves.
         base: The base model instead; full models need it for methods on what experts add.
+        prompts: sentence-transformers prompts of merged adapters; None: the backbone's own.
 
     Raises:
         ConfigError: A folder is missing or of another kind or base than the others, or the base is not known.
@@ -48,7 +55,7 @@ def merge_folders(
     with whole_folder(output.absolute()) as made:
         if all(adapters):
             spec = _with_base(backbone, base, experts[0])
-            exact = _merge_adapters(experts, recipe, spec, made)
+            exact = _merge_adapters(experts, recipe, spec, prompts, made)
             names, root = [f"{spec.model}+{folder}" for folder in experts], spec.model
         else:
             exact, root = False, _merge_models(experts, recipe, base, made)
@@ -68,16 +75,18 @@ def _with_base(backbone: BackboneSpec | None, base: str | None, adapter: Path) -
     return BackboneSpec(model=named)
 
 
-def _merge_adapters(experts: Sequence[Path], recipe: Recipe, spec: BackboneSpec, folder: Path) -> bool:
+def _merge_adapters(
+    experts: Sequence[Path], recipe: Recipe, spec: BackboneSpec, prompts: Mapping[str, str] | None, folder: Path
+) -> bool:
     """Write the merged model; return whether it is one adapter too."""
     from stm_agent.backbone.load import load_backbone
     from stm_agent.merge.export import export_merged
 
     delta = merge([load_delta(expert) for expert in experts], recipe)
     model = load_backbone(spec)
-    own = {name: text for name, text in model.prompts.items() if text}
-    prompts = {"query": "", "document": "", **own}
-    export_merged(model, delta, folder, prompts=prompts, card=_card(experts, recipe, spec.summary))
+    own = {name: text for name, text in (model.prompts if prompts is None else prompts).items() if text}
+    told = {"query": "", "document": "", **own}
+    export_merged(model, delta, folder, prompts=told, card=_card(experts, recipe, spec.summary))
     if isinstance(delta, LoraDelta):
         save_delta(delta, folder / "adapter", base=spec.model)
         return True

@@ -1,8 +1,7 @@
 """Merge weights: thousands of weightings by a surrogate, the best few by real encodes.
 
-The surrogate is first order: a merged model's vector is guessed as the normalised
-``e0 + sum_i w_i (e_i - e0)`` of the base's and the experts' cached vectors. Its rank correlation with
-the real scores of the verified points is reported, and a bad one is said.
+The surrogate's rank correlation with the real scores of the verified points is reported; where it is bad the search
+says so and goes on with real encodes.
 """
 
 from __future__ import annotations
@@ -12,44 +11,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stm_agent.evaluate.metrics import Qrels, Scores, score
-from stm_agent.evaluate.ranking import rank
+from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import paired_bootstrap
+from stm_agent.merge.strategies import StrategyName, Weights, grow_soup, walk
+from stm_agent.merge.surrogate import Surrogate, Task
 
 BAD = 0.5
-POOL = 30
 LIMIT = 400
 MANY = 8
 """Experts up to which every subset's mean is tried."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """Cached vectors of base and experts for one dev task.
-
-    Attributes:
-        queries: Query ids.
-        documents: Document ids.
-        qrels: Judgements.
-        query_vectors: ``[1 + experts, queries, dimension]`` float32; the base first.
-        document_vectors: ``[1 + experts, documents, dimension]`` float32.
-    """
-
-    queries: Sequence[str]
-    documents: Sequence[str]
-    qrels: Qrels
-    query_vectors: NDArray[np.float32]
-    document_vectors: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
 class Candidate:
     """A weighting and what the surrogate gives it: nDCG@10 on the domain, and the mean over the guards."""
 
-    weights: tuple[float, ...]
+    weights: Weights
     domain: float
     general: float
 
@@ -82,30 +59,18 @@ class Verified(Generic[R]):
         surrogate_is_bad: Whether that correlation is too low to trust the surrogate.
     """
 
-    weights: tuple[float, ...]
+    weights: Weights
     rating: R
     rank_correlation: float | None
     surrogate_is_bad: bool
 
 
-def grid(experts: int, step: float, seed: int) -> list[tuple[float, ...]]:
-    """Return weightings to try: each expert alone, uniform soups, and a grid or (from four experts on) seeded draws.
-
-    The sum need not be 1: a sum above 1 goes on in the direction of the experts, as task arithmetic does.
-    """
-    corners = [tuple(float(index == other) for other in range(experts)) for index in range(experts)]
-    points = [*corners, *_soups(experts)]
-    ticks = np.round(np.arange(0, 1 + step / 2, step), 4).tolist()
-    if len(ticks) ** experts <= 4 * LIMIT:
-        points += [point for point in itertools.product(ticks, repeat=experts) if 0.5 <= sum(point) <= 1.5]
-    else:
-        draws = np.random.default_rng(seed)
-        shares = draws.dirichlet(np.ones(experts), LIMIT) * draws.uniform(0.7, 1.3, (LIMIT, 1))
-        points += [tuple(np.round(row, 4).tolist()) for row in shares]
-    return list(dict.fromkeys(points))
+def corners(experts: int) -> list[Weights]:
+    """Return each expert alone."""
+    return [tuple(float(index == other) for other in range(experts)) for index in range(experts)]
 
 
-def _soups(experts: int) -> list[tuple[float, ...]]:
+def soups(experts: int) -> list[Weights]:
     """Return the uniform mean of every set of two or more experts (of all experts alone where sets are too many)."""
     sizes = range(2, experts + 1) if experts <= MANY else [experts]
     return [
@@ -115,47 +80,53 @@ def _soups(experts: int) -> list[tuple[float, ...]]:
     ]
 
 
-def search(domain: Task, guards: Sequence[Task], *, step: float, seed: int) -> list[Candidate]:
-    """Score weightings by the surrogate, best on the domain first."""
+def search(
+    domain: Task,
+    guards: Sequence[Task],
+    *,
+    strategy: StrategyName = "random",
+    budget: int = LIMIT,
+    step: float,
+    seed: int,
+) -> list[Candidate]:
+    """Score weightings by the surrogate, best on the domain first.
+
+    Each expert alone and the uniform means are always among them. The sum need not be 1: a sum above 1 goes on in
+    the direction of the experts, as task arithmetic does.
+    """
     experts = len(domain.query_vectors) - 1
-    small = _pooled(domain)
-    return sorted(
-        (
-            Candidate(weights, _surrogate(small, weights), _mean([_surrogate(guard, weights) for guard in guards]))
-            for weights in grid(experts, step, seed)
-        ),
-        key=lambda candidate: (-candidate.domain, candidate.weights),
-    )
+    surrogate, others = Surrogate(domain), [Surrogate(guard) for guard in guards]
+    asked: dict[Weights, float] = {}
+
+    def ask(weights: Weights) -> float:
+        if weights not in asked:
+            asked[weights] = surrogate.score(weights)
+        return asked[weights]
+
+    for weights in (*corners(experts), *soups(experts)):
+        ask(weights)
+    walk(strategy, ask, experts, budget=budget, step=step, seed=seed)
+    found = [
+        Candidate(weights, value, _mean([other.score(weights) for other in others])) for weights, value in asked.items()
+    ]
+    return sorted(found, key=lambda candidate: (-candidate.domain, candidate.weights))
+
+
+def front(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that no other beats on domain and general at once, best on the domain first."""
+    kept: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda point: (-point.domain, -point.general, point.weights)):
+        if not kept or candidate.general > kept[-1].general:
+            kept.append(candidate)
+    return kept
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _pooled(task: Task) -> Task:
-    """Keep the documents that are judged, or near the top of any expert: the others cannot decide nDCG@10."""
-    keep: set[str] = {document for grades in task.qrels.values() for document in grades}
-    for queries, documents in zip(task.query_vectors[1:], task.document_vectors[1:], strict=True):
-        run = rank(task.queries, queries, task.documents, documents, k=POOL)
-        keep.update(*(hits.keys() for hits in run.values()))
-    columns = [column for column, document in enumerate(task.documents) if document in keep]
-    names = [task.documents[column] for column in columns]
-    return Task(task.queries, names, task.qrels, task.query_vectors, task.document_vectors[:, columns])
-
-
-def _surrogate(task: Task, weights: Sequence[float]) -> float:
-    queries, documents = _mix(task.query_vectors, weights), _mix(task.document_vectors, weights)
-    return score(rank(task.queries, queries, task.documents, documents, k=10), task.qrels).ndcg_at_10
-
-
-def _mix(vectors: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
-    shares = np.array([1 - sum(weights), *weights], dtype=np.float32)
-    mixed = np.tensordot(shares, vectors, axes=1)
-    return np.asarray(mixed / np.maximum(np.linalg.norm(mixed, axis=-1, keepdims=True), 1e-9), dtype=np.float32)
-
-
 def verify(
-    candidates: Sequence[Candidate], build_and_rate: Callable[[tuple[float, ...]], R], *, floor: float, count: int
+    candidates: Sequence[Candidate], build_and_rate: Callable[[Weights], R], *, floor: float, count: int
 ) -> Verified[R]:
     """Rate the best candidates and every expert alone for real; return the best that keeps the guard.
 
@@ -166,23 +137,41 @@ def verify(
         candidates: From :func:`search`, best first.
         build_and_rate: Builds a real merge and scores it.
         floor: Least general nDCG@10; where no point reaches it, the one that forgets least wins.
-        count: Candidates to verify beside the experts alone.
+        count: Candidates to verify beside the experts alone; more where the surrogate turns out to be no guide.
     """
-    alone = [
-        candidate
-        for candidate in candidates
-        if sorted(candidate.weights)[:-1] == [0.0] * (len(candidate.weights) - 1) and max(candidate.weights) == 1.0
-    ]
+    single = set(corners(len(candidates[0].weights)))
+    alone = [candidate for candidate in candidates if candidate.weights in single]
     mixed = [candidate for candidate in candidates if candidate not in alone]
     likely = [candidate for candidate in mixed if candidate.general >= floor] or mixed
-    soups = _spread([candidate for candidate in likely if _is_simple(candidate)], (count + 1) // 2)
-    free = _spread([candidate for candidate in likely if not _is_simple(candidate)], count - len(soups))
-    tried = [(candidate, build_and_rate(candidate.weights)) for candidate in (*alone, *soups, *free)]
-    allowed = [pair for pair in tried if pair[1].general >= floor]
-    best, rating = _choose(allowed) if allowed else max(tried, key=lambda pair: (pair[1].general, pair[0].weights))
+    means = _spread([candidate for candidate in likely if _is_simple(candidate)], (count + 1) // 2)
+    free = _spread([candidate for candidate in likely if not _is_simple(candidate)], count - len(means))
+    tried = [(candidate, build_and_rate(candidate.weights)) for candidate in (*alone, *means, *free)]
     correlation = _correlation(tried)
     bad = correlation is not None and len(tried) > 3 and correlation < BAD
+    if bad:
+        tried += _go_on(tried, build_and_rate)
+    allowed = [pair for pair in tried if pair[1].general >= floor]
+    best, rating = _choose(allowed) if allowed else max(tried, key=lambda pair: (pair[1].general, pair[0].weights))
     return Verified(best.weights, rating, correlation, bad)
+
+
+def _go_on(tried: Sequence[tuple[Candidate, R]], build_and_rate: Callable[[Weights], R]) -> list[tuple[Candidate, R]]:
+    """Grow a soup on real scores, the surrogate being no guide: one encode more for each expert, at most."""
+    rated = {candidate.weights: rating for candidate, rating in tried}
+    known = set(rated)
+
+    def real(weights: Weights) -> float:
+        if weights not in rated:
+            rated[weights] = build_and_rate(weights)
+        return rated[weights].domain.ndcg_at_10
+
+    experts = len(tried[0][0].weights)
+    grow_soup(real, experts, budget=2 * experts, step=1.0, seed=0)
+    return [
+        (Candidate(weights, rating.domain.ndcg_at_10, rating.general), rating)
+        for weights, rating in rated.items()
+        if weights not in known
+    ]
 
 
 def _is_simple(candidate: Candidate) -> bool:

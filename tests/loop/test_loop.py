@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import FirewallError
+from stm_agent.errors import ConfigError, FirewallError
 from stm_agent.files import read_json, read_jsonl
+from stm_agent.inspect.front import pick, read_front
 from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import Options, optimize
 
@@ -36,6 +37,23 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
 
     model = SentenceTransformer(str(folder / "model"), device="cpu")
     assert np.isfinite(model.encode_query(["does it load alone?"])).all()
+    _another_point_is_a_model_too(folder, model)
+
+
+def _another_point_is_a_model_too(folder: Path, model: Any) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    points = read_front(folder)["points"]
+    assert points == sorted(points, key=lambda point: -point["dev"])
+    chosen = read_json(folder / "report.json")["weights"]
+    at = next(n for n, point in enumerate(points, 1) if point["weights"] != list(chosen.values()))
+    done = pick(folder, at, folder.parent / "picked")
+    assert (done["dev"], list(done["weights"].values())) == (points[at - 1]["dev"], points[at - 1]["weights"])
+    other = SentenceTransformer(str(folder.parent / "picked"), device="cpu")
+    assert other.prompts == model.prompts
+    assert not np.allclose(other.encode_query(["a question"]), model.encode_query(["a question"]))
+    with pytest.raises(ConfigError, match=f"points 1 to {len(points)}"):
+        pick(folder, len(points) + 1, folder.parent / "none")
 
 
 class Killed(BaseException):

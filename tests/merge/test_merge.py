@@ -14,7 +14,8 @@ from transformers import AutoModel
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.merge.delta import combine, fold, load_delta, save_delta
-from stm_agent.merge.search import Candidate, Task, grid, search, verify
+from stm_agent.merge.search import Candidate, corners, search, soups, verify
+from stm_agent.merge.surrogate import Task
 from stm_agent.testing.pico import pico_decoder
 
 
@@ -133,12 +134,10 @@ def test_surrogate_finds_the_expert_that_knows() -> None:
     assert best.weights[1] > best.weights[0]
 
 
-def test_grid_holds_the_corners_and_is_seeded() -> None:
-    for experts in (1, 2, 5):
-        points = grid(experts, 0.1, 0)
-        assert points == grid(experts, 0.1, 0)
-        assert tuple([1.0] + [0.0] * (experts - 1)) in points
-        assert len(set(points)) == len(points)
+def test_search_asks_about_every_expert_alone_and_is_seeded() -> None:
+    found = search(_task(), [], step=0.5, seed=0, budget=20)
+    assert {candidate.weights for candidate in found} >= set(corners(2))
+    assert found == search(_task(), [], step=0.5, seed=0, budget=20)
 
 
 class Real:
@@ -153,13 +152,13 @@ def test_a_merge_that_forgets_is_refused() -> None:
     assert verify(candidates, real.__getitem__, floor=0.0, count=3).weights == (0.9, 0.5)
 
 
-def test_every_soup_of_the_experts_is_tried():
-    points = grid(5, 0.1, 0)
+def test_every_soup_of_the_experts_is_tried() -> None:
+    points = soups(5)
     assert (0.0, 0.5, 0.5, 0.0, 0.0) in points
     assert (0.3333, 0.0, 0.3333, 0.3333, 0.0) in points
     assert (0.2,) * 5 in points
     assert sum(sum(weight > 0 for weight in point) == 2 and max(point) == 0.5 for point in points) == 10
-    assert len(grid(12, 0.1, 0)) < 500, "no subsets of a dozen experts"
+    assert len(soups(12)) == 1, "no subsets of a dozen experts"
 
 
 @pytest.mark.parametrize(("lead", "winner"), [(0.05, (0.9, 0.5)), (0.0, (0.5, 0.5))])

@@ -1,0 +1,69 @@
+"""The trade-off a run found between its domain and what it may not forget, and other points of it as models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stm_agent.errors import ConfigError, RunError
+from stm_agent.files import read_json, read_jsonl
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def read_front(run: Path) -> dict[str, Any]:
+    """Return the last merge's front: ``experts`` (name -> stage folder) and ``points``, best on the domain first.
+
+    Raises:
+        RunError: The run has not merged yet.
+    """
+    fronts = [entry for entry in read_jsonl(run / "ledger.jsonl") if entry.get("event") == "front"]
+    if not fronts:
+        raise RunError(f"run {run.name} has not merged its experts yet; run its optimize command again to go on")
+    return fronts[-1]
+
+
+def front_table(front: dict[str, Any]) -> Table:
+    """Return the points as a person reads them, numbered from 1."""
+    from rich.table import Table
+
+    table = Table("point", "dev nDCG@10", "general nDCG@10", "by", "weights", box=None, pad_edge=False)
+    for number, point in enumerate(front["points"], 1):
+        named = zip(front["experts"], point["weights"], strict=True)
+        table.add_row(
+            str(number),
+            f"{point['dev']:.4f}",
+            f"{point['general']:.4f}",
+            "real encodes" if point["verified"] else "surrogate",
+            ", ".join(f"{name} {weight:.2f}" for name, weight in named if weight),
+        )
+    return table
+
+
+def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
+    """Write point ``number`` of a run's front as a model with the run's instruction; return its recipe and scores.
+
+    Raises:
+        ConfigError: There is no such point, or ``output`` is there already.
+        RunError: The run has not merged yet, or its stage folders are gone.
+    """
+    from stm_agent.domain.spec import DomainSpec
+    from stm_agent.merge.product import merge_folders
+    from stm_agent.merge.recipe import Recipe
+
+    front = read_front(run)
+    points = front["points"]
+    if not 1 <= number <= len(points):
+        raise ConfigError(f"run {run.name} has points 1 to {len(points)}, not {number}")
+    point = points[number - 1]
+    adapters = [run.parent / ".stages" / folder / "adapter" for folder in front["experts"].values()]
+    if gone := [folder for folder in adapters if not folder.is_dir()]:
+        raise RunError(f"{gone[0]} is gone; run the optimize command of {run.name} again to make it anew")
+    spec = DomainSpec.model_validate(read_json(run / "run.json")["config"]["domain"])
+    saved = run / "model" / "config_sentence_transformers.json"
+    prompts = read_json(saved)["prompts"] if saved.is_file() else None
+    recipe = Recipe(method="task-arithmetic", weights=tuple(point["weights"]))
+    done = merge_folders(adapters, recipe, output, backbone=spec.backbone, base=None, prompts=prompts)
+    named = dict(zip(front["experts"], point["weights"], strict=True))
+    return {**done, "weights": named, **{name: point[name] for name in ("dev", "general", "verified")}}

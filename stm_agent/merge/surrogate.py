@@ -1,0 +1,84 @@
+"""A merge's nDCG@10 guessed from vectors that are there already, by matrix products alone.
+
+First order: a merged model's vector is guessed as the normalised ``e0 + sum_i w_i (e_i - e0)`` of the base's and
+the experts' cached vectors. Nothing is encoded, so thousands of weightings cost what one real encode costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stm_agent.evaluate.metrics import CUT, Qrels
+from stm_agent.evaluate.ranking import rank
+
+POOL = 30
+"""Documents of each expert's ranking, for each query, that can decide a merge's first ten."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Cached vectors of base and experts for one dev task.
+
+    Attributes:
+        queries: Query ids.
+        documents: Document ids.
+        qrels: Judgements.
+        query_vectors: ``[1 + experts, queries, dimension]`` float32; the base first.
+        document_vectors: ``[1 + experts, documents, dimension]`` float32.
+    """
+
+    queries: Sequence[str]
+    documents: Sequence[str]
+    qrels: Qrels
+    query_vectors: NDArray[np.float32]
+    document_vectors: NDArray[np.float32]
+
+
+class Surrogate:
+    """Scores weightings on one task."""
+
+    def __init__(self, task: Task) -> None:
+        """Take a task; only documents that are judged, or near the top of any expert's ranking, are looked at."""
+        columns = _pooled(task)
+        place = {task.documents[column]: number for number, column in enumerate(columns)}
+        rows = [row for row, query in enumerate(task.queries) if any(g > 0 for g in task.qrels.get(query, {}).values())]
+        self._queries = task.query_vectors[:, rows]
+        self._documents = task.document_vectors[:, columns]
+        self._gains = np.zeros((len(rows), len(columns)), dtype=np.float32)
+        for number, row in enumerate(rows):
+            for document, grade in task.qrels[task.queries[row]].items():
+                if document in place:
+                    self._gains[number, place[document]] = max(grade, 0)
+        self._discounts = 1 / np.log2(np.arange(2, CUT + 2))
+        best = -np.sort(-self._gains, axis=1)[:, :CUT]
+        self._ideal = best @ self._discounts[: best.shape[1]]
+
+    def score(self, weights: Sequence[float]) -> float:
+        """Return the guessed nDCG@10 of a weighting, one weight for each expert; the base has the rest of 1."""
+        scores = mix(self._queries, weights) @ mix(self._documents, weights).T
+        cut = min(CUT, scores.shape[1])
+        top = np.argpartition(-scores, cut - 1, axis=1)[:, :cut]
+        order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
+        gains = np.take_along_axis(self._gains, np.take_along_axis(top, order, axis=1), axis=1)
+        return float(np.mean(gains @ self._discounts[:cut] / self._ideal))
+
+
+def mix(vectors: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
+    """Return the normalised weighted sum of ``[1 + experts, texts, dimension]``; the base's weight is the rest of 1."""
+    shares = np.array([1 - sum(weights), *weights], dtype=np.float32)
+    used = [number for number, share in enumerate(shares) if abs(share) > 1e-7]
+    mixed = np.einsum("k,knd->nd", shares[used], vectors[used])
+    return np.asarray(mixed / np.maximum(np.linalg.norm(mixed, axis=-1, keepdims=True), 1e-9), dtype=np.float32)
+
+
+def _pooled(task: Task) -> list[int]:
+    """Return the columns of the documents that are judged, or near the top of any expert."""
+    keep: set[str] = {document for grades in task.qrels.values() for document in grades}
+    for queries, documents in zip(task.query_vectors[1:], task.document_vectors[1:], strict=True):
+        run = rank(task.queries, queries, task.documents, documents, k=POOL)
+        keep.update(*(hits.keys() for hits in run.values()))
+    return [column for column, document in enumerate(task.documents) if document in keep]

@@ -1,0 +1,104 @@
+"""The surrogate beside the real metric, every strategy on a known hill, and what happens where the surrogate fails."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from stm_agent.errors import ConfigError
+from stm_agent.evaluate.metrics import Scores, score
+from stm_agent.evaluate.ranking import rank
+from stm_agent.merge.search import Candidate, corners, front, search, verify
+from stm_agent.merge.strategies import STRATEGIES, simplex, walk
+from stm_agent.merge.surrogate import Surrogate, Task, mix
+
+PEAK = (0.6, 0.1, 0.3)
+
+
+def task(documents: int = 80) -> Task:
+    draw = np.random.default_rng(1)
+    queries = draw.normal(size=(4, 30, 8)).astype("f")
+    vectors = draw.normal(size=(4, documents, 8)).astype("f")
+    names = [f"d{number}" for number in range(documents)]
+    qrels = {f"q{n}": {f"d{n}": 2, f"d{n + 1}": 1} for n in range(28)} | {"q29": {"d0": 0}}
+    return Task([f"q{n}" for n in range(30)], names, qrels, queries, vectors)
+
+
+def real(made: Task, weights: tuple[float, ...]) -> float:
+    queries, documents = mix(made.query_vectors, weights), mix(made.document_vectors, weights)
+    return score(rank(made.queries, queries, made.documents, documents), made.qrels).ndcg_at_10
+
+
+def test_the_surrogate_is_the_metric_on_mixed_vectors() -> None:
+    made = task()
+    surrogate = Surrogate(made)
+    for weights in (*corners(3), PEAK, (0.2, 0.9, 0.3), (0.0, 0.0, 0.0)):
+        assert surrogate.score(weights) == pytest.approx(real(made, weights), abs=1e-6)
+
+
+def hill(weights: tuple[float, ...]) -> float:
+    return -math.dist(weights, PEAK)
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "greedy"])
+def test_every_strategy_climbs(name: str) -> None:
+    if name == "tpe":
+        pytest.importorskip("optuna")
+    asked = []
+    walk(name, lambda weights: asked.append(weights) or hill(weights), 3, budget=150, step=0.1, seed=0)
+    assert max(map(hill, asked)) > -0.12
+    again = []
+    walk(name, lambda weights: again.append(weights) or hill(weights), 3, budget=150, step=0.1, seed=0)
+    assert asked == again
+    if name != "random":
+        assert len(asked) <= 160
+
+
+def test_a_soup_grows_only_while_it_helps() -> None:
+    value = {(1, 0, 0): 0.5, (0, 1, 0): 0.4, (0, 0, 1): 0.3, (0.5, 0.5, 0): 0.6, (0.3333, 0.3333, 0.3333): 0.55}
+    asked = []
+    walk("greedy", lambda weights: asked.append(weights) or value[weights], 3, budget=10, step=0.1, seed=0)
+    assert (0.5, 0.5, 0.0) in asked
+    assert (0.3333, 0.3333, 0.3333) in asked
+    assert (0.5, 0.0, 0.5) not in asked
+
+
+def test_stms_grid_is_the_simplex() -> None:
+    points = simplex(4, 0.1)
+    assert len(points) == len(set(points)) == 286
+    assert all(sum(point) == pytest.approx(1) for point in points)
+
+
+def test_tpe_without_optuna_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"stm-agent\[optuna\]"):
+        walk("tpe", hill, 3, budget=5, step=0.1, seed=0)
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    points = [(0.9, 0.1), (0.8, 0.3), (0.7, 0.2), (0.6, 0.5), (0.6, 0.4)]
+    kept = front([Candidate((float(number),), *point) for number, point in enumerate(points)])
+    assert [(candidate.domain, candidate.general) for candidate in kept] == [(0.9, 0.1), (0.8, 0.3), (0.6, 0.5)]
+
+
+class Real:
+    def __init__(self, domain: float) -> None:
+        self.domain, self.general = Scores(domain, 0.0, 0.0, {"q": domain}), 0.5
+
+
+def test_where_the_surrogate_is_no_guide_real_encodes_go_on() -> None:
+    found = search(task(), [], step=0.5, seed=0, budget=20)
+    order = {candidate.weights: place for place, candidate in enumerate(found)}
+    rated = []
+
+    def build_and_rate(weights: tuple[float, ...]) -> Real:
+        rated.append(weights)
+        # The more the surrogate likes it the worse it is; the soup of all is best of all.
+        return Real(0.99 if weights == (0.3333, 0.3333, 0.3333) else 0.1 + order[weights] / 1000)
+
+    chosen = verify(found, build_and_rate, floor=0.0, count=2)
+    assert chosen.surrogate_is_bad
+    assert len(rated) > 5
+    assert len(rated) == len(set(rated))
