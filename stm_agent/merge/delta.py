@@ -35,6 +35,10 @@ class Delta(Protocol):
         """Return what is added to one weight, float32; made anew at each call."""
         ...
 
+    def add_to(self, weight: Tensor, name: str) -> None:
+        """Add it to a weight, in place."""
+        ...
+
 
 @dataclass(frozen=True)
 class LoraDelta:
@@ -70,6 +74,17 @@ class LoraDelta:
         a, b = self.modules[module]
         product = b @ a
         return product.T if module in self.embeddings else product
+
+    def add_to(self, weight: Tensor, name: str) -> None:
+        """Add ``B A`` to a weight, in place; a float32 weight takes the product without a copy of its size."""
+        import torch
+
+        if weight.dtype != torch.float32:
+            weight.add_(self.matrix(name).to(weight.device, weight.dtype))
+            return
+        module = name.removesuffix(".weight")
+        a, b = (half.to(weight.device) for half in self.modules[module])
+        weight.addmm_(a.T, b.T) if module in self.embeddings else weight.addmm_(b, a)
 
 
 def load_delta(folder: Path) -> LoraDelta:
@@ -216,4 +231,4 @@ def fold(network: nn.Module, delta: Delta) -> None:
         if shape != weight.shape:
             raise ConfigError(f"the adapter's {name} is {shape}, the base's {tuple(weight.shape)}; use its own base")
         with torch.no_grad():
-            weight.add_(delta.matrix(name).to(weight.device, weight.dtype))
+            delta.add_to(weight, name)

@@ -97,6 +97,10 @@ class MergedDelta:
         weights = torch.tensor(self.recipe.weights_of(name), dtype=deltas.dtype)
         return merge_matrix(self.recipe.method, deltas, weights, self.recipe.knobs, name)
 
+    def add_to(self, weight: Tensor, name: str) -> None:
+        """Add the merged matrix to a weight, in place."""
+        weight.add_(self.matrix(name).to(weight.device, weight.dtype))
+
 
 def merge(experts: Sequence[Delta], recipe: Recipe) -> Delta:
     """Return the merged delta: a low-rank one where that is exact, else one that is computed by the matrix.

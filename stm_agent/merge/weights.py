@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stm_agent.errors import ConfigError, DataError
-from stm_agent.files import read_json, write_json
+from stm_agent.files import read_json
 from stm_agent.merge.delta import Delta
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-SHARD = 1 << 30
-"""Bytes of a written file, at most; with one matrix of each expert the memory of a merge."""
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 CAUSAL = "model."
 """Prefix of the decoder's weights in a checkpoint that has a language-model head."""
 
@@ -111,12 +112,16 @@ class WeightDelta:
             raise DataError(f"{self.expert.folder}: {name} holds NaN or infinite weights; train it again")
         return delta
 
+    def add_to(self, weight: Tensor, name: str) -> None:
+        """Add it to a weight, in place."""
+        weight.add_(self.matrix(name).to(weight.device, weight.dtype))
+
 
 def write_merged(base: Weights, delta: Delta, folder: Path) -> None:
-    """Write ``base`` plus a delta as a model folder; all other files are copied from the base.
+    """Write ``base`` plus a delta as a model folder, weight by weight into files named and split as the base's are.
 
     Args:
-        base: Where configuration, tokenizer and unchanged weights come from.
+        base: Where configuration, tokenizer and unchanged weights come from; its other files are copied.
         delta: What the merge adds.
         folder: An empty folder.
 
@@ -126,56 +131,47 @@ def write_merged(base: Weights, delta: Delta, folder: Path) -> None:
     lacking = sorted(delta.shapes.keys() - base.names.keys())
     if lacking:
         raise ConfigError(f"the experts change {lacking[0]}, which {base.folder} lacks; name the base of the experts")
-    _copy_rest(base, folder)
-    inside = folder / base.place.relative_to(base.folder)
-    shards: list[dict[str, Tensor]] = [{}]
-    names: list[list[str]] = []
-    for name, weight in _merged(base, delta):
-        if shards[-1] and _bytes(shards[-1]) + weight.nbytes > SHARD:
-            names.append(_write_shard(inside, len(names), shards[-1]))
-            shards[-1] = {}
-        shards[-1][base.names[name]] = weight
-    names.append(_write_shard(inside, len(names), shards[-1]))
-    _write_index(inside, names)
-
-
-def _merged(base: Weights, delta: Delta) -> Iterator[tuple[str, Tensor]]:
-    changed = delta.shapes
-    for name in base.names:
-        weight = base.tensor(name)
-        yield name, (weight.float() + delta.matrix(name)).to(weight.dtype) if name in changed else weight
-
-
-def _bytes(shard: Mapping[str, Tensor]) -> int:
-    return sum(weight.nbytes for weight in shard.values())
-
-
-def _copy_rest(base: Weights, folder: Path) -> None:
-    weights = set(base.files.values()) | {base.place / INDEX}
+    weights = set(base.files.values())
     for path in sorted(base.folder.rglob("*")):
-        if path.is_file() and path not in weights:
-            target = folder / path.relative_to(base.folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            continue
+        target = folder / path.relative_to(base.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path in weights:
+            _write_file(path, base, delta, target)
+        else:
             shutil.copyfile(path, target)
 
 
-def _write_shard(folder: Path, number: int, shard: Mapping[str, Tensor]) -> list[str]:
-    from safetensors.torch import save_file
+def _write_file(source: Path, base: Weights, delta: Delta, target: Path) -> None:
+    """Write one safetensors file: a header of JSON, then each weight's bytes; no more than one of them is in memory.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(shard), folder / f"shard-{number}.safetensors", metadata={"format": "pt"})
-    return list(shard)
+    The format is safetensors' own (https://github.com/huggingface/safetensors#format); its writer wants all at once.
+    """
+    import torch
+
+    changed = delta.shapes
+    own = {name: stored for name, stored in base.names.items() if base.files[stored] == source}
+    with target.open("wb") as stream:
+        stream.write(_header(source, list(own.values())))
+        for name in own:
+            weight = base.tensor(name)
+            if name in changed:
+                delta.add_to(weight, name)
+            stream.write(weight.contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
-def _write_index(folder: Path, names: list[list[str]]) -> None:
-    """Give the shards the names transformers looks for."""
-    if len(names) == 1:
-        (folder / "shard-0.safetensors").rename(folder / SINGLE)
-        return
-    files: dict[str, str] = {}
-    for number, own in enumerate(names):
-        file = f"model-{number + 1:05d}-of-{len(names):05d}.safetensors"
-        (folder / f"shard-{number}.safetensors").rename(folder / file)
-        files |= dict.fromkeys(own, file)
-    size = sum((folder / file).stat().st_size for file in set(files.values()))
-    write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": files})
+def _header(source: Path, names: Sequence[str]) -> bytes:
+    from safetensors import safe_open
+
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    begin = 0
+    with safe_open(source, framework="pt") as file:
+        for name in names:
+            piece = file.get_slice(name)
+            end = begin + math.prod(piece.get_shape()) * BYTES[piece.get_dtype()]
+            header[name] = {"dtype": piece.get_dtype(), "shape": piece.get_shape(), "data_offsets": [begin, end]}
+            begin = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

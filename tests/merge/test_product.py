@@ -105,9 +105,12 @@ def test_weights_of_a_group_count_for_its_weights_only(adapters: list[Path], bas
     assert "layers.1.self_attn.q_proj.weight" not in same
 
 
-def test_shards_are_read_and_written(models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_are_read_and_written(models: list[Path], tmp_path: Path) -> None:
     whole = merge_folders(models[1:], recipe(), tmp_path / "whole", backbone=None, base=None)
-    monkeypatch.setattr("stm_agent.merge.weights.SHARD", 20_000)
+    for folder in models:
+        model = SentenceTransformer(str(folder), device="cpu")
+        (folder / "model.safetensors").unlink()
+        network_of(model).save_pretrained(folder, max_shard_size=20_000)
     merge_folders(models[1:], recipe(), tmp_path / "shards", backbone=None, base=None)
     assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 1
     assert np.allclose(vectors(tmp_path / "shards"), vectors(Path(whole["model"])), atol=1e-6)

@@ -1,0 +1,326 @@
+"""Merging beside sentence-transformers' merge (mergekit), the surrogate's weight search beside STM's grid, in one run.
+
+    python benchmarks/merging.py                            # about 35 minutes on two cores
+    python benchmarks/merging.py --layers 30 --grid-documents 1000 --grid-queries 450
+
+Four experts of the biomedical domain are trained for a few steps. Then the same four are merged by both sides, each
+merge in a process of its own, from the start of its reading to the end of its writing; sentence-transformers
+refuses adapters, so its side gets the full models made of them. Memory is what a merge takes above the imported
+libraries. Last, STM's grid with steps of 0.1, every point really encoded, stands beside the surrogate's search on the
+same dev queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from _record import claim, machine, save, show, versions
+
+HERE = Path(__file__).parent
+RATES = {"lay": 2e-3, "hard": 1e-3, "kin": 1e-3, "clinical": 1e-3}
+WEIGHTS = [0.4, 0.3, 0.2, 0.1]
+DENSITY = 0.5
+
+
+def backbone_of(options: argparse.Namespace) -> Any:
+    """Return the biomedical domain with the asked layers."""
+    from stm_agent.domain.load import load_domain
+
+    spec = load_domain("biomedical", Path())
+    return spec.model_copy(update={"backbone": spec.backbone.model_copy(update={"layers": options.layers})})
+
+
+def train_four(spec: Any, options: argparse.Namespace) -> tuple[list[Path], Any]:
+    """Train four experts, all from the backbone, so that they differ as STM's do; return adapters and material."""
+    from stm_agent.cli.output import screen_observer
+    from stm_agent.domain.material import build_material
+    from stm_agent.domain.spec import ExpertSpec
+    from stm_agent.loop.single import train_domain_expert
+
+    experts = tuple(
+        ExpertSpec(
+            name=name,
+            sources=("clinical",) if name == "clinical" else ("lay",),
+            steps=options.steps,
+            learning_rate=rate,
+            neighbours=3 if name == "kin" else 0,
+            alias_weight=0.5 if name == "hard" else 0.0,
+        )
+        for name, rate in RATES.items()
+    )
+    spec = spec.model_copy(update={"experts": experts})
+    adapters = []
+    for number, expert in enumerate(experts):
+        output = options.work / expert.name
+        train_domain_expert(
+            spec, Path(), expert.name, output, start=None, steps=None, seed=number, observer=screen_observer()
+        )
+        adapters.append(output / "adapter")
+    return adapters, build_material(spec.collection, Path())
+
+
+class Peak:
+    """Highest resident memory of this very process while the block runs, above what it was before, in GiB."""
+
+    def __enter__(self) -> Peak:
+        import psutil
+
+        self._process, self._going = psutil.Process(), True
+        self._before = self.bytes = self._process.memory_info().rss
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def _look(self) -> None:
+        while self._going:
+            self.bytes = max(self.bytes, self._process.memory_info().rss)
+            time.sleep(0.002)
+
+    def __exit__(self, *_: object) -> None:
+        self._going = False
+        self._thread.join()
+        self.gib = (self.bytes - self._before) / 2**30
+
+
+def merge_theirs(method: str, options: argparse.Namespace, output: Path) -> None:
+    """Merge the full models as the documentation of sentence-transformers shows."""
+    from sentence_transformers import SentenceTransformer
+
+    experts = [str(options.work / name / "model") for name in RATES]
+    parameters: dict[str, Any] = {"weight": WEIGHTS}
+    base = None
+    if method == "ties":
+        parameters |= {"density": DENSITY, "normalize": True}
+        base = str(options.work / "base")
+    merged = SentenceTransformer.merge(experts, method, base_model=base, parameters=parameters)
+    merged.save_pretrained(str(output))
+
+
+def merge_ours(method: str, kind: str, options: argparse.Namespace, output: Path) -> None:
+    """Merge the adapters into one adapter or a model, or the full models from disk to disk."""
+    from stm_agent.merge.delta import LoraDelta, load_delta, save_delta
+    from stm_agent.merge.recipe import Recipe, merge
+    from stm_agent.merge.weights import WeightDelta, Weights, write_merged
+
+    recipe = Recipe(method=method, weights=tuple(WEIGHTS), density=DENSITY)
+    base = Weights(options.work / "base")
+    if kind == "models":
+        experts = [WeightDelta(Weights(options.work / name / "model"), base) for name in RATES]
+        write_merged(base, merge(experts, recipe), output)
+        return
+    delta = merge([load_delta(options.work / name / "adapter") for name in RATES], recipe)
+    if kind == "adapter":
+        assert isinstance(delta, LoraDelta)
+        save_delta(delta, output, base="base")
+    else:
+        write_merged(base, delta, output)
+
+
+def worker(options: argparse.Namespace) -> None:
+    """Merge once in this process and print seconds and memory."""
+    import peft  # noqa: F401 - imports are nobody's merge
+    import safetensors.torch  # noqa: F401
+    import sentence_transformers  # noqa: F401
+    from mergekit.merge_methods import merge_state_dicts  # noqa: F401
+
+    from stm_agent.backbone.threads import set_threads
+
+    set_threads(options.threads)
+    side, method, kind = options.merge.split(":")
+    output = options.work / "out" / options.merge.replace(":", "-")
+    shutil.rmtree(output, ignore_errors=True)
+    began = time.monotonic()
+    with Peak() as peak:
+        if side == "theirs":
+            merge_theirs(method, options, output)
+        else:
+            merge_ours(method, kind, options, output)
+    sys.stdout.write(json.dumps({"seconds": time.monotonic() - began, "gib": peak.gib}))
+
+
+def merges(options: argparse.Namespace, threads: int) -> dict[str, Any]:
+    """Merge by both sides, ``--repeats`` times in turn; return the fastest seconds and the least memory of each."""
+    jobs = ("theirs:linear:models", "ours:linear:adapter", "ours:linear:folder", "ours:linear:models")
+    jobs += ("theirs:ties:models", "ours:ties:folder", "ours:ties:models")
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
+    for _ in range(options.repeats):
+        for name in jobs:
+            command = [sys.executable, __file__, "--merge", name, "--work", str(options.work)]
+            command += ["--threads", str(threads), "--layers", str(options.layers)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[name].append(json.loads(done.stdout))
+    return {
+        name: {
+            "seconds": min(row["seconds"] for row in rows),
+            "gib": min(row["gib"] for row in rows),
+            "all_seconds": [row["seconds"] for row in rows],
+        }
+        for name, rows in found.items()
+    }
+
+
+def largest_difference(work: Path, one: str, other: str) -> float:
+    """Return the largest absolute difference of two merged models' weights."""
+    from stm_agent.merge.weights import Weights
+
+    first, second = (Weights(work / "out" / name.replace(":", "-")) for name in (one, other))
+    return max(float((first.tensor(name) - second.tensor(name)).abs().max()) for name in first.names)
+
+
+def search_both(spec: Any, adapters: list[Path], material: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Score STM's grid by real encodes, and search the same weights by the surrogate; return both."""
+    import numpy as np
+
+    from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.evaluate.metrics import score
+    from stm_agent.evaluate.ranking import rank
+    from stm_agent.merge.delta import combine, fold, load_delta
+    from stm_agent.merge.strategies import simplex
+    from stm_agent.merge.surrogate import Surrogate, Task
+
+    collection, dev = material.collection, material.collection.splits["dev"]
+    queries = dict(list(dev.queries.items())[: options.grid_queries])
+    judged = {document for query in queries for document in dev.qrels[query]}
+    order = sorted(collection.texts, key=lambda name: (name not in judged, name))
+    documents = {name: collection.texts[name] for name in order[: max(options.grid_documents, len(judged))]}
+    qrels = {query: dev.qrels[query] for query in queries}
+    deltas = [load_delta(folder) for folder in adapters]
+    model = load_backbone(spec.backbone)
+    plain = {name: weight.clone() for name, weight in network_of(model).state_dict().items()}
+    encodes = 0
+
+    def encode(weights: tuple[float, ...]) -> tuple[Any, Any]:
+        nonlocal encodes
+        encodes += 1
+        network_of(model).load_state_dict(plain)
+        if any(weights):
+            fold(network_of(model), combine(deltas, weights))
+        encoder = TextEncoder(model, "grid")
+        return encoder.encode(list(queries.values())), encoder.encode(list(documents.values()))
+
+    def real(weights: tuple[float, ...]) -> float:
+        vectors = encode(weights)
+        return score(rank(list(queries), vectors[0], list(documents), vectors[1]), qrels).ndcg_at_10
+
+    points = simplex(len(deltas), 0.1)
+    began = time.monotonic()
+    alone = [encode(tuple(float(n == m) for m in range(len(deltas)))) for n in range(len(deltas))]
+    # On the simplex the base's share is 0: it need not be encoded.
+    query_vectors = np.stack([np.zeros_like(alone[0][0]), *(pair[0] for pair in alone)])
+    document_vectors = np.stack([np.zeros_like(alone[0][1]), *(pair[1] for pair in alone)])
+    surrogate = Surrogate(Task(list(queries), list(documents), qrels, query_vectors, document_vectors))
+    guesses = {weights: surrogate.score(weights) for weights in points}
+    chosen = max(points, key=lambda weights: (guesses[weights], weights))
+    reached = real(chosen)
+    ours = {"weights": chosen, "dev": reached, "encodes": encodes, "seconds": time.monotonic() - began}
+    encodes, began = 0, time.monotonic()
+    grid = {}
+    for number, weights in enumerate(points, 1):
+        grid[weights] = real(weights)
+        if number % 20 == 0:
+            sys.stderr.write(f"grid {number}/{len(points)}\n")
+    best = max(points, key=lambda weights: (grid[weights], weights))
+    theirs = {"weights": best, "dev": grid[best], "encodes": encodes, "seconds": time.monotonic() - began}
+    from scipy.stats import spearmanr
+
+    correlation = float(spearmanr([guesses[p] for p in points], [grid[p] for p in points]).statistic)
+    return {
+        "queries": len(queries),
+        "documents": len(documents),
+        "surrogate": ours,
+        "grid": theirs,
+        "rank_correlation": correlation,
+        "uniform": grid.get((0.25,) * 4),
+        "points": [[*weights, guesses[weights], grid[weights]] for weights in points],
+    }
+
+
+def claims(merged: dict[str, Any], differences: dict[str, float], searched: dict[str, Any]) -> list[dict[str, Any]]:
+    """Hold every number against its target."""
+    linear, ties = merged["theirs:linear:models"], merged["theirs:ties:models"]
+    made = []
+    for kind, told in (("adapter", "adapters to one adapter"), ("folder", "adapters to a model folder")):
+        ours = merged[f"ours:linear:{kind}"]
+        made += [
+            claim(f"linear, {told}: times faster", linear["seconds"] / ours["seconds"], 10, "ratio"),
+            claim(f"linear, {told}: share of the peak memory", ours["gib"] / linear["gib"], 0.2, "ratio", lower=True),
+        ]
+    for kind in ("folder", "models"):
+        ours = merged[f"ours:ties:{kind}"]
+        made.append(
+            claim(f"TIES, {kind}: seconds, times theirs", ours["seconds"] / ties["seconds"], 1.0, "ratio", lower=True)
+        )
+    made += [
+        claim(f"{name}: largest difference of a weight", value, 1e-5, "weight", lower=True)
+        for name, value in differences.items()
+    ]
+    grid, found = searched["grid"], searched["surrogate"]
+    made += [
+        claim("grid's best minus surrogate's", grid["dev"] - found["dev"], 0.002, "dev nDCG@10", lower=True),
+        claim("encodes of the grid, times the surrogate's", grid["encodes"] / found["encodes"], 50, "ratio"),
+    ]
+    return made
+
+
+def main() -> None:
+    """Train, merge by both sides, search by both, write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--grid-documents", type=int, default=250)
+    parser.add_argument("--grid-queries", type=int, default=300)
+    parser.add_argument("--work", type=Path, default=HERE / "work" / "merging")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: as many as are idle)")
+    parser.add_argument("--merge", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.merge:
+        worker(options)
+        return
+    from stm_agent.backbone.load import load_backbone
+    from stm_agent.backbone.threads import choose_threads, set_threads
+
+    before = machine()
+    threads = options.threads or choose_threads()[0]
+    set_threads(threads)
+    shutil.rmtree(options.work, ignore_errors=True)
+    options.work.mkdir(parents=True)
+    spec = backbone_of(options)
+    adapters, material = train_four(spec, options)
+    load_backbone(spec.backbone, packed=False).save(str(options.work / "base"))
+    merged = merges(options, threads)
+    pairs = [
+        (f"theirs:{method}:models", f"ours:{method}:{kind}")
+        for method in ("linear", "ties")
+        for kind in ("folder", "models")
+    ]
+    differences = {f"{ours}": largest_difference(options.work, theirs, ours) for theirs, ours in pairs}
+    searched = search_both(spec, adapters, material, options)
+    record = {
+        "name": "merging",
+        "command": f"python benchmarks/merging.py --layers {options.layers} --steps {options.steps}"
+        f" --grid-documents {options.grid_documents} --grid-queries {options.grid_queries} --repeats {options.repeats}",
+        "machine": {**before, "threads": threads},
+        "versions": versions(),
+        "seeds": list(range(len(RATES))),
+        "weights": WEIGHTS,
+        "merges": merged,
+        "differences": differences,
+        "search": searched,
+        "claims": claims(merged, differences, searched),
+    }
+    save(record)
+    show(record["claims"])
+
+
+if __name__ == "__main__":
+    main()
