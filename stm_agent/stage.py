@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -21,6 +21,8 @@ from filelock import FileLock, Timeout
 from stm_agent.files import content_hash, read_json, remove_partial, whole_folder, write_json
 
 SCHEMA = 1
+STALE_DAYS = 14
+"""Days after which the checkpoints of a killed training are given up."""
 _NUMERIC = ("torch", "transformers", "sentence-transformers", "peft", "bm25s", "gepa", "dspy")
 
 
@@ -41,8 +43,8 @@ class StageStore:
     root: Path
 
     def clean(self) -> int:
-        """Remove what killed processes left half-built; return how many folders went."""
-        return remove_partial(self.root)
+        """Remove what killed processes left half-built, and checkpoints nobody came back to; return how many went."""
+        return remove_partial(self.root) + _remove_kept(self.root)
 
     def place(self, name: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> tuple[str, Path]:
         """Return a stage's key and the folder it has, or will have."""
@@ -81,6 +83,23 @@ def stage_record(folder: Path) -> dict[str, Any]:
     """Return what is stored about a finished stage: key, config, inputs, versions and seconds."""
     record: dict[str, Any] = read_json(folder / "stage.json")
     return record
+
+
+def _remove_kept(root: Path) -> int:
+    """Remove checkpoints of trainings that are finished, or that no process has touched for :data:`STALE_DAYS`."""
+    gone = 0
+    for kept in root.glob(".kept-*"):
+        if not kept.is_dir():
+            continue
+        finished = (root / kept.name.removeprefix(".kept-")).is_dir()
+        if not finished and time.time() - kept.stat().st_mtime < STALE_DAYS * 86400:
+            continue
+        lock = FileLock(kept.with_name(f"{kept.name}.lock"), timeout=0)
+        with suppress(Timeout), lock:
+            shutil.rmtree(kept, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)
+            gone += 1
+    return gone
 
 
 def kept_folder(folder: Path, key: str = "") -> Path:

@@ -121,6 +121,7 @@ def train_domain_expert(
     observer: Observer,
 ) -> dict[str, Any]:
     """Train one expert from its sources alone; return what training reported."""
+    from stm_agent.backbone.load import load_backbone
     from stm_agent.train.expert import train_expert
     from stm_agent.train.processes import part, processes
 
@@ -132,6 +133,7 @@ def train_domain_expert(
     material = build_material(spec.collection, workspace)
     pairs = tuple(pair for source in expert.sources for pair in material.sources.get(source, ()))
 
+    said = Instruction.none(load_backbone(spec.backbone).prompts)
     identity = _training_identity(spec, expert, material, pairs, start, seed)
     with _places(target, identity[:16]) as (kept, made):
         trained = train_expert(
@@ -141,11 +143,11 @@ def train_domain_expert(
             backbone=spec.backbone,
             train=spec.train,
             start=start,
-            query_prefix="",
-            passage_prefix="",
+            query_prefix=said.query_prefix,
+            passage_prefix=said.passage_prefix,
             seed=seed,
             folder=made,
-            helpers=helpers_of(spec, expert, material.collection, Instruction()),
+            helpers=helpers_of(spec, expert, material.collection, said),
             checkpoints=kept if spec.train.checkpoint_every else None,
             progress=train_progress(observer),
         )
@@ -219,8 +221,10 @@ def _write_expert(
         sources=sources_of(spec, material.collection),
         command=command,
     )
-    prompts = {"query": "", "document": ""}
-    export_merged(load_backbone(spec.backbone), load_delta(trained.adapter), folder, prompts=prompts, card=card)
+    model = load_backbone(spec.backbone)
+    said = Instruction.none(model.prompts)
+    prompts = {"query": said.query_prefix, "document": said.passage_prefix}
+    export_merged(model, load_delta(trained.adapter), folder, prompts=prompts, card=card)
 
 
 def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:

@@ -65,3 +65,16 @@ def test_a_loss_that_needs_negatives_says_where_they_are_made(train, tiny_domain
     spec = type(tiny_domain).model_validate({**tiny_domain.model_dump(), "experts": experts})
     with pytest.raises(ConfigError, match=r"loss margin needs negatives.*'stm-agent optimize' only"):
         train("hard", spec=spec)
+
+
+def test_an_expert_of_a_checkpoint_keeps_its_prompts(train, tiny_domain, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    from stm_agent.backbone.load import load_backbone
+
+    begun = load_backbone(tiny_domain.backbone, packed=False)
+    begun.prompts = {"query": "question: ", "document": "passage: "}
+    begun.save(str(tmp_path / "checkpoint"))
+    backbone = tiny_domain.backbone.model_copy(update={"model": str(tmp_path / "checkpoint")})
+    report = train(spec=tiny_domain.model_copy(update={"backbone": backbone}))
+    assert SentenceTransformer(report["model"], device="cpu").prompts == begun.prompts
