@@ -8,6 +8,8 @@ from stm_agent.assets.pull import find_asset, pull
 from stm_agent.errors import BackboneError
 
 SCHEME = "embedded:"
+INT8 = "int8:"
+"""In front of any model's name: run it in int8."""
 
 
 def resolve_model(name: str) -> str:

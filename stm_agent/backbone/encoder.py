@@ -65,6 +65,8 @@ def model_identity(model: SentenceTransformer) -> str:
 
     from stm_agent.backbone.load import network_of
 
+    if kept := getattr(model[0], "identity", None):
+        return str(kept)
     network = network_of(model)
     digest = hashlib.sha256()
     for part in (network, *list(model)[1:]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from stm_agent.backbone.embedded import SCHEME, resolve_model
+from stm_agent.backbone.embedded import INT8, SCHEME, resolve_model
 from stm_agent.errors import BackboneError
 from stm_agent.files import folder_hash
 
@@ -20,6 +20,8 @@ def source_identity(name: str) -> str:
         AssetError: It cannot be fetched.
         BackboneError: A path that does not exist, or a Hub name that can be found nowhere.
     """
+    if name.startswith(INT8):
+        return f"{INT8}{source_identity(name.removeprefix(INT8))}"
     source = resolve_model(name)
     path = Path(source)
     if name.startswith(SCHEME):

@@ -70,14 +70,23 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
 def load_model(name: str) -> SentenceTransformer:
     """Load any sentence-transformers model as it is: a folder, an ``embedded:`` name or a Hub name.
 
+    ``int8:`` before the name gives it int8 forwards.
+
     Raises:
         BackboneError: There is no such model, or it cannot be loaded.
+        ConfigError: int8 is asked for and ONNX Runtime is not installed.
     """
+    from stm_agent.backbone.embedded import INT8, resolve_model
+
+    if name.startswith(INT8):
+        from stm_agent.assets.pull import cache_folder
+        from stm_agent.backbone.int8 import quantise
+
+        return quantise(load_model(name.removeprefix(INT8)), cache_folder())
     from sentence_transformers import SentenceTransformer
 
     from stm_agent.backbone.checkpoint import text_fault
     from stm_agent.backbone.checks import first_token_moves
-    from stm_agent.backbone.embedded import resolve_model
 
     source = resolve_model(name)
     device, dtype = _placement("auto")

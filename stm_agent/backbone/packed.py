@@ -132,6 +132,12 @@ class PackedTransformer(Transformer):
         self.__class__ = Transformer
         return self
 
+    def hidden(self, ids: Tensor, positions: Tensor, mask: Tensor | dict[str, Tensor]) -> Tensor:
+        """Run the network on packed rows; return ``[rows, width, hidden]``."""
+        output = self.model(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the parent
         """Fill ``token_embeddings`` ``[texts, longest, hidden]``; zeros where a text is padded."""
         ids, valid = features["input_ids"], features["attention_mask"].bool()
@@ -150,12 +156,7 @@ class PackedTransformer(Transformer):
         packed[packing.row, packing.column] = ids[valid].cpu()
         positions[packing.row, packing.column] = packing.position
         mask = masks(packing, config, self.causal, self.model.dtype)
-        output = self.model(
-            input_ids=packed.to(ids.device),
-            position_ids=positions.to(ids.device),
-            attention_mask=_to(mask, ids.device),
-            use_cache=False,
-        ).last_hidden_state
+        output = self.hidden(packed.to(ids.device), positions.to(ids.device), _to(mask, ids.device))
         tokens = output[packing.row.to(ids.device), packing.column.to(ids.device)]
         spread = output.new_zeros((*ids.shape, output.shape[-1]))
         spread[valid] = tokens
