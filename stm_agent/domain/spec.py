@@ -14,7 +14,7 @@ from stm_agent.domain.collection_spec import (
     MtebCollection,
     PythonDocsCollection,
 )
-from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec
+from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec, Switch
 from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, TrainSpec
 
 __all__ = [
@@ -101,6 +101,7 @@ class MergeSpec(Spec):
         step: Grid width of the weights.
         forgetting_budget: nDCG@10 a merge may lose on the general tasks against the backbone.
         verify: Best candidates of the surrogate that are really encoded.
+        instructions: Search the retrieval instruction once more, for the merge.
     """
 
     method: Literal["linear"] = "linear"
@@ -109,6 +110,7 @@ class MergeSpec(Spec):
     step: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.1
     forgetting_budget: Real = 0.02
     verify: Positive = 3
+    instructions: Switch = False
 
 
 class LoopSpec(Spec):

@@ -10,11 +10,15 @@ from stm_agent.loop.bench import Bench
 from stm_agent.workspace import prompt_path
 
 
-def improve_instruction(bench: Bench, encoder: Encoder, incumbent: Instruction, round_: int) -> Instruction:
+def improve_instruction(
+    bench: Bench, encoder: Encoder, incumbent: Instruction, round_: int, *, model: str
+) -> Instruction:
     """Search instructions on dev, queries re-encoded only; return the winner or the incumbent."""
     spec = bench.spec
     seeds = load_seeds(prompt_path(bench.workspace, spec.instruct.seeds), task=spec.task)
-    with bench.timed("instruct", f"trying {len(seeds)} seed instructions and {spec.instruct.reflections} reflections"):
+    with bench.timed(
+        "instruct", f"trying {len(seeds)} seed instructions and {spec.instruct.reflections} reflections on the {model}"
+    ):
         found = search_instruction(
             encoder=encoder,
             cache=bench.cache,
@@ -30,6 +34,6 @@ def improve_instruction(bench: Bench, encoder: Encoder, incumbent: Instruction, 
             task=spec.task,
         )
     bench.decide(
-        "instruction", f"round {round_}: {found.tried} instructions tried; {found.reason}", kept=found.accepted
+        "instruction", f"round {round_}, {model}: {found.tried} instructions tried; {found.reason}", kept=found.accepted
     )
     return found.instruction

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,15 +184,26 @@ def _round(bench: Bench, incumbent: Incumbent, base: Rating, experts: list[Exper
     """Pass once through the levers; ``experts`` grows, the incumbent changes only when a gate says so."""
     harvested = harvest(bench, _miner(bench, incumbent))
     delta = incumbent.merged.delta if incumbent.merged else None
-    instruction = improve_instruction(bench, bench.encoder(delta), incumbent.instruction, round_)
+    instruction = improve_instruction(bench, bench.encoder(delta), incumbent.instruction, round_, model="incumbent")
     experts.extend(train_all(bench, harvested, instruction, round_))
     merged = merge_experts(bench, experts, base, instruction)
+    if bench.spec.merge.instructions:
+        merged, instruction = _instruct_merge(bench, merged, instruction, round_)
     verdict = gate(merged.rating.domain, incumbent.rating.domain, bench.spec.loop, bench.seed)
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in merged.weights.items() if weight)
     bench.decide(
         "merge", f"round {round_}: merge ({weights}) {verdict.reason}", kept=verdict.kept, weights=merged.weights
     )
     return Incumbent(merged.rating, instruction, merged) if verdict.kept else incumbent
+
+
+def _instruct_merge(bench: Bench, merged: Merged, instruction: Instruction, round_: int) -> tuple[Merged, Instruction]:
+    """Search the instruction once more, for the merge: its experts may have learnt to do without, or with another."""
+    encoder = bench.encoder(merged.delta)
+    found = improve_instruction(bench, encoder, instruction, round_, model="merge")
+    if found == instruction:
+        return merged, instruction
+    return replace(merged, rating=bench.rate(encoder, found)), found
 
 
 def _miner(bench: Bench, incumbent: Incumbent) -> Any:  # noqa: ANN401 - an Encoder, built late

@@ -26,11 +26,14 @@ def run(spec: DomainSpec, workspace: Path, observer: Any = lambda event: None, *
 
 @pytest.mark.timeout(120)
 def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, workspace: Path) -> None:
-    report = run(tiny_domain, workspace, controls=True)
+    merging = tiny_domain.merge.model_copy(update={"instructions": True, "search": "cma", "candidates": 60})
+    report = run(tiny_domain.model_copy(update={"merge": merging}), workspace, controls=True)
     assert {"BM25", "base", "expert plain", "expert hard", "all-in-one", "merged"} <= set(report["rows"])
     assert report["rows"]["merged"]["ndcg_at_10"] > report["rows"]["base"]["ndcg_at_10"]
     folder = workspace / "runs" / report["run"]
     events = {line["event"]: line for line in _ledger(folder)}
+    searched = [line for line in _ledger(folder) if line["event"] == "decision" and line["lever"] == "instruction"]
+    assert len(searched) == 2, "once before training, once for the merge"
     assert abs(events["proved"]["dev"] - events["proved"]["reloaded"]) < 1e-4
 
     from sentence_transformers import SentenceTransformer
