@@ -1,13 +1,15 @@
 """Int8 forwards for any model by name (``int8:NAME``): more texts a second on a CPU, nearly the same vectors.
 
 The packed network is exported to ONNX once, its matrix products are quantised (weights by channel, activations as they
-come), and ONNX Runtime runs it; pooling, prompts and everything after the tokens stay as they are.
+come), and ONNX Runtime runs it; pooling, prompts and everything after the tokens stay as they are. A product whose
+input has outliers stays in float32: one huge entry takes the whole scale (LLM.int8(), arXiv 2208.07339).
 """
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,8 @@ NAMES = ("ids", "positions", "mask")
 FILE = "network.onnx"
 NEAR = 0.95
 """Cosine that int8 vectors of the probe texts must have with the whole ones."""
+CREST = 60.0
+"""Largest entry of a product's input, in root mean squares, for int8; most of SmolLM2's are at 25, two at 110."""
 LARGEST = 2**31
 """Bytes of an ONNX file, at most."""
 
@@ -80,7 +84,7 @@ def quantise(model: SentenceTransformer, cache: Path) -> SentenceTransformer:
     folder = cache / f"int8-{identity[:16]}"
     if not folder.is_dir():
         with whole_folder(folder) as made:
-            _export(network, made)
+            _export(network, _outlying(model), made)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # As with torch: a thread that spins on a shared core costs more than it gains.
@@ -114,7 +118,40 @@ class _Hidden(nn.Module):
         return hidden
 
 
-def _export(network: nn.Module, folder: Path) -> None:
+def _outlying(model: SentenceTransformer) -> list[str]:
+    """Return the linear layers whose input has entries too large for one scale, on the probe texts."""
+    from stm_agent.backbone.checks import vectors
+    from stm_agent.backbone.load import network_of
+
+    crests: dict[str, float] = {}
+    layers = {name: part for name, part in network_of(model).named_modules() if isinstance(part, nn.Linear)}
+
+    def watch(name: str) -> Any:  # noqa: ANN401 - a hook
+        def look(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            crest = float(inputs[0].abs().max() / inputs[0].square().mean().sqrt().clamp_min(1e-9))
+            crests[name] = max(crests.get(name, 0.0), crest)
+
+        return look
+
+    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    vectors(model)
+    for hook in hooks:
+        hook.remove()
+    return [name for name, crest in crests.items() if crest > CREST]
+
+
+def _products(file: Path, layers: Sequence[str]) -> list[str]:
+    """Return the names in an ONNX file of the products of some linear layers."""
+    import onnx
+
+    graph = onnx.load(str(file), load_external_data=False).graph
+    # The exporter names a node by the path of its module, with slashes between modules.
+    places = {node.name.replace("/", "."): node.name for node in graph.node if node.op_type == "MatMul"}
+    return [places[f".network.{name}.MatMul"] for name in layers]
+
+
+def _export(network: nn.Module, whole: Sequence[str], folder: Path) -> None:
+    """Export a network and quantise all its products but those of the layers in ``whole``."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     rows, width = 3, 64
@@ -134,7 +171,14 @@ def _export(network: nn.Module, folder: Path) -> None:
             dynamic_axes={**free, "mask": {0: "rows", 2: "width", 3: "width"}},
             dynamo=False,
         )
+    # Without 8-bit dot products (VNNI) a CPU adds pairs in 16 bits, which 7-bit weights cannot overflow.
     quantize_dynamic(
-        plain, folder / FILE, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"]
+        plain,
+        folder / FILE,
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["MatMul"],
+        nodes_to_exclude=_products(plain, whole),
     )
     plain.unlink()

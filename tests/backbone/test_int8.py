@@ -38,6 +38,12 @@ def test_vectors_are_nearly_the_same_and_have_another_identity(model: str, tmp_p
     assert (small.encode(TEXTS[1:2]) * other[1:2]).sum() > 0.99
 
 
+def test_a_product_with_outliers_stays_whole(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = TextEncoder(load_model(model)).encode(TEXTS)
+    monkeypatch.setattr("stm_agent.backbone.int8.CREST", 0.0)
+    assert np.allclose(TextEncoder(load_model(f"int8:{model}")).encode(TEXTS), whole, atol=1e-5)
+
+
 def test_it_is_exported_once(model: str, tmp_path: Path) -> None:
     load_model(f"int8:{model}")
     (kept,) = (tmp_path / "cache").glob("int8-*")
