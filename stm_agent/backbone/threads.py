@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
 import psutil
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Numbers of glibc's options (malloc.h)."""
+LARGEST_BLOCK, NEVER = 32 << 20, 2**31 - 1
+"""Bytes: the largest threshold glibc takes, and a surplus that is never there."""
 LOOKS, INTERVAL = 6, 0.3
 """Looks at the cores, at most, and seconds of each."""
 
@@ -40,7 +45,22 @@ def _quota() -> int | None:
 
 
 def set_threads(count: int) -> None:
-    """Give torch this many threads; called by the command line, never at import."""
+    """Give torch this many threads, and keep the memory it frees; called by the command line, never at import."""
     import torch
 
     torch.set_num_threads(count)
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to reuse large freed blocks; return whether it will.
+
+    By default every large tensor is mapped anew and its pages are faulted in one by one, which costs a small decoder
+    6 % of its encoding speed.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        # Not glibc.
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK) and mallopt(M_TRIM_THRESHOLD, NEVER))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import pytest
 
@@ -35,3 +36,9 @@ def test_the_users_own_number_wins(two_cores, monkeypatch):
     two_cores(100.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert threads.choose_threads() == (7, "OMP_NUM_THREADS is set")
+
+
+def test_freed_memory_is_kept_on_glibc_and_nothing_fails_elsewhere(monkeypatch):
+    assert threads.keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda name: object())
+    assert threads.keep_freed_memory() is False
