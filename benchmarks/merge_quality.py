@@ -1,0 +1,231 @@
+"""Is a merge better than its best expert, and that better than training on everything? Every method, dev and test.
+
+    python benchmarks/merge_quality.py hpo path/to/scifact              # about 40 minutes on two cores
+    python benchmarks/merge_quality.py hpo path/to/scifact --layers 6 --tokens 48 --steps 150 --seeds 0 1 2
+
+STM's claim is: merged above the best single expert, and that above all-in-one. For every collection and seed the
+experts are trained from the backbone, and all-in-one for as many steps as they had together. Each method is searched
+on dev: weights uniform and as the surrogate finds them for sums, densities 0.3 and 0.7 where there are any. All rows
+are scored on test and on the general guard, losing ones too; intervals are paired bootstraps on the test queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from _record import claim, machine, save, show, versions
+
+HERE = Path(__file__).parent
+SPARSE = ("ties", "dare-linear", "dare-ties", "breadcrumbs", "breadcrumbs-ties")
+DENSITIES = (0.3, 0.7)
+
+
+def domain_of(name: str, options: argparse.Namespace) -> Any:
+    """Return the domain of ``hpo`` or of a BEIR folder at the asked size, its experts trained from the backbone."""
+    from stm_agent.domain.load import domain_of_collection, load_domain
+    from stm_agent.domain.spec import ExpertSpec, NegativeSpec
+
+    rate = {"learning_rate": options.rate}
+    if name == "hpo":
+        spec = load_domain("biomedical", Path())
+        collection = spec.collection.model_copy(update={"documents": options.documents})
+        experts = (
+            ExpertSpec(name="lay", sources=("lay",), steps=options.steps, **rate),
+            ExpertSpec(name="kin", sources=("lay",), steps=options.steps, neighbours=3, **rate),
+            ExpertSpec(name="clinical", sources=("clinical",), steps=options.steps, **rate),
+        )
+    else:
+        spec = domain_of_collection(Path(name))
+        collection = spec.collection
+        mined = NegativeSpec(mined=1)
+        experts = (
+            ExpertSpec(name="train", sources=("train",), steps=options.steps, **rate),
+            ExpertSpec(name="mined", sources=("train",), steps=options.steps, negatives=mined, **rate),
+            ExpertSpec(name="slow", sources=("train",), steps=options.steps, learning_rate=options.rate / 2),
+        )
+    changes = {
+        "backbone": spec.backbone.model_copy(update={"layers": options.layers, "max_length": options.tokens}),
+        "collection": collection,
+        "experts": experts,
+        "instruct": spec.instruct.model_copy(update={"reflections": 0}),
+        # Every expert has the variant it is named for.
+        "loop": spec.loop.model_copy(update={"probe_steps": 0}),
+    }
+    return spec.model_copy(update=changes)
+
+
+def one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Train, merge by every method and score everything for one collection and seed."""
+    from stm_agent.cli.output import screen_observer
+    from stm_agent.evaluate.baselines import static_encoder
+    from stm_agent.instruct.instruction import Instruction
+    from stm_agent.loop.controls import train_controls
+    from stm_agent.loop.data import harvest
+    from stm_agent.loop.experts import train_all
+    from stm_agent.loop.ledger import RunFolder
+    from stm_agent.loop.optimize import Options, open_bench
+    from stm_agent.workspace import runs_folder
+
+    spec = domain_of(name, options)
+    runs = runs_folder(options.work)
+    config = {"benchmark": "merge_quality", "seed": seed, "domain": spec.model_dump(mode="json")}
+    run = RunFolder(runs, spec.name, config)
+    bench = open_bench(
+        spec, Options(seed=seed), seed, run, workspace=options.work, runs=runs, observer=screen_observer()
+    )
+    try:
+        harvested = harvest(bench, static_encoder(spec.mine.encoder or spec.backbone.model))
+        experts = train_all(bench, harvested, Instruction(), 1)
+        controls = train_controls(bench, experts, Instruction())
+        deltas = {"base": None}
+        deltas |= {f"expert {expert.name}": expert.delta for expert in experts}
+        deltas |= {control.name: control.delta for control in controls}
+        recipes = search_methods(bench, experts)
+        deltas |= {method: found["delta"] for method, found in recipes.items()}
+        rows = score_all(bench, deltas)
+    finally:
+        bench.generator.close()
+        run.close()
+    told = {method: {"recipe": found["recipe"], "tried": found["tried"]} for method, found in recipes.items()}
+    return {"rows": rows, "methods": told}
+
+
+def search_methods(bench: Any, experts: Any) -> dict[str, dict[str, Any]]:
+    """Return for each method the recipe that is best on dev, really encoded, its delta and all that was tried."""
+    from stm_agent.instruct.instruction import Instruction
+    from stm_agent.loop.merging import merge_experts
+    from stm_agent.merge.methods import METHODS
+    from stm_agent.merge.recipe import Recipe, merge
+
+    base = bench.rate(bench.encoder(), Instruction())
+    searched = merge_experts(bench, experts, base, Instruction())
+    names = [expert.name for expert in experts]
+    found_weights = tuple(searched.weights[name] for name in names)
+    uniform = tuple([1 / len(experts)] * len(experts))
+    deltas = [expert.delta for expert in experts]
+    made: dict[str, dict[str, Any]] = {
+        "uniform soup": {"recipe": {"method": "linear", "weights": uniform}, "tried": []},
+        "searched sum": {
+            "recipe": {"method": "task-arithmetic", "weights": found_weights},
+            "tried": [],
+        },
+    }
+    made["uniform soup"]["delta"] = merge(deltas, Recipe(method="linear", weights=uniform))
+    made["searched sum"]["delta"] = searched.delta
+    for method in METHODS:
+        if method in ("linear", "task-arithmetic"):
+            continue
+        recipes = [
+            Recipe(method=method, weights=weights, density=density, seed=bench.seed)
+            for weights in dict.fromkeys((uniform, found_weights))
+            for density in (DENSITIES if method in SPARSE else (0.5,))
+        ]
+        tried = []
+        for recipe in recipes:
+            delta = merge(deltas, recipe)
+            rating = bench.rate(bench.encoder(delta), Instruction())
+            tried.append((rating.domain.ndcg_at_10, rating.general, recipe, delta))
+        best = max(tried, key=lambda row: row[0])
+        made[method] = {
+            "recipe": best[2].model_dump(exclude_defaults=True),
+            "delta": best[3],
+            "tried": [[dev, general, recipe.model_dump(exclude_defaults=True)] for dev, general, recipe, _ in tried],
+        }
+    return made
+
+
+def score_all(bench: Any, deltas: dict[str, Any]) -> dict[str, Any]:
+    """Score every row on dev, test and the guard; test against the best expert on dev and against all-in-one."""
+    from stm_agent.evaluate.baselines import bm25_run
+    from stm_agent.evaluate.metrics import score
+    from stm_agent.evaluate.significance import paired_bootstrap
+    from stm_agent.files import content_hash
+    from stm_agent.instruct.instruction import Instruction
+
+    test = bench.firewall.open_test(content_hash(sorted(deltas)))
+    scores, rows = {}, {}
+    for name, delta in deltas.items():
+        encoder = bench.encoder(delta)
+        rating = bench.rate(encoder, Instruction())
+        scores[name] = bench.scores(encoder, test, Instruction())
+        rows[name] = {"dev": rating.domain.ndcg_at_10, "general": rating.general, "test": scores[name].ndcg_at_10}
+    scores["BM25"] = score(bm25_run(bench.documents, test.queries), test.qrels)
+    rows["BM25"] = {"test": scores["BM25"].ndcg_at_10}
+    merges = [name for name in deltas if name not in ("base", "all-in-one") and not name.startswith("expert ")]
+    best_merge = max(merges, key=lambda name: rows[name]["dev"])
+    best_expert = max((name for name in deltas if name.startswith("expert ")), key=lambda name: rows[name]["dev"])
+    for other in (best_expert, "all-in-one"):
+        for name in scores:
+            versus = paired_bootstrap(scores[name].per_query, scores[other].per_query, seed=bench.seed)
+            label = "minus_best_expert" if other == best_expert else "minus_all_in_one"
+            rows[name][label] = {"delta": versus.delta, "low": versus.low, "high": versus.high}
+    return {"best_merge_on_dev": best_merge, "best_expert_on_dev": best_expert, **rows}
+
+
+def claims(results: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """STM's two claims for each collection: the lowest bound of all seeds is above 0."""
+    made = []
+    for collection, seeds in results.items():
+        rows = [result["rows"] for result in seeds]
+        pairs = (
+            ("best merge minus best expert", "best_merge_on_dev", "minus_best_expert"),
+            ("best expert minus all-in-one", "best_expert_on_dev", "minus_all_in_one"),
+        )
+        for told, key, label in pairs:
+            intervals = [found[found[key]][label] for found in rows]
+            low = min(interval["low"] for interval in intervals)
+            made.append(
+                claim(f"{collection}: {told}, lowest bound of all seeds", low, 0.0, "nDCG@10", intervals=intervals)
+            )
+    return made
+
+
+def main() -> None:
+    """Run all collections and seeds; the result file is written anew after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("collections", nargs="+", help="'hpo', or folders in BEIR layout with a train split")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--documents", type=int, default=1000, help="definitions of HPO")
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
+    parser.add_argument("--work", type=Path, default=HERE / "work" / "merge_quality", help="emptied first")
+    options = parser.parse_args()
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.workspace import init_workspace
+
+    before = machine()
+    threads = choose_threads()[0]
+    set_threads(threads)
+    shutil.rmtree(options.work, ignore_errors=True)
+    init_workspace(options.work)
+    sizes = {name: getattr(options, name) for name in ("layers", "tokens", "steps", "documents", "rate")}
+    flags = " ".join(f"--{name} {value}" for name, value in sizes.items())
+    named = " ".join(Path(name).name for name in options.collections)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for seed in options.seeds:
+        for name in options.collections:
+            label = Path(name).name
+            results.setdefault(label, []).append(one(name, seed, options))
+            save(
+                {
+                    "name": "merge_quality",
+                    "command": f"python benchmarks/merge_quality.py {named} {flags}"
+                    f" --seeds {' '.join(map(str, options.seeds))}",
+                    "machine": {**before, "threads": threads},
+                    "versions": versions(),
+                    "seeds": options.seeds[: len(results[label])],
+                    "sizes": sizes,
+                    "results": results,
+                    "claims": claims(results),
+                }
+            )
+    show(claims(results))
+
+
+if __name__ == "__main__":
+    main()
