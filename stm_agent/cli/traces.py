@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -82,6 +83,70 @@ def diff(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag 
     text = " ".join(f"[{mark}{part}]" if mark != " " else part for mark, part in words)
     summary = f"{parent['trial']} -> {trial}: {text}\n{won} queries won, {len(changes) - won} lost"
     emit({"from": parent["trial"], "to": trial, "words": words, "changes": changes}, _plain(summary), as_json)
+
+
+@app.command()
+def tree(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
+    """Draw which trial was made from which, with scores and what became of them.
+
+    Example: stm-agent traces tree last
+    """
+    from rich.tree import Tree
+
+    from stm_agent.inspect.traces import children_of
+
+    children = children_of(_traces(run, workspace))
+
+    def label(row: dict[str, Any]) -> Any:  # noqa: ANN401 - a rich Text
+        mean = "refused" if row["mean"] is None else f"{row['mean']:.4f}"
+        return _plain(f"{row['trial']} {mean}{' accepted' if row['accepted'] else ''}  {row['text'] or '(none)'}")
+
+    def grow(branch: Tree, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        nested = []
+        for row in rows:
+            below = grow(branch.add(label(row)), children.get(row["trial"], []))
+            nested.append({"trial": row["trial"], "mean": row["mean"], "accepted": row["accepted"], "children": below})
+        return nested
+
+    root = Tree(run)
+    emit(grow(root, children.get(None, [])), root, as_json)
+
+
+@app.command()
+def export(
+    run: RunName,
+    trial: Trial,
+    output: Annotated[Path | None, typer.Option(help="File to write (default: standard output).")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain text instead of OpenAI chat JSON.")] = False,
+    workspace: Place = None,
+) -> None:
+    """Write the real chat behind a trial, and the instruction that came of it, for use elsewhere.
+
+    Example: stm-agent traces export last i0007 --output prompt.json
+    """
+    import sys
+
+    from stm_agent.errors import ConfigError
+    from stm_agent.files import write_atomic
+    from stm_agent.inspect.traces import exported, find_trace
+
+    text = exported(find_trace(_traces(run, workspace), trial), plain=plain)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    if output.exists():
+        raise ConfigError(f"{output} exists; name a new file, nothing is overwritten")
+    write_atomic(output.absolute(), text)
+
+
+@app.command()
+def path(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
+    """Print the file with a run's trials, one JSON line each.
+
+    Example: stm-agent traces path last
+    """
+    file = folder_of(run, workspace) / "traces.jsonl"
+    emit({"path": str(file)}, str(file), as_json)
 
 
 def _plain(text: str) -> Any:  # noqa: ANN401 - a rich Text, built late

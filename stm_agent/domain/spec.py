@@ -82,11 +82,13 @@ class InstructSpec(Spec):
 
     Attributes:
         seeds: File in ``prompts/`` with the first candidates.
+        pool: Generic instructions the reflecting LLM writes as further candidates (STM: 10 to 100).
         reflections: Candidates a reflecting LLM may propose; 0: seeds only.
         min_effect: Gain in nDCG@10 a new instruction must show on the accepting half of dev.
     """
 
     seeds: str = "retrieval.yaml"
+    pool: Count = 0
     reflections: Count = 4
     min_effect: Real = 0.005
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,29 @@ def find_trace(traces: list[dict[str, Any]], trial: str) -> dict[str, Any]:
             return trace
     names = ", ".join(trace["trial"] for trace in traces[:8]) or "none"
     raise ConfigError(f"there is no trial '{trial}' in this run; it has {names}")
+
+
+def children_of(traces: list[dict[str, Any]]) -> dict[str | None, list[dict[str, Any]]]:
+    """Return the trials made from each trial, in order; those made from none under None."""
+    names = {trace["trial"] for trace in traces}
+    children: dict[str | None, list[dict[str, Any]]] = {}
+    for trace in traces:
+        children.setdefault(trace["parent"] if trace["parent"] in names else None, []).append(trace)
+    return children
+
+
+def exported(trace: dict[str, Any], *, plain: bool) -> str:
+    """Return a trial as others read it: OpenAI chat JSON with what came of it, or the chat as plain text.
+
+    A trial that no LLM made has no chat; its text alone is exported.
+    """
+    answer = [{"role": "assistant", "content": trace["answer"]}] if trace["answer"] else []
+    chat = [*trace["messages"], *answer]
+    if plain:
+        told = "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in chat)
+        return f"{told}\n\n[instruction]\n{trace['text']}\n" if chat else f"{trace['text']}\n"
+    kept = {name: trace[name] for name in ("trial", "text", "origin", "parent", "mean", "accepted", "reason")}
+    return json.dumps({"messages": chat, **kept}, indent=2, ensure_ascii=False) + "\n"
 
 
 def word_diff(old: str, new: str) -> list[tuple[str, str]]:

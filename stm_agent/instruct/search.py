@@ -18,6 +18,7 @@ from stm_agent.files import sha256_text
 from stm_agent.inspect.traces import Trace, TraceStore
 from stm_agent.instruct.adapter import COMPONENT, InstructionAdapter
 from stm_agent.instruct.instruction import Instruction, checked
+from stm_agent.instruct.pool import write_pool
 from stm_agent.instruct.scorer import InstructionScorer
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def search_instruction(
     seed: int,
     task: str,
 ) -> Found:
-    """Try the seeds, then GEPA's reflections; accept the best only where the other half of dev agrees.
+    """Try seeds, a pool and GEPA's reflections; accept the best only where the other half of dev agrees.
 
     A candidate is accepted when its paired interval on the accepting half excludes 0 and it gains at least
     ``spec.min_effect``; of equal ones the shorter is taken. Each candidate is a trace.
@@ -75,6 +76,8 @@ def search_instruction(
     bench = _Trials(scorer, TraceStore(trace), encoder.identity)
     for candidate in (incumbent, *seeds):
         bench.try_one(candidate)
+    if reflection is not None and spec.pool:
+        write_pool(reflection, task=task, count=spec.pool, usable=bench.try_generic)
     if reflection is not None and spec.reflections:
         _reflect(bench, reflection, spec, seed, task)
     best = min(bench.scores, key=lambda text: (-bench.scores[text], len(text)))
@@ -127,13 +130,23 @@ class _Trials:
         )
         return scores.ndcg_at_10
 
-    def refuse(self, text: str, parent: str, reflected: Completion, reason: str) -> None:
+    def try_generic(self, text: str, written: Completion) -> bool:
+        """Try an instruction of the pool; return whether it is usable and new."""
+        if reason := _fault(text, self.scores):
+            self.refuse(text, None, written, reason, origin="pool")
+            return False
+        self.try_one(Instruction(text, "", "pool"), reflected=written)
+        return True
+
+    def refuse(
+        self, text: str, parent: str | None, reflected: Completion, reason: str, *, origin: str = "reflection"
+    ) -> None:
         trace = Trace(
             lever="instruction",
             text=text,
-            origin="reflection",
+            origin=origin,
             model=self.model[:16],
-            parent=self.trial.get(parent),
+            parent=self.trial.get(parent) if parent is not None else None,
             messages=[dict(message) for message in reflected.messages],
             answer=reflected.text,
             reason=f"refused: {reason}",

@@ -15,7 +15,7 @@ from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.cache import EmbeddingCache
-from stm_agent.inspect.traces import read_traces, word_diff
+from stm_agent.inspect.traces import exported, read_traces, word_diff
 from stm_agent.instruct.instruction import Instruction, checked
 from stm_agent.instruct.search import Found, halves, search_instruction
 from stm_agent.llm.budget import Budget
@@ -50,7 +50,13 @@ class Obedient:
         return vectors
 
 
-def search(tmp_path: Path, encoder: Obedient, answers: Sequence[str] = (), budget: Budget | None = None) -> Found:
+def search(
+    tmp_path: Path,
+    encoder: Obedient,
+    answers: Sequence[str] = (),
+    budget: Budget | None = None,
+    spec: InstructSpec | None = None,
+) -> Found:
     return search_instruction(
         encoder=encoder,
         cache=EmbeddingCache(tmp_path / "vectors"),
@@ -59,7 +65,7 @@ def search(tmp_path: Path, encoder: Obedient, answers: Sequence[str] = (), budge
         seeds=[Instruction(BAD, "", "seed:poem"), Instruction(GOOD, "", "seed:find")] if not answers else [],
         incumbent=Instruction(),
         reflection=scripted(answers, tmp_path, usd=0.01, budget=budget) if answers else None,
-        spec=InstructSpec(reflections=len(answers)),
+        spec=spec or InstructSpec(reflections=len(answers)),
         alpha=0.05,
         trace=tmp_path / "traces.jsonl",
         seed=0,
@@ -115,6 +121,25 @@ def test_reflections_are_checked_tried_and_traced(tmp_path):
     assert good["parent"] == "i0001"
     assert "question" in good["messages"][-1]["content"], "the reflecting LLM sees failed searches"
     assert good["usd"] == 0.01
+    told = json.loads(exported(good, plain=False))
+    assert [message["role"] for message in told["messages"]] == ["system", "user", "assistant"]
+    assert exported(good, plain=True).endswith("[instruction]\nFind what answers\n")
+
+
+def test_a_pool_of_generic_instructions_is_tried_and_what_is_no_instruction_refused(tmp_path):
+    answers = ["1. Find what answers\n2. Find what answers\n\n- Write a poem", "x" * 500, *["Write a poem"] * 2]
+    pool = InstructSpec(reflections=0, pool=10)
+    found = search(tmp_path, Obedient(), answers, spec=pool)
+    assert (found.accepted, found.instruction.query, found.instruction.origin) == (True, "Find what answers", "pool")
+    traces = read_traces(tmp_path / "traces.jsonl")
+    assert [trace["text"] for trace in traces if trace["mean"] is not None] == ["", "Find what answers", "Write a poem"]
+    assert [trace["reason"].split(": ")[1] for trace in traces if trace["mean"] is None][:2] == [
+        "repeats a candidate that was tried",
+        "an instruction has 500 characters, 400 are allowed",
+    ]
+    # Three answers in a row with nothing new end it: the fifth is never asked for.
+    budget = Budget(usd=0.0)
+    assert search(tmp_path, Obedient(), answers, budget, spec=pool) == found
 
 
 def test_the_same_search_again_pays_and_writes_nothing(tmp_path):
@@ -164,3 +189,20 @@ def test_traces_are_listed_shown_and_compared(tmp_path):
     difference = call("diff", "mine", "i0003")
     assert difference["from"] == "i0001"
     assert min(difference["changes"].values()) > 0
+
+    def depth(rows: list[dict]) -> dict[str, int]:
+        return {row["trial"]: 0 for row in rows} | {
+            name: below + 1 for row in rows for name, below in depth(row["children"]).items()
+        }
+
+    assert set(depth(call("tree", "mine"))) == {"i0001", "i0002", "i0003"}
+    assert call("path", "mine") == {"path": str(run / "traces.jsonl")}
+    written = tmp_path / "prompt.json"
+    place = ["--workspace", str(tmp_path)]
+    assert CliRunner().invoke(app, ["export", "mine", "i0003", "--output", str(written), *place]).exit_code == 0
+    told = json.loads(written.read_text())
+    assert told["text"] == GOOD
+    assert told["messages"] == [], "a seed was written by no LLM"
+    assert CliRunner().invoke(app, ["export", "mine", "i0003", "--plain", *place]).output == f"{GOOD}\n"
+    again = CliRunner().invoke(app, ["export", "mine", "i0003", "--output", str(written), *place])
+    assert "nothing is overwritten" in str(again.exception)
