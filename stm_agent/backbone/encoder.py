@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
-BATCH = 64
+BATCH, GPU_BATCH = 64, 256
+"""Texts of a batch, at most."""
+SHORT = 64
+"""Tokens up to which a batch is full; of longer texts it has fewer, for their activations must stay in the caches."""
+LETTERS = 4
+"""Letters of a token, about."""
 
 
 class TextEncoder:
@@ -39,7 +44,7 @@ class TextEncoder:
         return int(self.model.get_embedding_dimension() or 0)
 
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
-        """Encode texts, sorted by length so that a batch packs well.
+        """Encode texts, longest first, in batches of about as many tokens each.
 
         Returns:
             ``[texts, dimension]`` float32, L2-normalised, in the order given.
@@ -47,16 +52,31 @@ class TextEncoder:
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         started = time.monotonic()
-        encoded = self.model.encode(
-            [prefix + text for text in texts],
-            prompt="",
-            batch_size=BATCH,
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
+        whole = [prefix + text for text in texts]
+        order = sorted(range(len(whole)), key=lambda number: -len(whole[number]))
+        vectors = np.empty((len(whole), self.dimension), dtype=np.float32)
+        begin = 0
+        while begin < len(order):
+            batch = order[begin : begin + self._fitting(len(whole[order[begin]]))]
+            vectors[batch] = self.model.encode(
+                [whole[number] for number in batch],
+                prompt="",
+                batch_size=len(batch),
+                normalize_embeddings=True,
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
+            begin += len(batch)
         logger.debug("%d texts, %.0f texts/s", len(texts), len(texts) / max(time.monotonic() - started, 1e-9))
-        return np.asarray(encoded, dtype=np.float32)
+        return vectors
+
+    def _fitting(self, letters: int) -> int:
+        """Return how many texts of this many letters make a batch."""
+        tokens = letters // LETTERS + 1
+        if self.model.max_seq_length:
+            tokens = min(tokens, self.model.max_seq_length)
+        most = BATCH if self.model.device.type == "cpu" else GPU_BATCH
+        return max(1, min(most, most * SHORT // tokens))
 
 
 def model_identity(model: SentenceTransformer) -> str:

@@ -64,3 +64,16 @@ def test_threads_follow_the_environment(monkeypatch):
     count, reason = choose_threads()
     assert count >= 1
     assert "cores" in reason
+
+
+def test_batches_hold_about_as_many_tokens_each_and_the_order_stays(pico, monkeypatch):
+    model = load_backbone(BackboneSpec(model=str(pico), max_length=256))
+    texts = ["word " * (200 if number % 3 else 2) + str(number) for number in range(90)]
+    expected = model.encode(texts, normalize_embeddings=True)
+    sizes = []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda part, **kept: sizes.append(len(part)) or encode(part, **kept))
+    vectors = TextEncoder(model).encode(texts)
+    # 60 long texts of 251 tokens, 30 short ones; the last batch of long ones is filled up with short ones.
+    assert sizes == [16, 16, 16, 16, 26]
+    assert np.allclose(vectors, expected, atol=1e-5)
