@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -65,6 +66,20 @@ def job(command: list[str]) -> dict[str, Any]:
     if running.returncode:
         sys.exit(f"{' '.join(command)} failed with status {running.returncode}")
     return {"result": json.loads(out), "wall_seconds": time.monotonic() - started, "peak_gib": peak.gib}
+
+
+def prepare(work: Path, *, keep: bool = False) -> int:
+    """Make an empty workspace (or keep what is there) and give torch the idle cores; return how many threads."""
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.workspace import init_workspace
+
+    threads = choose_threads()[0]
+    set_threads(threads)
+    if not keep:
+        shutil.rmtree(work, ignore_errors=True)
+    if not work.exists():
+        init_workspace(work)
+    return threads
 
 
 def optimize(work: Path, *flags: str) -> dict[str, Any]:

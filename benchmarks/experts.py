@@ -11,11 +11,10 @@ each pair, ``+PO`` the instruction. Intervals are paired bootstraps on the queri
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import Any
 
-from _record import claim, machine, save, show, versions
+from _record import claim, machine, prepare, save, show, versions
 
 HERE = Path(__file__).parent
 STEPS_OF_WRITTEN = 8
@@ -154,16 +153,8 @@ def main() -> None:
     parser.add_argument("--go-on", action="store_true", help="do not empty the work folder")
     parser.add_argument("--work", type=Path, default=HERE / "work" / "experts", help="emptied first, unless --go-on")
     options = parser.parse_args()
-    from stm_agent.backbone.threads import choose_threads, set_threads
-    from stm_agent.workspace import init_workspace
-
     before = machine()
-    threads = choose_threads()[0]
-    set_threads(threads)
-    if not options.go_on:
-        shutil.rmtree(options.work, ignore_errors=True)
-    if not options.work.exists():
-        init_workspace(options.work)
+    threads = prepare(options.work, keep=options.go_on)
     sizes = {name: getattr(options, name) for name in ("layers", "tokens", "steps", "rate")}
     named = " ".join(path.name for path in options.collections)
     flags = " ".join(f"--{name} {value}" for name, value in sizes.items())

@@ -12,11 +12,10 @@ are scored on test and on the general guard, losing ones too; intervals are pair
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import Any
 
-from _record import claim, machine, save, show, versions
+from _record import claim, machine, prepare, save, show, versions
 
 HERE = Path(__file__).parent
 SPARSE = ("ties", "dare-linear", "dare-ties", "breadcrumbs", "breadcrumbs-ties")
@@ -195,14 +194,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--work", type=Path, default=HERE / "work" / "merge_quality", help="emptied first")
     options = parser.parse_args()
-    from stm_agent.backbone.threads import choose_threads, set_threads
-    from stm_agent.workspace import init_workspace
-
     before = machine()
-    threads = choose_threads()[0]
-    set_threads(threads)
-    shutil.rmtree(options.work, ignore_errors=True)
-    init_workspace(options.work)
+    threads = prepare(options.work)
     sizes = {name: getattr(options, name) for name in ("layers", "tokens", "steps", "documents", "rate")}
     flags = " ".join(f"--{name} {value}" for name, value in sizes.items())
     named = " ".join(Path(name).name for name in options.collections)

@@ -36,6 +36,7 @@ def optimize(
     Example: stm-agent optimize --domain biomedical
     """
     from stm_agent.domain.load import domain_of_collection, load_domain
+    from stm_agent.train.processes import one_process
     from stm_agent.workspace import find_workspace, runs_folder
 
     if (domain is None) == (collection is None):
@@ -62,18 +63,3 @@ def optimize(
     options = Options(seed, rounds, generator, reflection, api_base, budget_usd, budget_minutes, controls, run_id)
     report = optimize(spec, options, workspace=place, runs=runs_folder(place), observer=observer)
     emit(report, report_table(report), as_json)
-
-
-def one_process() -> None:
-    """Refuse to be launched several times over: the loop's stages are one process's work.
-
-    Raises:
-        ConfigError: A launcher started several.
-    """
-    from stm_agent.train.processes import processes
-
-    if processes().count > 1:
-        raise ConfigError(
-            "optimize runs in one process; train its experts on several devices by "
-            "'accelerate launch -m stm_agent train', or start it without a launcher"
-        )

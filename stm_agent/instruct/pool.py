@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from stm_agent.errors import BudgetExceeded, GenerationError
+from stm_agent.errors import GenerationError
 
 if TYPE_CHECKING:
     from stm_agent.llm.door import Completion, Door
@@ -52,7 +52,7 @@ def _answers(door: Door, task: str) -> Iterator[Completion]:
     while True:
         try:
             yield door.complete(chat, rollout=rollout)
-        except (BudgetExceeded, GenerationError) as error:
+        except GenerationError as error:
             logger.warning("instruction pool ended: %s", error)
             return
         rollout += 1

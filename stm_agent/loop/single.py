@@ -155,7 +155,7 @@ def train_domain_expert(
         command = f"stm-agent train --domain {spec.name} --expert {name} --output {output}{flags}"
         taught = spec.model_copy(update={"experts": (expert.model_copy(update={"steps": trained.steps}),)})
         if processes().writes:
-            _write_expert(taught, material, name, trained, made / "model", command)
+            _write_expert(taught, material, name, trained, said, made / "model", command)
     part()
     report = dataclasses.asdict(trained)
     return {
@@ -204,7 +204,13 @@ def _training_identity(
 
 
 def _write_expert(
-    spec: DomainSpec, material: Material, name: str, trained: TrainedExpert, folder: Path, command: str
+    spec: DomainSpec,
+    material: Material,
+    name: str,
+    trained: TrainedExpert,
+    said: Instruction,
+    folder: Path,
+    command: str,
 ) -> None:
     """Write one expert as a plain sentence-transformers folder with its card."""
     from stm_agent.backbone.load import load_backbone
@@ -221,10 +227,8 @@ def _write_expert(
         sources=sources_of(spec, material.collection),
         command=command,
     )
-    model = load_backbone(spec.backbone)
-    said = Instruction.none(model.prompts)
     prompts = {"query": said.query_prefix, "document": said.passage_prefix}
-    export_merged(model, load_delta(trained.adapter), folder, prompts=prompts, card=card)
+    export_merged(load_backbone(spec.backbone), load_delta(trained.adapter), folder, prompts=prompts, card=card)
 
 
 def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:

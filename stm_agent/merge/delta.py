@@ -37,11 +37,11 @@ class Delta(Protocol):
 
     def add_to(self, weight: Tensor, name: str) -> None:
         """Add it to a weight, in place."""
-        ...
+        weight.add_(self.matrix(name).to(weight.device, weight.dtype))
 
 
 @dataclass(frozen=True)
-class LoraDelta:
+class LoraDelta(Delta):
     """What an adapter adds to its base.
 
     Attributes:
@@ -80,7 +80,7 @@ class LoraDelta:
         import torch
 
         if weight.dtype != torch.float32:
-            weight.add_(self.matrix(name).to(weight.device, weight.dtype))
+            super().add_to(weight, name)
             return
         module = name.removesuffix(".weight")
         a, b = (half.to(weight.device) for half in self.modules[module])

@@ -73,7 +73,7 @@ class Recipe(Spec):
 
 
 @dataclass(frozen=True)
-class MergedDelta:
+class MergedDelta(Delta):
     """A merge that is computed one matrix at a time, when it is asked for.
 
     Attributes:
@@ -96,10 +96,6 @@ class MergedDelta:
         deltas = torch.stack([expert.matrix(name) for expert in self.experts])
         weights = torch.tensor(self.recipe.weights_of(name), dtype=deltas.dtype)
         return merge_matrix(self.recipe.method, deltas, weights, self.recipe.knobs, name)
-
-    def add_to(self, weight: Tensor, name: str) -> None:
-        """Add the merged matrix to a weight, in place."""
-        weight.add_(self.matrix(name).to(weight.device, weight.dtype))
 
 
 def merge(experts: Sequence[Delta], recipe: Recipe) -> Delta:

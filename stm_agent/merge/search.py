@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import paired_bootstrap
-from stm_agent.merge.strategies import StrategyName, Weights, grow_soup, walk
+from stm_agent.merge.strategies import StrategyName, Weights, grow_soup, soup, walk
 from stm_agent.merge.surrogate import Surrogate, Task
 
 BAD = 0.5
@@ -67,17 +67,13 @@ class Verified(Generic[R]):
 
 def corners(experts: int) -> list[Weights]:
     """Return each expert alone."""
-    return [tuple(float(index == other) for other in range(experts)) for index in range(experts)]
+    return [soup([number], experts) for number in range(experts)]
 
 
 def soups(experts: int) -> list[Weights]:
     """Return the uniform mean of every set of two or more experts (of all experts alone where sets are too many)."""
     sizes = range(2, experts + 1) if experts <= MANY else [experts]
-    return [
-        tuple(round(1 / size, 4) if index in chosen else 0.0 for index in range(experts))
-        for size in sizes
-        for chosen in itertools.combinations(range(experts), size)
-    ]
+    return [soup(chosen, experts) for size in sizes for chosen in itertools.combinations(range(experts), size)]
 
 
 def search(

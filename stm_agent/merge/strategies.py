@@ -125,15 +125,16 @@ def grow_soup(score: Score, experts: int, *, budget: int, step: float, seed: int
 
     Greedy soup (Wortsman et al. 2022, arXiv 2203.05482, recipe 1).
     """
-    alone = sorted(range(experts), key=lambda number: -score(_soup([number], experts)))
-    chosen, best = alone[:1], score(_soup(alone[:1], experts))
+    alone = sorted(range(experts), key=lambda number: -score(soup([number], experts)))
+    chosen, best = alone[:1], score(soup(alone[:1], experts))
     for number in alone[1 : max(1, budget - experts)]:
-        value = score(_soup([*chosen, number], experts))
+        value = score(soup([*chosen, number], experts))
         if value > best:
             chosen, best = [*chosen, number], value
 
 
-def _soup(members: Sequence[int], experts: int) -> Weights:
+def soup(members: Sequence[int], experts: int) -> Weights:
+    """Return the weights of some experts' uniform mean; of one, that expert alone."""
     return tuple(round(1 / len(members), 4) if number in members else 0.0 for number in range(experts))
 
 

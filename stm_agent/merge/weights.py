@@ -85,7 +85,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class WeightDelta:
+class WeightDelta(Delta):
     """A full model as what it adds to its base.
 
     Attributes:
@@ -112,10 +112,6 @@ class WeightDelta:
             raise DataError(f"{self.expert.folder}: {name} holds NaN or infinite weights; train it again")
         return delta
 
-    def add_to(self, weight: Tensor, name: str) -> None:
-        """Add it to a weight, in place."""
-        weight.add_(self.matrix(name).to(weight.device, weight.dtype))
-
 
 def write_merged(base: Weights, delta: Delta, folder: Path) -> None:
     """Write ``base`` plus a delta as a model folder, weight by weight into files named and split as the base's are.
@@ -126,11 +122,12 @@ def write_merged(base: Weights, delta: Delta, folder: Path) -> None:
         folder: An empty folder.
 
     Raises:
-        ConfigError: The delta changes a weight that the base lacks.
+        ConfigError: The delta changes a weight that the base lacks, or has in another shape.
     """
-    lacking = sorted(delta.shapes.keys() - base.names.keys())
-    if lacking:
-        raise ConfigError(f"the experts change {lacking[0]}, which {base.folder} lacks; name the base of the experts")
+    for name, shape in delta.shapes.items():
+        if base.shapes.get(name) != shape:
+            has = "lacks" if name not in base.shapes else f"has as {base.shapes[name]}"
+            raise ConfigError(f"the experts change {name} {shape}, which {base.folder} {has}; name the experts' base")
     weights = set(base.files.values())
     for path in sorted(base.folder.rglob("*")):
         if not path.is_file():

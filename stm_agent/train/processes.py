@@ -44,6 +44,19 @@ def processes() -> Processes:
     return Processes(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
+def one_process() -> None:
+    """Refuse to be launched several times over: the loop's stages are one process's work.
+
+    Raises:
+        ConfigError: A launcher started several.
+    """
+    if processes().count > 1:
+        raise ConfigError(
+            "optimize runs in one process; train its experts on several devices by "
+            "'accelerate launch -m stm_agent train', or start it without a launcher"
+        )
+
+
 def share_beside(loss: nn.Module, model: nn.Module) -> None:
     """Keep what a loss trains beside the model (a map into a teacher's space) the same in all processes.
 

@@ -144,6 +144,7 @@ def test_mistakes_are_told_and_nothing_is_written(
     told("has no model.safetensors", [models[1], tmp_path], recipe(weights=(1.0, 1.0)), base=None)
     wide = pico_decoder(tmp_path / "wide", hidden=64)
     told("other weights|another base", [base, wide], recipe(weights=(1.0, 1.0)), base=None)
+    told("has as", models[1:], recipe(), base=str(wide))
     (tmp_path / "there").mkdir()
     with pytest.raises(ConfigError, match="nothing is overwritten"):
         merge_folders(adapters, recipe(), tmp_path / "there", backbone=None, base=str(base))

@@ -17,7 +17,7 @@ import yaml
 from stm_agent.errors import ConfigError
 from stm_agent.testing.pico import pico_decoder
 from stm_agent.testing.tiny import tiny_beir
-from stm_agent.train.processes import Processes, processes, share_beside
+from stm_agent.train.processes import Processes, one_process, processes, share_beside
 
 
 @pytest.fixture
@@ -128,8 +128,6 @@ def test_one_process_where_nothing_launched_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_whole_loop_is_one_processs_work(monkeypatch: pytest.MonkeyPatch, domain: Path) -> None:
-    from stm_agent.cli.optimize import one_process
-
     one_process()
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="stm_agent train"):
