@@ -1,0 +1,1 @@
+"""The annotation tool: people write queries and judgements, an LLM drafts, the loop trains and scores on them."""

@@ -1,0 +1,311 @@
+"""The tables of a workspace's annotation database (SQLite or PostgreSQL).
+
+Every row that is exported has a ``key`` that an archive keeps, so that export, import and export again give the same
+bytes; ``id`` is only this database's. Rows that two people can edit carry ``version``: a save names the version it
+saw, and a stale one is refused.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment, always aware and always UTC, also in SQLite."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC without a zone."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give it back with its zone."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    """Return the present moment in UTC."""
+    return datetime.now(UTC)
+
+
+def new_key() -> str:
+    """Return a name that no other row has."""
+    return uuid.uuid4().hex
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+
+class Keyed:
+    """A row that archives keep under ``key``."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), default=new_key)
+
+
+class Stamped:
+    """A row that says when it was made and last changed."""
+
+    created_at: Mapped[datetime] = mapped_column(Utc, default=now)
+    updated_at: Mapped[datetime] = mapped_column(Utc, default=now, onupdate=now)
+
+
+class Person(Keyed, Stamped, Base):
+    """Somebody who annotates; ``role`` is ``admin``, ``reviewer`` or ``annotator``."""
+
+    __tablename__ = "people"
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    role: Mapped[str] = mapped_column(String(20), default="annotator")
+    password: Mapped[str | None] = mapped_column(Text)
+    active: Mapped[bool] = mapped_column(default=True)
+
+
+class Session(Stamped, Base):
+    """A login. Only hashes of its tokens are kept."""
+
+    __tablename__ = "sessions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
+    access_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    refresh_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    expires_at: Mapped[datetime] = mapped_column(Utc)
+    refresh_expires_at: Mapped[datetime] = mapped_column(Utc)
+
+
+class Invitation(Stamped, Base):
+    """A link by which somebody joins, once."""
+
+    __tablename__ = "invitations"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(20))
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    expires_at: Mapped[datetime] = mapped_column(Utc)
+    used_at: Mapped[datetime | None] = mapped_column(Utc)
+
+
+class LoginFailure(Base):
+    """A wrong password, for the rate limit."""
+
+    __tablename__ = "login_failures"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    who: Mapped[str] = mapped_column(String(300), index=True)
+    at: Mapped[datetime] = mapped_column(Utc, default=now)
+
+
+class Llm(Stamped, Base):
+    """An LLM that an administrator set up. Its key is encrypted and never leaves the server."""
+
+    __tablename__ = "llms"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    model: Mapped[str] = mapped_column(String(300))
+    api_base: Mapped[str | None] = mapped_column(String(500))
+    key_encrypted: Mapped[str | None] = mapped_column(Text)
+    system_prompt: Mapped[str] = mapped_column(Text, default="")
+    is_default: Mapped[bool] = mapped_column(default=False)
+
+
+class Project(Keyed, Stamped, Base):
+    """A corpus, what is asked about it, and how. ``schema`` is a ``ProjectSchema`` as JSON."""
+
+    __tablename__ = "projects"
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    guidelines: Mapped[str] = mapped_column(Text, default="")
+    tags: Mapped[list[str]] = mapped_column(Json, default=list)
+    schema: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    overlap: Mapped[int] = mapped_column(default=1)
+    archived: Mapped[bool] = mapped_column(default=False)
+    version: Mapped[int] = mapped_column(default=1)
+
+
+class Member(Base):
+    """A person's place in a project."""
+
+    __tablename__ = "members"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), primary_key=True)
+
+
+class Document(Keyed, Base):
+    """A document with every field it came with; ``key`` is the id its owner gave it."""
+
+    __tablename__ = "documents"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    fields: Mapped[dict[str, Any]] = mapped_column(Json)
+    tags: Mapped[list[str]] = mapped_column(Json, default=list)
+    __table_args__ = (
+        UniqueConstraint("project_id", "key"),
+        Index("ix_documents_order", "project_id", "position"),
+    )
+
+
+class Entry(Keyed, Stamped, Base):
+    """What one person wrote into the blocks, and the evidence for it. ``values`` maps block id to value.
+
+    ``migrated`` keeps, by block id, values that a later schema has no place for.
+    """
+
+    __tablename__ = "entries"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), index=True)
+    name: Mapped[str] = mapped_column(String(300), default="")
+    notes: Mapped[str] = mapped_column(Text, default="")
+    values: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    migrated: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    state: Mapped[str] = mapped_column(String(20), default="draft")  # draft, done, skipped, flagged
+    version: Mapped[int] = mapped_column(default=1)
+
+
+class Evidence(Keyed, Base):
+    """A span of a document's field that supports an entry: ``[start, end)`` in Unicode code points."""
+
+    __tablename__ = "evidence"
+    entry_id: Mapped[int] = mapped_column(ForeignKey("entries.id", ondelete="CASCADE"), index=True)
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"), index=True)
+    field: Mapped[str] = mapped_column(String(200), default="text")
+    start: Mapped[int]
+    end: Mapped[int]
+    text: Mapped[str] = mapped_column(Text)
+    level: Mapped[str] = mapped_column(String(64))
+
+
+class Query(Keyed, Stamped, Base):
+    """A query, shared by everybody who judges it; ``entry_id`` where it came from an entry."""
+
+    __tablename__ = "queries"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    entry_id: Mapped[int | None] = mapped_column(ForeignKey("entries.id", ondelete="SET NULL"))
+    text: Mapped[str] = mapped_column(Text)
+    answer: Mapped[str] = mapped_column(Text, default="")
+    split: Mapped[str] = mapped_column(String(20), default="dev")  # train, dev, test
+    version: Mapped[int] = mapped_column(default=1)
+    __table_args__ = (UniqueConstraint("project_id", "key"),)
+
+
+class Judgement(Stamped, Base):
+    """One person's grade of one passage for one query: a level's score. No row is *unjudged*, 0 is judged."""
+
+    __tablename__ = "judgements"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"), index=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), index=True)
+    grade: Mapped[int]
+    note: Mapped[str] = mapped_column(Text, default="")
+    version: Mapped[int] = mapped_column(default=1)
+    __table_args__ = (UniqueConstraint("query_id", "document_id", "person_id"),)
+
+
+class Adjudication(Stamped, Base):
+    """The final grade where people differed."""
+
+    __tablename__ = "adjudications"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"))
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    grade: Mapped[int]
+    note: Mapped[str] = mapped_column(Text, default="")
+    __table_args__ = (UniqueConstraint("query_id", "document_id"),)
+
+
+class LlmGrade(Base):
+    """An LLM's grade, asked beforehand and shown only after the person's own."""
+
+    __tablename__ = "llm_grades"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"))
+    grade: Mapped[int]
+    draft_id: Mapped[int] = mapped_column(ForeignKey("drafts.id"))
+    __table_args__ = (UniqueConstraint("query_id", "document_id"),)
+
+
+class Ranking(Base):
+    """One line of a run: BM25, a model, or an imported TREC run."""
+
+    __tablename__ = "rankings"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"))
+    run: Mapped[str] = mapped_column(String(200))
+    rank: Mapped[int]
+    score: Mapped[float]
+    __table_args__ = (UniqueConstraint("query_id", "run", "document_id"),)
+
+
+class Assignment(Base):
+    """A query given to a person to judge; ``done`` when they say so, and only then do they see the others' grades."""
+
+    __tablename__ = "assignments"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
+    done: Mapped[bool] = mapped_column(default=False)
+    __table_args__ = (UniqueConstraint("query_id", "person_id"),)
+
+
+class Draft(Keyed, Base):
+    """An LLM's draft and what became of it: the whole provenance of one AI answer."""
+
+    __tablename__ = "drafts"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    entry_key: Mapped[str | None] = mapped_column(String(200), index=True)
+    block: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(300))
+    parameters: Mapped[dict[str, Any]] = mapped_column(Json)
+    messages: Mapped[list[dict[str, str]]] = mapped_column(Json)
+    answer: Mapped[str] = mapped_column(Text, default="")
+    error: Mapped[str] = mapped_column(Text, default="")
+    prompt_tokens: Mapped[int] = mapped_column(default=0)
+    completion_tokens: Mapped[int] = mapped_column(default=0)
+    usd: Mapped[float | None]
+    state: Mapped[str] = mapped_column(String(20), default="offered")  # offered, accepted, edited, rejected, failed
+    decided_by: Mapped[str | None] = mapped_column(String(200))
+    final: Mapped[str | None] = mapped_column(Text)
+    edit_distance: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(Utc, default=now)
+
+
+class Doubt(Keyed, Stamped, Base):
+    """A doubtful negative of the loop: a person says ``negative``, ``false_negative`` or ``broken``."""
+
+    __tablename__ = "doubts"
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    query: Mapped[str] = mapped_column(Text)
+    positive: Mapped[str] = mapped_column(Text)
+    negative: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(String(100))
+    doubt: Mapped[float] = mapped_column(default=0.0)
+    answer: Mapped[str | None] = mapped_column(String(20))
+    person_id: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    version: Mapped[int] = mapped_column(default=1)
+
+
+class Change(Base):
+    """The record of every change, append-only; undo reads ``before``."""
+
+    __tablename__ = "changes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    kind: Mapped[str] = mapped_column(String(50))
+    target: Mapped[str] = mapped_column(String(200))
+    before: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    after: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    at: Mapped[datetime] = mapped_column(Utc, default=now)
