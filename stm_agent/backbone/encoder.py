@@ -70,6 +70,12 @@ class TextEncoder:
         logger.debug("%d texts, %.0f texts/s", len(texts), len(texts) / max(time.monotonic() - started, 1e-9))
         return vectors
 
+    def room(self, prefix: str) -> int | None:
+        """Return the tokens the window has left behind ``prefix``, special ones taken off; None: it has no end."""
+        if not self.model.max_seq_length:
+            return None
+        return int(self.model.max_seq_length) - len(self.model.tokenizer(prefix, truncation=False)["input_ids"])
+
     def _fitting(self, letters: int) -> int:
         """Return how many texts of this many letters make a batch."""
         tokens = letters // LETTERS + 1

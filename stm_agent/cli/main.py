@@ -18,7 +18,7 @@ NOUNS = {
     "runs": "Finished and interrupted runs.",
     "traces": "How a prompt, datum or weight came to be.",
 }
-VERBS = ("optimize", "search", "synthesize", "mine", "train", "evaluate", "doctor", "init")
+VERBS = ("optimize", "instruct", "search", "synthesize", "mine", "train", "evaluate", "doctor", "init")
 
 app = typer.Typer(
     name="stm-agent",

@@ -11,6 +11,8 @@ from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place, RunName, folder_of
 
 app = typer.Typer(no_args_is_help=True)
+MOST = 10
+"""Changed queries that ``diff`` prints."""
 Trial = Annotated[str, typer.Argument(help="Name of a trial, as 'traces list' shows it.")]
 
 
@@ -22,67 +24,76 @@ def _traces(run: str, workspace: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -
 
 @app.command("list")
 def list_(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """List a run's trials with their scores and what became of them.
+    """List a run's trials with their scores, what they cost and what became of them.
+
+    "inner" is nDCG@10 on the searching half of dev over the sub-corpus, "whole" the same over the whole corpus by mteb.
 
     Example: stm-agent traces list last
     """
     from rich.table import Table
 
     rows = _traces(run, workspace)
-    table = Table("trial", "from", "origin", "dev nDCG@10", "", "text")
+    table = Table("trial", "from", "origin", "inner", "whole", "tokens", "usd", "s", "", "text")
     for row in rows:
-        mean = "" if row["mean"] is None else f"{row['mean']:.4f}"
-        table.add_row(
-            row["trial"],
-            row["parent"] or "",
-            row["origin"],
-            mean,
-            "accepted" if row["accepted"] else "",
-            row["text"] or "(none)",
-        )
+        numbers = ["" if row[name] is None else f"{row[name]:.4f}" for name in ("mean", "full")]
+        cost = [str(row["tokens"] or ""), f"{row['usd']:.4f}" if row["usd"] else "", f"{row['seconds']:.2f}"]
+        state = "accepted" if row["accepted"] else "refused" if row["reason"].startswith("refused") else ""
+        text = row["text"] or "(none)"
+        framed = f"{text} | passages: {row['passage']}" if row["passage"] else text
+        table.add_row(row["trial"], row["parent"] or "", row["origin"], *numbers, *cost, state, _plain(framed))
     emit(rows, table if rows else "this run has no trials yet", as_json)
 
 
 @app.command()
 def show(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """Show one trial: its text, the chat that made it, its best and worst queries.
+    """Show one trial: its text, the chat that made it, what it cost, its worst queries and what they found.
 
     Example: stm-agent traces show last i0002
     """
     from stm_agent.inspect.traces import find_trace
 
     row = find_trace(_traces(run, workspace), trial)
+    queries, passages = _texts(run, workspace)
     chat = "\n".join(f"[{message['role']}] {message['content']}" for message in row["messages"])
-    ranked = sorted(row["per_query"].items(), key=lambda item: item[1])
-    worst = "\n".join(f"  {value:.3f}  {query}" for query, value in ranked[:5])
     head = f"{row['trial']} ({row['origin']}, from {row['parent'] or 'nothing'}): {row['text'] or '(none)'}"
-    parts = [head, f"dev nDCG@10: {row['mean']}", f"decision: {row['reason'] or 'not chosen'}"]
+    scored = f"dev nDCG@10: {row['mean']} over {row['passages']:,} passages; whole corpus: {row['full']}"
+    cost = f"cost: {row['tokens']} tokens, {row['usd']:.4f} USD, {row['seconds']:.2f} s"
+    parts = [head, scored, cost, f"decision: {row['reason'] or 'not chosen'}"]
     parts += [f"chat:\n{chat}\n[answer] {row['answer']}"] if chat else []
-    parts += [f"worst queries:\n{worst}"] if worst else []
-    emit(row, _plain("\n\n".join(parts)), as_json)
+    worst = sorted(row["per_query"], key=lambda query: row["per_query"][query])[:5]
+    lines = [f"  {row['per_query'][query]:.3f}  {_found(query, row, queries, passages)}" for query in worst]
+    parts += ["worst queries, and what they found first:", *lines] if lines else []
+    emit(row, _plain("\n\n".join(parts[: len(parts) - len(lines)]) + "\n" + "\n".join(lines)), as_json)
 
 
 @app.command()
-def diff(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """Show the words a trial changed in its parent, and the queries it won and lost.
+def diff(
+    run: RunName,
+    trial: Trial,
+    against: Annotated[str | None, typer.Option(help="Another trial (default: its parent, else the first).")] = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the words a trial changed in its parent, and the queries it won and lost with what they found.
 
     Example: stm-agent traces diff last i0007
     """
-    from stm_agent.inspect.traces import find_trace, word_diff
+    from stm_agent.inspect.traces import changes, find_trace, word_diff
 
     rows = _traces(run, workspace)
     row = find_trace(rows, trial)
-    parent = find_trace(rows, row["parent"]) if row["parent"] else rows[0]
-    words = word_diff(parent["text"], row["text"])
-    changes = {
-        query: round(value - parent["per_query"].get(query, 0.0), 4)
-        for query, value in row["per_query"].items()
-        if abs(value - parent["per_query"].get(query, 0.0)) > 1e-9
-    }
-    won = sum(change > 0 for change in changes.values())
+    parent = find_trace(rows, against or row["parent"]) if against or row["parent"] else rows[0]
+    queries, passages = _texts(run, workspace)
+    words, moved = word_diff(parent["text"], row["text"]), changes(row, parent)
     text = " ".join(f"[{mark}{part}]" if mark != " " else part for mark, part in words)
-    summary = f"{parent['trial']} -> {trial}: {text}\n{won} queries won, {len(changes) - won} lost"
-    emit({"from": parent["trial"], "to": trial, "words": words, "changes": changes}, _plain(summary), as_json)
+    won = sum(change > 0 for change in moved.values())
+    lines = [f"{parent['trial']} -> {trial}: {text}", f"{won} queries won, {len(moved) - won} lost"]
+    for query, change in list(moved.items())[:MOST]:
+        lines += [f"\n  {change:+.3f}  {queries.get(query, query)}"]
+        lines += [f"          {one['trial']}: {_first(query, one, passages)}" for one in (parent, row)]
+    lines += [f"\n  and {len(moved) - MOST} more; --json has all"] if len(moved) > MOST else []
+    data = {"from": parent["trial"], "to": trial, "words": words, "changes": moved}
+    emit(data, _plain("\n".join(lines)), as_json)
 
 
 @app.command()
@@ -118,9 +129,12 @@ def export(
     trial: Trial,
     output: Annotated[Path | None, typer.Option(help="File to write (default: standard output).")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Plain text instead of OpenAI chat JSON.")] = False,
+    program: Annotated[
+        bool, typer.Option("--program", help="A DSPy program's state, for Module.load; needs --output x.json.")
+    ] = False,
     workspace: Place = None,
 ) -> None:
-    """Write the real chat behind a trial, and the instruction that came of it, for use elsewhere.
+    """Write a trial as real chat messages, with the chat that wrote it, for use elsewhere.
 
     Example: stm-agent traces export last i0007 --output prompt.json
     """
@@ -130,12 +144,21 @@ def export(
     from stm_agent.files import write_atomic
     from stm_agent.inspect.traces import exported, find_trace
 
-    text = exported(find_trace(_traces(run, workspace), trial), plain=plain)
+    row = find_trace(_traces(run, workspace), trial)
+    if output is not None and output.exists():
+        raise ConfigError(f"{output} exists; name a new file, nothing is overwritten")
+    if program:
+        if output is None or output.suffix != ".json":
+            raise ConfigError("a DSPy program is written to a file; add --output NAME.json")
+        from stm_agent.inspect.programs import save_program
+
+        save_program(row, output.absolute())
+        return
+    queries, _ = _texts(run, workspace)
+    text = exported(row, plain=plain, example=next(iter(queries.values()), "{query}"))
     if output is None:
         sys.stdout.write(text)
         return
-    if output.exists():
-        raise ConfigError(f"{output} exists; name a new file, nothing is overwritten")
     write_atomic(output.absolute(), text)
 
 
@@ -147,6 +170,21 @@ def path(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> No
     """
     file = folder_of(run, workspace) / "traces.jsonl"
     emit({"path": str(file)}, str(file), as_json)
+
+
+def _texts(run: str, workspace: Any) -> tuple[dict[str, str], dict[str, str]]:  # noqa: ANN401 - a path or None
+    from stm_agent.inspect.traces import read_texts
+
+    return read_texts(folder_of(run, workspace) / "traces.jsonl")
+
+
+def _first(query: str, row: dict[str, Any], passages: dict[str, str]) -> str:
+    found = row["top"].get(query) or ["nothing"]
+    return passages.get(found[0], str(found[0]))
+
+
+def _found(query: str, row: dict[str, Any], queries: dict[str, str], passages: dict[str, str]) -> str:
+    return f"{queries.get(query, query)}  ->  {_first(query, row, passages)}"
 
 
 def _plain(text: str) -> Any:  # noqa: ANN401 - a rich Text, built late

@@ -82,14 +82,24 @@ class InstructSpec(Spec):
 
     Attributes:
         seeds: File in ``prompts/`` with the first candidates.
+        passages: File in ``prompts/`` with passage instructions to try beside the best query instruction; None: none.
         pool: Generic instructions the reflecting LLM writes as further candidates (STM: 10 to 100).
-        reflections: Candidates a reflecting LLM may propose; 0: seeds only.
+        optimizer: Who writes better ones from what was seen: GEPA's reflection, or DSPy's COPRO and MIPROv2, which
+            are there to compare with; MIPROv2 needs the extra ``optuna``.
+        reflections: Candidates the optimizer may propose; 0: seeds only.
+        hard: Passages that the incumbent and BM25 find for each query, each, which with the judged ones make the
+            corpus that candidates are scored on; 0: the whole corpus.
+        finalists: Best candidates that mteb scores on the whole corpus.
         min_effect: Gain in nDCG@10 a new instruction must show on the accepting half of dev.
     """
 
     seeds: str = "retrieval.yaml"
+    passages: str | None = None
     pool: Count = 0
+    optimizer: Literal["gepa", "copro", "mipro"] = "gepa"
     reflections: Count = 4
+    hard: Count = 20
+    finalists: Positive = 2
     min_effect: Real = 0.005
 
 

@@ -40,6 +40,9 @@ class ExpertSpec(Spec):
         one_source_batches: Fill a batch from one source only, so that no negative is told by its style.
         batch_size: Pairs a step; None: the domain's.
         learning_rate: Peak of the schedule; None: the domain's.
+        instruction: What stands in front of this expert's queries, whatever the loop finds; None: what it finds.
+        prompts: File in ``prompts/`` with instructions of which every query gets one by a seeded draw (STM's generic
+            prompts); it is scored with the loop's instruction. None: off.
         final_rate: Learning rate of the last step, as a share of the peak; above 0 for a trunk that others go on from.
     """
 
@@ -57,6 +60,8 @@ class ExpertSpec(Spec):
     one_source_batches: Switch = False
     batch_size: Positive | None = None
     learning_rate: PositiveReal | None = None
+    instruction: Annotated[str, Field(min_length=1, max_length=400)] | None = None
+    prompts: str | None = None
     final_rate: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
 
     @property
@@ -85,6 +90,8 @@ class ExpertSpec(Spec):
             raise ValueError(
                 f"expert '{self.name}': alias_weight and teacher_weight are part of loss infonce, not of {self.loss}"
             )
+        if self.instruction is not None and self.prompts is not None:
+            raise ValueError(f"expert '{self.name}' has an instruction and prompts to draw from; keep one of them")
         if self.related and self.loss != "listwise":
             raise ValueError(f"expert '{self.name}': related passages need loss listwise, not {self.loss}")
         if self.lacks_negatives:

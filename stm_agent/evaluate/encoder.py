@@ -25,3 +25,7 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
         """Return ``[texts, dimension]`` float32, L2-normalised, of ``prefix + text``."""
         ...
+
+    def room(self, prefix: str) -> int | None:
+        """Return the tokens a model's window has left behind ``prefix``; None: it has no end."""
+        ...

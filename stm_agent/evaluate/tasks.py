@@ -78,7 +78,15 @@ def evaluate_with_mteb(model: Any, task: AbsTask) -> dict[str, float]:  # noqa: 
         nDCG@10, Recall@100 and MRR@10 of the task's split.
     """
     import mteb
+    from datasets import disable_progress_bars, enable_progress_bars
+    from datasets.utils.tqdm import are_progress_bars_disabled
 
-    result = mteb.evaluate(model, task, cache=None, show_progress_bar=False)
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        result = mteb.evaluate(model, task, cache=None, show_progress_bar=False)
+    finally:
+        if shown:
+            enable_progress_bars()
     scores = next(iter(result.task_results[0].scores.values()))[0]
     return {name: float(scores[name]) for name in METRICS}

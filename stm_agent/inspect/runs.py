@@ -44,5 +44,6 @@ def list_runs(runs: Path) -> list[dict[str, Any]]:
     for folder in _all(runs):
         report = folder / "report.json"
         score = read_json(report)["rows"]["merged"]["ndcg_at_10"] if report.exists() else None
-        rows.append({"run": folder.name, "state": "interrupted" if score is None else "finished", "ndcg_at_10": score})
+        done = score is not None or (folder / "instruction.json").exists()
+        rows.append({"run": folder.name, "state": "finished" if done else "interrupted", "ndcg_at_10": score})
     return rows

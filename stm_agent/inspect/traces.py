@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stm_agent.errors import ConfigError
 from stm_agent.files import append_jsonl, content_hash, read_jsonl
+from stm_agent.instruct.instruction import Instruction
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -19,18 +21,23 @@ class Trace:
     """One tried candidate.
 
     Attributes:
-        lever: Which lever it moves.
-        text: The candidate itself.
-        origin: ``none``, ``seed:<id>`` or ``reflection``.
+        lever: Which lever it moves: ``instruction`` or ``program``.
+        text: The candidate itself; of a program the instructions of its signature.
+        origin: Who wrote it: ``none``, ``seed:<id>``, ``pool``, ``reflection``, ``copro``, ``mipro``, ``workspace``.
         model: Start of the identity of the model it was scored with.
         parent: Trial it was made from.
+        passage: The passage instruction beside it.
         mean: Mean score on the searching half of dev; None where it was refused before scoring.
+        passages: Passages it was scored on.
         per_query: nDCG@10 of each query.
-        messages: The reflecting LLM's whole chat.
+        top: Best passages of each query.
+        messages: The LLM's whole chat.
         answer: Its raw answer.
+        shown: Examples it was shown.
         tokens: Tokens of that call.
         usd: Price of that call.
-        reason: Why it was refused, if it was.
+        seconds: Waiting for the LLM and scoring, together.
+        program: File of the generator's program, of a ``program`` trial.
     """
 
     lever: str
@@ -38,13 +45,21 @@ class Trace:
     origin: str
     model: str
     parent: str | None = None
+    passage: str = ""
     mean: float | None = None
+    passages: int = 0
     per_query: dict[str, float] = field(default_factory=dict)
+    top: dict[str, list[str]] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
     answer: str = ""
+    shown: list[dict[str, Any]] = field(default_factory=list)
     tokens: int = 0
     usd: float = 0.0
-    reason: str = ""
+    seconds: float = 0.0
+    program: str = ""
+
+
+EMPTY = asdict(Trace("", "", "", ""))
 
 
 class TraceStore:
@@ -56,11 +71,14 @@ class TraceStore:
         entries = read_jsonl(path)
         self._known: dict[str, str] = {entry["key"]: entry["trial"] for entry in entries if entry["event"] == "trial"}
         self._decided = {(entry["trial"], entry["reason"]) for entry in entries if entry["event"] == "decision"}
+        self._final = {entry["trial"] for entry in entries if entry["event"] == "final"}
+        self._described = {name for entry in entries if entry["event"] == "texts" for name in entry["passages"]}
 
     def add(self, trace: Trace) -> str:
         """Write a trial; return its name, ``i0001`` and so on."""
         # Cost is left out of the key: a call answered from the cache is the same trial.
-        key = content_hash([trace.lever, trace.text, trace.origin, trace.model, trace.parent, trace.mean, trace.answer])
+        made = [trace.lever, trace.text, trace.passage, trace.origin, trace.model, trace.parent, trace.answer]
+        key = content_hash([*made, trace.mean, trace.passages])
         if key in self._known:
             return self._known[key]
         trial = f"{trace.lever[0]}{len(self._known) + 1:04d}"
@@ -69,6 +87,22 @@ class TraceStore:
             self.path, {"schema": SCHEMA, "event": "trial", "trial": trial, "key": key, "time": _now(), **asdict(trace)}
         )
         return trial
+
+    def finalist(self, trial: str, *, full: float, passages: int) -> None:
+        """Write a finalist's score over the whole corpus, by mteb itself."""
+        if trial not in self._final:
+            self._final.add(trial)
+            append_jsonl(
+                self.path,
+                {"schema": SCHEMA, "event": "final", "trial": trial, "full": full, "of": passages, "time": _now()},
+            )
+
+    def describe(self, queries: Mapping[str, str], passages: Mapping[str, str]) -> None:
+        """Write the texts of queries and the beginnings of passages that trials name, each passage once."""
+        new = {name: text for name, text in passages.items() if name not in self._described}
+        if new:
+            self._described.update(new)
+            append_jsonl(self.path, {"schema": SCHEMA, "event": "texts", "queries": dict(queries), "passages": new})
 
     def decide(self, trial: str, *, accepted: bool, reason: str) -> None:
         """Write what became of a trial."""
@@ -84,14 +118,28 @@ def _now() -> str:
 
 
 def read_traces(path: Path) -> list[dict[str, Any]]:
-    """Return a run's trials in order, each with its last decision (``accepted``, ``reason``)."""
+    """Return a run's trials in order, each with its last decision and, of a finalist, its score ``full``."""
     trials: dict[str, dict[str, Any]] = {}
     for entry in read_jsonl(path):
         if entry["event"] == "trial":
-            trials[entry["trial"]] = {**entry, "accepted": False}
-        elif entry["trial"] in trials:
+            # Older files know fewer fields.
+            trials[entry["trial"]] = {**EMPTY, **entry, "full": None, "accepted": False, "reason": ""}
+        elif entry["event"] == "final" and entry["trial"] in trials:
+            trials[entry["trial"]].update(full=entry["full"])
+        elif entry["event"] == "decision" and entry["trial"] in trials:
             trials[entry["trial"]].update(accepted=entry["accepted"], reason=entry["reason"])
     return list(trials.values())
+
+
+def read_texts(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the queries and the passages' beginnings that a run's trials name."""
+    queries: dict[str, str] = {}
+    passages: dict[str, str] = {}
+    for entry in read_jsonl(path):
+        if entry["event"] == "texts":
+            queries.update(entry["queries"])
+            passages.update(entry["passages"])
+    return queries, passages
 
 
 def find_trace(traces: list[dict[str, Any]], trial: str) -> dict[str, Any]:
@@ -116,18 +164,44 @@ def children_of(traces: list[dict[str, Any]]) -> dict[str | None, list[dict[str,
     return children
 
 
-def exported(trace: dict[str, Any], *, plain: bool) -> str:
-    """Return a trial as others read it: OpenAI chat JSON with what came of it, or the chat as plain text.
+def changes(trace: dict[str, Any], parent: dict[str, Any]) -> dict[str, float]:
+    """Return what each query won (above 0) or lost against the parent, largest change first; the same: left out."""
+    before = parent["per_query"]
+    moved = {query: value - before.get(query, 0.0) for query, value in trace["per_query"].items()}
+    order = sorted(moved, key=lambda query: (-abs(moved[query]), query))
+    return {query: round(moved[query], 4) for query in order if abs(moved[query]) > 1e-9}
 
-    A trial that no LLM made has no chat; its text alone is exported.
+
+def chat_of(trace: dict[str, Any], example: str) -> dict[str, Any]:
+    """Return a trial as real chat messages: the LLM's own chat that made it, and the text that a retriever reads.
+
+    Args:
+        trace: The trial.
+        example: A query to show the retriever's text with.
+
+    Returns:
+        ``messages`` (OpenAI's form; the instruction as system, the query as user, which is how an instruction-tuned
+        embedding server is asked), ``encoded`` (the same as the one string that is encoded), ``written_by`` (the chat
+        with the answer it was read from; empty where no LLM wrote it) and what came of the trial.
     """
+    said = [{"role": "system", "content": trace["text"]}] if trace["text"] else []
     answer = [{"role": "assistant", "content": trace["answer"]}] if trace["answer"] else []
-    chat = [*trace["messages"], *answer]
-    if plain:
-        told = "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in chat)
-        return f"{told}\n\n[instruction]\n{trace['text']}\n" if chat else f"{trace['text']}\n"
-    kept = {name: trace[name] for name in ("trial", "text", "origin", "parent", "mean", "accepted", "reason")}
-    return json.dumps({"messages": chat, **kept}, indent=2, ensure_ascii=False) + "\n"
+    kept = ("trial", "text", "passage", "origin", "parent", "mean", "full", "accepted", "reason")
+    return {
+        "messages": [*said, {"role": "user", "content": example}],
+        "encoded": Instruction(trace["text"]).query_prefix + example,
+        "written_by": [*trace["messages"], *answer],
+        **{name: trace[name] for name in kept},
+    }
+
+
+def exported(trace: dict[str, Any], *, plain: bool, example: str = "{query}") -> str:
+    """Return a trial as others read it: JSON as :func:`chat_of` gives it, or plain text."""
+    whole = chat_of(trace, example)
+    if not plain:
+        return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    told = [f"[{message['role']}]\n{message['content']}" for message in whole["written_by"]]
+    return "\n\n".join([*told, f"[instruction]\n{trace['text']}", f"[encoded]\n{whole['encoded']}"]) + "\n"
 
 
 def word_diff(old: str, new: str) -> list[tuple[str, str]]:

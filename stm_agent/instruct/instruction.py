@@ -17,7 +17,7 @@ class Instruction:
     Attributes:
         query: Instruction for queries; empty is none.
         passage: Instruction for passages; empty is none.
-        origin: Where it comes from: ``none``, ``seed:<id>`` or ``reflection``.
+        origin: Where it comes from: ``none``, ``seed:<id>``, ``pool``, ``reflection``, ``copro`` or ``mipro``.
         query_prompt: The checkpoint's own prompt for queries, used as it is where there is no instruction.
         passage_prompt: The same for passages.
     """
@@ -36,6 +36,15 @@ class Instruction:
     def saying(self, query: str, origin: str) -> Instruction:
         """Return this with another instruction for queries; empty leaves the checkpoint's own prompt."""
         return replace(self, query=query, origin=origin)
+
+    def framing(self, passage: str, origin: str) -> Instruction:
+        """Return this with another instruction for passages; empty leaves the checkpoint's own prompt."""
+        return replace(self, passage=passage, origin=origin)
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """What tells two candidates apart: the instruction for queries and the one for passages."""
+        return self.query, self.passage
 
     def unsaid(self) -> Instruction:
         """Return only the checkpoint's own prompts."""
@@ -63,6 +72,8 @@ def checked(text: str) -> str:
         raise ConfigError("an instruction is empty; leave it out or write one")
     if len(text) > LONGEST:
         raise ConfigError(f"an instruction has {len(text)} characters, {LONGEST} are allowed: {text[:60]}...")
+    if any(0xD800 <= ord(letter) < 0xE000 for letter in text):
+        raise ConfigError("an instruction holds bytes that are no UTF-8 text; write it anew")
     if any(ord(letter) < 32 for letter in text):
         raise ConfigError(f"an instruction holds a line break or a control character: {text[:60]!r}")
     return text

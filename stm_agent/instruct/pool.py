@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stm_agent.errors import GenerationError
+from stm_agent.instruct.trials import Trials
 
 if TYPE_CHECKING:
     from stm_agent.llm.door import Completion, Door
@@ -20,28 +22,35 @@ PATIENCE = 3
 NUMBERING = re.compile(r"^\s*(?:\d+[.):]|[-*•])\s*")
 
 
-def write_pool(door: Door, *, task: str, count: int, usable: Callable[[str, Completion], bool]) -> None:
-    """Ask for instructions until ``count`` are usable, the LLM repeats itself, or the budget is spent.
+@dataclass(frozen=True)
+class Pool:
+    """A :class:`~stm_agent.instruct.proposers.Proposer` of generic instructions.
 
-    Args:
+    Attributes:
         door: The LLM.
         task: The domain's task.
         count: Instructions wanted.
-        usable: Takes a line and its completion; returns whether it is a new candidate.
     """
-    made, barren = 0, 0
-    for completion in _answers(door, task):
-        fresh = 0
-        for line in completion.text.splitlines():
-            text = NUMBERING.sub("", line).strip("\"'*` ")
-            if made < count and text and usable(text, completion):
-                made, fresh = made + 1, fresh + 1
-        barren = 0 if fresh else barren + 1
-        if made == count:
-            return
-        if barren == PATIENCE:
-            logger.warning("instruction pool: %d of %d, the LLM repeats itself", made, count)
-            return
+
+    door: Door
+    task: str
+    count: int
+
+    def propose(self, trials: Trials) -> None:
+        """Ask until ``count`` are usable, the LLM repeats itself, or the budget is spent."""
+        made, barren = 0, 0
+        for completion in _answers(self.door, self.task):
+            fresh = 0
+            for line in completion.text.splitlines():
+                text = NUMBERING.sub("", line).strip("\"'*` ")
+                if made < self.count and text and trials.offer(trials.saying(text, "pool"), written=completion):
+                    made, fresh = made + 1, fresh + 1
+            barren = 0 if fresh else barren + 1
+            if made == self.count:
+                return
+            if barren == PATIENCE:
+                logger.warning("instruction pool: %d of %d, the LLM repeats itself", made, self.count)
+                return
 
 
 def _answers(door: Door, task: str) -> Iterator[Completion]:

@@ -1,8 +1,8 @@
-"""Score an instruction: the queries are encoded again, the corpus is not."""
+"""Score an instruction: the queries are encoded again, the corpus only where its own instruction changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.ranking import rank
 from stm_agent.instruct.instruction import Instruction
 
+DEPTH = 10
+
 
 class InstructionScorer:
-    """One model, one corpus, one set of judged queries; any number of query instructions."""
+    """One model, one corpus, one set of judged queries; any number of instructions."""
 
     def __init__(
         self,
@@ -25,18 +27,38 @@ class InstructionScorer:
         split: Split,
         incumbent: Instruction,
     ) -> None:
-        """Encode the corpus once, with the incumbent's passage prefix, or find it in the cache."""
+        """Take the model and the data; the corpus is encoded with the incumbent's passage prefix, or found encoded."""
         self.encoder, self.cache, self.split, self.incumbent = encoder, cache, split, incumbent
         self.documents = documents
         self._ids = list(documents)
-        self._passages = cache.encode(encoder, list(documents.values()), prefix=incumbent.passage_prefix)
+        self._vectors(incumbent.passage_prefix)
 
-    def run(self, instruction: Instruction) -> Run:
-        """Return the ranking of every query, 10 deep."""
-        prefix = self.incumbent.saying(instruction.query, instruction.origin).query_prefix
-        queries = self.cache.encode(self.encoder, list(self.split.queries.values()), prefix=prefix)
-        return rank(list(self.split.queries), np.asarray(queries), self._ids, self._passages, k=10)
+    def run(self, instruction: Instruction, k: int = DEPTH) -> Run:
+        """Return the ranking of every query, ``k`` deep."""
+        queries = self.cache.encode(self.encoder, list(self.split.queries.values()), prefix=instruction.query_prefix)
+        passages = self._vectors(instruction.passage_prefix)
+        return rank(list(self.split.queries), np.asarray(queries), self._ids, passages, k=k)
 
     def score(self, instruction: Instruction) -> Scores:
         """Return nDCG@10 of every query."""
         return score(self.run(instruction), self.split.qrels)
+
+    def among(self, documents: Mapping[str, str]) -> InstructionScorer:
+        """Return the scorer of the same queries over a part of the corpus; its vectors are there already."""
+        return InstructionScorer(self.encoder, self.cache, documents, self.split, self.incumbent)
+
+    def _vectors(self, prefix: str) -> np.ndarray:
+        return self.cache.encode(self.encoder, list(self.documents.values()), prefix=prefix)
+
+
+def subcorpus(scorer: InstructionScorer, runs: Sequence[Run], hard: int) -> dict[str, str]:
+    """Return the judged passages of a scorer's queries and the ``hard`` best of every run for each query.
+
+    Scores on it are too high, and rank instructions as the whole corpus does wherever what an instruction brings up
+    is judged or hard for somebody; so finalists are scored on the whole corpus.
+    """
+    kept = {document for grades in scorer.split.qrels.values() for document in grades}
+    for run in runs:
+        for found in run.values():
+            kept.update(sorted(found, key=lambda document: -found[document])[:hard])
+    return {document: text for document, text in scorer.documents.items() if document in kept}

@@ -14,6 +14,20 @@ def load_seeds(path: Path, *, task: str) -> tuple[Instruction, ...]:
     Raises:
         ConfigError: The file is missing, no such list, or holds an instruction twice.
     """
+    # Plain replacement: other braces in a text stay what they are.
+    return tuple(Instruction(text.replace("{task}", task), "", f"seed:{name}") for name, text in _rows(path))
+
+
+def load_framings(path: Path) -> tuple[Instruction, ...]:
+    """Read passage instructions, in the same form.
+
+    Raises:
+        ConfigError: As for :func:`load_seeds`.
+    """
+    return tuple(Instruction("", text, f"passage:{name}") for name, text in _rows(path))
+
+
+def _rows(path: Path) -> list[tuple[str, str]]:
     import yaml
 
     try:
@@ -22,10 +36,9 @@ def load_seeds(path: Path, *, task: str) -> tuple[Instruction, ...]:
         raise ConfigError(f"cannot read seed instructions {path}: {str(error).splitlines()[0]}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) == {"id", "text"} for row in rows):
         raise ConfigError(f"{path} is no list of {{id, text}}; see the shipped prompts/retrieval.yaml")
-    # Plain replacement: other braces in a text stay what they are.
-    seeds = [Instruction(checked(str(row["text"]).replace("{task}", task)), "", f"seed:{row['id']}") for row in rows]
-    texts = [seed.query for seed in seeds]
+    found = [(str(row["id"]), checked(str(row["text"]))) for row in rows]
+    texts = [text for _, text in found]
     for text in texts:
         if texts.count(text) > 1:
             raise ConfigError(f"{path} holds an instruction twice: {text[:60]}; remove one")
-    return tuple(seeds)
+    return found

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import dspy
 
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.door import Completion, Door
+
+TOKENS = ("prompt_tokens", "completion_tokens")
+MANY = 1_000_000
+"""Between the samples of one request: no rollout_id of DSPy's is as large."""
 
 
-def as_dspy_lm(door: Door) -> dspy.BaseLM:
-    """Return a DSPy LM whose every call goes through the door; DSPy's own cache is off."""
+def as_dspy_lm(door: Door, heard: list[Completion] | None = None) -> dspy.BaseLM:
+    """Return a DSPy LM whose every call goes through the door; DSPy's own cache is off.
+
+    Args:
+        door: The one way to the model.
+        heard: Takes every completion, for traces.
+    """
     import dspy
 
     class DoorLM(dspy.BaseLM):  # type: ignore[misc]
@@ -24,35 +33,45 @@ def as_dspy_lm(door: Door) -> dspy.BaseLM:
         def forward(self, prompt: str | None = None, messages: Any = None, **kwargs: Any) -> Any:  # noqa: ANN401
             from litellm import ModelResponse
 
-            done = door.complete(
-                messages or [{"role": "user", "content": prompt or ""}],
-                # DSPy asks for another sample by another rollout_id.
-                rollout=int(kwargs.get("rollout_id") or 0),
-                temperature=kwargs.get("temperature"),
-                max_tokens=kwargs.get("max_tokens"),
-            )
-            message = {"role": "assistant", "content": done.text}
-            usage = {
-                "prompt_tokens": done.prompt_tokens,
-                "completion_tokens": done.completion_tokens,
-                "total_tokens": done.prompt_tokens + done.completion_tokens,
-            }
-            return ModelResponse(
-                choices=[{"index": 0, "message": message, "finish_reason": "stop"}], usage=usage, model=door.model
-            )
+            # DSPy asks for another sample by another rollout_id, or for several at once.
+            first, wanted = int(kwargs.get("rollout_id") or 0), int(kwargs.get("n") or 1)
+            answers = [
+                door.complete(
+                    messages or [{"role": "user", "content": prompt or ""}],
+                    rollout=first + MANY * number,
+                    temperature=kwargs.get("temperature"),
+                    max_tokens=kwargs.get("max_tokens"),
+                )
+                for number in range(wanted)
+            ]
+            if heard is not None:
+                heard.extend(answers)
+            choices = [
+                {"index": number, "message": {"role": "assistant", "content": done.text}, "finish_reason": "stop"}
+                for number, done in enumerate(answers)
+            ]
+            read, written = (sum(getattr(done, name) for done in answers) for name in TOKENS)
+            usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+            return ModelResponse(choices=choices, usage=usage, model=door.model)
 
     return DoorLM()
 
 
 @contextlib.contextmanager
-def through(door: Door) -> Iterator[None]:
-    """Send what DSPy programs ask inside the block through the door, in the plain format."""
+def through(door: Door, heard: list[Completion] | None = None, *, plain: bool = True) -> Iterator[None]:
+    """Send what DSPy programs ask inside the block through the door.
+
+    Args:
+        door: The one way to the model.
+        heard: Gets every completion.
+        plain: In the plain format; else in DSPy's own, which programs with several outputs need.
+    """
     import dspy
 
     with warnings.catch_warnings():
         # The subclass interface is supported throughout DSPy 3.4, which the project's bound keeps.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        with dspy.context(lm=as_dspy_lm(door), adapter=plain_adapter()):
+        with dspy.context(lm=as_dspy_lm(door, heard), adapter=plain_adapter() if plain else None):
             yield
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import WRITTEN, ExpertSpec
 from stm_agent.evaluate.encoder import Encoder
-from stm_agent.files import content_hash, sha256_file, sha256_text
+from stm_agent.files import content_hash, read_json, sha256_file, sha256_text
 from stm_agent.loop.bench import Bench
 from stm_agent.mine.negatives import Negative, mine
 from stm_agent.mine.store import load_negatives, save_negatives
@@ -25,11 +25,13 @@ class Harvest:
         mined: Pair id -> mined negatives, hardest first.
         synthetic: Pair id -> written negatives.
         written: Pairs whose query the generator wrote.
+        trial: Trace of the program that wrote the synthetic negatives.
     """
 
     mined: Negatives = field(default_factory=dict)
     synthetic: Negatives = field(default_factory=dict)
     written: tuple[Pair, ...] = ()
+    trial: str | None = None
 
     def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> dict[str, tuple[Negative, ...]]:
         """Return the negatives an expert asked for: written first, mined ones for what is missing."""
@@ -73,7 +75,8 @@ def harvest(bench: Bench, miner: Encoder) -> Harvest:
         return Harvest(written=written)
     mined = _mined(bench, pairs, miner)
     asks_llm = any(expert.negatives.synthetic for expert in wanting)
-    return Harvest(mined, _synthetic(bench, pairs, mined) if asks_llm else {}, written)
+    synthetic, trial = _synthetic(bench, pairs, mined) if asks_llm else ({}, None)
+    return Harvest(mined, synthetic, written, trial)
 
 
 def _written(bench: Bench) -> tuple[Pair, ...]:
@@ -106,6 +109,7 @@ def _written(bench: Bench) -> tuple[Pair, ...]:
             ),
         )
     bench.run.ledger.record("stage", name="queries", folder=folder.name)
+    _trace(bench, program, folder / "pairs.json")
     return load_pairs(folder)
 
 
@@ -129,7 +133,7 @@ def _preference(bench: Bench, passage: str) -> tuple[bool, str]:
     return passage not in bench.documents, sha256_text(passage)
 
 
-def _synthetic(bench: Bench, pairs: Sequence[Pair], mined: Negatives) -> Negatives:
+def _synthetic(bench: Bench, pairs: Sequence[Pair], mined: Negatives) -> tuple[Negatives, str | None]:
     from stm_agent.synthesize.negatives import synthesize_negatives
 
     spec = bench.spec.synthesize
@@ -160,4 +164,17 @@ def _synthetic(bench: Bench, pairs: Sequence[Pair], mined: Negatives) -> Negativ
             ),
         )
     bench.run.ledger.record("stage", name="synthesize", folder=folder.name)
-    return load_negatives(folder)
+    return load_negatives(folder), _trace(bench, bench.program, folder / "written.json")
+
+
+def _trace(bench: Bench, program: Path, told: Path) -> str | None:
+    """Write the generator's program into the run's traces, beside the instructions; return the trial."""
+    from stm_agent.inspect.traces import Trace, TraceStore
+
+    sample = read_json(told).get("sample")
+    if sample is None:
+        # A stage folder of an earlier version.
+        return None
+    text = sample.pop("instructions")
+    trace = Trace("program", text, "workspace", bench.generator.model, program=str(program), **sample)
+    return TraceStore(bench.run.traces).add(trace)

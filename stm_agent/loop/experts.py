@@ -51,7 +51,8 @@ def train_all(bench: Bench, harvested: Harvest, instruction: Instruction, round_
             continue
         start = done.get(spec.start or "")
         begin = start.folder / "adapter" if start else None
-        variant = choose_variant(bench, spec, pairs, harvested, begin, instruction)
+        said = instruction if spec.instruction is None else instruction.saying(spec.instruction, "expert")
+        variant = choose_variant(bench, spec, pairs, harvested, begin, said)
         name = spec.name if round_ == 1 else f"{spec.name}@{round_}"
         done[spec.name] = _train(bench, variant, name, pairs, harvested, begin)
     return list(done.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.instruct.search import search_instruction
-from stm_agent.instruct.seeds import load_seeds
+from stm_agent.instruct.seeds import load_framings, load_seeds
 from stm_agent.loop.bench import Bench
 from stm_agent.workspace import prompt_path
 
@@ -16,6 +16,7 @@ def improve_instruction(
     """Search instructions on dev, queries re-encoded only; return the winner or the incumbent."""
     spec = bench.spec
     seeds = load_seeds(prompt_path(bench.workspace, spec.instruct.seeds), task=spec.task)
+    framings = load_framings(prompt_path(bench.workspace, spec.instruct.passages)) if spec.instruct.passages else ()
     with bench.timed(
         "instruct", f"trying {len(seeds)} seed instructions and {spec.instruct.reflections} reflections on the {model}"
     ):
@@ -32,6 +33,7 @@ def improve_instruction(
             trace=bench.run.traces,
             seed=bench.seed + round_,
             task=spec.task,
+            framings=framings,
         )
     bench.decide(
         "instruction", f"round {round_}, {model}: {found.tried} instructions tried; {found.reason}", kept=found.accepted

@@ -18,7 +18,7 @@ from stm_agent.files import content_hash, folder_hash, whole_folder
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.data import pairs_hash
 from stm_agent.loop.events import Observer
-from stm_agent.loop.training import helpers_of, train_progress
+from stm_agent.loop.training import helpers_of, prompts_of, train_progress
 from stm_agent.stage import kept_folder, kept_while_building, numeric_versions
 
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ def train_domain_expert(
     pairs = tuple(pair for source in expert.sources for pair in material.sources.get(source, ()))
 
     said = Instruction.none(load_backbone(spec.backbone).prompts)
-    identity = _training_identity(spec, expert, material, pairs, start, seed)
+    said = said if expert.instruction is None else said.saying(expert.instruction, "expert")
+    prompts = prompts_of(expert, said, workspace, spec.task)
+    identity = _training_identity(spec, expert, material, pairs, start, seed, prompts)
     with _places(target, identity[:16]) as (kept, made):
         trained = train_expert(
             expert,
@@ -147,6 +149,7 @@ def train_domain_expert(
             passage_prefix=said.passage_prefix,
             seed=seed,
             folder=made,
+            prompts=prompts,
             helpers=helpers_of(spec, expert, material.collection, said),
             checkpoints=kept if spec.train.checkpoint_every else None,
             progress=train_progress(observer),
@@ -180,7 +183,13 @@ def _places(target: Path, key: str) -> Iterator[tuple[Path | None, Path]]:
 
 
 def _training_identity(
-    spec: DomainSpec, expert: ExpertSpec, material: Material, pairs: Sequence[Pair], start: Path | None, seed: int
+    spec: DomainSpec,
+    expert: ExpertSpec,
+    material: Material,
+    pairs: Sequence[Pair],
+    start: Path | None,
+    seed: int,
+    prompts: Sequence[str],
 ) -> str:
     """Return the hash of all that decides a training: checkpoints of another one must not be gone on from."""
     from stm_agent.backbone.identity import source_identity
@@ -195,6 +204,7 @@ def _training_identity(
             *parts,
             *data,
             seed,
+            list(prompts),
             processes().count,
             folder_hash(start) if start else "",
             *map(source_identity, models),

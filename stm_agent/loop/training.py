@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from stm_agent.train.expert import Progress
 
 
+ELSEWHERE = {"name", "sources", "start", "instruction", "prompts"}
+"""Options of an expert that do not decide its adapter, or that are in its key by what they lead to."""
+
+
 def trained_speed(folder: Path) -> float:
     """Return the texts per second that a training stage reached when it ran."""
     return float(read_json(folder / "expert.json")["texts_per_second"])
@@ -49,7 +53,7 @@ def train_stage(
     domain = bench.spec
     config = {
         # A new name alone does not make a new adapter.
-        "expert": spec.model_dump(mode="json", exclude={"name", "sources", "start"}),
+        "expert": spec.model_dump(mode="json", exclude=ELSEWHERE),
         "train": domain.train.model_dump(mode="json", exclude={"checkpoint_every"}),
         "backbone": domain.backbone.model_dump(mode="json"),
         # Decides the dtype.
@@ -57,6 +61,8 @@ def train_stage(
         "prefixes": [instruction.query_prefix, instruction.passage_prefix],
         "seed": bench.seed,
     }
+    if prompts := prompts_of(spec, instruction, bench.workspace, domain.task):
+        config["prompts"] = prompts
     inputs = {
         **{role: source_identity(name) for role, name in domain.models_of(spec).items()},
         "pairs": pairs_hash(pairs),
@@ -83,11 +89,23 @@ def train_stage(
                 passage_prefix=instruction.passage_prefix,
                 seed=bench.seed,
                 folder=target,
+                prompts=prompts,
                 helpers=helpers_of(domain, spec, bench.material.collection, instruction, bench.cache),
                 checkpoints=checkpoints if domain.train.checkpoint_every else None,
                 progress=train_progress(bench.observer),
             ),
         )
+
+
+def prompts_of(spec: ExpertSpec, instruction: Instruction, workspace: Path, task: str) -> list[str]:
+    """Return the prefixes that an expert's queries draw from; empty: all have the instruction's."""
+    from stm_agent.instruct.seeds import load_seeds
+    from stm_agent.workspace import prompt_path
+
+    if spec.prompts is None:
+        return []
+    pool = load_seeds(prompt_path(workspace, spec.prompts), task=task)
+    return [instruction.saying(one.query, one.origin).query_prefix for one in pool]
 
 
 def helpers_of(

@@ -16,7 +16,7 @@ from stm_agent.evaluate.metrics import Scores
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench
 from stm_agent.loop.data import Harvest
-from stm_agent.loop.gates import gate
+from stm_agent.loop.gates import Verdict, gate
 from stm_agent.loop.training import train_stage
 from stm_agent.merge.delta import load_delta
 
@@ -26,7 +26,8 @@ class Variant:
     """One way to train an expert.
 
     Attributes:
-        label: STM's name: ``FT``, then ``+SHN`` for mined or written negatives, ``+PO`` for the instruction.
+        label: STM's name: ``FT``, then ``+SHN`` for mined or written negatives, ``+PO`` for the instruction, ``+GP``
+            for a pool of prompts of which each query has one.
         spec: The expert with the negatives of this variant.
         instruction: What stands in front of its texts.
     """
@@ -45,8 +46,15 @@ def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
     plain = spec.model_copy(update={"negatives": NegativeSpec(structural=asked.structural)})
     negatives = [] if plain.lacks_negatives else [("", plain)]
     negatives += [("+SHN", spec)] if asked.mined or asked.synthetic else []
-    prompts = [("+PO", instruction), ("", none)] if instruction.query or instruction.passage else [("", none)]
-    return [Variant(f"FT{hard}{prompt}", changed, text) for prompt, text in prompts for hard, changed in negatives]
+    said = bool(instruction.query or instruction.passage)
+    prompts: list[tuple[str, Instruction, str | None]] = [("+PO", instruction, None)] if said else []
+    # STM found that a pool of prompts can hurt; without it is always on offer.
+    prompts = [("+GP", instruction, spec.prompts), *prompts] if spec.prompts else prompts
+    return [
+        Variant(f"FT{hard}{prompt}", changed.model_copy(update={"prompts": pool}), text)
+        for prompt, text, pool in [*prompts, ("", none, None)]
+        for hard, changed in negatives
+    ]
 
 
 def choose_variant(
@@ -63,7 +71,10 @@ def choose_variant(
     if len(offered) == 1:
         return offered[0]
     if not steps:
-        asked = [variant for variant in offered if variant.instruction == offered[0].instruction]
+        first = offered[0]
+        asked = [
+            one for one in offered if (one.instruction, one.spec.prompts) == (first.instruction, first.spec.prompts)
+        ]
         return asked[-1]
     scores = [_probe(bench, variant, steps, pairs, harvested, start) for variant in offered]
     best = 0
@@ -75,9 +86,19 @@ def choose_variant(
             expert=spec.name,
             kept=verdict.kept,
         )
+        _judge_program(bench, spec, offered[place], harvested, verdict)
         if verdict.kept and scores[place].ndcg_at_10 > scores[best].ndcg_at_10:
             best = place
     return offered[best]
+
+
+def _judge_program(bench: Bench, spec: ExpertSpec, variant: Variant, harvested: Harvest, verdict: Verdict) -> None:
+    """Write into the program's trace what its negatives did to an expert."""
+    from stm_agent.inspect.traces import TraceStore
+
+    if harvested.trial and variant.spec.negatives.synthetic:
+        reason = f"expert {spec.name}, {variant.label}: {verdict.reason}"
+        TraceStore(bench.run.traces).decide(harvested.trial, accepted=verdict.kept, reason=reason)
 
 
 def _probe(

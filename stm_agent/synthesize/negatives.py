@@ -75,5 +75,6 @@ def synthesize_negatives(
     save_negatives(folder, pairs, negatives)
     spent = door.budget.spent
     done = Synthesized(negatives, dict(writer.refused), spent.usd - before.usd, spent.calls - before.calls)
-    write_json(folder / "written.json", {"pairs": len(pairs), "written": len(negatives), "refused": done.refused})
+    counts = {"pairs": len(pairs), "written": len(negatives), "refused": done.refused}
+    write_json(folder / "written.json", {**counts, "sample": writer.sample()})
     return done

@@ -13,7 +13,7 @@ from stm_agent.errors import ConfigError
 if TYPE_CHECKING:
     import dspy
 
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.door import Completion, Door
 
 SHORTEST = 2
 
@@ -36,13 +36,19 @@ def load_program(path: Path) -> dspy.Module:
 
 
 class Writer:
-    """One program, one door: asks, cleans, counts refusals by reason."""
+    """One program, one door: asks, cleans, counts refusals by reason.
+
+    Attributes:
+        refused: Answers that could not be used, by reason.
+        heard: Every answer, with the chat it was asked by.
+    """
 
     def __init__(self, program: Path, door: Door) -> None:
         """Load the program."""
         self.program = load_program(program)
         self.door = door
         self.refused: Counter[str] = Counter()
+        self.heard: list[Completion] = []
 
     def write(self, output: str, *, rollout: int, unlike: tuple[str, ...], **inputs: str) -> str | None:
         """Ask for one text; None where what came back is not usable (counted in ``refused``).
@@ -56,7 +62,7 @@ class Writer:
         from stm_agent.llm.dspy_lm import through
 
         settings = {"rollout_id": rollout + 1, "temperature": self.door.temperature}
-        with through(self.door):
+        with through(self.door, self.heard):
             answer: Any = self.program(config=settings, **inputs)
         text = clean(str(getattr(answer, output)))
         reason = _fault(text, unlike)
@@ -64,6 +70,18 @@ class Writer:
             self.refused[reason] += 1
             return None
         return text
+
+    def sample(self) -> dict[str, Any]:
+        """Return what a trace tells of this program: its words, its first chat and answer, and what all calls cost."""
+        first = self.heard[0] if self.heard else None
+        return {
+            "instructions": "\n\n".join(predictor.signature.instructions for predictor in self.program.predictors()),
+            "messages": [dict(message) for message in first.messages] if first else [],
+            "answer": first.text if first else "",
+            "tokens": sum(done.prompt_tokens + done.completion_tokens for done in self.heard),
+            "usd": sum(done.usd for done in self.heard),
+            "seconds": round(sum(done.seconds for done in self.heard), 3),
+        }
 
 
 def clean(text: str) -> str:

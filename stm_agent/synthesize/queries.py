@@ -41,7 +41,8 @@ def write_queries(
         if progress:
             progress(number, len(drawn))
     rows = [{"id": p.id, "query": p.query, "positive": p.positive, "group": p.group} for p in pairs]
-    write_json(folder / "pairs.json", {"generator": door.model, "refused": dict(writer.refused), "pairs": rows})
+    told = {"generator": door.model, "refused": dict(writer.refused), "sample": writer.sample()}
+    write_json(folder / "pairs.json", {**told, "pairs": rows})
     return tuple(pairs)
 
 

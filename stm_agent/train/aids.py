@@ -59,7 +59,7 @@ def prepare_aids(
     *,
     start: Path | None,
     seed: int,
-    prefixes: tuple[str, str],
+    prefixes: tuple[Sequence[str], str],
 ) -> Aids:
     """Ask the helpers what the expert's loss needs to know about its planned rows.
 
@@ -71,7 +71,7 @@ def prepare_aids(
         helpers: Who can be asked.
         start: Adapter the expert goes on from; its map into the teacher's space is taken over.
         seed: Seed of the texts that a new map is fitted on.
-        prefixes: Text in front of queries and of passages, which a teacher does not read.
+        prefixes: Texts that can stand in front of queries, and the one of passages, which a teacher does not read.
 
     Raises:
         ConfigError: A helper is needed and not there.
@@ -85,7 +85,7 @@ def prepare_aids(
         if helpers.teacher is None:
             need = "a teacher_weight" if expert.teacher_weight else "loss margin"
             raise ConfigError(f"expert {expert.name} has {need} and no teacher; name one in train: teacher")
-        lesson = prepare_lesson(rows, plan, helpers.teacher, query_prefix=prefixes[0], passage_prefix=prefixes[1])
+        lesson = prepare_lesson(rows, plan, helpers.teacher, query_prefixes=prefixes[0], passage_prefix=prefixes[1])
     if lesson is not None and expert.teacher_weight:
         mapping = first_map(model, lesson, start, seed)
     if expert.asks_guide:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from stm_agent.domain.material import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import DataError
+from stm_agent.files import sha256_text
 from stm_agent.mine.negatives import Negative
 
 logger = logging.getLogger(__name__)
@@ -60,8 +61,12 @@ def training_rows(
     *,
     query_prefix: str = "",
     passage_prefix: str = "",
+    prompts: Sequence[str] = (),
 ) -> Rows:
     """Make rows of pairs; prefixes are written into the texts, as at inference.
+
+    Where there are ``prompts``, each query has one of them in place of ``query_prefix``, drawn by the hash of its pair,
+    another one in each copy of the rows.
 
     A pair that lacks hard negatives is filled up from its structural neighbours, then from other rows'
     positives (a random negative, as the batch has anyway); both are counted.
@@ -76,8 +81,9 @@ def training_rows(
             f"expert {expert.name} has no usable training pair; check its sources: {', '.join(expert.sources)}"
         )
     copies = _copies(usable, expert)
+    drawn = [[_drawn(prompts or [query_prefix], pair, copy) for pair in usable] for copy in range(copies)]
     columns: dict[str, list[str]] = {
-        "query": [query_prefix + pair.query for pair in usable] * copies,
+        "query": [drawn[copy][row] + pair.query for copy in range(copies) for row, pair in enumerate(usable)],
         "positive": [passage_prefix + pair.positive for pair in usable] * copies,
     }
     related = [_related(pair, index, usable, expert.related, skipped) for index, pair in enumerate(usable)]
@@ -91,7 +97,9 @@ def training_rows(
     for number in range(expert.hard_negatives):
         columns[f"negative_{number + 1}"] = [passage_prefix + texts[number] for texts in picked]
     if expert.alias_weight:
-        columns["alias"] = [query_prefix + _alias(pair, copy, skipped) for copy in range(copies) for pair in usable]
+        columns["alias"] = [
+            drawn[copy][row] + _alias(pair, copy, skipped) for copy in range(copies) for row, pair in enumerate(usable)
+        ]
     for reason, count in skipped.items():
         logger.warning("expert %s: %d rows: %s", expert.name, count, reason)
     nothing = [0.0] * expert.hard_negatives
@@ -104,6 +112,11 @@ def training_rows(
         copies=copies,
         grades=[[1.0, *(grade for _, grade in row), *nothing] for row in related] * copies,
     )
+
+
+def _drawn(prompts: Sequence[str], pair: Pair, copy: int) -> str:
+    """Return the prompt of a pair's query; a seeded draw that no batch order changes."""
+    return prompts[(int(sha256_text(pair.id)[:8], 16) + copy) % len(prompts)]
 
 
 def _copies(pairs: Sequence[Pair], expert: ExpertSpec) -> int:

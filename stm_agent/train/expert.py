@@ -76,6 +76,7 @@ def train_expert(
     passage_prefix: str,
     seed: int,
     folder: Path,
+    prompts: Sequence[str] = (),
     helpers: Helpers = NOBODY,
     checkpoints: Path | None = None,
     progress: Progress | None = None,
@@ -93,6 +94,7 @@ def train_expert(
         passage_prefix: Text in front of every passage.
         seed: Seed of the new weights and of the batch order.
         folder: Where to write.
+        prompts: Texts of which each query has one in front of it, in place of ``query_prefix``.
         helpers: Teacher, guide and judge, for what asks for them.
         checkpoints: Folder of this very training that survives a kill; None: no checkpoints.
         progress: Called with (step, steps, loss).
@@ -114,8 +116,10 @@ def train_expert(
 
     if train.evaluate_every and helpers.judge is None:
         raise ConfigError(f"expert {expert.name} is to be scored in training and has no judge; set evaluate_every: 0")
-    prefixes = (query_prefix, passage_prefix)
-    rows = training_rows(pairs, negatives, expert, query_prefix=query_prefix, passage_prefix=passage_prefix)
+    prefixes = (tuple(prompts) or (query_prefix,), passage_prefix)
+    rows = training_rows(
+        pairs, negatives, expert, query_prefix=query_prefix, passage_prefix=passage_prefix, prompts=prompts
+    )
     plan = plan_batches(rows, expert, train, seed)
     torch.manual_seed(seed)
     model = load_backbone(backbone)

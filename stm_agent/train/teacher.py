@@ -57,20 +57,27 @@ class Lesson:
 
 
 def prepare_lesson(
-    rows: Rows, batches: Iterable[Sequence[int]], teacher: Teacher, *, query_prefix: str, passage_prefix: str
+    rows: Rows,
+    batches: Iterable[Sequence[int]],
+    teacher: Teacher,
+    *,
+    query_prefixes: Sequence[str],
+    passage_prefix: str,
 ) -> Lesson:
-    """Ask the teacher about the texts of all planned batches, each once."""
+    """Ask the teacher about the texts of all planned batches, each once; of the prefixes it reads none."""
+    # The longest first: one may be the beginning of another.
+    asked = sorted(query_prefixes, key=len, reverse=True)
     used = sorted({row for batch in batches for row in batch})
     numbers: dict[str, int] = {}
     plain: list[str] = []
     cells = torch.full((max(map(len, rows.columns.values())), len(rows.columns)), -1)
     for place, (name, column) in enumerate(rows.columns.items()):
-        prefix = query_prefix if name in ("query", "alias") else passage_prefix
+        prefixes = asked if name in ("query", "alias") else [passage_prefix]
         for row in used:
             text = column[row]
             if text not in numbers:
                 numbers[text] = len(plain)
-                plain.append(text.removeprefix(prefix))
+                plain.append(text.removeprefix(next((one for one in prefixes if text.startswith(one)), "")))
             cells[row, place] = numbers[text]
     return Lesson(list(numbers), torch.from_numpy(teacher(plain)), cells)
 

@@ -17,6 +17,9 @@ class Fake:
     def __init__(self, identity: str) -> None:
         self.identity, self.dimension, self.calls = identity, 4, 0
 
+    def room(self, prefix: str) -> int | None:
+        return None
+
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
         self.calls += len(texts)
         rows = [hashlib.sha256(f"{self.identity}{prefix}{text}".encode()).digest()[:16] for text in texts]

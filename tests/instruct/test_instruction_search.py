@@ -16,6 +16,7 @@ from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.inspect.traces import exported, read_traces, word_diff
+from stm_agent.instruct.baselines import instructed
 from stm_agent.instruct.instruction import Instruction, checked
 from stm_agent.instruct.search import Found, halves, search_instruction
 from stm_agent.llm.budget import Budget
@@ -39,6 +40,9 @@ class Obedient:
     def __init__(self, words: Sequence[str] = ("Find",), only: frozenset[str] | None = None) -> None:
         self.words, self.only = words, only
         self.identity = f"obedient {words} {sorted(only or ())}"
+
+    def room(self, prefix: str) -> int | None:
+        return None
 
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> np.ndarray:
         vectors = np.zeros((len(texts), self.dimension), np.float32)
@@ -122,8 +126,12 @@ def test_reflections_are_checked_tried_and_traced(tmp_path):
     assert "question" in good["messages"][-1]["content"], "the reflecting LLM sees failed searches"
     assert good["usd"] == 0.01
     told = json.loads(exported(good, plain=False))
-    assert [message["role"] for message in told["messages"]] == ["system", "user", "assistant"]
-    assert exported(good, plain=True).endswith("[instruction]\nFind what answers\n")
+    assert [message["role"] for message in told["written_by"]] == ["system", "user", "assistant"]
+    assert told["messages"][0]["content"] == "Find what answers"
+    assert "[instruction]\nFind what answers\n" in exported(good, plain=True)
+    assert [example["wanted"].split()[0] for example in good["shown"]] == ["passage"] * 3
+    assert all(example["why"].startswith("the wanted passage was") for example in good["shown"])
+    assert good["seconds"] > 0
 
 
 def test_a_pool_of_generic_instructions_is_tried_and_what_is_no_instruction_refused(tmp_path):
@@ -156,7 +164,15 @@ def test_a_used_up_budget_ends_reflection_not_the_search(tmp_path):
     assert found.tried == 1
 
 
-@pytest.mark.parametrize(("text", "fault"), [(" ", "empty"), ("a\nb", "line break"), ("x" * 401, "401 characters")])
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (" ", "empty"),
+        ("a\nb", "line break"),
+        ("x" * 10_000, "10000 characters"),
+        ("a\udcffb", "no UTF-8"),
+    ],
+)
 def test_unusable_instructions_are_named(text, fault):
     with pytest.raises(ConfigError, match=fault):
         checked(text)
@@ -202,7 +218,20 @@ def test_traces_are_listed_shown_and_compared(tmp_path):
     assert CliRunner().invoke(app, ["export", "mine", "i0003", "--output", str(written), *place]).exit_code == 0
     told = json.loads(written.read_text())
     assert told["text"] == GOOD
-    assert told["messages"] == [], "a seed was written by no LLM"
-    assert CliRunner().invoke(app, ["export", "mine", "i0003", "--plain", *place]).output == f"{GOOD}\n"
+    assert told["written_by"] == [], "a seed was written by no LLM"
+    assert told["messages"][0] == {"role": "system", "content": GOOD}
+    assert told["encoded"] == f"{GOOD}\nQuery: {told['messages'][1]['content']}"
+    plain = CliRunner().invoke(app, ["export", "mine", "i0003", "--plain", *place]).output
+    assert plain.startswith(f"[instruction]\n{GOOD}\n\n[encoded]\n{GOOD}\nQuery: question")
+    assert CliRunner().invoke(app, ["export", "mine", "i0003", "--program", *place]).exit_code == 1
+    state = tmp_path / "program.json"
+    CliRunner().invoke(app, ["export", "mine", "i0003", "--program", "--output", str(state), *place])
+    loaded = instructed("another one")
+    loaded.load(str(state))
+    assert loaded.search.signature.instructions == GOOD
+    shown = CliRunner().invoke(app, ["diff", "mine", "i0003", *place]).output
+    assert "queries won, 0 lost" in shown
+    assert "i0003: passage" in shown, "what a query found first is named by its text"
+    assert "question" in CliRunner().invoke(app, ["show", "mine", "i0002", *place]).output
     again = CliRunner().invoke(app, ["export", "mine", "i0003", "--output", str(written), *place])
     assert "nothing is overwritten" in str(again.exception)

@@ -10,6 +10,7 @@ from stm_agent.domain.spec import ExpertSpec, LoopSpec, NegativeSpec
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop import variants as module
+from stm_agent.loop.data import Harvest
 from stm_agent.loop.variants import choose_variant, variants
 
 ASKED = Instruction("Find the passage.")
@@ -38,6 +39,12 @@ def test_a_checkpoint_keeps_its_own_prompts_without_an_instruction():
     assert [variant.instruction for variant in variants(HARD, own)] == [own, own]
     plain = {variant.label: variant.instruction for variant in variants(HARD, own.saying("Find it.", "seed:a"))}["FT"]
     assert (plain.query_prefix, plain.passage_prefix) == ("q: ", "d: ")
+
+
+def test_a_pool_of_prompts_comes_first_and_what_it_replaces_is_on_offer():
+    pooled = HARD.model_copy(update={"prompts": "retrieval.yaml"})
+    assert labels(pooled, ASKED) == ["FT+GP", "FT+SHN+GP", "FT+PO", "FT+SHN+PO", "FT", "FT+SHN"]
+    assert {variant.label: variant.spec.prompts for variant in variants(pooled, ASKED)}["FT+PO"] is None
 
 
 def test_a_loss_that_needs_negatives_is_not_tried_without():
@@ -69,12 +76,12 @@ def test_the_best_probe_that_beats_the_incumbent_wins(monkeypatch, by_label, cho
         decide=lambda lever, text, **data: told.append((text, data["kept"])),
     )
     monkeypatch.setattr(module, "_probe", lambda _bench, variant, *_: scores(by_label[variant.label]))
-    assert choose_variant(bench, HARD, [], None, None, ASKED).label == chosen
+    assert choose_variant(bench, HARD, [], Harvest(), None, ASKED).label == chosen
     assert [kept for _, kept in told] == [by_label[label] > 0.5 for label in ("FT+SHN+PO", "FT", "FT+SHN")]
     assert told[0][0].startswith("expert hard: FT+SHN+PO instead of FT+PO")
 
 
 def test_without_probes_everything_asked_for_is_kept():
     bench = SimpleNamespace(spec=SimpleNamespace(loop=LoopSpec()))
-    assert choose_variant(bench, HARD, [], None, None, ASKED).label == "FT+SHN+PO"
+    assert choose_variant(bench, HARD, [], Harvest(), None, ASKED).label == "FT+SHN+PO"
     assert choose_variant(bench, HARD, [], None, None, Instruction()).label == "FT+SHN"

@@ -31,6 +31,9 @@ class Words:
 
     identity, dimension = "words", 64
 
+    def room(self, prefix: str) -> int | None:
+        return None
+
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
         out = np.zeros((len(texts), 64), dtype=np.float32)
         for row, text in enumerate(texts):

@@ -70,6 +70,16 @@ def test_every_visit_of_a_row_takes_its_next_copy():
     assert [row for row in seen if row % 2 == 1] == [1, 3, 5, 1, 3]
 
 
+def test_every_query_has_one_prompt_of_the_pool_by_a_draw_that_stays():
+    pool = ["a: ", "b: ", "c: "]
+    drawn = [training_rows(pairs_of(60), {}, expert(), query_prefix="q: ", prompts=pool) for _ in range(2)]
+    assert drawn[0].columns == drawn[1].columns
+    counts = [sum(text.startswith(prompt) for text in drawn[0].columns["query"]) for prompt in pool]
+    assert sum(counts) == 60
+    assert min(counts) > 8
+    assert drawn[0].columns["positive"][0] == "answer 0"
+
+
 def test_prefixes_are_written_into_the_texts():
     rows = training_rows(pairs_of(2), {}, expert(), query_prefix="Find\nQuery: ", passage_prefix="P: ")
     assert rows.columns == {

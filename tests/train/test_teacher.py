@@ -53,7 +53,7 @@ def lesson_of(batches):
         asked.extend(texts)
         return teacher(texts)
 
-    return rows, prepare_lesson(rows, batches, listening, query_prefix="ask: ", passage_prefix=""), asked
+    return rows, prepare_lesson(rows, batches, listening, query_prefixes=["ask: "], passage_prefix=""), asked
 
 
 def test_the_teacher_reads_planned_texts_once_and_without_prefix():
@@ -88,7 +88,7 @@ def test_the_first_map_finds_a_linear_teacher(backbone):
     def linear(texts):
         return (model.encode(texts) @ turn).astype(np.float32)
 
-    lesson = prepare_lesson(rows, [list(range(10))], linear, query_prefix="", passage_prefix="")
+    lesson = prepare_lesson(rows, [list(range(10))], linear, query_prefixes=[""], passage_prefix="")
     mapped = fit_map(model, lesson, 0)(torch.from_numpy(model.encode(lesson.texts)))
     assert torch.nn.functional.cosine_similarity(mapped, lesson.vectors).min() > 0.99
 

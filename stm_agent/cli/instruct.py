@@ -1,0 +1,84 @@
+"""``stm-agent instruct``: search the retrieval instruction of any model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stm_agent.cli.output import JsonFlag, emit, screen_observer
+from stm_agent.cli.runs import Place
+
+
+def instruct(
+    model: Annotated[str, typer.Argument(help="A sentence-transformers folder, an embedded: name, or a Hub name.")],
+    collection: Annotated[Path, typer.Option(help="A BEIR folder with judged queries.")],
+    task: Annotated[
+        str, typer.Option(help="One line: what a query is and what should be found.")
+    ] = "Given a query, find the passages that answer it.",
+    split: Annotated[str, typer.Option(help="Judged queries to search on, half, and to accept on, half.")] = "dev",
+    seeds: Annotated[str, typer.Option(help="File in prompts/ with the first candidates.")] = "retrieval.yaml",
+    passages: Annotated[
+        str | None, typer.Option(help="File in prompts/ with passage instructions to try too, e.g. passages.yaml.")
+    ] = None,
+    pool: Annotated[int, typer.Option(help="Generic instructions the LLM writes.", min=0)] = 0,
+    optimizer: Annotated[str, typer.Option(help="gepa, copro or mipro.")] = "gepa",
+    reflections: Annotated[int, typer.Option(help="Candidates the optimiser may propose.", min=0)] = 4,
+    hard: Annotated[
+        int, typer.Option(help="Hard passages for each query in the corpus of the inner loop; 0: all.", min=0)
+    ] = 20,
+    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
+    api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write the model with its new prompts to; must not exist.")
+    ] = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Search the text in front of queries (and passages) on nDCG@10; only the queries are encoded again.
+
+    Half of the judged queries choose, the other half accepts. Every candidate is a trace: stm-agent traces list last.
+
+    Example: stm-agent instruct embedded:all-minilm-l6-v2 --collection data/scifact --reflections 8
+    """
+    from pydantic import ValidationError
+
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.domain.spec import InstructSpec
+    from stm_agent.errors import ConfigError
+    from stm_agent.loop.instruct_model import InstructOptions, instruct_model, write_instructed
+    from stm_agent.workspace import find_workspace, runs_folder
+
+    if output is not None and output.exists():
+        raise ConfigError(f"{output} exists; name a new folder, nothing is overwritten")
+    try:
+        plan = InstructSpec.model_validate(
+            {
+                "seeds": seeds,
+                "passages": passages,
+                "pool": pool,
+                "optimizer": optimizer,
+                "reflections": reflections,
+                "hard": hard,
+            }
+        )
+    except ValidationError as error:
+        raise ConfigError(f"--optimizer '{optimizer}' is not known; use gepa, copro or mipro") from error
+    set_threads(choose_threads()[0])
+    place = find_workspace(workspace)
+    wanted = generator if pool or reflections else None
+    options = InstructOptions(split, task, plan, wanted, api_base, budget_usd, seed)
+    result = instruct_model(
+        model, collection, options, workspace=place, runs=runs_folder(place), observer=screen_observer()
+    )
+    if output is not None:
+        from stm_agent.backbone.load import load_model
+
+        write_instructed(load_model(model), result, output.absolute())
+        result = {**result, "output": str(output)}
+    said = result["instruction"] or "(none)"
+    lines = [f"instruction: {said}", result["reason"], f"{result['tried']} tried; run {result['run']}"]
+    emit(result, "\n".join(lines), as_json)

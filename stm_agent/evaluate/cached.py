@@ -1,0 +1,70 @@
+"""mteb's own evaluation of vectors that are kept: the official code scores, nothing is encoded twice.
+
+mteb's ``CachedEmbeddingWrapper`` keys on neither model nor instruction; our cache keys on both, so the official task
+can be asked for every finalist of an instruction search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stm_agent.domain.collection import Collection, Document, Split
+from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.encoder import Encoder
+from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
+
+
+class CachedEncoder:
+    """Implements ``mteb.EncoderProtocol`` on an encoder, its prefixes and the cache."""
+
+    def __init__(self, encoder: Encoder, cache: EmbeddingCache, *, query_prefix: str, passage_prefix: str) -> None:
+        """Take the prefixes that stand for mteb's prompts."""
+        from mteb.models import ModelMeta
+
+        self.encoder, self.cache = encoder, cache
+        self.prefixes = {"query": query_prefix, "document": passage_prefix}
+        # Names and revision are required; the identity says which weights these are.
+        self.mteb_model_meta = ModelMeta.create_empty(
+            {"name": "stm-agent/cached", "revision": encoder.identity[:16], "similarity_fn_name": "cosine"}
+        )
+
+    def encode(self, inputs: Any, *, prompt_type: Any = None, **kwargs: Any) -> NDArray[np.float32]:  # noqa: ANN401
+        """Return the vectors of a data loader's texts, kept ones where there are some.
+
+        Returns:
+            ``[texts, dimension]`` float32, L2-normalised.
+        """
+        texts = [text for batch in inputs for text in batch["text"]]
+        return self.cache.encode(self.encoder, texts, prefix=self.prefixes[str(getattr(prompt_type, "value", "query"))])
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:  # noqa: ANN401 - mteb's Array
+        """Return cosine similarities ``[first, second]``; the vectors have length 1."""
+        import torch
+
+        return torch.as_tensor(embeddings1) @ torch.as_tensor(embeddings2).T
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:  # noqa: ANN401 - mteb's Array
+        """Return the cosine similarity of each row with its row."""
+        import torch
+
+        return (torch.as_tensor(embeddings1) * torch.as_tensor(embeddings2)).sum(dim=1)
+
+
+def score_with_mteb(
+    encoder: Encoder,
+    cache: EmbeddingCache,
+    documents: Mapping[str, str],
+    split: Split,
+    *,
+    query_prefix: str,
+    passage_prefix: str,
+) -> float:
+    """Return nDCG@10 of a split over the whole corpus, as ``mteb.evaluate`` scores it."""
+    corpus = tuple(Document(name, "", text) for name, text in documents.items())
+    task = mteb_task(Collection("finalists", corpus, {split.name: split}, "", ""), split.name)
+    cached = CachedEncoder(encoder, cache, query_prefix=query_prefix, passage_prefix=passage_prefix)
+    return evaluate_with_mteb(cached, task)["ndcg_at_10"]

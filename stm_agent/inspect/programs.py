@@ -1,0 +1,51 @@
+"""A trial as a DSPy program that loads back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stm_agent.errors import ConfigError
+from stm_agent.files import write_atomic
+
+if TYPE_CHECKING:
+    import dspy
+
+
+def program_of(trace: dict[str, Any]) -> dspy.Module:
+    """Return the DSPy program of a trial: a retrieval instruction's, or the generator's with that trial's words.
+
+    Raises:
+        ConfigError: The trial has no words, or its program file is gone.
+    """
+    if not trace["text"]:
+        raise ConfigError(f"trial {trace['trial']} is no instruction at all; there is no program to write")
+    if trace["lever"] == "instruction":
+        from stm_agent.instruct.baselines import instructed
+
+        return instructed(trace["text"])
+    from stm_agent.synthesize.program import load_program
+
+    program = load_program(Path(trace["program"]))
+    for predictor in program.predictors():
+        predictor.signature = predictor.signature.with_instructions(trace["text"])
+    return program
+
+
+def save_program(trace: dict[str, Any], output: Path) -> None:
+    """Write the program's state as JSON, whole or not at all; ``Module.load(output)`` reads it.
+
+    Raises:
+        ConfigError: As for :func:`program_of`.
+        StorageError: The file cannot be written.
+    """
+    import tempfile
+
+    program = program_of(trace)
+    folder = Path(tempfile.mkdtemp())
+    try:
+        program.save(str(folder / "program.json"))
+        write_atomic(output, (folder / "program.json").read_bytes())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

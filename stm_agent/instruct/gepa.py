@@ -1,0 +1,177 @@
+"""GEPA on an instruction: one component, per-query nDCG@10, feedback that shows what went wrong.
+
+The rollout is a search, not an LLM call, so it costs nothing: only reflection does. Per-query scores make GEPA's
+Pareto selection work (Agrawal et al. 2025, arXiv 2507.19457).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stm_agent.domain.collection import normalise
+from stm_agent.errors import BudgetExceeded, GenerationError
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.instruct.trials import Trials
+
+if TYPE_CHECKING:
+    from stm_agent.llm.door import Door
+
+logger = logging.getLogger(__name__)
+COMPONENT = "instruction"
+WORST = 3
+MINIBATCH = 8
+SEEN = 200
+"""Characters of a passage that the reflecting LLM sees."""
+
+
+@dataclass(frozen=True)
+class Gepa:
+    """A :class:`~stm_agent.instruct.proposers.Proposer` by reflection.
+
+    Attributes:
+        door: The LLM that reflects.
+        task: The domain's task.
+        reflections: Calls to it, at most; a useless answer counts.
+        seed: Seed of GEPA's choices.
+    """
+
+    door: Door
+    task: str
+    reflections: int
+    seed: int
+
+    def propose(self, trials: Trials) -> None:
+        """Reflect on failed queries, from the best candidate so far."""
+        from gepa.api import optimize
+
+        adapter = InstructionAdapter(trials, self.door, self.task)
+        queries = list(trials.scorer.split.queries)
+        try:
+            optimize(
+                seed_candidate={COMPONENT: trials.best()[0].query},
+                trainset=queries,
+                valset=queries,
+                adapter=adapter,  # type: ignore[arg-type]
+                reflection_minibatch_size=min(MINIBATCH, len(queries)),
+                stop_callbacks=[lambda state: adapter.asked >= self.reflections],
+                # A rollout is a look at kept vectors; the reflections are what is limited.
+                max_metric_calls=(self.reflections + 2) * (len(queries) + 2 * MINIBATCH) * 4,
+                skip_perfect_score=False,
+                display_progress_bar=False,
+                logger=_Quiet(),
+                seed=self.seed,
+            )
+        except BudgetExceeded as error:
+            logger.warning("reflection stopped: %s", error)
+
+
+class InstructionAdapter:
+    """Implements ``gepa.core.adapter.GEPAAdapter``; a data instance is a query id."""
+
+    def __init__(self, trials: Trials, door: Door, task: str) -> None:
+        """Take the bench, the reflecting LLM and the domain's task."""
+        self.trials, self.door, self.task = trials, door, task
+        self.asked = 0
+
+    def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ANN401
+        """Score a candidate on a batch of queries."""
+        from gepa.core.adapter import EvaluationBatch
+
+        instruction = self.trials.saying(candidate[COMPONENT], "reflection")
+        per_query = self.trials.try_one(instruction).per_query
+        scores = [per_query[query] for query in batch]
+        traces = [self._trace(query, instruction, per_query[query]) for query in batch] if capture_traces else None
+        return EvaluationBatch(outputs=list(batch), scores=scores, trajectories=traces)
+
+    def _trace(self, query: str, instruction: Instruction, value: float) -> dict[str, Any]:
+        scorer = self.trials.scorer
+        found = sorted(scorer.run(instruction)[query].items(), key=lambda hit: -hit[1])
+        grades = scorer.split.qrels[query]
+        wanted = max(grades, key=lambda document: grades[document])
+        wrong = next((document for document, _ in found if not grades.get(document)), None)
+        text, right = scorer.split.queries[query], scorer.documents.get(wanted, "")
+        instead = scorer.documents[wrong] if wrong else ""
+        return {
+            "query": text,
+            "score": value,
+            "wanted": right,
+            "instead": instead,
+            "why": _why(text, right, instead, [document for document, _ in found], wanted),
+        }
+
+    def make_reflective_dataset(
+        self,
+        candidate: dict[str, str],
+        eval_batch: Any,  # noqa: ANN401 - gepa's generic batch
+        components_to_update: list[str],
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Return the worst queries with what was found above the relevant passage, and why."""
+        worst = sorted(eval_batch.trajectories or [], key=lambda trace: trace["score"])[:WORST]
+        return {component: [dict(trace) for trace in worst] for component in components_to_update}
+
+    def propose_new_texts(
+        self,
+        candidate: dict[str, str],
+        reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]],
+        components_to_update: list[str],
+    ) -> dict[str, str]:
+        """Ask the reflecting LLM for a better text; an unusable answer keeps the old one."""
+        return {name: self._better(candidate[name], reflective_dataset[name]) for name in components_to_update}
+
+    def _better(self, current: str, failures: Sequence[Mapping[str, Any]]) -> str:
+        self.asked += 1
+        try:
+            done = self.door.complete(question(current, failures, self.task), rollout=self.asked)
+        except BudgetExceeded:
+            raise
+        except GenerationError as error:
+            logger.warning("reflection failed: %s", error)
+            return current
+        text = first_line(done.text)
+        tried = self.trials.offer(
+            self.trials.saying(text, "reflection"),
+            parent=self.trials.saying(current, ""),
+            written=done,
+            shown=failures,
+        )
+        return current if tried is None else text
+
+
+class _Quiet:
+    def log(self, message: str) -> None:
+        logger.debug("gepa: %s", message)
+
+
+def first_line(answer: str) -> str:
+    """Return the first line of an answer without quotes or marks around it."""
+    lines = answer.strip().splitlines()
+    return lines[0].strip().strip("\"'*` ") if lines else ""
+
+
+def _why(query: str, wanted: str, instead: str, found: Sequence[str], document: str) -> str:
+    """Say where the relevant passage stood and which of the query's words the two passages share."""
+    place = f"at rank {found.index(document) + 1}" if document in found else f"below rank {len(found)}"
+    words = set(normalise(query).split())
+    shared = [sorted(words & set(normalise(text).split())) for text in (wanted, instead)]
+    right, wrong = (", ".join(names[:6]) or "no word" for names in shared)
+    return f"the wanted passage was {place}; it shares with the query: {right}; the one found instead: {wrong}"
+
+
+def question(current: str, failures: Sequence[Mapping[str, Any]], task: str) -> list[dict[str, str]]:
+    """Return the chat that asks for a better instruction."""
+    shown = "\n\n".join(
+        f"Query: {row['query']}\nWanted: {row['wanted'][:SEEN]}\nFound instead: {row['instead'][:SEEN]}\n"
+        f"Why: {row['why']}"
+        for row in failures
+    )
+    return [
+        {"role": "system", "content": "You write the one-sentence instruction that stands in front of search queries."},
+        {
+            "role": "user",
+            "content": f"Task: {task}\nInstruction now: {current or '(none)'}\nThese searches failed:\n\n{shown}\n\n"
+            "Write one better instruction, at most twenty words. Answer with the instruction only.",
+        },
+    ]

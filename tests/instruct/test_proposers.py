@@ -1,0 +1,147 @@
+"""Every proposer works on the same bench: COPRO and MIPROv2 beside GEPA, passage instructions, and finalists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stm_agent.domain.collection import Split
+from stm_agent.domain.spec import InstructSpec
+from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.inspect.traces import read_traces
+from stm_agent.instruct.instruction import Instruction
+from stm_agent.instruct.search import Found, search_instruction
+from stm_agent.testing.scripted import scripted
+
+COUNT = 60
+DEV = Split(
+    "dev",
+    {f"q{number}": f"question {number}" for number in range(COUNT)},
+    {f"q{number}": {f"d{number}": 1} for number in range(COUNT)},
+)
+DOCUMENTS = {f"d{number}": f"passage {number}" for number in range(COUNT + 20)}
+
+
+class Picky:
+    """Finds a passage when query and passage instruction say the words it wants; ``window`` is in words."""
+
+    dimension = COUNT + 21
+
+    def __init__(self, query: str = "Find", passage: str = "", window: int | None = None) -> None:
+        self.words, self.window = (query, passage), window
+        self.identity = f"picky {self.words} {window}"
+
+    def room(self, prefix: str) -> int | None:
+        return None if self.window is None else self.window - len(prefix.split())
+
+    def encode(self, texts: Sequence[str], *, prefix: str = "") -> np.ndarray:
+        vectors = np.zeros((len(texts), self.dimension), np.float32)
+        for row, text in enumerate(texts):
+            kind, number = text.split()
+            # Half of the passages can be found without an instruction of their own.
+            helped = self.words[kind == "passage"] in prefix or (kind == "passage" and int(number) % 2)
+            vectors[row, int(number) if helped else self.dimension - 1] = 1
+        return vectors
+
+
+def search(folder: Path, encoder: Picky, script, spec: InstructSpec, **more) -> Found:
+    return search_instruction(
+        encoder=encoder,
+        cache=EmbeddingCache(folder / "vectors"),
+        collection_dev=DEV,
+        documents=DOCUMENTS,
+        seeds=more.pop("seeds", []),
+        incumbent=Instruction(),
+        reflection=scripted(script, folder, usd=0.01) if script else None,
+        spec=spec,
+        alpha=0.05,
+        trace=folder / "traces.jsonl",
+        seed=0,
+        task="a question -> its passage",
+        **more,
+    )
+
+
+def in_fields(messages) -> str:
+    """Answer in DSPy's own chat format, whatever field is asked for, another text for each chat."""
+    asked = messages[-1]["content"]
+    number = sum(map(ord, asked)) % 1000
+    fields = ("proposed_instruction", "proposed_prefix_for_output_field", "observations", "summary")
+    told = "\n\n".join(f"[[ ## {name} ## ]]\nFind passage {number}" for name in fields)
+    return f"{told}\n\n[[ ## completed ## ]]"
+
+
+@pytest.mark.parametrize("optimizer", ["copro", "mipro"])
+def test_dspy_optimisers_propose_to_the_same_bench(optimizer, tmp_path):
+    spec = InstructSpec.model_validate({"optimizer": optimizer, "reflections": 3})
+    found = search(tmp_path, Picky(), in_fields, spec)
+    assert found.accepted
+    assert found.instruction.query.startswith("Find passage")
+    assert found.instruction.origin == optimizer
+    (trace,) = [one for one in read_traces(tmp_path / "traces.jsonl") if one["accepted"]]
+    assert trace["messages"], "the chat that wrote it is kept"
+    assert trace["full"] == 1.0
+
+
+@pytest.mark.parametrize("optimizer", ["copro", "mipro"])
+def test_an_answer_without_the_format_ends_the_optimiser_not_the_search(optimizer, tmp_path):
+    spec = InstructSpec.model_validate({"optimizer": optimizer, "reflections": 3})
+    found = search(tmp_path, Picky(), lambda messages: "I cannot do that.", spec)
+    assert not found.accepted
+
+
+def test_a_passage_instruction_is_tried_beside_the_best_query_instruction(tmp_path):
+    encoder = Picky("Find", "Represent")
+    seeds = [Instruction("Find it", "", "seed:find")]
+    framings = [Instruction("", "Hold this", "passage:hold"), Instruction("", "Represent this", "passage:represent")]
+    found = search(tmp_path, encoder, None, InstructSpec(reflections=0, hard=0), seeds=seeds, framings=framings)
+    assert found.accepted
+    assert found.instruction.texts == ("Find it", "Represent this")
+    assert "with passages 'Represent this'" in found.reason
+
+
+def test_an_instruction_that_leaves_no_room_for_the_query_is_refused_before_encoding(tmp_path):
+    encoder = Picky(window=6)
+    seeds = [Instruction("Find " * 7, "", "seed:long"), Instruction("Find it", "", "seed:short")]
+    found = search(tmp_path, encoder, None, InstructSpec(reflections=0), seeds=seeds)
+    assert found.instruction.query == "Find it"
+    refused = [one["reason"] for one in read_traces(tmp_path / "traces.jsonl") if one["mean"] is None]
+    assert refused == ["refused: leaves 0 tokens of the window for queries that have 2"]
+
+
+def test_finalists_are_scored_on_the_whole_corpus_and_both_numbers_are_told(tmp_path):
+    found = search(tmp_path, Picky(), None, InstructSpec(reflections=0, hard=1), seeds=[Instruction("Find it")])
+    assert found.agree
+    assert set(found.full) == set(found.inner) == {"", "Find it"}
+    assert found.full["Find it"] == found.inner["Find it"] == 1.0
+    traces = {one["text"]: one for one in read_traces(tmp_path / "traces.jsonl")}
+    assert traces["Find it"]["passages"] < len(DOCUMENTS)
+    assert traces["Find it"]["full"] == 1.0
+
+
+class Deceived(Picky):
+    """Ranks a passage nobody judged above the right one when told to guess: only the whole corpus shows it."""
+
+    def encode(self, texts: Sequence[str], *, prefix: str = "") -> np.ndarray:
+        vectors = super().encode(texts, prefix="Find")
+        for row, text in enumerate(texts):
+            kind, number = text.split()
+            if kind == "question" and "Guess" in prefix:
+                vectors[row, int(number)], vectors[row, COUNT + 5] = 0.6, 0.8
+            elif kind == "question" and (not prefix or int(number) % 4 == 0):
+                vectors[row, int(number)], vectors[row, (int(number) + 1) % COUNT] = 0.6, 0.8
+        return vectors
+
+
+def test_where_the_corpora_disagree_the_whole_one_decides_and_it_is_said(tmp_path):
+    seeds = [Instruction("Guess it"), Instruction("Find it")]
+    # One hard passage a query: what the incumbent and BM25 find first, never the one that deceives.
+    found = search(tmp_path, Deceived(), None, InstructSpec(reflections=0, hard=1), seeds=seeds)
+    assert found.inner["Guess it"] > found.inner["Find it"]
+    assert found.full["Guess it"] < found.full["Find it"]
+    assert not found.agree
+    assert found.instruction.query == "Find it"
+    assert "the sub-corpus preferred 'Guess it'" in found.reason
