@@ -35,6 +35,7 @@ class Found:
 
     Attributes:
         instruction: The winner, or the incumbent.
+        winner: The best on the searching half, whether it was accepted or not.
         accepted: Whether the accepting half agreed.
         comparison: Winner against incumbent on the accepting half.
         tried: Candidates that were scored.
@@ -45,6 +46,7 @@ class Found:
     """
 
     instruction: Instruction
+    winner: Instruction
     accepted: bool
     comparison: Comparison
     tried: int
@@ -113,6 +115,7 @@ def search_instruction(
     store.decide(trials.name_of(winner), accepted=kept, reason=reason)
     return Found(
         winner if kept else incumbent,
+        winner,
         kept,
         comparison,
         len(trials.scores),

@@ -13,6 +13,7 @@ from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError, FirewallError
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.inspect.front import pick, read_front
+from stm_agent.inspect.traces import read_traces
 from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import Options, optimize
 
@@ -34,6 +35,10 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
     events = {line["event"]: line for line in _ledger(folder)}
     searched = [line for line in _ledger(folder) if line["event"] == "decision" and line["lever"] == "instruction"]
     assert len(searched) == 2, "once before training, once for the merge"
+    (program,) = [trace for trace in read_traces(folder / "traces.jsonl") if trace["lever"] == "program"]
+    assert "write" in program["text"].lower()
+    assert [message["role"] for message in program["messages"]][0] == "system"
+    assert program["reason"].startswith("expert hard, FT+SHN"), "the probe's verdict on what it wrote"
     assert abs(events["proved"]["dev"] - events["proved"]["reloaded"]) < 1e-4
 
     from sentence_transformers import SentenceTransformer
