@@ -28,7 +28,7 @@ WAYS = {
 }
 
 
-def backbone(options: argparse.Namespace) -> Any:
+def backbone(options: argparse.Namespace, tokens: int | None = None) -> Any:
     """Return the decoder at the asked size."""
     from stm_agent.domain.spec import BackboneSpec
 
@@ -37,7 +37,7 @@ def backbone(options: argparse.Namespace) -> Any:
         layers=options.layers,
         attention="bidirectional",
         pooling="mean",
-        max_length=options.tokens,
+        max_length=tokens or options.tokens,
     )
 
 
@@ -58,7 +58,7 @@ def cost(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     names = list(train.queries)[:QUERIES]
     split = Split("dev", {n: train.queries[n] for n in names}, {n: train.qrels[n] for n in names})
     collection = Collection(whole.name, whole.documents, {"dev": split}, "", "")
-    model = load_backbone(backbone(options))
+    model = load_backbone(backbone(options, options.cost_tokens))
     encoder = TextEncoder(model)
     instruction = Instruction("Given a claim, find documents that support or refute it.")
     encoder.encode(list(split.queries.values())[:64])
@@ -76,6 +76,7 @@ def cost(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "collection": whole.name,
         "passages": len(collection.documents),
         "queries": len(names),
+        "tokens": options.cost_tokens,
         "mteb_seconds": mteb_seconds,
         "instruction_seconds": each,
         "search_seconds": search_seconds,
@@ -282,6 +283,7 @@ def main() -> None:
     parser.add_argument("collections", type=Path, nargs="+", help="folders in BEIR layout with train, dev and test")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--cost-tokens", type=int, default=128, help="length for the cost; a made domain's own")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--documents", type=int, default=1500, help="passages of each collection, for quality")
     parser.add_argument("--generator", default="embedded:smollm2-135m")

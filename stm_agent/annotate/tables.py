@@ -1,121 +1,14 @@
-"""The tables of a workspace's annotation database (SQLite or PostgreSQL).
-
-Every row that is exported has a ``key`` that an archive keeps, so that export, import and export again give the same
-bytes; ``id`` is only this database's. Rows that two people can edit carry ``version``: a save names the version it
-saw, and a stale one is refused.
-"""
+"""The tables of work: projects, documents, entries, queries, judgements, drafts."""
 
 from __future__ import annotations
 
-import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, Text, UniqueConstraint
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-Json = JSON().with_variant(JSONB(), "postgresql")
-
-
-class Utc(TypeDecorator[datetime]):
-    """A moment, always aware and always UTC, also in SQLite."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC without a zone."""
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give it back with its zone."""
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-def now() -> datetime:
-    """Return the present moment in UTC."""
-    return datetime.now(UTC)
-
-
-def new_key() -> str:
-    """Return a name that no other row has."""
-    return uuid.uuid4().hex
-
-
-class Base(DeclarativeBase):
-    """All tables."""
-
-
-class Keyed:
-    """A row that archives keep under ``key``."""
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(String(200), default=new_key)
-
-
-class Stamped:
-    """A row that says when it was made and last changed."""
-
-    created_at: Mapped[datetime] = mapped_column(Utc, default=now)
-    updated_at: Mapped[datetime] = mapped_column(Utc, default=now, onupdate=now)
-
-
-class Person(Keyed, Stamped, Base):
-    """Somebody who annotates; ``role`` is ``admin``, ``reviewer`` or ``annotator``."""
-
-    __tablename__ = "people"
-    name: Mapped[str] = mapped_column(String(200), unique=True)
-    role: Mapped[str] = mapped_column(String(20), default="annotator")
-    password: Mapped[str | None] = mapped_column(Text)
-    active: Mapped[bool] = mapped_column(default=True)
-
-
-class Session(Stamped, Base):
-    """A login. Only hashes of its tokens are kept."""
-
-    __tablename__ = "sessions"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
-    access_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    refresh_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    expires_at: Mapped[datetime] = mapped_column(Utc)
-    refresh_expires_at: Mapped[datetime] = mapped_column(Utc)
-
-
-class Invitation(Stamped, Base):
-    """A link by which somebody joins, once."""
-
-    __tablename__ = "invitations"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    role: Mapped[str] = mapped_column(String(20))
-    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
-    expires_at: Mapped[datetime] = mapped_column(Utc)
-    used_at: Mapped[datetime | None] = mapped_column(Utc)
-
-
-class LoginFailure(Base):
-    """A wrong password, for the rate limit."""
-
-    __tablename__ = "login_failures"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    who: Mapped[str] = mapped_column(String(300), index=True)
-    at: Mapped[datetime] = mapped_column(Utc, default=now)
-
-
-class Llm(Stamped, Base):
-    """An LLM that an administrator set up. Its key is encrypted and never leaves the server."""
-
-    __tablename__ = "llms"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
-    model: Mapped[str] = mapped_column(String(300))
-    api_base: Mapped[str | None] = mapped_column(String(500))
-    key_encrypted: Mapped[str | None] = mapped_column(Text)
-    system_prompt: Mapped[str] = mapped_column(Text, default="")
-    is_default: Mapped[bool] = mapped_column(default=False)
+from stm_agent.annotate.base import Base, Json, Keyed, Stamped, Utc, now
 
 
 class Project(Keyed, Stamped, Base):

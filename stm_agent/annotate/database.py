@@ -1,0 +1,117 @@
+"""The annotation database: SQLite in the workspace, or PostgreSQL by URL, brought to the newest schema when opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.orm import Session as DbSession
+from sqlalchemy.orm import sessionmaker
+
+from stm_agent.errors import ConfigError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_SECONDS = 30
+POOL = 20
+"""Connections to a server; each request holds one for milliseconds."""
+
+
+class Database:
+    """An engine and its sessions."""
+
+    def __init__(self, url: str) -> None:
+        """Open the database at an SQLAlchemy URL and migrate it.
+
+        Raises:
+            ConfigError: The URL is no database, or nobody answers there.
+        """
+        self.url = url
+        try:
+            self.engine = _engine(url)
+            migrate(self.engine)
+        except (ArgumentError, ModuleNotFoundError) as error:
+            raise ConfigError(
+                f"'{url}' is no database URL; use sqlite:///file.db or postgresql+psycopg://..."
+            ) from error
+        except OperationalError as error:
+            reason = str(error.orig).splitlines()[0]
+            raise ConfigError(f"the database {self.engine.url.render_as_string()} cannot be used: {reason}") from error
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def reading(self) -> Iterator[DbSession]:
+        """Yield a session that sees one state of the database."""
+        with self._sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[DbSession]:
+        """Yield a session that is committed when the block ends, and rolled back by an error.
+
+        In SQLite it waits for its turn at the start: a reader that turns writer is refused without waiting.
+        """
+        with self._sessions.begin() as session:
+            session.connection(execution_options={"writes": True})
+            yield session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def sqlite_url(workspace: Path) -> str:
+    """Return the URL of a workspace's own database."""
+    folder = workspace / "annotations"
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'annotate.db'}"
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - a DBAPI connection
+        # Our own BEGIN below: the driver's would start a transaction too late to keep writers apart.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:  # noqa: ANN401 - an SQLAlchemy connection
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Bring a database to the newest schema; a newer one than this version knows is an error.
+
+    Raises:
+        ConfigError: The database was written by a newer version.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    ScriptDirectory.from_config(config)
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigError(f"the database was written by a newer version ({error}); upgrade stm-agent") from error

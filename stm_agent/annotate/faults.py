@@ -1,0 +1,64 @@
+"""What the annotation tool refuses, each with its HTTP status; the pages and the API show the same words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stm_agent.errors import StmAgentError
+
+
+class AnnotateError(StmAgentError):
+    """Base of the tool's errors."""
+
+    status = 400
+
+
+class Invalid(AnnotateError):
+    """Raised when a value cannot be used as given."""
+
+    status = 422
+
+
+class Unauthorised(AnnotateError):
+    """Raised when nobody known asks: no token, a wrong or an expired one."""
+
+    status = 401
+
+
+class Forbidden(AnnotateError):
+    """Raised when somebody asks for what is not theirs."""
+
+    status = 403
+
+
+class NotFound(AnnotateError):
+    """Raised when there is no such thing, or it is in a project the person is no member of."""
+
+    status = 404
+
+
+class Taken(AnnotateError):
+    """Raised when a name or key is there already."""
+
+    status = 409
+
+
+class TooMany(AnnotateError):
+    """Raised when somebody tries too often."""
+
+    status = 429
+
+
+class Stale(AnnotateError):
+    """Raised when somebody else saved in between.
+
+    Attributes:
+        current: What is stored now, with its version, so that nothing is lost silently.
+    """
+
+    status = 409
+
+    def __init__(self, what: str, current: dict[str, Any]) -> None:
+        """Say what changed."""
+        super().__init__(f"{what} was changed by somebody else in between; look at what is there and save again")
+        self.current = current

@@ -1,0 +1,1 @@
+"""Files in and out: TREC, BEIR, triplets, AIANO, and the project archive."""

@@ -1,0 +1,162 @@
+"""Documents: put in by the thousand, paged, filtered by any field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Float, Select, cast, delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.tables import Document, Evidence, Judgement, Project
+
+AT_ONCE = 2000
+PAGE = 50
+SNIPPET = 160
+FILTER = re.compile(r"^(?P<field>[^<>=!~]+?)\s*(?P<how><=|>=|!=|=|<|>|~)\s*(?P<value>.*)$")
+
+
+def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, Any]]]) -> tuple[int, list[str]]:
+    """Put (key, fields) rows in, in order; return how many went in, and the keys that were there already."""
+    known = set(session.scalars(select(Document.key).where(Document.project_id == project.id)))
+    place = session.scalar(select(func.max(Document.position)).where(Document.project_id == project.id)) or 0
+    waiting: list[dict[str, Any]] = []
+    repeated: list[str] = []
+    count = 0
+    for key, fields in rows:
+        if key in known:
+            repeated.append(key)
+            continue
+        known.add(key)
+        count += 1
+        waiting.append({"project_id": project.id, "key": key, "position": place + count, "fields": fields, "tags": []})
+        if len(waiting) == AT_ONCE:
+            session.execute(insert(Document), waiting)
+            waiting = []
+    if waiting:
+        session.execute(insert(Document), waiting)
+    return count, repeated
+
+
+def get(session: Session, project: Project, key: str) -> Document:
+    """Return one document.
+
+    Raises:
+        NotFound: The project has none of that key.
+    """
+    row = session.scalar(select(Document).where(Document.project_id == project.id, Document.key == key))
+    if row is None:
+        raise NotFound(f"project '{project.name}' has no document '{key}'")
+    return row
+
+
+def text_of(schema: ProjectSchema, fields: dict[str, Any]) -> str:
+    """Return what is searched, ranked and exported of a document: its content fields, a line each."""
+    return "\n".join(str(fields[name]) for name in schema.content_fields if fields.get(name) not in (None, ""))
+
+
+def brief(schema: ProjectSchema, row: Document) -> dict[str, Any]:
+    """Return a document as a list shows it."""
+    text = " ".join(text_of(schema, row.fields).split())
+    shown = {field.name: row.fields.get(field.name) for field in schema.fields if field.metadata}
+    return {"key": row.key, "tags": row.tags, "snippet": text[:SNIPPET], "metadata": shown}
+
+
+def view(row: Document) -> dict[str, Any]:
+    """Return a document whole."""
+    return {"key": row.key, "tags": row.tags, "fields": row.fields, "position": row.position}
+
+
+def page(
+    session: Session,
+    project: Project,
+    *,
+    offset: int = 0,
+    limit: int = PAGE,
+    filters: Sequence[str] = (),
+    sort: str = "",
+    tag: str | None = None,
+) -> dict[str, Any]:
+    """Return a page of documents and how many there are in all.
+
+    Args:
+        session: The database.
+        project: The project.
+        offset: Documents before the page.
+        limit: Documents on it.
+        filters: ``field=value``, ``field!=value``, ``field~part`` or ``field<value`` (also ``<=``, ``>``, ``>=``).
+        sort: A field, with ``-`` in front for falling order; empty: as they came.
+        tag: Only documents with it.
+
+    Raises:
+        Invalid: A filter that cannot be read.
+    """
+    schema = ProjectSchema.model_validate(project.schema)
+    wanted = select(Document).where(Document.project_id == project.id)
+    for one in filters:
+        wanted = _filtered(wanted, one)
+    if tag is not None:
+        # Tags are few and short: their JSON text is searched, on every database alike.
+        wanted = wanted.where(cast_text(Document.tags).contains(f'"{tag}"'))
+    total = session.scalar(select(func.count()).select_from(wanted.order_by(None).subquery())) or 0
+    order = [Document.position]
+    if sort:
+        column = Document.fields[sort.lstrip("-")].as_string()
+        order = [column.desc() if sort.startswith("-") else column.asc(), *order]
+    rows = session.scalars(wanted.order_by(*order).offset(max(offset, 0)).limit(min(max(limit, 1), 500)))
+    return {"total": total, "offset": offset, "documents": [brief(schema, row) for row in rows]}
+
+
+def _filtered(wanted: Select[tuple[Document]], text: str) -> Select[tuple[Document]]:
+    read = FILTER.match(text)
+    if read is None:
+        raise Invalid(f"filter '{text}' cannot be read; write field=value, field~part or field>number")
+    name, how, value = read["field"].strip(), read["how"], read["value"].strip()
+    column = Document.fields[name].as_string()
+    if how == "~":
+        return wanted.where(func.lower(column).contains(value.lower(), autoescape=True))
+    if how in ("=", "!="):
+        return wanted.where(column == value if how == "=" else column != value)
+    try:
+        number: float | None = float(value)
+    except ValueError:
+        number = None
+    left = cast(column, Float) if number is not None else column
+    right = value if number is None else number
+    return wanted.where({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[how])
+
+
+def cast_text(column: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+    """Return a JSON column as text."""
+    from sqlalchemy import String
+
+    return cast(column, String)
+
+
+def tag(session: Session, actor: Actor, project: Project, key: str, tags: list[str]) -> Document:
+    """Set a document's tags."""
+    row = get(session, project, key)
+    clean = sorted({one.strip() for one in tags if one.strip()})
+    record(session, project, actor, "document.tag", key, {"tags": row.tags}, {"tags": clean})
+    row.tags = clean
+    return row
+
+
+def remove(session: Session, actor: Actor, project: Project, key: str) -> None:
+    """Delete a document that nobody used.
+
+    Raises:
+        Invalid: Evidence or judgements stand on it.
+    """
+    actor.needs("admin")
+    row = get(session, project, key)
+    used = [session.scalar(select(func.count()).where(table.document_id == row.id)) for table in (Evidence, Judgement)]
+    if any(used):
+        raise Invalid(f"document '{key}' has {used[0]} pieces of evidence and {used[1]} judgements; delete those first")
+    record(session, project, actor, "document.delete", key, view(row), None)
+    session.execute(delete(Document).where(Document.id == row.id))

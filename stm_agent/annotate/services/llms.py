@@ -1,0 +1,102 @@
+"""The LLMs an administrator set up: keys encrypted, never sent to a browser, base URLs nobody else can set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.people_tables import Llm
+from stm_agent.annotate.secrets import Vault
+
+
+@dataclass(frozen=True)
+class LlmChoice:
+    """An LLM ready to be asked; ``repr`` does not show the key."""
+
+    name: str
+    model: str
+    api_base: str | None
+    system_prompt: str
+    key: str | None = None
+
+    def __repr__(self) -> str:
+        """Show all but the key."""
+        return f"LlmChoice({self.name}, {self.model}, {self.api_base})"
+
+
+def view(row: Llm) -> dict[str, Any]:
+    """Return an LLM as JSON: whether there is a key, never the key."""
+    return {
+        "name": row.name,
+        "model": row.model,
+        "api_base": row.api_base,
+        "system_prompt": row.system_prompt,
+        "default": row.is_default,
+        "has_key": row.key_encrypted is not None,
+    }
+
+
+def listed(session: Session, actor: Actor) -> list[dict[str, Any]]:
+    """Return all LLMs; of annotators the base URL is nobody's business."""
+    rows = [view(row) for row in session.scalars(select(Llm).order_by(Llm.name))]
+    if actor.role == "admin":
+        return rows
+    return [{name: row[name] for name in ("name", "model", "default")} for row in rows]
+
+
+def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) -> Llm:
+    """Set an LLM up, or change it; a key that is not given stays what it was.
+
+    Raises:
+        Forbidden: Not an administrator.
+        Invalid: No name or no model.
+    """
+    actor.needs("admin")
+    name, model = str(values.get("name", "")).strip(), str(values.get("model", "")).strip()
+    if not name or not model:
+        raise Invalid("an LLM needs a name and a model, for example openai/gpt-5-mini")
+    base = values.get("api_base") or None
+    if base is not None and not str(base).startswith(("http://", "https://")):
+        raise Invalid(f"'{base}' is no base URL; it begins with http:// or https://")
+    row = session.scalar(select(Llm).where(Llm.name == name))
+    if row is None:
+        row = Llm(name=name)
+        session.add(row)
+    row.model, row.api_base, row.system_prompt = model, base, str(values.get("system_prompt", ""))
+    if values.get("key"):
+        row.key_encrypted = vault.lock(str(values["key"]))
+    session.flush()
+    others = session.scalar(select(Llm.id).where(Llm.is_default, Llm.id != row.id))
+    if values.get("default") or others is None:
+        session.execute(update(Llm).values(is_default=Llm.id == row.id))
+        session.refresh(row)
+    return row
+
+
+def remove(session: Session, actor: Actor, name: str) -> None:
+    """Delete an LLM and its key."""
+    actor.needs("admin")
+    row = session.scalar(select(Llm).where(Llm.name == name))
+    if row is None:
+        raise NotFound(f"there is no LLM '{name}'")
+    session.delete(row)
+
+
+def choose(session: Session, vault: Vault, name: str) -> LlmChoice:
+    """Return an LLM by name, or the default one.
+
+    Raises:
+        NotFound: There is none.
+    """
+    row = session.scalar(select(Llm).where(Llm.name == name if name else Llm.is_default))
+    if row is None:
+        raise NotFound(
+            f"there is no LLM '{name}'" if name else "no LLM is set up; an administrator can, under Settings"
+        )
+    key = vault.unlock(row.key_encrypted) if row.key_encrypted else None
+    return LlmChoice(row.name, row.model, row.api_base, row.system_prompt, key)

@@ -1,0 +1,80 @@
+"""Entries and a changed schema: what still has a place moves there, what has none is kept aside and comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.schema import Block, ProjectSchema
+from stm_agent.annotate.tables import Entry, Project
+
+
+def migrate_entries(session: Session, project: Project, old: ProjectSchema, new: ProjectSchema) -> int:
+    """Move every entry's values into a new schema; return how many entries changed.
+
+    A value whose block is gone, or cannot hold it in its new type, goes to ``Entry.migrated`` under the block's id; it
+    comes back when a block of that id can hold it again. Evidence keeps its level's id, also of a level that is gone.
+    """
+    if old.blocks == new.blocks:
+        return 0
+    blocks = {block.id: block for block in new.blocks}
+    changed = 0
+    for entry in session.scalars(select(Entry).where(Entry.project_id == project.id)):
+        known = {**entry.migrated, **entry.values}
+        values = {key: fit for key, value in known.items() if (fit := _fitting(blocks.get(key), value)) is not None}
+        aside = {key: value for key, value in known.items() if key not in values}
+        if values != entry.values or aside != entry.migrated:
+            entry.values, entry.migrated = values, aside
+            entry.version += 1
+            changed += 1
+    return changed
+
+
+def _fitting(block: Block | None, value: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Return a value as a block holds it; None: it has no place there."""
+    if block is None or value is None:
+        return None
+    try:
+        return checked_value(block, value)
+    except ValueError:
+        pass
+    if block.type in ("text", "longtext"):
+        return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if block.type == "multiselect" and value in block.options:
+        return [value]
+    if block.type == "select" and isinstance(value, list) and len(value) == 1 and value[0] in block.options:
+        return value[0]
+    return None
+
+
+def checked_value(block: Block, value: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Return a value of a block's type.
+
+    Raises:
+        ValueError: It is of another type, or no option.
+    """
+    kind = block.type
+    fits = {
+        "text": lambda: isinstance(value, str),
+        "longtext": lambda: isinstance(value, str),
+        "select": lambda: value == "" or value in block.options,
+        "multiselect": lambda: isinstance(value, list) and set(value) <= set(block.options),
+        "boolean": lambda: isinstance(value, bool),
+        "number": lambda: isinstance(value, int | float) and not isinstance(value, bool),
+        "date": lambda: isinstance(value, str) and _is_date(value),
+    }[kind]
+    if not fits():
+        raise ValueError(f"block '{block.name}' holds a {kind}, not {str(value)[:60]!r}")
+    return value
+
+
+def _is_date(value: str) -> bool:
+    import datetime
+
+    try:
+        datetime.date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True

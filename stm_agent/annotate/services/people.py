@@ -1,0 +1,226 @@
+"""People: invited by link, let in by password or, alone on a machine, by a token in the URL. Only hashes are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session as DbSession
+
+from stm_agent.annotate.actor import ROLES, Actor
+from stm_agent.annotate.base import now
+from stm_agent.annotate.faults import Invalid, NotFound, Taken, TooMany, Unauthorised
+from stm_agent.annotate.people_tables import Invitation, LoginFailure, Person, Session
+from stm_agent.annotate.tables import Member, Project
+
+ACCESS, REFRESH, INVITED = timedelta(hours=1), timedelta(days=14), timedelta(days=7)
+SHORTEST = 10
+"""Characters of a password, at least."""
+TRIES, WINDOW = 5, timedelta(minutes=10)
+"""Wrong passwords of one name or address, and in what time, after which it must wait."""
+
+
+def digest(token: str) -> str:
+    """Return what is stored of a token: it is random and long, so a plain hash cannot be guessed back."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def actor_of(person: Person) -> Actor:
+    """Return a person as the services see them."""
+    return Actor(person.id, person.name, person.role)
+
+
+def local_person(session: DbSession) -> Person:
+    """Return the one user of a tool on loopback: the first administrator, made if there is none."""
+    row = session.scalar(select(Person).where(Person.role == "admin", Person.active).order_by(Person.id))
+    if row is None:
+        row = Person(name="me", role="admin")
+        session.add(row)
+        session.flush()
+    return row
+
+
+def join(session: DbSession, *, token: str, name: str, password: str) -> Person:
+    """Make the account of somebody invited; the link works once.
+
+    Raises:
+        Unauthorised: The link is unknown, used or too old.
+        Invalid: No name, or a short password.
+        Taken: The name is there.
+    """
+    row = session.scalar(select(Invitation).where(Invitation.token_hash == digest(token)).with_for_update())
+    if row is None or row.used_at is not None or row.expires_at < now():
+        raise Unauthorised("this invitation is unknown, used or expired; ask for a new one")
+    person = add(session, name=name, role=row.role, password=password)
+    row.used_at = now()
+    if row.project_id is not None:
+        session.add(Member(project_id=row.project_id, person_id=person.id))
+    return person
+
+
+def add(session: DbSession, *, name: str, role: str, password: str | None) -> Person:
+    """Make an account.
+
+    Raises:
+        Invalid: No name, no such role, or a short password.
+        Taken: The name is there.
+    """
+    clean = name.strip()
+    if not clean:
+        raise Invalid("a person needs a name")
+    if role not in ROLES:
+        raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
+    if session.scalar(select(Person.id).where(Person.name == clean)):
+        raise Taken(f"there is somebody called '{clean}'; choose another name")
+    person = Person(name=clean, role=role, password=None if password is None else hashed(password))
+    session.add(person)
+    session.flush()
+    return person
+
+
+def hashed(password: str) -> str:
+    """Return the argon2 hash of a password.
+
+    Raises:
+        Invalid: It is too short.
+    """
+    from argon2 import PasswordHasher
+
+    if len(password) < SHORTEST:
+        raise Invalid(f"a password needs {SHORTEST} characters or more")
+    return PasswordHasher().hash(password)
+
+
+def invite(session: DbSession, actor: Actor, *, role: str, project: Project | None) -> str:
+    """Return the token of a new invitation; it is shown once and only its hash is kept."""
+    actor.needs("admin")
+    if role not in ROLES:
+        raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
+    token = secrets.token_urlsafe(32)
+    session.add(
+        Invitation(
+            token_hash=digest(token),
+            role=role,
+            project_id=project.id if project else None,
+            expires_at=now() + INVITED,
+        )
+    )
+    return token
+
+
+def check_rate(session: DbSession, *keys: str) -> None:
+    """Let a login be tried, or not.
+
+    Raises:
+        TooMany: One of the keys (a name, an address) failed too often lately.
+    """
+    since = now() - WINDOW
+    session.execute(delete(LoginFailure).where(LoginFailure.at < since))
+    for key in keys:
+        failed = session.scalar(select(func.count()).where(LoginFailure.who == key)) or 0
+        if failed >= TRIES:
+            raise TooMany(f"too many wrong passwords; wait {WINDOW.seconds // 60} minutes")
+
+
+def note_failure(session: DbSession, *keys: str) -> None:
+    """Count a wrong password."""
+    session.add_all(LoginFailure(who=key) for key in keys)
+
+
+def right_person(session: DbSession, *, name: str, password: str) -> Person | None:
+    """Return the person of a name and password; it takes as long for a name that is not there."""
+    from argon2 import PasswordHasher
+    from argon2.exceptions import VerificationError
+
+    row = session.scalar(select(Person).where(Person.name == name.strip()))
+    stored = row.password if row is not None and row.active and row.password else None
+    try:
+        PasswordHasher().verify(stored or _nobody(), password)
+    except VerificationError:
+        return None
+    return row if stored else None
+
+
+def _nobody() -> str:
+    from argon2 import PasswordHasher
+
+    return PasswordHasher().hash(secrets.token_urlsafe(16))
+
+
+def begin(session: DbSession, person: Person) -> dict[str, Any]:
+    """Return the tokens of a new login."""
+    access, refresh = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    session.add(
+        Session(
+            person_id=person.id,
+            access_hash=digest(access),
+            refresh_hash=digest(refresh),
+            expires_at=now() + ACCESS,
+            refresh_expires_at=now() + REFRESH,
+        )
+    )
+    return {"access_token": access, "refresh_token": refresh, "expires_in": int(ACCESS.total_seconds())}
+
+
+def who(session: DbSession, token: str) -> Actor:
+    """Return whose access token this is.
+
+    Raises:
+        Unauthorised: Nobody's, or expired, or the person was shut out.
+    """
+    row = session.scalar(select(Session).where(Session.access_hash == digest(token)))
+    person = session.get(Person, row.person_id) if row is not None else None
+    if row is None or person is None or not person.active or row.expires_at < now():
+        raise Unauthorised("log in again: the token is unknown or expired")
+    return actor_of(person)
+
+
+def refresh(session: DbSession, token: str) -> dict[str, Any]:
+    """Return new tokens for a refresh token, which then works no more.
+
+    Raises:
+        Unauthorised: It is unknown, used or expired.
+    """
+    row = session.scalar(select(Session).where(Session.refresh_hash == digest(token)).with_for_update())
+    person = session.get(Person, row.person_id) if row is not None else None
+    if row is None or person is None or not person.active or row.refresh_expires_at < now():
+        raise Unauthorised("log in again: the refresh token is unknown or expired")
+    session.delete(row)
+    return begin(session, person)
+
+
+def end(session: DbSession, token: str) -> None:
+    """Log out."""
+    session.execute(delete(Session).where(Session.access_hash == digest(token)))
+
+
+def listed(session: DbSession, actor: Actor) -> list[dict[str, Any]]:
+    """Return everybody."""
+    actor.needs("reviewer")
+    return [{"name": row.name, "role": row.role, "active": row.active} for row in session.scalars(select(Person))]
+
+
+def change(
+    session: DbSession, actor: Actor, name: str, *, role: str | None = None, active: bool | None = None
+) -> Person:
+    """Change a person's role, or shut them out; their sessions end at once.
+
+    Raises:
+        NotFound: There is nobody of that name.
+        Invalid: No such role, or the last administrator would be gone.
+    """
+    actor.needs("admin")
+    row = session.scalar(select(Person).where(Person.name == name))
+    if row is None:
+        raise NotFound(f"there is nobody called '{name}'")
+    if role is not None and role not in ROLES:
+        raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
+    row.role, row.active = role or row.role, row.active if active is None else active
+    session.flush()
+    if not session.scalar(select(func.count()).where(Person.role == "admin", Person.active)):
+        raise Invalid(f"'{name}' is the last administrator; make another one first")
+    session.execute(delete(Session).where(Session.person_id == row.id))
+    return row

@@ -1,0 +1,172 @@
+"""Projects: made from a template or a schema, edited at any time, and nothing that people wrote is lost by an edit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.base import new_key
+from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale, Taken
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.migrating import migrate_entries
+from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.tables import Document, Entry, Member, Project, Query
+from stm_agent.annotate.templates import TEMPLATES
+
+
+def read_schema(value: Any) -> ProjectSchema:  # noqa: ANN401 - JSON
+    """Return a schema.
+
+    Raises:
+        Invalid: It is none; the first fault is named.
+    """
+    try:
+        return ProjectSchema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise Invalid(f"schema{f' at {place}' if place else ''}: {reason}") from error
+
+
+def find(session: Session, actor: Actor, project: str) -> Project:
+    """Return a project by key, if the person may see it.
+
+    Raises:
+        NotFound: There is none, or they are no member: which of the two is not told.
+    """
+    row = session.scalar(select(Project).where(Project.key == project))
+    if row is None or not (actor.role == "admin" or session.get(Member, (row.id, actor.id))):
+        raise NotFound(f"there is no project '{project}'")
+    return row
+
+
+def view(session: Session, project: Project) -> dict[str, Any]:
+    """Return a project as JSON, with its counts."""
+    counts = {
+        name: session.scalar(select(func.count()).where(table.project_id == project.id))
+        for name, table in (("documents", Document), ("entries", Entry), ("queries", Query))
+    }
+    return {
+        "key": project.key,
+        "name": project.name,
+        "description": project.description,
+        "guidelines": project.guidelines,
+        "tags": project.tags,
+        "schema": project.schema,
+        "overlap": project.overlap,
+        "archived": project.archived,
+        "version": project.version,
+        "created_at": project.created_at.isoformat(),
+        **counts,
+    }
+
+
+def listed(session: Session, actor: Actor, *, tag: str | None = None, archived: bool = False) -> list[dict[str, Any]]:
+    """Return the projects a person may see, newest first."""
+    wanted = select(Project).where(Project.archived == archived).order_by(Project.id.desc())
+    if actor.role != "admin":
+        wanted = wanted.join(Member, Member.project_id == Project.id).where(Member.person_id == actor.id)
+    return [view(session, row) for row in session.scalars(wanted) if tag is None or tag in row.tags]
+
+
+def create(
+    session: Session,
+    actor: Actor,
+    *,
+    name: str,
+    description: str = "",
+    tags: list[str] | None = None,
+    template: str | None = None,
+    schema: dict[str, Any] | None = None,
+    key: str | None = None,
+) -> Project:
+    """Make a project from a template or a schema of one's own.
+
+    Raises:
+        Forbidden: Only administrators make projects.
+        Invalid: No name, no such template, or a schema that is none.
+        Taken: The name is there.
+    """
+    actor.needs("admin")
+    if template is not None and template not in TEMPLATES:
+        raise Invalid(f"there is no template '{template}'; use {', '.join(TEMPLATES)}")
+    chosen = read_schema(schema) if schema is not None else TEMPLATES[template or "judging"]
+    project = Project(
+        key=key or new_key(),
+        name=_free_name(session, name),
+        description=description,
+        tags=tags or [],
+        schema=chosen.model_dump(mode="json"),
+    )
+    session.add(project)
+    session.flush()
+    session.add(Member(project_id=project.id, person_id=actor.id))
+    record(session, project, actor, "project.create", project.key, None, {"name": project.name})
+    return project
+
+
+def _free_name(session: Session, name: str, but: int | None = None) -> str:
+    clean = name.strip()
+    if not clean:
+        raise Invalid("a project needs a name")
+    other = session.scalar(select(Project.id).where(Project.name == clean))
+    if other is not None and other != but:
+        raise Taken(f"there is a project '{clean}'; choose another name")
+    return clean
+
+
+def edit(session: Session, actor: Actor, project: Project, changes: dict[str, Any], *, version: int) -> Project:
+    """Change any part of a project; a changed schema takes the entries along.
+
+    Raises:
+        Forbidden: Not an administrator.
+        Stale: Somebody else changed it since ``version``.
+        Invalid: A part that is not there, or a value that cannot be used.
+    """
+    actor.needs("admin")
+    session.refresh(project, with_for_update=True)
+    if project.version != version:
+        raise Stale(f"project '{project.name}'", view(session, project))
+    unknown = set(changes) - {"name", "description", "guidelines", "tags", "overlap", "archived", "schema"}
+    if unknown:
+        raise Invalid(f"a project has no '{min(unknown)}'")
+    before = {name: getattr(project, name) for name in changes}
+    if "name" in changes:
+        changes["name"] = _free_name(session, changes["name"], project.id)
+    if changes.get("overlap", 1) < 1:
+        raise Invalid("overlap is the number of people who judge a query; use 1 or more")
+    if "schema" in changes:
+        new = read_schema(changes["schema"])
+        migrate_entries(session, project, ProjectSchema.model_validate(project.schema), new)
+        changes["schema"] = new.model_dump(mode="json")
+    for name, value in changes.items():
+        setattr(project, name, value)
+    project.version += 1
+    record(session, project, actor, "project.edit", project.key, before, {n: getattr(project, n) for n in changes})
+    return project
+
+
+def duplicate(session: Session, actor: Actor, project: Project, name: str) -> Project:
+    """Make a project with the same schema and guidelines, and no documents."""
+    copy = create(
+        session, actor, name=name, description=project.description, tags=list(project.tags), schema=project.schema
+    )
+    copy.guidelines, copy.overlap = project.guidelines, project.overlap
+    return copy
+
+
+def delete(session: Session, actor: Actor, project: Project, *, confirm: str) -> None:
+    """Delete a project with all in it.
+
+    Raises:
+        Forbidden: ``confirm`` is not its name.
+    """
+    actor.needs("admin")
+    if confirm != project.name:
+        raise Forbidden(f"to delete project '{project.name}' with all that people wrote, confirm with its name")
+    session.delete(project)
