@@ -98,8 +98,8 @@ class Block(Frozen):
     no: str = "No"
     prompt: str = ""
     llm: str = ""
-    temperature: float = Field(0.7, ge=0, le=2)
-    max_tokens: int = Field(512, ge=1, le=32_768)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    max_tokens: int = Field(default=512, ge=1, le=32_768)
     inputs: tuple[InputSource, ...] = ()
 
     @model_validator(mode="after")

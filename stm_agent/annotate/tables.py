@@ -69,7 +69,7 @@ class Evidence(Keyed, Base):
 
     __tablename__ = "evidence"
     entry_id: Mapped[int] = mapped_column(ForeignKey("entries.id", ondelete="CASCADE"), index=True)
-    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"), index=True)
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), index=True)
     field: Mapped[str] = mapped_column(String(200), default="text")
     start: Mapped[int]
     end: Mapped[int]
@@ -96,7 +96,7 @@ class Judgement(Stamped, Base):
     __tablename__ = "judgements"
     id: Mapped[int] = mapped_column(primary_key=True)
     query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
-    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"), index=True)
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), index=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), index=True)
     grade: Mapped[int]
     note: Mapped[str] = mapped_column(Text, default="")
@@ -110,7 +110,7 @@ class Adjudication(Stamped, Base):
     __tablename__ = "adjudications"
     id: Mapped[int] = mapped_column(primary_key=True)
     query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
-    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"))
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
     grade: Mapped[int]
     note: Mapped[str] = mapped_column(Text, default="")
@@ -123,9 +123,9 @@ class LlmGrade(Base):
     __tablename__ = "llm_grades"
     id: Mapped[int] = mapped_column(primary_key=True)
     query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
-    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"))
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
     grade: Mapped[int]
-    draft_id: Mapped[int] = mapped_column(ForeignKey("drafts.id"))
+    draft_id: Mapped[int] = mapped_column(ForeignKey("drafts.id", ondelete="CASCADE"))
     __table_args__ = (UniqueConstraint("query_id", "document_id"),)
 
 
@@ -135,7 +135,7 @@ class Ranking(Base):
     __tablename__ = "rankings"
     id: Mapped[int] = mapped_column(primary_key=True)
     query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
-    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id"))
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
     run: Mapped[str] = mapped_column(String(200))
     rank: Mapped[int]
     score: Mapped[float]

@@ -112,7 +112,7 @@ def page(
     return {"total": total, "offset": offset, "documents": [brief(schema, row) for row in rows]}
 
 
-def _filtered(wanted: Select[tuple[Document]], text: str) -> Select[tuple[Document]]:
+def _filtered(wanted: Select[Any], text: str) -> Select[Any]:
     read = FILTER.match(text)
     if read is None:
         raise Invalid(f"filter '{text}' cannot be read; write field=value, field~part or field>number")

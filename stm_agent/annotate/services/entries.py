@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale
+from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents
 from stm_agent.annotate.services.migrating import checked_value
 from stm_agent.annotate.services.recording import history, record
-from stm_agent.annotate.tables import Document, Entry, Evidence, Person, Project
+from stm_agent.annotate.tables import Document, Entry, Evidence, Project
 
 STATES = ("draft", "done", "skipped", "flagged")
 PARTS = ("name", "notes", "values", "state", "evidence")
@@ -129,8 +130,9 @@ def _state(schema: ProjectSchema, entry: Entry, state: str) -> str:
     if state not in STATES:
         raise Invalid(f"an entry is {', '.join(STATES)}, not '{state}'")
     if state == "done":
-        empty = (None, "", [])
-        missing = [block.name for block in schema.blocks if block.required and entry.values.get(block.id) in empty]
+        missing = [
+            block.name for block in schema.blocks if block.required and entry.values.get(block.id) in (None, "", [])
+        ]
         if missing:
             raise Invalid(f"'{missing[0]}' is required and empty; fill it in, or keep the entry as a draft")
     return state

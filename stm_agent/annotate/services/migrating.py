@@ -55,19 +55,25 @@ def checked_value(block: Block, value: Any) -> Any:  # noqa: ANN401 - a JSON val
     Raises:
         ValueError: It is of another type, or no option.
     """
-    kind = block.type
-    fits = {
-        "text": lambda: isinstance(value, str),
-        "longtext": lambda: isinstance(value, str),
-        "select": lambda: value == "" or value in block.options,
-        "multiselect": lambda: isinstance(value, list) and set(value) <= set(block.options),
-        "boolean": lambda: isinstance(value, bool),
-        "number": lambda: isinstance(value, int | float) and not isinstance(value, bool),
-        "date": lambda: isinstance(value, str) and _is_date(value),
-    }[kind]
-    if not fits():
-        raise ValueError(f"block '{block.name}' holds a {kind}, not {str(value)[:60]!r}")
+    if not _fits(block, value):
+        raise ValueError(f"block '{block.name}' holds a {block.type}, not {str(value)[:60]!r}")
     return value
+
+
+def _fits(block: Block, value: Any) -> bool:  # noqa: ANN401 - a JSON value
+    match block.type:
+        case "text" | "longtext":
+            return isinstance(value, str)
+        case "select":
+            return value == "" or value in block.options
+        case "multiselect":
+            return isinstance(value, list) and set(value) <= set(block.options)
+        case "boolean":
+            return isinstance(value, bool)
+        case "number":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "date":
+            return isinstance(value, str) and _is_date(value)
 
 
 def _is_date(value: str) -> bool:

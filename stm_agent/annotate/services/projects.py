@@ -40,7 +40,10 @@ def find(session: Session, actor: Actor, project: str) -> Project:
         NotFound: There is none, or they are no member: which of the two is not told.
     """
     row = session.scalar(select(Project).where(Project.key == project))
-    if row is None or not (actor.role == "admin" or session.get(Member, (row.id, actor.id))):
+    if row is None or not (
+        actor.role == "admin"
+        or session.scalar(select(Member.person_id).where(Member.project_id == row.id, Member.person_id == actor.id))
+    ):
         raise NotFound(f"there is no project '{project}'")
     return row
 

@@ -1,0 +1,113 @@
+"""Log in, out and on; invitations; who is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from stm_agent.annotate.api.common import Body, The, Who, token_of
+from stm_agent.annotate.faults import Unauthorised
+from stm_agent.annotate.services import people, projects
+
+router = APIRouter(tags=["people"])
+
+
+class Login(Body):
+    """A name and a password."""
+
+    name: str
+    password: str
+
+
+class Refresh(Body):
+    """A refresh token."""
+
+    refresh_token: str
+
+
+class Join(Body):
+    """Whom an invitation's link makes."""
+
+    token: str
+    name: str
+    password: str
+
+
+class Invite(Body):
+    """Who is invited, and to which project."""
+
+    role: str = "annotator"
+    project: str | None = None
+
+
+class Change(Body):
+    """What changes of a person."""
+
+    role: str | None = None
+    active: bool | None = None
+
+
+@router.post("/login")
+def login(body: Login, tool: The, request: Request) -> dict[str, Any]:
+    """Return an access token (an hour) and a refresh token (two weeks)."""
+    # Counted by name and by address, so that neither one account nor all of them can be tried.
+    keys = (f"name:{body.name.strip()}", f"address:{request.client.host if request.client else ''}")
+    with tool.database.writing() as session:
+        people.check_rate(session, *keys)
+    with tool.database.writing() as session:
+        person = people.right_person(session, name=body.name, password=body.password)
+        if person is not None:
+            return people.begin(session, person)
+        people.note_failure(session, *keys)
+    raise Unauthorised("name or password is wrong")
+
+
+@router.post("/refresh")
+def refresh(body: Refresh, tool: The) -> dict[str, Any]:
+    """Return new tokens; the old refresh token works no more."""
+    with tool.database.writing() as session:
+        return people.refresh(session, body.refresh_token)
+
+
+@router.post("/logout", status_code=204)
+def logout(tool: The, request: Request) -> None:
+    """End this login."""
+    with tool.database.writing() as session:
+        people.end(session, token_of(request))
+
+
+@router.post("/join")
+def join(body: Join, tool: The) -> dict[str, Any]:
+    """Make the account of somebody invited, and log in."""
+    with tool.database.writing() as session:
+        return people.begin(session, people.join(session, token=body.token, name=body.name, password=body.password))
+
+
+@router.post("/invitations")
+def invite(body: Invite, tool: The, who: Who) -> dict[str, str]:
+    """Return the token of an invitation, once."""
+    with tool.database.writing() as session:
+        project = projects.find(session, who, body.project) if body.project else None
+        return {"token": people.invite(session, who, role=body.role, project=project)}
+
+
+@router.get("/me")
+def me(who: Who) -> dict[str, str]:
+    """Return who asks."""
+    return {"name": who.name, "role": who.role}
+
+
+@router.get("/people")
+def listed(tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return everybody."""
+    with tool.database.reading() as session:
+        return people.listed(session, who)
+
+
+@router.patch("/people/{name}")
+def change(name: str, body: Change, tool: The, who: Who) -> dict[str, Any]:
+    """Change a role, or shut somebody out."""
+    with tool.database.writing() as session:
+        row = people.change(session, who, name, role=body.role, active=body.active)
+        return {"name": row.name, "role": row.role, "active": row.active}

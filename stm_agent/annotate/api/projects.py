@@ -1,0 +1,208 @@
+"""Projects, their documents, and the LLMs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.services import assigning, documents, llms, projects
+from stm_agent.annotate.templates import TEMPLATES
+
+router = APIRouter(tags=["projects"])
+
+
+class NewProject(Body):
+    """A project to make; ``template`` is used where there is no schema."""
+
+    name: str
+    description: str = ""
+    tags: list[str] = Field(default_factory=list)
+    template: str | None = None
+    model_schema: dict[str, Any] | None = Field(None, alias="schema")
+
+
+class Edit(Body):
+    """Parts to change, and the version that was seen."""
+
+    version: int
+    changes: dict[str, Any]
+
+
+class Named(Body):
+    """A name."""
+
+    name: str
+
+
+class Tags(Body):
+    """Tags of a document."""
+
+    tags: list[str]
+
+
+class NewDocuments(Body):
+    """Documents: a key and its fields each."""
+
+    documents: list[tuple[str, dict[str, Any]]]
+
+
+class LlmSetting(Body):
+    """An LLM to set up; without a key the stored one stays."""
+
+    name: str
+    model: str
+    api_base: str | None = None
+    key: str | None = Field(None, repr=False)
+    system_prompt: str = ""
+    default: bool = False
+
+
+@router.get("/templates")
+def templates() -> dict[str, Any]:
+    """Return what a project can start from."""
+    return {name: schema.model_dump(mode="json") for name, schema in TEMPLATES.items()}
+
+
+@router.get("/projects")
+def listed(tool: The, who: Who, tag: str | None = None, archived: bool = False) -> list[dict[str, Any]]:
+    """Return the projects one may see."""
+    with tool.database.reading() as session:
+        return projects.listed(session, who, tag=tag, archived=archived)
+
+
+@router.post("/projects", status_code=201)
+def create(body: NewProject, tool: The, who: Who) -> dict[str, Any]:
+    """Make a project."""
+    with tool.database.writing() as session:
+        made = projects.create(
+            session,
+            who,
+            name=body.name,
+            description=body.description,
+            tags=body.tags,
+            template=body.template,
+            schema=body.model_schema,
+        )
+        return projects.view(session, made)
+
+
+@router.get("/projects/{project}")
+def one(project: str, tool: The, who: Who) -> dict[str, Any]:
+    """Return a project."""
+    with tool.database.reading() as session:
+        return projects.view(session, projects.find(session, who, project))
+
+
+@router.patch("/projects/{project}")
+def edit(project: str, body: Edit, tool: The, who: Who) -> dict[str, Any]:
+    """Change any part of a project."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        return projects.view(session, projects.edit(session, who, row, body.changes, version=body.version))
+
+
+@router.post("/projects/{project}/duplicate", status_code=201)
+def duplicate(project: str, body: Named, tool: The, who: Who) -> dict[str, Any]:
+    """Make a project with the same schema."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        return projects.view(session, projects.duplicate(session, who, row, body.name))
+
+
+@router.delete("/projects/{project}", status_code=204)
+def delete(project: str, confirm: str, tool: The, who: Who) -> None:
+    """Delete a project; ``confirm`` is its name."""
+    with tool.database.writing() as session:
+        projects.delete(session, who, projects.find(session, who, project), confirm=confirm)
+
+
+@router.post("/projects/{project}/members", status_code=204)
+def add_member(project: str, body: Named, tool: The, who: Who) -> None:
+    """Let somebody in."""
+    with tool.database.writing() as session:
+        assigning.add_member(session, who, projects.find(session, who, project), body.name)
+
+
+@router.post("/projects/{project}/deal")
+def deal(project: str, tool: The, who: Who) -> dict[str, int]:
+    """Deal the queries out by the project's overlap."""
+    with tool.database.writing() as session:
+        return {"dealt": assigning.deal(session, who, projects.find(session, who, project))}
+
+
+@router.get("/projects/{project}/progress")
+def progress(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return what each person has done."""
+    with tool.database.reading() as session:
+        return assigning.progress(session, who, projects.find(session, who, project))
+
+
+@router.get("/projects/{project}/documents")
+def page(
+    project: str,
+    tool: The,
+    who: Who,
+    offset: int = 0,
+    limit: int = documents.PAGE,
+    filters: Annotated[list[str] | None, Query(alias="filter")] = None,
+    sort: str = "",
+    tag: str | None = None,
+) -> dict[str, Any]:
+    """Return a page of documents."""
+    with tool.database.reading() as session:
+        row = projects.find(session, who, project)
+        return documents.page(session, row, offset=offset, limit=limit, filters=filters or (), sort=sort, tag=tag)
+
+
+@router.post("/projects/{project}/documents", status_code=201)
+def add_documents(project: str, body: NewDocuments, tool: The, who: Who) -> dict[str, Any]:
+    """Put documents in; keys that are there already are left as they are and returned."""
+    who.needs("admin")
+    with tool.database.writing() as session:
+        count, repeated = documents.add(session, projects.find(session, who, project), body.documents)
+    return {"added": count, "repeated": repeated}
+
+
+@router.get("/projects/{project}/documents/{document:path}")
+def document(project: str, document: str, tool: The, who: Who) -> dict[str, Any]:
+    """Return a document whole."""
+    with tool.database.reading() as session:
+        return documents.view(documents.get(session, projects.find(session, who, project), document))
+
+
+@router.put("/projects/{project}/tags/{document:path}")
+def tag(project: str, document: str, body: Tags, tool: The, who: Who) -> dict[str, Any]:
+    """Set a document's tags."""
+    with tool.database.writing() as session:
+        return documents.view(documents.tag(session, who, projects.find(session, who, project), document, body.tags))
+
+
+@router.delete("/projects/{project}/documents/{document:path}", status_code=204)
+def remove(project: str, document: str, tool: The, who: Who) -> None:
+    """Delete a document that nobody used."""
+    with tool.database.writing() as session:
+        documents.remove(session, who, projects.find(session, who, project), document)
+
+
+@router.get("/llms")
+def all_llms(tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return the LLMs, never a key."""
+    with tool.database.reading() as session:
+        return llms.listed(session, who)
+
+
+@router.put("/llms")
+def put_llm(body: LlmSetting, tool: The, who: Who) -> dict[str, Any]:
+    """Set an LLM up."""
+    with tool.database.writing() as session:
+        return llms.view(llms.put(session, who, tool.vault, body.model_dump()))
+
+
+@router.delete("/llms/{name}", status_code=204)
+def remove_llm(name: str, tool: The, who: Who) -> None:
+    """Delete an LLM and its key."""
+    with tool.database.writing() as session:
+        llms.remove(session, who, name)

@@ -1,0 +1,197 @@
+"""Entries, queries and judgements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.services import assigning, entries, judging, projects, queries
+
+router = APIRouter(prefix="/projects/{project}", tags=["work"])
+
+
+class Save(Body):
+    """Parts to save, and the version that was seen."""
+
+    version: int
+    changes: dict[str, Any]
+
+
+class Seen(Body):
+    """The version that was seen."""
+
+    version: int
+
+
+class NewQuery(Body):
+    """A query to write."""
+
+    text: str
+    answer: str = ""
+    split: str = "dev"
+    key: str | None = None
+
+
+class FromEntry(Body):
+    """The split of the query that an entry makes."""
+
+    split: str = "dev"
+
+
+class Grade(Body):
+    """A grade, or None to take it back; ``version`` 0 where there was none."""
+
+    grade: int | None
+    version: int = 0
+    note: str = ""
+
+
+class Settle(Body):
+    """A final grade."""
+
+    grade: int
+    note: str = ""
+
+
+class Done(Body):
+    """Whether one is done."""
+
+    done: bool = True
+
+
+@router.get("/entries")
+def all_entries(project: str, tool: The, who: Who, mine: bool = False) -> list[dict[str, Any]]:
+    """Return entries, newest first."""
+    with tool.database.reading() as session:
+        return entries.listed(session, who, projects.find(session, who, project), mine=mine)
+
+
+@router.post("/entries", status_code=201)
+def new_entry(project: str, tool: The, who: Who) -> dict[str, Any]:
+    """Begin an entry."""
+    with tool.database.writing() as session:
+        return entries.view(session, entries.create(session, who, projects.find(session, who, project)))
+
+
+@router.get("/entries/{entry}")
+def one_entry(project: str, entry: str, tool: The, who: Who) -> dict[str, Any]:
+    """Return an entry."""
+    with tool.database.reading() as session:
+        return entries.view(session, entries.find(session, who, projects.find(session, who, project), entry))
+
+
+@router.patch("/entries/{entry}")
+def save_entry(project: str, entry: str, body: Save, tool: The, who: Who) -> dict[str, Any]:
+    """Save parts of an entry."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        found = entries.find(session, who, row, entry)
+        return entries.view(session, entries.save(session, who, row, found, body.changes, version=body.version))
+
+
+@router.post("/entries/{entry}/undo")
+def undo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dict[str, Any]:
+    """Take the last change back."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        found = entries.find(session, who, row, entry)
+        return entries.view(session, entries.undo(session, who, row, found, version=body.version))
+
+
+@router.delete("/entries/{entry}", status_code=204)
+def delete_entry(project: str, entry: str, tool: The, who: Who) -> None:
+    """Delete an entry."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        entries.remove(session, who, row, entries.find(session, who, row, entry))
+
+
+@router.post("/entries/{entry}/query", status_code=201)
+def query_of_entry(project: str, entry: str, body: FromEntry, tool: The, who: Who) -> dict[str, Any]:
+    """Make a query of a finished entry, its evidence the judgements."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        found = entries.find(session, who, row, entry)
+        return queries.view(queries.of_entry(session, who, row, found, split=body.split))
+
+
+@router.get("/queries")
+def all_queries(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return the queries of a project."""
+    with tool.database.reading() as session:
+        return queries.listed(session, projects.find(session, who, project))
+
+
+@router.post("/queries", status_code=201)
+def new_query(project: str, body: NewQuery, tool: The, who: Who) -> dict[str, Any]:
+    """Write a query."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        return queries.view(queries.create(session, who, row, **body.model_dump()))
+
+
+@router.patch("/queries/{query}")
+def save_query(project: str, query: str, body: Save, tool: The, who: Who) -> dict[str, Any]:
+    """Change a query."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        found = queries.find(session, row, query)
+        return queries.view(queries.save(session, who, row, found, body.changes, version=body.version))
+
+
+@router.get("/work")
+def work(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return the queries one is to judge, open ones first."""
+    with tool.database.reading() as session:
+        return assigning.work(session, who, projects.find(session, who, project))
+
+
+@router.get("/queries/{query}/pool")
+def pool(project: str, query: str, tool: The, who: Who, depth: int = judging.DEPTH) -> list[dict[str, Any]]:
+    """Return the passages to judge, in a blind order."""
+    with tool.database.reading() as session:
+        row = projects.find(session, who, project)
+        return judging.pool(session, who, row, queries.find(session, row, query), depth=depth)
+
+
+@router.put("/queries/{query}/judgements/{document:path}")
+def grade(project: str, query: str, document: str, body: Grade, tool: The, who: Who) -> dict[str, Any]:
+    """Grade a passage."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        found = queries.find(session, row, query)
+        return judging.grade(session, who, row, found, document, body.grade, version=body.version, note=body.note)
+
+
+@router.put("/queries/{query}/done", status_code=204)
+def done(project: str, query: str, body: Done, tool: The, who: Who) -> None:
+    """Say that one is done with a query."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        judging.done(session, who, queries.find(session, row, query), yes=body.done)
+
+
+@router.get("/queries/{query}/judgements")
+def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return everybody's grades, once one is done."""
+    with tool.database.reading() as session:
+        row = projects.find(session, who, project)
+        return judging.others(session, who, queries.find(session, row, query))
+
+
+@router.get("/disagreements")
+def disagreements(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return what is to be settled."""
+    with tool.database.reading() as session:
+        return judging.disagreements(session, who, projects.find(session, who, project))
+
+
+@router.put("/queries/{query}/final/{document:path}", status_code=204)
+def adjudicate(project: str, query: str, document: str, body: Settle, tool: The, who: Who) -> None:
+    """Settle a grade."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        found = queries.find(session, row, query)
+        judging.adjudicate(session, who, row, found, document, body.grade, note=body.note)

@@ -1,0 +1,193 @@
+"""Judging: a blind pool, one grade a person, the LLM's shown after one's own, and what people disagree on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.faults import Forbidden, Invalid, Stale
+from stm_agent.annotate.people_tables import Person
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services import documents
+from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.tables import (
+    Adjudication,
+    Assignment,
+    Document,
+    Judgement,
+    LlmGrade,
+    Project,
+    Query,
+    Ranking,
+)
+from stm_agent.files import sha256_text
+
+DEPTH = 10
+
+
+def pool(session: Session, actor: Actor, project: Project, query: Query, *, depth: int = DEPTH) -> list[dict[str, Any]]:
+    """Return the passages to judge: the first ``depth`` of every run, and what was judged beside them.
+
+    The order is a seeded shuffle of this person's own, so that it tells nothing of ranks, runs or others. Grades of
+    others are not in it; the LLM's grade only where the person has given theirs.
+    """
+    schema = ProjectSchema.model_validate(project.schema)
+    in_runs = select(Ranking.document_id).where(Ranking.query_id == query.id, Ranking.rank <= depth)
+    judged = select(Judgement.document_id).where(Judgement.query_id == query.id, Judgement.person_id == actor.id)
+    rows = session.scalars(select(Document).where(Document.id.in_(in_runs.union(judged))))
+    own = {
+        row.document_id: row
+        for row in session.scalars(
+            select(Judgement).where(Judgement.query_id == query.id, Judgement.person_id == actor.id)
+        )
+    }
+    asked = dict(
+        session.execute(select(LlmGrade.document_id, LlmGrade.grade).where(LlmGrade.query_id == query.id)).all()
+    )
+    shown = [
+        {
+            "document": row.key,
+            "text": documents.text_of(schema, row.fields),
+            "fields": row.fields,
+            "grade": own[row.id].grade if row.id in own else None,
+            "note": own[row.id].note if row.id in own else "",
+            "version": own[row.id].version if row.id in own else 0,
+            "llm_grade": asked.get(row.id) if row.id in own else None,
+        }
+        for row in rows
+    ]
+    return sorted(shown, key=lambda one: sha256_text(f"{actor.id} {query.key} {one['document']}"))
+
+
+def grade(
+    session: Session,
+    actor: Actor,
+    project: Project,
+    query: Query,
+    document: str,
+    value: int | None,
+    *,
+    version: int = 0,
+    note: str = "",
+) -> dict[str, Any]:
+    """Give a passage a grade (a level's score), change it, or with None take it back: unjudged is not judged 0.
+
+    Raises:
+        Invalid: No level has that score, or the person said they were done.
+        Stale: The same person graded it elsewhere since ``version``.
+    """
+    schema = ProjectSchema.model_validate(project.schema)
+    scores = sorted({level.score for level in schema.levels})
+    if value is not None and value not in scores:
+        raise Invalid(f"there is no grade {value}; this project has {', '.join(map(str, scores))}")
+    row = documents.get(session, project, document)
+    known = session.scalar(
+        select(Judgement)
+        .where(Judgement.query_id == query.id, Judgement.document_id == row.id, Judgement.person_id == actor.id)
+        .with_for_update()
+    )
+    if (known.version if known else 0) != version:
+        raise Stale(
+            f"your grade of '{document}'",
+            {"grade": known.grade if known else None, "version": known.version if known else 0},
+        )
+    before = {"grade": known.grade, "note": known.note} if known else None
+    if value is None:
+        if known is not None:
+            session.delete(known)
+    elif known is None:
+        known = Judgement(query_id=query.id, document_id=row.id, person_id=actor.id, grade=value, note=note)
+        session.add(known)
+    else:
+        known.grade, known.note, known.version = value, note, known.version + 1
+    session.flush()
+    after = None if value is None else {"grade": value, "note": note}
+    record(session, project, actor, "judgement", f"{query.key}/{document}", before, after)
+    asked = session.scalar(select(LlmGrade.grade).where(LlmGrade.query_id == query.id, LlmGrade.document_id == row.id))
+    version = known.version if known is not None and value is not None else 0
+    return {"document": document, "grade": value, "version": version, "llm_grade": asked if value is not None else None}
+
+
+def done(session: Session, actor: Actor, query: Query, *, yes: bool = True) -> None:
+    """Say that one is done with a query; from then on the others' grades can be seen."""
+    row = session.scalar(select(Assignment).where(Assignment.query_id == query.id, Assignment.person_id == actor.id))
+    if row is None:
+        row = Assignment(query_id=query.id, person_id=actor.id)
+        session.add(row)
+    row.done = yes
+    session.flush()
+
+
+def others(session: Session, actor: Actor, query: Query) -> list[dict[str, Any]]:
+    """Return everybody's grades of a query.
+
+    Raises:
+        Forbidden: An annotator who is not done yet: what others said must not lead them.
+    """
+    finished = session.scalar(
+        select(Assignment.done).where(Assignment.query_id == query.id, Assignment.person_id == actor.id)
+    )
+    if actor.role == "annotator" and not finished:
+        raise Forbidden("say that you are done with this query first; until then others' grades are hidden")
+    rows = session.execute(
+        select(Document.key, Person.name, Judgement.grade, Judgement.note)
+        .join(Judgement, Judgement.document_id == Document.id)
+        .join(Person, Person.id == Judgement.person_id)
+        .where(Judgement.query_id == query.id)
+        .order_by(Document.position, Person.name)
+    )
+    return [{"document": key, "person": name, "grade": value, "note": note} for key, name, value, note in rows]
+
+
+def disagreements(session: Session, actor: Actor, project: Project) -> list[dict[str, Any]]:
+    """Return the pairs that people graded differently and nobody settled, the widest apart first."""
+    actor.needs("reviewer")
+    grades: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
+    rows = session.execute(
+        select(Query.key, Query.text, Document.key, Person.name, Judgement.grade)
+        .join(Judgement, Judgement.query_id == Query.id)
+        .join(Document, Document.id == Judgement.document_id)
+        .join(Person, Person.id == Judgement.person_id)
+        .where(Query.project_id == project.id)
+    )
+    for query, text, document, person, value in rows:
+        grades[query, text, document][person] = value
+    settled = set(
+        session.execute(
+            select(Query.key, Document.key)
+            .join(Adjudication, Adjudication.query_id == Query.id)
+            .join(Document, Document.id == Adjudication.document_id)
+            .where(Query.project_id == project.id)
+        )
+    )
+    found = [
+        {"query": query, "text": text, "document": document, "grades": by, "gap": max(by.values()) - min(by.values())}
+        for (query, text, document), by in grades.items()
+        if len(set(by.values())) > 1 and (query, document) not in settled
+    ]
+    return sorted(found, key=lambda one: (-one["gap"], one["query"], one["document"]))
+
+
+def adjudicate(
+    session: Session, actor: Actor, project: Project, query: Query, document: str, value: int, *, note: str = ""
+) -> None:
+    """Settle the grade of a pair; exports use it."""
+    actor.needs("reviewer")
+    scores = {level.score for level in ProjectSchema.model_validate(project.schema).levels}
+    if value not in scores:
+        raise Invalid(f"there is no grade {value}; this project has {', '.join(map(str, sorted(scores)))}")
+    row = documents.get(session, project, document)
+    known = session.scalar(
+        select(Adjudication).where(Adjudication.query_id == query.id, Adjudication.document_id == row.id)
+    )
+    before = {"grade": known.grade} if known else None
+    if known is None:
+        known = Adjudication(query_id=query.id, document_id=row.id, person_id=actor.id, grade=value, note=note)
+        session.add(known)
+    known.grade, known.note, known.person_id = value, note, actor.id
+    session.flush()
+    record(session, project, actor, "adjudication", f"{query.key}/{document}", before, {"grade": value, "note": note})

@@ -1,0 +1,51 @@
+"""The tool while it runs: its database, its secret, and how people come in."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stm_agent.annotate.database import Database, sqlite_url
+from stm_agent.annotate.secrets import Vault, open_vault
+
+
+@dataclass
+class Tool:
+    """What every request may use.
+
+    Attributes:
+        database: Where everything is.
+        vault: Encrypts LLM keys.
+        folder: ``annotations/`` of the workspace: database, secret, LLM cache.
+        runs: The workspace's runs, whose models can rank.
+        token: In single-user mode the token in the URL, new at every start; None in team mode.
+    """
+
+    database: Database
+    vault: Vault
+    folder: Path
+    runs: Path
+    token: str | None = field(default=None, repr=False)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+
+def open_tool(workspace: Path, *, url: str | None = None, team: bool = False) -> Tool:
+    """Open the tool on a workspace; ``team`` asks everybody to log in.
+
+    Raises:
+        ConfigError: The database cannot be used, or the secret is none.
+    """
+    from stm_agent.workspace import runs_folder
+
+    folder = workspace / "annotations"
+    return Tool(
+        database=Database(url or sqlite_url(workspace)),
+        vault=open_vault(folder),
+        folder=folder,
+        runs=runs_folder(workspace),
+        token=None if team else secrets.token_urlsafe(24),
+    )

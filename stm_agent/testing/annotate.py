@@ -1,0 +1,54 @@
+"""A small annotation project with people in it: tests of the tool, and of what is built on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.services import assigning, documents, people, projects, queries
+from stm_agent.annotate.tool import Tool
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+DOCUMENTS: list[tuple[str, dict[str, Any]]] = [
+    ("d1", {"title": "Fever", "text": "A raised body temperature, often a sign of infection.", "year": 2001}),
+    ("d2", {"title": "Cough", "text": "A sudden expulsion of air from the lungs.", "year": 1999}),
+    (
+        "d3",
+        {"title": "Rash", "text": "A change of the skin's colour; fever may come with it.", "year": 2010},
+    ),
+]
+
+
+def person(tool: Tool, name: str, role: str = "annotator") -> Actor:
+    """Somebody new, with the password ``password-of-NAME``."""
+    with tool.database.writing() as session:
+        return people.actor_of(people.add(session, name=name, role=role, password=f"password-of-{name}"))
+
+
+def client(tool: Tool, name: str) -> TestClient:
+    """A browser or script of a person who has logged in."""
+    from fastapi.testclient import TestClient
+
+    from stm_agent.annotate.api.app import PREFIX, build_app
+
+    made = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
+    told = made.post("/login", json={"name": name, "password": f"password-of-{name}"}).json()
+    made.headers["authorization"] = f"Bearer {told['access_token']}"
+    return made
+
+
+def fill(tool: Tool, template: str = "judging") -> str:
+    """Make project ``signs`` of the administrator Ada; annotators Bo and Cy are in it. Return its key."""
+    ada = person(tool, "Ada", "admin")
+    for name in ("Bo", "Cy"):
+        person(tool, name)
+    with tool.database.writing() as session:
+        made = projects.create(session, ada, name="Signs", template=template, key="signs", tags=["clinic"])
+        documents.add(session, made, DOCUMENTS)
+        for name in ("Bo", "Cy"):
+            assigning.add_member(session, ada, made, name)
+        for number, text in enumerate(("high temperature", "skin is red"), 1):
+            queries.create(session, ada, made, text=text, key=f"q{number}")
+    return "signs"

@@ -1,0 +1,92 @@
+"""The tool on SQLite and on a real PostgreSQL that the tests start themselves, on loopback."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stm_agent.annotate.tool import Tool, open_tool
+from stm_agent.testing.annotate import fill
+
+
+def _server_user() -> str | None:
+    """PostgreSQL refuses to run as root; None: nobody to become."""
+    if os.geteuid():
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in ("postgres", "nobody") if name in names)
+
+
+def _programs() -> Path | None:
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return places[-1].parent if places else None
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a fresh server's own database."""
+    programs = _programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+    user = _server_user()
+    # Sockets have short names only, so not under pytest's folder.
+    place = Path(tempfile.mkdtemp(prefix="pg"))
+    place.chmod(0o777)
+    if user:
+        shutil.chown(place, user)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = place / "data"
+    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": place, "user": user}
+    subprocess.run([programs / "initdb", "-D", data, "-U", "stm", "--auth=trust", "-N"], **quiet)
+    flags = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=120"
+    subprocess.run([programs / "pg_ctl", "-D", data, "-w", "-l", place / "log", "-o", flags, "start"], **quiet)
+    try:
+        yield f"postgresql+psycopg://stm@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def tool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tool]:
+    """A tool in team mode, empty."""
+    url = None
+    if request.param == "postgresql":
+        from sqlalchemy import create_engine, text
+
+        url = request.getfixturevalue("postgres")
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        engine.dispose()
+    opened = open_tool(tmp_path, url=url, team=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Tool]:
+    """A tool on SQLite, for what no database can change."""
+    opened = open_tool(tmp_path, team=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def project(tool: Tool) -> str:
+    """A judging project with three documents and two queries."""
+    return fill(tool)
