@@ -129,12 +129,13 @@ def timed(call: Any) -> tuple[Any, float]:
 
 
 def cut(folder: Path, options: argparse.Namespace) -> Path:
-    """Write a part of a collection: the judged passages of dev and test first, ``--documents`` in all."""
+    """Write a part of a collection: what is judged for dev and test first, then for train; ``--documents`` in all."""
     from stm_agent.domain.collection import Collection, read_beir, share, write_beir
 
     whole = read_beir(folder)
     judged = {d for name in ("dev", "test") for grades in whole.splits[name].qrels.values() for d in grades}
-    order = sorted(whole.documents, key=lambda one: (one.id not in judged, share(one.id)))
+    taught = {d for grades in whole.splits["train"].qrels.values() for d in grades}
+    order = sorted(whole.documents, key=lambda one: (one.id not in judged, one.id not in taught, share(one.id)))
     kept = tuple(order[: max(options.documents, len(judged))])
     names = {one.id for one in kept}
     splits = {name: split for name, split in whole.splits.items() if name in ("dev", "test")}

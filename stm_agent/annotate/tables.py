@@ -12,7 +12,9 @@ from stm_agent.annotate.base import Base, Json, Keyed, Stamped, Utc, now
 
 
 class Project(Keyed, Stamped, Base):
-    """A corpus, what is asked about it, and how. ``schema`` is a ``ProjectSchema`` as JSON."""
+    """A corpus, what is asked about it, and how. ``schema`` is a ``ProjectSchema`` as JSON; ``extra`` is what another
+    tool's file had beside it, kept for the way back.
+    """
 
     __tablename__ = "projects"
     name: Mapped[str] = mapped_column(String(200), unique=True)
@@ -22,6 +24,7 @@ class Project(Keyed, Stamped, Base):
     schema: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     overlap: Mapped[int] = mapped_column(default=1)
     archived: Mapped[bool] = mapped_column(default=False)
+    extra: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     version: Mapped[int] = mapped_column(default=1)
 
 
@@ -60,6 +63,7 @@ class Entry(Keyed, Stamped, Base):
     notes: Mapped[str] = mapped_column(Text, default="")
     values: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     migrated: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    extra: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     state: Mapped[str] = mapped_column(String(20), default="draft")  # draft, done, skipped, flagged
     version: Mapped[int] = mapped_column(default=1)
 

@@ -1,0 +1,76 @@
+"""TREC's two formats: qrels (``query 0 document grade``) and runs (``query Q0 document rank score tag``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from stm_agent.errors import DataError
+
+Qrels = Mapping[str, Mapping[str, int]]
+Run = Mapping[str, Mapping[str, float]]
+
+
+def write_qrels(qrels: Qrels) -> str:
+    """Return judgements as a qrels file; judged 0 is a line, unjudged is none."""
+    return "".join(
+        f"{query} 0 {document} {grade}\n" for query, grades in qrels.items() for document, grade in grades.items()
+    )
+
+
+def read_qrels(text: str) -> dict[str, dict[str, int]]:
+    """Read a qrels file.
+
+    Raises:
+        DataError: A line has not four parts, or a grade that is no integer.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        parts = line.split()
+        if len(parts) != 4:
+            raise DataError(f"qrels line {number} has {len(parts)} parts; write 'query 0 document grade'")
+        try:
+            found.setdefault(parts[0], {})[parts[2]] = int(parts[3])
+        except ValueError as error:
+            raise DataError(f"qrels line {number}: grade '{parts[3]}' is no integer") from error
+    return found
+
+
+def write_run(run: Run, tag: str) -> str:
+    """Return a run, best first; equal scores by document id, as trec_eval has them."""
+    lines = []
+    for query, found in run.items():
+        ranked = sorted(found, key=lambda document: (found[document], document), reverse=True)
+        lines += [
+            f"{query} Q0 {document} {rank} {found[document]:.6g} {tag}\n" for rank, document in enumerate(ranked, 1)
+        ]
+    return "".join(lines)
+
+
+def read_run(text: str) -> tuple[str, dict[str, dict[str, float]]]:
+    """Read a run; return its tag and query -> document -> score.
+
+    Raises:
+        DataError: A line has not six parts, a score that is no number, or a document twice for a query.
+    """
+    found: dict[str, dict[str, float]] = {}
+    tag = "run"
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        parts = line.split()
+        if len(parts) != 6:
+            raise DataError(f"run line {number} has {len(parts)} parts; write 'query Q0 document rank score tag'")
+        query, _, document, _, value, tag = parts
+        try:
+            score = float(value)
+        except ValueError:
+            score = math.nan
+        if math.isnan(score):
+            raise DataError(f"run line {number}: score '{value}' is no number")
+        if document in found.setdefault(query, {}):
+            raise DataError(f"run line {number}: query {query} has document {document} twice")
+        found[query][document] = score
+    return tag, found

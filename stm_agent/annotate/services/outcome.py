@@ -1,0 +1,94 @@
+"""What people agreed on: one grade for each query and document, ready for every export."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from statistics import median_low
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.documents import text_of
+from stm_agent.annotate.tables import Adjudication, Document, Judgement, Project, Query
+from stm_agent.domain.collection import Collection, Split
+from stm_agent.domain.collection import Document as Passage
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A project's outcome.
+
+    Attributes:
+        queries: Query -> text.
+        answers: Query -> answer, where there is one.
+        splits: Query -> split.
+        grades: Query -> document -> grade; judged 0 is 0, unjudged is not there.
+    """
+
+    queries: dict[str, str]
+    answers: dict[str, str]
+    splits: dict[str, str]
+    grades: dict[str, dict[str, int]]
+
+
+def graded(session: Session, project: Project) -> Graded:
+    """Return the final grades: adjudicated ones, else the lower median of what people gave."""
+    queries = list(session.scalars(select(Query).where(Query.project_id == project.id).order_by(Query.id)))
+    given: dict[tuple[str, str], list[int]] = defaultdict(list)
+    rows = session.execute(
+        select(Query.key, Document.key, Judgement.grade)
+        .join(Judgement, Judgement.query_id == Query.id)
+        .join(Document, Document.id == Judgement.document_id)
+        .where(Query.project_id == project.id)
+        .order_by(Query.id, Document.position, Judgement.id)
+    )
+    for query, document, grade in rows:
+        given[query, document].append(grade)
+    final = {
+        (query, document): grade
+        for query, document, grade in session.execute(
+            select(Query.key, Document.key, Adjudication.grade)
+            .join(Adjudication, Adjudication.query_id == Query.id)
+            .join(Document, Document.id == Adjudication.document_id)
+            .where(Query.project_id == project.id)
+        )
+    }
+    grades: dict[str, dict[str, int]] = {query.key: {} for query in queries}
+    for (query, document), values in given.items():
+        grades[query][document] = final.get((query, document), median_low(values))
+    return Graded(
+        {query.key: query.text for query in queries},
+        {query.key: query.answer for query in queries if query.answer},
+        {query.key: query.split for query in queries},
+        grades,
+    )
+
+
+def collection_of(session: Session, project: Project) -> Collection:
+    """Return a project as a collection; queries without a relevant passage are left out, as nothing can be scored on them.
+
+    A document's title is its field ``title``, where that is a content field; the other content fields are its text.
+    """
+    schema = ProjectSchema.model_validate(project.schema)
+    outcome = graded(session, project)
+    rows = session.execute(
+        select(Document.key, Document.fields).where(Document.project_id == project.id).order_by(Document.position)
+    )
+    titled = "title" in schema.content_fields and len(schema.content_fields) > 1
+    passages = []
+    for key, fields in rows:
+        title = str(fields.get("title") or "") if titled else ""
+        rest = {name: value for name, value in fields.items() if not (titled and name == "title")}
+        passages.append(Passage(key, title, text_of(schema, rest)))
+    splits: dict[str, Split] = {}
+    for name in dict.fromkeys(outcome.splits.values()):
+        judged = {
+            query: grades
+            for query, grades in outcome.grades.items()
+            if outcome.splits[query] == name and any(grade > 0 for grade in grades.values())
+        }
+        if judged:
+            splits[name] = Split(name, {query: outcome.queries[query] for query in judged}, judged)
+    return Collection(project.name, tuple(passages), splits, "not stated", "stm-agent annotate")
