@@ -16,7 +16,14 @@ from stm_agent.errors import DataError
 
 KEYS = ("_id", "id", "Document_Id", "document_id", "doc_id", "docid", "key")
 """Names under which an id is looked for, in this order."""
-KINDS = {"text": str, "number": (int, float), "boolean": bool, "array": list, "object": dict, "date": str}
+KINDS: dict[str, Any] = {
+    "text": str,
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+    "date": str,
+}
 LONGEST = 30_000_000
 """Characters of a document, at most."""
 TOLD = 20

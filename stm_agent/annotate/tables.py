@@ -12,8 +12,9 @@ from stm_agent.annotate.base import Base, Json, Keyed, Stamped, Utc, now
 
 
 class Project(Keyed, Stamped, Base):
-    """A corpus, what is asked about it, and how. ``schema`` is a ``ProjectSchema`` as JSON; ``extra`` is what another
-    tool's file had beside it, kept for the way back.
+    """A corpus, what is asked about it (``schema``, a ``ProjectSchema`` as JSON), and how.
+
+    ``extra`` is what another tool's file had beside it, kept for the way back.
     """
 
     __tablename__ = "projects"

@@ -43,9 +43,7 @@ def write_run(run: Run, tag: str) -> str:
     lines = []
     for query, found in run.items():
         ranked = sorted(found, key=lambda document: (found[document], document), reverse=True)
-        lines += [
-            f"{query} Q0 {document} {rank} {found[document]:.6g} {tag}\n" for rank, document in enumerate(ranked, 1)
-        ]
+        lines += [f"{query} Q0 {name} {rank} {found[name]:.6g} {tag}\n" for rank, name in enumerate(ranked, 1)]
     return "".join(lines)
 
 

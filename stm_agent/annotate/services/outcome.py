@@ -67,7 +67,7 @@ def graded(session: Session, project: Project) -> Graded:
 
 
 def collection_of(session: Session, project: Project) -> Collection:
-    """Return a project as a collection; queries without a relevant passage are left out, as nothing can be scored on them.
+    """Return a project as a collection; queries without a relevant passage are left out: nothing is scored on them.
 
     A document's title is its field ``title``, where that is a content field; the other content fields are its text.
     """
