@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,12 @@ class Provider(Protocol):
 
     def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
         """Answer a chat."""
+        ...
+
+    def stream(
+        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
+    ) -> Generator[str, None, Answer]:
+        """Answer a chat piece by piece; what the generator returns in the end is the whole answer."""
         ...
 
     def close(self) -> None:
@@ -64,6 +70,21 @@ class Completion:
     seconds: float
     cached: bool
     request_hash: str
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked, and the key it is kept under."""
+
+    chat: tuple[dict[str, str], ...]
+    heat: float
+    limit: int
+    key: str
+
+    @property
+    def seed(self) -> int:
+        """Seed of the answer, the same for the same request."""
+        return int(self.key[:8], 16) % 2**31
 
 
 class Door:
@@ -110,18 +131,61 @@ class Door:
             BudgetExceeded: The ceiling was reached before the call.
             GenerationError: The provider cannot be reached or refuses.
         """
+        request = self._request(messages, rollout, temperature, max_tokens)
+        if kept := self._kept(request):
+            return kept
+        self.budget.check()
+        began = time.monotonic()
+        answer = self.provider.answer(
+            request.chat, temperature=request.heat, max_tokens=request.limit, seed=request.seed
+        )
+        return self._paid(request, answer, time.monotonic() - began, rollout)
+
+    def stream(
+        self,
+        messages: Messages,
+        *,
+        rollout: int = 0,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Generator[str, None, Completion]:
+        """Answer a chat piece by piece, from the cache (in one piece) if it was answered before.
+
+        A reader that stops early leaves nothing in the cache, and what the provider had written until then is not
+        counted: it does not say.
+
+        Raises:
+            BudgetExceeded: The ceiling was reached before the call.
+            GenerationError: The provider cannot be reached, refuses, or dies on the way.
+        """
+        request = self._request(messages, rollout, temperature, max_tokens)
+        if kept := self._kept(request):
+            yield kept.text
+            return kept
+        self.budget.check()
+        began = time.monotonic()
+        answer = yield from self.provider.stream(
+            request.chat, temperature=request.heat, max_tokens=request.limit, seed=request.seed
+        )
+        return self._paid(request, answer, time.monotonic() - began, rollout)
+
+    def _request(self, messages: Messages, rollout: int, temperature: float | None, max_tokens: int | None) -> _Request:
         heat = self.temperature if temperature is None else temperature
         limit = max_tokens or self.max_tokens
         chat = tuple(dict(message) for message in messages)
-        key = content_hash([SCHEMA, self.model, chat, heat, limit, rollout])
-        kept = self.cache / key[:2] / f"{key}.json"
-        if kept.exists():
-            return Completion(read_json(kept)["text"], chat, self.model, 0, 0, 0.0, 0.0, True, key)
-        self.budget.check()
-        began = time.monotonic()
-        answer = self.provider.answer(chat, temperature=heat, max_tokens=limit, seed=int(key[:8], 16) % 2**31)
-        seconds = time.monotonic() - began
-        usd = answer.usd or 0.0
+        return _Request(chat, heat, limit, content_hash([SCHEMA, self.model, chat, heat, limit, rollout]))
+
+    def _kept(self, request: _Request) -> Completion | None:
+        kept = self._place(request)
+        if not kept.exists():
+            return None
+        return Completion(read_json(kept)["text"], request.chat, self.model, 0, 0, 0.0, 0.0, True, request.key)
+
+    def _place(self, request: _Request) -> Path:
+        return self.cache / request.key[:2] / f"{request.key}.json"
+
+    def _paid(self, request: _Request, answer: Answer, seconds: float, rollout: int) -> Completion:
+        usd, chat, key, kept = answer.usd or 0.0, request.chat, request.key, self._place(request)
         # The answer is stored before it is counted: a kill in between cannot make it be paid again.
         write_json(
             kept, {"schema": SCHEMA, "model": self.model, "messages": chat, "rollout": rollout, **asdict(answer)}
@@ -148,6 +212,7 @@ def open_door(
     ledger: Path,
     budget: Budget,
     api_base: str | None = None,
+    api_key: str | None = None,
     temperature: float = 0.8,
     max_tokens: int = 256,
 ) -> Door:
@@ -168,7 +233,7 @@ def open_door(
     else:
         from stm_agent.llm.litellm import LiteLlmProvider
 
-        provider = LiteLlmProvider(model, api_base)
+        provider = LiteLlmProvider(model, api_base, api_key)
     for entry in read_jsonl(ledger):
         # A resumed run has already spent this.
         if entry.get("model") == model:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
 from stm_agent.errors import GenerationError
 from stm_agent.llm.door import Answer, Messages
+
+if TYPE_CHECKING:
+    from stm_agent.llm.litellm import LiteLlmProvider
 
 CONTEXT = 2048
 ALONE = {"cache_prompt": False}
@@ -23,7 +29,7 @@ class EmbeddedProvider:
 
         self.asset = find_asset(model.removeprefix("embedded:"))
         self._server: object | None = None
-        self._inner: object | None = None
+        self._inner: LiteLlmProvider | None = None
 
     def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
         """Answer a chat; the same seed gives the same text.
@@ -31,16 +37,27 @@ class EmbeddedProvider:
         Raises:
             GenerationError: The server does not answer.
         """
-        from stm_agent.llm.litellm import LiteLlmProvider
-
-        if self._inner is None:
-            self._inner = self._start()
-        inner = self._inner
-        assert isinstance(inner, LiteLlmProvider)  # noqa: S101 - set one line above
-        answer = inner.answer(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        answer = self._server_of().answer(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
         return Answer(answer.text, answer.prompt_tokens, answer.completion_tokens, 0.0)
 
-    def _start(self) -> object:
+    def stream(
+        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
+    ) -> Generator[str, None, Answer]:
+        """Answer a chat piece by piece.
+
+        Raises:
+            GenerationError: The server does not answer, or dies on the way.
+        """
+        inner = self._server_of()
+        answer = yield from inner.stream(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        return Answer(answer.text, answer.prompt_tokens, answer.completion_tokens, 0.0)
+
+    def _server_of(self) -> LiteLlmProvider:
+        if self._inner is None:
+            self._inner = self._start()
+        return self._inner
+
+    def _start(self) -> LiteLlmProvider:
         import xllamacpp
 
         from stm_agent.backbone.embedded import gguf_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from stm_agent.errors import ConfigError, GenerationError
@@ -51,6 +51,37 @@ class LiteLlmProvider:
         Raises:
             GenerationError: The provider refuses, or stays away after five tries.
         """
+        return self._read(self._ask(messages, temperature=temperature, max_tokens=max_tokens, seed=seed))
+
+    def stream(
+        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
+    ) -> Generator[str, None, Answer]:
+        """Answer a chat piece by piece; waits and tries again only before the first piece.
+
+        Raises:
+            GenerationError: The provider refuses, stays away, or dies on the way.
+        """
+        import litellm
+
+        chunks = self._ask(
+            messages,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            seed=seed,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        heard = []
+        try:
+            for chunk in chunks:
+                heard.append(chunk)
+                if chunk.choices and (piece := chunk.choices[0].delta.content):
+                    yield piece
+        except litellm.exceptions.OpenAIError as error:
+            raise GenerationError(f"{self.model} broke off: {str(error).splitlines()[0][:300]}") from error
+        return self._read(litellm.stream_chunk_builder(heard, messages=[dict(message) for message in messages]))
+
+    def _ask(self, messages: Messages, **settings: Any) -> Any:  # noqa: ANN401 - litellm's response or stream
         import litellm
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
@@ -65,13 +96,11 @@ class LiteLlmProvider:
             retry=retry_if_exception_type(passing), stop=stop_after_attempt(TRIES), wait=_wait, reraise=True
         )
         try:
-            response = attempts(
+            return attempts(
                 litellm.completion,
                 model=self.model,
                 messages=[dict(message) for message in messages],
-                temperature=temperature,
-                max_tokens=max_tokens,
-                seed=seed,
+                **settings,
                 drop_params=True,
                 api_base=self.api_base,
                 api_key=self.api_key,
@@ -82,7 +111,6 @@ class LiteLlmProvider:
             raise GenerationError(f"{self.model} refuses the API key; set the provider's key variable") from error
         except litellm.exceptions.OpenAIError as error:
             raise GenerationError(f"{self.model} failed: {str(error).splitlines()[0][:300]}") from error
-        return self._read(response)
 
     def _read(self, response: Any) -> Answer:  # noqa: ANN401 - litellm's ModelResponse
         import litellm

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from stm_agent.errors import ConfigError, GenerationError
@@ -49,6 +50,14 @@ class ScriptedProvider:
         else:
             raise GenerationError(f"the script has {len(self.script)} answers and was asked for one more; extend it")
         return Answer(text, sum(len(m["content"].split()) for m in messages), len(text.split()), self.usd)
+
+    def stream(
+        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
+    ) -> Generator[str, None, Answer]:
+        """Answer by the script, word by word."""
+        answer = self.answer(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        yield from re.findall(r"\S+\s*", answer.text)
+        return answer
 
     def close(self) -> None:
         """Nothing is held."""

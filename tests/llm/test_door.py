@@ -144,3 +144,30 @@ def test_embedded_server_reads_every_prompt_alone(api_base: str, monkeypatch: py
     EmbeddedProvider("embedded:smollm2-135m").answer(CHAT, temperature=0.5, max_tokens=8, seed=3)
     # Read from where the last prompt ended, the same request gives another text after a restart.
     assert Server.bodies[-1]["cache_prompt"] is False
+
+
+def test_a_streamed_answer_is_cached_and_charged_as_any_other(tmp_path):
+    door = scripted(["one two three"], tmp_path, usd=0.5)
+    chat = [{"role": "user", "content": "count"}]
+    pieces: list[str] = []
+    stream = door.stream(chat)
+    while True:
+        try:
+            pieces.append(next(stream))
+        except StopIteration as end:
+            done = end.value
+            break
+    assert pieces == ["one ", "two ", "three"]
+    assert (done.text, done.usd, done.cached) == ("one two three", 0.5, False)
+    assert door.complete(chat).cached, "the same request, streamed or not, is paid once"
+    assert list(door.stream(chat)) == ["one two three"]
+    assert door.budget.spent.usd == 0.5
+
+
+def test_a_stream_left_early_is_not_in_the_cache(tmp_path):
+    door = scripted(["one two three", "four"], tmp_path)
+    chat = [{"role": "user", "content": "count"}]
+    stream = door.stream(chat)
+    assert next(stream) == "one "
+    stream.close()
+    assert door.complete(chat).text == "four"

@@ -1,0 +1,179 @@
+"""Search on the server: BM25, dense, and both fused, with operators and snippets that say where the words are.
+
+Operators: ``"a phrase"`` must be in a document, ``-word`` must not, ``field:value`` must be in that field; what is left
+ranks.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from stm_agent.errors import ConfigError
+from stm_agent.files import content_hash
+
+if TYPE_CHECKING:
+    from stm_agent.evaluate.cache import EmbeddingCache
+    from stm_agent.evaluate.encoder import Encoder
+    from stm_agent.mine.bm25 import Bm25Index
+
+TOKEN = re.compile(r'(?P<no>-)?(?:(?P<field>[\w.]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
+WORD = re.compile(r"\w+")
+WIDE = 200
+"""Hits that operators are applied to for each one wanted."""
+SNIPPET = 200
+FUSED = 60
+"""The constant of reciprocal rank fusion (Cormack et al. 2009)."""
+KEPT = 8
+"""Corpora whose index stays in memory."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query as it was typed, read.
+
+    Attributes:
+        words: What ranks.
+        phrases: What must be in the text, as it is typed.
+        without: Words that must not be in it.
+        fields: (field, value) that must be.
+    """
+
+    words: str
+    phrases: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def read_query(text: str) -> Asked:
+    """Read what was typed; an operator that is not finished yet is a plain word."""
+    words: list[str] = []
+    phrases: list[str] = []
+    without: list[str] = []
+    fields: list[tuple[str, str]] = []
+    for found in TOKEN.finditer(text):
+        value = (found["phrase"] or found["word"] or "").strip('"')
+        if not value:
+            continue
+        if found["no"]:
+            without.append(value.lower())
+        elif found["field"]:
+            fields.append((found["field"], value.lower()))
+        else:
+            words.append(value)
+            if found["phrase"]:
+                phrases.append(value.lower())
+    return Asked(" ".join(words), tuple(phrases), tuple(without), tuple(fields))
+
+
+@dataclass
+class Corpus:
+    """One project's documents, ready to be searched.
+
+    Attributes:
+        texts: Key -> text.
+        fields: Key -> all fields.
+        index: BM25 over the texts.
+    """
+
+    texts: Mapping[str, str]
+    fields: Mapping[str, Mapping[str, Any]]
+    index: Bm25Index = field(repr=False)
+
+    def bm25(self, asked: Asked, k: int) -> list[tuple[str, float]]:
+        """Return the best ``k`` (key, score) that the operators allow."""
+        plain = not (asked.phrases or asked.without or asked.fields)
+        if not asked.words:
+            found = [(key, 0.0) for key in self.texts] if not plain else []
+        else:
+            (found,) = self.index.search([asked.words], k if plain else k * WIDE)
+        return [hit for hit in found if self.allowed(hit[0], asked)][:k]
+
+    def allowed(self, key: str, asked: Asked) -> bool:
+        """Return whether a document has what the operators demand."""
+        text = self.texts[key].lower()
+        if not all(phrase in text for phrase in asked.phrases):
+            return False
+        if asked.without and any(re.search(rf"\b{re.escape(word)}\b", text) for word in asked.without):
+            return False
+        return all(value in str(self.fields[key].get(name, "")).lower() for name, value in asked.fields)
+
+    def dense(
+        self, asked: Asked, k: int, encoder: Encoder, cache: EmbeddingCache, prefixes: tuple[str, str]
+    ) -> list[tuple[str, float]]:
+        """Return the best ``k`` by a model; ``prefixes`` are its prompts for queries and passages."""
+        from stm_agent.evaluate.ranking import rank
+
+        passages = cache.encode(encoder, list(self.texts.values()), prefix=prefixes[1])
+        query = encoder.encode([asked.words], prefix=prefixes[0])
+        wide = min(len(self.texts), k * 4)
+        found = rank(["q"], query, list(self.texts), passages, k=wide)["q"]
+        best = sorted(found.items(), key=lambda hit: -hit[1])
+        return [hit for hit in best if self.allowed(hit[0], asked)][:k]
+
+
+def fuse(rankings: Sequence[Sequence[tuple[str, float]]], k: int) -> list[tuple[str, float]]:
+    """Return reciprocal rank fusion of several rankings."""
+    scores: dict[str, float] = {}
+    for ranking in rankings:
+        for place, (key, _) in enumerate(ranking, 1):
+            scores[key] = scores.get(key, 0.0) + 1 / (FUSED + place)
+    return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))[:k]
+
+
+def snippet(text: str, asked: Asked) -> dict[str, Any]:
+    """Return the part of a text around its first hit, and where its hits are: ``[start, end)`` in that part.
+
+    It is text, never markup: a page shows it as it is.
+    """
+    stems = {word.lower()[:5] for word in WORD.findall(asked.words) if len(word) > 2}
+    hits = [found.span() for found in WORD.finditer(text) if found.group().lower()[:5] in stems]
+    begin = max(0, (hits[0][0] if hits else 0) - SNIPPET // 4)
+    part = text[begin : begin + SNIPPET]
+    inside = [(start - begin, end - begin) for start, end in hits if start >= begin and end <= begin + SNIPPET]
+    return {"text": part, "hits": inside, "cut": (begin > 0, begin + SNIPPET < len(text))}
+
+
+def find_in(text: str, words: str) -> list[tuple[int, int]]:
+    """Return where a text has some words, case ignored: for the search inside one document."""
+    if not words.strip():
+        return []
+    return [found.span() for found in re.finditer(re.escape(words.strip()), text, re.IGNORECASE)]
+
+
+class Finder:
+    """Corpora in memory, made when first asked for, anew when the documents changed."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._corpora: OrderedDict[str, Corpus] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def corpus(self, name: str, version: object, load: Any) -> Corpus:  # noqa: ANN401 - a function, below
+        """Return a corpus.
+
+        Args:
+            name: Whose it is.
+            version: Changes when its documents do.
+            load: Returns (texts, fields) by key.
+
+        Raises:
+            ConfigError: It has no documents.
+        """
+        from stm_agent.mine.bm25 import Bm25Index
+
+        key = content_hash([name, version])
+        with self._lock:
+            if key not in self._corpora:
+                texts, fields = load()
+                if not texts:
+                    raise ConfigError("this project has no documents yet; import some")
+                self._corpora[key] = Corpus(texts, fields, Bm25Index(texts))
+                while len(self._corpora) > KEPT:
+                    self._corpora.popitem(last=False)
+            self._corpora.move_to_end(key)
+            return self._corpora[key]

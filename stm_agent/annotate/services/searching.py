@@ -1,0 +1,189 @@
+"""Search of a project's documents, and the runs that a judging pool is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.finding import Corpus, Finder, fuse, read_query, snippet
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.documents import text_of
+from stm_agent.annotate.services.outcome import graded
+from stm_agent.annotate.tables import Document, Judgement, Project, Query, Ranking
+
+if TYPE_CHECKING:
+    from stm_agent.backbone.encoder import TextEncoder
+
+MODES = ("bm25", "dense", "both")
+DEPTH = 100
+
+
+def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
+    """Return a project's documents with their index.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    state = session.execute(select(func.count(), func.max(Document.id)).where(Document.project_id == project.id)).one()
+    schema = ProjectSchema.model_validate(project.schema)
+
+    def load() -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+        rows = session.execute(
+            select(Document.key, Document.fields).where(Document.project_id == project.id).order_by(Document.position)
+        ).all()
+        return {key: text_of(schema, fields) for key, fields in rows}, dict(rows)
+
+    return finder.corpus(project.key, [*state, schema.content_fields], load)
+
+
+def models(runs: Path) -> list[str]:
+    """Return the workspace's runs that have a model."""
+    return sorted(path.parent.parent.name for path in runs.glob("*/model/modules.json"))
+
+
+class Models:
+    """Models of the workspace's runs, loaded when first asked for."""
+
+    def __init__(self, runs: Path) -> None:
+        """Look in ``runs/``."""
+        from stm_agent.evaluate.cache import EmbeddingCache
+
+        self.runs = runs
+        self.cache = EmbeddingCache(runs / ".cache" / "vectors")
+        self._loaded: dict[str, TextEncoder] = {}
+
+    def encoder(self, name: str) -> TextEncoder:
+        """Return a run's model, or any by name (``embedded:all-minilm-l6-v2``).
+
+        Raises:
+            NotFound: There is no such run, and the name is no embedded model.
+        """
+        if name not in self._loaded:
+            if name in models(self.runs):
+                source = str(self.runs / name / "model")
+            elif name.startswith("embedded:"):
+                source = name
+            else:
+                raise NotFound(
+                    f"there is no run '{name}' with a model; there are {', '.join(models(self.runs)) or 'none'}"
+                )
+            from stm_agent.backbone.encoder import TextEncoder
+            from stm_agent.backbone.load import load_model
+
+            self._loaded[name] = TextEncoder(load_model(source))
+        return self._loaded[name]
+
+    def prefixes(self, name: str) -> tuple[str, str]:
+        """Return a model's prompts for queries and passages."""
+        prompts = self.encoder(name).model.prompts
+        return prompts.get("query") or "", prompts.get("document") or ""
+
+
+def search(
+    corpus: Corpus, text: str, *, k: int, mode: str = "bm25", model: str = "", stock: Models
+) -> list[dict[str, Any]]:
+    """Return the best documents for what was typed: key, score, snippet.
+
+    Raises:
+        Invalid: No such mode, or a dense search without a model.
+        NotFound: No such model.
+    """
+    if mode not in MODES:
+        raise Invalid(f"there is no mode '{mode}'; use {', '.join(MODES)}")
+    if mode != "bm25" and not model:
+        raise Invalid(f"mode {mode} needs a model: a run's name, or embedded:all-minilm-l6-v2")
+    asked = read_query(text)
+    rankings = [corpus.bm25(asked, k)] if mode != "dense" else []
+    if mode != "bm25" and asked.words:
+        rankings.append(corpus.dense(asked, k, stock.encoder(model), stock.cache, stock.prefixes(model)))
+    found = fuse(rankings, k) if mode == "both" else (rankings[0] if rankings else [])
+    return [{"key": key, "score": score, "snippet": snippet(corpus.texts[key], asked)} for key, score in found]
+
+
+def put_run(
+    session: Session, actor: Actor, project: Project, name: str, run: dict[str, dict[str, float]]
+) -> dict[str, int]:
+    """Store a run's rankings of the project's queries; one of that name is replaced.
+
+    Returns:
+        ``queries`` and ``documents`` that are in the project; ``unknown_queries`` and ``unknown_documents``.
+    """
+    actor.needs("admin")
+    queries = dict(session.execute(select(Query.key, Query.id).where(Query.project_id == project.id)).all())
+    documents = dict(session.execute(select(Document.key, Document.id).where(Document.project_id == project.id)).all())
+    session.execute(delete(Ranking).where(Ranking.run == name, Ranking.query_id.in_(queries.values())))
+    rows: list[dict[str, Any]] = []
+    lost = 0
+    for query, found in run.items():
+        if query not in queries:
+            continue
+        ranked = sorted(found, key=lambda document: (found[document], document), reverse=True)
+        known = [document for document in ranked if document in documents]
+        lost += len(ranked) - len(known)
+        rows += [
+            {"query_id": queries[query], "document_id": documents[key], "run": name, "rank": place, "score": found[key]}
+            for place, key in enumerate(known[:DEPTH], 1)
+        ]
+    if rows:
+        session.execute(insert(Ranking), rows)
+    return {
+        "queries": len(run.keys() & queries.keys()),
+        "documents": len(rows),
+        "unknown_queries": len(run.keys() - queries.keys()),
+        "unknown_documents": lost,
+    }
+
+
+def rank_all(
+    corpus: Corpus, texts: dict[str, str], retriever: str, *, k: int, stock: Models
+) -> dict[str, dict[str, float]]:
+    """Return a retriever's run over queries: ``bm25``, or a model's name."""
+    if retriever == "bm25":
+        hits = corpus.index.search(list(texts.values()), k)
+        return {query: dict(found) for query, found in zip(texts, hits, strict=True)}
+    from stm_agent.evaluate.ranking import rank
+
+    encoder, prefixes = stock.encoder(retriever), stock.prefixes(retriever)
+    passages = stock.cache.encode(encoder, list(corpus.texts.values()), prefix=prefixes[1])
+    queries = stock.cache.encode(encoder, list(texts.values()), prefix=prefixes[0])
+    return rank(list(texts), queries, list(corpus.texts), passages, k=k)
+
+
+def runs_of(session: Session, project: Project, *, depths: Sequence[int] = (5, 10, 20)) -> list[dict[str, Any]]:
+    """Return the project's runs with nDCG@10 on what is judged and holes@k: the share of the top k nobody judged."""
+    from stm_agent.evaluate.metrics import score
+
+    outcome = graded(session, project)
+    judged = {
+        (query, document)
+        for query, document in session.execute(
+            select(Judgement.query_id, Judgement.document_id).join(Query).where(Query.project_id == project.id)
+        )
+    }
+    runs: dict[str, list[Any]] = {}
+    rows = session.execute(
+        select(Ranking.run, Ranking.query_id, Ranking.document_id, Ranking.rank, Ranking.score, Query.key, Document.key)
+        .join(Query, Query.id == Ranking.query_id)
+        .join(Document, Document.id == Ranking.document_id)
+        .where(Query.project_id == project.id)
+    )
+    for run, *rest in rows:
+        runs.setdefault(run, []).append(rest)
+    qrels = {query: grades for query, grades in outcome.grades.items() if any(grade > 0 for grade in grades.values())}
+    told = []
+    for name, lines in sorted(runs.items()):
+        holes = {}
+        for depth in depths:
+            top = [(query, document) for query, document, rank, *_ in lines if rank <= depth]
+            holes[str(depth)] = sum(pair not in judged for pair in top) / len(top) if top else None
+        found: dict[str, dict[str, float]] = {}
+        for *_, value, query, document in lines:
+            found.setdefault(query, {})[document] = value
+        told.append({"run": name, "holes": holes, "ndcg_at_10": score(found, qrels).ndcg_at_10 if qrels else None})
+    return told
