@@ -12,6 +12,7 @@ from stm_agent.evaluate.encoder import Encoder
 from stm_agent.files import content_hash, read_json, sha256_file, sha256_text
 from stm_agent.loop.bench import Bench
 from stm_agent.mine.negatives import Negative, mine
+from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives, save_negatives
 
 Negatives = Mapping[str, tuple[Negative, ...]]
@@ -76,7 +77,19 @@ def harvest(bench: Bench, miner: Encoder) -> Harvest:
     mined = _mined(bench, pairs, miner)
     asks_llm = any(expert.negatives.synthetic for expert in wanting)
     synthetic, trial = _synthetic(bench, pairs, mined) if asks_llm else ({}, None)
+    mined, synthetic = _reviewed(bench, pairs, mined), _reviewed(bench, pairs, synthetic)
     return Harvest(mined, synthetic, written, trial)
+
+
+def _reviewed(bench: Bench, pairs: Sequence[Pair], negatives: Negatives) -> Negatives:
+    """Take out what people refused in the annotation tool."""
+    known = refused(bench.workspace)
+    if not known:
+        return negatives
+    kept, gone = without_refused(pairs, negatives, known)
+    if gone:
+        bench.note("data", f"{gone} negatives left out: people called them relevant or broken")
+    return kept
 
 
 def _written(bench: Bench) -> tuple[Pair, ...]:

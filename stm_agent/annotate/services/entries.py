@@ -107,7 +107,7 @@ def save(
     if "values" in changes:
         entry.values = _values(schema, {**entry.values, **changes["values"]})
     if "evidence" in changes:
-        _set_evidence(session, project, schema, entry, changes["evidence"])
+        set_evidence(session, project, schema, entry, changes["evidence"])
     for part in ("name", "notes"):
         if part in changes:
             setattr(entry, part, str(changes[part]))
@@ -153,9 +153,15 @@ def _values(schema: ProjectSchema, values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _set_evidence(
+def set_evidence(
     session: Session, project: Project, schema: ProjectSchema, entry: Entry, rows: list[dict[str, Any]]
 ) -> None:
+    """Put a list of evidence in the place of what is there.
+
+    Raises:
+        Invalid: A span that is not in its document, or no such level.
+        NotFound: No such document.
+    """
     levels = {level.id for level in schema.levels}
     made = []
     for row in rows:
@@ -211,7 +217,7 @@ def undo(session: Session, actor: Actor, project: Project, entry: Entry, *, vers
     was = _snapshot(session, entry)
     entry.values = {key: value for key, value in before["values"].items() if key in blocks}
     entry.name, entry.notes, entry.state = before["name"], before["notes"], before["state"]
-    _set_evidence(session, project, ProjectSchema.model_validate(project.schema), entry, before["evidence"])
+    set_evidence(session, project, ProjectSchema.model_validate(project.schema), entry, before["evidence"])
     entry.version += 1
     session.flush()
     record(session, project, actor, "entry.undo", entry.key, was, _snapshot(session, entry))

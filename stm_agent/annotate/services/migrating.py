@@ -23,7 +23,7 @@ def migrate_entries(session: Session, project: Project, old: ProjectSchema, new:
     changed = 0
     for entry in session.scalars(select(Entry).where(Entry.project_id == project.id)):
         known = {**entry.migrated, **entry.values}
-        values = {key: fit for key, value in known.items() if (fit := _fitting(blocks.get(key), value)) is not None}
+        values = {key: fit for key, value in known.items() if (fit := fitting(blocks.get(key), value)) is not None}
         aside = {key: value for key, value in known.items() if key not in values}
         if values != entry.values or aside != entry.migrated:
             entry.values, entry.migrated = values, aside
@@ -32,7 +32,7 @@ def migrate_entries(session: Session, project: Project, old: ProjectSchema, new:
     return changed
 
 
-def _fitting(block: Block | None, value: Any) -> Any:  # noqa: ANN401 - a JSON value
+def fitting(block: Block | None, value: Any) -> Any:  # noqa: ANN401 - a JSON value
     """Return a value as a block holds it; None: it has no place there."""
     if block is None or value is None:
         return None

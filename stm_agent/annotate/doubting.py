@@ -1,0 +1,110 @@
+"""Doubtful hard negatives of a run: out to people as a queue, and their answers back to the next round of the loop.
+
+A negative is doubtful when a retriever puts it near its positive: it may be relevant, and training on it would teach
+the wrong thing. The answers are a file in the workspace that the loop reads: what a person called a false negative or
+broken is never trained on again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.faults import Invalid, NotFound, Stale
+from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.tables import Doubt, Project
+from stm_agent.errors import RunError
+from stm_agent.files import read_jsonl
+from stm_agent.mine.reviewed import Verdict, write_verdicts
+
+ANSWERS = ("negative", "false_negative", "broken")
+
+
+def doubtful(runs: Path, run: str, *, most: int) -> list[dict[str, Any]]:
+    """Return a run's negatives, the most doubtful first: written ones, then mined ones by their retriever's score.
+
+    Raises:
+        RunError: The run has no negatives.
+    """
+    from datasets import load_from_disk
+
+    stages = {
+        entry["name"]: entry["folder"]
+        for entry in read_jsonl(runs / run / "ledger.jsonl")
+        if entry.get("event") == "stage" and entry.get("name") in ("mine", "synthesize")
+    }
+    rows = [
+        {
+            "query": row["query"],
+            "positive": row["positive"],
+            "negative": row["negative"],
+            "origin": row["kind"],
+            # Nothing is known of what an LLM wrote but that it was asked to come near.
+            "doubt": 1.0 if row["kind"] == "synthetic" else float(row["score"] or 0.0),
+        }
+        for folder in stages.values()
+        for row in load_from_disk(str(runs / ".stages" / folder / "negatives"))
+    ]
+    if not rows:
+        raise RunError(f"run {run} has no mined or written negatives; its experts ask for none")
+    return sorted(rows, key=lambda row: (-row["doubt"], row["query"], row["negative"]))[:most]
+
+
+def bring_in(session: Session, actor: Actor, project: Project, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Queue negatives that are not there yet; return how many."""
+    actor.needs("admin")
+    known = set(session.execute(select(Doubt.query, Doubt.negative).where(Doubt.project_id == project.id)).all())
+    fresh = [dict(row) for row in rows if (row["query"], row["negative"]) not in known]
+    session.add_all(Doubt(project_id=project.id, **row) for row in fresh)
+    session.flush()
+    return len(fresh)
+
+
+def queue(session: Session, project: Project, *, limit: int = 50) -> list[dict[str, Any]]:
+    """Return what nobody answered yet, the most doubtful first."""
+    rows = session.scalars(
+        select(Doubt)
+        .where(Doubt.project_id == project.id, Doubt.answer.is_(None))
+        .order_by(Doubt.doubt.desc(), Doubt.id)
+        .limit(limit)
+    )
+    return [view(row) for row in rows]
+
+
+def view(row: Doubt) -> dict[str, Any]:
+    """Return a doubt as JSON."""
+    names = ("key", "query", "positive", "negative", "origin", "doubt", "answer", "version")
+    return {name: getattr(row, name) for name in names}
+
+
+def answer(session: Session, actor: Actor, project: Project, key: str, value: str | None, *, version: int) -> Doubt:
+    """Say what a negative is; None takes it back.
+
+    Raises:
+        NotFound: There is no such doubt.
+        Invalid: No such answer.
+        Stale: Somebody else answered since ``version``.
+    """
+    row = session.scalar(select(Doubt).where(Doubt.project_id == project.id, Doubt.key == key).with_for_update())
+    if row is None:
+        raise NotFound(f"there is no doubt '{key}'")
+    if value is not None and value not in ANSWERS:
+        raise Invalid(f"a negative is {', '.join(ANSWERS)}, not '{value}'")
+    if row.version != version:
+        raise Stale("this negative", view(row))
+    record(session, project, actor, "doubt", key, {"answer": row.answer}, {"answer": value})
+    row.answer, row.person_id, row.version = value, actor.id, row.version + 1
+    session.flush()
+    return row
+
+
+def send_back(session: Session, project: Project, workspace: Path) -> Path:
+    """Write all answers where the loop reads them; return the file."""
+    answered = select(Doubt).where(Doubt.project_id == project.id, Doubt.answer.is_not(None))
+    rows = list(session.scalars(answered.order_by(Doubt.id)))
+    return write_verdicts(workspace, project.key, [Verdict(row.query, row.negative, str(row.answer)) for row in rows])

@@ -1,0 +1,178 @@
+"""What an LLM is asked for a block, and what became of its draft.
+
+AIANO's three modes: a plain block asks nobody, ``solo`` sends the block's prompt alone, ``human`` sends what the person
+chose as well, each piece of evidence with its document's id, so that an answer can cite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.schema import Block, InputSource, ProjectSchema
+
+LONGEST_FIELD = 8000
+"""Characters of a document's field that are sent, at most; the cut is shown."""
+JUDGE = (
+    "You judge how well a passage answers a query for a search engine. Grades:\n{grades}\n"
+    "Answer with the number of the grade alone."
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One piece of evidence as it is sent."""
+
+    document: str
+    text: str
+    level: str
+
+
+def compose(
+    schema: ProjectSchema,
+    block: Block,
+    *,
+    values: Mapping[str, Any],
+    evidence: Sequence[Evidence],
+    fields: Mapping[str, Any],
+    system: str = "",
+) -> list[dict[str, str]]:
+    """Return the chat of a block.
+
+    Args:
+        schema: The project's.
+        block: The block to draft.
+        values: The entry's values, by block.
+        evidence: The entry's evidence.
+        fields: Fields of the document that is open.
+        system: The LLM's own system prompt, in front of the block's.
+
+    Raises:
+        Invalid: The block has no LLM, no prompt, or a required input that is empty.
+    """
+    if block.mode == "plain":
+        raise Invalid(f"block '{block.name}' is written by people alone")
+    if not block.prompt.strip():
+        raise Invalid(f"block '{block.name}' has no prompt; an administrator can write one")
+    if block.mode == "solo":
+        chat = [{"role": "user", "content": block.prompt}]
+        return [{"role": "system", "content": system}, *chat] if system else chat
+    parts = []
+    for source in block.inputs:
+        label, text = _input(schema, source, values, evidence, fields)
+        if not text.strip():
+            if source.required:
+                raise Invalid(f"block '{block.name}' needs '{label}' first")
+            continue
+        parts.append(f"{label}:\n{text}")
+    told = "\n\n".join(part for part in (system, block.prompt) if part)
+    return [{"role": "system", "content": told}, {"role": "user", "content": "\n\n".join(parts) or "(no input)"}]
+
+
+def _input(
+    schema: ProjectSchema,
+    source: InputSource,
+    values: Mapping[str, Any],
+    evidence: Sequence[Evidence],
+    fields: Mapping[str, Any],
+) -> tuple[str, str]:
+    if source.kind == "block":
+        name = next(block.name for block in schema.blocks if block.id == source.ref)
+        value = values.get(source.ref, "")
+        return source.label or name, "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if source.kind == "field":
+        name = next(field.name for field in schema.fields if field.id == source.ref)
+        text = str(fields.get(name, ""))
+        return source.label or name, text if len(text) <= LONGEST_FIELD else f"{text[:LONGEST_FIELD]} [...]"
+    names = {level.id: level.name for level in schema.levels}
+    chosen = [one for one in evidence if not source.ref or one.level == source.ref]
+    lines = [f"[{one.document}] ({names.get(one.level, one.level)}) {' '.join(one.text.split())}" for one in chosen]
+    return source.label or names.get(source.ref, "Evidence"), "\n".join(lines)
+
+
+def cited(answer: str, documents: Sequence[str]) -> list[str]:
+    """Return the documents whose id an answer has in square brackets, in order."""
+    places = {key: answer.find(f"[{key}]") for key in documents}
+    return sorted((key for key, place in places.items() if place >= 0), key=lambda key: places[key])
+
+
+def fitted(block: Block, answer: str) -> Any:  # noqa: ANN401 - a JSON value
+    """Return an answer as the block holds it.
+
+    Raises:
+        Invalid: It cannot be read as the block's type.
+    """
+    text = answer.strip()
+    match block.type:
+        case "text":
+            return " ".join(text.split())
+        case "longtext":
+            return text
+        case "select":
+            found = [option for option in block.options if option.lower() in text.lower()]
+            value: Any = max(found, key=len) if found else None
+        case "multiselect":
+            value = [option for option in block.options if option.lower() in text.lower()] or None
+        case "boolean":
+            said = [word for word in (block.yes, block.no) if text.lower().startswith(word.lower())]
+            value = said[0] == block.yes if said else None
+        case "number":
+            value = _number(text)
+        case "date":
+            value = text[:10] if text[:4].isdigit() else None
+    if value is None:
+        raise Invalid(f"the answer is no {block.type} for '{block.name}': {text[:80]!r}")
+    return value
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.split()[0].rstrip(".,"))
+    except (ValueError, IndexError):
+        return None
+
+
+def judge_chat(schema: ProjectSchema, query: str, passage: str) -> list[dict[str, str]]:
+    """Return the chat that asks for a grade of a passage."""
+    grades = "\n".join(
+        f"{level.score}: {level.name}. {level.help}" for level in sorted(schema.levels, key=lambda one: one.score)
+    )
+    return [
+        {"role": "system", "content": JUDGE.format(grades=grades)},
+        {"role": "user", "content": f"Query: {query}\n\nPassage: {passage[:LONGEST_FIELD]}"},
+    ]
+
+
+def read_grade(schema: ProjectSchema, answer: str) -> int:
+    """Return the grade in an answer.
+
+    Raises:
+        Invalid: There is none of the project's grades in it.
+    """
+    scores = {level.score for level in schema.levels}
+    digits = "".join(letter if letter.isdigit() else " " for letter in answer).split()
+    found = next((int(word) for word in digits if int(word) in scores), None)
+    if found is None:
+        raise Invalid(f"the LLM gave no grade: {answer.strip()[:80]!r}")
+    return found
+
+
+def edit_distance(old: str, new: str) -> int:
+    """Return the Levenshtein distance of two texts, row by row."""
+    if len(old) < len(new):
+        old, new = new, old
+    letters = np.array([ord(letter) for letter in new])
+    steps = np.arange(len(new) + 1)
+    row = steps.copy()
+    for letter in old:
+        above = row
+        row = np.empty_like(above)
+        row[0] = above[0] + 1
+        row[1:] = np.minimum(above[1:] + 1, above[:-1] + (letters != ord(letter)))
+        # An insertion costs one for each step to the right: the running minimum of what is left after those.
+        row = np.minimum.accumulate(row - steps) + steps
+    return int(row[-1])

@@ -1,0 +1,71 @@
+"""A whole project as one file: export, import and export again give the same bytes.
+
+A zip of JSON lines, its names sorted and its times fixed; rows are named by their keys, people by their names.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from stm_agent.errors import DataError
+
+SCHEMA = 1
+PARTS = (
+    "documents",
+    "entries",
+    "queries",
+    "judgements",
+    "adjudications",
+    "rankings",
+    "assignments",
+    "drafts",
+    "llm_grades",
+    "doubts",
+    "changes",
+)
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def pack(project: Mapping[str, Any], parts: Mapping[str, Iterable[Mapping[str, Any]]]) -> bytes:
+    """Return the archive of a project and its rows by part."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, "project.json", _line({"schema": SCHEMA, **project}))
+        for name in PARTS:
+            _add(archive, f"{name}.jsonl", "".join(_line(row) for row in parts.get(name, ())))
+    return buffer.getvalue()
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def _add(archive: zipfile.ZipFile, name: str, text: str) -> None:
+    about = zipfile.ZipInfo(name, EPOCH)
+    about.compress_type = zipfile.ZIP_DEFLATED
+    about.external_attr = 0o644 << 16
+    archive.writestr(about, text.encode())
+
+
+def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Return a project and its rows by part.
+
+    Raises:
+        DataError: It is no archive of ours, is damaged, or of a newer version.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            project = json.loads(archive.read("project.json"))
+            parts = {
+                name: [json.loads(line) for line in archive.read(f"{name}.jsonl").decode().split("\n") if line]
+                for name in PARTS
+            }
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise DataError(f"this is no project archive, or it is damaged: {str(error)[:200]}") from error
+    if project.pop("schema", 0) > SCHEMA:
+        raise DataError("the archive was written by a newer version; upgrade stm-agent")
+    return project, parts

@@ -1,0 +1,51 @@
+"""A task file that stands beside an exported collection: it needs mteb and nothing of ours."""
+
+TASK = '''"""NAMERetrieval: an mteb task on the collection in data/.
+
+    import mteb
+    from task import NAMERetrieval
+    mteb.evaluate(mteb.get_model("sentence-transformers/all-MiniLM-L6-v2"), NAMERetrieval(), cache=None)
+"""
+
+import csv
+import json
+from pathlib import Path
+
+from datasets import Dataset
+from mteb.abstasks import AbsTaskRetrieval
+from mteb.abstasks.task_metadata import TaskMetadata
+
+DATA = Path(__file__).parent / "data"
+
+
+def rows(name):
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").split("\\n") if line]
+
+
+class NAMERetrieval(AbsTaskRetrieval):
+    metadata = TaskMetadata(
+        name="NAMERetrieval",
+        description="Judged with stm-agent annotate",
+        type="Retrieval",
+        eval_splits=["SPLIT"],
+        eval_langs=["eng-Latn"],
+        main_score="ndcg_at_10",
+        dataset={"path": "NAME", "revision": "1"},
+    )
+
+    def load_data(self, *args, **kwargs):
+        with (DATA / "qrels" / "SPLIT.tsv").open(encoding="utf-8") as lines:
+            judged = {}
+            for query, document, grade in list(csv.reader(lines, delimiter="\\t"))[1:]:
+                judged.setdefault(query, {})[document] = int(grade)
+        corpus = [{"id": row["_id"], "title": row["title"], "text": row["text"]} for row in rows("corpus.jsonl")]
+        queries = [{"id": row["_id"], "text": row["text"]} for row in rows("queries.jsonl") if row["_id"] in judged]
+        data = {
+            "corpus": Dataset.from_list(corpus),
+            "queries": Dataset.from_list(queries),
+            "relevant_docs": judged,
+            "top_ranked": None,
+        }
+        self.dataset = {"default": {"SPLIT": data}}
+        self.data_loaded = True
+'''

@@ -1,0 +1,231 @@
+"""Drafts: asked, streamed, kept with their whole provenance, and decided on by a person."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate import drafting
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.schema import Block, ProjectSchema
+from stm_agent.annotate.services import documents, entries
+from stm_agent.annotate.services.llms import LlmChoice
+from stm_agent.annotate.tables import Document, Draft, Entry, LlmGrade, Project, Query
+from stm_agent.files import content_hash
+
+if TYPE_CHECKING:
+    from stm_agent.llm.door import Completion, Door
+
+DECISIONS = ("accepted", "edited", "rejected")
+GRADE_TOKENS = 8
+
+
+class Doors:
+    """The ways to the LLMs that were set up, opened when first asked for; cached and counted as all LLM calls are."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep cache and ledger in ``folder``."""
+        self.folder = folder
+        self._open: dict[str, Door] = {}
+        self._lock = threading.Lock()
+
+    def door(self, choice: LlmChoice) -> Door:
+        """Return the door to an LLM.
+
+        Raises:
+            ConfigError: LiteLLM does not know the model.
+        """
+        from stm_agent.llm.budget import Budget
+        from stm_agent.llm.door import open_door
+
+        name = content_hash([choice.model, choice.api_base, choice.key])
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = open_door(
+                    choice.model,
+                    cache=self.folder / "llm",
+                    ledger=self.folder / "llm.jsonl",
+                    budget=Budget(),
+                    api_base=choice.api_base,
+                    api_key=choice.key,
+                )
+            return self._open[name]
+
+    def close(self) -> None:
+        """Close them all."""
+        for door in self._open.values():
+            door.close()
+
+
+def block_of(schema: ProjectSchema, block: str) -> Block:
+    """Return a block.
+
+    Raises:
+        NotFound: The project has none of that id.
+    """
+    found = next((one for one in schema.blocks if one.id == block), None)
+    if found is None:
+        raise NotFound(f"the project has no block '{block}'")
+    return found
+
+
+def chat_of(
+    session: Session, project: Project, entry: Entry, block: Block, choice: LlmChoice, document: str | None
+) -> list[dict[str, str]]:
+    """Return the chat of a block for an entry.
+
+    Raises:
+        Invalid: A required input is empty, or the block has no LLM.
+    """
+    schema = ProjectSchema.model_validate(project.schema)
+    shown = entries.view(session, entry)["evidence"]
+    fields = documents.get(session, project, document).fields if document else {}
+    evidence = [drafting.Evidence(row["document"], row["text"], row["level"]) for row in shown]
+    return drafting.compose(
+        schema, block, values=entry.values, evidence=evidence, fields=fields, system=choice.system_prompt
+    )
+
+
+def next_rollout(session: Session, entry_key: str, block: str) -> int:
+    """Return the number of the next sample: asked again, an LLM answers anew."""
+    wanted = select(func.count()).where(Draft.entry_key == entry_key, Draft.block == block, Draft.state != "failed")
+    return session.scalar(wanted) or 0
+
+
+def stream(door: Door, chat: list[dict[str, str]], block: Block, *, rollout: int) -> Generator[str, None, Completion]:
+    """Answer piece by piece, with the block's own temperature and token limit."""
+    done = yield from door.stream(chat, rollout=rollout, temperature=block.temperature, max_tokens=block.max_tokens)
+    return done
+
+
+def keep(
+    session: Session,
+    project: Project,
+    *,
+    entry_key: str | None,
+    block: str,
+    model: str,
+    parameters: dict[str, Any],
+    chat: list[dict[str, str]],
+    done: Completion | None,
+    error: str = "",
+) -> Draft:
+    """Write down a draft, or how it failed; the entry is not touched."""
+    draft = Draft(
+        project_id=project.id,
+        entry_key=entry_key,
+        block=block,
+        model=model,
+        parameters=parameters,
+        messages=chat,
+        answer=done.text if done else "",
+        error=error,
+        prompt_tokens=done.prompt_tokens if done else 0,
+        completion_tokens=done.completion_tokens if done else 0,
+        usd=done.usd if done else None,
+        state="failed" if error else "offered",
+    )
+    session.add(draft)
+    session.flush()
+    return draft
+
+
+def view(draft: Draft) -> dict[str, Any]:
+    """Return a draft as JSON, whole."""
+    names = ("key", "entry_key", "block", "model", "parameters", "messages", "answer", "error", "prompt_tokens")
+    more = ("completion_tokens", "usd", "state", "decided_by", "final", "edit_distance")
+    return {**{name: getattr(draft, name) for name in (*names, *more)}, "created_at": draft.created_at.isoformat()}
+
+
+def decide(
+    session: Session, actor: Actor, project: Project, key: str, decision: str, final: str | None
+) -> dict[str, Any]:
+    """Write down what a person made of a draft; what they keep is saved with the entry, not here.
+
+    Raises:
+        NotFound: There is no such draft.
+        Invalid: No such decision, or it was decided on before.
+    """
+    row = session.scalar(select(Draft).where(Draft.project_id == project.id, Draft.key == key).with_for_update())
+    if row is None:
+        raise NotFound(f"there is no draft '{key}'")
+    if decision not in DECISIONS:
+        raise Invalid(f"a draft is {', '.join(DECISIONS)}, not '{decision}'")
+    if row.state != "offered":
+        raise Invalid(f"this draft is {row.state} already")
+    row.state, row.decided_by = decision, actor.name
+    if decision != "rejected":
+        row.final = row.answer if final is None else final
+        row.edit_distance = drafting.edit_distance(row.answer, row.final)
+        row.state = "edited" if row.edit_distance else "accepted"
+    session.flush()
+    return view(row)
+
+
+def listed(session: Session, actor: Actor, project: Project, entry_key: str | None = None) -> list[dict[str, Any]]:
+    """Return drafts, oldest first: of one entry, or, for reviewers, all."""
+    wanted = select(Draft).where(Draft.project_id == project.id).order_by(Draft.id)
+    if entry_key is None:
+        actor.needs("reviewer")
+    else:
+        entries.find(session, actor, project, entry_key)
+        wanted = wanted.where(Draft.entry_key == entry_key)
+    return [view(row) for row in session.scalars(wanted)]
+
+
+def grade_pool(
+    session: Session,
+    project: Project,
+    query: Query,
+    choice: LlmChoice,
+    door: Door,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, int]:
+    """Ask an LLM for the grades of a query's pool that it has not given; an answer without a grade is only counted.
+
+    Returns:
+        How many were ``graded`` and how many ``failed``.
+    """
+    from stm_agent.annotate.tables import Ranking
+    from stm_agent.errors import GenerationError
+
+    schema = ProjectSchema.model_validate(project.schema)
+    known = select(LlmGrade.document_id).where(LlmGrade.query_id == query.id)
+    pooled = select(Ranking.document_id).where(Ranking.query_id == query.id, Ranking.rank <= 10)
+    rows = list(session.scalars(select(Document).where(Document.id.in_(pooled), Document.id.not_in(known))))
+    counts = {"graded": 0, "failed": 0}
+    for number, row in enumerate(rows, 1):
+        chat = drafting.judge_chat(schema, query.text, documents.text_of(schema, row.fields))
+        parameters = {"temperature": 0.0, "max_tokens": GRADE_TOKENS, "query": query.key, "document": row.key}
+        done, error, value = None, "", None
+        try:
+            done = door.complete(chat, temperature=0.0, max_tokens=GRADE_TOKENS)
+            value = drafting.read_grade(schema, done.text)
+        except (GenerationError, Invalid) as fault:
+            error = str(fault)
+        draft = keep(
+            session,
+            project,
+            entry_key=None,
+            block="",
+            model=choice.model,
+            parameters=parameters,
+            chat=chat,
+            done=done,
+            error=error,
+        )
+        if value is None:
+            counts["failed"] += 1
+        else:
+            session.add(LlmGrade(query_id=query.id, document_id=row.id, grade=value, draft_id=draft.id))
+            counts["graded"] += 1
+        if progress:
+            progress(number, len(rows))
+    return counts

@@ -1,0 +1,207 @@
+"""Everything in and out of a project: documents, collections, runs, AIANO's files, and every export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.base import now
+from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.formats import aiano, aiano_out, archive, trec, triplets
+from stm_agent.annotate.reading import Report, read_documents, usable
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services import archiving, documents, entries, outcome, projects, queries
+from stm_agent.annotate.services.migrating import fitting
+from stm_agent.annotate.tables import Document, Entry, Judgement, Project, Query
+from stm_agent.files import whole_folder, write_atomic
+
+EXPORTS = ("qrels", "beir", "mteb", "triplets", "aiano", "aiano-project", "archive", "drafts")
+
+
+def import_documents(session: Session, actor: Actor, project: Project, path: Path) -> Report:
+    """Put the documents of a file or folder in; what is skipped is in the report, the rest goes in together.
+
+    Raises:
+        DataError: The file cannot be read at all.
+    """
+    actor.needs("admin")
+    report = Report()
+    schema = ProjectSchema.model_validate(project.schema)
+    known = set(session.scalars(select(Document.key).where(Document.project_id == project.id)))
+    documents.add(session, project, usable(read_documents(path), schema, report, known))
+    return report
+
+
+def import_collection(session: Session, actor: Actor, project: Project, folder: Path) -> Report:
+    """Put a BEIR folder in: documents, the queries of every split, and its judgements as this person's.
+
+    Raises:
+        DataError: It is no BEIR folder.
+    """
+    from stm_agent.domain.collection import read_beir
+
+    collection = read_beir(folder)
+    report = import_documents(session, actor, project, folder)
+    ids = dict(session.execute(select(Document.key, Document.id).where(Document.project_id == project.id)).all())
+    known = set(session.scalars(select(Query.key).where(Query.project_id == project.id)))
+    grades: list[dict[str, Any]] = []
+    levels = {level.score for level in ProjectSchema.model_validate(project.schema).levels}
+    for split in collection.splits.values():
+        for key, text in split.queries.items():
+            if key in known or split.name not in queries.SPLITS:
+                continue
+            query = queries.create(session, actor, project, text=text, split=split.name, key=key)
+            for document, grade in split.qrels[key].items():
+                if document in ids and grade in levels:
+                    grades.append(
+                        {"query_id": query.id, "document_id": ids[document], "person_id": actor.id, "grade": grade}
+                    )
+                else:
+                    report.skip(f"{key}/{document}", f"grade {grade} is no level of this project")
+    if grades:
+        session.execute(insert(Judgement), grades)
+    return report
+
+
+def import_aiano(session: Session, actor: Actor, path: Path) -> Project:
+    """Make a project of AIANO's dataset JSON or ``.aiano`` file.
+
+    Raises:
+        DataError: It is neither.
+        Taken: A project of its name is here.
+    """
+    try:
+        parsed = aiano.read(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise Invalid(f"cannot read {path.name}: {str(error)[:200]}") from error
+    project = projects.create(
+        session,
+        actor,
+        name=parsed.name,
+        description=parsed.description,
+        tags=list(parsed.tags),
+        schema=parsed.schema.model_dump(mode="json"),
+    )
+    project.extra = {"aiano": parsed.shell}
+    documents.add(session, project, parsed.documents.items())
+    blocks = {block.id: block for block in parsed.schema.blocks}
+    for item in parsed.items:
+        entry = entries.create(session, actor, project, key=item.key)
+        entry.extra = {"aiano": item.raw}
+        fits = {key: fitting(blocks[key], value) for key, value in item.values.items()}
+        entry.values = {key: value for key, value in fits.items() if value is not None}
+        entry.migrated = {key: item.values[key] for key, value in fits.items() if value is None}
+        entry.name, entry.notes, entry.state = item.name, item.notes, "done"
+        session.flush()
+        marks = [
+            {"key": mark.key, "document": mark.document, "field": "text", "start": mark.start, "end": mark.end}
+            | {"level": mark.level}
+            for mark in item.marks
+        ]
+        entries.set_evidence(session, project, parsed.schema, entry, marks)
+    session.flush()
+    return project
+
+
+def as_aiano(session: Session, project: Project) -> aiano.Parsed:
+    """Return a project as AIANO's files have it."""
+    rows = session.scalars(select(Entry).where(Entry.project_id == project.id).order_by(Entry.id))
+    items = []
+    for entry in rows:
+        shown = entries.view(session, entry)["evidence"]
+        marks = tuple(
+            aiano.Mark(row["key"], row["document"], row["start"], row["end"], row["level"])
+            for row in shown
+            if row["field"] == "text"
+        )
+        values = {**entry.migrated, **entry.values}
+        items.append(aiano.Item(entry.key, entry.name, entry.notes, values, marks, entry.extra.get("aiano", {})))
+    kept = session.execute(
+        select(Document.key, Document.fields).where(Document.project_id == project.id).order_by(Document.position)
+    )
+    return aiano.Parsed(
+        project.name,
+        project.description,
+        tuple(project.tags),
+        ProjectSchema.model_validate(project.schema),
+        dict(kept.all()),
+        tuple(items),
+        project.extra.get("aiano", {}),
+    )
+
+
+def import_archive(session: Session, actor: Actor, data: bytes) -> Project:
+    """Make a project of an archive.
+
+    Raises:
+        DataError: It is none.
+        Taken: The project is here already.
+    """
+    return archiving.restore(session, actor, *archive.unpack(data))
+
+
+def export(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:
+    """Write an export to a new file or folder, whole or not at all; return what is in it.
+
+    Raises:
+        Invalid: No such kind, or ``output`` exists.
+        DataError: There is nothing to export yet.
+    """
+    if kind not in EXPORTS:
+        raise Invalid(f"there is no export '{kind}'; use {', '.join(EXPORTS)}")
+    if output.exists():
+        raise Invalid(f"{output} exists; name a new one, nothing is overwritten")
+    if kind == "archive":
+        write_atomic(output, archiving.export(session, project))
+        return {"project": project.name, "output": str(output)}
+    if kind in ("aiano", "aiano-project"):
+        write = aiano_out.write_dataset if kind == "aiano" else aiano_out.write_project
+        told = write(as_aiano(session, project), moment=now().isoformat())
+        write_atomic(output, json.dumps(told, ensure_ascii=False, indent=2) + "\n")
+        return {"entries": len(told.get("entries") or told.get("annotation_entries") or ()), "output": str(output)}
+    if kind == "drafts":
+        from stm_agent.annotate.services.drafts import view
+        from stm_agent.annotate.tables import Draft
+
+        rows = [
+            view(row) for row in session.scalars(select(Draft).where(Draft.project_id == project.id).order_by(Draft.id))
+        ]
+        write_atomic(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        return {"drafts": len(rows), "output": str(output)}
+    return _judged(session, project, kind, output)
+
+
+def _judged(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:
+    from stm_agent.domain.collection import write_beir
+    from stm_agent.errors import DataError
+
+    told = outcome.graded(session, project)
+    counts: dict[str, Any] = {
+        "queries": len(told.queries),
+        "judgements": sum(map(len, told.grades.values())),
+        "output": str(output),
+    }
+    if kind == "qrels":
+        write_atomic(output, trec.write_qrels({query: grades for query, grades in told.grades.items() if grades}))
+        return counts
+    collection = outcome.collection_of(session, project)
+    if not collection.splits:
+        raise DataError("no query has a passage judged relevant yet; there is nothing to score on")
+    if kind == "triplets":
+        return {**counts, "rows": triplets.write_triplets(collection, told.grades, told.splits, output)}
+    if kind == "beir":
+        write_beir(collection, output)
+        return {**counts, "splits": {name: len(split.queries) for name, split in collection.splits.items()}}
+    from stm_agent.annotate.formats.mteb import TASK
+
+    with whole_folder(output) as made:
+        write_beir(collection, made / "data")
+        name = "".join(word.capitalize() for word in project.name.split()) or "Annotated"
+        split = "test" if "test" in collection.splits else next(iter(collection.splits))
+        write_atomic(made / "task.py", TASK.replace("NAME", name).replace("SPLIT", split))
+    return counts
