@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stm_agent.annotate.database import Database, sqlite_url
+from stm_agent.annotate.finding import Finder
 from stm_agent.annotate.secrets import Vault, open_vault
+from stm_agent.annotate.services.drafts import Doors
+from stm_agent.annotate.services.searching import Models
 
 
 @dataclass
@@ -19,6 +22,9 @@ class Tool:
         vault: Encrypts LLM keys.
         folder: ``annotations/`` of the workspace: database, secret, LLM cache.
         runs: The workspace's runs, whose models can rank.
+        finder: Corpora ready to be searched.
+        models: Models of the runs, for dense search and pools.
+        doors: The ways to the LLMs.
         token: In single-user mode the token in the URL, new at every start; None in team mode.
     """
 
@@ -26,10 +32,14 @@ class Tool:
     vault: Vault
     folder: Path
     runs: Path
+    finder: Finder
+    models: Models
+    doors: Doors
     token: str | None = field(default=None, repr=False)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database and the LLMs."""
+        self.doors.close()
         self.database.close()
 
 
@@ -47,5 +57,8 @@ def open_tool(workspace: Path, *, url: str | None = None, team: bool = False) ->
         vault=open_vault(folder),
         folder=folder,
         runs=runs_folder(workspace),
+        finder=Finder(),
+        models=Models(runs_folder(workspace)),
+        doors=Doors(folder),
         token=None if team else secrets.token_urlsafe(24),
     )

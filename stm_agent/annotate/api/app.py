@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import stm_agent
-from stm_agent.annotate.api import people, projects, work
+from stm_agent.annotate.api import matter, people, projects, work
 from stm_agent.annotate.api.common import tell_problems
 from stm_agent.annotate.tool import Tool
 
@@ -24,6 +24,6 @@ def build_app(tool: Tool) -> FastAPI:
     )
     app.state.tool = tool
     tell_problems(app)
-    for router in (people.router, projects.router, work.router):
+    for router in (people.router, projects.router, work.router, matter.router):
         app.include_router(router, prefix=PREFIX)
     return app

@@ -34,7 +34,7 @@ def pack(project: Mapping[str, Any], parts: Mapping[str, Iterable[Mapping[str, A
     """Return the archive of a project and its rows by part."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, "project.json", _line({"schema": SCHEMA, **project}))
+        _add(archive, "project.json", _line({"archive": SCHEMA, **project}))
         for name in PARTS:
             _add(archive, f"{name}.jsonl", "".join(_line(row) for row in parts.get(name, ())))
     return buffer.getvalue()
@@ -66,6 +66,6 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]
             }
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise DataError(f"this is no project archive, or it is damaged: {str(error)[:200]}") from error
-    if project.pop("schema", 0) > SCHEMA:
+    if project.pop("archive", 0) > SCHEMA:
         raise DataError("the archive was written by a newer version; upgrade stm-agent")
     return project, parts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.services import documents, entries
+from stm_agent.annotate.services.judging import DEPTH
 from stm_agent.annotate.services.llms import LlmChoice
-from stm_agent.annotate.tables import Document, Draft, Entry, LlmGrade, Project, Query
+from stm_agent.annotate.tables import Document, Draft, Entry, LlmGrade, Project, Query, Ranking
+from stm_agent.errors import GenerationError
 from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
@@ -98,25 +101,44 @@ def next_rollout(session: Session, entry_key: str, block: str) -> int:
     return session.scalar(wanted) or 0
 
 
-def stream(door: Door, chat: list[dict[str, str]], block: Block, *, rollout: int) -> Generator[str, None, Completion]:
-    """Answer piece by piece, with the block's own temperature and token limit."""
-    done = yield from door.stream(chat, rollout=rollout, temperature=block.temperature, max_tokens=block.max_tokens)
-    return done
+@dataclass(frozen=True)
+class Ask:
+    """One call for a block's draft, with the block's own temperature and token limit."""
+
+    entry_key: str
+    block: Block
+    model: str
+    chat: list[dict[str, str]]
+    rollout: int
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides the answer beside the chat."""
+        return {"temperature": self.block.temperature, "max_tokens": self.block.max_tokens, "sample": self.rollout}
 
 
-def keep(
+def stream(door: Door, ask: Ask) -> Generator[str, None, Completion]:
+    """Answer piece by piece."""
+    block = ask.block
+    return door.stream(ask.chat, rollout=ask.rollout, temperature=block.temperature, max_tokens=block.max_tokens)
+
+
+def keep(session: Session, project: Project, ask: Ask, done: Completion | None, *, error: str = "") -> Draft:
+    """Write down a draft, or how it failed; the entry is not touched."""
+    return _keep(session, project, ask.entry_key, ask.block.id, ask.model, ask.parameters, ask.chat, done, error)
+
+
+def _keep(
     session: Session,
     project: Project,
-    *,
     entry_key: str | None,
     block: str,
     model: str,
     parameters: dict[str, Any],
     chat: list[dict[str, str]],
     done: Completion | None,
-    error: str = "",
+    error: str,
 ) -> Draft:
-    """Write down a draft, or how it failed; the entry is not touched."""
     draft = Draft(
         project_id=project.id,
         entry_key=entry_key,
@@ -179,53 +201,56 @@ def listed(session: Session, actor: Actor, project: Project, entry_key: str | No
     return [view(row) for row in session.scalars(wanted)]
 
 
-def grade_pool(
-    session: Session,
-    project: Project,
-    query: Query,
-    choice: LlmChoice,
-    door: Door,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, int]:
-    """Ask an LLM for the grades of a query's pool that it has not given; an answer without a grade is only counted.
+@dataclass(frozen=True)
+class ToGrade:
+    """A passage an LLM is to grade."""
 
-    Returns:
-        How many were ``graded`` and how many ``failed``.
-    """
-    from stm_agent.annotate.tables import Ranking
-    from stm_agent.errors import GenerationError
+    document: str
+    chat: list[dict[str, str]]
 
+
+@dataclass(frozen=True)
+class Given:
+    """What an LLM said of it: the grade, or why there is none."""
+
+    grade: int | None
+    done: Completion | None
+    error: str = ""
+
+
+def to_grade(session: Session, project: Project, query: Query) -> list[ToGrade]:
+    """Return the passages of a query's pool that no LLM has graded."""
     schema = ProjectSchema.model_validate(project.schema)
     known = select(LlmGrade.document_id).where(LlmGrade.query_id == query.id)
-    pooled = select(Ranking.document_id).where(Ranking.query_id == query.id, Ranking.rank <= 10)
-    rows = list(session.scalars(select(Document).where(Document.id.in_(pooled), Document.id.not_in(known))))
+    pooled = select(Ranking.document_id).where(Ranking.query_id == query.id, Ranking.rank <= DEPTH)
+    rows = session.scalars(select(Document).where(Document.id.in_(pooled), Document.id.not_in(known)))
+    return [
+        ToGrade(row.key, drafting.judge_chat(schema, query.text, documents.text_of(schema, row.fields))) for row in rows
+    ]
+
+
+def ask_grade(door: Door, one: ToGrade, schema: ProjectSchema) -> Given:
+    """Ask for one grade; an answer without one is told, never guessed."""
+    done = None
+    try:
+        done = door.complete(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS)
+        return Given(drafting.read_grade(schema, done.text), done)
+    except (GenerationError, Invalid) as fault:
+        return Given(None, done, str(fault))
+
+
+def keep_grades(
+    session: Session, project: Project, query: Query, model: str, graded: Sequence[tuple[ToGrade, Given]]
+) -> dict[str, int]:
+    """Write down an LLM's grades, each with its draft; return how many were ``graded`` and how many ``failed``."""
     counts = {"graded": 0, "failed": 0}
-    for number, row in enumerate(rows, 1):
-        chat = drafting.judge_chat(schema, query.text, documents.text_of(schema, row.fields))
-        parameters = {"temperature": 0.0, "max_tokens": GRADE_TOKENS, "query": query.key, "document": row.key}
-        done, error, value = None, "", None
-        try:
-            done = door.complete(chat, temperature=0.0, max_tokens=GRADE_TOKENS)
-            value = drafting.read_grade(schema, done.text)
-        except (GenerationError, Invalid) as fault:
-            error = str(fault)
-        draft = keep(
-            session,
-            project,
-            entry_key=None,
-            block="",
-            model=choice.model,
-            parameters=parameters,
-            chat=chat,
-            done=done,
-            error=error,
-        )
-        if value is None:
+    for one, given in graded:
+        parameters = {"temperature": 0.0, "max_tokens": GRADE_TOKENS, "query": query.key, "document": one.document}
+        draft = _keep(session, project, None, "", model, parameters, one.chat, given.done, given.error)
+        if given.grade is None:
             counts["failed"] += 1
-        else:
-            session.add(LlmGrade(query_id=query.id, document_id=row.id, grade=value, draft_id=draft.id))
-            counts["graded"] += 1
-        if progress:
-            progress(number, len(rows))
+            continue
+        row = documents.get(session, project, one.document)
+        session.add(LlmGrade(query_id=query.id, document_id=row.id, grade=given.grade, draft_id=draft.id))
+        counts["graded"] += 1
     return counts

@@ -1,0 +1,265 @@
+"""Search, drafts, runs and pools, agreement, hard-negative review, imports and exports."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, UploadFile
+from fastapi.responses import FileResponse, StreamingResponse
+from starlette.background import BackgroundTask
+
+from stm_agent.annotate import agreeing, doubting, drafting
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.faults import AnnotateError
+from stm_agent.annotate.formats import trec
+from stm_agent.annotate.reading import check_upload
+from stm_agent.annotate.services import agreements, drafts, entries, llms, moving, projects, queries, searching
+from stm_agent.annotate.tool import Tool
+from stm_agent.errors import StmAgentError
+
+router = APIRouter(prefix="/projects/{project}", tags=["matter"])
+LIMIT = 200_000_000
+"""Bytes of an upload, at most."""
+
+
+class AskDraft(Body):
+    """Which block to draft, with which document open."""
+
+    block: str
+    document: str | None = None
+
+
+class Decide(Body):
+    """What became of a draft: ``accepted``, ``edited`` or ``rejected``, and the text that is kept."""
+
+    decision: str
+    final: str | None = None
+
+
+class Retrievers(Body):
+    """What ranks the queries: ``bm25``, runs' names, ``embedded:`` names."""
+
+    retrievers: list[str]
+    depth: int = 50
+
+
+class AskGrades(Body):
+    """Which LLM grades the pools; empty: the default one."""
+
+    llm: str = ""
+
+
+class Answer(Body):
+    """What a doubtful negative is; None takes the answer back."""
+
+    answer: str | None
+    version: int
+
+
+class BringIn(Body):
+    """A run whose negatives are to be reviewed."""
+
+    run: str
+    most: int = 100
+
+
+@router.get("/search")
+def search(
+    project: str, q: str, tool: The, who: Who, k: int = 20, mode: str = "bm25", model: str = ""
+) -> list[dict[str, Any]]:
+    """Search the documents."""
+    with tool.database.reading() as session:
+        corpus = searching.corpus_of(session, tool.finder, projects.find(session, who, project))
+    return searching.search(corpus, q, k=min(max(k, 1), 200), mode=mode, model=model, stock=tool.models)
+
+
+@router.post("/entries/{entry}/drafts")
+def draft(project: str, entry: str, body: AskDraft, tool: The, who: Who) -> StreamingResponse:
+    """Draft a block; server-sent events ``piece``, then ``done`` with the draft, or ``problem``.
+
+    The entry is not touched. A reader that goes away stops the LLM.
+    """
+    with tool.database.reading() as session:
+        row = projects.find(session, who, project)
+        found = entries.find(session, who, row, entry)
+        block = drafts.block_of(projects.read_schema(row.schema), body.block)
+        choice = llms.choose(session, tool.vault, block.llm)
+        chat = drafts.chat_of(session, row, found, block, choice, body.document)
+        rollout = drafts.next_rollout(session, entry, block.id)
+    door = tool.doors.door(choice)
+    ask = drafts.Ask(entry, block, choice.model, chat, rollout)
+    return StreamingResponse(_pieces(tool, who, project, ask, door), media_type="text/event-stream")
+
+
+def _pieces(tool: Tool, who: Actor, project: str, ask: drafts.Ask, door: Any) -> Iterator[str]:  # noqa: ANN401 - a Door
+    done, error, value = None, "", None
+    stream = drafts.stream(door, ask)
+    try:
+        while True:
+            try:
+                yield _event("piece", {"text": next(stream)})
+            except StopIteration as end:
+                done = end.value
+                value = drafting.fitted(ask.block, done.text)
+                break
+    except StmAgentError as fault:
+        error = str(fault)
+    finally:
+        stream.close()
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        kept = drafts.view(drafts.keep(session, row, ask, done, error=error))
+    yield _event("problem", {"title": error, "draft": kept}) if error else _event("done", {**kept, "value": value})
+
+
+def _event(kind: str, data: dict[str, Any]) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False, default=str)}\n\n"
+
+
+@router.get("/drafts")
+def all_drafts(project: str, tool: The, who: Who, entry: str | None = None) -> list[dict[str, Any]]:
+    """Return drafts with their whole provenance."""
+    with tool.database.reading() as session:
+        return drafts.listed(session, who, projects.find(session, who, project), entry)
+
+
+@router.put("/drafts/{key}")
+def decide(project: str, key: str, body: Decide, tool: The, who: Who) -> dict[str, Any]:
+    """Say what became of a draft."""
+    with tool.database.writing() as session:
+        return drafts.decide(session, who, projects.find(session, who, project), key, body.decision, body.final)
+
+
+@router.get("/runs")
+def runs(project: str, tool: The, who: Who) -> dict[str, Any]:
+    """Return the stored runs with nDCG@10 and holes@k, and the models that could rank."""
+    with tool.database.reading() as session:
+        told = searching.runs_of(session, projects.find(session, who, project))
+    return {"runs": told, "models": ["bm25", *searching.models(tool.runs), "embedded:all-minilm-l6-v2"]}
+
+
+@router.post("/runs")
+def rank(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
+    """Rank all queries by some retrievers; their first passages are the pool to judge."""
+    who.needs("admin")
+    with tool.database.reading() as session:
+        row = projects.find(session, who, project)
+        corpus = searching.corpus_of(session, tool.finder, row)
+        texts = {query["key"]: query["text"] for query in queries.listed(session, row)}
+    found = {name: searching.rank_all(corpus, texts, name, k=body.depth, stock=tool.models) for name in body.retrievers}
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        return {name: searching.put_run(session, who, row, name, run) for name, run in found.items()}
+
+
+@router.post("/runs/trec")
+def import_run(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
+    """Store a TREC run."""
+    tag, run = trec.read_run(file.file.read().decode("utf-8", "replace"))
+    with tool.database.writing() as session:
+        return {"run": tag, **searching.put_run(session, who, projects.find(session, who, project), tag, run)}
+
+
+@router.post("/queries/{query}/llm-grades")
+def ask_grades(project: str, query: str, body: AskGrades, tool: The, who: Who) -> dict[str, int]:
+    """Ask an LLM to grade a query's pool; people see its grade after their own."""
+    who.needs("admin")
+    with tool.database.reading() as session:
+        choice = llms.choose(session, tool.vault, body.llm)
+        row = projects.find(session, who, project)
+        schema = projects.read_schema(row.schema)
+        wanted = drafts.to_grade(session, row, queries.find(session, row, query))
+    # No transaction is open while an LLM thinks.
+    graded = [(one, drafts.ask_grade(tool.doors.door(choice), one, schema)) for one in wanted]
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        return drafts.keep_grades(session, row, queries.find(session, row, query), choice.model, graded)
+
+
+@router.get("/agreement")
+def agreement(project: str, tool: The, who: Who) -> dict[str, Any]:
+    """Return how far people agree with each other and with the LLM."""
+    who.needs("reviewer")
+    with tool.database.reading() as session:
+        people, llm = agreements.grades_of(session, projects.find(session, who, project))
+    names = sorted({name for by in people.values() for name in by})
+    with_llm = {name: agreeing.told(agreeing.agreement(agreements.beside(people, llm, name))) for name in names}
+    confusions = {
+        name: [
+            {"person": a, "llm": b, "count": count}
+            for (a, b), count in sorted(agreeing.confusion(agreements.beside(people, llm, name), name, "LLM").items())
+        ]
+        for name in names
+    }
+    bias = {name: agreeing.bias(agreements.beside(people, llm, name), name, "LLM") for name in names}
+    return {
+        "people": agreeing.told(agreeing.agreement(people)),
+        "with_llm": with_llm,
+        "confusion": confusions,
+        "llm_bias": bias,
+    }
+
+
+@router.get("/doubts")
+def doubts(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return the negatives nobody has answered for, the most doubtful first."""
+    with tool.database.reading() as session:
+        return doubting.queue(session, projects.find(session, who, project))
+
+
+@router.post("/doubts")
+def bring_in(project: str, body: BringIn, tool: The, who: Who) -> dict[str, int]:
+    """Queue a run's doubtful negatives."""
+    rows = doubting.doubtful(tool.runs, body.run, most=body.most)
+    with tool.database.writing() as session:
+        return {"added": doubting.bring_in(session, who, projects.find(session, who, project), rows)}
+
+
+@router.put("/doubts/{key}")
+def answer(project: str, key: str, body: Answer, tool: The, who: Who) -> dict[str, Any]:
+    """Say what a negative is; the answers so far are where the loop reads them."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        told = doubting.view(doubting.answer(session, who, row, key, body.answer, version=body.version))
+        doubting.send_back(session, row, tool.folder.parent)
+        return told
+
+
+@router.post("/import")
+def import_file(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
+    """Import documents of a .json, .jsonl or .csv file; the report says what was skipped and why."""
+    check_upload(str(file.filename), file.size or 0, LIMIT)
+    with tempfile.TemporaryDirectory() as scrap:
+        path = Path(scrap) / Path(str(file.filename)).name
+        with path.open("wb") as stream:
+            shutil.copyfileobj(file.file, stream)
+        with tool.database.writing() as session:
+            return moving.import_documents(session, who, projects.find(session, who, project), path).told()
+
+
+@router.get("/export/{kind}")
+def export(project: str, kind: str, tool: The, who: Who, request: Request) -> FileResponse:
+    """Return an export: a file, or a folder as a zip."""
+    scrap = Path(tempfile.mkdtemp())
+    clean = BackgroundTask(shutil.rmtree, scrap, ignore_errors=True)
+    try:
+        with tool.database.reading() as session:
+            row = projects.find(session, who, project)
+            if kind in ("archive", "drafts"):
+                who.needs("reviewer")
+            moving.export(session, row, kind, scrap / "out")
+            name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
+        if (scrap / "out").is_dir():
+            shutil.make_archive(str(scrap / "folder"), "zip", scrap / "out")
+            return FileResponse(scrap / "folder.zip", filename=f"{name}-{kind}.zip", background=clean)
+        ending = {"archive": "zip", "aiano": "json", "aiano-project": "aiano", "drafts": "jsonl"}.get(kind, "tsv")
+        return FileResponse(scrap / "out", filename=f"{name}-{kind}.{ending}", background=clean)
+    except (StmAgentError, AnnotateError):
+        shutil.rmtree(scrap, ignore_errors=True)
+        raise

@@ -1,0 +1,172 @@
+"""Search, drafts, pools, agreement, review, imports and exports through the API."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from stm_agent.errors import GenerationError
+from stm_agent.files import append_jsonl
+from stm_agent.mine.negatives import Negative
+from stm_agent.mine.reviewed import refused
+from stm_agent.mine.store import save_negatives
+from stm_agent.testing.annotate import client, fill
+from stm_agent.testing.scripted import scripted
+
+
+def events(answer):
+    assert answer.status_code == 200, answer.text
+    told = []
+    for block in answer.text.strip().split("\n\n"):
+        kind, data = block.split("\n", 1)
+        told.append((kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return told
+
+
+@pytest.fixture
+def asked(small, tmp_path):
+    """A question-answering project, an entry of Bo's with question and evidence, and an LLM by script."""
+
+    def begin(script):
+        fill(small, "qa")
+        ada, bo = client(small, "Ada"), client(small, "Bo")
+        ada.put("/llms", json={"name": "script", "model": "scripted:numbered"})
+        small.doors.door = lambda choice: scripted(script, tmp_path, usd=0.25)
+        entry = bo.post("/projects/signs/entries").json()["key"]
+        mark = {"document": "d1", "field": "text", "start": 2, "end": 8, "level": "relevant"}
+        changes = {"values": {"question": "what is fever?"}, "evidence": [mark]}
+        saved = bo.patch(f"/projects/signs/entries/{entry}", json={"version": 1, "changes": changes}).json()
+        return bo, ada, entry, saved
+
+    return begin
+
+
+def test_a_draft_streams_and_its_whole_provenance_is_kept(asked):
+    bo, ada, entry, saved = asked(["A raised temperature [d1].", "Another one."])
+    told = events(bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "answer"}))
+    assert "".join(data["text"] for kind, data in told if kind == "piece") == "A raised temperature [d1]."
+    kind, draft = told[-1]
+    assert (kind, draft["state"], draft["usd"]) == ("done", "offered", 0.25)
+    assert "[d1] (Relevant) raised" in draft["messages"][1]["content"]
+    assert draft["parameters"] == {"temperature": 0.7, "max_tokens": 512, "sample": 0}
+    assert bo.get(f"/projects/signs/entries/{entry}").json() == saved, "the person decides"
+    decided = bo.put(
+        f"/projects/signs/drafts/{draft['key']}", json={"decision": "accepted", "final": "A raised temperature."}
+    ).json()
+    assert (decided["state"], decided["edit_distance"], decided["decided_by"]) == ("edited", 5, "Bo")
+    assert bo.put(f"/projects/signs/drafts/{draft['key']}", json={"decision": "rejected"}).status_code == 422
+    (kept,) = ada.get("/projects/signs/drafts").json()
+    assert kept["final"] == "A raised temperature."
+    (line,) = ada.get("/projects/signs/export/drafts").text.splitlines()
+    assert json.loads(line)["messages"] == kept["messages"]
+
+
+def test_an_llm_that_dies_on_the_way_leaves_the_entry_as_it_was_and_says_so(asked):
+    def dies(messages):
+        raise GenerationError("script broke off: no route")
+
+    bo, ada, entry, saved = asked(dies)
+    ((kind, told),) = events(bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "answer"}))
+    assert (kind, told["draft"]["state"]) == ("problem", "failed")
+    assert "no route" in told["title"]
+    assert bo.get(f"/projects/signs/entries/{entry}").json() == saved
+    assert ada.get("/projects/signs/drafts").json()[0]["error"] == "script broke off: no route"
+
+
+def test_a_block_that_lacks_its_inputs_is_not_asked(asked):
+    bo, _, entry, saved = asked(["never"])
+    changes = {"evidence": []}
+    bo.patch(f"/projects/signs/entries/{entry}", json={"version": saved["version"], "changes": changes})
+    answer = bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "answer"})
+    assert "needs 'Evidence' first" in answer.json()["title"]
+    assert (
+        "people alone" in bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "question"}).json()["title"]
+    )
+    assert bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "none"}).status_code == 404
+
+
+def test_search_ranks_with_snippets(tool, project):
+    bo = client(tool, "Bo")
+    found = bo.get("/projects/signs/search", params={"q": "fever"}).json()
+    assert {row["key"] for row in found} == {"d1", "d3"}
+    start, end = found[0]["snippet"]["hits"][0]
+    assert found[0]["snippet"]["text"][start:end].lower() == "fever"
+    assert [row["key"] for row in bo.get("/projects/signs/search", params={"q": "fever year:2010"}).json()] == ["d3"]
+    assert "needs a model" in bo.get("/projects/signs/search", params={"q": "x", "mode": "dense"}).json()["title"]
+    answer = bo.get("/projects/signs/search", params={"q": "x", "mode": "both", "model": "gone"})
+    assert "no run 'gone'" in answer.json()["title"]
+
+
+def test_pools_of_runs_are_judged_with_the_llm_second(tool, project, tmp_path):
+    ada, bo = client(tool, "Ada"), client(tool, "Bo")
+    told = ada.post("/projects/signs/runs", json={"retrievers": ["bm25"]}).json()
+    assert told["bm25"]["queries"] == 2
+    run = "q1 Q0 d2 1 9 mine\nq1 Q0 d1 2 8 mine\nq1 Q0 gone 3 7 mine\nq9 Q0 d1 1 1 mine\n"
+    told = ada.post("/projects/signs/runs/trec", files={"file": ("run.txt", run)}).json()
+    assert (told["run"], told["documents"], told["unknown_documents"], told["unknown_queries"]) == ("mine", 2, 1, 1)
+    bo_pool = bo.get("/projects/signs/queries/q1/pool").json()
+    assert {row["document"] for row in bo_pool} == {"d1", "d2"}
+    assert not any("rank" in row or "score" in row or "run" in row for row in bo_pool)
+    grades = {"A raised": "3", "A sudden": "nothing"}
+    tool.doors.door = lambda choice: scripted(
+        lambda messages: next(value for words, value in grades.items() if words in messages[1]["content"]), tmp_path
+    )
+    ada.put("/llms", json={"name": "script", "model": "scripted:numbered"})
+    assert ada.post("/projects/signs/queries/q1/llm-grades", json={}).json() == {"graded": 1, "failed": 1}
+    assert all(row["llm_grade"] is None for row in bo.get("/projects/signs/queries/q1/pool").json())
+    after = bo.put("/projects/signs/queries/q1/judgements/d1", json={"grade": 2}).json()
+    assert after["llm_grade"] == 3, "shown after one's own"
+    shown = {row["run"]: row for row in ada.get("/projects/signs/runs").json()["runs"]}
+    assert shown["mine"]["holes"]["5"] == 0.5
+    assert shown["mine"]["ndcg_at_10"] == pytest.approx(0.6309, abs=1e-3)
+    agreed = ada.get("/projects/signs/agreement").json()
+    assert agreed["llm_bias"] == {"Bo": 1.0}
+    assert agreed["confusion"]["Bo"] == [{"person": 2, "llm": 3, "count": 1}]
+
+
+def test_files_are_imported_and_exported(tool, project, tmp_path):
+    ada, bo = client(tool, "Ada"), client(tool, "Bo")
+    rows = [{"id": "d4", "text": "<b>bold</b> text", "extra": {"kept": 1}}, {"id": "d1", "text": "again"}]
+    told = ada.post("/projects/signs/import", files={"file": ("more.json", json.dumps(rows))}).json()
+    assert (told["added"], told["skipped"]) == (1, {"has an id that is there already": 1})
+    assert ada.get("/projects/signs/documents/d4").json()["fields"] == {
+        "text": "<b>bold</b> text",
+        "extra": {"kept": 1},
+    }
+    odd = ada.post("/projects/signs/import", files={"file": ("../../x.json", b"\xff")})
+    assert "not UTF-8" in odd.json()["title"]
+    assert bo.post("/projects/signs/import", files={"file": ("more.json", "[]")}).status_code == 403
+    assert "nothing to score on" in ada.get("/projects/signs/export/beir").json()["title"]
+    bo.put("/projects/signs/queries/q1/judgements/d1", json={"grade": 3})
+    inside = zipfile.ZipFile(io.BytesIO(ada.get("/projects/signs/export/beir").content)).namelist()
+    assert {"corpus.jsonl", "queries.jsonl", "qrels/dev.tsv"} <= set(inside)
+    assert ada.get("/projects/signs/export/qrels").text == "q1 0 d1 3\n"
+    assert "no export 'pdf'" in ada.get("/projects/signs/export/pdf").json()["title"]
+    assert bo.get("/projects/signs/export/archive").status_code == 403
+
+
+def test_doubtful_negatives_are_reviewed_and_the_loop_leaves_out_what_people_refused(tool, project):
+    from stm_agent.domain.material import Pair
+
+    pairs = [Pair("p1", "what is fever", "a raised temperature", "train", "g")]
+    negatives = {"p1": (Negative("a cough", "bm25", "x", 0.4), Negative("a high temperature", "synthetic"))}
+    stage = tool.runs / ".stages" / "mine-1"
+    stage.mkdir(parents=True)
+    save_negatives(stage, pairs, negatives)
+    (tool.runs / "run1").mkdir()
+    append_jsonl(tool.runs / "run1" / "ledger.jsonl", {"event": "stage", "name": "mine", "folder": "mine-1"})
+    ada, bo = client(tool, "Ada"), client(tool, "Bo")
+    assert ada.post("/projects/signs/doubts", json={"run": "run1"}).json() == {"added": 2}
+    assert ada.post("/projects/signs/doubts", json={"run": "run1"}).json() == {"added": 0}
+    first, second = bo.get("/projects/signs/doubts").json()
+    assert first["negative"] == "a high temperature", "of what an LLM wrote nothing is known"
+    place = f"/projects/signs/doubts/{first['key']}"
+    assert bo.put(place, json={"answer": "false_negative", "version": 1}).json()["version"] == 2
+    assert ada.put(place, json={"answer": "negative", "version": 1}).status_code == 409
+    bo.put(f"/projects/signs/doubts/{second['key']}", json={"answer": "negative", "version": 1})
+    assert bo.get("/projects/signs/doubts").json() == []
+    assert refused(tool.folder.parent) == {("what is fever", "a high temperature")}
+    assert "no mined or written" in ada.post("/projects/signs/doubts", json={"run": "none"}).json()["title"]

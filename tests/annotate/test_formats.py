@@ -1,0 +1,239 @@
+"""Files in and out lose nothing: AIANO's two, the archive, TREC, BEIR, mteb, triplets."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+from datasets import load_from_disk
+
+from stm_agent.annotate.formats import aiano, trec
+from stm_agent.annotate.services import entries, judging, moving, projects, queries
+from stm_agent.domain.collection import read_beir
+from stm_agent.errors import DataError
+from stm_agent.testing.annotate import fill
+
+TEXT = "The 🫀 of the contract: notice is three months."
+LEVEL = {"id": "level_1730", "name": "RELEVANT", "color": "#22c55e", "description": "", "score": 1}
+AI = {"temperature": 0.7, "systemPrompt": "Answer.", "maxTokens": 1000, "soloSystemPrompt": "", "inputSources": []}
+FIELD = {"id": "field_1730", "name": "text", "type": "text", "required": False, "showForAnnotator": False}
+FIELD |= {"includeInFinalDataset": True, "canBeInput": False, "isDocument": True}
+MOMENT = "2026-05-07T10:04:24.000Z"
+
+
+def block(number, name, **more):
+    made = {"id": number, "name": name, "type": "text", "label": name, "placeholder": "", "description": ""}
+    made |= {"required": False, "options": [], "booleanChoice": "Yes/No", "aiEnabled": False, "soloMode": False}
+    return {**made, "aiConfig": copy.deepcopy(AI), "defaultValue": "", **more}
+
+
+def dataset():
+    mark = {"id": "highlight_1778_ab12", "text": "contract", "start": 14, "end": 22, "documentId": "doc-legal-001"}
+    mark |= {"annotationLevel": "RELEVANT", "annotationLevelId": 1, "document": {"id": "doc-legal-001", "text": TEXT}}
+    about = {"timestamp": MOMENT, "total_annotations": 1, "project_id": "1", "totalHighlights": 1}
+    about |= {"totalAianoBlocks": 2, "totalDocuments": 1, "documentIds": ["doc-legal-001"]}
+    entry = {
+        "id": 12,
+        "entryName": "Entry 1",
+        "entryNotes": "n",
+        "createdAt": MOMENT,
+        "updatedAt": None,
+        "projectId": 1,
+    }
+    entry |= {"aianoBlocks": {"Question": "How long is notice?", "Answer": ""}, "highlights": [mark]}
+    entry |= {"documents": [{"id": "doc-legal-001", "text": TEXT, "Value": 150000}], "metadata": about}
+    config = {
+        "tags": [],
+        "annotationLevels": [LEVEL],
+        "aianoBlocks": [block(7, "Question"), block(8, "Answer", type="textarea", aiEnabled=True)],
+    }
+    config |= {"dataset": {"fields": [FIELD], "outputFields": [{**FIELD, "databaseId": 3}]}}
+    project = {"id": "1", "name": "P", "description": "d", "createdAt": MOMENT, "updatedAt": MOMENT, "config": config}
+    meta = {"exportDate": MOMENT, "version": "1.0.0", "format": "structured-annotation-dataset"}
+    meta |= {"exportedBy": "AIANO Annotation Tool", "projectId": "1", "projectName": "P", "totalEntries": 1}
+    meta |= {"totalDocuments": 4}
+    counts = {"totalAnnotationLevels": 1, "totalAianoBlocks": 2, "totalTags": 0, "totalDatasetFields": 1}
+    summary = {"totalEntries": 1, "totalDocuments": 4, "totalHighlights": 1, "totalAianoBlocks": 2}
+    return {"metadata": meta, "project": project, "statistics": counts, "entries": [entry], "summary": summary}
+
+
+def project_file():
+    source = {"id": "input_1", "type": "aiano_block", "sourceId": "7", "annotationType": "all", "datasetFieldId": ""}
+    config = {
+        "aiEnabled": True,
+        "soloMode": False,
+        "aiConfig": AI,
+        "required": True,
+        "options": None,
+        "booleanChoice": None,
+    }
+    row = {"id": 7, "project_id": 1, "user_id": 1, "block_type": "extraction", "title": "Question", "description": ""}
+    row |= {
+        "input_sources": {},
+        "block_config": {**config, "aiEnabled": False},
+        "block_value": "",
+        "is_generated": False,
+    }
+    row |= {"created_at": MOMENT, "updated_at": None}
+    choice = {**row, "id": 9, "block_type": "qa", "title": "Topics", "block_config": {**config, "options": ["a", "b"]}}
+    choice["input_sources"] = {"0": {**source, "label": "Question", "required": True}}
+    mark = {"id": "highlight_2", "text": "🫀", "start": 4, "end": 6, "annotationLevelId": "level_1730"}
+    cells = {"7": {"name": "Question", "label": "Question", "type": "text", "value": "Where?", "required": False}}
+    cells["9"] = {"name": "Topics", "label": "Topics", "type": "multiselect", "value": ["b"], "required": True}
+    data = {"highlights": [{**mark, "documentId": "doc-1"}], "aiano_blocks": cells}
+    data["metadata"] = {"timestamp": MOMENT, "total_annotations": 1, "project_id": "1"}
+    entry = {"id": 3, "user_id": 1, "project_id": 1, "document_id": 5, "entry_name": "E", "entry_notes": ""}
+    entry |= {"created_at": MOMENT, "updated_at": None, "entry_data": data}
+    shown = {"id": "1", "name": "Hearts", "description": "", "tags": [{"id": "tag_1", "name": "t", "color": "#3b82f6"}]}
+    shown |= {"dataset": {"name": "d", "description": "", "titleField": "display_name", "fields": [FIELD]}}
+    shown |= {
+        "annotationLevels": [LEVEL],
+        "aianoBlocks": [block(7, "Question"), block(9, "Topics", type="multiselect")],
+    }
+    counts = {"documents": 1, "aianoBlocks": 2, "annotationEntries": 1, "highlights": 0, "qaPairs": 0}
+    meta = {"exportDate": MOMENT, "version": "1.0.0", "format": "aiano", "exportedBy": "AIANO Annotation Tool"}
+    whole = {"project": shown, "documents": [{"document_id": "doc-1", "text": TEXT, "Custom": ["x"]}]}
+    whole |= {"aiano_blocks": [row, choice], "annotation_entries": [entry], "highlights": [], "qa_pairs": []}
+    return {**whole, "session": None, "metadata": {**meta, "dataCounts": counts}}
+
+
+@pytest.mark.parametrize(("made", "kind", "name"), [(dataset, "aiano", "P"), (project_file, "aiano-project", "Hearts")])
+def test_aiano_files_come_in_and_go_out_unchanged(small, tmp_path, made, kind, name):
+    from stm_agent.testing.annotate import person
+
+    ada = person(small, "Ada", "admin")
+    (tmp_path / "in.json").write_text(json.dumps(made()))
+    with small.database.writing() as session:
+        project = moving.import_aiano(session, ada, tmp_path / "in.json")
+        assert project.name == name
+        (entry,) = entries.listed(session, ada, project)
+        (mark,) = entry["evidence"]
+        assert mark["text"] == ("contract" if kind == "aiano" else "🫀"), "AIANO counts UTF-16 units"
+        moving.export(session, project, kind, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == made()
+
+
+def test_what_was_changed_here_is_changed_in_aianos_file_and_nothing_else(small, tmp_path):
+    from stm_agent.testing.annotate import person
+
+    ada = person(small, "Ada", "admin")
+    (tmp_path / "in.json").write_text(json.dumps(dataset()))
+    with small.database.writing() as session:
+        project = moving.import_aiano(session, ada, tmp_path / "in.json")
+        entry = entries.find(session, ada, project, "aiano-12")
+        entries.save(session, ada, project, entry, {"values": {"b8": "Three months."}}, version=entry.version)
+        moving.export(session, project, "aiano", tmp_path / "out.json")
+    out, came = json.loads((tmp_path / "out.json").read_text()), dataset()
+    assert out["entries"][0]["aianoBlocks"] == {"Question": "How long is notice?", "Answer": "Three months."}
+    assert out["entries"][0]["highlights"][0]["start"] == came["entries"][0]["highlights"][0]["start"]
+    assert out["project"] == came["project"]
+    assert aiano.read(out).schema.blocks[1].mode == "human"
+
+
+def test_what_is_no_aiano_file_is_told(tmp_path):
+    for odd in ([], {}, {"project": {}}, {"project": {}, "metadata": {"format": "aiano"}}):
+        with pytest.raises(DataError, match="AIANO"):
+            aiano.read(odd)
+
+
+def judged(tool):
+    fill(tool)
+    with tool.database.writing() as session:
+        from stm_agent.annotate.actor import Actor
+
+        bo, ada = Actor(2, "Bo", "annotator"), Actor(1, "Ada", "admin")
+        project = projects.find(session, ada, "signs")
+        for query, grades in {"q1": {"d1": 3, "d2": 0, "d3": 1}, "q2": {"d3": 2, "d1": 0}}.items():
+            row = queries.find(session, project, query)
+            for document, grade in grades.items():
+                judging.grade(session, bo, project, row, document, grade)
+        queries.save(session, ada, project, queries.find(session, project, "q2"), {"split": "test"}, version=1)
+        row = queries.find(session, project, "q1")
+        judging.grade(session, Actor(3, "Cy", "annotator"), project, row, "d1", 2)
+        judging.adjudicate(session, ada, project, row, "d3", 0)
+        project.extra = {"kept": True}
+    return tool
+
+
+def test_an_archive_is_byte_identical_after_a_round_trip(tool, tmp_path):
+    from stm_agent.annotate.tool import open_tool
+    from stm_agent.testing.annotate import person
+
+    judged(tool)
+    with tool.database.writing() as session:
+        from stm_agent.annotate.actor import Actor
+
+        bo = Actor(2, "Bo", "annotator")
+        project = projects.find(session, bo, "signs")
+        entry = entries.create(session, bo, project)
+        mark = {"document": "d3", "field": "text", "start": 0, "end": 8, "level": "2"}
+        entries.save(session, bo, project, entry, {"evidence": [mark], "notes": "ü"}, version=1)
+        moving.export(session, project, "archive", tmp_path / "one.zip")
+    other = open_tool(tmp_path / "other", team=True)
+    ada = person(other, "Someone Else", "admin")
+    with other.database.writing() as session:
+        made = moving.import_archive(session, ada, (tmp_path / "one.zip").read_bytes())
+        moving.export(session, made, "archive", tmp_path / "two.zip")
+        with pytest.raises(Exception, match="is here already"):
+            moving.import_archive(session, ada, (tmp_path / "one.zip").read_bytes())
+    other.close()
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    with pytest.raises(DataError, match="no project archive"):
+        from stm_agent.annotate.formats.archive import unpack
+
+        unpack(b"PK nonsense")
+
+
+def test_judgements_go_out_as_qrels_beir_mteb_and_triplets(small, tmp_path):
+    judged(small)
+    with small.database.writing() as session:
+        from stm_agent.annotate.actor import Actor
+
+        project = projects.find(session, Actor(1, "Ada", "admin"), "signs")
+        for kind in ("qrels", "beir", "mteb", "triplets"):
+            moving.export(session, project, kind, tmp_path / kind)
+    qrels = trec.read_qrels((tmp_path / "qrels").read_text())
+    # The lower median of 3 and 2; adjudicated 0 over 1; judged 0 is a line.
+    assert qrels == {"q1": {"d1": 2, "d2": 0, "d3": 0}, "q2": {"d3": 2, "d1": 0}}
+    collection = read_beir(tmp_path / "beir")
+    assert {name: list(split.queries) for name, split in collection.splits.items()} == {"dev": ["q1"], "test": ["q2"]}
+    assert collection.documents[0].title == "Fever"
+    rows = load_from_disk(str(tmp_path / "triplets" / "dataset"))
+    first = rows[0]
+    assert (first["query"], first["grade"], first["split"]) == ("high temperature", 2, "dev")
+    assert [text.split()[0] for text in first["negatives"]] == ["Cough", "Rash"]
+    code = "from task import *; t = SignsRetrieval(); t.load_data(); print(len(t.dataset['default']['test']['corpus']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "mteb", capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "3", done.stderr
+
+
+def test_the_judged_collection_is_evaluated_by_the_engine(small, tmp_path):
+    judged(small)
+    with small.database.reading() as session:
+        from stm_agent.annotate.actor import Actor
+
+        project = projects.find(session, Actor(1, "Ada", "admin"), "signs")
+        moving.export(session, project, "beir", tmp_path / "beir")
+    from stm_agent.evaluate.models import evaluate_model
+
+    assert evaluate_model("bm25", read_beir(tmp_path / "beir"), "dev")["ndcg_at_10"] == 1.0
+
+
+def test_trec_runs_are_read_and_bad_lines_named():
+    tag, run = trec.read_run("q1 Q0 d1 1 2.5 mine\nq1 Q0 d2 2 1.5 mine\n")
+    assert (tag, run) == ("mine", {"q1": {"d1": 2.5, "d2": 1.5}})
+    assert trec.read_run(trec.write_run(run, "mine"))[1] == run
+    for text, told in [
+        ("q1 Q0 d1 1 2.5", "line 1 has 5 parts"),
+        ("q1 Q0 d1 1 x t", "'x' is no number"),
+        ("q1 Q0 d 1 1 t\nq1 Q0 d 2 0 t", "twice"),
+    ]:
+        with pytest.raises(DataError, match=told):
+            trec.read_run(text)
+    with pytest.raises(DataError, match="no integer"):
+        trec.read_qrels("q 0 d x")
