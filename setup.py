@@ -13,6 +13,8 @@ setup(
     package_dir=WORKSPACE,
     package_data={
         "stm_agent": ["py.typed"],
+        "stm_agent.annotate.migrations": ["*.mako", "versions/*.py"],
+        "stm_agent.annotate.pages": ["static/*", "static/vendor/*"],
         "stm_agent.domain": ["*.yaml"],
         "stm_agent._workspace.prompts": ["*"],
     },

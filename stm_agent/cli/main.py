@@ -44,6 +44,7 @@ def build() -> typer.Typer:
             app.add_typer(importlib.import_module(f"stm_agent.cli.{noun}").app, name=noun, help=text)
         # A verb that is a noun too says itself what it does.
         app.add_typer(importlib.import_module("stm_agent.cli.merge").app, name="merge")
+        app.add_typer(importlib.import_module("stm_agent.cli.annotate").app, name="annotate")
         for verb in VERBS:
             app.command(verb)(getattr(importlib.import_module(f"stm_agent.cli.{verb}"), verb))
     return app

@@ -1,0 +1,100 @@
+"""Serve the page, and keep its login in cookies that no script can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from stm_agent.annotate.api.common import COOKIE, The, actor_of_token
+from stm_agent.annotate.api.people import Join, Login, join, login
+from stm_agent.annotate.faults import Unauthorised
+from stm_agent.annotate.services import people
+from stm_agent.annotate.tool import Tool
+
+STATIC = Path(__file__).parent / "static"
+REFRESH = "stm_agent_refresh"
+POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+"""Nothing is loaded from elsewhere, and a script in a document would not run even if it were shown as one."""
+
+
+def mount_pages(app: FastAPI) -> None:
+    """Add the page and its session to the application."""
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Any) -> Any:  # noqa: ANN401 - starlette's types
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    app.get("/", include_in_schema=False)(_index)
+    app.get("/join", include_in_schema=False)(_page)
+    app.post("/session", include_in_schema=False)(_begin)
+    app.post("/session/join", include_in_schema=False)(_join)
+    app.post("/session/refresh", include_in_schema=False)(_refresh)
+    app.delete("/session", include_in_schema=False)(_end)
+
+
+def _page() -> FileResponse:
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+def _index(request: Request, tool: The, token: str | None = None) -> Response:
+    """Return the page; a token in the URL goes into the cookie and out of the address bar."""
+    if token is None:
+        return _page()
+    actor_of_token(tool, token)
+    response = RedirectResponse("/", status_code=303)
+    _set(response, request, COOKIE, token, "/")
+    return response
+
+
+def _begin(body: Login, tool: The, request: Request) -> JSONResponse:
+    return _kept(request, login(body, tool, request))
+
+
+def _join(body: Join, tool: The, request: Request) -> JSONResponse:
+    return _kept(request, join(body, tool))
+
+
+def _refresh(tool: The, request: Request) -> JSONResponse:
+    token = request.cookies.get(REFRESH)
+    if not token:
+        raise Unauthorised("log in again")
+    with tool.database.writing() as session:
+        return _kept(request, people.refresh(session, token))
+
+
+def _end(tool: The, request: Request) -> Response:
+    response = Response(status_code=204)
+    if kept := request.cookies.get(COOKIE):
+        with tool.database.writing() as session:
+            people.end(session, kept)
+    response.delete_cookie(COOKIE, path="/")
+    response.delete_cookie(REFRESH, path="/session")
+    return response
+
+
+def _kept(request: Request, tokens: dict[str, Any]) -> JSONResponse:
+    response = JSONResponse({"expires_in": tokens["expires_in"]})
+    _set(response, request, COOKIE, tokens["access_token"], "/")
+    _set(response, request, REFRESH, tokens["refresh_token"], "/session")
+    return response
+
+
+def _set(response: Response, request: Request, name: str, value: str, path: str) -> None:
+    # Strict: another site cannot make a browser send it, so no request can be forged.
+    secure = request.url.scheme == "https"
+    response.set_cookie(name, value, path=path, httponly=True, samesite="strict", secure=secure, max_age=14 * 86400)
+
+
+def open_url(tool: Tool, host: str, port: int) -> str:
+    """Return the address to open: with the token where one person works alone."""
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - what to type, not where to listen
+    return f"http://{shown}:{port}/" + (f"?token={tool.token}" if tool.token else "")

@@ -1,0 +1,59 @@
+"""Run the tool: uvicorn on one address, until it is stopped."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from stm_agent.annotate.pages.mount import mount_pages, open_url
+from stm_agent.annotate.services import people
+from stm_agent.annotate.tool import Tool
+from stm_agent.errors import ConfigError
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a host's address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def first_administrator(tool: Tool) -> str | None:
+    """Return an invitation for the first administrator of a team's tool, where there is nobody yet."""
+    from sqlalchemy import select
+
+    from stm_agent.annotate.actor import Actor
+    from stm_agent.annotate.people_tables import Person
+
+    with tool.database.writing() as session:
+        if session.scalar(select(Person.id).where(Person.role == "admin", Person.active)):
+            return None
+        return people.invite(session, Actor(0, "setup", "admin"), role="admin", project=None)
+
+
+def serve(tool: Tool, *, host: str, port: int, tell: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C; ``tell`` gets the address to open.
+
+    Raises:
+        ConfigError: The port is taken.
+    """
+    import socket
+
+    import uvicorn
+
+    from stm_agent.annotate.api.app import build_app
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}); use another --port") from error
+    app = build_app(tool)
+    mount_pages(app)
+    url = open_url(tool, host, port)
+    token = first_administrator(tool) if tool.token is None else None
+    tell(f"{url}join#{token}" if token else url)
+    # The token stands in the first request's line; no access log keeps it.
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
