@@ -16,8 +16,8 @@ FAULTS: dict[int, type[AnnotateError]] = {401: Unauthorised, 403: Forbidden, 404
 class Client:
     """A connection to a running tool, by a token or a login; a context manager.
 
-    Every method raises the tool's own errors: :class:`NotFound`, :class:`Forbidden`, :class:`Invalid`, :class:`Stale` with
-    what is stored now, and :class:`Unauthorised`.
+    Every method raises the tool's own errors: :class:`NotFound`, :class:`Forbidden`, :class:`Invalid`,
+    :class:`Unauthorised`, and :class:`Stale` with what is stored now.
     """
 
     def __init__(

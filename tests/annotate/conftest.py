@@ -39,6 +39,11 @@ def postgres() -> Iterator[str]:
     programs = _programs()
     if programs is None:
         pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+    yield from run_postgres(programs)
+
+
+def run_postgres(programs: Path) -> Iterator[str]:
+    """Start a server on loopback, give its URL, and stop it."""
     user = _server_user()
     # Sockets have short names only, so not under pytest's folder.
     place = Path(tempfile.mkdtemp(prefix="pg"))

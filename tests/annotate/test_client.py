@@ -58,5 +58,5 @@ def test_a_collection_is_made_and_judged_by_script(address, tmp_path):
         with pytest.raises(NotFound, match="no project"):
             client.pool("gone", query)
         assert client.agreement(project)["people"][0]["value"] is None
-    with Client(url, token="forged") as client, pytest.raises(Unauthorised):
+    with Client(url, token=token + "x") as client, pytest.raises(Unauthorised):
         client.projects()

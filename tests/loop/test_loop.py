@@ -37,7 +37,7 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
     assert len(searched) == 2, "once before training, once for the merge"
     (program,) = [trace for trace in read_traces(folder / "traces.jsonl") if trace["lever"] == "program"]
     assert "write" in program["text"].lower()
-    assert [message["role"] for message in program["messages"]][0] == "system"
+    assert next(message["role"] for message in program["messages"]) == "system"
     assert program["reason"].startswith("expert hard, FT+SHN"), "the probe's verdict on what it wrote"
     assert abs(events["proved"]["dev"] - events["proved"]["reloaded"]) < 1e-4
 
