@@ -13,8 +13,8 @@ from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench, Rating
 from stm_agent.loop.experts import Expert
 from stm_agent.merge.delta import LoraDelta, combine
-from stm_agent.merge.search import Candidate, front, search, verify
-from stm_agent.merge.surrogate import Task
+from stm_agent.merge.search import Candidate, front, rescored, search, verify
+from stm_agent.merge.surrogate import Surrogate, Task
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
     """Search linear weights over the experts' deltas; the best on dev inside the forgetting budget wins."""
     deltas = [expert.delta for expert in experts]
     ratings: dict[tuple[float, ...], Rating] = {}
+    built: dict[tuple[float, ...], Encoder] = {}
 
     def build_and_rate(weights: tuple[float, ...]) -> Rating:
         for index, expert in enumerate(experts):
@@ -38,18 +39,38 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
             if alone and expert.instruction == instruction:
                 return ratings.setdefault(weights, expert.rating)
         if weights not in ratings:
-            ratings[weights] = bench.rate(bench.encoder(combine(deltas, weights)), instruction)
+            # Only the last one is kept: each is a whole model.
+            built.clear()
+            built[weights] = bench.encoder(combine(deltas, weights))
+            ratings[weights] = bench.rate(built[weights], instruction)
         return ratings[weights]
+
+    def learn(weights: tuple[float, ...]) -> list[Candidate]:
+        # Its vectors are in the cache: they were just made to rate it.
+        encoder = built.pop(weights, None)
+        if encoder is not None:
+            dev, texts = list(bench.dev.queries.values()), list(bench.documents.values())
+            queries = bench.cache.encode(encoder, dev, prefix=instruction.query_prefix)
+            surrogate.learn(weights, queries, bench.cache.encode(encoder, texts, prefix=instruction.passage_prefix))
+        return rescored(candidates, surrogate)
 
     with bench.timed("merge", f"searching merge weights over {len(experts)} experts"):
         tasks = _tasks(bench, [None, *deltas], instruction)
         plan = bench.spec.merge
+        surrogate = Surrogate(tasks[0])
         candidates = search(
-            tasks[0], tasks[1:], strategy=plan.search, budget=plan.candidates, step=plan.step, seed=bench.seed
+            tasks[0],
+            tasks[1:],
+            strategy=plan.search,
+            budget=plan.candidates,
+            step=plan.step,
+            seed=bench.seed,
+            surrogate=surrogate,
         )
     with bench.timed("merge", "verifying the best merges by real encodes"):
         floor = base.general - bench.spec.merge.forgetting_budget
-        chosen = verify(candidates, build_and_rate, floor=floor, count=bench.spec.merge.verify)
+        chosen = verify(candidates, build_and_rate, floor=floor, count=bench.spec.merge.verify, learn=learn)
+    candidates = rescored(candidates, surrogate)
     _record(bench, experts, candidates, ratings, floor)
     points = front(_with_real(candidates, ratings))
     bench.run.ledger.record(

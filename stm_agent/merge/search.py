@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from stm_agent.evaluate.metrics import Scores
@@ -18,6 +18,8 @@ from stm_agent.merge.surrogate import Surrogate, Task
 
 BAD = 0.5
 LIMIT = 400
+NEIGHBOUR = 0.15
+"""Largest difference of a weight up to which two merges are too alike to be both built."""
 MANY = 8
 """Experts up to which every subset's mean is tried."""
 
@@ -84,14 +86,15 @@ def search(
     budget: int = LIMIT,
     step: float,
     seed: int,
+    surrogate: Surrogate | None = None,
 ) -> list[Candidate]:
     """Score weightings by the surrogate, best on the domain first.
 
     Each expert alone and the uniform means are always among them. The sum need not be 1: a sum above 1 goes on in
-    the direction of the experts, as task arithmetic does.
+    the direction of the experts, as task arithmetic does. ``surrogate`` is the domain's, where it is to learn later on.
     """
     experts = len(domain.query_vectors) - 1
-    surrogate, others = Surrogate(domain), [Surrogate(guard) for guard in guards]
+    surrogate, others = surrogate or Surrogate(domain), [Surrogate(guard) for guard in guards]
     asked: dict[Weights, float] = {}
 
     def ask(weights: Weights) -> float:
@@ -105,6 +108,12 @@ def search(
     found = [
         Candidate(weights, value, _mean([other.score(weights) for other in others])) for weights, value in asked.items()
     ]
+    return sorted(found, key=lambda candidate: (-candidate.domain, candidate.weights))
+
+
+def rescored(candidates: Sequence[Candidate], surrogate: Surrogate) -> list[Candidate]:
+    """Return the candidates as a surrogate that has learnt sees them, best on the domain first."""
+    found = [replace(candidate, domain=surrogate.score(candidate.weights)) for candidate in candidates]
     return sorted(found, key=lambda candidate: (-candidate.domain, candidate.weights))
 
 
@@ -122,7 +131,12 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def verify(
-    candidates: Sequence[Candidate], build_and_rate: Callable[[Weights], R], *, floor: float, count: int
+    candidates: Sequence[Candidate],
+    build_and_rate: Callable[[Weights], R],
+    *,
+    floor: float,
+    count: int,
+    learn: Callable[[Weights], Sequence[Candidate]] | None = None,
 ) -> Verified[R]:
     """Rate the best candidates and every expert alone for real; return the best that keeps the guard.
 
@@ -134,14 +148,18 @@ def verify(
         build_and_rate: Builds a real merge and scores it.
         floor: Least general nDCG@10; where no point reaches it, the one that forgets least wins.
         count: Candidates to verify beside the experts alone; more where the surrogate turns out to be no guide.
+        learn: Is told of every merge that was built, and returns the candidates as they look after it.
     """
     single = set(corners(len(candidates[0].weights)))
-    alone = [candidate for candidate in candidates if candidate.weights in single]
-    mixed = [candidate for candidate in candidates if candidate not in alone]
-    likely = [candidate for candidate in mixed if candidate.general >= floor] or mixed
-    means = _spread([candidate for candidate in likely if _is_simple(candidate)], (count + 1) // 2)
-    free = _spread([candidate for candidate in likely if not _is_simple(candidate)], count - len(means))
-    tried = [(candidate, build_and_rate(candidate.weights)) for candidate in (*alone, *means, *free)]
+    tried = [(one, build_and_rate(one.weights)) for one in candidates if one.weights in single]
+    for number in range(count):
+        mixed = [one for one in candidates if one.weights not in single]
+        following = _next(mixed, [one.weights for one, _ in tried], floor, simple=number % 2 == 0)
+        if following is None:
+            break
+        tried.append((following, build_and_rate(following.weights)))
+        if learn is not None:
+            candidates = learn(following.weights)
     correlation = _correlation(tried)
     bad = correlation is not None and len(tried) > 3 and correlation < BAD
     if bad:
@@ -185,16 +203,15 @@ def _choose(allowed: Sequence[tuple[Candidate, R]]) -> tuple[Candidate, R]:
     return best
 
 
-def _spread(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """Take the best candidates that are not neighbours of one already taken."""
-    taken: list[Candidate] = []
-    for candidate in candidates:
-        if len(taken) == count:
-            break
-        near = (max(abs(a - b) for a, b in zip(candidate.weights, other.weights, strict=True)) for other in taken)
-        if all(distance > 0.15 for distance in near):
-            taken.append(candidate)
-    return taken
+def _next(mixed: Sequence[Candidate], taken: Sequence[Weights], floor: float, *, simple: bool) -> Candidate | None:
+    """Return the best mixture that is no neighbour of one taken: a uniform mean where ``simple``, else a free one."""
+    likely = [one for one in mixed if one.general >= floor] or mixed
+    far = [one for one in likely if all(_distance(one.weights, other) > NEIGHBOUR for other in taken)]
+    return next((one for one in far if _is_simple(one) == simple), far[0] if far else None)
+
+
+def _distance(one: Weights, other: Weights) -> float:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
 def _correlation(tried: Sequence[tuple[Candidate, R]]) -> float | None:

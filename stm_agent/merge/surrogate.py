@@ -2,6 +2,10 @@
 
 First order: a merged model's vector is guessed as the normalised ``e0 + sum_i w_i (e_i - e0)`` of the base's and
 the experts' cached vectors. Nothing is encoded, so thousands of weightings cost what one real encode costs.
+
+Where experts were trained apart the guess is off between them. Every merge that was really encoded tells by how much,
+for each text; those errors are carried to other weightings by Gaussian-process regression on the weights (kriging),
+with error 0 at the base and at each expert. Two or three real merges put the guess right.
 """
 
 from __future__ import annotations
@@ -17,6 +21,18 @@ from stm_agent.evaluate.ranking import rank
 
 POOL = 30
 """Documents of each expert's ranking, for each query, that can decide a merge's first ten."""
+REACH = 0.6
+"""Distance of weights over which an error is carried (length scale of the Gaussian kernel)."""
+NUGGET = 1e-4
+"""Added to the kernel's diagonal: weightings side by side must not make it singular."""
+
+
+@dataclass(frozen=True)
+class _Error:
+    """By how much the first order is off at one weighting, ``[texts, dimension]`` each, in its own lengths."""
+
+    queries: NDArray[np.float32]
+    documents: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -56,22 +72,76 @@ class Surrogate:
         self._discounts = 1 / np.log2(np.arange(2, CUT + 2))
         best = -np.sort(-self._gains, axis=1)[:, :CUT]
         self._ideal = best @ self._discounts[: best.shape[1]]
+        self._rows, self._columns = rows, columns
+        experts = len(task.query_vectors) - 1
+        # Of base and experts the vectors are known: no error there.
+        self._places = [np.zeros(experts), *np.eye(experts)]
+        self._errors: list[_Error] = []
+
+    def learn(
+        self, weights: Sequence[float], query_vectors: NDArray[np.float32], document_vectors: NDArray[np.float32]
+    ) -> None:
+        """Take a merge that was really encoded: ``[queries, dimension]`` and ``[documents, dimension]`` of the task."""
+        place = np.asarray(weights, dtype=np.float64)
+        if any(np.allclose(place, known) for known in self._places):
+            return
+        self._errors.append(
+            _Error(
+                _missed(self._queries, weights, query_vectors[self._rows]),
+                _missed(self._documents, weights, document_vectors[self._columns]),
+            )
+        )
+        self._places.append(place)
 
     def score(self, weights: Sequence[float]) -> float:
         """Return the guessed nDCG@10 of a weighting, one weight for each expert; the base has the rest of 1."""
-        scores = mix(self._queries, weights) @ mix(self._documents, weights).T
+        shares = self._carried(weights)
+        queries = mix(self._queries, weights, [(share, error.queries) for share, error in shares])
+        scores = queries @ mix(self._documents, weights, [(share, error.documents) for share, error in shares]).T
         cut = min(CUT, scores.shape[1])
         top = np.argpartition(-scores, cut - 1, axis=1)[:, :cut]
         order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
         gains = np.take_along_axis(self._gains, np.take_along_axis(top, order, axis=1), axis=1)
         return float(np.mean(gains @ self._discounts[:cut] / self._ideal))
 
+    def _carried(self, weights: Sequence[float]) -> list[tuple[float, _Error]]:
+        """Return the share of each known error at a weighting."""
+        if not self._errors:
+            return []
+        places = np.stack(self._places)
+        kernel = _near(places, places) + NUGGET * np.eye(len(places))
+        shares = np.linalg.solve(kernel, _near(places, np.asarray(weights, dtype=np.float64)[None])[:, 0])
+        return list(zip(shares[-len(self._errors) :].tolist(), self._errors, strict=True))
 
-def mix(vectors: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
-    """Return the normalised weighted sum of ``[1 + experts, texts, dimension]``; the base's weight is the rest of 1."""
+
+def _near(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    squared = ((first[:, None] - second[None]) ** 2).sum(axis=-1)
+    return np.asarray(np.exp(-squared / (2 * REACH**2)))
+
+
+def _summed(vectors: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
     shares = np.array([1 - sum(weights), *weights], dtype=np.float32)
     used = [number for number, share in enumerate(shares) if abs(share) > 1e-7]
-    mixed = np.einsum("k,knd->nd", shares[used], vectors[used])
+    return np.asarray(np.einsum("k,knd->nd", shares[used], vectors[used]), dtype=np.float32)
+
+
+def _missed(vectors: NDArray[np.float32], weights: Sequence[float], real: NDArray[np.float32]) -> NDArray[np.float32]:
+    guessed = _summed(vectors, weights)
+    return np.asarray(real * np.linalg.norm(guessed, axis=-1, keepdims=True) - guessed, dtype=np.float32)
+
+
+def mix(
+    vectors: NDArray[np.float32],
+    weights: Sequence[float],
+    errors: Sequence[tuple[float, NDArray[np.float32]]] = (),
+) -> NDArray[np.float32]:
+    """Return the normalised weighted sum of ``[1 + experts, texts, dimension]``; the base's weight is the rest of 1.
+
+    ``errors`` are added to the sum, each with its share.
+    """
+    mixed = _summed(vectors, weights)
+    for share, error in errors:
+        mixed = mixed + np.float32(share) * error
     return np.asarray(mixed / np.maximum(np.linalg.norm(mixed, axis=-1, keepdims=True), 1e-9), dtype=np.float32)
 
 

@@ -102,3 +102,45 @@ def test_where_the_surrogate_is_no_guide_real_encodes_go_on() -> None:
     assert chosen.surrogate_is_bad
     assert len(rated) > 5
     assert len(rated) == len(set(rated))
+
+
+def test_real_merges_teach_the_surrogate_what_lies_between_the_experts() -> None:
+    """The merged vectors bend away from the straight line; each real one puts right what is near it."""
+    draw = np.random.default_rng(0)
+    bent = draw.normal(size=(2, 40, 24)).astype("f")
+
+    def real(weights: tuple[float, ...]) -> list[np.ndarray]:
+        bow = 4 * weights[0] * weights[1]
+        vectors = []
+        for ends, bend in zip((whole.query_vectors, whole.document_vectors), bent, strict=True):
+            mixed = weights[0] * ends[1] + weights[1] * ends[2] + bow * bend
+            vectors.append(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
+        return vectors
+
+    def unit(values: np.ndarray) -> np.ndarray:
+        return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype("f")
+
+    queries, documents = unit(draw.normal(size=(3, 40, 24))), unit(draw.normal(size=(3, 40, 24)))
+    names = [str(number) for number in range(40)]
+    whole = Task(names, names, {name: {name: 1} for name in names}, queries, documents)
+    points = [(round(share, 2), round(1 - share, 2)) for share in np.arange(0, 1.01, 0.1)]
+
+    def off(surrogate: Surrogate) -> float:
+        gaps = []
+        for weights in points:
+            ranked = Surrogate(Task(names, names, whole.qrels, *(np.stack([v] * 3) for v in real(weights))))
+            gaps.append(abs(surrogate.score(weights) - ranked.score((1.0, 0.0))))
+        return float(np.mean(gaps))
+
+    surrogate = Surrogate(whole)
+    before = off(surrogate)
+    surrogate.learn((1.0, 0.0), *real((1.0, 0.0)))
+    assert off(surrogate) == before, "of an expert alone everything is known"
+    surrogate.learn((0.5, 0.5), *real((0.5, 0.5)))
+    once = off(surrogate)
+    surrogate.learn((0.2, 0.8), *real((0.2, 0.8)))
+    assert off(surrogate) < once < before
+    assert surrogate.score((0.5, 0.5)) == pytest.approx(
+        Surrogate(Task(names, names, whole.qrels, *(np.stack([v] * 3) for v in real((0.5, 0.5))))).score((1.0, 0.0)),
+        abs=0.02,
+    )
