@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from playwright.sync_api import expect, sync_playwright
 
 from stm_agent.annotate.api.app import build_app
 from stm_agent.annotate.pages.mount import mount_pages, open_url
@@ -67,11 +68,9 @@ def served(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(served) -> Iterator:
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        opened = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme="light")
+        opened = browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme="light").new_page()
         opened.set_default_timeout(15_000)
         opened.errors = []
         opened.on("pageerror", lambda error: opened.errors.append(str(error)))
@@ -165,6 +164,7 @@ def test_from_a_new_project_to_an_evaluated_collection(served, page, tmp_path):
     _judge(tool, page)
     with page.expect_download() as download:
         page.keyboard.press("Alt+1")
+        page.get_by_role("button", name="Export").wait_for()
         page.keyboard.press("e")
         page.get_by_role("link", name="BEIR folder").click()
     zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).extractall(tmp_path / "beir")
@@ -226,11 +226,11 @@ def _judge(tool, page) -> None:
     look(page, "judge", dark=True)
     page.locator(".passage", has_text="rash").click()
     page.keyboard.press("0")
-    page.wait_for_function("document.body.innerText.split('unjudged').length === 1")
+    expect(page.get_by_text("unjudged")).to_have_count(0)
     page.keyboard.press("Control+z")
-    page.wait_for_function("document.body.innerText.split('unjudged').length === 2")
+    expect(page.get_by_text("unjudged")).to_have_count(1)
     page.keyboard.press("0")
-    page.wait_for_function("document.body.innerText.split('unjudged').length === 1")
+    expect(page.get_by_text("unjudged")).to_have_count(0)
     page.keyboard.press("f")
     page.get_by_text("All queries are done").wait_for()
     page.keyboard.press("Alt+4")
@@ -261,7 +261,7 @@ def test_two_windows_of_one_entry_lose_nothing(served, page):
     other.set_default_timeout(15_000)
     other.goto(page.url)
     other.locator("#block-question").wait_for()
-    other.wait_for_function("document.querySelector('#block-question').value === 'first'")
+    expect(other.locator("#block-question")).to_have_value("first")
     other.locator("#block-question").fill("from the other window")
     other.get_by_role("status").filter(has_text="saved").first.wait_for()
     other.wait_for_timeout(1200)
@@ -274,7 +274,7 @@ def test_two_windows_of_one_entry_lose_nothing(served, page):
     page.get_by_role("status").filter(has_text="saved").first.wait_for()
     page.wait_for_timeout(1000)
     page.reload()
-    page.wait_for_function("document.querySelector('#block-question')?.value === 'from here'")
+    expect(page.locator("#block-question")).to_have_value("from here")
 
 
 def test_a_wrong_token_opens_nothing(served, page):
