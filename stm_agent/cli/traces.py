@@ -30,17 +30,21 @@ def list_(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> N
 
     Example: stm-agent traces list last
     """
+    from rich import box
     from rich.table import Table
 
     rows = _traces(run, workspace)
-    table = Table("trial", "from", "origin", "inner", "whole", "tokens", "usd", "s", "", "text")
+    table = Table("trial", "from", "inner", "whole", "cost", "", box=box.SIMPLE, padding=(0, 1))
+    table.add_column("origin and text", min_width=30)
     for row in rows:
         numbers = ["" if row[name] is None else f"{row[name]:.4f}" for name in ("mean", "full")]
-        cost = [str(row["tokens"] or ""), f"{row['usd']:.4f}" if row["usd"] else "", f"{row['seconds']:.2f}"]
+        cost = [f"{row['tokens']} tok"] if row["tokens"] else []
+        cost += [f"${row['usd']:.4f}"] if row["usd"] else []
         state = "accepted" if row["accepted"] else "refused" if row["reason"].startswith("refused") else ""
-        text = row["text"] or "(none)"
-        framed = f"{text} | passages: {row['passage']}" if row["passage"] else text
-        table.add_row(row["trial"], row["parent"] or "", row["origin"], *numbers, *cost, state, _plain(framed))
+        told = f"{row['origin']}: {row['text'] or '(none)'}"
+        framed = f"{told} | passages: {row['passage']}" if row["passage"] else told
+        spent = "\n".join([*cost, f"{row['seconds']:.1f} s"])
+        table.add_row(row["trial"], row["parent"] or "", *numbers, spent, state, _plain(framed))
     emit(rows, table if rows else "this run has no trials yet", as_json)
 
 

@@ -114,6 +114,8 @@ class MergeSpec(Spec):
         forgetting_budget: nDCG@10 a merge may lose on the general tasks against the backbone.
         verify: Best candidates of the surrogate that are really encoded.
         instructions: Search the retrieval instruction once more, for the merge.
+        variants: Train every variant of every expert whole, and let the search choose among all of them; takes as many
+            times longer as there are variants.
     """
 
     method: Literal["linear"] = "linear"
@@ -123,6 +125,7 @@ class MergeSpec(Spec):
     forgetting_budget: Real = 0.02
     verify: Positive = 3
     instructions: Switch = False
+    variants: Switch = False
 
 
 class LoopSpec(Spec):

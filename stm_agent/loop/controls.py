@@ -43,7 +43,7 @@ def _all_in_one(bench: Bench, experts: Sequence[Expert]) -> ExpertSpec | None:
     return ExpertSpec(
         name="all-in-one",
         sources=tuple(sorted(sources)),
-        steps=sum(specs[expert.name.split("@")[0]].steps for expert in experts),
+        steps=sum(specs[expert.spec_name].steps for expert in experts),
         neighbours=max(spec.neighbours for spec in specs.values()),
         alias_weight=max(spec.alias_weight for spec in specs.values()),
         teacher_weight=max(spec.teacher_weight for spec in specs.values()),
@@ -58,4 +58,4 @@ def _train(bench: Bench, spec: ExpertSpec, pairs: Sequence[Pair], instruction: I
     bench.run.ledger.record(
         "control", name=spec.name, steps=spec.steps, dev=rating.domain.ndcg_at_10, general=rating.general
     )
-    return Expert(spec.name, "FT", folder, delta, instruction, rating, trained_speed(folder))
+    return Expert(spec.name, spec.name, "FT", folder, delta, instruction, rating, trained_speed(folder))

@@ -11,7 +11,7 @@ from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench, Rating
 from stm_agent.loop.data import Harvest, pairs_of
 from stm_agent.loop.training import train_stage, trained_speed
-from stm_agent.loop.variants import Variant, choose_variant
+from stm_agent.loop.variants import Variant, choose_variant, variants
 from stm_agent.merge.delta import LoraDelta, load_delta
 
 
@@ -20,7 +20,8 @@ class Expert:
     """A trained expert and what is known about it.
 
     Attributes:
-        name: Its name in the domain file; later rounds add ``@round``.
+        name: Its name in the domain file; a variant beside others adds its label, later rounds add ``@round``.
+        spec_name: Its name in the domain file alone.
         variant: ``FT``, ``FT+SHN``, ``FT+PO`` or ``FT+SHN+PO``, as STM names them.
         folder: The stage folder with ``adapter/`` and ``expert.json``.
         delta: The LoRA delta against the backbone.
@@ -30,6 +31,7 @@ class Expert:
     """
 
     name: str
+    spec_name: str
     variant: str
     folder: Path
     delta: LoraDelta
@@ -41,6 +43,7 @@ class Expert:
 def train_all(bench: Bench, harvested: Harvest, instruction: Instruction, round_: int) -> list[Expert]:
     """Train the domain's experts in the order of its file and rate each on dev."""
     done: dict[str, Expert] = {}
+    everyone: list[Expert] = []
     for spec in bench.spec.experts:
         if bench.budget.exhausted and done:
             bench.note("train", f"expert {spec.name} skipped: the budget is used up")
@@ -52,10 +55,19 @@ def train_all(bench: Bench, harvested: Harvest, instruction: Instruction, round_
         start = done.get(spec.start or "")
         begin = start.folder / "adapter" if start else None
         said = instruction if spec.instruction is None else instruction.saying(spec.instruction, "expert")
-        variant = choose_variant(bench, spec, pairs, harvested, begin, said)
-        name = spec.name if round_ == 1 else f"{spec.name}@{round_}"
-        done[spec.name] = _train(bench, variant, name, pairs, harvested, begin)
-    return list(done.values())
+        if bench.spec.merge.variants:
+            chosen = variants(spec, said)
+        else:
+            chosen = [choose_variant(bench, spec, pairs, harvested, begin, said)]
+        trained = []
+        for variant in chosen:
+            name = spec.name if len(chosen) == 1 else f"{spec.name} {variant.label}"
+            name = name if round_ == 1 else f"{name}@{round_}"
+            trained.append(_train(bench, variant, name, pairs, harvested, begin))
+        everyone += trained
+        # Who goes on from this expert goes on from its best variant.
+        done[spec.name] = max(trained, key=lambda expert: expert.rating.domain.ndcg_at_10)
+    return everyone
 
 
 def _train(
@@ -84,4 +96,4 @@ def _train(
         f"trained at {speed:.0f} texts/s"
     )
     bench.observer({"kind": "decision", "name": "expert", "text": text})
-    return Expert(name, variant.label, folder, delta, instruction, rating, speed)
+    return Expert(name, variant.spec.name, variant.label, folder, delta, instruction, rating, speed)

@@ -25,7 +25,8 @@ def model_card(
     experts = {expert.name: expert for expert in domain.experts}
     rows = []
     for name_, weight in weights.items():
-        spec = experts[name_.split("@")[0]]
+        # A variant beside others has its label behind a space, a later round its number behind an @.
+        spec = experts[name_.split("@")[0].split(" ")[0]]
         rows.append(f"| {name_} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
     lines = [
         "---",

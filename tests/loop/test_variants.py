@@ -85,3 +85,14 @@ def test_without_probes_everything_asked_for_is_kept():
     bench = SimpleNamespace(spec=SimpleNamespace(loop=LoopSpec()))
     assert choose_variant(bench, HARD, [], Harvest(), None, ASKED).label == "FT+SHN+PO"
     assert choose_variant(bench, HARD, [], None, None, Instruction()).label == "FT+SHN"
+
+
+def test_the_merge_can_choose_among_all_variants(tiny_domain, workspace):
+    from stm_agent.loop.optimize import Options, optimize
+
+    merge = tiny_domain.merge.model_copy(update={"variants": True, "verify": 1})
+    spec = tiny_domain.model_copy(update={"merge": merge})
+    options = Options(generator="scripted:numbered", controls=True)
+    report = optimize(spec, options, workspace=workspace, runs=workspace / "runs")
+    assert {"expert plain", "expert hard FT", "expert hard FT+SHN", "all-in-one"} <= set(report["rows"])
+    assert set(report["weights"]) == {"plain", "hard FT", "hard FT+SHN"}
