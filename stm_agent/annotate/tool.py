@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stm_agent.annotate.database import Database, sqlite_url
 from stm_agent.annotate.finding import Finder
+from stm_agent.annotate.jobs import Jobs
 from stm_agent.annotate.secrets import Vault, open_vault
 from stm_agent.annotate.services.drafts import Doors
 from stm_agent.annotate.services.searching import Models
@@ -25,6 +26,7 @@ class Tool:
         finder: Corpora ready to be searched.
         models: Models of the runs, for dense search and pools.
         doors: The ways to the LLMs.
+        jobs: What goes on in the background.
         token: In single-user mode the token in the URL, new at every start; None in team mode.
     """
 
@@ -35,6 +37,7 @@ class Tool:
     finder: Finder
     models: Models
     doors: Doors
+    jobs: Jobs
     token: str | None = field(default=None, repr=False)
 
     def close(self) -> None:
@@ -60,5 +63,6 @@ def open_tool(workspace: Path, *, url: str | None = None, team: bool = False) ->
         finder=Finder(),
         models=Models(runs_folder(workspace)),
         doors=Doors(folder),
+        jobs=Jobs(),
         token=None if team else secrets.token_urlsafe(24),
     )

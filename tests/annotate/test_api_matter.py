@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
 
 import pytest
@@ -170,3 +171,76 @@ def test_doubtful_negatives_are_reviewed_and_the_loop_leaves_out_what_people_ref
     assert bo.get("/projects/signs/doubts").json() == []
     assert refused(tool.folder.parent) == {("what is fever", "a high temperature")}
     assert "no mined or written" in ada.post("/projects/signs/doubts", json={"run": "none"}).json()["title"]
+
+
+def finished(who, job):
+    place = f"/projects/signs/jobs/{job['key']}"
+    deadline = time.monotonic() + 60
+    while (told := who.get(place).json())["state"] == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return told
+
+
+def test_a_block_is_drafted_for_many_documents_in_the_background(small, tmp_path):
+    fill(small, "qa")
+    ada, bo, cy = (client(small, name) for name in ("Ada", "Bo", "Cy"))
+    project = ada.get("/projects/signs").json()
+    schema = project["schema"]
+    schema["blocks"][0] |= {"mode": "human", "prompt": "Ask.", "inputs": [{"kind": "field", "ref": "text"}]}
+    ada.patch("/projects/signs", json={"version": project["version"], "changes": {"schema": schema}})
+    ada.put("/llms", json={"name": "script", "model": "scripted:numbered"})
+
+    def answer(messages):
+        if "lungs" in messages[1]["content"]:
+            raise GenerationError("script is tired")
+        return "What is it?"
+
+    small.doors.door = lambda choice: scripted(answer, tmp_path)
+    job = bo.post("/projects/signs/jobs/drafts", json={"block": "question"}).json()
+    told = finished(bo, job)
+    assert (told["total"], told["done"], told["failed"]) == (3, 3, 1)
+    assert "d2: script is tired" in told["failures"][0]
+    rows = bo.get("/projects/signs/entries").json()
+    assert {row["name"] for row in rows} == {"d1", "d2", "d3"}
+    assert all(row["values"] == {} for row in rows), "a draft is not an answer"
+    first = next(row for row in rows if row["name"] == "d1")
+    (draft,) = bo.get("/projects/signs/drafts", params={"entry": first["key"]}).json()
+    assert (draft["state"], draft["value"]) == ("offered", "What is it?")
+    assert cy.get("/projects/signs/drafts", params={"entry": first["key"]}).status_code == 404
+    assert ada.get("/projects/signs/jobs/none").status_code == 404
+
+
+def test_an_llm_grades_all_pools_in_the_background(small, tmp_path):
+    fill(small)
+    ada = client(small, "Ada")
+    ada.post("/projects/signs/runs", json={"retrievers": ["bm25"]})
+    ada.put("/llms", json={"name": "script", "model": "scripted:numbered"})
+    small.doors.door = lambda choice: scripted(lambda messages: "2", tmp_path)
+    told = finished(ada, ada.post("/projects/signs/jobs/grades", json={}).json())
+    assert told["failed"] == 0
+    assert told["total"] > 1
+    again = finished(ada, ada.post("/projects/signs/jobs/grades", json={}).json())
+    assert again["total"] == 0, "what is graded is not asked again"
+    assert client(small, "Bo").post("/projects/signs/jobs/grades", json={}).status_code == 403
+
+
+@pytest.mark.assets
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_embedded_llm_drafts_and_the_embedded_encoder_searches(small):
+    fill(small, "qa")
+    ada, bo = client(small, "Ada"), client(small, "Bo")
+    ada.put("/llms", json={"name": "small", "model": "embedded:smollm2-135m"})
+    entry = bo.post("/projects/signs/entries").json()["key"]
+    mark = {"document": "d1", "field": "text", "start": 0, "end": 50, "level": "relevant"}
+    changes = {"values": {"question": "What is a fever a sign of?"}, "evidence": [mark]}
+    bo.patch(f"/projects/signs/entries/{entry}", json={"version": 1, "changes": changes})
+    told = events(bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "answer"}))
+    kind, draft = told[-1]
+    assert kind == "done"
+    assert len(told) > 3, "it streams"
+    assert draft["answer"] == "".join(data["text"] for kind, data in told if kind == "piece")
+    assert draft["completion_tokens"] > 0
+    asked = {"q": "high temperature", "mode": "both", "model": "embedded:all-minilm-l6-v2"}
+    assert bo.get("/projects/signs/search", params=asked).json()[0]["key"] == "d1"
+    small.doors.close()

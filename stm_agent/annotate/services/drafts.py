@@ -198,7 +198,19 @@ def listed(session: Session, actor: Actor, project: Project, entry_key: str | No
     else:
         entries.find(session, actor, project, entry_key)
         wanted = wanted.where(Draft.entry_key == entry_key)
-    return [view(row) for row in session.scalars(wanted)]
+    schema = ProjectSchema.model_validate(project.schema)
+    return [{**view(row), "value": _value(schema, row)} for row in session.scalars(wanted)]
+
+
+def _value(schema: ProjectSchema, row: Draft) -> Any:  # noqa: ANN401 - a JSON value
+    """Return an offered draft as its block holds it; None where that block is gone or cannot hold it."""
+    block = next((one for one in schema.blocks if one.id == row.block), None)
+    if block is None or row.state != "offered":
+        return None
+    try:
+        return drafting.fitted(block, row.answer)
+    except Invalid:
+        return None
 
 
 @dataclass(frozen=True)

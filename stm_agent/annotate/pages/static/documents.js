@@ -1,5 +1,5 @@
 // The corpus: search as you type, filter, sort, tags, import and export.
-import { html, useState, api, useLoad, Loaded, useDebounced, Snippet, Field, Dialog, told, toast, query, enc, go, useKeys, useRef } from "/static/lib.js";
+import { html, useState, api, useLoad, Loaded, useDebounced, Snippet, Field, Dialog, told, toast, query, enc, go, useKeys, useRef, useJob } from "/static/lib.js";
 
 const EXPORTS = [["beir", "BEIR folder: goes straight into stm-agent optimize --collection"], ["qrels", "TREC qrels"], ["mteb", "mteb task with its data"], ["triplets", "Triplets with hard negatives"],
   ["aiano", "AIANO dataset JSON"], ["aiano-project", "AIANO project (.aiano)"], ["archive", "Whole project, for another stm-agent"], ["drafts", "LLM drafts with their provenance"]];
@@ -44,14 +44,17 @@ export function Documents({ project, me, reload }) {
   const page = useLoad(() => api.get(`${place}/documents?${query({ ...view, limit: 50 })}`), [view.offset, view.sort, view.filter, view.tag]);
   const found = useLoad(() => late.trim() ? api.get(`${place}/search?${query({ q: late, mode, model: mode === "bm25" ? "" : model })}`) : Promise.resolve(false), [late, mode, model]);
   useKeys({ "/": [() => box.current.focus(), "Search the documents"], i: [() => me.role === "admin" && setOpen("import"), "Import documents"], e: [() => setOpen("export"), "Export"] });
+  const [progress, begin] = useJob(place, () => toast("Drafts wait under Annotate"));
+  const drafted = project.schema.blocks.filter((block) => block.mode !== "plain");
   const fields = project.schema.fields.map((field) => field.name);
   const show = (key) => go(project.key, "work", key);
   const list = (rows, part) => html`<table><thead><tr><th>Document</th><th>Text</th><th>${part ? "Tags" : "Score"}</th></tr></thead><tbody>${rows.map((row) => html`<tr>
     <td><button class="bare" onClick=${() => show(row.key)}>${row.key}</button></td><td>${part ? html`<span class="small">${row.snippet}</span>` : html`<${Snippet} of=${row.snippet} />`}</td>
     <td class="small quiet">${part ? row.tags.map((tag) => html`<button class="bare tag" onClick=${() => setView({ ...view, tag, offset: 0 })}>${tag}</button>`) : row.score.toFixed(3)}</td></tr>`)}</tbody></table>`;
   return html`<div class="stack"><div class="row between"><h2>${project.documents.toLocaleString()} documents</h2><div class="row">
+      ${drafted.map((block) => html`<button title="Begins an entry for each of these documents, with a draft to decide on" onClick=${() => begin("drafts", { block: block.id, documents: (late.trim() ? found.data || [] : page.data?.documents || []).map((row) => row.key).slice(0, 50) })}>Draft ${block.name} for these</button>`)}
       ${me.role === "admin" && html`<button onClick=${() => setOpen("import")}>Import <kbd>i</kbd></button>`}<button onClick=${() => setOpen("export")}>Export <kbd>e</kbd></button></div></div>
-    ${project.guidelines && html`<details class="note"><summary>Guidelines</summary><p style=${{ whiteSpace: "pre-wrap" }}>${project.guidelines}</p></details>`}
+    ${progress}${project.guidelines && html`<details class="note"><summary>Guidelines</summary><p style=${{ whiteSpace: "pre-wrap" }}>${project.guidelines}</p></details>`}
     <div class="row"><div style=${{ flex: "1 1 22rem" }}><${Field} label='Search: "a phrase", -word, field:value'><input ref=${box} type="search" value=${words} onInput=${(event) => setWords(event.target.value)} placeholder="Press / to search" /><//></div>
       <${Field} label="By"><select value=${mode} onChange=${(event) => setMode(event.target.value)}><option value="bm25">words (BM25)</option><option value="dense">meaning (a model)</option><option value="both">both, fused</option></select><//>
       ${mode !== "bm25" && html`<${Field} label="Model"><input value=${model} onChange=${(event) => setModel(event.target.value)} /><//>`}</div>

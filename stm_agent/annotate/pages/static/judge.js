@@ -1,5 +1,5 @@
 // Judging: a query, its pool in a blind order, a grade for each passage by one key.
-import { html, useState, useEffect, useRef, api, useLoad, Loaded, Dialog, Field, Dot, told, toast, enc, useKeys, levelKeys } from "/static/lib.js";
+import { html, useState, useEffect, useRef, api, useLoad, Loaded, Dialog, Field, Dot, told, toast, enc, useKeys, levelKeys, useJob } from "/static/lib.js";
 
 function Runs({ project, close, done }) {
   const place = `projects/${enc(project.key)}`;
@@ -8,11 +8,13 @@ function Runs({ project, close, done }) {
   const [busy, setBusy] = useState(false);
   const act = (call) => { setBusy(true); call.then((told) => { toast(Object.entries(told).map(([name, one]) => one?.documents !== undefined ? `${name}: ${one.documents} passages` : "").filter(Boolean).join("; ") || "done"); rows.reload(); done(); }).catch(told).finally(() => setBusy(false)); };
   const upload = (event) => { const form = new FormData(); form.append("file", event.target.files[0]); act(api.post(`${place}/runs/trec`, form).then((one) => ({ [one.run]: one }))); };
+  const [progress, begin] = useJob(place, () => done());
   const number = (value) => value === null || value === undefined ? "" : value.toFixed(3);
   return html`<${Dialog} title="Runs that make the pool" close=${close}><${Loaded} of=${rows}>${(data) => html`<div class="stack">
     ${data.runs.length > 0 && html`<table><thead><tr><th>Run</th><th>nDCG@10</th><th>holes@5</th><th>holes@10</th><th>holes@20</th></tr></thead><tbody>${data.runs.map((run) => html`<tr><td>${run.run}</td><td>${number(run.ndcg_at_10)}</td>${["5", "10", "20"].map((depth) => html`<td>${number(run.holes[depth])}</td>`)}</tr>`)}</tbody></table><p class="quiet small">Holes: the share of a run's first passages that nobody judged. With holes, nDCG@10 is a lower bound.</p>`}
     <fieldset class="stack"><legend>Rank all queries by</legend>${data.models.map((name) => html`<label class="line"><input type="checkbox" checked=${chosen.includes(name)} onChange=${() => setChosen(chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name])} />${name}</label>`)}
       <div class="row"><button class="main" disabled=${busy || !chosen.length} onClick=${() => act(api.post(`${place}/runs`, { retrievers: chosen }))}>${busy ? "Ranking" : "Rank"}</button></div></fieldset>
+    <fieldset class="stack"><legend>The LLM as second judge</legend><p class="quiet small">It grades what it has not graded; each person sees its grade after their own.</p>${progress || html`<div class="row"><button onClick=${() => begin("grades", {})}>Ask it now</button></div>`}</fieldset>
     <${Field} label="Or a TREC run"><input type="file" onChange=${upload} /><//></div>`}<//><//>`;
 }
 

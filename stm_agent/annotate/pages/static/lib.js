@@ -133,6 +133,18 @@ export function useRoute() {
 }
 export const go = (...parts) => { location.hash = `#/${parts.map(enc).join("/")}`; };
 
+// A job of the server: asked for until it ends.
+export function useJob(place, ended) {
+  const [job, setJob] = useState(null);
+  useEffect(() => {
+    if (!job || job.state !== "running") return undefined;
+    const timer = setTimeout(() => api.get(`${place}/jobs/${job.key}`).then((now) => { setJob(now); if (now.state !== "running") { toast(`${now.what}: ${now.done - now.failed} done, ${now.failed} failed${now.failures.length ? `; ${now.failures[0]}` : ""}`, now.failed > 0); ended(); } }).catch(told), 700);
+    return () => clearTimeout(timer);
+  }, [job]);
+  const view = job?.state === "running" ? html`<div class="row" role="status"><progress aria-label=${job.what} max=${job.total} value=${job.done}></progress><span class="small quiet">${job.what}: ${job.done} of ${job.total}</span><button onClick=${() => api.del(`${place}/jobs/${job.key}`).then(setJob).catch(told)}>Stop</button></div>` : null;
+  return [view, (kind, body) => api.post(`${place}/jobs/${kind}`, body).then(setJob).catch(told)];
+}
+
 export function useDebounced(value, wait) {
   const [late, setLate] = useState(value);
   useEffect(() => { const timer = setTimeout(() => setLate(value), wait); return () => clearTimeout(timer); }, [value]);

@@ -84,6 +84,10 @@ function Blocks({ project, entry, open, change, send }) {
   const [drafts, setDrafts] = useState({});
   const stops = useRef({});
   const put = (id, more) => setDrafts((all) => ({ ...all, [id]: more === null ? undefined : { ...all[id], ...more } }));
+  useEffect(() => {
+    // Drafts that were made beforehand wait for an answer.
+    api.get(`${place}/drafts?entry=${entry.key}`).then((rows) => rows.filter((row) => row.state === "offered").forEach((row) => put(row.block, { text: row.answer.trim(), done: row, problem: null }))).catch(told);
+  }, [entry.key]);
   const ask = async (block) => {
     await send();
     const stop = new AbortController();

@@ -1,0 +1,107 @@
+"""The command line does what the page does, and says in one line what it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import httpx
+import pytest
+
+from stm_agent.annotate.client import Client
+from stm_agent.cli.main import main
+from stm_agent.domain.collection import read_beir
+from stm_agent.testing.tiny import tiny_beir
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    space = tmp_path / "space"
+    (space / "programs").mkdir(parents=True)
+
+    def run(*words, code=0):
+        monkeypatch.setattr(sys, "argv", ["stm-agent", "annotate", *map(str, words), "--workspace", str(space)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        told = capsys.readouterr()
+        assert (stop.value.code or 0) == code, told.err
+        return told.out if code == 0 else told.err
+
+    run.space = space
+    return run
+
+
+def test_a_collection_comes_in_and_goes_out_as_it_was(call, tmp_path):
+    folder = tiny_beir(tmp_path / "tiny")
+    told = json.loads(call("import", "Tiny", folder, "--json"))
+    assert (told["added"], told["skipped"]) == (60, {})
+    call("export", "Tiny", "beir", "--output", tmp_path / "out")
+    came, went = read_beir(folder), read_beir(tmp_path / "out")
+    assert went.texts == came.texts
+    assert {name: split.qrels for name, split in went.splits.items()} == {n: s.qrels for n, s in came.splits.items()}
+    shown = json.loads(call("stats", "Tiny", "--json"))
+    assert (shown["documents"], shown["queries"], shown["judgements"]) == (60, 120, 120)
+    assert "120" in call("stats", "Tiny")
+    call("export", "Tiny", "archive", "--output", tmp_path / "x.zip")
+    assert "project.json" in zipfile.ZipFile(tmp_path / "x.zip").namelist()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("export", "none", "beir", "--output", "x"), "no project 'none'"),
+        (("import", "P", "gone.json"), "gone.json does not exist"),
+        (("--collection", "gone"), "gone does not exist"),
+        (("--database", "nonsense"), "no database URL"),
+        (("stats", "none"), "there are none yet"),
+    ],
+)
+def test_mistakes_are_one_line(call, words, told):
+    answer = call(*words, code=2)
+    assert told in answer
+    assert answer.count("\n") == 1
+
+
+def test_without_the_extra_the_install_line_is_told(call, monkeypatch):
+    monkeypatch.setattr("stm_agent.cli.annotate.NEEDED", ("no_such_package_at_all",))
+    assert "pip install 'stm-agent[annotate]'" in call("stats", "x", code=2)
+
+
+def test_people_are_invited_from_the_command_line(call):
+    told = json.loads(call("users", "--invite", "--role", "admin", "--json"))
+    assert told["people"] == []
+    assert told["invitation"].startswith("/join#")
+
+
+def test_the_command_serves_until_it_is_stopped(call, tmp_path):
+    folder = tiny_beir(tmp_path / "tiny")
+    port = str(20_000 + os.getpid() % 20_000)
+    command = [sys.executable, "-m", "stm_agent", "annotate", "--collection", str(folder), "--port", port]
+    running = subprocess.Popen([*command, "--workspace", str(call.space)], stderr=subprocess.PIPE, text=True)
+    try:
+        # Other libraries may talk before.
+        line = next(line for line in running.stderr if "http://" in line)
+        url = re.search(r"open (http://\S+)", line)[1]
+        with Client(url.partition("/?")[0], token=url.partition("token=")[2]) as client:
+            rows = _patiently(client.projects)
+        assert [(row["name"], row["documents"], row["queries"]) for row in rows] == [("tiny", 60, 120)]
+    finally:
+        running.send_signal(signal.SIGINT)
+        status = running.wait(20)
+        running.stderr.close()
+    assert status in (0, 130)
+
+
+def _patiently(ask):
+    for _ in range(200):
+        try:
+            return ask()
+        except httpx.ConnectError:
+            time.sleep(0.1)
+    raise AssertionError("the server does not answer")
