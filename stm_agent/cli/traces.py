@@ -41,7 +41,7 @@ def list_(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> N
         cost = [f"{row['tokens']} tok"] if row["tokens"] else []
         cost += [f"${row['usd']:.4f}"] if row["usd"] else []
         state = "accepted" if row["accepted"] else "refused" if row["reason"].startswith("refused") else ""
-        told = f"{row['origin']}: {row['text'] or '(none)'}"
+        told = f"{row['origin']}: {_line(row)}"
         framed = f"{told} | passages: {row['passage']}" if row["passage"] else told
         spent = "\n".join([*cost, f"{row['seconds']:.1f} s"])
         table.add_row(row["trial"], row["parent"] or "", *numbers, spent, state, _plain(framed))
@@ -60,7 +60,9 @@ def show(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag 
     queries, passages = _texts(run, workspace)
     chat = "\n".join(f"[{message['role']}] {message['content']}" for message in row["messages"])
     head = f"{row['trial']} ({row['origin']}, from {row['parent'] or 'nothing'}): {row['text'] or '(none)'}"
-    scored = f"dev nDCG@10: {row['mean']} over {row['passages']:,} passages; whole corpus: {row['full']}"
+    scored = "not scored by itself" if row["mean"] is None else f"dev nDCG@10: {row['mean']:.4f} over the sub-corpus"
+    scored += f" ({row['passages']:,} passages)" if row["passages"] else ""
+    scored += "" if row["full"] is None else f", {row['full']:.4f} over the whole corpus by mteb"
     cost = f"cost: {row['tokens']} tokens, {row['usd']:.4f} USD, {row['seconds']:.2f} s"
     parts = [head, scored, cost, f"decision: {row['reason'] or 'not chosen'}"]
     parts += [f"chat:\n{chat}\n[answer] {row['answer']}"] if chat else []
@@ -113,8 +115,9 @@ def tree(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> No
     children = children_of(_traces(run, workspace))
 
     def label(row: dict[str, Any]) -> Any:  # noqa: ANN401 - a rich Text
-        mean = "refused" if row["mean"] is None else f"{row['mean']:.4f}"
-        return _plain(f"{row['trial']} {mean}{' accepted' if row['accepted'] else ''}  {row['text'] or '(none)'}")
+        refused = "refused" if row["reason"].startswith("refused") else row["lever"]
+        mean = refused if row["mean"] is None else f"{row['mean']:.4f}"
+        return _plain(f"{row['trial']} {mean}{' accepted' if row['accepted'] else ''}  {_line(row)}")
 
     def grow(branch: Tree, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         nested = []
@@ -189,6 +192,12 @@ def _first(query: str, row: dict[str, Any], passages: dict[str, str]) -> str:
 
 def _found(query: str, row: dict[str, Any], queries: dict[str, str], passages: dict[str, str]) -> str:
     return f"{queries.get(query, query)}  ->  {_first(query, row, passages)}"
+
+
+def _line(row: dict[str, Any]) -> str:
+    """Return the first line of a trial's text."""
+    lines = row["text"].strip().splitlines() or ["(none)"]
+    return f"{lines[0]} ..." if len(lines) > 1 else str(lines[0])
 
 
 def _plain(text: str) -> Any:  # noqa: ANN401 - a rich Text, built late
