@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import warnings
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -31,6 +32,8 @@ class LiteLlmProvider:
         Raises:
             ConfigError: LiteLLM knows no such provider.
         """
+        # Without it LiteLLM asks the network for prices when it is imported, and waits for an answer.
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         import litellm
 
         self.model, self.api_base, self.api_key = model, api_base, api_key
