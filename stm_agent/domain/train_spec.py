@@ -123,6 +123,8 @@ class TrainSpec(Spec):
         evaluate_every: Steps between scores on dev in training; the best adapter is kept; 0: none, the last one is.
         patience: Scores in a row without a gain that end training early; 0: never.
         gradient_checkpointing: Less memory for about a third more time.
+        qlora: Hold the backbone's products in 4 bits (NF4) while experts train; they are used with the whole backbone.
+            Needs the extra ``qlora``.
     """
 
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 32
@@ -140,6 +142,7 @@ class TrainSpec(Spec):
     evaluate_every: Count = 0
     patience: Count = 0
     gradient_checkpointing: Switch = False
+    qlora: Switch = False
 
     @model_validator(mode="after")
     def _patience_is_measured(self) -> TrainSpec:

@@ -108,7 +108,7 @@ def train_expert(
 
     from stm_agent.backbone.checks import vectors
     from stm_agent.backbone.fused_lora import fuse_lora
-    from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.backbone.load import network_of
     from stm_agent.train.fit import fit, plan_batches
     from stm_agent.train.losses import make_loss
     from stm_agent.train.padding import padding_of
@@ -122,7 +122,7 @@ def train_expert(
     )
     plan = plan_batches(rows, expert, train, seed)
     torch.manual_seed(seed)
-    model = load_backbone(backbone)
+    model = _student(backbone, train)
     _add_adapter(model, train, start)
     fuse_lora(network_of(model))
     if train.gradient_checkpointing:
@@ -149,7 +149,7 @@ def train_expert(
     if start is None:
         # One that goes on from another expert begins low and meets harder batches.
         _check_losses(expert, done.losses)
-    checks = _save(model, before, folder, backbone)
+    checks = _save(model, before, folder, backbone, train)
     if aids.mapping is not None:
         save_map(aids.mapping, folder)
     shutil.rmtree(folder / "trainer", ignore_errors=True)
@@ -176,19 +176,31 @@ def _texts(done: Fitted, size: int, rows: Rows) -> int:
 
 
 def _save(
-    model: SentenceTransformer, before: NDArray[np.float32], folder: Path, backbone: BackboneSpec
+    model: SentenceTransformer, before: NDArray[np.float32], folder: Path, backbone: BackboneSpec, train: TrainSpec
 ) -> dict[str, float]:
     """Save the adapter and check that it changes the vectors, and gives the same ones when it is read back."""
     from stm_agent.backbone.checks import check_reload, check_vectors_changed, vectors
-    from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.backbone.load import network_of
 
     after = vectors(model.eval())
     changed = check_vectors_changed(before, after)
     # Only the LoRA of the token embedding, not the embedding itself.
     network_of(model).save_pretrained(folder / "adapter", save_embedding_layers=False)
-    fresh = load_backbone(backbone)
+    fresh = _student(backbone, train)
     _load_adapter(fresh, folder / "adapter", trainable=False)
     return {"vectors-changed": changed, "reload": check_reload(after, fresh.eval(), folder / "adapter")}
+
+
+def _student(backbone: BackboneSpec, train: TrainSpec) -> SentenceTransformer:
+    """Load the backbone as experts learn on it."""
+    from stm_agent.backbone.load import load_backbone, network_of
+
+    model = load_backbone(backbone)
+    if train.qlora:
+        from stm_agent.backbone.nf4 import hold_in_nf4
+
+        hold_in_nf4(network_of(model))
+    return model
 
 
 def _add_adapter(model: SentenceTransformer, train: TrainSpec, start: Path | None) -> None:
