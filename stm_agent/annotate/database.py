@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session as DbSession
 from sqlalchemy.orm import sessionmaker
@@ -16,6 +16,8 @@ from stm_agent.errors import ConfigError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
+LOCK = 734_501
+"""Name of the lock of migrations, any number that nobody else takes."""
 POOL = 20
 """Connections to a server; each request holds one for milliseconds."""
 
@@ -35,7 +37,7 @@ class Database:
             migrate(self.engine)
         except (ArgumentError, ModuleNotFoundError) as error:
             raise ConfigError(
-                f"'{url}' is no database URL; use sqlite:///file.db or postgresql+psycopg://..."
+                f"'{_shown(url)}' is no database URL; use sqlite:///file.db or postgresql+psycopg://..."
             ) from error
         except OperationalError as error:
             reason = str(error.orig).splitlines()[0]
@@ -44,8 +46,10 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[DbSession]:
-        """Yield a session that sees one state of the database."""
+        """Yield a session that sees one state of the database, whatever others save meanwhile."""
         with self._sessions.begin() as session:
+            if self.engine.dialect.name != "sqlite":
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
     @contextmanager
@@ -61,6 +65,13 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _shown(url: str) -> str:
+    """Return a URL without its password."""
+    before, at, place = url.rpartition("@")
+    scheme, slashes, who = before.partition("://")
+    return f"{scheme}{slashes}{who.partition(':')[0]}:***@{place}" if at and slashes else url
 
 
 def sqlite_url(workspace: Path) -> str:
@@ -110,7 +121,10 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     ScriptDirectory.from_config(config)
     try:
-        with engine.begin() as connection:
+        # Of two servers that start at once the second waits, and then has nothing to do.
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:

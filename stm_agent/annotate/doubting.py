@@ -33,6 +33,8 @@ def doubtful(runs: Path, run: str, *, most: int) -> list[dict[str, Any]]:
     """
     from datasets import load_from_disk
 
+    if run in ("", ".", "..") or Path(run).name != run or "\x00" in run:
+        raise RunError(f"'{run}' is no run's name; use one of runs/")
     stages = {
         entry["name"]: entry["folder"]
         for entry in read_jsonl(runs / run / "ledger.jsonl")

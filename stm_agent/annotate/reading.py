@@ -12,6 +12,7 @@ from typing import Any
 
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.storable import unstorable
 from stm_agent.errors import DataError
 
 KEYS = ("_id", "id", "Document_Id", "document_id", "doc_id", "docid", "key")
@@ -166,9 +167,7 @@ def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[s
         return f"has no text in {' or '.join(schema.content_fields)}"
     if sum(len(value) for value in fields.values() if isinstance(value, str)) > LONGEST:
         return f"has over {LONGEST:,} characters"
-    if any("\x00" in value for value in fields.values() if isinstance(value, str)):
-        return "holds a NUL character"
-    return None
+    return unstorable([key, fields])
 
 
 def check_upload(name: str, size: int, limit: int) -> None:

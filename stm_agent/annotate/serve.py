@@ -20,14 +20,16 @@ def is_loopback(host: str) -> bool:
 
 
 def first_administrator(tool: Tool) -> str | None:
-    """Return an invitation for the first administrator of a team's tool, where there is nobody yet."""
+    """Return an invitation for the first administrator of a team's tool, where nobody can log in yet."""
     from sqlalchemy import select
 
     from stm_agent.annotate.actor import Actor
     from stm_agent.annotate.people_tables import Person
 
     with tool.database.writing() as session:
-        if session.scalar(select(Person.id).where(Person.role == "admin", Person.active)):
+        # The one user of a tool on loopback has no password: nobody could log in as them.
+        able = select(Person.id).where(Person.role == "admin", Person.active, Person.password.is_not(None))
+        if session.scalar(able.limit(1)):
             return None
         return people.invite(session, Actor(0, "setup", "admin"), role="admin", project=None)
 

@@ -221,7 +221,7 @@ def test_tokens_expire_refresh_once_and_end(tool, project):
     app = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
     told = app.post("/login", json={"name": "Bo", "password": "password-of-Bo"}).json()
     bearer = {"authorization": f"Bearer {told['access_token']}"}
-    assert app.get("/me", headers=bearer).json() == {"name": "Bo", "role": "annotator"}
+    assert app.get("/me", headers=bearer).json() == {"name": "Bo", "role": "annotator", "alone": False}
     with tool.database.writing() as session:
         session.execute(update(Session).values(expires_at=now() - timedelta(seconds=1)))
     assert "expired" in problem(app.get("/me", headers=bearer), 401)
@@ -268,6 +268,7 @@ def test_somebody_shut_out_is_out_at_once_and_the_last_administrator_stays(tool,
 def test_llm_keys_never_leave_and_only_administrators_set_urls(tool, project, caplog):
     ada, bo = client(tool, "Ada"), client(tool, "Bo")
     setting = {"name": "local", "model": "openai/x", "api_base": "http://127.0.0.1:1/v1", "key": "sk-very-secret"}
+    moved = {"name": "local", "model": "openai/y", "api_base": setting["api_base"]}
     told = ada.put("/llms", json=setting)
     assert told.json()["has_key"] is True
     seen = [told.text, ada.get("/llms").text, bo.get("/llms").text, caplog.text]
@@ -275,7 +276,8 @@ def test_llm_keys_never_leave_and_only_administrators_set_urls(tool, project, ca
     assert "127.0.0.1" not in bo.get("/llms").text
     problem(bo.put("/llms", json=setting), 403)
     assert "no base URL" in problem(ada.put("/llms", json={**setting, "api_base": "file:///etc/passwd"}), 422)
-    assert ada.put("/llms", json={"name": "local", "model": "openai/y"}).json()["has_key"] is True
+    assert "enter the key again" in problem(ada.put("/llms", json={**moved, "api_base": "http://else.where"}), 422)
+    assert ada.put("/llms", json=moved).json()["has_key"] is True
     with tool.database.reading() as session:
         from stm_agent.annotate.services.llms import choose
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import stm_agent
-from stm_agent.annotate.api import matter, people, projects, work
-from stm_agent.annotate.api.common import tell_problems
+from stm_agent.annotate.api import batch, matter, people, projects, whole, work
+from stm_agent.annotate.api.problems import ANSWERS, tell_problems
 from stm_agent.annotate.tool import Tool
 
 PREFIX = "/api/v1"
@@ -24,6 +24,6 @@ def build_app(tool: Tool) -> FastAPI:
     )
     app.state.tool = tool
     tell_problems(app)
-    for router in (people.router, projects.router, work.router, matter.router):
-        app.include_router(router, prefix=PREFIX)
+    for router in (people.router, projects.router, whole.router, work.router, matter.router, batch.router):
+        app.include_router(router, prefix=PREFIX, responses=ANSWERS)
     return app

@@ -1,28 +1,38 @@
-"""What all routers share: who asks, in which project, and how an error looks (RFC 9457)."""
+"""What all routers share: who asks, and what a request's body may hold."""
 
 from __future__ import annotations
 
 import secrets
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from fastapi import Depends, Query, Request
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.faults import AnnotateError, Stale, Unauthorised
+from stm_agent.annotate.faults import Forbidden, Unauthorised
 from stm_agent.annotate.services import people
+from stm_agent.annotate.storable import LARGEST, unstorable
 from stm_agent.annotate.tool import Tool
-from stm_agent.errors import StmAgentError
 
 COOKIE = "stm_agent_session"
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+Offset = Annotated[int, Query(ge=0, le=LARGEST)]
+Limit = Annotated[int, Query(ge=1, le=LARGEST)]
 
 
 class Body(BaseModel):
-    """A request's body; unknown keys are an error."""
+    """A request's body; unknown keys, and values that no database or no JSON keeps, are an error."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:  # noqa: ANN401 - JSON
+        if (fault := unstorable(value)) is not None:
+            raise ValueError(f"the request {fault}")
+        return value
 
 
 def tool_of(request: Request) -> Tool:
@@ -36,11 +46,15 @@ def token_of(request: Request) -> str:
 
     Raises:
         Unauthorised: There is none.
+        Forbidden: Another site's page sends the cookie along.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return token
     if kept := request.cookies.get(COOKIE):
+        # A cookie is sent with what another page on this machine asks for as well: another port is the same site.
+        if request.method not in SAFE and request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            raise Forbidden("another page asked for this; use the tool's own page, or a token")
         return kept
     raise Unauthorised("this needs a token; log in, or open the URL that the command printed")
 
@@ -54,36 +68,27 @@ def actor_of_token(tool: Tool, token: str) -> Actor:
     if tool.token is not None:
         if not secrets.compare_digest(token.encode(), tool.token.encode()):
             raise Unauthorised("the token is not this tool's; open the URL that the command printed")
-        with tool.database.writing() as session:
-            return people.actor_of(people.local_person(session))
+        return _alone(tool)
     with tool.database.reading() as session:
         return people.who(session, token)
 
 
-def actor(request: Request) -> Actor:
+def _alone(tool: Tool) -> Actor:
+    # Only the very first request writes: a reader waits for nobody.
+    with tool.database.reading() as session:
+        if (known := people.known_local(session)) is not None:
+            return people.actor_of(known)
+    with tool.database.writing() as session:
+        return people.actor_of(people.local_person(session))
+
+
+_bearer = HTTPBearer(auto_error=False, description="The token of the URL, or an access token of /login.")
+
+
+def actor(request: Request, _told: Annotated[object, Depends(_bearer)] = None) -> Actor:
     """Return who asks."""
     return actor_of_token(tool_of(request), token_of(request))
 
 
 The = Annotated[Tool, Depends(tool_of)]
 Who = Annotated[Actor, Depends(actor)]
-
-
-def problem(status: int, title: str, **more: Any) -> JSONResponse:  # noqa: ANN401 - JSON
-    """Return an error as problem+json."""
-    body = {"type": "about:blank", "title": title, "status": status, **more}
-    return JSONResponse(body, status_code=status, media_type="application/problem+json")
-
-
-def tell_problems(app: FastAPI) -> None:
-    """Answer every known error as problem+json, in the words a person can act on."""
-
-    @app.exception_handler(StmAgentError)
-    def known(_request: Request, error: StmAgentError) -> JSONResponse:
-        more = {"current": error.current} if isinstance(error, Stale) else {}
-        return problem(error.status if isinstance(error, AnnotateError) else 400, str(error), **more)
-
-    @app.exception_handler(RequestValidationError)
-    def unreadable(_request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")

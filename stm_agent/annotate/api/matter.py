@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import Field
 from starlette.background import BackgroundTask
 
 from stm_agent.annotate import agreeing, doubting, drafting
@@ -46,7 +47,7 @@ class Retrievers(Body):
     """What ranks the queries: ``bm25``, runs' names, ``embedded:`` names."""
 
     retrievers: list[str]
-    depth: int = 50
+    depth: int = Field(50, ge=1, le=1000)
 
 
 class AskGrades(Body):
@@ -66,7 +67,7 @@ class BringIn(Body):
     """A run whose negatives are to be reviewed."""
 
     run: str
-    most: int = 100
+    most: int = Field(100, ge=1, le=100_000)
 
 
 @router.get("/search")
@@ -94,10 +95,17 @@ def draft(project: str, entry: str, body: AskDraft, tool: The, who: Who) -> Stre
         rollout = drafts.next_rollout(session, entry, block.id)
     door = tool.doors.door(choice)
     ask = drafts.Ask(entry, block, choice.model, chat, rollout)
-    return StreamingResponse(_pieces(tool, who, project, ask, door), media_type="text/event-stream")
+    return StreamingResponse(_pieces(tool, who, project, ask, door, choice), media_type="text/event-stream")
 
 
-def _pieces(tool: Tool, who: Actor, project: str, ask: drafts.Ask, door: Any) -> Iterator[str]:  # noqa: ANN401 - a Door
+def _pieces(
+    tool: Tool,
+    who: Actor,
+    project: str,
+    ask: drafts.Ask,
+    door: Any,  # noqa: ANN401 - a Door
+    choice: llms.LlmChoice,
+) -> Iterator[str]:
     done, error, value = None, "", None
     stream = drafts.stream(door, ask)
     try:
@@ -109,7 +117,7 @@ def _pieces(tool: Tool, who: Actor, project: str, ask: drafts.Ask, door: Any) ->
                 value = drafting.fitted(ask.block, done.text)
                 break
     except StmAgentError as fault:
-        error = str(fault)
+        error = choice.hide(str(fault))
     finally:
         stream.close()
     with tool.database.writing() as session:
@@ -216,6 +224,7 @@ def doubts(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
 @router.post("/doubts")
 def bring_in(project: str, body: BringIn, tool: The, who: Who) -> dict[str, int]:
     """Queue a run's doubtful negatives."""
+    who.needs("admin")
     rows = doubting.doubtful(tool.runs, body.run, most=body.most)
     with tool.database.writing() as session:
         return {"added": doubting.bring_in(session, who, projects.find(session, who, project), rows)}
@@ -251,8 +260,8 @@ def export(project: str, kind: str, tool: The, who: Who, request: Request) -> Fi
     try:
         with tool.database.reading() as session:
             row = projects.find(session, who, project)
-            if kind in ("archive", "drafts"):
-                who.needs("reviewer")
+            # An export has everybody's grades, which annotators are not to see before they are done.
+            who.needs("reviewer")
             moving.export(session, row, kind, scrap / "out")
             name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
         if (scrap / "out").is_dir():

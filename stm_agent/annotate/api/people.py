@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from stm_agent.annotate.api.common import Body, The, Who, token_of
-from stm_agent.annotate.faults import Unauthorised
+from stm_agent.annotate.faults import TooMany, Unauthorised
 from stm_agent.annotate.services import people, projects
 
 router = APIRouter(tags=["people"])
@@ -41,6 +41,13 @@ class Invite(Body):
     project: str | None = None
 
 
+class NewPassword(Body):
+    """The password that was, and the one to be."""
+
+    old: str
+    new: str
+
+
 class Change(Body):
     """What changes of a person."""
 
@@ -54,13 +61,22 @@ def login(body: Login, tool: The, request: Request) -> dict[str, Any]:
     # Counted by name and by address, so that neither one account nor all of them can be tried.
     keys = (f"name:{body.name.strip()}", f"address:{request.client.host if request.client else ''}")
     with tool.database.writing() as session:
-        people.check_rate(session, *keys)
-    with tool.database.writing() as session:
+        tries = people.note_try(session, *keys)
+    try:
+        with tool.database.reading() as session:
+            people.check_rate(session, *keys)
+    except TooMany:
+        with tool.database.writing() as session:
+            people.forget_try(session, tries)
+        raise
+    # A password takes long to check, on purpose; nobody who saves waits for it.
+    with tool.database.reading() as session:
         person = people.right_person(session, name=body.name, password=body.password)
-        if person is not None:
-            return people.begin(session, person)
-        people.note_failure(session, *keys)
-    raise Unauthorised("name or password is wrong")
+    if person is None:
+        raise Unauthorised("name or password is wrong")
+    with tool.database.writing() as session:
+        people.forget_try(session, tries)
+        return people.begin(session, person)
 
 
 @router.post("/refresh")
@@ -93,9 +109,16 @@ def invite(body: Invite, tool: The, who: Who) -> dict[str, str]:
 
 
 @router.get("/me")
-def me(who: Who) -> dict[str, str]:
-    """Return who asks."""
-    return {"name": who.name, "role": who.role}
+def me(tool: The, who: Who) -> dict[str, Any]:
+    """Return who asks, and whether they work alone, without a login."""
+    return {"name": who.name, "role": who.role, "alone": tool.token is not None}
+
+
+@router.put("/me/password", status_code=204)
+def change_password(body: NewPassword, tool: The, who: Who, request: Request) -> None:
+    """Change one's own password; all other logins end."""
+    with tool.database.writing() as session:
+        people.change_password(session, who, old=body.old, new=body.new, token=token_of(request))
 
 
 @router.get("/people")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.common import Body, Limit, Offset, The, Who
 from stm_agent.annotate.services import assigning, documents, llms, projects
 from stm_agent.annotate.templates import TEMPLATES
 
@@ -126,6 +126,13 @@ def add_member(project: str, body: Named, tool: The, who: Who) -> None:
         assigning.add_member(session, who, projects.find(session, who, project), body.name)
 
 
+@router.delete("/projects/{project}/members/{name}", status_code=204)
+def remove_member(project: str, name: str, tool: The, who: Who) -> None:
+    """Take somebody out; what they wrote stays."""
+    with tool.database.writing() as session:
+        assigning.remove_member(session, who, projects.find(session, who, project), name)
+
+
 @router.post("/projects/{project}/deal")
 def deal(project: str, tool: The, who: Who) -> dict[str, int]:
     """Deal the queries out by the project's overlap."""
@@ -145,8 +152,8 @@ def page(
     project: str,
     tool: The,
     who: Who,
-    offset: int = 0,
-    limit: int = documents.PAGE,
+    offset: Offset = 0,
+    limit: Limit = documents.PAGE,
     filters: Annotated[list[str] | None, Query(alias="filter")] = None,
     sort: str = "",
     tag: str | None = None,

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from stm_agent.annotate.api.common import Body, The, Who
-from stm_agent.annotate.services import assigning, entries, judging, projects, queries
+from stm_agent.annotate.api.common import Body, Limit, Offset, The, Who
+from stm_agent.annotate.services import assigning, entries, judging, projects, queries, undoing
 
 router = APIRouter(prefix="/projects/{project}", tags=["work"])
 
@@ -56,16 +56,20 @@ class Settle(Body):
 
 
 class Done(Body):
-    """Whether one is done."""
+    """Whether one is done; a reviewer opens another ``person``'s query again."""
 
     done: bool = True
+    person: str | None = None
 
 
 @router.get("/entries")
-def all_entries(project: str, tool: The, who: Who, mine: bool = False) -> list[dict[str, Any]]:
-    """Return entries, newest first."""
+def all_entries(
+    project: str, tool: The, who: Who, mine: bool = False, offset: Offset = 0, limit: Limit = entries.PAGE
+) -> list[dict[str, Any]]:
+    """Return a page of entries, newest first."""
     with tool.database.reading() as session:
-        return entries.listed(session, who, projects.find(session, who, project), mine=mine)
+        row = projects.find(session, who, project)
+        return entries.listed(session, who, row, mine=mine, offset=offset, limit=limit)
 
 
 @router.post("/entries", status_code=201)
@@ -97,7 +101,16 @@ def undo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dic
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = entries.find(session, who, row, entry)
-        return entries.view(session, entries.undo(session, who, row, found, version=body.version))
+        return entries.view(session, undoing.undo(session, who, row, found, version=body.version))
+
+
+@router.post("/entries/{entry}/redo")
+def redo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dict[str, Any]:
+    """Do again what was just undone."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        found = entries.find(session, who, row, entry)
+        return entries.view(session, undoing.redo(session, who, row, found, version=body.version))
 
 
 @router.delete("/entries/{entry}", status_code=204)
@@ -149,7 +162,7 @@ def work(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
 
 
 @router.get("/queries/{query}/pool")
-def pool(project: str, query: str, tool: The, who: Who, depth: int = judging.DEPTH) -> list[dict[str, Any]]:
+def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.DEPTH) -> list[dict[str, Any]]:
     """Return the passages to judge, in a blind order."""
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
@@ -170,7 +183,7 @@ def done(project: str, query: str, body: Done, tool: The, who: Who) -> None:
     """Say that one is done with a query."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
-        judging.done(session, who, queries.find(session, row, query), yes=body.done)
+        judging.done(session, who, queries.find(session, row, query), yes=body.done, person=body.person)
 
 
 @router.get("/queries/{query}/judgements")

@@ -13,6 +13,7 @@ from stm_agent.annotate.base import Base
 from stm_agent.annotate.faults import Taken
 from stm_agent.annotate.formats.archive import pack
 from stm_agent.annotate.people_tables import Person
+from stm_agent.annotate.services.projects import read_schema
 from stm_agent.annotate.tables import (
     Adjudication,
     Assignment,
@@ -117,6 +118,7 @@ def restore(session: Session, actor: Actor, project: dict[str, Any], parts: dict
         Taken: The project, or one of its name, is here already.
     """
     actor.needs("admin")
+    read_schema(project["schema"])
     same = select(Project.id).where((Project.key == project["key"]) | (Project.name == project["name"]))
     if session.scalar(same):
         raise Taken(f"project '{project['name']}' is here already; rename or delete it first")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -27,6 +27,26 @@ def add_member(session: Session, actor: Actor, project: Project, name: str) -> P
     if session.scalar(there) is None:
         session.add(Member(project_id=project.id, person_id=person.id))
     return person
+
+
+def remove_member(session: Session, actor: Actor, project: Project, name: str) -> None:
+    """Take somebody out of a project; what they wrote stays, queries they have not finished are free again.
+
+    Raises:
+        NotFound: They are no member.
+    """
+    actor.needs("admin")
+    place = session.scalar(
+        select(Member)
+        .join(Person, Person.id == Member.person_id)
+        .where(Member.project_id == project.id, Person.name == name)
+    )
+    if place is None:
+        raise NotFound(f"'{name}' is no member of project '{project.name}'")
+    queries = select(Query.id).where(Query.project_id == project.id)
+    open_ones = (Assignment.person_id == place.person_id, ~Assignment.done, Assignment.query_id.in_(queries))
+    session.execute(delete(Assignment).where(*open_ones))
+    session.delete(place)
 
 
 def members(session: Session, project: Project) -> list[Person]:

@@ -13,16 +13,22 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.storable import unstorable
 from stm_agent.annotate.tables import Document, Evidence, Judgement, Project
 
 AT_ONCE = 2000
+LONGEST_KEY = 200
 PAGE = 50
 SNIPPET = 160
 FILTER = re.compile(r"^(?P<field>[^<>=!~]+?)\s*(?P<how><=|>=|!=|=|<|>|~)\s*(?P<value>.*)$")
 
 
 def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, Any]]]) -> tuple[int, list[str]]:
-    """Put (key, fields) rows in, in order; return how many went in, and the keys that were there already."""
+    """Put (key, fields) rows in, in order; return how many went in, and the keys that were there already.
+
+    Raises:
+        Invalid: A key or a field that no database keeps.
+    """
     known = set(session.scalars(select(Document.key).where(Document.project_id == project.id)))
     place = session.scalar(select(func.max(Document.position)).where(Document.project_id == project.id)) or 0
     waiting: list[dict[str, Any]] = []
@@ -32,6 +38,8 @@ def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, 
         if key in known:
             repeated.append(key)
             continue
+        if fault := _unfit(key, fields):
+            raise Invalid(f"document '{key[:60]}' {fault}")
         known.add(key)
         count += 1
         waiting.append({"project_id": project.id, "key": key, "position": place + count, "fields": fields, "tags": []})
@@ -41,6 +49,14 @@ def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, 
     if waiting:
         session.execute(insert(Document), waiting)
     return count, repeated
+
+
+def _unfit(key: str, fields: dict[str, Any]) -> str | None:
+    if not key.strip():
+        return "has no id"
+    if len(key) > LONGEST_KEY:
+        return f"has an id over {LONGEST_KEY} characters"
+    return unstorable([key, fields])
 
 
 def get(session: Session, project: Project, key: str) -> Document:
@@ -106,7 +122,7 @@ def page(
     total = session.scalar(select(func.count()).select_from(wanted.order_by(None).subquery())) or 0
     order = [Document.position]
     if sort:
-        column = Document.fields[sort.lstrip("-")].as_string()
+        column = _field(sort.removeprefix("-"))
         order = [column.desc() if sort.startswith("-") else column.asc(), *order]
     rows = session.scalars(wanted.order_by(*order).offset(max(offset, 0)).limit(min(max(limit, 1), 500)))
     return {"total": total, "offset": offset, "documents": [brief(schema, row) for row in rows]}
@@ -117,7 +133,7 @@ def _filtered(wanted: Select[Any], text: str) -> Select[Any]:
     if read is None:
         raise Invalid(f"filter '{text}' cannot be read; write field=value, field~part or field>number")
     name, how, value = read["field"].strip(), read["how"], read["value"].strip()
-    column = Document.fields[name].as_string()
+    column = _field(name)
     if how == "~":
         return wanted.where(func.lower(column).contains(value.lower(), autoescape=True))
     if how in ("=", "!="):
@@ -129,6 +145,17 @@ def _filtered(wanted: Select[Any], text: str) -> Select[Any]:
     left = cast(column, Float) if number is not None else column
     right = value if number is None else number
     return wanted.where({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[how])
+
+
+def _field(name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+    """Return a document's field as text.
+
+    Raises:
+        Invalid: SQLite's paths have no way to write such a name.
+    """
+    if '"' in name or "\x00" in name:
+        raise Invalid(f"a field whose name has a quotation mark cannot be filtered or sorted by: {name!r}")
+    return Document.fields[name].as_string()
 
 
 def cast_text(column: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions

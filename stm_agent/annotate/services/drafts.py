@@ -18,6 +18,7 @@ from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.services import documents, entries
 from stm_agent.annotate.services.judging import DEPTH
 from stm_agent.annotate.services.llms import LlmChoice
+from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Draft, Entry, LlmGrade, Project, Query, Ranking
 from stm_agent.errors import GenerationError
 from stm_agent.files import content_hash
@@ -177,13 +178,15 @@ def decide(
     row = session.scalar(select(Draft).where(Draft.project_id == project.id, Draft.key == key).with_for_update())
     if row is None:
         raise NotFound(f"there is no draft '{key}'")
+    if row.entry_key is not None:
+        entries.find(session, actor, project, row.entry_key)
     if decision not in DECISIONS:
         raise Invalid(f"a draft is {', '.join(DECISIONS)}, not '{decision}'")
     if row.state != "offered":
         raise Invalid(f"this draft is {row.state} already")
     row.state, row.decided_by = decision, actor.name
     if decision != "rejected":
-        row.final = row.answer if final is None else final
+        row.final = row.answer if final is None else words(final, "the text that is kept")
         row.edit_distance = drafting.edit_distance(row.answer, row.final)
         row.state = "edited" if row.edit_distance else "accepted"
     session.flush()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -12,13 +14,16 @@ from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services import documents
+from stm_agent.annotate.services.evidence import set_evidence
 from stm_agent.annotate.services.migrating import checked_value
-from stm_agent.annotate.services.recording import history, record
+from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Entry, Evidence, Project
 
 STATES = ("draft", "done", "skipped", "flagged")
 PARTS = ("name", "notes", "values", "state", "evidence")
+PAGE = 1000
+LONGEST_NAME = 300
 
 
 def find(session: Session, actor: Actor, project: Project, key: str) -> Entry:
@@ -33,47 +38,58 @@ def find(session: Session, actor: Actor, project: Project, key: str) -> Entry:
     return row
 
 
+def batched(ids: Sequence[int], most: int = 10_000) -> Iterator[Sequence[int]]:
+    """Yield ids in lists that a statement can hold."""
+    for start in range(0, len(ids), most):
+        yield ids[start : start + most]
+
+
 def view(session: Session, entry: Entry) -> dict[str, Any]:
     """Return an entry as JSON, with its evidence."""
-    rows = session.execute(
-        select(Evidence, Document.key)
-        .join(Document, Document.id == Evidence.document_id)
-        .where(Evidence.entry_id == entry.id)
-        .order_by(Evidence.id)
-    )
-    author = session.get(Person, entry.person_id)
-    return {
-        "key": entry.key,
-        "name": entry.name,
-        "notes": entry.notes,
-        "values": entry.values,
-        "migrated": entry.migrated,
-        "state": entry.state,
-        "version": entry.version,
-        "author": author.name if author else "",
-        "created_at": entry.created_at.isoformat(),
-        "updated_at": entry.updated_at.isoformat(),
-        "evidence": [
-            {
-                "key": row.key,
-                "document": document,
-                "field": row.field,
-                "start": row.start,
-                "end": row.end,
-                "text": row.text,
-                "level": row.level,
-            }
-            for row, document in rows
-        ],
-    }
+    return views(session, [entry])[0]
 
 
-def listed(session: Session, actor: Actor, project: Project, *, mine: bool = False) -> list[dict[str, Any]]:
-    """Return the entries of a project, newest first: an annotator's own, a reviewer's everybody's."""
+def views(session: Session, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return entries as JSON, with their evidence, by two questions to the database however many they are."""
+    marks: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for some in batched([entry.id for entry in entries]):
+        rows = session.execute(
+            select(Evidence, Document.key)
+            .join(Document, Document.id == Evidence.document_id)
+            .where(Evidence.entry_id.in_(some))
+            .order_by(Evidence.id)
+        )
+        for row, document in rows:
+            shown = {name: getattr(row, name) for name in ("field", "start", "end", "text", "level")}
+            marks[row.entry_id].append({"key": row.key, "document": document, **shown})
+    people = {entry.person_id for entry in entries}
+    names = dict(session.execute(select(Person.id, Person.name).where(Person.id.in_(people))).all())
+    return [
+        {
+            "key": entry.key,
+            "name": entry.name,
+            "notes": entry.notes,
+            "values": entry.values,
+            "migrated": entry.migrated,
+            "state": entry.state,
+            "version": entry.version,
+            "author": names.get(entry.person_id, ""),
+            "created_at": entry.created_at.isoformat(),
+            "updated_at": entry.updated_at.isoformat(),
+            "evidence": marks[entry.id],
+        }
+        for entry in entries
+    ]
+
+
+def listed(
+    session: Session, actor: Actor, project: Project, *, mine: bool = False, offset: int = 0, limit: int = PAGE
+) -> list[dict[str, Any]]:
+    """Return a page of a project's entries, newest first: an annotator's own, a reviewer's everybody's."""
     wanted = select(Entry).where(Entry.project_id == project.id).order_by(Entry.id.desc())
     if mine or actor.role == "annotator":
         wanted = wanted.where(Entry.person_id == actor.id)
-    return [view(session, row) for row in session.scalars(wanted)]
+    return views(session, list(session.scalars(wanted.offset(offset).limit(limit))))
 
 
 def create(session: Session, actor: Actor, project: Project, *, key: str | None = None) -> Entry:
@@ -97,48 +113,59 @@ def save(
         Stale: It was saved since ``version``.
         Invalid: An unknown part, a value of another type, or evidence that is not in the document.
     """
-    if entry.person_id != actor.id:
-        raise Forbidden(f"entry '{entry.key}' is somebody else's; you can read it")
-    _fresh(session, entry, version)
+    own_and_fresh(session, actor, entry, version)
     if unknown := sorted(set(changes) - set(PARTS)):
         raise Invalid(f"an entry has no '{unknown[0]}'")
     schema = ProjectSchema.model_validate(project.schema)
-    before = _snapshot(session, entry)
+    before = snapshot(session, entry)
     if "values" in changes:
-        entry.values = _values(schema, {**entry.values, **changes["values"]})
+        entry.values = _values(schema, entry.values, changes["values"])
     if "evidence" in changes:
         set_evidence(session, project, schema, entry, changes["evidence"])
-    for part in ("name", "notes"):
-        if part in changes:
-            setattr(entry, part, str(changes[part]))
+    entry.name = words(changes.get("name", entry.name), "an entry's name", LONGEST_NAME)
+    entry.notes = words(changes.get("notes", entry.notes), "an entry's notes")
     if "state" in changes:
         entry.state = _state(schema, entry, changes["state"])
+    elif entry.state == "done" and _missing(schema, entry):
+        # What is required was emptied again, so it is not done any more.
+        entry.state = "draft"
     entry.version += 1
     session.flush()
-    record(session, project, actor, "entry.save", entry.key, before, _snapshot(session, entry))
+    record(session, project, actor, "entry.save", entry.key, before, snapshot(session, entry))
     return entry
 
 
-def _fresh(session: Session, entry: Entry, version: int) -> None:
-    """Hold the row until the transaction ends, so that of two writers the second sees what the first did."""
+def own_and_fresh(session: Session, actor: Actor, entry: Entry, version: int) -> None:
+    """Hold one's own entry until the transaction ends, so that of two writers the second sees what the first did.
+
+    Raises:
+        Forbidden: It is somebody else's.
+        Stale: It was saved since ``version``.
+    """
+    if entry.person_id != actor.id:
+        raise Forbidden(f"entry '{entry.key}' is somebody else's; you can read it")
     session.refresh(entry, with_for_update=True)
     if entry.version != version:
         raise Stale(f"entry '{entry.name or entry.key}'", view(session, entry))
 
 
-def _state(schema: ProjectSchema, entry: Entry, state: str) -> str:
+def _missing(schema: ProjectSchema, entry: Entry) -> list[str]:
+    empty: tuple[Any, ...] = (None, "", [])
+    return [block.name for block in schema.blocks if block.required and entry.values.get(block.id) in empty]
+
+
+def _state(schema: ProjectSchema, entry: Entry, state: Any) -> str:  # noqa: ANN401 - JSON
     if state not in STATES:
         raise Invalid(f"an entry is {', '.join(STATES)}, not '{state}'")
-    if state == "done":
-        missing = [
-            block.name for block in schema.blocks if block.required and entry.values.get(block.id) in (None, "", [])
-        ]
-        if missing:
-            raise Invalid(f"'{missing[0]}' is required and empty; fill it in, or keep the entry as a draft")
-    return state
+    if state == "done" and (missing := _missing(schema, entry)):
+        raise Invalid(f"'{missing[0]}' is required and empty; fill it in, or keep the entry as a draft")
+    return str(state)
 
 
-def _values(schema: ProjectSchema, values: dict[str, Any]) -> dict[str, Any]:
+def _values(schema: ProjectSchema, there: dict[str, Any], changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    if not isinstance(changes, dict):
+        raise Invalid("values are an object: block id to value")
+    values = {**there, **changes}
     blocks = {block.id: block for block in schema.blocks}
     kept = {}
     for key, value in values.items():
@@ -153,80 +180,15 @@ def _values(schema: ProjectSchema, values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def set_evidence(
-    session: Session, project: Project, schema: ProjectSchema, entry: Entry, rows: list[dict[str, Any]]
-) -> None:
-    """Put a list of evidence in the place of what is there.
-
-    Raises:
-        Invalid: A span that is not in its document, or no such level.
-        NotFound: No such document.
-    """
-    levels = {level.id for level in schema.levels}
-    made = []
-    for row in rows:
-        document = documents.get(session, project, str(row.get("document")))
-        field, start, end = str(row.get("field", "text")), int(row.get("start", -1)), int(row.get("end", -1))
-        whole = str(document.fields.get(field, ""))
-        if not 0 <= start < end <= len(whole):
-            raise Invalid(
-                f"evidence {start}-{end} is not in '{field}' of document '{document.key}' ({len(whole)} long)"
-            )
-        if row.get("level") not in levels:
-            raise Invalid(f"the project has no level '{row.get('level')}'")
-        made.append(
-            Evidence(
-                key=str(row.get("key") or new_key()),
-                entry_id=entry.id,
-                document_id=document.id,
-                field=field,
-                start=start,
-                end=end,
-                text=whole[start:end],
-                level=row["level"],
-            )
-        )
-    session.execute(delete(Evidence).where(Evidence.entry_id == entry.id))
-    session.add_all(made)
-
-
-def _snapshot(session: Session, entry: Entry) -> dict[str, Any]:
+def snapshot(session: Session, entry: Entry) -> dict[str, Any]:
+    """Return what an undo brings back."""
     whole = view(session, entry)
     return {part: whole[part] for part in PARTS}
-
-
-def undo(session: Session, actor: Actor, project: Project, entry: Entry, *, version: int) -> Entry:
-    """Take the person's last change of an entry back; undoing again goes further, and every step is recorded.
-
-    Raises:
-        Invalid: There is nothing to take back.
-        Stale: It was saved since ``version``.
-    """
-    _fresh(session, entry, version)
-    # A stack of what was done: an undo takes the last away.
-    done = []
-    for change in history(session, project, entry.key):
-        if change.kind == "entry.save":
-            done.append(change)
-        elif change.kind == "entry.undo" and done:
-            done.pop()
-    if not done:
-        raise Invalid("there is nothing to undo")
-    before = done[-1].before or {}
-    blocks = {block.id for block in ProjectSchema.model_validate(project.schema).blocks}
-    was = _snapshot(session, entry)
-    entry.values = {key: value for key, value in before["values"].items() if key in blocks}
-    entry.name, entry.notes, entry.state = before["name"], before["notes"], before["state"]
-    set_evidence(session, project, ProjectSchema.model_validate(project.schema), entry, before["evidence"])
-    entry.version += 1
-    session.flush()
-    record(session, project, actor, "entry.undo", entry.key, was, _snapshot(session, entry))
-    return entry
 
 
 def remove(session: Session, actor: Actor, project: Project, entry: Entry) -> None:
     """Delete one's own entry; the record keeps what it was."""
     if entry.person_id != actor.id and actor.role != "admin":
         raise Forbidden(f"entry '{entry.key}' is somebody else's")
-    record(session, project, actor, "entry.delete", entry.key, _snapshot(session, entry), None)
+    record(session, project, actor, "entry.delete", entry.key, snapshot(session, entry), None)
     session.delete(entry)

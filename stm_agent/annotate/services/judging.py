@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.faults import Forbidden, Invalid, Stale
+from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents
 from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import (
     Adjudication,
     Assignment,
@@ -80,28 +82,29 @@ def grade(
         Invalid: No level has that score, or the person said they were done.
         Stale: The same person graded it elsewhere since ``version``.
     """
+    words(note, "a note", 10_000)
     schema = ProjectSchema.model_validate(project.schema)
     scores = sorted({level.score for level in schema.levels})
     if value is not None and value not in scores:
         raise Invalid(f"there is no grade {value}; this project has {', '.join(map(str, scores))}")
+    if is_done(session, actor.id, query):
+        raise Invalid("you said that you are done with this query; open it again to change a grade")
     row = documents.get(session, project, document)
-    known = session.scalar(
-        select(Judgement)
-        .where(Judgement.query_id == query.id, Judgement.document_id == row.id, Judgement.person_id == actor.id)
-        .with_for_update()
-    )
+    known = session.scalar(_own(actor, query, row))
     if (known.version if known else 0) != version:
-        raise Stale(
-            f"your grade of '{document}'",
-            {"grade": known.grade if known else None, "version": known.version if known else 0},
-        )
+        raise _stale(document, known)
     before = {"grade": known.grade, "note": known.note} if known else None
     if value is None:
         if known is not None:
             session.delete(known)
     elif known is None:
         known = Judgement(query_id=query.id, document_id=row.id, person_id=actor.id, grade=value, note=note)
-        session.add(known)
+        try:
+            with session.begin_nested():
+                session.add(known)
+        except IntegrityError:
+            # Two windows gave the first grade at the same moment.
+            raise _stale(document, session.scalar(_own(actor, query, row))) from None
     else:
         known.grade, known.note, known.version = value, note, known.version + 1
     session.flush()
@@ -112,11 +115,50 @@ def grade(
     return {"document": document, "grade": value, "version": version, "llm_grade": asked if value is not None else None}
 
 
-def done(session: Session, actor: Actor, query: Query, *, yes: bool = True) -> None:
-    """Say that one is done with a query; from then on the others' grades can be seen."""
-    row = session.scalar(select(Assignment).where(Assignment.query_id == query.id, Assignment.person_id == actor.id))
+def _own(actor: Actor, query: Query, row: Document) -> Select[Judgement]:
+    wanted = select(Judgement).where(Judgement.query_id == query.id, Judgement.document_id == row.id)
+    return wanted.where(Judgement.person_id == actor.id).with_for_update()
+
+
+def _stale(document: str, known: Judgement | None) -> Stale:
+    current = {"grade": known.grade if known else None, "version": known.version if known else 0}
+    return Stale(f"your grade of '{document}'", current)
+
+
+def is_done(session: Session, person: int, query: Query) -> bool:
+    """Return whether a person said that they are done with a query."""
+    wanted = select(Assignment.done).where(Assignment.query_id == query.id, Assignment.person_id == person)
+    return bool(session.scalar(wanted))
+
+
+def done(session: Session, actor: Actor, query: Query, *, yes: bool = True, person: str | None = None) -> None:
+    """Say that one is done with a query; from then on the others' grades can be seen and one's own stand.
+
+    Args:
+        session: The database.
+        actor: Who says so.
+        query: The query.
+        yes: False opens it again.
+        person: Whose; None is one's own. Reviewers open others' queries again.
+
+    Raises:
+        Forbidden: An annotator who could have seen the others' grades opens it again.
+        NotFound: There is nobody of that name.
+    """
+    whose = actor.id
+    if person is not None and person != actor.name:
+        actor.needs("reviewer")
+        found = session.scalar(select(Person.id).where(Person.name == person))
+        if found is None:
+            raise NotFound(f"there is nobody called '{person}'")
+        whose = found
+    elif not yes and actor.role == "annotator" and is_done(session, whose, query):
+        others = select(Judgement.id).where(Judgement.query_id == query.id, Judgement.person_id != actor.id)
+        if session.scalar(others.limit(1)) is not None:
+            raise Forbidden("the others' grades have been open to you; ask a reviewer to open this query again")
+    row = session.scalar(select(Assignment).where(Assignment.query_id == query.id, Assignment.person_id == whose))
     if row is None:
-        row = Assignment(query_id=query.id, person_id=actor.id)
+        row = Assignment(query_id=query.id, person_id=whose)
         session.add(row)
     row.done = yes
     session.flush()
@@ -128,10 +170,7 @@ def others(session: Session, actor: Actor, query: Query) -> list[dict[str, Any]]
     Raises:
         Forbidden: An annotator who is not done yet: what others said must not lead them.
     """
-    finished = session.scalar(
-        select(Assignment.done).where(Assignment.query_id == query.id, Assignment.person_id == actor.id)
-    )
-    if actor.role == "annotator" and not finished:
+    if actor.role == "annotator" and not is_done(session, actor.id, query):
         raise Forbidden("say that you are done with this query first; until then others' grades are hidden")
     rows = session.execute(
         select(Document.key, Person.name, Judgement.grade, Judgement.note)

@@ -12,6 +12,7 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.people_tables import Llm
 from stm_agent.annotate.secrets import Vault
+from stm_agent.annotate.storable import words
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class LlmChoice:
     api_base: str | None
     system_prompt: str
     key: str | None = None
+
+    def hide(self, text: str) -> str:
+        """Return a text without the key, should a server have sent it back."""
+        return text.replace(self.key, "***") if self.key else text
 
     def __repr__(self) -> str:
         """Show all but the key."""
@@ -54,7 +59,7 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
 
     Raises:
         Forbidden: Not an administrator.
-        Invalid: No name or no model.
+        Invalid: No name or no model, or a base URL that is none, or that would get the key of another one.
     """
     actor.needs("admin")
     name, model = str(values.get("name", "")).strip(), str(values.get("model", "")).strip()
@@ -63,10 +68,14 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
     base = values.get("api_base") or None
     if base is not None and not str(base).startswith(("http://", "https://")):
         raise Invalid(f"'{base}' is no base URL; it begins with http:// or https://")
+    for part, most in (("name", 200), ("model", 300), ("api_base", 500), ("system_prompt", 100_000)):
+        words(values.get(part) or "", f"an LLM's {part}", most)
     row = session.scalar(select(Llm).where(Llm.name == name))
     if row is None:
         row = Llm(name=name)
         session.add(row)
+    elif row.key_encrypted and row.api_base != base and not values.get("key"):
+        raise Invalid("the base URL changes: enter the key again, it is not sent to another server unasked")
     row.model, row.api_base, row.system_prompt = model, base, str(values.get("system_prompt", ""))
     if values.get("key"):
         row.key_encrypted = vault.lock(str(values["key"]))

@@ -21,7 +21,8 @@ def migrate_entries(session: Session, project: Project, old: ProjectSchema, new:
         return 0
     blocks = {block.id: block for block in new.blocks}
     changed = 0
-    for entry in session.scalars(select(Entry).where(Entry.project_id == project.id)):
+    # Held, so that what somebody saves at this moment is not overwritten with what it was before.
+    for entry in session.scalars(select(Entry).where(Entry.project_id == project.id).with_for_update()):
         known = {**entry.migrated, **entry.values}
         values = {key: fit for key, value in known.items() if (fit := fitting(blocks.get(key), value)) is not None}
         aside = {key: value for key, value in known.items() if key not in values}
@@ -65,9 +66,9 @@ def _fits(block: Block, value: Any) -> bool:  # noqa: ANN401 - a JSON value
         case "text" | "longtext":
             return isinstance(value, str)
         case "select":
-            return value == "" or value in block.options
+            return isinstance(value, str) and (value == "" or value in block.options)
         case "multiselect":
-            return isinstance(value, list) and set(value) <= set(block.options)
+            return isinstance(value, list) and all(one in block.options for one in value)
         case "boolean":
             return isinstance(value, bool)
         case "number":

@@ -15,9 +15,10 @@ from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.formats import aiano, aiano_out, archive, trec, triplets
 from stm_agent.annotate.reading import Report, read_documents, usable
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services import archiving, documents, entries, outcome, projects, queries
+from stm_agent.annotate.services import archiving, documents, entries, evidence, outcome, projects, queries
 from stm_agent.annotate.services.migrating import fitting
 from stm_agent.annotate.tables import Document, Entry, Judgement, Project, Query
+from stm_agent.errors import DataError
 from stm_agent.files import whole_folder, write_atomic
 
 EXPORTS = ("qrels", "beir", "mteb", "triplets", "aiano", "aiano-project", "archive", "drafts")
@@ -103,7 +104,7 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> Project:
             | {"level": mark.level}
             for mark in item.marks
         ]
-        entries.set_evidence(session, project, parsed.schema, entry, marks)
+        evidence.set_evidence(session, project, parsed.schema, entry, marks)
     session.flush()
     return project
 
@@ -142,7 +143,11 @@ def import_archive(session: Session, actor: Actor, data: bytes) -> Project:
         DataError: It is none.
         Taken: The project is here already.
     """
-    return archiving.restore(session, actor, *archive.unpack(data))
+    project, parts = archive.unpack(data)
+    try:
+        return archiving.restore(session, actor, project, parts)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(f"the archive is damaged: {type(error).__name__} {str(error)[:100]}") from error
 
 
 def export(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:
@@ -178,7 +183,6 @@ def export(session: Session, project: Project, kind: str, output: Path) -> dict[
 
 def _judged(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:
     from stm_agent.domain.collection import write_beir
-    from stm_agent.errors import DataError
 
     told = outcome.graded(session, project)
     counts: dict[str, Any] = {

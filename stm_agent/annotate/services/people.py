@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,13 +13,15 @@ from sqlalchemy.orm import Session as DbSession
 
 from stm_agent.annotate.actor import ROLES, Actor
 from stm_agent.annotate.base import now
-from stm_agent.annotate.faults import Invalid, NotFound, Taken, TooMany, Unauthorised
+from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Taken, TooMany, Unauthorised
 from stm_agent.annotate.people_tables import Invitation, LoginFailure, Person, Session
+from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Member, Project
 
 ACCESS, REFRESH, INVITED = timedelta(hours=1), timedelta(days=14), timedelta(days=7)
-SHORTEST = 10
-"""Characters of a password, at least."""
+SHORTEST, LONGEST = 10, 1000
+"""Characters of a password, at least and at most."""
+LONGEST_NAME = 200
 TRIES, WINDOW = 5, timedelta(minutes=10)
 """Wrong passwords of one name or address, and in what time, after which it must wait."""
 
@@ -33,9 +36,14 @@ def actor_of(person: Person) -> Actor:
     return Actor(person.id, person.name, person.role)
 
 
+def known_local(session: DbSession) -> Person | None:
+    """Return the one user of a tool on loopback, if the tool was used before."""
+    return session.scalar(select(Person).where(Person.role == "admin", Person.active).order_by(Person.id).limit(1))
+
+
 def local_person(session: DbSession) -> Person:
     """Return the one user of a tool on loopback: the first administrator, made if there is none."""
-    row = session.scalar(select(Person).where(Person.role == "admin", Person.active).order_by(Person.id))
+    row = known_local(session)
     if row is None:
         row = Person(name="me", role="admin")
         session.add(row)
@@ -68,7 +76,7 @@ def add(session: DbSession, *, name: str, role: str, password: str | None) -> Pe
         Invalid: No name, no such role, or a short password.
         Taken: The name is there.
     """
-    clean = name.strip()
+    clean = words(name, "a person's name", LONGEST_NAME).strip()
     if not clean:
         raise Invalid("a person needs a name")
     if role not in ROLES:
@@ -89,8 +97,8 @@ def hashed(password: str) -> str:
     """
     from argon2 import PasswordHasher
 
-    if len(password) < SHORTEST:
-        raise Invalid(f"a password needs {SHORTEST} characters or more")
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise Invalid(f"a password needs {SHORTEST} characters or more, and at most {LONGEST}")
     return PasswordHasher().hash(password)
 
 
@@ -111,23 +119,30 @@ def invite(session: DbSession, actor: Actor, *, role: str, project: Project | No
     return token
 
 
+def note_try(session: DbSession, *keys: str) -> list[int]:
+    """Count a login as failed before its password is looked at, so that a hundred at once are counted as well."""
+    session.execute(delete(LoginFailure).where(LoginFailure.at < now() - WINDOW))
+    rows = [LoginFailure(who=key[:LONGEST_NAME]) for key in keys]
+    session.add_all(rows)
+    session.flush()
+    return [row.id for row in rows]
+
+
 def check_rate(session: DbSession, *keys: str) -> None:
-    """Let a login be tried, or not.
+    """Let a login that was counted be tried, or not.
 
     Raises:
         TooMany: One of the keys (a name, an address) failed too often lately.
     """
-    since = now() - WINDOW
-    session.execute(delete(LoginFailure).where(LoginFailure.at < since))
     for key in keys:
-        failed = session.scalar(select(func.count()).where(LoginFailure.who == key)) or 0
-        if failed >= TRIES:
+        counted = session.scalar(select(func.count()).where(LoginFailure.who == key[:LONGEST_NAME])) or 0
+        if counted > TRIES:
             raise TooMany(f"too many wrong passwords; wait {WINDOW.seconds // 60} minutes")
 
 
-def note_failure(session: DbSession, *keys: str) -> None:
-    """Count a wrong password."""
-    session.add_all(LoginFailure(who=key) for key in keys)
+def forget_try(session: DbSession, tries: Sequence[int]) -> None:
+    """Take a login out of the count: its password was right, or it was not looked at."""
+    session.execute(delete(LoginFailure).where(LoginFailure.id.in_(tries)))
 
 
 def right_person(session: DbSession, *, name: str, password: str) -> Person | None:
@@ -138,7 +153,7 @@ def right_person(session: DbSession, *, name: str, password: str) -> Person | No
     row = session.scalar(select(Person).where(Person.name == name.strip()))
     stored = row.password if row is not None and row.active and row.password else None
     try:
-        PasswordHasher().verify(stored or _nobody(), password)
+        PasswordHasher().verify(stored or _nobody(), password[:LONGEST])
     except VerificationError:
         return None
     return row if stored else None
@@ -153,6 +168,7 @@ def _nobody() -> str:
 def begin(session: DbSession, person: Person) -> dict[str, Any]:
     """Return the tokens of a new login."""
     access, refresh = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    session.execute(delete(Session).where(Session.refresh_expires_at < now()))
     session.add(
         Session(
             person_id=person.id,
@@ -197,6 +213,40 @@ def end(session: DbSession, token: str) -> None:
     session.execute(delete(Session).where(Session.access_hash == digest(token)))
 
 
+def set_password(session: DbSession, name: str, password: str) -> Person:
+    """Give somebody a new password and let them in; all their logins end. For whoever holds the database.
+
+    Raises:
+        NotFound: There is nobody of that name.
+        Invalid: The password is too short.
+    """
+    row = _named(session, name)
+    row.password, row.active = hashed(password), True
+    session.execute(delete(Session).where(Session.person_id == row.id))
+    return row
+
+
+def change_password(session: DbSession, actor: Actor, *, old: str, new: str, token: str) -> None:
+    """Change one's own password; all other logins end.
+
+    Raises:
+        Forbidden: The old one is wrong.
+        Invalid: The new one is too short.
+    """
+    if right_person(session, name=actor.name, password=old) is None:
+        raise Forbidden("the old password is wrong")
+    row = _named(session, actor.name)
+    row.password = hashed(new)
+    session.execute(delete(Session).where(Session.person_id == row.id, Session.access_hash != digest(token)))
+
+
+def _named(session: DbSession, name: str) -> Person:
+    row = session.scalar(select(Person).where(Person.name == name))
+    if row is None:
+        raise NotFound(f"there is nobody called '{name}'")
+    return row
+
+
 def listed(session: DbSession, actor: Actor) -> list[dict[str, Any]]:
     """Return everybody."""
     actor.needs("reviewer")
@@ -213,9 +263,7 @@ def change(
         Invalid: No such role, or the last administrator would be gone.
     """
     actor.needs("admin")
-    row = session.scalar(select(Person).where(Person.name == name))
-    if row is None:
-        raise NotFound(f"there is nobody called '{name}'")
+    row = _named(session, name)
     if role is not None and role not in ROLES:
         raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
     row.role, row.active = role or row.role, row.active if active is None else active

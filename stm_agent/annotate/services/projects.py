@@ -14,8 +14,11 @@ from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale, Taken
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.migrating import migrate_entries
 from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Entry, Member, Project, Query
 from stm_agent.annotate.templates import TEMPLATES
+
+MOST_JUDGES = 100
 
 
 def read_schema(value: Any) -> ProjectSchema:  # noqa: ANN401 - JSON
@@ -113,8 +116,8 @@ def create(
     return project
 
 
-def _free_name(session: Session, name: str, but: int | None = None) -> str:
-    clean = name.strip()
+def _free_name(session: Session, name: Any, but: int | None = None) -> str:  # noqa: ANN401 - JSON
+    clean = words(name, "a project's name", 200).strip()
     if not clean:
         raise Invalid("a project needs a name")
     other = session.scalar(select(Project.id).where(Project.name == clean))
@@ -139,10 +142,9 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
     if unknown:
         raise Invalid(f"a project has no '{min(unknown)}'")
     before = {name: getattr(project, name) for name in changes}
+    _check_parts(changes)
     if "name" in changes:
         changes["name"] = _free_name(session, changes["name"], project.id)
-    if changes.get("overlap", 1) < 1:
-        raise Invalid("overlap is the number of people who judge a query; use 1 or more")
     if "schema" in changes:
         new = read_schema(changes["schema"])
         migrate_entries(session, project, ProjectSchema.model_validate(project.schema), new)
@@ -152,6 +154,20 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
     project.version += 1
     record(session, project, actor, "project.edit", project.key, before, {n: getattr(project, n) for n in changes})
     return project
+
+
+def _check_parts(changes: dict[str, Any]) -> None:
+    overlap, archived, tags = changes.get("overlap", 1), changes.get("archived", False), changes.get("tags", [])
+    if not isinstance(overlap, int) or isinstance(overlap, bool) or not 1 <= overlap <= MOST_JUDGES:
+        raise Invalid(f"overlap is the number of people who judge a query; use 1 to {MOST_JUDGES}")
+    if not isinstance(archived, bool):
+        raise Invalid("archived is true or false")
+    if not isinstance(tags, list):
+        raise Invalid("tags are a list of texts")
+    for tag in tags:
+        words(tag, "a tag", 100)
+    for part in ("description", "guidelines"):
+        words(changes.get(part, ""), part)
 
 
 def duplicate(session: Session, actor: Actor, project: Project, name: str) -> Project:

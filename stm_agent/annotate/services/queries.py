@@ -12,6 +12,7 @@ from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Invalid, NotFound, Stale, Taken
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Entry, Evidence, Judgement, Project, Query
 
 SPLITS = ("train", "dev", "test")
@@ -75,6 +76,7 @@ def create(
         raise Invalid("a query needs a text")
     if split not in SPLITS:
         raise Invalid(f"there is no split '{split}'; use {', '.join(SPLITS)}")
+    words(key or "", "a query's key", 200)
     if key and session.scalar(select(Query.id).where(Query.project_id == project.id, Query.key == key)):
         raise Taken(f"there is a query '{key}'")
     query = Query(
@@ -105,13 +107,14 @@ def save(
         raise Stale("this query", view(query))
     if unknown := sorted(set(changes) - {"text", "answer", "split"}):
         raise Invalid(f"a query has no '{unknown[0]}'")
-    if "text" in changes and not str(changes["text"]).strip():
+    parts = {part: words(value, f"a query's {part}").strip() for part, value in changes.items()}
+    if not parts.get("text", "some"):
         raise Invalid("a query needs a text")
-    if changes.get("split", "dev") not in SPLITS:
-        raise Invalid(f"there is no split '{changes['split']}'; use {', '.join(SPLITS)}")
+    if parts.get("split", "dev") not in SPLITS:
+        raise Invalid(f"there is no split '{parts['split']}'; use {', '.join(SPLITS)}")
     before = view(query)
-    for part, value in changes.items():
-        setattr(query, part, str(value).strip())
+    for part, value in parts.items():
+        setattr(query, part, value)
     query.version += 1
     session.flush()
     record(session, project, actor, "query.save", query.key, before, view(query))
@@ -132,11 +135,17 @@ def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, 
         raise Invalid("only an entry that is done makes a query; finish it first")
     if "query" not in by_role:
         raise Invalid("no block of this project holds a query; give one the role 'query'")
-    query = session.scalar(select(Query).where(Query.entry_id == entry.id))
+    if not by_role["query"].strip():
+        raise Invalid("this entry's query is empty; write one first")
+    query = session.scalar(select(Query).where(Query.entry_id == entry.id).with_for_update())
     if query is None:
-        query = create(session, actor, project, text=by_role["query"], split=split, entry=entry)
-    query.text, query.answer = by_role["query"].strip(), by_role.get("answer", "")
-    query.version += 1
+        answer = by_role.get("answer", "")
+        query = create(session, actor, project, text=by_role["query"], answer=answer, split=split, entry=entry)
+    else:
+        before = view(query)
+        query.text, query.answer = by_role["query"].strip(), by_role.get("answer", "")
+        query.version += 1
+        record(session, project, actor, "query.save", query.key, before, view(query))
     scores = {level.id: level.score for level in schema.levels}
     grades: dict[int, int] = {}
     rows = session.scalars(

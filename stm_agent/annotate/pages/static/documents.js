@@ -43,7 +43,7 @@ export function Documents({ project, me, reload }) {
   const place = `projects/${enc(project.key)}`;
   const page = useLoad(() => api.get(`${place}/documents?${query({ ...view, limit: 50 })}`), [view.offset, view.sort, view.filter, view.tag]);
   const found = useLoad(() => late.trim() ? api.get(`${place}/search?${query({ q: late, mode, model: mode === "bm25" ? "" : model })}`) : Promise.resolve(false), [late, mode, model]);
-  useKeys({ "/": [() => box.current.focus(), "Search the documents"], i: [() => me.role === "admin" && setOpen("import"), "Import documents"], e: [() => setOpen("export"), "Export"] });
+  useKeys({ "/": [() => box.current.focus(), "Search the documents"], i: [() => me.role === "admin" && setOpen("import"), "Import documents"], e: [() => me.role !== "annotator" && setOpen("export"), "Export"] });
   const [progress, begin] = useJob(place, () => toast("Drafts wait under Annotate"));
   const drafted = project.schema.blocks.filter((block) => block.mode !== "plain");
   const fields = project.schema.fields.map((field) => field.name);
@@ -53,7 +53,7 @@ export function Documents({ project, me, reload }) {
     <td class="small quiet">${part ? row.tags.map((tag) => html`<button class="bare tag" onClick=${() => setView({ ...view, tag, offset: 0 })}>${tag}</button>`) : row.score.toFixed(3)}</td></tr>`)}</tbody></table>`;
   return html`<div class="stack"><div class="row between"><h2>${project.documents.toLocaleString()} documents</h2><div class="row">
       ${drafted.map((block) => html`<button title="Begins an entry for each of these documents, with a draft to decide on" onClick=${() => begin("drafts", { block: block.id, documents: (late.trim() ? found.data || [] : page.data?.documents || []).map((row) => row.key).slice(0, 50) })}>Draft ${block.name} for these</button>`)}
-      ${me.role === "admin" && html`<button onClick=${() => setOpen("import")}>Import <kbd>i</kbd></button>`}<button onClick=${() => setOpen("export")}>Export <kbd>e</kbd></button></div></div>
+      ${me.role === "admin" && html`<button onClick=${() => setOpen("import")}>Import <kbd>i</kbd></button>`}${me.role !== "annotator" && html`<button onClick=${() => setOpen("export")}>Export <kbd>e</kbd></button>`}</div></div>
     ${progress}${project.guidelines && html`<details class="note"><summary>Guidelines</summary><p style=${{ whiteSpace: "pre-wrap" }}>${project.guidelines}</p></details>`}
     <div class="row"><div style=${{ flex: "1 1 22rem" }}><${Field} label='Search: "a phrase", -word, field:value'><input ref=${box} type="search" value=${words} onInput=${(event) => setWords(event.target.value)} placeholder="Press / to search" /><//></div>
       <${Field} label="By"><select value=${mode} onChange=${(event) => setMode(event.target.value)}><option value="bm25">words (BM25)</option><option value="dense">meaning (a model)</option><option value="both">both, fused</option></select><//>

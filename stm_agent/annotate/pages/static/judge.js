@@ -55,6 +55,7 @@ export function Judge({ project, me, rest }) {
       setKey(next ? next.key : key);
     } catch (error) { told(error); }
   };
+  const again = () => api.put(`${place}/queries/${enc(key)}/done`, { done: false }).then(() => { work.reload(); toast("Open again"); }).catch(told);
   const move = (by) => setAt(Math.min(Math.max(at + by, 0), (pool.data?.length || 1) - 1));
   const add = (event) => { event.preventDefault(); api.post(`${place}/queries`, { text }).then((made) => { setText(""); work.reload(); setKey(made.key); }).catch(told); };
   useKeys({ j: [() => move(1), "Next passage"], k: [() => move(-1), "Passage before"], ArrowDown: [() => move(1), "Next passage"], ArrowUp: [() => move(-1), "Passage before"],
@@ -64,7 +65,7 @@ export function Judge({ project, me, rest }) {
   return html`<div class="two"><section class="stack" aria-label="Queries"><form class="row" style=${{ flexWrap: "nowrap" }} onSubmit=${add}><input aria-label="New query" placeholder="New query" value=${text} onInput=${(event) => setText(event.target.value)} /><button>Add</button></form>
       ${me.role === "admin" && html`<button onClick=${() => setOpen("runs")}>Runs and pools</button>`}
       <${Loaded} of=${work}>${(rows) => rows.length ? html`<progress aria-label="Queries done" max=${rows.length} value=${rows.filter((row) => row.done).length}></progress><ul class="plain">${rows.map((row) => html`<li><button class="item" aria-current=${row.key === key ? "true" : null} onClick=${() => setKey(row.key)}>${row.text}<br /><span class="small quiet">${row.done ? "done" : row.judged ? `${row.judged} graded` : "not begun"}</span></button></li>`)}</ul>` : html`<p class="quiet">No query yet. Write one above, or finish an entry.</p>`}<//></section>
-    <section class="stack" aria-label="Passages">${query && html`<div class="row between"><h2>${query.text}</h2><div class="row"><button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button><button class="main" onClick=${done}>Done <kbd>f</kbd></button></div></div>
+    <section class="stack" aria-label="Passages">${query && html`<div class="row between"><h2>${query.text}</h2><div class="row"><button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button>${query.done ? html`<button onClick=${again}>Open again</button>` : html`<button class="main" onClick=${done}>Done <kbd>f</kbd></button>`}</div></div>
       <div class="row" role="group" aria-label="Grades">${Object.entries(keys).map(([name, level]) => html`<span class="row small" title=${level.help}><${Dot} colour=${level.colour} /><kbd>${name}</kbd> ${level.name}</span>`)}</div>`}
       <${Loaded} of=${pool}>${(rows) => rows && (rows.length ? html`<div ref=${list} class="stack">${rows.map((row, n) => html`<article key=${row.document} class="passage stack" aria-current=${n === at ? "true" : null} onClick=${() => setAt(n)}><div class="text" style=${{ fontSize: ".98rem" }}>${row.text.slice(0, 4000)}</div>
         <div class="row between"><div class="grades" role="group" aria-label=${`Grade of passage ${n + 1}`}>${levels.map((level) => html`<button aria-pressed=${row.grade === level.score} onClick=${() => { setAt(n); put(n, level.score); }}><span class="row"><${Dot} colour=${level.colour} />${level.name}</span></button>`)}</div>

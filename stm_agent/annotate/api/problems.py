@@ -1,0 +1,99 @@
+"""How an error looks: problem+json (RFC 9457), whatever went wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
+from starlette.exceptions import HTTPException
+
+from stm_agent.annotate.faults import AnnotateError, Stale
+from stm_agent.errors import StmAgentError
+
+log = logging.getLogger(__name__)
+KIND = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """An error: ``title`` says what is wrong; a refused save has what is stored now in ``current``."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    current: dict[str, Any] | None = None
+
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": what}
+    for status, what in (
+        (401, "No token, a wrong or an expired one"),
+        (403, "Not allowed"),
+        (404, "There is no such thing, or it is not yours to see"),
+        (409, "Somebody else was faster, or the name is taken"),
+        (422, "A value that cannot be used"),
+    )
+}
+"""What every route may answer beside its result, for OpenAPI."""
+
+
+def problem(status: int, title: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:  # noqa: ANN401 - JSON
+    """Return an error as problem+json."""
+    body = {"type": "about:blank", "title": title, "status": status, **more}
+    return JSONResponse(body, status_code=status, media_type=KIND, headers=headers)
+
+
+def tell_problems(app: FastAPI) -> None:
+    """Answer every error as problem+json, in words a person can act on."""
+    app.add_exception_handler(StmAgentError, _known)
+    app.add_exception_handler(RequestValidationError, _unreadable)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(StatementError, _database)
+    app.add_exception_handler(OverflowError, _too_large)
+    app.add_exception_handler(Exception, _fault)
+
+
+def _known(_request: Request, error: Exception) -> JSONResponse:
+    more = {"current": error.current} if isinstance(error, Stale) else {}
+    return problem(error.status if isinstance(error, AnnotateError) else 400, str(error), **more)
+
+
+def _unreadable(_request: Request, error: Exception) -> JSONResponse:
+    first: dict[str, Any] = {"loc": (), "msg": str(error)}
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    reason = str(first["msg"]).removeprefix("Value error, ")
+    return problem(422, f"{place}: {reason}" if place else reason)
+
+
+def _http(_request: Request, error: Exception) -> JSONResponse:
+    status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
+    titles = {404: "there is nothing at this address", 405: "this address does not take that method"}
+    return problem(status, titles.get(status, str(getattr(error, "detail", error))), headers=headers)
+
+
+def _database(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, IntegrityError):
+        return problem(409, "somebody else saved the same thing at the same moment; load it again")
+    if isinstance(error, DataError):
+        return problem(422, "a value is too long or too large for the database")
+    if isinstance(error, OperationalError):
+        log.warning("database: %s", str(error.orig).splitlines()[0])
+        return problem(503, "the database is busy or away; try again in a moment", headers={"retry-after": "2"})
+    return _fault(request, error)
+
+
+def _too_large(_request: Request, _error: Exception) -> JSONResponse:
+    return problem(422, "a number is too large for the database")
+
+
+def _fault(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return problem(500, "the tool made a mistake; nothing was saved, and its log says what happened")

@@ -1,0 +1,79 @@
+"""Undo and redo of an entry, from the record of changes; every step is itself recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.entries import own_and_fresh, snapshot
+from stm_agent.annotate.services.evidence import restore_evidence
+from stm_agent.annotate.services.migrating import fitting
+from stm_agent.annotate.services.recording import history, record
+from stm_agent.annotate.tables import Change, Entry, Project
+
+
+def undo(session: Session, actor: Actor, project: Project, entry: Entry, *, version: int) -> Entry:
+    """Take the last change of one's own entry back; undoing again goes further.
+
+    Raises:
+        Forbidden: It is somebody else's.
+        Invalid: There is nothing to take back.
+        Stale: It was saved since ``version``.
+    """
+    own_and_fresh(session, actor, entry, version)
+    done, _ = _stacks(history(session, project, entry.key))
+    if not done:
+        raise Invalid("there is nothing to undo")
+    return _bring_back(session, actor, project, entry, "entry.undo", done[-1].before or {})
+
+
+def redo(session: Session, actor: Actor, project: Project, entry: Entry, *, version: int) -> Entry:
+    """Do again what was just undone; a new change in between ends that.
+
+    Raises:
+        Forbidden: It is somebody else's.
+        Invalid: Nothing was undone.
+        Stale: It was saved since ``version``.
+    """
+    own_and_fresh(session, actor, entry, version)
+    _, undone = _stacks(history(session, project, entry.key))
+    if not undone:
+        raise Invalid("there is nothing to do again")
+    return _bring_back(session, actor, project, entry, "entry.redo", undone[-1].after or {})
+
+
+def _stacks(changes: list[Change]) -> tuple[list[Change], list[Change]]:
+    """Return the saves that stand, and those that were undone, the next one to take last."""
+    done: list[Change] = []
+    undone: list[Change] = []
+    for change in changes:
+        if change.kind == "entry.save":
+            done.append(change)
+            undone.clear()
+        elif change.kind == "entry.undo" and done:
+            undone.append(done.pop())
+        elif change.kind == "entry.redo" and undone:
+            done.append(undone.pop())
+    return done, undone
+
+
+def _bring_back(
+    session: Session, actor: Actor, project: Project, entry: Entry, kind: str, state: dict[str, Any]
+) -> Entry:
+    blocks = {block.id: block for block in ProjectSchema.model_validate(project.schema).blocks}
+    was = snapshot(session, entry)
+    # The schema may have changed since: what has no place any more is kept aside, as an edit of the schema does.
+    fits = {key: fitting(blocks.get(key), value) for key, value in state["values"].items()}
+    entry.values = {key: value for key, value in fits.items() if value is not None}
+    aside = {key: state["values"][key] for key, value in fits.items() if value is None}
+    entry.migrated = {**{key: value for key, value in entry.migrated.items() if key not in entry.values}, **aside}
+    entry.name, entry.notes, entry.state = state["name"], state["notes"], state["state"]
+    restore_evidence(session, project, entry, state["evidence"])
+    entry.version += 1
+    session.flush()
+    record(session, project, actor, kind, entry.key, was, snapshot(session, entry))
+    return entry

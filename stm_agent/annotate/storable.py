@@ -1,0 +1,44 @@
+"""What JSON values both databases keep and give back the same, and how long a text may be."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from stm_agent.annotate.faults import Invalid
+
+_ODD = re.compile("[\x00\ud800-\udfff]")
+LARGEST = 2**31 - 1
+"""The largest whole number that a column keeps."""
+
+
+def unstorable(value: Any) -> str | None:  # noqa: ANN401 - JSON
+    """Return what a JSON value holds that cannot be stored; None: nothing."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            if found := _ODD.search(one):
+                return "holds a NUL character" if found[0] == "\x00" else "holds half a character (a lone surrogate)"
+        elif isinstance(one, float):
+            if not math.isfinite(one):
+                return f"holds {one}, which is no number that JSON has"
+        elif isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+    return None
+
+
+def words(value: Any, what: str, most: int = 1_000_000) -> str:  # noqa: ANN401 - JSON
+    """Return a text that a column keeps.
+
+    Raises:
+        Invalid: It is no text, or too long.
+    """
+    if not isinstance(value, str):
+        raise Invalid(f"{what} is a text, not {str(value)[:60]!r}")
+    if len(value) > most:
+        raise Invalid(f"{what} has {len(value):,} characters; {most:,} are taken")
+    return value
