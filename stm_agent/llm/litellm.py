@@ -65,6 +65,7 @@ class LiteLlmProvider:
             GenerationError: The provider refuses, stays away, or dies on the way.
         """
         import litellm
+        import openai
 
         chunks = self._ask(
             messages,
@@ -80,12 +81,16 @@ class LiteLlmProvider:
                 heard.append(chunk)
                 if chunk.choices and (piece := chunk.choices[0].delta.content):
                     yield piece
-        except litellm.exceptions.OpenAIError as error:
+        except openai.OpenAIError as error:
             raise GenerationError(f"{self.model} broke off: {str(error).splitlines()[0][:300]}") from error
+        # LiteLLM ends a stream as if it were whole, also where the server never said that it was.
+        if chunks.received_finish_reason is None:
+            raise GenerationError(f"{self.model} broke off: the connection ended before the answer did; ask again")
         return self._read(litellm.stream_chunk_builder(heard, messages=[dict(message) for message in messages]))
 
     def _ask(self, messages: Messages, **settings: Any) -> Any:  # noqa: ANN401 - litellm's response or stream
         import litellm
+        import openai
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
         passing = (
@@ -112,7 +117,7 @@ class LiteLlmProvider:
             )
         except litellm.exceptions.AuthenticationError as error:
             raise GenerationError(f"{self.model} refuses the API key; set the provider's key variable") from error
-        except litellm.exceptions.OpenAIError as error:
+        except openai.OpenAIError as error:
             raise GenerationError(f"{self.model} failed: {str(error).splitlines()[0][:300]}") from error
 
     def _read(self, response: Any) -> Answer:  # noqa: ANN401 - litellm's ModelResponse

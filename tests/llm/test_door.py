@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,7 @@ import pytest
 from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
 from stm_agent.files import read_jsonl
 from stm_agent.llm.budget import Budget
-from stm_agent.llm.door import open_door
+from stm_agent.llm.door import Door, open_door
 from stm_agent.llm.embedded import EmbeddedProvider
 from stm_agent.testing.scripted import scripted
 
@@ -171,3 +172,69 @@ def test_a_stream_left_early_is_not_in_the_cache(tmp_path):
     assert next(stream) == "one "
     stream.close()
     assert door.complete(chat).text == "four"
+
+
+class Streamer(BaseHTTPRequestHandler):
+    """Streams as OpenAI does, well or badly, by the model's name."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        if body["model"] == "garbage":
+            self.wfile.write(b"data: {<html>}\n\n")
+            return
+        for piece in [] if body["model"] == "silent" else ["one ", "two"]:
+            self.chunk({"delta": {"role": "assistant", "content": piece}, "finish_reason": None})
+        if body["model"] == "dies":
+            # The connection ends in the middle of a chunk, as when a server is killed.
+            self.wfile.write(b'data: {"id": "1", "obj')
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.chunk({"delta": {}, "finish_reason": "stop"})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def chunk(self, choice: dict[str, object]) -> None:
+        told = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        self.wfile.write(f"data: {json.dumps({**told, 'choices': [{'index': 0, **choice}]})}\n\n".encode())
+        self.wfile.flush()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def streaming(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    monkeypatch.setattr("stm_agent.llm.litellm._wait", lambda state: 0.0)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Streamer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_server_streams_and_a_bad_stream_is_told_and_not_kept(streaming: str, tmp_path: Path) -> None:
+    def door_to(model: str) -> Door:
+        folder = tmp_path / model
+        ledger = folder / "l.jsonl"
+        return open_door(f"openai/{model}", cache=folder, ledger=ledger, budget=Budget(), api_base=streaming)
+
+    def ask(model: str) -> list[str]:
+        return list(door_to(model).stream(CHAT))
+
+    assert "".join(ask("well")) == "one two"
+    (paid,) = read_jsonl(tmp_path / "well" / "l.jsonl")
+    assert paid["completion_tokens"] > 0
+    assert "".join(ask("silent")) == ""
+    for model in ("dies", "garbage"):
+        with pytest.raises(GenerationError, match=model):
+            ask(model)
+        with pytest.raises(GenerationError, match=model):
+            door_to(model).complete(CHAT)
+        assert not list((tmp_path / model).rglob("*.json")), "a broken answer is never kept"
