@@ -95,17 +95,10 @@ def draft(project: str, entry: str, body: AskDraft, tool: The, who: Who) -> Stre
         rollout = drafts.next_rollout(session, entry, block.id)
     door = tool.doors.door(choice)
     ask = drafts.Ask(entry, block, choice.model, chat, rollout)
-    return StreamingResponse(_pieces(tool, who, project, ask, door, choice), media_type="text/event-stream")
+    return StreamingResponse(_pieces(tool, who, project, ask, door), media_type="text/event-stream")
 
 
-def _pieces(
-    tool: Tool,
-    who: Actor,
-    project: str,
-    ask: drafts.Ask,
-    door: Any,  # noqa: ANN401 - a Door
-    choice: llms.LlmChoice,
-) -> Iterator[str]:
+def _pieces(tool: Tool, who: Actor, project: str, ask: drafts.Ask, door: Any) -> Iterator[str]:  # noqa: ANN401 - a Door
     done, error, value = None, "", None
     stream = drafts.stream(door, ask)
     try:
@@ -117,7 +110,7 @@ def _pieces(
                 value = drafting.fitted(ask.block, done.text)
                 break
     except StmAgentError as fault:
-        error = choice.hide(str(fault))
+        error = str(fault)
     finally:
         stream.close()
     with tool.database.writing() as session:

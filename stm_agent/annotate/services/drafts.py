@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate import drafting
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.quiet import Quiet
 from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.services import documents, entries
 from stm_agent.annotate.services.judging import DEPTH
@@ -51,7 +52,7 @@ class Doors:
         name = content_hash([choice.model, choice.api_base, choice.key])
         with self._lock:
             if name not in self._open:
-                self._open[name] = open_door(
+                door = open_door(
                     choice.model,
                     cache=self.folder / "llm",
                     ledger=self.folder / "llm.jsonl",
@@ -59,6 +60,9 @@ class Doors:
                     api_base=choice.api_base,
                     api_key=choice.key,
                 )
+                if choice.key:
+                    door.provider = Quiet(door.provider, choice.key)
+                self._open[name] = door
             return self._open[name]
 
     def close(self) -> None:

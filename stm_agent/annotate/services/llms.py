@@ -25,10 +25,6 @@ class LlmChoice:
     system_prompt: str
     key: str | None = None
 
-    def hide(self, text: str) -> str:
-        """Return a text without the key, should a server have sent it back."""
-        return text.replace(self.key, "***") if self.key else text
-
     def __repr__(self) -> str:
         """Show all but the key."""
         return f"LlmChoice({self.name}, {self.model}, {self.api_base})"

@@ -1,0 +1,297 @@
+"""What nobody may do: other people's ids, forged and old tokens, many guesses, other sites, other machines."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fastapi.testclient import TestClient
+
+from stm_agent.annotate.api.app import PREFIX, build_app
+from stm_agent.annotate.database import Database
+from stm_agent.annotate.pages.mount import mount_pages
+from stm_agent.annotate.quiet import Quiet
+from stm_agent.annotate.serve import first_administrator
+from stm_agent.annotate.tables import Doubt, Draft, Project
+from stm_agent.annotate.tool import open_tool
+from stm_agent.errors import ConfigError, GenerationError
+from stm_agent.testing.annotate import client, fill, person
+from stm_agent.testing.scripted import ScriptedProvider
+
+LEVELS = [{"id": "2", "name": "Relevant", "colour": "#2f855a", "score": 2}]
+
+
+def problem(answer, status):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.json()["title"]
+
+
+def test_ids_of_another_project_are_not_there(tool, project):
+    """Bo is in project signs; everything below is real, and in a project of others."""
+    ada, bo = client(tool, "Ada"), client(tool, "Bo")
+    other = ada.post("/projects", json={"name": "Other", "template": "qa"}).json()["key"]
+    ada.post(f"/projects/{other}/documents", json={"documents": [["theirs", {"text": "t"}]]})
+    entry = ada.post(f"/projects/{other}/entries").json()["key"]
+    query = ada.post(f"/projects/{other}/queries", json={"text": "q"}).json()["key"]
+    with tool.database.writing() as session:
+        row = session.query(Project).filter_by(key=other).one()
+        doubt = Doubt(project_id=row.id, query="q", positive="p", negative="n", origin="bm25")
+        draft = Draft(project_id=row.id, entry_key=entry, block="answer", model="m", parameters={}, messages=[])
+        session.add_all([doubt, draft])
+        session.flush()
+        doubt_key, draft_key = doubt.key, draft.key
+    for place in (f"/projects/{other}", "/projects/signs"):
+        for method, path, body in (
+            ("GET", "documents/theirs", None),
+            ("PUT", "tags/theirs", {"tags": []}),
+            ("GET", f"entries/{entry}", None),
+            ("PATCH", f"entries/{entry}", {"version": 1, "changes": {"notes": "x"}}),
+            ("POST", f"entries/{entry}/undo", {"version": 1}),
+            ("POST", f"entries/{entry}/query", {}),
+            ("DELETE", f"entries/{entry}", None),
+            ("PATCH", f"queries/{query}", {"version": 1, "changes": {"text": "x"}}),
+            ("GET", f"queries/{query}/pool", None),
+            ("GET", f"queries/{query}/judgements", None),
+            ("PUT", f"queries/{query}/judgements/theirs", {"grade": 0}),
+            ("PUT", f"queries/{query}/done", {}),
+            ("PUT", "queries/q1/judgements/theirs", {"grade": 0}),
+            ("PUT", f"drafts/{draft_key}", {"decision": "rejected"}),
+            ("GET", f"drafts?entry={entry}", None),
+            ("PUT", f"doubts/{doubt_key}", {"answer": "negative", "version": 1}),
+            ("GET", "jobs/none", None),
+        ):
+            if place.endswith(other) and path.startswith("queries/q1"):
+                continue
+            assert problem(bo.request(method, f"{place}/{path}", json=body), 404)
+    assert ada.get(f"/projects/{other}/entries/{entry}").json()["version"] == 1
+
+
+def test_evidence_cannot_point_into_another_project(tool, project):
+    ada, bo = client(tool, "Ada"), client(tool, "Bo")
+    other = ada.post("/projects", json={"name": "Other"}).json()["key"]
+    ada.post(f"/projects/{other}/documents", json={"documents": [["theirs", {"text": "secret"}]]})
+    entry = bo.post("/projects/signs/entries").json()["key"]
+    mark = {"document": "theirs", "field": "text", "start": 0, "end": 6, "level": "2"}
+    answer = bo.patch(f"/projects/signs/entries/{entry}", json={"version": 1, "changes": {"evidence": [mark]}})
+    assert "no document 'theirs'" in problem(answer, 404)
+
+
+def test_a_reviewer_reads_and_does_not_undo_or_decide_for_others(tool, project):
+    person(tool, "Rae", "reviewer")
+    ada, bo, rae, cy = (client(tool, name) for name in ("Ada", "Bo", "Rae", "Cy"))
+    ada.post("/projects/signs/members", json={"name": "Rae"})
+    place = f"/projects/signs/entries/{bo.post('/projects/signs/entries').json()['key']}"
+    bo.patch(place, json={"version": 1, "changes": {"notes": "mine"}})
+    assert rae.get(place).json()["notes"] == "mine"
+    problem(rae.post(f"{place}/undo", json={"version": 2}), 403)
+    problem(cy.post(f"{place}/undo", json={"version": 2}), 404)
+    for kind in ("qrels", "beir", "aiano", "archive", "drafts"):
+        problem(bo.get(f"/projects/signs/export/{kind}"), 403)
+    assert rae.get("/projects/signs/export/qrels").status_code == 200
+    problem(bo.delete("/projects/signs/members/Cy"), 403)
+    assert ada.delete("/projects/signs/members/Bo").status_code == 204
+    problem(bo.get(place), 404)
+    assert rae.get(place).json()["notes"] == "mine", "what they wrote stays"
+
+
+def test_undo_and_redo_keep_to_a_schema_that_changed_since(tool, project):
+    ada, bo = client(tool, "Ada"), client(tool, "Bo")
+    place = f"/projects/signs/entries/{bo.post('/projects/signs/entries').json()['key']}"
+    mark = {"key": "e1", "document": "d1", "field": "text", "start": 2, "end": 8, "level": "3"}
+    bo.patch(place, json={"version": 1, "changes": {"notes": "one", "evidence": [mark]}})
+    bo.patch(place, json={"version": 2, "changes": {"notes": "two"}})
+    undone = bo.post(f"{place}/undo", json={"version": 3}).json()
+    assert undone["notes"] == "one"
+    problem(bo.post(f"{place}/redo", json={"version": 3}), 409)
+    again = bo.post(f"{place}/redo", json={"version": 4}).json()
+    assert again["notes"] == "two"
+    assert "nothing to do again" in problem(bo.post(f"{place}/redo", json={"version": 5}), 422)
+    seen = ada.get("/projects/signs").json()
+    schema = {**seen["schema"], "levels": LEVELS}
+    assert ada.patch("/projects/signs", json={"version": seen["version"], "changes": {"schema": schema}}).is_success
+    kept = bo.patch(place, json={"version": 5, "changes": {"evidence": again["evidence"], "notes": "three"}}).json()
+    assert kept["evidence"][0]["level"] == "3", "a level that is gone stays on what was marked with it"
+    fresh = {**mark, "key": "e2"}
+    assert "no level '3'" in problem(bo.patch(place, json={"version": 6, "changes": {"evidence": [fresh]}}), 422)
+    assert bo.post(f"{place}/undo", json={"version": 6}).json()["notes"] == "two"
+
+
+def test_a_done_query_stands_once_others_could_be_seen(tool, project):
+    ada, bo, cy = (client(tool, name) for name in ("Ada", "Bo", "Cy"))
+    place = "/projects/signs/queries/q1"
+    bo.put(f"{place}/judgements/d1", json={"grade": 3})
+    bo.put(f"{place}/done", json={})
+    assert "open it again" in problem(bo.put(f"{place}/judgements/d1", json={"grade": 0, "version": 1}), 422)
+    assert bo.put(f"{place}/done", json={"done": False}).status_code == 204, "nobody else graded it yet"
+    bo.put(f"{place}/done", json={})
+    cy.put(f"{place}/judgements/d1", json={"grade": 0})
+    assert "ask a reviewer" in problem(bo.put(f"{place}/done", json={"done": False}), 403)
+    problem(cy.put(f"{place}/done", json={"done": False, "person": "Bo"}), 403)
+    problem(ada.put(f"{place}/done", json={"done": False, "person": "Nobody"}), 404)
+    assert ada.put(f"{place}/done", json={"done": False, "person": "Bo"}).status_code == 204
+    assert bo.put(f"{place}/judgements/d1", json={"grade": 1, "version": 1}).json()["grade"] == 1
+
+
+def test_first_grades_at_the_same_moment_are_one_and_a_refusal(tool, project):
+    bo = client(tool, "Bo")
+    for key in ("d1", "d2", "d3"):
+        with ThreadPoolExecutor(6) as workers:
+            place = f"/projects/signs/queries/q1/judgements/{key}"
+            answers = list(workers.map(lambda grade, at=place: bo.put(at, json={"grade": grade % 4}), range(6)))
+        assert sorted(answer.status_code for answer in answers) == [200, *[409] * 5]
+        won = next(answer.json()["grade"] for answer in answers if answer.is_success)
+        told = next(answer.json() for answer in answers if not answer.is_success)
+        assert told["current"] == {"grade": won, "version": 1}
+
+
+def test_forged_and_mistaken_tokens_open_nothing(tool, project):
+    app = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
+    told = app.post("/login", json={"name": "Bo", "password": "password-of-Bo"}).json()
+    access, refresh = told["access_token"], told["refresh_token"]
+    for token in ("", "x", access[:-1], access + "x", access.swapcase(), refresh, "null", "eyJhbGciOiJub25lIn0.e30."):
+        problem(app.get("/projects", headers={"authorization": f"Bearer {token}"}), 401)
+    problem(app.get("/projects", headers={"authorization": f"Basic {access}"}), 401)
+    problem(app.post("/refresh", json={"refresh_token": access}), 401)
+    problem(app.post("/join", json={"token": access, "name": "Eve", "password": "long enough it is"}), 401)
+    public = {"/login", "/refresh", "/join", "/logout", "/templates"}
+    spec = app.get("/openapi.json").json()
+    for path, methods in spec["paths"].items():
+        for method in methods:
+            if path.removeprefix(PREFIX) not in public:
+                answer = app.request(method, path.removeprefix(PREFIX), json={})
+                assert answer.status_code == 401, f"{method} {path} is open to everybody: {answer.status_code}"
+    assert spec["components"]["securitySchemes"]
+
+
+def test_guesses_at_the_same_moment_are_counted_too(tool, project):
+    app = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
+
+    def guess(number):
+        return app.post("/login", json={"name": "Bo", "password": f"wrong number {number}"}).status_code
+
+    with ThreadPoolExecutor(16) as workers:
+        told = list(workers.map(guess, range(24)))
+    assert told.count(401) <= 5
+    assert told.count(429) == 24 - told.count(401)
+
+
+def test_a_password_is_changed_and_other_logins_end(tool, project):
+    here, there = client(tool, "Bo"), client(tool, "Bo")
+    problem(here.put("/me/password", json={"old": "wrong", "new": "another long one"}), 403)
+    problem(here.put("/me/password", json={"old": "password-of-Bo", "new": "short"}), 422)
+    assert here.put("/me/password", json={"old": "password-of-Bo", "new": "another long one"}).status_code == 204
+    assert here.get("/me").status_code == 200
+    problem(there.get("/me"), 401)
+    problem(here.post("/login", json={"name": "Bo", "password": "password-of-Bo"}), 401)
+    assert here.post("/login", json={"name": "Bo", "password": "another long one"}).status_code == 200
+
+
+def test_a_cookie_does_nothing_for_another_page(small):
+    fill(small)
+    app = build_app(small)
+    mount_pages(app)
+    browser = TestClient(app)
+    assert browser.post("/session", json={"name": "Ada", "password": "password-of-Ada"}).status_code == 200
+    place = f"{PREFIX}/projects/signs/entries"
+    problem(browser.post(place, headers={"sec-fetch-site": "cross-site"}), 403)
+    problem(browser.post(place, headers={"sec-fetch-site": "same-site"}), 403)
+    assert browser.post(place, headers={"sec-fetch-site": "same-origin"}).status_code == 201
+    assert browser.post("/session/refresh").status_code == 200
+    policy = browser.get("/").headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "unsafe" not in policy
+
+
+def test_a_team_can_begin_where_somebody_worked_alone(tmp_path):
+    alone = open_tool(tmp_path)
+    bearer = {"authorization": f"Bearer {alone.token}"}
+    TestClient(build_app(alone)).post(f"{PREFIX}/projects", json={"name": "Mine"}, headers=bearer)
+    alone.close()
+    team = open_tool(tmp_path, team=True)
+    token = first_administrator(team)
+    assert token, "the one user of before has no password"
+    app = TestClient(build_app(team), base_url="http://testserver" + PREFIX)
+    problem(app.post("/login", json={"name": "me", "password": ""}), 401)
+    joined = app.post("/join", json={"token": token, "name": "Ada", "password": "long enough it is"}).json()
+    shown = app.get("/projects", headers={"authorization": f"Bearer {joined['access_token']}"}).json()
+    assert [row["name"] for row in shown] == ["Mine"]
+    assert first_administrator(team) is None
+    team.close()
+
+
+def test_a_runs_name_is_no_path(small):
+    fill(small)
+    ada, bo = client(small, "Ada"), client(small, "Bo")
+    for run in ("../..", "..", ".", "", "a/b", "/etc"):
+        assert "no run's name" in problem(ada.post("/projects/signs/doubts", json={"run": run}), 400)
+    problem(bo.post("/projects/signs/doubts", json={"run": "../.."}), 403)
+    for model in ("../../etc", "/etc", "a/b"):
+        asked = {"q": "fever", "mode": "dense", "model": model}
+        assert "no run" in problem(bo.get("/projects/signs/search", params=asked), 404)
+
+
+def test_a_key_that_a_server_sends_back_is_hidden():
+    def leaks(messages):
+        raise GenerationError("401: 'Bearer sk-secret-1' is unknown")
+
+    quiet = Quiet(ScriptedProvider(leaks), "sk-secret-1")
+    with pytest.raises(GenerationError, match=r"Bearer \*\*\*") as told:
+        quiet.answer([], temperature=0, max_tokens=1, seed=0)
+    assert told.value.__cause__ is None and told.value.__suppress_context__
+    with pytest.raises(GenerationError, match=r"Bearer \*\*\*"):
+        list(quiet.stream([], temperature=0, max_tokens=1, seed=0))
+    assert list(Quiet(ScriptedProvider(["a b"]), "k").stream([], temperature=0, max_tokens=1, seed=0)) == ["a ", "b"]
+
+
+def test_a_database_password_is_not_told():
+    with pytest.raises(ConfigError) as told:
+        Database("nosuch+driver://me:very-secret@host/db")
+    assert "very-secret" not in str(told.value)
+
+
+def test_servers_that_start_at_once_migrate_once(tool):
+    from sqlalchemy import text
+
+    with tool.database.writing() as session:
+        names = "people sessions invitations login_failures llms projects members documents entries evidence queries "
+        names += "judgements adjudications llm_grades rankings assignments drafts doubts changes alembic_version"
+        for name in reversed(names.split()):
+            cascade = " CASCADE" if tool.database.engine.dialect.name == "postgresql" else ""
+            session.execute(text(f"DROP TABLE {name}{cascade}"))
+    with ThreadPoolExecutor(4) as workers:
+        opened = list(workers.map(lambda _: Database(tool.database.url), range(4)))
+    for one in opened:
+        with one.reading() as session:
+            assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0001"]
+        one.close()
+
+
+def test_a_damaged_archive_leaves_nothing_behind(small):
+    fill(small)
+    ada = client(small, "Ada")
+    whole = ada.get("/projects/signs/export/archive").content
+    problem(ada.post("/projects/import", files={"file": ("a.zip", whole)}), 409)
+    problem(client(small, "Bo").post("/projects/import", files={"file": ("a.zip", whole)}), 403)
+    assert ada.delete("/projects/signs", params={"confirm": "Signs"}).status_code == 204
+    parts = {
+        name: zipfile.ZipFile(io.BytesIO(whole)).read(name) for name in zipfile.ZipFile(io.BytesIO(whole)).namelist()
+    }
+    for name, content in (
+        ("project.json", b"{}"),
+        ("project.json", b'{"key": "k", "name": "n", "schema": {"levels": 3}}'),
+        ("documents.jsonl", b'{"key": "d"}\n'),
+        ("documents.jsonl", b"[]\n"),
+        ("judgements.jsonl", b'{"query_id": "gone", "document_id": "d1", "person_id": "Ada", "grade": 1}\n'),
+        ("queries.jsonl", b"\xff\n"),
+    ):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for part, there in parts.items():
+                archive.writestr(part, content if part == name else there)
+        answer = ada.post("/projects/import", files={"file": ("a.zip", buffer.getvalue())})
+        assert 400 <= answer.status_code < 500, answer.text
+        assert ada.get("/projects").json() == []
+    assert ada.post("/projects/import", files={"file": ("a.zip", whole)}).status_code == 201
+    assert ada.get("/projects/signs/export/archive").content == whole
