@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Database:
             reason = str(error.orig).splitlines()[0]
             raise ConfigError(f"the database {self.engine.url.render_as_string()} cannot be used: {reason}") from error
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
 
     @contextmanager
     def reading(self) -> Iterator[DbSession]:
@@ -56,9 +58,10 @@ class Database:
     def writing(self) -> Iterator[DbSession]:
         """Yield a session that is committed when the block ends, and rolled back by an error.
 
-        In SQLite it waits for its turn at the start: a reader that turns writer is refused without waiting.
+        In SQLite it waits for its turn at the start: a reader that turns writer is refused without waiting. Writers of
+        this process stand in line for it: SQLite alone would let each sleep and look again, the last for seconds.
         """
-        with self._sessions.begin() as session:
+        with self._turn, self._sessions.begin() as session:
             session.connection(execution_options={"writes": True})
             yield session
 

@@ -78,11 +78,13 @@ class Corpus:
         texts: Key -> text.
         fields: Key -> all fields.
         index: BM25 over the texts.
+        name: Whose they are.
     """
 
     texts: Mapping[str, str]
     fields: Mapping[str, Mapping[str, Any]]
     index: Bm25Index = field(repr=False)
+    name: str = ""
 
     def bm25(self, asked: Asked, k: int) -> list[tuple[str, float]]:
         """Return the best ``k`` (key, score) that the operators allow."""
@@ -151,6 +153,7 @@ class Finder:
     def __init__(self) -> None:
         """Begin with none."""
         self._corpora: OrderedDict[str, Corpus] = OrderedDict()
+        self._making: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def corpus(self, name: str, version: object, load: Any) -> Corpus:  # noqa: ANN401 - a function, below
@@ -167,13 +170,30 @@ class Finder:
         from stm_agent.mine.bm25 import Bm25Index
 
         key = content_hash([name, version])
+        if kept := self._kept(key):
+            return kept
         with self._lock:
-            if key not in self._corpora:
-                texts, fields = load()
-                if not texts:
-                    raise ConfigError("this project has no documents yet; import some")
-                self._corpora[key] = Corpus(texts, fields, Bm25Index(texts))
+            making = self._making.setdefault(name, threading.Lock())
+        # Who asks for the same project waits, as its index is made once; all others search on.
+        with making:
+            if kept := self._kept(key):
+                return kept
+            texts, fields = load()
+            if not texts:
+                raise ConfigError("this project has no documents yet; import some")
+            made = Corpus(texts, fields, Bm25Index(texts), name)
+            with self._lock:
+                # What the project had before its documents changed is never asked for again.
+                for old in [one for one, corpus in self._corpora.items() if corpus.name == name]:
+                    del self._corpora[old]
+                self._corpora[key] = made
                 while len(self._corpora) > KEPT:
                     self._corpora.popitem(last=False)
-            self._corpora.move_to_end(key)
-            return self._corpora[key]
+            return made
+
+    def _kept(self, key: str) -> Corpus | None:
+        with self._lock:
+            found = self._corpora.get(key)
+            if found is not None:
+                self._corpora.move_to_end(key)
+            return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,22 @@ KINDS: dict[str, Any] = {
     "object": dict,
     "date": str,
 }
+YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 LONGEST = 30_000_000
 """Characters of a document, at most."""
 TOLD = 20
 """Skipped rows that a report names one by one."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A row that is no document, and why."""
+
+    reason: str
+
+
+class Cells(dict[str, Any]):
+    """A row of a table: all its values are texts, whatever the schema has them as."""
 
 
 @dataclass
@@ -89,7 +103,7 @@ def _text(path: Path) -> str:
 def _array(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         rows = json.loads(_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(rows, list):
         raise DataError(f"{path} is no JSON array of documents; put the documents in [ ]")
@@ -100,17 +114,23 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
             try:
-                yield f"{path.name}:{number}", json.loads(line)
-            except ValueError:
-                yield f"{path.name}:{number}", None
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = Unreadable("is no valid JSON")
+            yield f"{path.name}:{number}", row
 
 
 def _table(path: Path) -> Iterator[tuple[str, Any]]:
     csv.field_size_limit(LONGEST)
-    reader = csv.DictReader(_text(path).splitlines(keepends=True))
-    for row in reader:
-        # A line with more cells than the header has them under None.
-        yield f"{path.name}:{reader.line_num}", None if None in row else dict(row)
+    # Only newlines end a row: str.splitlines would also cut a cell at U+2028 and its like.
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    try:
+        for row in reader:
+            # A line with more cells than the header has them under None.
+            over = None in row
+            yield f"{path.name}:{reader.line_num}", Unreadable("has more cells than the header") if over else Cells(row)
+    except csv.Error as error:
+        raise DataError(f"{path.name}:{reader.line_num} is no CSV: {error}") from error
 
 
 def _folder(path: Path) -> Iterator[tuple[str, Any]]:
@@ -125,7 +145,22 @@ def _folder(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path} holds neither corpus.jsonl nor a datasets folder; name one of these") from error
     parts = [stored] if isinstance(stored, Dataset) else list(stored.values())
     for part in parts:
-        yield from ((f"{path.name}:{number}", dict(row)) for number, row in enumerate(part, 1))
+        yield from ((f"{path.name}:{number}", _plain(row)) for number, row in enumerate(part, 1))
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
+    """Return a row of a data set as JSON has it: days and times as ISO 8601."""
+
+    def told(value: object) -> str:
+        if isinstance(value, date):
+            return value.isoformat()
+        raise TypeError(f"holds a {type(value).__name__}, which is no JSON; drop that column")
+
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(row, default=told))
+    except TypeError as error:
+        return Unreadable(str(error))
+    return plain
 
 
 def usable(
@@ -134,14 +169,15 @@ def usable(
     """Yield (key, fields) of the rows that fit the schema; the others are counted in the report."""
     for where, row in rows:
         if not isinstance(row, dict):
-            report.skip(where, "is no JSON object, or has more cells than the header")
+            report.skip(where, row.reason if isinstance(row, Unreadable) else "is no JSON object")
             continue
         name = next((name for name in KEYS if row.get(name) not in (None, "")), None)
         if name is None:
             report.skip(where, f"has no id; name it {KEYS[0]} or {KEYS[1]}")
             continue
         key = str(row[name])
-        fields = {field: value for field, value in row.items() if field != name}
+        kinds = {one.name: one.type for one in schema.fields} if isinstance(row, Cells) else {}
+        fields = {field: _cell(value, kinds.get(field, "text")) for field, value in row.items() if field != name}
         if reason := _fault(key, fields, schema, known):
             report.skip(where, reason)
             continue
@@ -151,7 +187,22 @@ def usable(
         yield key, fields
 
 
+def _cell(value: Any, kind: str) -> Any:  # noqa: ANN401 - JSON
+    """Return a table's cell as the schema has it; one that cannot be read so stays a text, and is refused as that."""
+    if kind in ("text", "date") or not value:
+        return value
+    if kind == "boolean":
+        word = value.strip().lower()
+        return word in YES if word in YES + NO else value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
 def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[str]) -> str | None:
+    if not key.strip():
+        return "has an id of spaces alone"
     if key in known:
         return "has an id that is there already"
     if len(key) > 200:
@@ -161,13 +212,18 @@ def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[s
         if value in (None, ""):
             if one.required:
                 return f"lacks '{one.name}', which is required"
-        elif not isinstance(value, KINDS[one.type]) and one.type != "text":
+        elif one.type != "text" and not _fits(value, one.type):
             return f"has '{one.name}' that is no {one.type}"
     if not any(str(fields.get(name) or "").strip() for name in schema.content_fields):
         return f"has no text in {' or '.join(schema.content_fields)}"
     if sum(len(value) for value in fields.values() if isinstance(value, str)) > LONGEST:
         return f"has over {LONGEST:,} characters"
     return unstorable([key, fields])
+
+
+def _fits(value: Any, kind: str) -> bool:  # noqa: ANN401 - JSON
+    # In Python a bool is an int; a year that is True is a mistake.
+    return isinstance(value, KINDS[kind]) and (kind == "boolean" or not isinstance(value, bool))
 
 
 def check_upload(name: str, size: int, limit: int) -> None:

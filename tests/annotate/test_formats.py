@@ -11,6 +11,7 @@ import pytest
 from datasets import load_from_disk
 
 from stm_agent.annotate.formats import aiano, trec
+from stm_agent.annotate.formats.mteb import task_file
 from stm_agent.annotate.services import entries, judging, moving, projects, queries
 from stm_agent.domain.collection import read_beir
 from stm_agent.errors import DataError
@@ -237,3 +238,21 @@ def test_trec_runs_are_read_and_bad_lines_named():
             trec.read_run(text)
     with pytest.raises(DataError, match="no integer"):
         trec.read_qrels("q 0 d x")
+    for ids in ({"q 1": {"d": 1}}, {"q": {"d 1": 1}}):
+        with pytest.raises(DataError, match="has a space, which qrels cannot hold"):
+            trec.write_qrels(ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("signs of fever", "SignsOfFever"),
+        ('Who\'s "there"?\n', "WhoSThere"),
+        ("3 plagues", "Annotated3Plagues"),
+        ("热", "Annotated"),
+    ],
+)
+def test_a_task_of_any_projects_name_is_python(name, task):
+    code = task_file(name, "dev")
+    compile(code, "task.py", "exec")
+    assert f"class {task}Retrieval(AbsTaskRetrieval)" in code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import datetime
 import json
 
 import krippendorff
@@ -61,6 +63,49 @@ def test_rows_that_cannot_be_taken_are_counted_with_their_reason(tmp_path):
     for told in ("there already", "no id", "no text in text", "'year' that is no number", "NUL", "no JSON object"):
         assert told in reasons
     assert report.examples[0] == "a.json:2: has an id that is there already"
+
+
+def test_cells_of_a_table_are_read_as_the_schema_has_them(tmp_path):
+    kinds = {"year": "number", "open": "boolean", "tags": "array", "more": "object", "day": "date"}
+    fields = [DocumentField(id=name, name=name, type=kind) for name, kind in kinds.items()]
+    schema = ProjectSchema(fields=(DocumentField(id="t", name="text", content=True), *fields))
+    rows = [
+        ["id", "text", *kinds],
+        ["a", "one\u2028line", "1999", "Yes", '["x"]', '{"a": 1}', "2020-01-02"],
+        ["b", "x", "", "", "", "", ""],
+        ["c", "x", "long ago", "", "", "", ""],
+        ["d", "x", "", "maybe", "", "", ""],
+        ["e", "x", "nan", "", "", "", ""],
+        ["f", "x", "", "", "", "", "", "a cell too many"],
+    ]
+    with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    found, report = taken(tmp_path / "a.csv", schema)
+    values = {"year": 1999, "open": True, "tags": ["x"], "more": {"a": 1}, "day": "2020-01-02"}
+    assert found[0] == ("a", {"text": "one\u2028line", **values})
+    assert [key for key, _ in found] == ["a", "b"]
+    told = " ".join(report.skipped)
+    assert all(reason in told for reason in ("no number", "no boolean", "more cells than the header"))
+    assert report.skipped["has 'year' that is no number"] == 2
+
+
+def test_a_data_set_keeps_its_days_and_what_json_has_not_is_told(tmp_path):
+    day = datetime.date(2020, 1, 2)
+    Dataset.from_list([{"id": "a", "text": "x", "day": day}]).save_to_disk(str(tmp_path / "days"))
+    assert taken(tmp_path / "days")[0] == [("a", {"text": "x", "day": "2020-01-02"})]
+    Dataset.from_list([{"id": "a", "text": "x", "raw": b"\xff"}]).save_to_disk(str(tmp_path / "bytes"))
+    found, report = taken(tmp_path / "bytes")
+    assert not found
+    assert report.examples == ["bytes:1: holds a bytes, which is no JSON; drop that column"]
+
+
+def test_json_that_is_too_deep_is_told(tmp_path):
+    deep = "[" * 200_000
+    (tmp_path / "a.json").write_text(deep)
+    (tmp_path / "a.jsonl").write_text(deep + "\n")
+    with pytest.raises(DataError, match="not valid JSON"):
+        taken(tmp_path / "a.json")
+    assert taken(tmp_path / "a.jsonl")[1].skipped == {"is no valid JSON": 1}
 
 
 def test_files_that_are_none_are_told(tmp_path):

@@ -1,5 +1,7 @@
 """A task file that stands beside an exported collection: it needs mteb and nothing of ours."""
 
+import re
+
 TASK = '''"""NAMERetrieval: an mteb task on the collection in data/.
 
     import mteb
@@ -49,3 +51,11 @@ class NAMERetrieval(AbsTaskRetrieval):
         self.dataset = {"default": {"SPLIT": data}}
         self.data_loaded = True
 '''
+
+
+def task_file(project: str, split: str) -> str:
+    """Return the task of a project; its class is named by the letters and digits of the project's name."""
+    name = "".join(word[0].upper() + word[1:] for word in re.findall(r"[A-Za-z0-9]+", project))
+    if not name[:1].isalpha():
+        name = f"Annotated{name}"
+    return TASK.replace("NAME", name).replace("SPLIT", split)

@@ -12,7 +12,14 @@ Run = Mapping[str, Mapping[str, float]]
 
 
 def write_qrels(qrels: Qrels) -> str:
-    """Return judgements as a qrels file; judged 0 is a line, unjudged is none."""
+    """Return judgements as a qrels file; judged 0 is a line, unjudged is none.
+
+    Raises:
+        DataError: An id has a space in it, which the format cannot hold.
+    """
+    for name in (*qrels, *(document for grades in qrels.values() for document in grades)):
+        if len(name.split()) != 1:
+            raise DataError(f"the id '{name}' has a space, which qrels cannot hold; export beir, or rename it")
     return "".join(
         f"{query} 0 {document} {grade}\n" for query, grades in qrels.items() for document, grade in grades.items()
     )
@@ -40,7 +47,7 @@ def read_qrels(text: str) -> dict[str, dict[str, int]]:
 
 def write_run(run: Run, tag: str) -> str:
     """Return a run, best first; equal scores by document id, as trec_eval has them."""
-    lines = []
+    lines: list[str] = []
     for query, found in run.items():
         ranked = sorted(found, key=lambda document: (found[document], document), reverse=True)
         lines += [f"{query} Q0 {name} {rank} {found[name]:.6g} {tag}\n" for rank, name in enumerate(ranked, 1)]

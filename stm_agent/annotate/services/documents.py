@@ -119,7 +119,7 @@ def page(
     if tag is not None:
         # Tags are few and short: their JSON text is searched, on every database alike.
         wanted = wanted.where(cast_text(Document.tags).contains(f'"{tag}"'))
-    total = session.scalar(select(func.count()).select_from(wanted.order_by(None).subquery())) or 0
+    total = session.scalar(wanted.with_only_columns(func.count())) or 0
     order = [Document.position]
     if sort:
         column = _field(sort.removeprefix("-"))

@@ -62,6 +62,8 @@ def import_collection(session: Session, actor: Actor, project: Project, folder: 
                     grades.append(
                         {"query_id": query.id, "document_id": ids[document], "person_id": actor.id, "grade": grade}
                     )
+                elif document not in ids:
+                    report.skip(f"{key}/{document}", "the judged document is not in the project")
                 else:
                     report.skip(f"{key}/{document}", f"grade {grade} is no level of this project")
     if grades:
@@ -201,11 +203,10 @@ def _judged(session: Session, project: Project, kind: str, output: Path) -> dict
     if kind == "beir":
         write_beir(collection, output)
         return {**counts, "splits": {name: len(split.queries) for name, split in collection.splits.items()}}
-    from stm_agent.annotate.formats.mteb import TASK
+    from stm_agent.annotate.formats.mteb import task_file
 
     with whole_folder(output) as made:
         write_beir(collection, made / "data")
-        name = "".join(word.capitalize() for word in project.name.split()) or "Annotated"
         split = "test" if "test" in collection.splits else next(iter(collection.splits))
-        write_atomic(made / "task.py", TASK.replace("NAME", name).replace("SPLIT", split))
+        write_atomic(made / "task.py", task_file(project.name, split))
     return counts
