@@ -1,299 +1,309 @@
-"""The tool in a real browser: the whole way from a new project to an evaluated collection, by mouse and by keys.
+"""The annotation tool in a real browser: the whole way from a new project to an evaluated collection.
 
 ``STM_AGENT_SCREENSHOTS=docs/images`` writes the pictures of the documentation.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import shutil
-import socket
-import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Page, expect
+from typer.testing import CliRunner
 
-from stm_agent.annotate.api.app import build_app
-from stm_agent.annotate.pages.mount import mount_pages, open_url
-from stm_agent.annotate.tool import open_tool
-from stm_agent.domain.collection import read_beir
-from stm_agent.evaluate.models import evaluate_model
+from stm_agent.annotate.tool import Tool, open_tool
+from stm_agent.cli.main import app
+from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, picture, serving, violations
 from stm_agent.testing.scripted import scripted
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-SHOTS = os.environ.get("STM_AGENT_SCREENSHOTS")
 DOCUMENTS = [
-    {"id": "fever", "title": "Fever", "text": "Fever is a raised body temperature. It is often a sign of infection."},
-    {"id": "cough", "title": "Cough", "text": "A cough is a sudden expulsion of air from the lungs."},
-    {"id": "rash", "title": "Rash", "text": "A rash is a change of the skin. A fever may come with it."},
-    {"id": "script", "title": "Odd", "text": "<script>window.broken = true</script><b>not bold</b>"},
+    (
+        "fever",
+        "Fever",
+        2019,
+        "Fever is a rise of the body's temperature above its daily range, most often because of an infection. The "
+        "brain sets a higher target and the body saves heat: shivering, pale skin, cold hands.\n\nIn adults a "
+        "temperature above 38 °C, measured in the mouth, counts as a fever. It rarely needs treatment of its own. "
+        "Paracetamol lowers it by about one degree; it does not shorten the illness behind it.",
+    ),
+    (
+        "chill",
+        "Chills",
+        2016,
+        "Chills are shivering with a feeling of cold. They come before a fever while the target rises.",
+    ),
+    (
+        "heat",
+        "Heat stroke",
+        2021,
+        "In heat stroke the temperature exceeds 40 °C without any fever: the target is unchanged.",
+    ),
+    (
+        "cough",
+        "Cough",
+        2012,
+        "A cough is a sudden expulsion of air from the lungs. It clears them of what does not belong there.",
+    ),
+    (
+        "rash",
+        "Rash",
+        2018,
+        "A rash is a change of the skin's colour or texture. With a high temperature, measles is possible.",
+    ),
+    ("ache", "Headache", 2020, "Headache is pain in the head or neck. With fever and a stiff neck it is an emergency."),
+    ("script", "Markup", 2024, "<script>window.broken = true</script><b>not bold</b> is shown as it was written."),
 ]
+ANSWER = "A fever is a rise of the body's temperature, most often because of an infection [fever]."
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """A tool for one person on loopback, an LLM by script, and its address."""
+def tool(tmp_path_factory) -> Iterator[Tool]:
+    """A tool for one person, its LLMs by script."""
     place = tmp_path_factory.mktemp("space")
-    tool = open_tool(place)
-    answers = scripted(lambda messages: "Fever is a raised temperature [fever].", place, usd=0.01)
-    grades = scripted(lambda messages: "3" if "raised" in messages[1]["content"] else "0", place / "grades")
-    tool.doors.door = lambda choice: grades if choice.name == "judge" else answers
-    app = build_app(tool)
-    mount_pages(app)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield tool, open_url(tool, "127.0.0.1", port)
-    server.should_exit = True
-    thread.join(10)
-    tool.close()
+    opened = open_tool(place)
+    writer = scripted(lambda messages: ANSWER, place / "writer", usd=0.01)
+    judge = scripted(lambda messages: "2" if "emperature" in messages[1]["content"] else "0", place / "judge")
+    opened.doors.door = lambda choice: judge if choice.name == "judge" else writer
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")
-def page(served) -> Iterator:
-    with sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        opened = browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme="light").new_page()
-        opened.set_default_timeout(15_000)
-        opened.errors = []
-        opened.on("pageerror", lambda error: opened.errors.append(str(error)))
-        opened.goto(served[1])
+def page(tool) -> Iterator[Page]:
+    with serving(tool) as url, browsing() as browser:
+        opened = new_page(browser, url)
+        errors: list[str] = []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
         yield opened
-        browser.close()
+        assert errors == []
 
 
-def look(page, name: str, dark: bool = False) -> None:
-    """No serious violation, light and dark; a picture where they are asked for."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    page.wait_for_timeout(150)
-    themes = (
-        ("dark", "light") if page.evaluate("document.documentElement.dataset.theme") == "light" else ("light", "dark")
-    )
-    for theme in themes:
-        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        found = Axe().run(page).response["violations"]
-        serious = [
-            (one["id"], one["nodes"][0]["html"][:160], one["nodes"][0].get("failureSummary", "")[:200])
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert serious == [], f"{name}, {theme}"
-    if SHOTS:
-        page.evaluate(f"document.documentElement.dataset.theme = '{'dark' if dark else 'light'}'")
-        page.screenshot(path=str(Path(SHOTS) / f"annotate-{name}.png"))
-        page.evaluate("document.documentElement.dataset.theme = 'light'")
-    assert page.errors == []
+def look(page: Page, name: str, dark: bool = False) -> None:
+    """No serious violation, in light and dark; a picture where they are asked for."""
+    assert violations(page) == [], name
+    picture(page, name, dark=dark)
 
 
-def select(page, words: str, start: int, end: int) -> None:
-    """Select characters of the text that holds some words, as a mouse does."""
-    page.evaluate(
-        """([words, start, end]) => {
-          const root = [...document.querySelectorAll('.text')].find((one) => one.textContent.includes(words));
-          const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-          let at = 0; const range = document.createRange();
-          for (let node = walk.nextNode(); node; node = walk.nextNode()) {
-            if (node.parentElement.closest('.name')) continue;
-            if (start >= at && start <= at + node.length) range.setStart(node, start - at);
-            if (end >= at && end <= at + node.length) { range.setEnd(node, end - at); break; }
-            at += node.length;
-          }
-          root.focus(); getSelection().removeAllRanges(); getSelection().addRange(range);
-        }""",
-        [words, start, end],
-    )
+def go(page: Page, key: str) -> None:
+    page.keyboard.press("g")
+    page.keyboard.press(key)
 
 
-def test_from_a_new_project_to_an_evaluated_collection(served, page, tmp_path):
-    tool, _ = served
+def test_a_project_is_made_by_the_wizard(page):
     assert "token" not in page.url, "the token is out of the address bar"
     look(page, "projects-empty")
     page.keyboard.press("n")
     page.get_by_label("Name").fill("Signs")
-    page.get_by_label("Question answering").check()
+    page.get_by_label("Tags").fill("clinic, dev")
     look(page, "wizard")
-    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("button", name="Next: Document fields").click()
+    page.get_by_role("button", name="Add a field").click()
+    page.get_by_role("group", name="field 3").get_by_label("Name in the documents").fill("year")
+    page.get_by_role("group", name="year").get_by_label("Type").select_option("number")
+    look(page, "wizard-fields")
+    page.get_by_role("button", name="Next: Levels").click()
+    page.get_by_role("button", name="Add a level").click()
+    page.get_by_role("group", name="level 3").get_by_label("Name").fill("Answers it")
+    page.get_by_role("group", name="Answers it").get_by_label("Grade").fill("2")
+    page.get_by_role("button", name="Next: Blocks").click()
+    expect(page.get_by_role("group", name="Answer", exact=True).get_by_label("Who writes")).to_have_value("human")
+    look(page, "wizard-blocks")
+    page.get_by_role("button", name="Make the project").click()
     page.get_by_role("heading", name="0 documents").wait_for()
 
-    (tmp_path / "documents.json").write_text(json.dumps([*DOCUMENTS, {"title": "nameless"}]))
+
+def test_documents_come_in_with_a_report_and_are_found_as_one_types(page, tmp_path):
+    rows = [{"id": key, "title": title, "year": year, "text": text} for key, title, year, text in DOCUMENTS]
+    wrong = [{"title": "nameless"}, {"id": "late", "year": "soon", "text": "x"}]
+    (tmp_path / "documents.json").write_text(json.dumps([*rows, *wrong]))
     page.keyboard.press("i")
     page.set_input_files("input[type=file]", tmp_path / "documents.json")
-    page.get_by_role("button", name="Import", exact=True).click()
-    page.get_by_text("4 documents went in.").wait_for()
-    assert page.get_by_text("1 skipped: has no id").count() == 1
+    page.get_by_role("dialog").get_by_role("button", name="Import", exact=True).click()
+    page.get_by_text(f"{len(DOCUMENTS)} documents went in.").wait_for()
+    expect(page.get_by_text("1 skipped: has no id")).to_be_visible()
+    look(page, "import")
     page.keyboard.press("Escape")
-    page.get_by_role("heading", name="4 documents").wait_for()
+    page.get_by_role("heading", name=f"{len(DOCUMENTS)} documents").wait_for()
+    page.get_by_label("Filter by fields").fill("year>2018")
+    expect(page.locator("tbody tr")).to_have_count(4)
+    page.get_by_label("Filter by fields").fill("")
+    page.get_by_role("button", name="rash", exact=True).click()
+    page.get_by_label("New tag").fill("skin")
+    page.keyboard.press("Enter")
+    page.get_by_label("Take tag skin away").wait_for()
+    look(page, "document")
+    page.keyboard.press("Escape")
+    expect(page.locator("tbody").get_by_role("button", name="skin")).to_be_visible()
     page.keyboard.press("/")
-    page.keyboard.type("fever -skin")
-    page.locator("mark.hit").first.wait_for()
-    assert page.locator("tbody tr").count() == 1
+    page.keyboard.type('temperature -measles "the body"')
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("searchbox", name="Search").fill("temperature fever")
+    expect(page.locator("tbody tr").nth(1)).to_be_visible()
     look(page, "documents")
-
     page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("g")
-    page.get_by_role("link", name="People and LLMs").click()
-    page.get_by_label("Name", exact=True).fill("writer")
-    page.get_by_label("Model, as LiteLLM names it").fill("scripted:numbered")
-    page.get_by_label("Key (stored encrypted, never shown)").fill("sk-secret")
-    page.get_by_role("button", name="Save").click()
-    page.get_by_text("writer (default)").wait_for()
+
+
+def test_llms_are_set_up_and_their_keys_stay_on_the_server(page):
+    go(page, "l")
+    for name in ("writer", "judge"):
+        page.get_by_role("button", name="Set up an LLM").click()
+        page.get_by_role("textbox", name="Name Blocks refer").fill(name)
+        page.get_by_role("textbox", name="Model, as LiteLLM names it").fill("scripted:numbered")
+        page.get_by_role("textbox", name="Key Stored encrypted").fill("sk-secret")
+        page.get_by_role("dialog").get_by_role("button", name="Save").click()
+        page.get_by_role("rowheader", name=name).wait_for()
+    expect(page.get_by_role("rowheader", name="writer (default)")).to_be_visible()
     assert "sk-secret" not in page.content()
     look(page, "people")
-    page.get_by_role("link", name="stm-agent annotate").click()
+
+
+def test_evidence_by_mouse_and_keys_and_a_draft_make_an_entry(page):
+    go(page, "p")
     page.get_by_role("link", name="Signs").click()
-    page.get_by_role("link", name="Annotate", exact=True).click()
-    _annotate(page)
-    _judge(tool, page)
-    with page.expect_download() as download:
-        page.keyboard.press("Alt+1")
-        page.get_by_role("button", name="Export").wait_for()
-        page.keyboard.press("e")
-        page.get_by_role("link", name="BEIR folder").click()
-    zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).extractall(tmp_path / "beir")
-    assert evaluate_model("bm25", read_beir(tmp_path / "beir"), "dev")["ndcg_at_10"] > 0.5
-
-
-def _annotate(page) -> None:
     page.get_by_role("button", name="fever Fever").click()
-    page.get_by_role("heading", name="fever", exact=True).wait_for()
-    page.get_by_role("button", name="New n").click()
+    body = page.get_by_role("textbox", name="text of fever")
+    body.wait_for()
+    page.keyboard.press("n")
     page.locator("#block-question").fill("What is a fever?")
-    # By mouse, then by keys alone, one over the other.
-    select(page, "raised body", 9, 34)
-    page.keyboard.press("1")
-    page.locator(".evidence").first.wait_for()
-    page.locator(".text", has_text="raised body").focus()
+    expect(page.get_by_text("needs evidence first")).to_be_visible()
+    drag_over(page, body, "a rise of the body's temperature above its daily range")
+    page.keyboard.press("2")
+    expect(page.locator(".evidence")).to_have_count(1)
+    # By keys alone, over what is there.
+    body.focus()
     page.evaluate("getSelection().collapse(document.activeElement, 0)")
-    for _ in range(4):
+    for _ in range(5):
         page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("1")
+    expect(page.locator(".evidence.many")).to_have_count(1)
+    # Another document, a level by its button, and another level after that.
+    page.get_by_role("button", name="chill Chills").click()
+    drag_over(page, page.get_by_role("textbox", name="text of chill"), "before a fever")
+    page.get_by_role("button", name="Relevant 1", exact=True).click()
+    expect(page.get_by_role("heading", name="Evidence (3)")).to_be_visible()
     page.keyboard.press("0")
-    page.locator(".evidence.many").first.wait_for()
-    assert page.get_by_role("heading", name="Evidence (2)").count() == 1
-    page.get_by_role("button", name="Draft").click()
+    expect(page.get_by_label("Level", exact=True).last).to_have_value("irrelevant")
+    page.get_by_role("button", name="fever", exact=True).first.click()
+    page.get_by_role("button", name="Draft", exact=True).click()
     page.get_by_role("button", name="Accept").wait_for()
     look(page, "workspace")
+    # What was edited is what is accepted, by the key too.
+    page.get_by_label("Draft by").fill(ANSWER + " It rarely needs treatment.")
     page.keyboard.press("Control+Enter")
-    assert page.locator("#block-answer").input_value() == "Fever is a raised temperature [fever]."
-    page.get_by_role("status").filter(has_text="saved").first.wait_for()
-    # Closed at once and opened again: everything is there.
+    expect(page.locator("#block-answer")).to_have_value(ANSWER + " It rarely needs treatment.")
+    expect(page.get_by_role("region", name="Answer").get_by_role("button", name="fever", exact=True)).to_be_visible()
+    expect(page.locator(".saved")).to_have_text("saved")
+
+
+def test_work_survives_a_reload_and_is_undone(page):
     page.reload()
-    page.get_by_role("heading", name="Evidence (2)").wait_for()
-    assert page.locator("#block-question").input_value() == "What is a fever?"
+    page.get_by_role("heading", name="Evidence (3)").wait_for()
+    expect(page.locator("#block-question")).to_have_value("What is a fever?")
     page.get_by_role("button", name="Delete this evidence").first.click()
-    page.get_by_role("heading", name="Evidence (1)").wait_for()
-    page.get_by_role("status").filter(has_text="saved").first.wait_for()
+    page.get_by_role("heading", name="Evidence (2)").wait_for()
+    expect(page.locator(".saved")).to_have_text("saved")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Control+z")
-    page.get_by_role("heading", name="Evidence (2)").wait_for()
-    # What a document holds is shown, never run.
-    page.get_by_role("button", name="script Odd").click()
+    page.get_by_role("heading", name="Evidence (3)").wait_for()
+    page.get_by_role("button", name="script Markup").click()
     page.get_by_text("<script>window.broken = true</script>").first.wait_for()
-    assert page.evaluate("window.broken") is None
-    page.get_by_role("button", name="Finish f").click()
+    assert page.evaluate("window.broken") is None, "what a document holds is shown, never run"
+    page.keyboard.press("i")
+    page.keyboard.type("written")
+    expect(page.get_by_text("1 of 1")).to_be_visible()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("o")
+    page.get_by_role("button", name="What is a fever?", exact=True).wait_for()
+    look(page, "entries")
+    page.keyboard.press("Escape")
+    page.keyboard.press("f")
     page.get_by_text("its query is ready").wait_for()
 
 
-def _judge(tool, page) -> None:
-    page.keyboard.press("Alt+3")
-    page.get_by_role("button", name="Runs and pools").click()
+def test_a_pool_is_judged_blind_by_keys(page):
+    go(page, "j")
+    page.get_by_role("heading", name="What is a fever?").wait_for()
+    page.keyboard.press("r")
     page.get_by_role("button", name="Rank", exact=True).click()
-    page.locator("dialog td", has_text="bm25").first.wait_for()
+    page.get_by_role("rowheader", name="bm25").wait_for()
+    page.get_by_label("LLM that grades").select_option("judge")
+    page.get_by_role("button", name="Grade all pools").click()
+    page.get_by_text("grading pools:").filter(has_text="done").wait_for()
     look(page, "runs")
     page.keyboard.press("Escape")
-    page.get_by_role("heading", name="What is a fever?").wait_for()
     page.locator(".passage").first.wait_for()
     count = page.locator(".passage").count()
-    assert count == 2
-    assert page.get_by_text("unjudged").count() == count - 1, "the evidence was a judgement"
-    look(page, "judge", dark=True)
-    page.locator(".passage", has_text="rash").click()
+    open_ones = page.get_by_text("unjudged")
+    left = open_ones.count()
+    assert left == count - 2, "the evidence is judged, the rest is not"
+    expect(page.get_by_text("The LLM said")).to_have_count(2)
     page.keyboard.press("0")
-    expect(page.get_by_text("unjudged")).to_have_count(0)
+    expect(open_ones).to_have_count(left - 1)
     page.keyboard.press("Control+z")
-    expect(page.get_by_text("unjudged")).to_have_count(1)
-    page.keyboard.press("0")
-    expect(page.get_by_text("unjudged")).to_have_count(0)
+    expect(open_ones).to_have_count(left)
+    page.keyboard.press("1")
+    expect(page.get_by_text("The LLM said")).to_have_count(3)
+    look(page, "judge", dark=True)
+    for step in range(1, left):
+        page.keyboard.press("0")
+        expect(open_ones).to_have_count(left - 1 - step)
     page.keyboard.press("f")
     page.get_by_text("All queries are done").wait_for()
-    page.keyboard.press("Alt+4")
+
+
+def test_every_other_screen_is_readable(page):
+    go(page, "n")
     page.get_by_text("Nothing waits for an answer.").wait_for()
     look(page, "negatives")
-    page.keyboard.press("Alt+5")
-    page.get_by_role("heading", name="Agreement").wait_for()
+    go(page, "m")
     page.get_by_text("Krippendorff's alpha").first.wait_for()
     look(page, "agreement")
-    page.keyboard.press("Alt+6")
+    go(page, "s")
     page.get_by_role("heading", name="Blocks").wait_for()
     look(page, "settings")
+    page.get_by_role("group", name="Question", exact=True).get_by_label("Help").fill("As a patient would ask it")
+    page.keyboard.press("Control+s")
+    page.get_by_text("what people wrote came along").wait_for()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("?")
     page.get_by_role("heading", name="Keys").wait_for()
     look(page, "keys")
     page.keyboard.press("Escape")
-
-
-def test_two_windows_of_one_entry_lose_nothing(served, page):
-    page.goto(page.url.split("#")[0])
+    go(page, "p")
+    page.get_by_role("link", name="Signs").wait_for()
+    look(page, "projects")
     page.get_by_role("link", name="Signs").click()
-    page.get_by_role("link", name="Annotate", exact=True).click()
-    page.get_by_role("button", name="New n").click()
-    page.locator("#block-question").fill("first")
-    page.get_by_role("status").filter(has_text="saved").first.wait_for()
-    other = page.context.new_page()
-    other.set_default_timeout(15_000)
-    other.goto(page.url)
-    other.locator("#block-question").wait_for()
-    expect(other.locator("#block-question")).to_have_value("first")
-    other.locator("#block-question").fill("from the other window")
-    other.get_by_role("status").filter(has_text="saved").first.wait_for()
-    other.wait_for_timeout(1200)
-    other.close()
-    page.locator("#block-question").fill("from here")
-    page.get_by_role("heading", name="Changed somewhere else").wait_for()
-    assert page.locator("dialog td", has_text="from the other window").count() == 1
-    look(page, "conflict")
-    page.get_by_role("button", name="Keep mine").click()
-    page.get_by_role("status").filter(has_text="saved").first.wait_for()
-    page.wait_for_timeout(1000)
-    page.reload()
-    expect(page.locator("#block-question")).to_have_value("from here")
 
 
-def test_a_wrong_token_opens_nothing(served, page):
-    base = served[1].split("?")[0]
-    fresh = page.context.browser.new_context()
-    other = fresh.new_page()
-    assert other.goto(f"{base}?token=wrong").status == 401
-    other.goto(base)
-    other.get_by_role("button", name="Log in").wait_for()
-    look_at = other.evaluate("fetch('/api/v1/projects').then((answer) => answer.status)")
-    assert look_at == 401
-    fresh.close()
-
-
-def test_the_page_loads_nothing_from_elsewhere(served, page):
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.reload()
-    page.wait_for_timeout(500)
-    base = served[1].split("?")[0]
-    assert asked
-    assert [one for one in asked if not one.startswith((base, "data:"))] == []
+def test_the_export_is_evaluated_and_the_archive_comes_back(page, tmp_path):
+    go(page, "d")
+    page.get_by_role("button", name="Export").wait_for()
+    for name in ("BEIR folder", "Whole project"):
+        page.keyboard.press("e")
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).click()
+        download.value.save_as(tmp_path / f"{name[:4]}.zip")
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_have_count(0)
+    zipfile.ZipFile(tmp_path / "BEIR.zip").extractall(tmp_path / "beir")
+    told = CliRunner().invoke(
+        app, ["evaluate", "bm25", "--collection", str(tmp_path / "beir"), "--split", "dev", "--json"]
+    )
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["ndcg_at_10"] > 0.5
+    go(page, "s")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_label("to confirm").fill("Signs")
+    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_text("No project yet.").wait_for()
+    page.keyboard.press("i")
+    page.set_input_files("input[type=file]", Path(tmp_path / "Whol.zip"))
+    page.get_by_role("dialog").get_by_role("button", name="Import", exact=True).click()
+    page.get_by_role("heading", name=f"{len(DOCUMENTS)} documents").wait_for()

@@ -1,75 +1,134 @@
 // The shell: who is there, where they are, the sheet of keys, light and dark.
-import { html, render, useState, useEffect, api, Toasts, Dialog, Field, useKeys, shownKeys, useRoute, useLoad, Loaded, told, go, enc } from "/static/lib.js";
-import { Projects } from "/static/projects.js";
-import { Settings } from "/static/settings.js";
-import { Documents } from "/static/documents.js";
-import { Work } from "/static/work.js";
-import { Judge } from "/static/judge.js";
+import {
+  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, onLoggedOut, render, told, useEffect, useKeys, useLoad, useRoute,
+  useState,
+} from "/static/lib.js";
 import { Agreement } from "/static/agreement.js";
-import { Review } from "/static/review.js";
+import { Documents } from "/static/documents.js";
+import { Judge } from "/static/judge.js";
 import { People } from "/static/people.js";
+import { Projects } from "/static/projects.js";
+import { Review } from "/static/review.js";
+import { Settings } from "/static/settings.js";
+import { Work } from "/static/work.js";
 
-const SCREENS = [["documents", "Documents", Documents], ["work", "Annotate", Work], ["judge", "Judge", Judge],
-  ["review", "Negatives", Review], ["agreement", "Agreement", Agreement], ["settings", "Settings", Settings]];
-const HIDDEN = { annotator: ["agreement", "settings"], reviewer: ["settings"], admin: [] };
+// Part of the address, what it is called, its key after g, the screen, who may see it.
+const ALL = ["annotator", "reviewer", "admin"];
+const SCREENS = [
+  ["documents", "Documents", "d", Documents, ALL],
+  ["work", "Annotate", "a", Work, ALL],
+  ["judge", "Judge", "j", Judge, ALL],
+  ["review", "Negatives", "n", Review, ALL],
+  ["agreement", "Agreement", "m", Agreement, ["reviewer", "admin"]],
+  ["settings", "Settings", "s", Settings, ["admin"]],
+];
 
-function Login({ done }) {
-  const invited = location.pathname === "/join" ? location.hash.slice(1) : null;
+function LoginForm({ invited, done }) {
   const [form, setForm] = useState({ name: "", password: "" });
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
   const send = (event) => {
     event.preventDefault();
-    api.post(invited ? "/session/join" : "/session", invited ? { ...form, token: invited } : form)
-      .then(() => { if (invited) history.replaceState(null, "", "/"); done(); }).catch(told);
+    const asked = invited ? api.post("/session/join", { ...form, token: invited }) : api.post("/session", form);
+    asked.then(() => {
+      if (invited) history.replaceState(null, "", "/");
+      done();
+    }).catch(told);
   };
-  return html`<main id="main" style=${{ maxWidth: "24rem", paddingTop: "12vh" }}><form class="card stack" onSubmit=${send}>
-    <h1>${invited ? "Join the project" : "stm-agent annotate"}</h1>
-    <p class="quiet">${invited ? "Choose a name and a password of ten characters or more." : "Log in. Working alone? Open the address that the command printed."}</p>
+  return html`<form class="stack" onSubmit=${send}>
+    <p class="quiet">${invited ? "Choose a name and a password of ten characters or more."
+      : "Working alone? Open the address that the command printed instead."}</p>
     <${Field} label="Name"><input autocomplete="username" required value=${form.name} onInput=${set("name")} /><//>
-    <${Field} label="Password"><input type="password" required autocomplete=${invited ? "new-password" : "current-password"} value=${form.password} onInput=${set("password")} /><//>
-    <button class="main">${invited ? "Join" : "Log in"}</button></form></main>`;
+    <${Field} label="Password"><input type="password" required autocomplete=${invited ? "new-password" : "current-password"}
+      value=${form.password} onInput=${set("password")} /><//>
+    <div><button class="main">${invited ? "Join" : "Log in"}</button></div></form>`;
 }
 
-function Keys({ close }) {
-  const rows = Object.entries(shownKeys());
-  return html`<${Dialog} title="Keys" close=${close}><table><tbody>${rows.map(([key, [, what]]) => html`<tr><td><kbd>${key === " " ? "Space" : key}</kbd></td><td>${what}</td></tr>`)}</tbody></table>
-    <p class="quiet small">In a text: arrows select word by word, Shift with arrows extends, a level's number marks it. Tab reaches every button.</p><//>`;
+function Login({ done }) {
+  const invited = location.pathname === "/join" ? location.hash.slice(1) : null;
+  return html`<main id="main" class="login"><div class="card stack">
+    <h1>${invited ? "Join the project" : "stm-agent annotate"}</h1>
+    <${LoginForm} invited=${invited} done=${done} /></div></main>`;
 }
 
 function useTheme() {
-  const [theme, setTheme] = useState(localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-  useEffect(() => { document.documentElement.dataset.theme = theme; localStorage.setItem("theme", theme); }, [theme]);
-  return [theme, () => setTheme(theme === "dark" ? "light" : "dark")];
+  const system = () => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  const [theme, setTheme] = useState(localStorage.getItem("theme") || system());
+  useEffect(() => { document.documentElement.dataset.theme = theme; }, [theme]);
+  const turn = () => {
+    const next = theme === "dark" ? "light" : "dark";
+    localStorage.setItem("theme", next);
+    setTheme(next);
+  };
+  return [theme, turn];
+}
+
+function Top({ me, project, route, leave, sheet, guide }) {
+  const [theme, turn] = useTheme();
+  const [key, screen = "documents"] = route;
+  const shown = SCREENS.filter(([, , , , roles]) => roles.includes(me.role));
+  return html`<header class="top">
+    <a class="home" href="#/" aria-label="All projects">stm-agent annotate</a>
+    ${project && html`<h1 title=${project.name}>${project.name}</h1><nav aria-label="Project">${shown.map(([name, label]) => html`
+      <a href=${`#/${enc(key)}/${name}`} aria-current=${name === screen ? "page" : null}>${label}</a>`)}</nav>`}
+    <div class="push">
+      ${project?.guidelines && html`<button class="bare" onClick=${guide}>Guidelines</button>`}
+      ${me.role !== "annotator" && html`<a class="button bare" href="#/people" aria-current=${key === "people" ? "page" : null}>People, LLMs</a>`}
+      <button class="bare" aria-pressed=${theme === "dark"} onClick=${turn}>Dark</button>
+      <button class="bare" onClick=${sheet}>Keys <kbd>?</kbd></button>
+      ${leave && html`<button class="bare" onClick=${leave}>Log out ${me.name}</button>`}</div></header>`;
 }
 
 function Inside({ me, leave }) {
-  const [key, screen = "documents", ...rest] = useRoute();
+  const route = useRoute();
+  const [key, screen = "documents", ...rest] = route;
   const [sheet, setSheet] = useState(false);
-  const [theme, turn] = useTheme();
-  const inProject = key && key !== "people";
-  const project = useLoad(() => inProject ? api.get(`projects/${enc(key)}`) : Promise.resolve(false), [key]);
-  const shown = SCREENS.filter(([name]) => !HIDDEN[me.role].includes(name));
-  const keys = { "?": [() => setSheet(true), "This sheet"], "g": [() => go(), "All projects"] };
-  if (inProject) shown.forEach(([name, label], place) => { keys[`Alt+${place + 1}`] = [() => go(key, name), label]; });
+  const [guide, setGuide] = useState(false);
+  const inProject = Boolean(key) && key !== "people";
+  const project = useLoad(() => (inProject ? api.get(`projects/${enc(key)}`) : Promise.resolve(false)), [key]);
+  const keys = { "?": [() => setSheet(true), "This sheet"], "g p": [() => go(), "All projects"] };
+  if (inProject) {
+    for (const [name, label, letter, , roles] of SCREENS) {
+      if (roles.includes(me.role)) keys[`g ${letter}`] = [() => go(key, name), label];
+    }
+  }
+  if (me.role !== "annotator") keys["g l"] = [() => go("people"), "People and LLMs"];
+  const here = project.data && project.data.key === key ? project.data : null;
+  if (here?.guidelines) keys["g g"] = [() => setGuide(true), "Guidelines"];
   useKeys(keys);
-  const Screen = (SCREENS.find(([name]) => name === screen) || SCREENS[0])[2];
-  return html`<header class="top"><h1><a href="#/" style=${{ textDecoration: "none", color: "inherit" }}>${project.data ? project.data.name : "stm-agent annotate"}</a></h1>
-      ${project.data && html`<nav aria-label="Project">${shown.map(([name, label], place) => html`<a href=${`#/${enc(key)}/${name}`} aria-current=${name === screen ? "page" : null}>${label}</a>`)}</nav>`}
-      <div class="push">${me.role !== "annotator" && html`<a class="button" href="#/people">People and LLMs</a>`}
-        <button onClick=${turn} aria-pressed=${theme === "dark"}>Dark</button><button onClick=${() => setSheet(true)}>Keys <kbd>?</kbd></button>
-        <span class="quiet small">${me.name}</span>${leave && html`<button onClick=${leave}>Log out</button>`}</div></header>
-    <main id="main" tabindex="-1">${key === "people" ? html`<${People} me=${me} />` : !inProject ? html`<${Projects} me=${me} />`
-      : html`<${Loaded} of=${project}>${(data) => data && html`<${Screen} key=${`${key}/${screen}`} project=${data} me=${me} rest=${rest} reload=${project.reload} />`}<//>`}</main>
-    ${sheet && html`<${Keys} close=${() => setSheet(false)} />`}<${Toasts} />`;
+  const Screen = (SCREENS.find(([name]) => name === screen) || SCREENS[0])[3];
+  const body = () => {
+    if (key === "people") return html`<${People} me=${me} />`;
+    if (!inProject) return html`<${Projects} me=${me} />`;
+    if (project.data && !here) return null;
+    return html`<${Loaded} of=${project}>${(data) => data && html`
+      <${Screen} key=${`${key}/${screen}`} project=${data} me=${me} rest=${rest} reload=${project.reload} />`}<//>`;
+  };
+  return html`<${Top} me=${me} project=${here} route=${route} leave=${leave} sheet=${() => setSheet(true)} guide=${() => setGuide(true)} />
+    <main id="main" tabindex="-1" class=${["work", "judge"].includes(screen) && inProject ? "full" : ""}>${body()}</main>
+    ${guide && here && html`<${Dialog} title="Guidelines" close=${() => setGuide(false)}>
+      <p style=${{ whiteSpace: "pre-wrap" }}>${here.guidelines}</p><//>`}
+    ${sheet && html`<${Sheet} close=${() => setSheet(false)} />`}<${Toasts} />`;
 }
 
 function App() {
   const [me, setMe] = useState(undefined);
-  const look = () => api.get("me").then(setMe, () => setMe(null));
-  useEffect(() => { if (location.pathname === "/join") setMe(null); else look(); }, []);
+  const [out, setOut] = useState(false);
+  const look = () => api.get("me", { quiet: true }).then(setMe, () => setMe(null));
+  useEffect(() => {
+    if (location.pathname === "/join") setMe(null);
+    else look();
+    return onLoggedOut(() => setOut(true));
+  }, []);
   if (me === undefined) return null;
   if (me === null) return html`<${Login} done=${look} /><${Toasts} />`;
-  const leave = me.name === "me" ? null : () => api.del("/session").then(() => setMe(null)).catch(told);
-  return html`<${Inside} me=${me} leave=${leave} />`;
+  const leave = me.alone ? null : () => api.del("/session").then(() => {
+    Object.keys(localStorage).filter((name) => name.startsWith("unsaved ")).forEach((name) => localStorage.removeItem(name));
+    setMe(null);
+  }).catch(told);
+  return html`<${Inside} me=${me} leave=${leave} />${out && html`
+    <${Dialog} title="Your login has ended" close=${() => setOut(false)}>
+      <p>What you typed stays on this page and is saved once you are in again.</p>
+      <${LoginForm} done=${() => setOut(false)} /><//>`}`;
 }
+
 render(html`<${App} />`, document.getElementById("root"));

@@ -1,70 +1,191 @@
 // The corpus: search as you type, filter, sort, tags, import and export.
-import { html, useState, api, useLoad, Loaded, useDebounced, Snippet, Field, Dialog, told, toast, query, enc, go, useKeys, useRef, useJob } from "/static/lib.js";
+import {
+  Dialog, Field, Loaded, Select, Snippet, api, download, enc, go, html, query, toast, told, useDebounced, useJob, useKeys,
+  useLoad, useRef, useState,
+} from "/static/lib.js";
 
-const EXPORTS = [["beir", "BEIR folder: goes straight into stm-agent optimize --collection"], ["qrels", "TREC qrels"], ["mteb", "mteb task with its data"], ["triplets", "Triplets with hard negatives"],
-  ["aiano", "AIANO dataset JSON"], ["aiano-project", "AIANO project (.aiano)"], ["archive", "Whole project, for another stm-agent"], ["drafts", "LLM drafts with their provenance"]];
+const PAGE = 50;
+const EXPORTS = [
+  ["beir", "BEIR folder", "for stm-agent optimize --collection and evaluate"],
+  ["qrels", "TREC qrels", "one line a judgement"],
+  ["mteb", "mteb task", "with its data"],
+  ["triplets", "Triplets", "JSON lines and a datasets folder, with judged hard negatives"],
+  ["aiano", "AIANO dataset", "JSON"],
+  ["aiano-project", "AIANO project", ".aiano"],
+  ["archive", "Whole project", "for another stm-agent; import gives the same project"],
+  ["drafts", "LLM drafts", "prompts, models, answers, costs, decisions, edit distances"],
+];
 
-function Import({ project, close, done }) {
+function Export({ place, close }) {
+  const [busy, setBusy] = useState("");
+  const take = (kind) => {
+    setBusy(kind);
+    download(`${place}/export/${kind}`).then(() => toast("The download is ready")).catch(told).finally(() => setBusy(""));
+  };
+  return html`<${Dialog} title="Export" close=${close}><table><tbody>${EXPORTS.map(([kind, name, what]) => html`
+    <tr><td><button disabled=${Boolean(busy)} onClick=${() => take(kind)}>${busy === kind ? "Writing" : name}</button></td><td class="quiet">
+      ${what}</td></tr>`)}</tbody></table><//>`;
+}
+
+function Report({ of }) {
+  return html`<div class="note stack tight" role="status"><b>${of.added.toLocaleString()} documents went in.</b>
+    ${Object.entries(of.skipped).map(([why, count]) => html`<div>${count.toLocaleString()} skipped: ${why}</div>`)}
+    ${of.examples.length > 0 && html`<details><summary>Which were skipped</summary>${of.examples.map((one) => html`<div class="small">
+      ${one}</div>`)}</details>`}
+    ${Object.keys(of.fields).length > 0 && html`<div class="small quiet">Fields kept: ${Object.keys(of.fields).join(", ")}</div>`}</div>`;
+}
+
+async function importAll(place, files) {
+  const sum = { added: 0, skipped: {}, examples: [], fields: {} };
+  for (const file of files) {
+    const form = new FormData();
+    form.append("file", file);
+    const one = await api.post(`${place}/import`, form);
+    sum.added += one.added;
+    for (const [why, count] of Object.entries(one.skipped)) sum.skipped[why] = (sum.skipped[why] || 0) + count;
+    sum.examples.push(...one.examples);
+    Object.assign(sum.fields, one.fields);
+  }
+  return sum;
+}
+
+function Import({ place, close, done }) {
   const [report, setReport] = useState(null);
   const [busy, setBusy] = useState(false);
-  const send = async (event) => {
+  const send = (event) => {
     event.preventDefault();
-    const sum = { added: 0, skipped: {}, examples: [] };
     setBusy(true);
-    try {
-      for (const file of event.target.elements.files.files) {
-        const form = new FormData();
-        form.append("file", file);
-        const one = await api.post(`projects/${enc(project.key)}/import`, form);
-        sum.added += one.added;
-        for (const [why, count] of Object.entries(one.skipped)) sum.skipped[why] = (sum.skipped[why] || 0) + count;
-        sum.examples.push(...one.examples);
-      }
-      setReport(sum);
-      done();
-    } catch (error) { told(error); } finally { setBusy(false); }
+    importAll(place, event.target.elements.files.files).then(setReport, told).finally(() => { setBusy(false); done(); });
   };
-  return html`<${Dialog} title="Import documents" close=${close}><form class="stack" onSubmit=${send}>
-    <p class="quiet">JSON arrays (AIANO's too), JSON lines or CSV; each document needs an id (_id, id, Document_Id) and keeps every field. Folders: stm-agent annotate import.</p>
+  return html`<${Dialog} title="Import documents" close=${close}><div class="stack"><form class="stack" onSubmit=${send}>
+    <p class="quiet">A JSON array (AIANO's too), JSON lines or CSV. A document needs an id (_id, id or Document_Id) and keeps every
+      field. For a BEIR folder or a datasets folder use <code>stm-agent annotate import</code>.</p>
     <${Field} label="Files"><input type="file" name="files" multiple required accept=".json,.jsonl,.ndjson,.csv" /><//>
-    <div class="row"><button class="main" disabled=${busy}>${busy ? "Importing" : "Import"}</button></div></form>
-    ${report && html`<div class="note" role="status"><b>${report.added.toLocaleString()} documents went in.</b> ${Object.entries(report.skipped).map(([why, count]) => html`<div>${count} skipped: ${why}</div>`)}
-      ${report.examples.length > 0 && html`<details><summary>Which</summary>${report.examples.map((one) => html`<div class="small">${one}</div>`)}</details>`}</div>`}<//>`;
+    <div class="row"><button class="main" disabled=${busy}>${busy ? "Importing" : "Import"}</button>
+      ${busy && html`<progress class="grow" aria-label="Importing"></progress>`}</div></form>
+    ${report && html`<${Report} of=${report} />`}</div><//>`;
+}
+
+function Tags({ place, data, reload }) {
+  const [text, setText] = useState("");
+  const put = (tags) => api.put(`${place}/tags/${enc(data.key)}`, { tags }).then(() => { setText(""); reload(); }).catch(told);
+  const add = (event) => { event.preventDefault(); put([...data.tags, text]); };
+  return html`<div class="row"><span class="quiet small">Tags</span>${data.tags.map((tag) => html`<span class="tag">
+    ${tag}<button class="link" aria-label=${`Take tag ${tag} away`}
+      onClick=${() => put(data.tags.filter((one) => one !== tag))}>×</button></span>`)}
+    <form class="row" onSubmit=${add}><input class="slim" style=${{ width: "9rem" }} aria-label="New tag" placeholder="New tag" required value=${text}
+      onInput=${(event) => setText(event.target.value)} /><button class="bare">Add</button></form></div>`;
+}
+
+function One({ project, me, name, close, changed }) {
+  const place = `projects/${enc(project.key)}`;
+  const data = useLoad(() => api.get(`${place}/documents/${enc(name)}`), [name]);
+  const [sure, setSure] = useState(false);
+  const reload = () => { data.reload(); changed(); };
+  const remove = () => api.del(`${place}/documents/${enc(name)}`).then(() => { toast("Document deleted"); changed(); close(); }).catch(told);
+  const read = new Set(project.schema.fields.filter((field) => field.content).map((field) => field.name));
+  const text = (value) => (typeof value === "object" ? JSON.stringify(value, null, 1) : String(value));
+  return html`<${Dialog} wide title=${name} close=${close}><${Loaded} of=${data}>${(row) => html`<div class="stack wide">
+    <${Tags} place=${place} data=${row} reload=${reload} />
+    ${Object.entries(row.fields).filter(([field]) => read.has(field)).map(([field, value]) => html`<section class="stack tight">
+      <h3 class="quiet small">${field}</h3><div class="text">${text(value).slice(0, 50_000)}</div></section>`)}
+    <dl class="facts">${Object.entries(row.fields).filter(([field]) => !read.has(field)).map(([field, value]) => html`<dt>${field}</dt><dd>
+      ${text(value).slice(0, 5000)}</dd>`)}</dl>
+    <div class="row between"><button class="main" onClick=${() => go(project.key, "work", name)}>Annotate it</button>
+      ${me.role === "admin" && (sure ? html`<button class="bad" onClick=${remove}>Delete for good</button>` : html`<button class="bare" onClick=${() => setSure(true)}>Delete</button>`)}</div></div>`}<//><//>`;
+}
+
+// A block drafted in the background for many documents, each in an entry of its own.
+function Batch({ project, place, documents, begin, close }) {
+  const blocks = project.schema.blocks.filter((block) => block.mode !== "plain").map((block) => [block.id, block.name]);
+  const [block, setBlock] = useState(blocks[0][0]);
+  const [most, setMost] = useState(20);
+  const send = (event) => { event.preventDefault(); begin("drafts", { block, documents: documents ? documents.slice(0, most) : [], limit: most }); close(); };
+  return html`<${Dialog} title="Draft for many documents" close=${close}><form class="stack" onSubmit=${send}>
+    <p class="quiet">Each document gets an entry with a draft in it, which waits to be accepted, edited or rejected. A block that needs what only a person can give
+      (evidence, another block) can't be drafted this way.</p>
+    <div class="row end"><${Field} grow label="Block"><${Select} value=${block} change=${setBlock} options=${blocks} /><//>
+      <${Field} label=${documents ? `Documents, the first of the ${documents.length} found` : "Documents, the first of the project"}>
+        <input type="number" required min="1" max=${documents?.length || 500} value=${most} onInput=${(event) => setMost(Number(event.target.value))} /><//></div>
+    <div><button class="main">Begin</button></div></form><//>`;
+}
+
+function Found({ rows, show }) {
+  if (!rows.length) return html`<p class="quiet">Nothing has these words.</p>`;
+  return html`<table><thead><tr><th>Document</th><th>Text</th><th class="number">Score</th></tr></thead><tbody>
+    ${rows.map((row) => html`<tr key=${row.key}>
+    <td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td><${Snippet} of=${row.snippet} /></td>
+    <td class="number quiet small">${row.score.toFixed(3)}</td></tr>`)}</tbody></table>`;
+}
+
+function Page({ data, project, show, view, setView }) {
+  const meta = project.schema.fields.filter((field) => field.metadata).slice(0, 3).map((field) => field.name);
+  const to = (offset) => setView({ ...view, offset });
+  if (!data.total) return html`<p class="quiet">${view.filter || view.tag ? "No document fits." : "No documents yet; import some."}</p>`;
+  return html`<div class="stack"><table><thead><tr><th>Document</th><th>Text</th>${meta.map((name) => html`<th>${name}</th>`)}<th>Tags</th></tr>
+    </thead><tbody>${data.documents.map((row) => html`
+    <tr key=${row.key}><td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td><span class="clamp">${row.snippet}</span>
+      </td>
+      ${meta.map((name) => html`<td class="small">${String(row.metadata[name] ?? "")}</td>`)}
+      <td><span class="row">${row.tags.map((tag) => html`<button class="tag" onClick=${() => setView({ ...view, tag, offset: 0 })}>
+        ${tag}</button>`)}</span></td></tr>`)}</tbody></table>
+    <div class="row between"><span class="quiet small">
+      ${(view.offset + 1).toLocaleString()} to ${Math.min(view.offset + PAGE, data.total).toLocaleString()} of ${data.total.toLocaleString()}</span>
+      <span class="row"><button disabled=${!view.offset} onClick=${() => to(Math.max(0, view.offset - PAGE))}>Before</button>
+      <button disabled=${view.offset + PAGE >= data.total} onClick=${() => to(view.offset + PAGE)}>Next</button></span></div></div>`;
+}
+
+function Filters({ project, view, setView }) {
+  const names = project.schema.fields.map((field) => field.name);
+  const sorts = [["", "as imported"], ...names.flatMap((name) => [[name, name], [`-${name}`, `${name}, falling`]])];
+  return html`<div class="row end"><${Field} grow label="Filter by fields: year>2000, title~rash, lang=en"><input value=${view.filter}
+      onInput=${(event) => setView({ ...view, filter: event.target.value, offset: 0 })} /><//>
+    <${Field} label="Sort"><${Select} value=${view.sort} change=${(sort) => setView({ ...view, sort, offset: 0 })} options=${sorts} /><//>
+    ${view.tag && html`<button onClick=${() => setView({ ...view, tag: "", offset: 0 })}>Tagged ${view.tag} ×</button>`}</div>`;
 }
 
 export function Documents({ project, me, reload }) {
+  const place = `projects/${enc(project.key)}`;
   const [words, setWords] = useState("");
   const [mode, setMode] = useState("bm25");
-  const [model, setModel] = useState("embedded:all-minilm-l6-v2");
+  const [model, setModel] = useState("");
   const [view, setView] = useState({ offset: 0, sort: "", filter: "", tag: "" });
   const [open, setOpen] = useState(null);
   const box = useRef();
-  const late = useDebounced(words, 180);
-  const place = `projects/${enc(project.key)}`;
-  const page = useLoad(() => api.get(`${place}/documents?${query({ ...view, limit: 50 })}`), [view.offset, view.sort, view.filter, view.tag]);
-  const found = useLoad(() => late.trim() ? api.get(`${place}/search?${query({ q: late, mode, model: mode === "bm25" ? "" : model })}`) : Promise.resolve(false), [late, mode, model]);
-  useKeys({ "/": [() => box.current.focus(), "Search the documents"], i: [() => me.role === "admin" && setOpen("import"), "Import documents"], e: [() => me.role !== "annotator" && setOpen("export"), "Export"] });
-  const [progress, begin] = useJob(place, () => toast("Drafts wait under Annotate"));
-  const drafted = project.schema.blocks.filter((block) => block.mode !== "plain");
-  const fields = project.schema.fields.map((field) => field.name);
-  const show = (key) => go(project.key, "work", key);
-  const list = (rows, part) => html`<table><thead><tr><th>Document</th><th>Text</th><th>${part ? "Tags" : "Score"}</th></tr></thead><tbody>${rows.map((row) => html`<tr>
-    <td><button class="bare" onClick=${() => show(row.key)}>${row.key}</button></td><td>${part ? html`<span class="small">${row.snippet}</span>` : html`<${Snippet} of=${row.snippet} />`}</td>
-    <td class="small quiet">${part ? row.tags.map((tag) => html`<button class="bare tag" onClick=${() => setView({ ...view, tag, offset: 0 })}>${tag}</button>`) : row.score.toFixed(3)}</td></tr>`)}</tbody></table>`;
-  return html`<div class="stack"><div class="row between"><h2>${project.documents.toLocaleString()} documents</h2><div class="row">
-      ${drafted.map((block) => html`<button title="Begins an entry for each of these documents, with a draft to decide on" onClick=${() => begin("drafts", { block: block.id, documents: (late.trim() ? found.data || [] : page.data?.documents || []).map((row) => row.key).slice(0, 50) })}>Draft ${block.name} for these</button>`)}
-      ${me.role === "admin" && html`<button onClick=${() => setOpen("import")}>Import <kbd>i</kbd></button>`}${me.role !== "annotator" && html`<button onClick=${() => setOpen("export")}>Export <kbd>e</kbd></button>`}</div></div>
-    ${progress}${project.guidelines && html`<details class="note"><summary>Guidelines</summary><p style=${{ whiteSpace: "pre-wrap" }}>${project.guidelines}</p></details>`}
-    <div class="row"><div style=${{ flex: "1 1 22rem" }}><${Field} label='Search: "a phrase", -word, field:value'><input ref=${box} type="search" value=${words} onInput=${(event) => setWords(event.target.value)} placeholder="Press / to search" /><//></div>
-      <${Field} label="By"><select value=${mode} onChange=${(event) => setMode(event.target.value)}><option value="bm25">words (BM25)</option><option value="dense">meaning (a model)</option><option value="both">both, fused</option></select><//>
-      ${mode !== "bm25" && html`<${Field} label="Model"><input value=${model} onChange=${(event) => setModel(event.target.value)} /><//>`}</div>
-    ${late.trim() ? html`<${Loaded} of=${found}>${(rows) => rows && (rows.length ? list(rows, false) : html`<p class="quiet">Nothing has these words.</p>`)}<//>` : html`
-    <div class="row"><${Field} label="Filter, as year>2000"><input value=${view.filter} onChange=${(event) => setView({ ...view, filter: event.target.value, offset: 0 })} /><//>
-      <${Field} label="Sort by"><select value=${view.sort} onChange=${(event) => setView({ ...view, sort: event.target.value, offset: 0 })}><option value="">as imported</option>${fields.flatMap((name) => [html`<option value=${name}>${name}</option>`, html`<option value=${`-${name}`}>${name}, falling</option>`])}</select><//>
-      ${view.tag && html`<button onClick=${() => setView({ ...view, tag: "", offset: 0 })}>Tag ${view.tag}: show all</button>`}</div>
-    <${Loaded} of=${page}>${(data) => html`${list(data.documents, true)}<div class="row"><button disabled=${!view.offset} onClick=${() => setView({ ...view, offset: Math.max(0, view.offset - 50) })}>Earlier</button>
-      <span class="quiet small">${data.total ? `${(view.offset + 1).toLocaleString()} to ${Math.min(view.offset + 50, data.total).toLocaleString()} of ${data.total.toLocaleString()}` : "no documents"}</span>
-      <button disabled=${view.offset + 50 >= data.total} onClick=${() => setView({ ...view, offset: view.offset + 50 })}>Later</button></div>`}<//>`}
-    ${open === "import" && html`<${Import} project=${project} close=${() => setOpen(null)} done=${() => { page.reload(); reload(); }} />`}
-    ${open === "export" && html`<${Dialog} title="Export" close=${() => setOpen(null)}><ul class="plain">${EXPORTS.map(([kind, what]) => html`<li><a class="button" href=${`/api/v1/${place}/export/${kind}`} onClick=${() => toast(`${what}: the download begins`)}>${what}</a></li>`)}</ul><//>`}</div>`;
+  const admin = me.role === "admin";
+  const late = useDebounced(words.trim(), 150);
+  const filter = useDebounced(view.filter, 250);
+  const models = useLoad(() => (mode === "bm25" ? Promise.resolve([]) : api.get(`${place}/runs`).then((told) => told.models.filter((one) => one !== "bm25"))), [mode]);
+  const chosen = model || models.data?.[0] || "";
+  const page = useLoad(() => api.get(`${place}/documents?${query({ offset: view.offset, sort: view.sort, tag: view.tag, limit: PAGE,
+    filter: filter.split(",").map((one) => one.trim()).filter(Boolean) })}`), [view.offset, view.sort, filter, view.tag, project.documents]);
+  const found = useLoad(() => (late && (mode === "bm25" || chosen)
+    ? api.get(`${place}/search?${query({ q: late, mode, model: mode === "bm25" ? "" : chosen, k: 50 })}`) : Promise.resolve(false)), [late, mode, chosen]);
+  const [progress, begin] = useJob(place, () => { reload(); toast("The drafts wait under Annotate", { act: ["Go there", () => go(project.key, "work")] }); });
+  const drafted = project.schema.blocks.some((block) => block.mode !== "plain");
+  useKeys({
+    "/": [() => box.current.focus(), "Search the documents"],
+    ...(admin ? { i: [() => setOpen("import"), "Import documents"] } : {}),
+    ...(me.role === "annotator" ? {} : { e: [() => setOpen("export"), "Export"] }),
+    ...(drafted ? { b: [() => setOpen("batch"), "Draft for many documents"] } : {}),
+  });
+  const show = (name) => setOpen({ name });
+  return html`<div class="stack"><div class="row between"><h2>${project.documents.toLocaleString()} documents</h2><span class="row">
+      ${admin && html`<button onClick=${() => setOpen("import")}>Import <kbd>i</kbd>
+        </button>`}${drafted && html`<button onClick=${() => setOpen("batch")}>Draft many <kbd>b</kbd>
+        </button>`}${me.role !== "annotator" && html`<button onClick=${() => setOpen("export")}>Export <kbd>e</kbd></button>`}</span></div>
+    ${progress}
+    <div class="row end"><${Field} grow label=${html`Search: <code>"a phrase"</code> <code>-word</code> <code>field:value</code>`}>
+      <input ref=${box} type="search" aria-label="Search" value=${words}
+        onInput=${(event) => setWords(event.target.value)} placeholder="Press / to search" /><//>
+      <${Field} label="By"><${Select} value=${mode} change=${setMode} options=${[["bm25", "words (BM25)"], ["dense", "meaning"], ["both", "both, fused"]]} /><//>
+      ${mode !== "bm25" && html`<${Field} label="Model">
+        <${Select} value=${chosen} change=${setModel} options=${(models.data || []).map((one) => [one, one])} /><//>`}</div>
+    ${late ? html`<${Loaded} of=${found}>${(rows) => rows && html`<${Found} rows=${rows} show=${show} />`}<//>`
+      : html`<${Filters} project=${project} view=${view} setView=${setView} />
+        <${Loaded} of=${page}>${(data) => html`<${Page} data=${data} project=${project} show=${show} view=${view} setView=${setView} />`}<//>`}
+    ${open === "import" && html`<${Import} place=${place} close=${() => setOpen(null)} done=${() => { page.reload(); reload(); }} />`}
+    ${open === "batch" && html`<${Batch} project=${project} place=${place} documents=${late && found.data ? found.data.map((row) => row.key) : null} begin=${begin} close=${() => setOpen(null)} />`}
+    ${open === "export" && html`<${Export} place=${place} close=${() => setOpen(null)} />`}
+    ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} close=${() => setOpen(null)} changed=${() => { page.reload(); reload(); }} />`}</div>`;
 }

@@ -1,26 +1,83 @@
 // People, invitations, and the LLMs.
-import { html, useState, api, useLoad, Loaded, told, toast, enc, Field } from "/static/lib.js";
+import { Check, Dialog, Field, Loaded, Select, api, enc, html, toast, told, useLoad, useState } from "/static/lib.js";
+
+const ROLES = [["annotator", "annotator"], ["reviewer", "reviewer"], ["admin", "administrator"]];
+const EMPTY = { name: "", model: "", api_base: "", key: "", system_prompt: "", default: false };
+
+function Person({ row, admin, change }) {
+  return html`<tr><th scope="row">${row.name}</th><td>
+    ${admin ? html`<${Select} class="slim" aria-label=${`Role of ${row.name}`} value=${row.role} change=${(role) => change(row.name, { role })} options=${ROLES} />` : row.role}</td>
+    <td>${row.active ? "" : html`<span class="quiet">shut out</span>`}</td><td class="number">
+      ${admin && html`<button class="bare" aria-label=${`${row.active ? "Shut out" : "Let in"} ${row.name}`}
+      onClick=${() => change(row.name, { active: !row.active })}>${row.active ? "Shut out" : "Let in"}</button>`}</td></tr>`;
+}
+
+function Invite({ close }) {
+  const projects = useLoad(() => api.get("projects"), []);
+  const [form, setForm] = useState({ role: "annotator", project: "" });
+  const [link, setLink] = useState("");
+  const ask = (event) => {
+    event.preventDefault();
+    api.post("invitations", { ...form, project: form.project || null }).then((made) => setLink(`${location.origin}/join#${made.token}`)).catch(told);
+  };
+  const copy = () => navigator.clipboard.writeText(link).then(() => toast("Copied"), () => toast("Select the link and copy it", { bad: true }));
+  return html`<${Dialog} title="Invite somebody" close=${close}><div class="stack"><form class="row end" onSubmit=${ask}>
+      <${Field} grow label="As"><${Select} value=${form.role} change=${(role) => setForm({ ...form, role })} options=${ROLES} /><//>
+      <${Field} grow label="Into the project">
+        <${Select} value=${form.project} change=${(project) => setForm({ ...form, project })} options=${[["", "none yet"], ...(projects.data || []).map((row) => [row.key, row.name])]} /><//>
+      <button class="main">Make a link</button></form>
+    <p class="hint">Annotators see their own work, reviewers everybody's and settle disagreements, administrators also make projects, people and LLMs.</p>
+    ${link && html`<div class="note stack tight"><span>It works once, for seven days:</span><code>${link}</code><div>
+      <button onClick=${copy}>Copy</button></div></div>`}</div><//>`;
+}
+
+function LlmForm({ start, close, saved }) {
+  const [llm, setLlm] = useState({ ...EMPTY, ...start, key: "", api_base: start.api_base || "" });
+  const put = (name) => (event) => setLlm({ ...llm, [name]: event.target.value });
+  const { name, model, system_prompt, default: first } = llm;
+  const save = (event) => {
+    event.preventDefault();
+    api.put("llms", { name, model, system_prompt, default: first, api_base: llm.api_base || null, key: llm.key || null })
+      .then(() => { toast("LLM saved; its key never leaves the server"); saved(); close(); }).catch(told);
+  };
+  return html`<${Dialog} title=${start.name ? `Change ${start.name}` : "Set up an LLM"} close=${close}><form class="stack" onSubmit=${save}>
+    <${Field} label="Name" hint="Blocks refer to it by this name.">
+      <input required autofocus readonly=${Boolean(start.name)} value=${name} onInput=${put("name")} /><//>
+    <${Field} label="Model, as LiteLLM names it" hint="embedded:smollm2-135m needs no key and no network.">
+      <input required placeholder="openai/gpt-5-mini" value=${model} onInput=${put("model")} /><//>
+    <${Field} label="Base URL, if it has its own">
+      <input type="url" placeholder="http://127.0.0.1:8000/v1" value=${llm.api_base} onInput=${put("api_base")} /><//>
+    <${Field} label="Key" hint=${start.has_key ? "One is stored; leave this empty to keep it." : "Stored encrypted, never shown again."}>
+      <input type="password" autocomplete="off" value=${llm.key} onInput=${put("key")} /><//>
+    <${Field} label="System prompt, before every block's own"><textarea value=${system_prompt} onInput=${put("system_prompt")}></textarea><//>
+    <${Check} checked=${first} change=${() => setLlm({ ...llm, default: !first })}>Used where a block names none<//>
+    <div><button class="main">Save</button></div></form><//>`;
+}
+
+function Llms({ admin }) {
+  const llms = useLoad(() => api.get("llms"), []);
+  const [open, setOpen] = useState(null);
+  const [sure, setSure] = useState("");
+  const remove = (name) => api.del(`llms/${enc(name)}`).then(() => { setSure(""); llms.reload(); }).catch(told);
+  const acts = (row) => html`<button class="bare" aria-label=${`Change ${row.name}`} onClick=${() => setOpen(row)}>Change</button>
+    ${sure === row.name ? html`<button class="bad" onClick=${() => remove(row.name)}>Delete for good</button>` : html`<button class="bare" aria-label=${`Delete ${row.name}`} onClick=${() => setSure(row.name)}>Delete</button>`}`;
+  return html`<section class="stack" aria-label="LLMs"><div class="row between"><h2>LLMs</h2>
+    ${admin && html`<button onClick=${() => setOpen(EMPTY)}>Set up an LLM</button>`}</div>
+    <${Loaded} of=${llms}>${(rows) => (rows.length ? html`<table><thead><tr><th>Name</th><th>Model</th><th>Key</th><th></th></tr></thead><tbody>
+      ${rows.map((row) => html`<tr key=${row.name}><th scope="row">${row.name}${row.default ? html` <span class="quiet">(default)</span>` : ""}</th>
+      <td><code>${row.model}</code></td><td>${row.has_key ? "stored" : "none"}</td><td class="number">${admin && acts(row)}</td></tr>`)}</tbody>
+        </table>` : html`<p class="quiet">None yet, so no block can be drafted. embedded:smollm2-135m needs no key and no network.</p>`)}<//>
+    ${open && html`<${LlmForm} start=${open} close=${() => setOpen(null)} saved=${llms.reload} />`}</section>`;
+}
 
 export function People({ me }) {
   const people = useLoad(() => api.get("people"), []);
-  const projects = useLoad(() => api.get("projects"), []);
-  const llms = useLoad(() => api.get("llms"), []);
-  const [invite, setInvite] = useState({ role: "annotator", project: "" });
-  const [link, setLink] = useState("");
-  const empty = { name: "", model: "", api_base: "", key: "", system_prompt: "", default: false };
-  const [llm, setLlm] = useState(empty);
+  const [inviting, setInviting] = useState(false);
   const admin = me.role === "admin";
-  const change = (name, changes) => api.patch(`people/${enc(name)}`, changes).then(people.reload).catch(told);
-  const ask = (event) => { event.preventDefault(); api.post("invitations", { ...invite, project: invite.project || null }).then((made) => setLink(`${location.origin}/join#${made.token}`)).catch(told); };
-  const save = (event) => { event.preventDefault(); api.put("llms", { ...llm, api_base: llm.api_base || null, key: llm.key || null }).then(() => { toast("LLM saved; its key never leaves the server"); setLlm(empty); llms.reload(); }).catch(told); };
-  const field = (name) => (event) => setLlm({ ...llm, [name]: event.target.value });
-  return html`<div class="stack"><h2>People</h2><${Loaded} of=${people}>${(rows) => html`<table><thead><tr><th>Name</th><th>Role</th><th></th></tr></thead><tbody>${rows.map((row) => html`<tr><td>${row.name}</td><td>${admin ? html`<select aria-label=${`Role of ${row.name}`} style=${{ width: "auto" }} value=${row.role} onChange=${(event) => change(row.name, { role: event.target.value })}>${["annotator", "reviewer", "admin"].map((one) => html`<option>${one}</option>`)}</select>` : row.role}</td>
-      <td>${admin && html`<button onClick=${() => change(row.name, { active: !row.active })}>${row.active ? "Shut out" : "Let in"}</button>`}</td></tr>`)}</tbody></table>`}<//>
-    ${admin && html`<form class="card row" onSubmit=${ask}><${Field} label="Invite a new"><select value=${invite.role} onChange=${(event) => setInvite({ ...invite, role: event.target.value })}>${["annotator", "reviewer", "admin"].map((one) => html`<option>${one}</option>`)}</select><//>
-      <${Field} label="Into project"><select value=${invite.project} onChange=${(event) => setInvite({ ...invite, project: event.target.value })}><option value="">none yet</option>${(projects.data || []).map((row) => html`<option value=${row.key}>${row.name}</option>`)}</select><//><button style=${{ alignSelf: "end" }}>Make a link</button>
-      ${link && html`<p style=${{ flexBasis: "100%" }}>It works once, for seven days: <code>${link}</code></p>`}</form>`}
-    <h2>LLMs</h2><${Loaded} of=${llms}>${(rows) => rows.length ? html`<table><thead><tr><th>Name</th><th>Model</th><th></th></tr></thead><tbody>${rows.map((row) => html`<tr><td>${row.name}${row.default ? " (default)" : ""}</td><td>${row.model}</td><td>${admin && html`<span class="row"><button onClick=${() => setLlm({ ...empty, ...row, key: "", api_base: row.api_base || "" })}>Change</button><button class="bad" onClick=${() => api.del(`llms/${enc(row.name)}`).then(llms.reload).catch(told)}>Delete</button></span>`}</td></tr>`)}</tbody></table>` : html`<p class="quiet">None yet: blocks cannot be drafted. embedded:smollm2-135m needs no key and no network.</p>`}<//>
-    ${admin && html`<form class="card stack" onSubmit=${save}><h3>Set up or change</h3><div class="row"><${Field} label="Name"><input required value=${llm.name} onInput=${field("name")} /><//><${Field} label="Model, as LiteLLM names it"><input required placeholder="openai/gpt-5-mini" value=${llm.model} onInput=${field("model")} /><//>
-      <${Field} label="Base URL, if it has its own"><input placeholder="https://" value=${llm.api_base} onInput=${field("api_base")} /><//><${Field} label="Key (stored encrypted, never shown)"><input type="password" autocomplete="off" value=${llm.key} onInput=${field("key")} /><//></div>
-      <${Field} label="System prompt, before every block's own"><textarea value=${llm.system_prompt} onInput=${field("system_prompt")}></textarea><//><label class="line"><input type="checkbox" checked=${llm.default} onChange=${() => setLlm({ ...llm, default: !llm.default })} />Used where a block names none</label><div class="row"><button class="main">Save</button></div></form>`}</div>`;
+  const change = (name, changes) => api.patch(`people/${enc(name)}`, changes).then(people.reload).catch((error) => { told(error); people.reload(); });
+  return html`<div class="stack wide"><section class="stack" aria-label="People"><div class="row between"><h2>People</h2>
+    ${admin && html`<button onClick=${() => setInviting(true)}>Invite somebody</button>`}</div>
+      <${Loaded} of=${people}>${(rows) => html`<table><thead><tr><th>Name</th><th>Role</th><th>State</th><th></th></tr></thead><tbody>
+        ${rows.map((row) => html`<${Person} key=${row.name} row=${row} admin=${admin} change=${change} />`)}</tbody></table>`}<//></section>
+    <${Llms} admin=${admin} />${inviting && html`<${Invite} close=${() => setInviting(false)} />`}</div>`;
 }

@@ -1,42 +1,105 @@
 // All projects, and the wizard that makes one.
-import { html, useState, api, useLoad, Loaded, Dialog, Field, told, toast, go, query, enc, useKeys } from "/static/lib.js";
+import { Check, Dialog, Field, Loaded, api, enc, go, html, query, toast, told, useEffect, useKeys, useLoad, useState } from "/static/lib.js";
+import { PARTS, Part, clean } from "/static/schema.js";
 
-const TEMPLATES = { judging: ["Relevance judging", "Queries with graded passages: a dev and test set."], qa: ["Question answering", "Questions, answers and the evidence for them, an LLM drafting."],
-  negatives: ["Hard-negative review", "Doubtful negatives of a run: which are none."] };
+const TEMPLATES = [
+  ["qa", "Question answering", "Questions, answers and the evidence for them; an LLM drafts the answers."],
+  ["judging", "Relevance judging", "Queries with graded passages: a dev and test set."],
+  ["negatives", "Hard-negative review", "Doubtful negatives of a run: which of them are relevant after all?"],
+];
+const STEPS = ["About", ...PARTS.map(([, title]) => title)];
+export const tagsOf = (text) => text.split(",").map((tag) => tag.trim()).filter(Boolean);
+
+function About({ form, set, template, choose }) {
+  const put = (name) => (event) => set({ ...form, [name]: event.target.value });
+  return html`<div class="stack"><${Field} label="Name"><input required autofocus value=${form.name} onInput=${put("name")} /><//>
+    <${Field} label="Description"><input value=${form.description} onInput=${put("description")} /><//>
+    <${Field} label="Tags, with commas between"><input value=${form.tags} onInput=${put("tags")} /><//>
+    <fieldset><legend>Start from</legend><div class="choices">${TEMPLATES.map(([name, title, what]) => html`<label>
+      <input type="radio" name="template" value=${name}
+      checked=${template === name} onChange=${() => choose(name)} /><span><b>${title}</b><span class="quiet">${what}</span></span></label>`)}</div></fieldset></div>`;
+}
 
 function Wizard({ close }) {
-  const [form, setForm] = useState({ name: "", description: "", tags: "", template: "judging" });
-  const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
+  const templates = useLoad(() => api.get("templates"), []);
+  const llms = useLoad(() => api.get("llms"), []);
+  const [form, setForm] = useState({ name: "", description: "", tags: "" });
+  const [template, setTemplate] = useState("qa");
+  const [schema, setSchema] = useState(null);
+  const [step, setStep] = useState(0);
+  useEffect(() => { if (templates.data) setSchema(templates.data[template]); }, [templates.data, template]);
+  const make = () => api.post("projects", { ...form, tags: tagsOf(form.tags), schema: clean(schema) })
+    .then((made) => { toast(`Project ${made.name} is there; import its documents`); go(made.key, "documents"); }).catch(told);
+  // What a step asks for is checked by the browser before the next.
+  const onward = (event) => {
+    event.preventDefault();
+    if (event.submitter?.value === "make" || step === STEPS.length - 1) make();
+    else setStep(step + 1);
+  };
+  const [part, title, what] = PARTS[step - 1] || [];
+  return html`<${Dialog} wide title="New project" close=${close}><${Loaded} of=${templates}>
+    ${() => schema && html`<form class="stack wide" onSubmit=${onward}>
+    <ol class="row small" style=${{ listStyle: "none", margin: 0, padding: 0 }}>
+      ${STEPS.map((name, place) => html`<li aria-current=${place === step ? "step" : null}
+      class=${place === step ? "" : "quiet"}>${place === step ? html`<b>${place + 1}. ${name}</b>` : `${place + 1}. ${name}`}</li>`)}</ol>
+    ${step === 0 ? html`<${About} form=${form} set=${setForm} template=${template} choose=${setTemplate} />`
+      : html`<section class="stack" aria-label=${title}><p class="quiet">${what} All of it can be changed later.</p>
+        <${Part} part=${part} schema=${schema} change=${setSchema} llms=${llms.data || []} /></section>`}
+    <div class="row between"><span>${step > 0 && html`<button type="button" onClick=${() => setStep(step - 1)}>Back</button>`}</span>
+      <span class="row">
+      ${step < STEPS.length - 1 && html`<button value="make">Make it as it is</button>`}
+      <button class="main" value="on">${step < STEPS.length - 1 ? `Next: ${STEPS[step + 1]}` : "Make the project"}</button></span></div></form>`}<//>
+        <//>`;
+}
+
+function BringIn({ close }) {
+  const [busy, setBusy] = useState(false);
   const send = (event) => {
     event.preventDefault();
-    const tags = form.tags.split(",").map((tag) => tag.trim()).filter(Boolean);
-    api.post("projects", { ...form, tags }).then((made) => { toast(`Project ${made.name} made; fields, levels and blocks are under Settings`); go(made.key, "documents"); }).catch(told);
+    const form = new FormData();
+    form.append("file", event.target.elements.file.files[0]);
+    setBusy(true);
+    api.post("projects/import", form).then((made) => { toast(`Project ${made.name} came in whole`); go(made.key, "documents"); }).catch(told).finally(() => setBusy(false));
   };
-  return html`<${Dialog} title="New project" close=${close}><form class="stack" onSubmit=${send}>
-    <${Field} label="Name"><input required autofocus value=${form.name} onInput=${set("name")} /><//>
-    <${Field} label="Description"><textarea value=${form.description} onInput=${set("description")}></textarea><//>
-    <${Field} label="Tags, with commas between"><input value=${form.tags} onInput=${set("tags")} /><//>
-    <fieldset class="stack" style=${{ border: "1px solid var(--line)", borderRadius: "5px" }}><legend>Start from</legend>
-      ${Object.entries(TEMPLATES).map(([name, [title, what]]) => html`<label class="line"><input type="radio" name="template" value=${name} checked=${form.template === name} onChange=${set("template")} /><span><b>${title}</b> <span class="quiet">${what}</span></span></label>`)}</fieldset>
-    <div class="row"><button class="main">Make it</button></div></form><//>`;
+  return html`<${Dialog} title="Import a project" close=${close}><form class="stack" onSubmit=${send}>
+    <p class="quiet">An archive of stm-agent annotate (.zip), AIANO's dataset JSON, or an .aiano file. Documents alone go into a project, on its
+      Documents screen.</p>
+    <${Field} label="File"><input type="file" name="file" required accept=".zip,.json,.aiano" /><//>
+    <div><button class="main" disabled=${busy}>${busy ? "Importing" : "Import"}</button></div></form><//>`;
+}
+
+const counted = (count, one) => `${count.toLocaleString()} ${one}${count === 1 ? "" : "s"}`;
+
+function Card({ row, setTag }) {
+  return html`<article class="card stack tight"><h3>
+    <a href=${`#/${enc(row.key)}/${row.schema.blocks.length ? "work" : row.queries ? "judge" : "documents"}`}>${row.name}</a></h3>
+    ${row.description && html`<p class="clamp">${row.description}</p>`}
+    <p class="small quiet">${counted(row.documents, "document")}, ${row.queries === 1 ? "1 query" : `${row.queries.toLocaleString()} queries`},
+      ${row.entries === 1 ? " 1 entry" : ` ${row.entries.toLocaleString()} entries`}</p>
+    ${row.tags.length > 0 && html`<div class="row">${row.tags.map((one) => html`<button class="tag" onClick=${() => setTag(one)}>
+      ${one}</button>`)}</div>`}</article>`;
 }
 
 export function Projects({ me }) {
   const [tag, setTag] = useState("");
   const [archived, setArchived] = useState(false);
-  const [making, setMaking] = useState(false);
+  const [words, setWords] = useState("");
+  const [open, setOpen] = useState(null);
   const rows = useLoad(() => api.get(`projects?${query({ tag, archived })}`), [tag, archived]);
   const admin = me.role === "admin";
-  useKeys(admin ? { n: [() => setMaking(true), "New project"] } : {});
-  return html`<div class="stack"><div class="row between"><h2>Projects</h2><div class="row">
-      <label class="line"><input type="checkbox" checked=${archived} onChange=${() => setArchived(!archived)} />Archived</label>
-      ${tag && html`<button onClick=${() => setTag("")}>Tag ${tag}: show all</button>`}
-      ${admin && html`<button class="main" onClick=${() => setMaking(true)}>New project <kbd>n</kbd></button>`}</div></div>
-    <${Loaded} of=${rows}>${(data) => data.length ? html`<div class="grid">${data.map((row) => html`<article class="card stack">
-        <h3><a href=${`#/${enc(row.key)}/${row.queries && !row.schema.blocks.length ? "judge" : "documents"}`}>${row.name}</a></h3>
-        ${row.description && html`<p class="quiet">${row.description}</p>`}
-        <p class="small quiet">${row.documents.toLocaleString()} documents, ${row.queries.toLocaleString()} queries, ${row.entries.toLocaleString()} entries</p>
-        <div class="row">${row.tags.map((one) => html`<button class="bare tag" onClick=${() => setTag(one)}>${one}</button>`)}</div></article>`)}</div>`
-      : html`<p class="quiet">${admin ? "No project yet. Make one, or run stm-agent annotate --collection DIR." : "You are in no project yet; an administrator can add you."}</p>`}<//>
-    ${making && html`<${Wizard} close=${() => setMaking(false)} />`}</div>`;
+  useKeys(admin ? { n: [() => setOpen("new"), "New project"], i: [() => setOpen("import"), "Import a project"] } : {});
+  const fits = (row) => `${row.name} ${row.description} ${row.tags.join(" ")}`.toLowerCase().includes(words.trim().toLowerCase());
+  const none = admin ? html`<p>No project yet. A project is a corpus and what is asked about it.</p>
+    <button class="main" onClick=${() => setOpen("new")}>New project <kbd>n</kbd></button>`
+    : html`<p>You are in no project yet; an administrator can let you in.</p>`;
+  return html`<div class="stack wide"><div class="row between"><h2>${archived ? "Archived projects" : "Projects"}</h2><span class="row">
+      <input class="slim" type="search" aria-label="Search the projects" placeholder="Search" value=${words} onInput=${(event) => setWords(event.target.value)} />
+      <${Check} checked=${archived} change=${() => setArchived(!archived)}>Archived<//>
+      ${tag && html`<button onClick=${() => setTag("")}>Tagged ${tag} ×</button>`}
+      ${admin && html`<button onClick=${() => setOpen("import")}>Import <kbd>i</kbd></button>
+        <button class="main" onClick=${() => setOpen("new")}>New project <kbd>n</kbd></button>`}</span></div>
+    <${Loaded} of=${rows}>${(data) => (data.length ? html`<div class="grid">
+      ${data.filter(fits).map((row) => html`<${Card} key=${row.key} row=${row} setTag=${setTag} />`)}</div>`
+      : html`<div class="empty">${tag || archived ? html`<p>None here.</p>` : none}</div>`)}<//>
+    ${open === "new" && html`<${Wizard} close=${() => setOpen(null)} />`}${open === "import" && html`<${BringIn} close=${() => setOpen(null)} />`}</div>`;
 }

@@ -1,22 +1,62 @@
 // Doubtful hard negatives of the loop: one key each.
-import { html, useState, useRef, api, useLoad, Loaded, told, toast, enc, useKeys, Field } from "/static/lib.js";
+import { Field, Loaded, api, enc, html, toast, told, useKeys, useLoad, useRef, useState } from "/static/lib.js";
 
-const ANSWERS = [["1", "negative", "Negative", "it does not answer the query"], ["2", "false_negative", "False negative", "it does answer it"], ["3", "broken", "Broken", "it is no passage at all"]];
+const ANSWERS = [
+  ["1", "negative", "Negative", "it does not answer the query"],
+  ["2", "false_negative", "False negative", "it does answer the query"],
+  ["3", "broken", "Broken", "it is no passage at all"],
+];
+
+function BringIn({ place, done }) {
+  const [run, setRun] = useState("");
+  const known = useLoad(() => api.get(`${place}/runs`), []);
+  const bring = (event) => {
+    event.preventDefault();
+    api.post(`${place}/doubts`, { run }).then((one) => { toast(`${one.added} negatives came in`); done(); }).catch(told);
+  };
+  const names = (known.data?.models || []).filter((one) => one !== "bm25" && !one.startsWith("embedded:"));
+  return html`<form class="row end" onSubmit=${bring}><${Field} grow label="Bring in the doubtful negatives of a run of stm-agent optimize">
+    <input required list="runs" placeholder="name of the run" value=${run}
+      onInput=${(event) => setRun(event.target.value)} /><//><datalist id="runs">${names.map((name) => html`<option value=${name}>
+        </option>`)}</datalist><button>Bring in</button></form>`;
+}
+
+function Doubtful({ row, say }) {
+  return html`<article class="card stack"><div><span class="label">Query</span><h2>${row.query}</h2></div>
+    <div class="halves"><section class="stack tight" aria-label="Its passage"><span class="label">Its passage</span><div class="text">
+      ${row.positive}</div></section>
+      <section class="stack tight" aria-label="The negative"><span class="label">Taken for no answer (${row.origin})</span><div class="text">
+        ${row.negative}</div></section></div>
+    <div class="grades" role="group" aria-label="What the negative is">
+      ${ANSWERS.map(([key, answer, name, what]) => html`<button onClick=${() => say(answer)}><b>${name}</b><span class="quiet">${what}</span> <kbd>
+      ${key}</kbd></button>`)}</div></article>`;
+}
 
 export function Review({ project, me }) {
   const place = `projects/${enc(project.key)}`;
   const rows = useLoad(() => api.get(`${place}/doubts`), []);
-  const [run, setRun] = useState("");
   const past = useRef([]);
   const row = rows.data?.[0];
   const put = (one, answer, version) => api.put(`${place}/doubts/${one.key}`, { answer, version });
-  const say = async (answer) => { if (!row) return; try { const now = await put(row, answer, row.version); past.current.push(now); rows.set(rows.data.slice(1)); if (rows.data.length === 1) rows.reload(); } catch (error) { told(error); rows.reload(); } };
-  const undo = async () => { const last = past.current.pop(); if (!last) { toast("Nothing to undo here"); return; } try { await put(last, null, last.version); rows.reload(); } catch (error) { told(error); } };
-  const bring = (event) => { event.preventDefault(); api.post(`${place}/doubts`, { run }).then((one) => { toast(`${one.added} negatives came in`); rows.reload(); }).catch(told); };
+  const say = async (answer) => {
+    if (!row) return;
+    try {
+      past.current.push(await put(row, answer, row.version));
+      rows.set(rows.data.slice(1));
+      if (rows.data.length === 1) rows.reload();
+    } catch (error) { told(error); rows.reload(); }
+  };
+  const undo = async () => {
+    const last = past.current.pop();
+    if (!last) { toast("Nothing to undo here"); return; }
+    try { await put(last, null, last.version); rows.reload(); } catch (error) { told(error); }
+  };
   useKeys({ ...Object.fromEntries(ANSWERS.map(([key, answer, name, what]) => [key, [() => say(answer), `${name}: ${what}`]])), "Ctrl+z": [undo, "Undo the last answer"] });
-  return html`<div class="stack"><div class="row between"><h2>Hard negatives to review${rows.data?.length ? ` (${rows.data.length}${rows.data.length === 50 ? " and more" : ""})` : ""}</h2><button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button></div>
-    ${me.role === "admin" && html`<form class="row" onSubmit=${bring}><${Field} label="Bring in the doubtful negatives of a run"><input required placeholder="biomedical-0a1b2c3d" value=${run} onInput=${(event) => setRun(event.target.value)} /><//><button style=${{ alignSelf: "end" }}>Bring in</button></form>`}
-    <${Loaded} of=${rows}>${(all) => row ? html`<article class="card stack"><div><span class="quiet small">Query</span><h3>${row.query}</h3></div><div><span class="quiet small">Its passage</span><div class="text">${row.positive}</div></div>
-      <div class="note"><span class="quiet small">Said to be no answer (${row.origin})</span><div class="text">${row.negative}</div></div>
-      <div class="grades">${ANSWERS.map(([key, answer, name, what]) => html`<button title=${what} onClick=${() => say(answer)}>${name} <kbd>${key}</kbd></button>`)}</div><p class="quiet small">False negatives and broken ones are left out of the next round's training.</p></article>` : html`<p class="quiet">Nothing waits for an answer.</p>`}<//></div>`;
+  const count = rows.data?.length ? ` (${rows.data.length}${rows.data.length === 50 ? " and more" : ""})` : "";
+  return html`<div class="stack wide"><div class="row between"><div><h2>Hard negatives to review${count}</h2>
+    <p class="hint">A false negative or a broken passage is left out of the next round's training.</p></div>
+      <button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button></div>
+    <${Loaded} of=${rows}>${() => (row ? html`<${Doubtful} row=${row} say=${say} />` : html`<div class="empty"><p>Nothing waits for an answer.</p>
+      </div>`)}<//>
+    ${me.role === "admin" && html`<${BringIn} place=${place} done=${rows.reload} />`}</div>`;
 }

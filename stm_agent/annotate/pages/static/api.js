@@ -1,0 +1,96 @@
+// The REST API: one function a method, errors as Problem, and a login that ends told to whoever listens.
+
+export class Problem extends Error {
+  constructor(body, status) {
+    super(body.title || `the server answered ${status}`);
+    this.status = status;
+    this.current = body.current;
+  }
+}
+
+const listeners = new Set();
+export function onLoggedOut(tell) {
+  listeners.add(tell);
+  return () => listeners.delete(tell);
+}
+
+let refreshing = null;
+function refresh() {
+  refreshing = refreshing || fetch("/session/refresh", { method: "POST" })
+    .finally(() => setTimeout(() => { refreshing = null; }, 0));
+  return refreshing;
+}
+
+async function send(method, path, body, options) {
+  const form = body instanceof FormData;
+  const plain = body === undefined || form;
+  try {
+    return await fetch(path.startsWith("/") ? path : `/api/v1/${path}`, {
+      method,
+      body: plain ? body : JSON.stringify(body),
+      headers: plain ? {} : { "content-type": "application/json" },
+      ...options,
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({ title: "the server does not answer" }, 0);
+  }
+}
+
+async function ask(method, path, body, { raw, quiet, ...options } = {}) {
+  let answer = await send(method, path, body, options);
+  if (answer.status === 401 && !path.startsWith("/session")) {
+    if ((await refresh().catch(() => ({}))).ok) answer = await send(method, path, body, options);
+    if (answer.status === 401 && !quiet) listeners.forEach((tell) => tell());
+  }
+  if (!answer.ok) throw new Problem(await answer.json().catch(() => ({})), answer.status);
+  if (raw) return answer;
+  return answer.status === 204 ? null : answer.json();
+}
+
+export const api = {
+  get: (path, options) => ask("GET", path, undefined, options),
+  post: (path, body = {}, options) => ask("POST", path, body, options),
+  put: (path, body = {}) => ask("PUT", path, body),
+  patch: (path, body, options) => ask("PATCH", path, body, options),
+  del: (path) => ask("DELETE", path),
+};
+
+export const enc = encodeURIComponent;
+
+// A query string; what is empty is left out, a list is repeated.
+export function query(values) {
+  const pairs = Object.entries(values).flatMap(([name, value]) => {
+    if (Array.isArray(value)) return value.map((one) => [name, one]);
+    return value === "" || value === null || value === undefined ? [] : [[name, value]];
+  });
+  return new URLSearchParams(pairs).toString();
+}
+
+// Server-sent events of a POST: EventSource cannot post, a fetch gives a stream.
+export async function stream(path, body, signal, tell) {
+  const answer = await api.post(path, body, { signal, raw: true });
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let kept = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (kept + value).split("\n\n");
+    kept = events.pop();
+    for (const event of events) {
+      const [kind, data] = event.split("\n");
+      tell(kind.slice("event: ".length), JSON.parse(data.slice("data: ".length)));
+    }
+  }
+}
+
+// A download that fails is told here, where a link would leave the page for the error.
+export async function download(path) {
+  const answer = await api.get(path, { raw: true });
+  const named = /filename\*?=(?:utf-8'')?"?([^";]+)/i.exec(answer.headers.get("content-disposition") || "");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = named ? decodeURIComponent(named[1]) : "export";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

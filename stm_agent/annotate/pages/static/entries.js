@@ -1,0 +1,34 @@
+// All entries of a project: an annotator's own, for a reviewer everybody's.
+import { Dialog, Loaded, Select, api, enc, html, told, useLoad, useState } from "/static/lib.js";
+
+export function summary(row) {
+  const said = Object.values(row.values).find((value) => typeof value === "string" && value.trim());
+  return row.name || said || `begun ${new Date(row.created_at).toLocaleString()}`;
+}
+
+const STATES = [["", "Every state"], ["draft", "Draft"], ["flagged", "Flagged"], ["skipped", "Skipped"], ["done", "Done"]];
+
+export function Entries({ project, me, close, pick, gone }) {
+  const place = `projects/${enc(project.key)}`;
+  const rows = useLoad(() => api.get(`${place}/entries`), []);
+  const [words, setWords] = useState("");
+  const [state, setState] = useState("");
+  const [sure, setSure] = useState(null);
+  const remove = (row) => api.del(`${place}/entries/${row.key}`).then(() => { setSure(null); rows.reload(); gone(row); }).catch(told);
+  const fits = (row) => (!state || row.state === state)
+    && JSON.stringify([row.values, row.notes, row.author]).toLowerCase().includes(words.trim().toLowerCase());
+  const may = (row) => row.author === me.name || me.role === "admin";
+  const acts = (row) => (sure === row.key ? html`<button class="bad" onClick=${() => remove(row)}>Delete for good</button>`
+    : html`<button class="bare" aria-label=${`Delete the entry ${summary(row)}`} onClick=${() => setSure(row.key)}>Delete</button>`);
+  return html`<${Dialog} wide title="Entries" close=${close}><div class="stack"><div class="row">
+      <input type="search" class="grow" style=${{ width: "auto" }} autofocus aria-label="Search in the entries" placeholder="Search in the entries" value=${words} onInput=${(event) => setWords(event.target.value)} />
+      <span><${Select} aria-label="State" value=${state} change=${setState} options=${STATES} /></span></div>
+    <${Loaded} of=${rows}>${(all) => { const shown = all.filter(fits); return shown.length ? html`<table><thead><tr><th>Entry</th><th>State</th>
+      <th class="number">Evidence</th>
+        <th>By</th><th>Changed</th><th><span class="quiet">Delete</span></th></tr></thead><tbody>
+          ${shown.slice(0, 300).map((row) => html`<tr key=${row.key}>
+        <td><button class="link" onClick=${() => pick(row)}>${summary(row)}</button></td><td>${row.state}</td><td class="number">
+          ${row.evidence.length}</td><td>${row.author}</td>
+        <td class="small quiet">${new Date(row.updated_at).toLocaleString()}</td><td>${may(row) && acts(row)}</td></tr>`)}</tbody>
+          </table>` : html`<p class="quiet">No entry here.</p>`; }}<//></div><//>`;
+}

@@ -1,0 +1,76 @@
+// Keys of a screen, and the sheet that tells them. A key is "j", "Ctrl+s", "Escape" or a sequence such as "g d".
+import { html, useEffect, useRef, useState } from "/static/vendor/preact.js";
+import { Dialog } from "/static/widgets.js";
+
+const TYPING = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
+const WAIT = 1200;
+const sheets = [];
+let prefix = "";
+let waiting = 0;
+
+const singleKeys = () => localStorage.getItem("single-keys") !== "off";
+
+function nameOf(event) {
+  const held = event.ctrlKey || event.metaKey;
+  const long = event.key.length > 1;
+  const key = held && !long ? event.key.toLowerCase() : event.key;
+  return `${held ? "Ctrl+" : ""}${event.altKey ? "Alt+" : ""}${event.shiftKey && (held || long) ? "Shift+" : ""}${key}`;
+}
+
+function press(event) {
+  if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
+  const name = nameOf(event);
+  const always = name.startsWith("Ctrl+") || name === "Escape";
+  // Undo inside a field is the field's own.
+  if (event.target.closest?.(TYPING) && (!always || ["Ctrl+z", "Ctrl+Shift+z"].includes(name))) return;
+  if (!always && !singleKeys()) return;
+  const whole = prefix ? `${prefix} ${name}` : name;
+  clearTimeout(waiting);
+  prefix = "";
+  const shown = sheets.map((sheet) => sheet.current).reverse();
+  const found = shown.find((keys) => keys[whole]);
+  if (found) {
+    event.preventDefault();
+    found[whole][0](event);
+  } else if (shown.some((keys) => Object.keys(keys).some((key) => key.startsWith(`${whole} `)))) {
+    prefix = whole;
+    waiting = setTimeout(() => { prefix = ""; }, WAIT);
+  }
+}
+document.addEventListener("keydown", press);
+
+// Keys are { name: [function, what it does] }; the screen that came last is asked first.
+export function useKeys(keys) {
+  const kept = useRef(keys);
+  kept.current = keys;
+  useEffect(() => {
+    sheets.push(kept);
+    return () => { sheets.splice(sheets.indexOf(kept), 1); };
+  }, []);
+}
+
+// A level's key: its score where every score is one digit and no two are alike, else its place.
+export function levelKeys(levels) {
+  const scores = levels.map((level) => level.score);
+  const plain = scores.every((score) => score < 10) && new Set(scores).size === scores.length;
+  return Object.fromEntries(levels.map((level, place) => [String(plain ? level.score : place + 1), level]));
+}
+
+export function Sheet({ close }) {
+  const [on, setOn] = useState(singleKeys());
+  const rows = Object.entries(Object.assign({}, ...sheets.map((sheet) => sheet.current)));
+  const turn = () => {
+    localStorage.setItem("single-keys", on ? "off" : "on");
+    setOn(!on);
+  };
+  const part = (title, some) => some.length > 0 && html`
+    <section><h3>${title}</h3><dl class="keys">${some.map(([key, [, what]]) => html`
+      <div><dt>${key.split(" ").map((one) => html`<kbd>${one}</kbd> `)}</dt><dd>${what}</dd></div>`)}</dl></section>`;
+  return html`<${Dialog} title="Keys" close=${close}><div class="stack">
+    <div class="halves">${part("This screen", rows.filter(([key]) => !key.startsWith("g ") && key !== "?"))}
+      ${part("Everywhere", rows.filter(([key]) => key.startsWith("g ") || key === "?"))}</div>
+    <p class="quiet small">In a text, arrows select word by word and line by line; with <kbd>Shift</kbd> they extend the
+      selection, with <kbd>Ctrl</kbd> <kbd>Shift</kbd> by one letter. A level's number then marks it.</p>
+    <label class="line"><input type="checkbox" checked=${on} onChange=${turn} />Single keys work (switch off for speech
+      input)</label></div><//>`;
+}

@@ -1,0 +1,62 @@
+// The open document: what is in it, search inside it, its evidence, and the levels to mark with.
+import { Dot, html, levelKeys, useKeys, useMemo, useRef, useState } from "/static/lib.js";
+import { Text } from "/static/document.js";
+
+// Where a document has some words: by field, in code units, numbered through.
+function findIn(bodies, words) {
+  const found = {};
+  let number = 0;
+  const want = words.trim().toLowerCase();
+  for (const [name, text] of bodies) {
+    found[name] = [];
+    const low = text.toLowerCase();
+    for (let at = want ? low.indexOf(want) : -1; at >= 0 && number < 5000; at = low.indexOf(want, at + want.length)) {
+      found[name].push({ from: at, to: at + want.length, number: number++ });
+    }
+  }
+  return [found, number];
+}
+
+function Find({ words, set, count, at, step }) {
+  const box = useRef();
+  useKeys({ i: [() => box.current.focus(), "Search in this document"] });
+  return html`<div class="row"><input ref=${box} class="slim" style=${{ width: "12rem" }} type="search" aria-label="Search in this document"
+      placeholder="In this document  i" value=${words} onInput=${(event) => set(event.target.value)}
+      onKeyDown=${(event) => event.key === "Enter" && step(event.shiftKey ? -1 : 1)} />
+    ${words.trim() && html`<span class="small quiet" role="status">${count ? `${at + 1} of ${count}` : "none"}</span>
+      <button class="bare" aria-label="Hit before" onClick=${() => step(-1)}>↑</button>
+      <button class="bare" aria-label="Next hit" onClick=${() => step(1)}>↓</button>`}</div>`;
+}
+
+function Facts({ project, data }) {
+  const shown = project.schema.fields.filter((field) => field.metadata && ![null, undefined, ""].includes(data.fields[field.name]));
+  const text = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
+  return shown.length > 0 && html`<dl class="facts">${shown.map((field) => html`<dt title=${field.description}>${field.name}</dt>
+    <dd>${text(data.fields[field.name])}</dd>`)}</dl>`;
+}
+
+const NOTHING = [];
+export function Document({ project, data, entry, current, pick, mark, locked }) {
+  const [words, setWords] = useState("");
+  const [at, setAt] = useState(0);
+  const { levels, fields } = project.schema;
+  const names = fields.filter((field) => field.content).map((field) => field.name);
+  const bodies = useMemo(() => (names.length ? names : ["text"]).filter((name) => ![null, undefined, ""].includes(data.fields[name]))
+    .map((name) => [name, String(data.fields[name])]), [data]);
+  const [hits, count] = useMemo(() => findIn(bodies, words), [bodies, words]);
+  const evidence = entry?.evidence || NOTHING;
+  const marks = useMemo(() => Object.fromEntries(bodies.map(([name]) => [name,
+    evidence.filter((row) => row.document === data.key && row.field === name)])), [bodies, evidence]);
+  const step = (by) => setAt(count ? (at + by + count) % count : 0);
+  return html`<div class="head paper"><div class="row between"><h2>${data.key}</h2>
+      <${Find} words=${words} set=${(text) => { setWords(text); setAt(0); }} count=${count} at=${at} step=${step} /></div>
+      ${!locked && html`<div class="row" role="group" aria-label="Mark the selection as">
+        ${Object.entries(levelKeys(levels)).map(([key, level]) => html`
+        <button title=${level.help} onMouseDown=${(event) => event.preventDefault()} onClick=${() => mark(level)}>
+          <${Dot} colour=${level.colour} />${level.name} <kbd>${key}</kbd></button>`)}</div>`}</div>
+    <div class="body paper stack"><${Facts} project=${project} data=${data} />
+      ${bodies.map(([name, text], place) => html`<${Text} key=${`${data.key}/${name}`} document=${data.key} field=${name} text=${text}
+        title=${place < bodies.length - 1 && text.length < 300} levels=${levels} marks=${marks[name]} current=${current} hits=${hits[name]} hit=${at} pick=${pick} />`)}
+      ${!bodies.length && html`<p class="quiet">This document has nothing to read in ${(names.length ? names : ["text"]).join(", ")}; a field can be marked
+        as content in the settings.</p>`}</div>`;
+}

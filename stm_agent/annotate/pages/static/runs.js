@@ -1,0 +1,51 @@
+// What the pools are made of: runs by BM25, by models, from TREC files; their holes; and the LLM's grades, asked beforehand.
+import { Check, Dialog, Field, Loaded, Select, api, enc, html, toast, told, useJob, useLoad, useState } from "/static/lib.js";
+
+const number = (value) => (value === null || value === undefined ? "-" : value.toFixed(3));
+
+function Stored({ runs }) {
+  if (!runs.length) return html`<p class="quiet">No run yet. The first passages of every run together are the pool that people judge.</p>`;
+  return html`<div class="stack tight"><table><thead><tr><th>Run</th><th class="number">nDCG@10</th><th class="number">holes@5</th>
+    <th class="number">holes@10</th><th class="number">holes@20</th></tr></thead>
+    <tbody>${runs.map((run) => html`<tr><th scope="row">${run.run}</th><td class="number">${number(run.ndcg_at_10)}</td>
+      ${["5", "10", "20"].map((depth) => html`<td class="number">${number(run.holes[depth])}</td>`)}</tr>`)}</tbody></table>
+    <p class="hint">Holes are the share of a run's first passages that nobody judged. With holes, nDCG@10 is a lower bound.</p></div>`;
+}
+
+function Grades({ place, done }) {
+  const llms = useLoad(() => api.get("llms"), []);
+  const [llm, setLlm] = useState("");
+  const [progress, begin] = useJob(place, done);
+  const options = [["", "the default LLM"], ...(llms.data || []).map((one) => [one.name, one.name])];
+  const none = html`<span class="quiet">No LLM is set up; do so under <a href="#/people">People, LLMs</a>.</span>`;
+  return html`<fieldset><legend>The LLM as second judge; a person sees its grade only after their own</legend>${progress || html`<div class="row">
+    ${llms.data && !llms.data.length ? none : html`<span><${Select} aria-label="LLM that grades" value=${llm} change=${setLlm} options=${options} />
+      </span>
+      <button onClick=${() => begin("grades", { llm })}>Grade all pools</button>`}</div>`}</fieldset>`;
+}
+
+export function Runs({ project, close, done }) {
+  const place = `projects/${enc(project.key)}`;
+  const rows = useLoad(() => api.get(`${place}/runs`), []);
+  const [chosen, setChosen] = useState(["bm25"]);
+  const [busy, setBusy] = useState(false);
+  const report = (runs) => Object.entries(runs).map(([name, one]) => `${name}: ${one.documents.toLocaleString()} passages for ${one.queries} queries${
+    one.unknown_documents + one.unknown_queries ? `, ${one.unknown_queries} queries and ${one.unknown_documents} passages are not in this project` : ""}`).join("; ");
+  const act = (call) => {
+    setBusy(true);
+    call.then((runs) => { toast(report(runs)); rows.reload(); done(); }).catch(told).finally(() => setBusy(false));
+  };
+  const upload = (event) => {
+    const form = new FormData();
+    form.append("file", event.target.files[0]);
+    act(api.post(`${place}/runs/trec`, form).then((one) => ({ [one.run]: one })));
+    event.target.value = "";
+  };
+  const turn = (name) => setChosen(chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name]);
+  return html`<${Dialog} title="Runs and pools" close=${close}><${Loaded} of=${rows}>${(data) => html`<div class="stack wide">
+    <${Stored} runs=${data.runs} />
+    <fieldset><legend>Rank all queries by</legend><div class="stack tight">
+      ${data.models.map((name) => html`<${Check} key=${name} checked=${chosen.includes(name)} change=${() => turn(name)}>${name}<//>`)}
+      <div class="row"><button class="main" disabled=${busy || !chosen.length} onClick=${() => act(api.post(`${place}/runs`, { retrievers: chosen, depth: 100 }))}>${busy ? "Ranking" : "Rank"}</button></div></div></fieldset>
+    <${Field} label="Or import a TREC run"><input type="file" onChange=${upload} /><//><${Grades} place=${place} done=${done} /></div>`}<//><//>`;
+}

@@ -1,0 +1,128 @@
+// Small parts that every screen uses.
+import { html, useCallback, useEffect, useRef, useState } from "/static/vendor/preact.js";
+
+const listeners = new Set();
+
+// Tell something at the edge of the screen; `act` is [label, function], an offer beside it.
+export function toast(text, { bad = false, act = null } = {}) {
+  listeners.forEach((tell) => tell({ text, bad, act, id: Math.random() }));
+}
+
+export function told(error) {
+  if (error.name !== "AbortError") toast(error.message, { bad: true });
+}
+
+export function Toasts() {
+  const [rows, setRows] = useState([]);
+  const ref = useRef();
+  useEffect(() => {
+    // The last thing shown is on top, also of an open dialog.
+    ref.current.hidePopover();
+    if (rows.length) ref.current.showPopover();
+  }, [rows]);
+  const drop = (row) => setRows((all) => all.filter((one) => one.id !== row.id));
+  useEffect(() => {
+    const tell = (row) => {
+      setRows((all) => [...all.slice(-2), row]);
+      setTimeout(() => drop(row), row.bad ? 9000 : row.act ? 6000 : 3000);
+    };
+    listeners.add(tell);
+    return () => listeners.delete(tell);
+  }, []);
+  return html`<div ref=${ref} popover="manual" class="toasts" role="status" aria-live="polite">${rows.map((row) => html`
+    <div key=${row.id} class=${row.bad ? "bad" : ""}><span>${row.bad ? html`<b>Not done.</b> ` : ""}${row.text}</span>
+      ${row.act && html`<button class="bare" onClick=${() => { row.act[1](); drop(row); }}>${row.act[0]}</button>`}
+      <button class="bare" aria-label="Dismiss" onClick=${() => drop(row)}>×</button></div>`)}</div>`;
+}
+
+// Load when something changes; what was there stays until the new is there.
+export function useLoad(load, again) {
+  const [state, setState] = useState({ data: null, error: null });
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    let on = true;
+    load().then(
+      (data) => on && setState({ data, error: null }),
+      (error) => on && setState({ data: null, error }),
+    );
+    return () => { on = false; };
+  }, [...again, turn]);
+  return {
+    ...state,
+    reload: useCallback(() => setTurn((n) => n + 1), []),
+    set: (data) => setState({ data, error: null }),
+  };
+}
+
+export function Loaded({ of, children }) {
+  if (of.error) return html`<div class="note bad" role="alert">${of.error.message}</div>`;
+  return of.data === null ? html`<p class="quiet">Loading</p>` : children(of.data);
+}
+
+export function Dialog({ title, close, children, wide = false }) {
+  const ref = useRef();
+  useEffect(() => {
+    const before = document.activeElement;
+    ref.current.showModal();
+    return () => before?.focus?.();
+  }, []);
+  return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-label=${title} onClose=${close}>
+    <header><h2>${title}</h2><button class="bare" onClick=${close}>Close <kbd>Esc</kbd></button></header>${children}</dialog>`;
+}
+
+export const Field = ({ label, children, hint, grow }) => html`
+  <label class=${grow ? "grow" : ""}><span>${label}</span>${children}${hint && html`<span class="hint">${hint}</span>`}</label>`;
+
+export const Check = ({ checked, change, children }) => html`
+  <label class="line"><input type="checkbox" checked=${checked} onChange=${change} />${children}</label>`;
+
+// Options are [value, text]; "selected" on the option holds whatever the order in which the page is made.
+export function Select({ value, change, options, ...more }) {
+  return html`<select value=${value} onChange=${(event) => change(event.target.value)} ...${more}>${options.map(
+    ([one, text]) => html`<option key=${one} value=${one} selected=${one === value}>${text}</option>`)}</select>`;
+}
+
+export const Dot = ({ colour }) => html`<span class="dot" style=${{ "--c": colour }} aria-hidden="true"></span>`;
+
+// Python counts code points, JavaScript UTF-16 units; they differ only beyond the basic plane.
+const far = /[\ud800-\udfff]/;
+export function toPoints(text, units) {
+  const head = text.slice(0, units);
+  return far.test(head) ? Array.from(head).length : units;
+}
+export function toUnits(text, points) {
+  if (!far.test(text.slice(0, points * 2))) return points;
+  return Array.from(text.slice(0, points * 2)).slice(0, points).join("").length;
+}
+
+export function Snippet({ of }) {
+  const parts = [];
+  let at = 0;
+  for (const [from, to] of of.hits) {
+    const [start, end] = [toUnits(of.text, from), toUnits(of.text, to)];
+    parts.push(of.text.slice(at, start), html`<mark class="hit">${of.text.slice(start, end)}</mark>`);
+    at = end;
+  }
+  return html`<span>${of.cut[0] ? "… " : ""}${parts}${of.text.slice(at)}${of.cut[1] ? " …" : ""}</span>`;
+}
+
+export function useRoute() {
+  const read = () => location.hash.slice(2).split("/").filter(Boolean).map(decodeURIComponent);
+  const [route, setRoute] = useState(read);
+  useEffect(() => {
+    const go = () => setRoute(read());
+    addEventListener("hashchange", go);
+    return () => removeEventListener("hashchange", go);
+  }, []);
+  return route;
+}
+export const go = (...parts) => { location.hash = `#/${parts.map(encodeURIComponent).join("/")}`; };
+
+export function useDebounced(value, wait) {
+  const [late, setLate] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setLate(value), wait);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return late;
+}

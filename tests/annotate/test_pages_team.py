@@ -1,0 +1,138 @@
+"""The annotation tool in a real browser, for a team: invited, blind to each other, agreed, settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import update
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.base import now
+from stm_agent.annotate.people_tables import Session
+from stm_agent.annotate.services import people
+from stm_agent.annotate.tool import Tool, open_tool
+from stm_agent.testing.annotate import client, fill
+from stm_agent.testing.browser import CHROMIUM, browsing, new_page, picture, serving, violations
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory) -> Iterator[Tool]:
+    """Project Signs of Ada's with Bo and Cy, two queries ranked, each to be judged by two."""
+    opened = open_tool(tmp_path_factory.mktemp("space"), team=True)
+    fill(opened)
+    ada = client(opened, "Ada")
+    project = ada.get("/projects/signs").json()
+    ada.patch("/projects/signs", json={"version": project["version"], "changes": {"overlap": 3}})
+    assert ada.post("/projects/signs/runs", json={"retrievers": ["bm25"]}).status_code == 200
+    assert ada.post("/projects/signs/deal").json()["dealt"] == 6
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsing() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def url(tool) -> Iterator[str]:
+    with serving(tool) as address:
+        yield address
+
+
+def enter(browser: Browser, url: str, name: str) -> Page:
+    page = new_page(browser, url)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(f"password-of-{name}")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="Signs").wait_for()
+    return page
+
+
+def test_a_wrong_password_opens_nothing_and_an_invitation_does(tool, url, browser):
+    page = new_page(browser, url)
+    page.get_by_label("Name").fill("Bo")
+    page.get_by_label("Password").fill("not the password")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("name or password is wrong").wait_for()
+    assert violations(page) == []
+    picture(page, "login")
+    with tool.database.writing() as session:
+        token = people.invite(session, Actor(0, "setup", "admin"), role="annotator", project=None)
+    page.goto(f"{url}join#{token}")
+    page.get_by_label("Name").fill("Di")
+    page.get_by_label("Password").fill("a long password")
+    page.get_by_role("button", name="Join").click()
+    page.get_by_text("You are in no project yet").wait_for()
+    page.context.close()
+
+
+def test_two_people_judge_blind_to_each_other_and_a_third_settles(url, browser):
+    grades = {"Bo": ("3", "0"), "Cy": ("3", "2")}
+    for name, (raised, other) in grades.items():
+        page = enter(browser, url, name)
+        expect(page.get_by_role("link", name="People, LLMs")).to_have_count(0)
+        page.get_by_role("link", name="Signs").click()
+        expect(page.get_by_role("link", name="Settings")).to_have_count(0)
+        for _ in range(2):
+            passages = page.locator(".passage")
+            passages.first.wait_for()
+            for number in range(passages.count()):
+                passages.nth(number).locator(".text").click()
+                page.keyboard.press(raised if "raised" in passages.nth(number).inner_text() else other)
+                expect(passages.nth(number).locator("[aria-pressed=true]")).to_have_count(1)
+            assert "Bo:" not in page.inner_text("body"), "blind until one is done"
+            page.keyboard.press("f")
+            page.get_by_text("done").first.wait_for()
+            page.wait_for_timeout(300)
+        page.get_by_text("All queries are done").wait_for()
+        if name == "Cy":
+            page.get_by_text("Bo: ").first.wait_for()
+            assert violations(page) == []
+        page.context.close()
+    ada = enter(browser, url, "Ada")
+    ada.get_by_role("link", name="Signs").click()
+    ada.keyboard.press("g")
+    ada.keyboard.press("m")
+    ada.get_by_role("heading", name="To settle (").wait_for()
+    ada.get_by_text("People with people").wait_for()
+    assert violations(ada) == []
+    picture(ada, "agreement")
+    before = ada.get_by_role("heading", name="To settle (").inner_text()
+    ada.keyboard.press("1")
+    ada.get_by_text("Settled as Related").wait_for()
+    expect(ada.get_by_role("heading", name="To settle (")).not_to_have_text(before)
+    ada.context.close()
+
+
+def test_a_login_that_ends_keeps_the_page_and_what_was_typed(tool, url, browser):
+    page = enter(browser, url, "Bo")
+    page.get_by_role("link", name="Signs").click()
+    page.get_by_role("heading", name="Queries").wait_for()
+    page.keyboard.press("n")
+    page.get_by_label("Query", exact=True).fill("typed before the login ended")
+    with tool.database.writing() as session:
+        session.execute(
+            update(Session).values(expires_at=now() - timedelta(1), refresh_expires_at=now() - timedelta(1))
+        )
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_role("heading", name="Your login has ended").wait_for()
+    assert violations(page) == []
+    page.get_by_label("Name").fill("Bo")
+    page.get_by_label("Password").fill("password-of-Bo")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Your login has ended")).to_have_count(0)
+    expect(page.get_by_label("Query", exact=True)).to_have_value("typed before the login ended")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_text("Query added; it waits to be dealt out").wait_for()
+    assert client(tool, "Ada").get("/projects/signs/queries").json()[-1]["text"] == "typed before the login ended"
+    page.context.close()
