@@ -10,6 +10,9 @@ from stm_agent.annotate.services import people
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import ConfigError
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than any client keeps a connection: closed at the same moment by both, a request on it would be lost."""
+
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach a host's address."""
@@ -58,4 +61,4 @@ def serve(tool: Tool, *, host: str, port: int, tell: Callable[[str], None]) -> N
     token = first_administrator(tool) if tool.token is None else None
     tell(f"{url}join#{token}" if token else url)
     # The token stands in the first request's line; no access log keeps it.
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_keep_alive=KEEP_ALIVE_SECONDS)
