@@ -114,6 +114,8 @@ def picture(page: Page, name: str, *, dark: bool = False) -> None:
     shown = page.evaluate("document.documentElement.dataset.theme")
     page.evaluate(f"document.documentElement.dataset.theme = '{'dark' if dark else 'light'}'")
     page.mouse.move(2, 715)
+    for button in page.query_selector_all(".toasts button[aria-label=Dismiss]"):
+        button.evaluate("(one) => one.click()")
     page.wait_for_timeout(100)
     page.screenshot(path=str(Path(SHOTS) / f"annotate-{name}.png"))
     page.evaluate(f"document.documentElement.dataset.theme = '{shown}'")

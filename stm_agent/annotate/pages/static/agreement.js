@@ -63,7 +63,8 @@ export function Agreement({ project }) {
     ...Object.fromEntries(Object.entries(keys).map(([name, level]) => [name, [() => settle(level), `Settle as ${level.name}`]])),
   });
   return html`<div class="stack wide"><section class="stack"><h2>To settle${apart.data ? ` (${count})` : ""}</h2><${Loaded} of=${apart}>${() => (row
-      ? html`<${Dispute} row=${row} place=${place} levels=${levels} keys=${keys} settle=${settle} at=${here} count=${count} />` : html`<p class="quiet">Nothing is in dispute.</p>`)}<//></section>
+      ? html`<${Dispute} row=${row} place=${place} levels=${levels} keys=${keys} settle=${settle} at=${here} count=${count} />`
+      : html`<p class="quiet">Nothing is in dispute.</p>`)}<//></section>
     <section class="stack"><h2>Agreement</h2><${Loaded} of=${measures}>${(data) => html`<${All} data=${data} levels=${levels} />`}<//></section>
     <section class="stack"><h2>Progress</h2><${Loaded} of=${progress}>${(rows) => html`<table class="fit"><thead><tr><th>Who</th>
       <th class="number">Queries done</th><th class="number">Grades</th></tr></thead><tbody>${rows.map((one) => html`

@@ -92,7 +92,8 @@ function One({ project, me, name, close, changed }) {
     <dl class="facts">${Object.entries(row.fields).filter(([field]) => !read.has(field)).map(([field, value]) => html`<dt>${field}</dt><dd>
       ${text(value).slice(0, 5000)}</dd>`)}</dl>
     <div class="row between"><button class="main" onClick=${() => go(project.key, "work", name)}>Annotate it</button>
-      ${me.role === "admin" && (sure ? html`<button class="bad" onClick=${remove}>Delete for good</button>` : html`<button class="bare" onClick=${() => setSure(true)}>Delete</button>`)}</div></div>`}<//><//>`;
+      ${me.role === "admin" && (sure ? html`<button class="bad" onClick=${remove}>Delete for good</button>`
+        : html`<button class="bare" onClick=${() => setSure(true)}>Delete</button>`)}</div></div>`}<//><//>`;
 }
 
 // A block drafted in the background for many documents, each in an entry of its own.
@@ -185,7 +186,8 @@ export function Documents({ project, me, reload }) {
       : html`<${Filters} project=${project} view=${view} setView=${setView} />
         <${Loaded} of=${page}>${(data) => html`<${Page} data=${data} project=${project} show=${show} view=${view} setView=${setView} />`}<//>`}
     ${open === "import" && html`<${Import} place=${place} close=${() => setOpen(null)} done=${() => { page.reload(); reload(); }} />`}
-    ${open === "batch" && html`<${Batch} project=${project} place=${place} documents=${late && found.data ? found.data.map((row) => row.key) : null} begin=${begin} close=${() => setOpen(null)} />`}
+    ${open === "batch" && html`<${Batch} project=${project} place=${place}
+      documents=${late && found.data ? found.data.map((row) => row.key) : null} begin=${begin} close=${() => setOpen(null)} />`}
     ${open === "export" && html`<${Export} place=${place} close=${() => setOpen(null)} />`}
     ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} close=${() => setOpen(null)} changed=${() => { page.reload(); reload(); }} />`}</div>`;
 }

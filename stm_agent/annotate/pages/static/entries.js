@@ -21,7 +21,8 @@ export function Entries({ project, me, close, pick, gone }) {
   const acts = (row) => (sure === row.key ? html`<button class="bad" onClick=${() => remove(row)}>Delete for good</button>`
     : html`<button class="bare" aria-label=${`Delete the entry ${summary(row)}`} onClick=${() => setSure(row.key)}>Delete</button>`);
   return html`<${Dialog} wide title="Entries" close=${close}><div class="stack"><div class="row">
-      <input type="search" class="grow" style=${{ width: "auto" }} autofocus aria-label="Search in the entries" placeholder="Search in the entries" value=${words} onInput=${(event) => setWords(event.target.value)} />
+      <input type="search" class="grow" style=${{ width: "auto" }} autofocus aria-label="Search in the entries"
+        placeholder="Search in the entries" value=${words} onInput=${(event) => setWords(event.target.value)} />
       <span><${Select} aria-label="State" value=${state} change=${setState} options=${STATES} /></span></div>
     <${Loaded} of=${rows}>${(all) => { const shown = all.filter(fits); return shown.length ? html`<table><thead><tr><th>Entry</th><th>State</th>
       <th class="number">Evidence</th>

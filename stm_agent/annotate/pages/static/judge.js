@@ -18,7 +18,8 @@ function QueryForm({ place, name, close, saved }) {
   const save = (event) => {
     event.preventDefault();
     const { text, answer, split } = form;
-    const asked = name ? api.patch(`${place}/queries/${enc(name)}`, { version: form.version, changes: { text, answer, split } }) : api.post(`${place}/queries`, { text, answer, split });
+    const asked = name ? api.patch(`${place}/queries/${enc(name)}`, { version: form.version, changes: { text, answer, split } })
+      : api.post(`${place}/queries`, { text, answer, split });
     asked.then((made) => { saved(made); close(); }).catch(told);
   };
   return html`<${Dialog} title=${name ? "Edit the query" : "New query"} close=${close}>${form && html`<form class="stack" onSubmit=${save}>
@@ -62,7 +63,8 @@ function Passage({ row, number, current, levels, names, others, pick, grade, not
       <span class="small quiet">${row.grade === null ? "unjudged" : said !== null ? `The LLM said: ${said}` : ""}</span></div>
     ${others.length > 0 && html`<p class="small quiet">
       ${others.map((one) => `${one.person}: ${nameOf(one.grade)}${one.note ? ` (${one.note})` : ""}`).join(", ")}</p>`}
-    ${current && row.grade !== null && html`<input class="small" aria-label=${`Note on passage ${number}`} placeholder="Note, if the grade needs one  c" value=${row.note} onChange=${(event) => note(event.target.value)} />`}</article>`;
+    ${current && row.grade !== null && html`<input class="small" aria-label=${`Note on passage ${number}`}
+      placeholder="Note, if the grade needs one  c" value=${row.note} onChange=${(event) => note(event.target.value)} />`}</article>`;
 }
 
 // The pool of a query and what is done to it.
@@ -157,7 +159,9 @@ export function Judge({ project, me, rest }) {
   const deeper = (value) => { localStorage.setItem("depth", value); setDepth(value); };
   const note = () => list.current?.querySelector('[aria-current="true"] input')?.focus();
   useKeys({
-    ...Object.fromEntries(Object.entries(keys).map(([name, level]) => [name, [() => rows?.[at] && grade(at, level.score), `${level.name}${level.help ? `: ${level.help}` : ""}`]])),
+    ...Object.fromEntries(Object.entries(keys).map(([name, level]) => [
+      name, [() => rows?.[at] && grade(at, level.score), level.help ? `${level.name}: ${level.help}` : level.name],
+    ])),
     j: [() => move(1), "Next passage"],
     k: [() => move(-1), "Passage before"],
     ArrowDown: [() => move(1), "Next passage"],
@@ -186,10 +190,12 @@ export function Judge({ project, me, rest }) {
         ${Object.entries(keys).map(([name, level]) => html`<span class="row" title=${level.help} style=${{ gap: ".35rem" }}><kbd>${name}</kbd>
         <${Dot} colour=${level.colour} />${level.name}</span>`)}</span>
         <span class="row quiet">${rows && html`<span role="status">
-          ${graded} of ${rows.length} judged</span>`}<${Select} class="slim" aria-label="How deep the pool is" value=${depth} change=${deeper} options=${DEPTHS} /></span></div></div>
+          ${graded} of ${rows.length} judged</span>`}
+          <${Select} class="slim" aria-label="How deep the pool is" value=${depth} change=${deeper} options=${DEPTHS} /></span></div></div>
       <div class="body" ref=${list}>${pool.error ? html`<div class="note bad" role="alert">
         ${pool.error.message}</div>` : rows && (rows.length ? html`<div class="stack" style=${{ maxWidth: "56rem" }}>${rows.map((row, n) => html`
-        <${Passage} key=${row.document} row=${row} number=${n + 1} current=${n === at} levels=${levels} names=${names} others=${(others.data || []).filter((one) => one.document === row.document && one.person !== me.name)}
+        <${Passage} key=${row.document} row=${row} number=${n + 1} current=${n === at} levels=${levels}
+          names=${names} others=${(others.data || []).filter((one) => one.document === row.document && one.person !== me.name)}
           pick=${() => setAt(n)} grade=${(score) => grade(n, score)} note=${(text) => put(n, row.grade, { note: text })} />`)}</div>` : none)}</div>`
       : html`<div class="empty"><p>${work.data?.length ? "Choose a query." : "Write a query with n, or finish an entry under Annotate: its question is a query."}</p>
         ${project.schema.blocks.length > 0 && html`<button onClick=${() => go(project.key, "work")}>Annotate</button>`}</div>`}</section>

@@ -6,7 +6,8 @@ const EMPTY = { name: "", model: "", api_base: "", key: "", system_prompt: "", d
 
 function Person({ row, admin, change }) {
   return html`<tr><th scope="row">${row.name}</th><td>
-    ${admin ? html`<${Select} class="slim" aria-label=${`Role of ${row.name}`} value=${row.role} change=${(role) => change(row.name, { role })} options=${ROLES} />` : row.role}</td>
+    ${admin ? html`<${Select} class="slim" aria-label=${`Role of ${row.name}`}
+      value=${row.role} change=${(role) => change(row.name, { role })} options=${ROLES} />` : row.role}</td>
     <td>${row.active ? "" : html`<span class="quiet">shut out</span>`}</td><td class="number">
       ${admin && html`<button class="bare" aria-label=${`${row.active ? "Shut out" : "Let in"} ${row.name}`}
       onClick=${() => change(row.name, { active: !row.active })}>${row.active ? "Shut out" : "Let in"}</button>`}</td></tr>`;
@@ -24,7 +25,8 @@ function Invite({ close }) {
   return html`<${Dialog} title="Invite somebody" close=${close}><div class="stack"><form class="row end" onSubmit=${ask}>
       <${Field} grow label="As"><${Select} value=${form.role} change=${(role) => setForm({ ...form, role })} options=${ROLES} /><//>
       <${Field} grow label="Into the project">
-        <${Select} value=${form.project} change=${(project) => setForm({ ...form, project })} options=${[["", "none yet"], ...(projects.data || []).map((row) => [row.key, row.name])]} /><//>
+        <${Select} value=${form.project}
+          change=${(project) => setForm({ ...form, project })} options=${[["", "none yet"], ...(projects.data || []).map((row) => [row.key, row.name])]} /><//>
       <button class="main">Make a link</button></form>
     <p class="hint">Annotators see their own work, reviewers everybody's and settle disagreements, administrators also make projects, people and LLMs.</p>
     ${link && html`<div class="note stack tight"><span>It works once, for seven days:</span><code>${link}</code><div>
@@ -60,7 +62,8 @@ function Llms({ admin }) {
   const [sure, setSure] = useState("");
   const remove = (name) => api.del(`llms/${enc(name)}`).then(() => { setSure(""); llms.reload(); }).catch(told);
   const acts = (row) => html`<button class="bare" aria-label=${`Change ${row.name}`} onClick=${() => setOpen(row)}>Change</button>
-    ${sure === row.name ? html`<button class="bad" onClick=${() => remove(row.name)}>Delete for good</button>` : html`<button class="bare" aria-label=${`Delete ${row.name}`} onClick=${() => setSure(row.name)}>Delete</button>`}`;
+    ${sure === row.name ? html`<button class="bad" onClick=${() => remove(row.name)}>Delete for good</button>`
+      : html`<button class="bare" aria-label=${`Delete ${row.name}`} onClick=${() => setSure(row.name)}>Delete</button>`}`;
   return html`<section class="stack" aria-label="LLMs"><div class="row between"><h2>LLMs</h2>
     ${admin && html`<button onClick=${() => setOpen(EMPTY)}>Set up an LLM</button>`}</div>
     <${Loaded} of=${llms}>${(rows) => (rows.length ? html`<table><thead><tr><th>Name</th><th>Model</th><th>Key</th><th></th></tr></thead><tbody>

@@ -29,7 +29,7 @@ export function Runs({ project, close, done }) {
   const rows = useLoad(() => api.get(`${place}/runs`), []);
   const [chosen, setChosen] = useState(["bm25"]);
   const [busy, setBusy] = useState(false);
-  const report = (runs) => Object.entries(runs).map(([name, one]) => `${name}: ${one.documents.toLocaleString()} passages for ${one.queries} queries${
+  const report = (runs) => Object.entries(runs).map(([name, one]) => `${name}: ${one.documents.toLocaleString()} passages for ${one.queries} ${one.queries === 1 ? "query" : "queries"}${
     one.unknown_documents + one.unknown_queries ? `, ${one.unknown_queries} queries and ${one.unknown_documents} passages are not in this project` : ""}`).join("; ");
   const act = (call) => {
     setBusy(true);
@@ -46,6 +46,7 @@ export function Runs({ project, close, done }) {
     <${Stored} runs=${data.runs} />
     <fieldset><legend>Rank all queries by</legend><div class="stack tight">
       ${data.models.map((name) => html`<${Check} key=${name} checked=${chosen.includes(name)} change=${() => turn(name)}>${name}<//>`)}
-      <div class="row"><button class="main" disabled=${busy || !chosen.length} onClick=${() => act(api.post(`${place}/runs`, { retrievers: chosen, depth: 100 }))}>${busy ? "Ranking" : "Rank"}</button></div></div></fieldset>
+      <div class="row"><button class="main" disabled=${busy || !chosen.length}
+        onClick=${() => act(api.post(`${place}/runs`, { retrievers: chosen, depth: 100 }))}>${busy ? "Ranking" : "Rank"}</button></div></div></fieldset>
     <${Field} label="Or import a TREC run"><input type="file" onChange=${upload} /><//><${Grades} place=${place} done=${done} /></div>`}<//><//>`;
 }

@@ -43,7 +43,8 @@ function Members({ place }) {
 
 function End({ project, place, reload }) {
   const [sure, setSure] = useState(null);
-  const duplicate = () => api.post(`${place}/duplicate`, { name: `${project.name} (copy)` }).then((made) => { toast("A copy without documents"); go(made.key, "settings"); }).catch(told);
+  const duplicate = () => api.post(`${place}/duplicate`, { name: `${project.name} (copy)` })
+    .then((made) => { toast("A copy without documents"); go(made.key, "settings"); }).catch(told);
   const archive = () => api.patch(place, { version: project.version, changes: { archived: !project.archived } })
     .then(() => { toast(project.archived ? "Out of the archive" : "Archived; it is under Archived on the first page"); reload(); }).catch(told);
   const remove = (event) => { event.preventDefault(); api.del(`${place}?confirm=${enc(sure)}`).then(() => { toast("Deleted"); go(); }).catch(told); };
@@ -52,7 +53,8 @@ function End({ project, place, reload }) {
       <button onClick=${archive}>${project.archived ? "Take out of the archive" : "Archive"}</button>
         <button class="bad" onClick=${() => setSure("")}>Delete</button></div>
     ${sure !== null && html`<${Dialog} title="Delete the project" close=${() => setSure(null)}><form class="stack" onSubmit=${remove}>
-      <p>This deletes ${project.documents.toLocaleString()} documents, ${project.entries.toLocaleString()} entries and ${project.queries.toLocaleString()} queries with their judgements. An archive under Export keeps
+      <p>This deletes ${project.documents.toLocaleString()} documents, ${project.entries.toLocaleString()} entries
+        and ${project.queries.toLocaleString()} queries with their judgements. An archive under Export keeps
         all of it.</p>
       <${Field} label=${`Type “${project.name}” to confirm`}><input autofocus value=${sure} onInput=${(event) => setSure(event.target.value)} /><//>
       <div><button class="bad" disabled=${sure !== project.name}>Delete for good</button></div></form><//>`}</section>`;

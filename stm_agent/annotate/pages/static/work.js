@@ -37,7 +37,8 @@ function List({ place, open, show }) {
         <b>${row.key}</b><span class="small quiet clamp">${snippet(row)}</span></button></li>`)}</ul>
       ${!documents.length && html`<p class="quiet small" style=${{ padding: ".6rem" }}>
         ${late ? "Nothing has these words." : "No documents yet."}</p>`}
-      ${!late && total > documents.length && html`<button class="bare" onClick=${() => setCount(count + 2 * PAGE)}>More of ${total.toLocaleString()}</button>`}`}<//></div>`;
+      ${!late && total > documents.length && html`<button class="bare" 
+        onClick=${() => setCount(count + 2 * PAGE)}>More of ${total.toLocaleString()}</button>`}`}<//></div>`;
 }
 
 function Evidence({ entry, levels, current, pick, remove, relabel, locked }) {
@@ -199,6 +200,7 @@ export function Work({ project, me, rest }) {
           pick=${showEvidence} remove=${remove} relabel=${relabel} acts=${acts} locked=${locked} />`
         : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}</section>
     ${keeper?.clash && html`<${Clash} project=${project} keeper=${keeper} />`}
-    ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)} pick=${(row) => { setListing(false); setKey(row.key); if (row.evidence[0]) setOpen(row.evidence[0].document); }}
+    ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)}
+      pick=${(row) => { setListing(false); setKey(row.key); if (row.evidence[0]) setOpen(row.evidence[0].document); }}
       gone=${(row) => { if (row.key === key) setKey(null); mine.reload(); }} />`}</div>`;
 }
