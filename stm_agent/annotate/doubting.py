@@ -61,8 +61,12 @@ def bring_in(session: Session, actor: Actor, project: Project, rows: Iterable[Ma
     """Queue negatives that are not there yet; return how many."""
     actor.needs("admin")
     known = set(session.execute(select(Doubt.query, Doubt.negative).where(Doubt.project_id == project.id)).all())
-    fresh = [dict(row) for row in rows if (row["query"], row["negative"]) not in known]
-    session.add_all(Doubt(project_id=project.id, **row) for row in fresh)
+    # What was both written and mined is asked once, by the first row: the most doubtful.
+    fresh: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row in rows:
+        if (row["query"], row["negative"]) not in known:
+            fresh.setdefault((row["query"], row["negative"]), row)
+    session.add_all(Doubt(project_id=project.id, **row) for row in fresh.values())
     session.flush()
     return len(fresh)
 

@@ -101,6 +101,17 @@ def test_search_ranks_with_snippets(tool, project):
     assert "no run 'gone'" in answer.json()["title"]
 
 
+def test_a_corrected_document_is_found_by_its_new_words(tool, project):
+    ada = client(tool, "Ada")
+    assert not ada.get("/projects/signs/search", params={"q": "itching"}).json()
+    assert ada.delete("/projects/signs/documents/d3").status_code == 204
+    row = {"id": "d3", "text": "A rash is a change of the skin, often itching."}
+    ada.post("/projects/signs/import", files={"file": ("d3.json", json.dumps([row]))})
+    (found,) = ada.get("/projects/signs/search", params={"q": "itching"}).json()
+    assert found["key"] == "d3"
+    assert not ada.get("/projects/signs/search", params={"q": "fever colour"}).json()[1:]
+
+
 def test_pools_of_runs_are_judged_with_the_llm_second(tool, project, tmp_path):
     ada, bo = client(tool, "Ada"), client(tool, "Bo")
     told = ada.post("/projects/signs/runs", json={"retrievers": ["bm25"]}).json()

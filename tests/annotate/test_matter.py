@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import threading
 
 import krippendorff
 import numpy as np
@@ -147,6 +148,33 @@ CORPUS = finding.Corpus(TEXTS, FIELDS, Bm25Index(TEXTS))
 )
 def test_operators(typed, keys):
     assert {key for key, _ in CORPUS.bm25(finding.read_query(typed), 10)} == keys
+
+
+def test_a_large_project_being_indexed_keeps_no_other_waiting():
+    finder = finding.Finder()
+    begun, go = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        assert go.wait(20)
+        return TEXTS, FIELDS
+
+    made = []
+    askers = [
+        threading.Thread(target=lambda: made.append(finder.corpus("large", 1, slow)), daemon=True) for _ in range(2)
+    ]
+    for one in askers:
+        one.start()
+    assert begun.wait(20)
+    small = finder.corpus("small", 1, lambda: (TEXTS, FIELDS))
+    assert small.bm25(finding.read_query("rash"), 1)[0][0] == "d3"
+    go.set()
+    for one in askers:
+        one.join(20)
+    assert made[0] is made[1], "who asks meanwhile waits for the same index"
+    newer = finder.corpus("large", 2, lambda: (TEXTS, FIELDS))
+    assert newer is not made[0]
+    assert finder.corpus("small", 1, lambda: pytest.fail("it is kept")) is small
 
 
 def test_a_snippet_says_where_the_words_are_and_is_never_markup():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request, UploadFile
+from fastapi import APIRouter, BackgroundTasks, Request, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import Field
 from starlette.background import BackgroundTask
@@ -234,7 +235,7 @@ def answer(project: str, key: str, body: Answer, tool: The, who: Who) -> dict[st
 
 
 @router.post("/import")
-def import_file(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
+def import_file(project: str, file: UploadFile, tool: The, who: Who, later: BackgroundTasks) -> dict[str, Any]:
     """Import documents of a .json, .jsonl or .csv file; the report says what was skipped and why."""
     check_upload(str(file.filename), file.size or 0, LIMIT)
     with tempfile.TemporaryDirectory() as scrap:
@@ -242,7 +243,15 @@ def import_file(project: str, file: UploadFile, tool: The, who: Who) -> dict[str
         with path.open("wb") as stream:
             shutil.copyfileobj(file.file, stream)
         with tool.database.writing() as session:
-            return moving.import_documents(session, who, projects.find(session, who, project), path).told()
+            told = moving.import_documents(session, who, projects.find(session, who, project), path).told()
+    later.add_task(_index, tool, who, project)
+    return told
+
+
+def _index(tool: Tool, who: Actor, project: str) -> None:
+    """Index the documents now, so that the first search need not wait for it."""
+    with contextlib.suppress(StmAgentError), tool.database.reading() as session:
+        searching.corpus_of(session, tool.finder, projects.find(session, who, project))
 
 
 @router.get("/export/{kind}")

@@ -30,16 +30,19 @@ def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
     Raises:
         ConfigError: There are none.
     """
-    state = session.execute(select(func.count(), func.max(Document.id)).where(Document.project_id == project.id)).one()
+    own = Document.project_id == project.id
+    state = session.execute(select(func.count(), func.max(Document.id)).where(own)).one()
+    # SQLite gives the number of a deleted last row to the next one: what is in the last row tells them apart.
+    last = session.execute(
+        select(Document.key, Document.fields).where(own).order_by(Document.position.desc()).limit(1)
+    ).first()
     schema = ProjectSchema.model_validate(project.schema)
 
     def load() -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-        rows = session.execute(
-            select(Document.key, Document.fields).where(Document.project_id == project.id).order_by(Document.position)
-        ).all()
+        rows = session.execute(select(Document.key, Document.fields).where(own).order_by(Document.position)).all()
         return {key: text_of(schema, fields) for key, fields in rows}, dict(rows)
 
-    return finder.corpus(project.key, [*state, schema.content_fields], load)
+    return finder.corpus(project.key, [*state, *(last or ()), schema.content_fields], load)
 
 
 def models(runs: Path) -> list[str]:
