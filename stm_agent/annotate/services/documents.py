@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Float, Select, cast, delete, func, insert, select
+from sqlalchemy import Float, Select, cast, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -48,6 +48,9 @@ def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, 
             waiting = []
     if waiting:
         session.execute(insert(Document), waiting)
+    if count >= AT_ONCE and session.get_bind().dialect.name == "postgresql":
+        # Until the server counts them by itself, a minute later, it plans as if the table were empty.
+        session.execute(text("ANALYZE documents"))
     return count, repeated
 
 
@@ -124,8 +127,11 @@ def page(
     if sort:
         column = _field(sort.removeprefix("-"))
         order = [column.desc() if sort.startswith("-") else column.asc(), *order]
-    rows = session.scalars(wanted.order_by(*order).offset(max(offset, 0)).limit(min(max(limit, 1), 500)))
-    return {"total": total, "offset": offset, "documents": [brief(schema, row) for row in rows]}
+    place = wanted.with_only_columns(Document.id).order_by(*order).offset(max(offset, 0)).limit(min(max(limit, 1), 500))
+    # Numbers alone are sorted and skipped over, then the texts of one page are fetched.
+    ids = list(session.scalars(place))
+    rows = {row.id: row for row in session.scalars(select(Document).where(Document.id.in_(ids)))}
+    return {"total": total, "offset": offset, "documents": [brief(schema, rows[one]) for one in ids]}
 
 
 def _filtered(wanted: Select[Any], text: str) -> Select[Any]:
