@@ -1,0 +1,77 @@
+"""Search, runs, jobs, agreement, hard-negative review and exports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stm_agent.annotate.calls.connection import Connection, Row, part
+
+
+class MatterCalls(Connection):
+    """What comes before and after the people's work."""
+
+    def search(self, project: str, words: str, *, k: int = 20, mode: str = "bm25", model: str = "") -> list[Row]:
+        """Search the documents; ``mode`` is ``bm25``, ``dense`` or ``both``."""
+        asked: Row = {"q": words, "k": k, "mode": mode, "model": model}
+        return list(self._ask("GET", f"/projects/{project}/search", params=asked))
+
+    def runs(self, project: str) -> Row:
+        """Return the stored ``runs`` with nDCG@10 and holes@k, and the ``models`` that could rank."""
+        return dict(self._ask("GET", f"/projects/{project}/runs"))
+
+    def rank(self, project: str, retrievers: Sequence[str], *, depth: int = 50) -> Row:
+        """Rank all queries by ``bm25``, runs' names or embedded models; their first passages are the pool."""
+        body = {"retrievers": list(retrievers), "depth": depth}
+        return dict(self._ask("POST", f"/projects/{project}/runs", json=body))
+
+    def import_run(self, project: str, path: Path) -> Row:
+        """Store a TREC run."""
+        with path.open("rb") as stream:
+            return dict(self._ask("POST", f"/projects/{project}/runs/trec", files={"file": (path.name, stream)}))
+
+    def ask_grades(self, project: str, query: str, *, llm: str = "") -> Row:
+        """Ask an LLM to grade a query's pool; people see its grades after their own."""
+        return dict(self._ask("POST", f"/projects/{project}/queries/{part(query)}/llm-grades", json={"llm": llm}))
+
+    def draft_many(self, project: str, block: str, documents: Sequence[str] = (), *, limit: int = 20) -> Row:
+        """Draft a block for many documents in the background; return the job."""
+        body = {"block": block, "documents": list(documents), "limit": limit}
+        return dict(self._ask("POST", f"/projects/{project}/jobs/drafts", json=body))
+
+    def grade_many(self, project: str, queries: Sequence[str] = (), *, llm: str = "") -> Row:
+        """Ask an LLM for the grades of many pools in the background; return the job."""
+        return dict(self._ask("POST", f"/projects/{project}/jobs/grades", json={"queries": list(queries), "llm": llm}))
+
+    def job(self, project: str, job: str) -> Row:
+        """Return how far a job is."""
+        return dict(self._ask("GET", f"/projects/{project}/jobs/{part(job)}"))
+
+    def stop_job(self, project: str, job: str) -> Row:
+        """Stop a job; what it made stays."""
+        return dict(self._ask("DELETE", f"/projects/{project}/jobs/{part(job)}"))
+
+    def agreement(self, project: str) -> Row:
+        """Return how far people agree with each other and with the LLM."""
+        return dict(self._ask("GET", f"/projects/{project}/agreement"))
+
+    def doubts(self, project: str) -> list[Row]:
+        """Return the negatives nobody has answered for, the most doubtful first."""
+        return list(self._ask("GET", f"/projects/{project}/doubts"))
+
+    def bring_in_doubts(self, project: str, run: str, *, most: int = 100) -> int:
+        """Queue a run's doubtful negatives; return how many are new."""
+        return int(self._ask("POST", f"/projects/{project}/doubts", json={"run": run, "most": most})["added"])
+
+    def answer_doubt(self, project: str, doubt: str, answer: str | None, *, version: int) -> Row:
+        """Say ``negative``, ``false_negative`` or ``broken``; None takes the answer back."""
+        body = {"answer": answer, "version": version}
+        return dict(self._ask("PUT", f"/projects/{project}/doubts/{part(doubt)}", json=body))
+
+    def export(self, project: str, kind: str, output: Path) -> Path:
+        """Write an export to a file (a folder's export is a zip); return it."""
+        from stm_agent.files import write_atomic
+
+        answer = self._send("GET", f"/projects/{project}/export/{kind}")
+        write_atomic(output, answer.content)
+        return output

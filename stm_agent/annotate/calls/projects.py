@@ -1,0 +1,150 @@
+"""Projects, documents, people and LLMs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from stm_agent.annotate.calls.connection import Connection, Row, part
+
+
+class ProjectCalls(Connection):
+    """What administrators set up."""
+
+    def me(self) -> Row:
+        """Return who one is."""
+        return dict(self._ask("GET", "/me"))
+
+    def change_password(self, old: str, new: str) -> None:
+        """Change one's own password; all other logins end."""
+        self._ask("PUT", "/me/password", json={"old": old, "new": new})
+
+    def log_out(self) -> None:
+        """End this login."""
+        self._ask("POST", "/logout")
+
+    def invite(self, *, role: str = "annotator", project: str | None = None) -> str:
+        """Return the token of an invitation; ``URL/join#TOKEN`` is the link."""
+        return str(self._ask("POST", "/invitations", json={"role": role, "project": project})["token"])
+
+    def join(self, token: str, name: str, password: str) -> None:
+        """Make an account by an invitation, and go on as that person."""
+        self._keep(self._ask("POST", "/join", json={"token": token, "name": name, "password": password}))
+
+    def people(self) -> list[Row]:
+        """Return everybody."""
+        return list(self._ask("GET", "/people"))
+
+    def change_person(self, name: str, *, role: str | None = None, active: bool | None = None) -> Row:
+        """Change a role, or shut somebody out."""
+        return dict(self._ask("PATCH", f"/people/{part(name)}", json={"role": role, "active": active}))
+
+    def llms(self) -> list[Row]:
+        """Return the LLMs, never a key."""
+        return list(self._ask("GET", "/llms"))
+
+    def set_llm(
+        self,
+        name: str,
+        model: str,
+        *,
+        api_base: str | None = None,
+        key: str | None = None,
+        system_prompt: str = "",
+        default: bool = False,
+    ) -> Row:
+        """Set an LLM up; without a key the stored one stays."""
+        body = {"name": name, "model": model, "api_base": api_base, "key": key}
+        return dict(self._ask("PUT", "/llms", json={**body, "system_prompt": system_prompt, "default": default}))
+
+    def delete_llm(self, name: str) -> None:
+        """Delete an LLM and its key."""
+        self._ask("DELETE", f"/llms/{part(name)}")
+
+    def templates(self) -> dict[str, Row]:
+        """Return what a project can start from."""
+        return dict(self._ask("GET", "/templates"))
+
+    def projects(self, *, tag: str | None = None, archived: bool = False) -> list[Row]:
+        """Return the projects one may see."""
+        asked = {"archived": archived, **({"tag": tag} if tag is not None else {})}
+        return list(self._ask("GET", "/projects", params=asked))
+
+    def project(self, project: str) -> Row:
+        """Return a project with its schema, counts and version."""
+        return dict(self._ask("GET", f"/projects/{project}"))
+
+    def create_project(self, name: str, *, template: str = "judging", schema: Row | None = None) -> str:
+        """Make a project; return its key."""
+        return str(self._ask("POST", "/projects", json={"name": name, "template": template, "schema": schema})["key"])
+
+    def edit_project(self, project: str, *, version: int, **changes: object) -> Row:
+        """Change ``name``, ``description``, ``guidelines``, ``tags``, ``overlap``, ``archived`` or ``schema``."""
+        return dict(self._ask("PATCH", f"/projects/{project}", json={"version": version, "changes": changes}))
+
+    def duplicate_project(self, project: str, name: str) -> str:
+        """Make a project with the same schema and no documents; return its key."""
+        return str(self._ask("POST", f"/projects/{project}/duplicate", json={"name": name})["key"])
+
+    def delete_project(self, project: str, *, confirm: str) -> None:
+        """Delete a project with all in it; ``confirm`` is its name."""
+        self._ask("DELETE", f"/projects/{project}", params={"confirm": confirm})
+
+    def import_project(self, path: Path) -> str:
+        """Make a project of an archive or of one of AIANO's files; return its key."""
+        with path.open("rb") as stream:
+            return str(self._ask("POST", "/projects/import", files={"file": (path.name, stream)})["key"])
+
+    def add_member(self, project: str, name: str) -> None:
+        """Let somebody into a project."""
+        self._ask("POST", f"/projects/{project}/members", json={"name": name})
+
+    def remove_member(self, project: str, name: str) -> None:
+        """Take somebody out; what they wrote stays."""
+        self._ask("DELETE", f"/projects/{project}/members/{part(name)}")
+
+    def deal(self, project: str) -> int:
+        """Deal the queries out by the project's overlap; return how many were given."""
+        return int(self._ask("POST", f"/projects/{project}/deal")["dealt"])
+
+    def progress(self, project: str) -> list[Row]:
+        """Return what each person has done."""
+        return list(self._ask("GET", f"/projects/{project}/progress"))
+
+    def documents(
+        self,
+        project: str,
+        *,
+        offset: int = 0,
+        limit: int = 50,
+        filters: Sequence[str] = (),
+        sort: str = "",
+        tag: str | None = None,
+    ) -> Row:
+        """Return a page of documents and how many there are; filters as ``year>2000`` or ``title~rash``."""
+        asked: Row = {"offset": offset, "limit": limit, "filter": list(filters), "sort": sort}
+        return dict(
+            self._ask("GET", f"/projects/{project}/documents", params={**asked, **({"tag": tag} if tag else {})})
+        )
+
+    def document(self, project: str, document: str) -> Row:
+        """Return a document with all its fields."""
+        return dict(self._ask("GET", f"/projects/{project}/documents/{part(document)}"))
+
+    def add_documents(self, project: str, documents: Iterable[tuple[str, Row]]) -> Row:
+        """Put (key, fields) documents in; return how many were ``added`` and which were there (``repeated``)."""
+        rows = [list(row) for row in documents]
+        return dict(self._ask("POST", f"/projects/{project}/documents", json={"documents": rows}))
+
+    def import_documents(self, project: str, path: Path) -> Row:
+        """Import a .json, .jsonl or .csv file; return what was added, and what was skipped and why."""
+        with path.open("rb") as stream:
+            return dict(self._ask("POST", f"/projects/{project}/import", files={"file": (path.name, stream)}))
+
+    def tag_document(self, project: str, document: str, tags: Sequence[str]) -> Row:
+        """Set a document's tags."""
+        return dict(self._ask("PUT", f"/projects/{project}/tags/{part(document)}", json={"tags": list(tags)}))
+
+    def delete_document(self, project: str, document: str) -> None:
+        """Delete a document that nobody used."""
+        self._ask("DELETE", f"/projects/{project}/documents/{part(document)}")
