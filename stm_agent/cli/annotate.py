@@ -200,13 +200,17 @@ def _number(value: float | None) -> str:
 @app.command()
 def users(
     add: Annotated[str | None, typer.Option(help="Name of somebody to add; the password is asked for.")] = None,
+    password: Annotated[str | None, typer.Option(help="Name of somebody to give a new password.")] = None,
+    change: Annotated[str | None, typer.Option(help="Name of somebody to give another --role.")] = None,
+    shut_out: Annotated[str | None, typer.Option(help="Name of somebody to shut out; their logins end.")] = None,
+    let_in: Annotated[str | None, typer.Option(help="Name of somebody to let in again.")] = None,
     role: Annotated[str, typer.Option(help="annotator, reviewer or admin.")] = "annotator",
     invite: Annotated[bool, typer.Option("--invite", help="Print the end of an invitation link.")] = False,
     database: Url = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the people of a team's tool, add one, or make an invitation.
+    """List the people of a team's tool, add one, change one, or make an invitation.
 
     Example: stm-agent annotate users --add Ada --role admin
     """
@@ -218,10 +222,21 @@ def users(
     try:
         with tool.database.writing() as session:
             if add is not None:
-                people.add(session, name=add, role=role, password=typer.prompt("password", hide_input=True))
+                people.add(session, name=add, role=role, password=_asked())
+            if password is not None:
+                people.set_password(session, password, _asked())
+            if change is not None:
+                people.change(session, setup, change, role=role)
+            for name, active in ((shut_out, False), (let_in, True)):
+                if name is not None:
+                    people.change(session, setup, name, active=active)
             link = f"/join#{people.invite(session, setup, role=role, project=None)}" if invite else None
             rows = people.listed(session, setup)
     finally:
         tool.close()
     lines = [f"{one['name']:<20} {one['role']:<10} {'' if one['active'] else 'shut out'}" for one in rows]
     emit({"people": rows, "invitation": link}, "\n".join([*lines, link or ""]).strip() or "nobody yet", as_json)
+
+
+def _asked() -> str:
+    return str(typer.prompt("password", hide_input=True, confirmation_prompt=True, err=True))

@@ -105,3 +105,22 @@ def _patiently(ask):
         except httpx.ConnectError:
             time.sleep(0.1)
     raise AssertionError("the server does not answer")
+
+
+def test_people_are_added_changed_and_shut_out_from_the_command_line(call, monkeypatch):
+    monkeypatch.setattr("typer.prompt", lambda *words, **how: "long enough it is")
+
+    def people(*words):
+        return {
+            one["name"]: (one["role"], one["active"]) for one in json.loads(call("users", *words, "--json"))["people"]
+        }
+
+    people("--add", "Ada", "--role", "admin")
+    assert people("--add", "Bo") == {"Ada": ("admin", True), "Bo": ("annotator", True)}
+    assert people("--change", "Bo", "--role", "reviewer")["Bo"] == ("reviewer", True)
+    assert people("--shut-out", "Bo")["Bo"] == ("reviewer", False)
+    assert people("--let-in", "Bo")["Bo"] == ("reviewer", True)
+    people("--shut-out", "Bo")
+    assert people("--password", "Bo")["Bo"] == ("reviewer", True), "whoever gets a password is let in"
+    assert "last administrator" in call("users", "--shut-out", "Ada", code=2)
+    assert "nobody called 'Cy'" in call("users", "--password", "Cy", code=2)
