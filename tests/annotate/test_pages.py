@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from typer.testing import CliRunner
 
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.cli.main import app
+from stm_agent.cli.main import build
 from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, picture, serving, violations
 from stm_agent.testing.scripted import scripted
 
@@ -294,7 +294,7 @@ def test_the_export_is_evaluated_and_the_archive_comes_back(page, tmp_path):
         expect(page.locator("dialog")).to_have_count(0)
     zipfile.ZipFile(tmp_path / "BEIR.zip").extractall(tmp_path / "beir")
     told = CliRunner().invoke(
-        app, ["evaluate", "bm25", "--collection", str(tmp_path / "beir"), "--split", "dev", "--json"]
+        build(), ["evaluate", "bm25", "--collection", str(tmp_path / "beir"), "--split", "dev", "--json"]
     )
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout)["ndcg_at_10"] > 0.5

@@ -6,14 +6,15 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, BackgroundTasks, Request, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import Field
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 
 from stm_agent.annotate import agreeing, doubting, drafting
 from stm_agent.annotate.actor import Actor
@@ -24,6 +25,9 @@ from stm_agent.annotate.reading import check_upload
 from stm_agent.annotate.services import agreements, drafts, entries, llms, moving, projects, queries, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
+
+if TYPE_CHECKING:
+    from stm_agent.llm.door import Completion
 
 router = APIRouter(prefix="/projects/{project}", tags=["matter"])
 LIMIT = 200_000_000
@@ -99,25 +103,42 @@ def draft(project: str, entry: str, body: AskDraft, tool: The, who: Who) -> Stre
     return StreamingResponse(_pieces(tool, who, project, ask, door), media_type="text/event-stream")
 
 
-def _pieces(tool: Tool, who: Actor, project: str, ask: drafts.Ask, door: Any) -> Iterator[str]:  # noqa: ANN401 - a Door
+async def _pieces(
+    tool: Tool,
+    who: Actor,
+    project: str,
+    ask: drafts.Ask,
+    door: Any,  # noqa: ANN401 - a Door
+) -> AsyncIterator[str]:
+    """Yield the events of a draft; asynchronous, for only so a reader that goes away is noticed and the LLM stopped."""
     done, error, value = None, "", None
     stream = drafts.stream(door, ask)
     try:
-        while True:
-            try:
-                yield _event("piece", {"text": next(stream)})
-            except StopIteration as end:
-                done = end.value
-                value = drafting.fitted(ask.block, done.text)
-                break
+        while done is None:
+            piece, done = await run_in_threadpool(_step, stream)
+            if piece is not None:
+                yield _event("piece", {"text": piece})
+        value = drafting.fitted(ask.block, done.text)
     except StmAgentError as fault:
         error = str(fault)
     finally:
         stream.close()
+    kept = await run_in_threadpool(_keep, tool, who, project, ask, done, error)
+    yield _event("problem", {"title": error, "draft": kept}) if error else _event("done", {**kept, "value": value})
+
+
+def _step(stream: Generator[str, None, Completion]) -> tuple[str | None, Completion | None]:
+    """Return the next piece, or the whole answer."""
+    try:
+        return next(stream), None
+    except StopIteration as end:
+        return None, end.value
+
+
+def _keep(tool: Tool, who: Actor, project: str, ask: drafts.Ask, done: Completion | None, error: str) -> dict[str, Any]:
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
-        kept = drafts.view(drafts.keep(session, row, ask, done, error=error))
-    yield _event("problem", {"title": error, "draft": kept}) if error else _event("done", {**kept, "value": value})
+        return drafts.view(drafts.keep(session, row, ask, done, error=error))
 
 
 def _event(kind: str, data: dict[str, Any]) -> str:

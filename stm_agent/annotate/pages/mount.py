@@ -8,6 +8,8 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stm_agent.annotate.api.common import COOKIE, The, actor_of_token
 from stm_agent.annotate.api.people import Join, Login, join, login
@@ -19,20 +21,35 @@ STATIC = Path(__file__).parent / "static"
 REFRESH = "stm_agent_refresh"
 POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 """Nothing is loaded from elsewhere, and a script in a document would not run even if it were shown as one."""
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class _Guard:
+    """Adds the headers; plain ASGI, since a wrapped response would not hear that its reader went away."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        await self.app(scope, receive, guarded)
 
 
 def mount_pages(app: FastAPI) -> None:
     """Add the page and its session to the application."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Any) -> Any:  # noqa: ANN401 - starlette's types
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
-
+    app.add_middleware(_Guard)
     app.get("/", include_in_schema=False)(_index)
     app.get("/join", include_in_schema=False)(_page)
     app.post("/session", include_in_schema=False)(_begin)
