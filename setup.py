@@ -13,7 +13,7 @@ setup(
     package_dir=WORKSPACE,
     package_data={
         "stm_agent": ["py.typed"],
-        "stm_agent.annotate.migrations": ["*.mako", "versions/*.py"],
+        "stm_agent.annotate.migrations": ["*.mako"],
         "stm_agent.annotate.pages": ["static/*", "static/vendor/*"],
         "stm_agent.domain": ["*.yaml"],
         "stm_agent._workspace.prompts": ["*"],
