@@ -100,16 +100,19 @@ class Door:
         budget: Budget,
         temperature: float = 0.8,
         max_tokens: int = 256,
+        api_base: str | None = None,
     ) -> None:
         """Open a door; earlier spending in the ledger counts against the budget."""
         self.model, self.provider, self.cache, self.ledger, self.budget = model, provider, cache, ledger, budget
-        self.temperature, self.max_tokens = temperature, max_tokens
+        self.temperature, self.max_tokens, self.api_base = temperature, max_tokens, api_base
         self._lock = threading.Lock()
 
     @property
     def identity(self) -> str:
         """Hash of what decides the answers beside the messages."""
-        return content_hash([self.model, self.temperature, self.max_tokens])
+        return content_hash(
+            [self.model, self.temperature, self.max_tokens, *([self.api_base] if self.api_base else [])]
+        )
 
     def complete(
         self,
@@ -173,7 +176,9 @@ class Door:
         heat = self.temperature if temperature is None else temperature
         limit = max_tokens or self.max_tokens
         chat = tuple(dict(message) for message in messages)
-        return _Request(chat, heat, limit, content_hash([SCHEMA, self.model, chat, heat, limit, rollout]))
+        # The same name at another server is another model.
+        where = [self.api_base] if self.api_base else []
+        return _Request(chat, heat, limit, content_hash([SCHEMA, self.model, chat, heat, limit, rollout, *where]))
 
     def _kept(self, request: _Request) -> Completion | None:
         kept = self._place(request)
@@ -239,5 +244,12 @@ def open_door(
         if entry.get("model") == model:
             budget.charge(entry["usd"], entry["prompt_tokens"], entry["completion_tokens"], entry["seconds"])
     return Door(
-        model, provider, cache=cache, ledger=ledger, budget=budget, temperature=temperature, max_tokens=max_tokens
+        model,
+        provider,
+        cache=cache,
+        ledger=ledger,
+        budget=budget,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        api_base=api_base,
     )

@@ -238,3 +238,11 @@ def test_a_server_streams_and_a_bad_stream_is_told_and_not_kept(streaming: str, 
         with pytest.raises(GenerationError, match=model):
             door_to(model).complete(CHAT)
         assert not list((tmp_path / model).rglob("*.json")), "a broken answer is never kept"
+
+
+def test_the_same_name_at_another_server_is_another_model(tmp_path):
+    chat = [{"role": "user", "content": "who are you"}]
+    one, other = scripted(["first"], tmp_path), scripted(["second"], tmp_path)
+    other.api_base = "http://127.0.0.1:9/v1"
+    assert (one.complete(chat).text, other.complete(chat).text) == ("first", "second")
+    assert one.identity != other.identity

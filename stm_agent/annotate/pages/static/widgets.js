@@ -112,6 +112,8 @@ export function useRoute() {
   useEffect(() => {
     const go = () => setRoute(read());
     addEventListener("hashchange", go);
+    // It may have changed between the first drawing and this.
+    if (read().join("/") !== route.join("/")) go();
     return () => removeEventListener("hashchange", go);
   }, []);
   return route;
