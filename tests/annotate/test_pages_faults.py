@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from stm_agent.annotate.services import documents, entries, llms, people, projects
 from stm_agent.annotate.tables import Entry, Project
@@ -80,6 +80,9 @@ def browser():
 
 @pytest.fixture
 def page(tool, browser) -> Iterator[Page]:
+    with tool.database.writing() as session:
+        # The page opens the last draft there is; each test begins its own.
+        session.execute(delete(Entry))
     with serving(tool) as url:
         opened = new_page(browser, url)
         opened.goto(url.split("?")[0] + "#/reports/work/long")
