@@ -7,7 +7,7 @@ can be asked for every finalist of an instruction search.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTaskRetrieval
 
 
 class CachedEncoder:
@@ -54,17 +57,15 @@ class CachedEncoder:
         return (torch.as_tensor(embeddings1) * torch.as_tensor(embeddings2)).sum(dim=1)
 
 
-def score_with_mteb(
-    encoder: Encoder,
-    cache: EmbeddingCache,
-    documents: Mapping[str, str],
-    split: Split,
-    *,
-    query_prefix: str,
-    passage_prefix: str,
-) -> float:
-    """Return nDCG@10 of a split over the whole corpus, as ``mteb.evaluate`` scores it."""
+def corpus_task(documents: Mapping[str, str], split: Split) -> AbsTaskRetrieval:
+    """Return the mteb task of a split over a corpus; one serves any number of models and instructions."""
     corpus = tuple(Document(name, "", text) for name, text in documents.items())
-    task = mteb_task(Collection("finalists", corpus, {split.name: split}, "", ""), split.name)
+    return mteb_task(Collection("finalists", corpus, {split.name: split}, "", ""), split.name)
+
+
+def score_with_mteb(
+    encoder: Encoder, cache: EmbeddingCache, task: AbsTaskRetrieval, *, query_prefix: str, passage_prefix: str
+) -> float:
+    """Return a task's nDCG@10, as ``mteb.evaluate`` scores it, on vectors that are kept."""
     cached = CachedEncoder(encoder, cache, query_prefix=query_prefix, passage_prefix=passage_prefix)
     return evaluate_with_mteb(cached, task)["ndcg_at_10"]

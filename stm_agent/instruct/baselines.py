@@ -28,20 +28,24 @@ ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class Copro:
-    """A :class:`~stm_agent.instruct.proposers.Proposer` by ``dspy.COPRO``.
+class _Optimizer:
+    """What both take.
 
     Attributes:
         door: The LLM that writes.
         task: The domain's task, the instruction it begins from where there is none.
         candidates: Proposals it may make.
-        seed: Not used: its choices have none.
+        seed: Seed of its search; COPRO's choices have none.
     """
 
     door: Door
     task: str
     candidates: int
     seed: int
+
+
+class Copro(_Optimizer):
+    """A :class:`~stm_agent.instruct.proposers.Proposer` by ``dspy.COPRO``."""
 
     def propose(self, trials: Trials) -> None:
         """Run it from the best candidate so far."""
@@ -58,21 +62,8 @@ class Copro:
         _optimize(trials, self.door, self.task, "copro", run)
 
 
-@dataclass(frozen=True)
-class MiproV2:
-    """A :class:`~stm_agent.instruct.proposers.Proposer` by ``dspy.MIPROv2``, without demonstrations.
-
-    Attributes:
-        door: The LLM that writes.
-        task: The domain's task, the instruction it begins from where there is none.
-        candidates: Proposals it may make.
-        seed: Seed of its search.
-    """
-
-    door: Door
-    task: str
-    candidates: int
-    seed: int
+class MiproV2(_Optimizer):
+    """A :class:`~stm_agent.instruct.proposers.Proposer` by ``dspy.MIPROv2``, without demonstrations."""
 
     def propose(self, trials: Trials) -> None:
         """Run it from the best candidate so far.

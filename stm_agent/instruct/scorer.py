@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stm_agent.domain.collection import Split
 from stm_agent.evaluate.cache import EmbeddingCache
@@ -31,13 +32,14 @@ class InstructionScorer:
         self.encoder, self.cache, self.split, self.incumbent = encoder, cache, split, incumbent
         self.documents = documents
         self._ids = list(documents)
+        self._kept: dict[str, NDArray[np.float32]] = {}
         self._vectors(incumbent.passage_prefix)
 
     def run(self, instruction: Instruction, k: int = DEPTH) -> Run:
         """Return the ranking of every query, ``k`` deep."""
         queries = self.cache.encode(self.encoder, list(self.split.queries.values()), prefix=instruction.query_prefix)
         passages = self._vectors(instruction.passage_prefix)
-        return rank(list(self.split.queries), np.asarray(queries), self._ids, passages, k=k)
+        return rank(list(self.split.queries), queries, self._ids, passages, k=k)
 
     def score(self, instruction: Instruction) -> Scores:
         """Return nDCG@10 of every query."""
@@ -47,8 +49,11 @@ class InstructionScorer:
         """Return the scorer of the same queries over a part of the corpus; its vectors are there already."""
         return InstructionScorer(self.encoder, self.cache, documents, self.split, self.incumbent)
 
-    def _vectors(self, prefix: str) -> np.ndarray:
-        return self.cache.encode(self.encoder, list(self.documents.values()), prefix=prefix)
+    def _vectors(self, prefix: str) -> NDArray[np.float32]:
+        # Looking a whole corpus up in the cache again for every instruction costs more than ranking it.
+        if prefix not in self._kept:
+            self._kept[prefix] = self.cache.encode(self.encoder, list(self.documents.values()), prefix=prefix)
+        return self._kept[prefix]
 
 
 def subcorpus(scorer: InstructionScorer, runs: Sequence[Run], hard: int) -> dict[str, str]:

@@ -13,7 +13,7 @@ from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import BudgetExceeded
 from stm_agent.evaluate.baselines import bm25_run
 from stm_agent.evaluate.cache import EmbeddingCache
-from stm_agent.evaluate.cached import score_with_mteb
+from stm_agent.evaluate.cached import corpus_task, score_with_mteb
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.significance import Comparison, paired_bootstrap
 from stm_agent.files import sha256_text
@@ -139,14 +139,10 @@ def _finalists(
 ) -> tuple[dict[Instruction, float], dict[Instruction, float]]:
     """Return the finalists' scores on the sub-corpus and on the whole one; the incumbent is always among them."""
     full: dict[Instruction, float] = {}
+    task = corpus_task(whole.documents, whole.split)
     for one in dict.fromkeys((incumbent, *trials.best(count))):
         full[one] = score_with_mteb(
-            whole.encoder,
-            whole.cache,
-            whole.documents,
-            whole.split,
-            query_prefix=one.query_prefix,
-            passage_prefix=one.passage_prefix,
+            whole.encoder, whole.cache, task, query_prefix=one.query_prefix, passage_prefix=one.passage_prefix
         )
         trials.store.finalist(trials.name_of(one), full=full[one], passages=len(whole.documents))
     return {one: trials.score_of(one) for one in full}, full

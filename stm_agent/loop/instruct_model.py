@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.domain.collection import Split, read_beir
+from stm_agent.domain.collection import read_beir
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import read_json, whole_folder, write_json
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.instruct.search import Found, search_instruction
-from stm_agent.instruct.seeds import load_framings, load_seeds
 from stm_agent.loop.events import Observer
+from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.ledger import RunFolder
-from stm_agent.workspace import prompt_path
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from stm_agent.llm.door import Door
+
+
+RESULT = "instruction.json"
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,14 @@ def instruct_model(
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.identity import source_identity
     from stm_agent.backbone.load import load_model
+    from stm_agent.evaluate.cache import EmbeddingCache
 
     collection = read_beir(folder)
     if options.split not in collection.splits:
         raise ConfigError(
             f"{collection.name} has no split '{options.split}'; it has {', '.join(sorted(collection.splits))}"
         )
-    seeds, framings = candidates(workspace, options)
+    seeds, framings = written_candidates(workspace, options.spec, options.task)
     spec = options.spec.model_dump(mode="json")
     money = ("budget_usd", "api_base")
     config = {
@@ -88,15 +91,20 @@ def instruct_model(
             {"kind": "stage", "name": "instruct", "text": f"scoring instructions for {model} on {collection.name}"}
         )
         encoder = TextEncoder(load_model(model))
-        found = search(
-            encoder,
-            collection.texts,
-            collection.splits[options.split],
-            (seeds, framings),
-            door,
-            options,
-            runs,
-            run.traces,
+        found = search_instruction(
+            encoder=encoder,
+            cache=EmbeddingCache(runs / ".cache" / "vectors"),
+            collection_dev=collection.splits[options.split],
+            documents=collection.texts,
+            seeds=seeds,
+            framings=framings,
+            incumbent=Instruction.none(encoder.model.prompts),
+            reflection=door,
+            spec=options.spec,
+            alpha=options.alpha,
+            trace=run.traces,
+            seed=options.seed,
+            task=options.task,
         )
         result = _result(run.id, model, collection.name, options, found)
         write_json(kept, result)
@@ -106,46 +114,6 @@ def instruct_model(
         if door is not None:
             door.close()
         run.close()
-
-
-RESULT = "instruction.json"
-
-
-def candidates(workspace: Path, options: InstructOptions) -> tuple[Sequence[Instruction], Sequence[Instruction]]:
-    """Return the query and the passage instructions that people wrote."""
-    spec = options.spec
-    seeds = load_seeds(prompt_path(workspace, spec.seeds), task=options.task)
-    return seeds, load_framings(prompt_path(workspace, spec.passages)) if spec.passages else ()
-
-
-def search(
-    encoder: Any,  # noqa: ANN401 - a TextEncoder, which would import torch here
-    texts: Mapping[str, str],
-    split: Split,
-    written: tuple[Sequence[Instruction], Sequence[Instruction]],
-    door: Door | None,
-    options: InstructOptions,
-    runs: Path,
-    trace: Path,
-) -> Found:
-    """Search from the model's own prompts."""
-    from stm_agent.evaluate.cache import EmbeddingCache
-
-    return search_instruction(
-        encoder=encoder,
-        cache=EmbeddingCache(runs / ".cache" / "vectors"),
-        collection_dev=split,
-        documents=texts,
-        seeds=written[0],
-        framings=written[1],
-        incumbent=Instruction.none(encoder.model.prompts),
-        reflection=door,
-        spec=options.spec,
-        alpha=options.alpha,
-        trace=trace,
-        seed=options.seed,
-        task=options.task,
-    )
 
 
 def write_instructed(model: SentenceTransformer, result: Mapping[str, Any], folder: Path) -> None:

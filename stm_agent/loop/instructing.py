@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from stm_agent.domain.spec import InstructSpec
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.instruct.search import search_instruction
@@ -15,8 +19,7 @@ def improve_instruction(
 ) -> Instruction:
     """Search instructions on dev, queries re-encoded only; return the winner or the incumbent."""
     spec = bench.spec
-    seeds = load_seeds(prompt_path(bench.workspace, spec.instruct.seeds), task=spec.task)
-    framings = load_framings(prompt_path(bench.workspace, spec.instruct.passages)) if spec.instruct.passages else ()
+    seeds, framings = written_candidates(bench.workspace, spec.instruct, spec.task)
     with bench.timed(
         "instruct", f"trying {len(seeds)} seed instructions and {spec.instruct.reflections} reflections on the {model}"
     ):
@@ -39,3 +42,15 @@ def improve_instruction(
         "instruction", f"round {round_}, {model}: {found.tried} instructions tried; {found.reason}", kept=found.accepted
     )
     return found.instruction
+
+
+def written_candidates(
+    workspace: Path, spec: InstructSpec, task: str
+) -> tuple[Sequence[Instruction], Sequence[Instruction]]:
+    """Return the query and the passage instructions that people wrote.
+
+    Raises:
+        ConfigError: A file of ``prompts/`` is missing or cannot be used.
+    """
+    seeds = load_seeds(prompt_path(workspace, spec.seeds), task=task)
+    return seeds, load_framings(prompt_path(workspace, spec.passages)) if spec.passages else ()

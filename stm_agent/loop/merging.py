@@ -70,9 +70,8 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
     with bench.timed("merge", "verifying the best merges by real encodes"):
         floor = base.general - bench.spec.merge.forgetting_budget
         chosen = verify(candidates, build_and_rate, floor=floor, count=bench.spec.merge.verify, learn=learn)
-    candidates = rescored(candidates, surrogate)
     _record(bench, experts, candidates, ratings, floor)
-    points = front(_with_real(candidates, ratings))
+    points = front(_with_real(rescored(candidates, surrogate), ratings))
     bench.run.ledger.record(
         "front",
         experts={expert.name: expert.folder.name for expert in experts},

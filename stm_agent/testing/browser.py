@@ -71,6 +71,11 @@ def serving(tool: Tool, *, port: int = 0) -> Iterator[str]:
         thread.join(10)
 
 
+def place(url: str, *parts: str) -> str:
+    """Return the address of a screen: project, screen, and what is open on it."""
+    return f"{url.split('?')[0]}#/{'/'.join(parts)}"
+
+
 @contextmanager
 def browsing() -> Iterator[Browser]:
     """Start Chromium."""

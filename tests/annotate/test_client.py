@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
-import socket
-import threading
-import time
 
 import httpx
 import pytest
-import uvicorn
 
-from stm_agent.annotate.api.app import build_app
 from stm_agent.annotate.client import Client
 from stm_agent.annotate.faults import AnnotateError, Invalid, NotFound, Stale, Unauthorised
 from stm_agent.annotate.tool import open_tool
+from stm_agent.testing.browser import serving
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -24,17 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.fixture
 def address(tmp_path):
     tool = open_tool(tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(build_app(tool), host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}", tool.token
-    server.should_exit = True
-    thread.join(10)
+    with serving(tool) as url:
+        yield url.partition("/?")[0], tool.token
     tool.close()
 
 

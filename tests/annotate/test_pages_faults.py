@@ -15,7 +15,7 @@ from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.errors import GenerationError
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.door import Answer, Door
-from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, picture, serving, violations
+from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, picture, place, serving, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -85,7 +85,7 @@ def page(tool, browser) -> Iterator[Page]:
         session.execute(delete(Entry))
     with serving(tool) as url:
         opened = new_page(browser, url)
-        opened.goto(url.split("?")[0] + "#/reports/work/long")
+        opened.goto(place(url, "reports", "work", "long"))
         opened.get_by_role("button", name="New n").click()
         opened.locator("#block-question").wait_for()
         yield opened
@@ -162,7 +162,7 @@ def test_a_server_that_dies_and_comes_back_gets_what_was_typed(tool, browser):
     with serving(tool) as url:
         page = new_page(browser, url)
         port = int(url.split(":")[2].split("/")[0])
-        page.goto(url.split("?")[0] + "#/reports/work/long")
+        page.goto(place(url, "reports", "work", "long"))
         page.get_by_role("button", name="New n").click()
         page.locator("#block-question").fill("before")
         saved(page)
@@ -174,7 +174,7 @@ def test_a_server_that_dies_and_comes_back_gets_what_was_typed(tool, browser):
     with serving(tool, port=port) as url:
         again = page.context.new_page()
         page.close()
-        again.goto(url.split("?")[0] + "#/reports/work/long")
+        again.goto(place(url, "reports", "work", "long"))
         expect(again.locator("#block-question")).to_have_value("typed, and the tab closed")
         saved(again)
         again.context.close()
@@ -190,7 +190,7 @@ def test_what_a_document_holds_is_never_run_and_nothing_comes_from_elsewhere(too
         page.on("request", lambda request: asked.append(request.url))
         page.on("dialog", lambda dialog: pytest.fail("a document's script ran"))
         page.goto(url)
-        page.goto(f"{base}#/reports/work/short")
+        page.goto(place(base, "reports", "work", "short"))
         expect(page.get_by_role("textbox", name="text of short")).to_have_text("<img src=x onerror=alert(1)>")
         assert asked
         assert [one for one in asked if not one.startswith((base, "data:"))] == []
@@ -214,7 +214,7 @@ def test_the_embedded_llm_drafts_without_network_or_key(tmp_path, browser):
         page.get_by_role("textbox", name="Model, as LiteLLM names it").fill("embedded:smollm2-135m")
         page.get_by_role("dialog").get_by_role("button", name="Save").click()
         page.get_by_role("rowheader", name="small (default)").wait_for()
-        page.goto(url.split("?")[0] + "#/small/work/fever")
+        page.goto(place(url, "small", "work", "fever"))
         page.get_by_role("button", name="New n").click()
         page.locator("#block-question").fill("What is a fever?")
         drag_over(page, page.get_by_role("textbox", name="text of fever"), "a raised body temperature")

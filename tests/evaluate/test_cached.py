@@ -9,7 +9,7 @@ from stm_agent.backbone.encoder import TextEncoder
 from stm_agent.backbone.load import load_backbone
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.evaluate.cache import EmbeddingCache
-from stm_agent.evaluate.cached import score_with_mteb
+from stm_agent.evaluate.cached import corpus_task, score_with_mteb
 from stm_agent.evaluate.metrics import score
 from stm_agent.evaluate.ranking import rank
 from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
@@ -49,9 +49,8 @@ def test_two_models_two_instructions_two_poolings_bit_for_bit(encoders, tmp_path
 def test_mteb_gives_the_same_number_by_vectors_as_by_the_model_and_as_the_fast_scorer(encoders, prefix, tmp_path):
     encoder, collection = encoders[0, "mean"], tiny_collection()
     dev = collection.splits["dev"]
-    by_vectors = score_with_mteb(
-        encoder, EmbeddingCache(tmp_path), collection.texts, dev, query_prefix=prefix, passage_prefix=""
-    )
+    task = corpus_task(collection.texts, dev)
+    by_vectors = score_with_mteb(encoder, EmbeddingCache(tmp_path), task, query_prefix=prefix, passage_prefix="")
     encoder.model.prompts = {"query": prefix, "document": ""}
     by_model = evaluate_with_mteb(encoder.model, mteb_task(collection, "dev"))["ndcg_at_10"]
     queries = encoder.encode(list(dev.queries.values()), prefix=prefix)

@@ -104,17 +104,21 @@ class Server(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def api_base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("OPENAI_API_KEY", "test")
-    Server.seen = 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+def _served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def api_base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    Server.seen = 0
+    yield from _served(Server)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -209,13 +213,7 @@ class Streamer(BaseHTTPRequestHandler):
 def streaming(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     monkeypatch.setattr("stm_agent.llm.litellm._wait", lambda state: 0.0)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Streamer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    yield from _served(Streamer)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

@@ -69,8 +69,7 @@ def _draft_one(
     done, error = None, ""
     try:
         # No transaction is open while an LLM thinks.
-        parameters = {"temperature": block.temperature, "max_tokens": block.max_tokens}
-        done = door.complete(ask.chat, rollout=0, **parameters)
+        done = drafts.complete(door, ask)
         drafting.fitted(block, done.text)
     except StmAgentError as fault:
         error = str(fault)

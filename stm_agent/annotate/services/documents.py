@@ -10,8 +10,9 @@ from sqlalchemy import Float, Select, cast, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import unstorable
 from stm_agent.annotate.tables import Document, Evidence, Judgement, Project
@@ -68,10 +69,7 @@ def get(session: Session, project: Project, key: str) -> Document:
     Raises:
         NotFound: The project has none of that key.
     """
-    row = session.scalar(select(Document).where(Document.project_id == project.id, Document.key == key))
-    if row is None:
-        raise NotFound(f"project '{project.name}' has no document '{key}'")
-    return row
+    return keyed(session, project, Document, key, "document")
 
 
 def text_of(schema: ProjectSchema, fields: dict[str, Any]) -> str:

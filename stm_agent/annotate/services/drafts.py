@@ -117,15 +117,24 @@ class Ask:
     rollout: int
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """How the block wants it asked."""
+        return {"temperature": self.block.temperature, "max_tokens": self.block.max_tokens}
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """What decides the answer beside the chat."""
-        return {"temperature": self.block.temperature, "max_tokens": self.block.max_tokens, "sample": self.rollout}
+        return {**self.settings, "sample": self.rollout}
 
 
 def stream(door: Door, ask: Ask) -> Generator[str, None, Completion]:
     """Answer piece by piece."""
-    block = ask.block
-    return door.stream(ask.chat, rollout=ask.rollout, temperature=block.temperature, max_tokens=block.max_tokens)
+    return door.stream(ask.chat, rollout=ask.rollout, **ask.settings)
+
+
+def complete(door: Door, ask: Ask) -> Completion:
+    """Answer at once."""
+    return door.complete(ask.chat, rollout=ask.rollout, **ask.settings)
 
 
 def keep(session: Session, project: Project, ask: Ask, done: Completion | None, *, error: str = "") -> Draft:

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import new_key
-from stm_agent.annotate.faults import Invalid, NotFound, Stale, Taken
+from stm_agent.annotate.faults import Invalid, Stale, Taken
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Entry, Evidence, Judgement, Project, Query
@@ -24,10 +25,7 @@ def find(session: Session, project: Project, key: str) -> Query:
     Raises:
         NotFound: The project has none of that key.
     """
-    row = session.scalar(select(Query).where(Query.project_id == project.id, Query.key == key))
-    if row is None:
-        raise NotFound(f"project '{project.name}' has no query '{key}'")
-    return row
+    return keyed(session, project, Query, key, "query")
 
 
 def view(query: Query) -> dict[str, Any]:
