@@ -76,6 +76,7 @@ def prepare(url: str, work: Path, options: argparse.Namespace) -> tuple[float, l
     """Import the documents as ``annotate import`` does; return the seconds and the people's tokens."""
     import json
 
+    from stm_agent.annotate.incoming import read_incoming
     from stm_agent.annotate.services import assigning, moving, people, projects
     from stm_agent.annotate.tool import open_tool
 
@@ -90,8 +91,9 @@ def prepare(url: str, work: Path, options: argparse.Namespace) -> tuple[float, l
         ada = people.actor_of(people.add(session, name="Ada", role="admin", password=None))
         project = projects.create(session, ada, name="Load", template="qa", key="load")
     began = time.monotonic()
+    incoming = read_incoming(file)
     with tool.database.writing() as session:
-        report = moving.import_documents(session, ada, projects.find(session, ada, "load"), file)
+        report = moving.bring_in(session, ada, projects.find(session, ada, "load"), incoming)
     seconds = time.monotonic() - began
     assert report.added == options.documents
     with tool.database.writing() as session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 SAMPLES = 1000
 Grades = Mapping[str, Mapping[str, int]]
 """Item -> rater -> grade; who did not grade an item is not there."""
-Table = NDArray[np.float64]
-"""``[raters, items]``, NaN where there is no grade."""
+Counts = NDArray[np.int64]
+"""``[items, grades]``: how many raters gave an item a grade; for Cohen's kappa each item's one cell of their table."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +43,30 @@ def agreement(grades: Grades, *, seed: int = 0) -> list[Agreement]:
     """
     raters = sorted({rater for by in grades.values() for rater in by})
     items = [by for by in grades.values() if len(by) > 1]
-    table = np.array([[by.get(rater, np.nan) for by in items] for rater in raters], dtype=np.float64)
-    table = table.reshape(len(raters), len(items))
-    whole = table[:, ~np.isnan(table).any(axis=0)]
-    measures: list[tuple[str, Callable[[Table], float | None], Table]] = [
-        ("raw", _raw, table),
-        ("cohen", _cohen, whole if len(raters) == 2 else table[:, :0]),
-        ("fleiss", _fleiss, whole),
-        ("alpha", _alpha, table),
+    places = {grade: place for place, grade in enumerate(sorted({grade for by in items for grade in by.values()}))}
+    counts = np.zeros((len(items), len(places)), dtype=np.int64)
+    for item, by in enumerate(items):
+        np.add.at(counts[item], [places[grade] for grade in by.values()], 1)
+    cells = np.zeros((len(items) if len(raters) == 2 else 0, len(places) ** 2), dtype=np.int64)
+    for item in range(len(cells)):
+        first, second = (places[items[item][rater]] for rater in raters)
+        cells[item, first * len(places) + second] = 1
+    measures: list[tuple[str, Callable[[Counts], float | None], Counts]] = [
+        ("raw", _raw, counts),
+        ("cohen", _cohen, cells),
+        ("fleiss", _fleiss, counts[counts.sum(1) == len(raters)]),
+        ("alpha", _alpha, counts),
     ]
     return [_measured(name, measure, data, seed) for name, measure, data in measures]
 
 
-def _measured(name: str, measure: Callable[[Table], float | None], table: Table, seed: int) -> Agreement:
-    items = table.shape[1]
-    if table.shape[0] < 2 or not items:
+def _measured(name: str, measure: Callable[[Counts], float | None], data: Counts, seed: int) -> Agreement:
+    items = len(data)
+    if not items:
         return Agreement(name, None, None, None, items)
-    value = measure(table)
+    value = measure(data)
     draws = np.random.default_rng(seed)
-    resampled = [measure(table[:, draws.integers(0, items, items)]) for _ in range(SAMPLES)]
+    resampled = [measure(data[draws.integers(0, items, items)]) for _ in range(SAMPLES)]
     known = [one for one in resampled if one is not None]
     if value is None or len(known) < SAMPLES // 2:
         return Agreement(name, value, None, None, items)
@@ -69,43 +74,37 @@ def _measured(name: str, measure: Callable[[Table], float | None], table: Table,
     return Agreement(name, value, float(low), float(high), items)
 
 
-def _raw(table: Table) -> float | None:
+def _raw(counts: Counts) -> float:
     """Return the share of pairs of raters that gave an item the same grade."""
-    same = pairs = 0
-    for first in range(len(table)):
-        for second in range(first + 1, len(table)):
-            both = ~np.isnan(table[first]) & ~np.isnan(table[second])
-            pairs += int(both.sum())
-            same += int((table[first, both] == table[second, both]).sum())
-    return same / pairs if pairs else None
+    raters = counts.sum(1)
+    return float((counts * (counts - 1)).sum() / (raters * (raters - 1)).sum())
 
 
-def _cohen(table: Table) -> float | None:
-    from sklearn.metrics import cohen_kappa_score
+def _cohen(cells: Counts) -> float | None:
+    from statsmodels.stats.inter_rater import cohens_kappa
 
-    if len(np.unique(table)) < 2:
+    table = cells.sum(0)
+    table = table.reshape(2 * (math.isqrt(len(table)),))
+    if np.count_nonzero(table.sum(0) + table.sum(1)) < 2:
         return None
-    return float(cohen_kappa_score(table[0].astype(int), table[1].astype(int)))
+    return float(cohens_kappa(table, return_results=False))
 
 
-def _fleiss(table: Table) -> float | None:
-    from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
+def _fleiss(counts: Counts) -> float | None:
+    from statsmodels.stats.inter_rater import fleiss_kappa
 
-    if len(np.unique(table)) < 2:
-        return None
-    counts, _ = aggregate_raters(table.T.astype(int))
-    return float(fleiss_kappa(counts))
+    return float(fleiss_kappa(counts)) if _differ(counts) else None
 
 
-def _alpha(table: Table) -> float | None:
+def _alpha(counts: Counts) -> float | None:
     import krippendorff
 
-    known = table[~np.isnan(table)]
-    if len(np.unique(known)) < 2:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return float(krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal"))
+    return float(krippendorff.alpha(value_counts=counts, level_of_measurement="ordinal")) if _differ(counts) else None
+
+
+def _differ(counts: Counts) -> bool:
+    """Return whether more than one grade was given; with one alone chance would always agree."""
+    return bool(np.count_nonzero(counts.sum(0)) > 1)
 
 
 def confusion(grades: Grades, first: str, second: str) -> dict[tuple[int, int], int]:

@@ -94,12 +94,6 @@ def _input(
     return source.label or names.get(source.ref, "Evidence"), "\n".join(lines)
 
 
-def cited(answer: str, documents: Sequence[str]) -> list[str]:
-    """Return the documents whose id an answer has in square brackets, in order."""
-    places = {key: answer.find(f"[{key}]") for key in documents}
-    return sorted((key for key, place in places.items() if place >= 0), key=lambda key: places[key])
-
-
 def fitted(block: Block, answer: str) -> Any:  # noqa: ANN401 - a JSON value
     """Return an answer as the block holds it.
 

@@ -6,14 +6,18 @@ ranks.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.errors import ConfigError
+from stm_agent.errors import ConfigError, DataError, StorageError
 from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from stm_agent.evaluate.encoder import Encoder
     from stm_agent.mine.bm25 import Bm25Index
 
+logger = logging.getLogger(__name__)
 TOKEN = re.compile(r'(?P<no>-)?(?:(?P<field>[\w.]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
 WORD = re.compile(r"\w+")
 WIDE = 200
@@ -30,6 +35,8 @@ FUSED = 60
 """The constant of reciprocal rank fusion (Cormack et al. 2009)."""
 KEPT = 8
 """Corpora whose index stays in memory."""
+SMALL = 2000
+"""Documents from which on an index is worth keeping on the disk."""
 
 
 @dataclass(frozen=True)
@@ -140,18 +147,12 @@ def snippet(text: str, asked: Asked) -> dict[str, Any]:
     return {"text": part, "hits": inside, "cut": (begin > 0, begin + SNIPPET < len(text))}
 
 
-def find_in(text: str, words: str) -> list[tuple[int, int]]:
-    """Return where a text has some words, case ignored: for the search inside one document."""
-    if not words.strip():
-        return []
-    return [found.span() for found in re.finditer(re.escape(words.strip()), text, re.IGNORECASE)]
-
-
 class Finder:
     """Corpora in memory, made when first asked for, anew when the documents changed."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, folder: Path | None = None) -> None:
+        """Begin with none in memory; the indexes themselves are kept in ``folder``, for the next start."""
+        self.folder = folder
         self._corpora: OrderedDict[str, Corpus] = OrderedDict()
         self._making: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -167,8 +168,6 @@ class Finder:
         Raises:
             ConfigError: It has no documents.
         """
-        from stm_agent.mine.bm25 import Bm25Index
-
         key = content_hash([name, version])
         if kept := self._kept(key):
             return kept
@@ -181,7 +180,7 @@ class Finder:
             texts, fields = load()
             if not texts:
                 raise ConfigError("this project has no documents yet; import some")
-            made = Corpus(texts, fields, Bm25Index(texts), name)
+            made = Corpus(texts, fields, self._index(name, texts), name)
             with self._lock:
                 # What the project had before its documents changed is never asked for again.
                 for old in [one for one, corpus in self._corpora.items() if corpus.name == name]:
@@ -190,6 +189,24 @@ class Finder:
                 while len(self._corpora) > KEPT:
                     self._corpora.popitem(last=False)
             return made
+
+    def _index(self, name: str, texts: Mapping[str, str]) -> Bm25Index:
+        from stm_agent.mine.bm25 import Bm25Index, written_by
+
+        if self.folder is None or len(texts) < SMALL:
+            return Bm25Index(texts)
+        # Named by what it is made of: no index is ever taken for that of other documents.
+        own = self.folder / content_hash(name)[:16]
+        path = own / content_hash([written_by(), *texts.items()])
+        with contextlib.suppress(DataError):
+            return Bm25Index.load(path, list(texts))
+        made = Bm25Index(texts)
+        shutil.rmtree(own, ignore_errors=True)
+        try:
+            made.save(path)
+        except StorageError as error:
+            logger.warning("the search index is not kept for the next start: %s", error)
+        return made
 
     def _kept(self, key: str) -> Corpus | None:
         with self._lock:

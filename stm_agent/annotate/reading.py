@@ -12,7 +12,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.storable import unstorable
 from stm_agent.errors import DataError
@@ -51,12 +50,14 @@ class Report:
 
     Attributes:
         added: Documents that went in.
+        judgements: Judgements that went in.
         skipped: Rows that did not, by reason.
         examples: The first of them: where, and why.
         fields: How many documents have each field.
     """
 
     added: int = 0
+    judgements: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     fields: Counter[str] = field(default_factory=Counter)
@@ -71,6 +72,7 @@ class Report:
         """Return it as JSON."""
         return {
             "added": self.added,
+            "judgements": self.judgements,
             "skipped": dict(self.skipped),
             "examples": self.examples,
             "fields": dict(self.fields),
@@ -224,13 +226,3 @@ def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[s
 def _fits(value: Any, kind: str) -> bool:  # noqa: ANN401 - JSON
     # In Python a bool is an int; a year that is True is a mistake.
     return isinstance(value, KINDS[kind]) and (kind == "boolean" or not isinstance(value, bool))
-
-
-def check_upload(name: str, size: int, limit: int) -> None:
-    """Let an upload pass, or not.
-
-    Raises:
-        Invalid: It is too large.
-    """
-    if size > limit:
-        raise Invalid(f"{name} has {size:,} bytes, {limit:,} are taken; import it by 'stm-agent annotate import'")

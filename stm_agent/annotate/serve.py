@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from collections.abc import Callable
 
 from stm_agent.annotate.pages.mount import mount_pages, open_url
-from stm_agent.annotate.services import people
+from stm_agent.annotate.services import people, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import ConfigError
 
@@ -57,6 +58,7 @@ def serve(tool: Tool, *, host: str, port: int, tell: Callable[[str], None]) -> N
             raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}); use another --port") from error
     app = build_app(tool)
     mount_pages(app)
+    threading.Thread(target=searching.index_all, args=(tool.database, tool.finder), daemon=True).start()
     url = open_url(tool, host, port)
     token = first_administrator(tool) if tool.token is None else None
     tell(f"{url}join#{token}" if token else url)

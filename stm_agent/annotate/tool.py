@@ -60,7 +60,7 @@ def open_tool(workspace: Path, *, url: str | None = None, team: bool = False) ->
         vault=open_vault(folder),
         folder=folder,
         runs=runs_folder(workspace),
-        finder=Finder(),
+        finder=Finder(folder / "index"),
         models=Models(runs_folder(workspace)),
         doors=Doors(folder),
         jobs=Jobs(),

@@ -92,29 +92,34 @@ def annotate(
 def _on_collection(tool: Tool, folder: Path) -> None:
     from sqlalchemy import select
 
+    from stm_agent.annotate.incoming import read_incoming
     from stm_agent.annotate.services import moving, people, projects
     from stm_agent.annotate.tables import Project as Row
 
     name = folder.resolve().name
+    incoming = read_incoming(folder)
     with tool.database.writing() as session:
         if session.scalar(select(Row.id).where(Row.name == name)):
             return
         actor = people.actor_of(people.local_person(session))
         made = projects.create(session, actor, name=name, template="judging")
-        moving.import_collection(session, actor, made, folder)
+        moving.bring_in(session, actor, made, incoming)
 
 
 @app.command("import")
 def import_(
     project: Project,
     path: Annotated[
-        Path, typer.Argument(help="Documents (.json, .jsonl, .csv, folder), .aiano, AIANO JSON, .zip archive.")
+        Path,
+        typer.Argument(help="Documents (.json, .jsonl, .csv, folder, .zip), .qrels, .run, AIANO's files, archive."),
     ],
     database: Url = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Import documents, a BEIR folder with its judgements, AIANO's files, or an archive, into a project or a new one.
+    """Import documents, a BEIR folder with its judgements, TREC's or AIANO's files, or an archive.
+
+    Documents go into the project, which is made where there is none; qrels count as the local person's judgements.
 
     Example: stm-agent annotate import signs documents.jsonl
     """
@@ -168,13 +173,14 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
             row, actor = _project(tool, session, project)
             shown = projects.view(session, row)
             people, _ = agreements.grades_of(session, row)
-            told = {
+            told: dict[str, Any] = {
                 **{name: shown[name] for name in ("name", "documents", "entries", "queries")},
                 "judgements": sum(map(len, people.values())),
                 "progress": assigning.progress(session, actor, row),
                 "runs": searching.runs_of(session, row),
-                "agreement": agreeing.told(agreeing.agreement(people)),
             }
+        # Resampling takes a while; nobody who saves waits for it.
+        told["agreement"] = agreeing.told(agreeing.agreement(people))
     finally:
         tool.close()
     lines = [f"{name:<11} {told[name]}" for name in ("name", "documents", "entries", "queries", "judgements")]

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from stm_agent.errors import DataError
+from stm_agent.files import whole_folder
+
+K1, B = 1.2, 0.75
+
+
+def written_by() -> str:
+    """Return what decides an index beside its texts: one that is kept is used only where this is the same."""
+    from importlib.metadata import version
+
+    return f"bm25s {version('bm25s')}, PyStemmer {version('PyStemmer')}, english, k1 {K1}, b {B}"
 
 
 class Bm25Index:
@@ -20,18 +31,55 @@ class Bm25Index:
         if not texts:
             raise DataError("there is no passage to index; check the corpus")
         import bm25s
-        import Stemmer
 
-        self._ids = list(texts)
-        # Any: the package has no types.
-        self._stemmer: Any = Stemmer.Stemmer("english")
-        self._tokenize: Any = lambda batch: bm25s.tokenize(
-            batch, stopwords="en", stemmer=self._stemmer, show_progress=False, return_ids=False
-        )
-        self._index = bm25s.BM25(k1=1.2, b=0.75)
+        index = bm25s.BM25(k1=K1, b=B)
+        self._take(list(texts), index)
         tokens = self._tokenize(list(texts.values()))
         # A corpus of stop words alone has no vocabulary; one token nobody asks for keeps it an index.
-        self._index.index(tokens if any(tokens) else [["\0"] for _ in tokens], show_progress=False)
+        index.index(tokens if any(tokens) else [["\0"] for _ in tokens], show_progress=False)
+
+    def _take(self, ids: list[str], index: Any) -> None:  # noqa: ANN401 - the package has no types
+        import Stemmer
+
+        self._ids = ids
+        self._index = index
+        self._stemmer: Any = Stemmer.Stemmer("english")
+
+    def _tokenize(self, batch: list[str]) -> list[list[str]]:
+        import bm25s
+
+        found: list[list[str]] = bm25s.tokenize(
+            batch, stopwords="en", stemmer=self._stemmer, show_progress=False, return_ids=False
+        )
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write the index to a new folder, whole or not at all; the ids are not in it.
+
+        Raises:
+            StorageError: The disk is full or the folder cannot be written.
+        """
+        with whole_folder(folder) as made:
+            self._index.save(made, show_progress=False)
+
+    @classmethod
+    def load(cls, folder: Path, ids: Sequence[str]) -> Self:
+        """Return the index that ``save`` wrote; ``ids`` are those of the same passages in the same order.
+
+        Raises:
+            DataError: The folder is none, is damaged, or is of another number of passages.
+        """
+        import bm25s
+
+        try:
+            index = bm25s.BM25.load(folder, show_progress=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{folder} holds no BM25 index, or it is damaged; delete it") from error
+        if index.scores["num_docs"] != len(ids):
+            raise DataError(f"{folder} is the index of other passages; delete it")
+        made = cls.__new__(cls)
+        made._take(list(ids), index)
+        return made
 
     def search(self, queries: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
         """Return up to ``k`` (id, score) pairs a query, best first, without passages that share no word."""

@@ -228,7 +228,6 @@ def test_the_judged_collection_is_evaluated_by_the_engine(small, tmp_path):
 def test_trec_runs_are_read_and_bad_lines_named():
     tag, run = trec.read_run("q1 Q0 d1 1 2.5 mine\nq1 Q0 d2 2 1.5 mine\n")
     assert (tag, run) == ("mine", {"q1": {"d1": 2.5, "d2": 1.5}})
-    assert trec.read_run(trec.write_run(run, "mine"))[1] == run
     for text, told in [
         ("q1 Q0 d1 1 2.5", "line 1 has 5 parts"),
         ("q1 Q0 d1 1 x t", "'x' is no number"),

@@ -63,7 +63,7 @@ def _draft_one(
         row = projects.find(session, who, project)
         block = drafts.block_of(projects.read_schema(row.schema), block_id)
         entry = entries.create(session, who, row)
-        entry.name = key
+        entry.name, entry.extra = key, {"document": key}
         chat = drafts.chat_of(session, row, entry, block, choice, key)
         ask = drafts.Ask(entry.key, block, choice.model, chat, 0)
     done, error = None, ""

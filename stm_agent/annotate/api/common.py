@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, UploadFile
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -15,7 +17,7 @@ from stm_agent.annotate.services import people
 from stm_agent.annotate.storable import LARGEST, unstorable
 from stm_agent.annotate.tool import Tool
 
-COOKIE = "stm_agent_session"
+SESSION = "session"
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 Offset = Annotated[int, Query(ge=0, le=LARGEST)]
@@ -35,10 +37,24 @@ class Body(BaseModel):
         return value
 
 
+def cookie(request: Request, what: str) -> str:
+    """Return the name of this tool's cookie; cookies know no ports, and two tools on one host are not to share one."""
+    _, port = request.scope.get("server") or ("", None)
+    return f"stm_agent_{what}_{port or 'local'}"
+
+
 def tool_of(request: Request) -> Tool:
     """Return the running tool."""
     tool: Tool = request.app.state.tool
     return tool
+
+
+def uploaded(file: UploadFile, folder: Path) -> Path:
+    """Write an upload to a folder; return its path there."""
+    path = folder / (Path(str(file.filename)).name or "upload")
+    with path.open("wb") as stream:
+        shutil.copyfileobj(file.file, stream)
+    return path
 
 
 def token_of(request: Request) -> str:
@@ -51,7 +67,7 @@ def token_of(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return token
-    if kept := request.cookies.get(COOKIE):
+    if kept := request.cookies.get(cookie(request, SESSION)):
         # A cookie is sent with what another page on this machine asks for as well: another port is the same site.
         if request.method not in SAFE and request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             raise Forbidden("another page asked for this; use the tool's own page, or a token")

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Generator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, BackgroundTasks, Request, UploadFile
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
 from pydantic import Field
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from stm_agent.annotate import agreeing, doubting, drafting
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
-from stm_agent.annotate.faults import AnnotateError
-from stm_agent.annotate.formats import trec
-from stm_agent.annotate.reading import check_upload
-from stm_agent.annotate.services import agreements, drafts, entries, llms, moving, projects, queries, searching
+from stm_agent.annotate.services import agreements, drafts, entries, llms, projects, queries, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
 
@@ -30,8 +22,6 @@ if TYPE_CHECKING:
     from stm_agent.llm.door import Completion
 
 router = APIRouter(prefix="/projects/{project}", tags=["matter"])
-LIMIT = 200_000_000
-"""Bytes of an upload, at most."""
 
 
 class AskDraft(Body):
@@ -181,14 +171,6 @@ def rank(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
         return {name: searching.put_run(session, who, row, name, run) for name, run in found.items()}
 
 
-@router.post("/runs/trec")
-def import_run(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
-    """Store a TREC run."""
-    tag, run = trec.read_run(file.file.read().decode("utf-8", "replace"))
-    with tool.database.writing() as session:
-        return {"run": tag, **searching.put_run(session, who, projects.find(session, who, project), tag, run)}
-
-
 @router.post("/queries/{query}/llm-grades")
 def ask_grades(project: str, query: str, body: AskGrades, tool: The, who: Who) -> dict[str, int]:
     """Ask an LLM to grade a query's pool; people see its grade after their own."""
@@ -253,45 +235,3 @@ def answer(project: str, key: str, body: Answer, tool: The, who: Who) -> dict[st
         told = doubting.view(doubting.answer(session, who, row, key, body.answer, version=body.version))
         doubting.send_back(session, row, tool.folder.parent)
         return told
-
-
-@router.post("/import")
-def import_file(project: str, file: UploadFile, tool: The, who: Who, later: BackgroundTasks) -> dict[str, Any]:
-    """Import documents of a .json, .jsonl or .csv file; the report says what was skipped and why."""
-    check_upload(str(file.filename), file.size or 0, LIMIT)
-    with tempfile.TemporaryDirectory() as scrap:
-        path = Path(scrap) / Path(str(file.filename)).name
-        with path.open("wb") as stream:
-            shutil.copyfileobj(file.file, stream)
-        with tool.database.writing() as session:
-            told = moving.import_documents(session, who, projects.find(session, who, project), path).told()
-    later.add_task(_index, tool, who, project)
-    return told
-
-
-def _index(tool: Tool, who: Actor, project: str) -> None:
-    """Index the documents now, so that the first search need not wait for it."""
-    with contextlib.suppress(StmAgentError), tool.database.reading() as session:
-        searching.corpus_of(session, tool.finder, projects.find(session, who, project))
-
-
-@router.get("/export/{kind}")
-def export(project: str, kind: str, tool: The, who: Who, request: Request) -> FileResponse:
-    """Return an export: a file, or a folder as a zip."""
-    scrap = Path(tempfile.mkdtemp())
-    clean = BackgroundTask(shutil.rmtree, scrap, ignore_errors=True)
-    try:
-        with tool.database.reading() as session:
-            row = projects.find(session, who, project)
-            # An export has everybody's grades, which annotators are not to see before they are done.
-            who.needs("reviewer")
-            moving.export(session, row, kind, scrap / "out")
-            name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
-        if (scrap / "out").is_dir():
-            shutil.make_archive(str(scrap / "folder"), "zip", scrap / "out")
-            return FileResponse(scrap / "folder.zip", filename=f"{name}-{kind}.zip", background=clean)
-        ending = {"archive": "zip", "aiano": "json", "aiano-project": "aiano", "drafts": "jsonl"}.get(kind, "tsv")
-        return FileResponse(scrap / "out", filename=f"{name}-{kind}.{ending}", background=clean)
-    except (StmAgentError, AnnotateError):
-        shutil.rmtree(scrap, ignore_errors=True)
-        raise

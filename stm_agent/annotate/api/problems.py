@@ -35,6 +35,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         (401, "No token, a wrong or an expired one"),
         (403, "Not allowed"),
         (404, "There is no such thing, or it is not yours to see"),
+        (413, "More bytes than a request may have"),
         (409, "Somebody else was faster, or the name is taken"),
         (422, "A value that cannot be used"),
     )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, UploadFile
 
-from stm_agent.annotate.api.common import The, Who
+from stm_agent.annotate.api.common import The, Who, uploaded
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.services import moving, projects
 
 router = APIRouter(tags=["projects"])
-LIMIT = 200_000_000
-"""Bytes of an upload, at most."""
 
 
 @router.post("/projects/import", status_code=201)
@@ -25,14 +22,10 @@ def import_project(file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
     name = Path(str(file.filename)).name
     if Path(name).suffix.lower() not in (".zip", ".aiano", ".json"):
         raise Invalid(f"{name} is no .zip, .aiano or .json; documents alone are imported into a project")
-    if (file.size or 0) > LIMIT:
-        raise Invalid(f"{name} is larger than {LIMIT // 1_000_000} MB; use stm-agent annotate import")
     if name.lower().endswith(".zip"):
         with tool.database.writing() as session:
             return projects.view(session, moving.import_archive(session, who, file.file.read()))
     with tempfile.TemporaryDirectory() as scrap:
-        path = Path(scrap) / name
-        with path.open("wb") as stream:
-            shutil.copyfileobj(file.file, stream)
+        path = uploaded(file, Path(scrap))
         with tool.database.writing() as session:
             return projects.view(session, moving.import_aiano(session, who, path))

@@ -30,6 +30,11 @@ class MatterCalls(Connection):
         with path.open("rb") as stream:
             return dict(self._ask("POST", f"/projects/{project}/runs/trec", files={"file": (path.name, stream)}))
 
+    def import_qrels(self, project: str, path: Path) -> Row:
+        """Take TREC qrels as this person's judgements; return how many, and what was skipped and why."""
+        with path.open("rb") as stream:
+            return dict(self._ask("POST", f"/projects/{project}/qrels", files={"file": (path.name, stream)}))
+
     def ask_grades(self, project: str, query: str, *, llm: str = "") -> Row:
         """Ask an LLM to grade a query's pool; people see its grades after their own."""
         return dict(self._ask("POST", f"/projects/{project}/queries/{part(query)}/llm-grades", json={"llm": llm}))

@@ -137,7 +137,11 @@ class ProjectCalls(Connection):
         return dict(self._ask("POST", f"/projects/{project}/documents", json={"documents": rows}))
 
     def import_documents(self, project: str, path: Path) -> Row:
-        """Import a .json, .jsonl or .csv file; return what was added, and what was skipped and why."""
+        """Import a .json, .jsonl or .csv file, or a zip of a BEIR or ``datasets`` folder.
+
+        Returns:
+            What was added, and what was skipped and why.
+        """
         with path.open("rb") as stream:
             return dict(self._ask("POST", f"/projects/{project}/import", files={"file": (path.name, stream)}))
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from stm_agent.errors import DataError
 
 Qrels = Mapping[str, Mapping[str, int]]
-Run = Mapping[str, Mapping[str, float]]
 
 
 def write_qrels(qrels: Qrels) -> str:
@@ -23,6 +22,12 @@ def write_qrels(qrels: Qrels) -> str:
     return "".join(
         f"{query} 0 {document} {grade}\n" for query, grades in qrels.items() for document, grade in grades.items()
     )
+
+
+def is_qrels(text: str) -> bool:
+    """Return whether a file of TREC's is qrels, by its first line; else it is a run."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return len(first.split()) == 4
 
 
 def read_qrels(text: str) -> dict[str, dict[str, int]]:
@@ -43,15 +48,6 @@ def read_qrels(text: str) -> dict[str, dict[str, int]]:
         except ValueError as error:
             raise DataError(f"qrels line {number}: grade '{parts[3]}' is no integer") from error
     return found
-
-
-def write_run(run: Run, tag: str) -> str:
-    """Return a run, best first; equal scores by document id, as trec_eval has them."""
-    lines: list[str] = []
-    for query, found in run.items():
-        ranked = sorted(found, key=lambda document: (found[document], document), reverse=True)
-        lines += [f"{query} Q0 {name} {rank} {found[name]:.6g} {tag}\n" for rank, name in enumerate(ranked, 1)]
-    return "".join(lines)
 
 
 def read_run(text: str) -> tuple[str, dict[str, dict[str, float]]]:

@@ -11,14 +11,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stm_agent.annotate.api.common import COOKIE, The, actor_of_token
+from stm_agent.annotate.api.common import SESSION, The, actor_of_token, cookie
 from stm_agent.annotate.api.people import Join, Login, join, login
 from stm_agent.annotate.faults import Unauthorised
 from stm_agent.annotate.services import people
 from stm_agent.annotate.tool import Tool
 
 STATIC = Path(__file__).parent / "static"
-REFRESH = "stm_agent_refresh"
+REFRESH = "refresh"
 POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 """Nothing is loaded from elsewhere, and a script in a document would not run even if it were shown as one."""
 HEADERS = {
@@ -68,7 +68,7 @@ def _index(request: Request, tool: The, token: str | None = None) -> Response:
         return _page()
     actor_of_token(tool, token)
     response = RedirectResponse("/", status_code=303)
-    _set(response, request, COOKIE, token, "/")
+    _set(response, request, SESSION, token, "/")
     return response
 
 
@@ -81,7 +81,7 @@ def _join(body: Join, tool: The, request: Request) -> JSONResponse:
 
 
 def _refresh(tool: The, request: Request) -> JSONResponse:
-    token = request.cookies.get(REFRESH)
+    token = request.cookies.get(cookie(request, REFRESH))
     if not token:
         raise Unauthorised("log in again")
     with tool.database.writing() as session:
@@ -90,24 +90,25 @@ def _refresh(tool: The, request: Request) -> JSONResponse:
 
 def _end(tool: The, request: Request) -> Response:
     response = Response(status_code=204)
-    if kept := request.cookies.get(COOKIE):
+    if kept := request.cookies.get(cookie(request, SESSION)):
         with tool.database.writing() as session:
             people.end(session, kept)
-    response.delete_cookie(COOKIE, path="/")
-    response.delete_cookie(REFRESH, path="/session")
+    response.delete_cookie(cookie(request, SESSION), path="/")
+    response.delete_cookie(cookie(request, REFRESH), path="/session")
     return response
 
 
 def _kept(request: Request, tokens: dict[str, Any]) -> JSONResponse:
     response = JSONResponse({"expires_in": tokens["expires_in"]})
-    _set(response, request, COOKIE, tokens["access_token"], "/")
+    _set(response, request, SESSION, tokens["access_token"], "/")
     _set(response, request, REFRESH, tokens["refresh_token"], "/session")
     return response
 
 
-def _set(response: Response, request: Request, name: str, value: str, path: str) -> None:
+def _set(response: Response, request: Request, what: str, value: str, path: str) -> None:
     # Strict: another site cannot make a browser send it, so no request can be forged.
     secure = request.url.scheme == "https"
+    name = cookie(request, what)
     response.set_cookie(name, value, path=path, httponly=True, samesite="strict", secure=secure, max_age=14 * 86400)
 
 

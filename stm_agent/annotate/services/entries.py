@@ -76,6 +76,7 @@ def views(session: Session, entries: Sequence[Entry]) -> list[dict[str, Any]]:
             "author": names.get(entry.person_id, ""),
             "created_at": entry.created_at.isoformat(),
             "updated_at": entry.updated_at.isoformat(),
+            "about": entry.extra.get("document", ""),
             "evidence": marks[entry.id],
         }
         for entry in entries

@@ -13,7 +13,8 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import now
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.formats import aiano, aiano_out, archive, trec, triplets
-from stm_agent.annotate.reading import Report, read_documents, usable
+from stm_agent.annotate.incoming import Incoming
+from stm_agent.annotate.reading import Report, usable
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import archiving, documents, entries, evidence, outcome, projects, queries
 from stm_agent.annotate.services.migrating import fitting
@@ -24,51 +25,59 @@ from stm_agent.files import whole_folder, write_atomic
 EXPORTS = ("qrels", "beir", "mteb", "triplets", "aiano", "aiano-project", "archive", "drafts")
 
 
-def import_documents(session: Session, actor: Actor, project: Project, path: Path) -> Report:
-    """Put the documents of a file or folder in; what is skipped is in the report, the rest goes in together.
+def bring_in(session: Session, actor: Actor, project: Project, incoming: Incoming) -> Report:
+    """Put documents in, and what a collection has beside them: the queries of every split, and its judgements.
 
-    Raises:
-        DataError: The file cannot be read at all.
+    What is skipped is in the report, the rest goes in together. Judgements are this person's.
     """
     actor.needs("admin")
     report = Report()
     schema = ProjectSchema.model_validate(project.schema)
     known = set(session.scalars(select(Document.key).where(Document.project_id == project.id)))
-    documents.add(session, project, usable(read_documents(path), schema, report, known))
+    documents.add(session, project, usable(incoming.rows, schema, report, known))
+    if incoming.collection is None:
+        return report
+    there = set(session.scalars(select(Query.key).where(Query.project_id == project.id)))
+    for split in incoming.collection.splits.values():
+        fresh = {key: text for key, text in split.queries.items() if key not in there and split.name in queries.SPLITS}
+        for key, text in fresh.items():
+            queries.create(session, actor, project, text=text, split=split.name, key=key)
+        _judge(session, actor, project, {key: split.qrels[key] for key in fresh}, report)
     return report
 
 
-def import_collection(session: Session, actor: Actor, project: Project, folder: Path) -> Report:
-    """Put a BEIR folder in: documents, the queries of every split, and its judgements as this person's.
+def import_qrels(session: Session, actor: Actor, project: Project, qrels: trec.Qrels) -> Report:
+    """Take qrels of the project's queries as this person's judgements; a grade they gave themselves stays."""
+    actor.needs("admin")
+    report = Report()
+    _judge(session, actor, project, qrels, report)
+    return report
 
-    Raises:
-        DataError: It is no BEIR folder.
-    """
-    from stm_agent.domain.collection import read_beir
 
-    collection = read_beir(folder)
-    report = import_documents(session, actor, project, folder)
+def _judge(session: Session, actor: Actor, project: Project, qrels: trec.Qrels, report: Report) -> None:
+    own = Query.project_id == project.id
+    known = dict(session.execute(select(Query.key, Query.id).where(own)).all())
     ids = dict(session.execute(select(Document.key, Document.id).where(Document.project_id == project.id)).all())
-    known = set(session.scalars(select(Query.key).where(Query.project_id == project.id)))
-    grades: list[dict[str, Any]] = []
+    mine = select(Judgement.query_id, Judgement.document_id).join(Query).where(own, Judgement.person_id == actor.id)
+    given = {tuple(pair) for pair in session.execute(mine)}
     levels = {level.score for level in ProjectSchema.model_validate(project.schema).levels}
-    for split in collection.splits.values():
-        for key, text in split.queries.items():
-            if key in known or split.name not in queries.SPLITS:
-                continue
-            query = queries.create(session, actor, project, text=text, split=split.name, key=key)
-            for document, grade in split.qrels[key].items():
-                if document in ids and grade in levels:
-                    grades.append(
-                        {"query_id": query.id, "document_id": ids[document], "person_id": actor.id, "grade": grade}
-                    )
-                elif document not in ids:
-                    report.skip(f"{key}/{document}", "the judged document is not in the project")
-                else:
-                    report.skip(f"{key}/{document}", f"grade {grade} is no level of this project")
-    if grades:
-        session.execute(insert(Judgement), grades)
-    return report
+    rows: list[dict[str, Any]] = []
+    for query, document, grade in ((query, *pair) for query, grades in qrels.items() for pair in grades.items()):
+        if query not in known:
+            reason = "the judged query is not in the project"
+        elif document not in ids:
+            reason = "the judged document is not in the project"
+        elif grade not in levels:
+            reason = f"grade {grade} is no level of this project"
+        elif (known[query], ids[document]) in given:
+            reason = "you have judged it already"
+        else:
+            rows.append({"query_id": known[query], "document_id": ids[document], "person_id": actor.id, "grade": grade})
+            continue
+        report.skip(f"{query}/{document}", reason)
+    if rows:
+        session.execute(insert(Judgement), rows)
+    report.judgements += len(rows)
 
 
 def import_aiano(session: Session, actor: Actor, path: Path) -> Project:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,14 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid, NotFound
-from stm_agent.annotate.finding import Corpus, Finder, fuse, read_query, snippet
+from stm_agent.annotate.finding import KEPT, Corpus, Finder, fuse, read_query, snippet
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import text_of
 from stm_agent.annotate.services.outcome import graded
 from stm_agent.annotate.tables import Document, Judgement, Project, Query, Ranking
+from stm_agent.errors import StmAgentError
 
 if TYPE_CHECKING:
     from stm_agent.backbone.encoder import TextEncoder
@@ -43,6 +46,15 @@ def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
         return {key: text_of(schema, fields) for key, fields in rows}, dict(rows)
 
     return finder.corpus(project.key, [*state, *(last or ()), schema.content_fields], load)
+
+
+def index_all(database: Database, finder: Finder) -> None:
+    """Make the indexes of the newest projects ready, so that nobody's first search waits for them."""
+    with database.reading() as session:
+        newest = list(session.scalars(select(Project).order_by(Project.id.desc()).limit(KEPT)))
+    for project in newest:
+        with contextlib.suppress(StmAgentError), database.reading() as session:
+            corpus_of(session, finder, project)
 
 
 def models(runs: Path) -> list[str]:

@@ -54,7 +54,7 @@ function missing(schema, block, entry, open) {
 }
 
 function Draft({ block, draft, edit, accept, reject, stop, again }) {
-    if (draft.problem) {
+  if (draft.problem) {
     return html`<div class="note bad stack tight" role="alert"><span>${draft.problem}. Nothing was changed.</span>
       <div class="row"><button onClick=${again}>Try again</button><button class="bare" onClick=${reject}>Close</button></div></div>`;
   }

@@ -28,7 +28,8 @@ function Export({ place, close }) {
 }
 
 function Report({ of }) {
-  return html`<div class="note stack tight" role="status"><b>${of.added.toLocaleString()} documents went in.</b>
+  return html`<div class="note stack tight" role="status"><b>${of.added.toLocaleString()} documents${
+    of.judgements ? ` and ${of.judgements.toLocaleString()} judgements` : ""} went in.</b>
     ${Object.entries(of.skipped).map(([why, count]) => html`<div>${count.toLocaleString()} skipped: ${why}</div>`)}
     ${of.examples.length > 0 && html`<details><summary>Which were skipped</summary>${of.examples.map((one) => html`<div class="small">
       ${one}</div>`)}</details>`}
@@ -36,12 +37,13 @@ function Report({ of }) {
 }
 
 async function importAll(place, files) {
-  const sum = { added: 0, skipped: {}, examples: [], fields: {} };
+  const sum = { added: 0, judgements: 0, skipped: {}, examples: [], fields: {} };
   for (const file of files) {
     const form = new FormData();
     form.append("file", file);
     const one = await api.post(`${place}/import`, form);
     sum.added += one.added;
+    sum.judgements += one.judgements;
     for (const [why, count] of Object.entries(one.skipped)) sum.skipped[why] = (sum.skipped[why] || 0) + count;
     sum.examples.push(...one.examples);
     Object.assign(sum.fields, one.fields);
@@ -59,8 +61,8 @@ function Import({ place, close, done }) {
   };
   return html`<${Dialog} title="Import documents" close=${close}><div class="stack"><form class="stack" onSubmit=${send}>
     <p class="quiet">A JSON array (AIANO's too), JSON lines or CSV. A document needs an id (_id, id or Document_Id) and keeps every
-      field. For a BEIR folder or a datasets folder use <code>stm-agent annotate import</code>.</p>
-    <${Field} label="Files"><input type="file" name="files" multiple required accept=".json,.jsonl,.ndjson,.csv" /><//>
+      field. A BEIR folder (with its queries and judgements) or a datasets folder comes as a .zip.</p>
+    <${Field} label="Files"><input type="file" name="files" multiple required accept=".json,.jsonl,.ndjson,.csv,.zip" /><//>
     <div class="row"><button class="main" disabled=${busy}>${busy ? "Importing" : "Import"}</button>
       ${busy && html`<progress class="grow" aria-label="Importing"></progress>`}</div></form>
     ${report && html`<${Report} of=${report} />`}</div><//>`;

@@ -38,19 +38,24 @@ export function Review({ project, me }) {
   const past = useRef([]);
   const row = rows.data?.[0];
   const put = (one, answer, version) => api.put(`${place}/doubts/${one.key}`, { answer, version });
-  const say = async (answer) => {
+  const line = useRef(Promise.resolve());
+  // One after the other, so that undo takes back what was said last.
+  const queue = (act) => { line.current = line.current.then(act).catch((error) => { told(error); rows.reload(); }); };
+  const say = (answer) => {
     if (!row) return;
-    try {
+    // The next one comes at once: whoever is fast must not answer for this one twice.
+    rows.set(rows.data.slice(1));
+    queue(async () => {
       past.current.push(await put(row, answer, row.version));
-      rows.set(rows.data.slice(1));
       if (rows.data.length === 1) rows.reload();
-    } catch (error) { told(error); rows.reload(); }
+    });
   };
-  const undo = async () => {
+  const undo = () => queue(async () => {
     const last = past.current.pop();
     if (!last) { toast("Nothing to undo here"); return; }
-    try { await put(last, null, last.version); rows.reload(); } catch (error) { told(error); }
-  };
+    await put(last, null, last.version);
+    rows.reload();
+  });
   useKeys({ ...Object.fromEntries(ANSWERS.map(([key, answer, name, what]) => [key, [() => say(answer), `${name}: ${what}`]])), "Ctrl+z": [undo, "Undo the last answer"] });
   const count = rows.data?.length ? ` (${rows.data.length}${rows.data.length === 50 ? " and more" : ""})` : "";
   return html`<div class="stack wide"><div class="row between"><div><h2>Hard negatives to review${count}</h2>

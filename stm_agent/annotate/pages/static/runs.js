@@ -41,6 +41,17 @@ export function Runs({ project, close, done }) {
     act(api.post(`${place}/runs/trec`, form).then((one) => ({ [one.run]: one })));
     event.target.value = "";
   };
+  const judged = (event) => {
+    const form = new FormData();
+    form.append("file", event.target.files[0]);
+    api.post(`${place}/qrels`, form).then((one) => {
+      const skipped = Object.entries(one.skipped).map(([why, count]) => `; ${count} skipped: ${why}`).join("");
+      toast(`${one.judgements} judgements came in as yours${skipped}`);
+      rows.reload();
+      done();
+    }).catch(told);
+    event.target.value = "";
+  };
   const turn = (name) => setChosen(chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name]);
   return html`<${Dialog} title="Runs and pools" close=${close}><${Loaded} of=${rows}>${(data) => html`<div class="stack wide">
     <${Stored} runs=${data.runs} />
@@ -48,5 +59,6 @@ export function Runs({ project, close, done }) {
       ${data.models.map((name) => html`<${Check} key=${name} checked=${chosen.includes(name)} change=${() => turn(name)}>${name}<//>`)}
       <div class="row"><button class="main" disabled=${busy || !chosen.length}
         onClick=${() => act(api.post(`${place}/runs`, { retrievers: chosen, depth: 100 }))}>${busy ? "Ranking" : "Rank"}</button></div></div></fieldset>
-    <${Field} label="Or import a TREC run"><input type="file" onChange=${upload} /><//><${Grades} place=${place} done=${done} /></div>`}<//><//>`;
+    <div class="row"><${Field} grow label="Or import a TREC run"><input type="file" onChange=${upload} /><//>
+      <${Field} grow label="Import TREC qrels as your own judgements"><input type="file" onChange=${judged} /><//></div><${Grades} place=${place} done=${done} /></div>`}<//><//>`;
 }

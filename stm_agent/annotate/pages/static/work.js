@@ -122,6 +122,9 @@ function EntryPane({ project, keeper, open, show, levels, current, pick, remove,
           options=${[["draft", "Draft"], ["flagged", "Flagged"], ["skipped", "Skipped"]]} /></span>`}</div>`;
 }
 
+// An entry brings its document along: that of its first evidence, or the one it was drafted for.
+const aboutOf = (row) => row.evidence[0]?.document || row.about || null;
+
 export function Work({ project, me, rest }) {
   const place = `projects/${enc(project.key)}`;
   const { levels } = project.schema;
@@ -133,11 +136,18 @@ export function Work({ project, me, rest }) {
   const keeper = useEntry(place, key);
   const entry = keeper?.entry || null;
   const locked = Boolean(entry) && entry.author !== me.name;
+  const pickEntry = (row) => {
+    setKey(row.key);
+    setOpen((now) => aboutOf(row) || now);
+  };
   const text = useLoad(() => (open ? api.get(`${place}/documents/${enc(open)}`) : Promise.resolve(false)), [open]);
   const acts = useActs(project, place, keeper, setKey, mine);
   useEffect(() => {
     const last = mine.data && !key && mine.data.find((row) => row.state === "draft");
-    if (last) setKey(last.key);
+    if (!last) return;
+    // What was chosen meanwhile stays.
+    setKey((now) => now || last.key);
+    setOpen((now) => now || aboutOf(last));
   }, [mine.data]);
   useEffect(() => { setOpen(rest[0] || open); if (rest[1]) setKey(rest[1]); }, [rest[0], rest[1]]);
 
@@ -195,12 +205,13 @@ export function Work({ project, me, rest }) {
         ${entry && html`<span class=${`saved${keeper.state === "not saved" ? " bad" : ""}`} role="status">${keeper.state}</span>`}
         <span class="row"><button class="bare" onClick=${() => setListing(true)}>All <kbd>o</kbd></button>
           <button onClick=${acts.fresh}>New <kbd>n</kbd></button></span></div>
-        <${Select} aria-label="Your entries" value=${key || ""} change=${(one) => setKey(one || null)} options=${options} /></div>
+        <${Select} aria-label="Your entries" value=${key || ""}
+          change=${(one) => { const row = rows.find(({ key: own }) => own === one); if (row) pickEntry(row); else setKey(one || null); }} options=${options} /></div>
       ${entry ? html`<${EntryPane} project=${project} keeper=${keeper} open=${open} show=${setOpen} levels=${levels} current=${current}
           pick=${showEvidence} remove=${remove} relabel=${relabel} acts=${acts} locked=${locked} />`
         : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}</section>
     ${keeper?.clash && html`<${Clash} project=${project} keeper=${keeper} />`}
     ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)}
-      pick=${(row) => { setListing(false); setKey(row.key); if (row.evidence[0]) setOpen(row.evidence[0].document); }}
+      pick=${(row) => { setListing(false); pickEntry(row); }}
       gone=${(row) => { if (row.key === key) setKey(null); mine.reload(); }} />`}</div>`;
 }

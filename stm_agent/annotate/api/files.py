@@ -1,0 +1,82 @@
+"""Files in and out of a project: documents, TREC runs and qrels, and every export."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, BackgroundTasks, UploadFile
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.api.common import The, Who, uploaded
+from stm_agent.annotate.formats import trec
+from stm_agent.annotate.incoming import read_incoming
+from stm_agent.annotate.services import moving, projects, searching
+from stm_agent.annotate.tool import Tool
+from stm_agent.errors import StmAgentError
+
+router = APIRouter(prefix="/projects/{project}", tags=["files"])
+
+
+@router.post("/runs/trec")
+def import_run(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
+    """Store a TREC run."""
+    tag, run = trec.read_run(file.file.read().decode("utf-8", "replace"))
+    with tool.database.writing() as session:
+        return {"run": tag, **searching.put_run(session, who, projects.find(session, who, project), tag, run)}
+
+
+@router.post("/qrels")
+def import_qrels(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
+    """Take TREC qrels as this person's judgements; a grade they gave themselves stays."""
+    qrels = trec.read_qrels(file.file.read().decode("utf-8", "replace"))
+    with tool.database.writing() as session:
+        return moving.import_qrels(session, who, projects.find(session, who, project), qrels).told()
+
+
+@router.post("/import")
+def import_file(project: str, file: UploadFile, tool: The, who: Who, later: BackgroundTasks) -> dict[str, Any]:
+    """Import documents of a .json, .jsonl or .csv file, or a zip of a BEIR or ``datasets`` folder.
+
+    The report says what was skipped and why.
+    """
+    who.needs("admin")
+    with tempfile.TemporaryDirectory() as scrap:
+        incoming = read_incoming(uploaded(file, Path(scrap)))
+    with tool.database.writing() as session:
+        told = moving.bring_in(session, who, projects.find(session, who, project), incoming).told()
+    later.add_task(_index, tool, who, project)
+    return told
+
+
+def _index(tool: Tool, who: Actor, project: str) -> None:
+    """Index the documents now, so that the first search need not wait for it."""
+    with contextlib.suppress(StmAgentError), tool.database.reading() as session:
+        searching.corpus_of(session, tool.finder, projects.find(session, who, project))
+
+
+@router.get("/export/{kind}")
+def export(project: str, kind: str, tool: The, who: Who) -> FileResponse:
+    """Return an export: a file, or a folder as a zip."""
+    scrap = Path(tempfile.mkdtemp())
+    clean = BackgroundTask(shutil.rmtree, scrap, ignore_errors=True)
+    try:
+        with tool.database.reading() as session:
+            row = projects.find(session, who, project)
+            # An export has everybody's grades, which annotators are not to see before they are done.
+            who.needs("reviewer")
+            moving.export(session, row, kind, scrap / "out")
+            name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
+        if (scrap / "out").is_dir():
+            shutil.make_archive(str(scrap / "folder"), "zip", scrap / "out")
+            return FileResponse(scrap / "folder.zip", filename=f"{name}-{kind}.zip", background=clean)
+        ending = {"archive": "zip", "aiano": "json", "aiano-project": "aiano", "drafts": "jsonl"}.get(kind, "tsv")
+        return FileResponse(scrap / "out", filename=f"{name}-{kind}.{ending}", background=clean)
+    except StmAgentError:
+        shutil.rmtree(scrap, ignore_errors=True)
+        raise

@@ -1,0 +1,147 @@
+"""What comes in as files, and what is kept of it for the next start."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from stm_agent.annotate import finding
+from stm_agent.annotate.api.app import PREFIX, build_app
+from stm_agent.annotate.bringing import bring
+from stm_agent.annotate.incoming import read_incoming
+from stm_agent.annotate.pages.mount import mount_pages
+from stm_agent.annotate.services import searching
+from stm_agent.errors import ConfigError, DataError
+from stm_agent.mine.bm25 import Bm25Index
+from stm_agent.testing.annotate import client, fill
+from stm_agent.testing.tiny import tiny_beir
+
+QRELS = "q1 0 d1 3\nq1 0 d2 0\nq2 0 d9 1\nq9 0 d1 1\nq2 0 d3 7\n"
+
+
+def zipped(folder, path):
+    return Path(shutil.make_archive(str(path.with_suffix("")), "zip", folder.parent, folder.name))
+
+
+def test_a_collection_comes_in_as_a_zip_by_the_page(small, tmp_path):
+    fill(small)
+    ada = client(small, "Ada")
+    with zipped(tiny_beir(tmp_path / "tiny"), tmp_path / "tiny.zip").open("rb") as stream:
+        told = ada.post("/projects/signs/import", files={"file": ("tiny.zip", stream)}).json()
+    assert (told["added"], told["judgements"], told["skipped"]) == (60, 120, {})
+    again = ada.post("/projects/signs/import", files={"file": ("x.zip", b"PK no zip")})
+    assert "cannot be unpacked" in again.json()["title"]
+    assert client(small, "Bo").post("/projects/signs/import", files={"file": ("x.zip", b"")}).status_code == 403
+
+
+@pytest.mark.parametrize("names", [("../out.jsonl",), ("readme.txt",)])
+def test_a_zip_that_is_no_collection_says_so_and_writes_nowhere_else(tmp_path, names):
+    inside = tmp_path / "deep"
+    inside.mkdir()
+    with zipfile.ZipFile(inside / "x.zip", "w") as packed:
+        for name in names:
+            packed.writestr(name, "{}")
+    with pytest.raises(DataError, match="holds no BEIR folder"):
+        read_incoming(inside / "x.zip")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_zip_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("stm_agent.annotate.incoming.UNZIPPED", 10)
+    path = zipped(tiny_beir(tmp_path / "tiny"), tmp_path / "tiny.zip")
+    with pytest.raises(DataError, match="unpacks to over 10 bytes"):
+        read_incoming(path)
+
+
+def test_qrels_become_a_persons_judgements_and_their_own_grade_stays(tool, project):
+    ada = client(tool, "Ada")
+    ada.put("/projects/signs/queries/q1/judgements/d2", json={"grade": 2})
+    told = ada.post("/projects/signs/qrels", files={"file": ("x.qrels", QRELS)}).json()
+    assert told["judgements"] == 1
+    assert told["skipped"] == {
+        "you have judged it already": 1,
+        "the judged document is not in the project": 1,
+        "the judged query is not in the project": 1,
+        "grade 7 is no level of this project": 1,
+    }
+    assert ada.get("/projects/signs/export/qrels").text == "q1 0 d1 3\nq1 0 d2 2\n"
+    assert client(tool, "Bo").post("/projects/signs/qrels", files={"file": ("x", QRELS)}).status_code == 403
+    assert "has 2 parts" in ada.post("/projects/signs/qrels", files={"file": ("x", "no qrels")}).json()["title"]
+
+
+def test_trec_files_come_in_from_the_command_line(small, tmp_path):
+    fill(small)
+    (tmp_path / "a.qrels").write_text(QRELS)
+    (tmp_path / "b.run").write_text("q1 Q0 d2 1 9 mine\nq1 Q0 d1 2 8 mine\n")
+    assert bring(small, "Signs", tmp_path / "a.qrels")["judgements"] == 2
+    told = bring(small, "Signs", tmp_path / "b.run")
+    assert (told["run"], told["documents"]) == ("mine", 2)
+    with pytest.raises(ConfigError, match="no project 'None'"):
+        bring(small, "None", tmp_path / "a.qrels")
+
+
+def test_a_body_that_is_too_large_is_refused_however_it_is_sent(small, monkeypatch):
+    fill(small)
+    ada = client(small, "Ada")
+    monkeypatch.setattr("stm_agent.annotate.api.limits.JSON", 1000)
+    monkeypatch.setattr("stm_agent.annotate.api.limits.FILE", 1000)
+    monkeypatch.setattr("stm_agent.annotate.api.limits.FORM", 500)
+    body = json.dumps({"text": "x" * 2000})
+    assert ada.post("/projects/signs/queries", content=body).status_code == 413
+    assert ada.post("/projects/signs/queries", content=iter([body.encode()])).status_code == 413
+    told = ada.post("/projects/signs/import", files={"file": ("x.json", "x" * 2000)})
+    assert told.status_code == 413 and "annotate import" in told.json()["title"]
+    assert ada.post("/projects/signs/queries", json={"text": "short"}).status_code == 201
+
+
+def test_two_tools_on_one_host_keep_their_logins_apart(small):
+    fill(small)
+    app = build_app(small)
+    mount_pages(app)
+    first, second = (TestClient(app, base_url=f"http://localhost:{port}") for port in (8321, 8322))
+    second.cookies = first.cookies
+    for browser in (first, second):
+        assert browser.get(f"{PREFIX}/me").status_code == 401
+        assert browser.post("/session", json={"name": "Ada", "password": "password-of-Ada"}).status_code == 200
+    assert first.delete("/session").status_code == 204
+    assert first.get(f"{PREFIX}/me").status_code == 401
+    assert second.get(f"{PREFIX}/me").json()["name"] == "Ada"
+
+
+def test_an_index_is_kept_for_the_next_start_and_is_never_another_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(finding, "SMALL", 2)
+    texts = {"a": "fever and chills", "b": "a cough at night", "c": "of the"}
+    asked = finding.read_query("cough")
+
+    def corpus(texts):
+        return finding.Finder(tmp_path).corpus("signs", 1, lambda: (texts, {key: {} for key in texts}))
+
+    before = corpus(texts).bm25(asked, 3)
+    monkeypatch.setattr(Bm25Index, "__init__", lambda self, texts: pytest.fail("it is kept"))
+    assert corpus(texts).bm25(asked, 3) == before
+    monkeypatch.undo()
+    monkeypatch.setattr(finding, "SMALL", 2)
+    assert corpus({**texts, "a": "another cough"}).bm25(asked, 3)[0][0] in ("a", "b")
+    (kept,) = tmp_path.glob("*/*")
+    (kept / "vocab.index.json").write_text("{")
+    assert len(corpus({**texts, "a": "another cough"}).bm25(asked, 3)) == 2, "a damaged one is made anew"
+    (kept,) = tmp_path.glob("*/*")
+    with pytest.raises(DataError, match="of other passages"):
+        Bm25Index.load(kept, ["a"])
+
+
+def test_all_projects_are_indexed_before_somebody_asks(small):
+    fill(small)
+    searching.index_all(small.database, small.finder)
+    with small.database.reading() as session:
+        from stm_agent.annotate.actor import Actor
+        from stm_agent.annotate.services import projects
+
+        row = projects.find(session, Actor(1, "Ada", "admin"), "signs")
+        assert searching.corpus_of(session, small.finder, row) in small.finder._corpora.values()
+    assert len(small.finder._corpora) == 1

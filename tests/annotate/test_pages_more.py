@@ -1,0 +1,130 @@
+"""The annotation tool in a real browser: negatives by one key, many drafts at once, files by every dialog."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from stm_agent.annotate.services import documents, llms, people, projects, queries
+from stm_agent.annotate.tables import Doubt
+from stm_agent.annotate.tool import Tool, open_tool
+from stm_agent.mine.reviewed import refused
+from stm_agent.testing.annotate import DOCUMENTS
+from stm_agent.testing.browser import CHROMIUM, browsing, new_page, picture, place, serving, violations
+from stm_agent.testing.scripted import scripted
+from stm_agent.testing.tiny import tiny_beir
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+]
+PROMPT = "Write one question that this document answers."
+DOUBTFUL = [("what is fever", "a cough"), ("what is fever", "a high temperature"), ("what is a rash", "error 404")]
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory) -> Iterator[Tool]:
+    """Project Signs with a block that an LLM drafts from the document alone, and three doubtful negatives."""
+    space = tmp_path_factory.mktemp("space")
+    opened = open_tool(space)
+    writer = scripted(lambda messages: f"What is {messages[1]['content'].split()[-1]}", space / "llm")
+    opened.doors.door = lambda choice: writer
+    with opened.database.writing() as session:
+        me = people.actor_of(people.local_person(session))
+        llms.put(session, me, opened.vault, {"name": "script", "model": "scripted:numbered"})
+        made = projects.create(session, me, name="Signs", template="qa", key="signs")
+        field = made.schema["fields"][0]["id"]
+        inputs = [{"kind": "field", "ref": field, "label": "Title", "required": True}]
+        question = {**made.schema["blocks"][0], "mode": "human", "prompt": PROMPT, "inputs": inputs}
+        made.schema = {**made.schema, "blocks": [question, *made.schema["blocks"][1:]]}
+        documents.add(session, made, DOCUMENTS)
+        queries.create(session, me, made, text="high temperature", key="q1")
+        session.add_all(
+            Doubt(project_id=made.id, query=query, positive="p", negative=negative, origin="bm25")
+            for query, negative in DOUBTFUL
+        )
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def opened(tool) -> Iterator[tuple[Page, str]]:
+    with serving(tool) as url, browsing() as browser:
+        page = new_page(browser, url)
+        page.get_by_role("link", name="Signs").wait_for()
+        yield page, url
+        page.context.close()
+
+
+def test_negatives_are_answered_by_one_key_and_taken_back(tool, opened):
+    page, url = opened
+    page.goto(place(url, "signs", "review"))
+    heading = page.get_by_role("heading", name="Hard negatives to review")
+    expect(heading).to_contain_text("(3)")
+    assert violations(page) == []
+    picture(page, "negatives")
+    for key, left in (("2", "(2)"), ("1", "(1)")):
+        page.keyboard.press(key)
+        expect(heading).to_contain_text(left)
+    page.keyboard.press("Control+z")
+    expect(heading).to_contain_text("(2)")
+    page.keyboard.press("3")
+    page.keyboard.press("3")
+    page.get_by_text("Nothing waits for an answer.").wait_for()
+    told: set[str] = set()
+    end = time.monotonic() + 15
+    while len(told) < len(DOUBTFUL) and time.monotonic() < end:
+        page.wait_for_timeout(50)
+        told = {negative for _, negative in refused(tool.folder.parent)}
+    assert told == {negative for _, negative in DOUBTFUL}
+
+
+def test_a_block_is_drafted_for_many_documents_while_one_goes_on(tool, opened):
+    page, url = opened
+    page.goto(place(url, "signs", "documents"))
+    page.get_by_role("heading", name="3 documents").wait_for()
+    page.keyboard.press("b")
+    page.get_by_role("heading", name="Draft for many documents").wait_for()
+    assert violations(page) == []
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_text("3 of 3 done").wait_for()
+    page.get_by_role("button", name="Go there").click()
+    box = page.get_by_label("Draft by scripted:numbered; edit it as you like")
+    page.get_by_label("Your entries").select_option(label="draft: d2")
+    expect(box).to_have_value("What is Cough")
+    page.get_by_role("region", name="Document", exact=True).get_by_text("expulsion of air").wait_for()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#block-question")).to_have_value("What is Cough")
+
+
+def test_files_come_in_by_every_dialog(opened, tmp_path):
+    page, url = opened
+    page.goto(place(url, "signs", "documents"))
+    page.get_by_role("heading", name="3 documents").wait_for()
+    page.keyboard.press("i")
+    page.get_by_role("heading", name="Import documents").wait_for()
+    page.set_input_files(
+        "input[type=file]", shutil.make_archive(str(tmp_path / "tiny"), "zip", tiny_beir(tmp_path / "t"))
+    )
+    page.get_by_role("dialog").get_by_role("button", name="Import", exact=True).click()
+    page.get_by_text("60 documents and").wait_for()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("e")
+    page.get_by_role("heading", name="Export").wait_for()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.goto(place(url, "signs", "judge"))
+    page.get_by_role("button", name="Runs and pools").click()
+    page.get_by_role("heading", name="Runs and pools").wait_for()
+    assert violations(page) == []
+    (tmp_path / "a.run").write_text("q1 Q0 d2 1 9 mine\n")
+    (tmp_path / "a.qrels").write_text("q1 0 d2 1\nq1 0 gone 1\n")
+    page.get_by_label("Or import a TREC run").set_input_files(tmp_path / "a.run")
+    page.get_by_text("mine: 1 passages for 1 query").wait_for()
+    page.get_by_label("Import TREC qrels as your own judgements").set_input_files(tmp_path / "a.qrels")
+    page.get_by_text("1 judgements came in as yours; 1 skipped: the judged document is not in the project").wait_for()
