@@ -124,14 +124,17 @@ async def measure(port: int, tokens: list[str], options: argparse.Namespace) -> 
         client.headers["authorization"] = f"Bearer {tokens[0]}"
         opened = await timed(client, "/projects/load/documents")
         places = [n * 997 % options.documents for n in range(200)]
-        pages = [await timed(client, "/projects/load/documents", offset=place) for place in places]
+        # The server has just begun to index 100,000 documents.
+        meanwhile = [await timed(client, "/projects/load/documents", offset=place) for place in places[:50]]
         first = await timed(client, "/projects/load/search", q="warm up")
+        pages = [await timed(client, "/projects/load/documents", offset=place) for place in places]
         words = [fields["text"].split() for _, fields in texts(300)]
         asked = [" ".join(random.Random(n).sample(words[n], 3)) for n in range(300)]
         searches = sorted([await timed(client, "/projects/load/search", q=one) for one in asked])
         whole = await crowd(client, tokens, options)
     return {
         "first_page_seconds": opened,
+        "page_while_indexing_seconds": sorted(meanwhile)[len(meanwhile) * 95 // 100],
         "page_open_seconds": sorted(pages)[len(pages) * 95 // 100],
         "first_search_seconds": first,
         "search_p50_seconds": searches[len(searches) // 2],
@@ -190,18 +193,30 @@ async def crowd(client: Any, tokens: list[str], options: argparse.Namespace) -> 
     }
 
 
+async def again(port: int, token: str) -> float:
+    """Return the seconds until the first search of a server that has just started is answered."""
+    import httpx
+
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=120, headers=headers) as client:
+        return await timed(client, "/projects/load/search", q="warm up")
+
+
 def one(name: str, url: str, work: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one database."""
     seconds, tokens = prepare(url, work, options)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = serve(url, port, work)
-    try:
-        told = asyncio.run(measure(port, tokens, options))
-    finally:
-        server.terminate()
-        server.wait(20)
+    told: dict[str, Any] = {}
+    for act in (lambda: measure(port, tokens, options), lambda: again(port, tokens[0])):
+        server = serve(url, port, work)
+        try:
+            found = asyncio.run(act())
+        finally:
+            server.terminate()
+            server.wait(20)
+        told |= found if isinstance(found, dict) else {"first_search_after_restart_seconds": found}
     sys.stderr.write(f"{name}: {told}\n")
     return {"import_seconds": seconds, **told}
 
@@ -214,6 +229,13 @@ def claims(name: str, told: dict[str, Any], options: argparse.Namespace) -> list
     return [
         claim(f"{what}: import", told["import_seconds"], 120, "seconds", lower=True),
         claim(f"{what}: a page of documents, p95", 1000 * told["page_open_seconds"], 300, "ms", lower=True),
+        claim(
+            f"{what}: a page while they are indexed, p95",
+            1000 * told["page_while_indexing_seconds"],
+            300,
+            "ms",
+            lower=True,
+        ),
         claim(f"{what}: BM25 search, p95", search, 100, "ms", lower=True, p50=1000 * told["search_p50_seconds"]),
         claim(
             f"{name}: updates lost by {options.people} people in {options.seconds} s",
