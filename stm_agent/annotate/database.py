@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +87,17 @@ def sqlite_url(workspace: Path) -> str:
 
 
 def _engine(url: str) -> Engine:
+    plain = partial(json.dumps, ensure_ascii=False)
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, json_serializer=plain)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=plain)
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - a DBAPI connection
         # Our own BEGIN below: the driver's would start a transaction too late to keep writers apart.
         connection.isolation_level = None
+        # SQLite's own knows ASCII only: a filter would not find Über by über.
+        connection.create_function("lower", 1, lambda value: str(value).lower() if value is not None else None)
         for pragma in (
             "journal_mode=WAL",
             "synchronous=NORMAL",

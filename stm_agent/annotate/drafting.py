@@ -63,6 +63,12 @@ def compose(
         return [{"role": "system", "content": system}, *chat] if system else chat
     parts = []
     for source in block.inputs:
+        if closed := _closed(schema, source):
+            if source.required:
+                raise Invalid(
+                    f"block '{block.name}' needs field '{closed}', which may not go to an LLM; allow it first"
+                )
+            continue
         label, text = _input(schema, source, values, evidence, fields)
         if not text.strip():
             if source.required:
@@ -73,6 +79,12 @@ def compose(
     return [{"role": "system", "content": told}, {"role": "user", "content": "\n\n".join(parts) or "(no input)"}]
 
 
+def _closed(schema: ProjectSchema, source: InputSource) -> str | None:
+    """Return the name of a source that is a field which may not go to an LLM."""
+    closed = {field.id: field.name for field in schema.fields if not field.ai_input}
+    return closed.get(source.ref) if source.kind == "field" else None
+
+
 def _input(
     schema: ProjectSchema,
     source: InputSource,
@@ -81,9 +93,8 @@ def _input(
     fields: Mapping[str, Any],
 ) -> tuple[str, str]:
     if source.kind == "block":
-        name = next(block.name for block in schema.blocks if block.id == source.ref)
-        value = values.get(source.ref, "")
-        return source.label or name, "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+        block = next(block for block in schema.blocks if block.id == source.ref)
+        return source.label or block.name, _said(block, values.get(source.ref, ""))
     if source.kind == "field":
         name = next(field.name for field in schema.fields if field.id == source.ref)
         text = str(fields.get(name, ""))
@@ -94,40 +105,10 @@ def _input(
     return source.label or names.get(source.ref, "Evidence"), "\n".join(lines)
 
 
-def fitted(block: Block, answer: str) -> Any:  # noqa: ANN401 - a JSON value
-    """Return an answer as the block holds it.
-
-    Raises:
-        Invalid: It cannot be read as the block's type.
-    """
-    text = answer.strip()
-    match block.type:
-        case "text":
-            return " ".join(text.split())
-        case "longtext":
-            return text
-        case "select":
-            found = [option for option in block.options if option.lower() in text.lower()]
-            value: Any = max(found, key=len) if found else None
-        case "multiselect":
-            value = [option for option in block.options if option.lower() in text.lower()] or None
-        case "boolean":
-            said = [word for word in (block.yes, block.no) if text.lower().startswith(word.lower())]
-            value = said[0] == block.yes if said else None
-        case "number":
-            value = _number(text)
-        case "date":
-            value = text[:10] if text[:4].isdigit() else None
-    if value is None:
-        raise Invalid(f"the answer is no {block.type} for '{block.name}': {text[:80]!r}")
-    return value
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text.split()[0].rstrip(".,"))
-    except (ValueError, IndexError):
-        return None
+def _said(block: Block, value: Any) -> str:  # noqa: ANN401 - a JSON value
+    if isinstance(value, bool):
+        return block.yes if value else block.no
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def judge_chat(schema: ProjectSchema, query: str, passage: str) -> list[dict[str, str]]:
@@ -139,20 +120,6 @@ def judge_chat(schema: ProjectSchema, query: str, passage: str) -> list[dict[str
         {"role": "system", "content": JUDGE.format(grades=grades)},
         {"role": "user", "content": f"Query: {query}\n\nPassage: {passage[:LONGEST_FIELD]}"},
     ]
-
-
-def read_grade(schema: ProjectSchema, answer: str) -> int:
-    """Return the grade in an answer.
-
-    Raises:
-        Invalid: There is none of the project's grades in it.
-    """
-    scores = {level.score for level in schema.levels}
-    digits = "".join(letter if letter.isdigit() else " " for letter in answer).split()
-    found = next((int(word) for word in digits if int(word) in scores), None)
-    if found is None:
-        raise Invalid(f"the LLM gave no grade: {answer.strip()[:80]!r}")
-    return found
 
 
 def edit_distance(old: str, new: str) -> int:

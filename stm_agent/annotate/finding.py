@@ -12,8 +12,9 @@ import re
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,16 +49,23 @@ class Asked:
         phrases: What must be in the text, as it is typed.
         without: Words that must not be in it.
         fields: (field, value) that must be.
+        ended: Whether the last word is whole: something stands behind it.
     """
 
     words: str
     phrases: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
+    ended: bool = True
 
 
-def read_query(text: str) -> Asked:
-    """Read what was typed; an operator that is not finished yet is a plain word."""
+def read_query(text: str, names: Container[str] | None = None) -> Asked:
+    """Read what was typed; an operator that is not finished yet is a plain word.
+
+    Args:
+        text: What was typed.
+        names: Fields there are, None for any; ``3:1`` asks for no field.
+    """
     words: list[str] = []
     phrases: list[str] = []
     without: list[str] = []
@@ -68,13 +76,16 @@ def read_query(text: str) -> Asked:
             continue
         if found["no"]:
             without.append(value.lower())
+        elif found["field"] and names is not None and found["field"] not in names:
+            words += [found["field"], value]
         elif found["field"]:
             fields.append((found["field"], value.lower()))
         else:
             words.append(value)
             if found["phrase"]:
                 phrases.append(value.lower())
-    return Asked(" ".join(words), tuple(phrases), tuple(without), tuple(fields))
+    ended = not text or not text[-1].isalnum()
+    return Asked(" ".join(words), tuple(phrases), tuple(without), tuple(fields), ended)
 
 
 @dataclass
@@ -93,13 +104,21 @@ class Corpus:
     index: Bm25Index = field(repr=False)
     name: str = ""
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Fields that some document has."""
+        return frozenset(name for fields in self.fields.values() for name in fields)
+
     def bm25(self, asked: Asked, k: int) -> list[tuple[str, float]]:
         """Return the best ``k`` (key, score) that the operators allow."""
         plain = not (asked.phrases or asked.without or asked.fields)
         if not asked.words:
             found = [(key, 0.0) for key in self.texts] if not plain else []
         else:
-            (found,) = self.index.search([asked.words], k if plain else k * WIDE)
+            (found,) = self.index.search([asked.words], k if plain else k * WIDE, unfinished=not asked.ended)
+            if not found and asked.phrases:
+                # A phrase of nothing but words that rank nothing: to be or not to be.
+                found = [(key, 0.0) for key in self.texts]
         return [hit for hit in found if self.allowed(hit[0], asked)][:k]
 
     def allowed(self, key: str, asked: Asked) -> bool:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from stm_agent.annotate.pages.mount import mount_pages, open_url
-from stm_agent.annotate.services import people, searching
+from stm_agent.annotate.services import inviting, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import ConfigError
 
@@ -35,7 +35,7 @@ def first_administrator(tool: Tool) -> str | None:
         able = select(Person.id).where(Person.role == "admin", Person.active, Person.password.is_not(None))
         if session.scalar(able.limit(1)):
             return None
-        return people.invite(session, Actor(0, "setup", "admin"), role="admin", project=None)
+        return inviting.invite(session, Actor(0, "setup", "admin"), role="admin", project=None)
 
 
 def serve(tool: Tool, *, host: str, port: int, tell: Callable[[str], None]) -> None:

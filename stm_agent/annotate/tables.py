@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
 from stm_agent.annotate.base import Base, Json, Keyed, Stamped, Utc, now
@@ -95,8 +96,15 @@ class Query(Keyed, Stamped, Base):
     __table_args__ = (UniqueConstraint("project_id", "key"),)
 
 
+def _as_graded(context: DefaultExecutionContext) -> int:
+    return int(context.get_current_parameters()["grade"])  # type: ignore[no-untyped-call]
+
+
 class Judgement(Stamped, Base):
-    """One person's grade of one passage for one query: a level's score. No row is *unjudged*, 0 is judged."""
+    """One person's grade of one passage for one query: a level's score. No row is *unjudged*, 0 is judged.
+
+    ``first_grade`` is what they said before an LLM's grade was shown to them, whatever they make of it later.
+    """
 
     __tablename__ = "judgements"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -104,6 +112,7 @@ class Judgement(Stamped, Base):
     document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), index=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), index=True)
     grade: Mapped[int]
+    first_grade: Mapped[int] = mapped_column(default=_as_graded)
     note: Mapped[str] = mapped_column(Text, default="")
     version: Mapped[int] = mapped_column(default=1)
     __table_args__ = (UniqueConstraint("query_id", "document_id", "person_id"),)
@@ -119,6 +128,7 @@ class Adjudication(Stamped, Base):
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
     grade: Mapped[int]
     note: Mapped[str] = mapped_column(Text, default="")
+    version: Mapped[int] = mapped_column(default=1)
     __table_args__ = (UniqueConstraint("query_id", "document_id"),)
 
 
@@ -148,12 +158,16 @@ class Ranking(Base):
 
 
 class Assignment(Base):
-    """A query given to a person to judge; ``done`` when they say so, and only then do they see the others' grades."""
+    """A query given to a person to judge; ``done`` when they say so, and only then do they see the others' grades.
+
+    Not ``dealt`` is that of somebody who judged the query of their own accord.
+    """
 
     __tablename__ = "assignments"
     id: Mapped[int] = mapped_column(primary_key=True)
     query_id: Mapped[int] = mapped_column(ForeignKey("queries.id", ondelete="CASCADE"))
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
+    dealt: Mapped[bool] = mapped_column(default=True)
     done: Mapped[bool] = mapped_column(default=False)
     __table_args__ = (UniqueConstraint("query_id", "person_id"),)
 
@@ -200,10 +214,11 @@ class Change(Base):
 
     __tablename__ = "changes"
     id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
     kind: Mapped[str] = mapped_column(String(50))
-    target: Mapped[str] = mapped_column(String(200))
+    target: Mapped[str] = mapped_column(String(500))
     before: Mapped[dict[str, Any] | None] = mapped_column(Json)
     after: Mapped[dict[str, Any] | None] = mapped_column(Json)
     at: Mapped[datetime] = mapped_column(Utc, default=now)
+    __table_args__ = (Index("ix_changes_target", "project_id", "target"),)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(invoke_without_command=True)
 Url = Annotated[str | None, typer.Option("--database", help="SQLAlchemy URL (default: SQLite in the workspace).")]
 Project = Annotated[str, typer.Argument(help="A project's name or key.")]
-NEEDED = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "argon2", "cryptography", "krippendorff")
+NEEDED = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "argon2", "cryptography")
 
 
 def _check_installed() -> None:
@@ -172,7 +172,7 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
         with tool.database.writing() as session:
             row, actor = _project(tool, session, project)
             shown = projects.view(session, row)
-            people, _ = agreements.grades_of(session, row)
+            people = agreements.grades_of(session, row).people
             told: dict[str, Any] = {
                 **{name: shown[name] for name in ("name", "documents", "entries", "queries")},
                 "judgements": sum(map(len, people.values())),
@@ -222,7 +222,7 @@ def users(
     """
     tool = _open(workspace, database)
     from stm_agent.annotate.actor import Actor
-    from stm_agent.annotate.services import people
+    from stm_agent.annotate.services import inviting, people
 
     setup = Actor(0, "setup", "admin")
     try:
@@ -236,7 +236,7 @@ def users(
             for name, active in ((shut_out, False), (let_in, True)):
                 if name is not None:
                     people.change(session, setup, name, active=active)
-            link = f"/join#{people.invite(session, setup, role=role, project=None)}" if invite else None
+            link = f"/join#{inviting.invite(session, setup, role=role, project=None)}" if invite else None
             rows = people.listed(session, setup)
     finally:
         tool.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +11,8 @@ from stm_agent.errors import DataError
 from stm_agent.files import whole_folder
 
 K1, B = 1.2, 0.75
+LONGER = 30
+"""Words that an unfinished one may stand for."""
 
 
 def written_by() -> str:
@@ -44,6 +47,7 @@ class Bm25Index:
         self._ids = ids
         self._index = index
         self._stemmer: Any = Stemmer.Stemmer("english")
+        self._sorted: list[str] | None = None
 
     def _tokenize(self, batch: list[str]) -> list[list[str]]:
         import bm25s
@@ -52,6 +56,12 @@ class Bm25Index:
             batch, stopwords="en", stemmer=self._stemmer, show_progress=False, return_ids=False
         )
         return found
+
+    def _beginning_with(self, token: str) -> list[str]:
+        if self._sorted is None:
+            self._sorted = sorted(self._index.vocab_dict)
+        first = bisect.bisect_left(self._sorted, token)
+        return [word for word in self._sorted[first : first + LONGER] if word.startswith(token)]
 
     def save(self, folder: Path) -> None:
         """Write the index to a new folder, whole or not at all; the ids are not in it.
@@ -81,12 +91,20 @@ class Bm25Index:
         made._take(list(ids), index)
         return made
 
-    def search(self, queries: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-        """Return up to ``k`` (id, score) pairs a query, best first, without passages that share no word."""
+    def search(self, queries: Sequence[str], k: int, *, unfinished: bool = False) -> list[list[tuple[str, float]]]:
+        """Return up to ``k`` (id, score) pairs a query, best first, without passages that share no word.
+
+        Args:
+            queries: What is asked.
+            k: Passages for each.
+            unfinished: The last word may be the beginning of a longer one, as while somebody types.
+        """
         k = min(k, len(self._ids))
         found: list[list[tuple[str, float]]] = []
         for tokens in self._tokenize(list(queries)):
             known = [token for token in tokens if token in self._index.vocab_dict]
+            if unfinished and tokens and tokens[-1] not in self._index.vocab_dict:
+                known += self._beginning_with(tokens[-1])
             if not known:
                 found.append([])
                 continue

@@ -36,7 +36,7 @@ def test_documents_are_paged_filtered_and_sorted(tool, project):
     assert keys(filter=["text~FEVER"]) == ["d3"]
     assert keys(limit=1, offset=1) == ["d2"]
     assert "cannot be read" in problem(bo.get("/projects/signs/documents", params={"filter": "year"}), 422)
-    assert bo.put("/projects/signs/tags/d2", json={"tags": ["lung", " lung "]}).json()["tags"] == ["lung"]
+    assert bo.patch("/projects/signs/tags/d2", json={"add": ["lung", " lung "]}).json()["tags"] == ["lung"]
     assert keys(tag="lung") == ["d2"]
     assert bo.get("/projects/signs/documents/d1").json()["fields"]["year"] == 2001
 
@@ -140,7 +140,7 @@ def test_judging_is_blind_until_one_is_done(tool, project):
     (apart,) = ada.get("/projects/signs/disagreements").json()
     assert (apart["document"], apart["grades"], apart["gap"]) == ("d1", {"Bo": 3, "Cy": 1}, 2)
     problem(bo.get("/projects/signs/disagreements"), 403)
-    assert ada.put(f"{place}/final/d1", json={"grade": 2}).status_code == 204
+    assert ada.put(f"{place}/final/d1", json={"grade": 2}).json()["version"] == 1
     assert ada.get("/projects/signs/disagreements").json() == []
     taken = bo.put(f"{place}/judgements/d2", json={"grade": None, "version": 1}).json()
     assert (taken["grade"], taken["version"]) == (None, 0)

@@ -12,7 +12,7 @@ from datasets import load_from_disk
 
 from stm_agent.annotate.formats import aiano, trec
 from stm_agent.annotate.formats.mteb import task_file
-from stm_agent.annotate.services import entries, judging, moving, projects, queries
+from stm_agent.annotate.services import entries, judging, moving, projects, queries, settling
 from stm_agent.domain.collection import read_beir
 from stm_agent.errors import DataError
 from stm_agent.testing.annotate import fill
@@ -154,7 +154,7 @@ def judged(tool):
         queries.save(session, ada, project, queries.find(session, project, "q2"), {"split": "test"}, version=1)
         row = queries.find(session, project, "q1")
         judging.grade(session, Actor(3, "Cy", "annotator"), project, row, "d1", 2)
-        judging.adjudicate(session, ada, project, row, "d3", 0)
+        settling.adjudicate(session, ada, project, row, "d3", 0)
         project.extra = {"kept": True}
     return tool
 

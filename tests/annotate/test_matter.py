@@ -6,14 +6,16 @@ import csv
 import datetime
 import json
 import threading
+from itertools import combinations
 
 import krippendorff
 import numpy as np
 import pytest
 from datasets import Dataset
 from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.inter_rater import fleiss_kappa
 
-from stm_agent.annotate import agreeing, drafting, finding
+from stm_agent.annotate import agreeing, answers, drafting, finding
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.reading import Report, read_documents, usable
 from stm_agent.annotate.schema import Block, DocumentField, InputSource, Level, ProjectSchema
@@ -230,15 +232,15 @@ def test_solo_sends_the_prompt_alone():
     ],
 )
 def test_an_answer_is_read_as_the_blocks_type(kind, answer, value):
-    assert drafting.fitted(Block.model_validate({"id": "b", "name": "B", **kind}), answer) == value
+    assert answers.fitted(Block.model_validate({"id": "b", "name": "B", **kind}), answer) == value
 
 
 def test_an_answer_of_another_type_is_refused():
     with pytest.raises(Invalid, match="no number"):
-        drafting.fitted(Block(id="b", name="B", type="number"), "many")
+        answers.fitted(Block(id="b", name="B", type="number"), "many")
     with pytest.raises(Invalid, match="no grade"):
-        drafting.read_grade(TEMPLATES["judging"], "perhaps 17")
-    assert drafting.read_grade(TEMPLATES["judging"], "Grade: 2.") == 2
+        answers.read_grade(TEMPLATES["judging"], "perhaps 17")
+    assert answers.read_grade(TEMPLATES["judging"], "Grade: 2.") == 2
 
 
 @pytest.mark.parametrize(
@@ -263,6 +265,59 @@ def test_agreement_is_the_libraries_number_with_an_interval():
         assert one.low < one.value < one.high
     assert agreeing.confusion(grades, "a", "b")[0, 0] == int(((first == 0) & (second == 0)).sum())
     assert agreeing.bias(grades, "a", "b") == pytest.approx((second - first).mean())
+
+
+def grades_of(raters, overlap, items=300):
+    """Grades of a team: each item by some of its people, who often say what is so."""
+    draws = np.random.default_rng(1)
+    grades = {}
+    for item in range(items):
+        truth = int(draws.integers(0, 4))
+        chosen = draws.choice(list(raters), overlap, replace=False)
+        grades[str(item)] = {str(who): truth if draws.random() < 0.7 else int(draws.integers(0, 4)) for who in chosen}
+    return grades
+
+
+@pytest.mark.parametrize("overlap", [2, 3])
+def test_agreement_of_a_team_is_of_the_items_that_count(overlap):
+    grades = grades_of("abcde", overlap)
+    # Somebody from elsewhere judged a single item: they make nothing undefined.
+    alone = {**grades, "alone": {"z": 3}}
+    found = {one.name: one for one in agreeing.agreement(alone)}
+    assert found == {one.name: one for one in agreeing.agreement(grades)}
+    counts = np.array([np.bincount(list(by.values()), minlength=4) for by in grades.values()])
+    assert found["fleiss"].value == pytest.approx(fleiss_kappa(counts))
+    assert found["fleiss"].items == len(grades)
+    told = np.array([[by.get(name, np.nan) for by in grades.values()] for name in "abcde"])
+    alpha = krippendorff.alpha(reliability_data=told, level_of_measurement="ordinal")
+    assert found["alpha"].value == pytest.approx(alpha)
+    pairs = agreeing.pairs(alone)
+    assert [(pair.first, pair.second) for pair in pairs] == list(combinations("abcde", 2))
+    for pair in pairs:
+        both = [(by[pair.first], by[pair.second]) for by in grades.values() if {pair.first, pair.second} <= by.keys()]
+        assert pair.kappa.value == pytest.approx(cohen_kappa_score(*zip(*both, strict=True)))
+        assert pair.kappa.low < pair.kappa.value < pair.kappa.high
+        assert pair.kappa.items == sum(pair.confusion.values()) == len(both)
+        assert pair.confusion[0, 0] == both.count((0, 0))
+    weighted = sum(pair.kappa.value * pair.kappa.items for pair in pairs) / sum(pair.kappa.items for pair in pairs)
+    assert found["cohen"].value == pytest.approx(weighted)
+    assert found["cohen"].low < found["cohen"].value < found["cohen"].high
+
+
+def test_fleiss_is_of_the_items_with_the_commonest_number_of_grades():
+    two, three = grades_of("abcd", 2, items=50), grades_of("abcd", 3, items=80)
+    mixed = {**{f"two {item}": by for item, by in two.items()}, **three}
+    found = {one.name: one for one in agreeing.agreement(mixed)}
+    counts = np.array([np.bincount(list(by.values()), minlength=4) for by in three.values()])
+    assert found["fleiss"].value == pytest.approx(fleiss_kappa(counts))
+    assert (found["fleiss"].items, found["raw"].items) == (80, 130)
+
+
+def test_two_with_one_item_in_common_are_no_pair():
+    grades = {"x": {"a": 1, "b": 0}, "y": {"a": 1, "c": 1}, "z": {"a": 0, "c": 0}}
+    (pair,) = agreeing.pairs(grades)
+    assert (pair.first, pair.second, pair.kappa.value) == ("a", "c", pytest.approx(1.0))
+    assert {one.name: one for one in agreeing.agreement(grades)}["cohen"].items == 2
 
 
 def test_agreement_that_is_not_defined_is_none():

@@ -34,7 +34,7 @@ def requests(entry, draft_block="answer"):
         ("POST", f"{place}/duplicate", {"name": "Other"}),
         ("POST", f"{place}/members", {"name": "Bo"}),
         ("POST", f"{place}/documents", {"documents": [["k", {"text": "t"}]]}),
-        ("PUT", f"{place}/tags/d1", {"tags": ["t"]}),
+        ("PATCH", f"{place}/tags/d1", {"add": ["t"], "remove": []}),
         ("PATCH", f"{place}/entries/{entry}", {"version": 1, "changes": changes}),
         ("POST", f"{place}/entries/{entry}/undo", {"version": 1}),
         ("POST", f"{place}/entries/{entry}/redo", {"version": 1}),

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import now
 from stm_agent.annotate.people_tables import Session
-from stm_agent.annotate.services import people
+from stm_agent.annotate.services import inviting
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, fill
 from stm_agent.testing.browser import CHROMIUM, browsing, new_page, picture, serving, violations
@@ -30,9 +30,11 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
     fill(opened)
     ada = client(opened, "Ada")
     project = ada.get("/projects/signs").json()
-    ada.patch("/projects/signs", json={"version": project["version"], "changes": {"overlap": 3}})
+    ada.patch("/projects/signs", json={"version": project["version"], "changes": {"overlap": 2}})
     assert ada.post("/projects/signs/runs", json={"retrievers": ["bm25"]}).status_code == 200
-    assert ada.post("/projects/signs/deal").json()["dealt"] == 6
+    # She settles what the others differ on, so she is none of the judges.
+    ada.delete("/projects/signs/members/Ada")
+    assert ada.post("/projects/signs/deal").json()["dealt"] == 4
     yield opened
     opened.close()
 
@@ -67,7 +69,7 @@ def test_a_wrong_password_opens_nothing_and_an_invitation_does(tool, url, browse
     assert violations(page) == []
     picture(page, "login")
     with tool.database.writing() as session:
-        token = people.invite(session, Actor(0, "setup", "admin"), role="annotator", project=None)
+        token = inviting.invite(session, Actor(0, "setup", "admin"), role="annotator", project=None)
     page.goto(f"{url}join#{token}")
     page.get_by_label("Name").fill("Di")
     page.get_by_label("Password").fill("a long password")
@@ -101,6 +103,7 @@ def test_two_people_judge_blind_to_each_other_and_a_third_settles(url, browser):
         page.context.close()
     ada = enter(browser, url, "Ada")
     ada.get_by_role("link", name="Signs").click()
+    ada.get_by_role("link", name="Agreement").wait_for()
     ada.keyboard.press("g")
     ada.keyboard.press("m")
     ada.get_by_role("heading", name="To settle (").wait_for()
@@ -111,7 +114,34 @@ def test_two_people_judge_blind_to_each_other_and_a_third_settles(url, browser):
     ada.keyboard.press("1")
     ada.get_by_text("Settled as Related").wait_for()
     expect(ada.get_by_role("heading", name="To settle (")).not_to_have_text(before)
+    ada.get_by_label("Which disagreements").select_option("Settled")
+    ada.get_by_text("Ada settled it as Related").wait_for()
+    ada.get_by_text("What Bo and Cy said of the same passages").click()
+    ada.get_by_text("Bo (rows) and Cy (columns)").wait_for()
+    assert violations(ada) == []
+    with ada.expect_download() as loading:
+        ada.get_by_role("button", name="Download as CSV").click()
+    assert loading.value.suggested_filename == "agreement.csv"
+    ada.get_by_role("button", name="Open it again").click()
+    ada.get_by_text("Nothing was settled yet").wait_for()
+    ada.get_by_label("Which disagreements").select_option("To settle")
+    expect(ada.get_by_role("heading", name="To settle (")).to_have_text(before)
     ada.context.close()
+
+
+def test_an_invitation_is_seen_and_taken_back(tool, url, browser):
+    page = enter(browser, url, "Ada")
+    page.get_by_role("link", name="People, LLMs").click()
+    page.get_by_role("button", name="Invite somebody").click()
+    page.get_by_role("button", name="Make a link").click()
+    page.get_by_text("It works once").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_text("Open invitations").wait_for()
+    assert violations(page) == []
+    page.get_by_role("button", name="Take back").click()
+    page.get_by_text("Taken back").wait_for()
+    assert client(tool, "Ada").get("/invitations").json() == []
+    page.context.close()
 
 
 def test_a_login_that_ends_keeps_the_page_and_what_was_typed(tool, url, browser):

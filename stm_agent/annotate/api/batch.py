@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import Field
 
-from stm_agent.annotate import drafting
+from stm_agent.annotate import answers
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
 from stm_agent.annotate.faults import Invalid
-from stm_agent.annotate.services import documents, drafts, entries, llms, projects, queries
+from stm_agent.annotate.services import documents, drafts, entries, judging, llms, projects, queries
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
 
@@ -26,10 +27,11 @@ class Batch(Body):
 
 
 class Grades(Body):
-    """Pools to be graded; empty: of all queries."""
+    """Pools to be graded, of all queries where none are named; ``depth`` passages of each run are in a pool."""
 
     queries: list[str] = []  # noqa: RUF012 - pydantic copies it
     llm: str = ""
+    depth: int = Field(judging.DEPTH, ge=1, le=1000)
 
 
 @router.post("/drafts", status_code=202)
@@ -70,7 +72,7 @@ def _draft_one(
     try:
         # No transaction is open while an LLM thinks.
         done = drafts.complete(door, ask)
-        drafting.fitted(block, done.text)
+        answers.fitted(block, done.text)
     except StmAgentError as fault:
         error = str(fault)
     with tool.database.writing() as session:
@@ -88,7 +90,8 @@ def grade_many(project: str, body: Grades, tool: The, who: Who) -> dict[str, Any
         row = projects.find(session, who, project)
         schema = projects.read_schema(row.schema)
         keys = body.queries or [one["key"] for one in queries.listed(session, row)]
-        wanted = [(key, one) for key in keys for one in drafts.to_grade(session, row, queries.find(session, row, key))]
+        asked = [(key, queries.find(session, row, key)) for key in keys]
+        wanted = [(key, one) for key, query in asked for one in drafts.to_grade(session, row, query, depth=body.depth)]
     door = tool.doors.door(choice)
 
     def one(item: tuple[str, drafts.ToGrade]) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from stm_agent.annotate import agreeing, doubting, drafting
+from stm_agent.annotate import answers, doubting
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
-from stm_agent.annotate.services import agreements, drafts, entries, llms, projects, queries, searching
+from stm_agent.annotate.services import agreements, drafts, entries, judging, llms, projects, queries, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
 
@@ -46,9 +46,10 @@ class Retrievers(Body):
 
 
 class AskGrades(Body):
-    """Which LLM grades the pools; empty: the default one."""
+    """Which LLM grades the pool (empty: the default one), and how deep."""
 
     llm: str = ""
+    depth: int = Field(judging.DEPTH, ge=1, le=1000)
 
 
 class Answer(Body):
@@ -108,7 +109,7 @@ async def _pieces(
             piece, done = await run_in_threadpool(_step, stream)
             if piece is not None:
                 yield _event("piece", {"text": piece})
-        value = drafting.fitted(ask.block, done.text)
+        value = answers.fitted(ask.block, done.text)
     except StmAgentError as fault:
         error = str(fault)
     finally:
@@ -171,7 +172,7 @@ def rank(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
         return {name: searching.put_run(session, who, row, name, run) for name, run in found.items()}
 
 
-@router.post("/queries/{query}/llm-grades")
+@router.post("/queries/{query:path}/llm-grades")
 def ask_grades(project: str, query: str, body: AskGrades, tool: The, who: Who) -> dict[str, int]:
     """Ask an LLM to grade a query's pool; people see its grade after their own."""
     who.needs("admin")
@@ -179,7 +180,7 @@ def ask_grades(project: str, query: str, body: AskGrades, tool: The, who: Who) -
         choice = llms.choose(session, tool.vault, body.llm)
         row = projects.find(session, who, project)
         schema = projects.read_schema(row.schema)
-        wanted = drafts.to_grade(session, row, queries.find(session, row, query))
+        wanted = drafts.to_grade(session, row, queries.find(session, row, query), depth=body.depth)
     # No transaction is open while an LLM thinks.
     graded = [(one, drafts.ask_grade(tool.doors.door(choice), one, schema)) for one in wanted]
     with tool.database.writing() as session:
@@ -187,28 +188,21 @@ def ask_grades(project: str, query: str, body: AskGrades, tool: The, who: Who) -
         return drafts.keep_grades(session, row, queries.find(session, row, query), choice.model, graded)
 
 
-@router.get("/agreement")
-def agreement(project: str, tool: The, who: Who) -> dict[str, Any]:
-    """Return how far people agree with each other and with the LLM."""
+@router.get("/agreement", response_model=None)
+def agreement(
+    project: str, tool: The, who: Who, kind: Annotated[Literal["json", "csv"], Query(alias="format")] = "json"
+) -> dict[str, Any] | Response:
+    """Return how far people agree with each other and with the LLM; as ``csv`` the coefficients alone."""
     who.needs("reviewer")
     with tool.database.reading() as session:
-        people, llm = agreements.grades_of(session, projects.find(session, who, project))
-    names = sorted({name for by in people.values() for name in by})
-    with_llm = {name: agreeing.told(agreeing.agreement(agreements.beside(people, llm, name))) for name in names}
-    confusions = {
-        name: [
-            {"person": a, "llm": b, "count": count}
-            for (a, b), count in sorted(agreeing.confusion(agreements.beside(people, llm, name), name, "LLM").items())
-        ]
-        for name in names
-    }
-    bias = {name: agreeing.bias(agreements.beside(people, llm, name), name, "LLM") for name in names}
-    return {
-        "people": agreeing.told(agreeing.agreement(people)),
-        "with_llm": with_llm,
-        "confusion": confusions,
-        "llm_bias": bias,
-    }
+        row = projects.find(session, who, project)
+        given = agreements.grades_of(session, row)
+    # Resampling takes a while; nobody who saves waits for it.
+    told = agreements.report(given)
+    if kind == "json":
+        return told
+    named = {"content-disposition": 'attachment; filename="agreement.csv"'}
+    return Response(agreements.as_csv(told), media_type="text/csv", headers=named)
 
 
 @router.get("/doubts")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 
 from stm_agent.annotate.api.common import Body, The, Who, token_of
 from stm_agent.annotate.faults import TooMany, Unauthorised
-from stm_agent.annotate.services import people, projects
+from stm_agent.annotate.services import inviting, people, projects
+from stm_agent.annotate.storable import LARGEST
 
 router = APIRouter(tags=["people"])
 
@@ -97,7 +98,7 @@ def logout(tool: The, request: Request) -> None:
 def join(body: Join, tool: The) -> dict[str, Any]:
     """Make the account of somebody invited, and log in."""
     with tool.database.writing() as session:
-        return people.begin(session, people.join(session, token=body.token, name=body.name, password=body.password))
+        return people.begin(session, inviting.join(session, token=body.token, name=body.name, password=body.password))
 
 
 @router.post("/invitations")
@@ -105,7 +106,21 @@ def invite(body: Invite, tool: The, who: Who) -> dict[str, str]:
     """Return the token of an invitation, once."""
     with tool.database.writing() as session:
         project = projects.find(session, who, body.project) if body.project else None
-        return {"token": people.invite(session, who, role=body.role, project=project)}
+        return {"token": inviting.invite(session, who, role=body.role, project=project)}
+
+
+@router.get("/invitations")
+def invitations(tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return the invitations that are open."""
+    with tool.database.reading() as session:
+        return inviting.invitations(session, who)
+
+
+@router.delete("/invitations/{number}", status_code=204)
+def revoke(number: Annotated[int, Path(ge=1, le=LARGEST)], tool: The, who: Who) -> None:
+    """Take an invitation back."""
+    with tool.database.writing() as session:
+        inviting.revoke(session, who, number)
 
 
 @router.get("/me")
@@ -128,7 +143,7 @@ def listed(tool: The, who: Who) -> list[dict[str, Any]]:
         return people.listed(session, who)
 
 
-@router.patch("/people/{name}")
+@router.patch("/people/{name:path}")
 def change(name: str, body: Change, tool: The, who: Who) -> dict[str, Any]:
     """Change a role, or shut somebody out."""
     with tool.database.writing() as session:

@@ -38,9 +38,10 @@ class Named(Body):
 
 
 class Tags(Body):
-    """Tags of a document."""
+    """Tags to add, and tags to take away."""
 
-    tags: list[str]
+    add: list[str] = Field(default_factory=list)
+    remove: list[str] = Field(default_factory=list)
 
 
 class NewDocuments(Body):
@@ -100,7 +101,7 @@ def one(project: str, tool: The, who: Who) -> dict[str, Any]:
 def edit(project: str, body: Edit, tool: The, who: Who) -> dict[str, Any]:
     """Change any part of a project."""
     with tool.database.writing() as session:
-        row = projects.find(session, who, project)
+        row = projects.find(session, who, project, also_archived=True)
         return projects.view(session, projects.edit(session, who, row, body.changes, version=body.version))
 
 
@@ -108,7 +109,7 @@ def edit(project: str, body: Edit, tool: The, who: Who) -> dict[str, Any]:
 def duplicate(project: str, body: Named, tool: The, who: Who) -> dict[str, Any]:
     """Make a project with the same schema."""
     with tool.database.writing() as session:
-        row = projects.find(session, who, project)
+        row = projects.find(session, who, project, also_archived=True)
         return projects.view(session, projects.duplicate(session, who, row, body.name))
 
 
@@ -116,7 +117,7 @@ def duplicate(project: str, body: Named, tool: The, who: Who) -> dict[str, Any]:
 def delete(project: str, confirm: str, tool: The, who: Who) -> None:
     """Delete a project; ``confirm`` is its name."""
     with tool.database.writing() as session:
-        projects.delete(session, who, projects.find(session, who, project), confirm=confirm)
+        projects.delete(session, who, projects.find(session, who, project, also_archived=True), confirm=confirm)
 
 
 @router.post("/projects/{project}/members", status_code=204)
@@ -126,7 +127,7 @@ def add_member(project: str, body: Named, tool: The, who: Who) -> None:
         assigning.add_member(session, who, projects.find(session, who, project), body.name)
 
 
-@router.delete("/projects/{project}/members/{name}", status_code=204)
+@router.delete("/projects/{project}/members/{name:path}", status_code=204)
 def remove_member(project: str, name: str, tool: The, who: Who) -> None:
     """Take somebody out; what they wrote stays."""
     with tool.database.writing() as session:
@@ -180,11 +181,12 @@ def document(project: str, document: str, tool: The, who: Who) -> dict[str, Any]
         return documents.view(documents.get(session, projects.find(session, who, project), document))
 
 
-@router.put("/projects/{project}/tags/{document:path}")
+@router.patch("/projects/{project}/tags/{document:path}")
 def tag(project: str, document: str, body: Tags, tool: The, who: Who) -> dict[str, Any]:
-    """Set a document's tags."""
+    """Add tags to a document, take others away."""
     with tool.database.writing() as session:
-        return documents.view(documents.tag(session, who, projects.find(session, who, project), document, body.tags))
+        row = projects.find(session, who, project)
+        return documents.view(documents.tag(session, who, row, document, add=body.add, remove=body.remove))
 
 
 @router.delete("/projects/{project}/documents/{document:path}", status_code=204)
@@ -208,7 +210,7 @@ def put_llm(body: LlmSetting, tool: The, who: Who) -> dict[str, Any]:
         return llms.view(llms.put(session, who, tool.vault, body.model_dump()))
 
 
-@router.delete("/llms/{name}", status_code=204)
+@router.delete("/llms/{name:path}", status_code=204)
 def remove_llm(name: str, tool: The, who: Who) -> None:
     """Delete an LLM and its key."""
     with tool.database.writing() as session:

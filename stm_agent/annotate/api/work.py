@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from stm_agent.annotate.api.common import Body, Limit, Offset, The, Who
-from stm_agent.annotate.services import assigning, entries, judging, projects, queries, undoing
+from stm_agent.annotate.services import assigning, entries, gathering, judging, projects, queries, settling, undoing
 
 router = APIRouter(prefix="/projects/{project}", tags=["work"])
 
@@ -49,9 +49,10 @@ class Grade(Body):
 
 
 class Settle(Body):
-    """A final grade."""
+    """A final grade; ``version`` is that of the one that is there, 0 where there is none."""
 
     grade: int
+    version: int = 0
     note: str = ""
 
 
@@ -127,7 +128,7 @@ def query_of_entry(project: str, entry: str, body: FromEntry, tool: The, who: Wh
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = entries.find(session, who, row, entry)
-        return queries.view(queries.of_entry(session, who, row, found, split=body.split))
+        return queries.view(gathering.of_entry(session, who, row, found, split=body.split))
 
 
 @router.get("/queries")
@@ -145,7 +146,7 @@ def new_query(project: str, body: NewQuery, tool: The, who: Who) -> dict[str, An
         return queries.view(queries.create(session, who, row, **body.model_dump()))
 
 
-@router.patch("/queries/{query}")
+@router.patch("/queries/{query:path}")
 def save_query(project: str, query: str, body: Save, tool: The, who: Who) -> dict[str, Any]:
     """Change a query."""
     with tool.database.writing() as session:
@@ -161,7 +162,7 @@ def work(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
         return assigning.work(session, who, projects.find(session, who, project))
 
 
-@router.get("/queries/{query}/pool")
+@router.get("/queries/{query:path}/pool")
 def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.DEPTH) -> list[dict[str, Any]]:
     """Return the passages to judge, in a blind order."""
     with tool.database.reading() as session:
@@ -169,7 +170,7 @@ def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.D
         return judging.pool(session, who, row, queries.find(session, row, query), depth=depth)
 
 
-@router.put("/queries/{query}/judgements/{document:path}")
+@router.put("/queries/{query:path}/judgements/{document:path}")
 def grade(project: str, query: str, document: str, body: Grade, tool: The, who: Who) -> dict[str, Any]:
     """Grade a passage."""
     with tool.database.writing() as session:
@@ -178,7 +179,7 @@ def grade(project: str, query: str, document: str, body: Grade, tool: The, who: 
         return judging.grade(session, who, row, found, document, body.grade, version=body.version, note=body.note)
 
 
-@router.put("/queries/{query}/done", status_code=204)
+@router.put("/queries/{query:path}/done", status_code=204)
 def done(project: str, query: str, body: Done, tool: The, who: Who) -> None:
     """Say that one is done with a query."""
     with tool.database.writing() as session:
@@ -186,7 +187,7 @@ def done(project: str, query: str, body: Done, tool: The, who: Who) -> None:
         judging.done(session, who, queries.find(session, row, query), yes=body.done, person=body.person)
 
 
-@router.get("/queries/{query}/judgements")
+@router.get("/queries/{query:path}/judgements")
 def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, Any]]:
     """Return everybody's grades, once one is done."""
     with tool.database.reading() as session:
@@ -195,16 +196,32 @@ def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, A
 
 
 @router.get("/disagreements")
-def disagreements(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
-    """Return what is to be settled."""
+def disagreements(project: str, tool: The, who: Who, settled: bool = False) -> list[dict[str, Any]]:
+    """Return what is to be settled, or what was settled."""
     with tool.database.reading() as session:
-        return judging.disagreements(session, who, projects.find(session, who, project))
+        return settling.disagreements(session, who, projects.find(session, who, project), settled=settled)
 
 
-@router.put("/queries/{query}/final/{document:path}", status_code=204)
-def adjudicate(project: str, query: str, document: str, body: Settle, tool: The, who: Who) -> None:
-    """Settle a grade."""
+@router.put("/queries/{query:path}/final/{document:path}")
+def adjudicate(project: str, query: str, document: str, body: Settle, tool: The, who: Who) -> dict[str, Any]:
+    """Settle a grade, or settle it anew."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = queries.find(session, row, query)
-        judging.adjudicate(session, who, row, found, document, body.grade, note=body.note)
+        return settling.adjudicate(session, who, row, found, document, body.grade, version=body.version, note=body.note)
+
+
+@router.delete("/queries/{query:path}/final/{document:path}", status_code=204)
+def reopen(project: str, query: str, document: str, version: int, tool: The, who: Who) -> None:
+    """Take a final grade back."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        settling.reopen(session, who, row, queries.find(session, row, query), document, version=version)
+
+
+@router.delete("/queries/{query:path}", status_code=204)
+def delete_query(project: str, query: str, tool: The, who: Who) -> None:
+    """Delete a query with its judgements."""
+    with tool.database.writing() as session:
+        row = projects.find(session, who, project)
+        queries.remove(session, who, row, queries.find(session, row, query))

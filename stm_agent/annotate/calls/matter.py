@@ -35,18 +35,20 @@ class MatterCalls(Connection):
         with path.open("rb") as stream:
             return dict(self._ask("POST", f"/projects/{project}/qrels", files={"file": (path.name, stream)}))
 
-    def ask_grades(self, project: str, query: str, *, llm: str = "") -> Row:
+    def ask_grades(self, project: str, query: str, *, llm: str = "", depth: int = 10) -> Row:
         """Ask an LLM to grade a query's pool; people see its grades after their own."""
-        return dict(self._ask("POST", f"/projects/{project}/queries/{part(query)}/llm-grades", json={"llm": llm}))
+        place = f"/projects/{project}/queries/{part(query)}/llm-grades"
+        return dict(self._ask("POST", place, json={"llm": llm, "depth": depth}))
 
     def draft_many(self, project: str, block: str, documents: Sequence[str] = (), *, limit: int = 20) -> Row:
         """Draft a block for many documents in the background; return the job."""
         body = {"block": block, "documents": list(documents), "limit": limit}
         return dict(self._ask("POST", f"/projects/{project}/jobs/drafts", json=body))
 
-    def grade_many(self, project: str, queries: Sequence[str] = (), *, llm: str = "") -> Row:
+    def grade_many(self, project: str, queries: Sequence[str] = (), *, llm: str = "", depth: int = 10) -> Row:
         """Ask an LLM for the grades of many pools in the background; return the job."""
-        return dict(self._ask("POST", f"/projects/{project}/jobs/grades", json={"queries": list(queries), "llm": llm}))
+        body = {"queries": list(queries), "llm": llm, "depth": depth}
+        return dict(self._ask("POST", f"/projects/{project}/jobs/grades", json=body))
 
     def job(self, project: str, job: str) -> Row:
         """Return how far a job is."""

@@ -27,6 +27,14 @@ class ProjectCalls(Connection):
         """Return the token of an invitation; ``URL/join#TOKEN`` is the link."""
         return str(self._ask("POST", "/invitations", json={"role": role, "project": project})["token"])
 
+    def invitations(self) -> list[Row]:
+        """Return the invitations that are open, each with its ``id``."""
+        return list(self._ask("GET", "/invitations"))
+
+    def revoke(self, invitation: int) -> None:
+        """Take an invitation back: its link lets nobody in."""
+        self._ask("DELETE", f"/invitations/{invitation}")
+
     def join(self, token: str, name: str, password: str) -> None:
         """Make an account by an invitation, and go on as that person."""
         self._keep(self._ask("POST", "/join", json={"token": token, "name": name, "password": password}))
@@ -145,9 +153,10 @@ class ProjectCalls(Connection):
         with path.open("rb") as stream:
             return dict(self._ask("POST", f"/projects/{project}/import", files={"file": (path.name, stream)}))
 
-    def tag_document(self, project: str, document: str, tags: Sequence[str]) -> Row:
-        """Set a document's tags."""
-        return dict(self._ask("PUT", f"/projects/{project}/tags/{part(document)}", json={"tags": list(tags)}))
+    def tag_document(self, project: str, document: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> Row:
+        """Add tags to a document, take others away."""
+        body = {"add": list(add), "remove": list(remove)}
+        return dict(self._ask("PATCH", f"/projects/{project}/tags/{part(document)}", json=body))
 
     def delete_document(self, project: str, document: str) -> None:
         """Delete a document that nobody used."""

@@ -96,6 +96,10 @@ class WorkCalls(Connection):
         body = {"version": version, "changes": changes}
         return dict(self._ask("PATCH", f"/projects/{project}/queries/{part(query)}", json=body))
 
+    def delete_query(self, project: str, query: str) -> None:
+        """Delete a query with its judgements; what others judged only an administrator deletes."""
+        self._ask("DELETE", f"/projects/{project}/queries/{part(query)}")
+
     def work(self, project: str) -> list[Row]:
         """Return the queries one is to judge, open ones first."""
         return list(self._ask("GET", f"/projects/{project}/work"))
@@ -120,11 +124,16 @@ class WorkCalls(Connection):
         """Return everybody's grades of a query, once one is done with it."""
         return list(self._ask("GET", f"/projects/{project}/queries/{part(query)}/judgements"))
 
-    def disagreements(self, project: str) -> list[Row]:
-        """Return what people graded differently and nobody settled."""
-        return list(self._ask("GET", f"/projects/{project}/disagreements"))
+    def disagreements(self, project: str, *, settled: bool = False) -> list[Row]:
+        """Return what people graded differently and nobody settled; or, ``settled``, what somebody did."""
+        return list(self._ask("GET", f"/projects/{project}/disagreements", params={"settled": settled}))
 
-    def settle(self, project: str, query: str, document: str, *, grade: int, note: str = "") -> None:
-        """Settle the grade of a pair."""
+    def settle(self, project: str, query: str, document: str, *, grade: int, version: int = 0, note: str = "") -> Row:
+        """Settle the grade of a pair; ``version`` is that of the final grade that is there."""
         place = f"/projects/{project}/queries/{part(query)}/final/{part(document)}"
-        self._ask("PUT", place, json={"grade": grade, "note": note})
+        return dict(self._ask("PUT", place, json={"grade": grade, "version": version, "note": note}))
+
+    def reopen(self, project: str, query: str, document: str, *, version: int) -> None:
+        """Take a final grade back; where people differ the pair is to be settled again."""
+        place = f"/projects/{project}/queries/{part(query)}/final/{part(document)}"
+        self._ask("DELETE", place, params={"version": version})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -58,6 +58,9 @@ def members(session: Session, project: Project) -> list[Person]:
 def deal(session: Session, actor: Actor, project: Project) -> int:
     """Give every query its missing judges, those with the fewest queries first; return how many were given out.
 
+    Who judged a query is one of its judges, also where it was not dealt to them. What somebody who is gone or shut out
+    has not finished is free again.
+
     Raises:
         Invalid: The project has fewer people than its overlap.
     """
@@ -67,18 +70,17 @@ def deal(session: Session, actor: Actor, project: Project) -> int:
         raise Invalid(
             f"each query is to be judged by {project.overlap} people and the project has {len(people)}; invite more"
         )
+    queries = list(session.scalars(select(Query.id).where(Query.project_id == project.id).order_by(Query.id)))
+    here = Assignment.query_id.in_(select(Query.id).where(Query.project_id == project.id))
+    session.execute(delete(Assignment).where(here, ~Assignment.done, Assignment.person_id.not_in(people)))
+    session.execute(update(Assignment).where(here).values(dealt=True))
     load = dict.fromkeys(people, 0)
     given: dict[int, set[int]] = {}
-    rows = session.execute(
-        select(Assignment.query_id, Assignment.person_id)
-        .join(Query, Query.id == Assignment.query_id)
-        .where(Query.project_id == project.id)
-    )
-    for query, person in rows:
+    for query, person in session.execute(select(Assignment.query_id, Assignment.person_id).where(here)):
         given.setdefault(query, set()).add(person)
         load[person] = load.get(person, 0) + 1
     dealt = 0
-    for query in session.scalars(select(Query.id).where(Query.project_id == project.id).order_by(Query.id)):
+    for query in queries:
         has = given.get(query, set())
         free = sorted((person for person in people if person not in has), key=lambda person: (load[person], person))
         for person in free[: max(0, project.overlap - len(has))]:
@@ -89,6 +91,12 @@ def deal(session: Session, actor: Actor, project: Project) -> int:
     return dealt
 
 
+def is_dealt(session: Session, project: Project) -> bool:
+    """Return whether the queries of a project were dealt out; else everybody may judge all of them."""
+    wanted = select(Assignment.id).join(Query, Query.id == Assignment.query_id)
+    return session.scalar(wanted.where(Query.project_id == project.id, Assignment.dealt).limit(1)) is not None
+
+
 def work(session: Session, actor: Actor, project: Project) -> list[dict[str, Any]]:
     """Return the queries a person has been given, open ones first; without any dealing, all of them."""
     rows = session.execute(
@@ -97,13 +105,8 @@ def work(session: Session, actor: Actor, project: Project) -> list[dict[str, Any
         .where(Query.project_id == project.id)
         .order_by(Query.id)
     ).all()
-    given = [(query, state) for query, state in rows if state is not None]
-    dealt = session.scalar(
-        select(func.count(Assignment.id))
-        .join(Query, Query.id == Assignment.query_id)
-        .where(Query.project_id == project.id, Assignment.person_id != actor.id)
-    )
-    shown = given if dealt else list(rows)
+    dealt = is_dealt(session, project)
+    shown = [(query, state) for query, state in rows if state is not None or not dealt]
     judged = dict(
         session.execute(
             select(Judgement.query_id, func.count()).where(Judgement.person_id == actor.id).group_by(Judgement.query_id)
@@ -117,8 +120,10 @@ def work(session: Session, actor: Actor, project: Project) -> list[dict[str, Any
 
 
 def progress(session: Session, actor: Actor, project: Project) -> list[dict[str, Any]]:
-    """Return for each person of a project: queries given, done, and judgements made."""
+    """Return for each person of a project: queries given (without any dealing, all), done, and judgements made."""
     actor.needs("reviewer")
+    dealt = is_dealt(session, project)
+    every = session.scalar(select(func.count()).select_from(Query).where(Query.project_id == project.id))
     rows = []
     for person in members(session, project):
         given = session.execute(
@@ -132,5 +137,6 @@ def progress(session: Session, actor: Actor, project: Project) -> list[dict[str,
             .join(Query, Query.id == Judgement.query_id)
             .where(Query.project_id == project.id, Judgement.person_id == person.id)
         )
-        rows.append({"name": person.name, "given": given[0], "done": given[1], "judgements": judged})
+        row = {"name": person.name, "given": given[0] if dealt else every, "done": given[1], "judgements": judged}
+        rows.append(row)
     return rows

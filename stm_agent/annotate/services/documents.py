@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Float, Select, cast, delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.filtering import filtered, order_of, tagged
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import unstorable
@@ -21,7 +21,6 @@ AT_ONCE = 2000
 LONGEST_KEY = 200
 PAGE = 50
 SNIPPET = 160
-FILTER = re.compile(r"^(?P<field>[^<>=!~]+?)\s*(?P<how><=|>=|!=|=|<|>|~)\s*(?P<value>.*)$")
 
 
 def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, Any]]]) -> tuple[int, list[str]]:
@@ -114,17 +113,14 @@ def page(
         Invalid: A filter that cannot be read.
     """
     schema = ProjectSchema.model_validate(project.schema)
+    dialect = session.get_bind().dialect.name
     wanted = select(Document).where(Document.project_id == project.id)
     for one in filters:
-        wanted = _filtered(wanted, one)
+        wanted = filtered(wanted, one, dialect)
     if tag is not None:
-        # Tags are few and short: their JSON text is searched, on every database alike.
-        wanted = wanted.where(cast_text(Document.tags).contains(f'"{tag}"'))
+        wanted = tagged(wanted, tag)
     total = session.scalar(wanted.with_only_columns(func.count())) or 0
-    order = [Document.position]
-    if sort:
-        column = _field(sort.removeprefix("-"))
-        order = [column.desc() if sort.startswith("-") else column.asc(), *order]
+    order = order_of(sort, schema, dialect)
     place = wanted.with_only_columns(Document.id).order_by(*order).offset(max(offset, 0)).limit(min(max(limit, 1), 500))
     # Numbers alone are sorted and skipped over, then the texts of one page are fetched.
     ids = list(session.scalars(place))
@@ -132,47 +128,13 @@ def page(
     return {"total": total, "offset": offset, "documents": [brief(schema, rows[one]) for one in ids]}
 
 
-def _filtered(wanted: Select[Any], text: str) -> Select[Any]:
-    read = FILTER.match(text)
-    if read is None:
-        raise Invalid(f"filter '{text}' cannot be read; write field=value, field~part or field>number")
-    name, how, value = read["field"].strip(), read["how"], read["value"].strip()
-    column = _field(name)
-    if how == "~":
-        return wanted.where(func.lower(column).contains(value.lower(), autoescape=True))
-    if how in ("=", "!="):
-        return wanted.where(column == value if how == "=" else column != value)
-    try:
-        number: float | None = float(value)
-    except ValueError:
-        number = None
-    left = cast(column, Float) if number is not None else column
-    right = value if number is None else number
-    return wanted.where({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[how])
-
-
-def _field(name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
-    """Return a document's field as text.
-
-    Raises:
-        Invalid: SQLite's paths have no way to write such a name.
-    """
-    if '"' in name or "\x00" in name:
-        raise Invalid(f"a field whose name has a quotation mark cannot be filtered or sorted by: {name!r}")
-    return Document.fields[name].as_string()
-
-
-def cast_text(column: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
-    """Return a JSON column as text."""
-    from sqlalchemy import String
-
-    return cast(column, String)
-
-
-def tag(session: Session, actor: Actor, project: Project, key: str, tags: list[str]) -> Document:
-    """Set a document's tags."""
-    row = get(session, project, key)
-    clean = sorted({one.strip() for one in tags if one.strip()})
+def tag(
+    session: Session, actor: Actor, project: Project, key: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()
+) -> Document:
+    """Add tags to a document, take others away; what somebody else tags meanwhile stays."""
+    row = keyed(session, project, Document, key, "document", lock=True)
+    gone = {one.strip() for one in remove}
+    clean = sorted({one.strip() for one in (*row.tags, *add) if one.strip()} - gone)
     record(session, project, actor, "document.tag", key, {"tags": row.tags}, {"tags": clean})
     row.tags = clean
     return row

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from stm_agent.annotate import drafting
+from stm_agent.annotate import answers, drafting
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.quiet import Quiet
@@ -224,7 +224,7 @@ def _value(schema: ProjectSchema, row: Draft) -> Any:  # noqa: ANN401 - a JSON v
     if block is None or row.state != "offered":
         return None
     try:
-        return drafting.fitted(block, row.answer)
+        return answers.fitted(block, row.answer)
     except Invalid:
         return None
 
@@ -246,11 +246,11 @@ class Given:
     error: str = ""
 
 
-def to_grade(session: Session, project: Project, query: Query) -> list[ToGrade]:
+def to_grade(session: Session, project: Project, query: Query, *, depth: int = DEPTH) -> list[ToGrade]:
     """Return the passages of a query's pool that no LLM has graded."""
     schema = ProjectSchema.model_validate(project.schema)
     known = select(LlmGrade.document_id).where(LlmGrade.query_id == query.id)
-    pooled = select(Ranking.document_id).where(Ranking.query_id == query.id, Ranking.rank <= DEPTH)
+    pooled = select(Ranking.document_id).where(Ranking.query_id == query.id, Ranking.rank <= depth)
     rows = session.scalars(select(Document).where(Document.id.in_(pooled), Document.id.not_in(known)))
     return [
         ToGrade(row.key, drafting.judge_chat(schema, query.text, documents.text_of(schema, row.fields))) for row in rows
@@ -262,7 +262,7 @@ def ask_grade(door: Door, one: ToGrade, schema: ProjectSchema) -> Given:
     done = None
     try:
         done = door.complete(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS)
-        return Given(drafting.read_grade(schema, done.text), done)
+        return Given(answers.read_grade(schema, done.text), done)
     except (GenerationError, Invalid) as fault:
         return Given(None, done, str(fault))
 

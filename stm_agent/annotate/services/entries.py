@@ -15,10 +15,10 @@ from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.evidence import set_evidence
-from stm_agent.annotate.services.migrating import checked_value
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Entry, Evidence, Project
+from stm_agent.annotate.values import checked_value
 
 STATES = ("draft", "done", "skipped", "flagged")
 PARTS = ("name", "notes", "values", "state", "evidence")

@@ -1,8 +1,7 @@
-"""Judging: a blind pool, one grade a person, the LLM's shown after one's own, and what people disagree on."""
+"""Judging: a blind pool, one grade a person, the LLM's shown after one's own, the others' when one is done."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -16,19 +15,12 @@ from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
-from stm_agent.annotate.tables import (
-    Adjudication,
-    Assignment,
-    Document,
-    Judgement,
-    LlmGrade,
-    Project,
-    Query,
-    Ranking,
-)
+from stm_agent.annotate.tables import Assignment, Change, Document, Judgement, LlmGrade, Project, Query, Ranking
 from stm_agent.files import sha256_text
 
 DEPTH = 10
+BY_HAND = "judgement"
+"""Kind of the changes that a person makes of their grades."""
 
 
 def pool(session: Session, actor: Actor, project: Project, query: Query, *, depth: int = DEPTH) -> list[dict[str, Any]]:
@@ -83,12 +75,9 @@ def grade(
         Stale: The same person graded it elsewhere since ``version``.
     """
     words(note, "a note", 10_000)
-    schema = ProjectSchema.model_validate(project.schema)
-    scores = sorted({level.score for level in schema.levels})
-    if value is not None and value not in scores:
-        raise Invalid(f"there is no grade {value}; this project has {', '.join(map(str, scores))}")
-    if is_done(session, actor.id, query):
-        raise Invalid("you said that you are done with this query; open it again to change a grade")
+    if value is not None:
+        check_grade(project, value)
+    check_open(session, actor.id, query)
     row = documents.get(session, project, document)
     known = session.scalar(_own(actor, query, row))
     if (known.version if known else 0) != version:
@@ -98,7 +87,9 @@ def grade(
         if known is not None:
             session.delete(known)
     elif known is None:
+        first = _first(session, actor, project, query, document)
         known = Judgement(query_id=query.id, document_id=row.id, person_id=actor.id, grade=value, note=note)
+        known.first_grade = value if first is None else first
         try:
             with session.begin_nested():
                 session.add(known)
@@ -109,10 +100,44 @@ def grade(
         known.grade, known.note, known.version = value, note, known.version + 1
     session.flush()
     after = None if value is None else {"grade": value, "note": note}
-    record(session, project, actor, "judgement", f"{query.key}/{document}", before, after)
+    record(session, project, actor, BY_HAND, f"{query.key}/{document}", before, after)
     asked = session.scalar(select(LlmGrade.grade).where(LlmGrade.query_id == query.id, LlmGrade.document_id == row.id))
     version = known.version if known is not None and value is not None else 0
     return {"document": document, "grade": value, "version": version, "llm_grade": asked if value is not None else None}
+
+
+def check_grade(project: Project, value: int) -> None:
+    """Let pass a grade that a project has.
+
+    Raises:
+        Invalid: No level has that score.
+    """
+    scores = sorted({level.score for level in ProjectSchema.model_validate(project.schema).levels})
+    if value not in scores:
+        raise Invalid(f"there is no grade {value}; this project has {', '.join(map(str, scores))}")
+
+
+def check_open(session: Session, person: int, query: Query) -> None:
+    """Let pass who is not done with a query: until then the others' grades were hidden from them.
+
+    Raises:
+        Invalid: They are.
+    """
+    if is_done(session, person, query):
+        raise Invalid("you said that you are done with this query; open it again to change a grade")
+
+
+def _first(session: Session, actor: Actor, project: Project, query: Query, document: str) -> int | None:
+    """Return the grade a person gave before they took it back; the LLM's was shown to them since."""
+    wanted = select(Change.before, Change.after).where(
+        Change.project_id == project.id,
+        Change.target == f"{query.key}/{document}",
+        Change.kind == BY_HAND,
+        Change.person_id == actor.id,
+        Change.at >= query.created_at,
+    )
+    changes = session.execute(wanted.order_by(Change.id))
+    return next((state["grade"] for change in changes for state in change if state is not None), None)
 
 
 def _own(actor: Actor, query: Query, row: Document) -> Select[Judgement]:
@@ -158,19 +183,25 @@ def done(session: Session, actor: Actor, query: Query, *, yes: bool = True, pers
             raise Forbidden("the others' grades have been open to you; ask a reviewer to open this query again")
     row = session.scalar(select(Assignment).where(Assignment.query_id == query.id, Assignment.person_id == whose))
     if row is None:
-        row = Assignment(query_id=query.id, person_id=whose)
+        row = Assignment(query_id=query.id, person_id=whose, dealt=False)
         session.add(row)
     row.done = yes
     session.flush()
+
+
+def blind(actor: Actor) -> Select[int]:
+    """Select the queries that were dealt to a person, of any role, who is not done with them."""
+    return select(Assignment.query_id).where(Assignment.person_id == actor.id, Assignment.dealt, ~Assignment.done)
 
 
 def others(session: Session, actor: Actor, query: Query) -> list[dict[str, Any]]:
     """Return everybody's grades of a query.
 
     Raises:
-        Forbidden: An annotator who is not done yet: what others said must not lead them.
+        Forbidden: An annotator, or whoever is to judge the query, is not done yet: what others said must not lead them.
     """
-    if actor.role == "annotator" and not is_done(session, actor.id, query):
+    to_judge = session.scalar(blind(actor).where(Assignment.query_id == query.id)) is not None
+    if to_judge or (actor.role == "annotator" and not is_done(session, actor.id, query)):
         raise Forbidden("say that you are done with this query first; until then others' grades are hidden")
     rows = session.execute(
         select(Document.key, Person.name, Judgement.grade, Judgement.note)
@@ -180,53 +211,3 @@ def others(session: Session, actor: Actor, query: Query) -> list[dict[str, Any]]
         .order_by(Document.position, Person.name)
     )
     return [{"document": key, "person": name, "grade": value, "note": note} for key, name, value, note in rows]
-
-
-def disagreements(session: Session, actor: Actor, project: Project) -> list[dict[str, Any]]:
-    """Return the pairs that people graded differently and nobody settled, the widest apart first."""
-    actor.needs("reviewer")
-    grades: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
-    rows = session.execute(
-        select(Query.key, Query.text, Document.key, Person.name, Judgement.grade)
-        .join(Judgement, Judgement.query_id == Query.id)
-        .join(Document, Document.id == Judgement.document_id)
-        .join(Person, Person.id == Judgement.person_id)
-        .where(Query.project_id == project.id)
-    )
-    for query, text, document, person, value in rows:
-        grades[query, text, document][person] = value
-    settled = set(
-        session.execute(
-            select(Query.key, Document.key)
-            .join(Adjudication, Adjudication.query_id == Query.id)
-            .join(Document, Document.id == Adjudication.document_id)
-            .where(Query.project_id == project.id)
-        )
-    )
-    found = [
-        {"query": query, "text": text, "document": document, "grades": by, "gap": max(by.values()) - min(by.values())}
-        for (query, text, document), by in grades.items()
-        if len(set(by.values())) > 1 and (query, document) not in settled
-    ]
-    return sorted(found, key=lambda one: (-one["gap"], one["query"], one["document"]))
-
-
-def adjudicate(
-    session: Session, actor: Actor, project: Project, query: Query, document: str, value: int, *, note: str = ""
-) -> None:
-    """Settle the grade of a pair; exports use it."""
-    actor.needs("reviewer")
-    scores = {level.score for level in ProjectSchema.model_validate(project.schema).levels}
-    if value not in scores:
-        raise Invalid(f"there is no grade {value}; this project has {', '.join(map(str, sorted(scores)))}")
-    row = documents.get(session, project, document)
-    known = session.scalar(
-        select(Adjudication).where(Adjudication.query_id == query.id, Adjudication.document_id == row.id)
-    )
-    before = {"grade": known.grade} if known else None
-    if known is None:
-        known = Adjudication(query_id=query.id, document_id=row.id, person_id=actor.id, grade=value, note=note)
-        session.add(known)
-    known.grade, known.note, known.person_id = value, note, actor.id
-    session.flush()
-    record(session, project, actor, "adjudication", f"{query.key}/{document}", before, {"grade": value, "note": note})

@@ -84,12 +84,15 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
 
 
 def remove(session: Session, actor: Actor, name: str) -> None:
-    """Delete an LLM and its key."""
+    """Delete an LLM and its key; where it was the default, the first of the others is that now."""
     actor.needs("admin")
     row = session.scalar(select(Llm).where(Llm.name == name))
     if row is None:
         raise NotFound(f"there is no LLM '{name}'")
     session.delete(row)
+    session.flush()
+    if row.is_default and (other := session.scalar(select(Llm).order_by(Llm.name).limit(1))) is not None:
+        other.is_default = True
 
 
 def choose(session: Session, vault: Vault, name: str) -> LlmChoice:
@@ -101,7 +104,7 @@ def choose(session: Session, vault: Vault, name: str) -> LlmChoice:
     row = session.scalar(select(Llm).where(Llm.name == name if name else Llm.is_default))
     if row is None:
         raise NotFound(
-            f"there is no LLM '{name}'" if name else "no LLM is set up; an administrator can, under Settings"
+            f"there is no LLM '{name}'" if name else "no LLM is set up; an administrator can, under 'People, LLMs'"
         )
     key = vault.unlock(row.key_encrypted) if row.key_encrypted else None
     return LlmChoice(row.name, row.model, row.api_base, row.system_prompt, key)

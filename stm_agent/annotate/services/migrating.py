@@ -9,23 +9,28 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.tables import Entry, Project
+from stm_agent.annotate.values import fitting
 
 
 def migrate_entries(session: Session, project: Project, old: ProjectSchema, new: ProjectSchema) -> int:
     """Move every entry's values into a new schema; return how many entries changed.
 
-    A value whose block is gone, or cannot hold it in its new type, goes to ``Entry.migrated`` under the block's id; it
-    comes back when a block of that id can hold it again. Evidence keeps its level's id, also of a level that is gone.
+    A value whose block is gone, or cannot hold it as it is, goes to ``Entry.migrated`` under the block's id; it comes
+    back when a block of that id can hold it again. Evidence keeps its level's id, also of a level that is gone.
     """
     if old.blocks == new.blocks:
         return 0
-    blocks = {block.id: block for block in new.blocks}
+    before = {block.id: block for block in old.blocks}
+    after = {block.id: block for block in new.blocks}
     changed = 0
     # Held, so that what somebody saves at this moment is not overwritten with what it was before.
     for entry in session.scalars(select(Entry).where(Entry.project_id == project.id).with_for_update()):
-        known = {**entry.migrated, **entry.values}
-        values = {key: fit for key, value in known.items() if (fit := fitting(blocks.get(key), value)) is not None}
-        aside = {key: value for key, value in known.items() if key not in values}
+        values: dict[str, Any] = {}
+        aside: dict[str, Any] = {}
+        for key in {**entry.migrated, **entry.values}:
+            value, kept = moved(before.get(key), after.get(key), entry.values.get(key), entry.migrated.get(key))
+            values |= {key: value} if value is not None else {}
+            aside |= {key: kept} if kept is not None else {}
         if values != entry.values or aside != entry.migrated:
             entry.values, entry.migrated = values, aside
             entry.version += 1
@@ -33,55 +38,24 @@ def migrate_entries(session: Session, project: Project, old: ProjectSchema, new:
     return changed
 
 
-def fitting(block: Block | None, value: Any) -> Any:  # noqa: ANN401 - a JSON value
-    """Return a value as a block holds it; None: it has no place there."""
-    if block is None or value is None:
-        return None
-    try:
-        return checked_value(block, value)
-    except ValueError:
-        pass
-    if block.type in ("text", "longtext"):
-        return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
-    if block.type == "multiselect" and value in block.options:
-        return [value]
-    if block.type == "select" and isinstance(value, list) and len(value) == 1 and value[0] in block.options:
-        return value[0]
-    return None
+def moved(old: Block | None, new: Block | None, value: Any, kept: Any) -> tuple[Any, Any]:  # noqa: ANN401 - JSON
+    """Return what a block holds after an edit of the schema, and what is kept aside for it; None: nothing.
 
-
-def checked_value(block: Block, value: Any) -> Any:  # noqa: ANN401 - a JSON value
-    """Return a value of a block's type.
-
-    Raises:
-        ValueError: It is of another type, or no option.
+    Args:
+        old: The block as it was; None where there was none.
+        new: The block as it is; None where it is gone.
+        value: What the block held.
+        kept: What was kept aside for it: what has no place, or what ``value`` was made from.
     """
-    if not _fits(block, value):
-        raise ValueError(f"block '{block.name}' holds a {block.type}, not {str(value)[:60]!r}")
-    return value
-
-
-def _fits(block: Block, value: Any) -> bool:  # noqa: ANN401 - a JSON value
-    match block.type:
-        case "text" | "longtext":
-            return isinstance(value, str)
-        case "select":
-            return isinstance(value, str) and (value == "" or value in block.options)
-        case "multiselect":
-            return isinstance(value, list) and all(one in block.options for one in value)
-        case "boolean":
-            return isinstance(value, bool)
-        case "number":
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case "date":
-            return isinstance(value, str) and _is_date(value)
-
-
-def _is_date(value: str) -> bool:
-    import datetime
-
-    try:
-        datetime.date.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
+    shown = fitting(old, kept)
+    if value is None and shown is not None:
+        # The block showed it and somebody emptied the block.
+        return None, None
+    # A value that was made from what is kept goes back to that; one that was written since counts itself.
+    source = kept if value is None or value == shown else value
+    fit = fitting(new, source)
+    if fit is None:
+        return fitting(new, value), source
+    if fit != source:
+        return fit, source
+    return fit, None if source == kept else kept

@@ -17,8 +17,8 @@ from stm_agent.annotate.incoming import Incoming
 from stm_agent.annotate.reading import Report, usable
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import archiving, documents, entries, evidence, outcome, projects, queries
-from stm_agent.annotate.services.migrating import fitting
 from stm_agent.annotate.tables import Document, Entry, Judgement, Project, Query
+from stm_agent.annotate.values import fitting
 from stm_agent.errors import DataError
 from stm_agent.files import whole_folder, write_atomic
 

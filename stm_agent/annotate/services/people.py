@@ -1,4 +1,4 @@
-"""People: invited by link, let in by password or, alone on a machine, by a token in the URL. Only hashes are kept."""
+"""People: let in by password or, alone on a machine, by a token in the URL. Only hashes are kept."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from sqlalchemy.orm import Session as DbSession
 from stm_agent.annotate.actor import ROLES, Actor
 from stm_agent.annotate.base import now
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Taken, TooMany, Unauthorised
-from stm_agent.annotate.people_tables import Invitation, LoginFailure, Person, Session
+from stm_agent.annotate.people_tables import LoginFailure, Person, Session
 from stm_agent.annotate.storable import words
-from stm_agent.annotate.tables import Member, Project
 
-ACCESS, REFRESH, INVITED = timedelta(hours=1), timedelta(days=14), timedelta(days=7)
+ACCESS, REFRESH = timedelta(hours=1), timedelta(days=14)
 SHORTEST, LONGEST = 10, 1000
 """Characters of a password, at least and at most."""
 LONGEST_NAME = 200
@@ -49,24 +48,6 @@ def local_person(session: DbSession) -> Person:
         session.add(row)
         session.flush()
     return row
-
-
-def join(session: DbSession, *, token: str, name: str, password: str) -> Person:
-    """Make the account of somebody invited; the link works once.
-
-    Raises:
-        Unauthorised: The link is unknown, used or too old.
-        Invalid: No name, or a short password.
-        Taken: The name is there.
-    """
-    row = session.scalar(select(Invitation).where(Invitation.token_hash == digest(token)).with_for_update())
-    if row is None or row.used_at is not None or row.expires_at < now():
-        raise Unauthorised("this invitation is unknown, used or expired; ask for a new one")
-    person = add(session, name=name, role=row.role, password=password)
-    row.used_at = now()
-    if row.project_id is not None:
-        session.add(Member(project_id=row.project_id, person_id=person.id))
-    return person
 
 
 def add(session: DbSession, *, name: str, role: str, password: str | None) -> Person:
@@ -100,23 +81,6 @@ def hashed(password: str) -> str:
     if not SHORTEST <= len(password) <= LONGEST:
         raise Invalid(f"a password needs {SHORTEST} characters or more, and at most {LONGEST}")
     return PasswordHasher().hash(password)
-
-
-def invite(session: DbSession, actor: Actor, *, role: str, project: Project | None) -> str:
-    """Return the token of a new invitation; it is shown once and only its hash is kept."""
-    actor.needs("admin")
-    if role not in ROLES:
-        raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
-    token = secrets.token_urlsafe(32)
-    session.add(
-        Invitation(
-            token_hash=digest(token),
-            role=role,
-            project_id=project.id if project else None,
-            expires_at=now() + INVITED,
-        )
-    )
-    return token
 
 
 def note_try(session: DbSession, *keys: str) -> list[int]:

@@ -14,6 +14,8 @@ from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale, Taken
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.migrating import migrate_entries
 from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.services.regrading import read_grades, regrade
+from stm_agent.annotate.services.renaming import rename_fields
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Entry, Member, Project, Query
 from stm_agent.annotate.templates import TEMPLATES
@@ -36,11 +38,12 @@ def read_schema(value: Any) -> ProjectSchema:  # noqa: ANN401 - JSON
         raise Invalid(f"schema{f' at {place}' if place else ''}: {reason}") from error
 
 
-def find(session: Session, actor: Actor, project: str) -> Project:
-    """Return a project by key, if the person may see it.
+def find(session: Session, actor: Actor, project: str, *, also_archived: bool = False) -> Project:
+    """Return a project by key, if the person may see it; in the archive it is to be read, unless ``also_archived``.
 
     Raises:
         NotFound: There is none, or they are no member: which of the two is not told.
+        Forbidden: It is in the archive, and the session is one that writes.
     """
     row = session.scalar(select(Project).where(Project.key == project))
     if row is None or not (
@@ -48,6 +51,8 @@ def find(session: Session, actor: Actor, project: str) -> Project:
         or session.scalar(select(Member.person_id).where(Member.project_id == row.id, Member.person_id == actor.id))
     ):
         raise NotFound(f"there is no project '{project}'")
+    if row.archived and not also_archived and session.connection().get_execution_options().get("writes"):
+        raise Forbidden(f"project '{row.name}' is archived; take it out of the archive in its settings first")
     return row
 
 
@@ -127,10 +132,12 @@ def _free_name(session: Session, name: Any, but: int | None = None) -> str:  # n
 
 
 def edit(session: Session, actor: Actor, project: Project, changes: dict[str, Any], *, version: int) -> Project:
-    """Change any part of a project; a changed schema takes the entries along.
+    """Change any part of a project; a changed schema takes documents, entries and grades along.
+
+    ``grades`` says, old grade to new, where grades go whose level does not say it.
 
     Raises:
-        Forbidden: Not an administrator.
+        Forbidden: Not an administrator, or the project is archived and stays so.
         Stale: Somebody else changed it since ``version``.
         Invalid: A part that is not there, or a value that cannot be used.
     """
@@ -138,6 +145,10 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
     session.refresh(project, with_for_update=True)
     if project.version != version:
         raise Stale(f"project '{project.name}'", view(session, project))
+    if project.archived and changes.get("archived", True):
+        raise Forbidden(f"project '{project.name}' is archived; take it out of the archive first")
+    changes = dict(changes)
+    grades = read_grades(changes.pop("grades", {}))
     unknown = set(changes) - {"name", "description", "guidelines", "tags", "overlap", "archived", "schema"}
     if unknown:
         raise Invalid(f"a project has no '{min(unknown)}'")
@@ -146,13 +157,16 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
     if "name" in changes:
         changes["name"] = _free_name(session, changes["name"], project.id)
     if "schema" in changes:
-        new = read_schema(changes["schema"])
-        migrate_entries(session, project, ProjectSchema.model_validate(project.schema), new)
+        old, new = ProjectSchema.model_validate(project.schema), read_schema(changes["schema"])
+        rename_fields(session, project, old, new)
+        migrate_entries(session, project, old, new)
+        regrade(session, project, old, new, grades)
         changes["schema"] = new.model_dump(mode="json")
     for name, value in changes.items():
         setattr(project, name, value)
     project.version += 1
-    record(session, project, actor, "project.edit", project.key, before, {n: getattr(project, n) for n in changes})
+    after = {name: getattr(project, name) for name in changes} | ({"grades": grades} if grades else {})
+    record(session, project, actor, "project.edit", project.key, before, after)
     return project
 
 

@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import new_key
-from stm_agent.annotate.faults import Invalid, Stale, Taken
-from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.faults import Forbidden, Invalid, Stale, Taken
+from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
-from stm_agent.annotate.tables import Document, Entry, Evidence, Judgement, Project, Query
+from stm_agent.annotate.tables import Change, Document, Entry, Judgement, Project, Query
 
 SPLITS = ("train", "dev", "test")
 
@@ -97,10 +97,12 @@ def save(
     """Change a query's text, answer or split.
 
     Raises:
+        Forbidden: Others judged it as it is, and an annotator changes it.
         Stale: It was changed since ``version``.
         Invalid: An unknown part, no text, or no such split.
     """
     session.refresh(query, with_for_update=True)
+    check_rewording(session, actor, query)
     if query.version != version:
         raise Stale("this query", view(query))
     if unknown := sorted(set(changes) - {"text", "answer", "split"}):
@@ -119,49 +121,48 @@ def save(
     return query
 
 
-def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, split: str = "dev") -> Query:
-    """Make a query of a finished entry: its query block, its answer block, and its evidence as judgements.
-
-    A document's grade is the highest score of the evidence in it. An entry that made a query before changes that one.
+def check_rewording(session: Session, actor: Actor, query: Query) -> None:
+    """Let pass who may change a query: what others judged would be another query's.
 
     Raises:
-        Invalid: The entry is not done, or the project has no block for the query.
+        Forbidden: Others judged it as it is, and the person is an annotator.
     """
-    schema = ProjectSchema.model_validate(project.schema)
-    by_role = {block.role: str(entry.values.get(block.id, "")) for block in reversed(schema.blocks)}
-    if entry.state != "done":
-        raise Invalid("only an entry that is done makes a query; finish it first")
-    if "query" not in by_role:
-        raise Invalid("no block of this project holds a query; give one the role 'query'")
-    if not by_role["query"].strip():
-        raise Invalid("this entry's query is empty; write one first")
-    query = session.scalar(select(Query).where(Query.entry_id == entry.id).with_for_update())
-    if query is None:
-        answer = by_role.get("answer", "")
-        query = create(session, actor, project, text=by_role["query"], answer=answer, split=split, entry=entry)
-    else:
-        before = view(query)
-        query.text, query.answer = by_role["query"].strip(), by_role.get("answer", "")
-        query.version += 1
-        record(session, project, actor, "query.save", query.key, before, view(query))
-    scores = {level.id: level.score for level in schema.levels}
-    grades: dict[int, int] = {}
-    rows = session.scalars(
-        select(Evidence).join(Document, Document.id == Evidence.document_id).where(Evidence.entry_id == entry.id)
+    if actor.role == "annotator" and _judged_by_others(session, actor, query):
+        raise Forbidden("others have judged this query as it is; ask a reviewer to change it")
+
+
+def _judged_by_others(session: Session, actor: Actor, query: Query) -> bool:
+    others = select(Judgement.id).where(Judgement.query_id == query.id, Judgement.person_id != actor.id)
+    return session.scalar(others.limit(1)) is not None
+
+
+def remove(session: Session, actor: Actor, project: Project, query: Query) -> None:
+    """Delete a query with its judgements, which the record keeps.
+
+    Raises:
+        Forbidden: Somebody else wrote it, or judged it, and the person is no administrator.
+    """
+    session.refresh(query, with_for_update=True)
+    if actor.role != "admin":
+        if actor.id != _author(session, project, query):
+            raise Forbidden("somebody else wrote this query; ask an administrator to delete it")
+        if _judged_by_others(session, actor, query):
+            raise Forbidden("others have judged this query; ask an administrator to delete it")
+    rows = session.execute(
+        select(Document.key, Person.name, Judgement.grade, Judgement.note)
+        .join(Judgement, Judgement.document_id == Document.id)
+        .join(Person, Person.id == Judgement.person_id)
+        .where(Judgement.query_id == query.id)
+        .order_by(Judgement.id)
     )
-    for row in rows:
-        grades[row.document_id] = max(grades.get(row.document_id, 0), scores.get(row.level, 0))
-    for document, grade in grades.items():
-        known = session.scalar(
-            select(Judgement).where(
-                Judgement.query_id == query.id,
-                Judgement.document_id == document,
-                Judgement.person_id == entry.person_id,
-            )
-        )
-        if known is None:
-            session.add(Judgement(query_id=query.id, document_id=document, person_id=entry.person_id, grade=grade))
-        else:
-            known.grade, known.version = grade, known.version + 1
-    session.flush()
-    return query
+    judgements = [{"document": key, "person": name, "grade": grade, "note": note} for key, name, grade, note in rows]
+    record(session, project, actor, "query.delete", query.key, {**view(query), "judgements": judgements}, None)
+    session.delete(query)
+
+
+def _author(session: Session, project: Project, query: Query) -> int | None:
+    """Return who wrote a query: the entry it came from, or, as the record says, the query itself."""
+    if query.entry_id is not None:
+        return session.scalar(select(Entry.person_id).where(Entry.id == query.entry_id))
+    made = select(Change.person_id).where(Change.project_id == project.id, Change.target == query.key)
+    return session.scalar(made.where(Change.kind == "query.create").order_by(Change.id.desc()).limit(1))

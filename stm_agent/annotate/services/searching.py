@@ -113,7 +113,7 @@ def search(
         raise Invalid(f"there is no mode '{mode}'; use {', '.join(MODES)}")
     if mode != "bm25" and not model:
         raise Invalid(f"mode {mode} needs a model: a run's name, or embedded:all-minilm-l6-v2")
-    asked = read_query(text)
+    asked = read_query(text, corpus.names)
     rankings = [corpus.bm25(asked, k)] if mode != "dense" else []
     if mode != "bm25" and asked.words:
         rankings.append(corpus.dense(asked, k, stock.encoder(model), stock.cache, stock.prefixes(model)))

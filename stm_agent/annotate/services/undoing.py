@@ -11,8 +11,9 @@ from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.entries import own_and_fresh, snapshot
 from stm_agent.annotate.services.evidence import restore_evidence
-from stm_agent.annotate.services.migrating import fitting
+from stm_agent.annotate.services.migrating import moved
 from stm_agent.annotate.services.recording import history, record
+from stm_agent.annotate.services.renaming import name_since
 from stm_agent.annotate.tables import Change, Entry, Project
 
 
@@ -28,7 +29,7 @@ def undo(session: Session, actor: Actor, project: Project, entry: Entry, *, vers
     done, _ = _stacks(history(session, project, entry.key))
     if not done:
         raise Invalid("there is nothing to undo")
-    return _bring_back(session, actor, project, entry, "entry.undo", done[-1].before or {})
+    return _bring_back(session, actor, project, entry, "entry.undo", done[-1], done[-1].before or {})
 
 
 def redo(session: Session, actor: Actor, project: Project, entry: Entry, *, version: int) -> Entry:
@@ -43,7 +44,7 @@ def redo(session: Session, actor: Actor, project: Project, entry: Entry, *, vers
     _, undone = _stacks(history(session, project, entry.key))
     if not undone:
         raise Invalid("there is nothing to do again")
-    return _bring_back(session, actor, project, entry, "entry.redo", undone[-1].after or {})
+    return _bring_back(session, actor, project, entry, "entry.redo", undone[-1], undone[-1].after or {})
 
 
 def _stacks(changes: list[Change]) -> tuple[list[Change], list[Change]]:
@@ -62,18 +63,28 @@ def _stacks(changes: list[Change]) -> tuple[list[Change], list[Change]]:
 
 
 def _bring_back(
-    session: Session, actor: Actor, project: Project, entry: Entry, kind: str, state: dict[str, Any]
+    session: Session, actor: Actor, project: Project, entry: Entry, kind: str, change: Change, state: dict[str, Any]
 ) -> Entry:
-    blocks = {block.id: block for block in ProjectSchema.model_validate(project.schema).blocks}
     was = snapshot(session, entry)
-    # The schema may have changed since: what has no place any more is kept aside, as an edit of the schema does.
-    fits = {key: fitting(blocks.get(key), value) for key, value in state["values"].items()}
-    entry.values = {key: value for key, value in fits.items() if value is not None}
-    aside = {key: state["values"][key] for key, value in fits.items() if value is None}
-    entry.migrated = {**{key: value for key, value in entry.migrated.items() if key not in entry.values}, **aside}
+    entry.values, entry.migrated = _values(project, entry, state["values"])
     entry.name, entry.notes, entry.state = state["name"], state["notes"], state["state"]
-    restore_evidence(session, project, entry, state["evidence"])
+    fields = {row["field"] for row in state["evidence"]}
+    names = {field: name_since(session, project, change.id, field) for field in fields}
+    marks = [{**row, "field": names[row["field"]]} for row in state["evidence"]]
+    restore_evidence(session, project, entry, marks)
     entry.version += 1
     session.flush()
     record(session, project, actor, kind, entry.key, was, snapshot(session, entry))
     return entry
+
+
+def _values(project: Project, entry: Entry, then: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return values of then as the blocks of now hold them, and what is kept aside, as an edit of the schema does."""
+    blocks = {block.id: block for block in ProjectSchema.model_validate(project.schema).blocks}
+    values: dict[str, Any] = {}
+    aside = dict(entry.migrated)
+    for key, value in then.items():
+        fit, kept = moved(None, blocks.get(key), value, None)
+        values |= {key: fit} if fit is not None else {}
+        aside |= {key: kept} if kept is not None else {}
+    return values, aside

@@ -1,5 +1,6 @@
 // How far people agree with each other and with the LLM, and what they are to settle.
-import { Dot, Loaded, api, enc, html, levelKeys, toast, told, useKeys, useLoad, useState } from "/static/lib.js";
+import { Dot, Loaded, Select, api, download, enc, html, levelKeys, toast, told, useKeys, useLoad, useRef, useState } from "/static/lib.js";
+import { Long } from "/static/passages.js";
 
 const NAMES = { raw: "Raw agreement", cohen: "Cohen's kappa", fleiss: "Fleiss' kappa", alpha: "Krippendorff's alpha (ordinal)" };
 const number = (value) => (value === null || value === undefined ? "-" : value.toFixed(3));
@@ -9,12 +10,24 @@ const Measures = ({ rows, caption }) => html`<table class="fit"><caption>${capti
   <tbody>${rows.map((row) => html`<tr><th scope="row">${NAMES[row.name]}</th><td class="number">${number(row.value)}</td><td class="number">
     ${row.low === null ? "-" : `${number(row.low)} to ${number(row.high)}`}</td><td class="number">${row.items}</td></tr>`)}</tbody></table>`;
 
-function Confusion({ name, levels, cells }) {
-  const at = (mine, theirs) => cells.find((one) => one.person === mine.score && one.llm === theirs.score)?.count || 0;
-  return html`<table class="fit"><caption>${name} (rows) and the LLM (columns)</caption><thead><tr><td></td>
+// Cells are { [row]: grade, [column]: grade, count }.
+function Confusion({ caption, levels, cells, row, column }) {
+  const at = (mine, theirs) => cells.find((one) => one[row] === mine.score && one[column] === theirs.score)?.count || 0;
+  return html`<table class="fit"><caption>${caption}</caption><thead><tr><td></td>
     ${levels.map((level) => html`<th scope="col" class="number">${level.name}</th>`)}</tr></thead>
     <tbody>${levels.map((mine) => html`<tr><th scope="row">${mine.name}</th>${levels.map((theirs) => html`<td class="number">
       ${mine === theirs ? html`<b>${at(mine, theirs)}</b>` : at(mine, theirs)}</td>`)}</tr>`)}</tbody></table>`;
+}
+
+function Pairs({ pairs, levels }) {
+  const name = (pair) => `${pair.first} and ${pair.second}`;
+  return html`<table class="fit"><caption>Each two people: Cohen's kappa</caption><thead><tr><th>Pair</th><th class="number">Value</th>
+    <th class="number">95 % interval</th><th class="number">Passages</th></tr></thead>
+    <tbody>${pairs.map((pair) => html`<tr><th scope="row">${name(pair)}</th><td class="number">${number(pair.value)}</td><td class="number">
+      ${pair.low === null ? "-" : `${number(pair.low)} to ${number(pair.high)}`}</td><td class="number">${pair.items}</td></tr>`)}</tbody></table>
+    ${pairs.map((pair) => html`<details><summary>What ${name(pair)} said of the same passages</summary>
+      <${Confusion} caption=${`${pair.first} (rows) and ${pair.second} (columns)`} levels=${levels} cells=${pair.confusion} row="first" column="second" />
+        </details>`)}`;
 }
 
 function bias(value) {
@@ -28,20 +41,54 @@ function All({ data, levels }) {
     return html`<p class="quiet">Two people who judged the same passages, or a person and an LLM, are needed before there is anything to measure.</p>`;
   }
   return html`<div class="stack wide">${data.people[0].items > 0 && html`<${Measures} rows=${data.people} caption="People with people" />`}
+    ${data.pairs.length > 0 && html`<${Pairs} pairs=${data.pairs} levels=${levels} />`}
     ${graded.map(([name, rows]) => html`<${Measures} rows=${rows} caption=${`${name} with the LLM${bias(data.llm_bias[name])}`} />
-      <${Confusion} name=${name} levels=${levels} cells=${data.confusion[name]} />`)}</div>`;
+      <${Confusion} caption=${`${name} (rows) and the LLM (columns)`} levels=${levels} cells=${data.confusion[name]} row="person" column="llm" />`)}
+    ${graded.length > 0 && html`<p class="hint">With the LLM counts what a person said first, before its grade was shown to them.</p>`}</div>`;
 }
 
-function Dispute({ row, place, levels, keys, settle, at, count }) {
+function Dispute({ row, place, levels, keys, settle, reopen, at, count }) {
   const text = useLoad(() => api.get(`${place}/documents/${enc(row.document)}`), [row.document]);
   const words = text.data ? Object.values(text.data.fields).filter((value) => typeof value === "string").join("\n") : "";
+  const nameOf = (score) => levels.find((level) => level.score === score)?.name ?? score;
+  const { final } = row;
   return html`<article class="card stack"><div class="row between"><h3>${row.text}</h3><span class="small quiet">${at + 1} of ${count}</span></div>
-    <div class="text">${words.slice(0, 8000)}</div>
-    <dl class="facts">${Object.entries(row.grades).map(([name, value]) => html`<dt>${name}</dt><dd>
-      ${levels.find((level) => level.score === value)?.name ?? value}</dd>`)}</dl>
+    <div class="text"><${Long} text=${words} /></div>
+    <dl class="facts">${Object.entries(row.grades).map(([name, value]) => html`<dt>${name}</dt><dd>${nameOf(value)}</dd>`)}</dl>
+    ${final && html`<div class="row between"><span>${final.person} settled it as <b>${nameOf(final.grade)}</b>${final.note ? ` (${final.note})` : ""}</span>
+      <button onClick=${reopen}>Open it again</button></div>`}
     <div class="grades" role="group" aria-label="Final grade">
-      ${Object.entries(keys).map(([name, level]) => html`<button onClick=${() => settle(level)}><${Dot} colour=${level.colour} />${level.name} <kbd>
-      ${name}</kbd></button>`)}</div></article>`;
+      ${Object.entries(keys).map(([name, level]) => html`<button aria-pressed=${final?.grade === level.score ? "true" : "false"}
+        onClick=${() => settle(level)}><${Dot} colour=${level.colour} />${level.name} <kbd>${name}</kbd></button>`)}</div></article>`;
+}
+
+const LISTS = [["false", "To settle"], ["true", "Settled"]];
+
+// What is to be settled, or was; what is settled leaves at once and is sent after what was settled before it.
+function useDisputes(place) {
+  const [settled, setSettled] = useState("false");
+  const [at, setAt] = useState(0);
+  const line = useRef(Promise.resolve());
+  const load = async () => {
+    const last = line.current;
+    await last;
+    const rows = await api.get(`${place}/disagreements?settled=${settled}`);
+    return last === line.current ? rows : load();
+  };
+  const rows = useLoad(load, [settled]);
+  const count = rows.data?.length || 0;
+  const here = Math.min(at, Math.max(count - 1, 0));
+  const row = rows.data?.[here];
+  const act = (ask, words) => {
+    if (!row) return;
+    const final = `${place}/queries/${enc(row.query)}/final/${enc(row.document)}`;
+    rows.set(rows.data.filter((one) => one !== row));
+    line.current = line.current.then(() => ask(final, row.final ? row.final.version : 0)).then(() => toast(words), told);
+    rows.reload();
+  };
+  const settle = (level) => act((final, version) => api.put(final, { grade: level.score, version }), `Settled as ${level.name}; exports use it`);
+  const reopen = () => row?.final && act((final, version) => api.del(`${final}?version=${version}`), "Open again");
+  return { rows, row, count, here, setAt, settle, reopen, settled, choose: (value) => { setAt(0); setSettled(value); } };
 }
 
 export function Agreement({ project }) {
@@ -49,25 +96,25 @@ export function Agreement({ project }) {
   const levels = [...project.schema.levels].sort((a, b) => a.score - b.score);
   const keys = levelKeys(levels);
   const measures = useLoad(() => api.get(`${place}/agreement`), []);
-  const apart = useLoad(() => api.get(`${place}/disagreements`), []);
   const progress = useLoad(() => api.get(`${place}/progress`), []);
-  const [at, setAt] = useState(0);
-  const count = apart.data?.length || 0;
-  const here = Math.min(at, Math.max(count - 1, 0));
-  const row = apart.data?.[here];
-  const settle = (level) => row && api.put(`${place}/queries/${enc(row.query)}/final/${enc(row.document)}`, { grade: level.score })
-    .then(() => { toast(`Settled as ${level.name}; exports use it`); apart.reload(); }).catch(told);
+  const { rows, row, count, here, setAt, settle, reopen, settled, choose } = useDisputes(place);
+  const table = () => download(`${place}/agreement?format=csv`).catch(told);
   useKeys({
     j: [() => setAt(Math.min(here + 1, count - 1)), "Next disagreement"],
     k: [() => setAt(Math.max(here - 1, 0)), "Disagreement before"],
+    Backspace: [reopen, "Open again what was settled"],
     ...Object.fromEntries(Object.entries(keys).map(([name, level]) => [name, [() => settle(level), `Settle as ${level.name}`]])),
   });
-  return html`<div class="stack wide"><section class="stack"><h2>To settle${apart.data ? ` (${count})` : ""}</h2><${Loaded} of=${apart}>${() => (row
-      ? html`<${Dispute} row=${row} place=${place} levels=${levels} keys=${keys} settle=${settle} at=${here} count=${count} />`
-      : html`<p class="quiet">Nothing is in dispute.</p>`)}<//></section>
-    <section class="stack"><h2>Agreement</h2><${Loaded} of=${measures}>${(data) => html`<${All} data=${data} levels=${levels} />`}<//></section>
-    <section class="stack"><h2>Progress</h2><${Loaded} of=${progress}>${(rows) => html`<table class="fit"><thead><tr><th>Who</th>
-      <th class="number">Queries done</th><th class="number">Grades</th></tr></thead><tbody>${rows.map((one) => html`
+  const title = LISTS.find(([value]) => value === settled)[1];
+  return html`<div class="stack wide"><section class="stack"><div class="row between"><h2>${title}${rows.data ? ` (${count})` : ""}</h2>
+      <span><${Select} class="slim" aria-label="Which disagreements" value=${settled} change=${choose} options=${LISTS} /></span></div>
+      <${Loaded} of=${rows}>${() => (row ? html`<${Dispute} key=${`${row.query}/${row.document}`} row=${row} place=${place} levels=${levels}
+        keys=${keys} settle=${settle} reopen=${reopen} at=${here} count=${count} />`
+        : html`<p class="quiet">${settled === "true" ? "Nothing was settled yet." : "Nothing is in dispute."}</p>`)}<//></section>
+    <section class="stack"><div class="row between"><h2>Agreement</h2><button onClick=${table}>Download as CSV</button></div>
+      <${Loaded} of=${measures}>${(data) => html`<${All} data=${data} levels=${levels} />`}<//></section>
+    <section class="stack"><h2>Progress</h2><${Loaded} of=${progress}>${(people) => html`<table class="fit"><thead><tr><th>Who</th>
+      <th class="number">Queries done</th><th class="number">Grades</th></tr></thead><tbody>${people.map((one) => html`
       <tr><th scope="row">${one.name}</th><td class="number">${one.done} of ${one.given}</td><td class="number">${one.judgements}</td></tr>`)}</tbody>
         </table>`}<//></section></div>`;
 }

@@ -70,11 +70,11 @@ function Import({ place, close, done }) {
 
 function Tags({ place, data, reload }) {
   const [text, setText] = useState("");
-  const put = (tags) => api.put(`${place}/tags/${enc(data.key)}`, { tags }).then(() => { setText(""); reload(); }).catch(told);
-  const add = (event) => { event.preventDefault(); put([...data.tags, text]); };
+  const put = (change) => api.patch(`${place}/tags/${enc(data.key)}`, change).then(() => { setText(""); reload(); }).catch(told);
+  const add = (event) => { event.preventDefault(); put({ add: [text] }); };
   return html`<div class="row"><span class="quiet small">Tags</span>${data.tags.map((tag) => html`<span class="tag">
     ${tag}<button class="link" aria-label=${`Take tag ${tag} away`}
-      onClick=${() => put(data.tags.filter((one) => one !== tag))}>×</button></span>`)}
+      onClick=${() => put({ remove: [tag] })}>×</button></span>`)}
     <form class="row" onSubmit=${add}><input class="slim" style=${{ width: "9rem" }} aria-label="New tag" placeholder="New tag" required value=${text}
       onInput=${(event) => setText(event.target.value)} /><button class="bare">Add</button></form></div>`;
 }

@@ -1,101 +1,62 @@
 // Judging: a query, its pool in a blind order, a grade for each passage by one key.
-import {
-  Dialog, Dot, Field, Loaded, Select, api, enc, go, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useRef, useState,
-} from "/static/lib.js";
+import { Dot, Select, api, enc, go, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useRef, useState } from "/static/lib.js";
+import { Passage } from "/static/passages.js";
+import { Queries, QueryForm } from "/static/queries.js";
 import { Runs } from "/static/runs.js";
 
-const LONGEST = 6000;
-const SPLITS = [["dev", "dev"], ["test", "test"], ["train", "train"]];
 const DEPTHS = [5, 10, 20, 50, 100].map((one) => [String(one), `top ${one}`]);
 
-function QueryForm({ place, name, close, saved }) {
-  const rows = useLoad(() => (name ? api.get(`${place}/queries`) : Promise.resolve([])), [name]);
-  const [form, setForm] = useState(null);
-  useEffect(() => {
-    if (rows.data) setForm(rows.data.find((row) => row.key === name) || { text: "", answer: "", split: "dev" });
-  }, [rows.data]);
-  const put = (part) => (event) => setForm({ ...form, [part]: event.target.value });
-  const save = (event) => {
-    event.preventDefault();
-    const { text, answer, split } = form;
-    const asked = name ? api.patch(`${place}/queries/${enc(name)}`, { version: form.version, changes: { text, answer, split } })
-      : api.post(`${place}/queries`, { text, answer, split });
-    asked.then((made) => { saved(made); close(); }).catch(told);
-  };
-  return html`<${Dialog} title=${name ? "Edit the query" : "New query"} close=${close}>${form && html`<form class="stack" onSubmit=${save}>
-    <${Field} label="Query"><textarea required autofocus rows="2" value=${form.text} onInput=${put("text")}></textarea><//>
-    <${Field} label="Answer, if there is one"><textarea value=${form.answer} onInput=${put("answer")}></textarea><//>
-    <${Field} label="Split"><${Select} value=${form.split} change=${(split) => setForm({ ...form, split })} options=${SPLITS} /><//>
-    <div><button class="main">${name ? "Save" : "Add"}</button></div></form>`}<//>`;
-}
-
-function Queries({ work, chosen, graded, choose, admin, open }) {
-  const said = (row) => (row.key === chosen && graded !== null ? graded : row.judged);
-  return html`<div class="head"><div class="row between"><h2>Queries</h2><button onClick=${() => open("new")}>New <kbd>n</kbd></button></div>
-      ${work.data?.length > 0 && html`<div class="stack tight">
-        <progress aria-label="Queries done" max=${work.data.length} value=${work.data.filter((row) => row.done).length}></progress>
-        <span class="small quiet">${work.data.filter((row) => row.done).length} of ${work.data.length} done</span></div>`}
-      ${admin && html`<button onClick=${() => open("runs")}>Runs and pools <kbd>r</kbd></button>`}</div>
-    <div class="body list"><${Loaded} of=${work}>${(rows) => (rows.length ? html`<ul class="plain">${rows.map((row) => html`<li key=${row.key}>
-      <button class="item" aria-current=${row.key === chosen ? "true" : null} onClick=${() => choose(row.key)}><span>${row.text}</span>
-      <span class="small quiet">${row.done ? "done" : said(row) ? `${said(row)} graded` : "not begun"}</span></button></li>`)}</ul>`
-      : html`<p class="quiet small" style=${{ padding: ".6rem" }}>No query yet. Write one, or finish an entry under Annotate.</p>`)}<//></div>`;
-}
-
-// A passage's content fields: a short first one is its title.
-function Body({ row, names }) {
-  const parts = names.map((name) => String(row.fields[name] ?? "")).filter(Boolean);
-  const text = parts.length ? parts : [row.text];
-  const titled = text.length > 1 && text[0].length < 200;
-  const rest = (titled ? text.slice(1) : text).join("\n");
-  return html`<div class="text">${titled && html`<b>${text[0]}</b><br />`}${rest.slice(0, LONGEST)}${rest.length > LONGEST && html`
-    <span class="quiet"> … ${(rest.length - LONGEST).toLocaleString()} characters more</span>`}</div>`;
-}
-
-function Passage({ row, number, current, levels, names, others, pick, grade, note }) {
-  const nameOf = (score) => levels.find((level) => level.score === score)?.name ?? score;
-  const said = row.llm_grade === null || row.llm_grade === undefined ? null : nameOf(row.llm_grade);
-  return html`<article class="passage stack" aria-current=${current ? "true" : null} aria-label=${`Passage ${number}`} onClick=${pick}>
-    <${Body} row=${row} names=${names} />
-    <div class="row between"><div class="grades" role="group" aria-label=${`Grade of passage ${number}`}>${levels.map((level) => html`
-        <button aria-pressed=${row.grade === level.score ? "true" : "false"} title=${level.help} onClick=${() => grade(level.score)}>
-          <${Dot} colour=${level.colour} />${level.name}</button>`)}</div>
-      <span class="small quiet">${row.grade === null ? "unjudged" : said !== null ? `The LLM said: ${said}` : ""}</span></div>
-    ${others.length > 0 && html`<p class="small quiet">
-      ${others.map((one) => `${one.person}: ${nameOf(one.grade)}${one.note ? ` (${one.note})` : ""}`).join(", ")}</p>`}
-    ${current && row.grade !== null && html`<input class="small" aria-label=${`Note on passage ${number}`}
-      placeholder="Note, if the grade needs one  c" value=${row.note} onChange=${(event) => note(event.target.value)} />`}</article>`;
-}
-
-// The pool of a query and what is done to it.
+// The pool of a query and what is done to it. A grade shows at once and is sent after those before it: the next one of the
+// same passage needs the version that this one makes.
 function usePool(place, key, depth) {
   const [at, setAt] = useState(0);
   const past = useRef([]);
-  const pool = useLoad(() => (key ? api.get(`${place}/queries/${enc(key)}/pool?depth=${depth}`).then((rows) => ({ key, rows })) : Promise.resolve(false)), [key, depth]);
-  const rows = pool.data && pool.data.key === key ? pool.data.rows : null;
+  const line = useRef(Promise.resolve());
+  const load = async () => {
+    const last = line.current;
+    await last;
+    const rows = await api.get(`${place}/queries/${enc(key)}/pool?depth=${depth}`);
+    // What was graded meanwhile is not in it.
+    return last === line.current ? { key, rows: rows.map((row) => ({ ...row, stored: { version: row.version } })) } : load();
+  };
+  const pool = useLoad(() => (key ? load() : Promise.resolve(false)), [key, depth]);
+  const shown = useRef(null);
+  shown.current = pool.data && pool.data.key === key ? pool.data : null;
+  const rows = shown.current ? shown.current.rows : null;
   useEffect(() => {
     if (!rows) return;
     setAt(Math.max(rows.findIndex((row) => row.grade === null), 0));
     past.current = [];
   }, [key, rows?.length]);
-  const put = async (place_, value, { note, remember = true } = {}) => {
-    const row = rows[place_];
+  const show = (document, more) => {
+    if (shown.current?.key !== key) return;
+    shown.current = { key, rows: shown.current.rows.map((one) => (one.document === document ? { ...one, ...more } : one)) };
+    pool.set(shown.current);
+  };
+  const send = async (row, { grade, note }) => {
     try {
-      const done = await api.put(`${place}/queries/${enc(key)}/judgements/${enc(row.document)}`, { grade: value, version: row.version, note: note ?? row.note });
-      if (remember) past.current.push([row.document, row.grade]);
-      const now = { grade: done.grade, version: done.version, llm_grade: done.llm_grade, note: note ?? row.note };
-      pool.set({ key, rows: rows.map((one, n) => (n === place_ ? { ...one, ...now } : one)) });
-      return true;
-    } catch (error) { told(error); pool.reload(); return false; }
+      const body = { grade, note, version: row.stored.version };
+      const done = await api.put(`${place}/queries/${enc(key)}/judgements/${enc(row.document)}`, body);
+      row.stored.version = done.version;
+      show(row.document, { llm_grade: done.llm_grade });
+    } catch (error) { told(error); pool.reload(); }
+  };
+  const put = (document, change, { remember = true } = {}) => {
+    const row = shown.current?.rows.find((one) => one.document === document);
+    if (!row) return;
+    const now = { ...row, ...change };
+    if (remember && now.grade !== row.grade) past.current.push([document, row.grade]);
+    show(document, { ...change, llm_grade: now.grade === null ? null : row.llm_grade });
+    line.current = line.current.then(() => send(row, now));
   };
   const move = (by) => setAt(Math.min(Math.max(at + by, 0), (rows?.length || 1) - 1));
-  const undo = async () => {
+  const undo = () => {
     const last = past.current.pop();
     if (!last) { toast("Nothing to undo here"); return; }
-    const back = rows.findIndex((row) => row.document === last[0]);
-    if (await put(back, last[1], { remember: false })) setAt(back);
+    put(last[0], { grade: last[1] }, { remember: false });
+    setAt(rows.findIndex((row) => row.document === last[0]));
   };
-  return { pool, rows, at, setAt, put, move, undo };
+  return { pool, rows, at, setAt, put, move, undo, sent: () => line.current };
 }
 
 export function Judge({ project, me, rest }) {
@@ -110,7 +71,7 @@ export function Judge({ project, me, rest }) {
   const [depth, setDepth] = useState(localStorage.getItem("depth") || "10");
   const list = useRef();
   const sure = useRef("");
-  const { pool, rows, at, setAt, put, move, undo } = usePool(place, key, depth);
+  const { pool, rows, at, setAt, put, move, undo, sent } = usePool(place, key, depth);
   const query = work.data?.find((row) => row.key === key);
   const others = useLoad(() => (query?.done ? api.get(`${place}/queries/${enc(key)}/judgements`) : Promise.resolve([])), [key, query?.done]);
   useEffect(() => {
@@ -118,16 +79,17 @@ export function Judge({ project, me, rest }) {
     if (next) setKey(next.key);
   }, [work.data]);
   useEffect(() => { list.current?.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" }); }, [at, rows === null]);
-  const grade = async (place_, score) => {
-    const fresh = rows[place_].grade === null;
-    if (!(await put(place_, score))) return;
+  const grade = (here, score) => {
+    const fresh = rows[here].grade === null;
+    put(rows[here].document, { grade: score });
     // On to what is left, round to the first one; a changed grade goes on to its neighbour.
-    const left = rows.map((row, n) => (row.grade === null && n !== place_ ? n : -1)).filter((n) => n >= 0);
-    const next = fresh && left.length ? left.find((n) => n > place_) ?? left[0] : place_ + 1;
+    const left = rows.map((row, n) => (row.grade === null && n !== here ? n : -1)).filter((n) => n >= 0);
+    const next = fresh && left.length ? left.find((n) => n > here) ?? left[0] : here + 1;
     setAt(Math.min(next, rows.length - 1));
   };
-  const back = () => rows?.[at] && rows[at].grade !== null && put(at, null);
+  const back = () => rows?.[at] && rows[at].grade !== null && put(rows[at].document, { grade: null });
   const done = async (yes) => {
+    await sent();
     try {
       await api.put(`${place}/queries/${enc(key)}/done`, { done: yes });
       const all = await api.get(`${place}/work`);
@@ -157,7 +119,8 @@ export function Judge({ project, me, rest }) {
     } catch (error) { told(error); }
   };
   const deeper = (value) => { localStorage.setItem("depth", value); setDepth(value); };
-  const note = () => list.current?.querySelector('[aria-current="true"] input')?.focus();
+  const gone = () => { setKey(null); work.reload(); };
+  const here = (part) => list.current?.querySelector(`[aria-current="true"] ${part}`);
   useKeys({
     ...Object.fromEntries(Object.entries(keys).map(([name, level]) => [
       name, [() => rows?.[at] && grade(at, level.score), level.help ? `${level.name}: ${level.help}` : level.name],
@@ -168,7 +131,8 @@ export function Judge({ project, me, rest }) {
     ArrowUp: [() => move(-1), "Passage before"],
     Backspace: [back, "Take the grade back: unjudged"],
     "Ctrl+z": [undo, "Undo the last grade"],
-    c: [note, "Note on the passage"],
+    c: [() => here("input")?.focus(), "Note on the passage"],
+    o: [() => here(".more")?.click(), "Show all of the passage, or less"],
     f: [() => query && !query.done && finish(), "Done with this query"],
     n: [() => setOpen("new"), "New query"],
     q: [() => query && setOpen("edit"), "Edit the query"],
@@ -196,10 +160,11 @@ export function Judge({ project, me, rest }) {
         ${pool.error.message}</div>` : rows && (rows.length ? html`<div class="stack" style=${{ maxWidth: "56rem" }}>${rows.map((row, n) => html`
         <${Passage} key=${row.document} row=${row} number=${n + 1} current=${n === at} levels=${levels}
           names=${names} others=${(others.data || []).filter((one) => one.document === row.document && one.person !== me.name)}
-          pick=${() => setAt(n)} grade=${(score) => grade(n, score)} note=${(text) => put(n, row.grade, { note: text })} />`)}</div>` : none)}</div>`
+          pick=${() => setAt(n)} grade=${(score) => grade(n, score)} note=${(text) => put(row.document, { note: text })}
+          closed=${query.done} />`)}</div>` : none)}</div>`
       : html`<div class="empty"><p>${work.data?.length ? "Choose a query." : "Write a query with n, or finish an entry under Annotate: its question is a query."}</p>
         ${project.schema.blocks.length > 0 && html`<button onClick=${() => go(project.key, "work")}>Annotate</button>`}</div>`}</section>
-    ${open === "runs" && html`<${Runs} project=${project} close=${() => setOpen(null)} done=${pool.reload} />`}
+    ${open === "runs" && html`<${Runs} project=${project} close=${() => setOpen(null)} done=${pool.reload} depth=${Number(depth)} />`}
     ${open === "new" && html`<${QueryForm} place=${place} close=${() => setOpen(null)} saved=${added} />`}
-    ${open === "edit" && html`<${QueryForm} place=${place} name=${key} close=${() => setOpen(null)} saved=${work.reload} />`}</div>`;
+    ${open === "edit" && html`<${QueryForm} place=${place} name=${key} close=${() => setOpen(null)} saved=${work.reload} gone=${gone} />`}</div>`;
 }

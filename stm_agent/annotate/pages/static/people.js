@@ -33,6 +33,16 @@ function Invite({ close }) {
       <button onClick=${copy}>Copy</button></div></div>`}</div><//>`;
 }
 
+function Invitations({ again }) {
+  const open = useLoad(() => api.get("invitations"), [again]);
+  const revoke = (row) => api.del(`invitations/${row.id}`).then(() => { toast("Taken back; its link lets nobody in"); open.reload(); }).catch(told);
+  if (!open.data?.length) return null;
+  return html`<table class="fit"><caption>Open invitations</caption><thead><tr><th>As</th><th>Into the project</th><th>Until</th><th></th></tr></thead>
+    <tbody>${open.data.map((row) => html`<tr key=${row.id}><td>${ROLES.find(([role]) => role === row.role)[1]}</td><td>${row.project || "none yet"}</td>
+      <td>${new Date(row.expires_at).toLocaleString()}</td><td><button class="bare" onClick=${() => revoke(row)}>Take back</button></td></tr>`)}
+        </tbody></table>`;
+}
+
 function LlmForm({ start, close, saved }) {
   const [llm, setLlm] = useState({ ...EMPTY, ...start, key: "", api_base: start.api_base || "" });
   const put = (name) => (event) => setLlm({ ...llm, [name]: event.target.value });
@@ -81,6 +91,7 @@ export function People({ me }) {
   return html`<div class="stack wide"><section class="stack" aria-label="People"><div class="row between"><h2>People</h2>
     ${admin && html`<button onClick=${() => setInviting(true)}>Invite somebody</button>`}</div>
       <${Loaded} of=${people}>${(rows) => html`<table><thead><tr><th>Name</th><th>Role</th><th>State</th><th></th></tr></thead><tbody>
-        ${rows.map((row) => html`<${Person} key=${row.name} row=${row} admin=${admin} change=${change} />`)}</tbody></table>`}<//></section>
+        ${rows.map((row) => html`<${Person} key=${row.name} row=${row} admin=${admin} change=${change} />`)}</tbody></table>`}<//>
+      ${admin && html`<${Invitations} again=${inviting} />`}</section>
     <${Llms} admin=${admin} />${inviting && html`<${Invite} close=${() => setInviting(false)} />`}</div>`;
 }

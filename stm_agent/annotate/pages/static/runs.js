@@ -12,7 +12,7 @@ function Stored({ runs }) {
     <p class="hint">Holes are the share of a run's first passages that nobody judged. With holes, nDCG@10 is a lower bound.</p></div>`;
 }
 
-function Grades({ place, done }) {
+function Grades({ place, done, depth }) {
   const llms = useLoad(() => api.get("llms"), []);
   const [llm, setLlm] = useState("");
   const [progress, begin] = useJob(place, done);
@@ -21,10 +21,10 @@ function Grades({ place, done }) {
   return html`<fieldset><legend>The LLM as second judge; a person sees its grade only after their own</legend>${progress || html`<div class="row">
     ${llms.data && !llms.data.length ? none : html`<span><${Select} aria-label="LLM that grades" value=${llm} change=${setLlm} options=${options} />
       </span>
-      <button onClick=${() => begin("grades", { llm })}>Grade all pools</button>`}</div>`}</fieldset>`;
+      <button onClick=${() => begin("grades", { llm, depth })}>Grade all pools, top ${depth}</button>`}</div>`}</fieldset>`;
 }
 
-export function Runs({ project, close, done }) {
+export function Runs({ project, close, done, depth }) {
   const place = `projects/${enc(project.key)}`;
   const rows = useLoad(() => api.get(`${place}/runs`), []);
   const [chosen, setChosen] = useState(["bm25"]);
@@ -60,5 +60,6 @@ export function Runs({ project, close, done }) {
       <div class="row"><button class="main" disabled=${busy || !chosen.length}
         onClick=${() => act(api.post(`${place}/runs`, { retrievers: chosen, depth: 100 }))}>${busy ? "Ranking" : "Rank"}</button></div></div></fieldset>
     <div class="row"><${Field} grow label="Or import a TREC run"><input type="file" onChange=${upload} /><//>
-      <${Field} grow label="Import TREC qrels as your own judgements"><input type="file" onChange=${judged} /><//></div><${Grades} place=${place} done=${done} /></div>`}<//><//>`;
+      <${Field} grow label="Import TREC qrels as your own judgements"><input type="file" onChange=${judged} /><//></div>
+    <${Grades} place=${place} done=${done} depth=${depth} /></div>`}<//><//>`;
 }

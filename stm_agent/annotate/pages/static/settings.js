@@ -1,5 +1,6 @@
 // A project's every part, editable at any time: about, fields, levels, blocks, people.
 import { Dialog, Field, Loaded, Select, api, enc, go, html, toast, told, useKeys, useLoad, useState } from "/static/lib.js";
+import { Clash } from "/static/clash.js";
 import { tagsOf } from "/static/projects.js";
 import { PARTS, Part, clean } from "/static/schema.js";
 
@@ -41,12 +42,12 @@ function Members({ place }) {
       New people get a link under <a href="#/people">People, LLMs</a>.</p></section>`;
 }
 
-function End({ project, place, reload }) {
+function End({ project, place, version, changed, refused }) {
   const [sure, setSure] = useState(null);
   const duplicate = () => api.post(`${place}/duplicate`, { name: `${project.name} (copy)` })
     .then((made) => { toast("A copy without documents"); go(made.key, "settings"); }).catch(told);
-  const archive = () => api.patch(place, { version: project.version, changes: { archived: !project.archived } })
-    .then(() => { toast(project.archived ? "Out of the archive" : "Archived; it is under Archived on the first page"); reload(); }).catch(told);
+  const archive = () => api.patch(place, { version, changes: { archived: !project.archived } })
+    .then((made) => { toast(project.archived ? "Out of the archive" : "Archived; it is under Archived on the first page"); changed(made); }).catch(refused);
   const remove = (event) => { event.preventDefault(); api.del(`${place}?confirm=${enc(sure)}`).then(() => { toast("Deleted"); go(); }).catch(told); };
   return html`<section class="stack" aria-label="The whole project"><h2>The whole project</h2><div class="row">
     <button onClick=${duplicate}>Duplicate without documents</button>
@@ -60,23 +61,45 @@ function End({ project, place, reload }) {
       <div><button class="bad" disabled=${sure !== project.name}>Delete for good</button></div></form><//>`}</section>`;
 }
 
+const aboutOf = ({ name, description, guidelines, overlap, tags }) => ({ name, description, guidelines, overlap, tags: tags.join(", ") });
+
+const LABELS = { name: "Name", tags: "Tags", overlap: "People who judge each query", description: "Description", guidelines: "Guidelines" };
+
+// What is there and what is mine of each part, as a table shows it.
+function partsOf(there, about, schema) {
+  const theirs = aboutOf(there);
+  const parts = Object.entries(LABELS).map(([part, label]) => [label, String(theirs[part]), String(about[part])]);
+  // Of two lists that read alike the rest is shown, so that no difference is passed over.
+  const lists = PARTS.map(([part, title]) => {
+    const names = [there.schema, schema].map((one) => one[part].map((row) => row.name).join(", "));
+    return [title, ...(names[0] === names[1] ? [there.schema, schema].map((one) => JSON.stringify(one[part])) : names)];
+  });
+  return [...parts, ...lists];
+}
+
 export function Settings({ project, reload }) {
   const place = `projects/${enc(project.key)}`;
-  const { name, description, guidelines, overlap } = project;
-  const [about, setAbout] = useState({ name, description, guidelines, overlap, tags: project.tags.join(", ") });
+  const [about, setAbout] = useState(aboutOf(project));
   const [schema, setSchema] = useState(project.schema);
+  const [version, setVersion] = useState(project.version);
   const [saved, setSaved] = useState(true);
+  const [clash, setClash] = useState(null);
   const llms = useLoad(() => api.get("llms"), []);
   const edit = (set) => (value) => { set(value); setSaved(false); };
-  const save = () => api.patch(place, { version: project.version, changes: { ...about, tags: tagsOf(about.tags), schema: clean(schema) } })
-    .then(() => { setSaved(true); toast("Saved; what people wrote came along"); reload(); }).catch(told);
-  useKeys({ "Ctrl+s": [save, "Save the settings"] });
+  const changed = (made) => { setVersion(made.version); reload(); };
+  const refused = (error) => (error.current ? setClash(error.current) : told(error));
+  const take = (there) => { setAbout(aboutOf(there)); setSchema(there.schema); setSaved(true); setClash(null); changed(there); };
+  const save = (seen) => api.patch(place, { version: seen, changes: { ...about, tags: tagsOf(about.tags), schema: clean(schema) } })
+    .then((made) => { setSaved(true); setClash(null); toast("Saved; what people wrote came along"); changed(made); }).catch(refused);
+  useKeys({ "Ctrl+s": [() => save(version), "Save the settings"] });
   return html`<div class="stack wide"><div class="row between bar"><span class=${saved ? "saved" : "saved bad"} role="status">
     ${saved ? "Saved" : "Not saved yet"}</span>
-      <button class="main" disabled=${saved} onClick=${save}>Save <kbd>Ctrl+s</kbd></button></div>
+      <button class="main" disabled=${saved} onClick=${() => save(version)}>Save <kbd>Ctrl+s</kbd></button></div>
     <${About} about=${about} set=${edit(setAbout)} />
     ${PARTS.map(([part, title, what]) => html`<section class="stack" aria-label=${title}><div><h2>${title}</h2><p class="hint">
       ${what}${part === "blocks" ? " A value whose block goes or changes its type is kept aside, and comes back." : ""}</p></div>
       <${Part} part=${part} schema=${schema} change=${edit(setSchema)} llms=${llms.data || []} /></section>`)}
-    <${Members} place=${place} /><${End} project=${project} place=${place} reload=${reload} /></div>`;
+    <${Members} place=${place} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
+    ${clash && html`<${Dialog} title="Changed somewhere else" wide close=${() => setClash(null)}>
+      <${Clash} what="This project" parts=${partsOf(clash, about, schema)} mine=${() => save(clash.version)} theirs=${() => take(clash)} /><//>`}</div>`;
 }

@@ -110,7 +110,8 @@ export function useRoute() {
   const read = () => location.hash.slice(2).split("/").filter(Boolean).map(decodeURIComponent);
   const [route, setRoute] = useState(read);
   useEffect(() => {
-    const go = () => setRoute(read());
+    // Any other hash is a place on the same screen, as that of the link that skips to the content.
+    const go = () => { if (!location.hash || location.hash.startsWith("#/")) setRoute(read()); };
     addEventListener("hashchange", go);
     // It may have changed between the first drawing and this.
     if (read().join("/") !== route.join("/")) go();

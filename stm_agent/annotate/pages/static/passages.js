@@ -1,0 +1,66 @@
+// A passage to judge: its text, its grades, and the note that saves itself.
+import { Dot } from "/static/widgets.js";
+import { html, useEffect, useRef, useState } from "/static/vendor/preact.js";
+
+const WAIT = 1000;
+
+// A long text begins cut, so that the next passage is near; all of it is one press away.
+export function Long({ text, most = 6000 }) {
+  const [all, setAll] = useState(false);
+  if (text.length <= most) return text;
+  const rest = (text.length - most).toLocaleString();
+  return html`${all ? text : `${text.slice(0, most)} …`} <button class="link more" aria-expanded=${all ? "true" : "false"} onClick=${() => setAll(!all)}>
+    ${all ? "Show less" : `Show all, ${rest} characters more`}</button>`;
+}
+
+// A passage's content fields: a short first one is its title.
+function Body({ row, names }) {
+  const parts = names.map((name) => String(row.fields[name] ?? "")).filter(Boolean);
+  const text = parts.length ? parts : [row.text];
+  const titled = text.length > 1 && text[0].length < 200;
+  const rest = (titled ? text.slice(1) : text).join("\n");
+  return html`<div class="text">${titled && html`<b>${text[0]}</b><br />`}<${Long} text=${rest} /></div>`;
+}
+
+// What is typed goes out within a second, and at once when the note is left.
+function Note({ number, value, save, closed }) {
+  const [text, setText] = useState(value);
+  const kept = useRef({ sent: value, text: value, timer: 0 });
+  kept.current.save = save;
+  const flush = () => {
+    const now = kept.current;
+    clearTimeout(now.timer);
+    now.timer = 0;
+    if (now.text === now.sent) return;
+    now.sent = now.text;
+    now.save(now.text);
+  };
+  const type = (event) => {
+    kept.current.text = event.target.value;
+    setText(event.target.value);
+    if (!kept.current.timer) kept.current.timer = setTimeout(flush, WAIT);
+  };
+  useEffect(() => {
+    addEventListener("pagehide", flush);
+    return () => {
+      removeEventListener("pagehide", flush);
+      flush();
+    };
+  }, []);
+  return html`<input class="small" aria-label=${`Note on passage ${number}`} readonly=${closed} maxlength="10000"
+    placeholder="Note, if the grade needs one  c" value=${text} onInput=${type} onBlur=${flush} />`;
+}
+
+export function Passage({ row, number, current, levels, names, others, pick, grade, note, closed }) {
+  const nameOf = (score) => levels.find((level) => level.score === score)?.name ?? score;
+  const said = row.llm_grade === null || row.llm_grade === undefined ? null : nameOf(row.llm_grade);
+  return html`<article class="passage stack" aria-current=${current ? "true" : null} aria-label=${`Passage ${number}`} onClick=${pick}>
+    <${Body} row=${row} names=${names} />
+    <div class="row between"><div class="grades" role="group" aria-label=${`Grade of passage ${number}`}>${levels.map((level) => html`
+        <button aria-pressed=${row.grade === level.score ? "true" : "false"} title=${level.help} onClick=${() => grade(level.score)}>
+          <${Dot} colour=${level.colour} />${level.name}</button>`)}</div>
+      <span class="small quiet">${row.grade === null ? "unjudged" : said !== null ? `The LLM said: ${said}` : ""}</span></div>
+    ${others.length > 0 && html`<p class="small quiet">
+      ${others.map((one) => `${one.person}: ${nameOf(one.grade)}${one.note ? ` (${one.note})` : ""}`).join(", ")}</p>`}
+    ${current && row.grade !== null && html`<${Note} number=${number} value=${row.note} save=${note} closed=${closed} />`}</article>`;
+}

@@ -1,0 +1,75 @@
+"""Conditions on documents' fields, in the words of either database."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from sqlalchemy import Float, Select, String, case, cast, func
+
+from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.tables import Document
+
+FILTER = re.compile(r"^(?P<field>[^<>=!~]+?)\s*(?P<how><=|>=|!=|=|<|>|~)\s*(?P<value>.*)$")
+NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+"""A number as text, for either database."""
+
+
+def filtered(wanted: Select[Any], text: str, dialect: str) -> Select[Any]:
+    """Return a selection of documents with one more condition.
+
+    Args:
+        wanted: The selection.
+        text: ``field=value``, ``field!=value``, ``field~part`` or ``field<value`` (also ``<=``, ``>``, ``>=``).
+        dialect: ``sqlite`` or ``postgresql``.
+
+    Raises:
+        Invalid: It cannot be read.
+    """
+    read = FILTER.match(text)
+    if read is None:
+        raise Invalid(f"filter '{text}' cannot be read; write field=value, field~part or field>number")
+    name, how, value = read["field"].strip(), read["how"], read["value"].strip()
+    column = _text(name)
+    if how == "~":
+        return wanted.where(func.lower(column).contains(value.lower(), autoescape=True))
+    if how in ("=", "!="):
+        return wanted.where(column == value if how == "=" else column != value)
+    left, right = (_number(column, dialect), float(value)) if re.match(NUMBER, value) else (column, value)
+    return wanted.where({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[how])
+
+
+def tagged(wanted: Select[Any], tag: str) -> Select[Any]:
+    """Return a selection of the documents that have a tag."""
+    # Tags are few and short: their JSON text is searched, on every database alike.
+    return wanted.where(cast(Document.tags, String).contains(json.dumps(tag, ensure_ascii=False), autoescape=True))
+
+
+def order_of(sort: str, schema: ProjectSchema, dialect: str) -> list[Any]:
+    """Return what documents are sorted by: a field (``-`` in front: falling; numbers as numbers), then as they came."""
+    if not sort:
+        return [Document.position]
+    name = sort.removeprefix("-")
+    column = _text(name)
+    numeric = any(one.name == name and one.type == "number" for one in schema.fields)
+    columns = [_number(column, dialect), column] if numeric else [column]
+    return [*(one.desc() if sort.startswith("-") else one.asc() for one in columns), Document.position]
+
+
+def _text(name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+    """Return a document's field as text.
+
+    Raises:
+        Invalid: SQLite's paths have no way to write such a name.
+    """
+    if '"' in name or "\x00" in name:
+        raise Invalid(f"a field whose name has a quotation mark cannot be filtered or sorted by: {name!r}")
+    return Document.fields[name].as_string()
+
+
+def _number(column: Any, dialect: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+    """Return a field as a number, NULL where it is none: one odd document is no reason to refuse the others."""
+    matches = column.op("~")(NUMBER) if dialect == "postgresql" else column.regexp_match(NUMBER)
+    return case((matches, cast(column, Float)))

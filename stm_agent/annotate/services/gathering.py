@@ -1,0 +1,94 @@
+"""A query of a finished entry: what its blocks ask and answer, and the judgements that its evidence makes."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.faults import Forbidden, Invalid
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.judging import BY_HAND, check_open
+from stm_agent.annotate.services.queries import check_rewording, create, view
+from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.tables import Change, Document, Entry, Evidence, Judgement, Project, Query
+
+BY_EVIDENCE = "judgement.evidence"
+"""Kind of the changes that an entry's evidence makes of its author's grades."""
+
+
+def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, split: str = "dev") -> Query:
+    """Make a query of a finished entry: its query block, its answer block, and its evidence as its author's judgements.
+
+    A document's grade is the highest score of the evidence in it. An entry that made a query before changes that one,
+    but no grade that its author gave, changed or took back by hand.
+
+    Raises:
+        Forbidden: It is somebody else's entry, or others judged the query as it is.
+        Invalid: The entry is not done, the project has no block for the query, or the author is done judging it.
+    """
+    if entry.person_id != actor.id and actor.role != "admin":
+        raise Forbidden(f"entry '{entry.key}' is somebody else's; its author or an administrator makes its query")
+    schema = ProjectSchema.model_validate(project.schema)
+    text, answer = _words(schema, entry)
+    query = session.scalar(select(Query).where(Query.entry_id == entry.id).with_for_update())
+    if query is None:
+        query = create(session, actor, project, text=text, answer=answer, split=split, entry=entry)
+    elif (query.text, query.answer) != (text, answer):
+        check_rewording(session, actor, query)
+        before = view(query)
+        query.text, query.answer = text, answer
+        query.version += 1
+        record(session, project, actor, "query.save", query.key, before, view(query))
+    _judge(session, actor, project, entry, query, _grades(session, schema, entry))
+    session.flush()
+    return query
+
+
+def _words(schema: ProjectSchema, entry: Entry) -> tuple[str, str]:
+    by_role = {block.role: str(entry.values.get(block.id, "")) for block in reversed(schema.blocks)}
+    if entry.state != "done":
+        raise Invalid("only an entry that is done makes a query; finish it first")
+    if "query" not in by_role:
+        raise Invalid("no block of this project holds a query; give one the role 'query'")
+    if not by_role["query"].strip():
+        raise Invalid("this entry's query is empty; write one first")
+    return by_role["query"].strip(), by_role.get("answer", "")
+
+
+def _grades(session: Session, schema: ProjectSchema, entry: Entry) -> dict[int, int]:
+    """Return document -> grade; evidence of a level that is gone says nothing."""
+    scores = {level.id: level.score for level in schema.levels}
+    grades: dict[int, int] = {}
+    for row in session.scalars(select(Evidence).where(Evidence.entry_id == entry.id).order_by(Evidence.id)):
+        if row.level in scores:
+            score = scores[row.level]
+            grades[row.document_id] = max(grades.get(row.document_id, score), score)
+    return grades
+
+
+def _judge(
+    session: Session, actor: Actor, project: Project, entry: Entry, query: Query, grades: dict[int, int]
+) -> None:
+    own = select(Judgement).where(Judgement.query_id == query.id, Judgement.person_id == entry.person_id)
+    there = {row.document_id: row for row in session.scalars(own.with_for_update())}
+    keys = dict(session.execute(select(Document.id, Document.key).where(Document.id.in_(list(grades)))).all())
+    for document, grade in grades.items():
+        known, target = there.get(document), f"{query.key}/{keys[document]}"
+        if (known is not None and known.grade == grade) or _by_hand(session, project, entry, query, target):
+            continue
+        check_open(session, entry.person_id, query)
+        before = None if known is None else {"grade": known.grade, "note": known.note}
+        if known is None:
+            known = Judgement(query_id=query.id, document_id=document, person_id=entry.person_id, grade=grade, note="")
+            session.add(known)
+        else:
+            known.grade, known.version = grade, known.version + 1
+        record(session, project, actor, BY_EVIDENCE, target, before, {"grade": grade, "note": known.note})
+
+
+def _by_hand(session: Session, project: Project, entry: Entry, query: Query, target: str) -> bool:
+    """Return whether an entry's author has had a hand in a grade since the query was made."""
+    wanted = select(Change.id).where(Change.project_id == project.id, Change.target == target, Change.kind == BY_HAND)
+    wanted = wanted.where(Change.person_id == entry.person_id, Change.at >= query.created_at)
+    return session.scalar(wanted.limit(1)) is not None

@@ -1,0 +1,82 @@
+"""Invitations: links by which somebody joins, once, listed and taken back while they are open."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session as DbSession
+
+from stm_agent.annotate.actor import ROLES, Actor
+from stm_agent.annotate.base import now
+from stm_agent.annotate.faults import Invalid, NotFound, Unauthorised
+from stm_agent.annotate.people_tables import Invitation, Person
+from stm_agent.annotate.services import people
+from stm_agent.annotate.tables import Member, Project
+
+INVITED = timedelta(days=7)
+
+
+def invite(session: DbSession, actor: Actor, *, role: str, project: Project | None) -> str:
+    """Return the token of a new invitation; it is shown once and only its hash is kept."""
+    actor.needs("admin")
+    if role not in ROLES:
+        raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
+    token = secrets.token_urlsafe(32)
+    session.add(
+        Invitation(
+            token_hash=people.digest(token),
+            role=role,
+            project_id=project.id if project else None,
+            expires_at=now() + INVITED,
+        )
+    )
+    return token
+
+
+def invitations(session: DbSession, actor: Actor) -> list[dict[str, Any]]:
+    """Return the invitations that still let somebody in, the last to end first; their tokens nobody knows any more."""
+    actor.needs("admin")
+    wanted = (
+        select(Invitation, Project.name)
+        .outerjoin(Project, Project.id == Invitation.project_id)
+        .where(Invitation.used_at.is_(None), Invitation.expires_at > now())
+        .order_by(Invitation.id.desc())
+    )
+    return [
+        {"id": row.id, "role": row.role, "project": name, "expires_at": row.expires_at.isoformat()}
+        for row, name in session.execute(wanted)
+    ]
+
+
+def revoke(session: DbSession, actor: Actor, number: int) -> None:
+    """Take an invitation back: its link lets nobody in.
+
+    Raises:
+        NotFound: There is none of that number, or somebody used it.
+    """
+    actor.needs("admin")
+    row = session.get(Invitation, number, with_for_update=True)
+    if row is None or row.used_at is not None:
+        raise NotFound(f"there is no open invitation {number}")
+    session.delete(row)
+
+
+def join(session: DbSession, *, token: str, name: str, password: str) -> Person:
+    """Make the account of somebody invited; the link works once.
+
+    Raises:
+        Unauthorised: The link is unknown, used or too old.
+        Invalid: No name, or a short password.
+        Taken: The name is there.
+    """
+    row = session.scalar(select(Invitation).where(Invitation.token_hash == people.digest(token)).with_for_update())
+    if row is None or row.used_at is not None or row.expires_at < now():
+        raise Unauthorised("this invitation is unknown, used or expired; ask for a new one")
+    person = people.add(session, name=name, role=row.role, password=password)
+    row.used_at = now()
+    if row.project_id is not None:
+        session.add(Member(project_id=row.project_id, person_id=person.id))
+    return person
