@@ -40,7 +40,8 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
         field = made.schema["fields"][0]["id"]
         inputs = [{"kind": "field", "ref": field, "label": "Title", "required": True}]
         question = {**made.schema["blocks"][0], "mode": "human", "prompt": PROMPT, "inputs": inputs}
-        made.schema = {**made.schema, "blocks": [question, *made.schema["blocks"][1:]]}
+        fields = [{**one, "ai_input": True} for one in made.schema["fields"]]
+        made.schema = {**made.schema, "fields": fields, "blocks": [question, *made.schema["blocks"][1:]]}
         documents.add(session, made, DOCUMENTS)
         queries.create(session, me, made, text="high temperature", key="q1")
         session.add_all(

@@ -46,7 +46,7 @@ def test_ids_of_another_project_are_not_there(tool, project):
     for place in (f"/projects/{other}", "/projects/signs"):
         for method, path, body in (
             ("GET", "documents/theirs", None),
-            ("PUT", "tags/theirs", {"tags": []}),
+            ("PATCH", "tags/theirs", {"add": ["x"]}),
             ("GET", f"entries/{entry}", None),
             ("PATCH", f"entries/{entry}", {"version": 1, "changes": {"notes": "x"}}),
             ("POST", f"entries/{entry}/undo", {"version": 1}),
