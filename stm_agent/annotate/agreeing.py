@@ -1,7 +1,9 @@
 """How far people, and people and an LLM, agree: raw, Cohen, Fleiss, Krippendorff, with bootstrap intervals.
 
-Every measure is made of sums over items, so that resampled items need no more than other weights: items that were
-graded alike are one row, counted. Measures take ``[samples, ...]`` sums and give NaN where they are not defined.
+Values are those of statsmodels and krippendorff. Their intervals are of the same measures on resampled items, a
+thousand at once: every measure is made of sums over items, so that other items need no more than other weights, and
+items that were graded alike are one row, counted. Such a measure takes ``[samples, ...]`` sums and gives NaN where it
+is not defined.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ Grades = Mapping[str, Mapping[str, int]]
 """Item -> rater -> grade; who did not grade an item is not there."""
 Floats = NDArray[np.float64]
 Measure = Callable[[Floats], Floats]
+Library = Callable[[Floats], float]
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,17 @@ class _Sampled:
             np.add.at(row, [self.places[grade] for grade in by.values()], 1)
         return rows
 
-    def measured(self, name: str, measure: Measure, rows: Floats, counts: NDArray[np.bool_]) -> Agreement:
-        """Return a measure of the sums of ``rows`` over the ways that count, with its interval."""
+    def measured(
+        self, name: str, measure: Measure, rows: Floats, counts: NDArray[np.bool_], library: Library | None = None
+    ) -> Agreement:
+        """Return a measure of the sums of ``rows`` over the ways that count, with its interval.
+
+        ``library`` gives the value of ``[items, grades]`` counts where the measure is defined.
+        """
         items = int(self.counts[counts].sum())
         value = measure(self.counts[None, counts] @ rows[counts])[0]
+        if library is not None and not np.isnan(value):
+            value = library(np.repeat(self.grades()[counts], self.counts[counts].astype(int), axis=0))
         sampled = measure(self.weights[:, counts] @ rows[counts])
         return _told(name, value, sampled, items)
 
@@ -131,9 +141,13 @@ def _agreement(sampled: _Sampled) -> list[Agreement]:
         sampled.measured("raw", _raw, np.stack([alike, possible], 1), every),
         _cohen_of_all(sampled),
         sampled.measured(
-            "fleiss", _fleiss, np.column_stack([alike / possible, np.ones(len(rows)), rows]), each == commonest
+            "fleiss",
+            _fleiss,
+            np.column_stack([alike / possible, np.ones(len(rows)), rows]),
+            each == commonest,
+            _fleiss_of_library,
         ),
-        sampled.measured("alpha", _alpha, paired, every),
+        sampled.measured("alpha", _alpha, paired, every, _alpha_of_library),
     ]
 
 
@@ -143,7 +157,7 @@ def pairs(grades: Grades, *, seed: int = 0) -> list[Pair]:
     found = []
     for first, second in sampled.pairs:
         whole, samples = sampled.tables(first, second)
-        kappa = _told("cohen", _cohen(whole)[0], _cohen(samples), int(whole.sum()))
+        kappa = _told("cohen", _cohen_of_library(whole[0]), _cohen(samples), int(whole.sum()))
         found.append(Pair(first, second, kappa, confusion(grades, first, second)))
     return found
 
@@ -155,6 +169,7 @@ def _cohen_of_all(sampled: _Sampled) -> Agreement:
     for first, second in known:
         tables = np.concatenate(sampled.tables(first, second))
         kappas, items = _cohen(tables), tables.sum((1, 2))
+        kappas[0] = _cohen_of_library(tables[0])
         defined = ~np.isnan(kappas)
         sums += np.stack([np.where(defined, kappas * items, 0), np.where(defined, items, 0)])
     means = _share(sums[0], sums[1])
@@ -212,6 +227,27 @@ def _alpha(sums: Floats) -> Floats:
     gaps = (ranks[:, :, None] - ranks[:, None, :]) ** 2
     expected = (given[:, :, None] * given[:, None, :] * gaps).sum((1, 2))
     return 1 - _share((given.sum(1) - 1) * (together * gaps).sum((1, 2)), expected)
+
+
+def _cohen_of_library(table: Floats) -> float:
+    """Return Cohen's kappa of two raters' table; NaN where they gave one grade alone."""
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    if np.isnan(_cohen(table[None])[0]):
+        return float("nan")
+    return float(cohens_kappa(table, return_results=False))
+
+
+def _fleiss_of_library(counts: Floats) -> float:
+    from statsmodels.stats.inter_rater import fleiss_kappa
+
+    return float(fleiss_kappa(counts))
+
+
+def _alpha_of_library(counts: Floats) -> float:
+    import krippendorff
+
+    return float(krippendorff.alpha(value_counts=counts.astype(int), level_of_measurement="ordinal"))
 
 
 def confusion(grades: Grades, first: str, second: str) -> dict[tuple[int, int], int]:

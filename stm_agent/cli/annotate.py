@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(invoke_without_command=True)
 Url = Annotated[str | None, typer.Option("--database", help="SQLAlchemy URL (default: SQLite in the workspace).")]
 Project = Annotated[str, typer.Argument(help="A project's name or key.")]
-NEEDED = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "argon2", "cryptography")
+NEEDED = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "argon2", "cryptography", "krippendorff")
 
 
 def _check_installed() -> None:
