@@ -39,8 +39,14 @@ class Job:
 
     def told(self) -> dict[str, Any]:
         """Return it as JSON."""
-        state = "running" if self.done < self.total and not self.stopped else "stopped" if self.stopped else "finished"
-        return {**vars(self), "state": state}
+        return {**vars(self), "state": self.state}
+
+    @property
+    def state(self) -> str:
+        """``running``, ``stopped`` before its end, or ``finished``."""
+        if self.done >= self.total:
+            return "finished"
+        return "stopped" if self.stopped else "running"
 
 
 class Jobs:
@@ -73,6 +79,10 @@ class Jobs:
 
         threading.Thread(target=run, name=f"job {job.key[:8]}", daemon=True).start()
         return job
+
+    def running(self, project: str) -> list[Job]:
+        """Return the jobs of a project that go on, the newest last."""
+        return [job for job in self._jobs.values() if job.project == project and job.state == "running"]
 
     def get(self, project: str, key: str) -> Job:
         """Return a job.

@@ -129,3 +129,24 @@ def test_files_come_in_by_every_dialog(opened, tmp_path):
     page.get_by_text("mine: 1 passages for 1 query").wait_for()
     page.get_by_label("Import TREC qrels as your own judgements").set_input_files(tmp_path / "a.qrels")
     page.get_by_text("1 judgements came in as yours; 1 skipped: the judged document is not in the project").wait_for()
+
+
+def test_a_draft_is_rejected_only_in_it_and_comes_back_with_its_edits(opened):
+    page, url = opened
+    page.goto(place(url, "signs", "work", "d1"))
+    page.get_by_role("button", name="New n").click()
+    page.locator("#block-question").wait_for()
+    page.get_by_role("region", name="Question").get_by_role("button", name="Draft", exact=True).click()
+    box = page.get_by_label("Draft by scripted:numbered; edit it as you like")
+    expect(box).to_have_value("What is Fever")
+    box.fill("What is a fever?")
+    page.get_by_label("Search all documents").press("Escape")
+    expect(box).to_have_value("What is a fever?")
+    page.reload()
+    expect(box).to_have_value("What is a fever?")
+    box.press("Escape")
+    expect(box).to_have_count(0)
+    page.get_by_role("button", name="Undo", exact=True).click()
+    expect(box).to_have_value("What is a fever?")
+    box.press("Control+Enter")
+    expect(page.locator("#block-question")).to_have_value("What is a fever?")

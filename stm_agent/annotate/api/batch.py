@@ -76,7 +76,11 @@ def _draft_one(
     except StmAgentError as fault:
         error = str(fault)
     with tool.database.writing() as session:
-        drafts.keep(session, projects.find(session, who, project), ask, done, error=error)
+        row = projects.find(session, who, project)
+        drafts.keep(session, row, ask, done, error=error)
+        if error:
+            # Nothing is in it; an LLM that is dead is to leave no list of empty entries.
+            entries.remove(session, who, row, entries.find(session, who, row, ask.entry_key))
     if error:
         raise Invalid(f"{key}: {error}")
 
@@ -104,6 +108,14 @@ def grade_many(project: str, body: Grades, tool: The, who: Who) -> dict[str, Any
             raise Invalid(f"{key}/{passage.document}: {given.error}")
 
     return tool.jobs.start(project, "grading pools", wanted, one).told()
+
+
+@router.get("")
+def running(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+    """Return the jobs of a project that go on."""
+    with tool.database.reading() as session:
+        projects.find(session, who, project)
+    return [job.told() for job in tool.jobs.running(project)]
 
 
 @router.get("/{job}")

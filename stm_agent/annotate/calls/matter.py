@@ -50,6 +50,10 @@ class MatterCalls(Connection):
         body = {"queries": list(queries), "llm": llm, "depth": depth}
         return dict(self._ask("POST", f"/projects/{project}/jobs/grades", json=body))
 
+    def jobs(self, project: str) -> list[Row]:
+        """Return the jobs that go on."""
+        return list(self._ask("GET", f"/projects/{project}/jobs"))
+
     def job(self, project: str, job: str) -> Row:
         """Return how far a job is."""
         return dict(self._ask("GET", f"/projects/{project}/jobs/{part(job)}"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate import answers, drafting
@@ -19,6 +19,7 @@ from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.services import documents, entries
 from stm_agent.annotate.services.judging import DEPTH
 from stm_agent.annotate.services.llms import LlmChoice
+from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Draft, Entry, LlmGrade, Project, Query, Ranking
 from stm_agent.errors import GenerationError
@@ -27,7 +28,8 @@ from stm_agent.files import content_hash
 if TYPE_CHECKING:
     from stm_agent.llm.door import Completion, Door
 
-DECISIONS = ("accepted", "edited", "rejected")
+DECISIONS = ("accepted", "edited", "rejected", "offered")
+DECIDED = ("accepted", "edited", "rejected")
 GRADE_TOKENS = 8
 
 
@@ -138,7 +140,10 @@ def complete(door: Door, ask: Ask) -> Completion:
 
 
 def keep(session: Session, project: Project, ask: Ask, done: Completion | None, *, error: str = "") -> Draft:
-    """Write down a draft, or how it failed; the entry is not touched."""
+    """Write down a draft, or how it failed; the entry is not touched. One of its block that waited waits no more."""
+    if not error:
+        waits = (Draft.entry_key == ask.entry_key, Draft.block == ask.block.id, Draft.state == "offered")
+        session.execute(update(Draft).where(Draft.project_id == project.id, *waits).values(state="superseded"))
     return _keep(session, project, ask.entry_key, ask.block.id, ask.model, ask.parameters, ask.chat, done, error)
 
 
@@ -184,24 +189,35 @@ def decide(
 ) -> dict[str, Any]:
     """Write down what a person made of a draft; what they keep is saved with the entry, not here.
 
+    ``offered`` takes a decision back.
+
     Raises:
         NotFound: There is no such draft.
+        Forbidden: It is for somebody else's entry.
         Invalid: No such decision, or it was decided on before.
     """
     row = session.scalar(select(Draft).where(Draft.project_id == project.id, Draft.key == key).with_for_update())
     if row is None:
         raise NotFound(f"there is no draft '{key}'")
     if row.entry_key is not None:
-        entries.find(session, actor, project, row.entry_key)
+        entry = entries.find(session, actor, project, row.entry_key)
+        if entry.person_id != actor.id:
+            actor.needs("admin")
     if decision not in DECISIONS:
         raise Invalid(f"a draft is {', '.join(DECISIONS)}, not '{decision}'")
-    if row.state != "offered":
-        raise Invalid(f"this draft is {row.state} already")
-    row.state, row.decided_by = decision, actor.name
-    if decision != "rejected":
+    if (decision == "offered") != (row.state in DECIDED):
+        raise Invalid(
+            f"this draft is {row.state} already" if row.state != "offered" else "nobody decided on this draft"
+        )
+    before = {"state": row.state, "final": row.final}
+    row.state, row.decided_by, row.final, row.edit_distance = decision, actor.name, None, None
+    if decision in ("accepted", "edited"):
         row.final = row.answer if final is None else words(final, "the text that is kept")
-        row.edit_distance = drafting.edit_distance(row.answer, row.final)
+        # What stands around an answer is nobody's edit.
+        row.edit_distance = drafting.edit_distance(row.answer.strip(), row.final.strip())
         row.state = "edited" if row.edit_distance else "accepted"
+    if before["state"] != "offered":
+        record(session, project, actor, "draft.offer", key, before, {"state": row.state, "final": row.final})
     session.flush()
     return view(row)
 

@@ -1,5 +1,5 @@
 // The blocks of an entry: filled in by a person, or drafted by an LLM and accepted, edited or rejected.
-import { Check, Select, api, enc, html, query, stream, told, useEffect, useKeys, useRef, useState } from "/static/lib.js";
+import { Check, Select, api, enc, html, query, stream, toast, told, useEffect, useKeys, useRef, useState } from "/static/lib.js";
 
 const WRITTEN = ["text", "longtext"];
 
@@ -42,7 +42,8 @@ function Value({ block, value, change }) {
 function missing(schema, block, entry, open) {
   if (block.mode !== "human") return "";
   for (const source of block.inputs.filter((one) => one.required)) {
-    if (source.kind === "block" && !entry.values[source.ref]) {
+    const said = entry.values[source.ref];
+    if (source.kind === "block" && (said === undefined || said === null || said === "" || said.length === 0)) {
       return `needs ${schema.blocks.find((one) => one.id === source.ref).name} first`;
     }
     if (source.kind === "annotation" && !entry.evidence.some((row) => !source.ref || row.level === source.ref)) {
@@ -63,7 +64,7 @@ function Draft({ block, draft, edit, accept, reject, stop, again }) {
       <div class="row"><button onClick=${stop}>Stop <kbd>Esc</kbd></button></div></div>`;
   }
   const label = `Draft by ${draft.done.model}`;
-  return html`<div class="stack tight">${WRITTEN.includes(block.type) ? html`
+  return html`<div class="stack tight" data-escape>${WRITTEN.includes(block.type) ? html`
       <label><span>${label}; edit it as you like</span><textarea rows=${block.type === "text" ? 2 : 6} value=${draft.text}
         onInput=${(event) => edit(event.target.value)}></textarea></label>`
       : html`<span class="small quiet">${label}</span><div class="draft">${String(draft.done.value)}</div>`}
@@ -84,10 +85,17 @@ function useDrafts(place, keeper, open, blocks) {
   const stops = useRef({});
   useEffect(() => () => Object.values(stops.current).forEach((stop) => stop.abort()), []);
   const put = (id, more) => setDrafts((all) => ({ ...all, [id]: more && { ...all[id], ...more } }));
+  // What was made of a draft stays in the browser until it is decided on.
+  const edited = (draft) => localStorage.getItem(`unsaved draft ${draft.key}`);
+  const edit = (block, text) => {
+    const { done } = drafts[block.id];
+    if (done) localStorage.setItem(`unsaved draft ${done.key}`, text);
+    put(block.id, { text });
+  };
   useEffect(() => {
     // Drafts that were made beforehand, or before the page was closed, wait for an answer: the last of each block.
     api.get(`${place}/drafts?${query({ entry: keeper.entry.key })}`).then((rows) => rows.filter((row) => row.state === "offered")
-      .forEach((row) => put(row.block, { text: row.answer.trim(), done: row, problem: null }))).catch(told);
+      .forEach((row) => put(row.block, { text: edited(row) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
   }, []);
   const ask = async (block) => {
     stops.current[block.id]?.abort();
@@ -113,10 +121,16 @@ function useDrafts(place, keeper, open, blocks) {
     if (!draft?.done) return;
     const kept = decision === "rejected" ? null : WRITTEN.includes(block.type) ? draft.text : draft.done.answer;
     if (kept !== null) keeper.change("values", { [block.id]: WRITTEN.includes(block.type) ? draft.text : draft.done.value });
-    api.put(`${place}/drafts/${draft.done.key}`, { decision, final: kept }).catch(told);
+    const { key } = draft.done;
+    api.put(`${place}/drafts/${key}`, { decision, final: kept }).then(() => {
+      if (decision === "rejected") toast("Draft rejected", { act: ["Undo", () => offer(block, draft)] });
+      else localStorage.removeItem(`unsaved draft ${key}`);
+    }).catch(told);
   };
+  const offer = (block, draft) => api.put(`${place}/drafts/${draft.done.key}`, { decision: "offered" })
+    .then((row) => put(block.id, { ...draft, done: { ...draft.done, ...row } })).catch(told);
   const waiting = blocks.find((block) => drafts[block.id]);
-  return { drafts, ask, decide, waiting, edit: (block, text) => put(block.id, { text }) };
+  return { drafts, ask, decide, waiting, edit };
 }
 
 export function Blocks({ project, keeper, open, show, locked }) {
@@ -144,7 +158,7 @@ export function Blocks({ project, keeper, open, show, locked }) {
       ${block.description && html`<p class="hint">${block.description}</p>`}
       <fieldset disabled=${locked}><${Value} block=${block} value=${entry.values[block.id]} change=${(value) => change(block, value)} /></fieldset>
       <${Citations} text=${entry.values[block.id]} entry=${entry} show=${show} />
-      ${drafts[block.id] && html`<${Draft} block=${block} draft=${drafts[block.id]} edit=${(text) => edit(block, text)} again=${() => ask(block)}
+      ${drafts[block.id] && !locked && html`<${Draft} block=${block} draft=${drafts[block.id]} edit=${(text) => edit(block, text)} again=${() => ask(block)}
         accept=${() => decide(block, "accepted")} reject=${() => decide(block, "rejected")} stop=${() => decide(block, "rejected")} />`}</section>`;
   };
   return html`${schema.blocks.map(one)}

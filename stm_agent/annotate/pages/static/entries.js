@@ -6,6 +6,7 @@ export function summary(row) {
   return row.name || said || `begun ${new Date(row.created_at).toLocaleString()}`;
 }
 
+const MOST = 300;
 const STATES = [["", "Every state"], ["draft", "Draft"], ["flagged", "Flagged"], ["skipped", "Skipped"], ["done", "Done"]];
 
 export function Entries({ project, me, close, pick, gone }) {
@@ -27,9 +28,10 @@ export function Entries({ project, me, close, pick, gone }) {
     <${Loaded} of=${rows}>${(all) => { const shown = all.filter(fits); return shown.length ? html`<table><thead><tr><th>Entry</th><th>State</th>
       <th class="number">Evidence</th>
         <th>By</th><th>Changed</th><th><span class="quiet">Delete</span></th></tr></thead><tbody>
-          ${shown.slice(0, 300).map((row) => html`<tr key=${row.key}>
+          ${shown.slice(0, MOST).map((row) => html`<tr key=${row.key}>
         <td><button class="link" onClick=${() => pick(row)}>${summary(row)}</button></td><td>${row.state}</td><td class="number">
           ${row.evidence.length}</td><td>${row.author}</td>
         <td class="small quiet">${new Date(row.updated_at).toLocaleString()}</td><td>${may(row) && acts(row)}</td></tr>`)}</tbody>
-          </table>` : html`<p class="quiet">No entry here.</p>`; }}<//></div><//>`;
+          </table>${shown.length > MOST && html`<p class="hint">These are ${MOST} of ${shown.length.toLocaleString()}; search for the others.</p>`}`
+      : html`<p class="quiet">No entry here.</p>`; }}<//></div><//>`;
 }

@@ -22,6 +22,10 @@ export function useJob(place, ended) {
     ended(now);
   };
   useEffect(() => {
+    // One that began before this screen was opened goes on here.
+    api.get(`${place}/jobs`).then((jobs) => jobs.length && setJob((now) => now || jobs[jobs.length - 1])).catch(told);
+  }, [place]);
+  useEffect(() => {
     if (!running) return undefined;
     const look = async () => {
       try {

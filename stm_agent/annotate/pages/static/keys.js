@@ -21,8 +21,13 @@ function press(event) {
   if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
   const name = nameOf(event);
   const always = name.startsWith("Ctrl+") || name === "Escape";
-  // Undo inside a field is the field's own.
-  if (event.target.closest?.(TYPING) && (!always || ["Ctrl+z", "Ctrl+Shift+z"].includes(name))) return;
+  const field = event.target.closest?.(TYPING);
+  // Undo inside a field is the field's own; Escape leaves the field, and rejects nothing but the draft it is in.
+  if (field && (!always || ["Ctrl+z", "Ctrl+Shift+z"].includes(name))) return;
+  if (field && name === "Escape" && !field.closest("[data-escape]")) {
+    field.blur();
+    return;
+  }
   if (!always && !singleKeys()) return;
   const whole = prefix ? `${prefix} ${name}` : name;
   clearTimeout(waiting);

@@ -47,7 +47,8 @@ function Inputs({ row, set, schema }) {
     ...schema.blocks.filter((one) => one.id !== row.id && one.name).map((one) => ["block", one.id, `block ${one.name}`]),
     ["annotation", "", "all evidence"],
     ...schema.levels.filter((one) => one.name).map((one) => ["annotation", one.id, `evidence marked ${one.name}`]),
-    ...schema.fields.filter((one) => one.ai_input).map((one) => ["field", one.id, `field ${one.name}`]),
+    ...schema.fields.filter((one) => one.ai_input || row.inputs.some((input) => input.kind === "field" && input.ref === one.id))
+      .map((one) => ["field", one.id, `field ${one.name}${one.ai_input ? "" : " (may go to no LLM: it is not sent)"}`]),
   ];
   const at = (kind, ref) => row.inputs.findIndex((one) => one.kind === kind && one.ref === ref);
   const turn = (kind, ref, place) => set({

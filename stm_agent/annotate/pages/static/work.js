@@ -64,7 +64,11 @@ function Clash({ project, keeper }) {
     ["Notes", clash.notes, entry.notes], ["State", clash.state, entry.state],
     ["Evidence", clash.evidence.map((row) => row.text).join(" / "), entry.evidence.map((row) => row.text).join(" / ")],
   ].filter(([, there, here]) => there !== here);
-  return html`<${Dialog} title="Changed somewhere else" close=${() => keeper.settle(false)}><div class="stack">
+  const [shut, setShut] = useState(false);
+  // Closed, it waits: nothing is saved, and nothing of either side goes, until one is chosen.
+  if (shut) return html`<div class="note bad row" role="alert" style=${{ position: "fixed", bottom: "1rem", left: "1rem", zIndex: 2 }}><span>Changed somewhere else; nothing is saved until you choose.</span>
+    <button onClick=${() => setShut(false)}>Choose</button></div>`;
+  return html`<${Dialog} title="Changed somewhere else" close=${() => setShut(true)}><div class="stack">
     <p>This entry was saved in another window or by somebody else since you opened it. Nothing of yours is lost yet.</p>
     <table><thead><tr><th>Part</th><th>There</th><th>Yours</th></tr></thead><tbody>${rows.map(([name, there, here]) => html`
       <tr><th scope="row">${name}</th><td>${there}</td><td>${here}</td></tr>`)}</tbody></table>
