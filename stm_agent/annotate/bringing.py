@@ -37,8 +37,8 @@ def bring(tool: Tool, name: str, path: Path) -> dict[str, Any]:
         return _trec(tool, name, path)
     if path.suffix == ".aiano" or (path.suffix == ".json" and _is_aiano(path)):
         with tool.database.writing() as session:
-            made = moving.import_aiano(session, _local(session), path)
-            return {"project": made.name, "from": "AIANO"}
+            made, unplaced = moving.import_aiano(session, _local(session), path)
+            return {"project": made.name, "from": "AIANO", "highlights_without_text": unplaced}
     if path.suffix == ".zip" and is_archive(path):
         with tool.database.writing() as session:
             made = moving.import_archive(session, _local(session), path.read_bytes())

@@ -10,9 +10,11 @@ import sys
 import pytest
 from datasets import load_from_disk
 
+from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.formats import aiano, trec
 from stm_agent.annotate.formats.mteb import task_file
-from stm_agent.annotate.services import entries, judging, moving, projects, queries, settling
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services import documents, entries, judging, moving, projects, queries, settling
 from stm_agent.domain.collection import read_beir
 from stm_agent.errors import DataError
 from stm_agent.testing.annotate import fill
@@ -22,6 +24,7 @@ LEVEL = {"id": "level_1730", "name": "RELEVANT", "color": "#22c55e", "descriptio
 AI = {"temperature": 0.7, "systemPrompt": "Answer.", "maxTokens": 1000, "soloSystemPrompt": "", "inputSources": []}
 FIELD = {"id": "field_1730", "name": "text", "type": "text", "required": False, "showForAnnotator": False}
 FIELD |= {"includeInFinalDataset": True, "canBeInput": False, "isDocument": True}
+MARK = ("key", "document", "field", "start", "end", "level")
 MOMENT = "2026-05-07T10:04:24.000Z"
 
 
@@ -108,7 +111,7 @@ def test_aiano_files_come_in_and_go_out_unchanged(small, tmp_path, made, kind, n
     ada = person(small, "Ada", "admin")
     (tmp_path / "in.json").write_text(json.dumps(made()))
     with small.database.writing() as session:
-        project = moving.import_aiano(session, ada, tmp_path / "in.json")
+        project, _ = moving.import_aiano(session, ada, tmp_path / "in.json")
         assert project.name == name
         (entry,) = entries.listed(session, ada, project)
         (mark,) = entry["evidence"]
@@ -123,7 +126,7 @@ def test_what_was_changed_here_is_changed_in_aianos_file_and_nothing_else(small,
     ada = person(small, "Ada", "admin")
     (tmp_path / "in.json").write_text(json.dumps(dataset()))
     with small.database.writing() as session:
-        project = moving.import_aiano(session, ada, tmp_path / "in.json")
+        project, _ = moving.import_aiano(session, ada, tmp_path / "in.json")
         entry = entries.find(session, ada, project, "aiano-12")
         entries.save(session, ada, project, entry, {"values": {"b8": "Three months."}}, version=entry.version)
         moving.export(session, project, "aiano", tmp_path / "out.json")
@@ -132,6 +135,102 @@ def test_what_was_changed_here_is_changed_in_aianos_file_and_nothing_else(small,
     assert out["entries"][0]["highlights"][0]["start"] == came["entries"][0]["highlights"][0]["start"]
     assert out["project"] == came["project"]
     assert aiano.read(out).schema.blocks[1].mode == "human"
+
+
+def brought(small, tmp_path, made):
+    """Import one of AIANO's files; return the session's project, the person and how many highlights have no place."""
+    from stm_agent.testing.annotate import person
+
+    ada = person(small, "Ada", "admin")
+    (tmp_path / "in.json").write_text(json.dumps(made))
+    with small.database.writing() as session:
+        return ada, *moving.import_aiano(session, ada, tmp_path / "in.json")
+
+
+def exported(small, project, kind, path):
+    """Return an export of a project, read back as AIANO's file too."""
+    path.unlink(missing_ok=True)
+    with small.database.reading() as session:
+        moving.export(session, projects.find(session, Actor(1, "Ada", "admin"), project.key), kind, path)
+    told = json.loads(path.read_text())
+    return told, aiano.read(told)
+
+
+def test_a_project_file_without_its_documents_comes_in_and_keeps_its_highlights(small, tmp_path):
+    made = {**project_file(), "documents": []}
+    ada, project, unplaced = brought(small, tmp_path, made)
+    assert unplaced == 1
+    assert exported(small, project, "aiano-project", tmp_path / "out")[0] == made
+    with small.database.writing() as session:
+        row = projects.find(session, ada, project.key)
+        entry = entries.find(session, ada, row, "aiano-3")
+        assert entry.values["b7"] == "Where?"
+        entries.save(session, ada, row, entry, {"notes": "new"}, version=entry.version)
+    out, _ = exported(small, project, "aiano-project", tmp_path / "out")
+    assert out["annotation_entries"][0]["entry_notes"] == "new"
+    assert out["annotation_entries"][0]["entry_data"]["highlights"][0]["id"] == "highlight_2", "kept for the way back"
+
+
+@pytest.mark.parametrize(("made", "kind"), [(dataset, "aiano-project"), (project_file, "aiano")])
+def test_either_file_goes_out_as_the_other(small, tmp_path, made, kind):
+    _, project, _ = brought(small, tmp_path, made())
+    _, read = exported(small, project, kind, tmp_path / "out")
+    (item,) = read.items
+    (mark,) = item.marks
+    text = read.documents[mark.document]["text"]
+    assert text[mark.start : mark.end] == ("contract" if kind == "aiano-project" else "🫀")
+    assert {block.name for block in read.schema.blocks} >= {"Question"}
+
+
+def test_what_came_later_is_in_the_file_and_what_nobody_changed_stays(small, tmp_path):
+    ada, project, _ = brought(small, tmp_path, project_file())
+    with small.database.writing() as session:
+        row = projects.find(session, ada, project.key)
+        schema = copy.deepcopy(row.schema)
+        schema["levels"].append({"id": "extra", "name": "EXTRA", "colour": "#112233", "score": 3})
+        schema["blocks"].append({"id": "why", "name": "Why", "type": "text"})
+        projects.edit(session, ada, row, {"schema": schema, "name": "Hearts 2"}, version=row.version)
+        documents.add(session, row, [("later", {"text": "A later text."})])
+        entry = entries.find(session, ada, row, "aiano-3")
+        marks = [
+            *({name: one[name] for name in MARK} for one in entries.view(session, entry)["evidence"]),
+            {"key": "m2", "document": "later", "field": "text", "start": 2, "end": 7, "level": "extra"},
+        ]
+        entries.save(session, ada, row, entry, {"evidence": marks, "values": {"why": "so"}}, version=entry.version)
+    out, read = exported(small, project, "aiano-project", tmp_path / "out")
+    assert (read.name, [level.name for level in read.schema.levels]) == ("Hearts 2", ["RELEVANT", "EXTRA"])
+    assert "later" in read.documents
+    (item,) = read.items
+    assert [mark.level for mark in item.marks] == ["level_1730", "extra"]
+    assert "so" in item.values.values()
+    assert out["documents"][0] == project_file()["documents"][0]
+    assert out["project"]["dataset"]["titleField"] == "display_name", "what only AIANO has stays"
+
+
+def test_a_project_of_ours_keeps_inputs_and_evidence_on_the_way(small, tmp_path):
+    fill(small, "qa")
+    ada = Actor(1, "Ada", "admin")
+    with small.database.writing() as session:
+        row = projects.find(session, ada, "signs")
+        entry = entries.create(session, ada, row)
+        marks = [{"key": "m", "document": "d1", "field": "title", "start": 0, "end": 5, "level": "relevant"}]
+        entries.save(session, ada, row, entry, {"evidence": marks}, version=1)
+        inputs = ProjectSchema.model_validate(row.schema).blocks[1].inputs
+    for kind in ("aiano", "aiano-project"):
+        _, read = exported(small, row, kind, tmp_path / "out")
+        told = [(one.kind, one.label, one.required) for one in read.schema.blocks[1].inputs]
+        assert told == [(one.kind, one.label, one.required) for one in inputs]
+        assert [(mark.field, mark.start, mark.end) for mark in read.items[0].marks] == [("title", 0, 5)]
+
+
+def test_two_blocks_of_one_name_and_a_short_colour_come_in(small, tmp_path):
+    made = dataset()
+    made["project"]["config"]["annotationLevels"] = [{**LEVEL, "color": "#fa0"}]
+    made["project"]["config"]["aianoBlocks"].append(block(9, "Question"))
+    _, project, _ = brought(small, tmp_path, made)
+    assert [one["name"] for one in project.schema["blocks"]] == ["Question", "Answer", "Question 2"]
+    assert project.schema["levels"][0]["colour"] == "#ffaa00"
+    assert exported(small, project, "aiano", tmp_path / "out")[0] == made
 
 
 def test_what_is_no_aiano_file_is_told(tmp_path):
@@ -143,8 +242,6 @@ def test_what_is_no_aiano_file_is_told(tmp_path):
 def judged(tool):
     fill(tool)
     with tool.database.writing() as session:
-        from stm_agent.annotate.actor import Actor
-
         bo, ada = Actor(2, "Bo", "annotator"), Actor(1, "Ada", "admin")
         project = projects.find(session, ada, "signs")
         for query, grades in {"q1": {"d1": 3, "d2": 0, "d3": 1}, "q2": {"d3": 2, "d1": 0}}.items():
@@ -165,8 +262,6 @@ def test_an_archive_is_byte_identical_after_a_round_trip(tool, tmp_path):
 
     judged(tool)
     with tool.database.writing() as session:
-        from stm_agent.annotate.actor import Actor
-
         bo = Actor(2, "Bo", "annotator")
         project = projects.find(session, bo, "signs")
         entry = entries.create(session, bo, project)
@@ -191,8 +286,6 @@ def test_an_archive_is_byte_identical_after_a_round_trip(tool, tmp_path):
 def test_judgements_go_out_as_qrels_beir_mteb_and_triplets(small, tmp_path):
     judged(small)
     with small.database.writing() as session:
-        from stm_agent.annotate.actor import Actor
-
         project = projects.find(session, Actor(1, "Ada", "admin"), "signs")
         for kind in ("qrels", "beir", "mteb", "triplets"):
             moving.export(session, project, kind, tmp_path / kind)
@@ -216,8 +309,6 @@ def test_judgements_go_out_as_qrels_beir_mteb_and_triplets(small, tmp_path):
 def test_the_judged_collection_is_evaluated_by_the_engine(small, tmp_path):
     judged(small)
     with small.database.reading() as session:
-        from stm_agent.annotate.actor import Actor
-
         project = projects.find(session, Actor(1, "Ada", "admin"), "signs")
         moving.export(session, project, "beir", tmp_path / "beir")
     from stm_agent.evaluate.models import evaluate_model

@@ -28,4 +28,5 @@ def import_project(file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scrap:
         path = uploaded(file, Path(scrap))
         with tool.database.writing() as session:
-            return projects.view(session, moving.import_aiano(session, who, path))
+            made, unplaced = moving.import_aiano(session, who, path)
+            return {**projects.view(session, made), "highlights_without_text": unplaced}

@@ -1,4 +1,4 @@
-"""AIANO's two files (version 1.0.0), in and out: the dataset JSON and the ``.aiano`` project.
+"""AIANO's two files (version 1.0.0) as they come in: the dataset JSON and the ``.aiano`` project.
 
 What AIANO has and we have not (ids, dates, descriptions of its own) is kept with the project and the entries, and what
 was not changed here goes out as it came in. AIANO counts UTF-16 units in a text, we count code points.
@@ -6,32 +6,35 @@ was not changed here goes out as it came in. AIANO counts UTF-16 units in a text
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stm_agent.annotate.schema import Block, DocumentField, InputSource, Level, ProjectSchema
+from stm_agent.annotate.formats.aiano_schema import dataset_schema, project_schema
+from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.errors import DataError
-
-TYPES = {"textarea": "longtext", "text": "text", "select": "select", "multiselect": "multiselect", "boolean": "boolean"}
-BACK = {"longtext": "textarea", "number": "text", "date": "text"}
-GREY = "#8a8f98"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A piece of evidence: ``[start, end)`` in code points of a document's text."""
+    """A piece of evidence: ``[start, end)`` in code points of a document's field."""
 
     key: str
     document: str
     start: int
     end: int
     level: str
+    field: str = "text"
 
 
 @dataclass(frozen=True)
 class Item:
-    """One entry; ``raw`` is how AIANO had it."""
+    """One entry.
+
+    Attributes:
+        raw: How AIANO had it.
+        unplaced: Its highlights, as AIANO had them, whose text or level is not in the file.
+    """
 
     key: str
     name: str
@@ -39,6 +42,7 @@ class Item:
     values: dict[str, Any]
     marks: tuple[Mark, ...]
     raw: dict[str, Any] = field(default_factory=dict, compare=False)
+    unplaced: tuple[dict[str, Any], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -81,74 +85,28 @@ def points_to_units(text: str, points: int) -> int:
     return len(text[:points].encode("utf-16-le")) // 2
 
 
-def _levels(rows: Sequence[Mapping[str, Any]]) -> tuple[Level, ...]:
-    return tuple(
-        Level(
-            id=row["id"],
-            name=row["name"],
-            colour=row.get("color") or GREY,
-            score=max(int(row.get("score") or 0), 0),
-            help=row.get("description") or "",
-        )
-        for row in rows
-    )
+def document_key(row: Mapping[str, Any]) -> str:
+    """Return the id of a document of an ``.aiano`` file."""
+    return str(row.get("document_id") or row.get("Document_Id") or row.get("id"))
 
 
-def _fields(rows: Sequence[Mapping[str, Any]]) -> tuple[DocumentField, ...]:
-    made = tuple(
-        DocumentField(
-            id=row["id"],
-            name=row["name"],
-            type=row.get("type") or "text",
-            description=row.get("description") or "",
-            required=bool(row.get("required")),
-            ai_input=bool(row.get("canBeInput")),
-            content=bool(row.get("isDocument")) or row["name"] == "text",
-            metadata=bool(row.get("showForAnnotator")),
-            output=bool(row.get("includeInFinalDataset", True)),
-        )
-        for row in rows
-    )
-    return made or (DocumentField(id="text", name="text", content=True),)
+Documents = Mapping[str, Mapping[str, Any]]
+Marked = tuple[tuple[Mark, ...], tuple[dict[str, Any], ...]]
 
 
-def _block(row: Mapping[str, Any], config: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> Block:
-    ai = config.get("aiConfig") or {}
-    mode = "plain" if not config.get("aiEnabled") else "solo" if config.get("soloMode") else "human"
-    yes, _, no = str(config.get("booleanChoice") or "Yes/No").partition("/")
-    name = str(row.get("title") or row.get("name"))
-    kind = TYPES.get(str(row.get("type") or "text"), "text")
-    options = tuple(config.get("options") or ())
-    return Block(
-        id=f"b{row['id']}",
-        name=name,
-        type=kind if options or kind not in ("select", "multiselect") else "text",  # type: ignore[arg-type]
-        mode=mode,  # type: ignore[arg-type]
-        role="query" if name.lower() == "question" else "answer" if name.lower() == "answer" else "note",
-        placeholder=str(row.get("placeholder") or ""),
-        description=str(row.get("description") or ""),
-        required=bool(config.get("required")),
-        options=options,
-        yes=yes.strip() or "Yes",
-        no=no.strip() or "No",
-        prompt=str((ai.get("soloSystemPrompt") if mode == "solo" else ai.get("systemPrompt")) or ""),
-        temperature=float(ai.get("temperature", 0.7)),
-        max_tokens=int(ai.get("maxTokens", 1000)),
-        inputs=tuple(source for one in sources if (source := _source(one)) is not None),
-    )
-
-
-def _source(row: Mapping[str, Any]) -> InputSource | None:
-    label, required = str(row.get("label") or ""), bool(row.get("required"))
-    kind = row.get("type")
-    if kind == "aiano_block" and row.get("sourceId"):
-        return InputSource(kind="block", ref=f"b{row['sourceId']}", label=label, required=required)
-    if kind == "annotation":
-        level = str(row.get("annotationType") or "all").removeprefix("annotation_")
-        return InputSource(kind="annotation", ref="" if level == "all" else level, label=label, required=required)
-    if kind == "dataset_field" and row.get("datasetFieldId"):
-        return InputSource(kind="field", ref=str(row["datasetFieldId"]), label=label, required=required)
-    return None
+def _marks(rows: Sequence[dict[str, Any]], documents: Documents, level_of: Callable[[Any], str | None]) -> Marked:
+    """Return the highlights that have a place in a document's text, and those that have none."""
+    placed: dict[str, Mark] = {}
+    unplaced = []
+    for row in rows:
+        key, document, name = str(row["id"]), str(row["documentId"]), str(row.get("field") or "text")
+        text = str(documents.get(document, {}).get(name) or "")
+        start, end, level = int(row["start"]), int(row["end"]), level_of(row)
+        if level is None or key in placed or not 0 <= start < end <= points_to_units(text, len(text)):
+            unplaced.append(row)
+            continue
+        placed[key] = Mark(key, document, units_to_points(text, start), units_to_points(text, end), level, name)
+    return tuple(placed.values()), tuple(unplaced)
 
 
 def _read_dataset(whole: dict[str, Any]) -> Parsed:
@@ -158,37 +116,26 @@ def _read_dataset(whole: dict[str, Any]) -> Parsed:
     for entry in whole["entries"]:
         for row in entry.get("documents", ()):
             documents.setdefault(str(row["id"]), {key: value for key, value in row.items() if key != "id"})
-    blocks = tuple(
-        _block(row, row, (row.get("aiConfig") or {}).get("inputSources") or ()) for row in config.get("aianoBlocks", ())
-    )
-    levels = _levels(config.get("annotationLevels", ()))
-    schema = ProjectSchema(
-        fields=_fields((config.get("dataset") or {}).get("fields") or ()), levels=levels, blocks=blocks
-    )
-    # Blocks are keyed by name here, and annotationLevelId is a score.
-    by_name = {block.name: block.id for block in blocks}
-    level_ids = {level.name: level.id for level in levels}
-    items = tuple(
-        Item(
-            f"aiano-{entry['id']}",
-            str(entry.get("entryName") or ""),
-            str(entry.get("entryNotes") or ""),
-            {by_name[name]: value for name, value in entry.get("aianoBlocks", {}).items() if name in by_name},
-            tuple(_mark(row, documents, level_ids[row["annotationLevel"]]) for row in entry.get("highlights", ())),
-            entry,
-        )
-        for entry in whole["entries"]
-    )
+    schema = dataset_schema(config)
     tags = tuple(str(tag.get("name") if isinstance(tag, dict) else tag) for tag in config.get("tags", ()))
+    items = tuple(_dataset_item(entry, schema, documents) for entry in whole["entries"])
     shell = {**whole, "entries": []}
     return Parsed(str(project["name"]), str(project.get("description") or ""), tags, schema, documents, items, shell)
 
 
-def _mark(row: Mapping[str, Any], documents: Mapping[str, Mapping[str, Any]], level: str) -> Mark:
-    key = str(row["documentId"])
-    text = str(documents.get(key, {}).get("text", ""))
-    return Mark(
-        str(row["id"]), key, units_to_points(text, int(row["start"])), units_to_points(text, int(row["end"])), level
+def _dataset_item(entry: dict[str, Any], schema: ProjectSchema, documents: Documents) -> Item:
+    # Blocks and levels are told by name here; annotationLevelId is a score.
+    blocks = {block.name: block.id for block in schema.blocks}
+    levels = {level.name: level.id for level in schema.levels}
+    marks, unplaced = _marks(entry.get("highlights", ()), documents, lambda row: levels.get(row["annotationLevel"]))
+    return Item(
+        f"aiano-{entry['id']}",
+        str(entry.get("entryName") or ""),
+        str(entry.get("entryNotes") or ""),
+        {blocks[name]: value for name, value in entry.get("aianoBlocks", {}).items() if name in blocks},
+        marks,
+        entry,
+        unplaced,
     )
 
 
@@ -196,46 +143,29 @@ def _read_project(whole: dict[str, Any]) -> Parsed:
     project = whole["project"]
     documents = {}
     for row in whole.get("documents") or ():
-        key = str(row.get("document_id") or row.get("Document_Id") or row.get("id"))
-        documents[key] = {name: value for name, value in row.items() if name not in ("document_id", "Document_Id")}
-    blocks = []
-    for row in whole.get("aiano_blocks") or ():
-        config = row.get("block_config") or {}
-        designed: dict[str, Any] = next(
-            (one for one in project.get("aianoBlocks") or () if one.get("name") == row["title"]), {}
-        )
-        # block_type on the wire says little; the designer's own row and the options say more.
-        kind = designed.get("type") or {"qa": "multiselect", "boolean": "boolean"}.get(row.get("block_type"), "text")
-        blocks.append(_block({**row, "type": kind}, config, list((row.get("input_sources") or {}).values())))
-    schema = ProjectSchema(
-        fields=_fields((project.get("dataset") or {}).get("fields") or ()),
-        levels=_levels(project.get("annotationLevels") or ()),
-        blocks=tuple(blocks),
-    )
-    known = {block.id for block in blocks}
-    items = tuple(
-        Item(
-            f"aiano-{row['id']}",
-            str(row.get("entry_name") or ""),
-            str(row.get("entry_notes") or ""),
-            {
-                f"b{key}": cell["value"]
-                for key, cell in row["entry_data"].get("aiano_blocks", {}).items()
-                if f"b{key}" in known and cell.get("value") not in (None, "")
-            },
-            tuple(_mark(one, documents, one["annotationLevelId"]) for one in row["entry_data"].get("highlights", ())),
-            row,
-        )
-        for row in whole.get("annotation_entries") or ()
-    )
-    tags = tuple(str(tag["name"]) for tag in project.get("tags") or ())
-    shell = {**whole, "documents": [], "annotation_entries": []}
+        fields = {name: value for name, value in row.items() if name not in ("document_id", "Document_Id")}
+        documents[document_key(row)] = fields
+    schema = project_schema(whole)
     return Parsed(
         str(project["name"]),
         str(project.get("description") or ""),
-        tags,
+        tuple(str(tag["name"]) for tag in project.get("tags") or ()),
         schema,
         documents,
-        items,
-        {**shell, "raw_documents": whole.get("documents") or []},
+        tuple(_project_item(row, schema, documents) for row in whole.get("annotation_entries") or ()),
+        {**whole, "documents": [], "annotation_entries": [], "raw_documents": whole.get("documents") or []},
     )
+
+
+def _project_item(row: dict[str, Any], schema: ProjectSchema, documents: Documents) -> Item:
+    blocks = {block.id for block in schema.blocks}
+    levels = {level.id: level.id for level in schema.levels}
+    data = row["entry_data"]
+    marks, unplaced = _marks(data.get("highlights", ()), documents, lambda one: levels.get(one["annotationLevelId"]))
+    values = {
+        f"b{key}": cell["value"]
+        for key, cell in data.get("aiano_blocks", {}).items()
+        if f"b{key}" in blocks and cell.get("value") not in (None, "")
+    }
+    name, notes = str(row.get("entry_name") or ""), str(row.get("entry_notes") or "")
+    return Item(f"aiano-{row['id']}", name, notes, values, marks, row, unplaced)

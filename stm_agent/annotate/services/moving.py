@@ -80,8 +80,12 @@ def _judge(session: Session, actor: Actor, project: Project, qrels: trec.Qrels, 
     report.judgements += len(rows)
 
 
-def import_aiano(session: Session, actor: Actor, path: Path) -> Project:
+def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, int]:
     """Make a project of AIANO's dataset JSON or ``.aiano`` file.
+
+    Returns:
+        The project, and how many highlights have no place in it, since their text is not in the file; they are kept,
+        and go out again as they came.
 
     Raises:
         DataError: It is neither.
@@ -111,13 +115,13 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> Project:
         entry.name, entry.notes, entry.state = item.name, item.notes, "done"
         session.flush()
         marks = [
-            {"key": mark.key, "document": mark.document, "field": "text", "start": mark.start, "end": mark.end}
+            {"key": mark.key, "document": mark.document, "field": mark.field, "start": mark.start, "end": mark.end}
             | {"level": mark.level}
             for mark in item.marks
         ]
         evidence.set_evidence(session, project, parsed.schema, entry, marks)
     session.flush()
-    return project
+    return project, sum(len(item.unplaced) for item in parsed.items)
 
 
 def as_aiano(session: Session, project: Project) -> aiano.Parsed:
@@ -127,9 +131,8 @@ def as_aiano(session: Session, project: Project) -> aiano.Parsed:
     for entry in rows:
         shown = entries.view(session, entry)["evidence"]
         marks = tuple(
-            aiano.Mark(row["key"], row["document"], row["start"], row["end"], row["level"])
+            aiano.Mark(row["key"], row["document"], row["start"], row["end"], row["level"], row["field"])
             for row in shown
-            if row["field"] == "text"
         )
         values = {**entry.migrated, **entry.values}
         items.append(aiano.Item(entry.key, entry.name, entry.notes, values, marks, entry.extra.get("aiano", {})))

@@ -59,7 +59,8 @@ function BringIn({ close }) {
     const form = new FormData();
     form.append("file", event.target.elements.file.files[0]);
     setBusy(true);
-    api.post("projects/import", form).then((made) => { toast(`Project ${made.name} came in whole`); go(made.key, "documents"); }).catch(told).finally(() => setBusy(false));
+    api.post("projects/import", form).then((made) => { const lost = made.highlights_without_text;
+      toast(lost ? `Project ${made.name} came in; ${lost} highlights have no text in the file: they are kept for the way back` : `Project ${made.name} came in whole`); go(made.key, "documents"); }).catch(told).finally(() => setBusy(false));
   };
   return html`<${Dialog} title="Import a project" close=${close}><form class="stack" onSubmit=${send}>
     <p class="quiet">An archive of stm-agent annotate (.zip), AIANO's dataset JSON, or an .aiano file. Documents alone go into a project, on its
