@@ -12,6 +12,7 @@ are scored on test and on the general guard, losing ones too; intervals are pair
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,21 @@ from _record import claim, machine, prepare, save, show, versions
 HERE = Path(__file__).parent
 SPARSE = ("ties", "dare-linear", "dare-ties", "breadcrumbs", "breadcrumbs-ties")
 DENSITIES = (0.3, 0.7)
+
+
+def smaller(folder: Path, options: argparse.Namespace) -> Path:
+    """Return a copy of a BEIR folder with ``--documents`` of its passages: the judged ones, then others as they come."""
+    from stm_agent.domain.collection import read_beir, write_beir
+
+    collection = read_beir(folder)
+    judged = {key for split in collection.splits.values() for row in split.qrels.values() for key in row}
+    order = sorted(collection.documents, key=lambda document: document.id not in judged)
+    most = max(options.documents, len(judged))
+    target: Path = options.work / "collections" / f"{folder.name}-{most}" / folder.name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_beir(replace(collection, documents=tuple(order[:most])), target)
+    return target
 
 
 def domain_of(name: str, options: argparse.Namespace) -> Any:
@@ -37,7 +53,7 @@ def domain_of(name: str, options: argparse.Namespace) -> Any:
             ExpertSpec(name="clinical", sources=("clinical",), steps=options.steps, **rate),
         )
     else:
-        spec = domain_of_collection(Path(name))
+        spec = domain_of_collection(smaller(Path(name), options))
         collection = spec.collection
         mined = NegativeSpec(mined=1)
         experts = (
@@ -190,7 +206,9 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--documents", type=int, default=1000, help="definitions of HPO")
+    parser.add_argument(
+        "--documents", type=int, default=1000, help="passages of each collection, the judged ones at least"
+    )
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--work", type=Path, default=HERE / "work" / "merge_quality", help="emptied first")
     options = parser.parse_args()
