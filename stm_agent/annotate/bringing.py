@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.formats import trec
+from stm_agent.annotate.formats import archive, trec
 from stm_agent.annotate.incoming import is_archive, read_incoming
+from stm_agent.annotate.reading import decoded
 from stm_agent.annotate.services import moving, people, projects, searching
 from stm_agent.annotate.tables import Project
 from stm_agent.annotate.tool import Tool
@@ -20,8 +21,14 @@ from stm_agent.errors import ConfigError, DataError
 TREC = (".qrels", ".run", ".trec")
 
 
-def bring(tool: Tool, name: str, path: Path) -> dict[str, Any]:
+def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None) -> dict[str, Any]:
     """Import documents, a BEIR folder, TREC's files, one of AIANO's files or an archive, all or nothing.
+
+    Args:
+        tool: The tool.
+        name: The project's name.
+        path: What to import.
+        name_of: Whose judgements they are; None: the local person's.
 
     Returns:
         What came in.
@@ -34,28 +41,29 @@ def bring(tool: Tool, name: str, path: Path) -> dict[str, Any]:
     if not path.exists():
         raise DataError(f"{path} does not exist; name a file or a folder")
     if path.suffix in TREC:
-        return _trec(tool, name, path)
+        return _trec(tool, name, path, name_of)
     if path.suffix == ".aiano" or (path.suffix == ".json" and _is_aiano(path)):
         with tool.database.writing() as session:
-            made, unplaced = moving.import_aiano(session, _local(session), path)
+            made, unplaced = moving.import_aiano(session, _who(session, name_of), path)
             return {"project": made.name, "from": "AIANO", "highlights_without_text": unplaced}
     if path.suffix == ".zip" and is_archive(path):
+        unpacked = archive.unpack(path.read_bytes())
         with tool.database.writing() as session:
-            made = moving.import_archive(session, _local(session), path.read_bytes())
+            made = moving.import_archive(session, _who(session, name_of), unpacked)
             return {"project": made.name, "from": "archive"}
     incoming = read_incoming(path)
     with tool.database.writing() as session:
-        actor = _local(session)
+        actor = _who(session, name_of)
         row = find(session, name) or projects.create(session, actor, name=name, template="judging")
         return {"project": row.name, **moving.bring_in(session, actor, row, incoming).told()}
 
 
-def _trec(tool: Tool, name: str, path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8", errors="replace")
+def _trec(tool: Tool, name: str, path: Path, name_of: str | None) -> dict[str, Any]:
+    text = decoded(path.read_bytes(), str(path))
     tag, run = ("", {}) if trec.is_qrels(text) else trec.read_run(text)
     qrels = {} if run else trec.read_qrels(text)
     with tool.database.writing() as session:
-        actor, row = _local(session), find(session, name)
+        actor, row = _who(session, name_of), find(session, name)
         if row is None:
             raise ConfigError(f"there is no project '{name}' yet; import its documents and queries first")
         if run:
@@ -68,8 +76,9 @@ def find(session: Session, name: str) -> Project | None:
     return session.scalar(select(Project).where((Project.key == name) | (Project.name == name)))
 
 
-def _local(session: Session) -> Actor:
-    return people.actor_of(people.local_person(session))
+def _who(session: Session, name: str | None) -> Actor:
+    """Return the person whose judgements come in: one of the tool by name, else the local one."""
+    return people.actor_of(people.named(session, name) if name else people.local_person(session))
 
 
 def _is_aiano(path: Path) -> bool:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.annotate.formats.archive import UNZIPPED
 from stm_agent.annotate.reading import read_documents
 from stm_agent.errors import DataError
 
 if TYPE_CHECKING:
     from stm_agent.domain.collection import Collection
 
-UNZIPPED = 4_000_000_000
-"""Bytes of an unpacked zip, at most."""
 MARKS = ("corpus.jsonl", "dataset_info.json", "dataset_dict.json")
 """Files that tell the folder of a collection or a data set."""
 

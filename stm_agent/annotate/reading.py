@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ KINDS: dict[str, Any] = {
     "boolean": bool,
     "array": list,
     "object": dict,
-    "date": str,
 }
 YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 LONGEST = 30_000_000
@@ -96,10 +95,27 @@ def read_documents(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _text(path: Path) -> str:
+    return decoded(path.read_bytes(), str(path))
+
+
+def decoded(data: bytes, name: str) -> str:
+    """Return a file's text, its line ends as newlines.
+
+    Raises:
+        DataError: It is not UTF-8.
+    """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it, for example with iconv") from error
+        raise DataError(f"{name} is not UTF-8 (byte {error.start}); convert it, for example with iconv") from error
+
+
+def _is_day(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _array(path: Path) -> Iterator[tuple[str, Any]]:
@@ -127,6 +143,9 @@ def _table(path: Path) -> Iterator[tuple[str, Any]]:
     # Only newlines end a row: str.splitlines would also cut a cell at U+2028 and its like.
     reader = csv.DictReader(io.StringIO(_text(path), newline=""))
     try:
+        twice = [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]
+        if twice:
+            raise DataError(f"{path.name} has the column '{twice[0]}' twice; rename one")
         for row in reader:
             # A line with more cells than the header has them under None.
             over = None in row
@@ -202,13 +221,21 @@ def _cell(value: Any, kind: str) -> Any:  # noqa: ANN401 - JSON
         return value
 
 
-def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[str]) -> str | None:
+def _key_fault(key: str, known: set[str]) -> str | None:
     if not key.strip():
         return "has an id of spaces alone"
     if key in known:
         return "has an id that is there already"
     if len(key) > 200:
         return "has an id over 200 characters"
+    if any(letter < " " for letter in key):
+        return "has an id with a tab or another control character"
+    return None
+
+
+def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[str]) -> str | None:
+    if reason := _key_fault(key, known):
+        return reason
     for one in schema.fields:
         value = fields.get(one.name)
         if value in (None, ""):
@@ -224,5 +251,7 @@ def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[s
 
 
 def _fits(value: Any, kind: str) -> bool:  # noqa: ANN401 - JSON
+    if kind == "date":
+        return isinstance(value, str) and _is_day(value)
     # In Python a bool is an int; a year that is True is a mistake.
     return isinstance(value, KINDS[kind]) and (kind == "boolean" or not isinstance(value, bool))

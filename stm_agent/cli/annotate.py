@@ -27,9 +27,13 @@ def _check_installed() -> None:
 
 
 def _tell(url: str) -> None:
+    _tell_line(f"open {url}\nCtrl-C stops it")
+
+
+def _tell_line(text: str) -> None:
     import sys
 
-    sys.stderr.write(f"open {url}\nCtrl-C stops it\n")
+    sys.stderr.write(f"{text}\n")
 
 
 def _open(workspace: Path | None, database: str | None, *, team: bool = True) -> Tool:
@@ -103,7 +107,9 @@ def _on_collection(tool: Tool, folder: Path) -> None:
             return
         actor = people.actor_of(people.local_person(session))
         made = projects.create(session, actor, name=name, template="judging")
-        moving.bring_in(session, actor, made, incoming)
+        report = moving.bring_in(session, actor, made, incoming)
+    for reason, count in report.skipped.items():
+        _tell_line(f"{count:,} skipped: {reason}")
 
 
 @app.command("import")
@@ -113,13 +119,16 @@ def import_(
         Path,
         typer.Argument(help="Documents (.json, .jsonl, .csv, folder, .zip), .qrels, .run, AIANO's files, archive."),
     ],
+    name_of: Annotated[
+        str | None, typer.Option("--as", help="Whose judgements qrels become (default: the local person's).")
+    ] = None,
     database: Url = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Import documents, a BEIR folder with its judgements, TREC's or AIANO's files, or an archive.
 
-    Documents go into the project, which is made where there is none; qrels count as the local person's judgements.
+    Documents go into the project, which is made where there is none.
 
     Example: stm-agent annotate import signs documents.jsonl
     """
@@ -127,7 +136,7 @@ def import_(
 
     tool = _open(workspace, database)
     try:
-        told = bring(tool, project, path)
+        told = bring(tool, project, path, name_of=name_of)
     finally:
         tool.close()
     emit(told, "\n".join(f"{name:<10} {value}" for name, value in told.items()), as_json)

@@ -122,8 +122,13 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
     )
 
 
-def write_beir(collection: Collection, folder: Path) -> Path:
+def write_beir(collection: Collection, folder: Path, *, answers: Mapping[str, str] | None = None) -> Path:
     """Write a collection in BEIR layout; the folder appears only when it is whole.
+
+    Args:
+        collection: The collection.
+        folder: Where to write; must not exist.
+        answers: Query -> answer, for the ``metadata`` of ``queries.jsonl``.
 
     Raises:
         StorageError: The disk is full or not writable.
@@ -132,7 +137,7 @@ def write_beir(collection: Collection, folder: Path) -> Path:
     with whole_folder(folder) as partial:
         rows = ({"_id": item.id, "title": item.title, "text": item.text} for item in collection.documents)
         write_atomic(partial / "corpus.jsonl", _jsonl(rows))
-        write_atomic(partial / "queries.jsonl", _jsonl({"_id": key, "text": text} for key, text in queries.items()))
+        write_atomic(partial / "queries.jsonl", _jsonl(_asked(key, text, answers) for key, text in queries.items()))
         for split in collection.splits.values():
             lines = [f"{query}\t{doc}\t{grade}\n" for query, row in split.qrels.items() for doc, grade in row.items()]
             write_atomic(partial / "qrels" / f"{split.name}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(lines))
@@ -141,7 +146,12 @@ def write_beir(collection: Collection, folder: Path) -> Path:
     return folder
 
 
-def _jsonl(rows: Iterator[dict[str, str]]) -> str:
+def _asked(key: str, text: str, answers: Mapping[str, str] | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"_id": key, "text": text}
+    return {**row, "metadata": {"answer": answers[key]}} if answers and key in answers else row
+
+
+def _jsonl(rows: Iterator[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

@@ -11,7 +11,7 @@ import pytest
 from datasets import load_from_disk
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.formats import aiano, trec
+from stm_agent.annotate.formats import aiano, archive, trec
 from stm_agent.annotate.formats.mteb import task_file
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents, entries, judging, moving, projects, queries, settling
@@ -271,10 +271,10 @@ def test_an_archive_is_byte_identical_after_a_round_trip(tool, tmp_path):
     other = open_tool(tmp_path / "other", team=True)
     ada = person(other, "Someone Else", "admin")
     with other.database.writing() as session:
-        made = moving.import_archive(session, ada, (tmp_path / "one.zip").read_bytes())
+        made = moving.import_archive(session, ada, archive.unpack((tmp_path / "one.zip").read_bytes()))
         moving.export(session, made, "archive", tmp_path / "two.zip")
         with pytest.raises(Exception, match="is here already"):
-            moving.import_archive(session, ada, (tmp_path / "one.zip").read_bytes())
+            moving.import_archive(session, ada, archive.unpack((tmp_path / "one.zip").read_bytes()))
     other.close()
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     with pytest.raises(DataError, match="no project archive"):

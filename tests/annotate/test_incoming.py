@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zipfile
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from stm_agent.annotate import finding
+from stm_agent.annotate import bringing, finding
 from stm_agent.annotate.api.app import PREFIX, build_app
 from stm_agent.annotate.bringing import bring
+from stm_agent.annotate.faults import NotFound
 from stm_agent.annotate.incoming import read_incoming
 from stm_agent.annotate.pages.mount import mount_pages
 from stm_agent.annotate.services import searching
@@ -145,3 +147,63 @@ def test_all_projects_are_indexed_before_somebody_asks(small):
         row = projects.find(session, Actor(1, "Ada", "admin"), "signs")
         assert searching.corpus_of(session, small.finder, row) in small.finder._corpora.values()
     assert len(small.finder._corpora) == 1
+
+
+def test_files_with_faults_are_told_and_lose_nothing_silently(small, tmp_path):
+    fill(small)
+    ada = client(small, "Ada")
+    folder = tiny_beir(tmp_path / "tiny")
+    (folder / "qrels" / "dev.tsv").rename(folder / "qrels" / "validation.tsv")
+    (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "odd.tsv")
+    incoming = read_incoming(folder)
+    asked = {name: len(split.queries) for name, split in incoming.collection.splits.items()}
+    told = bring(small, "Tiny", folder)
+    assert told["skipped"] == {"queries of split 'odd'; there are train, dev and test": asked["odd"]}
+    with small.database.reading() as session:
+        from stm_agent.annotate.services import queries
+
+        splits = [row["split"] for row in queries.listed(session, bringing.find(session, "Tiny"))]
+    assert splits.count("dev") == asked["validation"]
+    (tmp_path / "twice.csv").write_text("id,text,text\na,b,c\n")
+    with pytest.raises(DataError, match="column 'text' twice"):
+        read_incoming(tmp_path / "twice.csv")
+    (tmp_path / "bad.qrels").write_bytes(b"q1 0 d\xff1 3\n")
+    with pytest.raises(DataError, match="not UTF-8 .byte 6"):
+        bring(small, "Signs", tmp_path / "bad.qrels")
+    odd = ada.post("/projects/signs/documents", json={"documents": [["a\tb", {"text": "x"}], ["e", {"text": ""}]]})
+    assert odd.json()["skipped"] == {"has an id with a tab or another control character": 1, "has no text in text": 1}
+
+
+def test_a_date_is_a_day(small, tmp_path):
+    fill(small)
+    ada = client(small, "Ada")
+    schema = ada.get("/projects/signs").json()["schema"]
+    schema["fields"].append({"id": "seen", "name": "seen", "type": "date"})
+    made = ada.post("/projects", json={"name": "Days", "schema": schema}).json()["key"]
+    rows = [["a", {"text": "x", "seen": "2024-02-29"}], ["b", {"text": "x", "seen": "soon"}]]
+    told = ada.post(f"/projects/{made}/documents", json={"documents": rows}).json()
+    assert (told["added"], told["skipped"]) == (1, {"has 'seen' that is no date": 1})
+
+
+def test_judgements_from_the_command_line_are_whose_they_are_said_to_be(small, tmp_path):
+    fill(small)
+    (tmp_path / "a.qrels").write_text(QRELS)
+    assert bring(small, "Signs", tmp_path / "a.qrels", name_of="Ada")["judgements"] == 2
+    assert {row["grade"] for row in client(small, "Ada").get("/projects/signs/queries/q1/judgements").json()} == {3, 0}
+    with pytest.raises(NotFound, match="nobody called 'Nobody'"):
+        bring(small, "Signs", tmp_path / "a.qrels", name_of="Nobody")
+
+
+def test_answers_go_out_with_their_queries(small, tmp_path):
+    fill(small)
+    ada = client(small, "Ada")
+    query = ada.get("/projects/signs/queries").json()[0]
+    place = f"/projects/signs/queries/{query['key']}"
+    assert ada.patch(place, json={"version": query["version"], "changes": {"answer": "Fever."}}).status_code == 200
+    ada.put(f"{place}/judgements/d1", json={"grade": 3})
+    with zipfile.ZipFile(io.BytesIO(ada.get("/projects/signs/export/beir").content)) as packed:
+        (row,) = [json.loads(line) for line in packed.read("queries.jsonl").decode().splitlines()]
+    assert row["metadata"] == {"answer": "Fever."}
+    with zipfile.ZipFile(io.BytesIO(ada.get("/projects/signs/export/triplets").content)) as packed:
+        (row,) = [json.loads(line) for line in packed.read("triplets.jsonl").decode().splitlines()]
+    assert row["answer"] == "Fever."

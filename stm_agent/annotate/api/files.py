@@ -16,6 +16,7 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import The, Who, uploaded
 from stm_agent.annotate.formats import trec
 from stm_agent.annotate.incoming import read_incoming
+from stm_agent.annotate.reading import decoded
 from stm_agent.annotate.services import moving, projects, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
@@ -26,7 +27,7 @@ router = APIRouter(prefix="/projects/{project}", tags=["files"])
 @router.post("/runs/trec")
 def import_run(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
     """Store a TREC run."""
-    tag, run = trec.read_run(file.file.read().decode("utf-8", "replace"))
+    tag, run = trec.read_run(decoded(file.file.read(), str(file.filename)))
     with tool.database.writing() as session:
         return {"run": tag, **searching.put_run(session, who, projects.find(session, who, project), tag, run)}
 
@@ -34,7 +35,7 @@ def import_run(project: str, file: UploadFile, tool: The, who: Who) -> dict[str,
 @router.post("/qrels")
 def import_qrels(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
     """Take TREC qrels as this person's judgements; a grade they gave themselves stays."""
-    qrels = trec.read_qrels(file.file.read().decode("utf-8", "replace"))
+    qrels = trec.read_qrels(decoded(file.file.read(), str(file.filename)))
     with tool.database.writing() as session:
         return moving.import_qrels(session, who, projects.find(session, who, project), qrels).told()
 

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, Limit, Offset, The, Who
-from stm_agent.annotate.services import assigning, documents, llms, projects
+from stm_agent.annotate.incoming import Incoming
+from stm_agent.annotate.services import assigning, documents, llms, moving, projects
 from stm_agent.annotate.templates import TEMPLATES
 
 router = APIRouter(tags=["projects"])
@@ -167,11 +168,10 @@ def page(
 
 @router.post("/projects/{project}/documents", status_code=201)
 def add_documents(project: str, body: NewDocuments, tool: The, who: Who) -> dict[str, Any]:
-    """Put documents in; keys that are there already are left as they are and returned."""
-    who.needs("admin")
+    """Put documents in, as an import does: what does not fit is in the report, with its reason."""
+    rows = [(f"document {number}", {**fields, "_id": key}) for number, (key, fields) in enumerate(body.documents, 1)]
     with tool.database.writing() as session:
-        count, repeated = documents.add(session, projects.find(session, who, project), body.documents)
-    return {"added": count, "repeated": repeated}
+        return moving.bring_in(session, who, projects.find(session, who, project), Incoming(rows)).told()
 
 
 @router.get("/projects/{project}/documents/{document:path}")

@@ -10,6 +10,7 @@ from fastapi import APIRouter, UploadFile
 
 from stm_agent.annotate.api.common import The, Who, uploaded
 from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.formats import archive
 from stm_agent.annotate.services import moving, projects
 
 router = APIRouter(tags=["projects"])
@@ -23,8 +24,9 @@ def import_project(file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
     if Path(name).suffix.lower() not in (".zip", ".aiano", ".json"):
         raise Invalid(f"{name} is no .zip, .aiano or .json; documents alone are imported into a project")
     if name.lower().endswith(".zip"):
+        unpacked = archive.unpack(file.file.read())
         with tool.database.writing() as session:
-            return projects.view(session, moving.import_archive(session, who, file.file.read()))
+            return projects.view(session, moving.import_archive(session, who, unpacked))
     with tempfile.TemporaryDirectory() as scrap:
         path = uploaded(file, Path(scrap))
         with tool.database.writing() as session:

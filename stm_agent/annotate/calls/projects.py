@@ -140,7 +140,7 @@ class ProjectCalls(Connection):
         return dict(self._ask("GET", f"/projects/{project}/documents/{part(document)}"))
 
     def add_documents(self, project: str, documents: Iterable[tuple[str, Row]]) -> Row:
-        """Put (key, fields) documents in; return how many were ``added`` and which were there (``repeated``)."""
+        """Put (key, fields) documents in; return how many were ``added``, and what was ``skipped`` and why."""
         rows = [list(row) for row in documents]
         return dict(self._ask("POST", f"/projects/{project}/documents", json={"documents": rows}))
 

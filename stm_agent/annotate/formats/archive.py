@@ -27,6 +27,8 @@ PARTS = (
     "doubts",
     "changes",
 )
+UNZIPPED = 4_000_000_000
+"""Bytes of an unpacked zip, at most."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -51,7 +53,11 @@ def _add(archive: zipfile.ZipFile, name: str, text: str) -> None:
     archive.writestr(about, text.encode())
 
 
-def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+Unpacked = tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]
+"""A project, and its rows by part."""
+
+
+def unpack(data: bytes) -> Unpacked:
     """Return a project and its rows by part.
 
     Raises:
@@ -59,6 +65,8 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(one.file_size for one in archive.infolist()) > UNZIPPED:
+                raise DataError(f"the archive unpacks to over {UNZIPPED:,} bytes")
             project = json.loads(archive.read("project.json"))
             parts = {
                 name: [json.loads(line) for line in archive.read(f"{name}.jsonl").decode().split("\n") if line]

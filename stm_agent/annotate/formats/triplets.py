@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stm_agent.annotate.services.outcome import Graded
 from stm_agent.domain.collection import Collection
 from stm_agent.errors import DataError
 from stm_agent.files import whole_folder, write_atomic
 
-Judged = Mapping[str, Mapping[str, int]]
 
-
-def triplets(collection: Collection, judged: Judged, splits: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield rows: ``query_id``, ``split``, ``query``, ``positive``, ``grade`` and ``negatives`` (what was judged 0).
+def triplets(collection: Collection, told: Graded) -> Iterator[dict[str, Any]]:
+    """Yield rows: ``query_id``, ``split``, ``query``, its ``answer``, ``positive``, ``grade`` and ``negatives``.
 
     A negative is one that a person judged 0, never an unjudged passage.
     """
     texts = collection.texts
     queries = {key: text for split in collection.splits.values() for key, text in split.queries.items()}
-    for query, grades in judged.items():
+    for query, grades in told.grades.items():
         negatives = [texts[document] for document, grade in grades.items() if grade == 0]
         for document, grade in grades.items():
             if grade > 0 and query in queries:
                 yield {
                     "query_id": query,
-                    "split": splits[query],
+                    "split": told.splits[query],
                     "query": queries[query],
+                    "answer": told.answers.get(query, ""),
                     "positive": texts[document],
                     "grade": grade,
                     "negatives": negatives,
                 }
 
 
-def write_triplets(collection: Collection, judged: Judged, splits: Mapping[str, str], folder: Path) -> int:
+def write_triplets(collection: Collection, told: Graded, folder: Path) -> int:
     """Write ``triplets.jsonl`` and ``dataset/`` into a new folder; return how many rows there are.
 
     Raises:
@@ -43,7 +43,7 @@ def write_triplets(collection: Collection, judged: Judged, splits: Mapping[str, 
     """
     from datasets import Dataset, disable_progress_bars
 
-    rows = list(triplets(collection, judged, splits))
+    rows = list(triplets(collection, told))
     if not rows:
         raise DataError("no query has a passage judged relevant yet; there is nothing to train on")
     disable_progress_bars()

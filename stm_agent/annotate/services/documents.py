@@ -23,8 +23,8 @@ PAGE = 50
 SNIPPET = 160
 
 
-def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, Any]]]) -> tuple[int, list[str]]:
-    """Put (key, fields) rows in, in order; return how many went in, and the keys that were there already.
+def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
+    """Put (key, fields) rows in, in order, but for keys that are there already; return how many went in.
 
     Raises:
         Invalid: A key or a field that no database keeps.
@@ -32,11 +32,9 @@ def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, 
     known = set(session.scalars(select(Document.key).where(Document.project_id == project.id)))
     place = session.scalar(select(func.max(Document.position)).where(Document.project_id == project.id)) or 0
     waiting: list[dict[str, Any]] = []
-    repeated: list[str] = []
     count = 0
     for key, fields in rows:
         if key in known:
-            repeated.append(key)
             continue
         if fault := _unfit(key, fields):
             raise Invalid(f"document '{key[:60]}' {fault}")
@@ -51,7 +49,7 @@ def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, 
     if count >= AT_ONCE and session.get_bind().dialect.name == "postgresql":
         # Until the server counts them by itself, a minute later, it plans as if the table were empty.
         session.execute(text("ANALYZE documents"))
-    return count, repeated
+    return count
 
 
 def _unfit(key: str, fields: dict[str, Any]) -> str | None:

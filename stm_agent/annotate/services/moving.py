@@ -22,6 +22,8 @@ from stm_agent.annotate.values import fitting
 from stm_agent.errors import DataError
 from stm_agent.files import whole_folder, write_atomic
 
+VALIDATION = {"validation": "dev", "valid": "dev", "val": "dev"}
+"""Other names of the split that is tuned on."""
 EXPORTS = ("qrels", "beir", "mteb", "triplets", "aiano", "aiano-project", "archive", "drafts")
 
 
@@ -39,9 +41,17 @@ def bring_in(session: Session, actor: Actor, project: Project, incoming: Incomin
         return report
     there = set(session.scalars(select(Query.key).where(Query.project_id == project.id)))
     for split in incoming.collection.splits.values():
-        fresh = {key: text for key, text in split.queries.items() if key not in there and split.name in queries.SPLITS}
+        name = VALIDATION.get(split.name, split.name)
+        fresh = {key: text for key, text in split.queries.items() if key not in there}
+        if name not in queries.SPLITS:
+            for key in fresh:
+                report.skip(
+                    f"qrels/{split.name}/{key}", f"queries of split '{split.name}'; there are train, dev and test"
+                )
+            continue
+        there |= fresh.keys()
         for key, text in fresh.items():
-            queries.create(session, actor, project, text=text, split=split.name, key=key)
+            queries.create(session, actor, project, text=text, split=name, key=key)
         _judge(session, actor, project, {key: split.qrels[key] for key in fresh}, report)
     return report
 
@@ -150,14 +160,14 @@ def as_aiano(session: Session, project: Project) -> aiano.Parsed:
     )
 
 
-def import_archive(session: Session, actor: Actor, data: bytes) -> Project:
-    """Make a project of an archive.
+def import_archive(session: Session, actor: Actor, unpacked: archive.Unpacked) -> Project:
+    """Make a project of an archive that was unpacked before, so that nobody waits for that.
 
     Raises:
         DataError: It is none.
         Taken: The project is here already.
     """
-    project, parts = archive.unpack(data)
+    project, parts = unpacked
     try:
         return archiving.restore(session, actor, project, parts)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -211,9 +221,9 @@ def _judged(session: Session, project: Project, kind: str, output: Path) -> dict
     if not collection.splits:
         raise DataError("no query has a passage judged relevant yet; there is nothing to score on")
     if kind == "triplets":
-        return {**counts, "rows": triplets.write_triplets(collection, told.grades, told.splits, output)}
+        return {**counts, "rows": triplets.write_triplets(collection, told, output)}
     if kind == "beir":
-        write_beir(collection, output)
+        write_beir(collection, output, answers=told.answers)
         return {**counts, "splits": {name: len(split.queries) for name, split in collection.splits.items()}}
     from stm_agent.annotate.formats.mteb import task_file
 

@@ -184,7 +184,7 @@ def set_password(session: DbSession, name: str, password: str) -> Person:
         NotFound: There is nobody of that name.
         Invalid: The password is too short.
     """
-    row = _named(session, name)
+    row = named(session, name)
     row.password, row.active = hashed(password), True
     session.execute(delete(Session).where(Session.person_id == row.id))
     return row
@@ -199,12 +199,17 @@ def change_password(session: DbSession, actor: Actor, *, old: str, new: str, tok
     """
     if right_person(session, name=actor.name, password=old) is None:
         raise Forbidden("the old password is wrong")
-    row = _named(session, actor.name)
+    row = named(session, actor.name)
     row.password = hashed(new)
     session.execute(delete(Session).where(Session.person_id == row.id, Session.access_hash != digest(token)))
 
 
-def _named(session: DbSession, name: str) -> Person:
+def named(session: DbSession, name: str) -> Person:
+    """Return a person by name.
+
+    Raises:
+        NotFound: There is nobody of that name.
+    """
     row = session.scalar(select(Person).where(Person.name == name))
     if row is None:
         raise NotFound(f"there is nobody called '{name}'")
@@ -227,7 +232,7 @@ def change(
         Invalid: No such role, or the last administrator would be gone.
     """
     actor.needs("admin")
-    row = _named(session, name)
+    row = named(session, name)
     if role is not None and role not in ROLES:
         raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
     row.role, row.active = role or row.role, row.active if active is None else active
