@@ -48,17 +48,17 @@ def _open(workspace: Path | None, database: str | None, *, team: bool = True) ->
     return open_tool(place, url=database, team=team)
 
 
-def _project(tool: Tool, session: Any, name: str) -> tuple[Any, Any]:  # noqa: ANN401 - rows, imported late
+def _project(session: Any, name: str) -> Any:  # noqa: ANN401 - a row, imported late
     from sqlalchemy import select
 
-    from stm_agent.annotate.services import people
+    from stm_agent.annotate.bringing import find
     from stm_agent.annotate.tables import Project as Row
 
-    row = session.scalar(select(Row).where((Row.key == name) | (Row.name == name)))
+    row = find(session, name)
     if row is None:
         names = ", ".join(session.scalars(select(Row.name))) or "none yet"
         raise ConfigError(f"there is no project '{name}'; there are {names}")
-    return row, people.actor_of(people.local_person(session))
+    return row
 
 
 @app.callback()
@@ -159,9 +159,8 @@ def export(
     from stm_agent.annotate.services import moving
 
     try:
-        with tool.database.writing() as session:
-            row, _ = _project(tool, session, project)
-            told = moving.export(session, row, kind, output)
+        with tool.database.reading() as session:
+            told = moving.export(session, _project(session, project), kind, output)
     finally:
         tool.close()
     emit(told, "\n".join(f"{name:<10} {value}" for name, value in told.items()), as_json)
@@ -175,17 +174,18 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
     """
     tool = _open(workspace, database)
     from stm_agent.annotate import agreeing
+    from stm_agent.annotate.actor import Actor
     from stm_agent.annotate.services import agreements, assigning, projects, searching
 
     try:
-        with tool.database.writing() as session:
-            row, actor = _project(tool, session, project)
+        with tool.database.reading() as session:
+            row, reader = _project(session, project), Actor(0, "setup", "admin")
             shown = projects.view(session, row)
             people = agreements.grades_of(session, row).people
             told: dict[str, Any] = {
                 **{name: shown[name] for name in ("name", "documents", "entries", "queries")},
                 "judgements": sum(map(len, people.values())),
-                "progress": assigning.progress(session, actor, row),
+                "progress": assigning.progress(session, reader, row),
                 "runs": searching.runs_of(session, row),
             }
         # Resampling takes a while; nobody who saves waits for it.

@@ -168,10 +168,13 @@ def test_files_with_faults_are_told_and_lose_nothing_silently(small, tmp_path):
     with pytest.raises(DataError, match="column 'text' twice"):
         read_incoming(tmp_path / "twice.csv")
     (tmp_path / "bad.qrels").write_bytes(b"q1 0 d\xff1 3\n")
-    with pytest.raises(DataError, match="not UTF-8 .byte 6"):
+    with pytest.raises(DataError, match=r"not UTF-8 .byte 6"):
         bring(small, "Signs", tmp_path / "bad.qrels")
     odd = ada.post("/projects/signs/documents", json={"documents": [["a\tb", {"text": "x"}], ["e", {"text": ""}]]})
-    assert odd.json()["skipped"] == {"has an id with a tab or another control character": 1, "has no text in text": 1}
+    assert odd.json()["skipped"] == {
+        "has an id with a tab or another control character": 1,
+        "has no text in title or text": 1,
+    }
 
 
 def test_a_date_is_a_day(small, tmp_path):

@@ -11,7 +11,7 @@ from stm_agent.annotate import answers
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
 from stm_agent.annotate.faults import Invalid
-from stm_agent.annotate.services import documents, drafts, entries, judging, llms, projects, queries
+from stm_agent.annotate.services import documents, drafts, entries, grading, judging, llms, projects, queries
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
 
@@ -95,15 +95,15 @@ def grade_many(project: str, body: Grades, tool: The, who: Who) -> dict[str, Any
         schema = projects.read_schema(row.schema)
         keys = body.queries or [one["key"] for one in queries.listed(session, row)]
         asked = [(key, queries.find(session, row, key)) for key in keys]
-        wanted = [(key, one) for key, query in asked for one in drafts.to_grade(session, row, query, depth=body.depth)]
+        wanted = [(key, one) for key, query in asked for one in grading.to_grade(session, row, query, depth=body.depth)]
     door = tool.doors.door(choice)
 
-    def one(item: tuple[str, drafts.ToGrade]) -> None:
+    def one(item: tuple[str, grading.ToGrade]) -> None:
         key, passage = item
-        given = drafts.ask_grade(door, passage, schema)
+        given = grading.ask_grade(door, passage, schema)
         with tool.database.writing() as session:
             row = projects.find(session, who, project)
-            drafts.keep_grades(session, row, queries.find(session, row, key), choice.model, [(passage, given)])
+            grading.keep_grades(session, row, queries.find(session, row, key), choice.model, [(passage, given)])
         if given.error:
             raise Invalid(f"{key}/{passage.document}: {given.error}")
 

@@ -14,7 +14,17 @@ from starlette.concurrency import run_in_threadpool
 from stm_agent.annotate import answers, doubting
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
-from stm_agent.annotate.services import agreements, drafts, entries, judging, llms, projects, queries, searching
+from stm_agent.annotate.services import (
+    agreements,
+    drafts,
+    entries,
+    grading,
+    judging,
+    llms,
+    projects,
+    queries,
+    searching,
+)
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
 
@@ -180,12 +190,12 @@ def ask_grades(project: str, query: str, body: AskGrades, tool: The, who: Who) -
         choice = llms.choose(session, tool.vault, body.llm)
         row = projects.find(session, who, project)
         schema = projects.read_schema(row.schema)
-        wanted = drafts.to_grade(session, row, queries.find(session, row, query), depth=body.depth)
+        wanted = grading.to_grade(session, row, queries.find(session, row, query), depth=body.depth)
     # No transaction is open while an LLM thinks.
-    graded = [(one, drafts.ask_grade(tool.doors.door(choice), one, schema)) for one in wanted]
+    graded = [(one, grading.ask_grade(tool.doors.door(choice), one, schema)) for one in wanted]
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
-        return drafts.keep_grades(session, row, queries.find(session, row, query), choice.model, graded)
+        return grading.keep_grades(session, row, queries.find(session, row, query), choice.model, graded)
 
 
 @router.get("/agreement", response_model=None)

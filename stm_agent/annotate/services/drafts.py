@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,10 @@ from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.quiet import Quiet
 from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.services import documents, entries
-from stm_agent.annotate.services.judging import DEPTH
 from stm_agent.annotate.services.llms import LlmChoice
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
-from stm_agent.annotate.tables import Document, Draft, Entry, LlmGrade, Project, Query, Ranking
-from stm_agent.errors import GenerationError
+from stm_agent.annotate.tables import Draft, Entry, Project
 from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 DECISIONS = ("accepted", "edited", "rejected", "offered")
 DECIDED = ("accepted", "edited", "rejected")
-GRADE_TOKENS = 8
 
 
 class Doors:
@@ -144,10 +141,10 @@ def keep(session: Session, project: Project, ask: Ask, done: Completion | None, 
     if not error:
         waits = (Draft.entry_key == ask.entry_key, Draft.block == ask.block.id, Draft.state == "offered")
         session.execute(update(Draft).where(Draft.project_id == project.id, *waits).values(state="superseded"))
-    return _keep(session, project, ask.entry_key, ask.block.id, ask.model, ask.parameters, ask.chat, done, error)
+    return write(session, project, ask.entry_key, ask.block.id, ask.model, ask.parameters, ask.chat, done, error)
 
 
-def _keep(
+def write(
     session: Session,
     project: Project,
     entry_key: str | None,
@@ -158,6 +155,7 @@ def _keep(
     done: Completion | None,
     error: str,
 ) -> Draft:
+    """Write down what an LLM was asked and said, or how it failed."""
     draft = Draft(
         project_id=project.id,
         entry_key=entry_key,
@@ -243,58 +241,3 @@ def _value(schema: ProjectSchema, row: Draft) -> Any:  # noqa: ANN401 - a JSON v
         return answers.fitted(block, row.answer)
     except Invalid:
         return None
-
-
-@dataclass(frozen=True)
-class ToGrade:
-    """A passage an LLM is to grade."""
-
-    document: str
-    chat: list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Given:
-    """What an LLM said of it: the grade, or why there is none."""
-
-    grade: int | None
-    done: Completion | None
-    error: str = ""
-
-
-def to_grade(session: Session, project: Project, query: Query, *, depth: int = DEPTH) -> list[ToGrade]:
-    """Return the passages of a query's pool that no LLM has graded."""
-    schema = ProjectSchema.model_validate(project.schema)
-    known = select(LlmGrade.document_id).where(LlmGrade.query_id == query.id)
-    pooled = select(Ranking.document_id).where(Ranking.query_id == query.id, Ranking.rank <= depth)
-    rows = session.scalars(select(Document).where(Document.id.in_(pooled), Document.id.not_in(known)))
-    return [
-        ToGrade(row.key, drafting.judge_chat(schema, query.text, documents.text_of(schema, row.fields))) for row in rows
-    ]
-
-
-def ask_grade(door: Door, one: ToGrade, schema: ProjectSchema) -> Given:
-    """Ask for one grade; an answer without one is told, never guessed."""
-    done = None
-    try:
-        done = door.complete(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS)
-        return Given(answers.read_grade(schema, done.text), done)
-    except (GenerationError, Invalid) as fault:
-        return Given(None, done, str(fault))
-
-
-def keep_grades(
-    session: Session, project: Project, query: Query, model: str, graded: Sequence[tuple[ToGrade, Given]]
-) -> dict[str, int]:
-    """Write down an LLM's grades, each with its draft; return how many were ``graded`` and how many ``failed``."""
-    counts = {"graded": 0, "failed": 0}
-    for one, given in graded:
-        parameters = {"temperature": 0.0, "max_tokens": GRADE_TOKENS, "query": query.key, "document": one.document}
-        draft = _keep(session, project, None, "", model, parameters, one.chat, given.done, given.error)
-        if given.grade is None:
-            counts["failed"] += 1
-            continue
-        row = documents.get(session, project, one.document)
-        session.add(LlmGrade(query_id=query.id, document_id=row.id, grade=given.grade, draft_id=draft.id))
-        counts["graded"] += 1
-    return counts

@@ -45,9 +45,7 @@ def bring_in(session: Session, actor: Actor, project: Project, incoming: Incomin
         fresh = {key: text for key, text in split.queries.items() if key not in there}
         if name not in queries.SPLITS:
             for key in fresh:
-                report.skip(
-                    f"qrels/{split.name}/{key}", f"queries of split '{split.name}'; there are train, dev and test"
-                )
+                report.skip(f"{split.name}/{key}", f"queries of split '{split.name}'; there are train, dev and test")
             continue
         there |= fresh.keys()
         for key, text in fresh.items():
