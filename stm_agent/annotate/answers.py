@@ -15,6 +15,9 @@ DAY = re.compile(r"(?<![\w-])[0-9]{4}-[0-9]{2}-[0-9]{2}(?![\w-])")
 GRADE = re.compile(r"(?<![\w.])(?<!(?<![0-9])-)[0-9]{1,3}(?!\w|[.,][0-9])")
 ENDS = r"(?=\W*$|\s*[.:;!]|\s*\n|\s+[-\u2013\u2014(])"
 """What stands after an answer that a reason follows."""
+DENIAL = re.compile(r"\b(?:not|no|never|neither|nor|none|cannot|\w+n['\u2019]t)\b", re.IGNORECASE)
+"""Words after which a named option may be the one that does not fit."""
+SENTENCE = re.compile(r"[.;!?\n]")
 MARKUP = " \t\n\"'`*_([\u201c\u2018"
 
 
@@ -54,12 +57,17 @@ def _read(block: Block, text: str) -> Any:  # noqa: ANN401 - a JSON value
 
 
 def _named(options: Sequence[str], text: str) -> list[str]:
-    """Return the options that a text names by whole words, in the block's order; of two that overlap the longer."""
+    """Return the options that a text names by whole words, in the block's order; of two that overlap the longer.
+
+    A text that denies something beside an option names none, for it may be the option that it denies.
+    """
     if text in options:
         return [text]
     longest = sorted(options, key=len, reverse=True)
     each = "|".join(f"({re.escape(one)})" for one in longest)
     words = re.compile(rf"(?<!\w)(?:{each})(?!\w)", re.IGNORECASE)
+    if any(words.search(one) and DENIAL.search(words.sub(" ", one)) for one in SENTENCE.split(text)):
+        return []
     found = {longest[one.lastindex - 1] for one in words.finditer(text) if one.lastindex}
     return [option for option in options if option in found]
 

@@ -1,8 +1,9 @@
-"""Drafts that say nothing are refused, decisions are the author's and can be taken back, schema edits lose nothing."""
+"""Drafts that say nothing are refused; decisions are the author's and can be taken back; a dead LLM leaves nothing."""
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from stm_agent.annotate import answers, drafting
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import Block
+from stm_agent.annotate.tables import Draft, Project
 from stm_agent.annotate.templates import TEMPLATES
 from stm_agent.errors import GenerationError
 from stm_agent.testing.annotate import client, fill, person
@@ -31,9 +33,13 @@ def block(kind):
         ("select", "B", "B"),
         ("select", "The answer is B.", "B"),
         ("select", "A or B", None),
+        ("select", "Maybe BC", None),
+        ("select", "It is not A", None),
+        ("select", "The answer is B. It does not say why.", "B"),
         ("multiselect", "female", ["female"]),
         ("multiselect", "male, female", ["male", "female"]),
         ("multiselect", "neither", None),
+        ("multiselect", "female, not male", None),
         ("date", "2024-02-29", "2024-02-29"),
         ("date", "2024 was the year", None),
         ("date", "2023-02-29", None),
@@ -124,94 +130,92 @@ def test_a_decision_is_the_authors_counts_real_edits_and_can_be_taken_back(tool,
     assert (told["state"], told["edit_distance"]) == ("edited", 1)
 
 
+def test_a_draft_that_does_not_wait_is_not_decided_on(tool, asked):
+    ada, bo = client(tool, "Ada"), client(tool, "Bo")
+    asked()
+    older, newer = (f"/projects/signs/drafts/{row['key']}" for row in asked())
+    told = bo.put(older, json={"decision": "accepted"})
+    assert told.status_code == 422 and "superseded already" in told.json()["title"]
+    assert bo.put(older, json={"decision": "offered"}).status_code == 422
+    bo.put(newer, json={"decision": "rejected"})
+    newest = asked()[-1]["key"]
+    assert bo.put(newer, json={"decision": "offered"}).json()["state"] == "offered"
+    states = {row["key"]: row["state"] for row in ada.get("/projects/signs/drafts").json()}
+    assert states[newest] == "superseded" and list(states.values()).count("offered") == 1
+
+
+def test_what_an_llm_said_of_no_entry_is_an_administrators(tool, asked):
+    bo = client(tool, "Bo")
+    with tool.database.writing() as session:
+        row = session.query(Project).filter_by(key="signs").one()
+        draft = Draft(project_id=row.id, entry_key=None, block="", model="m", parameters={}, messages=[])
+        session.add(draft)
+        session.flush()
+        key = draft.key
+    assert bo.put(f"/projects/signs/drafts/{key}", json={"decision": "accepted"}).status_code == 403
+
+
 def test_a_draft_asked_again_takes_the_place_of_the_one_that_waited(asked):
     asked()
     assert [row["state"] for row in asked()] == ["superseded", "offered"]
 
 
-def test_an_llm_that_is_dead_leaves_no_empty_entries_and_its_job_is_listed(small):
+@pytest.fixture
+def alone(small):
+    """Ada, in a project whose answers an LLM drafts without inputs."""
     fill(small, "qa")
     ada = client(small, "Ada")
+    ada.put("/llms", json={"name": "script", "model": "scripted:numbered"})
+    now = ada.get("/projects/signs").json()
+    now["schema"]["blocks"][1] |= {"inputs": [], "mode": "solo"}
+    edit = {"version": now["version"], "changes": {"schema": now["schema"]}}
+    assert ada.patch("/projects/signs", json=edit).status_code == 200
+    return ada
+
+
+def ended(ada, job):
+    """Wait for a job."""
+    end = time.monotonic() + 20
+    while job["done"] < job["total"] and time.monotonic() < end:
+        time.sleep(0.01)
+        job = ada.get(f"/projects/signs/jobs/{job['key']}").json()
+    return job
+
+
+def test_an_llm_that_is_dead_leaves_no_empty_entries(small, alone):
+    seen = []
 
     class Dead:
         def complete(self, *_args, **_more):
+            seen.append(alone.get("/projects/signs/entries").json())
             raise GenerationError("nobody answers")
 
     small.doors.door = lambda choice: Dead()
-    ada.put("/llms", json={"name": "script", "model": "scripted:numbered"})
-    schema = ada.get("/projects/signs").json()
-    blocks = schema["schema"]["blocks"]
-    blocks[1] = {**blocks[1], "inputs": [], "mode": "solo"}
-    edit = {"version": schema["version"], "changes": {"schema": {**schema["schema"], "blocks": blocks}}}
-    assert ada.patch("/projects/signs", json=edit).status_code == 200
-    job = ada.post("/projects/signs/jobs/drafts", json={"block": "answer"}).json()
-    end = time.monotonic() + 20
-    while job["state"] == "running" and time.monotonic() < end:
-        job = ada.get(f"/projects/signs/jobs/{job['key']}").json()
+    job = ended(alone, alone.post("/projects/signs/jobs/drafts", json={"block": "answer"}).json())
     assert (job["state"], job["failed"]) == ("finished", 3)
-    assert ada.get("/projects/signs/jobs").json() == []
-    assert ada.get("/projects/signs/entries").json() == []
-    assert [row["state"] for row in ada.get("/projects/signs/drafts").json()] == ["failed"] * 3
+    assert seen == [[]] * 3 and alone.get("/projects/signs/entries").json() == []
+    drafts = alone.get("/projects/signs/drafts").json()
+    assert [(row["state"], row["entry_key"]) for row in drafts] == [("failed", None)] * 3
 
 
-def edited(ada, change, **more):
-    """Change the schema of project Signs."""
-    now = ada.get("/projects/signs").json()
-    schema = now["schema"]
-    change(schema)
-    return ada.patch("/projects/signs", json={"version": now["version"], "changes": {"schema": schema, **more}})
+def test_a_job_is_found_while_it_runs_and_one_stopped_at_its_end_is_finished(small, alone, tmp_path):
+    begun, go_on = threading.Event(), threading.Event()
 
+    def answer(messages):
+        begun.set()
+        go_on.wait(20)
+        return "An answer."
 
-def test_a_renamed_field_takes_its_texts_and_evidence_along(tool, asked):
-    ada, bo = client(tool, "Ada"), client(tool, "Bo")
-
-    def rename(name):
-        def change(schema):
-            next(one for one in schema["fields"] if one["id"] == "text")["name"] = name
-
-        return change
-
-    assert edited(ada, rename("body")).status_code == 200
-    assert "body" in ada.get("/projects/signs/documents/d1").json()["fields"]
-    assert ada.get("/projects/signs/search", params={"q": "temperature"}).json()[0]["key"] == "d1"
-    (entry,) = bo.get("/projects/signs/entries").json()
-    assert entry["evidence"][0]["field"] == "body"
-    assert edited(ada, rename("year")).status_code == 422, "documents have another year"
-    assert edited(ada, rename("text")).status_code == 200
-    assert "text" in ada.get("/projects/signs/documents/d1").json()["fields"]
-
-
-def test_grades_follow_their_level_and_are_never_left_without_one(tool, project):
-    ada, bo = client(tool, "Ada"), client(tool, "Bo")
-    bo.put("/projects/signs/queries/q1/judgements/d1", json={"grade": 3})
-
-    def without(schema):
-        schema["levels"] = [one for one in schema["levels"] if one["score"] != 3]
-
-    def higher(schema):
-        next(one for one in schema["levels"] if one["score"] == 3)["score"] = 4
-
-    told = edited(ada, without)
-    assert told.status_code == 422 and "1 judgements of grade 3" in told.json()["title"]
-    assert edited(ada, higher).status_code == 200
-    assert ada.get("/projects/signs/export/qrels").text == "q1 0 d1 4\n"
-
-
-def test_a_value_comes_back_as_it_was_when_its_block_is_what_it_was(tool, asked):
-    ada, bo = client(tool, "Ada"), client(tool, "Bo")
-
-    def to(kind):
-        def change(schema):
-            schema["blocks"] = [one for one in schema["blocks"] if one["id"] != "sure"]
-            schema["blocks"].append({"id": "sure", "name": "Sure", "type": kind})
-
-        return change
-
-    assert edited(ada, to("boolean")).status_code == 200
-    (entry,) = bo.get("/projects/signs/entries").json()
-    place = f"/projects/signs/entries/{entry['key']}"
-    bo.patch(place, json={"version": entry["version"], "changes": {"values": {"sure": True}}})
-    edited(ada, to("text"))
-    assert isinstance(bo.get(place).json()["values"]["sure"], str)
-    edited(ada, to("boolean"))
-    assert bo.get(place).json()["values"]["sure"] is True
+    door = scripted(answer, tmp_path / "llm")
+    small.doors.door = lambda choice: door
+    job = alone.post("/projects/signs/jobs/drafts", json={"block": "answer", "documents": ["d1"]}).json()
+    assert begun.wait(20)
+    (found,) = client(small, "Bo").get("/projects/signs/jobs").json()
+    assert (found["key"], found["state"]) == (job["key"], "running")
+    assert alone.delete(f"/projects/signs/jobs/{job['key']}").json()["state"] == "stopped"
+    assert alone.get("/projects/signs/jobs").json() == []
+    go_on.set()
+    assert ended(alone, job)["state"] == "finished"
+    (entry,) = alone.get("/projects/signs/entries").json()
+    (draft,) = alone.get("/projects/signs/drafts").json()
+    assert (entry["name"], entry["about"], draft["entry_key"]) == ("d1", "d1", entry["key"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -61,13 +62,10 @@ def _draft_one(
     choice: llms.LlmChoice,
     door: Any,  # noqa: ANN401 - a Door, imported late
 ) -> None:
-    with tool.database.writing() as session:
+    with tool.database.reading() as session:
         row = projects.find(session, who, project)
         block = drafts.block_of(projects.read_schema(row.schema), block_id)
-        entry = entries.create(session, who, row)
-        entry.name, entry.extra = key, {"document": key}
-        chat = drafts.chat_of(session, row, entry, block, choice, key)
-        ask = drafts.Ask(entry.key, block, choice.model, chat, 0)
+        ask = drafts.Ask(None, block, choice.model, drafts.chat_of(session, row, None, block, choice, key), 0)
     done, error = None, ""
     try:
         # No transaction is open while an LLM thinks.
@@ -77,10 +75,12 @@ def _draft_one(
         error = str(fault)
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
+        if not error:
+            # Not before there is something in it: an LLM that is dead leaves no list of empty entries.
+            entry = entries.create(session, who, row)
+            entry.name, entry.extra = key, {"document": key}
+            ask = replace(ask, entry_key=entry.key)
         drafts.keep(session, row, ask, done, error=error)
-        if error:
-            # Nothing is in it; an LLM that is dead is to leave no list of empty entries.
-            entries.remove(session, who, row, entries.find(session, who, row, ask.entry_key))
     if error:
         raise Invalid(f"{key}: {error}")
 

@@ -83,19 +83,24 @@ def block_of(schema: ProjectSchema, block: str) -> Block:
 
 
 def chat_of(
-    session: Session, project: Project, entry: Entry, block: Block, choice: LlmChoice, document: str | None
+    session: Session, project: Project, entry: Entry | None, block: Block, choice: LlmChoice, document: str | None
 ) -> list[dict[str, str]]:
-    """Return the chat of a block for an entry.
+    """Return the chat of a block for an entry; None: one that is not there yet, and empty.
 
     Raises:
         Invalid: A required input is empty, or the block has no LLM.
     """
     schema = ProjectSchema.model_validate(project.schema)
-    shown = entries.view(session, entry)["evidence"]
+    shown = entries.view(session, entry)["evidence"] if entry else []
     fields = documents.get(session, project, document).fields if document else {}
     evidence = [drafting.Evidence(row["document"], row["text"], row["level"]) for row in shown]
     return drafting.compose(
-        schema, block, values=entry.values, evidence=evidence, fields=fields, system=choice.system_prompt
+        schema,
+        block,
+        values=entry.values if entry else {},
+        evidence=evidence,
+        fields=fields,
+        system=choice.system_prompt,
     )
 
 
@@ -107,9 +112,9 @@ def next_rollout(session: Session, entry_key: str, block: str) -> int:
 
 @dataclass(frozen=True)
 class Ask:
-    """One call for a block's draft, with the block's own temperature and token limit."""
+    """One call for a block's draft, with the block's own temperature and token limit; no entry: none is there yet."""
 
-    entry_key: str
+    entry_key: str | None
     block: Block
     model: str
     chat: list[dict[str, str]]
@@ -139,9 +144,13 @@ def complete(door: Door, ask: Ask) -> Completion:
 def keep(session: Session, project: Project, ask: Ask, done: Completion | None, *, error: str = "") -> Draft:
     """Write down a draft, or how it failed; the entry is not touched. One of its block that waited waits no more."""
     if not error:
-        waits = (Draft.entry_key == ask.entry_key, Draft.block == ask.block.id, Draft.state == "offered")
-        session.execute(update(Draft).where(Draft.project_id == project.id, *waits).values(state="superseded"))
+        _supersede(session, project, ask.entry_key, ask.block.id)
     return write(session, project, ask.entry_key, ask.block.id, ask.model, ask.parameters, ask.chat, done, error)
+
+
+def _supersede(session: Session, project: Project, entry_key: str | None, block: str) -> None:
+    waits = (Draft.entry_key == entry_key, Draft.block == block, Draft.state == "offered")
+    session.execute(update(Draft).where(Draft.project_id == project.id, *waits).values(state="superseded"))
 
 
 def write(
@@ -187,26 +196,26 @@ def decide(
 ) -> dict[str, Any]:
     """Write down what a person made of a draft; what they keep is saved with the entry, not here.
 
-    ``offered`` takes a decision back.
+    ``offered`` takes a decision back; a draft of the block that was asked for since waits no more.
 
     Raises:
         NotFound: There is no such draft.
-        Forbidden: It is for somebody else's entry.
-        Invalid: No such decision, or it was decided on before.
+        Forbidden: It is for somebody else's entry, or for none.
+        Invalid: No such decision, it does not wait for one, or it has none to take back.
     """
     row = session.scalar(select(Draft).where(Draft.project_id == project.id, Draft.key == key).with_for_update())
     if row is None:
         raise NotFound(f"there is no draft '{key}'")
-    if row.entry_key is not None:
-        entry = entries.find(session, actor, project, row.entry_key)
-        if entry.person_id != actor.id:
-            actor.needs("admin")
+    if row.entry_key is None or entries.find(session, actor, project, row.entry_key).person_id != actor.id:
+        actor.needs("admin")
     if decision not in DECISIONS:
         raise Invalid(f"a draft is {', '.join(DECISIONS)}, not '{decision}'")
-    if (decision == "offered") != (row.state in DECIDED):
-        raise Invalid(
-            f"this draft is {row.state} already" if row.state != "offered" else "nobody decided on this draft"
-        )
+    if decision != "offered" and row.state != "offered":
+        raise Invalid(f"this draft is {row.state} already")
+    if decision == "offered" and row.state not in DECIDED:
+        raise Invalid(f"this draft is {row.state}; nobody decided on it")
+    if decision == "offered":
+        _supersede(session, project, row.entry_key, row.block)
     before = {"state": row.state, "final": row.final}
     row.state, row.decided_by, row.final, row.edit_distance = decision, actor.name, None, None
     if decision in ("accepted", "edited"):

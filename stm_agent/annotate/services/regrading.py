@@ -49,12 +49,12 @@ def regrade(
     scores = {level.score for level in new.levels}
     if wrong := sorted(set(asked.values()) - scores):
         raise Invalid(f"there is no grade {wrong[0]} to move judgements to; use {', '.join(map(str, sorted(scores)))}")
-    moves = {grade: asked[grade] if grade in asked else _next(old, new, grade, given[grade]) for grade in given}
+    goals = {grade: asked[grade] if grade in asked else _next(old, new, grade, given[grade]) for grade in sorted(given)}
+    moves = {grade: goal for grade, goal in goals.items() if grade != goal}
     for grade, goal in moves.items():
-        others = [one for one in moves if moves[one] == goal and one != grade and not {one, grade} & asked.keys()]
+        others = [one for one in goals if goals[one] == goal and one != grade and not {one, grade} & asked.keys()]
         if others:
             raise Invalid(f"grades {others[0]} and {grade} would both be {goal}; {_how(grade, goal)}")
-    moves = {grade: goal for grade, goal in moves.items() if grade != goal}
     if moves:
         _move(session, project, moves)
     return sum(given[grade] for grade in moves)

@@ -38,12 +38,14 @@ function Value({ block, value, change }) {
   }
 }
 
+// "No" and 0 are said.
+const empty = (value) => value === undefined || value === null || value === "" || value.length === 0;
+
 // Why a block cannot be drafted yet, by the inputs it needs; "" where it can.
 function missing(schema, block, entry, open) {
   if (block.mode !== "human") return "";
   for (const source of block.inputs.filter((one) => one.required)) {
-    const said = entry.values[source.ref];
-    if (source.kind === "block" && (said === undefined || said === null || said === "" || said.length === 0)) {
+    if (source.kind === "block" && empty(entry.values[source.ref])) {
       return `needs ${schema.blocks.find((one) => one.id === source.ref).name} first`;
     }
     if (source.kind === "annotation" && !entry.evidence.some((row) => !source.ref || row.level === source.ref)) {
@@ -64,7 +66,7 @@ function Draft({ block, draft, edit, accept, reject, stop, again }) {
       <div class="row"><button onClick=${stop}>Stop <kbd>Esc</kbd></button></div></div>`;
   }
   const label = `Draft by ${draft.done.model}`;
-  return html`<div class="stack tight" data-escape>${WRITTEN.includes(block.type) ? html`
+  return html`<div class="stack tight" data-draft=${block.id}>${WRITTEN.includes(block.type) ? html`
       <label><span>${label}; edit it as you like</span><textarea rows=${block.type === "text" ? 2 : 6} value=${draft.text}
         onInput=${(event) => edit(event.target.value)}></textarea></label>`
       : html`<span class="small quiet">${label}</span><div class="draft">${String(draft.done.value)}</div>`}
@@ -86,16 +88,15 @@ function useDrafts(place, keeper, open, blocks) {
   useEffect(() => () => Object.values(stops.current).forEach((stop) => stop.abort()), []);
   const put = (id, more) => setDrafts((all) => ({ ...all, [id]: more && { ...all[id], ...more } }));
   // What was made of a draft stays in the browser until it is decided on.
-  const edited = (draft) => localStorage.getItem(`unsaved draft ${draft.key}`);
+  const keptAs = (draft) => `unsaved draft ${draft.key}`;
   const edit = (block, text) => {
-    const { done } = drafts[block.id];
-    if (done) localStorage.setItem(`unsaved draft ${done.key}`, text);
+    localStorage.setItem(keptAs(drafts[block.id].done), text);
     put(block.id, { text });
   };
   useEffect(() => {
     // Drafts that were made beforehand, or before the page was closed, wait for an answer: the last of each block.
     api.get(`${place}/drafts?${query({ entry: keeper.entry.key })}`).then((rows) => rows.filter((row) => row.state === "offered")
-      .forEach((row) => put(row.block, { text: edited(row) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
+      .forEach((row) => put(row.block, { text: localStorage.getItem(keptAs(row)) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
   }, []);
   const ask = async (block) => {
     stops.current[block.id]?.abort();
@@ -121,14 +122,16 @@ function useDrafts(place, keeper, open, blocks) {
     if (!draft?.done) return;
     const kept = decision === "rejected" ? null : WRITTEN.includes(block.type) ? draft.text : draft.done.answer;
     if (kept !== null) keeper.change("values", { [block.id]: WRITTEN.includes(block.type) ? draft.text : draft.done.value });
-    const { key } = draft.done;
-    api.put(`${place}/drafts/${key}`, { decision, final: kept }).then(() => {
+    api.put(`${place}/drafts/${draft.done.key}`, { decision, final: kept }).then(() => {
+      localStorage.removeItem(keptAs(draft.done));
       if (decision === "rejected") toast("Draft rejected", { act: ["Undo", () => offer(block, draft)] });
-      else localStorage.removeItem(`unsaved draft ${key}`);
     }).catch(told);
   };
-  const offer = (block, draft) => api.put(`${place}/drafts/${draft.done.key}`, { decision: "offered" })
-    .then((row) => put(block.id, { ...draft, done: { ...draft.done, ...row } })).catch(told);
+  const offer = (block, draft) => api.put(`${place}/drafts/${draft.done.key}`, { decision: "offered" }).then(() => {
+    stops.current[block.id]?.abort();
+    localStorage.setItem(keptAs(draft.done), draft.text);
+    put(block.id, draft);
+  }).catch(told);
   const waiting = blocks.find((block) => drafts[block.id]);
   return { drafts, ask, decide, waiting, edit };
 }
@@ -140,12 +143,17 @@ export function Blocks({ project, keeper, open, show, locked }) {
   const change = (block, value) => keeper.change("values", { [block.id]: value });
   const first = () => {
     const asked = schema.blocks.filter((block) => block.mode !== "plain");
-    return asked.find((block) => !entry.values[block.id]) || asked[0];
+    return asked.find((block) => empty(entry.values[block.id])) || asked[0];
+  };
+  // The draft that a key is pressed in, or the first.
+  const meant = (event) => {
+    const id = event.target.closest?.("[data-draft]")?.dataset.draft;
+    return id ? schema.blocks.find((block) => block.id === id) : waiting;
   };
   useKeys(locked ? {} : {
     d: [() => first() && ask(first()), "Ask for a draft"],
-    "Ctrl+Enter": [() => waiting && drafts[waiting.id].done && decide(waiting, "accepted"), "Accept the draft"],
-    Escape: [() => waiting && decide(waiting, "rejected"), "Reject the draft, or stop it"],
+    "Ctrl+Enter": [(event) => waiting && drafts[meant(event).id].done && decide(meant(event), "accepted"), "Accept the draft"],
+    Escape: [(event) => waiting && decide(meant(event), "rejected"), "Reject the draft, or stop it"],
   });
   const one = (block) => {
     const lack = missing(schema, block, entry, open);

@@ -34,7 +34,7 @@ class Keeper {
         this.set({ entry: over(this.entry, this.waiting), state: "waiting" });
         this.flush();
       } else {
-        this.set({ clash: this.entry, entry: over(this.entry, this.waiting) });
+        this.set({ clash: this.entry, entry: over(this.entry, this.waiting), state: "not saved" });
       }
     } catch (error) { told(error); }
   }
@@ -59,7 +59,7 @@ class Keeper {
     localStorage.setItem(this.kept, JSON.stringify({ version: this.entry.version, changes: this.waiting }));
     // The first change starts the clock and later ones do not put it off, so that no typing is older than a second.
     if (!this.timer) this.timer = setTimeout(() => this.flush(), WAIT);
-    this.set({ entry: over(this.entry, changes), state: "waiting" });
+    this.set({ entry: over(this.entry, changes), state: this.clash ? "not saved" : "waiting" });
   }
 
   async flush(options) {

@@ -24,7 +24,7 @@ function press(event) {
   const field = event.target.closest?.(TYPING);
   // Undo inside a field is the field's own; Escape leaves the field, and rejects nothing but the draft it is in.
   if (field && (!always || ["Ctrl+z", "Ctrl+Shift+z"].includes(name))) return;
-  if (field && name === "Escape" && !field.closest("[data-escape]")) {
+  if (field && name === "Escape" && !field.closest("[data-draft]")) {
     field.blur();
     return;
   }

@@ -17,7 +17,8 @@ function About({ form, set, template, choose }) {
     <${Field} label="Tags, with commas between"><input value=${form.tags} onInput=${put("tags")} /><//>
     <fieldset><legend>Start from</legend><div class="choices">${TEMPLATES.map(([name, title, what]) => html`<label>
       <input type="radio" name="template" value=${name}
-      checked=${template === name} onChange=${() => choose(name)} /><span><b>${title}</b><span class="quiet">${what}</span></span></label>`)}</div></fieldset></div>`;
+      checked=${template === name} onChange=${() => choose(name)} /><span><b>${title}</b><span class="quiet">${what}</span></span></label>`)}
+    </div></fieldset></div>`;
 }
 
 function Wizard({ close }) {
@@ -59,8 +60,12 @@ function BringIn({ close }) {
     const form = new FormData();
     form.append("file", event.target.elements.file.files[0]);
     setBusy(true);
-    api.post("projects/import", form).then((made) => { const lost = made.highlights_without_text;
-      toast(lost ? `Project ${made.name} came in; ${lost} highlights have no text in the file: they are kept for the way back` : `Project ${made.name} came in whole`); go(made.key, "documents"); }).catch(told).finally(() => setBusy(false));
+    api.post("projects/import", form).then((made) => {
+      const lost = made.highlights_without_text;
+      const how = lost ? `came in; ${lost} highlights have no text in the file: they are kept for the way back` : "came in whole";
+      toast(`Project ${made.name} ${how}`);
+      go(made.key, "documents");
+    }).catch(told).finally(() => setBusy(false));
   };
   return html`<${Dialog} title="Import a project" close=${close}><form class="stack" onSubmit=${send}>
     <p class="quiet">An archive of stm-agent annotate (.zip), AIANO's dataset JSON, or an .aiano file. Documents alone go into a project, on its
@@ -94,7 +99,8 @@ export function Projects({ me }) {
     <button class="main" onClick=${() => setOpen("new")}>New project <kbd>n</kbd></button>`
     : html`<p>You are in no project yet; an administrator can let you in.</p>`;
   return html`<div class="stack wide"><div class="row between"><h2>${archived ? "Archived projects" : "Projects"}</h2><span class="row">
-      <input class="slim" type="search" aria-label="Search the projects" placeholder="Search" value=${words} onInput=${(event) => setWords(event.target.value)} />
+      <input class="slim" type="search" aria-label="Search the projects" placeholder="Search" value=${words}
+        onInput=${(event) => setWords(event.target.value)} />
       <${Check} checked=${archived} change=${() => setArchived(!archived)}>Archived<//>
       ${tag && html`<button onClick=${() => setTag("")}>Tagged ${tag} ×</button>`}
       ${admin && html`<button onClick=${() => setOpen("import")}>Import <kbd>i</kbd></button>

@@ -47,8 +47,7 @@ function Inputs({ row, set, schema }) {
     ...schema.blocks.filter((one) => one.id !== row.id && one.name).map((one) => ["block", one.id, `block ${one.name}`]),
     ["annotation", "", "all evidence"],
     ...schema.levels.filter((one) => one.name).map((one) => ["annotation", one.id, `evidence marked ${one.name}`]),
-    ...schema.fields.filter((one) => one.ai_input || row.inputs.some((input) => input.kind === "field" && input.ref === one.id))
-      .map((one) => ["field", one.id, `field ${one.name}${one.ai_input ? "" : " (may go to no LLM: it is not sent)"}`]),
+    ...schema.fields.filter((one) => one.ai_input && one.name).map((one) => ["field", one.id, `field ${one.name}`]),
   ];
   const at = (kind, ref) => row.inputs.findIndex((one) => one.kind === kind && one.ref === ref);
   const turn = (kind, ref, place) => set({
@@ -108,16 +107,26 @@ export function Part({ part, schema, change, llms = [] }) {
   const name = (row, place) => row.name || `${ONE[part]} ${place + 1}`;
   return html`<div class="stack">${rows.map((row, place) => html`<div class="card stack" key=${row.id} role="group" aria-label=${name(row, place)}>
       <${Editor} row=${row} schema=${schema} llms=${llms} set=${(now) => put(rows.map((one, n) => (n === place ? now : one)))} />
-      <div class="row"><button type="button" class="bare" aria-label=${`Move ${name(row, place)} up`} disabled=${!place} onClick=${() => move(place, -1)}>Up</button>
-        <button type="button" class="bare" aria-label=${`Move ${name(row, place)} down`} disabled=${place === rows.length - 1} onClick=${() => move(place, 1)}>Down</button>
-        <button type="button" class="bare bad" aria-label=${`Remove ${name(row, place)}`} onClick=${() => change(without(schema, part, row))}>Remove</button></div></div>`)}
+      <div class="row"><button type="button" class="bare" aria-label=${`Move ${name(row, place)} up`} disabled=${!place}
+          onClick=${() => move(place, -1)}>Up</button>
+        <button type="button" class="bare" aria-label=${`Move ${name(row, place)} down`} disabled=${place === rows.length - 1}
+          onClick=${() => move(place, 1)}>Down</button>
+        <button type="button" class="bare bad" aria-label=${`Remove ${name(row, place)}`}
+          onClick=${() => change(without(schema, part, row))}>Remove</button></div></div>`)}
     <div><button type="button" onClick=${() => put([...rows, FRESH[part]()])}>Add a ${ONE[part]}</button></div></div>`;
 }
 
-// A schema as it is sent: lines of options that are empty were only being typed.
-export const clean = (schema) => ({
-  ...schema, blocks: schema.blocks.map((block) => ({ ...block, options: block.options.map((one) => one.trim()).filter(Boolean) })),
-});
+// A schema as it is sent: lines of options that are empty were only being typed, and a field that may not go to an LLM is
+// no input; until then it is, so that a switch that is turned back loses nothing.
+export function clean(schema) {
+  const closed = new Set(schema.fields.filter((one) => !one.ai_input).map((one) => one.id));
+  const blocks = schema.blocks.map((block) => ({
+    ...block,
+    options: block.options.map((one) => one.trim()).filter(Boolean),
+    inputs: block.inputs.filter((one) => one.kind !== "field" || !closed.has(one.ref)),
+  }));
+  return { ...schema, blocks };
+}
 
 export const PARTS = [
   ["fields", "Document fields", "What of a document is read, shown, and may go to an LLM. Every other field is kept too."],

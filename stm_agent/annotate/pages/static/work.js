@@ -4,6 +4,7 @@ import {
   useLoad, useRef, useState,
 } from "/static/lib.js";
 import { Blocks } from "/static/blocks.js";
+import { Clash } from "/static/clash.js";
 import { selectedSpan } from "/static/document.js";
 import { Entries, summary } from "/static/entries.js";
 import { useEntry } from "/static/entry.js";
@@ -42,7 +43,8 @@ function List({ place, open, show }) {
 }
 
 function Evidence({ entry, levels, current, pick, remove, relabel, locked }) {
-  const options = (row) => [...levels.map((level) => [level.id, level.name]), ...(levels.some((level) => level.id === row.level) ? [] : [[row.level, row.level]])];
+  const names = levels.map((level) => [level.id, level.name]);
+  const options = (row) => (names.some(([id]) => id === row.level) ? names : [...names, [row.level, row.level]]);
   const colour = (row) => levels.find((level) => level.id === row.level)?.colour || "#888888";
   return html`<section class="stack tight" aria-label="Evidence"><h3>Evidence (${entry.evidence.length})</h3>
     ${!entry.evidence.length && html`<p class="quiet small">Select text, by mouse or with <kbd>Shift</kbd> and arrows, and press a level's number.</p>`}
@@ -55,25 +57,22 @@ function Evidence({ entry, levels, current, pick, remove, relabel, locked }) {
       <span class="small clamp">${row.text}</span></li>`)}</ul></section>`;
 }
 
-function Clash({ project, keeper }) {
+// Closed, it waits: nothing is saved, and nothing of either side goes, until one is chosen.
+function Changed({ project, keeper }) {
   const { clash, entry } = keeper;
-  const text = (value) => (Array.isArray(value) ? value.join(", ") : String(value ?? ""));
-  const blocks = project.schema.blocks.filter((block) => text(clash.values[block.id]) !== text(entry.values[block.id]));
-  const rows = [
-    ...blocks.map((block) => [block.name, text(clash.values[block.id]), text(entry.values[block.id])]),
-    ["Notes", clash.notes, entry.notes], ["State", clash.state, entry.state],
-    ["Evidence", clash.evidence.map((row) => row.text).join(" / "), entry.evidence.map((row) => row.text).join(" / ")],
-  ].filter(([, there, here]) => there !== here);
   const [shut, setShut] = useState(false);
-  // Closed, it waits: nothing is saved, and nothing of either side goes, until one is chosen.
-  if (shut) return html`<div class="note bad row" role="alert" style=${{ position: "fixed", bottom: "1rem", left: "1rem", zIndex: 2 }}><span>Changed somewhere else; nothing is saved until you choose.</span>
-    <button onClick=${() => setShut(false)}>Choose</button></div>`;
-  return html`<${Dialog} title="Changed somewhere else" close=${() => setShut(true)}><div class="stack">
-    <p>This entry was saved in another window or by somebody else since you opened it. Nothing of yours is lost yet.</p>
-    <table><thead><tr><th>Part</th><th>There</th><th>Yours</th></tr></thead><tbody>${rows.map(([name, there, here]) => html`
-      <tr><th scope="row">${name}</th><td>${there}</td><td>${here}</td></tr>`)}</tbody></table>
-    <div class="row"><button class="main" onClick=${() => keeper.settle(true)}>Keep mine</button>
-      <button onClick=${() => keeper.settle(false)}>Take what is there</button></div></div><//>`;
+  const text = (value) => (Array.isArray(value) ? value.join(", ") : String(value ?? ""));
+  const marks = (one) => one.evidence.map((row) => row.text).join(" / ");
+  const parts = [
+    ...project.schema.blocks.map((block) => [block.name, text(clash.values[block.id]), text(entry.values[block.id])]),
+    ["Notes", clash.notes, entry.notes], ["State", clash.state, entry.state], ["Evidence", marks(clash), marks(entry)],
+  ];
+  if (shut) {
+    return html`<div class="note bad row between" role="alert"><span>Changed somewhere else; nothing is saved until you choose.</span>
+      <button onClick=${() => setShut(false)}>Choose</button></div>`;
+  }
+  return html`<${Dialog} title="Changed somewhere else" close=${() => setShut(true)}>
+    <${Clash} what="This entry" parts=${parts} mine=${() => keeper.settle(true)} theirs=${() => keeper.settle(false)} /><//>`;
 }
 
 // What is done to an entry as a whole.
@@ -186,6 +185,8 @@ export function Work({ project, me, rest }) {
     setCurrent(row.key);
   };
   const free = Boolean(entry) && !locked;
+  const marking = Object.fromEntries(Object.entries(levelKeys(levels))
+    .map(([name, level]) => [name, [() => mark(level), `Mark, or relabel, as ${level.name}`]]));
   useKeys({
     n: [acts.fresh, "New entry"],
     o: [() => setListing(true), "All entries"],
@@ -196,11 +197,16 @@ export function Work({ project, me, rest }) {
       "Ctrl+s": [() => keeper.flush(), "Save now"],
       Delete: [() => chosen && remove(chosen), "Delete the chosen evidence"],
     } : {}),
-    ...(locked ? {} : Object.fromEntries(Object.entries(levelKeys(levels)).map(([name, level]) => [name, [() => mark(level), `Mark, or relabel, as ${level.name}`]]))),
+    ...(locked ? {} : marking),
   });
   const rows = (mine.data || []).map((row) => (row.key === entry?.key ? entry : row));
   const options = [["", "Choose an entry"], ...rows.map((row) => [row.key, `${row.state}: ${summary(row)}`])];
   if (entry && !rows.some((row) => row.key === entry.key)) options.push([entry.key, summary(entry)]);
+  const change = (one) => {
+    const row = rows.find(({ key: own }) => own === one);
+    if (row) pickEntry(row);
+    else setKey(one || null);
+  };
   return html`<div class="panes"><section aria-label="Documents"><${List} place=${place} open=${open} show=${setOpen} /></section>
     <section aria-label="Document">${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
       : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} key=${data.key} project=${project} data=${data} entry=${entry} current=${current}
@@ -210,11 +216,11 @@ export function Work({ project, me, rest }) {
         <span class="row"><button class="bare" onClick=${() => setListing(true)}>All <kbd>o</kbd></button>
           <button onClick=${acts.fresh}>New <kbd>n</kbd></button></span></div>
         <${Select} aria-label="Your entries" value=${key || ""}
-          change=${(one) => { const row = rows.find(({ key: own }) => own === one); if (row) pickEntry(row); else setKey(one || null); }} options=${options} /></div>
+          change=${change} options=${options} />
+        ${keeper?.clash && html`<${Changed} key=${key} project=${project} keeper=${keeper} />`}</div>
       ${entry ? html`<${EntryPane} project=${project} keeper=${keeper} open=${open} show=${setOpen} levels=${levels} current=${current}
           pick=${showEvidence} remove=${remove} relabel=${relabel} acts=${acts} locked=${locked} />`
         : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}</section>
-    ${keeper?.clash && html`<${Clash} project=${project} keeper=${keeper} />`}
     ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)}
       pick=${(row) => { setListing(false); pickEntry(row); }}
       gone=${(row) => { if (row.key === key) setKey(null); mine.reload(); }} />`}</div>`;
