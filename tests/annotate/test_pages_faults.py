@@ -152,10 +152,21 @@ def test_two_windows_of_one_entry_lose_nothing(page):
     expect(page.locator("dialog td", has_text="from the other window")).to_have_count(1)
     assert violations(page) == []
     picture(page, "conflict")
-    page.get_by_role("button", name="Keep mine").click()
+    page.keyboard.press("Escape")
+    page.get_by_text("nothing is saved until you choose").wait_for()
+    page.locator("#block-question").fill("from here, and more")
+    saved(page, "not saved")
+    assert violations(page) == []
+    page.reload()
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#block-question")).to_have_value("from here, and more")
+    saved(page, "not saved")
+    page.get_by_role("button", name="Choose").click()
+    expect(page.locator("dialog td", has_text="from the other window")).to_have_count(1)
+    page.get_by_role("button", name="Save mine over it").click()
     saved(page)
     page.reload()
-    expect(page.locator("#block-question")).to_have_value("from here")
+    expect(page.locator("#block-question")).to_have_value("from here, and more")
 
 
 def test_a_server_that_dies_and_comes_back_gets_what_was_typed(tool, browser):

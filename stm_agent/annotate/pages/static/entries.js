@@ -1,17 +1,28 @@
 // All entries of a project: an annotator's own, for a reviewer everybody's.
-import { Dialog, Loaded, Select, api, enc, html, told, useLoad, useState } from "/static/lib.js";
+import { Dialog, Loaded, Select, api, enc, html, query, told, useLoad, useState } from "/static/lib.js";
 
 export function summary(row) {
   const said = Object.values(row.values).find((value) => typeof value === "string" && value.trim());
   return row.name || said || `begun ${new Date(row.created_at).toLocaleString()}`;
 }
 
+const PAGE = 1000;
 const MOST = 300;
 const STATES = [["", "Every state"], ["draft", "Draft"], ["flagged", "Flagged"], ["skipped", "Skipped"], ["done", "Done"]];
 
+// Every page of them, for what is searched is searched here.
+async function all(place) {
+  const rows = [];
+  for (;;) {
+    const page = await api.get(`${place}/entries?${query({ offset: rows.length, limit: PAGE })}`);
+    rows.push(...page);
+    if (page.length < PAGE) return rows;
+  }
+}
+
 export function Entries({ project, me, close, pick, gone }) {
   const place = `projects/${enc(project.key)}`;
-  const rows = useLoad(() => api.get(`${place}/entries`), []);
+  const rows = useLoad(() => all(place), []);
   const [words, setWords] = useState("");
   const [state, setState] = useState("");
   const [sure, setSure] = useState(null);
@@ -25,13 +36,12 @@ export function Entries({ project, me, close, pick, gone }) {
       <input type="search" class="grow" style=${{ width: "auto" }} autofocus aria-label="Search in the entries"
         placeholder="Search in the entries" value=${words} onInput=${(event) => setWords(event.target.value)} />
       <span><${Select} aria-label="State" value=${state} change=${setState} options=${STATES} /></span></div>
-    <${Loaded} of=${rows}>${(all) => { const shown = all.filter(fits); return shown.length ? html`<table><thead><tr><th>Entry</th><th>State</th>
-      <th class="number">Evidence</th>
-        <th>By</th><th>Changed</th><th><span class="quiet">Delete</span></th></tr></thead><tbody>
-          ${shown.slice(0, MOST).map((row) => html`<tr key=${row.key}>
-        <td><button class="link" onClick=${() => pick(row)}>${summary(row)}</button></td><td>${row.state}</td><td class="number">
-          ${row.evidence.length}</td><td>${row.author}</td>
-        <td class="small quiet">${new Date(row.updated_at).toLocaleString()}</td><td>${may(row) && acts(row)}</td></tr>`)}</tbody>
-          </table>${shown.length > MOST && html`<p class="hint">These are ${MOST} of ${shown.length.toLocaleString()}; search for the others.</p>`}`
+    <${Loaded} of=${rows}>${(data) => { const shown = data.filter(fits); return shown.length ? html`<table><thead><tr><th>Entry</th>
+      <th>State</th><th class="number">Evidence</th><th>By</th><th>Changed</th><th><span class="quiet">Delete</span></th></tr></thead>
+      <tbody>${shown.slice(0, MOST).map((row) => html`<tr key=${row.key}>
+        <td><button class="link" onClick=${() => pick(row)}>${summary(row)}</button></td><td>${row.state}</td>
+        <td class="number">${row.evidence.length}</td><td>${row.author}</td>
+        <td class="small quiet">${new Date(row.updated_at).toLocaleString()}</td><td>${may(row) && acts(row)}</td></tr>`)}</tbody></table>
+      ${shown.length > MOST && html`<p class="hint">These are ${MOST} of ${shown.length.toLocaleString()}; search for the others.</p>`}`
       : html`<p class="quiet">No entry here.</p>`; }}<//></div><//>`;
 }
