@@ -134,6 +134,7 @@ def worker(options: argparse.Namespace) -> None:
     from mergekit.merge_methods import merge_state_dicts  # noqa: F401
 
     from stm_agent.backbone.threads import set_threads
+    from stm_agent.merge import delta, product, recipe, weights  # noqa: F401
 
     set_threads(options.threads)
     side, method, kind = options.merge.split(":")

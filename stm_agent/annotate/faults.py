@@ -19,6 +19,20 @@ class Invalid(AnnotateError):
     status = 422
 
 
+class Unplaced(Invalid):
+    """Raised when grades that were given have no one place in changed levels.
+
+    Attributes:
+        unplaced: Each such grade: ``grade``, its level's ``name``, the ``count`` of judgements and the ``goal`` that is
+            nearest to it.
+    """
+
+    def __init__(self, message: str, unplaced: list[dict[str, Any]]) -> None:
+        """Say the first of them, keep all."""
+        super().__init__(message)
+        self.unplaced = unplaced
+
+
 class Unauthorised(AnnotateError):
     """Raised when nobody known asks: no token, a wrong or an expired one."""
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json, write_json
@@ -35,9 +35,13 @@ class Delta(Protocol):
         """Return what is added to one weight, float32; made anew at each call."""
         ...
 
-    def add_to(self, weight: Tensor, name: str) -> None:
-        """Add it to a weight, in place."""
-        weight.add_(self.matrix(name).to(weight.device, weight.dtype))
+    splits: ClassVar[bool] = False
+    """Whether some rows of a weight can be had without the whole matrix."""
+
+    def add_to(self, weight: Tensor, name: str, first: int = 0) -> None:
+        """Add it to a weight, or to the rows of one that begin with row ``first``, in place."""
+        rows = self.matrix(name)[first : first + len(weight)]
+        weight.add_(rows.to(weight.device, weight.dtype))
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class LoraDelta(Delta):
 
     modules: Mapping[str, tuple[Tensor, Tensor]]
     embeddings: frozenset[str] = frozenset()
+    splits: ClassVar[bool] = True
 
     @property
     def rank(self) -> int:
@@ -75,16 +80,23 @@ class LoraDelta(Delta):
         product = b @ a
         return product.T if module in self.embeddings else product
 
-    def add_to(self, weight: Tensor, name: str) -> None:
-        """Add ``B A`` to a weight, in place; a float32 weight takes the product without a copy of its size."""
+    def add_to(self, weight: Tensor, name: str, first: int = 0) -> None:
+        """Add ``B A``, or its rows from ``first``, in place; a float32 weight takes it without a copy of its size."""
         import torch
 
-        if weight.dtype != torch.float32:
-            super().add_to(weight, name)
-            return
         module = name.removesuffix(".weight")
         a, b = (half.to(weight.device) for half in self.modules[module])
-        weight.addmm_(a.T, b.T) if module in self.embeddings else weight.addmm_(b, a)
+        left, right = (a.T, b.T) if module in self.embeddings else (b, a)
+        rows = left[first : first + len(weight)]
+        if weight.dtype == torch.float32:
+            weight.addmm_(rows, right)
+        else:
+            weight.add_((rows @ right).to(weight.dtype))
+
+
+def finite(weights: Tensor) -> bool:
+    """Return whether no weight is NaN or infinite: a finite sum says so in one pass; else each is looked at."""
+    return math.isfinite(weights.sum()) or bool(weights.isfinite().all())
 
 
 def load_delta(folder: Path) -> LoraDelta:
@@ -130,7 +142,7 @@ def _pair(
     if set(halves) != {"A", "B"}:
         raise DataError(f"adapter {folder}: module {module} lacks one of lora_A and lora_B; train or save it again")
     a, b = halves["A"], halves["B"]
-    if not (a.isfinite().all() and b.isfinite().all()):
+    if not (finite(a) and finite(b)):
         raise DataError(f"adapter {folder}: module {module} holds NaN or infinite weights; train it again")
     return a, b * scaling(a.shape[0])
 

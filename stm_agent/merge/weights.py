@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json
-from stm_agent.merge.delta import Delta
+from stm_agent.merge.delta import Delta, finite
+from stm_agent.merge.rewrite import rewrite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,7 +106,7 @@ class WeightDelta(Delta):
             DataError: A weight is not finite.
         """
         delta = self.expert.tensor(name).float() - self.base.tensor(name).float()
-        if not bool(delta.isfinite().all()):
+        if not finite(delta):
             raise DataError(f"{self.expert.folder}: {name} holds NaN or infinite weights; train it again")
         return delta
 
@@ -139,41 +138,15 @@ def write_merged(base: Weights, delta: Delta, folder: Path) -> None:
             shutil.copyfile(path, target)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a large file inside the kernel where the system can, without its bytes passing through this process."""
-    with source.open("rb") as read, target.open("wb") as written:
-        left = os.fstat(read.fileno()).st_size
-        try:
-            while left > 0 and (count := os.copy_file_range(read.fileno(), written.fileno(), left)):
-                left -= count
-        except (AttributeError, OSError):
-            left = -1
-    if left:
-        shutil.copyfile(source, target)
-
-
 def _write_file(source: Path, base: Weights, delta: Delta, target: Path) -> None:
-    """Write one safetensors file: a copy that the kernel makes, in which the changed weights are written over.
-
-    What stays is never read, and no more than one changed weight is in memory. The format is safetensors' own
-    (https://github.com/huggingface/safetensors#format): a length, a header of JSON that says where each weight's bytes
-    are, then those bytes.
-    """
-    import torch
-
+    """Write one weights file: its changed weights anew, all else as it is."""
     changed = delta.shapes
     known = {stored: name for name, stored in base.names.items() if base.files[stored] == source and name in changed}
-    _copy(source, target)
-    with target.open("r+b") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        places = {name: part["data_offsets"] for name, part in json.loads(stream.read(length)).items() if name in known}
-        # One piece of memory for all: a fresh one for each weight costs more in page faults than the sums do.
-        memory = torch.empty(max((end - begin for begin, end in places.values()), default=0), dtype=torch.uint8)
-        for stored, (begin, end) in places.items():
-            raw = memory[: end - begin]
-            stream.seek(8 + length + begin)
-            stream.readinto(raw.numpy().data)
-            mapped = base.tensor(known[stored])
-            delta.add_to(raw.view(mapped.dtype).view(mapped.shape), known[stored])
-            stream.seek(8 + length + begin)
-            stream.write(raw.numpy().data)
+
+    kinds = {stored: base.tensor(name) for stored, name in known.items()}
+
+    def change(stored: str, raw: Tensor, first: int) -> None:
+        kind = kinds[stored]
+        delta.add_to(raw.view(kind.dtype).view(-1, *kind.shape[1:]), known[stored], first)
+
+    rewrite(source, target, known.keys(), change, whole=not delta.splits)

@@ -129,6 +129,9 @@ def test_no_grade_is_left_without_a_level_or_put_with_another_unasked(tool, proj
     bo.put("/projects/signs/queries/q1/judgements/d2", json={"grade": 2})
     told = edited(ada, without(3))
     assert told.status_code == 422 and "1 judgements of grade 3 ('Answers it')" in told.json()["title"]
+    assert told.json()["unplaced"] == [{"grade": 3, "name": "Answers it", "count": 1, "goal": 2}]
+    told = edited(ada, lambda schema: schema.update(levels=schema["levels"][:1]))
+    assert [row["grade"] for row in told.json()["unplaced"]] == [2, 3], "all are told at once"
     told = edited(ada, scored(l3=2))
     assert told.status_code == 422 and "grades 2 and 3 would both be 2" in told.json()["title"]
     assert edited(ada, without(1)).status_code == 200, "nobody gave it"

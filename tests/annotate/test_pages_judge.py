@@ -136,27 +136,3 @@ def test_a_mistaken_query_is_deleted(tool, page):
     page.get_by_text("Query deleted").wait_for()
     page.get_by_role("heading", name="high temperature").wait_for()
     assert [row["key"] for row in client(tool, "Bo").get("/projects/signs/queries").json()] == ["q1", "q2"]
-
-
-def test_of_two_who_change_the_settings_the_second_sees_what_is_there(tool, browser):
-    ada = client(tool, "Ada")
-    with serving(tool) as url:
-        page = new_page(browser, url)
-        page.get_by_label("Name").fill("Ada")
-        page.get_by_label("Password").fill("password-of-Ada")
-        page.get_by_role("button", name="Log in").click()
-        page.get_by_role("link", name="Signs").wait_for()
-        page.goto(place(url, "signs", "settings"))
-        page.get_by_label("Description").first.fill("mine")
-        body = {"version": ada.get("/projects/signs").json()["version"], "changes": {"description": "theirs"}}
-        assert ada.patch("/projects/signs", json=body).status_code == 200
-        page.keyboard.press("Control+s")
-        page.get_by_role("cell", name="theirs").wait_for()
-        assert violations(page) == []
-        page.get_by_role("button", name="Take what is there").click()
-        expect(page.get_by_label("Description").first).to_have_value("theirs")
-        page.get_by_label("Description").first.fill("after all mine")
-        page.keyboard.press("Control+s")
-        page.get_by_text("Saved; what people wrote came along").wait_for()
-        page.context.close()
-    assert ada.get("/projects/signs").json()["description"] == "after all mine"

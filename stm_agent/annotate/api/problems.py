@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 from starlette.exceptions import HTTPException
 
-from stm_agent.annotate.faults import AnnotateError, Stale
+from stm_agent.annotate.faults import AnnotateError, Stale, Unplaced
 from stm_agent.errors import StmAgentError
 
 log = logging.getLogger(__name__)
@@ -21,12 +21,16 @@ KIND = "application/problem+json"
 
 
 class Problem(BaseModel):
-    """An error: ``title`` says what is wrong; a refused save has what is stored now in ``current``."""
+    """An error: ``title`` says what is wrong; a refused save has what is stored now in ``current``.
+
+    Where levels that were used are taken away, ``unplaced`` says which grades a place is asked for.
+    """
 
     type: str = "about:blank"
     title: str
     status: int
     current: dict[str, Any] | None = None
+    unplaced: list[dict[str, Any]] | None = None
 
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -61,7 +65,9 @@ def tell_problems(app: FastAPI) -> None:
 
 
 def _known(_request: Request, error: Exception) -> JSONResponse:
-    more = {"current": error.current} if isinstance(error, Stale) else {}
+    more: dict[str, Any] = {"current": error.current} if isinstance(error, Stale) else {}
+    if isinstance(error, Unplaced):
+        more = {"unplaced": error.unplaced}
     return problem(error.status if isinstance(error, AnnotateError) else 400, str(error), **more)
 
 

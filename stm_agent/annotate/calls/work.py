@@ -86,9 +86,12 @@ class WorkCalls(Connection):
         """Return the queries of a project."""
         return list(self._ask("GET", f"/projects/{project}/queries"))
 
-    def create_query(self, project: str, text: str, *, split: str = "dev", key: str | None = None) -> str:
+    def create_query(
+        self, project: str, text: str, *, answer: str = "", split: str = "dev", key: str | None = None
+    ) -> str:
         """Write a query; return its key."""
-        row = self._ask("POST", f"/projects/{project}/queries", json={"text": text, "split": split, "key": key})
+        body = {"text": text, "answer": answer, "split": split, "key": key}
+        row = self._ask("POST", f"/projects/{project}/queries", json=body)
         return str(row["key"])
 
     def save_query(self, project: str, query: str, *, version: int, **changes: str) -> Row:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
-from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.faults import Invalid, Unplaced
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.tables import Adjudication, Judgement, LlmGrade, Project, Query
 
@@ -41,7 +41,8 @@ def regrade(
         asked: Old grade -> new grade, where the levels do not say it, or it is to be another.
 
     Raises:
-        Invalid: A grade that was given would have no level, one of two, or be one with another grade.
+        Invalid: A grade is asked to go where there is none.
+        Unplaced: A grade that was given would have no level, one of two, or be one with another grade.
     """
     if old.levels == new.levels and not asked:
         return 0
@@ -49,12 +50,13 @@ def regrade(
     scores = {level.score for level in new.levels}
     if wrong := sorted(set(asked.values()) - scores):
         raise Invalid(f"there is no grade {wrong[0]} to move judgements to; use {', '.join(map(str, sorted(scores)))}")
-    goals = {grade: asked[grade] if grade in asked else _next(old, new, grade, given[grade]) for grade in sorted(given)}
+    goals = _goals(old, new, given, asked)
     moves = {grade: goal for grade, goal in goals.items() if grade != goal}
     for grade, goal in moves.items():
         others = [one for one in goals if goals[one] == goal and one != grade and not {one, grade} & asked.keys()]
         if others:
-            raise Invalid(f"grades {others[0]} and {grade} would both be {goal}; {_how(grade, goal)}")
+            told = f"grades {others[0]} and {grade} would both be {goal}; {_how(grade, goal)}"
+            raise Unplaced(told, [_row(old, grade, given[grade], goal)])
     if moves:
         _move(session, project, moves)
     return sum(given[grade] for grade in moves)
@@ -70,6 +72,22 @@ def _given(session: Session, project: Project) -> Counter[int]:
     return found
 
 
+def _goals(
+    old: ProjectSchema, new: ProjectSchema, given: Mapping[int, int], asked: Mapping[int, int]
+) -> dict[int, int]:
+    """Return where each given grade goes; all that have no place are told at once."""
+    goals = {}
+    unplaced = []
+    for grade in sorted(given):
+        try:
+            goals[grade] = asked[grade] if grade in asked else _next(old, new, grade, given[grade])
+        except Unplaced as error:
+            unplaced.append(error)
+    if unplaced:
+        raise Unplaced(str(unplaced[0]), [row for error in unplaced for row in error.unplaced])
+    return goals
+
+
 def _next(old: ProjectSchema, new: ProjectSchema, grade: int, count: int) -> int:
     now = {level.id: level.score for level in new.levels}
     names = [level.name for level in old.levels if level.score == grade]
@@ -80,7 +98,13 @@ def _next(old: ProjectSchema, new: ProjectSchema, grade: int, count: int) -> int
         return goals.pop()
     why = "would belong to no level" if not goals else f"would be {' or '.join(map(str, sorted(goals)))}"
     nearest = min(goals or now.values(), key=lambda score: abs(score - grade), default=grade)
-    raise Invalid(f"{count} judgements of grade {grade} ('{names[0]}') {why}; {_how(grade, nearest)}")
+    told = f"{count} judgements of grade {grade} ('{names[0]}') {why}; {_how(grade, nearest)}"
+    raise Unplaced(told, [_row(old, grade, count, nearest)])
+
+
+def _row(old: ProjectSchema, grade: int, count: int, goal: int) -> dict[str, Any]:
+    name = next((level.name for level in old.levels if level.score == grade), str(grade))
+    return {"grade": grade, "name": name, "count": count, "goal": goal}
 
 
 def _how(grade: int, goal: int) -> str:

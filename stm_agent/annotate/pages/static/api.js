@@ -5,6 +5,7 @@ export class Problem extends Error {
     super(body.title || `the server answered ${status}`);
     this.status = status;
     this.current = body.current;
+    this.unplaced = body.unplaced;
   }
 }
 

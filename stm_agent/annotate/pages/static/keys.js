@@ -1,5 +1,5 @@
 // Keys of a screen, and the sheet that tells them. A key is "j", "Ctrl+s", "Escape" or a sequence such as "g d".
-import { html, useEffect, useRef, useState } from "/static/vendor/preact.js";
+import { html, useLayoutEffect, useRef, useState } from "/static/vendor/preact.js";
 import { Dialog } from "/static/widgets.js";
 
 const TYPING = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
@@ -48,7 +48,8 @@ document.addEventListener("keydown", press);
 export function useKeys(keys) {
   const kept = useRef(keys);
   kept.current = keys;
-  useEffect(() => {
+  // At once, not after the next frame: a key pressed as soon as a screen is seen must not be lost.
+  useLayoutEffect(() => {
     sheets.push(kept);
     return () => { sheets.splice(sheets.indexOf(kept), 1); };
   }, []);

@@ -5,5 +5,5 @@ export { useJob } from "/static/jobs.js";
 export { Sheet, levelKeys, useKeys } from "/static/keys.js";
 export {
   Check, Dialog, Dot, Field, Loaded, Select, Snippet, Toasts,
-  go, toPoints, toUnits, toast, told, useDebounced, useLoad, useRoute,
+  go, toPoints, toUnits, toast, told, useDebounced, useKept, useLoad, useRoute,
 } from "/static/widgets.js";

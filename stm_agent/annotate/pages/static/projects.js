@@ -1,5 +1,5 @@
 // All projects, and the wizard that makes one.
-import { Check, Dialog, Field, Loaded, api, enc, go, html, query, toast, told, useEffect, useKeys, useLoad, useState } from "/static/lib.js";
+import { Check, Dialog, Field, Loaded, api, enc, go, html, query, toast, told, useKept, useKeys, useLoad, useState } from "/static/lib.js";
 import { PARTS, Part, clean } from "/static/schema.js";
 
 const TEMPLATES = [
@@ -21,16 +21,22 @@ function About({ form, set, template, choose }) {
     </div></fieldset></div>`;
 }
 
+const FRESH = { name: "", description: "", tags: "", template: "qa", schema: null, step: 0 };
+
 function Wizard({ close }) {
   const templates = useLoad(() => api.get("templates"), []);
   const llms = useLoad(() => api.get("llms"), []);
-  const [form, setForm] = useState({ name: "", description: "", tags: "" });
-  const [template, setTemplate] = useState("qa");
-  const [schema, setSchema] = useState(null);
-  const [step, setStep] = useState(0);
-  useEffect(() => { if (templates.data) setSchema(templates.data[template]); }, [templates.data, template]);
-  const make = () => api.post("projects", { ...form, tags: tagsOf(form.tags), schema: clean(schema) })
-    .then((made) => { toast(`Project ${made.name} is there; import its documents`); go(made.key, "documents"); }).catch(told);
+  const [kept, setKept] = useKept("unsaved project");
+  const { step, template, ...form } = kept || FRESH;
+  const schema = form.schema || templates.data?.[template];
+  const change = (more) => setKept((now) => ({ ...(now || FRESH), ...more }));
+  const setStep = (to) => change({ step: to });
+  const done = (made) => {
+    setKept(null);
+    toast(`Project ${made.name} is there; import its documents`);
+    go(made.key, "documents");
+  };
+  const make = () => api.post("projects", { ...form, tags: tagsOf(form.tags), schema: clean(schema) }).then(done).catch(told);
   // What a step asks for is checked by the browser before the next.
   const onward = (event) => {
     event.preventDefault();
@@ -43,11 +49,11 @@ function Wizard({ close }) {
     <ol class="row small" style=${{ listStyle: "none", margin: 0, padding: 0 }}>
       ${STEPS.map((name, place) => html`<li aria-current=${place === step ? "step" : null}
       class=${place === step ? "" : "quiet"}>${place === step ? html`<b>${place + 1}. ${name}</b>` : `${place + 1}. ${name}`}</li>`)}</ol>
-    ${step === 0 ? html`<${About} form=${form} set=${setForm} template=${template} choose=${setTemplate} />`
+    ${step === 0 ? html`<${About} form=${form} set=${change} template=${template} choose=${(name) => change({ template: name, schema: null })} />`
       : html`<section class="stack" aria-label=${title}><p class="quiet">${what} All of it can be changed later.</p>
-        <${Part} part=${part} schema=${schema} change=${setSchema} llms=${llms.data || []} /></section>`}
+        <${Part} part=${part} schema=${schema} change=${(all) => change({ schema: all })} llms=${llms.data || []} /></section>`}
     <div class="row between"><span>${step > 0 && html`<button type="button" onClick=${() => setStep(step - 1)}>Back</button>`}</span>
-      <span class="row">
+      <span class="row">${kept && html`<button type="button" class="bare" onClick=${() => setKept(null)}>Start anew</button>`}
       ${step < STEPS.length - 1 && html`<button value="make">Make it as it is</button>`}
       <button class="main" value="on">${step < STEPS.length - 1 ? `Next: ${STEPS[step + 1]}` : "Make the project"}</button></span></div></form>`}<//>
         <//>`;

@@ -1,5 +1,5 @@
 // The open document: what is in it, search inside it, its evidence, and the levels to mark with.
-import { Dot, html, levelKeys, useKeys, useMemo, useRef, useState } from "/static/lib.js";
+import { Dot, html, levelKeys, useEffect, useKeys, useMemo, useRef, useState } from "/static/lib.js";
 import { Text } from "/static/document.js";
 
 // Where a document has some words: by field, in code units, numbered through.
@@ -19,7 +19,7 @@ function findIn(bodies, words) {
 
 function Find({ words, set, count, at, step }) {
   const box = useRef();
-  useKeys({ i: [() => box.current.focus(), "Search in this document"] });
+  useKeys({ i: [() => { box.current.focus(); box.current.select(); }, "Search in this document"] });
   return html`<div class="row"><input ref=${box} class="slim" style=${{ width: "12rem" }} type="search" aria-label="Search in this document"
       placeholder="In this document  i" value=${words} onInput=${(event) => set(event.target.value)}
       onKeyDown=${(event) => event.key === "Enter" && step(event.shiftKey ? -1 : 1)} />
@@ -47,6 +47,8 @@ export function Document({ project, data, entry, current, pick, mark, locked }) 
   const evidence = entry?.evidence || NOTHING;
   const marks = useMemo(() => Object.fromEntries(bodies.map(([name]) => [name,
     evidence.filter((row) => row.document === data.key && row.field === name)])), [bodies, evidence]);
+  // The words stay from document to document, and so does the box that somebody may be typing in.
+  useEffect(() => setAt(0), [data.key]);
   const step = (by) => setAt(count ? (at + by + count) % count : 0);
   return html`<div class="head paper"><div class="row between"><h2>${data.key}</h2>
       <${Find} words=${words} set=${(text) => { setWords(text); setAt(0); }} count=${count} at=${at} step=${step} /></div>

@@ -1,7 +1,8 @@
 // A project's every part, editable at any time: about, fields, levels, blocks, people.
-import { Dialog, Field, Loaded, Select, api, enc, go, html, toast, told, useKeys, useLoad, useState } from "/static/lib.js";
+import { Dialog, Field, Loaded, Select, api, enc, go, html, toast, told, useKept, useKeys, useLoad, useState } from "/static/lib.js";
 import { Clash } from "/static/clash.js";
 import { tagsOf } from "/static/projects.js";
+import { Regrade } from "/static/regrade.js";
 import { PARTS, Part, clean } from "/static/schema.js";
 
 function About({ about, set }) {
@@ -79,27 +80,46 @@ function partsOf(there, about, schema) {
 
 export function Settings({ project, reload }) {
   const place = `projects/${enc(project.key)}`;
-  const [about, setAbout] = useState(aboutOf(project));
-  const [schema, setSchema] = useState(project.schema);
-  const [version, setVersion] = useState(project.version);
-  const [saved, setSaved] = useState(true);
+  const [there, setThere] = useState(project);
+  // What is being changed, with the version it began from: after a reload, or beside somebody else, it is not lost.
+  const [mine, setMine] = useKept(`unsaved settings ${project.key}`);
+  const { about, schema, version } = mine || { about: aboutOf(there), schema: there.schema, version: there.version };
   const [clash, setClash] = useState(null);
+  const [regrade, setRegrade] = useState(null);
   const llms = useLoad(() => api.get("llms"), []);
-  const edit = (set) => (value) => { set(value); setSaved(false); };
-  const changed = (made) => { setVersion(made.version); reload(); };
-  const refused = (error) => (error.current ? setClash(error.current) : told(error));
-  const take = (there) => { setAbout(aboutOf(there)); setSchema(there.schema); setSaved(true); setClash(null); changed(there); };
-  const save = (seen) => api.patch(place, { version: seen, changes: { ...about, tags: tagsOf(about.tags), schema: clean(schema) } })
-    .then((made) => { setSaved(true); setClash(null); toast("Saved; what people wrote came along"); changed(made); }).catch(refused);
+  const edit = (part) => (value) => setMine((now) => ({ about, schema, version, ...now, [part]: value }));
+  const changed = (made) => {
+    setThere(made);
+    setMine((now) => now && { ...now, version: made.version });
+    reload();
+  };
+  // Where grades are to go is asked for; places that were chosen before stay.
+  const refused = (error, grades = {}) => {
+    setRegrade(error.unplaced ? { rows: error.unplaced, grades } : null);
+    if (error.current) setClash(error.current);
+    else if (!error.unplaced) told(error);
+  };
+  // What was typed while it was being saved stays.
+  const saved = (made, sent) => {
+    setMine((now) => (now === sent ? null : now));
+    setClash(null);
+    setRegrade(null);
+    changed(made);
+  };
+  const save = (seen, grades = {}) => api.patch(place, { version: seen, changes: { ...about, tags: tagsOf(about.tags), schema: clean(schema), grades } })
+    .then((made) => { saved(made, mine); toast("Saved; what people wrote came along"); }).catch((error) => refused(error, grades));
   useKeys({ "Ctrl+s": [() => save(version), "Save the settings"] });
-  return html`<div class="stack wide"><div class="row between bar"><span class=${saved ? "saved" : "saved bad"} role="status">
-    ${saved ? "Saved" : "Not saved yet"}</span>
-      <button class="main" disabled=${saved} onClick=${() => save(version)}>Save <kbd>Ctrl+s</kbd></button></div>
-    <${About} about=${about} set=${edit(setAbout)} />
+  return html`<div class="stack wide"><div class="row between bar"><span class=${mine ? "saved bad" : "saved"} role="status">
+    ${mine ? "Not saved yet; kept in this browser" : "Saved"}</span>
+      <span class="row">${mine && html`<button onClick=${() => setMine(null)}>Take back</button>`}
+        <button class="main" disabled=${!mine} onClick=${() => save(version)}>Save <kbd>Ctrl+s</kbd></button></span></div>
+    <${About} about=${about} set=${edit("about")} />
     ${PARTS.map(([part, title, what]) => html`<section class="stack" aria-label=${title}><div><h2>${title}</h2><p class="hint">
       ${what}${part === "blocks" ? " A value whose block goes or changes its type is kept aside, and comes back." : ""}</p></div>
-      <${Part} part=${part} schema=${schema} change=${edit(setSchema)} llms=${llms.data || []} /></section>`)}
+      <${Part} part=${part} schema=${schema} change=${edit("schema")} llms=${llms.data || []} /></section>`)}
     <${Members} place=${place} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
+    ${regrade && !clash && html`<${Regrade} ...${regrade} levels=${schema.levels} close=${() => setRegrade(null)}
+      move=${(grades) => save(version, grades)} />`}
     ${clash && html`<${Dialog} title="Changed somewhere else" wide close=${() => setClash(null)}>
-      <${Clash} what="This project" parts=${partsOf(clash, about, schema)} mine=${() => save(clash.version)} theirs=${() => take(clash)} /><//>`}</div>`;
+      <${Clash} what="This project" parts=${partsOf(clash, about, schema)} mine=${() => save(clash.version)} theirs=${() => saved(clash, mine)} /><//>`}</div>`;
 }

@@ -1,5 +1,5 @@
 // Small parts that every screen uses.
-import { html, useCallback, useEffect, useRef, useState } from "/static/vendor/preact.js";
+import { html, useCallback, useEffect, useLayoutEffect, useRef, useState } from "/static/vendor/preact.js";
 
 const listeners = new Set();
 
@@ -35,6 +35,16 @@ export function Toasts() {
       <button class="bare" aria-label="Dismiss" onClick=${() => drop(row)}>×</button></div>`)}</div>`;
 }
 
+// State that a closed tab does not lose; null when there is none.
+export function useKept(name) {
+  const [value, set] = useState(() => JSON.parse(localStorage.getItem(name) || "null"));
+  useLayoutEffect(() => {
+    if (value === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, JSON.stringify(value));
+  }, [name, value]);
+  return [value, set];
+}
+
 // Load when something changes; what was there stays until the new is there.
 export function useLoad(load, again) {
   const [state, setState] = useState({ data: null, error: null });
@@ -61,7 +71,7 @@ export function Loaded({ of, children }) {
 
 export function Dialog({ title, close, children, wide = false }) {
   const ref = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     ref.current.showModal();
     return () => before?.focus?.();

@@ -209,7 +209,7 @@ export function Work({ project, me, rest }) {
   };
   return html`<div class="panes"><section aria-label="Documents"><${List} place=${place} open=${open} show=${setOpen} /></section>
     <section aria-label="Document">${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
-      : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} key=${data.key} project=${project} data=${data} entry=${entry} current=${current}
+      : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} entry=${entry} current=${current}
         pick=${setCurrent} mark=${mark} locked=${locked} />`}<//>`}</section>
     <section aria-label="Entry"><div class="head"><div class="row between"><h2>Entry</h2>
         ${entry && html`<span class=${`saved${keeper.state === "not saved" ? " bad" : ""}`} role="status">${keeper.state}</span>`}

@@ -1,0 +1,17 @@
+// Levels that were used went away or became one with another: where the grades that were given go.
+import { Dialog, Field, Select, html, useEffect, useState } from "/static/lib.js";
+
+export function Regrade({ rows, grades, levels, move, close }) {
+  const near = () => Object.fromEntries(rows.map((row) => [row.grade, row.goal]));
+  const [goals, setGoals] = useState(near);
+  useEffect(() => { setGoals(near()); }, [rows]);
+  const options = levels.map((level) => [String(level.score), `${level.name} (${level.score})`]);
+  const send = (event) => { event.preventDefault(); move({ ...grades, ...goals }); };
+  return html`<${Dialog} title="Where do their grades go?" close=${close}><form class="stack" onSubmit=${send}>
+    <p>Judgements were given that have no level of their own any more. Nothing is saved until each has a place; closing this
+      saves nothing.</p>
+    ${rows.map((row) => html`<${Field} key=${row.grade} label=${`${row.count.toLocaleString()} of grade ${row.grade} (${row.name}) become`}>
+      <${Select} value=${String(goals[row.grade])} options=${options}
+        change=${(value) => setGoals({ ...goals, [row.grade]: Number(value) })} /><//>`)}
+    <div><button class="main">Move them and save</button></div></form><//>`;
+}

@@ -1,0 +1,141 @@
+"""A safetensors file with some of its weights changed: rows are computed while those before them are being written.
+
+The format is safetensors' own (https://github.com/huggingface/safetensors#format): a length, a header of JSON that says
+where each weight's bytes are, then those bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from stm_agent.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHUNK = 1 << 22
+"""Bytes that are changed or copied at once."""
+
+
+class Block(NamedTuple):
+    """Some rows of a weight: where they are in the file, from byte ``begin`` to byte ``end``."""
+
+    name: str
+    first: int
+    begin: int
+    end: int
+
+
+def rewrite(
+    source: Path,
+    target: Path,
+    changed: Collection[str],
+    change: Callable[[str, Tensor, int], None],
+    *,
+    whole: bool = False,
+) -> None:
+    """Write a safetensors file anew with some weights changed, some rows at a time.
+
+    A file takes one write at a time, so one thread writes, the changed rows as they come and pieces of the rest
+    between them, while the next rows are read and changed.
+
+    Args:
+        source: The file.
+        target: Where to write.
+        changed: Names of the weights that change, as the file has them.
+        change: Changes rows of a weight in place: its name, their bytes as a tensor uint8 ``[bytes]``, the first row.
+        whole: A weight is changed all at once; two weights are in memory then, else two chunks.
+
+    Raises:
+        DataError: The file ends before its header says.
+    """
+    import torch
+
+    with source.open("rb") as opened, target.open("wb") as made, ThreadPoolExecutor(1) as writer:
+        read, written = opened.fileno(), made.fileno()
+        blocks = _blocks(read, changed, whole=whole)
+        rest = _pieces(_between([(block.begin, block.end) for block in blocks], os.fstat(read).st_size))
+        # The same memory for all: fresh memory costs more in page faults than the sums do.
+        sizes = [block.end - block.begin for block in blocks]
+        buffers = [torch.empty(max(sizes[turn::2], default=0), dtype=torch.uint8) for turn in range(2)]
+        jobs: list[Future[None]] = []
+        waiting: list[Future[None] | None] = [None, None]
+        for number, block in enumerate(blocks):
+            if before := waiting[number % 2]:
+                before.result()
+            raw = buffers[number % 2][: block.end - block.begin]
+            _read(read, raw.numpy().data, block.begin)
+            change(block.name, raw, block.first)
+            waiting[number % 2] = writer.submit(_put, written, raw.numpy().data, block.begin)
+            jobs.append(writer.submit(_copy, read, written, next(rest, (0, 0))))
+        jobs += [job for job in waiting if job]
+        jobs += [writer.submit(_copy, read, written, piece) for piece in rest]
+        for job in jobs:
+            job.result()
+
+
+def _blocks(read: int, names: Collection[str], *, whole: bool) -> list[Block]:
+    """Return the rows to change, in the file's order."""
+    length = int.from_bytes(os.pread(read, 8, 0), "little")
+    header = json.loads(os.pread(read, length, 8))
+    found = []
+    for name in names:
+        begin, end = (8 + length + offset for offset in header[name]["data_offsets"])
+        rows = header[name]["shape"][0]
+        row = (end - begin) // max(rows, 1)
+        many = rows if whole else max(CHUNK // max(row, 1), 1)
+        found += [
+            Block(name, first, begin + first * row, begin + min(first + many, rows) * row)
+            for first in range(0, rows, max(many, 1))
+        ]
+    return sorted(found, key=lambda block: block.begin)
+
+
+def _between(ranges: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """Return what of ``size`` bytes is in none of the ranges, which are in order and apart."""
+    ends = [0, *(end for _, end in ranges)]
+    begins = [*(begin for begin, _ in ranges), size]
+    return list(zip(ends, begins, strict=True))
+
+
+def _pieces(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for begin, end in ranges:
+        for at in range(begin, end, CHUNK):
+            yield at, min(at + CHUNK, end)
+
+
+def _read(read: int, into: memoryview, at: int) -> None:
+    while into:
+        count = _some(os.preadv(read, [into], at))
+        into, at = into[count:], at + count
+
+
+def _put(written: int, data: memoryview, at: int) -> None:
+    while data:
+        count = os.pwrite(written, data, at)
+        data, at = data[count:], at + count
+
+
+def _copy(read: int, written: int, piece: tuple[int, int]) -> None:
+    at, end = piece
+    while at < end:
+        at += _some(_copied(read, written, at, end - at))
+
+
+def _some(count: int) -> int:
+    if not count:
+        raise DataError("a weights file ends before its header says; give it whole")
+    return count
+
+
+def _copied(read: int, written: int, at: int, count: int) -> int:
+    """Copy inside the kernel where the system can, without the bytes passing through this process."""
+    try:
+        return os.copy_file_range(read, written, count, at, at)
+    except (AttributeError, OSError):
+        return os.pwrite(written, os.pread(read, count, at), at)
