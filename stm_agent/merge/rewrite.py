@@ -86,7 +86,7 @@ def _blocks(read: int, names: Collection[str], *, whole: bool) -> list[Block]:
     found = []
     for name in names:
         begin, end = (8 + length + offset for offset in header[name]["data_offsets"])
-        rows = header[name]["shape"][0]
+        rows = (header[name]["shape"] or [1])[0]
         row = (end - begin) // max(rows, 1)
         many = rows if whole else max(CHUNK // max(row, 1), 1)
         found += [
