@@ -6,8 +6,8 @@
 STM's claim is: merged above the best single expert, and that above all-in-one. For every collection and seed the
 experts are trained from the backbone, and all-in-one for as many steps as they had together. Each method is searched
 on dev: with the weights that the surrogate finds for sums, densities 0.3 and 0.7 where there are any, and the uniform
-mean with the better of them. All rows are scored on test and on the general guard, losing ones too; intervals are
-paired bootstraps on the test queries.
+mean with the better of them. All rows are scored on test and on the general tasks' test, losing
+ones too; intervals are paired bootstraps on the test queries.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def domain_of(name: str, options: argparse.Namespace) -> Any:
         "backbone": spec.backbone.model_copy(update={"layers": options.layers, "max_length": options.tokens}),
         "collection": collection,
         "experts": experts,
+        # The control has no rate of its own: it gets the experts'.
+        "train": spec.train.model_copy(update={"learning_rate": options.rate}),
         "instruct": spec.instruct.model_copy(update={"reflections": 0}),
         # Every expert has the variant it is named for.
         "loop": spec.loop.model_copy(update={"probe_steps": 0}),
@@ -157,6 +159,20 @@ def search_methods(bench: Any, experts: Any) -> dict[str, dict[str, Any]]:
     return made
 
 
+def general_test(bench: Any, encoder: Any) -> dict[str, float]:
+    """Return nDCG@10 of every test query of the general tasks, which no search has seen."""
+    from stm_agent.instruct.instruction import Instruction
+    from stm_agent.loop.bench import score_split
+
+    return {
+        f"{guard.name}/{query}": value
+        for guard in bench.guards
+        for query, value in score_split(
+            bench.cache, encoder, guard.texts, guard.splits["test"], Instruction().unsaid()
+        ).per_query.items()
+    }
+
+
 def score_all(bench: Any, deltas: dict[str, Any]) -> dict[str, Any]:
     """Score every row on dev, test and the guard; test against the best expert on dev and against all-in-one."""
     from stm_agent.evaluate.baselines import bm25_run
@@ -166,12 +182,18 @@ def score_all(bench: Any, deltas: dict[str, Any]) -> dict[str, Any]:
     from stm_agent.instruct.instruction import Instruction
 
     test = bench.firewall.open_test(content_hash(sorted(deltas)))
-    scores, rows = {}, {}
+    scores, general, rows = {}, {}, {}
     for name, delta in deltas.items():
         encoder = bench.encoder(delta)
         rating = bench.rate(encoder, Instruction())
         scores[name] = bench.scores(encoder, test, Instruction())
-        rows[name] = {"dev": rating.domain.ndcg_at_10, "general": rating.general, "test": scores[name].ndcg_at_10}
+        general[name] = general_test(bench, encoder)
+        rows[name] = {
+            "dev": rating.domain.ndcg_at_10,
+            "general_dev": rating.general,
+            "test": scores[name].ndcg_at_10,
+            "general": sum(general[name].values()) / len(general[name]),
+        }
     scores["BM25"] = score(bm25_run(bench.documents, test.queries), test.qrels)
     rows["BM25"] = {"test": scores["BM25"].ndcg_at_10}
     merges = [name for name in deltas if name not in ("base", "all-in-one") and not name.startswith("expert ")]
@@ -182,6 +204,9 @@ def score_all(bench: Any, deltas: dict[str, Any]) -> dict[str, Any]:
             versus = paired_bootstrap(scores[name].per_query, scores[other].per_query, seed=bench.seed)
             label = "minus_best_expert" if other == best_expert else "minus_all_in_one"
             rows[name][label] = {"delta": versus.delta, "low": versus.low, "high": versus.high}
+    for name in general:
+        versus = paired_bootstrap(general[name], general["base"], seed=bench.seed)
+        rows[name]["general_minus_base"] = {"delta": versus.delta, "low": versus.low, "high": versus.high}
     return {"best_merge_on_dev": best_merge, "best_expert_on_dev": best_expert, **rows}
 
 
