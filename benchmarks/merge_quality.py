@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument(
-        "--documents", type=int, default=700, help="passages of each collection, the judged ones at least"
+        "--documents", type=int, default=900, help="passages of each collection, the judged ones at least"
     )
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--work", type=Path, default=HERE / "work" / "merge_quality", help="emptied first")
