@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stm_agent.annotate.formats.archive import UNZIPPED
+from stm_agent.annotate.formats.archive import DAMAGED, UNZIPPED
+from stm_agent.annotate.formats.beir import Asked, read_asked
 from stm_agent.annotate.reading import read_documents
 from stm_agent.errors import DataError
-
-if TYPE_CHECKING:
-    from stm_agent.domain.collection import Collection
 
 MARKS = ("corpus.jsonl", "dataset_info.json", "dataset_dict.json")
 """Files that tell the folder of a collection or a data set."""
@@ -27,11 +25,11 @@ class Incoming:
 
     Attributes:
         rows: ("file:line", row) of every document.
-        collection: Queries and judgements beside them, of a BEIR folder that has any.
+        asked: Queries and judgements beside them, of a BEIR folder that has any.
     """
 
     rows: list[tuple[str, Any]]
-    collection: Collection | None = None
+    asked: Asked | None = None
 
 
 def read_incoming(path: Path) -> Incoming:
@@ -43,12 +41,7 @@ def read_incoming(path: Path) -> Incoming:
     if path.suffix.lower() == ".zip" and path.is_file():
         with _unzipped(path) as folder:
             return read_incoming(folder)
-    collection = None
-    if (path / "qrels").is_dir():
-        from stm_agent.domain.collection import read_beir
-
-        collection = read_beir(path)
-    return Incoming(list(read_documents(path)), collection)
+    return Incoming(list(read_documents(path)), read_asked(path))
 
 
 def is_archive(path: Path) -> bool:
@@ -56,22 +49,27 @@ def is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as packed:
             return "project.json" in packed.namelist()
-    except zipfile.BadZipFile:
+    except DAMAGED:
         return False
 
 
 @contextmanager
 def _unzipped(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scrap:
+        folder = Path(scrap) / "unpacked"
         try:
             with zipfile.ZipFile(path) as packed:
                 if sum(one.file_size for one in packed.infolist()) > UNZIPPED:
                     raise DataError(f"{path.name} unpacks to over {UNZIPPED:,} bytes; import its folder")
-                packed.extractall(scrap)
-        except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+                packed.extractall(folder)
+        except DAMAGED as error:
             raise DataError(f"{path.name} cannot be unpacked: {error}") from error
-        places = [Path(scrap), *sorted(one for one in Path(scrap).rglob("*") if one.is_dir())]
+        places = [folder, *sorted(one for one in folder.rglob("*") if one.is_dir())]
         found = next((place for place in places if any((place / mark).is_file() for mark in MARKS)), None)
         if found is None:
             raise DataError(f"{path.name} holds no BEIR folder (corpus.jsonl), no datasets folder and no project")
-        yield found
+        try:
+            yield found
+        except DataError as error:
+            # Where it was unpacked to says nothing to those who sent it.
+            raise DataError(str(error).replace(str(folder), path.name)) from error

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -49,6 +49,7 @@ class Report:
 
     Attributes:
         added: Documents that went in.
+        queries: Queries that went in.
         judgements: Judgements that went in.
         skipped: Rows that did not, by reason.
         examples: The first of them: where, and why.
@@ -56,6 +57,7 @@ class Report:
     """
 
     added: int = 0
+    queries: int = 0
     judgements: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
@@ -71,6 +73,7 @@ class Report:
         """Return it as JSON."""
         return {
             "added": self.added,
+            "queries": self.queries,
             "judgements": self.judgements,
             "skipped": dict(self.skipped),
             "examples": self.examples,
@@ -95,7 +98,7 @@ def read_documents(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _text(path: Path) -> str:
-    return decoded(path.read_bytes(), str(path))
+    return decoded(path.read_bytes(), path.name)
 
 
 def decoded(data: bytes, name: str) -> str:
@@ -122,9 +125,9 @@ def _array(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         rows = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}") from error
+        raise DataError(f"{path.name} is not valid JSON: {error}") from error
     if not isinstance(rows, list):
-        raise DataError(f"{path} is no JSON array of documents; put the documents in [ ]")
+        raise DataError(f"{path.name} is no JSON array of documents; put the documents in [ ]")
     yield from ((f"{path.name}:{number}", row) for number, row in enumerate(rows, 1))
 
 
@@ -163,7 +166,7 @@ def _folder(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         stored = load_from_disk(str(path))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} holds neither corpus.jsonl nor a datasets folder; name one of these") from error
+        raise DataError(f"{path.name} holds neither corpus.jsonl nor a datasets folder; name one of these") from error
     parts = [stored] if isinstance(stored, Dataset) else list(stored.values())
     for part in parts:
         yield from ((f"{path.name}:{number}", _plain(row)) for number, row in enumerate(part, 1))
@@ -221,7 +224,8 @@ def _cell(value: Any, kind: str) -> Any:  # noqa: ANN401 - JSON
         return value
 
 
-def _key_fault(key: str, known: set[str]) -> str | None:
+def key_fault(key: str, known: Container[str]) -> str | None:
+    """Return why no document or query can have this key; None: one can."""
     if not key.strip():
         return "has an id of spaces alone"
     if key in known:
@@ -234,7 +238,7 @@ def _key_fault(key: str, known: set[str]) -> str | None:
 
 
 def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[str]) -> str | None:
-    if reason := _key_fault(key, known):
+    if reason := key_fault(key, known):
         return reason
     for one in schema.fields:
         value = fields.get(one.name)

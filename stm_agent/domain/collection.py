@@ -106,7 +106,7 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
     documents = _read_corpus(folder / "corpus.jsonl")
-    queries = _read_queries(folder / "queries.jsonl")
+    queries = read_queries(folder / "queries.jsonl")
     files = sorted((folder / "qrels").glob("*.tsv"))
     if not files:
         raise DataError(f"{folder} has no judgements; add qrels/dev.tsv and qrels/test.tsv")
@@ -174,7 +174,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         where = f"{path}:{number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where} is not valid JSON ({error}); write one object a line") from error
         if not isinstance(row, dict):
             raise DataError(f"{where} is not an object; write one object with _id and text a line")
@@ -202,7 +202,12 @@ def _read_corpus(path: Path) -> tuple[Document, ...]:
     return tuple(documents)
 
 
-def _read_queries(path: Path) -> dict[str, str]:
+def read_queries(path: Path) -> dict[str, str]:
+    """Return query id -> text of a ``queries.jsonl``, judged or not.
+
+    Raises:
+        DataError: The file is missing, is not UTF-8 or is malformed; an id is repeated; a text is empty.
+    """
     queries = {}
     for where, row in _rows(path):
         if not row["text"].strip():
@@ -211,23 +216,32 @@ def _read_queries(path: Path) -> dict[str, str]:
     return queries
 
 
-def _read_split(path: Path, queries: Mapping[str, str], corpus_ids: frozenset[str]) -> Split:
-    qrels: dict[str, dict[str, int]] = {}
+def read_grades(path: Path) -> Iterator[tuple[str, str, str, int]]:
+    """Yield ("file:line", query, document, grade) of a ``qrels/<split>.tsv``, whatever its ids stand for.
+
+    Raises:
+        DataError: The file is missing, is not UTF-8, or has a line that is no judgement.
+    """
     for number, line in _lines(path):
         where = f"{path}:{number}"
         cells = line.rstrip("\r").split("\t")
         if len(cells) != 3:
             raise DataError(f"{where} has {len(cells)} columns; write query id, corpus id and score with tabs between")
         query, document, grade = cells
-        if not re.fullmatch(r"-?\d+", grade.strip()):
-            if not qrels and number == 1:
-                continue
+        if re.fullmatch(r"-?\d{1,9}", grade.strip()):
+            yield where, query, document, int(grade)
+        elif number > 1:
             raise DataError(f"{where} has score '{grade}'; a score is an integer")
+
+
+def _read_split(path: Path, queries: Mapping[str, str], corpus_ids: frozenset[str]) -> Split:
+    qrels: dict[str, dict[str, int]] = {}
+    for where, query, document, grade in read_grades(path):
         if query not in queries:
             raise DataError(f"{where} names query '{query}', which queries.jsonl lacks; add it or remove the line")
         if document not in corpus_ids:
             raise DataError(f"{where} names document '{document}', which corpus.jsonl lacks; add it or remove the line")
-        if qrels.setdefault(query, {}).setdefault(document, int(grade)) != int(grade):
+        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
             raise DataError(f"{where} judges '{query}' and '{document}' a second time, differently; keep one score")
     if not qrels:
         raise DataError(f"{path} has no judgements; add lines of query id, corpus id and score, or remove the file")

@@ -156,7 +156,7 @@ def test_files_with_faults_are_told_and_lose_nothing_silently(small, tmp_path):
     (folder / "qrels" / "dev.tsv").rename(folder / "qrels" / "validation.tsv")
     (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "odd.tsv")
     incoming = read_incoming(folder)
-    asked = {name: len(split.queries) for name, split in incoming.collection.splits.items()}
+    asked = {name: len(grades) for name, grades in incoming.asked.grades.items()}
     told = bring(small, "Tiny", folder)
     assert told["skipped"] == {"queries of split 'odd'; there are train, dev and test": asked["odd"]}
     with small.database.reading() as session:

@@ -112,7 +112,7 @@ def test_files_come_in_by_every_dialog(opened, tmp_path):
         "input[type=file]", shutil.make_archive(str(tmp_path / "tiny"), "zip", tiny_beir(tmp_path / "t"))
     )
     page.get_by_role("dialog").get_by_role("button", name="Import", exact=True).click()
-    page.get_by_text("60 documents and").wait_for()
+    page.get_by_text("60 documents, 120 queries and 120 judgements").wait_for()
     assert violations(page) == []
     page.keyboard.press("Escape")
     page.keyboard.press("e")

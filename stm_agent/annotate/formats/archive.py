@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,6 +31,8 @@ PARTS = (
 )
 UNZIPPED = 4_000_000_000
 """Bytes of an unpacked zip, at most."""
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, KeyError, ValueError)
+"""What reading a zip ends with that is damaged, is none, or holds what cannot be read; deep nesting is among them."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -72,8 +76,10 @@ def unpack(data: bytes) -> Unpacked:
                 name: [json.loads(line) for line in archive.read(f"{name}.jsonl").decode().split("\n") if line]
                 for name in PARTS
             }
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        version = project.pop("archive")
+        newer = version > SCHEMA
+    except (*DAMAGED, TypeError, AttributeError) as error:
         raise DataError(f"this is no project archive, or it is damaged: {str(error)[:200]}") from error
-    if project.pop("archive", 0) > SCHEMA:
+    if newer:
         raise DataError("the archive was written by a newer version; upgrade stm-agent")
     return project, parts

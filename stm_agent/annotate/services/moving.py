@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -16,19 +16,17 @@ from stm_agent.annotate.formats import aiano, aiano_out, archive, trec, triplets
 from stm_agent.annotate.incoming import Incoming
 from stm_agent.annotate.reading import Report, usable
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services import archiving, documents, entries, evidence, outcome, projects, queries
-from stm_agent.annotate.tables import Document, Entry, Judgement, Project, Query
+from stm_agent.annotate.services import archiving, asking, documents, entries, evidence, outcome, projects
+from stm_agent.annotate.tables import Document, Entry, Project
 from stm_agent.annotate.values import fitting
 from stm_agent.errors import DataError
 from stm_agent.files import whole_folder, write_atomic
 
-VALIDATION = {"validation": "dev", "valid": "dev", "val": "dev"}
-"""Other names of the split that is tuned on."""
 EXPORTS = ("qrels", "beir", "mteb", "triplets", "aiano", "aiano-project", "archive", "drafts")
 
 
 def bring_in(session: Session, actor: Actor, project: Project, incoming: Incoming) -> Report:
-    """Put documents in, and what a collection has beside them: the queries of every split, and its judgements.
+    """Put documents in, and what a collection has beside them: its queries, judged or not, and its judgements.
 
     What is skipped is in the report, the rest goes in together. Judgements are this person's.
     """
@@ -37,20 +35,8 @@ def bring_in(session: Session, actor: Actor, project: Project, incoming: Incomin
     schema = ProjectSchema.model_validate(project.schema)
     known = set(session.scalars(select(Document.key).where(Document.project_id == project.id)))
     documents.add(session, project, usable(incoming.rows, schema, report, known))
-    if incoming.collection is None:
-        return report
-    there = set(session.scalars(select(Query.key).where(Query.project_id == project.id)))
-    for split in incoming.collection.splits.values():
-        name = VALIDATION.get(split.name, split.name)
-        fresh = {key: text for key, text in split.queries.items() if key not in there}
-        if name not in queries.SPLITS:
-            for key in fresh:
-                report.skip(f"{split.name}/{key}", f"queries of split '{split.name}'; there are train, dev and test")
-            continue
-        there |= fresh.keys()
-        for key, text in fresh.items():
-            queries.create(session, actor, project, text=text, split=name, key=key)
-        _judge(session, actor, project, {key: split.qrels[key] for key in fresh}, report)
+    if incoming.asked is not None:
+        asking.ask(session, actor, project, incoming.asked, report)
     return report
 
 
@@ -58,34 +44,8 @@ def import_qrels(session: Session, actor: Actor, project: Project, qrels: trec.Q
     """Take qrels of the project's queries as this person's judgements; a grade they gave themselves stays."""
     actor.needs("admin")
     report = Report()
-    _judge(session, actor, project, qrels, report)
+    asking.judge(session, actor, project, qrels, report)
     return report
-
-
-def _judge(session: Session, actor: Actor, project: Project, qrels: trec.Qrels, report: Report) -> None:
-    own = Query.project_id == project.id
-    known = dict(session.execute(select(Query.key, Query.id).where(own)).all())
-    ids = dict(session.execute(select(Document.key, Document.id).where(Document.project_id == project.id)).all())
-    mine = select(Judgement.query_id, Judgement.document_id).join(Query).where(own, Judgement.person_id == actor.id)
-    given = {tuple(pair) for pair in session.execute(mine)}
-    levels = {level.score for level in ProjectSchema.model_validate(project.schema).levels}
-    rows: list[dict[str, Any]] = []
-    for query, document, grade in ((query, *pair) for query, grades in qrels.items() for pair in grades.items()):
-        if query not in known:
-            reason = "the judged query is not in the project"
-        elif document not in ids:
-            reason = "the judged document is not in the project"
-        elif grade not in levels:
-            reason = f"grade {grade} is no level of this project"
-        elif (known[query], ids[document]) in given:
-            reason = "you have judged it already"
-        else:
-            rows.append({"query_id": known[query], "document_id": ids[document], "person_id": actor.id, "grade": grade})
-            continue
-        report.skip(f"{query}/{document}", reason)
-    if rows:
-        session.execute(insert(Judgement), rows)
-    report.judgements += len(rows)
 
 
 def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -40,11 +41,12 @@ def view(query: Query) -> dict[str, Any]:
     }
 
 
-def listed(session: Session, project: Project) -> list[dict[str, Any]]:
-    """Return the queries of a project with the number of judgements, in order."""
+def listed(session: Session, project: Project, *, of: Actor | None = None) -> list[dict[str, Any]]:
+    """Return the queries of a project with the number of judgements, of one person or of all, in order."""
+    whose = true() if of is None else Judgement.person_id == of.id
     rows = session.execute(
         select(Query, func.count(Judgement.id))
-        .outerjoin(Judgement, Judgement.query_id == Query.id)
+        .outerjoin(Judgement, (Judgement.query_id == Query.id) & whose)
         .where(Query.project_id == project.id)
         .group_by(Query.id)
         .order_by(Query.id)
@@ -89,6 +91,18 @@ def create(
     session.flush()
     record(session, project, actor, "query.create", query.key, None, view(query))
     return query
+
+
+def add(session: Session, actor: Actor, project: Project, rows: Iterable[tuple[str, str, str]]) -> int:
+    """Write many queries at once, of new keys, texts and splits that were checked; return how many."""
+    made = [
+        Query(key=key, project_id=project.id, text=text.strip(), answer="", split=split) for key, text, split in rows
+    ]
+    session.add_all(made)
+    session.flush()
+    for query in made:
+        record(session, project, actor, "query.create", query.key, None, view(query))
+    return len(made)
 
 
 def save(

@@ -28,8 +28,9 @@ function Export({ place, close }) {
 }
 
 function Report({ of }) {
-  return html`<div class="note stack tight" role="status"><b>${of.added.toLocaleString()} documents${
-    of.judgements ? ` and ${of.judgements.toLocaleString()} judgements` : ""} went in.</b>
+  const beside = ["queries", "judgements"].filter((what) => of[what]).map((what) => `${of[what].toLocaleString()} ${what}`);
+  const came = new Intl.ListFormat("en-GB").format([`${of.added.toLocaleString()} documents`, ...beside]);
+  return html`<div class="note stack tight" role="status"><b>${came} went in.</b>
     ${Object.entries(of.skipped).map(([why, count]) => html`<div>${count.toLocaleString()} skipped: ${why}</div>`)}
     ${of.examples.length > 0 && html`<details><summary>Which were skipped</summary>${of.examples.map((one) => html`<div class="small">
       ${one}</div>`)}</details>`}
@@ -37,12 +38,13 @@ function Report({ of }) {
 }
 
 async function importAll(place, files) {
-  const sum = { added: 0, judgements: 0, skipped: {}, examples: [], fields: {} };
+  const sum = { added: 0, queries: 0, judgements: 0, skipped: {}, examples: [], fields: {} };
   for (const file of files) {
     const form = new FormData();
     form.append("file", file);
     const one = await api.post(`${place}/import`, form);
     sum.added += one.added;
+    sum.queries += one.queries;
     sum.judgements += one.judgements;
     for (const [why, count] of Object.entries(one.skipped)) sum.skipped[why] = (sum.skipped[why] || 0) + count;
     sum.examples.push(...one.examples);

@@ -1,0 +1,87 @@
+"""Queries and judgements that come in beside documents: all of them are taken, or the report says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.formats.beir import Asked
+from stm_agent.annotate.formats.trec import Qrels
+from stm_agent.annotate.reading import Report, key_fault
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services import queries
+from stm_agent.annotate.storable import unstorable
+from stm_agent.annotate.tables import Document, Judgement, Project, Query
+
+VALIDATION = {"validation": "dev", "valid": "dev", "val": "dev"}
+"""Other names of the split that is tuned on."""
+UNJUDGED = "dev"
+"""Where queries go that no file of judgements names."""
+
+
+def ask(session: Session, actor: Actor, project: Project, asked: Asked, report: Report) -> None:
+    """Take the queries of every split and those nobody judged yet, then the judgements as this person's."""
+    taken = {name: VALIDATION.get(name, name) for name in asked.grades}
+    for name in [name for name, split in taken.items() if split not in queries.SPLITS]:
+        del taken[name]
+        for key in asked.grades[name]:
+            report.skip(f"{name}/{key}", f"queries of split '{name}'; there are train, dev and test")
+    splits: dict[str, str] = {}
+    for name, split in taken.items():
+        for key in asked.grades[name]:
+            if splits.setdefault(key, split) != split:
+                report.skip(f"{name}/{key}", f"the split '{split}' of a query that is in '{splits[key]}' too")
+    report.queries += queries.add(session, actor, project, _fresh(session, project, asked, splits, report))
+    for name in taken:
+        judge(session, actor, project, asked.grades[name], report)
+
+
+def _fresh(
+    session: Session, project: Project, asked: Asked, splits: dict[str, str], report: Report
+) -> Iterator[tuple[str, str, str]]:
+    """Yield key, text and split of the queries that are new to a project and have a place in it."""
+    known = select(Query.key, Query.text, Query.split).where(Query.project_id == project.id)
+    there = {key: (text, split) for key, text, split in session.execute(known)}
+    elsewhere = {key for grades in asked.grades.values() for key in grades} - splits.keys()
+    for key, text in asked.queries.items():
+        if key in there:
+            kept, split = there[key]
+            if text.strip() != kept:
+                report.skip(key, "the query is in the project with another text, which stays")
+            if splits.get(key, split) != split:
+                report.skip(key, f"the query is in split '{split}' of the project, and stays there")
+        elif reason := key_fault(key, ()) or unstorable([key, text]):
+            report.skip(key, f"the query {reason}")
+        elif key not in elsewhere:
+            yield key, text, splits.get(key, UNJUDGED)
+
+
+def judge(session: Session, actor: Actor, project: Project, qrels: Qrels, report: Report) -> None:
+    """Take qrels of the project's queries as this person's judgements; a grade they gave themselves stays."""
+    own = Query.project_id == project.id
+    known = dict(session.execute(select(Query.key, Query.id).where(own)).all())
+    ids = dict(session.execute(select(Document.key, Document.id).where(Document.project_id == project.id)).all())
+    mine = select(Judgement.query_id, Judgement.document_id).join(Query).where(own, Judgement.person_id == actor.id)
+    given = {tuple(pair) for pair in session.execute(mine)}
+    levels = {level.score for level in ProjectSchema.model_validate(project.schema).levels}
+    rows: list[dict[str, Any]] = []
+    for query, document, grade in ((query, *pair) for query, grades in qrels.items() for pair in grades.items()):
+        if query not in known:
+            reason = "the judged query is not in the project"
+        elif document not in ids:
+            reason = "the judged document is not in the project"
+        elif grade not in levels:
+            reason = f"grade {grade} is no level of this project"
+        elif (known[query], ids[document]) in given:
+            reason = "you have judged it already"
+        else:
+            rows.append({"query_id": known[query], "document_id": ids[document], "person_id": actor.id, "grade": grade})
+            continue
+        report.skip(f"{query}/{document}", reason)
+    if rows:
+        session.execute(insert(Judgement), rows)
+    report.judgements += len(rows)
