@@ -37,7 +37,7 @@ def test_a_collection_is_made_and_judged_by_script(address, tmp_path):
         assert client.judge(project, query, "a/1", grade=3)["version"] == 1
         with pytest.raises(Stale) as clash:
             client.judge(project, query, "a/1", grade=0)
-        assert clash.value.current == {"grade": 3, "version": 1}
+        assert clash.value.current == {"grade": 3, "note": "", "version": 1}
         assert client.judge(project, query, "a/1", grade=2, version=1)["grade"] == 2
         assert [row["document"] for row in client.pool(project, query)] == ["a/1"]
         assert client.search(project, "cough")[0]["key"] == "b"

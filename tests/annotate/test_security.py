@@ -144,7 +144,7 @@ def test_first_grades_at_the_same_moment_are_one_and_a_refusal(tool, project):
         assert sorted(answer.status_code for answer in answers) == [200, *[409] * 5]
         won = next(answer.json()["grade"] for answer in answers if answer.is_success)
         told = next(answer.json() for answer in answers if not answer.is_success)
-        assert told["current"] == {"grade": won, "version": 1}
+        assert told["current"] == {"grade": won, "note": "", "version": 1}
 
 
 def test_forged_and_mistaken_tokens_open_nothing(tool, project):

@@ -146,7 +146,9 @@ def _own(actor: Actor, query: Query, row: Document) -> Select[Judgement]:
 
 
 def _stale(document: str, known: Judgement | None) -> Stale:
-    current = {"grade": known.grade if known else None, "version": known.version if known else 0}
+    current = {"grade": None, "note": "", "version": 0}
+    if known is not None:
+        current = {"grade": known.grade, "note": known.note, "version": known.version}
     return Stale(f"your grade of '{document}'", current)
 
 

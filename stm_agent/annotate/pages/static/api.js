@@ -7,6 +7,9 @@ export class Problem extends Error {
     this.current = body.current;
     this.unplaced = body.unplaced;
   }
+
+  // Whether the same request may succeed later: the server is away or busy, or the login has ended.
+  get away() { return [0, 401, 408, 429].includes(this.status) || this.status >= 500; }
 }
 
 const listeners = new Set();
@@ -52,7 +55,7 @@ async function ask(method, path, body, { raw, quiet, ...options } = {}) {
 export const api = {
   get: (path, options) => ask("GET", path, undefined, options),
   post: (path, body = {}, options) => ask("POST", path, body, options),
-  put: (path, body = {}) => ask("PUT", path, body),
+  put: (path, body = {}, options) => ask("PUT", path, body, options),
   patch: (path, body, options) => ask("PATCH", path, body, options),
   del: (path) => ask("DELETE", path),
 };

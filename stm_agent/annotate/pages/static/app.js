@@ -1,6 +1,6 @@
 // The shell: who is there, where they are, the sheet of keys, light and dark.
 import {
-  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, onLoggedOut, render, told, useEffect, useKeys, useLoad, useRoute,
+  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, onLoggedOut, outbox, render, told, useEffect, useKeys, useLoad, useRoute,
   useState,
 } from "/static/lib.js";
 import { Agreement } from "/static/agreement.js";
@@ -31,7 +31,7 @@ function LoginForm({ invited, done }) {
     const asked = invited ? api.post("/session/join", { ...form, token: invited }) : api.post("/session", form);
     asked.then(() => {
       if (invited) history.replaceState(null, "", "/");
-      done();
+      done(form.name.trim());
     }).catch(told);
   };
   return html`<form class="stack" onSubmit=${send}>
@@ -113,7 +113,21 @@ function Inside({ me, leave }) {
 function App() {
   const [me, setMe] = useState(undefined);
   const [out, setOut] = useState(false);
-  const look = () => api.get("me", { quiet: true }).then(setMe, () => setMe(null));
+  const enter = (who) => {
+    outbox.open(who.name);
+    setMe(who);
+  };
+  const look = () => api.get("me", { quiet: true }).then(enter, () => setMe(null));
+  const again = (name) => {
+    // What one typed is not saved in the name of another.
+    if (name !== me.name) {
+      outbox.close();
+      location.reload();
+      return;
+    }
+    setOut(false);
+    outbox.flush();
+  };
   useEffect(() => {
     if (location.pathname === "/join") setMe(null);
     else look();
@@ -121,14 +135,14 @@ function App() {
   }, []);
   if (me === undefined) return null;
   if (me === null) return html`<${Login} done=${look} /><${Toasts} />`;
-  const leave = me.alone ? null : () => api.del("/session").then(() => {
+  const leave = me.alone ? null : () => outbox.flush().then(() => api.del("/session")).then(() => {
     Object.keys(localStorage).filter((name) => name.startsWith("unsaved ")).forEach((name) => localStorage.removeItem(name));
     setMe(null);
   }).catch(told);
   return html`<${Inside} me=${me} leave=${leave} />${out && html`
     <${Dialog} title="Your login has ended" close=${() => setOut(false)}>
       <p>What you typed stays on this page and is saved once you are in again.</p>
-      <${LoginForm} done=${() => setOut(false)} /><//>`}`;
+      <${LoginForm} done=${again} /><//>`}`;
 }
 
 render(html`<${App} />`, document.getElementById("root"));

@@ -65,7 +65,8 @@ class Keeper {
   async flush(options) {
     clearTimeout(this.timer);
     this.timer = 0;
-    if (this.busy) await this.busy;
+    // Of several that wait one sends; the others wait for that as well.
+    while (this.busy) await this.busy;
     if (!this.dirty || this.clash) return;
     this.busy = this.once(options);
     await this.busy;
@@ -95,8 +96,7 @@ class Keeper {
     } else {
       this.set({ state: "not saved" });
       // A server that is away is asked again; what it refuses is told once and waits for a change.
-      const away = error instanceof Problem && (error.status === 0 || error.status === 401 || error.status >= 500);
-      if (away) this.timer = setTimeout(() => this.flush(), AGAIN);
+      if (error instanceof Problem && error.away) this.timer = setTimeout(() => this.flush(), AGAIN);
       else told(error);
     }
   }

@@ -1,23 +1,27 @@
 // Judging: a query, its pool in a blind order, a grade for each passage by one key.
-import { Dot, Select, api, enc, go, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useRef, useState } from "/static/lib.js";
+import {
+  Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOutbox, useRef, useState,
+} from "/static/lib.js";
 import { Passage } from "/static/passages.js";
 import { Queries, QueryForm } from "/static/queries.js";
 import { Runs } from "/static/runs.js";
 
+const TYPING = 1000;
 const DEPTHS = [5, 10, 20, 50, 100].map((one) => [String(one), `top ${one}`]);
 
-// The pool of a query and what is done to it. A grade shows at once and is sent after those before it: the next one of the
-// same passage needs the version that this one makes.
+// The pool of a query and what is done to it. A grade shows at once and goes by the outbox.
 function usePool(place, key, depth) {
   const [at, setAt] = useState(0);
   const past = useRef([]);
-  const line = useRef(Promise.resolve());
+  const pathOf = (document) => `${place}/queries/${enc(key)}/judgements/${enc(document)}`;
+  // What waits for the server is what the person sees.
+  const overlay = (row) => {
+    const { grade, note } = outbox.waiting(pathOf(row.document))?.body || row;
+    return { ...row, grade, note };
+  };
   const load = async () => {
-    const last = line.current;
-    await last;
-    const rows = await api.get(`${place}/queries/${enc(key)}/pool?depth=${depth}`);
-    // What was graded meanwhile is not in it.
-    return last === line.current ? { key, rows: rows.map((row) => ({ ...row, stored: { version: row.version } })) } : load();
+    const rows = await outbox.read(() => api.get(`${place}/queries/${enc(key)}/pool?depth=${depth}`));
+    return { key, rows: rows.map(overlay) };
   };
   const pool = useLoad(() => (key ? load() : Promise.resolve(false)), [key, depth]);
   const shown = useRef(null);
@@ -28,26 +32,22 @@ function usePool(place, key, depth) {
     setAt(Math.max(rows.findIndex((row) => row.grade === null), 0));
     past.current = [];
   }, [key, rows?.length]);
-  const show = (document, more) => {
-    if (shown.current?.key !== key) return;
-    shown.current = { key, rows: shown.current.rows.map((one) => (one.document === document ? { ...one, ...more } : one)) };
+  const show = (fits, more) => {
+    if (!shown.current) return;
+    shown.current = { key, rows: shown.current.rows.map((one) => (fits(one) ? { ...one, ...more } : one)) };
     pool.set(shown.current);
   };
-  const send = async (row, { grade, note }) => {
-    try {
-      const body = { grade, note, version: row.stored.version };
-      const done = await api.put(`${place}/queries/${enc(key)}/judgements/${enc(row.document)}`, body);
-      row.stored.version = done.version;
-      show(row.document, { llm_grade: done.llm_grade });
-    } catch (error) { told(error); pool.reload(); }
-  };
-  const put = (document, change, { remember = true } = {}) => {
+  useOutbox(({ path, answer, error }) => {
+    if (error) pool.reload();
+    else show((row) => pathOf(row.document) === path, { version: answer.version, llm_grade: answer.llm_grade ?? null });
+  });
+  const put = (document, change, { remember = true, wait = 0 } = {}) => {
     const row = shown.current?.rows.find((one) => one.document === document);
     if (!row) return;
-    const now = { ...row, ...change };
-    if (remember && now.grade !== row.grade) past.current.push([document, row.grade]);
-    show(document, { ...change, llm_grade: now.grade === null ? null : row.llm_grade });
-    line.current = line.current.then(() => send(row, now));
+    const { grade, note, version } = { ...row, ...change };
+    if (remember && grade !== row.grade) past.current.push([document, row.grade]);
+    show((one) => one === row, { ...change, llm_grade: grade === null ? null : row.llm_grade });
+    outbox.put(pathOf(document), { grade, note: grade === null ? "" : note, version }, wait);
   };
   const move = (by) => setAt(Math.min(Math.max(at + by, 0), (rows?.length || 1) - 1));
   const undo = () => {
@@ -56,7 +56,7 @@ function usePool(place, key, depth) {
     put(last[0], { grade: last[1] }, { remember: false });
     setAt(rows.findIndex((row) => row.document === last[0]));
   };
-  return { pool, rows, at, setAt, put, move, undo, sent: () => line.current };
+  return { pool, rows, at, setAt, put, move, undo };
 }
 
 export function Judge({ project, me, rest }) {
@@ -71,7 +71,7 @@ export function Judge({ project, me, rest }) {
   const [depth, setDepth] = useState(localStorage.getItem("depth") || "10");
   const list = useRef();
   const sure = useRef("");
-  const { pool, rows, at, setAt, put, move, undo, sent } = usePool(place, key, depth);
+  const { pool, rows, at, setAt, put, move, undo } = usePool(place, key, depth);
   const query = work.data?.find((row) => row.key === key);
   const others = useLoad(() => (query?.done ? api.get(`${place}/queries/${enc(key)}/judgements`) : Promise.resolve([])), [key, query?.done]);
   useEffect(() => {
@@ -89,7 +89,10 @@ export function Judge({ project, me, rest }) {
   };
   const back = () => rows?.[at] && rows[at].grade !== null && put(rows[at].document, { grade: null });
   const done = async (yes) => {
-    await sent();
+    if (!(await outbox.flush())) {
+      toast("Grades of yours are not saved yet; say that you are done once they are", { bad: true });
+      return;
+    }
     try {
       await api.put(`${place}/queries/${enc(key)}/done`, { done: yes });
       const all = await api.get(`${place}/work`);
@@ -153,14 +156,13 @@ export function Judge({ project, me, rest }) {
       <div class="row between small"><span class="row" role="group" aria-label="Keys of the grades">
         ${Object.entries(keys).map(([name, level]) => html`<span class="row" title=${level.help} style=${{ gap: ".35rem" }}><kbd>${name}</kbd>
         <${Dot} colour=${level.colour} />${level.name}</span>`)}</span>
-        <span class="row quiet">${rows && html`<span role="status">
+        <span class="row quiet"><${Saved} state=${outbox.state} />${rows && html`<span role="status">
           ${graded} of ${rows.length} judged</span>`}
           <${Select} class="slim" aria-label="How deep the pool is" value=${depth} change=${deeper} options=${DEPTHS} /></span></div></div>
-      <div class="body" ref=${list}>${pool.error ? html`<div class="note bad" role="alert">
-        ${pool.error.message}</div>` : rows && (rows.length ? html`<div class="stack" style=${{ maxWidth: "56rem" }}>${rows.map((row, n) => html`
+      <div class="body" ref=${list}><${Fault} of=${pool.error} />${rows && (rows.length ? html`<div class="stack" style=${{ maxWidth: "56rem" }}>${rows.map((row, n) => html`
         <${Passage} key=${row.document} row=${row} number=${n + 1} current=${n === at} levels=${levels}
           names=${names} others=${(others.data || []).filter((one) => one.document === row.document && one.person !== me.name)}
-          pick=${() => setAt(n)} grade=${(score) => grade(n, score)} note=${(text) => put(row.document, { note: text })}
+          pick=${() => setAt(n)} grade=${(score) => grade(n, score)} note=${(text) => put(row.document, { note: text }, { wait: TYPING })}
           closed=${query.done} />`)}</div>` : none)}</div>`
       : html`<div class="empty"><p>${work.data?.length ? "Choose a query." : "Write a query with n, or finish an entry under Annotate: its question is a query."}</p>
         ${project.schema.blocks.length > 0 && html`<button onClick=${() => go(project.key, "work")}>Annotate</button>`}</div>`}</section>

@@ -3,7 +3,8 @@ export { html, render, useCallback, useEffect, useMemo, useRef, useState } from 
 export { Problem, api, download, enc, onLoggedOut, query, stream } from "/static/api.js";
 export { useJob } from "/static/jobs.js";
 export { Sheet, levelKeys, useKeys } from "/static/keys.js";
+export { Saved, outbox, useOutbox } from "/static/outbox.js";
 export {
-  Check, Dialog, Dot, Field, Loaded, Select, Snippet, Toasts,
+  Check, Dialog, Dot, Fault, Field, Loaded, Select, Snippet, Toasts,
   go, toPoints, toUnits, toast, told, useDebounced, useKept, useLoad, useRoute,
 } from "/static/widgets.js";

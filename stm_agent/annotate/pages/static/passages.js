@@ -1,8 +1,7 @@
 // A passage to judge: its text, its grades, and the note that saves itself.
+import { outbox } from "/static/outbox.js";
 import { Dot } from "/static/widgets.js";
-import { html, useEffect, useRef, useState } from "/static/vendor/preact.js";
-
-const WAIT = 1000;
+import { html, useState } from "/static/vendor/preact.js";
 
 // A long text begins cut, so that the next passage is near; all of it is one press away.
 export function Long({ text, most = 6000 }) {
@@ -22,33 +21,10 @@ function Body({ row, names }) {
   return html`<div class="text">${titled && html`<b>${text[0]}</b><br />`}<${Long} text=${rest} /></div>`;
 }
 
-// What is typed goes out within a second, and at once when the note is left.
+// What is typed waits in the outbox at once, goes out within a second, and without waiting when the note is left.
 function Note({ number, value, save, closed }) {
-  const [text, setText] = useState(value);
-  const kept = useRef({ sent: value, text: value, timer: 0 });
-  kept.current.save = save;
-  const flush = () => {
-    const now = kept.current;
-    clearTimeout(now.timer);
-    now.timer = 0;
-    if (now.text === now.sent) return;
-    now.sent = now.text;
-    now.save(now.text);
-  };
-  const type = (event) => {
-    kept.current.text = event.target.value;
-    setText(event.target.value);
-    if (!kept.current.timer) kept.current.timer = setTimeout(flush, WAIT);
-  };
-  useEffect(() => {
-    addEventListener("pagehide", flush);
-    return () => {
-      removeEventListener("pagehide", flush);
-      flush();
-    };
-  }, []);
   return html`<input class="small" aria-label=${`Note on passage ${number}`} readonly=${closed} maxlength="10000"
-    placeholder="Note, if the grade needs one  c" value=${text} onInput=${type} onBlur=${flush} />`;
+    placeholder="Note, if the grade needs one  c" value=${value} onInput=${(event) => save(event.target.value)} onBlur=${() => outbox.flush()} />`;
 }
 
 export function Passage({ row, number, current, levels, names, others, pick, grade, note, closed }) {

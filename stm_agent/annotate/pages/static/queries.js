@@ -1,8 +1,9 @@
 // The queries one is to judge, and the form that writes, changes or deletes one.
 import { Clash } from "/static/clash.js";
-import { Dialog, Field, Loaded, Select, api, enc, html, toast, told, useEffect, useLoad, useState } from "/static/lib.js";
+import { Dialog, Field, Loaded, Select, api, enc, html, toast, told, useKept, useLoad, useState } from "/static/lib.js";
 
 const SPLITS = [["dev", "dev"], ["test", "test"], ["train", "train"]];
+const EMPTY = { text: "", answer: "", split: "dev" };
 const PARTS = [["text", "Query"], ["answer", "Answer"], ["split", "Split"]];
 
 // Deleting is asked for twice: what people judged goes along.
@@ -15,28 +16,38 @@ function Delete({ row, remove }) {
 
 export function QueryForm({ place, name, close, saved, gone }) {
   const rows = useLoad(() => (name ? api.get(`${place}/queries`) : Promise.resolve([])), [name]);
-  const [form, setForm] = useState(null);
+  const kept = `unsaved ${place} query ${name || "new"}`;
+  const [typed, setTyped] = useKept(kept);
   const [clash, setClash] = useState(null);
-  useEffect(() => {
-    if (rows.data) setForm(rows.data.find((row) => row.key === name) || { text: "", answer: "", split: "dev" });
-  }, [rows.data]);
-  const put = (part) => (event) => setForm({ ...form, [part]: event.target.value });
+  const form = rows.data && (typed || rows.data.find((row) => row.key === name) || EMPTY);
+  const change = (part, value) => setTyped({ ...form, [part]: value });
+  const put = (part) => (event) => change(part, event.target.value);
+  const end = () => {
+    localStorage.removeItem(kept);
+    close();
+  };
   const save = (version) => {
     const { text, answer, split } = form;
     const asked = name ? api.patch(`${place}/queries/${enc(name)}`, { version, changes: { text, answer, split } })
       : api.post(`${place}/queries`, { text, answer, split });
-    asked.then((made) => { saved(made); close(); }).catch((error) => (error.current ? setClash(error.current) : told(error)));
+    asked.then((made) => { saved(made); end(); }).catch((error) => (error.current ? setClash(error.current) : told(error)));
   };
   const send = (event) => { event.preventDefault(); save(form.version); };
-  const remove = () => api.del(`${place}/queries/${enc(name)}`).then(() => { toast("Query deleted"); gone(); close(); }).catch(told);
-  const theirs = () => { setForm({ ...form, ...clash }); setClash(null); };
+  const remove = () => api.del(`${place}/queries/${enc(name)}`).then(() => { toast("Query deleted"); gone(); end(); }).catch(told);
+  const theirs = () => {
+    rows.set(rows.data.map((row) => (row.key === name ? { ...row, ...clash } : row)));
+    setTyped(null);
+    setClash(null);
+  };
   return html`<${Dialog} title=${name ? "Edit the query" : "New query"} close=${close}>${clash ? html`
     <${Clash} what="This query" parts=${PARTS.map(([part, label]) => [label, clash[part], form[part]])} mine=${() => save(clash.version)} theirs=${theirs} />`
     : form && html`<form class="stack" onSubmit=${send}>
     <${Field} label="Query"><textarea required autofocus rows="2" value=${form.text} onInput=${put("text")}></textarea><//>
     <${Field} label="Answer, if there is one"><textarea value=${form.answer} onInput=${put("answer")}></textarea><//>
-    <${Field} label="Split"><${Select} value=${form.split} change=${(split) => setForm({ ...form, split })} options=${SPLITS} /><//>
-    <div class="row between"><button class="main">${name ? "Save" : "Add"}</button>${name && html`<${Delete} row=${form} remove=${remove} />`}</div>
+    <${Field} label="Split"><${Select} value=${form.split} change=${(split) => change("split", split)} options=${SPLITS} /><//>
+    <div class="row between"><span class="row"><button class="main">${name ? "Save" : "Add"}</button>
+      ${typed && html`<button type="button" class="bare" onClick=${() => setTyped(null)}>Take back</button>`}</span>
+      ${name && html`<${Delete} row=${form} remove=${remove} />`}</div>
       </form>`}<//>`;
 }
 

@@ -1,5 +1,5 @@
 // Doubtful hard negatives of the loop: one key each.
-import { Field, Loaded, api, enc, html, toast, told, useKeys, useLoad, useRef, useState } from "/static/lib.js";
+import { Field, Loaded, Saved, api, enc, html, outbox, toast, told, useKeys, useLoad, useOutbox, useRef, useState } from "/static/lib.js";
 
 const ANSWERS = [
   ["1", "negative", "Negative", "it does not answer the query"],
@@ -34,33 +34,37 @@ function Doubtful({ row, say }) {
 
 export function Review({ project, me }) {
   const place = `projects/${enc(project.key)}`;
-  const rows = useLoad(() => api.get(`${place}/doubts`), []);
+  const pathOf = (one) => `${place}/doubts/${one.key}`;
+  const answered = (one) => Boolean(outbox.waiting(pathOf(one))?.body.answer);
+  const rows = useLoad(async () => (await outbox.read(() => api.get(`${place}/doubts`))).filter((one) => !answered(one)), []);
   const past = useRef([]);
   const row = rows.data?.[0];
-  const put = (one, answer, version) => api.put(`${place}/doubts/${one.key}`, { answer, version });
-  const line = useRef(Promise.resolve());
-  // One after the other, so that undo takes back what was said last.
-  const queue = (act) => { line.current = line.current.then(act).catch((error) => { told(error); rows.reload(); }); };
+  const put = (one, answer) => outbox.put(pathOf(one), { answer, version: one.version });
+  useOutbox(({ path, answer, error }) => {
+    const fresh = (one) => (pathOf(one) === path ? { ...one, ...answer } : one);
+    past.current = error ? past.current.filter((one) => pathOf(one) !== path) : past.current.map(fresh);
+    // The list is the beginning of all there are.
+    if (error || !rows.data?.length) rows.reload();
+    else rows.set(rows.data.map(fresh));
+  });
   const say = (answer) => {
     if (!row) return;
     // The next one comes at once: whoever is fast must not answer for this one twice.
     rows.set(rows.data.slice(1));
-    queue(async () => {
-      past.current.push(await put(row, answer, row.version));
-      if (rows.data.length === 1) rows.reload();
-    });
+    past.current.push(row);
+    put(row, answer);
   };
-  const undo = () => queue(async () => {
+  const undo = () => {
     const last = past.current.pop();
     if (!last) { toast("Nothing to undo here"); return; }
-    await put(last, null, last.version);
-    rows.reload();
-  });
+    rows.set([last, ...(rows.data || [])]);
+    put(last, null);
+  };
   useKeys({ ...Object.fromEntries(ANSWERS.map(([key, answer, name, what]) => [key, [() => say(answer), `${name}: ${what}`]])), "Ctrl+z": [undo, "Undo the last answer"] });
   const count = rows.data?.length ? ` (${rows.data.length}${rows.data.length === 50 ? " and more" : ""})` : "";
   return html`<div class="stack wide"><div class="row between"><div><h2>Hard negatives to review${count}</h2>
     <p class="hint">A false negative or a broken passage is left out of the next round's training.</p></div>
-      <button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button></div>
+      <span class="row"><${Saved} state=${outbox.state} /><button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button></span></div>
     <${Loaded} of=${rows}>${() => (row ? html`<${Doubtful} row=${row} say=${say} />` : html`<div class="empty"><p>Nothing waits for an answer.</p>
       </div>`)}<//>
     ${me.role === "admin" && html`<${BringIn} place=${place} done=${rows.reload} />`}</div>`;

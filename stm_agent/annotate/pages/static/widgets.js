@@ -1,6 +1,7 @@
 // Small parts that every screen uses.
 import { html, useCallback, useEffect, useLayoutEffect, useRef, useState } from "/static/vendor/preact.js";
 
+const AGAIN = 2500;
 const listeners = new Set();
 
 // Tell something at the edge of the screen; `act` is [label, function], an offer beside it.
@@ -45,28 +46,35 @@ export function useKept(name) {
   return [value, set];
 }
 
-// Load when something changes; what was there stays until the new is there.
+// Load when something changes; what was there stays until the new is there, and where the same cannot be loaded anew.
+// A server that is away is asked again.
 export function useLoad(load, again) {
-  const [state, setState] = useState({ data: null, error: null });
+  const [state, setState] = useState({ data: null, error: null, of: again });
   const [turn, setTurn] = useState(0);
+  const reload = useCallback(() => setTurn((n) => n + 1), []);
   useEffect(() => {
     let on = true;
-    load().then(
-      (data) => on && setState({ data, error: null }),
-      (error) => on && setState({ data: null, error }),
-    );
-    return () => { on = false; };
+    let timer = 0;
+    const failed = (error) => {
+      if (!on) return;
+      const kept = (old) => (again.every((one, place) => one === old.of[place]) ? old.data : null);
+      setState((old) => ({ data: kept(old), error, of: again }));
+      if (error.status === 0 || error.status >= 500) timer = setTimeout(reload, AGAIN);
+    };
+    load().then((data) => on && setState({ data, error: null, of: again }), failed);
+    return () => {
+      on = false;
+      clearTimeout(timer);
+    };
   }, [...again, turn]);
-  return {
-    ...state,
-    reload: useCallback(() => setTurn((n) => n + 1), []),
-    set: (data) => setState({ data, error: null }),
-  };
+  return { data: state.data, error: state.error, reload, set: (data) => setState({ data, error: null, of: again }) };
 }
 
+export const Fault = ({ of }) => of && html`<div class="note bad" role="alert">${of.message}</div>`;
+
 export function Loaded({ of, children }) {
-  if (of.error) return html`<div class="note bad" role="alert">${of.error.message}</div>`;
-  return of.data === null ? html`<p class="quiet">Loading</p>` : children(of.data);
+  if (of.data === null) return of.error ? html`<${Fault} of=${of.error} />` : html`<p class="quiet">Loading</p>`;
+  return html`<${Fault} of=${of.error} />${children(of.data)}`;
 }
 
 export function Dialog({ title, close, children, wide = false }) {
