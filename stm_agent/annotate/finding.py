@@ -12,9 +12,10 @@ import re
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 TOKEN = re.compile(r'(?P<no>-)?(?:(?P<field>[\w.]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
 WORD = re.compile(r"\w+")
-WIDE = 200
-"""Hits that operators are applied to for each one wanted."""
+WIDE = 16
+"""Hits that operators are applied to first for each one wanted; where too few pass, as many times more."""
 SNIPPET = 200
 FUSED = 60
 """The constant of reciprocal rank fusion (Cormack et al. 2009)."""
@@ -57,6 +58,11 @@ class Asked:
     without: tuple[str, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
     ended: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is no operator in it."""
+        return not (self.phrases or self.without or self.fields)
 
 
 def read_query(text: str, names: Container[str] | None = None) -> Asked:
@@ -111,24 +117,42 @@ class Corpus:
 
     def bm25(self, asked: Asked, k: int) -> list[tuple[str, float]]:
         """Return the best ``k`` (key, score) that the operators allow."""
-        plain = not (asked.phrases or asked.without or asked.fields)
         if not asked.words:
-            found = [(key, 0.0) for key in self.texts] if not plain else []
-        else:
-            (found,) = self.index.search([asked.words], k if plain else k * WIDE, unfinished=not asked.ended)
-            if not found and asked.phrases:
-                # A phrase of nothing but words that rank nothing: to be or not to be.
-                found = [(key, 0.0) for key in self.texts]
-        return [hit for hit in found if self.allowed(hit[0], asked)][:k]
+            return [] if asked.plain else self._unranked(asked, k)
+
+        def ranked(wide: int) -> list[tuple[str, float]]:
+            return self.index.search([asked.words], wide, unfinished=not asked.ended)[0]
+
+        found = self._best(asked, k, ranked)
+        # A phrase of nothing but words that rank nothing: to be or not to be.
+        return found or (self._unranked(asked, k) if asked.phrases else [])
+
+    def _unranked(self, asked: Asked, k: int) -> list[tuple[str, float]]:
+        return list(islice(((key, 0.0) for key in self.texts if self.allowed(key, asked)), k))
+
+    def _best(self, asked: Asked, k: int, ranked: Callable[[int], list[tuple[str, float]]]) -> list[tuple[str, float]]:
+        """Return the best ``k`` that the operators allow, of a ranking that is read until it has them or ends."""
+        wide = k if asked.plain else k * WIDE
+        while True:
+            found = ranked(wide)
+            passed = list(islice((hit for hit in found if self.allowed(hit[0], asked)), k))
+            if len(passed) == k or len(found) < wide:
+                return passed
+            wide *= WIDE
 
     def allowed(self, key: str, asked: Asked) -> bool:
         """Return whether a document has what the operators demand."""
+        # Loops, not all() and any(): a rare phrase is looked for in every document.
+        for name, value in asked.fields:
+            if value not in str(self.fields[key].get(name, "")).lower():
+                return False
+        if not (asked.phrases or asked.without):
+            return True
         text = self.texts[key].lower()
-        if not all(phrase in text for phrase in asked.phrases):
-            return False
-        if asked.without and any(re.search(rf"\b{re.escape(word)}\b", text) for word in asked.without):
-            return False
-        return all(value in str(self.fields[key].get(name, "")).lower() for name, value in asked.fields)
+        for phrase in asked.phrases:
+            if phrase not in text:
+                return False
+        return not any(word in text and re.search(rf"\b{re.escape(word)}\b", text) for word in asked.without)
 
     def dense(
         self, asked: Asked, k: int, encoder: Encoder, cache: EmbeddingCache, prefixes: tuple[str, str]
@@ -138,10 +162,12 @@ class Corpus:
 
         passages = cache.encode(encoder, list(self.texts.values()), prefix=prefixes[1])
         query = encoder.encode([asked.words], prefix=prefixes[0])
-        wide = min(len(self.texts), k * 4)
-        found = rank(["q"], query, list(self.texts), passages, k=wide)["q"]
-        best = sorted(found.items(), key=lambda hit: -hit[1])
-        return [hit for hit in best if self.allowed(hit[0], asked)][:k]
+        keys = list(self.texts)
+
+        def ranked(wide: int) -> list[tuple[str, float]]:
+            return sorted(rank(["q"], query, keys, passages, k=wide)["q"].items(), key=lambda hit: -hit[1])
+
+        return self._best(asked, k, ranked)
 
 
 def fuse(rankings: Sequence[Sequence[tuple[str, float]]], k: int) -> list[tuple[str, float]]:
@@ -158,12 +184,19 @@ def snippet(text: str, asked: Asked) -> dict[str, Any]:
 
     It is text, never markup: a page shows it as it is.
     """
+    # A word of five letters or more is found in all its endings.
     stems = {word.lower()[:5] for word in WORD.findall(asked.words) if len(word) > 2}
-    hits = [found.span() for found in WORD.finditer(text) if found.group().lower()[:5] in stems]
-    begin = max(0, (hits[0][0] if hits else 0) - SNIPPET // 4)
+    words = re.compile(
+        "|".join(rf"\b{stem}\w*" if len(stem) == 5 else rf"\b{stem}\b" for stem in stems) or "(?!)", re.I
+    )
+    first = words.search(text)
+    begin = max(0, first.start() - SNIPPET // 4) if first else 0
     part = text[begin : begin + SNIPPET]
-    inside = [(start - begin, end - begin) for start, end in hits if start >= begin and end <= begin + SNIPPET]
-    return {"text": part, "hits": inside, "cut": (begin > 0, begin + SNIPPET < len(text))}
+    # Only what is shown is looked through: a text may have millions of hits.
+    ends = begin + SNIPPET
+    hits = (found.span() for found in words.finditer(text, begin, ends + 1))
+    inside = [(start - begin, end - begin) for start, end in hits if end <= ends]
+    return {"text": part, "hits": inside, "cut": (begin > 0, ends < len(text))}
 
 
 class Finder:

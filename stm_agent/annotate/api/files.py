@@ -17,7 +17,7 @@ from stm_agent.annotate.api.common import The, Who, uploaded
 from stm_agent.annotate.formats import trec
 from stm_agent.annotate.incoming import read_incoming
 from stm_agent.annotate.reading import decoded
-from stm_agent.annotate.services import moving, projects, searching
+from stm_agent.annotate.services import judging, moving, projects, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
 
@@ -69,8 +69,9 @@ def export(project: str, kind: str, tool: The, who: Who) -> FileResponse:
     try:
         with tool.database.reading() as session:
             row = projects.find(session, who, project)
-            # An export has everybody's grades, which annotators are not to see before they are done.
+            # An export has everybody's grades, which nobody who still judges is to see.
             who.needs("reviewer")
+            judging.check_sighted(session, who, row)
             moving.export(session, row, kind, scrap / "out")
             name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
         if (scrap / "out").is_dir():

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from stm_agent.annotate.api.common import Body, Limit, Offset, The, Who
+from stm_agent.annotate.api.common import Body, Offset, The, Who
 from stm_agent.annotate.incoming import Incoming
 from stm_agent.annotate.services import assigning, documents, llms, moving, projects
 from stm_agent.annotate.templates import TEMPLATES
@@ -155,7 +155,7 @@ def page(
     tool: The,
     who: Who,
     offset: Offset = 0,
-    limit: Limit = documents.PAGE,
+    limit: Annotated[int, Query(ge=1, le=documents.LONGEST_PAGE)] = documents.PAGE,
     filters: Annotated[list[str] | None, Query(alias="filter")] = None,
     sort: str = "",
     tag: str | None = None,

@@ -133,9 +133,11 @@ def query_of_entry(project: str, entry: str, body: FromEntry, tool: The, who: Wh
 
 @router.get("/queries")
 def all_queries(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
-    """Return the queries of a project."""
+    """Return the queries of a project; who still judges is told the number of their own judgements alone."""
     with tool.database.reading() as session:
-        return queries.listed(session, projects.find(session, who, project))
+        row = projects.find(session, who, project)
+        of = None if judging.sighted(session, who, row) else who
+        return queries.listed(session, row, of=of)
 
 
 @router.post("/queries", status_code=201)

@@ -20,6 +20,7 @@ from stm_agent.annotate.tables import Document, Evidence, Judgement, Project
 AT_ONCE = 2000
 LONGEST_KEY = 200
 PAGE = 50
+LONGEST_PAGE = 500
 SNIPPET = 160
 
 
@@ -76,7 +77,8 @@ def text_of(schema: ProjectSchema, fields: dict[str, Any]) -> str:
 
 def brief(schema: ProjectSchema, row: Document) -> dict[str, Any]:
     """Return a document as a list shows it."""
-    text = " ".join(text_of(schema, row.fields).split())
+    # A document may have a book's length: what no snippet shows is not looked at.
+    text = " ".join(text_of(schema, row.fields).lstrip()[: 4 * SNIPPET].split())
     shown = {field.name: row.fields.get(field.name) for field in schema.fields if field.metadata}
     return {"key": row.key, "tags": row.tags, "snippet": text[:SNIPPET], "metadata": shown}
 
@@ -119,7 +121,7 @@ def page(
         wanted = tagged(wanted, tag)
     total = session.scalar(wanted.with_only_columns(func.count())) or 0
     order = order_of(sort, schema, dialect)
-    place = wanted.with_only_columns(Document.id).order_by(*order).offset(max(offset, 0)).limit(min(max(limit, 1), 500))
+    place = wanted.with_only_columns(Document.id).order_by(*order).offset(offset).limit(limit)
     # Numbers alone are sorted and skipped over, then the texts of one page are fetched.
     ids = list(session.scalars(place))
     rows = {row.id: row for row in session.scalars(select(Document).where(Document.id.in_(ids)))}

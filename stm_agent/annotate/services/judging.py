@@ -196,6 +196,25 @@ def blind(actor: Actor) -> Select[int]:
     return select(Assignment.query_id).where(Assignment.person_id == actor.id, Assignment.dealt, ~Assignment.done)
 
 
+def sighted(session: Session, actor: Actor, project: Project) -> bool:
+    """Return whether a person may see measures of everybody's grades: nothing dealt to them waits for their own.
+
+    Administrators always may.
+    """
+    waiting = blind(actor).join(Query, Query.id == Assignment.query_id).where(Query.project_id == project.id)
+    return actor.role == "admin" or session.scalar(waiting.limit(1)) is None
+
+
+def check_sighted(session: Session, actor: Actor, project: Project) -> None:
+    """Let pass who may see measures of everybody's grades.
+
+    Raises:
+        Forbidden: Queries dealt to this person still wait for their grades.
+    """
+    if not sighted(session, actor, project):
+        raise Forbidden("finish the queries that were dealt to you first; until then others' grades are hidden")
+
+
 def others(session: Session, actor: Actor, query: Query) -> list[dict[str, Any]]:
     """Return everybody's grades of a query.
 

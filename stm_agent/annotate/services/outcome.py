@@ -34,7 +34,7 @@ class Graded:
 
 
 def graded(session: Session, project: Project) -> Graded:
-    """Return the final grades: adjudicated ones, else the lower median of what people gave."""
+    """Return the final grades: adjudicated ones, judged or not, else the lower median of what people gave."""
     queries = list(session.scalars(select(Query).where(Query.project_id == project.id).order_by(Query.id)))
     given: dict[tuple[str, str], list[int]] = defaultdict(list)
     rows = session.execute(
@@ -53,11 +53,13 @@ def graded(session: Session, project: Project) -> Graded:
             .join(Adjudication, Adjudication.query_id == Query.id)
             .join(Document, Document.id == Adjudication.document_id)
             .where(Query.project_id == project.id)
+            .order_by(Query.id, Document.position)
         )
     }
     grades: dict[str, dict[str, int]] = {query.key: {} for query in queries}
-    for (query, document), values in given.items():
-        grades[query][document] = final.get((query, document), median_low(values))
+    agreed = {pair: median_low(values) for pair, values in given.items()}
+    for (query, document), grade in (agreed | final).items():
+        grades[query][document] = grade
     return Graded(
         {query.key: query.text for query in queries},
         {query.key: query.answer for query in queries if query.answer},

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from stm_agent.backbone.encoder import TextEncoder
 
 MODES = ("bm25", "dense", "both")
-DEPTH = 100
+DEPTH = 1000
+"""Passages of a run that are kept for each query, as many as TREC runs have."""
+SCORED = 10
+"""How deep nDCG looks."""
 
 
 def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
@@ -127,20 +130,22 @@ def put_run(
     """Store a run's rankings of the project's queries; one of that name is replaced.
 
     Returns:
-        ``queries`` and ``documents`` that are in the project; ``unknown_queries`` and ``unknown_documents``.
+        ``queries`` and ``documents`` that are in the project; ``unknown_queries`` and ``unknown_documents``; ``cut``,
+        the known documents beyond the first ``DEPTH`` of a query, which are not stored.
     """
     actor.needs("admin")
     queries = dict(session.execute(select(Query.key, Query.id).where(Query.project_id == project.id)).all())
     documents = dict(session.execute(select(Document.key, Document.id).where(Document.project_id == project.id)).all())
     session.execute(delete(Ranking).where(Ranking.run == name, Ranking.query_id.in_(queries.values())))
     rows: list[dict[str, Any]] = []
-    lost = 0
+    lost = cut = 0
     for query, found in run.items():
         if query not in queries:
             continue
         ranked = sorted(found, key=lambda document: (found[document], document), reverse=True)
         known = [document for document in ranked if document in documents]
         lost += len(ranked) - len(known)
+        cut += len(known[DEPTH:])
         rows += [
             {"query_id": queries[query], "document_id": documents[key], "run": name, "rank": place, "score": found[key]}
             for place, key in enumerate(known[:DEPTH], 1)
@@ -152,6 +157,7 @@ def put_run(
         "documents": len(rows),
         "unknown_queries": len(run.keys() - queries.keys()),
         "unknown_documents": lost,
+        "cut": cut,
     }
 
 
@@ -170,11 +176,16 @@ def rank_all(
     return rank(list(texts), queries, list(corpus.texts), passages, k=k)
 
 
-def runs_of(session: Session, project: Project, *, depths: Sequence[int] = (5, 10, 20)) -> list[dict[str, Any]]:
-    """Return the project's runs with nDCG@10 on what is judged and holes@k: the share of the top k nobody judged."""
+def runs_of(
+    session: Session, project: Project, *, depths: Sequence[int] = (5, 10, 20), scored: bool = True
+) -> list[dict[str, Any]]:
+    """Return the project's runs with nDCG@10 on what is judged and holes@k: the share of the top k nobody judged.
+
+    Without ``scored`` there is no nDCG: it is made of grades, and whoever still judges is not to be led by them.
+    """
     from stm_agent.evaluate.metrics import score
 
-    outcome = graded(session, project)
+    grades = graded(session, project).grades if scored else {}
     judged = {
         (query, document)
         for query, document in session.execute(
@@ -186,11 +197,11 @@ def runs_of(session: Session, project: Project, *, depths: Sequence[int] = (5, 1
         select(Ranking.run, Ranking.query_id, Ranking.document_id, Ranking.rank, Ranking.score, Query.key, Document.key)
         .join(Query, Query.id == Ranking.query_id)
         .join(Document, Document.id == Ranking.document_id)
-        .where(Query.project_id == project.id)
+        .where(Query.project_id == project.id, Ranking.rank <= max(SCORED, *depths))
     )
     for run, *rest in rows:
         runs.setdefault(run, []).append(rest)
-    qrels = {query: grades for query, grades in outcome.grades.items() if any(grade > 0 for grade in grades.values())}
+    qrels = {query: given for query, given in grades.items() if any(grade > 0 for grade in given.values())}
     told = []
     for name, lines in sorted(runs.items()):
         holes = {}

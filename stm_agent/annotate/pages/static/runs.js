@@ -30,7 +30,8 @@ export function Runs({ project, close, done, depth }) {
   const [chosen, setChosen] = useState(["bm25"]);
   const [busy, setBusy] = useState(false);
   const report = (runs) => Object.entries(runs).map(([name, one]) => `${name}: ${one.documents.toLocaleString()} passages for ${one.queries} ${one.queries === 1 ? "query" : "queries"}${
-    one.unknown_documents + one.unknown_queries ? `, ${one.unknown_queries} queries and ${one.unknown_documents} passages are not in this project` : ""}`).join("; ");
+    one.unknown_documents + one.unknown_queries ? `, ${one.unknown_queries} queries and ${one.unknown_documents} passages are not in this project` : ""}${
+    one.cut ? `, ${one.cut.toLocaleString()} passages ranked deeper than 1,000 are left out` : ""}`).join("; ");
   const act = (call) => {
     setBusy(true);
     call.then((runs) => { toast(report(runs)); rows.reload(); done(); }).catch(told).finally(() => setBusy(false));
