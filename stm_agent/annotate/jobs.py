@@ -7,12 +7,16 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from stm_agent.annotate.faults import NotFound
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.faults import NotFound, TooMany
 from stm_agent.errors import StmAgentError
 
 logger = logging.getLogger(__name__)
+AT_ONCE = 4
+"""Jobs of one person that go on at a time."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -21,25 +25,33 @@ class Job:
 
     Attributes:
         project: Key of its project.
+        owner: Name of who began it.
         what: For people.
         total: Things to do.
+        skipped: Things left out, since they were done before.
         done: Things done, failed ones included.
         failures: What went wrong, the first ones.
         stopped: Whether somebody stopped it.
     """
 
     project: str
+    owner: str
     what: str
     total: int
+    skipped: int = 0
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     done: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     stopped: bool = False
 
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {**vars(self), "state": self.state}
+    def told(self, actor: Actor) -> dict[str, Any]:
+        """Return it as JSON, with whether somebody may stop it."""
+        return {**vars(self), "state": self.state, "stoppable": self.may_stop(actor)}
+
+    def may_stop(self, actor: Actor) -> bool:
+        """Return whether it is somebody's to stop: its owner's, or an administrator's."""
+        return actor.name == self.owner or actor.role == "admin"
 
     @property
     def state(self) -> str:
@@ -55,24 +67,36 @@ class Jobs:
     def __init__(self) -> None:
         """Begin with none."""
         self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
 
-    def start(self, project: str, what: str, items: Sequence[Any], act: Callable[[Any], None]) -> Job:
-        """Do ``act`` with each item in a thread of its own; a failure is noted, and the next one is tried."""
-        job = Job(project, what, len(items))
-        self._jobs[job.key] = job
+    def start(self, job: Job, items: Sequence[T], act: Callable[[T, Callable[[], bool]], None]) -> Job:
+        """Do ``act`` with each item in a thread of the job's own; a failure is noted, and the next one is tried.
+
+        What ``act`` is given beside the item says whether the job was stopped.
+
+        Raises:
+            TooMany: Its owner has as many jobs as one person may, or the same one.
+        """
+        with self._lock:
+            mine = [one for one in self._jobs.values() if one.owner == job.owner and one.state == "running"]
+            if any((one.project, one.what) == (job.project, job.what) for one in mine):
+                raise TooMany(f"{job.what} goes on already; wait for its end, or stop it")
+            if len(mine) >= AT_ONCE:
+                raise TooMany(f"{AT_ONCE} of your jobs go on; wait for one to end, or stop it")
+            self._jobs[job.key] = job
 
         def run() -> None:
             for item in items:
                 if job.stopped:
                     return
                 try:
-                    act(item)
+                    act(item, lambda: job.stopped)
                 except StmAgentError as error:
                     job.failed += 1
                     job.failures = [*job.failures, str(error)][:5]
                 except Exception:
                     # A fault of ours must not leave a job that runs for ever.
-                    logger.exception("job %s", what)
+                    logger.exception("job %s", job.what)
                     job.failed += 1
                     job.failures = [*job.failures, "an internal error; the server's log has it"][:5]
                 job.done += 1
@@ -82,7 +106,7 @@ class Jobs:
 
     def running(self, project: str) -> list[Job]:
         """Return the jobs of a project that go on, the newest last."""
-        return [job for job in self._jobs.values() if job.project == project and job.state == "running"]
+        return [job for job in list(self._jobs.values()) if job.project == project and job.state == "running"]
 
     def get(self, project: str, key: str) -> Job:
         """Return a job.

@@ -187,7 +187,9 @@ class Draft(Keyed, Base):
     prompt_tokens: Mapped[int] = mapped_column(default=0)
     completion_tokens: Mapped[int] = mapped_column(default=0)
     usd: Mapped[float | None]
-    state: Mapped[str] = mapped_column(String(20), default="offered")  # offered, accepted, edited, rejected, failed
+    # offered, superseded, accepted, edited, rejected; failed and stopped ones hold what had come.
+    state: Mapped[str] = mapped_column(String(20), default="offered")
+    asked_by: Mapped[str | None] = mapped_column(String(200))
     decided_by: Mapped[str | None] = mapped_column(String(200))
     final: Mapped[str | None] = mapped_column(Text)
     edit_distance: Mapped[int | None]

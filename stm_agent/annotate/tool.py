@@ -10,7 +10,7 @@ from stm_agent.annotate.database import Database, sqlite_url
 from stm_agent.annotate.finding import Finder
 from stm_agent.annotate.jobs import Jobs
 from stm_agent.annotate.secrets import Vault, open_vault
-from stm_agent.annotate.services.drafts import Doors
+from stm_agent.annotate.services.doors import Doors, Turns
 from stm_agent.annotate.services.searching import Models
 
 
@@ -27,6 +27,7 @@ class Tool:
         models: Models of the runs, for dense search and pools.
         doors: The ways to the LLMs.
         jobs: What goes on in the background.
+        turns: Who waits for an LLM.
         token: In single-user mode the token in the URL, new at every start; None in team mode.
     """
 
@@ -38,6 +39,7 @@ class Tool:
     models: Models
     doors: Doors
     jobs: Jobs
+    turns: Turns
     token: str | None = field(default=None, repr=False)
 
     def close(self) -> None:
@@ -64,5 +66,6 @@ def open_tool(workspace: Path, *, url: str | None = None, team: bool = False) ->
         models=Models(runs_folder(workspace)),
         doors=Doors(folder),
         jobs=Jobs(),
+        turns=Turns(),
         token=None if team else secrets.token_urlsafe(24),
     )

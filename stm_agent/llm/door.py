@@ -220,8 +220,11 @@ def open_door(
     api_key: str | None = None,
     temperature: float = 0.8,
     max_tokens: int = 256,
+    patience: float | None = None,
 ) -> Door:
     """Open a door to any model name: ``embedded:smollm2-135m``, or whatever LiteLLM knows.
+
+    ``patience`` is how many seconds a server elsewhere may say nothing before it is given up for good.
 
     Raises:
         ConfigError: LiteLLM does not know the name.
@@ -238,7 +241,7 @@ def open_door(
     else:
         from stm_agent.llm.litellm import LiteLlmProvider
 
-        provider = LiteLlmProvider(model, api_base, api_key)
+        provider = LiteLlmProvider(model, api_base, api_key, patience=patience)
     for entry in read_jsonl(ledger):
         # A resumed run has already spent this.
         if entry.get("model") == model:

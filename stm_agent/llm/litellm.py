@@ -6,10 +6,13 @@ import difflib
 import os
 import warnings
 from collections.abc import Generator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stm_agent.errors import ConfigError, GenerationError
 from stm_agent.llm.door import Answer, Messages
+
+if TYPE_CHECKING:
+    from tenacity import Retrying
 
 TRIES = 5
 LONGEST = 60.0
@@ -24,10 +27,13 @@ class LiteLlmProvider:
         api_base: str | None = None,
         api_key: str | None = None,
         extra_body: Mapping[str, object] | None = None,
+        *,
+        patience: float | None = None,
     ) -> None:
         """Take a LiteLLM model name, for example ``openai/gpt-5-mini``.
 
-        ``extra_body`` is sent with every request, for what a server knows beyond OpenAI's fields.
+        ``extra_body`` is sent with every request, for what a server knows beyond OpenAI's fields. ``patience`` is how
+        many seconds a server may say nothing before it is given up for good; None leaves it to LiteLLM, with retries.
 
         Raises:
             ConfigError: LiteLLM knows no such provider.
@@ -37,7 +43,7 @@ class LiteLlmProvider:
         import litellm
 
         self.model, self.api_base, self.api_key = model, api_base, api_key
-        self.extra_body = dict(extra_body or {})
+        self.extra_body, self.patience = dict(extra_body or {}), patience
         litellm.suppress_debug_info = True
         # pydantic's remark about LiteLLM's own answer types; neither is the user's to mend.
         warnings.filterwarnings("ignore", message="Item.* on TypedDict class .* using the `ReadOnly` qualifier")
@@ -54,12 +60,20 @@ class LiteLlmProvider:
         Raises:
             GenerationError: The provider refuses, or stays away after five tries.
         """
-        return self._read(self._ask(messages, temperature=temperature, max_tokens=max_tokens, seed=seed))
+        import openai
+
+        try:
+            found = self._tries()(self._send, messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        except openai.OpenAIError as error:
+            raise self._fault(error, "failed") from error
+        return self._read(found)
 
     def stream(
         self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
     ) -> Generator[str, None, Answer]:
         """Answer a chat piece by piece; waits and tries again only before the first piece.
+
+        An empty piece goes before every further try: whoever does not want it any more can close the stream there.
 
         Raises:
             GenerationError: The provider refuses, stays away, or dies on the way.
@@ -67,14 +81,7 @@ class LiteLlmProvider:
         import litellm
         import openai
 
-        chunks = self._ask(
-            messages,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            seed=seed,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
+        chunks = yield from self._begun(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
         heard = []
         try:
             for chunk in chunks:
@@ -82,43 +89,69 @@ class LiteLlmProvider:
                 if chunk.choices and (piece := chunk.choices[0].delta.content):
                     yield piece
         except openai.OpenAIError as error:
-            raise GenerationError(f"{self.model} broke off: {str(error).splitlines()[0][:300]}") from error
+            raise self._fault(error, "broke off") from error
         # LiteLLM ends a stream as if it were whole, also where the server never said that it was.
         if chunks.received_finish_reason is None:
             raise GenerationError(f"{self.model} broke off: the connection ended before the answer did; ask again")
         return self._read(litellm.stream_chunk_builder(heard, messages=[dict(message) for message in messages]))
 
-    def _ask(self, messages: Messages, **settings: Any) -> Any:  # noqa: ANN401 - litellm's response or stream
-        import litellm
+    def _begun(self, messages: Messages, **settings: Any) -> Generator[str, None, Any]:  # noqa: ANN401 - a stream
         import openai
+
+        more: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+        try:
+            for attempt in self._tries():
+                if attempt.retry_state.attempt_number > 1:
+                    yield ""
+                with attempt:
+                    chunks = self._send(messages, **settings, **more)
+        except openai.OpenAIError as error:
+            raise self._fault(error, "failed") from error
+        return chunks
+
+    def _tries(self) -> Retrying:
+        import litellm
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-        passing = (
+        passing: tuple[type[Exception], ...] = (
             litellm.exceptions.RateLimitError,
-            litellm.exceptions.Timeout,
             litellm.exceptions.APIConnectionError,
             litellm.exceptions.InternalServerError,
             litellm.exceptions.ServiceUnavailableError,
         )
-        attempts = Retrying(
+        if self.patience is None:
+            passing = (*passing, litellm.exceptions.Timeout)
+        return Retrying(
             retry=retry_if_exception_type(passing), stop=stop_after_attempt(TRIES), wait=_wait, reraise=True
         )
-        try:
-            return attempts(
-                litellm.completion,
-                model=self.model,
-                messages=[dict(message) for message in messages],
-                **settings,
-                drop_params=True,
-                api_base=self.api_base,
-                api_key=self.api_key,
-                extra_body=self.extra_body or None,
-                num_retries=0,
+
+    def _send(self, messages: Messages, **settings: Any) -> Any:  # noqa: ANN401 - litellm's response or stream
+        import litellm
+
+        return litellm.completion(
+            model=self.model,
+            messages=[dict(message) for message in messages],
+            **settings,
+            drop_params=True,
+            api_base=self.api_base,
+            api_key=self.api_key,
+            extra_body=self.extra_body or None,
+            timeout=self.patience,
+            num_retries=0,
+        )
+
+    def _fault(self, error: Exception, what: str) -> GenerationError:
+        import litellm
+
+        if isinstance(error, litellm.exceptions.AuthenticationError):
+            return GenerationError(f"{self.model} refuses the API key; set the provider's key variable")
+        # On the way, LiteLLM tells it only in the words of another error.
+        late = isinstance(error, litellm.exceptions.Timeout) or "timed out" in str(error)
+        if self.patience is not None and late:
+            return GenerationError(
+                f"{self.model} said nothing for {self.patience:g} seconds; see whether its server runs"
             )
-        except litellm.exceptions.AuthenticationError as error:
-            raise GenerationError(f"{self.model} refuses the API key; set the provider's key variable") from error
-        except openai.OpenAIError as error:
-            raise GenerationError(f"{self.model} failed: {str(error).splitlines()[0][:300]}") from error
+        return GenerationError(f"{self.model} {what}: {str(error).splitlines()[0][:300]}")
 
     def _read(self, response: Any) -> Answer:  # noqa: ANN401 - litellm's ModelResponse
         import litellm

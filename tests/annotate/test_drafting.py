@@ -186,9 +186,10 @@ def test_an_llm_that_is_dead_leaves_no_empty_entries(small, alone):
     seen = []
 
     class Dead:
-        def complete(self, *_args, **_more):
+        def stream(self, *_args, **_more):
             seen.append(alone.get("/projects/signs/entries").json())
             raise GenerationError("nobody answers")
+            yield
 
     small.doors.door = lambda choice: Dead()
     job = ended(alone, alone.post("/projects/signs/jobs/drafts", json={"block": "answer"}).json())

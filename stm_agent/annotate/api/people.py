@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 
 from stm_agent.annotate.api.common import Body, The, Who, token_of
-from stm_agent.annotate.faults import TooMany, Unauthorised
+from stm_agent.annotate.faults import Forbidden, TooMany, Unauthorised
+from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.services import inviting, people, projects
 from stm_agent.annotate.storable import LARGEST
+from stm_agent.annotate.tool import Tool
 
 router = APIRouter(tags=["people"])
 
@@ -59,8 +61,21 @@ class Change(Body):
 @router.post("/login")
 def login(body: Login, tool: The, request: Request) -> dict[str, Any]:
     """Return an access token (an hour) and a refresh token (two weeks)."""
+    person = _right_person(tool, request, body.name, body.password)
+    if person is None:
+        raise Unauthorised("name or password is wrong")
+    with tool.database.writing() as session:
+        return people.begin(session, person)
+
+
+def _right_person(tool: Tool, request: Request, name: str, password: str) -> Person | None:
+    """Return the person of a name and password; who gives too many wrong ones has to wait.
+
+    Raises:
+        TooMany: There were too many.
+    """
     # Counted by name and by address, so that neither one account nor all of them can be tried.
-    keys = (f"name:{body.name.strip()}", f"address:{request.client.host if request.client else ''}")
+    keys = (f"name:{name.strip()}", f"address:{request.client.host if request.client else ''}")
     with tool.database.writing() as session:
         tries = people.note_try(session, *keys)
     try:
@@ -72,12 +87,11 @@ def login(body: Login, tool: The, request: Request) -> dict[str, Any]:
         raise
     # A password takes long to check, on purpose; nobody who saves waits for it.
     with tool.database.reading() as session:
-        person = people.right_person(session, name=body.name, password=body.password)
-    if person is None:
-        raise Unauthorised("name or password is wrong")
-    with tool.database.writing() as session:
-        people.forget_try(session, tries)
-        return people.begin(session, person)
+        person = people.right_person(session, name=name, password=password)
+    if person is not None:
+        with tool.database.writing() as session:
+            people.forget_try(session, tries)
+    return person
 
 
 @router.post("/refresh")
@@ -132,8 +146,12 @@ def me(tool: The, who: Who) -> dict[str, Any]:
 @router.put("/me/password", status_code=204)
 def change_password(body: NewPassword, tool: The, who: Who, request: Request) -> None:
     """Change one's own password; all other logins end."""
+    person = _right_person(tool, request, who.name, body.old)
+    if person is None:
+        raise Forbidden("the old password is wrong")
+    stored = people.hashed(body.new)
     with tool.database.writing() as session:
-        people.change_password(session, who, old=body.old, new=body.new, token=token_of(request))
+        people.change_password(session, person, stored=stored, token=token_of(request))
 
 
 @router.get("/people")

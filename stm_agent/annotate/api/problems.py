@@ -42,6 +42,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         (413, "More bytes than a request may have"),
         (409, "Somebody else was faster, or the name is taken"),
         (422, "A value that cannot be used"),
+        (429, "Tried too often, or too much at a time"),
     )
 }
 """What every route may answer beside its result, for OpenAPI."""

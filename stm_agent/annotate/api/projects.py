@@ -52,7 +52,7 @@ class NewDocuments(Body):
 
 
 class LlmSetting(Body):
-    """An LLM to set up; without a key the stored one stays."""
+    """An LLM to set up; without a key the stored one stays; ``version`` is that of the LLM that was seen."""
 
     name: str
     model: str
@@ -60,6 +60,7 @@ class LlmSetting(Body):
     key: str | None = Field(None, repr=False)
     system_prompt: str = ""
     default: bool = False
+    version: int | None = None
 
 
 @router.get("/templates")

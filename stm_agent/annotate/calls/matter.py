@@ -40,9 +40,21 @@ class MatterCalls(Connection):
         place = f"/projects/{project}/queries/{part(query)}/llm-grades"
         return dict(self._ask("POST", place, json={"llm": llm, "depth": depth}))
 
-    def draft_many(self, project: str, block: str, documents: Sequence[str] = (), *, limit: int = 20) -> Row:
-        """Draft a block for many documents in the background; return the job."""
-        body = {"block": block, "documents": list(documents), "limit": limit}
+    def draft_many(
+        self,
+        project: str,
+        block: str,
+        documents: Sequence[str] = (),
+        *,
+        entries: Sequence[str] | str | None = None,
+        limit: int = 20,
+    ) -> Row:
+        """Draft a block for many documents in the background; return the job, with how many were ``skipped``.
+
+        ``entries`` are drafted in instead: keys of one's own, or a state they are in, such as ``draft``.
+        """
+        chosen = entries if entries is None or isinstance(entries, str) else list(entries)
+        body = {"block": block, "documents": list(documents), "entries": chosen, "limit": limit}
         return dict(self._ask("POST", f"/projects/{project}/jobs/drafts", json=body))
 
     def grade_many(self, project: str, queries: Sequence[str] = (), *, llm: str = "", depth: int = 10) -> Row:

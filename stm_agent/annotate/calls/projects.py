@@ -60,9 +60,10 @@ class ProjectCalls(Connection):
         key: str | None = None,
         system_prompt: str = "",
         default: bool = False,
+        version: int | None = None,
     ) -> Row:
-        """Set an LLM up; without a key the stored one stays."""
-        body = {"name": name, "model": model, "api_base": api_base, "key": key}
+        """Set an LLM up; without a key the stored one stays; ``version`` refuses to write over a newer one."""
+        body = {"name": name, "model": model, "api_base": api_base, "key": key, "version": version}
         return dict(self._ask("PUT", "/llms", json={**body, "system_prompt": system_prompt, "default": default}))
 
     def delete_llm(self, name: str) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, update
@@ -14,60 +10,21 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate import answers, drafting
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, NotFound
-from stm_agent.annotate.quiet import Quiet
 from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.services import documents, entries
+from stm_agent.annotate.services.hearing import Ask, Came
 from stm_agent.annotate.services.llms import LlmChoice
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Draft, Entry, Project
-from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Completion, Door
+    from stm_agent.llm.door import Completion
 
 DECISIONS = ("accepted", "edited", "rejected", "offered")
 DECIDED = ("accepted", "edited", "rejected")
-
-
-class Doors:
-    """The ways to the LLMs that were set up, opened when first asked for; cached and counted as all LLM calls are."""
-
-    def __init__(self, folder: Path) -> None:
-        """Keep cache and ledger in ``folder``."""
-        self.folder = folder
-        self._open: dict[str, Door] = {}
-        self._lock = threading.Lock()
-
-    def door(self, choice: LlmChoice) -> Door:
-        """Return the door to an LLM.
-
-        Raises:
-            ConfigError: LiteLLM does not know the model.
-        """
-        from stm_agent.llm.budget import Budget
-        from stm_agent.llm.door import open_door
-
-        name = content_hash([choice.model, choice.api_base, choice.key])
-        with self._lock:
-            if name not in self._open:
-                door = open_door(
-                    choice.model,
-                    cache=self.folder / "llm",
-                    ledger=self.folder / "llm.jsonl",
-                    budget=Budget(),
-                    api_base=choice.api_base,
-                    api_key=choice.key,
-                )
-                if choice.key:
-                    door.provider = Quiet(door.provider, choice.key)
-                self._open[name] = door
-            return self._open[name]
-
-    def close(self) -> None:
-        """Close them all."""
-        for door in self._open.values():
-            door.close()
+UNHEARD = ("failed", "stopped")
+"""States of a draft that never was one."""
 
 
 def block_of(schema: ProjectSchema, block: str) -> Block:
@@ -106,50 +63,26 @@ def chat_of(
 
 def next_rollout(session: Session, entry_key: str, block: str) -> int:
     """Return the number of the next sample: asked again, an LLM answers anew."""
-    wanted = select(func.count()).where(Draft.entry_key == entry_key, Draft.block == block, Draft.state != "failed")
+    wanted = select(func.count()).where(Draft.entry_key == entry_key, Draft.block == block, Draft.state.not_in(UNHEARD))
     return session.scalar(wanted) or 0
 
 
-@dataclass(frozen=True)
-class Ask:
-    """One call for a block's draft, with the block's own temperature and token limit; no entry: none is there yet."""
+def keep(session: Session, actor: Actor, project: Project, ask: Ask, came: Came) -> Draft:
+    """Write down a draft, or what there is of one that failed or was stopped; the entry is not touched.
 
-    entry_key: str | None
-    block: Block
-    model: str
-    chat: list[dict[str, str]]
-    rollout: int
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """How the block wants it asked."""
-        return {"temperature": self.block.temperature, "max_tokens": self.block.max_tokens}
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What decides the answer beside the chat."""
-        return {**self.settings, "sample": self.rollout}
+    A whole one takes the place of what its asker has waiting for the same block.
+    """
+    if came.state == "offered":
+        _supersede(session, project, ask.entry_key, ask.block.id, actor.name)
+    about = (ask.entry_key, ask.block.id, ask.model, ask.parameters, ask.chat)
+    draft = write(session, project, *about, came.done, came.error)
+    draft.answer, draft.state, draft.asked_by = came.text, came.state, actor.name
+    session.flush()
+    return draft
 
 
-def stream(door: Door, ask: Ask) -> Generator[str, None, Completion]:
-    """Answer piece by piece."""
-    return door.stream(ask.chat, rollout=ask.rollout, **ask.settings)
-
-
-def complete(door: Door, ask: Ask) -> Completion:
-    """Answer at once."""
-    return door.complete(ask.chat, rollout=ask.rollout, **ask.settings)
-
-
-def keep(session: Session, project: Project, ask: Ask, done: Completion | None, *, error: str = "") -> Draft:
-    """Write down a draft, or how it failed; the entry is not touched. One of its block that waited waits no more."""
-    if not error:
-        _supersede(session, project, ask.entry_key, ask.block.id)
-    return write(session, project, ask.entry_key, ask.block.id, ask.model, ask.parameters, ask.chat, done, error)
-
-
-def _supersede(session: Session, project: Project, entry_key: str | None, block: str) -> None:
-    waits = (Draft.entry_key == entry_key, Draft.block == block, Draft.state == "offered")
+def _supersede(session: Session, project: Project, entry_key: str | None, block: str, asked_by: str | None) -> None:
+    waits = (Draft.entry_key == entry_key, Draft.block == block, Draft.state == "offered", Draft.asked_by == asked_by)
     session.execute(update(Draft).where(Draft.project_id == project.id, *waits).values(state="superseded"))
 
 
@@ -187,7 +120,7 @@ def write(
 def view(draft: Draft) -> dict[str, Any]:
     """Return a draft as JSON, whole."""
     names = ("key", "entry_key", "block", "model", "parameters", "messages", "answer", "error", "prompt_tokens")
-    more = ("completion_tokens", "usd", "state", "decided_by", "final", "edit_distance")
+    more = ("completion_tokens", "usd", "state", "asked_by", "decided_by", "final", "edit_distance")
     return {**{name: getattr(draft, name) for name in (*names, *more)}, "created_at": draft.created_at.isoformat()}
 
 
@@ -215,7 +148,7 @@ def decide(
     if decision == "offered" and row.state not in DECIDED:
         raise Invalid(f"this draft is {row.state}; nobody decided on it")
     if decision == "offered":
-        _supersede(session, project, row.entry_key, row.block)
+        _supersede(session, project, row.entry_key, row.block, row.asked_by)
     before = {"state": row.state, "final": row.final}
     row.state, row.decided_by, row.final, row.edit_distance = decision, actor.name, None, None
     if decision in ("accepted", "edited"):

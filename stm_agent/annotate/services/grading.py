@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,9 @@ from stm_agent.annotate import answers, drafting
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents, drafts
+from stm_agent.annotate.services.hearing import Hearing
 from stm_agent.annotate.services.judging import DEPTH
 from stm_agent.annotate.tables import Document, LlmGrade, Project, Query, Ranking
-from stm_agent.errors import GenerationError
 
 if TYPE_CHECKING:
     from stm_agent.llm.door import Completion, Door
@@ -51,14 +51,15 @@ def to_grade(session: Session, project: Project, query: Query, *, depth: int = D
     ]
 
 
-def ask_grade(door: Door, one: ToGrade, schema: ProjectSchema) -> Given:
+def ask_grade(door: Door, one: ToGrade, schema: ProjectSchema, stopped: Callable[[], bool] = lambda: False) -> Given:
     """Ask for one grade; an answer without one is told, never guessed."""
-    done = None
+    came = Hearing(door.stream(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS)).whole(stopped)
+    if came.done is None:
+        return Given(None, None, came.error or "the grading was stopped before the LLM answered")
     try:
-        done = door.complete(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS)
-        return Given(answers.read_grade(schema, done.text), done)
-    except (GenerationError, Invalid) as fault:
-        return Given(None, done, str(fault))
+        return Given(answers.read_grade(schema, came.done.text), came.done)
+    except Invalid as fault:
+        return Given(None, came.done, str(fault))
 
 
 def keep_grades(

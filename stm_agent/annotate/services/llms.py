@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.faults import Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Llm
 from stm_agent.annotate.secrets import Vault
 from stm_agent.annotate.storable import words
@@ -39,6 +39,7 @@ def view(row: Llm) -> dict[str, Any]:
         "system_prompt": row.system_prompt,
         "default": row.is_default,
         "has_key": row.key_encrypted is not None,
+        "version": row.version,
     }
 
 
@@ -55,6 +56,7 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
 
     Raises:
         Forbidden: Not an administrator.
+        Stale: It was changed since the ``version`` that is given, if one is.
         Invalid: No name or no model, or a base URL that is none, or that would get the key of another one.
     """
     actor.needs("admin")
@@ -66,13 +68,16 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
         raise Invalid(f"'{base}' is no base URL; it begins with http:// or https://")
     for part, most in (("name", 200), ("model", 300), ("api_base", 500), ("system_prompt", 100_000)):
         words(values.get(part) or "", f"an LLM's {part}", most)
-    row = session.scalar(select(Llm).where(Llm.name == name))
+    row = session.scalar(select(Llm).where(Llm.name == name).with_for_update())
+    if row is not None and values.get("version") not in (None, row.version):
+        raise Stale(f"LLM '{name}'", view(row))
     if row is None:
-        row = Llm(name=name)
+        row = Llm(name=name, version=0)
         session.add(row)
     elif row.key_encrypted and row.api_base != base and not values.get("key"):
         raise Invalid("the base URL changes: enter the key again, it is not sent to another server unasked")
     row.model, row.api_base, row.system_prompt = model, base, str(values.get("system_prompt", ""))
+    row.version += 1
     if values.get("key"):
         row.key_encrypted = vault.lock(str(values["key"]))
     session.flush()

@@ -190,17 +190,16 @@ def set_password(session: DbSession, name: str, password: str) -> Person:
     return row
 
 
-def change_password(session: DbSession, actor: Actor, *, old: str, new: str, token: str) -> None:
-    """Change one's own password; all other logins end.
+def change_password(session: DbSession, person: Person, *, stored: str, token: str) -> None:
+    """Give a person who has shown their old password the new one, as a hash; all their other logins end.
 
     Raises:
-        Forbidden: The old one is wrong.
-        Invalid: The new one is too short.
+        Forbidden: The old one was changed since it was looked at.
     """
-    if right_person(session, name=actor.name, password=old) is None:
-        raise Forbidden("the old password is wrong")
-    row = named(session, actor.name)
-    row.password = hashed(new)
+    row = session.get(Person, person.id, with_for_update=True)
+    if row is None or row.password != person.password:
+        raise Forbidden("the old password is wrong: it was changed just now")
+    row.password = stored
     session.execute(delete(Session).where(Session.person_id == row.id, Session.access_hash != digest(token)))
 
 

@@ -94,8 +94,9 @@ function useDrafts(place, keeper, open, blocks) {
     put(block.id, { text });
   };
   useEffect(() => {
-    // Drafts that were made beforehand, or before the page was closed, wait for an answer: the last of each block.
-    api.get(`${place}/drafts?${query({ entry: keeper.entry.key })}`).then((rows) => rows.filter((row) => row.state === "offered")
+    // Drafts that were made beforehand, or before the page was closed, wait for an answer: the author's last of each block.
+    const waits = (row) => row.state === "offered" && [null, keeper.entry.author].includes(row.asked_by);
+    api.get(`${place}/drafts?${query({ entry: keeper.entry.key })}`).then((rows) => rows.filter(waits)
       .forEach((row) => put(row.block, { text: localStorage.getItem(keptAs(row)) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
   }, []);
   const ask = async (block) => {

@@ -6,7 +6,8 @@ import { toast, told } from "/static/widgets.js";
 const LOOK = 700;
 
 function outcome(job) {
-  const made = `${job.what}: ${job.done - job.failed} of ${job.total} done`;
+  const left = job.skipped ? `, ${job.skipped} left out: drafted before` : "";
+  const made = `${job.what}: ${job.done - job.failed} of ${job.total} done${left}`;
   return job.failed ? `${made}, ${job.failed} failed; ${job.failures[0]}` : made;
 }
 
@@ -39,6 +40,6 @@ export function useJob(place, ended) {
   const stop = () => api.del(`${place}/jobs/${job.key}`).then(follow).catch(told);
   const shown = running ? html`<div class="row" role="status"><progress class="grow" aria-label=${job.what} max=${job.total} value=${job.done}>
     </progress>
-    <span class="small quiet">${job.what}: ${job.done} of ${job.total}</span><button onClick=${stop}>Stop</button></div>` : null;
+    <span class="small quiet">${job.what}: ${job.done} of ${job.total}</span>${job.stoppable && html`<button onClick=${stop}>Stop</button>`}</div>` : null;
   return [shown, (kind, body) => api.post(`${place}/jobs/${kind}`, body).then(follow).catch(told)];
 }

@@ -49,7 +49,7 @@ function LlmForm({ start, close, saved }) {
   const { name, model, system_prompt, default: first } = llm;
   const save = (event) => {
     event.preventDefault();
-    api.put("llms", { name, model, system_prompt, default: first, api_base: llm.api_base || null, key: llm.key || null })
+    api.put("llms", { name, model, system_prompt, version: llm.version ?? null, default: first, api_base: llm.api_base || null, key: llm.key || null })
       .then(() => { toast("LLM saved; its key never leaves the server"); saved(); close(); }).catch(told);
   };
   return html`<${Dialog} title=${start.name ? `Change ${start.name}` : "Set up an LLM"} close=${close}><form class="stack" onSubmit=${save}>

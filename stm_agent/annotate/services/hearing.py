@@ -1,0 +1,102 @@
+"""An LLM's answer while it comes: heard piece by piece, left at any moment, and what had come by then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from stm_agent.annotate import answers
+from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.schema import Block
+from stm_agent.errors import StmAgentError
+
+if TYPE_CHECKING:
+    from stm_agent.llm.door import Completion, Door
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One call for a block's draft, with the block's own temperature and token limit; no entry: none is there yet."""
+
+    entry_key: str | None
+    block: Block
+    model: str
+    chat: list[dict[str, str]]
+    rollout: int
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the block wants it asked."""
+        return {"temperature": self.block.temperature, "max_tokens": self.block.max_tokens}
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides the answer beside the chat."""
+        return {**self.settings, "sample": self.rollout}
+
+    def of(self, door: Door) -> Hearing:
+        """Ask."""
+        return Hearing(door.stream(self.chat, rollout=self.rollout, **self.settings))
+
+
+@dataclass(frozen=True)
+class Came:
+    """What came of an ask: the whole answer, or its text until it failed or was stopped."""
+
+    text: str
+    done: Completion | None
+    error: str = ""
+
+    @property
+    def state(self) -> str:
+        """``offered``, ``failed`` or ``stopped``."""
+        if self.error:
+            return "failed"
+        return "stopped" if self.done is None else "offered"
+
+    def fitting(self, block: Block) -> Came:
+        """Return it as failed where it is whole and cannot be read as the block's type."""
+        try:
+            if self.done is not None:
+                answers.fitted(block, self.done.text)
+        except Invalid as fault:
+            return replace(self, error=str(fault))
+        return self
+
+
+@dataclass
+class Hearing:
+    """An answer on its way."""
+
+    stream: Generator[str, None, Completion]
+    came: Came = field(default_factory=lambda: Came("", None))
+
+    def next(self) -> str | None:
+        """Wait for the next piece (an empty one: the LLM is about to be tried again); None at the end."""
+        try:
+            piece = next(self.stream)
+        except StopIteration as end:
+            self.came = Came(end.value.text, end.value)
+        except StmAgentError as fault:
+            self.came = replace(self.came, error=str(fault))
+        else:
+            self.came = replace(self.came, text=self.came.text + piece)
+            return piece
+        return None
+
+    def leave(self) -> Came:
+        """Hear no more of it; return what came. A thread that waits for a piece ends with that piece."""
+        came = self.came
+        # It cannot be closed while that thread is in it; once the thread is out, nobody asks for more.
+        with suppress(ValueError):
+            self.stream.close()
+        return came
+
+    def whole(self, stopped: Callable[[], bool]) -> Came:
+        """Wait for the whole answer; one that has ``stopped`` being wanted is not asked for again."""
+        while (piece := self.next()) is not None:
+            if not piece and stopped():
+                break
+        return self.leave()
