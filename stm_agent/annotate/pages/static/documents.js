@@ -3,6 +3,8 @@ import {
   Dialog, Field, Loaded, Select, Snippet, api, download, enc, go, html, query, toast, told, useDebounced, useJob, useKeys,
   useLoad, useRef, useState,
 } from "/static/lib.js";
+import { Batch } from "/static/batch.js";
+import { Filters, conditions } from "/static/filters.js";
 
 const PAGE = 50;
 const EXPORTS = [
@@ -100,21 +102,6 @@ function One({ project, me, name, close, changed }) {
         : html`<button class="bare" onClick=${() => setSure(true)}>Delete</button>`)}</div></div>`}<//><//>`;
 }
 
-// A block drafted in the background for many documents, each in an entry of its own.
-function Batch({ project, place, documents, begin, close }) {
-  const blocks = project.schema.blocks.filter((block) => block.mode !== "plain").map((block) => [block.id, block.name]);
-  const [block, setBlock] = useState(blocks[0][0]);
-  const [most, setMost] = useState(20);
-  const send = (event) => { event.preventDefault(); begin("drafts", { block, documents: documents ? documents.slice(0, most) : [], limit: most }); close(); };
-  return html`<${Dialog} title="Draft for many documents" close=${close}><form class="stack" onSubmit=${send}>
-    <p class="quiet">Each document gets an entry with a draft in it, which waits to be accepted, edited or rejected. A block that needs what only a person can give
-      (evidence, another block) can't be drafted this way.</p>
-    <div class="row end"><${Field} grow label="Block"><${Select} value=${block} change=${setBlock} options=${blocks} /><//>
-      <${Field} label=${documents ? `Documents, the first of the ${documents.length} found` : "Documents, the first of the project"}>
-        <input type="number" required min="1" max=${documents?.length || 500} value=${most} onInput=${(event) => setMost(Number(event.target.value))} /><//></div>
-    <div><button class="main">Begin</button></div></form><//>`;
-}
-
 function Found({ rows, show }) {
   if (!rows.length) return html`<p class="quiet">Nothing has these words.</p>`;
   return html`<table><thead><tr><th>Document</th><th>Text</th><th class="number">Score</th></tr></thead><tbody>
@@ -140,15 +127,6 @@ function Page({ data, project, show, view, setView }) {
       <button disabled=${view.offset + PAGE >= data.total} onClick=${() => to(view.offset + PAGE)}>Next</button></span></div></div>`;
 }
 
-function Filters({ project, view, setView }) {
-  const names = project.schema.fields.map((field) => field.name);
-  const sorts = [["", "as imported"], ...names.flatMap((name) => [[name, name], [`-${name}`, `${name}, falling`]])];
-  return html`<div class="row end"><${Field} grow label="Filter by fields: year>2000, title~rash, lang=en"><input value=${view.filter}
-      onInput=${(event) => setView({ ...view, filter: event.target.value, offset: 0 })} /><//>
-    <${Field} label="Sort"><${Select} value=${view.sort} change=${(sort) => setView({ ...view, sort, offset: 0 })} options=${sorts} /><//>
-    ${view.tag && html`<button onClick=${() => setView({ ...view, tag: "", offset: 0 })}>Tagged ${view.tag} ×</button>`}</div>`;
-}
-
 export function Documents({ project, me, reload }) {
   const place = `projects/${enc(project.key)}`;
   const [words, setWords] = useState("");
@@ -163,7 +141,7 @@ export function Documents({ project, me, reload }) {
   const models = useLoad(() => (mode === "bm25" ? Promise.resolve([]) : api.get(`${place}/runs`).then((told) => told.models.filter((one) => one !== "bm25"))), [mode]);
   const chosen = model || models.data?.[0] || "";
   const page = useLoad(() => api.get(`${place}/documents?${query({ offset: view.offset, sort: view.sort, tag: view.tag, limit: PAGE,
-    filter: filter.split(",").map((one) => one.trim()).filter(Boolean) })}`), [view.offset, view.sort, filter, view.tag, project.documents]);
+    filter: conditions(filter) })}`), [view.offset, view.sort, filter, view.tag, project.documents]);
   const found = useLoad(() => (late && (mode === "bm25" || chosen)
     ? api.get(`${place}/search?${query({ q: late, mode, model: mode === "bm25" ? "" : chosen, k: 50 })}`) : Promise.resolve(false)), [late, mode, chosen]);
   const [progress, begin] = useJob(place, () => { reload(); toast("The drafts wait under Annotate", { act: ["Go there", () => go(project.key, "work")] }); });
@@ -187,7 +165,8 @@ export function Documents({ project, me, reload }) {
       ${mode !== "bm25" && html`<${Field} label="Model">
         <${Select} value=${chosen} change=${setModel} options=${(models.data || []).map((one) => [one, one])} /><//>`}</div>
     ${late ? html`<${Loaded} of=${found}>${(rows) => rows && html`<${Found} rows=${rows} show=${show} />`}<//>`
-      : html`<${Filters} project=${project} view=${view} setView=${setView} />
+      : html`<${Filters} project=${project} view=${view} change=${(part) => setView({ ...view, ...part, offset: 0 })}>
+        ${view.tag && html`<button onClick=${() => setView({ ...view, tag: "", offset: 0 })}>Tagged ${view.tag} ×</button>`}<//>
         <${Loaded} of=${page}>${(data) => html`<${Page} data=${data} project=${project} show=${show} view=${view} setView=${setView} />`}<//>`}
     ${open === "import" && html`<${Import} place=${place} close=${() => setOpen(null)} done=${() => { page.reload(); reload(); }} />`}
     ${open === "batch" && html`<${Batch} project=${project} place=${place}

@@ -1,52 +1,21 @@
 // The workspace: documents, one of them open with its evidence, and an entry.
 import {
-  Dialog, Dot, Field, Loaded, Select, Snippet, api, enc, html, levelKeys, query, toast, told, useDebounced, useEffect, useKeys,
-  useLoad, useRef, useState,
+  Dialog, Dot, Field, Loaded, Saved, Select, api, enc, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useState,
 } from "/static/lib.js";
 import { Blocks } from "/static/blocks.js";
 import { Clash } from "/static/clash.js";
 import { selectedSpan } from "/static/document.js";
 import { Entries, summary } from "/static/entries.js";
 import { useEntry } from "/static/entry.js";
+import { List } from "/static/list.js";
 import { Document } from "/static/reader.js";
 
-const PAGE = 60;
-
-function List({ place, open, show }) {
-  const [words, setWords] = useState("");
-  const [count, setCount] = useState(PAGE);
-  const box = useRef();
-  const late = useDebounced(words.trim(), 150);
-  const rows = useLoad(() => (late
-    ? api.get(`${place}/search?${query({ q: late, k: 50 })}`).then((found) => ({ documents: found, total: found.length }))
-    : api.get(`${place}/documents?${query({ limit: count })}`)), [late, count]);
-  const keys = (rows.data?.documents || []).map((row) => row.key);
-  const step = (by) => {
-    const next = keys[Math.min(Math.max(keys.indexOf(open) + by, 0), keys.length - 1)];
-    if (next) show(next);
-  };
-  useKeys({
-    "/": [() => box.current.focus(), "Search all documents"],
-    j: [() => step(1), "Next document"],
-    k: [() => step(-1), "Document before"],
-  });
-  const snippet = (row) => (typeof row.snippet === "string" ? row.snippet : html`<${Snippet} of=${row.snippet} />`);
-  return html`<div class="head"><input ref=${box} type="search" aria-label="Search all documents" placeholder="Search all documents  /"
-      value=${words} onInput=${(event) => setWords(event.target.value)} /></div>
-    <div class="body list"><${Loaded} of=${rows}>${({ documents, total }) => html`<ul class="plain">${documents.map((row) => html`
-      <li key=${row.key}><button class="item" aria-current=${row.key === open ? "true" : null} onClick=${() => show(row.key)}>
-        <b>${row.key}</b><span class="small quiet clamp">${snippet(row)}</span></button></li>`)}</ul>
-      ${!documents.length && html`<p class="quiet small" style=${{ padding: ".6rem" }}>
-        ${late ? "Nothing has these words." : "No documents yet."}</p>`}
-      ${!late && total > documents.length && html`<button class="bare" 
-        onClick=${() => setCount(count + 2 * PAGE)}>More of ${total.toLocaleString()}</button>`}`}<//></div>`;
-}
-
-function Evidence({ entry, levels, current, pick, remove, relabel, locked }) {
+function Evidence({ entry, levels, current, pick, remove, clear, relabel, locked }) {
   const names = levels.map((level) => [level.id, level.name]);
   const options = (row) => (names.some(([id]) => id === row.level) ? names : [...names, [row.level, row.level]]);
   const colour = (row) => levels.find((level) => level.id === row.level)?.colour || "#888888";
-  return html`<section class="stack tight" aria-label="Evidence"><h3>Evidence (${entry.evidence.length})</h3>
+  return html`<section class="stack tight" aria-label="Evidence"><div class="row between"><h3>Evidence (${entry.evidence.length})</h3>
+    ${!locked && entry.evidence.length > 1 && html`<button class="bare small" onClick=${clear}>Delete all</button>`}</div>
     ${!entry.evidence.length && html`<p class="quiet small">Select text, by mouse or with <kbd>Shift</kbd> and arrows, and press a level's number.</p>`}
     <ul class="plain">${entry.evidence.map((row) => html`<li key=${row.key} class="item" aria-current=${row.key === current ? "true" : null}>
       <div class="row between"><span class="row"><${Dot} colour=${colour(row)} /><button class="link small" onClick=${() => pick(row)}>
@@ -109,11 +78,12 @@ function useActs(project, place, keeper, choose, mine) {
   return { fresh, state, finish, undo, redo };
 }
 
-function EntryPane({ project, keeper, open, show, levels, current, pick, remove, relabel, acts, locked }) {
+function EntryPane({ project, keeper, open, show, levels, current, pick, remove, clear, relabel, acts, locked }) {
   const { entry } = keeper;
   return html`<div class="body stack wide">
     <${Blocks} key=${entry.key} project=${project} keeper=${keeper} open=${open} show=${show} locked=${locked} />
-      <${Evidence} entry=${entry} levels=${levels} current=${current} pick=${pick} remove=${remove} relabel=${relabel} locked=${locked} />
+      <${Evidence} entry=${entry} levels=${levels} current=${current} pick=${pick} remove=${remove} clear=${clear} relabel=${relabel}
+        locked=${locked} />
       <${Field} label="Notes"><textarea value=${entry.notes} disabled=${locked} onInput=${(event) => keeper.change("notes", event.target.value)}>
         </textarea><//></div>
     <div class="foot row between">${locked ? html`<span class="quiet">Written by ${entry.author}; you can read it.</span>`
@@ -159,6 +129,10 @@ export function Work({ project, me, rest }) {
   const remove = (row) => {
     keeper.change("evidence", entry.evidence.filter((one) => one.key !== row.key));
     toast("Evidence deleted", { act: ["Undo", acts.undo] });
+  };
+  const clear = () => {
+    keeper.change("evidence", []);
+    toast("All evidence of the entry deleted", { act: ["Undo", acts.undo] });
   };
   const mark = async (level) => {
     const span = selectedSpan();
@@ -207,19 +181,19 @@ export function Work({ project, me, rest }) {
     if (row) pickEntry(row);
     else setKey(one || null);
   };
-  return html`<div class="panes"><section aria-label="Documents"><${List} place=${place} open=${open} show=${setOpen} /></section>
+  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} show=${setOpen} /></section>
     <section aria-label="Document">${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
       : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} entry=${entry} current=${current}
         pick=${setCurrent} mark=${mark} locked=${locked} />`}<//>`}</section>
     <section aria-label="Entry"><div class="head"><div class="row between"><h2>Entry</h2>
-        ${entry && html`<span class=${`saved${keeper.state === "not saved" ? " bad" : ""}`} role="status">${keeper.state}</span>`}
+        ${entry && html`<${Saved} state=${keeper.state} />`}
         <span class="row"><button class="bare" onClick=${() => setListing(true)}>All <kbd>o</kbd></button>
           <button onClick=${acts.fresh}>New <kbd>n</kbd></button></span></div>
         <${Select} aria-label="Your entries" value=${key || ""}
           change=${change} options=${options} />
         ${keeper?.clash && html`<${Changed} key=${key} project=${project} keeper=${keeper} />`}</div>
       ${entry ? html`<${EntryPane} project=${project} keeper=${keeper} open=${open} show=${setOpen} levels=${levels} current=${current}
-          pick=${showEvidence} remove=${remove} relabel=${relabel} acts=${acts} locked=${locked} />`
+          pick=${showEvidence} remove=${remove} clear=${clear} relabel=${relabel} acts=${acts} locked=${locked} />`
         : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}</section>
     ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)}
       pick=${(row) => { setListing(false); pickEntry(row); }}
