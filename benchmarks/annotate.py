@@ -226,8 +226,10 @@ def claims(name: str, told: dict[str, Any], options: argparse.Namespace) -> list
     what = f"{name}, {options.documents:,} documents"
     lost = told["lost"] + told["failures"]
     search = 1000 * told["search_p95_seconds"]
+    first = 1000 * told["first_page_seconds"]
     return [
         claim(f"{what}: import", told["import_seconds"], 120, "seconds", lower=True),
+        claim(f"{what}: the first page after the import", first, 300, "ms", lower=True),
         claim(f"{what}: a page of documents, p95", 1000 * told["page_open_seconds"], 300, "ms", lower=True),
         claim(
             f"{what}: a page while they are indexed, p95",

@@ -52,3 +52,19 @@ def test_a_final_grade_of_what_nobody_judges_goes_out(ada):
     ada.put("/projects/signs/queries/q1/judgements/d1", json={"grade": None, "version": 1})
     lines = ada.get("/projects/signs/export/qrels").text.splitlines()
     assert sorted(line.split() for line in lines) == [["q1", "0", "d1", "0"], ["q1", "0", "d2", "1"]]
+
+
+def test_after_a_big_import_postgresql_counts_without_reading_all(tool, project):
+    from sqlalchemy import text
+
+    from stm_agent.annotate.actor import Actor
+
+    if tool.database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite needs no such help")
+    with tool.database.writing() as session:
+        row = projects.find(session, Actor(1, "Ada", "admin"), project)
+        many = ((f"m{number}", {"text": "temperature " * 40}) for number in range(documents.AT_ONCE))
+        documents.add(session, row, many)
+    with tool.database.reading() as session:
+        plan = "\n".join(session.scalars(text("EXPLAIN SELECT count(*) FROM documents WHERE project_id = 1")))
+    assert "Index Only Scan" in plan

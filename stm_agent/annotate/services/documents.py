@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, event, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -48,9 +48,17 @@ def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, 
     if waiting:
         session.execute(insert(Document), waiting)
     if count >= AT_ONCE and session.get_bind().dialect.name == "postgresql":
-        # Until the server counts them by itself, a minute later, it plans as if the table were empty.
-        session.execute(text("ANALYZE documents"))
+        event.listen(session, "after_commit", _tidy, once=True)
     return count
+
+
+def _tidy(session: Session) -> None:
+    """Let PostgreSQL see what it has: until it does so by itself, minutes later, it plans as if the table were empty.
+
+    To count the documents it reads all of them until then.
+    """
+    with session.get_bind().engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (ANALYZE) documents"))
 
 
 def _unfit(key: str, fields: dict[str, Any]) -> str | None:
