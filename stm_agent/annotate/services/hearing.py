@@ -72,6 +72,7 @@ class Hearing:
 
     stream: Generator[str, None, Completion]
     came: Came = field(default_factory=lambda: Came("", None))
+    left: bool = False
 
     def next(self) -> str | None:
         """Wait for the next piece (an empty one: the LLM is about to be tried again); None at the end."""
@@ -83,16 +84,22 @@ class Hearing:
             self.came = replace(self.came, error=str(fault))
         else:
             self.came = replace(self.came, text=self.came.text + piece)
+            if self.left:
+                self._close()
             return piece
         return None
 
     def leave(self) -> Came:
         """Hear no more of it; return what came. A thread that waits for a piece ends with that piece."""
         came = self.came
-        # It cannot be closed while that thread is in it; once the thread is out, nobody asks for more.
+        self.left = True
+        self._close()
+        return came
+
+    def _close(self) -> None:
+        # It cannot be closed while a thread waits in it for a piece; that thread closes it once it is out.
         with suppress(ValueError):
             self.stream.close()
-        return came
 
     def whole(self, stopped: Callable[[], bool]) -> Came:
         """Wait for the whole answer; one that has ``stopped`` being wanted is not asked for again."""
