@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stm_agent.cli import annotate_people
+from stm_agent.cli.annotate_tool import SETUP, Project, Url, check_installed, opened, project_of
 from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place
 from stm_agent.errors import ConfigError
@@ -16,14 +17,6 @@ if TYPE_CHECKING:
     from stm_agent.annotate.tool import Tool
 
 app = typer.Typer(invoke_without_command=True)
-Url = Annotated[str | None, typer.Option("--database", help="SQLAlchemy URL (default: SQLite in the workspace).")]
-Project = Annotated[str, typer.Argument(help="A project's name or key.")]
-NEEDED = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "argon2", "cryptography", "krippendorff")
-
-
-def _check_installed() -> None:
-    if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        raise ConfigError("the annotation tool is an extra: python -m pip install 'stm-agent[annotate]'")
 
 
 def _tell(url: str) -> None:
@@ -34,31 +27,6 @@ def _tell_line(text: str) -> None:
     import sys
 
     sys.stderr.write(f"{text}\n")
-
-
-def _open(workspace: Path | None, database: str | None, *, team: bool = True) -> Tool:
-    _check_installed()
-    from stm_agent.annotate.tool import open_tool
-    from stm_agent.workspace import find_workspace
-
-    place = find_workspace(workspace)
-    if workspace is None and not (Path.cwd() / "programs").is_dir():
-        # The shipped copy is no place to keep work in.
-        place = Path.cwd()
-    return open_tool(place, url=database, team=team)
-
-
-def _project(session: Any, name: str) -> Any:  # noqa: ANN401 - a row, imported late
-    from sqlalchemy import select
-
-    from stm_agent.annotate.bringing import find
-    from stm_agent.annotate.tables import Project as Row
-
-    row = find(session, name)
-    if row is None:
-        names = ", ".join(session.scalars(select(Row.name))) or "none yet"
-        raise ConfigError(f"there is no project '{name}'; there are {names}")
-    return row
 
 
 @app.callback()
@@ -81,10 +49,10 @@ def annotate(
         return
     if collection is not None and not collection.is_dir():
         raise ConfigError(f"collection folder {collection} does not exist; name a folder in BEIR layout")
-    _check_installed()
+    check_installed()
     from stm_agent.annotate.serve import is_loopback, serve
 
-    tool = _open(workspace, database, team=team or not is_loopback(host))
+    tool = opened(workspace, database, team=team or not is_loopback(host))
     try:
         if collection is not None:
             _on_collection(tool, collection)
@@ -134,7 +102,7 @@ def import_(
     """
     from stm_agent.annotate.bringing import bring
 
-    tool = _open(workspace, database)
+    tool = opened(workspace, database)
     try:
         told = bring(tool, project, path, name_of=name_of)
     finally:
@@ -155,12 +123,12 @@ def export(
 
     Example: stm-agent annotate export signs beir --output judged
     """
-    tool = _open(workspace, database)
+    tool = opened(workspace, database)
     from stm_agent.annotate.services import moving
 
     try:
         with tool.database.reading() as session:
-            told = moving.export(session, _project(session, project), kind, output)
+            told = moving.export(session, project_of(session, project), kind, output)
     finally:
         tool.close()
     emit(told, "\n".join(f"{name:<10} {value}" for name, value in told.items()), as_json)
@@ -172,20 +140,19 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
 
     Example: stm-agent annotate stats signs
     """
-    tool = _open(workspace, database)
+    tool = opened(workspace, database)
     from stm_agent.annotate import agreeing
-    from stm_agent.annotate.actor import Actor
     from stm_agent.annotate.services import agreements, assigning, projects, searching
 
     try:
         with tool.database.reading() as session:
-            row, reader = _project(session, project), Actor(0, "setup", "admin")
+            row = project_of(session, project)
             shown = projects.view(session, row)
             people = agreements.grades_of(session, row).people
             told: dict[str, Any] = {
                 **{name: shown[name] for name in ("name", "documents", "entries", "queries")},
                 "judgements": sum(map(len, people.values())),
-                "progress": assigning.progress(session, reader, row),
+                "progress": assigning.progress(session, SETUP, row),
                 "runs": searching.runs_of(session, row),
             }
         # Resampling takes a while; nobody who saves waits for it.
@@ -212,46 +179,5 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-@app.command()
-def users(
-    add: Annotated[str | None, typer.Option(help="Name of somebody to add; the password is asked for.")] = None,
-    password: Annotated[str | None, typer.Option(help="Name of somebody to give a new password.")] = None,
-    change: Annotated[str | None, typer.Option(help="Name of somebody to give another --role.")] = None,
-    shut_out: Annotated[str | None, typer.Option(help="Name of somebody to shut out; their logins end.")] = None,
-    let_in: Annotated[str | None, typer.Option(help="Name of somebody to let in again.")] = None,
-    role: Annotated[str, typer.Option(help="annotator, reviewer or admin.")] = "annotator",
-    invite: Annotated[bool, typer.Option("--invite", help="Print the end of an invitation link.")] = False,
-    database: Url = None,
-    workspace: Place = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """List the people of a team's tool, add one, change one, or make an invitation.
-
-    Example: stm-agent annotate users --add Ada --role admin
-    """
-    tool = _open(workspace, database)
-    from stm_agent.annotate.actor import Actor
-    from stm_agent.annotate.services import inviting, people
-
-    setup = Actor(0, "setup", "admin")
-    try:
-        with tool.database.writing() as session:
-            if add is not None:
-                people.add(session, name=add, role=role, password=_asked())
-            if password is not None:
-                people.set_password(session, password, _asked())
-            if change is not None:
-                people.change(session, setup, change, role=role)
-            for name, active in ((shut_out, False), (let_in, True)):
-                if name is not None:
-                    people.change(session, setup, name, active=active)
-            link = f"/join#{inviting.invite(session, setup, role=role, project=None)}" if invite else None
-            rows = people.listed(session, setup)
-    finally:
-        tool.close()
-    lines = [f"{one['name']:<20} {one['role']:<10} {'' if one['active'] else 'shut out'}" for one in rows]
-    emit({"people": rows, "invitation": link}, "\n".join([*lines, link or ""]).strip() or "nobody yet", as_json)
-
-
-def _asked() -> str:
-    return str(typer.prompt("password", hide_input=True, confirmation_prompt=True, err=True))
+for _command in (annotate_people.users, annotate_people.members, annotate_people.deal):
+    app.command()(_command)

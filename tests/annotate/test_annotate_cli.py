@@ -69,7 +69,7 @@ def test_mistakes_are_one_line(call, words, told):
 
 
 def test_without_the_extra_the_install_line_is_told(call, monkeypatch):
-    monkeypatch.setattr("stm_agent.cli.annotate.NEEDED", ("no_such_package_at_all",))
+    monkeypatch.setattr("stm_agent.cli.annotate_tool.NEEDED", ("no_such_package_at_all",))
     assert "pip install 'stm-agent[annotate]'" in call("stats", "x", code=2)
 
 
@@ -124,3 +124,35 @@ def test_people_are_added_changed_and_shut_out_from_the_command_line(call, monke
     assert people("--password", "Bo")["Bo"] == ("reviewer", True), "whoever gets a password is let in"
     assert "last administrator" in call("users", "--shut-out", "Ada", code=2)
     assert "nobody called 'Cy'" in call("users", "--password", "Cy", code=2)
+
+
+def test_people_are_let_in_and_queries_dealt_from_the_command_line(call, monkeypatch, tmp_path):
+    monkeypatch.setattr("typer.prompt", lambda *words, **how: "long enough it is")
+    call("import", "Tiny", tiny_beir(tmp_path / "tiny"))
+    for name in ("Ada", "Bo", "Cy"):
+        call("users", "--add", name)
+    assert "nobody yet" in call("members", "Tiny", "--remove", "me"), "who imported it was alone in it"
+    assert "1 people and the project has 0" in call("deal", "Tiny", code=2)
+    told = json.loads(call("members", "Tiny", "--add", "Ada", "--add", "Bo", "--add", "Cy", "--json"))
+    assert [one["name"] for one in told["members"]] == ["Ada", "Bo", "Cy"]
+    assert "Cy" not in call("members", "Tiny", "--remove", "Cy")
+    dealt = json.loads(call("deal", "Tiny", "--json"))
+    assert (dealt["dealt"], {one["given"] for one in dealt["members"]}) == (120, {60})
+    assert "0/60 queries" in call("members", "Tiny")
+    assert "nobody called 'Di'" in call("members", "Tiny", "--add", "Di", code=2)
+
+
+def test_an_invitation_can_lead_to_a_project(call, tmp_path):
+    call("import", "Tiny", tiny_beir(tmp_path / "tiny"))
+    link = json.loads(call("users", "--invite", "--project", "Tiny", "--json"))["invitation"]
+    from stm_agent.annotate.services import assigning, inviting
+    from stm_agent.annotate.tool import open_tool
+    from stm_agent.cli.annotate_tool import project_of
+
+    tool = open_tool(call.space, team=True)
+    with tool.database.writing() as session:
+        inviting.join(session, token=link.partition("#")[2], name="Bo", password="long enough " * 2)
+        assert [one.name for one in assigning.members(session, project_of(session, "Tiny"))] == ["me", "Bo"]
+    tool.close()
+    assert "no project 'none'" in call("users", "--invite", "--project", "none", code=2)
+    assert "add --invite" in call("users", "--project", "Tiny", code=2)

@@ -1,0 +1,100 @@
+"""``stm-agent annotate users``, ``members`` and ``deal``: who is on the team, who is in a project, who judges what."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from stm_agent.cli.annotate_tool import SETUP, Project, Url, opened, project_of
+from stm_agent.cli.output import JsonFlag, emit
+from stm_agent.cli.runs import Place
+from stm_agent.errors import ConfigError
+
+
+def users(
+    add: Annotated[str | None, typer.Option(help="Name of somebody to add; the password is asked for.")] = None,
+    password: Annotated[str | None, typer.Option(help="Name of somebody to give a new password.")] = None,
+    change: Annotated[str | None, typer.Option(help="Name of somebody to give another --role.")] = None,
+    shut_out: Annotated[str | None, typer.Option(help="Name of somebody to shut out; their logins end.")] = None,
+    let_in: Annotated[str | None, typer.Option(help="Name of somebody to let in again.")] = None,
+    role: Annotated[str, typer.Option(help="annotator, reviewer or admin.")] = "annotator",
+    invite: Annotated[bool, typer.Option("--invite", help="Print the end of an invitation link.")] = False,
+    project: Annotated[str | None, typer.Option(help="The project that the --invite lets in to.")] = None,
+    database: Url = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the people of a team's tool, add one, change one, or make an invitation.
+
+    Example: stm-agent annotate users --add Ada --role admin
+    """
+    if project is not None and not invite:
+        raise ConfigError("--project says where an invitation leads; add --invite, or see annotate members --help")
+    # Nobody who saves waits for what is typed here.
+    asked = {name: _asked() for name in (add, password) if name is not None}
+    with closing(opened(workspace, database)) as tool, tool.database.writing() as session:
+        from stm_agent.annotate.services import inviting, people
+
+        if add is not None:
+            people.add(session, name=add, role=role, password=asked[add])
+        if password is not None:
+            people.set_password(session, password, asked[password])
+        if change is not None:
+            people.change(session, SETUP, change, role=role)
+        for name, active in ((shut_out, False), (let_in, True)):
+            if name is not None:
+                people.change(session, SETUP, name, active=active)
+        place = project_of(session, project) if project is not None else None
+        link = f"/join#{inviting.invite(session, SETUP, role=role, project=place)}" if invite else None
+        rows = people.listed(session, SETUP)
+    lines = [f"{one['name']:<20} {one['role']:<10} {'' if one['active'] else 'shut out'}" for one in rows]
+    emit({"people": rows, "invitation": link}, "\n".join([*lines, link or ""]).strip() or "nobody yet", as_json)
+
+
+def members(
+    project: Project,
+    add: Annotated[list[str] | None, typer.Option(help="Name of somebody to let in; may be repeated.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Name of somebody to take out; may be repeated.")] = None,
+    database: Url = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the people of a project, let some in, take some out; what they wrote stays.
+
+    Example: stm-agent annotate members signs --add Bo --add Cy
+    """
+    with closing(opened(workspace, database)) as tool, tool.database.writing() as session:
+        from stm_agent.annotate.services import assigning
+
+        row = project_of(session, project)
+        for name in add or ():
+            assigning.add_member(session, SETUP, row, name)
+        for name in remove or ():
+            assigning.remove_member(session, SETUP, row, name)
+        session.flush()
+        rows = assigning.progress(session, SETUP, row)
+    emit({"members": rows}, _lines(rows) or "nobody yet", as_json)
+
+
+def deal(project: Project, database: Url = None, workspace: Place = None, as_json: JsonFlag = False) -> None:
+    """Deal a project's queries out to its people, each to as many as its overlap says.
+
+    Example: stm-agent annotate deal signs
+    """
+    with closing(opened(workspace, database)) as tool, tool.database.writing() as session:
+        from stm_agent.annotate.services import assigning
+
+        row = project_of(session, project)
+        dealt = assigning.deal(session, SETUP, row)
+        rows = assigning.progress(session, SETUP, row)
+    emit({"dealt": dealt, "members": rows}, f"{dealt} dealt\n{_lines(rows)}", as_json)
+
+
+def _lines(rows: list[dict[str, Any]]) -> str:
+    return "\n".join(f"{one['name']:<20} {one['done']}/{one['given']} queries" for one in rows)
+
+
+def _asked() -> str:
+    return str(typer.prompt("password", hide_input=True, confirmation_prompt=True, err=True))

@@ -1,0 +1,66 @@
+"""What the commands of ``stm-agent annotate`` share: the tool of a workspace, and a project of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stm_agent.annotate.actor import Actor
+from stm_agent.errors import ConfigError
+from stm_agent.workspace import find_workspace
+
+if TYPE_CHECKING:
+    from stm_agent.annotate.tool import Tool
+
+Url = Annotated[str | None, typer.Option("--database", help="SQLAlchemy URL (default: SQLite in the workspace).")]
+Project = Annotated[str, typer.Argument(help="A project's name or key.")]
+NEEDED = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "argon2", "cryptography", "krippendorff")
+SETUP = Actor(0, "setup", "admin")
+"""Whoever may use the command line of the tool's machine."""
+
+
+def check_installed() -> None:
+    """Let pass where the extra is installed.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if any(importlib.util.find_spec(name) is None for name in NEEDED):
+        raise ConfigError("the annotation tool is an extra: python -m pip install 'stm-agent[annotate]'")
+
+
+def opened(workspace: Path | None, database: str | None, *, team: bool = True) -> Tool:
+    """Open the tool of a workspace, or at a database's URL.
+
+    Raises:
+        ConfigError: The extra is not installed, or the database cannot be used.
+    """
+    check_installed()
+    from stm_agent.annotate.tool import open_tool
+
+    place = find_workspace(workspace)
+    if workspace is None and not (Path.cwd() / "programs").is_dir():
+        # The shipped copy is no place to keep work in.
+        place = Path.cwd()
+    return open_tool(place, url=database, team=team)
+
+
+def project_of(session: Any, name: str) -> Any:  # noqa: ANN401 - a row, imported late
+    """Return a project by name or key.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    from sqlalchemy import select
+
+    from stm_agent.annotate.bringing import find
+    from stm_agent.annotate.tables import Project as Row
+
+    row = find(session, name)
+    if row is None:
+        names = ", ".join(session.scalars(select(Row.name))) or "none yet"
+        raise ConfigError(f"there is no project '{name}'; there are {names}")
+    return row
