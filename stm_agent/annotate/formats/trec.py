@@ -69,7 +69,7 @@ def read_run(text: str) -> tuple[str, dict[str, dict[str, float]]]:
             score = float(value)
         except ValueError:
             score = math.nan
-        if math.isnan(score):
+        if not math.isfinite(score):
             raise DataError(f"run line {number}: score '{value}' is no number")
         if document in found.setdefault(query, {}):
             raise DataError(f"run line {number}: query {query} has document {document} twice")

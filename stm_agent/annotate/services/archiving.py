@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import Base
-from stm_agent.annotate.faults import Taken
+from stm_agent.annotate.faults import Invalid, Taken
 from stm_agent.annotate.formats.archive import pack
 from stm_agent.annotate.people_tables import Person
-from stm_agent.annotate.services.projects import read_schema
+from stm_agent.annotate.services import entries, projects, queries
+from stm_agent.annotate.services.archive_rows import checked
 from stm_agent.annotate.tables import (
     Adjudication,
     Assignment,
@@ -30,6 +31,7 @@ from stm_agent.annotate.tables import (
     Query,
     Ranking,
 )
+from stm_agent.errors import DataError
 
 TABLES: dict[str, type[Base]] = {
     "documents": Document,
@@ -52,6 +54,12 @@ NAMED: dict[str, type[Base]] = {
     "draft_id": Draft,
 }
 """Columns that point to a row, which an archive names by its key (a person by name)."""
+
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "queries": {"split": queries.SPLITS},
+    "entries": {"state": entries.STATES},
+}
+"""Columns that hold one of few words."""
 
 
 def names_of(table: type[Base]) -> list[str]:
@@ -115,42 +123,71 @@ def restore(session: Session, actor: Actor, project: dict[str, Any], parts: dict
     """Make a project of an archive; people who are not here come in without a password and shut out.
 
     Raises:
+        DataError: It is damaged; nothing was stored.
+        Invalid: A part of the project cannot be used.
         Taken: The project, or one of its name, is here already.
     """
     actor.needs("admin")
-    read_schema(project["schema"])
-    same = select(Project.id).where((Project.key == project["key"]) | (Project.name == project["name"]))
-    if session.scalar(same):
-        raise Taken(f"project '{project['name']}' is here already; rename or delete it first")
-    made = Project(**_typed(Project, project))
+    about = checked(Project, project, "project.json")
+    if not about["name"].strip():
+        raise Invalid("a project needs a name; the archive's is empty")
+    about["schema"] = projects.read_schema(about.get("schema")).model_dump(mode="json")
+    projects.check_parts(about)
+    rows = {part: _checked(part, table, parts[part]) for part, table in TABLES.items()}
+    if session.scalar(select(Project.id).where((Project.key == about["key"]) | (Project.name == about["name"]))):
+        raise Taken(f"project '{about['name']}' is here already; rename or delete it first")
+    made = Project(**about)
     session.add(made)
     session.flush()
     session.add(Member(project_id=made.id, person_id=actor.id))
-    ids: dict[str, dict[str, int]] = {column: {} for column in NAMED}
-    ids["person_id"] = _people(session, parts)
-    keyed = {"documents": "document_id", "entries": "entry_id", "queries": "query_id", "drafts": "draft_id"}
-    for part, table in TABLES.items():
-        rows = []
-        for told in parts[part]:
-            marks = told.pop("evidence", [])
-            row = table(**_typed(table, _pointed(told, ids), made.id))
-            rows.append((row, marks))
-        session.add_all(row for row, _ in rows)
-        session.flush()
-        if part in keyed:
-            ids[keyed[part]] = {row.key: row.id for row, _ in rows}  # type: ignore[attr-defined]
-        for row, marks in rows:
-            session.add_all(
-                Evidence(**_typed(Evidence, _pointed(mark, ids)), entry_id=row.id)  # type: ignore[attr-defined]
-                for mark in marks
-            )
-    session.flush()
+    _insert(session, made, rows)
     return made
 
 
-def _people(session: Session, parts: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
+Told = tuple[dict[str, Any], list[dict[str, Any]]]
+"""A row, and the evidence that stands within it."""
+
+
+def _checked(part: str, table: type[Base], rows: list[dict[str, Any]]) -> list[Told]:
+    read: list[Told] = []
+    keys: set[str] = set()
+    for number, told in enumerate(rows, 1):
+        where = f"{part}.jsonl:{number}"
+        row = checked(table, told, where)
+        if "key" in row and row["key"] in keys:
+            raise DataError(f"the archive is damaged: {where} repeats the key '{row['key']}'")
+        keys.add(row.get("key", ""))
+        for name, choices in CHOICES.get(part, {}).items():
+            if row.get(name, choices[0]) not in choices:
+                raise DataError(f"the archive is damaged: '{name}' of {where} is none of {', '.join(choices)}")
+        marks = told.get("evidence", []) if table is Entry else []
+        if not isinstance(marks, list):
+            raise DataError(f"the archive is damaged: the evidence of {where} is no list")
+        read.append((row, [checked(Evidence, mark, f"the evidence of {where}", but="entry_id") for mark in marks]))
+    return read
+
+
+def _insert(session: Session, project: Project, parts: dict[str, list[Told]]) -> None:
+    ids: dict[str, dict[str, int]] = {column: {} for column in NAMED}
+    ids["person_id"] = _people(session, parts)
+    for part, table in TABLES.items():
+        own = {"project_id": project.id} if "project_id" in names_of(table) else {}
+        made: list[tuple[Any, list[dict[str, Any]]]] = [
+            (table(**_pointed(row, ids, part), **own), marks) for row, marks in parts[part]
+        ]
+        session.add_all(row for row, _ in made)
+        session.flush()
+        for column, pointed in NAMED.items():
+            if pointed is table:
+                ids[column] = {row.key: row.id for row, _ in made}
+        for row, marks in made:
+            session.add_all(Evidence(**_pointed(mark, ids, part), entry_id=row.id) for mark in marks)
+    session.flush()
+
+
+def _people(session: Session, parts: dict[str, list[Told]]) -> dict[str, int]:
     known = dict(session.execute(select(Person.name, Person.id)).all())
-    wanted = {row["person_id"] for rows in parts.values() for row in rows if row.get("person_id")}
+    wanted = {row["person_id"] for rows in parts.values() for row, _ in rows if row.get("person_id")}
     for name in sorted(wanted - known.keys()):
         person = Person(name=name, role="annotator", active=False)
         session.add(person)
@@ -159,18 +196,8 @@ def _people(session: Session, parts: dict[str, list[dict[str, Any]]]) -> dict[st
     return known
 
 
-def _pointed(told: dict[str, Any], ids: dict[str, dict[str, int]]) -> dict[str, Any]:
-    return {name: ids[name][value] if name in ids and value is not None else value for name, value in told.items()}
-
-
-def _typed(table: type[Base], told: dict[str, Any], project: int | None = None) -> dict[str, Any]:
-    columns = names_of(table)
-    moments = {name for name in columns if name.endswith("_at") or name == "at"}
-    kept = {
-        name: datetime.fromisoformat(value) if name in moments and value is not None else value
-        for name, value in told.items()
-        if name in columns
-    }
-    if project is not None and "project_id" in columns:
-        kept["project_id"] = project
-    return kept
+def _pointed(row: dict[str, Any], ids: dict[str, dict[str, int]], part: str) -> dict[str, Any]:
+    for name in ids.keys() & row.keys():
+        if row[name] is not None and row[name] not in ids[name]:
+            raise DataError(f"the archive is damaged: {part}.jsonl names {name[:-3]} '{row[name]}', which it lacks")
+    return {name: ids[name][value] if name in ids and value is not None else value for name, value in row.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -128,8 +129,8 @@ def import_archive(session: Session, actor: Actor, unpacked: archive.Unpacked) -
     project, parts = unpacked
     try:
         return archiving.restore(session, actor, project, parts)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DataError(f"the archive is damaged: {type(error).__name__} {str(error)[:100]}") from error
+    except IntegrityError as error:
+        raise DataError("the archive is damaged: two of its rows say the same thing twice") from error
 
 
 def export(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:
@@ -147,8 +148,7 @@ def export(session: Session, project: Project, kind: str, output: Path) -> dict[
         write_atomic(output, archiving.export(session, project))
         return {"project": project.name, "output": str(output)}
     if kind in ("aiano", "aiano-project"):
-        write = aiano_out.write_dataset if kind == "aiano" else aiano_out.write_project
-        told = write(as_aiano(session, project), moment=now().isoformat())
+        told = _as_aianos_file(session, project, kind)
         write_atomic(output, json.dumps(told, ensure_ascii=False, indent=2) + "\n")
         return {"entries": len(told.get("entries") or told.get("annotation_entries") or ()), "output": str(output)}
     if kind == "drafts":
@@ -161,6 +161,15 @@ def export(session: Session, project: Project, kind: str, output: Path) -> dict[
         write_atomic(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return {"drafts": len(rows), "output": str(output)}
     return _judged(session, project, kind, output)
+
+
+def _as_aianos_file(session: Session, project: Project, kind: str) -> dict[str, Any]:
+    write = aiano_out.write_dataset if kind == "aiano" else aiano_out.write_project
+    try:
+        return write(as_aiano(session, project), moment=now().isoformat())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # An archive keeps what AIANO's file had beside it as it is, whatever it is.
+        raise DataError(f"what AIANO's file had beside this project is damaged: {str(error)[:200]}") from error
 
 
 def _judged(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:

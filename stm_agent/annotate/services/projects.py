@@ -153,7 +153,7 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
     if unknown:
         raise Invalid(f"a project has no '{min(unknown)}'")
     before = {name: getattr(project, name) for name in changes}
-    _check_parts(changes)
+    check_parts(changes)
     if "name" in changes:
         changes["name"] = _free_name(session, changes["name"], project.id)
     if "schema" in changes:
@@ -170,7 +170,12 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
     return project
 
 
-def _check_parts(changes: dict[str, Any]) -> None:
+def check_parts(changes: dict[str, Any]) -> None:
+    """Let pass what can stand in a project; its name and its schema have checks of their own.
+
+    Raises:
+        Invalid: A value that cannot be used.
+    """
     overlap, archived, tags = changes.get("overlap", 1), changes.get("archived", False), changes.get("tags", [])
     if not isinstance(overlap, int) or isinstance(overlap, bool) or not 1 <= overlap <= MOST_JUDGES:
         raise Invalid(f"overlap is the number of people who judge a query; use 1 to {MOST_JUDGES}")
