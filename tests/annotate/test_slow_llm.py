@@ -63,6 +63,8 @@ class Mute:
 
     def close(self) -> None:
         """Go away."""
+        # Without it the thread that waits for a connection would take one more.
+        self.listening.shutdown(socket.SHUT_RDWR)
         self.listening.close()
         for one in self.asked:
             one.close()
@@ -72,7 +74,8 @@ class Mute:
 def mute() -> Iterator[Mute]:
     server = Mute()
     yield server
-    server.close()
+    if server.listening.fileno() >= 0:
+        server.close()
 
 
 def until(true: Any) -> Any:
@@ -211,3 +214,17 @@ def test_an_answer_that_breaks_off_is_kept_as_far_as_it_came(small, tmp_path):
     rows = ada.get("/projects/signs/drafts").json()
     assert [row["state"] for row in rows] == ["failed", "offered"]
     assert rows[1]["parameters"]["sample"] == 0, "what was not heard is no sample"
+
+
+def test_an_answer_that_is_no_value_is_asked_for_anew(small, tmp_path):
+    ada = alone(small, "http://127.0.0.1:9/v1")
+    now = ada.get("/projects/signs").json()
+    now["schema"]["blocks"][1] |= {"type": "number"}
+    ada.patch("/projects/signs", json={"version": now["version"], "changes": {"schema": now["schema"]}})
+    door = scripted(["many", "7"], tmp_path)
+    small.doors.door = lambda choice: door
+    entry = ada.post("/projects/signs/entries").json()["key"]
+    for _ in range(2):
+        ada.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "answer"})
+    told = [(row["state"], row["answer"]) for row in ada.get("/projects/signs/drafts").json()]
+    assert told == [("failed", "many"), ("offered", "7")]

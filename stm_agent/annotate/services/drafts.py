@@ -62,8 +62,10 @@ def chat_of(
 
 
 def next_rollout(session: Session, entry_key: str, block: str) -> int:
-    """Return the number of the next sample: asked again, an LLM answers anew."""
-    wanted = select(func.count()).where(Draft.entry_key == entry_key, Draft.block == block, Draft.state.not_in(UNHEARD))
+    """Return the number of the next sample: asked again, an LLM answers anew, also where its answer was no value."""
+    # What was heard to its end has its price.
+    heard = (Draft.entry_key == entry_key, Draft.block == block, Draft.usd.is_not(None))
+    wanted = select(func.count()).where(*heard)
     return session.scalar(wanted) or 0
 
 

@@ -1,0 +1,33 @@
+// Drafts by the dozen: a block drafted in the background, for many documents or in many entries.
+import { Dialog, Field, Select, html, useState } from "/static/lib.js";
+
+const MOST = 500;
+
+// Whether a block is drafted from what only a person can give: evidence, or another block.
+const afterPeople = (block) => block.mode === "human" && block.inputs.some((one) => one.required && one.kind !== "field");
+
+export function Batch({ project, place, documents, begin, close }) {
+  const blocks = project.schema.blocks.filter((block) => block.mode !== "plain");
+  const [id, setId] = useState(blocks[0].id);
+  const [chosen, setChosen] = useState("documents");
+  const [most, setMost] = useState(20);
+  const late = afterPeople(blocks.find((block) => block.id === id));
+  const into = late ? "entries" : chosen;
+  const found = documents?.length;
+  const send = (event) => {
+    event.preventDefault();
+    const named = into === "entries" ? { entries: "draft" } : { documents: found ? documents.slice(0, most) : [] };
+    begin("drafts", { block: id, limit: most, ...named });
+    close();
+  };
+  const first = found ? `the first of the ${found} documents found` : "the first documents of the project";
+  const places = [...(late ? [] : [["documents", first]]), ["entries", "my unfinished entries without this block"]];
+  return html`<${Dialog} title="Draft for many documents or entries" close=${close}><form class="stack" onSubmit=${send}>
+    <p class="quiet">Each draft waits in its entry to be accepted, edited or rejected; a document gets an entry of its own. What has a draft of this block
+      already is left out.${late && " This block needs what only a person can give, so it is drafted in entries that have it."}</p>
+    <div class="row end"><${Field} grow label="Block"><${Select} value=${id} change=${setId} options=${blocks.map((block) => [block.id, block.name])} /><//>
+      <${Field} grow label="For"><${Select} value=${into} change=${setChosen} options=${places} /><//>
+      <${Field} label="At most"><input type="number" required min="1" max=${(into === "documents" && found) || MOST} value=${most}
+        onInput=${(event) => setMost(Number(event.target.value))} /><//></div>
+    <div><button class="main">Begin</button></div></form><//>`;
+}
