@@ -157,3 +157,26 @@ def all_queries(session):
 
     me = people.actor_of(people.local_person(session))
     return queries.listed(session, projects.find(session, me, "many"))
+
+
+@browsed
+def test_panes_are_made_wider_by_mouse_and_keys_and_stay_so(page):
+    edge = page.get_by_role("separator", name="Width of the list of documents")
+    pane = page.get_by_role("region", name="Documents")
+    box = edge.bounding_box()
+    page.mouse.move(box["x"] + 4, 300)
+    page.mouse.down()
+    page.mouse.move(400, 300, steps=4)
+    page.mouse.up()
+    expect(edge).to_have_attribute("aria-valuenow", "400")
+    edge.press("ArrowLeft")
+    page.reload()
+    expect(edge).to_have_attribute("aria-valuenow", "376")
+    assert pane.bounding_box()["width"] == 376
+    right = page.get_by_role("separator", name="Width of the entry")
+    right.press("ArrowLeft")
+    assert page.get_by_role("region", name="Entry", exact=True).bounding_box()["width"] == 372
+    assert violations(page) == []
+    picture(page, "panes")
+    edge.dblclick()
+    expect(edge).to_have_attribute("aria-valuenow", "248")

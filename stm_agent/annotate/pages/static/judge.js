@@ -2,6 +2,7 @@
 import {
   Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOutbox, useRef, useState,
 } from "/static/lib.js";
+import { Edge } from "/static/panes.js";
 import { Passage } from "/static/passages.js";
 import { Queries, QueryForm } from "/static/queries.js";
 import { Runs } from "/static/runs.js";
@@ -146,7 +147,8 @@ export function Judge({ project, me, rest }) {
     <p>No passage is pooled for this query. ${admin ? "Rank the queries by BM25, a model, or a run of your own." : "An administrator ranks the queries first."}</p>
     ${admin && html`<button class="main" onClick=${() => setOpen("runs")}>Runs and pools</button>`}</div>`;
   return html`<div class="panes two"><section aria-label="Queries">
-    <${Queries} work=${work} chosen=${key} graded=${rows && graded} choose=${setKey} admin=${admin} open=${setOpen} /></section>
+    <${Queries} work=${work} chosen=${key} graded=${rows && graded} choose=${setKey} admin=${admin} open=${setOpen} />
+      <${Edge} screen="judge" side="left" label="Width of the list of queries" width=${300} /></section>
     <section aria-label="Passages">${query ? html`<div class="head paper">
       <div class="row between" style=${{ flexWrap: "nowrap", alignItems: "flex-start" }}><h2>${query.text}</h2>
         <span class="row" style=${{ flexWrap: "nowrap" }}><button class="bare" onClick=${() => setOpen("edit")}>Edit <kbd>q</kbd></button>

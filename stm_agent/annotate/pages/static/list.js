@@ -1,5 +1,5 @@
 // The documents beside the open one: all of them page by page, filtered and sorted, or what a search finds.
-import { Loaded, Snippet, api, html, query, told, useDebounced, useKeys, useLoad, useRef, useState } from "/static/lib.js";
+import { Loaded, Snippet, api, html, query, told, useDebounced, useEffect, useKeys, useLoad, useRef, useState } from "/static/lib.js";
 import { Filters, conditions } from "/static/filters.js";
 
 const PAGE = 120;
@@ -37,9 +37,11 @@ export function List({ project, place, open, show }) {
   const [words, setWords] = useState("");
   const [view, setView] = useState({ filter: "", sort: "" });
   const box = useRef();
+  const body = useRef();
   const late = useDebounced(words.trim(), 150);
   const filter = useDebounced(view.filter, 250);
   const [rows, more] = useDocuments(place, late, { filter, sort: view.sort });
+  useEffect(() => { body.current.scrollTop = 0; }, [late, filter, view.sort]);
   const listed = rows.data?.documents || [];
   const left = rows.data ? rows.data.total - listed.length : 0;
   const step = async (by) => {
@@ -57,7 +59,7 @@ export function List({ project, place, open, show }) {
       value=${words} onInput=${(event) => setWords(event.target.value)} />
       ${!words.trim() && html`<details class="small"><summary>${filter || view.sort ? "Filtered, sorted" : "Filter, sort"}</summary>
         <${Filters} project=${project} view=${view} change=${(part) => setView({ ...view, ...part })} /></details>`}</div>
-    <div class="body list"><${Loaded} of=${rows}>${({ total }) => html`<ul class="plain">${listed.map((row) => html`
+    <div class="body list" ref=${body}><${Loaded} of=${rows}>${({ total }) => html`<ul class="plain">${listed.map((row) => html`
       <${Row} key=${row.key} row=${row} open=${open} show=${show} />`)}</ul>
       ${!listed.length && html`<p class="quiet small" style=${{ padding: ".6rem" }}>${none}</p>`}
       ${left > 0 && html`<button class="bare" onClick=${more}>More of ${total.toLocaleString()}</button>`}`}<//></div>`;

@@ -8,6 +8,7 @@ import { selectedSpan } from "/static/document.js";
 import { Entries, summary } from "/static/entries.js";
 import { useEntry } from "/static/entry.js";
 import { List } from "/static/list.js";
+import { Edge } from "/static/panes.js";
 import { Document } from "/static/reader.js";
 
 function Evidence({ entry, levels, current, pick, remove, clear, relabel, locked }) {
@@ -181,7 +182,8 @@ export function Work({ project, me, rest }) {
     if (row) pickEntry(row);
     else setKey(one || null);
   };
-  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} show=${setOpen} /></section>
+  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} show=${setOpen} />
+      <${Edge} screen="work" side="left" label="Width of the list of documents" width=${248} /></section>
     <section aria-label="Document">${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
       : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} entry=${entry} current=${current}
         pick=${setCurrent} mark=${mark} locked=${locked} />`}<//>`}</section>
@@ -194,7 +196,8 @@ export function Work({ project, me, rest }) {
         ${keeper?.clash && html`<${Changed} key=${key} project=${project} keeper=${keeper} />`}</div>
       ${entry ? html`<${EntryPane} project=${project} keeper=${keeper} open=${open} show=${setOpen} levels=${levels} current=${current}
           pick=${showEvidence} remove=${remove} clear=${clear} relabel=${relabel} acts=${acts} locked=${locked} />`
-        : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}</section>
+        : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}
+      <${Edge} screen="work" side="right" label="Width of the entry" width=${348} /></section>
     ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)}
       pick=${(row) => { setListing(false); pickEntry(row); }}
       gone=${(row) => { if (row.key === key) setKey(null); mine.reload(); }} />`}</div>`;
