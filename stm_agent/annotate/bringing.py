@@ -84,5 +84,5 @@ def _who(session: Session, name: str | None) -> Actor:
 def _is_aiano(path: Path) -> bool:
     try:
         return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

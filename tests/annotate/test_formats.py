@@ -137,6 +137,36 @@ def test_what_was_changed_here_is_changed_in_aianos_file_and_nothing_else(small,
     assert aiano.read(out).schema.blocks[1].mode == "human"
 
 
+@pytest.mark.parametrize(("made", "kind"), [(dataset, "aiano"), (project_file, "aiano-project")])
+def test_tags_of_aianos_file_keep_their_ids_and_colours_beside_new_ones(small, tmp_path, made, kind):
+    came = made()
+    law = {"id": "tag_1", "name": "law", "color": "#ff0000"}
+    old = {"id": "tag_2", "name": "old", "color": "#00ff00"}
+    place = came["project"]["config"] if kind == "aiano" else came["project"]
+    place["tags"] = [old, law]
+    ada, project, _ = brought(small, tmp_path, came)
+    assert project.tags == ["old", "law"]
+    with small.database.writing() as session:
+        row = projects.find(session, ada, project.key)
+        projects.edit(session, ada, row, {"tags": ["law", "new"]}, version=row.version)
+    told, _ = exported(small, project, kind, tmp_path / "out")
+    tags = (told["project"]["config"] if kind == "aiano" else told["project"])["tags"]
+    assert tags[0] == law
+    assert (tags[1]["name"], tags[1]["color"]) == ("new", "#3b82f6") and tags[1]["id"] not in ("tag_1", "tag_2")
+    assert len(tags) == 2
+
+
+@pytest.mark.parametrize("kind", ["aiano", "aiano-project"])
+def test_tags_go_out_as_objects_in_both_of_aianos_files(small, tmp_path, kind):
+    fill(small)
+    with small.database.reading() as session:
+        moving.export(session, projects.find(session, Actor(1, "Ada", "admin"), "signs"), kind, tmp_path / "out")
+    told = json.loads((tmp_path / "out").read_text())
+    (tag,) = (told["project"]["config"] if kind == "aiano" else told["project"])["tags"]
+    assert (tag["name"], tag["color"]) == ("clinic", "#3b82f6") and tag["id"]
+    assert aiano.read(told).tags == ("clinic",)
+
+
 def brought(small, tmp_path, made):
     """Import one of AIANO's files; return the session's project, the person and how many highlights have no place."""
     from stm_agent.testing.annotate import person

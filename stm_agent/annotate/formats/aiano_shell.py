@@ -104,7 +104,7 @@ def project_shell(now: Parsed, moment: str) -> Row:
         "createdAt": moment,
         "updatedAt": moment,
         "dataset": {"name": now.name, "description": "", "titleField": "title", "fields": config["dataset"]["fields"]},
-        "tags": [{"id": f"tag_{number}", "name": tag, "color": "#3b82f6"} for number, tag in enumerate(now.tags, 1)],
+        "tags": config["tags"],
         "annotationLevels": config["annotationLevels"],
         "aianoBlocks": config["aianoBlocks"],
     }
@@ -164,7 +164,9 @@ def _config(now: Parsed) -> Row:
     output += [{"id": f"aiano_db_{one['id']}", "name": one["name"], "type": "aiano_block"} for one in blocks]
     output += [{"id": f"annotation_db_{one['id']}", "name": one["name"], "type": "annotation_level"} for one in levels]
     dataset = {"fields": fields, "outputFields": output}
-    return {"tags": list(now.tags), "annotationLevels": levels, "aianoBlocks": blocks, "dataset": dataset}
+    # The name is what both sides know of a tag; a number would be another tag's as soon as one is taken away.
+    tags = [{"id": f"tag:{tag}", "name": tag, "color": "#3b82f6"} for tag in now.tags]
+    return {"tags": tags, "annotationLevels": levels, "aianoBlocks": blocks, "dataset": dataset}
 
 
 def _block(block: Block, number: dict[str, int]) -> Row:

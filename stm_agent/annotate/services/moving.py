@@ -62,7 +62,7 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, i
     """
     try:
         parsed = aiano.read(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Invalid(f"cannot read {path.name}: {str(error)[:200]}") from error
     project = projects.create(
         session,

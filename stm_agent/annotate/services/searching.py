@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import String, cast, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -19,10 +20,12 @@ from stm_agent.annotate.services.documents import text_of
 from stm_agent.annotate.services.outcome import graded
 from stm_agent.annotate.tables import Document, Judgement, Project, Query, Ranking
 from stm_agent.errors import StmAgentError
+from stm_agent.files import sha256_text
 
 if TYPE_CHECKING:
     from stm_agent.backbone.encoder import TextEncoder
 
+log = logging.getLogger(__name__)
 MODES = ("bm25", "dense", "both")
 DEPTH = 1000
 """Passages of a run that are kept for each query, as many as TREC runs have."""
@@ -39,25 +42,30 @@ def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
     own = Document.project_id == project.id
     state = session.execute(select(func.count(), func.max(Document.id)).where(own)).one()
     # SQLite gives the number of a deleted last row to the next one: what is in the last row tells them apart.
-    last = session.execute(
-        select(Document.key, Document.fields).where(own).order_by(Document.position.desc()).limit(1)
-    ).first()
+    # Every search asks: it is taken as it is stored, for to read the JSON of a book takes a while.
+    stored = Document.key + cast(Document.fields, String)
+    last = session.scalar(select(stored).where(own).order_by(Document.position.desc()).limit(1)) or ""
     schema = ProjectSchema.model_validate(project.schema)
 
     def load() -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
         rows = session.execute(select(Document.key, Document.fields).where(own).order_by(Document.position)).all()
         return {key: text_of(schema, fields) for key, fields in rows}, dict(rows)
 
-    return finder.corpus(project.key, [*state, *(last or ()), schema.content_fields], load)
+    return finder.corpus(project.key, [*state, sha256_text(last), schema.content_fields], load)
 
 
 def index_all(database: Database, finder: Finder) -> None:
     """Make the indexes of the newest projects ready, so that nobody's first search waits for them."""
     with database.reading() as session:
-        newest = list(session.scalars(select(Project).order_by(Project.id.desc()).limit(KEPT)))
-    for project in newest:
-        with contextlib.suppress(StmAgentError), database.reading() as session:
-            corpus_of(session, finder, project)
+        newest = session.execute(select(Project.id, Project.name).order_by(Project.id.desc()).limit(KEPT)).all()
+    for number, name in newest:
+        try:
+            with contextlib.suppress(StmAgentError), database.reading() as session:
+                corpus_of(session, finder, session.get_one(Project, number))
+        except Exception as error:
+            # Whatever is wrong with one project, the others are to be ready.
+            reason = str(error).partition("\n")[0]
+            log.warning("project '%s' cannot be indexed: %s: %s", name, type(error).__name__, reason)
 
 
 def models(runs: Path) -> list[str]:
