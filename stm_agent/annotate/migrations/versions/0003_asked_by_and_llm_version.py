@@ -13,15 +13,13 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
-    with op.batch_alter_table("drafts", schema=None) as batch_op:
-        # Of the drafts that are there nobody wrote down who asked.
-        batch_op.add_column(sa.Column("asked_by", sa.String(200), nullable=True))
-    with op.batch_alter_table("llms", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("version", sa.Integer(), nullable=False, server_default="1"))
+    # Plainly, not in batches: those make a table anew in SQLite, and what points to its rows would go with the old one.
+    # Of the drafts that are there nobody wrote down who asked.
+    op.add_column("drafts", sa.Column("asked_by", sa.String(200), nullable=True))
+    op.add_column("llms", sa.Column("version", sa.Integer(), nullable=False, server_default="1"))
 
 
 def downgrade() -> None:
     """Take back."""
-    for table, column in (("llms", "version"), ("drafts", "asked_by")):
-        with op.batch_alter_table(table, schema=None) as batch_op:
-            batch_op.drop_column(column)
+    op.drop_column("llms", "version")
+    op.drop_column("drafts", "asked_by")
