@@ -179,6 +179,25 @@ def test_a_login_that_ends_keeps_the_grades(tool, browser):
         page.context.close()
 
 
+def test_what_could_not_be_loaded_comes_once_the_server_or_the_login_is_back(tool, browser):
+    with serving(tool) as url:
+        page = enter(browser, url)
+        with tool.database.writing() as session:
+            over = now() - timedelta(1)
+            session.execute(update(Session).values(expires_at=over, refresh_expires_at=over))
+        page.get_by_role("button", name="skin is red").click()
+        page.get_by_role("heading", name="Your login has ended").wait_for()
+        log_in(page, "Bo")
+        page.get_by_text("No passage is pooled for this query").wait_for()
+        expect(page.get_by_role("heading", name="Your login has ended")).to_have_count(0)
+    page.get_by_role("button", name="high temperature").click()
+    page.get_by_text("the server does not answer").wait_for()
+    with serving(tool, port=port_of(url)):
+        expect(page.locator(".passage")).to_have_count(3)
+        expect(page.get_by_text("the server does not answer")).to_have_count(0)
+        page.context.close()
+
+
 def test_nothing_is_saved_in_the_name_of_somebody_else(tool, browser):
     with serving(tool) as url:
         page = enter(browser, url)

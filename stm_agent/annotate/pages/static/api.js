@@ -18,6 +18,13 @@ export function onLoggedOut(tell) {
   return () => listeners.delete(tell);
 }
 
+// Tells whoever waits for a login, and counts it: what was refused before is no news after it.
+let logins = 0;
+export function loggedIn() {
+  logins += 1;
+  dispatchEvent(new Event("loggedin"));
+}
+
 let refreshing = null;
 function refresh() {
   refreshing = refreshing || fetch("/session/refresh", { method: "POST" })
@@ -42,9 +49,11 @@ async function send(method, path, body, options) {
 }
 
 async function ask(method, path, body, { raw, quiet, ...options } = {}) {
+  const before = logins;
   let answer = await send(method, path, body, options);
   if (answer.status === 401 && !path.startsWith("/session")) {
-    if ((await refresh().catch(() => ({}))).ok) answer = await send(method, path, body, options);
+    const { ok } = await refresh().catch(() => ({}));
+    if (ok || logins !== before) answer = await send(method, path, body, options);
     if (answer.status === 401 && !quiet) listeners.forEach((tell) => tell());
   }
   if (!answer.ok) throw new Problem(await answer.json().catch(() => ({})), answer.status);

@@ -1,7 +1,7 @@
 // The shell: who is there, where they are, the sheet of keys, light and dark.
 import {
-  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, onLoggedOut, outbox, render, told, useEffect, useKeys, useLoad, useRoute,
-  useState,
+  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, loggedIn, onLoggedOut, outbox, render, told, useEffect, useKeys, useLoad,
+  useRoute, useState,
 } from "/static/lib.js";
 import { Agreement } from "/static/agreement.js";
 import { Documents } from "/static/documents.js";
@@ -126,7 +126,7 @@ function App() {
       return;
     }
     setOut(false);
-    outbox.flush();
+    loggedIn();
   };
   useEffect(() => {
     if (location.pathname === "/join") setMe(null);

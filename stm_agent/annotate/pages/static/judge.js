@@ -143,8 +143,8 @@ export function Judge({ project, me, rest }) {
     ...(admin ? { r: [() => setOpen("runs"), "Runs and pools"] } : {}),
   });
   const graded = rows ? rows.filter((row) => row.grade !== null).length : 0;
-  const none = html`<div class="empty">
-    <p>No passage is pooled for this query. ${admin ? "Rank the queries by BM25, a model, or a run of your own." : "An administrator ranks the queries first."}</p>
+  const ranks = admin ? "Rank the queries by BM25, a model, or a run of your own." : "An administrator ranks the queries first.";
+  const none = html`<div class="empty"><p>No passage is pooled for this query. ${ranks}</p>
     ${admin && html`<button class="main" onClick=${() => setOpen("runs")}>Runs and pools</button>`}</div>`;
   return html`<div class="panes two"><section aria-label="Queries">
     <${Queries} work=${work} chosen=${key} graded=${rows && graded} choose=${setKey} admin=${admin} open=${setOpen} />
@@ -153,20 +153,22 @@ export function Judge({ project, me, rest }) {
       <div class="row between" style=${{ flexWrap: "nowrap", alignItems: "flex-start" }}><h2>${query.text}</h2>
         <span class="row" style=${{ flexWrap: "nowrap" }}><button class="bare" onClick=${() => setOpen("edit")}>Edit <kbd>q</kbd></button>
           <button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button>
-          <button class=${query.done ? "" : "main"} onClick=${() => (query.done ? done(false) : finish())}>${query.done ? "Open again" : "Done"} <kbd>f</kbd></button>
-            </span></div>
+          ${query.done ? html`<button onClick=${() => done(false)}>Open again</button>`
+            : html`<button class="main" onClick=${finish}>Done <kbd>f</kbd></button>`}</span></div>
       <div class="row between small"><span class="row" role="group" aria-label="Keys of the grades">
         ${Object.entries(keys).map(([name, level]) => html`<span class="row" title=${level.help} style=${{ gap: ".35rem" }}><kbd>${name}</kbd>
         <${Dot} colour=${level.colour} />${level.name}</span>`)}</span>
         <span class="row quiet"><${Saved} state=${outbox.state} />${rows && html`<span role="status">
           ${graded} of ${rows.length} judged</span>`}
           <${Select} class="slim" aria-label="How deep the pool is" value=${depth} change=${deeper} options=${DEPTHS} /></span></div></div>
-      <div class="body" ref=${list}><${Fault} of=${pool.error} />${rows && (rows.length ? html`<div class="stack" style=${{ maxWidth: "56rem" }}>${rows.map((row, n) => html`
+      <div class="body" ref=${list}><${Fault} of=${pool.error} />${rows && (rows.length ? html`<div class="stack" style=${{ maxWidth: "56rem" }}>
+        ${rows.map((row, n) => html`
         <${Passage} key=${row.document} row=${row} number=${n + 1} current=${n === at} levels=${levels}
           names=${names} others=${(others.data || []).filter((one) => one.document === row.document && one.person !== me.name)}
           pick=${() => setAt(n)} grade=${(score) => grade(n, score)} note=${(text) => put(row.document, { note: text }, { wait: TYPING })}
           closed=${query.done} />`)}</div>` : none)}</div>`
-      : html`<div class="empty"><p>${work.data?.length ? "Choose a query." : "Write a query with n, or finish an entry under Annotate: its question is a query."}</p>
+      : html`<div class="empty"><p>${work.data?.length ? "Choose a query."
+        : "Write a query with n, or finish an entry under Annotate: its question is a query."}</p>
         ${project.schema.blocks.length > 0 && html`<button onClick=${() => go(project.key, "work")}>Annotate</button>`}</div>`}</section>
     ${open === "runs" && html`<${Runs} project=${project} close=${() => setOpen(null)} done=${pool.reload} depth=${Number(depth)} />`}
     ${open === "new" && html`<${QueryForm} place=${place} close=${() => setOpen(null)} saved=${added} />`}

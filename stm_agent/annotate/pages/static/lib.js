@@ -1,6 +1,6 @@
 // One place to import from.
 export { html, render, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "/static/vendor/preact.js";
-export { Problem, api, download, enc, onLoggedOut, query, stream } from "/static/api.js";
+export { Problem, api, download, enc, loggedIn, onLoggedOut, query, stream } from "/static/api.js";
 export { useJob } from "/static/jobs.js";
 export { Sheet, levelKeys, useKeys } from "/static/keys.js";
 export { Saved, outbox, useOutbox } from "/static/outbox.js";

@@ -14,6 +14,7 @@ class Outbox {
   constructor() {
     Object.assign(this, { start: null, state: "saved", left: 0, busy: null, timer: 0, listeners: new Set() });
     addEventListener("pagehide", () => this.hurry());
+    addEventListener("loggedin", () => this.flush());
   }
 
   // What somebody said is sent in their name only.

@@ -60,7 +60,10 @@ export function Review({ project, me }) {
     rows.set([last, ...(rows.data || [])]);
     put(last, null);
   };
-  useKeys({ ...Object.fromEntries(ANSWERS.map(([key, answer, name, what]) => [key, [() => say(answer), `${name}: ${what}`]])), "Ctrl+z": [undo, "Undo the last answer"] });
+  useKeys({
+    ...Object.fromEntries(ANSWERS.map(([key, answer, name, what]) => [key, [() => say(answer), `${name}: ${what}`]])),
+    "Ctrl+z": [undo, "Undo the last answer"],
+  });
   const count = rows.data?.length ? ` (${rows.data.length}${rows.data.length === 50 ? " and more" : ""})` : "";
   return html`<div class="stack wide"><div class="row between"><div><h2>Hard negatives to review${count}</h2>
     <p class="hint">A false negative or a broken passage is left out of the next round's training.</p></div>

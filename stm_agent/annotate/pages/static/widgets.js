@@ -47,7 +47,7 @@ export function useKept(name) {
 }
 
 // Load when something changes; what was there stays until the new is there, and where the same cannot be loaded anew.
-// A server that is away is asked again.
+// A server that is away is asked again, and who was logged out is once they are in.
 export function useLoad(load, again) {
   const [state, setState] = useState({ data: null, error: null, of: again });
   const [turn, setTurn] = useState(0);
@@ -59,12 +59,15 @@ export function useLoad(load, again) {
       if (!on) return;
       const kept = (old) => (again.every((one, place) => one === old.of[place]) ? old.data : null);
       setState((old) => ({ data: kept(old), error, of: again }));
-      if (error.status === 0 || error.status >= 500) timer = setTimeout(reload, AGAIN);
+      // What the tool itself stumbles over (500) is no better a moment later.
+      if (error.status === 0 || error.status > 500) timer = setTimeout(reload, AGAIN);
+      if (error.status === 401) addEventListener("loggedin", reload);
     };
     load().then((data) => on && setState({ data, error: null, of: again }), failed);
     return () => {
       on = false;
       clearTimeout(timer);
+      removeEventListener("loggedin", reload);
     };
   }, [...again, turn]);
   return { data: state.data, error: state.error, reload, set: (data) => setState({ data, error: null, of: again }) };
