@@ -13,12 +13,12 @@ from stm_agent.annotate import answers, drafting
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents, drafts
-from stm_agent.annotate.services.hearing import Hearing
+from stm_agent.annotate.services.hearing import Came, Hearing
 from stm_agent.annotate.services.judging import DEPTH
 from stm_agent.annotate.tables import Document, LlmGrade, Project, Query, Ranking
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Completion, Door
+    from stm_agent.llm.door import Door
 
 GRADE_TOKENS = 8
 
@@ -36,7 +36,7 @@ class Given:
     """What an LLM said of it: the grade, or why there is none."""
 
     grade: int | None
-    done: Completion | None
+    came: Came
     error: str = ""
 
 
@@ -55,11 +55,11 @@ def ask_grade(door: Door, one: ToGrade, schema: ProjectSchema, stopped: Callable
     """Ask for one grade; an answer without one is told, never guessed."""
     came = Hearing(door.stream(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS)).whole(stopped)
     if came.done is None:
-        return Given(None, None, came.error or "the grading was stopped before the LLM answered")
+        return Given(None, came, came.error or "the grading was stopped before the LLM answered")
     try:
-        return Given(answers.read_grade(schema, came.done.text), came.done)
+        return Given(answers.read_grade(schema, came.text), came)
     except Invalid as fault:
-        return Given(None, came.done, str(fault))
+        return Given(None, came, str(fault))
 
 
 def keep_grades(
@@ -69,7 +69,8 @@ def keep_grades(
     counts = {"graded": 0, "failed": 0}
     for one, given in graded:
         parameters = {"temperature": 0.0, "max_tokens": GRADE_TOKENS, "query": query.key, "document": one.document}
-        draft = drafts.write(session, project, None, "", model, parameters, one.chat, given.done, given.error)
+        draft = drafts.write(session, project, None, "", model, parameters, one.chat, given.came.done, given.error)
+        draft.answer = given.came.text
         if given.grade is None:
             counts["failed"] += 1
             continue
