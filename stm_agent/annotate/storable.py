@@ -9,25 +9,35 @@ from typing import Any
 from stm_agent.annotate.faults import Invalid
 
 _ODD = re.compile("[\x00\ud800-\udfff]")
+DEEPEST = 100
+"""How deep lists and objects may be nested; some hundreds would come in and not go out again."""
 LARGEST = 2**31 - 1
 """The largest whole number that a column keeps."""
 
 
 def unstorable(value: Any) -> str | None:  # noqa: ANN401 - JSON
     """Return what a JSON value holds that cannot be stored; None: nothing."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            if found := _ODD.search(one):
-                return "holds a NUL character" if found[0] == "\x00" else "holds half a character (a lone surrogate)"
-        elif isinstance(one, float):
-            if not math.isfinite(one):
-                return f"holds {one}, which is no number that JSON has"
-        elif isinstance(one, dict):
-            waiting += [*one, *one.values()]
-        elif isinstance(one, list):
-            waiting += one
+    level = [value]
+    for _ in range(DEEPEST):
+        if reason := next(filter(None, map(_fault, level)), None):
+            return reason
+        deeper: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                deeper += [*one, *one.values()]
+            elif isinstance(one, list):
+                deeper += one
+        if not deeper:
+            return None
+        level = deeper
+    return f"nests lists and objects deeper than {DEEPEST} levels"
+
+
+def _fault(one: Any) -> str | None:  # noqa: ANN401 - JSON
+    if isinstance(one, str) and (found := _ODD.search(one)):
+        return "holds a NUL character" if found[0] == "\x00" else "holds half a character (a lone surrogate)"
+    if isinstance(one, float) and not math.isfinite(one):
+        return f"holds {one}, which is no number that JSON has"
     return None
 
 

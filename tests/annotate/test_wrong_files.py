@@ -54,6 +54,22 @@ def test_documents_that_are_too_deep_are_told_by_the_name_of_their_file(ada):
     assert told.json()["title"].startswith("x.csv is not UTF-8 (byte 10)")
 
 
+def test_what_nests_too_deep_to_go_out_again_does_not_come_in(ada):
+    row = '{"id": "deep", "text": "t", "odd": ' + "[" * 300 + "]" * 300 + "}"
+    told = ada.post("/projects/signs/import", files={"file": ("x.jsonl", row)}).json()
+    assert (told["added"], told["skipped"]) == (0, {"nests lists and objects deeper than 100 levels": 1})
+    near = row.replace("[" * 300 + "]" * 300, "[" * 90 + "]" * 90)
+    assert ada.post("/projects/signs/import", files={"file": ("x.jsonl", near)}).json()["added"] == 1
+    assert ada.get("/projects/signs/documents/deep").is_success
+
+
+def test_an_aiano_file_with_what_cannot_be_stored_is_told(ada):
+    whole = '{"project": {"name": "New", "config": {}, "odd": "%s"}, "entries": []}'
+    for odd, reason in (("\\ud800", "half a character"), ("\\u0000", "a NUL character")):
+        told = ada.post("/projects/import", files={"file": ("x.json", whole % odd)})
+        assert told.status_code == 422 and told.json()["title"].startswith(f"x.json holds {reason}"), told.text
+
+
 def test_a_damaged_zip_of_documents_is_told(ada, tmp_path):
     shutil.make_archive(str(tmp_path / "tiny"), "zip", tiny_beir(tmp_path / "tiny"))
     told = ada.post("/projects/signs/import", files={"file": ("tiny.zip", spoiled(tmp_path / "tiny.zip"))})

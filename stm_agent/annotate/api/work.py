@@ -197,6 +197,15 @@ def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, A
         return judging.others(session, who, queries.find(session, row, query))
 
 
+# A key may have a slash: what is more than a key is asked for above.
+@router.get("/queries/{query:path}")
+def one_query(project: str, query: str, tool: The, who: Who) -> dict[str, Any]:
+    """Return a query with the evidence of the entry it came from; to who is still to judge it, ``evidence`` is null."""
+    with tool.database.reading() as session:
+        found = queries.find(session, projects.find(session, who, project), query)
+        return gathering.with_evidence(session, who, found)
+
+
 @router.get("/disagreements")
 def disagreements(project: str, tool: The, who: Who, settled: bool = False) -> list[dict[str, Any]]:
     """Return what is to be settled, or what was settled."""

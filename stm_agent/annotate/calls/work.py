@@ -86,6 +86,10 @@ class WorkCalls(Connection):
         """Return the queries of a project."""
         return list(self._ask("GET", f"/projects/{project}/queries"))
 
+    def query(self, project: str, query: str) -> Row:
+        """Return a query with the evidence of its entry; None for that where it is not to be seen yet."""
+        return dict(self._ask("GET", f"/projects/{project}/queries/{part(query)}"))
+
     def create_query(
         self, project: str, text: str, *, answer: str = "", split: str = "dev", key: str | None = None
     ) -> str:

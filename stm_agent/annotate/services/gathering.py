@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Forbidden, Invalid
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services.judging import BY_HAND, check_open
+from stm_agent.annotate.services import entries
+from stm_agent.annotate.services.judging import BY_HAND, check_open, unveiled
 from stm_agent.annotate.services.queries import check_rewording, create, view
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.tables import Change, Document, Entry, Evidence, Judgement, Project, Query
@@ -43,6 +46,18 @@ def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, 
     _judge(session, actor, project, entry, query, _grades(session, schema, entry))
     session.flush()
     return query
+
+
+def with_evidence(session: Session, actor: Actor, query: Query) -> dict[str, Any]:
+    """Return a query as JSON with the evidence of the entry it came from.
+
+    Evidence tells its author's grades: it is None to whoever is not to see others' grades of the query yet.
+    """
+    entry = session.get(Entry, query.entry_id) if query.entry_id is not None else None
+    if entry is None:
+        return {**view(query), "evidence": []}
+    seen = entry.person_id == actor.id or unveiled(session, actor, query)
+    return {**view(query), "evidence": entries.view(session, entry)["evidence"] if seen else None}
 
 
 def _words(schema: ProjectSchema, entry: Entry) -> tuple[str, str]:

@@ -215,14 +215,19 @@ def check_sighted(session: Session, actor: Actor, project: Project) -> None:
         raise Forbidden("finish the queries that were dealt to you first; until then others' grades are hidden")
 
 
+def unveiled(session: Session, actor: Actor, query: Query) -> bool:
+    """Return whether a person may see what others say of a query: their own grades of it do not wait any more."""
+    to_judge = session.scalar(blind(actor).where(Assignment.query_id == query.id)) is not None
+    return not to_judge and (actor.role != "annotator" or is_done(session, actor.id, query))
+
+
 def others(session: Session, actor: Actor, query: Query) -> list[dict[str, Any]]:
     """Return everybody's grades of a query.
 
     Raises:
         Forbidden: An annotator, or whoever is to judge the query, is not done yet: what others said must not lead them.
     """
-    to_judge = session.scalar(blind(actor).where(Assignment.query_id == query.id)) is not None
-    if to_judge or (actor.role == "annotator" and not is_done(session, actor.id, query)):
+    if not unveiled(session, actor, query):
         raise Forbidden("say that you are done with this query first; until then others' grades are hidden")
     rows = session.execute(
         select(Document.key, Person.name, Judgement.grade, Judgement.note)

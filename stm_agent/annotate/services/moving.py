@@ -18,6 +18,7 @@ from stm_agent.annotate.incoming import Incoming
 from stm_agent.annotate.reading import Report, usable
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import archiving, asking, documents, entries, evidence, outcome, projects
+from stm_agent.annotate.storable import unstorable
 from stm_agent.annotate.tables import Document, Entry, Project
 from stm_agent.annotate.values import fitting
 from stm_agent.errors import DataError
@@ -58,12 +59,16 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, i
 
     Raises:
         DataError: It is neither.
+        Invalid: It is no JSON, or holds what cannot be stored.
         Taken: A project of its name is here.
     """
     try:
-        parsed = aiano.read(json.loads(path.read_text(encoding="utf-8")))
+        whole = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise Invalid(f"cannot read {path.name}: {str(error)[:200]}") from error
+    if reason := unstorable(whole):
+        raise Invalid(f"{path.name} {reason}")
+    parsed = aiano.read(whole)
     project = projects.create(
         session,
         actor,
