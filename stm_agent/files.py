@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -178,9 +179,10 @@ def whole_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def remove_partial(folder: Path) -> int:
-    """Remove what killed processes left behind in ``folder``; return how many names went."""
-    left: Sequence[Path] = list(folder.glob(f"{TEMPORARY}*")) if folder.is_dir() else []
+def remove_partial(folder: Path, name: str | None = None) -> int:
+    """Remove what killed processes left in ``folder``, all or of one target; return how many names went."""
+    pattern = f"{TEMPORARY}{glob.escape(name)}-*" if name else f"{TEMPORARY}*"
+    left: Sequence[Path] = list(folder.glob(pattern)) if folder.is_dir() else []
     for path in left:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return len(left)

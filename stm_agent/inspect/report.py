@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+FRONT = 8
+"""Points of the Pareto front that are shown; all are in report.json."""
+
 if TYPE_CHECKING:
     from rich.console import Group
 
@@ -51,6 +54,18 @@ def verdict(report: Mapping[str, Any], other: str) -> str:
     )
 
 
+def _front(report: Mapping[str, Any]) -> list[str]:
+    """Return the trade-off between domain and general tasks on dev, a point each; reports of older runs have none."""
+    points = report.get("front", [])
+    told = [
+        f"  {number}. domain {point['dev']:.4f}, general {point['general']:.4f}"
+        f" ({'real encodes' if point['verified'] else 'surrogate'})"
+        for number, point in enumerate(points[:FRONT], 1)
+    ]
+    rest = [f"  and {len(points) - FRONT} more"] if len(points) > FRONT else []
+    return [f"Pareto front on dev, {len(points)} points:", *told, *rest] if points else []
+
+
 def _lines(report: Mapping[str, Any]) -> list[str]:
     cost, general, seconds = report["cost"], report["general"], report["cost"]["seconds"]
     speed = cost["texts_per_second"]
@@ -62,6 +77,7 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         f"Merge weights: {weights or 'none, the backbone is kept'}. Instruction: {report['instruction'] or 'none'}.",
         f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after; "
         f"other trade-offs: stm-agent merge pick {report['run']}.",
+        *_front(report),
         f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {sum(seconds.values()) / 60:.1f} minutes "
         f"({stages}), {cost['peak_memory_gib']:.1f} GiB at the peak.",
         f"Speed: encoding {speed['encoding']:.0f} texts/s, training {speed['training']:.0f} texts/s.",

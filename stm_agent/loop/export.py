@@ -9,7 +9,10 @@ from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench
 from stm_agent.loop.merging import Merged
 from stm_agent.merge.card import model_card, sources_of
+from stm_agent.merge.delta import save_delta
 from stm_agent.merge.export import export_merged
+from stm_agent.merge.product import write_recipe
+from stm_agent.merge.recipe import Recipe
 
 
 def write_model(bench: Bench, merged: Merged | None, instruction: Instruction) -> None:
@@ -32,3 +35,7 @@ def write_model(bench: Bench, merged: Merged | None, instruction: Instruction) -
     )
     with whole_folder(bench.run.model) as partial:
         export_merged(bench.backbone(), merged.delta if merged else None, partial, prompts=prompts, card=card)
+        if merged:
+            recipe = Recipe(method="task-arithmetic", weights=tuple(merged.weights.values()))
+            write_recipe(partial, recipe, list(merged.adapters.values()), bench.spec.backbone)
+            save_delta(merged.delta, partial / "adapter", base=bench.spec.backbone.model)

@@ -139,6 +139,7 @@ def _report(
         "best_expert_on_dev": best,
         "weights": merged.weights if merged else {},
         "rank_correlation": merged.rank_correlation if merged else None,
+        "front": list(merged.front) if merged else [],
         "instruction": instruction.query,
         "dev": {"base": base.domain.ndcg_at_10, "merged": (merged.rating if merged else base).domain.ndcg_at_10},
         "general": {"base": base.general, "merged": (merged.rating if merged else base).general},

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.domain.collection import Split
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.bench import Bench, Rating
 from stm_agent.loop.experts import Expert
 from stm_agent.merge.delta import LoraDelta, combine
-from stm_agent.merge.search import Candidate, front, rescored, search, verify
+from stm_agent.merge.search import Candidate, Verified, front, rescored, search, verify
 from stm_agent.merge.surrogate import Surrogate, Task
 
 
 @dataclass(frozen=True)
 class Merged:
-    """A merge that was really built and scored on dev."""
+    """A merge that was really built and scored on dev.
+
+    Attributes:
+        weights: Expert's name -> weight.
+        delta: What it adds to the backbone.
+        rating: Its dev scores.
+        rank_correlation: Spearman between the surrogate and real scores; None where too few merges were built.
+        allowed: Whether it keeps the forgetting budget.
+        adapters: Expert's name -> its adapter's folder.
+        front: What no other weighting beats on domain and general tasks at once, best on the domain first.
+    """
 
     weights: dict[str, float]
     delta: LoraDelta
     rating: Rating
     rank_correlation: float | None
+    allowed: bool
+    adapters: dict[str, Path]
+    front: tuple[dict[str, Any], ...]
 
 
 def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruction: Instruction) -> Merged:
@@ -71,62 +87,79 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
         floor = base.general - bench.spec.merge.forgetting_budget
         chosen = verify(candidates, build_and_rate, floor=floor, count=bench.spec.merge.verify, learn=learn)
     _record(bench, experts, candidates, ratings, floor)
-    points = front(_with_real(rescored(candidates, surrogate), ratings))
+    points = _front(rescored(candidates, surrogate), ratings)
     bench.run.ledger.record(
-        "front",
-        experts={expert.name: expert.folder.name for expert in experts},
-        points=[
-            {
-                "weights": point.weights,
-                "dev": point.domain,
-                "general": point.general,
-                "verified": point.weights in ratings,
-            }
-            for point in points
-        ],
+        "front", experts={expert.name: expert.folder.name for expert in experts}, points=list(points)
     )
-    names = [expert.name for expert in experts]
-    correlation = chosen.rank_correlation
-    if chosen.surrogate_is_bad:
-        bench.note(
-            "merge", f"the surrogate ranks verified merges badly (Spearman {correlation:.2f}); trust the verified rows"
-        )
+    _tell(bench, chosen, floor)
     return Merged(
-        dict(zip(names, chosen.weights, strict=True)), combine(deltas, chosen.weights), chosen.rating, correlation
+        dict(zip([expert.name for expert in experts], chosen.weights, strict=True)),
+        combine(deltas, chosen.weights),
+        chosen.rating,
+        chosen.rank_correlation,
+        chosen.allowed,
+        {expert.name: expert.folder / "adapter" for expert in experts},
+        points,
     )
+
+
+def _tell(bench: Bench, chosen: Verified[Rating], floor: float) -> None:
+    """Say how well the surrogate guessed, and whether the merge forgets too much."""
+    if chosen.rank_correlation is not None:
+        worth = "badly, so the search went on with real encodes" if chosen.surrogate_is_bad else "well enough"
+        bench.note("merge", f"the surrogate ranks verified merges {worth} (Spearman {chosen.rank_correlation:.2f})")
+    if not chosen.allowed:
+        bench.note(
+            "merge",
+            f"every merge forgets too much: the best keeps {chosen.rating.general:.4f} on the general tasks, "
+            f"{floor:.4f} are asked for; raise merge.forgetting_budget or train less",
+        )
 
 
 def _tasks(bench: Bench, deltas: Sequence[LoraDelta | None], instruction: Instruction) -> list[Task]:
-    encoders = [bench.encoder(delta) for delta in deltas]
-    documents = bench.documents
-    domain = Task(
-        queries=list(bench.dev.queries),
-        documents=list(documents),
-        qrels=bench.dev.qrels,
-        query_vectors=_vectors(bench, encoders, list(bench.dev.queries.values()), instruction.query_prefix),
-        document_vectors=_vectors(bench, encoders, list(documents.values()), instruction.passage_prefix),
-    )
-    guards = [
+    """Return the domain's and the guards' tasks with base and experts encoded, one whole model after another."""
+    plain = instruction.unsaid()
+    wanted = [(bench.dev, bench.documents, instruction)]
+    wanted += [(guard.splits["dev"], guard.texts, plain) for guard in bench.guards]
+    encoded = [_encoded(bench, bench.encoder(delta), wanted) for delta in deltas]
+    return [
         Task(
-            queries=list(guard.splits["dev"].queries),
-            documents=list(guard.texts),
-            qrels=guard.splits["dev"].qrels,
-            query_vectors=_vectors(bench, encoders, list(guard.splits["dev"].queries.values()), ""),
-            document_vectors=_vectors(bench, encoders, list(guard.texts.values()), ""),
+            queries=list(split.queries),
+            documents=list(documents),
+            qrels=split.qrels,
+            query_vectors=np.stack([vectors[number][0] for vectors in encoded]),
+            document_vectors=np.stack([vectors[number][1] for vectors in encoded]),
         )
-        for guard in bench.guards
+        for number, (split, documents, _) in enumerate(wanted)
     ]
-    return [domain, *guards]
 
 
-def _vectors(bench: Bench, encoders: Sequence[Encoder], texts: Sequence[str], prefix: str) -> NDArray[np.float32]:
-    return np.stack([bench.cache.encode(encoder, texts, prefix=prefix) for encoder in encoders])
+def _encoded(
+    bench: Bench, encoder: Encoder, wanted: Sequence[tuple[Split, Mapping[str, str], Instruction]]
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Return vectors of queries and documents for each task."""
+    return [
+        (
+            bench.cache.encode(encoder, list(split.queries.values()), prefix=said.query_prefix),
+            bench.cache.encode(encoder, list(documents.values()), prefix=said.passage_prefix),
+        )
+        for split, documents, said in wanted
+    ]
 
 
-def _with_real(candidates: Sequence[Candidate], ratings: Mapping[tuple[float, ...], Rating]) -> list[Candidate]:
-    """Return the candidates with real scores where there are some."""
+def _front(candidates: Sequence[Candidate], ratings: Mapping[tuple[float, ...], Rating]) -> tuple[dict[str, Any], ...]:
+    """Return the Pareto front, with real scores where there are some."""
     real = [Candidate(weights, rating.domain.ndcg_at_10, rating.general) for weights, rating in ratings.items()]
-    return real + [candidate for candidate in candidates if candidate.weights not in ratings]
+    guessed = [candidate for candidate in candidates if candidate.weights not in ratings]
+    return tuple(
+        {
+            "weights": list(point.weights),
+            "dev": point.domain,
+            "general": point.general,
+            "verified": point.weights in ratings,
+        }
+        for point in front([*real, *guessed])
+    )
 
 
 def _record(

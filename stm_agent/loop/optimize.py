@@ -190,11 +190,11 @@ def _round(bench: Bench, incumbent: Incumbent, base: Rating, experts: list[Exper
     if bench.spec.merge.instructions:
         merged, instruction = _instruct_merge(bench, merged, instruction, round_)
     verdict = gate(merged.rating.domain, incumbent.rating.domain, bench.spec.loop, bench.seed)
+    kept = verdict.kept and merged.allowed
+    reason = verdict.reason if merged.allowed else "refused: it forgets more than the budget"
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in merged.weights.items() if weight)
-    bench.decide(
-        "merge", f"round {round_}: merge ({weights}) {verdict.reason}", kept=verdict.kept, weights=merged.weights
-    )
-    return Incumbent(merged.rating, instruction, merged) if verdict.kept else incumbent
+    bench.decide("merge", f"round {round_}: merge ({weights}) {reason}", kept=kept, weights=merged.weights)
+    return Incumbent(merged.rating, instruction, merged) if kept else incumbent
 
 
 def _instruct_merge(bench: Bench, merged: Merged, instruction: Instruction, round_: int) -> tuple[Merged, Instruction]:

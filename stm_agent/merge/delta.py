@@ -8,7 +8,8 @@ and the result is the sum itself, where averaging A and B apart would not be.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -20,7 +21,23 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PREFIX = "base_model.model."
-UNSUPPORTED = ("use_dora", "modules_to_save")
+CAUSAL = "model."
+"""Prefix of the decoder's weights in a model that has a language-model head."""
+UNSUPPORTED = (
+    "use_dora",
+    "modules_to_save",
+    "lora_bias",
+    "fan_in_fan_out",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "use_qalora",
+    "use_bdlora",
+    "kasa_config",
+    "arrow_config",
+)
+"""Options of peft's whose adapters are more, or other, than ``B A`` on a weight ``[out, in]``."""
 
 
 class Delta(Protocol):
@@ -40,7 +57,9 @@ class Delta(Protocol):
 
     def add_to(self, weight: Tensor, name: str, first: int = 0) -> None:
         """Add it to a weight, or to the rows of one that begin with row ``first``, in place."""
-        rows = self.matrix(name)[first : first + len(weight)]
+        rows = self.matrix(name)
+        if weight.dim():
+            rows = rows.reshape(-1, *weight.shape[1:])[first : first + len(weight)]
         weight.add_(rows.to(weight.device, weight.dtype))
 
 
@@ -104,7 +123,7 @@ def load_delta(folder: Path) -> LoraDelta:
 
     Raises:
         ConfigError: It is no LoRA adapter, or of a kind that is not linear in its weights.
-        DataError: Its weights are incomplete or not finite.
+        DataError: Its file is broken, or its weights are incomplete or not finite.
     """
     from safetensors.torch import load_file
 
@@ -116,15 +135,43 @@ def load_delta(folder: Path) -> LoraDelta:
         raise ConfigError(
             f"adapter {folder} uses {', '.join(odd) or config.get('peft_type')}; only plain LoRA can be merged"
         )
+    if not isinstance(config.get("lora_alpha"), int | float):
+        raise ConfigError(f"adapter {folder}: adapter_config.json names no lora_alpha; save it again by peft")
+    with whole(folder / "adapter_model.safetensors") as path:
+        tensors = load_file(path)
     halves: dict[str, dict[str, Tensor]] = {}
     embeddings = set()
-    for name, tensor in load_file(folder / "adapter_model.safetensors").items():
-        module, _, half = name.removeprefix(PREFIX).partition(".lora_")
+    for name, tensor in tensors.items():
+        module, lora, half = name.removeprefix(PREFIX).partition(".lora_")
+        if name.endswith(".base_layer.weight"):
+            # peft saves an adapted token embedding with its base, which the adapter does not change.
+            continue
+        if not lora:
+            raise ConfigError(
+                f"adapter {folder} holds the whole weight {name}; save it with save_embedding_layers=False"
+            )
         halves.setdefault(module, {})[half.removeprefix("embedding_")[:1]] = tensor.float()
         if half.startswith("embedding_"):
             embeddings.add(module)
     pairs = {module: _pair(folder, module, pair, _scaling(config, module)) for module, pair in sorted(halves.items())}
-    return LoraDelta(pairs, frozenset(embeddings))
+    # The base is the bare decoder, whatever head the adapter was trained with.
+    bare = {module.removeprefix(CAUSAL): pair for module, pair in pairs.items()}
+    return LoraDelta(bare, frozenset(module.removeprefix(CAUSAL) for module in embeddings))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Tell a safetensors file that cannot be read as what it is.
+
+    Raises:
+        DataError: It is cut off, or no safetensors file.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield path
+    except SafetensorError as error:
+        raise DataError(f"{path} is no whole safetensors file ({error}); save or download it again") from error
 
 
 def _scaling(config: Mapping[str, Any], module: str) -> Callable[[int], float]:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stm_agent.backbone.embedded import SCHEME
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.errors import CheckFailed, ConfigError
-from stm_agent.files import read_json, whole_folder, write_atomic, write_json
-from stm_agent.merge.delta import LoraDelta, load_delta, save_delta
+from stm_agent.files import read_json, remove_partial, whole_folder, write_atomic, write_json
+from stm_agent.merge.delta import Delta, LoraDelta, load_delta, save_delta
 from stm_agent.merge.mergekit import mergekit_yaml
+from stm_agent.merge.modules import check_same_modules, settings_of
 from stm_agent.merge.recipe import Recipe, merge
 from stm_agent.merge.weights import WeightDelta, Weights, write_merged
 
@@ -37,10 +39,12 @@ def merge_folders(
         output: Where to write; must not be there.
         backbone: What the adapters belong to; None: what they name themselves.
         base: The base model instead; full models need it for methods on what experts add.
-        prompts: sentence-transformers prompts of merged adapters; None: the backbone's own.
+        prompts: sentence-transformers prompts of merged adapters; None: those saved with the adapters, else the
+            backbone's own.
 
     Raises:
-        ConfigError: A folder is missing or of another kind or base than the others, or the base is not known.
+        ConfigError: A folder is missing or of another kind, base, pooling or prompts than the others, or the base is
+            not known.
         CheckFailed: The written folder does not give the vectors it gave before.
     """
     for folder in experts:
@@ -52,27 +56,54 @@ def merge_folders(
         raise ConfigError(f"{model} is a model and {adapter} an adapter; merge one kind")
     if output.exists():
         raise ConfigError(f"{output} exists; name a new folder, nothing is overwritten")
+    remove_partial(output.absolute().parent, output.name)
     with whole_folder(output.absolute()) as made:
         if all(adapters):
-            spec = _with_base(backbone, base, experts[0])
+            spec = _with_base(backbone, base, experts)
             exact = _merge_adapters(experts, recipe, spec, prompts, made)
-            names, root = [f"{spec.model}+{folder}" for folder in experts], spec.model
+            write_recipe(made, recipe, experts, spec)
         else:
             exact, root = False, _merge_models(experts, recipe, base, made)
-            names = [str(folder) for folder in experts]
-        write_atomic(made / "mergekit.yaml", mergekit_yaml(recipe, names, root))
-        write_json(made / "recipe.json", {"experts": list(map(str, experts)), "base": root, **recipe.model_dump()})
+            write_recipe(made, recipe, experts, root)
     weights = dict(zip(map(str, experts), recipe.weights, strict=True))
     return {"model": str(output), "method": recipe.method, "weights": weights, "exact_adapter": exact}
 
 
-def _with_base(backbone: BackboneSpec | None, base: str | None, adapter: Path) -> BackboneSpec:
-    named = base or (None if backbone else read_json(adapter / ADAPTER).get("base_model_name_or_path"))
+def write_recipe(folder: Path, recipe: Recipe, experts: Sequence[Path], base: BackboneSpec | str) -> None:
+    """Write ``recipe.json`` and ``mergekit.yaml`` beside a merged model.
+
+    Args:
+        folder: The model's folder.
+        recipe: What was merged.
+        experts: Adapters of a backbone, or full models of a base.
+        base: That backbone, or that base's name.
+    """
+    names, notes = [str(expert) for expert in experts], []
+    root = base if isinstance(base, str) else base.model
+    if isinstance(base, BackboneSpec):
+        names = [f"{root}+{name}" for name in names]
+        if base.layers or root.startswith(SCHEME):
+            notes.append(f"the base is {base.summary}: mergekit needs it as a folder of its own")
+    write_atomic(folder / "mergekit.yaml", mergekit_yaml(recipe, names, root, notes=notes))
+    write_json(folder / "recipe.json", {"experts": list(map(str, experts)), "base": root, **recipe.model_dump()})
+
+
+def _with_base(backbone: BackboneSpec | None, base: str | None, adapters: Sequence[Path]) -> BackboneSpec:
+    """Return the backbone of adapters: the one asked for, the domain's, or what all of them name."""
+    if base:
+        return backbone.model_copy(update={"model": base}) if backbone else BackboneSpec(model=base)
+    named = [read_json(adapter / ADAPTER).get("base_model_name_or_path") for adapter in adapters]
+    for adapter, name in zip(adapters, named, strict=True):
+        if name and named[0] and name != named[0]:
+            raise ConfigError(
+                f"{adapters[0]} names the base {named[0]} and {adapter} {name}; adapters of one base are merged, "
+                "if it is one give it by --base"
+            )
     if backbone is not None:
-        return backbone.model_copy(update={"model": named}) if named else backbone
-    if not named:
-        raise ConfigError(f"adapter {adapter} does not name its base model; give it by --base or --domain")
-    return BackboneSpec(model=named)
+        return backbone
+    if not named[0]:
+        raise ConfigError(f"adapter {adapters[0]} does not name its base model; give it by --base or --domain")
+    return BackboneSpec(model=named[0])
 
 
 def _merge_adapters(
@@ -83,8 +114,10 @@ def _merge_adapters(
     from stm_agent.merge.export import export_merged
 
     delta = merge([load_delta(expert) for expert in experts], recipe)
-    model = load_backbone(spec)
-    own = {name: text for name, text in (model.prompts if prompts is None else prompts).items() if text}
+    settings = settings_of(experts)
+    model = load_backbone(settings.onto(spec) if settings else spec)
+    saved = settings.prompts if settings else model.prompts
+    own = {name: text for name, text in (saved if prompts is None else prompts).items() if text}
     told = {"query": "", "document": "", **own}
     export_merged(model, delta, folder, prompts=told, card=_card(experts, recipe, spec.summary))
     if isinstance(delta, LoraDelta):
@@ -97,16 +130,37 @@ def _merge_models(experts: Sequence[Path], recipe: Recipe, base: str | None, fol
     """Write the merged model; return the base's name."""
     from stm_agent.backbone.embedded import resolve_model
 
-    if base is None and (recipe.method != "linear" or recipe.base_weight):
+    if base is None and (recipe.method != "linear" or recipe.base_weight or recipe.scale != 1):
         raise ConfigError(f"{recipe.method} merges what experts add to a base; name the base by --base")
+    for expert in experts:
+        # A folder without weights is told as that first.
+        _ = Weights(expert).files
+    check_same_modules(experts)
     # A mean of models is the first one plus the mean of what the others add to it.
     root = Weights(Path(resolve_model(base)) if base else experts[0])
     if not root.folder.is_dir():
         raise ConfigError(f"full models are merged from folders, '{base}' is none; download it first")
-    write_merged(root, merge([WeightDelta(Weights(expert), root) for expert in experts], recipe), folder)
+    merged = merge([WeightDelta(Weights(expert), root) for expert in experts], recipe)
+    write_merged(root, merged, folder)
+    _check_written(folder, root, merged)
     _check_loads(folder)
     write_atomic(folder / "README.md", _card(experts, recipe, str(root.folder)))
     return base or str(experts[0])
+
+
+def _check_written(folder: Path, root: Weights, merged: Delta) -> None:
+    """Read some weights back and compare them with the merge, computed anew: the first, a middle and the last one.
+
+    Raises:
+        CheckFailed: One is another.
+    """
+    written, names = Weights(folder), sorted(merged.shapes)
+    for name in (names[0], names[len(names) // 2], names[-1]):
+        wanted = root.tensor(name).clone()
+        merged.add_to(wanted, name)
+        gap = float((written.tensor(name).float() - wanted.float()).abs().max())
+        if gap:
+            raise CheckFailed("reload", gap, f"{name} was not written as it was merged; do not use {folder.name}")
 
 
 def _check_loads(folder: Path) -> None:

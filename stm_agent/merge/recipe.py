@@ -51,6 +51,8 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _weights_make_a_merge(self) -> Recipe:
+        if self.base_weight and self.method not in MEANS:
+            raise ValueError(f"base_weight counts in {' and '.join(MEANS)} only, {self.method} adds to the base")
         for where, weights in {"weights": self.weights, **self.groups}.items():
             if len(weights) != len(self.weights):
                 raise ValueError(f"{where}: {len(weights)} weights for {len(self.weights)} experts")
@@ -62,7 +64,12 @@ class Recipe(Spec):
 
     def weights_of(self, name: str) -> tuple[float, ...]:
         """Return the weights that count for one weight of the model; in means they are shares of 1."""
-        weights = next((own for pattern, own in self.groups.items() if fnmatchcase(name, pattern)), self.weights)
+        return self.shares(
+            next((own for pattern, own in self.groups.items() if fnmatchcase(name, pattern)), self.weights)
+        )
+
+    def shares(self, weights: Weights) -> tuple[float, ...]:
+        """Return weights as the method takes them: in means shares of 1, beside the base's."""
         total = sum(weights) + self.base_weight if self.method in MEANS else 1.0
         return tuple(weight / total for weight in weights)
 
@@ -93,7 +100,10 @@ class MergedDelta(Delta):
         """Merge the experts' matrices of one name."""
         import torch
 
-        deltas = torch.stack([expert.matrix(name) for expert in self.experts])
+        deltas = torch.empty(len(self.experts), *self.shapes[name])
+        # One by one into their places: a list of them and then their stack would be twice the memory.
+        for number, expert in enumerate(self.experts):
+            deltas[number] = expert.matrix(name)
         weights = torch.tensor(self.recipe.weights_of(name), dtype=deltas.dtype)
         return merge_matrix(self.recipe.method, deltas, weights, self.recipe.knobs, name)
 
@@ -102,13 +112,19 @@ def merge(experts: Sequence[Delta], recipe: Recipe) -> Delta:
     """Return the merged delta: a low-rank one where that is exact, else one that is computed by the matrix.
 
     Raises:
-        ConfigError: One expert only, another number of weights, or experts of different bases.
+        ConfigError: One expert only, another number of weights, experts of different bases, or a group that fits no
+            weight.
     """
     if len(experts) < 2:
         raise ConfigError("one expert is no merge; give two or more")
     if len(experts) != len(recipe.weights):
         raise ConfigError(f"{len(experts)} experts and {len(recipe.weights)} weights; give one weight for each expert")
     check_same_base(experts)
+    for pattern in recipe.groups:
+        if not any(fnmatchcase(name, pattern) for name in experts[0].shapes):
+            raise ConfigError(
+                f"{pattern} fits no weight that the experts change; one is {next(iter(experts[0].shapes))}"
+            )
     adapters = [expert for expert in experts if isinstance(expert, LoraDelta)]
     if recipe.method in STACKED and len(adapters) == len(experts):
         return combine(adapters, lambda name: [recipe.scale * weight for weight in recipe.weights_of(name)])

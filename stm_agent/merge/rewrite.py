@@ -6,6 +6,7 @@ where each weight's bytes are, then those bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -83,6 +84,9 @@ def _blocks(read: int, names: Collection[str], *, whole: bool) -> list[Block]:
     """Return the rows to change, in the file's order."""
     length = int.from_bytes(os.pread(read, 8, 0), "little")
     header = json.loads(os.pread(read, length, 8))
+    last = max((part["data_offsets"][1] for name, part in header.items() if name != "__metadata__"), default=0)
+    if os.fstat(read).st_size < 8 + length + last:
+        raise DataError("a weights file ends before its header says; give it whole")
     found = []
     for name in names:
         begin, end = (8 + length + offset for offset in header[name]["data_offsets"])
@@ -135,7 +139,8 @@ def _some(count: int) -> int:
 
 def _copied(read: int, written: int, at: int, count: int) -> int:
     """Copy inside the kernel where the system can, without the bytes passing through this process."""
-    try:
-        return os.copy_file_range(read, written, count, at, at)
-    except (AttributeError, OSError):
-        return os.pwrite(written, os.pread(read, count, at), at)
+    with contextlib.suppress(AttributeError, OSError):
+        # Some filesystems say that they have copied nothing where they cannot.
+        if copied := os.copy_file_range(read, written, count, at, at):
+            return copied
+    return os.pwrite(written, os.pread(read, count, at), at)

@@ -57,14 +57,17 @@ class Verified(Generic[R]):
     Attributes:
         weights: One for each expert.
         rating: Its real scores.
-        rank_correlation: Spearman between surrogate and real over the verified points; None below three points.
+        rank_correlation: Spearman between surrogate and real over the verified mixtures; None below three. Of an expert
+            alone the surrogate knows the score.
         surrogate_is_bad: Whether that correlation is too low to trust the surrogate.
+        allowed: Whether the weighting keeps the guard; where none does, it is the one that forgets least.
     """
 
     weights: Weights
     rating: R
     rank_correlation: float | None
     surrogate_is_bad: bool
+    allowed: bool
 
 
 def corners(experts: int) -> list[Weights]:
@@ -160,13 +163,13 @@ def verify(
         tried.append((following, build_and_rate(following.weights)))
         if learn is not None:
             candidates = learn(following.weights)
-    correlation = _correlation(tried)
-    bad = correlation is not None and len(tried) > 3 and correlation < BAD
+    correlation = _correlation([pair for pair in tried if pair[0].weights not in single])
+    bad = correlation is not None and correlation < BAD
     if bad:
         tried += _go_on(tried, build_and_rate)
     allowed = [pair for pair in tried if pair[1].general >= floor]
     best, rating = _choose(allowed) if allowed else max(tried, key=lambda pair: (pair[1].general, pair[0].weights))
-    return Verified(best.weights, rating, correlation, bad)
+    return Verified(best.weights, rating, correlation, bad, bool(allowed))
 
 
 def _go_on(tried: Sequence[tuple[Candidate, R]], build_and_rate: Callable[[Weights], R]) -> list[tuple[Candidate, R]]:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json
-from stm_agent.merge.delta import Delta, finite
+from stm_agent.merge.delta import CAUSAL, Delta, finite, whole
 from stm_agent.merge.rewrite import rewrite
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-CAUSAL = "model."
-"""Prefix of the decoder's weights in a checkpoint that has a language-model head."""
+NOT_OF_THE_MODEL = ("README.md", "recipe.json", "mergekit.yaml", "adapter/*", "onnx/*", "openvino/*", "*.bin", ".git/*")
+"""Files of a base's folder that would tell of other weights than the merged ones."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,18 @@ class Weights:
 
         Raises:
             ConfigError: The folder has no safetensors.
+            DataError: A file is broken, or one of several is missing.
         """
         from safetensors import safe_open
 
         if (self.place / INDEX).is_file():
-            return {name: self.place / file for name, file in read_json(self.place / INDEX)["weight_map"].items()}
+            found = {name: self.place / file for name, file in read_json(self.place / INDEX)["weight_map"].items()}
+            if lost := sorted(path.name for path in set(found.values()) if not path.is_file()):
+                raise DataError(f"{self.place} lacks {lost[0]}, which its {INDEX} names; download it again")
+            return found
         if not (self.place / SINGLE).is_file():
             raise ConfigError(f"{self.folder} has no {SINGLE}; give a model folder saved as safetensors")
-        with safe_open(self.place / SINGLE, framework="pt") as stored:
+        with whole(self.place / SINGLE) as path, safe_open(path, framework="pt") as stored:
             return dict.fromkeys(stored.keys(), self.place / SINGLE)
 
     @cached_property
@@ -65,7 +70,7 @@ class Weights:
         from safetensors import safe_open
 
         stored = self.names[name]
-        with safe_open(self.files[stored], framework="pt") as file:
+        with whole(self.files[stored]) as path, safe_open(path, framework="pt") as file:
             weight: Tensor = file.get_tensor(stored)
         return weight
 
@@ -76,7 +81,7 @@ class Weights:
 
         found: dict[str, tuple[int, ...]] = {}
         for path in sorted(set(self.files.values())):
-            with safe_open(path, framework="pt") as file:
+            with whole(path), safe_open(path, framework="pt") as file:
                 for stored in file.keys():  # noqa: SIM118 - no dict
                     found[stored.removeprefix(CAUSAL)] = tuple(file.get_slice(stored).get_shape())
         return found
@@ -105,9 +110,11 @@ class WeightDelta(Delta):
         Raises:
             DataError: A weight is not finite.
         """
-        delta = self.expert.tensor(name).float() - self.base.tensor(name).float()
+        base = self.base.tensor(name).float()
+        delta = self.expert.tensor(name).float() - base
         if not finite(delta):
-            raise DataError(f"{self.expert.folder}: {name} holds NaN or infinite weights; train it again")
+            place = self.expert.folder if finite(base) else self.base.folder
+            raise DataError(f"{place}: {name} holds NaN or infinite weights; train or download it again")
         return delta
 
 
@@ -115,7 +122,8 @@ def write_merged(base: Weights, delta: Delta, folder: Path) -> None:
     """Write ``base`` plus a delta as a model folder, weight by weight into files named and split as the base's are.
 
     Args:
-        base: Where configuration, tokenizer and unchanged weights come from; its other files are copied.
+        base: Where configuration, tokenizer and unchanged weights come from; its other files that belong to the
+            model are copied.
         delta: What the merge adds.
         folder: An empty folder.
 
@@ -128,9 +136,10 @@ def write_merged(base: Weights, delta: Delta, folder: Path) -> None:
             raise ConfigError(f"the experts change {name} {shape}, which {base.folder} {has}; name the experts' base")
     weights = set(base.files.values())
     for path in sorted(base.folder.rglob("*")):
-        if not path.is_file():
+        name = path.relative_to(base.folder).as_posix()
+        if not path.is_file() or any(fnmatchcase(name, pattern) for pattern in NOT_OF_THE_MODEL):
             continue
-        target = folder / path.relative_to(base.folder)
+        target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if path in weights:
             _write_file(path, base, delta, target)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from mergekit.config import MergeConfiguration
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError, FirewallError
@@ -16,6 +18,7 @@ from stm_agent.inspect.front import pick, read_front
 from stm_agent.inspect.traces import read_traces
 from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import Options, optimize
+from stm_agent.merge.delta import load_delta
 
 GENERATOR = "scripted:numbered"
 
@@ -32,6 +35,12 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
     assert {"BM25", "base", "expert plain", "expert hard", "all-in-one", "merged"} <= set(report["rows"])
     assert report["rows"]["merged"]["ndcg_at_10"] > report["rows"]["base"]["ndcg_at_10"]
     folder = workspace / "runs" / report["run"]
+    assert all(sorted(point) == ["dev", "general", "verified", "weights"] for point in report["front"])
+    assert report["front"], "what could be traded between the domain and general tasks is in the report"
+    recipe = read_json(folder / "model" / "recipe.json")
+    assert recipe["weights"] == list(report["weights"].values())
+    assert load_delta(folder / "model" / "adapter").shapes, "the merge is one adapter too"
+    MergeConfiguration.model_validate(yaml.safe_load((folder / "model" / "mergekit.yaml").read_text()))
     events = {line["event"]: line for line in _ledger(folder)}
     searched = [line for line in _ledger(folder) if line["event"] == "decision" and line["lever"] == "instruction"]
     assert len(searched) == 2, "once before training, once for the merge"

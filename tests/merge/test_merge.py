@@ -150,6 +150,9 @@ def test_a_merge_that_forgets_is_refused() -> None:
     real = {(0.9, 0.5): Real(0.9, 0.1), (1.0, 0.0): Real(0.7, 0.5), (0.0, 1.0): Real(0.6, 0.5)}
     assert verify(candidates, real.__getitem__, floor=0.4, count=3).weights == (1.0, 0.0)
     assert verify(candidates, real.__getitem__, floor=0.0, count=3).weights == (0.9, 0.5)
+    assert verify(candidates, real.__getitem__, floor=0.4, count=3).allowed
+    least = verify(candidates, real.__getitem__, floor=0.6, count=3)
+    assert (least.weights, least.allowed) == ((1.0, 0.0), False)
 
 
 def test_every_soup_of_the_experts_is_tried() -> None:

@@ -14,8 +14,9 @@ from torch import Tensor
 from transformers import AutoModel
 
 from stm_agent.errors import ConfigError
-from stm_agent.merge.delta import fold, load_delta
-from stm_agent.merge.methods import METHODS, Knobs, drop, merge_matrix, trim
+from stm_agent.merge import methods
+from stm_agent.merge.delta import LoraDelta, fold, load_delta
+from stm_agent.merge.methods import METHODS, Knobs, bounds, drop, merge_matrix, trim
 from stm_agent.merge.recipe import Recipe, merge
 from stm_agent.testing.pico import pico_decoder
 
@@ -83,8 +84,6 @@ def test_dare_equals_mergekit_where_the_same_entries_fall(
     models: list[dict[str, Tensor]], method: str, theirs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ours divides by the density as the paper does; mergekit rescales to the norm before, so its rescaling is off."""
-    from stm_agent.merge import methods
-
     base, *experts = models
     fallen = [
         drop(torch.stack([e[name] - base[name] for e in experts]), DENSITY, methods._draws(5, name)) != 0
@@ -132,12 +131,45 @@ def test_slerp_of_three_equals_mergekits_karcher_mean(models: list[dict[str, Ten
 
 
 def test_trim_keeps_what_the_density_says_of_equal_sizes_too() -> None:
-    kept = trim(torch.tensor([[3.0, -1.0, 2.0, -4.0, 0.5]]), 0.4)
+    row = torch.tensor([[3.0, -1.0, 2.0, -4.0, 0.5]])
+    kept = trim(row, *bounds(row, 0.4))
     assert kept.tolist() == [[3.0, 0.0, 0.0, -4.0, 0.0]]
-    kept = trim(torch.tensor([[3.0, -1.0, 2.0, -4.0, 0.5]]), 0.4, 0.2)
+    kept = trim(row, *bounds(row, 0.4, 0.2))
     assert kept.tolist() == [[3.0, 0.0, 2.0, 0.0, 0.0]]
     whole = torch.randn(2, 6)
-    assert torch.equal(trim(whole, 1.0), whole)
+    assert torch.equal(trim(whole, *bounds(whole, 1.0)), whole)
+    assert int((trim(whole, *bounds(whole, 0.02)) != 0).sum()) == 2, "one entry of each at least"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_matrix_in_parts_merges_to_the_same(models, method, monkeypatch):
+    """dare draws part by part, the same entries for the same parts."""
+    whole = ours(models, method, WEIGHTS, density=1.0 if method.startswith("dare") else DENSITY)
+    monkeypatch.setattr(methods, "PART", 7)
+    same(ours(models, method, WEIGHTS, density=1.0 if method.startswith("dare") else DENSITY), whole)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_single_number_is_merged_too(method):
+    merged = merge_matrix(method, torch.tensor([2.0, 4.0]), torch.tensor([0.5, 0.5]), Knobs(density=1.0))
+    assert merged.shape == () and float(merged) == pytest.approx(3.0)
+
+
+def test_the_base_shortens_a_mean_on_the_sphere(models):
+    recipe = Recipe(method="slerp", weights=(0.7, 0.3), base_weight=1.0)
+    base, one, two, _ = models
+    alone = ours([base, one, two], "slerp", [0.7, 0.3])
+    halved = ours([base, one, two], "slerp", list(recipe.weights_of("a")))
+    same(halved, {name: (base[name] + alone[name]) / 2 for name in base})
+    with pytest.raises(ValueError, match="base_weight counts in linear and slerp only"):
+        Recipe(method="ties", weights=(0.7, 0.3), base_weight=1.0)
+
+
+def test_a_part_that_fits_nothing_is_refused():
+    ones = LoraDelta({"layers.0.q": (torch.ones(1, 2), torch.ones(2, 1))})
+    recipe = Recipe(method="linear", weights=(1.0, 1.0), groups={"layer.0.*": (1.0, 0.0)})
+    with pytest.raises(ConfigError, match=r"layer\.0\.\* fits no weight"):
+        merge([ones, ones], recipe)
 
 
 def test_ties_equals_pefts_on_the_same_deltas(tmp_path: Path) -> None:

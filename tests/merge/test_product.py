@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,20 @@ import pytest
 import torch
 import yaml
 from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModel
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import AutoModel, AutoModelForCausalLM
 
 from stm_agent.backbone.load import load_backbone, network_of
 from stm_agent.cli.main import build
 from stm_agent.cli.merge import spread
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.errors import ConfigError, DataError
+from stm_agent.merge.delta import load_delta
 from stm_agent.merge.product import merge_folders
 from stm_agent.merge.recipe import Recipe
 from stm_agent.testing.pico import pico_decoder
@@ -120,12 +125,35 @@ def test_shards_are_read_and_written(models: list[Path], tmp_path: Path) -> None
     assert np.allclose(vectors(tmp_path / "again"), vectors(tmp_path / "shards"), atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["linear", "task-arithmetic", "slerp", "ties", "dare-linear", "breadcrumbs-ties"])
-def test_the_recipe_is_one_mergekit_reads(adapters: list[Path], base: Path, tmp_path: Path, method: str) -> None:
-    merge_folders(adapters, recipe(method, base_weight=0.2), tmp_path / "out", backbone=None, base=str(base))
-    config = MergeConfiguration.model_validate(yaml.safe_load((tmp_path / "out" / "mergekit.yaml").read_text()))
-    named = [str(model.model) for model in config.referenced_models()]
-    assert any(str(adapters[0]) in name or str(base) in name for name in named)
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("linear", {"scale": 0.8}),
+        ("linear", {"base_weight": 0.3}),
+        ("task-arithmetic", {"scale": 0.8}),
+        ("ties", {"density": 0.4}),
+        ("breadcrumbs", {"density": 0.4, "outliers": 0.1}),
+    ],
+)
+def test_mergekit_makes_the_same_model_of_the_recipe(models, tmp_path, method, options) -> None:
+    wanted = recipe(method, weights=(0.5, 0.3), groups={"layers.0.*": (0.1, 0.9)}, **options)
+    merge_folders(models[1:3], wanted, tmp_path / "out", backbone=None, base=str(models[0]))
+    text = (tmp_path / "out" / "mergekit.yaml").read_text()
+    assert "not the same" not in text
+    config = MergeConfiguration.model_validate(yaml.safe_load(text))
+    run_merge(config, str(tmp_path / "theirs"), MergeOptions(copy_tokenizer=False))
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "theirs"))
+    for name, weight in theirs.items():
+        assert torch.allclose(ours[name], weight, atol=1e-5), name
+
+
+def test_what_mergekit_has_no_equal_for_is_told(adapters: list[Path], base: Path, tmp_path: Path) -> None:
+    groups = {"layers.*.self_attn.*": (1.0, 0.0, 0.0)}
+    merge_folders(adapters, recipe("slerp", groups=groups), tmp_path / "out", backbone=None, base=str(base))
+    text = (tmp_path / "out" / "mergekit.yaml").read_text()
+    assert text.count("# not the same as what was merged") == 2
+    named = MergeConfiguration.model_validate(yaml.safe_load(text)).referenced_models()
+    assert any(str(adapters[0]) in str(model.model) + str(model.lora) for model in named)
 
 
 def test_mistakes_are_told_and_nothing_is_written(
@@ -142,6 +170,14 @@ def test_mistakes_are_told_and_nothing_is_written(
     told("give one weight for each", adapters[:2], recipe())
     told("name the base by --base", models[1:], recipe("ties"), base=None)
     told("has no model.safetensors", [models[1], tmp_path], recipe(weights=(1.0, 1.0)), base=None)
+    told("differ in", [models[1], base], recipe(weights=(1.0, 1.0)), base=None)
+    told("name the base by --base", models[1:], recipe(scale=0.5), base=None)
+    named = json.loads((adapters[1] / "adapter_config.json").read_text())
+    (adapters[1] / "adapter_config.json").write_text(json.dumps({**named, "base_model_name_or_path": "other"}))
+    told("names the base", adapters, recipe(), base=None)
+    cut = (adapters[2] / "adapter_model.safetensors").read_bytes()
+    (adapters[2] / "adapter_model.safetensors").write_bytes(cut[:-50])
+    told("no whole safetensors file", adapters, recipe())
     wide = pico_decoder(tmp_path / "wide", hidden=64)
     told("other weights|another base", [base, wide], recipe(weights=(1.0, 1.0)), base=None)
     told("has as", models[1:], recipe(), base=str(wide))
@@ -167,3 +203,51 @@ def test_the_command_merges_and_tells_a_wrong_recipe(adapters: list[Path], base:
     done = CliRunner().invoke(build(), [*common, "--method", "ties", "--group", "layers.0.*=1,0,0", "--json"])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "modules.json").is_file()
+
+
+def saved_with_adapter(base: Path, folder: Path, seed: int, pooling: str, query: str) -> Path:
+    """Write a sentence-transformers folder that holds an adapter, as its own ``add_adapter`` and ``save`` do."""
+    torch.manual_seed(seed)
+    modules = [Transformer(str(base)), Pooling(32, pooling)]
+    model = SentenceTransformer(modules=modules, prompts={"query": query, "document": ""}, device="cpu")
+    model.add_adapter(LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"]))
+    for name, weight in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    model.save(str(folder))
+    return folder
+
+
+def test_pooling_and_prompts_saved_with_adapters_are_kept(base: Path, tmp_path: Path) -> None:
+    experts = [saved_with_adapter(base, tmp_path / f"st{seed}", seed, "lasttoken", "Q: ") for seed in (1, 2)]
+    merge_folders(experts, recipe(weights=(1.0, 1.0)), tmp_path / "out", backbone=None, base=str(base))
+    merged = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert merged[1].get_config_dict()["pooling_mode"] == "lasttoken"
+    assert merged.prompts["query"] == "Q: "
+    other = saved_with_adapter(base, tmp_path / "other", 3, "mean", "Q: ")
+    with pytest.raises(ConfigError, match="differ in module 1_Pooling"):
+        merge_folders([experts[0], other], recipe(weights=(1.0, 1.0)), tmp_path / "no", backbone=None, base=str(base))
+
+
+def test_an_adapter_of_a_language_model_is_one_of_its_decoder(base: Path, tmp_path: Path) -> None:
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "embed_tokens"])
+    folders = []
+    for kind in (AutoModel, AutoModelForCausalLM):
+        torch.manual_seed(0)
+        model = get_peft_model(kind.from_pretrained(base), config)
+        with pytest.warns(UserWarning, match="save_embedding_layers"):
+            # So the embedding is saved beside its adapter.
+            model.save_pretrained(tmp_path / kind.__name__)
+        folders.append(load_delta(tmp_path / kind.__name__))
+    assert folders[0].shapes == folders[1].shapes
+    for name in folders[0].shapes:
+        assert folders[0].matrix(name).shape == folders[1].matrix(name).shape
+
+
+def test_what_a_killed_merge_left_goes_and_old_products_are_not_carried_along(models, tmp_path: Path) -> None:
+    (tmp_path / ".partial-out-12345678").mkdir()
+    (models[1] / "adapter").mkdir()
+    (models[1] / "adapter" / "adapter_config.json").write_text("{}")
+    merge_folders(models[1:3], recipe(weights=(1.0, 1.0)), tmp_path / "out", backbone=None, base=None)
+    assert not list(tmp_path.glob(".partial-*"))
+    assert not (tmp_path / "out" / "adapter").exists()

@@ -98,7 +98,7 @@ def test_where_the_surrogate_is_no_guide_real_encodes_go_on() -> None:
         # The more the surrogate likes it the worse it is; the soup of all is best of all.
         return Real(0.99 if weights == (0.3333, 0.3333, 0.3333) else 0.1 + order[weights] / 1000)
 
-    chosen = verify(found, build_and_rate, floor=0.0, count=2)
+    chosen = verify(found, build_and_rate, floor=0.0, count=3)
     assert chosen.surrogate_is_bad
     assert len(rated) > 5
     assert len(rated) == len(set(rated))
