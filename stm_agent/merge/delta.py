@@ -55,11 +55,14 @@ class Delta(Protocol):
     splits: ClassVar[bool] = False
     """Whether some rows of a weight can be had without the whole matrix."""
 
+    def rows(self, name: str, first: int, count: int) -> Tensor:
+        """Return ``count`` rows of what is added to one weight, from row ``first``, float32."""
+        matrix = self.matrix(name)
+        return (matrix if matrix.dim() else matrix[None])[first : first + count]
+
     def add_to(self, weight: Tensor, name: str, first: int = 0) -> None:
         """Add it to a weight, or to the rows of one that begin with row ``first``, in place."""
-        rows = self.matrix(name)
-        if weight.dim():
-            rows = rows.reshape(-1, *weight.shape[1:])[first : first + len(weight)]
+        rows = self.rows(name, first, len(weight)) if weight.dim() else self.matrix(name)
         weight.add_(rows.to(weight.device, weight.dtype))
 
 

@@ -96,6 +96,23 @@ class MergedDelta(Delta):
         """Name and shape of each changed weight."""
         return self.experts[0].shapes
 
+    @property
+    def splits(self) -> bool:  # type: ignore[override] # a sum of parts that split
+        """Whether some rows can be had alone: those of a sum can, where its parts' can."""
+        return self.recipe.method in STACKED and all(expert.splits for expert in self.experts)
+
+    def rows(self, name: str, first: int, count: int) -> Tensor:
+        """Return some rows of the merge."""
+        import torch
+
+        if not self.splits:
+            return super().rows(name, first, count)
+        total = torch.zeros(1)
+        for expert, weight in zip(self.experts, self.recipe.weights_of(name), strict=True):
+            if weight:
+                total = total + self.recipe.scale * weight * expert.rows(name, first, count)
+        return total
+
     def matrix(self, name: str) -> Tensor:
         """Merge the experts' matrices of one name."""
         import torch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json
@@ -65,13 +65,15 @@ class Weights:
         """Name in the files of each weight, by its name in the bare network."""
         return {name.removeprefix(CAUSAL): name for name in self.files}
 
-    def tensor(self, name: str) -> Tensor:
-        """Read one weight by its name in the bare network."""
+    def tensor(self, name: str, rows: slice | None = None) -> Tensor:
+        """Read one weight by its name in the bare network, or some of its rows."""
         from safetensors import safe_open
 
         stored = self.names[name]
         with whole(self.files[stored]) as path, safe_open(path, framework="pt") as file:
-            weight: Tensor = file.get_tensor(stored)
+            weight: Tensor = (
+                file.get_tensor(stored) if rows is None or not self.shapes[name] else file.get_slice(stored)[rows]
+            )
         return weight
 
     @cached_property
@@ -98,6 +100,7 @@ class WeightDelta(Delta):
 
     expert: Weights
     base: Weights
+    splits: ClassVar[bool] = True
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -110,8 +113,20 @@ class WeightDelta(Delta):
         Raises:
             DataError: A weight is not finite.
         """
-        base = self.base.tensor(name).float()
-        delta = self.expert.tensor(name).float() - base
+        return self._of(name, self.expert.tensor(name), self.base.tensor(name))
+
+    def rows(self, name: str, first: int, count: int) -> Tensor:
+        """Return rows of expert minus base, float32, of which no more is read.
+
+        Raises:
+            DataError: A weight is not finite.
+        """
+        part = slice(first, first + count)
+        return self._of(name, self.expert.tensor(name, part), self.base.tensor(name, part))
+
+    def _of(self, name: str, expert: Tensor, base: Tensor) -> Tensor:
+        base = base.float()
+        delta = expert.float() - base
         if not finite(delta):
             place = self.expert.folder if finite(base) else self.base.folder
             raise DataError(f"{place}: {name} holds NaN or infinite weights; train or download it again")

@@ -125,6 +125,18 @@ def test_shards_are_read_and_written(models: list[Path], tmp_path: Path) -> None
     assert np.allclose(vectors(tmp_path / "again"), vectors(tmp_path / "shards"), atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["linear", "task-arithmetic", "ties"])
+def test_full_models_merge_to_the_same_by_a_few_rows(models, tmp_path, method, monkeypatch) -> None:
+    made = {}
+    for chunk in (1 << 22, 200):
+        monkeypatch.setattr("stm_agent.merge.rewrite.CHUNK", chunk)
+        output = tmp_path / f"by-{chunk}"
+        merge_folders(models[1:3], recipe(method, weights=(0.5, 0.3)), output, backbone=None, base=str(models[0]))
+        made[chunk] = load_file(output / "model.safetensors")
+    for name, weight in made[200].items():
+        assert torch.allclose(weight, made[1 << 22][name], atol=1e-6), name
+
+
 @pytest.mark.parametrize(
     ("method", "options"),
     [
