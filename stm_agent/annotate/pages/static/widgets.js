@@ -85,7 +85,8 @@ export function Dialog({ title, close, children, wide = false }) {
   useLayoutEffect(() => {
     const before = document.activeElement;
     ref.current.showModal();
-    return () => before?.focus?.();
+    // A closed dialog has given the focus back by itself; by now somebody may be typing elsewhere.
+    return () => { if ([null, document.body].includes(document.activeElement)) before?.focus?.(); };
   }, []);
   return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-label=${title} onClose=${close}>
     <header><h2>${title}</h2><button class="bare" onClick=${close}>Close <kbd>Esc</kbd></button></header>${children}</dialog>`;
