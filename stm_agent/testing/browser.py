@@ -135,3 +135,9 @@ def drag_over(page: Page, text: Locator, words: str) -> None:
     page.mouse.down()
     page.mouse.move(*end, steps=4)
     page.mouse.up()
+
+
+def shut(page: Page) -> None:
+    """Close the open dialog by its key, and wait until it is gone: before that no key reaches the screen behind it."""
+    page.keyboard.press("Escape")
+    page.locator("dialog").wait_for(state="detached")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.cli.main import build
-from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, picture, serving, violations
+from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, picture, serving, shut, violations
 from stm_agent.testing.scripted import scripted
 
 pytestmark = [
@@ -129,7 +129,7 @@ def test_documents_come_in_with_a_report_and_are_found_as_one_types(page, tmp_pa
     page.get_by_text(f"{len(DOCUMENTS)} documents went in.").wait_for()
     expect(page.get_by_text("1 skipped: has no id")).to_be_visible()
     look(page, "import")
-    page.keyboard.press("Escape")
+    shut(page)
     page.get_by_role("heading", name=f"{len(DOCUMENTS)} documents").wait_for()
     page.get_by_label("Filter by fields").fill("year>2018")
     expect(page.locator("tbody tr")).to_have_count(4)
@@ -139,7 +139,7 @@ def test_documents_come_in_with_a_report_and_are_found_as_one_types(page, tmp_pa
     page.keyboard.press("Enter")
     page.get_by_label("Take tag skin away").wait_for()
     look(page, "document")
-    page.keyboard.press("Escape")
+    shut(page)
     expect(page.locator("tbody").get_by_role("button", name="skin")).to_be_visible()
     page.keyboard.press("/")
     page.keyboard.type('temperature -measles "the body"')
@@ -229,7 +229,7 @@ def test_work_survives_a_reload_and_is_undone(page):
     page.keyboard.press("o")
     page.get_by_role("button", name="What is a fever?", exact=True).wait_for()
     look(page, "entries")
-    page.keyboard.press("Escape")
+    shut(page)
     page.keyboard.press("f")
     page.get_by_text("its query is ready").wait_for()
 
@@ -244,7 +244,7 @@ def test_a_pool_is_judged_blind_by_keys(page):
     page.get_by_role("button", name="Grade all pools").click()
     page.get_by_text("grading pools:").filter(has_text="done").wait_for()
     look(page, "runs")
-    page.keyboard.press("Escape")
+    shut(page)
     page.locator(".passage").first.wait_for()
     count = page.locator(".passage").count()
     open_ones = page.get_by_text("unjudged")
@@ -282,7 +282,7 @@ def test_every_other_screen_is_readable(page):
     page.keyboard.press("?")
     page.get_by_role("heading", name="Keys").wait_for()
     look(page, "keys")
-    page.keyboard.press("Escape")
+    shut(page)
     go(page, "p")
     page.get_by_role("link", name="Signs").wait_for()
     look(page, "projects")
@@ -297,7 +297,7 @@ def test_the_export_is_evaluated_and_the_archive_comes_back(page, tmp_path):
         with page.expect_download() as download:
             page.get_by_role("button", name=name).click()
         download.value.save_as(tmp_path / f"{name[:4]}.zip")
-        page.keyboard.press("Escape")
+        shut(page)
         expect(page.locator("dialog")).to_have_count(0)
     zipfile.ZipFile(tmp_path / "BEIR.zip").extractall(tmp_path / "beir")
     told = CliRunner().invoke(

@@ -14,7 +14,7 @@ from stm_agent.annotate.tables import Doubt
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.mine.reviewed import refused
 from stm_agent.testing.annotate import DOCUMENTS
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, picture, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, browsing, new_page, picture, place, serving, shut, violations
 from stm_agent.testing.scripted import scripted
 from stm_agent.testing.tiny import tiny_beir
 
@@ -114,11 +114,11 @@ def test_files_come_in_by_every_dialog(opened, tmp_path):
     page.get_by_role("dialog").get_by_role("button", name="Import", exact=True).click()
     page.get_by_text("60 documents, 120 queries and 120 judgements").wait_for()
     assert violations(page) == []
-    page.keyboard.press("Escape")
+    shut(page)
     page.keyboard.press("e")
     page.get_by_role("heading", name="Export").wait_for()
     assert violations(page) == []
-    page.keyboard.press("Escape")
+    shut(page)
     page.goto(place(url, "signs", "judge"))
     page.get_by_role("button", name="Runs and pools").click()
     page.get_by_role("heading", name="Runs and pools").wait_for()

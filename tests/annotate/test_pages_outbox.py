@@ -15,7 +15,7 @@ from stm_agent.annotate.people_tables import Session
 from stm_agent.annotate.tables import Doubt, Project
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, shut, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -100,7 +100,7 @@ def test_grades_and_a_note_wait_for_a_server_that_is_away(tool, browser):
     expect(page.get_by_text("Not done.")).to_have_count(0)
     assert violations(page) == []
     assert stored(tool) == [(1, ""), (None, ""), (None, "")]
-    page.keyboard.press("Escape")
+    shut(page)
     page.keyboard.press("f")
     page.get_by_text("say that you are done once they are").wait_for()
     with serving(tool, port=port_of(url)):

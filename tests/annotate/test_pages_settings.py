@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, shut, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -72,7 +72,7 @@ def test_a_level_that_was_used_goes_once_its_grades_have_a_place(tool, page):
     place_of = page.get_by_label("1 of grade 3 (Answers it) become")
     expect(place_of).to_have_value("2")
     assert violations(page) == []
-    page.keyboard.press("Escape")
+    shut(page)
     assert ada.get("/projects/signs/export/qrels").text == "q1 0 d1 3\nq1 0 d2 2\n", "nothing was saved"
     page.get_by_role("button", name="Save", exact=False).first.click()
     place_of.select_option("1")
