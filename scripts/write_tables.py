@@ -1,4 +1,4 @@
-"""Write README.md's table and docs/benchmarks.md from benchmarks/results; with ``--check`` only tell what is stale."""
+"""Write the tables of README.md and docs from benchmarks/results; with ``--check`` only tell what is stale."""
 
 from __future__ import annotations
 
@@ -40,6 +40,33 @@ def embedded() -> str:
     return "\n".join(lines) + "\n"
 
 
+def merges() -> str:
+    """Return the table of merging: every row of both collections, mean over seeds, and the claims."""
+    path = ROOT / "benchmarks" / "results" / "merge_quality.json"
+    if not path.exists():
+        return "No result yet: `python benchmarks/merge_quality.py` makes it.\n"
+    record = json.loads(path.read_text())
+    lines = [
+        "| collection | model | test nDCG@10 | general, test | minus dev's best expert, seed by seed [95 % interval] |",
+        "|---|---|---|---|---|",
+    ]
+    for collection, results in record["results"].items():
+        for name in (key for key, row in results[0]["rows"].items() if isinstance(row, dict)):
+            rows = [result["rows"][name] for result in results]
+            means = [
+                f"{sum(row[part] for row in rows) / len(rows):.3f}" if part in rows[0] else ""
+                for part in ("test", "general")
+            ]
+            deltas = (row["minus_best_expert"] for row in rows)
+            text = "; ".join(f"{d['delta']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]" for d in deltas)
+            lines.append(f"| {collection} | {name} | {' | '.join(means)} | {text} |")
+    lines += ["", f"Means of seeds {', '.join(map(str, record['seeds']))}. Made by `{record['command']}`."]
+    for entry in record["claims"]:
+        mark = "holds" if entry["holds"] else "fails"
+        lines.append(f"Claim that {mark}: {entry['claim']}: {entry['measured']:.4f}, target above {entry['target']:g}.")
+    return "\n".join(lines) + "\n"
+
+
 HEADER = """# Benchmarks
 
 Made from `benchmarks/results` by `python scripts/write_tables.py`; do not edit. Every claim a benchmark measures is
@@ -69,15 +96,20 @@ def benchmarks() -> str:
     return "\n".join(parts)
 
 
-def readme() -> str:
-    """Return README.md with its table filled."""
-    old = (ROOT / "README.md").read_text()
-    return re.sub(r"(<!-- table: embedded -->\n).*?(<!-- end -->)", lambda m: m[1] + embedded() + m[2], old, flags=re.S)
+def filled(page: Path, name: str, table: str) -> str:
+    """Return a page with its table filled."""
+    place = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
+    return re.sub(place, lambda m: m[1] + table + m[2], page.read_text(), flags=re.S)
 
 
 def main() -> int:
-    """Write both pages, or tell which is stale."""
-    pages = {ROOT / "README.md": readme(), ROOT / "docs" / "benchmarks.md": benchmarks()}
+    """Write the pages, or tell which is stale."""
+    docs = ROOT / "docs"
+    pages = {
+        ROOT / "README.md": filled(ROOT / "README.md", "embedded", embedded()),
+        docs / "merging.md": filled(docs / "merging.md", "merge_quality", merges()),
+        docs / "benchmarks.md": benchmarks(),
+    }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:
