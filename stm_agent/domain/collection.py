@@ -220,8 +220,10 @@ def read_grades(path: Path) -> Iterator[tuple[str, str, str, int]]:
     """Yield ("file:line", query, document, grade) of a ``qrels/<split>.tsv``, whatever its ids stand for.
 
     Raises:
-        DataError: The file is missing, is not UTF-8, or has a line that is no judgement.
+        DataError: The file is missing, is not UTF-8, has a line that is no judgement, or one that judges the same again
+            and differently.
     """
+    judged: dict[tuple[str, str], int] = {}
     for number, line in _lines(path):
         where = f"{path}:{number}"
         cells = line.rstrip("\r").split("\t")
@@ -229,6 +231,8 @@ def read_grades(path: Path) -> Iterator[tuple[str, str, str, int]]:
             raise DataError(f"{where} has {len(cells)} columns; write query id, corpus id and score with tabs between")
         query, document, grade = cells
         if re.fullmatch(r"-?\d{1,9}", grade.strip()):
+            if judged.setdefault((query, document), int(grade)) != int(grade):
+                raise DataError(f"{where} judges '{query}' and '{document}' a second time, differently; keep one score")
             yield where, query, document, int(grade)
         elif number > 1:
             raise DataError(f"{where} has score '{grade}'; a score is an integer")
@@ -241,8 +245,7 @@ def _read_split(path: Path, queries: Mapping[str, str], corpus_ids: frozenset[st
             raise DataError(f"{where} names query '{query}', which queries.jsonl lacks; add it or remove the line")
         if document not in corpus_ids:
             raise DataError(f"{where} names document '{document}', which corpus.jsonl lacks; add it or remove the line")
-        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
-            raise DataError(f"{where} judges '{query}' and '{document}' a second time, differently; keep one score")
+        qrels.setdefault(query, {})[document] = grade
     if not qrels:
         raise DataError(f"{path} has no judgements; add lines of query id, corpus id and score, or remove the file")
     bare = [query for query, grades in qrels.items() if max(grades.values()) <= 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,11 @@ def read_front(run: Path) -> dict[str, Any]:
     return fronts[-1]
 
 
+def source_of(point: Mapping[str, Any]) -> str:
+    """Return what a point's scores are from, in a word for people."""
+    return "real encodes" if point["verified"] else "surrogate"
+
+
 def front_table(front: dict[str, Any]) -> Table:
     """Return the points as a person reads them, numbered from 1."""
     from rich.table import Table
@@ -35,7 +41,7 @@ def front_table(front: dict[str, Any]) -> Table:
             str(number),
             f"{point['dev']:.4f}",
             f"{point['general']:.4f}",
-            "real encodes" if point["verified"] else "surrogate",
+            source_of(point),
             ", ".join(f"{name} {weight:.2f}" for name, weight in named if weight),
         )
     return table

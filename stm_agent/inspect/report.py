@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-FRONT = 8
-"""Points of the Pareto front that are shown; all are in report.json."""
+from stm_agent.inspect.front import source_of
 
 if TYPE_CHECKING:
     from rich.console import Group
+
+FRONT = 8
+"""Points of the Pareto front that are shown; all are in report.json."""
 
 
 def report_table(report: Mapping[str, Any]) -> Group:
@@ -58,8 +60,7 @@ def _front(report: Mapping[str, Any]) -> list[str]:
     """Return the trade-off between domain and general tasks on dev, a point each; reports of older runs have none."""
     points = report.get("front", [])
     told = [
-        f"  {number}. domain {point['dev']:.4f}, general {point['general']:.4f}"
-        f" ({'real encodes' if point['verified'] else 'surrogate'})"
+        f"  {number}. domain {point['dev']:.4f}, general {point['general']:.4f} ({source_of(point)})"
         for number, point in enumerate(points[:FRONT], 1)
     ]
     rest = [f"  and {len(points) - FRONT} more"] if len(points) > FRONT else []

@@ -93,12 +93,10 @@ def _with_base(backbone: BackboneSpec | None, base: str | None, adapters: Sequen
     if base:
         return backbone.model_copy(update={"model": base}) if backbone else BackboneSpec(model=base)
     named = [read_json(adapter / ADAPTER).get("base_model_name_or_path") for adapter in adapters]
-    for adapter, name in zip(adapters, named, strict=True):
-        if name and named[0] and name != named[0]:
-            raise ConfigError(
-                f"{adapters[0]} names the base {named[0]} and {adapter} {name}; adapters of one base are merged, "
-                "if it is one give it by --base"
-            )
+    told = {name: adapter for adapter, name in zip(adapters, named, strict=True) if name}
+    if len(told) > 1:
+        each = " and ".join(f"{adapter} names the base {name}" for name, adapter in list(told.items())[:2])
+        raise ConfigError(f"{each}; adapters of one base are merged, if it is one give it by --base")
     if backbone is not None:
         return backbone
     if not named[0]:
@@ -132,15 +130,16 @@ def _merge_models(experts: Sequence[Path], recipe: Recipe, base: str | None, fol
 
     if base is None and (recipe.method != "linear" or recipe.base_weight or recipe.scale != 1):
         raise ConfigError(f"{recipe.method} merges what experts add to a base; name the base by --base")
-    for expert in experts:
+    models = [Weights(expert) for expert in experts]
+    for model in models:
         # A folder without weights is told as that first.
-        _ = Weights(expert).files
+        _ = model.files
     check_same_modules(experts)
     # A mean of models is the first one plus the mean of what the others add to it.
-    root = Weights(Path(resolve_model(base)) if base else experts[0])
+    root = Weights(Path(resolve_model(base))) if base else models[0]
     if not root.folder.is_dir():
         raise ConfigError(f"full models are merged from folders, '{base}' is none; download it first")
-    merged = merge([WeightDelta(Weights(expert), root) for expert in experts], recipe)
+    merged = merge([WeightDelta(model, root) for model in models], recipe)
     write_merged(root, merged, folder)
     _check_written(folder, root, merged)
     _check_loads(folder)

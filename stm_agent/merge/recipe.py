@@ -73,6 +73,10 @@ class Recipe(Spec):
         total = sum(weights) + self.base_weight if self.method in MEANS else 1.0
         return tuple(weight / total for weight in weights)
 
+    def factors(self, name: str) -> list[float]:
+        """Return what each expert's delta of one weight is multiplied by, where the merge is their sum."""
+        return [self.scale * weight for weight in self.weights_of(name)]
+
     @property
     def knobs(self) -> Knobs:
         """What the method is told beside the weights."""
@@ -108,9 +112,9 @@ class MergedDelta(Delta):
         if not self.splits:
             return super().rows(name, first, count)
         total = torch.zeros(1)
-        for expert, weight in zip(self.experts, self.recipe.weights_of(name), strict=True):
-            if weight:
-                total = total + self.recipe.scale * weight * expert.rows(name, first, count)
+        for expert, factor in zip(self.experts, self.recipe.factors(name), strict=True):
+            if factor:
+                total = total + factor * expert.rows(name, first, count)
         return total
 
     def matrix(self, name: str) -> Tensor:
@@ -144,5 +148,5 @@ def merge(experts: Sequence[Delta], recipe: Recipe) -> Delta:
             )
     adapters = [expert for expert in experts if isinstance(expert, LoraDelta)]
     if recipe.method in STACKED and len(adapters) == len(experts):
-        return combine(adapters, lambda name: [recipe.scale * weight for weight in recipe.weights_of(name)])
+        return combine(adapters, recipe.factors)
     return MergedDelta(tuple(experts), recipe)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import update
+
 from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.base import now
+from stm_agent.annotate.people_tables import Session
 from stm_agent.annotate.services import assigning, documents, people, projects, queries
 from stm_agent.annotate.tool import Tool
 
@@ -52,3 +57,10 @@ def fill(tool: Tool, template: str = "judging") -> str:
         for number, text in enumerate(("high temperature", "skin is red"), 1):
             queries.create(session, ada, made, text=text, key=f"q{number}")
     return "signs"
+
+
+def end_logins(tool: Tool) -> None:
+    """Let every login be over, and what would refresh it."""
+    over = now() - timedelta(1)
+    with tool.database.writing() as session:
+        session.execute(update(Session).values(expires_at=over, refresh_expires_at=over))

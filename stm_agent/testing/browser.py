@@ -141,3 +141,10 @@ def shut(page: Page) -> None:
     """Close the open dialog by its key, and wait until it is gone: before that no key reaches the screen behind it."""
     page.keyboard.press("Escape")
     page.locator("dialog").wait_for(state="detached")
+
+
+def log_in(page: Page, name: str) -> None:
+    """Log somebody in whom ``stm_agent.testing.annotate`` made."""
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(f"password-of-{name}")
+    page.get_by_role("button", name="Log in", exact=True).click()

@@ -10,12 +10,16 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import fill
+from stm_agent.testing.browser import browsing, new_page, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 
 def _server_user() -> str | None:
@@ -89,6 +93,23 @@ def small(tmp_path: Path) -> Iterator[Tool]:
     opened = open_tool(tmp_path, team=True)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, for the pages of a module."""
+    with browsing() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def opened(tool: Tool, browser: Browser) -> Iterator[tuple[Page, str]]:
+    """One person's page and address, for a module whose own tool has the project Signs."""
+    with serving(tool) as url:
+        page = new_page(browser, url)
+        page.get_by_role("link", name="Signs").wait_for()
+        yield page, url
+        page.context.close()
 
 
 @pytest.fixture

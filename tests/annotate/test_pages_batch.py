@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 from sqlalchemy import select
 
 from stm_agent.annotate.services import documents, entries, llms, people, projects
 from stm_agent.annotate.tables import Draft
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import DOCUMENTS
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, place, violations
 from stm_agent.testing.scripted import scripted
 
 pytestmark = [
@@ -48,15 +48,6 @@ def tool(tmp_path_factory, free) -> Iterator[Tool]:
         entries.create(session, me, made, key="bare").name = "Bare"
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="module")
-def opened(tool) -> Iterator[tuple[Page, str]]:
-    with serving(tool) as url, browsing() as browser:
-        page = new_page(browser, url)
-        page.get_by_role("link", name="Signs").wait_for()
-        yield page, url
-        page.context.close()
 
 
 def test_a_stopped_draft_goes_at_once_and_is_kept(tool, free, opened):

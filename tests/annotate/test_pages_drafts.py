@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 from stm_agent.annotate.services import assigning, documents, drafts, entries, llms, people, projects
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import DOCUMENTS, person
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, place, violations
 from stm_agent.testing.scripted import scripted
 
 pytestmark = [
@@ -62,15 +62,6 @@ def tool(tmp_path_factory, held) -> Iterator[Tool]:
         documents.add(session, made, DOCUMENTS)
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="module")
-def opened(tool) -> Iterator[tuple[Page, str]]:
-    with serving(tool) as url, browsing() as browser:
-        page = new_page(browser, url)
-        page.get_by_role("link", name="Signs").wait_for()
-        yield page, url
-        page.context.close()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.errors import GenerationError
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.door import Answer, Door
-from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, picture, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, drag_over, new_page, picture, place, serving, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -70,12 +70,6 @@ def tool(tmp_path_factory, llm) -> Iterator[Tool]:
         )
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as opened:
-        yield opened
 
 
 @pytest.fixture

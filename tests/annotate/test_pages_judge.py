@@ -6,23 +6,17 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, log_in, new_page, place, serving, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
 LONG = "fever " * 2000 + "and the very last words"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -42,9 +36,7 @@ def tool(tmp_path) -> Iterator[Tool]:
 def page(tool, browser) -> Iterator[Page]:
     with serving(tool) as url:
         opened = new_page(browser, url)
-        opened.get_by_label("Name").fill("Bo")
-        opened.get_by_label("Password").fill("password-of-Bo")
-        opened.get_by_role("button", name="Log in").click()
+        log_in(opened, "Bo")
         opened.get_by_role("link", name="Signs").wait_for()
         opened.goto(place(url, "signs", "judge", "q1"))
         opened.locator(".passage").first.wait_for()

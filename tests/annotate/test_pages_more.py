@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from stm_agent.annotate.services import documents, llms, people, projects, queries
 from stm_agent.annotate.tables import Doubt
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.mine.reviewed import refused
 from stm_agent.testing.annotate import DOCUMENTS
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, picture, place, serving, shut, violations
+from stm_agent.testing.browser import CHROMIUM, picture, place, shut, violations
 from stm_agent.testing.scripted import scripted
 from stm_agent.testing.tiny import tiny_beir
 
@@ -50,15 +50,6 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
         )
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="module")
-def opened(tool) -> Iterator[tuple[Page, str]]:
-    with serving(tool) as url, browsing() as browser:
-        page = new_page(browser, url)
-        page.get_by_role("link", name="Signs").wait_for()
-        yield page, url
-        page.context.close()
 
 
 def test_negatives_are_answered_by_one_key_and_taken_back(tool, opened):

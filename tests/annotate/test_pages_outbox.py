@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from stm_agent.annotate.base import now
-from stm_agent.annotate.people_tables import Session
 from stm_agent.annotate.tables import Doubt, Project
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, shut, violations
+from stm_agent.testing.annotate import client, end_logins, fill
+from stm_agent.testing.browser import CHROMIUM, log_in, new_page, place, serving, shut, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -53,12 +44,6 @@ def enter(browser: Browser, url: str, name: str = "Bo", screen: tuple[str, ...] 
     page.goto(place(url, "signs", *screen))
     page.locator(".passage, .card").first.wait_for()
     return page
-
-
-def log_in(page: Page, name: str) -> None:
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(f"password-of-{name}")
-    page.get_by_role("button", name="Log in", exact=True).click()
 
 
 def port_of(url: str) -> int:
@@ -166,9 +151,7 @@ def test_an_answer_that_got_lost_is_no_conflict_and_another_windows_grade_is(too
 def test_a_login_that_ends_keeps_the_grades(tool, browser):
     with serving(tool) as url:
         page = enter(browser, url)
-        with tool.database.writing() as session:
-            over = now() - timedelta(1)
-            session.execute(update(Session).values(expires_at=over, refresh_expires_at=over))
+        end_logins(tool)
         page.keyboard.press("1")
         page.get_by_role("heading", name="Your login has ended").wait_for()
         assert violations(page) == []
@@ -182,9 +165,7 @@ def test_a_login_that_ends_keeps_the_grades(tool, browser):
 def test_what_could_not_be_loaded_comes_once_the_server_or_the_login_is_back(tool, browser):
     with serving(tool) as url:
         page = enter(browser, url)
-        with tool.database.writing() as session:
-            over = now() - timedelta(1)
-            session.execute(update(Session).values(expires_at=over, refresh_expires_at=over))
+        end_logins(tool)
         page.get_by_role("button", name="skin is red").click()
         page.get_by_role("heading", name="Your login has ended").wait_for()
         log_in(page, "Bo")
@@ -201,9 +182,7 @@ def test_what_could_not_be_loaded_comes_once_the_server_or_the_login_is_back(too
 def test_nothing_is_saved_in_the_name_of_somebody_else(tool, browser):
     with serving(tool) as url:
         page = enter(browser, url)
-        with tool.database.writing() as session:
-            over = now() - timedelta(1)
-            session.execute(update(Session).values(expires_at=over, refresh_expires_at=over))
+        end_logins(tool)
         page.keyboard.press("1")
         page.get_by_role("heading", name="Your login has ended").wait_for()
         log_in(page, "Cy")

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, shut, violations
+from stm_agent.testing.browser import CHROMIUM, log_in, new_page, place, serving, shut, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
 SAVED = "Saved; what people wrote came along"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -37,9 +31,7 @@ def page(tool, browser) -> Iterator[Page]:
     """Ada's page: the settings of project Signs."""
     with serving(tool) as url:
         opened = new_page(browser, url)
-        opened.get_by_label("Name").fill("Ada")
-        opened.get_by_label("Password").fill("password-of-Ada")
-        opened.get_by_role("button", name="Log in").click()
+        log_in(opened, "Ada")
         opened.get_by_role("link", name="Signs").wait_for()
         opened.goto(place(url, "signs", "settings"))
         opened.get_by_role("heading", name="Blocks").wait_for()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import update
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.base import now
-from stm_agent.annotate.people_tables import Session
 from stm_agent.annotate.services import inviting
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, picture, serving, shut, violations
+from stm_agent.testing.annotate import client, end_logins, fill
+from stm_agent.testing.browser import CHROMIUM, log_in, new_page, picture, serving, shut, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -40,12 +36,6 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def url(tool) -> Iterator[str]:
     with serving(tool) as address:
         yield address
@@ -53,9 +43,7 @@ def url(tool) -> Iterator[str]:
 
 def enter(browser: Browser, url: str, name: str) -> Page:
     page = new_page(browser, url)
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(f"password-of-{name}")
-    page.get_by_role("button", name="Log in").click()
+    log_in(page, name)
     page.get_by_role("link", name="Signs").wait_for()
     return page
 
@@ -150,17 +138,12 @@ def test_a_login_that_ends_keeps_the_page_and_what_was_typed(tool, url, browser)
     page.get_by_role("heading", name="Queries").wait_for()
     page.keyboard.press("n")
     page.get_by_label("Query", exact=True).fill("typed before the login ended")
-    with tool.database.writing() as session:
-        session.execute(
-            update(Session).values(expires_at=now() - timedelta(1), refresh_expires_at=now() - timedelta(1))
-        )
+    end_logins(tool)
     # A load that was still on its way may have told it by now; then the button is behind that dialog.
     page.get_by_role("button", name="Add", exact=True).dispatch_event("click")
     page.get_by_role("heading", name="Your login has ended").wait_for()
     assert violations(page) == []
-    page.get_by_label("Name").fill("Bo")
-    page.get_by_label("Password").fill("password-of-Bo")
-    page.get_by_role("button", name="Log in").click()
+    log_in(page, "Bo")
     expect(page.get_by_role("heading", name="Your login has ended")).to_have_count(0)
     expect(page.get_by_label("Query", exact=True)).to_have_value("typed before the login ended")
     page.get_by_role("button", name="Add", exact=True).click()
