@@ -224,7 +224,7 @@ def open_door(
 ) -> Door:
     """Open a door to any model name: ``embedded:smollm2-135m``, or whatever LiteLLM knows.
 
-    ``patience`` is how many seconds a server elsewhere may say nothing before it is given up for good.
+    ``patience`` is how many seconds a server may say nothing before it is given up for good.
 
     Raises:
         ConfigError: LiteLLM does not know the name.
@@ -233,7 +233,7 @@ def open_door(
     if model.startswith("embedded:"):
         from stm_agent.llm.embedded import EmbeddedProvider
 
-        provider = EmbeddedProvider(model)
+        provider = EmbeddedProvider(model, patience=patience)
     elif model.startswith("scripted:"):
         from stm_agent.testing.scripted import ScriptedProvider
 

@@ -19,8 +19,8 @@ ALONE = {"cache_prompt": False}
 class EmbeddedProvider:
     """Starts a llama.cpp server on a free loopback port at the first call; costs nothing."""
 
-    def __init__(self, model: str) -> None:
-        """Take an ``embedded:`` name.
+    def __init__(self, model: str, *, patience: float | None = None) -> None:
+        """Take an ``embedded:`` name; it is given up where it says nothing for ``patience`` seconds.
 
         Raises:
             ConfigError: There is no such asset.
@@ -28,6 +28,7 @@ class EmbeddedProvider:
         from stm_agent.assets.pull import find_asset
 
         self.asset = find_asset(model.removeprefix("embedded:"))
+        self.patience = patience
         self._server: object | None = None
         self._inner: LiteLlmProvider | None = None
 
@@ -75,7 +76,7 @@ class EmbeddedProvider:
         except (RuntimeError, ValueError) as error:
             raise GenerationError(f"cannot start {self.asset.name}: {error}; pull the asset again") from error
         address = f"{server.listening_address}/v1"
-        return LiteLlmProvider(f"openai/{self.asset.name}", address, "none", extra_body=ALONE)
+        return LiteLlmProvider(f"openai/{self.asset.name}", address, "none", extra_body=ALONE, patience=self.patience)
 
     def close(self) -> None:
         """Stop the server."""

@@ -268,13 +268,14 @@ def test_somebody_shut_out_is_out_at_once_and_the_last_administrator_stays(tool,
 def test_llm_keys_never_leave_and_only_administrators_set_urls(tool, project, caplog):
     ada, bo = client(tool, "Ada"), client(tool, "Bo")
     setting = {"name": "local", "model": "openai/x", "api_base": "http://127.0.0.1:1/v1", "key": "sk-very-secret"}
-    moved = {"name": "local", "model": "openai/y", "api_base": setting["api_base"]}
+    moved = {"name": "local", "model": "openai/y", "api_base": setting["api_base"], "version": 1}
     told = ada.put("/llms", json=setting)
     assert told.json()["has_key"] is True
     seen = [told.text, ada.get("/llms").text, bo.get("/llms").text, caplog.text]
     assert not any("sk-very-secret" in text for text in seen)
     assert "127.0.0.1" not in bo.get("/llms").text
     problem(bo.put("/llms", json=setting), 403)
+    assert problem(bo.post("/llms/local/try"), 403)
     assert "no base URL" in problem(ada.put("/llms", json={**setting, "api_base": "file:///etc/passwd"}), 422)
     assert "enter the key again" in problem(ada.put("/llms", json={**moved, "api_base": "http://else.where"}), 422)
     assert ada.put("/llms", json=moved).json()["has_key"] is True

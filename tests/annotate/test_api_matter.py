@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+from stm_agent.annotate.services.doors import Doors
 from stm_agent.errors import GenerationError
 from stm_agent.files import append_jsonl
 from stm_agent.mine.negatives import Negative
@@ -101,6 +102,15 @@ def test_search_ranks_with_snippets(tool, project):
     assert "no run 'gone'" in answer.json()["title"]
 
 
+def test_more_hits_than_a_search_gives_are_refused(tool, project):
+    bo = client(tool, "Bo")
+    asked = {"q": "fever", "k": 1000}
+    assert len(bo.get("/projects/signs/search", params=asked).json()) == 2
+    for k in (0, 1001):
+        answer = bo.get("/projects/signs/search", params={**asked, "k": k})
+        assert (answer.status_code, "k" in answer.json()["title"]) == (422, True), answer.json()
+
+
 def test_a_corrected_document_is_found_by_its_new_words(tool, project):
     ada = client(tool, "Ada")
     assert not ada.get("/projects/signs/search", params={"q": "itching"}).json()
@@ -134,6 +144,9 @@ def test_pools_of_runs_are_judged_with_the_llm_second(tool, project, tmp_path):
     shown = {row["run"]: row for row in ada.get("/projects/signs/runs").json()["runs"]}
     assert shown["mine"]["holes"]["5"] == 0.5
     assert shown["mine"]["ndcg_at_10"] == pytest.approx(0.6309, abs=1e-3)
+    ada.put("/projects/signs/queries/q1/final/d2", json={"grade": 0})
+    shown = {row["run"]: row for row in ada.get("/projects/signs/runs").json()["runs"]}
+    assert shown["mine"]["holes"]["5"] == 0, "what a reviewer settled has a grade"
     agreed = ada.get("/projects/signs/agreement").json()
     assert agreed["llm_bias"] == {"Bo": 1.0}
     assert agreed["confusion"]["Bo"] == [{"person": 2, "llm": 3, "count": 1}]
@@ -254,6 +267,13 @@ def test_the_embedded_llm_drafts_and_the_embedded_encoder_searches(small):
     assert len(told) > 3, "it streams"
     assert draft["answer"] == "".join(data["text"] for kind, data in told if kind == "piece")
     assert draft["completion_tokens"] > 0
+    first, again = (ada.post("/llms/small/try").json() for _ in range(2))
+    assert first["answer"] == again["answer"] != "" and again["completion_tokens"] > 0, "never from the cache"
+    hasty = Doors(small.folder, patience=0.001)
+    small.doors, door = hasty, small.doors
+    assert "said nothing for 0.001 seconds" in ada.post("/llms/small/try").json()["title"]
+    hasty.close()
+    small.doors = door
     asked = {"q": "high temperature", "mode": "both", "model": "embedded:all-minilm-l6-v2"}
     assert bo.get("/projects/signs/search", params=asked).json()[0]["key"] == "d1"
     small.doors.close()

@@ -175,11 +175,17 @@ def test_the_second_of_two_who_settle_is_told_and_a_later_dissent_comes_back(too
     assert (again["grades"], again["final"]["version"]) == ({"Bo": 1, "Cy": 0}, 1)
     assert ruth.put(final, json={"grade": 1, "version": 1}).json()["version"] == 2
     assert ada.get(f"{PLACE}/disagreements").json() == []
-    problem(ada.delete(final, params={"version": 1}), 409)
-    assert ada.delete(final, params={"version": 2}).status_code == 204
+    problem(ada.put(final, json={"grade": None, "version": 1}), 409)
+    assert ada.put(final, json={"grade": None, "version": 2}).json() == {
+        "document": "d1",
+        "grade": None,
+        "note": "",
+        "version": 0,
+    }
+    problem(ada.put(final, json={"grade": None}), 404)
     assert [row["final"] for row in ada.get(f"{PLACE}/disagreements").json()] == [None]
     assert changes(tool, "adjudication")[-1][1] is None
-    problem(bo.delete(final, params={"version": 0}), 403)
+    problem(bo.put(final, json={"grade": None}), 403)
 
 
 def test_whoever_is_to_judge_a_query_is_blind_whatever_their_role(tool, project):

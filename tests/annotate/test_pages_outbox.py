@@ -19,6 +19,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
 
+DISPUTES = "/projects/signs/disagreements"
+
 
 @pytest.fixture
 def tool(tmp_path) -> Iterator[Tool]:
@@ -231,3 +233,35 @@ def test_a_query_that_was_begun_survives_a_closed_tab(tool, browser):
         page.keyboard.press("n")
         expect(page.get_by_label("Query", exact=True)).to_have_value("")
         page.context.close()
+
+
+def settled(tool: Tool) -> list[int]:
+    return [row["final"]["grade"] for row in client(tool, "Ada").get(DISPUTES, params={"settled": True}).json()]
+
+
+def test_what_is_settled_while_the_server_is_away_is_settled_later(tool, browser):
+    for name, grade in (("Bo", 3), ("Cy", 0)):
+        for document in ("d1", "d2"):
+            client(tool, name).put(f"/projects/signs/queries/q1/judgements/{document}", json={"grade": grade})
+    with serving(tool) as url:
+        page = enter(browser, url, "Ada", ("agreement",))
+        page.get_by_role("heading", name="To settle (2)").wait_for()
+    page.keyboard.press("1")
+    state(page, "not saved")
+    page.get_by_role("heading", name="To settle (1)").wait_for()
+    assert settled(tool) == []
+    with serving(tool, port=port_of(url)):
+        page.get_by_text("Settled as Related").wait_for()
+        state(page, "saved")
+        assert settled(tool) == [1]
+        page.get_by_label("Which disagreements").select_option("Settled")
+        page.get_by_text("Ada settled it as").wait_for()
+    page.get_by_role("button", name="Open it again").click()
+    state(page, "not saved")
+    again = page.context.new_page()
+    page.close()
+    with serving(tool, port=port_of(url)):
+        again.goto(place(url, "signs", "agreement"))
+        again.get_by_role("heading", name="To settle (2)").wait_for()
+        assert settled(tool) == []
+        again.context.close()

@@ -153,6 +153,9 @@ def test_an_llm_that_says_nothing_is_given_up_with_what_had_come(small, mute):
         kept = ada.get("/projects/signs/drafts").json()[-1]
         assert (kept["state"], kept["answer"]) == ("failed", text)
         assert len(mute.asked) == asked + 1, "it is not asked again"
+    mute.speaks = False
+    tried = ada.post("/llms/slow/try")
+    assert (tried.status_code, "said nothing for 0.5 seconds" in tried.json()["title"]) == (400, True)
     exported = ada.get("/projects/signs/export/drafts").text.splitlines()
     assert json.loads(exported[-1])["answer"] == "one "
 

@@ -49,9 +49,9 @@ class Grade(Body):
 
 
 class Settle(Body):
-    """A final grade; ``version`` is that of the one that is there, 0 where there is none."""
+    """A final grade, or None to take it back; ``version`` is that of the one that is there, 0 where there is none."""
 
-    grade: int
+    grade: int | None
     version: int = 0
     note: str = ""
 
@@ -215,19 +215,13 @@ def disagreements(project: str, tool: The, who: Who, settled: bool = False) -> l
 
 @router.put("/queries/{query:path}/final/{document:path}")
 def adjudicate(project: str, query: str, document: str, body: Settle, tool: The, who: Who) -> dict[str, Any]:
-    """Settle a grade, or settle it anew."""
+    """Settle a grade, settle it anew, or with None take the final grade back."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = queries.find(session, row, query)
+        if body.grade is None:
+            return settling.reopen(session, who, row, found, document, version=body.version)
         return settling.adjudicate(session, who, row, found, document, body.grade, version=body.version, note=body.note)
-
-
-@router.delete("/queries/{query:path}/final/{document:path}", status_code=204)
-def reopen(project: str, query: str, document: str, version: int, tool: The, who: Who) -> None:
-    """Take a final grade back."""
-    with tool.database.writing() as session:
-        row = projects.find(session, who, project)
-        settling.reopen(session, who, row, queries.find(session, row, query), document, version=version)
 
 
 @router.delete("/queries/{query:path}", status_code=204)

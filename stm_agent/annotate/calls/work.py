@@ -140,7 +140,7 @@ class WorkCalls(Connection):
         place = f"/projects/{project}/queries/{part(query)}/final/{part(document)}"
         return dict(self._ask("PUT", place, json={"grade": grade, "version": version, "note": note}))
 
-    def reopen(self, project: str, query: str, document: str, *, version: int) -> None:
+    def reopen(self, project: str, query: str, document: str, *, version: int) -> Row:
         """Take a final grade back; where people differ the pair is to be settled again."""
         place = f"/projects/{project}/queries/{part(query)}/final/{part(document)}"
-        self._ask("DELETE", place, params={"version": version})
+        return dict(self._ask("PUT", place, json={"grade": None, "version": version}))

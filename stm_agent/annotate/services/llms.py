@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -13,6 +14,12 @@ from stm_agent.annotate.faults import Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Llm
 from stm_agent.annotate.secrets import Vault
 from stm_agent.annotate.storable import words
+
+if TYPE_CHECKING:
+    from stm_agent.llm.door import Door
+
+QUESTION = "Say in one short sentence what you are."
+ANSWER_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
 
     Raises:
         Forbidden: Not an administrator.
-        Stale: It was changed since the ``version`` that is given, if one is.
+        Stale: It was changed since ``version``, or one of that name is there and ``version`` says that it is new.
         Invalid: No name or no model, or a base URL that is none, or that would get the key of another one.
     """
     actor.needs("admin")
@@ -69,7 +76,7 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
     for part, most in (("name", 200), ("model", 300), ("api_base", 500), ("system_prompt", 100_000)):
         words(values.get(part) or "", f"an LLM's {part}", most)
     row = session.scalar(select(Llm).where(Llm.name == name).with_for_update())
-    if row is not None and values.get("version") not in (None, row.version):
+    if row is not None and values.get("version", 0) != row.version:
         raise Stale(f"LLM '{name}'", view(row))
     if row is None:
         row = Llm(name=name, version=0)
@@ -113,3 +120,17 @@ def choose(session: Session, vault: Vault, name: str) -> LlmChoice:
         )
     key = vault.unlock(row.key_encrypted) if row.key_encrypted else None
     return LlmChoice(row.name, row.model, row.api_base, row.system_prompt, key)
+
+
+def tried(door: Door, choice: LlmChoice) -> dict[str, Any]:
+    """Ask an LLM a short question anew; return its ``answer``, the ``seconds`` it took, tokens and ``usd``.
+
+    Raises:
+        GenerationError: It cannot be reached, refuses, or says nothing.
+    """
+    system = [{"role": "system", "content": choice.system_prompt}] if choice.system_prompt else []
+    # A number nothing was asked by before: what the cache holds would tell nothing of the server.
+    chat = [*system, {"role": "user", "content": QUESTION}]
+    came = door.complete(chat, rollout=time.time_ns(), temperature=0.0, max_tokens=ANSWER_TOKENS)
+    tokens = {"prompt_tokens": came.prompt_tokens, "completion_tokens": came.completion_tokens}
+    return {"model": choice.model, "answer": came.text, "seconds": came.seconds, **tokens, "usd": came.usd}

@@ -68,6 +68,16 @@ def graded(session: Session, project: Project) -> Graded:
     )
 
 
+def judged_pairs(session: Session, project: Project) -> set[tuple[int, int]]:
+    """Return the numbers of the queries and documents that have a grade: somebody's, or a reviewer's final one."""
+    found: set[tuple[int, int]] = set()
+    for table in (Judgement, Adjudication):
+        rows = select(table.query_id, table.document_id).join(Query, Query.id == table.query_id)
+        pairs = session.execute(rows.where(Query.project_id == project.id))
+        found.update((query, document) for query, document in pairs)
+    return found
+
+
 def collection_of(session: Session, project: Project) -> Collection:
     """Return a project as a collection; queries without a relevant passage are left out: nothing is scored on them.
 

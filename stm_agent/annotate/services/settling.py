@@ -131,7 +131,9 @@ def adjudicate(
     return {"document": document, **_view(known)}
 
 
-def reopen(session: Session, actor: Actor, project: Project, query: Query, document: str, *, version: int) -> None:
+def reopen(
+    session: Session, actor: Actor, project: Project, query: Query, document: str, *, version: int
+) -> dict[str, Any]:
     """Take a final grade back; where people differ the pair is to be settled again.
 
     Raises:
@@ -144,6 +146,7 @@ def reopen(session: Session, actor: Actor, project: Project, query: Query, docum
         raise NotFound(f"nobody settled '{document}' of this query")
     session.delete(known)
     record(session, project, actor, "adjudication", f"{query.key}/{document}", _view(known), None)
+    return {"document": document, **_view(None)}
 
 
 def _known(session: Session, project: Project, query: Query, document: str, version: int | None) -> Adjudication | None:

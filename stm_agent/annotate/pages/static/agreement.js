@@ -1,5 +1,7 @@
 // How far people agree with each other and with the LLM, and what they are to settle.
-import { Dot, Loaded, Select, api, download, enc, html, levelKeys, toast, told, useKeys, useLoad, useRef, useState } from "/static/lib.js";
+import {
+  Dot, Loaded, Saved, Select, api, download, enc, html, levelKeys, outbox, toast, told, useKeys, useLoad, useOutbox, useState,
+} from "/static/lib.js";
 import { Long } from "/static/passages.js";
 
 const NAMES = { raw: "Raw agreement", cohen: "Cohen's kappa", fleiss: "Fleiss' kappa", alpha: "Krippendorff's alpha (ordinal)" };
@@ -64,30 +66,32 @@ function Dispute({ row, place, levels, keys, settle, reopen, at, count }) {
 
 const LISTS = [["false", "To settle"], ["true", "Settled"]];
 
-// What is to be settled, or was; what is settled leaves at once and is sent after what was settled before it.
-function useDisputes(place) {
+// What is to be settled, or was; what is settled leaves at once and goes by the outbox.
+function useDisputes(place, levels) {
   const [settled, setSettled] = useState("false");
   const [at, setAt] = useState(0);
-  const line = useRef(Promise.resolve());
+  const pathOf = (row) => `${place}/queries/${enc(row.query)}/final/${enc(row.document)}`;
   const load = async () => {
-    const last = line.current;
-    await last;
-    const rows = await api.get(`${place}/disagreements?settled=${settled}`);
-    return last === line.current ? rows : load();
+    await outbox.flush();
+    const rows = await outbox.read(() => api.get(`${place}/disagreements?settled=${settled}`));
+    return rows.filter((row) => !outbox.waiting(pathOf(row)));
   };
   const rows = useLoad(load, [settled]);
+  useOutbox(({ path, answer }) => {
+    if (!path.startsWith(`${place}/queries/`) || !path.includes("/final/")) return;
+    const level = levels.find((one) => one.score === answer?.grade);
+    if (answer) toast(level ? `Settled as ${level.name}; exports use it` : "Open again");
+    rows.reload();
+  });
   const count = rows.data?.length || 0;
   const here = Math.min(at, Math.max(count - 1, 0));
   const row = rows.data?.[here];
-  const act = (ask, words) => {
-    if (!row) return;
-    const final = `${place}/queries/${enc(row.query)}/final/${enc(row.document)}`;
+  const put = (grade) => {
     rows.set(rows.data.filter((one) => one !== row));
-    line.current = line.current.then(() => ask(final, row.final ? row.final.version : 0)).then(() => toast(words), told);
-    rows.reload();
+    outbox.put(pathOf(row), { grade, version: row.final ? row.final.version : 0 });
   };
-  const settle = (level) => act((final, version) => api.put(final, { grade: level.score, version }), `Settled as ${level.name}; exports use it`);
-  const reopen = () => row?.final && act((final, version) => api.del(`${final}?version=${version}`), "Open again");
+  const settle = (level) => row && put(level.score);
+  const reopen = () => row?.final && put(null);
   return { rows, row, count, here, setAt, settle, reopen, settled, choose: (value) => { setAt(0); setSettled(value); } };
 }
 
@@ -97,7 +101,7 @@ export function Agreement({ project }) {
   const keys = levelKeys(levels);
   const measures = useLoad(() => api.get(`${place}/agreement`), []);
   const progress = useLoad(() => api.get(`${place}/progress`), []);
-  const { rows, row, count, here, setAt, settle, reopen, settled, choose } = useDisputes(place);
+  const { rows, row, count, here, setAt, settle, reopen, settled, choose } = useDisputes(place, levels);
   const table = () => download(`${place}/agreement?format=csv`).catch(told);
   useKeys({
     j: [() => setAt(Math.min(here + 1, count - 1)), "Next disagreement"],
@@ -107,7 +111,7 @@ export function Agreement({ project }) {
   });
   const title = LISTS.find(([value]) => value === settled)[1];
   return html`<div class="stack wide"><section class="stack"><div class="row between"><h2>${title}${rows.data ? ` (${count})` : ""}</h2>
-      <span><${Select} class="slim" aria-label="Which disagreements" value=${settled} change=${choose} options=${LISTS} /></span></div>
+      <span class="row"><${Saved} state=${outbox.state} /><${Select} class="slim" aria-label="Which disagreements" value=${settled} change=${choose} options=${LISTS} /></span></div>
       <${Loaded} of=${rows}>${() => (row ? html`<${Dispute} key=${`${row.query}/${row.document}`} row=${row} place=${place} levels=${levels}
         keys=${keys} settle=${settle} reopen=${reopen} at=${here} count=${count} />`
         : html`<p class="quiet">${settled === "true" ? "Nothing was settled yet." : "Nothing is in dispute."}</p>`)}<//></section>

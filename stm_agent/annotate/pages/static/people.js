@@ -49,7 +49,7 @@ function LlmForm({ start, close, saved }) {
   const { name, model, system_prompt, default: first } = llm;
   const save = (event) => {
     event.preventDefault();
-    api.put("llms", { name, model, system_prompt, version: llm.version ?? null, default: first, api_base: llm.api_base || null, key: llm.key || null })
+    api.put("llms", { name, model, system_prompt, version: llm.version ?? 0, default: first, api_base: llm.api_base || null, key: llm.key || null })
       .then(() => { toast("LLM saved; its key never leaves the server"); saved(); close(); }).catch(told);
   };
   return html`<${Dialog} title=${start.name ? `Change ${start.name}` : "Set up an LLM"} close=${close}><form class="stack" onSubmit=${save}>
@@ -66,19 +66,37 @@ function LlmForm({ start, close, saved }) {
     <div><button class="main">Save</button></div></form><//>`;
 }
 
+// What an LLM says to a short question: whether it can be reached, how long it takes and what it costs.
+function Tried({ of }) {
+  if (of.busy) return html`<span role="status" class="quiet">Asking</span>`;
+  if (of.problem) return html`<span role="status" class="saved bad">${of.problem}</span>`;
+  const cost = of.usd ? `, ${of.usd.toFixed(6)} USD` : "";
+  return html`<span role="status">“${of.answer.trim()}” <span class="quiet small">${of.seconds.toFixed(1)} s, ${
+    of.prompt_tokens} + ${of.completion_tokens} tokens${cost}</span></span>`;
+}
+
 function Llms({ admin }) {
   const llms = useLoad(() => api.get("llms"), []);
   const [open, setOpen] = useState(null);
   const [sure, setSure] = useState("");
   const remove = (name) => api.del(`llms/${enc(name)}`).then(() => { setSure(""); llms.reload(); }).catch(told);
-  const acts = (row) => html`<button class="bare" aria-label=${`Change ${row.name}`} onClick=${() => setOpen(row)}>Change</button>
+  const [tried, setTried] = useState({});
+  const attempt = (name) => {
+    const show = (of) => setTried((now) => ({ ...now, [name]: of }));
+    show({ busy: true });
+    api.post(`llms/${enc(name)}/try`).then(show, (error) => show({ problem: error.message }));
+  };
+  const acts = (row) => html`<button class="bare" aria-label=${`Try ${row.name}`} disabled=${Boolean(tried[row.name]?.busy)}
+      onClick=${() => attempt(row.name)}>Try</button>
+    <button class="bare" aria-label=${`Change ${row.name}`} onClick=${() => setOpen(row)}>Change</button>
     ${sure === row.name ? html`<button class="bad" onClick=${() => remove(row.name)}>Delete for good</button>`
       : html`<button class="bare" aria-label=${`Delete ${row.name}`} onClick=${() => setSure(row.name)}>Delete</button>`}`;
   return html`<section class="stack" aria-label="LLMs"><div class="row between"><h2>LLMs</h2>
     ${admin && html`<button onClick=${() => setOpen(EMPTY)}>Set up an LLM</button>`}</div>
     <${Loaded} of=${llms}>${(rows) => (rows.length ? html`<table><thead><tr><th>Name</th><th>Model</th><th>Key</th><th></th></tr></thead><tbody>
       ${rows.map((row) => html`<tr key=${row.name}><th scope="row">${row.name}${row.default ? html` <span class="quiet">(default)</span>` : ""}</th>
-      <td><code>${row.model}</code></td><td>${row.has_key ? "stored" : "none"}</td><td class="number">${admin && acts(row)}</td></tr>`)}</tbody>
+      <td><code>${row.model}</code></td><td>${row.has_key ? "stored" : "none"}</td><td class="number">${admin && acts(row)}</td></tr>
+      ${tried[row.name] && html`<tr><td colspan="4"><${Tried} of=${tried[row.name]} /></td></tr>`}`)}</tbody>
         </table>` : html`<p class="quiet">None yet, so no block can be drafted. embedded:smollm2-135m needs no key and no network.</p>`)}<//>
     ${open && html`<${LlmForm} start=${open} close=${() => setOpen(null)} saved=${llms.reload} />`}</section>`;
 }
