@@ -57,6 +57,21 @@ class Taken(AnnotateError):
     status = 409
 
 
+class Unencoded(AnnotateError):
+    """Raised when a search by meaning would have to wait until a model has encoded many documents.
+
+    Attributes:
+        unencoded: The ``model``, and how many of the project's ``documents`` it has ``encoded``.
+    """
+
+    status = 409
+
+    def __init__(self, message: str, unencoded: dict[str, Any]) -> None:
+        """Say what to do, keep the numbers."""
+        super().__init__(message)
+        self.unencoded = unencoded
+
+
 class TooMany(AnnotateError):
     """Raised when somebody tries too often."""
 

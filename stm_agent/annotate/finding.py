@@ -23,8 +23,7 @@ from stm_agent.errors import ConfigError, DataError, StorageError
 from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
-    from stm_agent.evaluate.cache import EmbeddingCache
-    from stm_agent.evaluate.encoder import Encoder
+    from stm_agent.evaluate.cache import Vectors
     from stm_agent.mine.bm25 import Bm25Index
 
 logger = logging.getLogger(__name__)
@@ -37,6 +36,8 @@ FUSED = 60
 """The constant of reciprocal rank fusion (Cormack et al. 2009)."""
 KEPT = 8
 """Corpora whose index stays in memory."""
+MODELS = 2
+"""Models whose vectors of a corpus stay in memory with it."""
 SMALL = 2000
 """Documents from which on an index is worth keeping on the disk."""
 
@@ -103,12 +104,14 @@ class Corpus:
         fields: Key -> all fields.
         index: BM25 over the texts.
         name: Whose they are.
+        vectors: Model -> its vectors of the texts, of the last models that were asked for.
     """
 
     texts: Mapping[str, str]
     fields: Mapping[str, Mapping[str, Any]]
     index: Bm25Index = field(repr=False)
     name: str = ""
+    vectors: dict[str, Vectors] = field(default_factory=dict, repr=False)
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -154,14 +157,14 @@ class Corpus:
                 return False
         return not any(word in text and re.search(rf"\b{re.escape(word)}\b", text) for word in asked.without)
 
-    def dense(
-        self, asked: Asked, k: int, encoder: Encoder, cache: EmbeddingCache, prefixes: tuple[str, str]
-    ) -> list[tuple[str, float]]:
-        """Return the best ``k`` by a model; ``prefixes`` are its prompts for queries and passages."""
+    def keep(self, model: str, vectors: Vectors) -> None:
+        """Keep a model's vectors of the texts, in place of those of the model that came first."""
+        self.vectors = dict(list({**self.vectors, model: vectors}.items())[-MODELS:])
+
+    def dense(self, asked: Asked, k: int, passages: Vectors, query: Vectors) -> list[tuple[str, float]]:
+        """Return the best ``k`` by a model's vectors of all texts and of the query, ``[1, dimension]``."""
         from stm_agent.evaluate.ranking import rank
 
-        passages = cache.encode(encoder, list(self.texts.values()), prefix=prefixes[1])
-        query = encoder.encode([asked.words], prefix=prefixes[0])
         keys = list(self.texts)
 
         def ranked(wide: int) -> list[tuple[str, float]]:

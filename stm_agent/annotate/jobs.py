@@ -1,13 +1,13 @@
-"""Work that takes a while, in the background of the server: drafts for many documents, grades for many queries."""
+"""Work that takes a while, in the background of the server: drafts, grades, vectors and rankings of many things."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import NotFound, TooMany
@@ -17,6 +17,11 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 4
 """Jobs of one person that go on at a time."""
 T = TypeVar("T")
+Kind = Literal["drafts", "grades", "rankings", "encodings"]
+
+
+def _one(_item: object) -> int:
+    return 1
 
 
 @dataclass
@@ -26,16 +31,19 @@ class Job:
     Attributes:
         project: Key of its project.
         owner: Name of who began it.
+        kind: What it makes.
         what: For people.
         total: Things to do.
         skipped: Things left out, since they were done before.
         done: Things done, failed ones included.
         failures: What went wrong, the first ones.
         stopped: Whether somebody stopped it.
+        result: What is to be told of what it made, plain JSON.
     """
 
     project: str
     owner: str
+    kind: Kind
     what: str
     total: int
     skipped: int = 0
@@ -44,6 +52,7 @@ class Job:
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     stopped: bool = False
+    result: dict[str, Any] = field(default_factory=dict)
 
     def told(self, actor: Actor) -> dict[str, Any]:
         """Return it as JSON, with whether somebody may stop it."""
@@ -69,10 +78,20 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
-    def start(self, job: Job, items: Sequence[T], act: Callable[[T, Callable[[], bool]], None]) -> Job:
+    def start(
+        self,
+        job: Job,
+        items: Sequence[T],
+        act: Callable[[T, Callable[[], bool]], Mapping[str, Any] | None],
+        size: Callable[[T], int] = _one,
+    ) -> Job:
         """Do ``act`` with each item in a thread of the job's own; a failure is noted, and the next one is tried.
 
-        What ``act`` is given beside the item says whether the job was stopped.
+        Args:
+            job: What is told of it.
+            items: The things to do.
+            act: Is given the item, and what says whether the job was stopped; what it returns is part of the result.
+            size: For how many of the job's total an item counts.
 
         Raises:
             TooMany: Its owner has as many jobs as one person may, or the same one.
@@ -90,7 +109,7 @@ class Jobs:
                 if job.stopped:
                     return
                 try:
-                    act(item, lambda: job.stopped)
+                    job.result = {**job.result, **(act(item, lambda: job.stopped) or {})}
                 except StmAgentError as error:
                     job.failed += 1
                     job.failures = [*job.failures, str(error)][:5]
@@ -99,7 +118,7 @@ class Jobs:
                     logger.exception("job %s", job.what)
                     job.failed += 1
                     job.failures = [*job.failures, "an internal error; the server's log has it"][:5]
-                job.done += 1
+                job.done += size(item)
 
         threading.Thread(target=run, name=f"job {job.key[:8]}", daemon=True).start()
         return job

@@ -11,7 +11,7 @@ from stm_agent.annotate.finding import Finder
 from stm_agent.annotate.jobs import Jobs
 from stm_agent.annotate.secrets import Vault, open_vault
 from stm_agent.annotate.services.doors import Doors, Turns
-from stm_agent.annotate.services.searching import Models
+from stm_agent.annotate.services.encoding import Models
 
 
 @dataclass

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -47,14 +48,20 @@ class EmbeddingCache:
         self.hits = self.misses = self.broken = 0
         self.seconds = 0.0
         self._open: dict[str, dict[bytes, Vectors]] = {}
+        self._opening = threading.Lock()
+
+    def missing(self, encoder: Encoder, texts: Sequence[str], *, prefix: str = "") -> list[str]:
+        """Return the texts that are not kept yet, each once."""
+        known = self._known(_key(encoder, prefix))
+        return list({name: text for name, text in zip(_names(texts), texts, strict=True) if name not in known}.values())
 
     def encode(self, encoder: Encoder, texts: Sequence[str], *, prefix: str = "") -> Vectors:
         """Return ``[texts, dimension]`` float32, bit for bit what was first encoded."""
         if not texts:
             return np.empty((0, encoder.dimension), dtype=np.float32)
-        key = content_hash([encoder.identity, prefix])[:32]
+        key = _key(encoder, prefix)
         known = self._known(key)
-        names = [hashlib.sha256(text.encode()).digest() for text in texts]
+        names = _names(texts)
         fresh = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
         if fresh:
             started = time.monotonic()
@@ -72,12 +79,14 @@ class EmbeddingCache:
         return self.misses / self.seconds if self.seconds else 0.0
 
     def _known(self, key: str) -> dict[bytes, Vectors]:
-        if key not in self._open:
-            found: dict[bytes, Vectors] = {}
-            for shard in sorted((self.folder / key).glob("*.npz")):
-                found.update(self._read(shard))
-            self._open[key] = found
-        return self._open[key]
+        # Of two threads the second takes what the first has read: vectors must not come into two dictionaries.
+        with self._opening:
+            if key not in self._open:
+                found: dict[bytes, Vectors] = {}
+                for shard in sorted((self.folder / key).glob("*.npz")):
+                    found.update(self._read(shard))
+                self._open[key] = found
+            return self._open[key]
 
     def _read(self, shard: Path) -> dict[bytes, Vectors]:
         try:
@@ -98,3 +107,11 @@ class EmbeddingCache:
         np.savez(buffer, names=packed, vectors=vectors)
         shard = content_hash([name.hex() for name in names])[:16]
         write_atomic(self.folder / key / f"{shard}.npz", buffer.getvalue())
+
+
+def _key(encoder: Encoder, prefix: str) -> str:
+    return content_hash([encoder.identity, prefix])[:32]
+
+
+def _names(texts: Sequence[str]) -> list[bytes]:
+    return [hashlib.sha256(text.encode()).digest() for text in texts]

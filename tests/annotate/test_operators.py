@@ -17,22 +17,8 @@ COUNT = 6000
 TEXTS = {f"d{number}": f"fever of case {number} {'rash' if number == COUNT - 2 else 'ache'}" for number in range(COUNT)}
 CORPUS = finding.Corpus(TEXTS, {key: {"year": key[1:]} for key in TEXTS}, Bm25Index(TEXTS))
 BOOK = "fever " * 5_000_000
-
-
-class Flat:
-    """A model to which all texts are the same: the order is that of the documents."""
-
-    def encode(self, texts, prefix=""):
-        """One vector for all."""
-        return np.ones((len(texts), 2), dtype=np.float32)
-
-
-class Kept:
-    """A cache that keeps nothing."""
-
-    def encode(self, encoder, texts, prefix=""):
-        """Ask the model."""
-        return encoder.encode(texts)
+ALIKE = np.ones((COUNT, 2), dtype=np.float32)
+"""Vectors of a model to which all texts are the same: the order is that of the documents."""
 
 
 @pytest.mark.parametrize(
@@ -50,7 +36,7 @@ def test_an_operator_looks_at_every_document_that_ranks(typed, keys):
     asked = finding.read_query(typed, CORPUS.names)
     assert [key for key, _ in CORPUS.bm25(asked, 5)] == keys
     if asked.words:
-        assert [key for key, _ in CORPUS.dense(asked, 5, Flat(), Kept(), ("", ""))] == keys
+        assert [key for key, _ in CORPUS.dense(asked, 5, ALIKE, ALIKE[:1])] == keys
 
 
 def test_as_many_are_found_as_were_asked_for():

@@ -51,6 +51,15 @@ def test_only_new_texts_are_encoded(tmp_path: Path) -> None:
     assert cache.texts_per_second == 3 / cache.seconds
 
 
+def test_what_is_missing_is_told_without_encoding(tmp_path: Path) -> None:
+    encoder = Fake("m")
+    EmbeddingCache(tmp_path).encode(encoder, ["a", "b"], prefix="x")
+    cache = EmbeddingCache(tmp_path)
+    assert cache.missing(encoder, ["c", "a", "c", "d"], prefix="x") == ["c", "d"]
+    assert cache.missing(encoder, ["a"]) == ["a"], "without that prefix"
+    assert encoder.calls == 2
+
+
 def test_broken_shard_is_counted_and_encoded_again(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path)
     wanted = cache.encode(Fake("m"), ["a", "b"])

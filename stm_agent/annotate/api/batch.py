@@ -1,4 +1,4 @@
-"""Jobs: a block drafted for many documents or entries, and the LLM's grades of many pools."""
+"""Jobs: a block drafted for many documents or entries, the LLM's grades of many pools, rankings and vectors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.matter import Retrievers
 from stm_agent.annotate.faults import Forbidden, Invalid
 from stm_agent.annotate.jobs import Job
-from stm_agent.annotate.services import batching, drafts, grading, judging, llms, projects, queries
+from stm_agent.annotate.services import batching, drafts, grading, judging, llms, projects, queries, ranking, searching
 
 router = APIRouter(prefix="/projects/{project}/jobs", tags=["jobs"])
 MOST = 500
@@ -38,6 +39,12 @@ class Grades(Body):
     depth: int = Field(judging.DEPTH, ge=1, le=1000)
 
 
+class Encode(Body):
+    """A model that is to encode all documents, so that they can be searched by it."""
+
+    model: str
+
+
 @router.post("/drafts", status_code=202)
 def draft_many(project: str, body: Batch, tool: The, who: Who) -> dict[str, Any]:
     """Draft a block in many entries, for documents in new ones of one's own; the drafts wait to be decided on."""
@@ -55,7 +62,7 @@ def draft_many(project: str, body: Batch, tool: The, who: Who) -> dict[str, Any]
         else:
             places, skipped = batching.for_entries(session, who, row, block, body.entries, limit=body.limit)
     batch = batching.Batch(tool.database, who, project, block.id, choice, tool.doors.door(choice))
-    job = Job(project, who.name, f"drafting {block.name}", len(places), skipped)
+    job = Job(project, who.name, "drafts", f"drafting {block.name}", len(places), skipped)
     return tool.jobs.start(job, places, batch.draft).told(who)
 
 
@@ -81,7 +88,33 @@ def grade_many(project: str, body: Grades, tool: The, who: Who) -> dict[str, Any
         if given.error:
             raise Invalid(f"{key}/{passage.document}: {given.error}")
 
-    return tool.jobs.start(Job(project, who.name, "grading pools", len(wanted)), wanted, one).told(who)
+    job = Job(project, who.name, "grades", "grading pools", len(wanted))
+    return tool.jobs.start(job, wanted, one).told(who)
+
+
+@router.post("/rankings", status_code=202)
+def rank_many(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
+    """Rank all queries by some retrievers; the result tells what of each run is stored.
+
+    Who begins it again, after it was stopped or the server was, loses nothing that was encoded.
+    """
+    ranker = ranking.ranker(tool.database, tool.finder, tool.models, who, project, depth=body.depth)
+    parts = [part for name in dict.fromkeys(body.retrievers) for part in ranker.parts(name)]
+    job = Job(project, who.name, "rankings", "ranking the queries", sum(part.size for part in parts))
+    worker = ranking.Worker(tool.models, ranker.store)
+    return tool.jobs.start(job, parts, worker.do, size=lambda part: part.size).told(who)
+
+
+@router.post("/encodings", status_code=202)
+def encode_all(project: str, body: Encode, tool: The, who: Who) -> dict[str, Any]:
+    """Let a model encode the documents, so that a search by it can begin; what it has encoded takes no time."""
+    who.needs("reviewer")
+    tool.models.source(body.model)
+    with tool.database.reading() as session:
+        corpus = searching.corpus_of(session, tool.finder, projects.find(session, who, project))
+    parts = ranking.to_encode(body.model, corpus.texts.values())
+    job = Job(project, who.name, "encodings", f"encoding by {body.model}", len(corpus.texts))
+    return tool.jobs.start(job, parts, ranking.Worker(tool.models).do, size=lambda part: part.size).told(who)
 
 
 @router.get("")

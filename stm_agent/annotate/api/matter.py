@@ -13,16 +13,19 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
 from stm_agent.annotate.services import (
     agreements,
+    encoding,
     grading,
     judging,
     llms,
     projects,
     queries,
+    ranking,
     searching,
 )
 from stm_agent.annotate.tool import Tool
 
 router = APIRouter(prefix="/projects/{project}", tags=["matter"])
+Hits = Annotated[int, Query(ge=1, le=searching.DEPTH)]
 
 
 class Retrievers(Body):
@@ -55,12 +58,12 @@ class BringIn(Body):
 
 @router.get("/search")
 def search(
-    project: str, q: str, tool: The, who: Who, k: int = 20, mode: str = "bm25", model: str = ""
+    project: str, q: str, tool: The, who: Who, k: Hits = 20, mode: str = "bm25", model: str = ""
 ) -> list[dict[str, Any]]:
     """Search the documents."""
     with tool.database.reading() as session:
         corpus = searching.corpus_of(session, tool.finder, projects.find(session, who, project))
-    return searching.search(corpus, q, k=min(max(k, 1), 200), mode=mode, model=model, stock=tool.models)
+    return searching.search(corpus, q, k=k, mode=mode, model=model, stock=tool.models)
 
 
 @router.get("/runs")
@@ -69,21 +72,14 @@ def runs(project: str, tool: The, who: Who) -> dict[str, Any]:
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
         told = searching.runs_of(session, row, scored=judging.sighted(session, who, row))
-    return {"runs": told, "models": ["bm25", *searching.models(tool.runs), "embedded:all-minilm-l6-v2"]}
+    return {"runs": told, "models": ["bm25", *encoding.models(tool.runs), "embedded:all-minilm-l6-v2"]}
 
 
 @router.post("/runs")
 def rank(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
-    """Rank all queries by some retrievers; their first passages are the pool to judge."""
-    who.needs("admin")
-    with tool.database.reading() as session:
-        row = projects.find(session, who, project)
-        corpus = searching.corpus_of(session, tool.finder, row)
-        texts = {query["key"]: query["text"] for query in queries.listed(session, row)}
-    found = {name: searching.rank_all(corpus, texts, name, k=body.depth, stock=tool.models) for name in body.retrievers}
-    with tool.database.writing() as session:
-        row = projects.find(session, who, project)
-        return {name: searching.put_run(session, who, row, name, run) for name, run in found.items()}
+    """Rank all queries by some retrievers, while one waits; their first passages are the pool to judge."""
+    ranker = ranking.ranker(tool.database, tool.finder, tool.models, who, project, depth=body.depth)
+    return ranker.store(body.retrievers)
 
 
 @router.post("/queries/{query:path}/llm-grades")

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 from starlette.exceptions import HTTPException
 
-from stm_agent.annotate.faults import AnnotateError, Stale, Unplaced
+from stm_agent.annotate.faults import AnnotateError, Stale, Unencoded, Unplaced
 from stm_agent.errors import StmAgentError
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ KIND = "application/problem+json"
 class Problem(BaseModel):
     """An error: ``title`` says what is wrong; a refused save has what is stored now in ``current``.
 
-    Where levels that were used are taken away, ``unplaced`` says which grades a place is asked for.
+    Where levels that were used are taken away, ``unplaced`` says which grades a place is asked for; where a search
+    waits for a model's vectors, ``unencoded`` says how many there are.
     """
 
     type: str = "about:blank"
@@ -31,6 +32,7 @@ class Problem(BaseModel):
     status: int
     current: dict[str, Any] | None = None
     unplaced: list[dict[str, Any]] | None = None
+    unencoded: dict[str, Any] | None = None
 
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -40,7 +42,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         (403, "Not allowed"),
         (404, "There is no such thing, or it is not yours to see"),
         (413, "More bytes than a request may have"),
-        (409, "Somebody else was faster, or the name is taken"),
+        (409, "Somebody else was faster, the name is taken, or vectors are missing"),
         (422, "A value that cannot be used"),
         (429, "Tried too often, or too much at a time"),
     )
@@ -69,6 +71,8 @@ def _known(_request: Request, error: Exception) -> JSONResponse:
     more: dict[str, Any] = {"current": error.current} if isinstance(error, Stale) else {}
     if isinstance(error, Unplaced):
         more = {"unplaced": error.unplaced}
+    if isinstance(error, Unencoded):
+        more = {"unencoded": error.unencoded}
     return problem(error.status if isinstance(error, AnnotateError) else 400, str(error), **more)
 
 

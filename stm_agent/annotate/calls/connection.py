@@ -7,7 +7,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from stm_agent.annotate.faults import AnnotateError, Forbidden, Invalid, NotFound, Stale, Taken, TooMany, Unauthorised
+from stm_agent.annotate.faults import (
+    AnnotateError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Stale,
+    Taken,
+    TooMany,
+    Unauthorised,
+    Unencoded,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -108,4 +118,6 @@ def _raise(answer: httpx.Response) -> None:
     title = str(told.get("title", f"the server answered {answer.status_code}"))
     if "current" in told:
         raise Stale(title.partition(" was changed")[0], told["current"])
+    if "unencoded" in told:
+        raise Unencoded(title, told["unencoded"])
     raise FAULTS.get(answer.status_code, AnnotateError)(title)

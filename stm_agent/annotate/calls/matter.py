@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,15 @@ class MatterCalls(Connection):
         """Rank all queries by ``bm25``, runs' names or embedded models; their first passages are the pool."""
         body = {"retrievers": list(retrievers), "depth": depth}
         return dict(self._ask("POST", f"/projects/{project}/runs", json=body))
+
+    def rank_many(self, project: str, retrievers: Sequence[str], *, depth: int = 50) -> Row:
+        """Rank all queries in the background; return the job, whose ``result`` is what :meth:`rank` returns."""
+        body = {"retrievers": list(retrievers), "depth": depth}
+        return dict(self._ask("POST", f"/projects/{project}/jobs/rankings", json=body))
+
+    def encode_all(self, project: str, model: str) -> Row:
+        """Let a model encode the documents in the background, for searches by it; return the job."""
+        return dict(self._ask("POST", f"/projects/{project}/jobs/encodings", json={"model": model}))
 
     def import_run(self, project: str, path: Path) -> Row:
         """Store a TREC run."""
@@ -69,6 +79,12 @@ class MatterCalls(Connection):
     def job(self, project: str, job: str) -> Row:
         """Return how far a job is."""
         return dict(self._ask("GET", f"/projects/{project}/jobs/{part(job)}"))
+
+    def wait_job(self, project: str, job: str, *, every: float = 0.5) -> Row:
+        """Return a job once it has ended; it is looked at ``every`` so many seconds."""
+        while (told := self.job(project, job))["state"] == "running":
+            time.sleep(every)
+        return told
 
     def stop_job(self, project: str, job: str) -> Row:
         """Stop a job; what it made stays."""

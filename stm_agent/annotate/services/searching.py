@@ -5,25 +5,22 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import String, cast, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
-from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.finding import KEPT, Corpus, Finder, fuse, read_query, snippet
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import text_of
-from stm_agent.annotate.services.outcome import graded
-from stm_agent.annotate.tables import Document, Judgement, Project, Query, Ranking
+from stm_agent.annotate.services.encoding import WAITED_FOR, Models
+from stm_agent.annotate.services.outcome import graded, judged_pairs
+from stm_agent.annotate.tables import Document, Project, Query, Ranking
 from stm_agent.errors import StmAgentError
 from stm_agent.files import sha256_text
-
-if TYPE_CHECKING:
-    from stm_agent.backbone.encoder import TextEncoder
 
 log = logging.getLogger(__name__)
 MODES = ("bm25", "dense", "both")
@@ -68,49 +65,6 @@ def index_all(database: Database, finder: Finder) -> None:
             log.warning("project '%s' cannot be indexed: %s: %s", name, type(error).__name__, reason)
 
 
-def models(runs: Path) -> list[str]:
-    """Return the workspace's runs that have a model."""
-    return sorted(path.parent.parent.name for path in runs.glob("*/model/modules.json"))
-
-
-class Models:
-    """Models of the workspace's runs, loaded when first asked for."""
-
-    def __init__(self, runs: Path) -> None:
-        """Look in ``runs/``."""
-        from stm_agent.evaluate.cache import EmbeddingCache
-
-        self.runs = runs
-        self.cache = EmbeddingCache(runs / ".cache" / "vectors")
-        self._loaded: dict[str, TextEncoder] = {}
-
-    def encoder(self, name: str) -> TextEncoder:
-        """Return a run's model, or any by name (``embedded:all-minilm-l6-v2``).
-
-        Raises:
-            NotFound: There is no such run, and the name is no embedded model.
-        """
-        if name not in self._loaded:
-            if name in models(self.runs):
-                source = str(self.runs / name / "model")
-            elif name.startswith("embedded:"):
-                source = name
-            else:
-                raise NotFound(
-                    f"there is no run '{name}' with a model; there are {', '.join(models(self.runs)) or 'none'}"
-                )
-            from stm_agent.backbone.encoder import TextEncoder
-            from stm_agent.backbone.load import load_model
-
-            self._loaded[name] = TextEncoder(load_model(source))
-        return self._loaded[name]
-
-    def prefixes(self, name: str) -> tuple[str, str]:
-        """Return a model's prompts for queries and passages."""
-        prompts = self.encoder(name).model.prompts
-        return prompts.get("query") or "", prompts.get("document") or ""
-
-
 def search(
     corpus: Corpus, text: str, *, k: int, mode: str = "bm25", model: str = "", stock: Models
 ) -> list[dict[str, Any]]:
@@ -119,6 +73,7 @@ def search(
     Raises:
         Invalid: No such mode, or a dense search without a model.
         NotFound: No such model.
+        Unencoded: The model has too many documents to encode first.
     """
     if mode not in MODES:
         raise Invalid(f"there is no mode '{mode}'; use {', '.join(MODES)}")
@@ -127,7 +82,8 @@ def search(
     asked = read_query(text, corpus.names)
     rankings = [corpus.bm25(asked, k)] if mode != "dense" else []
     if mode != "bm25" and asked.words:
-        rankings.append(corpus.dense(asked, k, stock.encoder(model), stock.cache, stock.prefixes(model)))
+        encoder = stock.get(model)
+        rankings.append(corpus.dense(asked, k, encoder.passages(corpus, most=WAITED_FOR), encoder.typed(asked.words)))
     found = fuse(rankings, k) if mode == "both" else (rankings[0] if rankings else [])
     return [{"key": key, "score": score, "snippet": snippet(corpus.texts[key], asked)} for key, score in found]
 
@@ -169,37 +125,17 @@ def put_run(
     }
 
 
-def rank_all(
-    corpus: Corpus, texts: dict[str, str], retriever: str, *, k: int, stock: Models
-) -> dict[str, dict[str, float]]:
-    """Return a retriever's run over queries: ``bm25``, or a model's name."""
-    if retriever == "bm25":
-        hits = corpus.index.search(list(texts.values()), k)
-        return {query: dict(found) for query, found in zip(texts, hits, strict=True)}
-    from stm_agent.evaluate.ranking import rank
-
-    encoder, prefixes = stock.encoder(retriever), stock.prefixes(retriever)
-    passages = stock.cache.encode(encoder, list(corpus.texts.values()), prefix=prefixes[1])
-    queries = stock.cache.encode(encoder, list(texts.values()), prefix=prefixes[0])
-    return rank(list(texts), queries, list(corpus.texts), passages, k=k)
-
-
 def runs_of(
     session: Session, project: Project, *, depths: Sequence[int] = (5, 10, 20), scored: bool = True
 ) -> list[dict[str, Any]]:
-    """Return the project's runs with nDCG@10 on what is judged and holes@k: the share of the top k nobody judged.
+    """Return the project's runs with nDCG@10 on what is judged and holes@k: the share of the top k without a grade.
 
     Without ``scored`` there is no nDCG: it is made of grades, and whoever still judges is not to be led by them.
     """
     from stm_agent.evaluate.metrics import score
 
     grades = graded(session, project).grades if scored else {}
-    judged = {
-        (query, document)
-        for query, document in session.execute(
-            select(Judgement.query_id, Judgement.document_id).join(Query).where(Query.project_id == project.id)
-        )
-    }
+    judged = judged_pairs(session, project)
     runs: dict[str, list[Any]] = {}
     rows = session.execute(
         select(Ranking.run, Ranking.query_id, Ranking.document_id, Ranking.rank, Ranking.score, Query.key, Document.key)

@@ -1,0 +1,130 @@
+"""The workspace's models: what they make of texts, kept on the disk for good and in memory where it is searched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from stm_agent.annotate.faults import NotFound, Unencoded
+from stm_agent.annotate.finding import Corpus
+
+if TYPE_CHECKING:
+    from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.evaluate.cache import EmbeddingCache, Vectors
+
+Kind = Literal["query", "document"]
+"""What a text is; a model may have a prompt for each."""
+PART = 256
+"""Texts that are encoded, and kept, at a time."""
+WAITED_FOR = 2000
+"""Texts that a search encodes itself; who types waits for no more."""
+
+
+def models(runs: Path) -> list[str]:
+    """Return the workspace's runs that have a model."""
+    return sorted(path.parent.parent.name for path in runs.glob("*/model/modules.json"))
+
+
+def parts(texts: Sequence[str]) -> list[Sequence[str]]:
+    """Cut texts into parts to be encoded one after another."""
+    return [texts[begin : begin + PART] for begin in range(0, len(texts), PART)]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model; its tokenizer serves one after another.
+
+    Attributes:
+        name: A run's, or an embedded model's.
+        encoder: Makes the vectors.
+        cache: Keeps them.
+    """
+
+    name: str
+    encoder: TextEncoder
+    cache: EmbeddingCache
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
+        """Return the vectors of texts; those that are kept already are not made again."""
+        # Two who want the same texts encoded: the second finds what the first has kept.
+        with self._turn:
+            return self.cache.encode(self.encoder, texts, prefix=self._prompt(kind))
+
+    def typed(self, words: str) -> Vectors:
+        """Return the vector of what somebody types, ``[1, dimension]``; it is not kept."""
+        with self._turn:
+            return self.encoder.encode([words], prefix=self._prompt("query"))
+
+    def passages(self, corpus: Corpus, *, most: int | None = None) -> Vectors:
+        """Return the vectors of all texts of a corpus, in their order; they stay in memory with it.
+
+        Raises:
+            Unencoded: More than ``most`` texts would have to be encoded first.
+        """
+        if (kept := corpus.vectors.get(self.name)) is not None:
+            return kept
+        texts = list(corpus.texts.values())
+        missing = self.cache.missing(self.encoder, texts, prefix=self._prompt("document"))
+        if most is not None and len(missing) > most:
+            raise self._unencoded(texts, set(missing))
+        for part in parts(missing):
+            self.encode(part)
+        vectors = self.encode(texts)
+        corpus.keep(self.name, vectors)
+        return vectors
+
+    def _prompt(self, kind: Kind) -> str:
+        return self.encoder.model.prompts.get(kind) or ""
+
+    def _unencoded(self, texts: Sequence[str], missing: set[str]) -> Unencoded:
+        known = sum(text not in missing for text in texts)
+        return Unencoded(
+            f"{self.name} has encoded {known:,} of {len(texts):,} documents; "
+            "let a reviewer or an administrator have the others encoded, or search by words (bm25)",
+            {"model": self.name, "encoded": known, "documents": len(texts)},
+        )
+
+
+class Models:
+    """Models of the workspace's runs, loaded when first asked for."""
+
+    def __init__(self, runs: Path) -> None:
+        """Look in ``runs/``."""
+        from stm_agent.evaluate.cache import EmbeddingCache
+
+        self.runs = runs
+        self.cache = EmbeddingCache(runs / ".cache" / "vectors")
+        self._loaded: dict[str, Model] = {}
+        self._loading = threading.Lock()
+
+    def source(self, name: str) -> str:
+        """Return where a model is loaded from: a run's folder, or an embedded model's own name.
+
+        Raises:
+            NotFound: There is no such run, and the name is no embedded model.
+        """
+        if name in models(self.runs):
+            return str(self.runs / name / "model")
+        if name.startswith("embedded:"):
+            return name
+        raise NotFound(f"there is no run '{name}' with a model; there are {', '.join(models(self.runs)) or 'none'}")
+
+    def get(self, name: str) -> Model:
+        """Return a run's model, or any by name (``embedded:all-minilm-l6-v2``).
+
+        Raises:
+            NotFound: There is none of this name.
+        """
+        if name not in self._loaded:
+            from stm_agent.backbone.encoder import TextEncoder
+            from stm_agent.backbone.load import load_model
+
+            source = self.source(name)
+            with self._loading:
+                if name not in self._loaded:
+                    self._loaded[name] = Model(name, TextEncoder(load_model(source)), self.cache)
+        return self._loaded[name]
