@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,35 +17,11 @@ from stm_agent.annotate.tool import open_tool
 from stm_agent.testing.annotate import client, fill, person
 from stm_agent.testing.browser import serving
 from stm_agent.testing.pico import pico_checkpoint
+from stm_agent.testing.slow_model import SlowModel, lend
 
 JOBS = "/projects/signs/jobs"
 TINY = {"retrievers": ["tiny"], "depth": 5}
 MEANT = {"q": "high temperature", "mode": "dense", "model": "tiny"}
-
-
-class Slow:
-    """A model that encodes as many parts as it is let, and notes their texts."""
-
-    identity, dimension = "slow", 4
-
-    def __init__(self, may=99):
-        self.may = threading.Semaphore(may)
-        self.asked = []
-        self.model = SimpleNamespace(prompts={"query": "find: "})
-
-    def encode(self, texts, *, prefix=""):
-        assert self.may.acquire(timeout=30)
-        self.asked += texts
-        rows = [hashlib.sha256(f"{prefix}{text}".encode()).digest()[:4] for text in texts]
-        return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, 4).astype(np.float32)
-
-
-def lend(tool, encoder, name="tiny"):
-    """Let a run have a model that is loaded already."""
-    (tool.runs / name / "model").mkdir(parents=True, exist_ok=True)
-    (tool.runs / name / "model" / "modules.json").write_text("[]")
-    tool.models._loaded[name] = encoding.Model(name, encoder, tool.models.cache)
-    return encoder
 
 
 def grow(tool, count):
@@ -84,7 +58,7 @@ def ada(small):
 def test_a_ranking_is_watched_stopped_and_goes_on_after_a_new_start(small, ada, tmp_path):
     grow(small, 2 * encoding.PART)
     count = 2 * encoding.PART + 3
-    slow = lend(small, Slow(may=1))
+    slow = lend(small, SlowModel(may=1))
     begun = ada.post(f"{JOBS}/rankings", json=TINY).json()
     assert (begun["kind"], begun["total"]) == ("rankings", count + 2 + 1), "documents, queries, the ranking itself"
     seen = until(ada, begun, lambda job: job["done"])
@@ -97,7 +71,7 @@ def test_a_ranking_is_watched_stopped_and_goes_on_after_a_new_start(small, ada, 
     small.close()
 
     again = open_tool(tmp_path, team=True)
-    fresh, ada = lend(again, Slow()), client(again, "Ada")
+    fresh, ada = lend(again, SlowModel()), client(again, "Ada")
     job = done(ada, "rankings", {**TINY, "retrievers": ["tiny", "bm25", "tiny"]})
     assert (job["done"], job["failed"]) == (count + 2 + 1 + 1, 0)
     assert len(fresh.asked) == 3 + 2, "nothing is encoded twice"
@@ -110,7 +84,7 @@ def test_a_ranking_is_watched_stopped_and_goes_on_after_a_new_start(small, ada, 
 
 def test_a_retriever_that_fails_is_named_and_the_others_go_on(small, ada, monkeypatch):
     grow(small, 2 * encoding.PART)
-    slow = lend(small, Slow())
+    slow = lend(small, SlowModel())
     asked = []
     monkeypatch.setattr(slow, "encode", lambda texts, prefix: [asked.append(texts), 1 / 0])
     job = done(ada, "rankings", {"retrievers": ["tiny", "embedded:gone", "bm25"]})
@@ -126,7 +100,7 @@ def test_a_search_by_meaning_waits_for_no_more_than_a_few_documents(small, ada, 
     person(small, "Re", "reviewer")
     ada.post("/projects/signs/members", json={"name": "Re"})
     ada.post("/projects/signs/documents", json={"documents": [["twin", {"text": "same"}], ["twin2", {"text": "same"}]]})
-    slow, bo = lend(small, Slow()), client(small, "Bo")
+    slow, bo = lend(small, SlowModel()), client(small, "Bo")
     monkeypatch.setattr(searching, "WAITED_FOR", 1)
     refused = bo.get("/projects/signs/search", params=MEANT)
     assert (refused.status_code, refused.headers["content-type"]) == (409, "application/problem+json")
@@ -145,7 +119,7 @@ def test_a_search_by_meaning_waits_for_no_more_than_a_few_documents(small, ada, 
 
 
 def test_a_documents_text_is_looked_up_once(small, ada, monkeypatch):
-    lend(small, Slow())
+    lend(small, SlowModel())
     first = ada.get("/projects/signs/search", params=MEANT).json()
     assert len(first) == 3
     for name in ("encode", "missing"):
@@ -182,7 +156,7 @@ def test_many_may_ask_a_model_for_the_same_at_once(small, ada):
 def test_a_script_waits_for_the_vectors_and_the_ranking(tmp_path, monkeypatch):
     tool = open_tool(tmp_path)
     fill(tool)
-    lend(tool, Slow())
+    lend(tool, SlowModel())
     monkeypatch.setattr(searching, "WAITED_FOR", 1)
     with serving(tool) as url, Client(url.partition("/?")[0], token=tool.token) as script:
         with pytest.raises(Unencoded, match="0 of 3 documents") as wait:

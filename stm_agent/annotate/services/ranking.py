@@ -115,7 +115,7 @@ class Worker:
 
     Attributes:
         stock: The models.
-        store: Stores what ranks; None where nothing does.
+        store: Ranks and stores; not asked for where texts are only encoded.
     """
 
     stock: encoding.Models

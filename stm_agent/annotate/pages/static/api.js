@@ -6,6 +6,7 @@ export class Problem extends Error {
     this.status = status;
     this.current = body.current;
     this.unplaced = body.unplaced;
+    this.unencoded = body.unencoded;
   }
 
   // Whether the same request may succeed later: the server is away or busy, or the login has ended.

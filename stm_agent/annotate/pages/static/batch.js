@@ -17,7 +17,7 @@ export function Batch({ project, place, documents, begin, close }) {
   const send = (event) => {
     event.preventDefault();
     const named = into === "entries" ? { entries: "draft" } : { documents: found ? documents.slice(0, most) : [] };
-    begin("drafts", { block: id, limit: most, ...named });
+    begin({ block: id, limit: most, ...named });
     close();
   };
   const first = found ? `the first of the ${found} documents found` : "the first documents of the project";

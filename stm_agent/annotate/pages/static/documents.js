@@ -7,6 +7,7 @@ import { Batch } from "/static/batch.js";
 import { Filters, conditions } from "/static/filters.js";
 
 const PAGE = 50;
+const MODES = [["bm25", "words (BM25)"], ["dense", "meaning"], ["both", "both, fused"]];
 const EXPORTS = [
   ["beir", "BEIR folder", "for stm-agent optimize --collection and evaluate"],
   ["qrels", "TREC qrels", "one line a judgement"],
@@ -110,6 +111,14 @@ function Found({ rows, show }) {
     <td class="number quiet small">${row.score.toFixed(3)}</td></tr>`)}</tbody></table>`;
 }
 
+// A model that has much to encode first does so behind the page; then the search is asked again.
+function Unencoded({ of, place, me, again }) {
+  const [progress, begin] = useJob(place, "encodings", again);
+  return html`<div class="note stack tight" role="status"><p>${progress ? "The search goes on once they are encoded." : of.message}</p>
+    ${progress || (me.role !== "annotator" && html`<div>
+      <button class="main" onClick=${() => begin({ model: of.unencoded.model })}>Encode them</button></div>`)}</div>`;
+}
+
 function Page({ data, project, show, view, setView }) {
   const meta = project.schema.fields.filter((field) => field.metadata).slice(0, 3).map((field) => field.name);
   const to = (offset) => setView({ ...view, offset });
@@ -138,13 +147,17 @@ export function Documents({ project, me, reload }) {
   const admin = me.role === "admin";
   const late = useDebounced(words.trim(), 150);
   const filter = useDebounced(view.filter, 250);
-  const models = useLoad(() => (mode === "bm25" ? Promise.resolve([]) : api.get(`${place}/runs`).then((told) => told.models.filter((one) => one !== "bm25"))), [mode]);
+  const ranking = () => api.get(`${place}/runs`).then((runs) => runs.models.filter((one) => one !== "bm25"));
+  const models = useLoad(() => (mode === "bm25" ? Promise.resolve([]) : ranking()), [mode]);
   const chosen = model || models.data?.[0] || "";
   const page = useLoad(() => api.get(`${place}/documents?${query({ offset: view.offset, sort: view.sort, tag: view.tag, limit: PAGE,
     filter: conditions(filter) })}`), [view.offset, view.sort, filter, view.tag, project.documents]);
   const found = useLoad(() => (late && (mode === "bm25" || chosen)
     ? api.get(`${place}/search?${query({ q: late, mode, model: mode === "bm25" ? "" : chosen, k: 50 })}`) : Promise.resolve(false)), [late, mode, chosen]);
-  const [progress, begin] = useJob(place, () => { reload(); toast("The drafts wait under Annotate", { act: ["Go there", () => go(project.key, "work")] }); });
+  const [progress, begin] = useJob(place, "drafts", () => {
+    reload();
+    toast("The drafts wait under Annotate", { act: ["Go there", () => go(project.key, "work")] });
+  });
   const drafted = project.schema.blocks.some((block) => block.mode !== "plain");
   useKeys({
     "/": [() => box.current.focus(), "Search the documents"],
@@ -153,6 +166,7 @@ export function Documents({ project, me, reload }) {
     ...(drafted ? { b: [() => setOpen("batch"), "Draft for many documents"] } : {}),
   });
   const show = (name) => setOpen({ name });
+  const changed = () => { page.reload(); reload(); };
   return html`<div class="stack"><div class="row between"><h2>${project.documents.toLocaleString()} documents</h2><span class="row">
       ${admin && html`<button onClick=${() => setOpen("import")}>Import <kbd>i</kbd>
         </button>`}${drafted && html`<button onClick=${() => setOpen("batch")}>Draft many <kbd>b</kbd>
@@ -161,16 +175,17 @@ export function Documents({ project, me, reload }) {
     <div class="row end"><${Field} grow label=${html`Search: <code>"a phrase"</code> <code>-word</code> <code>field:value</code>`}>
       <input ref=${box} type="search" aria-label="Search" value=${words}
         onInput=${(event) => setWords(event.target.value)} placeholder="Press / to search" /><//>
-      <${Field} label="By"><${Select} value=${mode} change=${setMode} options=${[["bm25", "words (BM25)"], ["dense", "meaning"], ["both", "both, fused"]]} /><//>
+      <${Field} label="By"><${Select} value=${mode} change=${setMode} options=${MODES} /><//>
       ${mode !== "bm25" && html`<${Field} label="Model">
         <${Select} value=${chosen} change=${setModel} options=${(models.data || []).map((one) => [one, one])} /><//>`}</div>
-    ${late ? html`<${Loaded} of=${found}>${(rows) => rows && html`<${Found} rows=${rows} show=${show} />`}<//>`
+    ${late && found.error?.unencoded ? html`<${Unencoded} of=${found.error} place=${place} me=${me} again=${found.reload} />`
+      : late ? html`<${Loaded} of=${found}>${(rows) => rows && html`<${Found} rows=${rows} show=${show} />`}<//>`
       : html`<${Filters} project=${project} view=${view} change=${(part) => setView({ ...view, ...part, offset: 0 })}>
         ${view.tag && html`<button onClick=${() => setView({ ...view, tag: "", offset: 0 })}>Tagged ${view.tag} ×</button>`}<//>
         <${Loaded} of=${page}>${(data) => html`<${Page} data=${data} project=${project} show=${show} view=${view} setView=${setView} />`}<//>`}
-    ${open === "import" && html`<${Import} place=${place} close=${() => setOpen(null)} done=${() => { page.reload(); reload(); }} />`}
+    ${open === "import" && html`<${Import} place=${place} close=${() => setOpen(null)} done=${changed} />`}
     ${open === "batch" && html`<${Batch} project=${project} place=${place}
       documents=${late && found.data ? found.data.map((row) => row.key) : null} begin=${begin} close=${() => setOpen(null)} />`}
     ${open === "export" && html`<${Export} place=${place} close=${() => setOpen(null)} />`}
-    ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} close=${() => setOpen(null)} changed=${() => { page.reload(); reload(); }} />`}</div>`;
+    ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} close=${() => setOpen(null)} changed=${changed} />`}</div>`;
 }

@@ -1,45 +1,68 @@
-// A job of the server, watched until it ends.
+// A job of the server, watched until it ends: by the page, so that what ends behind a closed dialog is told all the same.
 import { api } from "/static/api.js";
 import { html, useEffect, useState } from "/static/vendor/preact.js";
 import { toast, told } from "/static/widgets.js";
 
 const LOOK = 700;
+// Job -> the screen that shows it, the last that asked; null once it has ended.
+const screens = new Map();
 
 function outcome(job) {
+  // A model that failed has passed over the rest: there is nothing to count.
+  if (job.kind === "encodings" && job.failed) return job.failures[0];
   const left = job.skipped ? `, ${job.skipped} left out: drafted before` : "";
-  const made = `${job.what}: ${job.done - job.failed} of ${job.total} done${left}`;
+  const made = `${job.what}: ${(job.done - job.failed).toLocaleString()} of ${job.total.toLocaleString()} done${left}`;
   return job.failed ? `${made}, ${job.failed} failed; ${job.failures[0]}` : made;
 }
 
-// Gives what to show while it runs (else null), and a function that begins one.
-export function useJob(place, ended) {
-  const [job, setJob] = useState(null);
-  const running = job?.state === "running";
-  const follow = (now) => {
-    setJob(now);
+async function look(place, job) {
+  await new Promise((done) => setTimeout(done, job.done ? LOOK : LOOK / 3));
+  try {
+    return await api.get(`${place}/jobs/${job.key}`);
+  } catch (error) {
+    // A server that is away for a moment goes on with it.
+    if (error.status === 0 || error.status > 500) return job;
+    throw error;
+  }
+}
+
+async function watch(place, begun) {
+  const screen = () => screens.get(begun.key);
+  let job = begun;
+  try {
     // A short one is over before it is looked at.
-    if (now.state === "running") return;
-    toast(outcome(now), { bad: now.failed > 0 });
-    ended(now);
+    while (job.state === "running") {
+      screen().show(job);
+      job = await look(place, job);
+    }
+    screen().show(null);
+    screen().ended(job);
+  } catch (error) {
+    told(error);
+    screen().show(null);
+  }
+  screens.set(begun.key, null);
+}
+
+// Gives what to show while a job of this kind runs (else null), and a function that begins one.
+export function useJob(place, kind, ended, report = outcome) {
+  const [job, setJob] = useState(null);
+  const follow = (now) => {
+    const before = screens.get(now.key);
+    if (before === null) return;
+    const end = (last) => { toast(report(last), { bad: last.failed > 0 }); ended(last); };
+    screens.set(now.key, { show: setJob, ended: end });
+    if (before) setJob(now);
+    else watch(place, now);
   };
   useEffect(() => {
     // One that began before this screen was opened goes on here.
-    api.get(`${place}/jobs`).then((jobs) => jobs.length && setJob((now) => now || jobs[jobs.length - 1])).catch(told);
+    const join = (jobs) => jobs.filter((one) => one.kind === kind).slice(-1).forEach(follow);
+    api.get(`${place}/jobs`).then(join).catch(told);
   }, [place]);
-  useEffect(() => {
-    if (!running) return undefined;
-    const look = async () => {
-      try {
-        const now = await api.get(`${place}/jobs/${job.key}`);
-        follow(now);
-      } catch (error) { told(error); setJob(null); }
-    };
-    const timer = setTimeout(look, job.done ? LOOK : LOOK / 3);
-    return () => clearTimeout(timer);
-  }, [job]);
-  const stop = () => api.del(`${place}/jobs/${job.key}`).then(follow).catch(told);
-  const shown = running ? html`<div class="row" role="status"><progress class="grow" aria-label=${job.what} max=${job.total} value=${job.done}>
-    </progress>
-    <span class="small quiet">${job.what}: ${job.done} of ${job.total}</span>${job.stoppable && html`<button onClick=${stop}>Stop</button>`}</div>` : null;
-  return [shown, (kind, body) => api.post(`${place}/jobs/${kind}`, body).then(follow).catch(told)];
+  const stop = () => api.del(`${place}/jobs/${job.key}`).then(() => setJob(null)).catch(told);
+  const count = job && `${job.what}: ${job.done.toLocaleString()} of ${job.total.toLocaleString()}`;
+  const shown = job && html`<div class="row" role="status"><progress class="grow" aria-label=${job.what} max=${job.total} value=${job.done}>
+    </progress><span class="small quiet">${count}</span>${job.stoppable && html`<button onClick=${stop}>Stop</button>`}</div>`;
+  return [shown, (body) => api.post(`${place}/jobs/${kind}`, body).then(follow).catch(told)];
 }

@@ -15,31 +15,45 @@ function Stored({ runs }) {
 function Grades({ place, done, depth }) {
   const llms = useLoad(() => api.get("llms"), []);
   const [llm, setLlm] = useState("");
-  const [progress, begin] = useJob(place, done);
+  const [progress, begin] = useJob(place, "grades", done);
   const options = [["", "the default LLM"], ...(llms.data || []).map((one) => [one.name, one.name])];
   const none = html`<span class="quiet">No LLM is set up; do so under <a href="#/people">People, LLMs</a>.</span>`;
   return html`<fieldset><legend>The LLM as second judge; a person sees its grade only after their own</legend>${progress || html`<div class="row">
     ${llms.data && !llms.data.length ? none : html`<span><${Select} aria-label="LLM that grades" value=${llm} change=${setLlm} options=${options} />
       </span>
-      <button onClick=${() => begin("grades", { llm, depth })}>Grade all pools, top ${depth}</button>`}</div>`}</fieldset>`;
+      <button onClick=${() => begin({ llm, depth })}>Grade all pools, top ${depth}</button>`}</div>`}</fieldset>`;
+}
+
+const report = (runs) => Object.entries(runs).map(([name, one]) => `${name}: ${one.documents.toLocaleString()} passages for ${one.queries} ${
+  one.queries === 1 ? "query" : "queries"}${
+  one.unknown_documents + one.unknown_queries ? `, ${one.unknown_queries} queries and ${one.unknown_documents} passages are not in this project` : ""}${
+  one.cut ? `, ${one.cut.toLocaleString()} passages ranked deeper than 1,000 are left out` : ""}`).join("; ");
+
+const ranked = ({ result, state, failures }) => [
+  report(result), state === "stopped" && "the ranking was stopped; what is encoded is kept", ...failures,
+].filter(Boolean).join("; ");
+
+function Rank({ place, models, done }) {
+  const [chosen, setChosen] = useState(["bm25"]);
+  const [busy, setBusy] = useState(false);
+  const [progress, begin] = useJob(place, "rankings", done, ranked);
+  const turn = (name) => setChosen(chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name]);
+  const send = () => { setBusy(true); begin({ retrievers: chosen, depth: 100 }).finally(() => setBusy(false)); };
+  return html`<fieldset><legend>Rank all queries by</legend><div class="stack tight">
+    ${models.map((name) => html`<${Check} key=${name} checked=${chosen.includes(name)} change=${() => turn(name)}>${name}<//>`)}
+    ${progress ? html`${progress}<p class="hint">This goes on when the dialog is closed.</p>`
+      : html`<div class="row"><button class="main" disabled=${busy || !chosen.length} onClick=${send}>${busy ? "Ranking" : "Rank"}</button></div>`}
+    </div></fieldset>`;
 }
 
 export function Runs({ project, close, done, depth }) {
   const place = `projects/${enc(project.key)}`;
   const rows = useLoad(() => api.get(`${place}/runs`), []);
-  const [chosen, setChosen] = useState(["bm25"]);
-  const [busy, setBusy] = useState(false);
-  const report = (runs) => Object.entries(runs).map(([name, one]) => `${name}: ${one.documents.toLocaleString()} passages for ${one.queries} ${one.queries === 1 ? "query" : "queries"}${
-    one.unknown_documents + one.unknown_queries ? `, ${one.unknown_queries} queries and ${one.unknown_documents} passages are not in this project` : ""}${
-    one.cut ? `, ${one.cut.toLocaleString()} passages ranked deeper than 1,000 are left out` : ""}`).join("; ");
-  const act = (call) => {
-    setBusy(true);
-    call.then((runs) => { toast(report(runs)); rows.reload(); done(); }).catch(told).finally(() => setBusy(false));
-  };
+  const changed = () => { rows.reload(); done(); };
   const upload = (event) => {
     const form = new FormData();
     form.append("file", event.target.files[0]);
-    act(api.post(`${place}/runs/trec`, form).then((one) => ({ [one.run]: one })));
+    api.post(`${place}/runs/trec`, form).then((one) => { toast(report({ [one.run]: one })); changed(); }).catch(told);
     event.target.value = "";
   };
   const judged = (event) => {
@@ -48,18 +62,13 @@ export function Runs({ project, close, done, depth }) {
     api.post(`${place}/qrels`, form).then((one) => {
       const skipped = Object.entries(one.skipped).map(([why, count]) => `; ${count} skipped: ${why}`).join("");
       toast(`${one.judgements} judgements came in as yours${skipped}`);
-      rows.reload();
-      done();
+      changed();
     }).catch(told);
     event.target.value = "";
   };
-  const turn = (name) => setChosen(chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name]);
   return html`<${Dialog} title="Runs and pools" close=${close}><${Loaded} of=${rows}>${(data) => html`<div class="stack wide">
     <${Stored} runs=${data.runs} />
-    <fieldset><legend>Rank all queries by</legend><div class="stack tight">
-      ${data.models.map((name) => html`<${Check} key=${name} checked=${chosen.includes(name)} change=${() => turn(name)}>${name}<//>`)}
-      <div class="row"><button class="main" disabled=${busy || !chosen.length}
-        onClick=${() => act(api.post(`${place}/runs`, { retrievers: chosen, depth: 100 }))}>${busy ? "Ranking" : "Rank"}</button></div></div></fieldset>
+    <${Rank} place=${place} models=${data.models} done=${changed} />
     <div class="row"><${Field} grow label="Or import a TREC run"><input type="file" onChange=${upload} /><//>
       <${Field} grow label="Import TREC qrels as your own judgements"><input type="file" onChange=${judged} /><//></div>
     <${Grades} place=${place} done=${done} depth=${depth} /></div>`}<//><//>`;
