@@ -172,6 +172,17 @@ class Assignment(Base):
     __table_args__ = (UniqueConstraint("query_id", "person_id"),)
 
 
+class DocumentAssignment(Base):
+    """A document given to a person to write about; ``done`` when an entry of theirs on it is, or when they say so."""
+
+    __tablename__ = "document_assignments"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
+    done: Mapped[bool] = mapped_column(default=False)
+    __table_args__ = (UniqueConstraint("document_id", "person_id"),)
+
+
 class Draft(Keyed, Base):
     """An LLM's draft and what became of it: the whole provenance of one AI answer."""
 

@@ -161,8 +161,7 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
         tool.close()
     lines = [f"{name:<11} {told[name]}" for name in ("name", "documents", "entries", "queries", "judgements")]
     lines += [
-        f"{one['name']:<11} {one['done']}/{one['given']} queries, {one['judgements']} grades"
-        for one in told["progress"]
+        f"{one['name']:<11} {annotate_people.work_of(one)}, {one['judgements']} grades" for one in told["progress"]
     ]
     lines += [
         f"{one['run']:<11} nDCG@10 {_number(one['ndcg_at_10'])}, holes@10 {_number(one['holes']['10'])}"

@@ -78,22 +78,43 @@ def members(
     emit({"members": rows}, _lines(rows) or "nobody yet", as_json)
 
 
-def deal(project: Project, database: Url = None, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """Deal a project's queries out to its people, each to as many as its overlap says.
+def deal(
+    project: Project,
+    documents: Annotated[bool, typer.Option("--documents", help="Deal documents to write about, not queries.")] = False,
+    tag: Annotated[str | None, typer.Option(help="Only --documents with this tag.")] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", help="Only --documents like 'year>2000'; may be repeated.")
+    ] = None,
+    database: Url = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Deal a project's queries, or its documents, out to its people, each to as many as its overlap says.
 
     Example: stm-agent annotate deal signs
     """
+    if not documents and (filters or tag is not None):
+        raise ConfigError("--tag and --filter choose documents; add --documents")
     with closing(opened(workspace, database)) as tool, tool.database.writing() as session:
-        from stm_agent.annotate.services import assigning
+        from stm_agent.annotate.services import assigning, dealing
 
         row = project_of(session, project)
-        dealt = assigning.deal(session, SETUP, row)
+        if documents:
+            dealt = dealing.deal_documents(session, SETUP, row, filters=filters or (), tag=tag)
+        else:
+            dealt = dealing.deal(session, SETUP, row)
         rows = assigning.progress(session, SETUP, row)
     emit({"dealt": dealt, "members": rows}, f"{dealt} dealt\n{_lines(rows)}", as_json)
 
 
 def _lines(rows: list[dict[str, Any]]) -> str:
-    return "\n".join(f"{one['name']:<20} {one['done']}/{one['given']} queries" for one in rows)
+    return "\n".join(f"{one['name']:<20} {work_of(one)}" for one in rows)
+
+
+def work_of(one: dict[str, Any]) -> str:
+    """Return how far somebody is, documents only where some were dealt to them."""
+    told = f"{one['done']}/{one['given']} queries"
+    return f"{told}, {one['documents_done']}/{one['documents_given']} documents" if one["documents_given"] else told
 
 
 def _asked() -> str:

@@ -142,6 +142,18 @@ def test_people_are_let_in_and_queries_dealt_from_the_command_line(call, monkeyp
     assert "nobody called 'Di'" in call("members", "Tiny", "--add", "Di", code=2)
 
 
+def test_documents_are_dealt_from_the_command_line(call, tmp_path):
+    texts = [{"_id": f"d{number}", "text": f"text {number}", "year": 2000 + number} for number in range(5)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(one) + "\n" for one in texts))
+    call("import", "Texts", tmp_path / "texts.jsonl")
+    assert "add --documents" in call("deal", "Texts", "--tag", "pilot", code=2)
+    assert "0 dealt" in call("deal", "Texts", "--documents", "--tag", "pilot")
+    told = json.loads(call("deal", "Texts", "--documents", "--filter", "year>2001", "--filter", "year<2004", "--json"))
+    assert (told["dealt"], [one["documents_given"] for one in told["members"]]) == (2, [2])
+    assert "3 dealt" in call("deal", "Texts", "--documents")
+    assert "0/5 documents" in call("stats", "Texts")
+
+
 def test_an_invitation_can_lead_to_a_project(call, tmp_path):
     call("import", "Tiny", tiny_beir(tmp_path / "tiny"))
     link = json.loads(call("users", "--invite", "--project", "Tiny", "--json"))["invitation"]

@@ -256,7 +256,8 @@ def test_servers_that_start_at_once_migrate_once(tool):
 
     with tool.database.writing() as session:
         names = "people sessions invitations login_failures llms projects members documents entries evidence queries "
-        names += "judgements adjudications llm_grades rankings assignments drafts doubts changes alembic_version"
+        names += "judgements adjudications llm_grades rankings assignments drafts doubts changes "
+        names += "document_assignments alembic_version"
         for name in reversed(names.split()):
             cascade = " CASCADE" if tool.database.engine.dialect.name == "postgresql" else ""
             session.execute(text(f"DROP TABLE {name}{cascade}"))
@@ -264,7 +265,7 @@ def test_servers_that_start_at_once_migrate_once(tool):
         opened = list(workers.map(lambda _: Database(tool.database.url), range(4)))
     for one in opened:
         with one.reading() as session:
-            assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0003"]
+            assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0004"]
         one.close()
 
 

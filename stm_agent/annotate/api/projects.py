@@ -1,15 +1,16 @@
-"""Projects, their documents, and the LLMs."""
+"""Projects and their documents."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, Offset, The, Who
+from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.incoming import Incoming
-from stm_agent.annotate.services import assigning, documents, llms, moving, projects
+from stm_agent.annotate.services import assigning, dealing, dealt, documents, moving, projects
 from stm_agent.annotate.templates import TEMPLATES
 
 router = APIRouter(tags=["projects"])
@@ -45,22 +46,24 @@ class Tags(Body):
     remove: list[str] = Field(default_factory=list)
 
 
+class Deal(Body):
+    """What is dealt out; of the documents those that have the tag and fit every filter, where there are any."""
+
+    what: Literal["queries", "documents"] = "queries"
+    tag: str | None = None
+    filters: list[str] = Field(default_factory=list)
+
+
+class Finished(Body):
+    """Whether one is done."""
+
+    done: bool = True
+
+
 class NewDocuments(Body):
     """Documents: a key and its fields each."""
 
     documents: list[tuple[str, dict[str, Any]]]
-
-
-class LlmSetting(Body):
-    """An LLM to set up; without a key the stored one stays; ``version`` is that of the LLM that was seen."""
-
-    name: str
-    model: str
-    api_base: str | None = None
-    key: str | None = Field(None, repr=False)
-    system_prompt: str = ""
-    default: bool = False
-    version: int | None = None
 
 
 @router.get("/templates")
@@ -137,10 +140,16 @@ def remove_member(project: str, name: str, tool: The, who: Who) -> None:
 
 
 @router.post("/projects/{project}/deal")
-def deal(project: str, tool: The, who: Who) -> dict[str, int]:
-    """Deal the queries out by the project's overlap."""
+def deal(project: str, tool: The, who: Who, body: Deal | None = None) -> dict[str, int]:
+    """Deal the queries, or documents, out by the project's overlap."""
+    asked = body or Deal()
+    if asked.what == "queries" and (asked.filters or asked.tag is not None):
+        raise Invalid("a tag and filters choose documents; deal documents out, or all queries without them")
     with tool.database.writing() as session:
-        return {"dealt": assigning.deal(session, who, projects.find(session, who, project))}
+        row = projects.find(session, who, project)
+        if asked.what == "queries":
+            return {"dealt": dealing.deal(session, who, row)}
+        return {"dealt": dealing.deal_documents(session, who, row, filters=asked.filters, tag=asked.tag)}
 
 
 @router.get("/projects/{project}/progress")
@@ -160,11 +169,15 @@ def page(
     filters: Annotated[list[str] | None, Query(alias="filter")] = None,
     sort: str = "",
     tag: str | None = None,
+    mine: bool = False,
 ) -> dict[str, Any]:
-    """Return a page of documents."""
+    """Return a page of documents; ``mine``: of those that were dealt to oneself, open ones first."""
+    of = who if mine else None
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
-        return documents.page(session, row, offset=offset, limit=limit, filters=filters or (), sort=sort, tag=tag)
+        return documents.page(
+            session, row, offset=offset, limit=limit, filters=filters or (), sort=sort, tag=tag, of=of
+        )
 
 
 @router.post("/projects/{project}/documents", status_code=201)
@@ -177,9 +190,16 @@ def add_documents(project: str, body: NewDocuments, tool: The, who: Who) -> dict
 
 @router.get("/projects/{project}/documents/{document:path}")
 def document(project: str, document: str, tool: The, who: Who) -> dict[str, Any]:
-    """Return a document whole."""
+    """Return a document whole, and whether one is done with it; null: it was not dealt to oneself."""
     with tool.database.reading() as session:
-        return documents.view(documents.get(session, projects.find(session, who, project), document))
+        return dealt.view(session, who, documents.get(session, projects.find(session, who, project), document))
+
+
+@router.put("/projects/{project}/documents/{document:path}/done", status_code=204)
+def done(project: str, document: str, body: Finished, tool: The, who: Who) -> None:
+    """Say that one is done with a document that was dealt to oneself, or open it again."""
+    with tool.database.writing() as session:
+        dealt.say_done(session, who, projects.find(session, who, project), document, yes=body.done)
 
 
 @router.patch("/projects/{project}/tags/{document:path}")
@@ -195,24 +215,3 @@ def remove(project: str, document: str, tool: The, who: Who) -> None:
     """Delete a document that nobody used."""
     with tool.database.writing() as session:
         documents.remove(session, who, projects.find(session, who, project), document)
-
-
-@router.get("/llms")
-def all_llms(tool: The, who: Who) -> list[dict[str, Any]]:
-    """Return the LLMs, never a key."""
-    with tool.database.reading() as session:
-        return llms.listed(session, who)
-
-
-@router.put("/llms")
-def put_llm(body: LlmSetting, tool: The, who: Who) -> dict[str, Any]:
-    """Set an LLM up."""
-    with tool.database.writing() as session:
-        return llms.view(llms.put(session, who, tool.vault, body.model_dump()))
-
-
-@router.delete("/llms/{name:path}", status_code=204)
-def remove_llm(name: str, tool: The, who: Who) -> None:
-    """Delete an LLM and its key."""
-    with tool.database.writing() as session:
-        llms.remove(session, who, name)

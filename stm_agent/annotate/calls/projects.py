@@ -60,11 +60,15 @@ class ProjectCalls(Connection):
         key: str | None = None,
         system_prompt: str = "",
         default: bool = False,
-        version: int | None = None,
+        version: int = 0,
     ) -> Row:
-        """Set an LLM up; without a key the stored one stays; ``version`` refuses to write over a newer one."""
+        """Set an LLM up, or change the one of ``version``; without a key the stored one stays."""
         body = {"name": name, "model": model, "api_base": api_base, "key": key, "version": version}
         return dict(self._ask("PUT", "/llms", json={**body, "system_prompt": system_prompt, "default": default}))
+
+    def try_llm(self, name: str) -> Row:
+        """Ask an LLM a short question; return its answer, how long it took and what it cost."""
+        return dict(self._ask("POST", f"/llms/{part(name)}/try"))
 
     def delete_llm(self, name: str) -> None:
         """Delete an LLM and its key."""
@@ -112,9 +116,10 @@ class ProjectCalls(Connection):
         """Take somebody out; what they wrote stays."""
         self._ask("DELETE", f"/projects/{project}/members/{part(name)}")
 
-    def deal(self, project: str) -> int:
-        """Deal the queries out by the project's overlap; return how many were given."""
-        return int(self._ask("POST", f"/projects/{project}/deal")["dealt"])
+    def deal(self, project: str, *, what: str = "queries", tag: str | None = None, filters: Sequence[str] = ()) -> int:
+        """Deal the ``queries``, or ``documents`` with a tag that fit filters, out; return how many were given."""
+        body = {"what": what, "tag": tag, "filters": list(filters)}
+        return int(self._ask("POST", f"/projects/{project}/deal", json=body)["dealt"])
 
     def progress(self, project: str) -> list[Row]:
         """Return what each person has done."""
@@ -129,9 +134,13 @@ class ProjectCalls(Connection):
         filters: Sequence[str] = (),
         sort: str = "",
         tag: str | None = None,
+        mine: bool = False,
     ) -> Row:
-        """Return a page of documents and how many there are; filters as ``year>2000`` or ``title~rash``."""
-        asked: Row = {"offset": offset, "limit": limit, "filter": list(filters), "sort": sort}
+        """Return a page of documents and how many there are; filters as ``year>2000`` or ``title~rash``.
+
+        ``mine``: of those that were dealt to oneself, open ones first.
+        """
+        asked: Row = {"offset": offset, "limit": limit, "filter": list(filters), "sort": sort, "mine": mine}
         return dict(
             self._ask("GET", f"/projects/{project}/documents", params={**asked, **({"tag": tag} if tag else {})})
         )
@@ -139,6 +148,10 @@ class ProjectCalls(Connection):
     def document(self, project: str, document: str) -> Row:
         """Return a document with all its fields."""
         return dict(self._ask("GET", f"/projects/{project}/documents/{part(document)}"))
+
+    def finish_document(self, project: str, document: str, *, done: bool = True) -> None:
+        """Say that one is done with a document that was dealt to oneself, or open it again."""
+        self._ask("PUT", f"/projects/{project}/documents/{part(document)}/done", json={"done": done})
 
     def add_documents(self, project: str, documents: Iterable[tuple[str, Row]]) -> Row:
         """Put (key, fields) documents in; return how many were ``added``, and what was ``skipped`` and why."""

@@ -24,11 +24,14 @@ PARTS = (
     "adjudications",
     "rankings",
     "assignments",
+    "document_assignments",
     "drafts",
     "llm_grades",
     "doubts",
     "changes",
 )
+LATER = frozenset({"document_assignments"})
+"""Parts that an archive of an earlier version does not have."""
 UNZIPPED = 4_000_000_000
 """Bytes of an unpacked zip, at most."""
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, KeyError, ValueError)
@@ -72,10 +75,7 @@ def unpack(data: bytes) -> Unpacked:
             if sum(one.file_size for one in archive.infolist()) > UNZIPPED:
                 raise DataError(f"the archive unpacks to over {UNZIPPED:,} bytes")
             project = json.loads(archive.read("project.json"))
-            parts = {
-                name: [json.loads(line) for line in archive.read(f"{name}.jsonl").decode().split("\n") if line]
-                for name in PARTS
-            }
+            parts = {name: _read(archive, name) for name in PARTS}
         version = project.pop("archive")
         newer = version > SCHEMA
     except (*DAMAGED, TypeError, AttributeError) as error:
@@ -83,3 +83,10 @@ def unpack(data: bytes) -> Unpacked:
     if newer:
         raise DataError("the archive was written by a newer version; upgrade stm-agent")
     return project, parts
+
+
+def _read(archive: zipfile.ZipFile, part: str) -> list[dict[str, Any]]:
+    name = f"{part}.jsonl"
+    if part in LATER and name not in archive.namelist():
+        return []
+    return [json.loads(line) for line in archive.read(name).decode().split("\n") if line]

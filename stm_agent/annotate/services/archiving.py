@@ -20,6 +20,7 @@ from stm_agent.annotate.tables import (
     Assignment,
     Change,
     Document,
+    DocumentAssignment,
     Doubt,
     Draft,
     Entry,
@@ -41,6 +42,7 @@ TABLES: dict[str, type[Base]] = {
     "adjudications": Adjudication,
     "rankings": Ranking,
     "assignments": Assignment,
+    "document_assignments": DocumentAssignment,
     "drafts": Draft,
     "llm_grades": LlmGrade,
     "doubts": Doubt,
@@ -96,7 +98,8 @@ def export(session: Session, project: Project) -> bytes:
         if "project_id" in names_of(table):
             wanted = wanted.where(rows.project_id == project.id)
         else:
-            wanted = wanted.where(rows.query_id.in_(list(names["query_id"])))
+            column, of = ("query_id", Query) if "query_id" in names_of(table) else ("document_id", Document)
+            wanted = wanted.where(getattr(rows, column).in_(select(of.id).where(of.project_id == project.id)))
         order = rows.position if part == "documents" else rows.id
         parts[part] = [_row(row, names) for row in session.scalars(wanted.order_by(order))]
     for entry, row in zip(parts["entries"], _entries(session, project), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import delete, event, func, insert, select, text
+from sqlalchemy import Select, delete, event, func, insert, null, select, text
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -15,7 +15,7 @@ from stm_agent.annotate.services.filtering import filtered, order_of, tagged
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import unstorable
-from stm_agent.annotate.tables import Document, Evidence, Judgement, Project
+from stm_agent.annotate.tables import Document, DocumentAssignment, Evidence, Judgement, Project
 
 AT_ONCE = 2000
 LONGEST_KEY = 200
@@ -96,6 +96,20 @@ def view(row: Document) -> dict[str, Any]:
     return {"key": row.key, "tags": row.tags, "fields": row.fields, "position": row.position}
 
 
+def selected(
+    session: Session, project: Project, *, filters: Sequence[str] = (), tag: str | None = None
+) -> Select[Document]:
+    """Select the documents of a project that fit all ``filters`` and have the tag, where there is one.
+
+    Raises:
+        Invalid: A filter that cannot be read.
+    """
+    wanted = select(Document).where(Document.project_id == project.id)
+    for one in filters:
+        wanted = filtered(wanted, one, session.get_bind().dialect.name)
+    return wanted if tag is None else tagged(wanted, tag)
+
+
 def page(
     session: Session,
     project: Project,
@@ -105,6 +119,7 @@ def page(
     filters: Sequence[str] = (),
     sort: str = "",
     tag: str | None = None,
+    of: Actor | None = None,
 ) -> dict[str, Any]:
     """Return a page of documents and how many there are in all.
 
@@ -116,24 +131,27 @@ def page(
         filters: ``field=value``, ``field!=value``, ``field~part`` or ``field<value`` (also ``<=``, ``>``, ``>=``).
         sort: A field, with ``-`` in front for falling order; empty: as they came.
         tag: Only documents with it.
+        of: Only documents that were dealt to this person, those that are not ``done`` first.
 
     Raises:
         Invalid: A filter that cannot be read.
     """
     schema = ProjectSchema.model_validate(project.schema)
-    dialect = session.get_bind().dialect.name
-    wanted = select(Document).where(Document.project_id == project.id)
-    for one in filters:
-        wanted = filtered(wanted, one, dialect)
-    if tag is not None:
-        wanted = tagged(wanted, tag)
-    total = session.scalar(wanted.with_only_columns(func.count())) or 0
-    order = order_of(sort, schema, dialect)
-    place = wanted.with_only_columns(Document.id).order_by(*order).offset(offset).limit(limit)
+    wanted = selected(session, project, filters=filters, tag=tag)
+    order = order_of(sort, schema, session.get_bind().dialect.name)
+    told: dict[str, Any] = {"offset": offset}
+    done: Any = null()
+    if of is not None:
+        done = DocumentAssignment.done
+        wanted = wanted.where(DocumentAssignment.document_id == Document.id, DocumentAssignment.person_id == of.id)
+        order = [done, *order]
+        told["open"] = session.scalar(wanted.where(~done).with_only_columns(func.count())) or 0
+    told["total"] = session.scalar(wanted.with_only_columns(func.count())) or 0
+    place = wanted.with_only_columns(Document.id, done).order_by(*order).offset(offset).limit(limit)
     # Numbers alone are sorted and skipped over, then the texts of one page are fetched.
-    ids = list(session.scalars(place))
-    rows = {row.id: row for row in session.scalars(select(Document).where(Document.id.in_(ids)))}
-    return {"total": total, "offset": offset, "documents": [brief(schema, rows[one]) for one in ids]}
+    states: dict[int, bool | None] = dict(session.execute(place).all())
+    rows = {row.id: row for row in session.scalars(select(Document).where(Document.id.in_(states)))}
+    return {**told, "documents": [{**brief(schema, rows[one]), "done": state} for one, state in states.items()]}
 
 
 def tag(

@@ -14,6 +14,7 @@ from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services import dealt
 from stm_agent.annotate.services.evidence import set_evidence
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
@@ -119,6 +120,7 @@ def save(
         raise Invalid(f"an entry has no '{unknown[0]}'")
     schema = ProjectSchema.model_validate(project.schema)
     before = snapshot(session, entry)
+    finished = dealt.finished(session, entry)
     if "values" in changes:
         entry.values = _values(schema, entry.values, changes["values"])
     if "evidence" in changes:
@@ -132,6 +134,7 @@ def save(
         entry.state = "draft"
     entry.version += 1
     session.flush()
+    dealt.settle(session, entry, finished)
     record(session, project, actor, "entry.save", entry.key, before, snapshot(session, entry))
     return entry
 
@@ -192,4 +195,7 @@ def remove(session: Session, actor: Actor, project: Project, entry: Entry) -> No
     if entry.person_id != actor.id and actor.role != "admin":
         raise Forbidden(f"entry '{entry.key}' is somebody else's")
     record(session, project, actor, "entry.delete", entry.key, snapshot(session, entry), None)
+    finished = dealt.finished(session, entry)
     session.delete(entry)
+    session.flush()
+    dealt.settle(session, entry, finished)

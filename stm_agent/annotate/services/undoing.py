@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services import dealt
 from stm_agent.annotate.services.entries import own_and_fresh, snapshot
 from stm_agent.annotate.services.evidence import restore_evidence
 from stm_agent.annotate.services.migrating import moved
@@ -66,6 +67,7 @@ def _bring_back(
     session: Session, actor: Actor, project: Project, entry: Entry, kind: str, change: Change, state: dict[str, Any]
 ) -> Entry:
     was = snapshot(session, entry)
+    finished = dealt.finished(session, entry)
     entry.values, entry.migrated = _values(project, entry, state["values"])
     entry.name, entry.notes, entry.state = state["name"], state["notes"], state["state"]
     fields = {row["field"] for row in state["evidence"]}
@@ -74,6 +76,7 @@ def _bring_back(
     restore_evidence(session, project, entry, marks)
     entry.version += 1
     session.flush()
+    dealt.settle(session, entry, finished)
     record(session, project, actor, kind, entry.key, was, snapshot(session, entry))
     return entry
 
