@@ -122,13 +122,15 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
     )
 
 
-def write_beir(collection: Collection, folder: Path, *, answers: Mapping[str, str] | None = None) -> Path:
+def write_beir(
+    collection: Collection, folder: Path, *, metadata: Mapping[str, Mapping[str, Any]] | None = None
+) -> Path:
     """Write a collection in BEIR layout; the folder appears only when it is whole.
 
     Args:
         collection: The collection.
         folder: Where to write; must not exist.
-        answers: Query -> answer, for the ``metadata`` of ``queries.jsonl``.
+        metadata: Query -> what ``queries.jsonl`` has of it beside its text, such as an answer.
 
     Raises:
         StorageError: The disk is full or not writable.
@@ -137,7 +139,9 @@ def write_beir(collection: Collection, folder: Path, *, answers: Mapping[str, st
     with whole_folder(folder) as partial:
         rows = ({"_id": item.id, "title": item.title, "text": item.text} for item in collection.documents)
         write_atomic(partial / "corpus.jsonl", _jsonl(rows))
-        write_atomic(partial / "queries.jsonl", _jsonl(_asked(key, text, answers) for key, text in queries.items()))
+        beside = metadata or {}
+        asked = ({"_id": key, "text": text} | _beside(beside.get(key)) for key, text in queries.items())
+        write_atomic(partial / "queries.jsonl", _jsonl(asked))
         for split in collection.splits.values():
             lines = [f"{query}\t{doc}\t{grade}\n" for query, row in split.qrels.items() for doc, grade in row.items()]
             write_atomic(partial / "qrels" / f"{split.name}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(lines))
@@ -146,9 +150,8 @@ def write_beir(collection: Collection, folder: Path, *, answers: Mapping[str, st
     return folder
 
 
-def _asked(key: str, text: str, answers: Mapping[str, str] | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"_id": key, "text": text}
-    return {**row, "metadata": {"answer": answers[key]}} if answers and key in answers else row
+def _beside(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"metadata": dict(metadata)} if metadata else {}
 
 
 def _jsonl(rows: Iterator[dict[str, Any]]) -> str:
@@ -214,6 +217,17 @@ def read_queries(path: Path) -> dict[str, str]:
             raise DataError(f"{where}: query '{row['_id']}' is empty; write its text or remove it")
         queries[row["_id"]] = row["text"]
     return queries
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """Return query id -> answer of a ``queries.jsonl``, where ``metadata`` has one, as ``write_beir`` writes it.
+
+    Raises:
+        DataError: The file is missing, is not UTF-8 or is malformed; an id is repeated.
+    """
+    beside = {row["_id"]: row.get("metadata") for _where, row in _rows(path)}
+    answers = {key: row.get("answer") for key, row in beside.items() if isinstance(row, dict)}
+    return {key: answer for key, answer in answers.items() if isinstance(answer, str) and answer.strip()}
 
 
 def read_grades(path: Path) -> Iterator[tuple[str, str, str, int]]:

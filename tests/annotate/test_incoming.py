@@ -197,16 +197,26 @@ def test_judgements_from_the_command_line_are_whose_they_are_said_to_be(small, t
         bring(small, "Signs", tmp_path / "a.qrels", name_of="Nobody")
 
 
-def test_answers_go_out_with_their_queries(small, tmp_path):
-    fill(small)
+def test_answers_and_evidence_go_out_with_their_queries_and_answers_come_back(small, tmp_path):
+    fill(small, "qa")
     ada = client(small, "Ada")
     query = ada.get("/projects/signs/queries").json()[0]
     place = f"/projects/signs/queries/{query['key']}"
     assert ada.patch(place, json={"version": query["version"], "changes": {"answer": "Fever."}}).status_code == 200
-    ada.put(f"{place}/judgements/d1", json={"grade": 3})
-    with zipfile.ZipFile(io.BytesIO(ada.get("/projects/signs/export/beir").content)) as packed:
-        (row,) = [json.loads(line) for line in packed.read("queries.jsonl").decode().splitlines()]
+    ada.put(f"{place}/judgements/d1", json={"grade": 1})
+    entry = ada.post("/projects/signs/entries").json()["key"]
+    mark = {"document": "d3", "field": "text", "start": 2, "end": 8, "level": "relevant"}
+    changes = {"values": {"question": "What changes?"}, "evidence": [mark], "state": "done"}
+    ada.patch(f"/projects/signs/entries/{entry}", json={"version": 1, "changes": changes})
+    ada.post(f"/projects/signs/entries/{entry}/query", json={})
+    exported = ada.get("/projects/signs/export/beir").content
+    with zipfile.ZipFile(io.BytesIO(exported)) as packed:
+        row, written = [json.loads(line) for line in packed.read("queries.jsonl").decode().splitlines()]
     assert row["metadata"] == {"answer": "Fever."}
+    assert written["metadata"] == {"evidence": [mark | {"text": "change", "level": "Relevant"}]}
+    other = ada.post("/projects", json={"name": "Other", "template": "qa"}).json()["key"]
+    ada.post(f"/projects/{other}/import", files={"file": ("beir.zip", exported)})
+    assert [one["answer"] for one in ada.get(f"/projects/{other}/queries").json()] == ["Fever.", ""]
     with zipfile.ZipFile(io.BytesIO(ada.get("/projects/signs/export/triplets").content)) as packed:
-        (row,) = [json.loads(line) for line in packed.read("triplets.jsonl").decode().splitlines()]
+        row, _ = [json.loads(line) for line in packed.read("triplets.jsonl").decode().splitlines()]
     assert row["answer"] == "Fever."

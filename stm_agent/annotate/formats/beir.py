@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stm_agent.annotate.formats.trec import Qrels
-from stm_agent.domain.collection import read_grades, read_queries
+from stm_agent.domain.collection import read_answers, read_grades, read_queries
 from stm_agent.errors import DataError
 
 
@@ -17,10 +17,12 @@ class Asked:
 
     Attributes:
         queries: Query -> text, judged or not.
+        answers: Query -> answer, where there is one.
         grades: Split, as its file is called -> query -> document -> grade; ids of either may be unknown.
     """
 
     queries: Mapping[str, str]
+    answers: Mapping[str, str]
     grades: Mapping[str, Qrels]
 
 
@@ -36,8 +38,8 @@ def read_asked(folder: Path) -> Asked | None:
     files = sorted(judged.glob("*.tsv"))
     if judged.is_dir() and not files:
         raise DataError(f"{judged} has no judgements; add dev.tsv or test.tsv, or remove it")
-    queries = read_queries(asked) if asked.is_file() else {}
-    return Asked(queries, {path.stem: _qrels(path) for path in files})
+    queries, answers = (read_queries(asked), read_answers(asked)) if asked.is_file() else ({}, {})
+    return Asked(queries, answers, {path.stem: _qrels(path) for path in files})
 
 
 def _qrels(path: Path) -> Qrels:

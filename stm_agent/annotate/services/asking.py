@@ -42,8 +42,8 @@ def ask(session: Session, actor: Actor, project: Project, asked: Asked, report: 
 
 def _fresh(
     session: Session, project: Project, asked: Asked, splits: dict[str, str], report: Report
-) -> Iterator[tuple[str, str, str]]:
-    """Yield key, text and split of the queries that are new to a project and have a place in it."""
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield key, text, answer and split of the queries that are new to a project and have a place in it."""
     known = select(Query.key, Query.text, Query.split).where(Query.project_id == project.id)
     there = {key: (text, split) for key, text, split in session.execute(known)}
     elsewhere = {key for grades in asked.grades.values() for key in grades} - splits.keys()
@@ -54,10 +54,10 @@ def _fresh(
                 report.skip(key, "the query is in the project with another text, which stays")
             if splits.get(key, split) != split:
                 report.skip(key, f"the query is in split '{split}' of the project, and stays there")
-        elif reason := key_fault(key, ()) or unstorable([key, text]):
+        elif reason := key_fault(key, ()) or unstorable([key, text, asked.answers.get(key)]):
             report.skip(key, f"the query {reason}")
         elif key not in elsewhere:
-            yield key, text, splits.get(key, UNJUDGED)
+            yield key, text, asked.answers.get(key, ""), splits.get(key, UNJUDGED)
 
 
 def judge(session: Session, actor: Actor, project: Project, qrels: Qrels, report: Report) -> None:

@@ -195,7 +195,7 @@ def _judged(session: Session, project: Project, kind: str, output: Path) -> dict
     if kind == "triplets":
         return {**counts, "rows": triplets.write_triplets(collection, told, output)}
     if kind == "beir":
-        write_beir(collection, output, answers=told.answers)
+        write_beir(collection, output, metadata=outcome.beside(session, project, told))
         return {**counts, "splits": {name: len(split.queries) for name, split in collection.splits.items()}}
     from stm_agent.annotate.formats.mteb import task_file
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import median_low
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import text_of
-from stm_agent.annotate.tables import Adjudication, Document, Judgement, Project, Query
+from stm_agent.annotate.tables import Adjudication, Document, Evidence, Judgement, Project, Query
 from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.collection import Document as Passage
 
@@ -75,6 +76,27 @@ def judged_pairs(session: Session, project: Project) -> set[tuple[int, int]]:
         rows = select(table.query_id, table.document_id).join(Query, Query.id == table.query_id)
         pairs = session.execute(rows.where(Query.project_id == project.id))
         found.update((query, document) for query, document in pairs)
+    return found
+
+
+def beside(session: Session, project: Project, told: Graded) -> dict[str, dict[str, Any]]:
+    """Return what exports have of a query beside its text and grades: its answer, and the evidence of its entry.
+
+    Evidence is a list of ``document``, ``field``, ``start`` and ``end`` in code points, ``text`` and the level's name.
+    """
+    levels = {level.id: level.name for level in ProjectSchema.model_validate(project.schema).levels}
+    found: dict[str, dict[str, Any]] = {key: {"answer": answer} for key, answer in told.answers.items()}
+    rows = session.execute(
+        select(Query.key, Document.key, Evidence)
+        .join(Evidence, Evidence.entry_id == Query.entry_id)
+        .join(Document, Document.id == Evidence.document_id)
+        .where(Query.project_id == project.id)
+        .order_by(Query.id, Document.position, Evidence.start, Evidence.id)
+    )
+    for query, document, row in rows:
+        span = {"document": document, "field": row.field, "start": row.start, "end": row.end, "text": row.text}
+        evidence = found.setdefault(query, {}).setdefault("evidence", [])
+        evidence.append({**span, "level": levels.get(row.level, row.level)})
     return found
 
 

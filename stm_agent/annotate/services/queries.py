@@ -93,10 +93,11 @@ def create(
     return query
 
 
-def add(session: Session, actor: Actor, project: Project, rows: Iterable[tuple[str, str, str]]) -> int:
-    """Write many queries at once, of new keys, texts and splits that were checked; return how many."""
+def add(session: Session, actor: Actor, project: Project, rows: Iterable[tuple[str, str, str, str]]) -> int:
+    """Write many queries at once, of new keys, texts, answers and splits that were checked; return how many."""
     made = [
-        Query(key=key, project_id=project.id, text=text.strip(), answer="", split=split) for key, text, split in rows
+        Query(key=key, project_id=project.id, text=text.strip(), answer=answer.strip(), split=split)
+        for key, text, answer, split in rows
     ]
     session.add_all(made)
     session.flush()

@@ -1,8 +1,6 @@
 // A document's text with evidence in it: spans may overlap, are named as well as coloured, and are made by mouse or keys.
 import { html, toPoints, toUnits, useEffect, useMemo, useRef } from "/static/lib.js";
 
-const MOST = 200_000;
-
 // The text, cut wherever a span begins or ends.
 function segments(text, marks) {
   const cuts = new Set([0, text.length]);
@@ -55,8 +53,9 @@ export function selectedSpan() {
   while (start < end && /\s/.test(text[start])) start += 1;
   while (end > start && /\s/.test(text[end - 1])) end -= 1;
   if (start >= end) return null;
+  const place = (units) => Number(root.dataset.points) + toPoints(text, units);
   return {
-    document: root.dataset.document, field: root.dataset.field, start: toPoints(text, start), end: toPoints(text, end),
+    document: root.dataset.document, field: root.dataset.field, start: place(start), end: place(end),
     text: text.slice(start, end),
   };
 }
@@ -91,12 +90,12 @@ function withHits(text, start, end, hits, current) {
   return html`${parts}${text.slice(at, end)}`;
 }
 
-export function Text({ document: key, field, text: whole, title, marks, levels, current, hits, hit, pick }) {
+// A part of a field's text that begins `points` code points into it; marks (in code points) and hits (in units) are its own.
+export function Text({ document: key, field, text, points, title, marks, levels, current, hits, hit, looks, steps, pick }) {
   const ref = useRef();
-  const text = whole.slice(0, MOST);
-  useEffect(() => {
-    ref.current?.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" });
-  }, [current, hit, hits]);
+  const reveal = (what) => ref.current.querySelector(`${what}[aria-current="true"]`)?.scrollIntoView({ block: "nearest" });
+  useEffect(() => reveal(".evidence"), [current, looks]);
+  useEffect(() => reveal(".hit"), [hit, hits, steps]);
   const parts = useMemo(() => {
     const byId = Object.fromEntries(levels.map((level) => [level.id, level]));
     const nameOf = (mark) => byId[mark.level]?.name || mark.level;
@@ -112,9 +111,7 @@ export function Text({ document: key, field, text: whole, title, marks, levels, 
           <span class="name" aria-hidden="true">${nameOf(mark)}</span>`)}${inner}</span>`;
     });
   }, [text, marks, levels, current, hits, hit]);
-  return html`<div ref=${ref} class=${`text${title ? " title" : ""}`} data-document=${key} data-field=${field} tabindex="0" role="textbox"
+  return html`<div ref=${ref} class=${`text${title ? " title" : ""}`} data-document=${key} data-field=${field} data-points=${points} tabindex="0" role="textbox"
       aria-readonly="true" aria-multiline="true" aria-label=${`${field} of ${key}`}
-      onKeyDown=${(event) => moveSelection(event, ref.current)}>${parts}</div>
-    ${whole.length > MOST && html`<p class="note">The first ${MOST.toLocaleString()} of ${whole.length.toLocaleString()} characters are
-      shown; search reads all of them.</p>`}`;
+      onKeyDown=${(event) => moveSelection(event, ref.current)}>${parts}</div>`;
 }

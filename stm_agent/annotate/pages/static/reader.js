@@ -1,6 +1,6 @@
 // The open document: what is in it, search inside it, its evidence, and the levels to mark with.
 import { Dot, html, levelKeys, useEffect, useKeys, useMemo, useRef, useState } from "/static/lib.js";
-import { Text } from "/static/document.js";
+import { Parts } from "/static/parts.js";
 
 // Where a document has some words: by field, in code units, numbered through.
 function findIn(bodies, words) {
@@ -36,9 +36,10 @@ function Facts({ project, data }) {
 }
 
 const NOTHING = [];
-export function Document({ project, data, entry, current, pick, mark, locked }) {
+export function Document({ project, data, entry, current, looks, pick, mark, locked }) {
   const [words, setWords] = useState("");
   const [at, setAt] = useState(0);
+  const [steps, setSteps] = useState(0);
   const { levels, fields } = project.schema;
   const names = fields.filter((field) => field.content).map((field) => field.name);
   const bodies = useMemo(() => (names.length ? names : ["text"]).filter((name) => ![null, undefined, ""].includes(data.fields[name]))
@@ -49,7 +50,10 @@ export function Document({ project, data, entry, current, pick, mark, locked }) 
     evidence.filter((row) => row.document === data.key && row.field === name)])), [bodies, evidence]);
   // The words stay from document to document, and so does the box that somebody may be typing in.
   useEffect(() => setAt(0), [data.key]);
-  const step = (by) => setAt(count ? (at + by + count) % count : 0);
+  const step = (by) => {
+    setAt(count ? (at + by + count) % count : 0);
+    setSteps(steps + 1);
+  };
   return html`<div class="head paper"><div class="row between"><h2>${data.key}</h2>
       <${Find} words=${words} set=${(text) => { setWords(text); setAt(0); }} count=${count} at=${at} step=${step} /></div>
       ${!locked && html`<div class="row" role="group" aria-label="Mark the selection as">
@@ -57,8 +61,9 @@ export function Document({ project, data, entry, current, pick, mark, locked }) 
         <button title=${level.help} onMouseDown=${(event) => event.preventDefault()} onClick=${() => mark(level)}>
           <${Dot} colour=${level.colour} />${level.name} <kbd>${key}</kbd></button>`)}</div>`}</div>
     <div class="body paper stack"><${Facts} project=${project} data=${data} />
-      ${bodies.map(([name, text], place) => html`<${Text} key=${`${data.key}/${name}`} document=${data.key} field=${name} text=${text}
-        title=${place < bodies.length - 1 && text.length < 300} levels=${levels} marks=${marks[name]} current=${current} hits=${hits[name]} hit=${at} pick=${pick} />`)}
+      ${bodies.map(([name, text], place) => html`<${Parts} key=${`${data.key}/${name}`} document=${data.key} field=${name} text=${text}
+        title=${place < bodies.length - 1 && text.length < 300} levels=${levels} marks=${marks[name]} current=${current} hits=${hits[name]} hit=${at}
+        looks=${looks} steps=${steps} pick=${pick} />`)}
       ${!bodies.length && html`<p class="quiet">This document has nothing to read in ${(names.length ? names : ["text"]).join(", ")}; a field can be marked
         as content in the settings.</p>`}</div>`;
 }

@@ -46,19 +46,22 @@ function Changed({ project, keeper }) {
 }
 
 // What is done to an entry as a whole.
-function useActs(project, place, keeper, choose, mine) {
-  const fresh = async () => {
+function useActs(project, place, keeper, choose, mine, text) {
+  const fresh = async (evidence = []) => {
     try {
       const made = await api.post(`${place}/entries`);
+      // It is opened with what it begins with in it.
+      if (evidence.length) await api.patch(`${place}/entries/${made.key}`, { version: made.version, changes: { evidence } }).catch(told);
       mine.reload();
       choose(made.key);
-      return made;
-    } catch (error) { told(error); return null; }
+    } catch (error) { told(error); }
   };
   const state = async (value) => {
     keeper.change("state", value);
     await keeper.flush();
     mine.reload();
+    // A document that was dealt out is done with what is finished on it.
+    if (typeof text.data?.done === "boolean") text.reload();
     return keeper.state === "saved" && keeper.entry.state === value;
   };
   const finish = async () => {
@@ -105,6 +108,7 @@ export function Work({ project, me, rest }) {
   const [open, setOpen] = useState(rest[0] || null);
   const [key, setKey] = useState(rest[1] || null);
   const [current, setCurrent] = useState(null);
+  const [looks, setLooks] = useState(0);
   const [listing, setListing] = useState(false);
   const mine = useLoad(() => api.get(`${place}/entries?mine=true`), [project.key]);
   const keeper = useEntry(place, key);
@@ -115,7 +119,7 @@ export function Work({ project, me, rest }) {
     setOpen((now) => aboutOf(row) || now);
   };
   const text = useLoad(() => (open ? api.get(`${place}/documents/${enc(open)}`) : Promise.resolve(false)), [open]);
-  const acts = useActs(project, place, keeper, setKey, mine);
+  const acts = useActs(project, place, keeper, setKey, mine, text);
   useEffect(() => {
     const last = mine.data && !key && mine.data.find((row) => row.state === "draft");
     if (!last) return;
@@ -146,24 +150,20 @@ export function Work({ project, me, rest }) {
     const { document, field, start, end, text: words } = span;
     const row = { key: crypto.randomUUID().replaceAll("-", ""), document, field, start, end, text: words, level: level.id };
     setCurrent(row.key);
-    if (entry) {
-      keeper.change("evidence", [...entry.evidence, row]);
-      return;
-    }
-    const made = await acts.fresh();
-    if (made) await api.patch(`${place}/entries/${made.key}`, { version: made.version, changes: { evidence: [row] } }).catch(told);
-    setKey(null);
-    if (made) setKey(made.key);
+    if (entry) keeper.change("evidence", [...entry.evidence, row]);
+    else await acts.fresh([row]);
   };
   const showEvidence = (row) => {
     setOpen(row.document);
     setCurrent(row.key);
+    // Chosen again, it is shown again.
+    setLooks(looks + 1);
   };
   const free = Boolean(entry) && !locked;
   const marking = Object.fromEntries(Object.entries(levelKeys(levels))
     .map(([name, level]) => [name, [() => mark(level), `Mark, or relabel, as ${level.name}`]]));
   useKeys({
-    n: [acts.fresh, "New entry"],
+    n: [() => acts.fresh(), "New entry"],
     o: [() => setListing(true), "All entries"],
     ...(free ? {
       f: [() => entry.state !== "done" && acts.finish(), "Finish the entry"],
@@ -182,15 +182,15 @@ export function Work({ project, me, rest }) {
     if (row) pickEntry(row);
     else setKey(one || null);
   };
-  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} show=${setOpen} />
+  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} text=${text} show=${setOpen} />
       <${Edge} screen="work" side="left" label="Width of the list of documents" width=${248} /></section>
     <section aria-label="Document">${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
-      : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} entry=${entry} current=${current}
+      : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} entry=${entry} current=${current} looks=${looks}
         pick=${setCurrent} mark=${mark} locked=${locked} />`}<//>`}</section>
     <section aria-label="Entry"><div class="head"><div class="row between"><h2>Entry</h2>
         ${entry && html`<${Saved} state=${keeper.state} />`}
         <span class="row"><button class="bare" onClick=${() => setListing(true)}>All <kbd>o</kbd></button>
-          <button onClick=${acts.fresh}>New <kbd>n</kbd></button></span></div>
+          <button onClick=${() => acts.fresh()}>New <kbd>n</kbd></button></span></div>
         <${Select} aria-label="Your entries" value=${key || ""}
           change=${change} options=${options} />
         ${keeper?.clash && html`<${Changed} key=${key} project=${project} keeper=${keeper} />`}</div>

@@ -1,0 +1,60 @@
+// A text of a book's length, part by part: a browser that is to draw all of it stands still.
+import { Select, html, toPoints, toUnits, useEffect, useMemo, useRef, useState } from "/static/lib.js";
+import { Text } from "/static/document.js";
+
+const MOST = 200_000;
+// What stands across the end of a part is whole in the next one.
+const SHARED = 2_000;
+const STEP = MOST - SHARED;
+
+const inPair = (text, at) => /[\udc00-\udfff]/.test(text[at] || "");
+
+// Where a part begins and ends, in code units, and its beginning in code points.
+function partOf(whole, number) {
+  const begin = number * STEP;
+  const from = inPair(whole, begin) ? begin - 1 : begin;
+  const end = Math.min(begin + MOST, whole.length);
+  const text = whole.slice(from, inPair(whole, end) ? end + 1 : end);
+  return { from, text, points: from ? toPoints(whole, from) : 0 };
+}
+
+// Spans of the whole text as spans of a part of it; what is elsewhere is left out.
+const inPart = (rows, by, most, [from, to]) => rows.filter((row) => row[to] > by && row[from] < by + most)
+  .map((row) => ({ ...row, [from]: Math.max(row[from] - by, 0), [to]: row[to] - by }));
+
+function Pager({ part, count, turn, field }) {
+  const options = Array.from({ length: count }, (_, number) => [String(number), `part ${number + 1} of ${count}`]);
+  return html`<div class="row" role="group" aria-label=${`Parts of ${field}`}>
+    <button disabled=${part === 0} onClick=${() => turn(part - 1)}>Part before</button>
+    <span><${Select} class="slim" aria-label=${`Part of ${field}`} value=${String(part)} options=${options} change=${(value) => turn(Number(value))} /></span>
+    <button disabled=${part === count - 1} onClick=${() => turn(part + 1)}>Next part</button></div>`;
+}
+
+export function Parts({ text: whole, marks, hits, current, hit, looks, steps, ...rest }) {
+  const [part, setPart] = useState(0);
+  const top = useRef();
+  const count = whole.length > MOST ? Math.ceil((whole.length - SHARED) / STEP) : 1;
+  const here = useMemo(() => partOf(whole, part), [whole, part]);
+  const show = (from, to) => {
+    if (from < here.from || to > here.from + here.text.length) setPart(Math.min(Math.floor(from / STEP), count - 1));
+  };
+  useEffect(() => {
+    const mark = count > 1 && marks.find((row) => row.key === current);
+    if (mark) show(toUnits(whole, mark.start), toUnits(whole, mark.end));
+  }, [current, looks]);
+  useEffect(() => {
+    const one = count > 1 && hits.find((row) => row.number === hit);
+    if (one) show(one.from, one.to);
+  }, [hit, hits, steps]);
+  const [ours, found] = useMemo(() => [
+    inPart(marks, here.points, here.text.length, ["start", "end"]), inPart(hits, here.from, here.text.length, ["from", "to"]),
+  ], [here, marks, hits]);
+  const turn = (number) => {
+    setPart(number);
+    top.current.scrollIntoView({ block: "start" });
+  };
+  const pager = count > 1 && html`<${Pager} part=${part} count=${count} turn=${turn} field=${rest.field} />`;
+  return html`<div class="stack" ref=${top}>${pager}
+    <${Text} ...${rest} key=${part} text=${here.text} points=${here.points} marks=${ours} hits=${found} current=${current}
+      hit=${hit} looks=${looks} steps=${steps} />${pager}</div>`;
+}
