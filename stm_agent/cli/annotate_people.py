@@ -89,7 +89,7 @@ def deal(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Deal a project's queries, or its documents, out to its people, each to as many as its overlap says.
+    """Deal a project's queries, or documents, out, each to as many people as its overlap says.
 
     Example: stm-agent annotate deal signs
     """

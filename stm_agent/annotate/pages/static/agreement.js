@@ -3,6 +3,7 @@ import {
   Dot, Loaded, Saved, Select, api, download, enc, html, levelKeys, outbox, toast, told, useKeys, useLoad, useOutbox, useState,
 } from "/static/lib.js";
 import { Long } from "/static/passages.js";
+import { Progress } from "/static/progress.js";
 
 const NAMES = { raw: "Raw agreement", cohen: "Cohen's kappa", fleiss: "Fleiss' kappa", alpha: "Krippendorff's alpha (ordinal)" };
 const number = (value) => (value === null || value === undefined ? "-" : value.toFixed(3));
@@ -117,8 +118,6 @@ export function Agreement({ project }) {
         : html`<p class="quiet">${settled === "true" ? "Nothing was settled yet." : "Nothing is in dispute."}</p>`)}<//></section>
     <section class="stack"><div class="row between"><h2>Agreement</h2><button onClick=${table}>Download as CSV</button></div>
       <${Loaded} of=${measures}>${(data) => html`<${All} data=${data} levels=${levels} />`}<//></section>
-    <section class="stack"><h2>Progress</h2><${Loaded} of=${progress}>${(people) => html`<table class="fit"><thead><tr><th>Who</th>
-      <th class="number">Queries done</th><th class="number">Grades</th></tr></thead><tbody>${people.map((one) => html`
-      <tr><th scope="row">${one.name}</th><td class="number">${one.done} of ${one.given}</td><td class="number">${one.judgements}</td></tr>`)}</tbody>
-        </table>`}<//></section></div>`;
+    <section class="stack"><h2>Progress</h2><${Loaded} of=${progress}>${(people) => html`<${Progress} rows=${people} />`}<//>
+      </section></div>`;
 }

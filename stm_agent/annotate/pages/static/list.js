@@ -1,47 +1,85 @@
 // The documents beside the open one: all of them page by page, filtered and sorted, or what a search finds.
-import { Loaded, Snippet, api, html, query, told, useDebounced, useEffect, useKeys, useLoad, useRef, useState } from "/static/lib.js";
+import { Loaded, Select, Snippet, api, enc, html, query, toast, told, useDebounced, useEffect, useKeys, useLoad, useRef, useState } from "/static/lib.js";
 import { Filters, conditions } from "/static/filters.js";
 
 const PAGE = 120;
 const FOUND = 50;
+const WHOSE = [["true", "Dealt to you"], ["false", "All documents"]];
 
-// Gives what is listed, and a function that adds the next page to it.
-function useDocuments(place, words, { filter, sort }) {
-  const page = (offset) => api.get(`${place}/documents?${query({ offset, limit: PAGE, sort, filter: conditions(filter) })}`);
+// Gives what is listed, a function that adds the next page to it, and one that tells it what is done since.
+function useDocuments(place, words, { filter, sort, mine }) {
+  const page = (offset) => api.get(`${place}/documents?${query({ offset, limit: PAGE, sort, mine, filter: conditions(filter) })}`);
   const search = () => api.get(`${place}/search?${query({ q: words, k: FOUND })}`).then((documents) => ({ documents, total: documents.length }));
-  const rows = useLoad(() => (words ? search() : page(0)), [words, filter, sort]);
+  // Until it is known whether any were dealt to one, none are asked for.
+  const first = () => (mine === null ? new Promise(() => {}) : page(0));
+  const rows = useLoad(() => (words ? search() : first()), [words, filter, sort, mine]);
   const shown = useRef();
   shown.current = rows.data;
+  const mark = (key, done) => {
+    const was = rows.data?.documents.find((row) => row.key === key);
+    if (typeof was?.done !== "boolean" || was.done === done) return;
+    const documents = rows.data.documents.map((row) => (row === was ? { ...row, done, moved: !row.moved } : row));
+    rows.set({ ...rows.data, documents, open: rows.data.open + (done ? -1 : 1) });
+  };
   const more = async () => {
     const { data } = rows;
+    // What was done since stays where it is listed; on the server it went behind the open ones, and the rest moved up.
+    const moved = data.documents.filter((row) => row.moved && row.done).length;
     try {
-      const { total, documents } = await page(data.documents.length);
+      const next = await page(data.documents.length - moved);
+      const listed = new Set(data.documents.map((row) => row.key));
+      const documents = next.documents.filter((row) => !listed.has(row.key));
       // What is listed may have been asked for anew meanwhile.
-      if (shown.current === data) rows.set({ total, documents: [...data.documents, ...documents] });
+      if (shown.current === data) rows.set({ ...next, documents: [...data.documents, ...documents] });
       return documents;
     } catch (error) {
       told(error);
       return [];
     }
   };
-  return [rows, more];
+  return [rows, more, mark];
+}
+
+// Whether documents were dealt to this person, and whether only those are listed: until they choose, where there are any; null: not known yet.
+function useMine(place) {
+  const dealt = useLoad(() => api.get(`${place}/documents?${query({ mine: true, limit: 1 })}`), [place]);
+  const [chosen, choose] = useState(null);
+  const known = dealt.data ? dealt.data.total > 0 : null;
+  return { any: Boolean(known), mine: chosen ?? (dealt.error ? false : known), choose };
 }
 
 function Row({ row, open, show }) {
   return html`<li><button class="item" aria-current=${row.key === open ? "true" : null} onClick=${() => show(row.key)}>
-    <b>${row.key}</b><span class="small quiet clamp">
+    <b>${row.key}</b>${typeof row.done === "boolean" && html`<span class="small">${row.done ? "✓ done" : "open"}</span>`}<span class="small quiet clamp">
     ${typeof row.snippet === "string" ? row.snippet : html`<${Snippet} of=${row.snippet} />`}</span></button></li>`;
 }
 
-export function List({ project, place, open, show }) {
+function Dealt({ mine, choose, rows, text, finish }) {
+  const { done } = text.data || {};
+  return html`<div class="row between"><${Select} class="slim" aria-label="Which documents" value=${String(mine)}
+      change=${(value) => choose(value === "true")} options=${WHOSE} />
+    ${mine && rows.data?.open !== undefined && html`<span class="small quiet" role="status">${rows.data.open} open of ${rows.data.total}</span>`}
+    ${typeof done === "boolean" && html`<button onClick=${finish}>${done ? "Open again" : "Done with it"} <kbd>x</kbd></button>`}</div>`;
+}
+
+// The document that is open comes as `text`, a load.
+export function List({ project, place, open, text, show }) {
   const [words, setWords] = useState("");
   const [view, setView] = useState({ filter: "", sort: "" });
   const box = useRef();
   const body = useRef();
   const late = useDebounced(words.trim(), 150);
   const filter = useDebounced(view.filter, 250);
-  const [rows, more] = useDocuments(place, late, { filter, sort: view.sort });
-  useEffect(() => { body.current.scrollTop = 0; }, [late, filter, view.sort]);
+  const { any, mine, choose } = useMine(place);
+  const [rows, more, mark] = useDocuments(place, late, { filter, sort: view.sort, mine });
+  useEffect(() => { body.current.scrollTop = 0; }, [late, filter, view.sort, mine]);
+  // Finishing an entry may finish the document as well.
+  useEffect(() => { if (text.data) mark(text.data.key, text.data.done); }, [text.data]);
+  const finish = () => {
+    const { key, done } = text.data || {};
+    if (typeof done !== "boolean") return;
+    api.put(`${place}/documents/${enc(key)}/done`, { done: !done }).then(() => { toast(done ? "Open again" : `Done with ${key}`); text.reload(); }).catch(told);
+  };
   const listed = rows.data?.documents || [];
   const left = rows.data ? rows.data.total - listed.length : 0;
   const step = async (by) => {
@@ -53,10 +91,12 @@ export function List({ project, place, open, show }) {
     "/": [() => box.current.focus(), "Search all documents"],
     j: [() => step(1), "Next document"],
     k: [() => step(-1), "Document before"],
+    ...(any ? { x: [finish, "Done with the document that was dealt to you, or open it again"] } : {}),
   });
   const none = late ? "Nothing has these words." : filter ? "No document fits." : "No documents yet.";
   return html`<div class="head"><input ref=${box} type="search" aria-label="Search all documents" placeholder="Search all documents  /"
       value=${words} onInput=${(event) => setWords(event.target.value)} />
+      ${any && !words.trim() && html`<${Dealt} mine=${mine} choose=${choose} rows=${rows} text=${text} finish=${finish} />`}
       ${!words.trim() && html`<details class="small"><summary>${filter || view.sort ? "Filtered, sorted" : "Filter, sort"}</summary>
         <${Filters} project=${project} view=${view} change=${(part) => setView({ ...view, ...part })} /></details>`}</div>
     <div class="body list" ref=${body}><${Loaded} of=${rows}>${({ total }) => html`<ul class="plain">${listed.map((row) => html`

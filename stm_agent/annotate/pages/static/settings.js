@@ -1,6 +1,8 @@
 // A project's every part, editable at any time: about, fields, levels, blocks, people.
 import { Dialog, Field, Loaded, Select, api, enc, go, html, toast, told, useKept, useKeys, useLoad, useState } from "/static/lib.js";
 import { Clash } from "/static/clash.js";
+import { conditions } from "/static/filters.js";
+import { Progress } from "/static/progress.js";
 import { tagsOf } from "/static/projects.js";
 import { Regrade } from "/static/regrade.js";
 import { PARTS, Part, clean } from "/static/schema.js";
@@ -16,6 +18,24 @@ function About({ about, set }) {
     <${Field} label="Guidelines for annotators"><textarea rows="5" value=${about.guidelines} onInput=${put("guidelines")}></textarea><//></section>`;
 }
 
+const DEALT = [["queries", "queries, to be judged"], ["documents", "documents, to be written about"]];
+
+function Deal({ place, dealt }) {
+  const [form, setForm] = useState({ what: "queries", tag: "", filter: "" });
+  const put = (name) => (event) => setForm({ ...form, [name]: event.target.value });
+  const some = form.what === "documents" ? { tag: form.tag.trim() || null, filters: conditions(form.filter) } : {};
+  const deal = (event) => {
+    event.preventDefault();
+    api.post(`${place}/deal`, { what: form.what, ...some }).then((one) => { toast(`${one.dealt.toLocaleString()} ${form.what} dealt out`); dealt(); })
+      .catch(told);
+  };
+  return html`<form class="row end" onSubmit=${deal}><${Field} label="Deal out">
+      <${Select} value=${form.what} change=${(what) => setForm({ ...form, what })} options=${DEALT} /><//>
+    ${form.what === "documents" && html`<${Field} label="Only with the tag"><input value=${form.tag} onInput=${put("tag")} /><//>
+      <${Field} grow label="Only where fields fit: year>2000, title~rash"><input value=${form.filter} onInput=${put("filter")} /><//>`}
+    <button>Deal the ${form.what} out</button></form>`;
+}
+
 function Members({ place }) {
   const members = useLoad(() => api.get(`${place}/progress`), []);
   const people = useLoad(() => api.get("people"), []);
@@ -26,20 +46,16 @@ function Members({ place }) {
   };
   // What they wrote stays, and they can be let in again.
   const remove = (one) => api.del(`${place}/members/${enc(one)}`).then(() => { toast(`${one} is out; what they wrote stays`); members.reload(); }).catch(told);
-  const deal = () => api.post(`${place}/deal`).then((one) => { toast(`${one.dealt} queries dealt out`); members.reload(); }).catch(told);
   const inside = new Set((members.data || []).map((row) => row.name));
   const others = (people.data || []).filter((row) => row.active && !inside.has(row.name)).map((row) => [row.name, `${row.name} (${row.role})`]);
-  return html`<section class="stack" aria-label="People"><h2>People</h2><${Loaded} of=${members}>${(rows) => html`<table class="fit"><thead><tr>
-    <th>Who</th><th class="number">Queries done</th><th class="number">Grades</th><th></th></tr></thead>
-      <tbody>${rows.map((row) => html`<tr><th scope="row">${row.name}</th><td class="number">${row.done} of ${row.given}</td><td class="number">
-        ${row.judgements}</td>
-        <td><button class="bare" aria-label=${`Take ${row.name} out`} onClick=${() => remove(row.name)}>Take out</button></td></tr>`)}</tbody>
-          </table>`}<//>
-    <div class="row">${others.length > 0 && html`<form class="row" onSubmit=${add}><span>
+  return html`<section class="stack" aria-label="People"><h2>People</h2><${Loaded} of=${members}>${(rows) => html`<${Progress} rows=${rows}
+      act=${(one) => html`<button class="bare" aria-label=${`Take ${one} out`} onClick=${() => remove(one)}>Take out</button>`} />`}<//>
+    ${others.length > 0 && html`<form class="row" onSubmit=${add}><span>
       <${Select} aria-label="Somebody to let in" required value=${name} change=${setName} options=${[["", "Somebody else"], ...others]} /></span>
       <button disabled=${!name}>Let in</button></form>`}
-      <button onClick=${deal}>Deal the queries out</button></div>
-    <p class="hint">Dealing gives each query to as many people as are to judge it, those with the fewest first. They don't see each other's grades until they are done.
+    <${Deal} place=${place} dealt=${members.reload} />
+    <p class="hint">Dealing gives each query, or document, to as many people as are to judge a query, those with the fewest first.
+      They don't see each other's grades until they are done, and each other's entries never; reviewers see all entries.
       New people get a link under <a href="#/people">People, LLMs</a>.</p></section>`;
 }
 

@@ -56,12 +56,13 @@ function useActs(project, place, keeper, choose, mine, text) {
       choose(made.key);
     } catch (error) { told(error); }
   };
+  // A document that was dealt out is done with what is finished on it.
+  const follow = () => { if (typeof text.data?.done === "boolean") text.reload(); };
   const state = async (value) => {
     keeper.change("state", value);
     await keeper.flush();
     mine.reload();
-    // A document that was dealt out is done with what is finished on it.
-    if (typeof text.data?.done === "boolean") text.reload();
+    follow();
     return keeper.state === "saved" && keeper.entry.state === value;
   };
   const finish = async () => {
@@ -77,8 +78,13 @@ function useActs(project, place, keeper, choose, mine, text) {
       await fresh();
     } catch (error) { told(error); }
   };
-  const undo = async () => { if (await keeper.step("undo")) toast("Undone", { act: ["Redo", redo] }); };
-  const redo = async () => { if (await keeper.step("redo")) toast("Done again"); };
+  const step = async (way, words, more) => {
+    if (!(await keeper.step(way))) return;
+    toast(words, more);
+    follow();
+  };
+  const redo = () => step("redo", "Done again");
+  const undo = () => step("undo", "Undone", { act: ["Redo", redo] });
   return { fresh, state, finish, undo, redo };
 }
 
