@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 import threading
 from collections.abc import Callable
 
@@ -13,6 +14,10 @@ from stm_agent.errors import ConfigError
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than any client keeps a connection: closed at the same moment by both, a request on it would be lost."""
+
+SWITCH_SECONDS = 0.0005
+"""How long one thread runs while others wait: a page takes some twenty turns, and Python's 5 ms each would add up to
+more than its own work while an index is made beside it."""
 
 
 def is_loopback(host: str) -> bool:
@@ -58,6 +63,7 @@ def serve(tool: Tool, *, host: str, port: int, tell: Callable[[str], None]) -> N
             raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}); use another --port") from error
     app = build_app(tool)
     mount_pages(app)
+    sys.setswitchinterval(SWITCH_SECONDS)
     threading.Thread(target=searching.index_all, args=(tool.database, tool.finder), daemon=True).start()
     url = open_url(tool, host, port)
     token = first_administrator(tool) if tool.token is None else None
