@@ -14,6 +14,7 @@ from stm_agent.annotate.api.common import Body, The, Who
 from stm_agent.annotate.services import (
     agreements,
     encoding,
+    faceting,
     grading,
     judging,
     llms,
@@ -64,6 +65,38 @@ def search(
     with tool.database.reading() as session:
         corpus = searching.corpus_of(session, tool.finder, projects.find(session, who, project))
     return searching.search(corpus, q, k=k, mode=mode, model=model, stock=tool.models)
+
+
+@router.get("/like/{document:path}")
+def like(project: str, document: str, tool: The, who: Who, k: Hits = 20, model: str = "") -> list[dict[str, Any]]:
+    """Return the documents most like one: by its words, or by a model."""
+    with tool.database.reading() as session:
+        corpus = searching.corpus_of(session, tool.finder, projects.find(session, who, project))
+    return searching.like(corpus, document, k=k, model=model, stock=tool.models)
+
+
+@router.get("/facets")
+def facets(
+    project: str,
+    tool: The,
+    who: Who,
+    filters: Annotated[list[str] | None, Query(alias="filter")] = None,
+    tag: str | None = None,
+    q: str = "",
+    mode: str = "bm25",
+    model: str = "",
+) -> list[dict[str, Any]]:
+    """Return the most frequent values of the documents' fields, and of their tags (``field`` null), counted.
+
+    With ``q`` they are those of the first 1,000 documents that a search finds.
+    """
+    with tool.database.reading() as session:
+        row = projects.find(session, who, project)
+        if not q:
+            return faceting.facets(session, row, filters=filters or (), tag=tag)
+        corpus, schema = searching.corpus_of(session, tool.finder, row), projects.read_schema(row.schema)
+    found = searching.search(corpus, q, k=searching.DEPTH, mode=mode, model=model, stock=tool.models)
+    return faceting.of_found(schema, [corpus.fields[hit["key"]] for hit in found])
 
 
 @router.get("/runs")

@@ -17,6 +17,21 @@ class MatterCalls(Connection):
         asked: Row = {"q": words, "k": k, "mode": mode, "model": model}
         return list(self._ask("GET", f"/projects/{project}/search", params=asked))
 
+    def like(self, project: str, document: str, *, k: int = 20, model: str = "") -> list[Row]:
+        """Return the documents most like one: by its words, or by a run's or an embedded model."""
+        asked: Row = {"k": k, "model": model}
+        return list(self._ask("GET", f"/projects/{project}/like/{part(document)}", params=asked))
+
+    def facets(
+        self, project: str, words: str = "", *, filters: Sequence[str] = (), tag: str | None = None
+    ) -> list[Row]:
+        """Return the most frequent values of the documents' fields, and of their tags (``field`` None), counted.
+
+        With ``words`` they are those of the first 1,000 documents that a search finds.
+        """
+        asked: Row = {"q": words, "filter": list(filters), **({} if tag is None else {"tag": tag})}
+        return list(self._ask("GET", f"/projects/{project}/facets", params=asked))
+
     def runs(self, project: str) -> Row:
         """Return the stored ``runs`` with nDCG@10 and holes@k, and the ``models`` that could rank."""
         return dict(self._ask("GET", f"/projects/{project}/runs"))

@@ -32,7 +32,7 @@ def filtered(wanted: Select[Any], text: str, dialect: str) -> Select[Any]:
     if read is None:
         raise Invalid(f"filter '{text}' cannot be read; write field=value, field~part or field>number")
     name, how, value = read["field"].strip(), read["how"], read["value"].strip()
-    column = _text(name)
+    column = text_field(name)
     if how == "~":
         return wanted.where(func.lower(column).contains(value.lower(), autoescape=True))
     if how in ("=", "!="):
@@ -52,13 +52,13 @@ def order_of(sort: str, schema: ProjectSchema, dialect: str) -> list[Any]:
     if not sort:
         return [Document.position]
     name = sort.removeprefix("-")
-    column = _text(name)
+    column = text_field(name)
     numeric = any(one.name == name and one.type == "number" for one in schema.fields)
     columns = [_number(column, dialect), column] if numeric else [column]
     return [*(one.desc() if sort.startswith("-") else one.asc() for one in columns), Document.position]
 
 
-def _text(name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+def text_field(name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
     """Return a document's field as text.
 
     Raises:

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
-from stm_agent.annotate.faults import Invalid
-from stm_agent.annotate.finding import KEPT, Corpus, Finder, fuse, read_query, snippet
+from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.finding import KEPT, WORD, Asked, Corpus, Finder, fuse, read_query, snippet
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import text_of
 from stm_agent.annotate.services.encoding import WAITED_FOR, Models
@@ -28,6 +28,8 @@ DEPTH = 1000
 """Passages of a run that are kept for each query, as many as TREC runs have."""
 SCORED = 10
 """How deep nDCG looks."""
+LIKE = 4000
+"""Characters of a document by whose words others like it are found."""
 
 
 def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
@@ -85,6 +87,31 @@ def search(
         encoder = stock.get(model)
         rankings.append(corpus.dense(asked, k, encoder.passages(corpus, most=WAITED_FOR), encoder.typed(asked.words)))
     found = fuse(rankings, k) if mode == "both" else (rankings[0] if rankings else [])
+    return _shown(corpus, found, asked)
+
+
+def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) -> list[dict[str, Any]]:
+    """Return the documents most like one: by its words (BM25), or by a model's vectors.
+
+    Raises:
+        NotFound: No such document, or no such model.
+        Unencoded: The model has too many documents to encode first.
+    """
+    if key not in corpus.texts:
+        raise NotFound(f"there is no document '{key}'")
+    # Words alone: what looks like an operator in a document is none.
+    asked = Asked(" ".join(WORD.findall(corpus.texts[key][:LIKE])))
+    if model:
+        vectors = stock.get(model).passages(corpus, most=WAITED_FOR)
+        place = list(corpus.texts).index(key)
+        found = corpus.dense(asked, k + 1, vectors, vectors[place : place + 1])
+    else:
+        found = corpus.bm25(asked, k + 1)
+    # That all its words are in the others as well is no news.
+    return _shown(corpus, [hit for hit in found if hit[0] != key][:k], Asked(""))
+
+
+def _shown(corpus: Corpus, found: Sequence[tuple[str, float]], asked: Asked) -> list[dict[str, Any]]:
     return [{"key": key, "score": score, "snippet": snippet(corpus.texts[key], asked)} for key, score in found]
 
 

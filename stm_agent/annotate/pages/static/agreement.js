@@ -112,7 +112,8 @@ export function Agreement({ project }) {
   });
   const title = LISTS.find(([value]) => value === settled)[1];
   return html`<div class="stack wide"><section class="stack"><div class="row between"><h2>${title}${rows.data ? ` (${count})` : ""}</h2>
-      <span class="row"><${Saved} state=${outbox.state} /><${Select} class="slim" aria-label="Which disagreements" value=${settled} change=${choose} options=${LISTS} /></span></div>
+      <span class="row"><${Saved} state=${outbox.state} />
+        <${Select} class="slim" aria-label="Which disagreements" value=${settled} change=${choose} options=${LISTS} /></span></div>
       <${Loaded} of=${rows}>${() => (row ? html`<${Dispute} key=${`${row.query}/${row.document}`} row=${row} place=${place} levels=${levels}
         keys=${keys} settle=${settle} reopen=${reopen} at=${here} count=${count} />`
         : html`<p class="quiet">${settled === "true" ? "Nothing was settled yet." : "Nothing is in dispute."}</p>`)}<//></section>

@@ -4,7 +4,9 @@ import {
   useLoad, useRef, useState,
 } from "/static/lib.js";
 import { Batch } from "/static/batch.js";
+import { Facets } from "/static/facets.js";
 import { Filters, conditions } from "/static/filters.js";
+import { One } from "/static/one.js";
 
 const PAGE = 50;
 const MODES = [["bm25", "words (BM25)"], ["dense", "meaning"], ["both", "both, fused"]];
@@ -73,36 +75,6 @@ function Import({ place, close, done }) {
     ${report && html`<${Report} of=${report} />`}</div><//>`;
 }
 
-function Tags({ place, data, reload }) {
-  const [text, setText] = useState("");
-  const put = (change) => api.patch(`${place}/tags/${enc(data.key)}`, change).then(() => { setText(""); reload(); }).catch(told);
-  const add = (event) => { event.preventDefault(); put({ add: [text] }); };
-  return html`<div class="row"><span class="quiet small">Tags</span>${data.tags.map((tag) => html`<span class="tag">
-    ${tag}<button class="link" aria-label=${`Take tag ${tag} away`}
-      onClick=${() => put({ remove: [tag] })}>×</button></span>`)}
-    <form class="row" onSubmit=${add}><input class="slim" style=${{ width: "9rem" }} aria-label="New tag" placeholder="New tag" required value=${text}
-      onInput=${(event) => setText(event.target.value)} /><button class="bare">Add</button></form></div>`;
-}
-
-function One({ project, me, name, close, changed }) {
-  const place = `projects/${enc(project.key)}`;
-  const data = useLoad(() => api.get(`${place}/documents/${enc(name)}`), [name]);
-  const [sure, setSure] = useState(false);
-  const reload = () => { data.reload(); changed(); };
-  const remove = () => api.del(`${place}/documents/${enc(name)}`).then(() => { toast("Document deleted"); changed(); close(); }).catch(told);
-  const read = new Set(project.schema.fields.filter((field) => field.content).map((field) => field.name));
-  const text = (value) => (typeof value === "object" ? JSON.stringify(value, null, 1) : String(value));
-  return html`<${Dialog} wide title=${name} close=${close}><${Loaded} of=${data}>${(row) => html`<div class="stack wide">
-    <${Tags} place=${place} data=${row} reload=${reload} />
-    ${Object.entries(row.fields).filter(([field]) => read.has(field)).map(([field, value]) => html`<section class="stack tight">
-      <h3 class="quiet small">${field}</h3><div class="text">${text(value).slice(0, 50_000)}</div></section>`)}
-    <dl class="facts">${Object.entries(row.fields).filter(([field]) => !read.has(field)).map(([field, value]) => html`<dt>${field}</dt><dd>
-      ${text(value).slice(0, 5000)}</dd>`)}</dl>
-    <div class="row between"><button class="main" onClick=${() => go(project.key, "work", name)}>Annotate it</button>
-      ${me.role === "admin" && (sure ? html`<button class="bad" onClick=${remove}>Delete for good</button>`
-        : html`<button class="bare" onClick=${() => setSure(true)}>Delete</button>`)}</div></div>`}<//><//>`;
-}
-
 function Found({ rows, show }) {
   if (!rows.length) return html`<p class="quiet">Nothing has these words.</p>`;
   return html`<table><thead><tr><th>Document</th><th>Text</th><th class="number">Score</th></tr></thead><tbody>
@@ -143,6 +115,7 @@ export function Documents({ project, me, reload }) {
   const [model, setModel] = useState("");
   const [view, setView] = useState({ offset: 0, sort: "", filter: "", tag: "" });
   const [open, setOpen] = useState(null);
+  const [like, setLike] = useState("");
   const box = useRef();
   const admin = me.role === "admin";
   const late = useDebounced(words.trim(), 150);
@@ -152,8 +125,11 @@ export function Documents({ project, me, reload }) {
   const chosen = model || models.data?.[0] || "";
   const page = useLoad(() => api.get(`${place}/documents?${query({ offset: view.offset, sort: view.sort, tag: view.tag, limit: PAGE,
     filter: conditions(filter) })}`), [view.offset, view.sort, filter, view.tag, project.documents]);
-  const found = useLoad(() => (late && (mode === "bm25" || chosen)
-    ? api.get(`${place}/search?${query({ q: late, mode, model: mode === "bm25" ? "" : chosen, k: 50 })}`) : Promise.resolve(false)), [late, mode, chosen]);
+  const by = mode === "bm25" ? "" : chosen;
+  const search = () => (like ? api.get(`${place}/like/${enc(like)}?${query({ model: by, k: 50 })}`)
+    : api.get(`${place}/search?${query({ q: late, mode, model: by, k: 50 })}`));
+  const searched = Boolean(late || like);
+  const found = useLoad(() => (searched && (mode === "bm25" || chosen) ? search() : Promise.resolve(false)), [late, like, mode, chosen]);
   const [progress, begin] = useJob(place, "drafts", () => {
     reload();
     toast("The drafts wait under Annotate", { act: ["Go there", () => go(project.key, "work")] });
@@ -174,18 +150,24 @@ export function Documents({ project, me, reload }) {
     ${progress}
     <div class="row end"><${Field} grow label=${html`Search: <code>"a phrase"</code> <code>-word</code> <code>field:value</code>`}>
       <input ref=${box} type="search" aria-label="Search" value=${words}
-        onInput=${(event) => setWords(event.target.value)} placeholder="Press / to search" /><//>
+        onInput=${(event) => { setLike(""); setWords(event.target.value); }} placeholder="Press / to search" /><//>
       <${Field} label="By"><${Select} value=${mode} change=${setMode} options=${MODES} /><//>
       ${mode !== "bm25" && html`<${Field} label="Model">
         <${Select} value=${chosen} change=${setModel} options=${(models.data || []).map((one) => [one, one])} /><//>`}</div>
-    ${late && found.error?.unencoded ? html`<${Unencoded} of=${found.error} place=${place} me=${me} again=${found.reload} />`
-      : late ? html`<${Loaded} of=${found}>${(rows) => rows && html`<${Found} rows=${rows} show=${show} />`}<//>`
+    ${like && html`<div><button onClick=${() => setLike("")}>Like ${like} ×</button></div>`}
+    ${searched && found.error?.unencoded ? html`<${Unencoded} of=${found.error} place=${place} me=${me} again=${found.reload} />`
+      : searched ? html`${!like && html`<${Facets} place=${place} asked=${{ q: late, mode, model: by }}
+        narrow=${(one) => setWords(`${words.trim()} ${one}`)} />`}
+        <${Loaded} of=${found}>${(rows) => rows && html`<${Found} rows=${rows} show=${show} />`}<//>`
       : html`<${Filters} project=${project} view=${view} change=${(part) => setView({ ...view, ...part, offset: 0 })}>
         ${view.tag && html`<button onClick=${() => setView({ ...view, tag: "", offset: 0 })}>Tagged ${view.tag} ×</button>`}<//>
+        <${Facets} place=${place} asked=${{ filter: conditions(filter), tag: view.tag }} tag=${(tag) => setView({ ...view, tag, offset: 0 })}
+          narrow=${(one) => setView({ ...view, filter: [view.filter.trim(), one].filter(Boolean).join(", "), offset: 0 })} />
         <${Loaded} of=${page}>${(data) => html`<${Page} data=${data} project=${project} show=${show} view=${view} setView=${setView} />`}<//>`}
     ${open === "import" && html`<${Import} place=${place} close=${() => setOpen(null)} done=${changed} />`}
     ${open === "batch" && html`<${Batch} project=${project} place=${place}
-      documents=${late && found.data ? found.data.map((row) => row.key) : null} begin=${begin} close=${() => setOpen(null)} />`}
+      documents=${searched && found.data ? found.data.map((row) => row.key) : null} begin=${begin} close=${() => setOpen(null)} />`}
     ${open === "export" && html`<${Export} place=${place} close=${() => setOpen(null)} />`}
-    ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} close=${() => setOpen(null)} changed=${changed} />`}</div>`;
+    ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} close=${() => setOpen(null)}
+      changed=${changed} like=${(key) => { setWords(""); setLike(key); }} />`}</div>`;
 }

@@ -1,8 +1,9 @@
 // Which documents are listed, and in what order.
 import { Field, Select, html } from "/static/lib.js";
 
-// What is typed, as the API takes it: each condition by itself.
-export const conditions = (text) => text.split(",").map((one) => one.trim()).filter(Boolean);
+// What is typed, as the API takes it: each condition by itself; a value with a comma stands in quotation marks.
+export const conditions = (text) => (text.match(/(?:"[^"]*"|[^,])+/g) || [])
+  .map((one) => one.trim().replace(/^([^"]*[=~<>]\s*)"([^"]*)"$/, "$1$2")).filter(Boolean);
 
 // The view is { filter, sort } and whatever else the screen keeps in it; `change` gets what changes.
 export function Filters({ project, view, change, children }) {

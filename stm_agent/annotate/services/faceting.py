@@ -1,0 +1,84 @@
+"""What the documents of a list have in their fields: the most frequent values of each, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Select, String, cast, func
+from sqlalchemy.orm import Session
+
+from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.documents import selected
+from stm_agent.annotate.services.filtering import text_field
+from stm_agent.annotate.tables import Document, Project
+
+MOST = 8
+"""Values of a field that are told."""
+LOOKED_AT = 100
+"""Documents whose fields are looked at for names that the schema lacks."""
+LONGEST = 100
+"""Characters beyond which a value tells no two documents that they belong together."""
+
+
+def facets(
+    session: Session, project: Project, *, filters: Sequence[str] = (), tag: str | None = None
+) -> list[dict[str, Any]]:
+    """Return for each field beside the texts its most frequent values, counted, and how many values there are.
+
+    The last facet, without a ``field``, is that of the tags. Fields that nobody shares a value of are left out.
+
+    Args:
+        session: The database.
+        project: The project.
+        filters: As of a page of documents.
+        tag: Only documents with it.
+
+    Raises:
+        Invalid: A filter that cannot be read.
+    """
+    schema = ProjectSchema.model_validate(project.schema)
+    wanted = selected(session, project, filters=filters, tag=tag)
+    first = session.scalars(wanted.with_only_columns(Document.fields).order_by(Document.position).limit(LOOKED_AT))
+    names = _names(schema, first.all())
+    shared = _shared([{"field": name, **_counted(session, wanted, name)} for name in names])
+    some = wanted.where(cast(Document.tags, String) != "[]").with_only_columns(Document.tags)
+    tags = Counter(tag for tags in session.scalars(some) for tag in tags)
+    return [*shared, {"field": None, **_told(tags.most_common(MOST), len(tags))}] if tags else shared
+
+
+def of_found(schema: ProjectSchema, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the facets of documents that are in memory, by their fields."""
+    told = []
+    for name in _names(schema, rows[:LOOKED_AT]):
+        values = [str(row[name]) for row in rows if row.get(name) not in (None, "")]
+        counts = Counter(value for value in values if len(value) <= LONGEST)
+        told.append({"field": name, **_told(counts.most_common(MOST), len(counts))})
+    return _shared(told)
+
+
+def _names(schema: ProjectSchema, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the metadata fields, and those that documents came with and no schema names."""
+    named = {field.name for field in schema.fields}
+    shown = [field.name for field in schema.fields if field.metadata and not field.content]
+    came = dict.fromkeys(name for row in rows for name in row if name not in named)
+    # SQLite's paths have no way to write a name with a quotation mark.
+    return [name for name in (*shown, *came) if '"' not in name]
+
+
+def _shared(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [facet for facet in told if facet["values"] and facet["values"][0]["count"] > 1]
+
+
+def _counted(session: Session, wanted: Select[Document], name: str) -> dict[str, Any]:
+    value = text_field(name)
+    some = wanted.where(value.is_not(None), value != "", func.length(value) <= LONGEST)
+    count, distinct = func.count(), func.count().over()
+    rows = some.with_only_columns(value, count, distinct).group_by(value).order_by(count.desc(), value).limit(MOST)
+    found = session.execute(rows).all()
+    return _told([(str(one), number) for one, number, _ in found], found[0][2] if found else 0)
+
+
+def _told(values: Sequence[tuple[str, int]], distinct: int) -> dict[str, Any]:
+    return {"values": [{"value": value, "count": count} for value, count in values], "distinct": distinct}
