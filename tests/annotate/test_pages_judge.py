@@ -128,3 +128,22 @@ def test_a_mistaken_query_is_deleted(tool, page):
     page.get_by_text("Query deleted").wait_for()
     page.get_by_role("heading", name="high temperature").wait_for()
     assert [row["key"] for row in client(tool, "Bo").get("/projects/signs/queries").json()] == ["q1", "q2"]
+
+
+def test_a_passage_that_no_run_found_is_searched_and_graded(tool, page):
+    page.get_by_text("0 of 3 judged").wait_for()
+    page.keyboard.press("/")
+    page.get_by_label("Words of the passage").fill("skin's colour")
+    page.get_by_role("button", name="d3").wait_for()
+    assert violations(page) == []
+    page.get_by_role("button", name="d3").click()
+    page.get_by_text("0 of 4 judged").wait_for()
+    expect(page.locator(".passage[aria-current=true]")).to_contain_text("A change of the skin")
+    page.keyboard.press("2")
+    expect(page.locator(".saved")).to_have_text("saved", timeout=15_000)
+    page.get_by_text("1 of 4 judged").wait_for()
+    graded = {row["document"]: row["grade"] for row in client(tool, "Bo").get("/projects/signs/queries/q1/pool").json()}
+    assert graded["d3"] == 2
+    page.keyboard.press("/")
+    page.get_by_label("Words of the passage").fill("skin's colour")
+    page.get_by_text("in the pool").wait_for()

@@ -2,6 +2,7 @@
 import {
   Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOutbox, useRef, useState,
 } from "/static/lib.js";
+import { Find } from "/static/find.js";
 import { Edge } from "/static/panes.js";
 import { Passage } from "/static/passages.js";
 import { Queries, QueryForm } from "/static/queries.js";
@@ -22,7 +23,7 @@ function usePool(place, key, depth) {
   };
   const load = async () => {
     const rows = await outbox.read(() => api.get(`${place}/queries/${enc(key)}/pool?depth=${depth}`));
-    return { key, rows: rows.map(overlay) };
+    return { key, rows: rows.map(overlay), added: 0 };
   };
   const pool = useLoad(() => (key ? load() : Promise.resolve(false)), [key, depth]);
   const shown = useRef(null);
@@ -32,10 +33,10 @@ function usePool(place, key, depth) {
     if (!rows) return;
     setAt(Math.max(rows.findIndex((row) => row.grade === null), 0));
     past.current = [];
-  }, [key, rows?.length]);
+  }, [key, rows && rows.length - shown.current.added]);
   const show = (fits, more) => {
     if (!shown.current) return;
-    shown.current = { key, rows: shown.current.rows.map((one) => (fits(one) ? { ...one, ...more } : one)) };
+    shown.current = { ...shown.current, rows: shown.current.rows.map((one) => (fits(one) ? { ...one, ...more } : one)) };
     pool.set(shown.current);
   };
   useOutbox(({ path, answer, error }) => {
@@ -50,6 +51,20 @@ function usePool(place, key, depth) {
     show((one) => one === row, { ...change, llm_grade: grade === null ? null : row.llm_grade });
     outbox.put(pathOf(document), { grade, note: grade === null ? "" : note, version }, wait);
   };
+  // What no run has found and the person did.
+  const add = async (document) => {
+    const there = rows.findIndex((row) => row.document === document);
+    if (there >= 0) { setAt(there); return; }
+    try {
+      const { fields } = await api.get(`${place}/documents/${enc(document)}`);
+      const { current } = shown;
+      if (current?.key !== key) return;
+      const row = overlay({ document, text: "", fields, grade: null, note: "", version: 0, llm_grade: null });
+      shown.current = { ...current, rows: [...current.rows, row], added: current.added + 1 };
+      pool.set(shown.current);
+      setAt(current.rows.length);
+    } catch (error) { told(error); }
+  };
   const move = (by) => setAt(Math.min(Math.max(at + by, 0), (rows?.length || 1) - 1));
   const undo = () => {
     const last = past.current.pop();
@@ -57,7 +72,7 @@ function usePool(place, key, depth) {
     put(last[0], { grade: last[1] }, { remember: false });
     setAt(rows.findIndex((row) => row.document === last[0]));
   };
-  return { pool, rows, at, setAt, put, move, undo };
+  return { pool, rows, at, setAt, put, move, undo, add };
 }
 
 export function Judge({ project, me, rest }) {
@@ -72,7 +87,7 @@ export function Judge({ project, me, rest }) {
   const [depth, setDepth] = useState(localStorage.getItem("depth") || "10");
   const list = useRef();
   const sure = useRef("");
-  const { pool, rows, at, setAt, put, move, undo } = usePool(place, key, depth);
+  const { pool, rows, at, setAt, put, move, undo, add } = usePool(place, key, depth);
   const query = work.data?.find((row) => row.key === key);
   const others = useLoad(() => (query?.done ? api.get(`${place}/queries/${enc(key)}/judgements`) : Promise.resolve([])), [key, query?.done]);
   useEffect(() => {
@@ -138,6 +153,7 @@ export function Judge({ project, me, rest }) {
     c: [() => here("input")?.focus(), "Note on the passage"],
     o: [() => here(".more")?.click(), "Show all of the passage, or less"],
     f: [() => query && !query.done && finish(), "Done with this query"],
+    "/": [() => rows && !query?.done && setOpen("find"), "Find a passage that the pool lacks"],
     n: [() => setOpen("new"), "New query"],
     q: [() => query && setOpen("edit"), "Edit the query"],
     ...(admin ? { r: [() => setOpen("runs"), "Runs and pools"] } : {}),
@@ -153,6 +169,7 @@ export function Judge({ project, me, rest }) {
       <div class="row between" style=${{ flexWrap: "nowrap", alignItems: "flex-start" }}><h2>${query.text}</h2>
         <span class="row" style=${{ flexWrap: "nowrap" }}><button class="bare" onClick=${() => setOpen("edit")}>Edit <kbd>q</kbd></button>
           <button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button>
+          ${!query.done && html`<button disabled=${!rows} onClick=${() => setOpen("find")}>Find <kbd>/</kbd></button>`}
           ${query.done ? html`<button onClick=${() => done(false)}>Open again</button>`
             : html`<button class="main" onClick=${finish}>Done <kbd>f</kbd></button>`}</span></div>
       <div class="row between small"><span class="row" role="group" aria-label="Keys of the grades">
@@ -171,6 +188,8 @@ export function Judge({ project, me, rest }) {
         : "Write a query with n, or finish an entry under Annotate: its question is a query."}</p>
         ${project.schema.blocks.length > 0 && html`<button onClick=${() => go(project.key, "work")}>Annotate</button>`}</div>`}</section>
     ${open === "runs" && html`<${Runs} project=${project} close=${() => setOpen(null)} done=${pool.reload} depth=${Number(depth)} />`}
+    ${open === "find" && html`<${Find} place=${place} start=${query.text} pooled=${new Set(rows.map((row) => row.document))} add=${add}
+      close=${() => setOpen(null)} />`}
     ${open === "new" && html`<${QueryForm} place=${place} close=${() => setOpen(null)} saved=${added} />`}
     ${open === "edit" && html`<${QueryForm} place=${place} name=${key} close=${() => setOpen(null)} saved=${work.reload} gone=${gone} />`}</div>`;
 }
