@@ -18,6 +18,7 @@ class Person(Keyed, Stamped, Base):
     role: Mapped[str] = mapped_column(String(20), default="annotator")
     password: Mapped[str | None] = mapped_column(Text)
     active: Mapped[bool] = mapped_column(default=True)
+    version: Mapped[int] = mapped_column(default=1)
 
 
 class Session(Stamped, Base):

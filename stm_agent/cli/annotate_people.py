@@ -42,10 +42,10 @@ def users(
         if password is not None:
             people.set_password(session, password, asked[password])
         if change is not None:
-            people.change(session, SETUP, change, role=role)
+            people.change(session, SETUP, change, version=people.named(session, change).version, role=role)
         for name, active in ((shut_out, False), (let_in, True)):
             if name is not None:
-                people.change(session, SETUP, name, active=active)
+                people.change(session, SETUP, name, version=people.named(session, name).version, active=active)
         place = project_of(session, project) if project is not None else None
         link = f"/join#{inviting.invite(session, SETUP, role=role, project=place)}" if invite else None
         rows = people.listed(session, SETUP)

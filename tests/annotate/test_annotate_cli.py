@@ -157,13 +157,13 @@ def test_documents_are_dealt_from_the_command_line(call, tmp_path):
 def test_an_invitation_can_lead_to_a_project(call, tmp_path):
     call("import", "Tiny", tiny_beir(tmp_path / "tiny"))
     link = json.loads(call("users", "--invite", "--project", "Tiny", "--json"))["invitation"]
-    from stm_agent.annotate.services import assigning, inviting
+    from stm_agent.annotate.services import assigning, inviting, people
     from stm_agent.annotate.tool import open_tool
     from stm_agent.cli.annotate_tool import project_of
 
     tool = open_tool(call.space, team=True)
     with tool.database.writing() as session:
-        inviting.join(session, token=link.partition("#")[2], name="Bo", password="long enough " * 2)
+        inviting.join(session, token=link.partition("#")[2], name="Bo", stored=people.hashed("long enough " * 2))
         assert [one.name for one in assigning.members(session, project_of(session, "Tiny"))] == ["me", "Bo"]
     tool.close()
     assert "no project 'none'" in call("users", "--invite", "--project", "none", code=2)

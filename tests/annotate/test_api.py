@@ -259,9 +259,12 @@ def test_an_invitation_works_once(tool, project):
 
 def test_somebody_shut_out_is_out_at_once_and_the_last_administrator_stays(tool, project):
     ada, bo = client(tool, "Ada"), client(tool, "Bo")
-    assert ada.patch("/people/Bo", json={"active": False}).json()["active"] is False
+    assert ada.patch("/people/Bo", json={"version": 1, "active": False}).json()["active"] is False
     problem(bo.get("/me"), 401)
-    assert "last administrator" in problem(ada.patch("/people/Ada", json={"role": "annotator"}), 422)
+    stale = ada.patch("/people/Bo", json={"version": 1, "role": "reviewer"})
+    assert (stale.status_code, stale.json()["current"]["active"]) == (409, False), "somebody else changed them"
+    assert ada.patch("/people/Bo", json={"version": 2, "role": "reviewer"}).json()["version"] == 3
+    assert "last administrator" in problem(ada.patch("/people/Ada", json={"version": 1, "role": "annotator"}), 422)
     assert ada.get("/me").status_code == 200
 
 

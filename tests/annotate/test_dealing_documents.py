@@ -132,11 +132,17 @@ def test_an_entry_that_was_begun_for_a_document_makes_it_done_without_evidence(t
     with tool.database.writing() as session:
         bo = people.actor_of(people.named(session, "Bo"))
         row = projects.find(session, bo, "signs")
-        entry = entries.create(session, bo, row)
-        entry.extra = {"document": "d2"}
-        session.flush()
+        entry = entries.create(session, bo, row, document="d2")
         entries.save(session, bo, row, entry, {"values": {"question": "q", "answer": "a"}, "state": "done"}, version=1)
-    assert [key for key, done in theirs(client(tool, "Bo")).items() if done] == ["d2"]
+    bo = client(tool, "Bo")
+    assert [key for key, done in theirs(bo).items() if done] == ["d2"]
+    begun = bo.post(f"{PLACE}/entries", json={"document": "d1"}).json()
+    assert begun["about"] == "d1"
+    mark = {"document": "d3", "field": "text", "start": 0, "end": 8, "level": "relevant"}
+    changes = {"values": {"question": "q", "answer": "a"}, "evidence": [mark], "state": "done"}
+    bo.patch(f"{PLACE}/entries/{begun['key']}", json={"version": 1, "changes": changes})
+    assert {key for key, done in theirs(bo).items() if done} == {"d2", "d3"}, "evidence says what it is about"
+    assert bo.post(f"{PLACE}/entries", json={"document": "gone"}).status_code == 404
 
 
 def test_a_person_says_by_hand_that_a_document_is_done(tool, ada):
@@ -170,7 +176,7 @@ def test_what_somebody_who_is_gone_left_open_is_dealt_again(tool, ada):
     assert deal(ada) == len(mine) - 1
     assert sorted(theirs(cy)) == sorted({"d1", "d2", "d3"} - {first})
     ada.post(f"{PLACE}/members", json={"name": "Bo"})
-    ada.patch("/people/Cy", json={"active": False})
+    ada.patch("/people/Cy", json={"version": 1, "active": False})
     assert deal(ada) == 2
     assert set(theirs(bo)) == {"d1", "d2", "d3"}
 

@@ -63,7 +63,7 @@ def test_what_somebody_shut_out_left_open_is_dealt_again(tool, project):
     ada.delete(f"{PLACE}/members/Ada")
     assert ada.post(f"{PLACE}/deal").json() == {"dealt": 2}
     (open_one,) = cy.get(f"{PLACE}/work").json()
-    ada.patch("/people/Bo", json={"active": False})
+    ada.patch("/people/Bo", json={"version": 1, "active": False})
     assert ada.post(f"{PLACE}/deal").json() == {"dealt": 1}
     assert len(cy.get(f"{PLACE}/work").json()) == 2
     done(cy, open_one["key"])

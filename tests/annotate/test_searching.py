@@ -82,7 +82,7 @@ def test_names_with_a_slash_can_be_worked_with(small):
     fill(small)
     person(small, "evil/1")
     ada = client(small, "Ada")
-    assert ada.patch("/people/evil%2F1", json={"active": False}).json()["active"] is False
+    assert ada.patch("/people/evil%2F1", json={"version": 1, "active": False}).json()["active"] is False
     for name in ("openai/x", "other"):
         ada.put("/llms", json={"name": name, "model": "scripted:numbered"})
     assert ada.delete("/llms/openai%2Fx").status_code == 204

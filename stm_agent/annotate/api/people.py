@@ -52,8 +52,9 @@ class NewPassword(Body):
 
 
 class Change(Body):
-    """What changes of a person."""
+    """What changes of a person, and the version that was seen."""
 
+    version: int
     role: str | None = None
     active: bool | None = None
 
@@ -111,8 +112,12 @@ def logout(tool: The, request: Request) -> None:
 @router.post("/join")
 def join(body: Join, tool: The) -> dict[str, Any]:
     """Make the account of somebody invited, and log in."""
+    with tool.database.reading() as session:
+        # Nobody without a link has a password hashed.
+        inviting.invited(session, body.token)
+    stored = people.hashed(body.password)
     with tool.database.writing() as session:
-        return people.begin(session, inviting.join(session, token=body.token, name=body.name, password=body.password))
+        return people.begin(session, inviting.join(session, token=body.token, name=body.name, stored=stored))
 
 
 @router.post("/invitations")
@@ -165,5 +170,5 @@ def listed(tool: The, who: Who) -> list[dict[str, Any]]:
 def change(name: str, body: Change, tool: The, who: Who) -> dict[str, Any]:
     """Change a role, or shut somebody out."""
     with tool.database.writing() as session:
-        row = people.change(session, who, name, role=body.role, active=body.active)
-        return {"name": row.name, "role": row.role, "active": row.active}
+        row = people.change(session, who, name, version=body.version, role=body.role, active=body.active)
+        return people.view(row)

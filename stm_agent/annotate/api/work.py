@@ -12,6 +12,12 @@ from stm_agent.annotate.services import assigning, entries, gathering, judging, 
 router = APIRouter(prefix="/projects/{project}", tags=["work"])
 
 
+class Begin(Body):
+    """The document that an entry is begun for, if it is for one."""
+
+    document: str | None = None
+
+
 class Save(Body):
     """Parts to save, and the version that was seen."""
 
@@ -74,10 +80,12 @@ def all_entries(
 
 
 @router.post("/entries", status_code=201)
-def new_entry(project: str, tool: The, who: Who) -> dict[str, Any]:
+def new_entry(project: str, tool: The, who: Who, body: Begin | None = None) -> dict[str, Any]:
     """Begin an entry."""
+    document = body.document if body else None
     with tool.database.writing() as session:
-        return entries.view(session, entries.create(session, who, projects.find(session, who, project)))
+        row = projects.find(session, who, project)
+        return entries.view(session, entries.create(session, who, row, document=document))
 
 
 @router.get("/entries/{entry}")

@@ -43,9 +43,10 @@ class ProjectCalls(Connection):
         """Return everybody."""
         return list(self._ask("GET", "/people"))
 
-    def change_person(self, name: str, *, role: str | None = None, active: bool | None = None) -> Row:
+    def change_person(self, name: str, *, version: int, role: str | None = None, active: bool | None = None) -> Row:
         """Change a role, or shut somebody out."""
-        return dict(self._ask("PATCH", f"/people/{part(name)}", json={"role": role, "active": active}))
+        body = {"version": version, "role": role, "active": active}
+        return dict(self._ask("PATCH", f"/people/{part(name)}", json=body))
 
     def llms(self) -> list[Row]:
         """Return the LLMs, never a key."""

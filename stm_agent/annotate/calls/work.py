@@ -21,9 +21,9 @@ class WorkCalls(Connection):
         """Return an entry with its evidence and version."""
         return dict(self._ask("GET", f"/projects/{project}/entries/{part(entry)}"))
 
-    def begin_entry(self, project: str) -> Row:
-        """Begin an entry."""
-        return dict(self._ask("POST", f"/projects/{project}/entries"))
+    def begin_entry(self, project: str, *, document: str | None = None) -> Row:
+        """Begin an entry, for a document where one is named."""
+        return dict(self._ask("POST", f"/projects/{project}/entries", json={"document": document}))
 
     def save_entry(self, project: str, entry: str, *, version: int, **changes: object) -> Row:
         """Save parts of an entry: ``values``, ``evidence``, ``notes``, ``name``, ``state``."""

@@ -13,6 +13,7 @@ from stm_agent.annotate.base import Base
 from stm_agent.annotate.faults import Invalid, Taken
 from stm_agent.annotate.formats.archive import pack
 from stm_agent.annotate.people_tables import Person
+from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import entries, projects, queries
 from stm_agent.annotate.services.archive_rows import checked
 from stm_agent.annotate.tables import (
@@ -32,6 +33,7 @@ from stm_agent.annotate.tables import (
     Query,
     Ranking,
 )
+from stm_agent.annotate.values import checked_value
 from stm_agent.errors import DataError
 
 TABLES: dict[str, type[Base]] = {
@@ -134,9 +136,11 @@ def restore(session: Session, actor: Actor, project: dict[str, Any], parts: dict
     about = checked(Project, project, "project.json")
     if not about["name"].strip():
         raise Invalid("a project needs a name; the archive's is empty")
-    about["schema"] = projects.read_schema(about.get("schema")).model_dump(mode="json")
+    schema = projects.read_schema(about.get("schema"))
+    about["schema"] = schema.model_dump(mode="json")
     projects.check_parts(about)
     rows = {part: _checked(part, table, parts[part]) for part, table in TABLES.items()}
+    _check_values(schema, rows["entries"])
     if session.scalar(select(Project.id).where((Project.key == about["key"]) | (Project.name == about["name"]))):
         raise Taken(f"project '{about['name']}' is here already; rename or delete it first")
     made = Project(**about)
@@ -168,6 +172,19 @@ def _checked(part: str, table: type[Base], rows: list[dict[str, Any]]) -> list[T
             raise DataError(f"the archive is damaged: the evidence of {where} is no list")
         read.append((row, [checked(Evidence, mark, f"the evidence of {where}", but="entry_id") for mark in marks]))
     return read
+
+
+def _check_values(schema: ProjectSchema, rows: list[Told]) -> None:
+    blocks = {block.id: block for block in schema.blocks}
+    for number, (row, _) in enumerate(rows, 1):
+        where = f"entries.jsonl:{number}"
+        for key, value in row.get("values", {}).items():
+            if key not in blocks:
+                raise DataError(f"the archive is damaged: {where} has a value of block '{key}', which is not there")
+            try:
+                checked_value(blocks[key], value)
+            except ValueError as error:
+                raise DataError(f"the archive is damaged: {where}: {error}") from error
 
 
 def _insert(session: Session, project: Project, parts: dict[str, list[Told]]) -> None:

@@ -122,9 +122,8 @@ class Batch:
             row = projects.find(session, self.actor, self.project)
             if place.entry is None and came.state == "offered":
                 # Not before there is something in it: an LLM that is dead leaves no list of empty entries.
-                entry = entries.create(session, self.actor, row)
+                entry = entries.create(session, self.actor, row, document=place.document)
                 entry.name = place.document or ""
-                entry.extra = {"document": place.document}
                 ask = replace(ask, entry_key=entry.key)
             drafts.keep(session, self.actor, row, ask, came)
         if came.error:

@@ -14,10 +14,11 @@ from stm_agent.annotate.tables import Document, DocumentAssignment, Entry, Evide
 
 
 def written_on(*entries: ColumnElement[bool]) -> CompoundSelect[int, int]:
-    """Select the documents that entries are on, by their evidence or begun for them, each with the entry's author."""
+    """Select the documents that entries are on, each with the entry's author: by evidence, else the one begun for."""
     marked = select(Evidence.document_id, Entry.person_id).join(Entry, Entry.id == Evidence.entry_id)
     begun_for = (Entry.project_id == Document.project_id) & (Document.key == Entry.extra["document"].as_string())
-    begun = select(Document.id, Entry.person_id).join(Entry, begun_for)
+    bare = ~select(Evidence.id).where(Evidence.entry_id == Entry.id).exists()
+    begun = select(Document.id, Entry.person_id).join(Entry, begun_for).where(bare)
     return marked.where(*entries).union(begun.where(*entries))
 
 

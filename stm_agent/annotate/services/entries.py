@@ -14,7 +14,7 @@ from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services import dealt
+from stm_agent.annotate.services import dealt, documents
 from stm_agent.annotate.services.evidence import set_evidence
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
@@ -94,9 +94,17 @@ def listed(
     return views(session, list(session.scalars(wanted.offset(offset).limit(limit))))
 
 
-def create(session: Session, actor: Actor, project: Project, *, key: str | None = None) -> Entry:
-    """Begin an empty entry."""
+def create(
+    session: Session, actor: Actor, project: Project, *, key: str | None = None, document: str | None = None
+) -> Entry:
+    """Begin an empty entry, for a document where one is named.
+
+    Raises:
+        NotFound: No such document.
+    """
     entry = Entry(key=key or new_key(), project_id=project.id, person_id=actor.id)
+    if document is not None:
+        entry.extra = {"document": documents.get(session, project, document).key}
     session.add(entry)
     session.flush()
     record(session, project, actor, "entry.create", entry.key, None, {})

@@ -64,18 +64,29 @@ def revoke(session: DbSession, actor: Actor, number: int) -> None:
     session.delete(row)
 
 
-def join(session: DbSession, *, token: str, name: str, password: str) -> Person:
-    """Make the account of somebody invited; the link works once.
+def invited(session: DbSession, token: str, *, hold: bool = False) -> Invitation:
+    """Return the invitation of a link; with ``hold`` nobody else can use it until the transaction ends.
 
     Raises:
         Unauthorised: The link is unknown, used or too old.
-        Invalid: No name, or a short password.
-        Taken: The name is there.
     """
-    row = session.scalar(select(Invitation).where(Invitation.token_hash == people.digest(token)).with_for_update())
+    wanted = select(Invitation).where(Invitation.token_hash == people.digest(token))
+    row = session.scalar(wanted.with_for_update() if hold else wanted)
     if row is None or row.used_at is not None or row.expires_at < now():
         raise Unauthorised("this invitation is unknown, used or expired; ask for a new one")
-    person = people.add(session, name=name, role=row.role, password=password)
+    return row
+
+
+def join(session: DbSession, *, token: str, name: str, stored: str) -> Person:
+    """Make the account of somebody invited, of a hashed password; the link works once.
+
+    Raises:
+        Unauthorised: The link is unknown, used or too old.
+        Invalid: No name.
+        Taken: The name is there.
+    """
+    row = invited(session, token, hold=True)
+    person = people.enter(session, name=name, role=row.role, stored=stored)
     row.used_at = now()
     if row.project_id is not None:
         session.add(Member(project_id=row.project_id, person_id=person.id))

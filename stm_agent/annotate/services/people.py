@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session as DbSession
 
 from stm_agent.annotate.actor import ROLES, Actor
 from stm_agent.annotate.base import now
-from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Taken, TooMany, Unauthorised
+from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale, Taken, TooMany, Unauthorised
 from stm_agent.annotate.people_tables import LoginFailure, Person, Session
 from stm_agent.annotate.storable import words
 
@@ -57,6 +57,16 @@ def add(session: DbSession, *, name: str, role: str, password: str | None) -> Pe
         Invalid: No name, no such role, or a short password.
         Taken: The name is there.
     """
+    return enter(session, name=name, role=role, stored=None if password is None else hashed(password))
+
+
+def enter(session: DbSession, *, name: str, role: str, stored: str | None) -> Person:
+    """Make an account whose password was hashed before: that takes long, on purpose, and nobody who saves waits.
+
+    Raises:
+        Invalid: No name, or no such role.
+        Taken: The name is there.
+    """
     clean = words(name, "a person's name", LONGEST_NAME).strip()
     if not clean:
         raise Invalid("a person needs a name")
@@ -64,7 +74,7 @@ def add(session: DbSession, *, name: str, role: str, password: str | None) -> Pe
         raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
     if session.scalar(select(Person.id).where(Person.name == clean)):
         raise Taken(f"there is somebody called '{clean}'; choose another name")
-    person = Person(name=clean, role=role, password=None if password is None else hashed(password))
+    person = Person(name=clean, role=role, password=stored)
     session.add(person)
     session.flush()
     return person
@@ -218,22 +228,39 @@ def named(session: DbSession, name: str) -> Person:
 def listed(session: DbSession, actor: Actor) -> list[dict[str, Any]]:
     """Return everybody."""
     actor.needs("reviewer")
-    return [{"name": row.name, "role": row.role, "active": row.active} for row in session.scalars(select(Person))]
+    return [view(row) for row in session.scalars(select(Person).order_by(Person.id))]
+
+
+def view(row: Person) -> dict[str, Any]:
+    """Return a person as JSON."""
+    return {"name": row.name, "role": row.role, "active": row.active, "version": row.version}
 
 
 def change(
-    session: DbSession, actor: Actor, name: str, *, role: str | None = None, active: bool | None = None
+    session: DbSession,
+    actor: Actor,
+    name: str,
+    *,
+    version: int,
+    role: str | None = None,
+    active: bool | None = None,
 ) -> Person:
     """Change a person's role, or shut them out; their sessions end at once.
 
     Raises:
         NotFound: There is nobody of that name.
+        Stale: They were changed since ``version``.
         Invalid: No such role, or the last administrator would be gone.
     """
     actor.needs("admin")
-    row = named(session, name)
+    row = session.scalar(select(Person).where(Person.name == name).with_for_update())
+    if row is None:
+        raise NotFound(f"there is nobody called '{name}'")
     if role is not None and role not in ROLES:
         raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
+    if row.version != version:
+        raise Stale(f"'{name}'", view(row))
+    row.version += 1
     row.role, row.active = role or row.role, row.active if active is None else active
     session.flush()
     if not session.scalar(select(func.count()).where(Person.role == "admin", Person.active)):

@@ -7,10 +7,10 @@ const EMPTY = { name: "", model: "", api_base: "", key: "", system_prompt: "", d
 function Person({ row, admin, change }) {
   return html`<tr><th scope="row">${row.name}</th><td>
     ${admin ? html`<${Select} class="slim" aria-label=${`Role of ${row.name}`}
-      value=${row.role} change=${(role) => change(row.name, { role })} options=${ROLES} />` : row.role}</td>
+      value=${row.role} change=${(role) => change(row, { role })} options=${ROLES} />` : row.role}</td>
     <td>${row.active ? "" : html`<span class="quiet">shut out</span>`}</td><td class="number">
       ${admin && html`<button class="bare" aria-label=${`${row.active ? "Shut out" : "Let in"} ${row.name}`}
-      onClick=${() => change(row.name, { active: !row.active })}>${row.active ? "Shut out" : "Let in"}</button>`}</td></tr>`;
+      onClick=${() => change(row, { active: !row.active })}>${row.active ? "Shut out" : "Let in"}</button>`}</td></tr>`;
 }
 
 function Invite({ close }) {
@@ -105,7 +105,8 @@ export function People({ me }) {
   const people = useLoad(() => api.get("people"), []);
   const [inviting, setInviting] = useState(false);
   const admin = me.role === "admin";
-  const change = (name, changes) => api.patch(`people/${enc(name)}`, changes).then(people.reload).catch((error) => { told(error); people.reload(); });
+  const change = ({ name, version }, changes) => api.patch(`people/${enc(name)}`, { version, ...changes })
+    .then(people.reload).catch((error) => { told(error); people.reload(); });
   return html`<div class="stack wide"><section class="stack" aria-label="People"><div class="row between"><h2>People</h2>
     ${admin && html`<button onClick=${() => setInviting(true)}>Invite somebody</button>`}</div>
       <${Loaded} of=${people}>${(rows) => html`<table><thead><tr><th>Name</th><th>Role</th><th>State</th><th></th></tr></thead><tbody>

@@ -46,10 +46,10 @@ function Changed({ project, keeper }) {
 }
 
 // What is done to an entry as a whole.
-function useActs(project, place, keeper, choose, mine, text) {
+function useActs(project, place, keeper, choose, mine, text, open) {
   const fresh = async (evidence = []) => {
     try {
-      const made = await api.post(`${place}/entries`);
+      const made = await api.post(`${place}/entries`, { document: open });
       // It is opened with what it begins with in it.
       if (evidence.length) await api.patch(`${place}/entries/${made.key}`, { version: made.version, changes: { evidence } }).catch(told);
       mine.reload();
@@ -125,7 +125,7 @@ export function Work({ project, me, rest }) {
     setOpen((now) => aboutOf(row) || now);
   };
   const text = useLoad(() => (open ? api.get(`${place}/documents/${enc(open)}`) : Promise.resolve(false)), [open]);
-  const acts = useActs(project, place, keeper, setKey, mine, text);
+  const acts = useActs(project, place, keeper, setKey, mine, text, open);
   useEffect(() => {
     const last = mine.data && !key && mine.data.find((row) => row.state === "draft");
     if (!last) return;
