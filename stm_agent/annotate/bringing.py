@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.formats import archive, trec
+from stm_agent.annotate.formats import archive, irds, trec
 from stm_agent.annotate.incoming import is_archive, read_incoming
 from stm_agent.annotate.reading import decoded
 from stm_agent.annotate.services import moving, people, projects, searching
@@ -27,7 +27,7 @@ def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None) -> d
     Args:
         tool: The tool.
         name: The project's name.
-        path: What to import.
+        path: What to import; ``ir_datasets:NAME`` is a data set of that catalogue.
         name_of: Whose judgements they are; None: the local person's.
 
     Returns:
@@ -38,7 +38,7 @@ def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None) -> d
         Taken: An archive or a project of AIANO's that is here already.
         ConfigError: TREC's files for a project that is not there.
     """
-    if not path.exists():
+    if not path.exists() and not str(path).startswith(irds.SCHEME):
         raise DataError(f"{path} does not exist; name a file or a folder")
     if path.suffix in TREC:
         return _trec(tool, name, path, name_of)
@@ -51,7 +51,7 @@ def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None) -> d
         with tool.database.writing() as session:
             made = moving.import_archive(session, _who(session, name_of), unpacked)
             return {"project": made.name, "from": "archive"}
-    incoming = read_incoming(path)
+    incoming = irds.read_catalogue(str(path)) if str(path).startswith(irds.SCHEME) else read_incoming(path)
     with tool.database.writing() as session:
         actor = _who(session, name_of)
         row = find(session, name) or projects.create(session, actor, name=name, template="judging")

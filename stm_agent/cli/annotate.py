@@ -85,7 +85,9 @@ def import_(
     project: Project,
     path: Annotated[
         Path,
-        typer.Argument(help="Documents (.json, .jsonl, .csv, folder, .zip), .qrels, .run, AIANO's files, archive."),
+        typer.Argument(
+            help="Documents (.json, .jsonl, .csv, folder, .zip), .qrels, .run, AIANO's file, archive, ir_datasets:NAME."
+        ),
     ],
     name_of: Annotated[
         str | None, typer.Option("--as", help="Whose judgements qrels become (default: the local person's).")
