@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
+from sqlalchemy.orm import Session as DbSession
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import now
 from stm_agent.annotate.people_tables import Session
-from stm_agent.annotate.services import assigning, documents, people, projects, queries
+from stm_agent.annotate.services import assigning, documents, llms, people, projects, queries
+from stm_agent.annotate.tables import Project
 from stm_agent.annotate.tool import Tool
+from stm_agent.testing.scripted import Script, scripted
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -57,6 +62,31 @@ def fill(tool: Tool, template: str = "judging") -> str:
         for number, text in enumerate(("high temperature", "skin is red"), 1):
             queries.create(session, ada, made, text=text, key=f"q{number}")
     return "signs"
+
+
+@contextmanager
+def own_project(
+    tool: Tool,
+    rows: Iterable[tuple[str, dict[str, Any]]] = DOCUMENTS,
+    *,
+    name: str = "Signs",
+    template: str = "qa",
+) -> Iterator[tuple[DbSession, Actor, Project]]:
+    """Make a project of the one user of a tool, its key the name in small letters; it is stored when the block ends."""
+    with tool.database.writing() as session:
+        me = people.actor_of(people.local_person(session))
+        made = projects.create(session, me, name=name, template=template, key=name.lower())
+        documents.add(session, made, rows)
+        yield session, me, made
+
+
+def lend_llm(tool: Tool, answer: Script) -> None:
+    """Set up an LLM of a tool's one user that says what a test has it say."""
+    door = scripted(answer, tool.folder)
+    tool.doors.door = lambda choice: door  # type: ignore[method-assign]
+    with tool.database.writing() as session:
+        me = people.actor_of(people.local_person(session))
+        llms.put(session, me, tool.vault, {"name": "script", "model": "scripted:numbered"})
 
 
 def end_logins(tool: Tool) -> None:

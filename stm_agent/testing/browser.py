@@ -95,6 +95,16 @@ def new_page(browser: Browser, url: str) -> Page:
     return page
 
 
+@contextmanager
+def showing(tool: Tool, browser: Browser, *parts: str) -> Iterator[Page]:
+    """Serve a tool for one person and open a screen of it."""
+    with serving(tool) as url:
+        page = new_page(browser, url)
+        page.goto(place(url, *parts))
+        yield page
+        page.context.close()
+
+
 def violations(page: Page) -> list[Any]:
     """Return what axe-core finds that is serious or worse, in light and in dark."""
     from axe_playwright_python.sync_playwright import Axe
@@ -141,6 +151,14 @@ def shut(page: Page) -> None:
     """Close the open dialog by its key, and wait until it is gone: before that no key reaches the screen behind it."""
     page.keyboard.press("Escape")
     page.locator("dialog").wait_for(state="detached")
+
+
+def enter(browser: Browser, url: str, name: str) -> Page:
+    """Open a page of project Signs' team as one of them, who has logged in."""
+    page = new_page(browser, url)
+    log_in(page, name)
+    page.get_by_role("link", name="Signs").wait_for()
+    return page
 
 
 def log_in(page: Page, name: str) -> None:

@@ -10,12 +10,11 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import select
 
-from stm_agent.annotate.services import documents, entries, llms, people, projects
+from stm_agent.annotate.services import entries
 from stm_agent.annotate.tables import Draft
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.annotate import DOCUMENTS
+from stm_agent.testing.annotate import lend_llm, own_project
 from stm_agent.testing.browser import CHROMIUM, place, violations
-from stm_agent.testing.scripted import scripted
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -32,15 +31,9 @@ def free() -> threading.Event:
 @pytest.fixture(scope="module")
 def tool(tmp_path_factory, free) -> Iterator[Tool]:
     """Project Signs with two entries, of which one has the question and the evidence that an answer needs."""
-    space = tmp_path_factory.mktemp("space")
-    opened = open_tool(space)
-    door = scripted(lambda messages: f"It is hot [d1]. {free.wait(60)}", space / "llm")
-    opened.doors.door = lambda choice: door
-    with opened.database.writing() as session:
-        me = people.actor_of(people.local_person(session))
-        llms.put(session, me, opened.vault, {"name": "script", "model": "scripted:numbered"})
-        made = projects.create(session, me, name="Signs", template="qa", key="signs")
-        documents.add(session, made, DOCUMENTS)
+    opened = open_tool(tmp_path_factory.mktemp("space"))
+    lend_llm(opened, lambda messages: f"It is hot [d1]. {free.wait(60)}")
+    with own_project(opened) as (session, me, made):
         mark = {"document": "d1", "field": "text", "start": 2, "end": 8, "level": "relevant"}
         ready = entries.create(session, me, made, key="ready")
         changes = {"name": "Ready", "values": {"question": "What is it?"}, "evidence": [mark]}

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from stm_agent.annotate.services import documents, people, projects
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, place, serving, violations
+from stm_agent.testing.annotate import own_project
+from stm_agent.testing.browser import CHROMIUM, drag_over, showing, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -24,22 +24,19 @@ BOOK = "".join(LINE.format(number) for number in range(8000)) + "The last words 
 def tool(tmp_path_factory) -> Iterator[Tool]:
     """A tool for one person with a book."""
     opened = open_tool(tmp_path_factory.mktemp("space"))
-    with opened.database.writing() as session:
-        me = people.actor_of(people.local_person(session))
-        made = projects.create(session, me, name="Books", template="qa", key="books")
-        documents.add(session, made, [("book", {"title": "A book", "text": BOOK}), ("leaf", {"text": "A leaf."})])
+    with own_project(
+        opened, [("book", {"title": "A book", "text": BOOK}), ("leaf", {"text": "A leaf."})], name="Books"
+    ):
+        pass
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def page(tool) -> Iterator[Page]:
-    with serving(tool) as url, browsing() as browser:
-        opened = new_page(browser, url)
-        opened.goto(place(url, "books", "work", "book"))
+def page(tool, browser) -> Iterator[Page]:
+    with showing(tool, browser, "books", "work", "book") as opened:
         opened.get_by_role("heading", name="book").wait_for()
         yield opened
-        opened.context.close()
 
 
 def test_the_last_words_of_a_book_are_found_and_marked(page):

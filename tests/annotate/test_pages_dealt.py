@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, drag_over, log_in, new_page, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, drag_over, enter, place, serving, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -35,10 +35,8 @@ def url(tool) -> Iterator[str]:
         yield address
 
 
-def enter(browser: Browser, url: str, name: str, screen: str) -> Page:
-    page = new_page(browser, url)
-    log_in(page, name)
-    page.get_by_role("link", name="Signs").wait_for()
+def screen_of(browser: Browser, url: str, name: str, screen: str) -> Page:
+    page = enter(browser, url, name)
     page.goto(place(url, "signs", screen))
     return page
 
@@ -48,7 +46,7 @@ def listed(page: Page):
 
 
 def test_an_administrator_deals_documents_that_fit(url, browser):
-    page = enter(browser, url, "Ada", "settings")
+    page = screen_of(browser, url, "Ada", "settings")
     people = page.get_by_role("region", name="People")
     people.get_by_label("Deal out").select_option("documents")
     people.get_by_label("Only where fields fit").fill("year>2000")
@@ -63,7 +61,7 @@ def test_an_administrator_deals_documents_that_fit(url, browser):
 
 
 def test_their_people_see_them_first_and_get_them_done(tool, url, browser):
-    page = enter(browser, url, "Bo", "work")
+    page = screen_of(browser, url, "Bo", "work")
     expect(listed(page)).to_have_count(3)
     expect(page.get_by_label("Which documents")).to_have_value("true")
     page.get_by_text("3 open of 3").wait_for()
@@ -98,7 +96,7 @@ def test_their_people_see_them_first_and_get_them_done(tool, url, browser):
     expect(listed(page).first).to_contain_text("d3")
     page.get_by_text("1 open of 3").wait_for()
     page.context.close()
-    page = enter(browser, url, "Ada", "agreement")
+    page = screen_of(browser, url, "Ada", "agreement")
     expect(page.get_by_role("row", name="Bo")).to_contain_text("2 of 3")
     page.context.close()
 
@@ -108,7 +106,7 @@ def test_a_list_that_goes_on_loses_no_document_when_some_are_done_meanwhile(tool
     more = [(f"n{number:03}", {"title": "More", "text": "of many"}) for number in range(150)]
     ada.post("/projects/signs/documents", json={"documents": more})
     assert ada.post("/projects/signs/deal", json={"what": "documents"}).json()["dealt"] == 300
-    page = enter(browser, url, "Cy", "work")
+    page = screen_of(browser, url, "Cy", "work")
     expect(listed(page)).to_have_count(120)
     for key in ("d1", "d2"):
         listed(page).filter(has_text=key).get_by_role("button").click()

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from stm_agent.annotate.services import assigning, documents, drafts, entries, llms, people, projects
+from stm_agent.annotate.services import assigning, drafts, entries, people, projects
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.annotate import DOCUMENTS, person
+from stm_agent.testing.annotate import lend_llm, own_project, person
 from stm_agent.testing.browser import CHROMIUM, place, violations
-from stm_agent.testing.scripted import scripted
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -49,17 +48,11 @@ def held() -> Held:
 @pytest.fixture(scope="module")
 def tool(tmp_path_factory, held) -> Iterator[Tool]:
     """Project Signs, with a block that is drafted from the title and one that needs another to be said."""
-    space = tmp_path_factory.mktemp("space")
-    opened = open_tool(space)
-    door = scripted(held.answer, space / "llm")
-    opened.doors.door = lambda choice: door
-    with opened.database.writing() as session:
-        me = people.actor_of(people.local_person(session))
-        llms.put(session, me, opened.vault, {"name": "script", "model": "scripted:numbered"})
-        made = projects.create(session, me, name="Signs", template="qa", key="signs")
+    opened = open_tool(tmp_path_factory.mktemp("space"))
+    lend_llm(opened, held.answer)
+    with own_project(opened) as (session, me, made):
         fields = [{**one, "ai_input": True} for one in made.schema["fields"]]
         projects.edit(session, me, made, {"schema": {**made.schema, "fields": fields, "blocks": BLOCKS}}, version=1)
-        documents.add(session, made, DOCUMENTS)
     yield opened
     opened.close()
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from stm_agent.annotate.services import documents, people, projects
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.browser import CHROMIUM, browsing, new_page, place, serving, violations
+from stm_agent.testing.annotate import own_project
+from stm_agent.testing.browser import CHROMIUM, showing, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -23,26 +23,21 @@ WARDS = ["eye", "skin, hair", "skin, hair", "eye"]
 def tool(tmp_path_factory) -> Iterator[Tool]:
     """A tool for one person whose documents have a ward, which no schema names."""
     opened = open_tool(tmp_path_factory.mktemp("space"))
-    with opened.database.writing() as session:
-        me = people.actor_of(people.local_person(session))
-        made = projects.create(session, me, name="Notes", template="judging", key="notes")
-        rows = [
-            (f"n{number}", {"text": f"Note {number} about a patient's {ward}.", "ward": ward})
-            for number, ward in enumerate(WARDS)
-        ]
-        documents.add(session, made, rows)
+    rows = [
+        (f"n{number}", {"text": f"Note {number} about a patient's {ward}.", "ward": ward})
+        for number, ward in enumerate(WARDS)
+    ]
+    with own_project(opened, rows, name="Notes", template="judging"):
+        pass
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def page(tool) -> Iterator[Page]:
-    with serving(tool) as url, browsing() as browser:
-        opened = new_page(browser, url)
-        opened.goto(place(url, "notes", "documents"))
-        opened.get_by_role("link", name="n0").or_(opened.get_by_role("button", name="n0")).wait_for()
+def page(tool, browser) -> Iterator[Page]:
+    with showing(tool, browser, "notes", "documents") as opened:
+        opened.get_by_role("button", name="n0").wait_for()
         yield opened
-        opened.context.close()
 
 
 def listed(page: Page) -> list[str]:

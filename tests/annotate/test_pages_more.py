@@ -9,13 +9,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from stm_agent.annotate.services import documents, llms, people, projects, queries
+from stm_agent.annotate.services import queries
 from stm_agent.annotate.tables import Doubt
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.mine.reviewed import refused
-from stm_agent.testing.annotate import DOCUMENTS
+from stm_agent.testing.annotate import lend_llm, own_project
 from stm_agent.testing.browser import CHROMIUM, picture, place, shut, violations
-from stm_agent.testing.scripted import scripted
 from stm_agent.testing.tiny import tiny_beir
 
 pytestmark = [
@@ -29,20 +28,14 @@ DOUBTFUL = [("what is fever", "a cough"), ("what is fever", "a high temperature"
 @pytest.fixture(scope="module")
 def tool(tmp_path_factory) -> Iterator[Tool]:
     """Project Signs with a block that an LLM drafts from the document alone, and three doubtful negatives."""
-    space = tmp_path_factory.mktemp("space")
-    opened = open_tool(space)
-    writer = scripted(lambda messages: f"What is {messages[1]['content'].split()[-1]}", space / "llm")
-    opened.doors.door = lambda choice: writer
-    with opened.database.writing() as session:
-        me = people.actor_of(people.local_person(session))
-        llms.put(session, me, opened.vault, {"name": "script", "model": "scripted:numbered"})
-        made = projects.create(session, me, name="Signs", template="qa", key="signs")
+    opened = open_tool(tmp_path_factory.mktemp("space"))
+    lend_llm(opened, lambda messages: f"What is {messages[1]['content'].split()[-1]}")
+    with own_project(opened) as (session, me, made):
         field = made.schema["fields"][0]["id"]
         inputs = [{"kind": "field", "ref": field, "label": "Title", "required": True}]
         question = {**made.schema["blocks"][0], "mode": "human", "prompt": PROMPT, "inputs": inputs}
         fields = [{**one, "ai_input": True} for one in made.schema["fields"]]
         made.schema = {**made.schema, "fields": fields, "blocks": [question, *made.schema["blocks"][1:]]}
-        documents.add(session, made, DOCUMENTS)
         queries.create(session, me, made, text="high temperature", key="q1")
         session.add_all(
             Doubt(project_id=made.id, query=query, positive="p", negative=negative, origin="bm25")

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from stm_agent.annotate.tables import Doubt, Project
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, end_logins, fill
-from stm_agent.testing.browser import CHROMIUM, log_in, new_page, place, serving, shut, violations
+from stm_agent.testing.browser import CHROMIUM, enter, log_in, place, serving, shut, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -39,10 +39,8 @@ def tool(tmp_path) -> Iterator[Tool]:
     opened.close()
 
 
-def enter(browser: Browser, url: str, name: str = "Bo", screen: tuple[str, ...] = ("judge", "q1")) -> Page:
-    page = new_page(browser, url)
-    log_in(page, name)
-    page.get_by_role("link", name="Signs").wait_for()
+def begin(browser: Browser, url: str, name: str = "Bo", screen: tuple[str, ...] = ("judge", "q1")) -> Page:
+    page = enter(browser, url, name)
     page.goto(place(url, "signs", *screen))
     page.locator(".passage, .card").first.wait_for()
     return page
@@ -76,7 +74,7 @@ def state(page: Page, text: str) -> None:
 
 def test_grades_and_a_note_wait_for_a_server_that_is_away(tool, browser):
     with serving(tool) as url:
-        page = enter(browser, url)
+        page = begin(browser, url)
         page.keyboard.press("1")
         state(page, "saved")
     for key in ("2", "3", "k", "c"):
@@ -100,7 +98,7 @@ def test_grades_and_a_note_wait_for_a_server_that_is_away(tool, browser):
 
 def test_a_tab_that_is_closed_meanwhile_sends_its_grades_when_it_is_opened_again(tool, browser):
     with serving(tool) as url:
-        page = enter(browser, url)
+        page = begin(browser, url)
     page.keyboard.press("1")
     page.keyboard.press("2")
     state(page, "not saved")
@@ -118,7 +116,7 @@ def test_a_tab_that_is_closed_meanwhile_sends_its_grades_when_it_is_opened_again
 
 def test_a_page_loaded_anew_shows_what_still_waits(tool, browser):
     with serving(tool) as url:
-        page = enter(browser, url)
+        page = begin(browser, url)
         page.route("**/judgements/**", lambda route: route.abort())
         page.keyboard.press("3")
         state(page, "not saved")
@@ -136,7 +134,7 @@ def test_an_answer_that_got_lost_is_no_conflict_and_another_windows_grade_is(too
     first = bo.get("/projects/signs/queries/q1/pool").json()[0]["document"]
     grade = f"/projects/signs/queries/q1/judgements/{first}"
     with serving(tool) as url:
-        page = enter(browser, url)
+        page = begin(browser, url)
         page.route("**/judgements/**", lambda route: route.abort() if route.fetch() else None, times=1)
         page.keyboard.press("2")
         state(page, "saved")
@@ -152,7 +150,7 @@ def test_an_answer_that_got_lost_is_no_conflict_and_another_windows_grade_is(too
 
 def test_a_login_that_ends_keeps_the_grades(tool, browser):
     with serving(tool) as url:
-        page = enter(browser, url)
+        page = begin(browser, url)
         end_logins(tool)
         page.keyboard.press("1")
         page.get_by_role("heading", name="Your login has ended").wait_for()
@@ -166,7 +164,7 @@ def test_a_login_that_ends_keeps_the_grades(tool, browser):
 
 def test_what_could_not_be_loaded_comes_once_the_server_or_the_login_is_back(tool, browser):
     with serving(tool) as url:
-        page = enter(browser, url)
+        page = begin(browser, url)
         end_logins(tool)
         page.get_by_role("button", name="skin is red").click()
         page.get_by_role("heading", name="Your login has ended").wait_for()
@@ -183,7 +181,7 @@ def test_what_could_not_be_loaded_comes_once_the_server_or_the_login_is_back(too
 
 def test_nothing_is_saved_in_the_name_of_somebody_else(tool, browser):
     with serving(tool) as url:
-        page = enter(browser, url)
+        page = begin(browser, url)
         end_logins(tool)
         page.keyboard.press("1")
         page.get_by_role("heading", name="Your login has ended").wait_for()
@@ -198,7 +196,7 @@ def test_nothing_is_saved_in_the_name_of_somebody_else(tool, browser):
 
 def test_answers_to_doubtful_negatives_wait_as_well(tool, browser):
     with serving(tool) as url:
-        page = enter(browser, url, screen=("review",))
+        page = begin(browser, url, screen=("review",))
         heading = page.get_by_role("heading", name="Hard negatives to review")
         expect(heading).to_contain_text("(3)")
     page.keyboard.press("1")
@@ -220,7 +218,7 @@ def test_answers_to_doubtful_negatives_wait_as_well(tool, browser):
 
 def test_a_query_that_was_begun_survives_a_closed_tab(tool, browser):
     with serving(tool) as url:
-        page = enter(browser, url)
+        page = begin(browser, url)
         page.keyboard.press("n")
         page.get_by_label("Query", exact=True).fill("half a query")
         page.reload()
@@ -244,7 +242,7 @@ def test_what_is_settled_while_the_server_is_away_is_settled_later(tool, browser
         for document in ("d1", "d2"):
             client(tool, name).put(f"/projects/signs/queries/q1/judgements/{document}", json={"grade": grade})
     with serving(tool) as url:
-        page = enter(browser, url, "Ada", ("agreement",))
+        page = begin(browser, url, "Ada", ("agreement",))
         page.get_by_role("heading", name="To settle (2)").wait_for()
     page.keyboard.press("1")
     state(page, "not saved")

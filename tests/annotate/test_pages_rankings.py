@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from stm_agent.annotate.services import documents, encoding, people, projects, queries, searching
+from stm_agent.annotate.services import encoding, queries, searching
 from stm_agent.annotate.tool import Tool, open_tool
+from stm_agent.testing.annotate import own_project
 from stm_agent.testing.browser import CHROMIUM, place, shut, violations
 from stm_agent.testing.slow_model import SlowModel, lend
 
@@ -23,10 +24,8 @@ COUNT = 2 * encoding.PART
 def tool(tmp_path_factory) -> Iterator[Tool]:
     """Project Signs with documents for two parts of a model's work, and a query."""
     opened = open_tool(tmp_path_factory.mktemp("space"))
-    with opened.database.writing() as session:
-        me = people.actor_of(people.local_person(session))
-        made = projects.create(session, me, name="Signs", template="judging", key="signs")
-        documents.add(session, made, ((f"d{number}", {"text": f"temperature {number}"}) for number in range(COUNT)))
+    rows = [(f"d{number}", {"text": f"temperature {number}"}) for number in range(COUNT)]
+    with own_project(opened, rows, template="judging") as (session, me, made):
         queries.create(session, me, made, text="high temperature", key="q1")
     yield opened
     opened.close()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.services import inviting
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, end_logins, fill
-from stm_agent.testing.browser import CHROMIUM, log_in, new_page, picture, serving, shut, violations
+from stm_agent.testing.browser import CHROMIUM, enter, log_in, new_page, picture, serving, shut, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -39,13 +39,6 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
 def url(tool) -> Iterator[str]:
     with serving(tool) as address:
         yield address
-
-
-def enter(browser: Browser, url: str, name: str) -> Page:
-    page = new_page(browser, url)
-    log_in(page, name)
-    page.get_by_role("link", name="Signs").wait_for()
-    return page
 
 
 def test_a_wrong_password_opens_nothing_and_an_invitation_does(tool, url, browser):

@@ -7,10 +7,16 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from stm_agent.annotate.services import documents, people, projects
+from stm_agent.annotate.services import people, projects
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, picture, place, serving, violations
+from stm_agent.testing.annotate import client, fill, own_project
+from stm_agent.testing.browser import (
+    CHROMIUM,
+    drag_over,
+    picture,
+    showing,
+    violations,
+)
 
 browsed = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")]
@@ -31,24 +37,18 @@ window.fetch = async (path, options) => {
 def tool(tmp_path_factory) -> Iterator[Tool]:
     """A tool for one person with a question-answering project of many documents."""
     opened = open_tool(tmp_path_factory.mktemp("space"))
-    with opened.database.writing() as session:
-        me = people.actor_of(people.local_person(session))
-        made = projects.create(session, me, name="Many", template="qa", key="many")
+    with own_project(opened, MANY, name="Many") as (_, _, made):
         year = {**made.schema["fields"][0], "id": "year", "name": "year", "type": "number", "content": False}
         made.schema = {**made.schema, "fields": [*made.schema["fields"], year]}
-        documents.add(session, made, MANY)
     yield opened
     opened.close()
 
 
 @pytest.fixture(scope="module")
-def page(tool) -> Iterator[Page]:
-    with serving(tool) as url, browsing() as browser:
-        opened = new_page(browser, url)
-        opened.goto(place(url, "many", "work", "n000"))
+def page(tool, browser) -> Iterator[Page]:
+    with showing(tool, browser, "many", "work", "n000") as opened:
         opened.get_by_role("heading", name="n000").wait_for()
         yield opened
-        opened.context.close()
 
 
 def listed(page: Page):
