@@ -180,3 +180,17 @@ def test_panes_are_made_wider_by_mouse_and_keys_and_stay_so(page):
     picture(page, "panes")
     edge.dblclick()
     expect(edge).to_have_attribute("aria-valuenow", "248")
+
+
+@browsed
+def test_a_search_goes_on_behind_its_first_hits(tool, browser):
+    with showing(tool, browser, "many", "work", "n000") as page:
+        page.get_by_role("searchbox", name="Search all documents").fill("number of many")
+        expect(listed(page)).to_have_count(50)
+        page.get_by_role("button", name="More", exact=True).click()
+        expect(listed(page)).to_have_count(100)
+        page.get_by_role("link", name="Documents").click()
+        page.get_by_label("Search", exact=True).fill("number of many")
+        page.get_by_role("button", name="More than these 50").click()
+        page.get_by_role("button", name="More than these 100").wait_for()
+        expect(page.locator("tbody tr")).to_have_count(100)

@@ -9,6 +9,7 @@ import { Filters, conditions } from "/static/filters.js";
 import { One } from "/static/one.js";
 
 const PAGE = 50;
+const DEEPEST = 1000;
 const MODES = [["bm25", "words (BM25)"], ["dense", "meaning"], ["both", "both, fused"]];
 const EXPORTS = [
   ["beir", "BEIR folder", "for stm-agent optimize --collection and evaluate"],
@@ -116,6 +117,7 @@ export function Documents({ project, me, reload }) {
   const [view, setView] = useState({ offset: 0, sort: "", filter: "", tag: "" });
   const [open, setOpen] = useState(null);
   const [like, setLike] = useState("");
+  const [reach, setReach] = useState({ asked: "", k: PAGE });
   const box = useRef();
   const admin = me.role === "admin";
   const late = useDebounced(words.trim(), 150);
@@ -126,10 +128,13 @@ export function Documents({ project, me, reload }) {
   const page = useLoad(() => api.get(`${place}/documents?${query({ offset: view.offset, sort: view.sort, tag: view.tag, limit: PAGE,
     filter: conditions(filter) })}`), [view.offset, view.sort, filter, view.tag, project.documents]);
   const by = mode === "bm25" ? "" : chosen;
-  const search = () => (like ? api.get(`${place}/like/${enc(like)}?${query({ model: by, k: 50 })}`)
-    : api.get(`${place}/search?${query({ q: late, mode, model: by, k: 50 })}`));
+  const asked = [late, like, mode, by].join(" ");
+  const k = reach.asked === asked ? reach.k : PAGE;
+  const search = () => (like ? api.get(`${place}/like/${enc(like)}?${query({ model: by, k })}`)
+    : api.get(`${place}/search?${query({ q: late, mode, model: by, k })}`));
   const searched = Boolean(late || like);
-  const found = useLoad(() => (searched && (mode === "bm25" || chosen) ? search() : Promise.resolve(false)), [late, like, mode, chosen]);
+  const found = useLoad(() => (searched && (mode === "bm25" || chosen) ? search() : Promise.resolve(false)), [late, like, mode, chosen, k]);
+  const further = () => setReach({ asked, k: Math.min(2 * k, DEEPEST) });
   const [progress, begin] = useJob(place, "drafts", () => {
     reload();
     toast("The drafts wait under Annotate", { act: ["Go there", () => go(project.key, "work")] });
@@ -158,7 +163,8 @@ export function Documents({ project, me, reload }) {
     ${searched && found.error?.unencoded ? html`<${Unencoded} of=${found.error} place=${place} me=${me} again=${found.reload} />`
       : searched ? html`${!like && html`<${Facets} place=${place} asked=${{ q: late, mode, model: by }}
         narrow=${(one) => setWords(`${words.trim()} ${one}`)} />`}
-        <${Loaded} of=${found}>${(rows) => rows && html`<${Found} rows=${rows} show=${show} />`}<//>`
+        <${Loaded} of=${found}>${(rows) => rows && html`<${Found} rows=${rows} show=${show} />
+          ${rows.length === k && k < DEEPEST && html`<div><button onClick=${further}>More than these ${k}</button></div>`}`}<//>`
       : html`<${Filters} project=${project} view=${view} change=${(part) => setView({ ...view, ...part, offset: 0 })}>
         ${view.tag && html`<button onClick=${() => setView({ ...view, tag: "", offset: 0 })}>Tagged ${view.tag} ×</button>`}<//>
         <${Facets} place=${place} asked=${{ filter: conditions(filter), tag: view.tag }} tag=${(tag) => setView({ ...view, tag, offset: 0 })}

@@ -4,15 +4,18 @@ import { Filters, conditions } from "/static/filters.js";
 
 const PAGE = 120;
 const FOUND = 50;
+const DEEPEST = 1000;
 const WHOSE = [["true", "Dealt to you"], ["false", "All documents"]];
 
 // Gives what is listed, a function that adds the next page to it, and one that tells it what is done since.
 function useDocuments(place, words, { filter, sort, mine }) {
   const page = (offset) => api.get(`${place}/documents?${query({ offset, limit: PAGE, sort, mine, filter: conditions(filter) })}`);
-  const search = () => api.get(`${place}/search?${query({ q: words, k: FOUND })}`).then((documents) => ({ documents, total: documents.length }));
+  // How many a search would find is not known: one more than are shown stands for those behind them.
+  const search = (k) => api.get(`${place}/search?${query({ q: words, k })}`)
+    .then((documents) => ({ documents, total: documents.length + (documents.length === k && k < DEEPEST ? 1 : 0) }));
   // Until it is known whether any were dealt to one, none are asked for.
   const first = () => (mine === null ? new Promise(() => {}) : page(0));
-  const rows = useLoad(() => (words ? search() : first()), [words, filter, sort, mine]);
+  const rows = useLoad(() => (words ? search(FOUND) : first()), [words, filter, sort, mine]);
   const shown = useRef();
   shown.current = rows.data;
   const mark = (key, done) => {
@@ -26,7 +29,7 @@ function useDocuments(place, words, { filter, sort, mine }) {
     // What was done since stays where it is listed; on the server it went behind the open ones, and the rest moved up.
     const moved = data.documents.filter((row) => row.moved && row.done).length;
     try {
-      const next = await page(data.documents.length - moved);
+      const next = await (words ? search(data.documents.length + FOUND) : page(data.documents.length - moved));
       const listed = new Set(data.documents.map((row) => row.key));
       const documents = next.documents.filter((row) => !listed.has(row.key));
       // What is listed may have been asked for anew meanwhile.
@@ -102,5 +105,5 @@ export function List({ project, place, open, text, show }) {
     <div class="body list" ref=${body}><${Loaded} of=${rows}>${({ total }) => html`<ul class="plain">${listed.map((row) => html`
       <${Row} key=${row.key} row=${row} open=${open} show=${show} />`)}</ul>
       ${!listed.length && html`<p class="quiet small" style=${{ padding: ".6rem" }}>${none}</p>`}
-      ${left > 0 && html`<button class="bare" onClick=${more}>More of ${total.toLocaleString()}</button>`}`}<//></div>`;
+      ${left > 0 && html`<button class="bare" onClick=${more}>More${late ? "" : ` of ${total.toLocaleString()}`}</button>`}`}<//></div>`;
 }
