@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
+from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, Limit, Offset, The, Who
 from stm_agent.annotate.services import assigning, entries, gathering, judging, projects, queries, settling, undoing
+from stm_agent.annotate.tables import Entry, Project
 
 router = APIRouter(prefix="/projects/{project}", tags=["work"])
 
 
 class Begin(Body):
-    """The document that an entry is begun for, if it is for one."""
+    """The document that an entry is begun for, if it is for one; with ``reuse`` an empty one of one's own is taken."""
 
     document: str | None = None
+    reuse: bool = False
 
 
 class Save(Body):
@@ -82,10 +86,11 @@ def all_entries(
 @router.post("/entries", status_code=201)
 def new_entry(project: str, tool: The, who: Who, body: Begin | None = None) -> dict[str, Any]:
     """Begin an entry."""
-    document = body.document if body else None
+    asked = body or Begin()
+    begin = entries.resume if asked.reuse else entries.create
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
-        return entries.view(session, entries.create(session, who, row, document=document))
+        return entries.view(session, begin(session, who, row, document=asked.document))
 
 
 @router.get("/entries/{entry}")
@@ -101,7 +106,7 @@ def save_entry(project: str, entry: str, body: Save, tool: The, who: Who) -> dic
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = entries.find(session, who, row, entry)
-        return entries.view(session, entries.save(session, who, row, found, body.changes, version=body.version))
+        return _followed(session, who, row, entries.save(session, who, row, found, body.changes, version=body.version))
 
 
 @router.post("/entries/{entry}/undo")
@@ -110,7 +115,7 @@ def undo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dic
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = entries.find(session, who, row, entry)
-        return entries.view(session, undoing.undo(session, who, row, found, version=body.version))
+        return _followed(session, who, row, undoing.undo(session, who, row, found, version=body.version))
 
 
 @router.post("/entries/{entry}/redo")
@@ -119,7 +124,12 @@ def redo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dic
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = entries.find(session, who, row, entry)
-        return entries.view(session, undoing.redo(session, who, row, found, version=body.version))
+        return _followed(session, who, row, undoing.redo(session, who, row, found, version=body.version))
+
+
+def _followed(session: Session, who: Actor, project: Project, entry: Entry) -> dict[str, Any]:
+    gathering.follow(session, who, project, entry)
+    return entries.view(session, entry)
 
 
 @router.delete("/entries/{entry}", status_code=204)

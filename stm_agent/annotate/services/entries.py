@@ -18,7 +18,7 @@ from stm_agent.annotate.services import dealt, documents
 from stm_agent.annotate.services.evidence import set_evidence
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
-from stm_agent.annotate.tables import Document, Entry, Evidence, Project
+from stm_agent.annotate.tables import Document, Draft, Entry, Evidence, Project
 from stm_agent.annotate.values import checked_value
 
 STATES = ("draft", "done", "skipped", "flagged")
@@ -109,6 +109,23 @@ def create(
     session.flush()
     record(session, project, actor, "entry.create", entry.key, None, {})
     return entry
+
+
+def resume(session: Session, actor: Actor, project: Project, *, document: str | None = None) -> Entry:
+    """Give the newest entry of a person's own in which nothing is yet, for another document now; begin one without it.
+
+    Raises:
+        NotFound: No such document.
+    """
+    drafted = select(Draft.id).where(Draft.entry_key == Entry.key, Draft.project_id == project.id).exists()
+    bare = (Entry.version == 1, Entry.state == "draft", Entry.name == "", ~drafted)
+    mine = (Entry.project_id == project.id, Entry.person_id == actor.id)
+    found = session.scalar(select(Entry).where(*mine, *bare).order_by(Entry.id.desc()).limit(1).with_for_update())
+    if found is None or found.extra.keys() - {"document"}:
+        return create(session, actor, project, document=document)
+    found.extra = {} if document is None else {"document": documents.get(session, project, document).key}
+    session.flush()
+    return found
 
 
 def save(

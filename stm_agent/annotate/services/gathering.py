@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.faults import Forbidden, Invalid
+from stm_agent.annotate.faults import AnnotateError, Forbidden, Invalid
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import entries
-from stm_agent.annotate.services.judging import BY_HAND, check_open, unveiled
-from stm_agent.annotate.services.queries import check_rewording, create, view
+from stm_agent.annotate.services.judging import BY_HAND, check_open, is_done, unveiled
+from stm_agent.annotate.services.queries import SAVED, check_rewording, create, view
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.tables import Change, Document, Entry, Evidence, Judgement, Project, Query
 
+BY_ENTRY = "query.entry"
+"""Kind of the changes that an entry makes of its query."""
 BY_EVIDENCE = "judgement.evidence"
 """Kind of the changes that an entry's evidence makes of its author's grades."""
 
@@ -27,7 +29,7 @@ def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, 
     but no grade that its author gave, changed or took back by hand.
 
     Raises:
-        Forbidden: It is somebody else's entry, or others judged the query as it is.
+        Forbidden: It is somebody else's entry, or others judged the query as it is, or changed it by hand.
         Invalid: The entry is not done, the project has no block for the query, or the author is done judging it.
     """
     if entry.person_id != actor.id and actor.role != "admin":
@@ -38,14 +40,45 @@ def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, 
     if query is None:
         query = create(session, actor, project, text=text, answer=answer, split=split, entry=entry)
     elif (query.text, query.answer) != (text, answer):
-        check_rewording(session, actor, query)
-        before = view(query)
-        query.text, query.answer = text, answer
-        query.version += 1
-        record(session, project, actor, "query.save", query.key, before, view(query))
+        if _by_others(session, project, entry, query):
+            raise Forbidden("somebody else has changed this query since; change it under Judge")
+        if query.text != text:
+            check_rewording(session, actor, query)
+    _reword(session, actor, project, query, text, answer)
     _judge(session, actor, project, entry, query, _grades(session, schema, entry))
     session.flush()
     return query
+
+
+def follow(session: Session, actor: Actor, project: Project, entry: Entry) -> None:
+    """Let the query of an entry that was changed while it is done follow it, as far as it may: exports stay true.
+
+    The question stays as it is where others have judged it, question and answer where others have changed them by
+    hand, the judgements where the author is done judging.
+    """
+    query = session.scalar(select(Query).where(Query.entry_id == entry.id).with_for_update())
+    if query is None or entry.state != "done":
+        return
+    schema = ProjectSchema.model_validate(project.schema)
+    if not _by_others(session, project, entry, query):
+        try:
+            text, answer = _words(schema, entry)
+            check_rewording(session, actor, query)
+        except AnnotateError:
+            text, answer = query.text, _answer(schema, entry)
+        _reword(session, actor, project, query, text, answer)
+    if not is_done(session, entry.person_id, query):
+        _judge(session, actor, project, entry, query, _grades(session, schema, entry))
+    session.flush()
+
+
+def _reword(session: Session, actor: Actor, project: Project, query: Query, text: str, answer: str) -> None:
+    if (query.text, query.answer) == (text, answer):
+        return
+    before = view(query)
+    query.text, query.answer = text, answer
+    query.version += 1
+    record(session, project, actor, BY_ENTRY, query.key, before, view(query))
 
 
 def with_evidence(session: Session, actor: Actor, query: Query) -> dict[str, Any]:
@@ -68,7 +101,11 @@ def _words(schema: ProjectSchema, entry: Entry) -> tuple[str, str]:
         raise Invalid("no block of this project holds a query; give one the role 'query'")
     if not by_role["query"].strip():
         raise Invalid("this entry's query is empty; write one first")
-    return by_role["query"].strip(), by_role.get("answer", "")
+    return by_role["query"].strip(), _answer(schema, entry)
+
+
+def _answer(schema: ProjectSchema, entry: Entry) -> str:
+    return next((str(entry.values.get(block.id, "")) for block in schema.blocks if block.role == "answer"), "")
 
 
 def _grades(session: Session, schema: ProjectSchema, entry: Entry) -> dict[int, int]:
@@ -87,7 +124,16 @@ def _judge(
 ) -> None:
     own = select(Judgement).where(Judgement.query_id == query.id, Judgement.person_id == entry.person_id)
     there = {row.document_id: row for row in session.scalars(own.with_for_update())}
-    keys = dict(session.execute(select(Document.id, Document.key).where(Document.id.in_(list(grades)))).all())
+    some = grades.keys() | there.keys()
+    keys = dict(session.execute(select(Document.id, Document.key).where(Document.id.in_(some))).all())
+    for document in there.keys() - grades.keys():
+        # What only evidence said goes with it.
+        target, gone = f"{query.key}/{keys[document]}", there[document]
+        marked = session.scalar(_changes(project, query, target, BY_EVIDENCE).limit(1)) is not None
+        if marked and not _by_hand(session, project, entry, query, target):
+            check_open(session, entry.person_id, query)
+            record(session, project, actor, BY_EVIDENCE, target, {"grade": gone.grade, "note": gone.note}, None)
+            session.delete(gone)
     for document, grade in grades.items():
         known, target = there.get(document), f"{query.key}/{keys[document]}"
         if (known is not None and known.grade == grade) or _by_hand(session, project, entry, query, target):
@@ -104,6 +150,18 @@ def _judge(
 
 def _by_hand(session: Session, project: Project, entry: Entry, query: Query, target: str) -> bool:
     """Return whether an entry's author has had a hand in a grade since the query was made."""
-    wanted = select(Change.id).where(Change.project_id == project.id, Change.target == target, Change.kind == BY_HAND)
-    wanted = wanted.where(Change.person_id == entry.person_id, Change.at >= query.created_at)
+    wanted = _changes(project, query, target, BY_HAND).where(Change.person_id == entry.person_id)
     return session.scalar(wanted.limit(1)) is not None
+
+
+def _by_others(session: Session, project: Project, entry: Entry, query: Query) -> bool:
+    """Return whether somebody but its author has changed a query's words."""
+    wanted = _changes(project, query, query.key, SAVED).where(Change.person_id != entry.person_id)
+    rows = session.execute(wanted.with_only_columns(Change.before, Change.after))
+    return any(before[part] != after[part] for before, after in rows for part in ("text", "answer"))
+
+
+def _changes(project: Project, query: Query, target: str, kind: str) -> Select[int]:
+    """Select the changes of a kind since a query was made; one of its key may have been there before."""
+    wanted = select(Change.id).where(Change.project_id == project.id, Change.target == target, Change.kind == kind)
+    return wanted.where(Change.at >= query.created_at)

@@ -18,6 +18,8 @@ from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Change, Document, Entry, Judgement, Project, Query
 
 SPLITS = ("train", "dev", "test")
+SAVED = "query.save"
+"""Kind of the changes that somebody makes of a query by hand."""
 
 
 def find(session: Session, project: Project, key: str) -> Query:
@@ -132,7 +134,7 @@ def save(
         setattr(query, part, value)
     query.version += 1
     session.flush()
-    record(session, project, actor, "query.save", query.key, before, view(query))
+    record(session, project, actor, SAVED, query.key, before, view(query))
     return query
 
 

@@ -49,7 +49,7 @@ function Changed({ project, keeper }) {
 function useActs(project, place, keeper, choose, mine, text, open) {
   const fresh = async (evidence = []) => {
     try {
-      const made = await api.post(`${place}/entries`, { document: open });
+      const made = await api.post(`${place}/entries`, { document: open, reuse: true });
       // It is opened with what it begins with in it.
       if (evidence.length) await api.patch(`${place}/entries/${made.key}`, { version: made.version, changes: { evidence } }).catch(told);
       mine.reload();
@@ -88,7 +88,7 @@ function useActs(project, place, keeper, choose, mine, text, open) {
   return { fresh, state, finish, undo, redo };
 }
 
-function EntryPane({ project, keeper, open, show, levels, current, pick, remove, clear, relabel, acts, locked }) {
+function EntryPane({ project, keeper, open, show, levels, current, pick, remove, clear, relabel, acts, locked, theirs }) {
   const { entry } = keeper;
   return html`<div class="body stack wide">
     <${Blocks} key=${entry.key} project=${project} keeper=${keeper} open=${open} show=${show} locked=${locked} />
@@ -96,7 +96,7 @@ function EntryPane({ project, keeper, open, show, levels, current, pick, remove,
         locked=${locked} />
       <${Field} label="Notes"><textarea value=${entry.notes} disabled=${locked} onInput=${(event) => keeper.change("notes", event.target.value)}>
         </textarea><//></div>
-    <div class="foot row between">${locked ? html`<span class="quiet">Written by ${entry.author}; you can read it.</span>`
+    <div class="foot row between">${theirs ? html`<span class="quiet">Written by ${entry.author}; you can read it.</span>`
       : entry.state === "done" ? html`<button onClick=${() => acts.state("draft")}>Reopen</button><button onClick=${acts.undo}>Undo <kbd>Ctrl+z</kbd>
         </button>`
       : html`<button class="main" onClick=${acts.finish}>Finish <kbd>f</kbd></button><span class="row">
@@ -119,7 +119,9 @@ export function Work({ project, me, rest }) {
   const mine = useLoad(() => api.get(`${place}/entries?mine=true`), [project.key]);
   const keeper = useEntry(place, key);
   const entry = keeper?.entry || null;
-  const locked = Boolean(entry) && entry.author !== me.name;
+  const theirs = Boolean(entry) && entry.author !== me.name;
+  // What is finished stands in exports: it is reopened before it changes.
+  const locked = theirs || entry?.state === "done";
   const pickEntry = (row) => {
     setKey(row.key);
     setOpen((now) => aboutOf(row) || now);
@@ -146,6 +148,10 @@ export function Work({ project, me, rest }) {
     toast("All evidence of the entry deleted", { act: ["Undo", acts.undo] });
   };
   const mark = async (level) => {
+    if (locked) {
+      toast("This entry is finished; reopen it to change it");
+      return;
+    }
     const span = selectedSpan();
     if (!span) {
       if (chosen) relabel(chosen, level.id);
@@ -165,7 +171,7 @@ export function Work({ project, me, rest }) {
     // Chosen again, it is shown again.
     setLooks(looks + 1);
   };
-  const free = Boolean(entry) && !locked;
+  const free = Boolean(entry) && !theirs;
   const marking = Object.fromEntries(Object.entries(levelKeys(levels))
     .map(([name, level]) => [name, [() => mark(level), `Mark, or relabel, as ${level.name}`]]));
   useKeys({
@@ -176,9 +182,9 @@ export function Work({ project, me, rest }) {
       "Ctrl+z": [acts.undo, "Undo the last change"],
       "Ctrl+Shift+z": [acts.redo, "Redo what was undone"],
       "Ctrl+s": [() => keeper.flush(), "Save now"],
-      Delete: [() => chosen && remove(chosen), "Delete the chosen evidence"],
+      Delete: [() => chosen && !locked && remove(chosen), "Delete the chosen evidence"],
     } : {}),
-    ...(locked ? {} : marking),
+    ...(theirs ? {} : marking),
   });
   const rows = (mine.data || []).map((row) => (row.key === entry?.key ? entry : row));
   const options = [["", "Choose an entry"], ...rows.map((row) => [row.key, `${row.state}: ${summary(row)}`])];
@@ -201,7 +207,7 @@ export function Work({ project, me, rest }) {
           change=${change} options=${options} />
         ${keeper?.clash && html`<${Changed} key=${key} project=${project} keeper=${keeper} />`}</div>
       ${entry ? html`<${EntryPane} project=${project} keeper=${keeper} open=${open} show=${setOpen} levels=${levels} current=${current}
-          pick=${showEvidence} remove=${remove} clear=${clear} relabel=${relabel} acts=${acts} locked=${locked} />`
+          pick=${showEvidence} remove=${remove} clear=${clear} relabel=${relabel} acts=${acts} locked=${locked} theirs=${theirs} />`
         : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}
       <${Edge} screen="work" side="right" label="Width of the entry" width=${348} /></section>
     ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)}
