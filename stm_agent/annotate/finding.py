@@ -1,4 +1,4 @@
-"""Search on the server: BM25, dense, and both fused, with operators and snippets that say where the words are.
+"""Search on the server: BM25, dense, and both fused, with operators.
 
 Operators: ``"a phrase"`` must be in a document, ``-word`` must not, ``field:value`` must be in that field; what is left
 ranks.
@@ -6,6 +6,7 @@ ranks.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import logging
 import re
@@ -19,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.annotate.spelling import UNSPACED, holding
 from stm_agent.errors import ConfigError, DataError, StorageError
 from stm_agent.files import content_hash
 
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 TOKEN = re.compile(r'(?P<no>-)?(?:(?P<field>[\w.]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
-WORD = re.compile(r"\w+")
 WIDE = 16
 """Hits that operators are applied to first for each one wanted; where too few pass, as many times more."""
-SNIPPET = 200
+NAMED = 5
+"""Documents that stand first because their ids begin with what was typed, at most."""
 FUSED = 60
 """The constant of reciprocal rank fusion (Cormack et al. 2009)."""
 KEPT = 8
@@ -82,7 +84,7 @@ def read_query(text: str, names: Container[str] | None = None) -> Asked:
         if not value:
             continue
         if found["no"]:
-            without.append(value.lower())
+            without.append(value.casefold())
         elif found["field"] and names is not None and found["field"] not in names:
             words += [found["field"], value]
         elif found["field"]:
@@ -90,7 +92,7 @@ def read_query(text: str, names: Container[str] | None = None) -> Asked:
         else:
             words.append(value)
             if found["phrase"]:
-                phrases.append(value.lower())
+                phrases.append(value.casefold())
     ended = not text or not text[-1].isalnum()
     return Asked(" ".join(words), tuple(phrases), tuple(without), tuple(fields), ended)
 
@@ -117,6 +119,34 @@ class Corpus:
     def names(self) -> frozenset[str]:
         """Fields that some document has."""
         return frozenset(name for fields in self.fields.values() for name in fields)
+
+    @cached_property
+    def folded(self) -> Mapping[str, str]:
+        """Key -> case-folded text."""
+        return {key: text.casefold() for key, text in self.texts.items()}
+
+    @cached_property
+    def ids(self) -> Sequence[tuple[str, str]]:
+        """Case-folded key and key of each document, sorted."""
+        return sorted((key.casefold(), key) for key in self.texts)
+
+    def called(self, typed: str) -> list[str]:
+        """Return the document whose id was typed, and the first few whose ids begin so."""
+        name = typed.strip().casefold()
+        begin = bisect.bisect_left(self.ids, (name, ""))
+        return [key for one, key in self.ids[begin : begin + NAMED] if name and one.startswith(name)]
+
+    def worded(self, asked: Asked, k: int) -> list[tuple[str, float]]:
+        """Return the best ``k`` by BM25; behind them, where it knows no word, those that hold each one as it is typed.
+
+        Where words are written together BM25 knows few of them: all texts are looked through as well.
+        """
+        found = self.bm25(asked, k)
+        if len(found) == k or not asked.words or (found and not UNSPACED.search(asked.words)):
+            return found
+        ranked = {key for key, _ in found}
+        others = (key for key in holding(self.folded, asked.words) if key not in ranked and self.allowed(key, asked))
+        return [*found, *((key, 0.0) for key in islice(others, k - len(found)))]
 
     def bm25(self, asked: Asked, k: int) -> list[tuple[str, float]]:
         """Return the best ``k`` (key, score) that the operators allow."""
@@ -151,11 +181,11 @@ class Corpus:
                 return False
         if not (asked.phrases or asked.without):
             return True
-        text = self.texts[key].lower()
+        text = self.folded[key]
         for phrase in asked.phrases:
             if phrase not in text:
                 return False
-        return not any(word in text and re.search(rf"\b{re.escape(word)}\b", text) for word in asked.without)
+        return not any(word in text and _has_word(text, word) for word in asked.without)
 
     def keep(self, model: str, vectors: Vectors) -> None:
         """Keep a model's vectors of the texts, in place of those of the model that came first."""
@@ -173,6 +203,10 @@ class Corpus:
         return self._best(asked, k, ranked)
 
 
+def _has_word(text: str, word: str) -> bool:
+    return bool(UNSPACED.search(word) or re.search(rf"\b{re.escape(word)}\b", text))
+
+
 def fuse(rankings: Sequence[Sequence[tuple[str, float]]], k: int) -> list[tuple[str, float]]:
     """Return reciprocal rank fusion of several rankings."""
     scores: dict[str, float] = {}
@@ -180,26 +214,6 @@ def fuse(rankings: Sequence[Sequence[tuple[str, float]]], k: int) -> list[tuple[
         for place, (key, _) in enumerate(ranking, 1):
             scores[key] = scores.get(key, 0.0) + 1 / (FUSED + place)
     return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))[:k]
-
-
-def snippet(text: str, asked: Asked) -> dict[str, Any]:
-    """Return the part of a text around its first hit, and where its hits are: ``[start, end)`` in that part.
-
-    It is text, never markup: a page shows it as it is.
-    """
-    # A word of five letters or more is found in all its endings.
-    stems = {word.lower()[:5] for word in WORD.findall(asked.words) if len(word) > 2}
-    words = re.compile(
-        "|".join(rf"\b{stem}\w*" if len(stem) == 5 else rf"\b{stem}\b" for stem in stems) or "(?!)", re.I
-    )
-    first = words.search(text)
-    begin = max(0, first.start() - SNIPPET // 4) if first else 0
-    part = text[begin : begin + SNIPPET]
-    # Only what is shown is looked through: a text may have millions of hits.
-    ends = begin + SNIPPET
-    hits = (found.span() for found in words.finditer(text, begin, ends + 1))
-    inside = [(start - begin, end - begin) for start, end in hits if end <= ends]
-    return {"text": part, "hits": inside, "cut": (begin > 0, ends < len(text))}
 
 
 class Finder:

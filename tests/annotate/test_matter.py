@@ -15,7 +15,7 @@ from datasets import Dataset
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa
 
-from stm_agent.annotate import agreeing, answers, drafting, finding
+from stm_agent.annotate import agreeing, answers, drafting, finding, spelling
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.reading import Report, read_documents, usable
 from stm_agent.annotate.schema import Block, DocumentField, InputSource, Level, ProjectSchema
@@ -181,7 +181,7 @@ def test_a_large_project_being_indexed_keeps_no_other_waiting():
 
 def test_a_snippet_says_where_the_words_are_and_is_never_markup():
     text = "x " * 200 + "<script>fever()</script> is Feverish " + "y " * 200
-    shown = finding.snippet(text, finding.read_query("fever"))
+    shown = spelling.snippet(text, "fever")
     assert [shown["text"][start:end] for start, end in shown["hits"]] == ["fever", "Feverish"]
     assert shown["cut"] == (True, True)
     assert "<script>" in shown["text"], "it is text; who shows it shows it as text"

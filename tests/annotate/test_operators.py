@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from stm_agent.annotate import finding
+from stm_agent.annotate import finding, spelling
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents
 from stm_agent.annotate.tables import Document
@@ -52,13 +52,13 @@ def test_a_phrase_that_ranks_nothing_is_found_beside_a_word_that_does():
 
 def test_a_snippet_shows_the_hits_that_are_in_it():
     text = "x " * 200 + "Fever, fevers and red redness " + "y " * 200 + "fever"
-    shown = finding.snippet(text, finding.read_query("fever red"))
+    shown = spelling.snippet(text, "fever red")
     assert [shown["text"][start:end] for start, end in shown["hits"]] == ["Fever", "fevers", "red"]
     assert shown["cut"] == (True, True)
-    assert finding.snippet("nothing", finding.read_query("fever"))["hits"] == []
+    assert spelling.snippet("nothing", "fever")["hits"] == []
     whole = "fever " * 100
-    cut = finding.SNIPPET + 1
-    assert all(end <= finding.SNIPPET for _, end in finding.snippet(whole[:cut], finding.read_query("fever"))["hits"])
+    cut = spelling.SNIPPET + 1
+    assert all(end <= spelling.SNIPPET for _, end in spelling.snippet(whole[:cut], "fever")["hits"])
 
 
 def test_a_book_is_shown_in_a_list_and_found_at_once():
@@ -66,5 +66,5 @@ def test_a_book_is_shown_in_a_list_and_found_at_once():
     row = Document(key="book", fields={"text": " \n" * 500 + BOOK}, tags=[])
     began = time.perf_counter()
     assert documents.brief(schema, row)["snippet"].startswith("fever fever")
-    assert finding.snippet(BOOK, finding.read_query("fever"))["hits"][0] == (0, 5)
+    assert spelling.snippet(BOOK, "fever")["hits"][0] == (0, 5)
     assert time.perf_counter() - began < 0.5

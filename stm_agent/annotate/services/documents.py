@@ -102,11 +102,11 @@ def selected(
     """Select the documents of a project that fit all ``filters`` and have the tag, where there is one.
 
     Raises:
-        Invalid: A filter that cannot be read.
+        Invalid: A filter that cannot be read, or on a field that no document has.
     """
     wanted = select(Document).where(Document.project_id == project.id)
     for one in filters:
-        wanted = filtered(wanted, one, session.get_bind().dialect.name)
+        wanted = filtered(session, project, wanted, one)
     return wanted if tag is None else tagged(wanted, tag)
 
 
@@ -134,7 +134,7 @@ def page(
         of: Only documents that were dealt to this person, those that are not ``done`` first.
 
     Raises:
-        Invalid: A filter that cannot be read.
+        Invalid: A filter that cannot be read, or on a field that no document has.
     """
     schema = ProjectSchema.model_validate(project.schema)
     wanted = selected(session, project, filters=filters, tag=tag)

@@ -6,33 +6,36 @@ import json
 import re
 from typing import Any
 
-from sqlalchemy import Float, Select, String, case, cast, func
+from sqlalchemy import Float, Select, String, case, cast, func, select
+from sqlalchemy.orm import Session
 
 from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.reading import KEYS
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.tables import Document
+from stm_agent.annotate.tables import Document, Project
 
 FILTER = re.compile(r"^(?P<field>[^<>=!~]+?)\s*(?P<how><=|>=|!=|=|<|>|~)\s*(?P<value>.*)$")
 NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 """A number as text, for either database."""
 
 
-def filtered(wanted: Select[Any], text: str, dialect: str) -> Select[Any]:
+def filtered(session: Session, project: Project, wanted: Select[Any], text: str) -> Select[Any]:
     """Return a selection of documents with one more condition.
 
     Args:
+        session: The database.
+        project: Whose documents they are.
         wanted: The selection.
         text: ``field=value``, ``field!=value``, ``field~part`` or ``field<value`` (also ``<=``, ``>``, ``>=``).
-        dialect: ``sqlite`` or ``postgresql``.
 
     Raises:
-        Invalid: It cannot be read.
+        Invalid: It cannot be read, or no document has such a field.
     """
     read = FILTER.match(text)
     if read is None:
         raise Invalid(f"filter '{text}' cannot be read; write field=value, field~part or field>number")
     name, how, value = read["field"].strip(), read["how"], read["value"].strip()
-    column = text_field(name)
+    column, dialect = _column(session, project, name), session.get_bind().dialect.name
     if how == "~":
         return wanted.where(func.lower(column).contains(value.lower(), autoescape=True))
     if how in ("=", "!="):
@@ -56,6 +59,22 @@ def order_of(sort: str, schema: ProjectSchema, dialect: str) -> list[Any]:
     numeric = any(one.name == name and one.type == "number" for one in schema.fields)
     columns = [_number(column, dialect), column] if numeric else [column]
     return [*(one.desc() if sort.startswith("-") else one.asc() for one in columns), Document.position]
+
+
+def _column(session: Session, project: Project, name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+    """Return what a filter means by a name: a field, or where none is called so but ids are, the document's id.
+
+    Raises:
+        Invalid: It is neither.
+    """
+    column = text_field(name)
+    fields = [field.name for field in ProjectSchema.model_validate(project.schema).fields]
+    some = select(Document.id).where(Document.project_id == project.id, column.is_not(None)).limit(1)
+    if name in fields or session.scalar(some) is not None:
+        return column
+    if name in KEYS:
+        return Document.key
+    raise Invalid(f"no document has a field '{name}'; there are {', '.join([KEYS[0], *fields])}")
 
 
 def text_field(name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid, NotFound
-from stm_agent.annotate.finding import KEPT, WORD, Asked, Corpus, Finder, fuse, read_query, snippet
+from stm_agent.annotate.finding import KEPT, Asked, Corpus, Finder, fuse, read_query
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import text_of
 from stm_agent.annotate.services.encoding import WAITED_FOR, Models
 from stm_agent.annotate.services.outcome import graded, judged_pairs
+from stm_agent.annotate.spelling import WORD, snippet
 from stm_agent.annotate.tables import Document, Project, Query, Ranking
 from stm_agent.errors import StmAgentError
 from stm_agent.files import sha256_text
@@ -70,7 +71,7 @@ def index_all(database: Database, finder: Finder) -> None:
 def search(
     corpus: Corpus, text: str, *, k: int, mode: str = "bm25", model: str = "", stock: Models
 ) -> list[dict[str, Any]]:
-    """Return the best documents for what was typed: key, score, snippet.
+    """Return the best documents for what was typed: key, score, snippet; those whose id it is come first.
 
     Raises:
         Invalid: No such mode, or a dense search without a model.
@@ -82,12 +83,13 @@ def search(
     if mode != "bm25" and not model:
         raise Invalid(f"mode {mode} needs a model: a run's name, or embedded:all-minilm-l6-v2")
     asked = read_query(text, corpus.names)
-    rankings = [corpus.bm25(asked, k)] if mode != "dense" else []
+    rankings = [corpus.worded(asked, k)] if mode != "dense" else []
     if mode != "bm25" and asked.words:
         encoder = stock.get(model)
         rankings.append(corpus.dense(asked, k, encoder.passages(corpus, most=WAITED_FOR), encoder.typed(asked.words)))
-    found = fuse(rankings, k) if mode == "both" else (rankings[0] if rankings else [])
-    return _shown(corpus, found, asked)
+    scores = dict(fuse(rankings, k) if mode == "both" else (rankings[0] if rankings else []))
+    first = {key: scores.get(key, 0.0) for key in corpus.called(text)}
+    return _shown(corpus, list((first | scores).items())[:k], asked.words)
 
 
 def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) -> list[dict[str, Any]]:
@@ -108,11 +110,11 @@ def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) ->
     else:
         found = corpus.bm25(asked, k + 1)
     # That all its words are in the others as well is no news.
-    return _shown(corpus, [hit for hit in found if hit[0] != key][:k], Asked(""))
+    return _shown(corpus, [hit for hit in found if hit[0] != key][:k], "")
 
 
-def _shown(corpus: Corpus, found: Sequence[tuple[str, float]], asked: Asked) -> list[dict[str, Any]]:
-    return [{"key": key, "score": score, "snippet": snippet(corpus.texts[key], asked)} for key, score in found]
+def _shown(corpus: Corpus, found: Sequence[tuple[str, float]], words: str) -> list[dict[str, Any]]:
+    return [{"key": key, "score": score, "snippet": snippet(corpus.texts[key], words)} for key, score in found]
 
 
 def put_run(

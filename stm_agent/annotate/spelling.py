@@ -1,0 +1,91 @@
+"""Words as they stand in texts: in any case, in letters that fold to others, and in scripts that have no spaces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+WORD = re.compile(r"\w+")
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+"""A letter of a script whose words are written together: Thai, Lao, Burmese, Khmer, kana, ideographs, and Hangul, whose
+endings are written to the word."""
+STEM = 5
+"""Letters from which on a word is marked in all its endings."""
+SNIPPET = 200
+
+
+def holding(folded: Mapping[str, str], words: str) -> list[str]:
+    """Return the keys of the case-folded texts that hold each of the words as it is typed, whatever is around it."""
+    keys = list(folded)
+    # The longest is mostly the rarest: the others are looked for where it is.
+    for word in sorted(set(words.casefold().split()), key=len, reverse=True):
+        keys = [key for key in keys if word in folded[key]]
+    return keys
+
+
+def snippet(text: str, words: str) -> dict[str, Any]:
+    """Return the part of a text around its first hit, and where its hits are: ``[start, end)`` in that part.
+
+    It is text, never markup: a page shows it as it is.
+    """
+    marks = _marks(words)
+    if (first := marks.search(text)) is None:
+        marks = _marks(words, inside=True)
+        first = marks.search(text)
+    begin = max(0, first.start() - SNIPPET // 4) if first else 0
+    part = text[begin : begin + SNIPPET]
+    # Only what is shown is looked through: a text may have millions of hits.
+    ends = begin + SNIPPET
+    hits = (found.span() for found in marks.finditer(text, begin, ends + 1))
+    inside = [(start - begin, end - begin) for start, end in hits if end <= ends]
+    return {"text": part, "hits": inside, "cut": (begin > 0, ends < len(text))}
+
+
+@lru_cache(maxsize=64)
+def _marks(words: str, *, inside: bool = False) -> re.Pattern[str]:
+    """Return what is marked in a text for the words that were typed.
+
+    A word is marked as a whole, one of five letters or more in all its endings; where words are written together it is
+    marked inside of others, as with ``inside`` every word is.
+    """
+    parts: list[str] = []
+    for typed in words.casefold().split():
+        if UNSPACED.search(typed) or (inside and len(typed) > 2):
+            parts.append(_spelled(typed))
+        elif not inside:
+            whole = (word for word in WORD.findall(typed) if len(word) > 2)
+            parts += [
+                rf"\b{_spelled(word, STEM)}\w*" if len(word) >= STEM else rf"\b{_spelled(word)}\b" for word in whole
+            ]
+    return re.compile("|".join(dict.fromkeys(parts)) or "(?!)", re.I)
+
+
+def _spelled(word: str, least: int | None = None) -> str:
+    """Return the pattern of a folded word, or of so many of its first letters, also in letters that fold to several.
+
+    A pattern that ignores case knows those that fold to one; ``strasse`` is also to find Straße.
+    """
+    wide = _wide()
+    pattern, letters = "", 0
+    for part in re.findall("|".join([*sorted(wide, key=len, reverse=True), "."]), word):
+        if least is not None and letters >= least:
+            break
+        pattern += f"(?:{part}|[{wide[part]}])" if part in wide else re.escape(part)
+        letters += len(part)
+    return pattern
+
+
+@cache
+def _wide() -> dict[str, str]:
+    """Return what single letters fold to that is longer than they are, and which letters these are."""
+    found: dict[str, str] = {}
+    for letter in map(chr, range(0x10000)):
+        folded = letter.casefold()
+        if len(folded) > 1:
+            found[folded] = found.get(folded, "") + letter
+    return found
