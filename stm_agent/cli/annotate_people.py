@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -85,11 +86,14 @@ def deal(
     filters: Annotated[
         list[str] | None, typer.Option("--filter", help="Only --documents like 'year>2000'; may be repeated.")
     ] = None,
+    to: Annotated[list[str] | None, typer.Option(help="Only to this person; may be repeated.")] = None,
+    each: Annotated[int | None, typer.Option(min=1, help="People for each (default: those who judge a query).")] = None,
+    take_back: Annotated[bool, typer.Option("--take-back", help="Take back what nobody is done with.")] = False,
     database: Url = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Deal a project's queries, or documents, out, each to as many people as its overlap says.
+    """Deal a project's queries, or documents, out, each to as many people as its overlap says, or take them back.
 
     Example: stm-agent annotate deal signs
     """
@@ -99,12 +103,18 @@ def deal(
         from stm_agent.annotate.services import assigning, dealing
 
         row = project_of(session, project)
-        if documents:
-            dealt = dealing.deal_documents(session, SETUP, row, filters=filters or (), tag=tag)
+        whom = dealing.To(to or (), each)
+        if take_back and documents:
+            told = {"taken": dealing.take_documents_back(session, SETUP, row, filters=filters or (), tag=tag)}
+        elif take_back:
+            told = {"taken": dealing.take_back(session, SETUP, row)}
+        elif documents:
+            told = asdict(dealing.deal_documents(session, SETUP, row, whom, filters=filters or (), tag=tag))
         else:
-            dealt = dealing.deal(session, SETUP, row)
+            told = asdict(dealing.deal(session, SETUP, row, whom))
         rows = assigning.progress(session, SETUP, row)
-    emit({"dealt": dealt, "members": rows}, f"{dealt} dealt\n{_lines(rows)}", as_json)
+    first = "{taken} taken back" if take_back else "{dealt} dealt, of {of}"
+    emit({**told, "members": rows}, f"{first.format(**told)}\n{_lines(rows)}", as_json)
 
 
 def _lines(rows: list[dict[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import update
 from stm_agent.annotate.api.app import PREFIX, build_app
 from stm_agent.annotate.base import now
 from stm_agent.annotate.people_tables import LoginFailure, Session
+from stm_agent.annotate.services import people
 from stm_agent.annotate.tool import open_tool
 from stm_agent.testing.annotate import client, fill, person
 
@@ -151,8 +152,8 @@ def test_queries_are_dealt_out_evenly_with_overlap(tool, project):
     ada, bo = client(tool, "Ada"), client(tool, "Bo")
     version = ada.get("/projects/signs").json()["version"]
     ada.patch("/projects/signs", json={"version": version, "changes": {"overlap": 2}})
-    assert ada.post("/projects/signs/deal").json() == {"dealt": 4}
-    assert ada.post("/projects/signs/deal").json() == {"dealt": 0}
+    assert ada.post("/projects/signs/deal").json() == {"dealt": 4, "of": 2}
+    assert ada.post("/projects/signs/deal").json() == {"dealt": 0, "of": 2}
     rows = ada.get("/projects/signs/progress").json()
     assert sum(row["given"] for row in rows) == 4
     assert max(row["given"] for row in rows) - min(row["given"] for row in rows) <= 1
@@ -235,7 +236,8 @@ def test_tokens_expire_refresh_once_and_end(tool, project):
     problem(app.get("/me"), 401)
 
 
-def test_wrong_passwords_are_limited_by_name_and_address(tool, project):
+def test_wrong_passwords_are_limited_by_name_and_address(tool, project, monkeypatch):
+    monkeypatch.setattr(people, "CROWD", 5)
     app = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
     for number in range(5):
         problem(app.post("/login", json={"name": f"nobody{number}", "password": "wrong"}), 401)

@@ -76,7 +76,7 @@ def test_documents_are_dealt_evenly_each_to_as_many_as_the_overlap(tool, ada):
     told = ada.post(f"{PLACE}/deal", json={"what": "documents"})
     assert (told.status_code, told.json()["title"]) == (
         422,
-        "each document is to be read by 3 people and the project has 2; invite more",
+        "each document is to be read by 3 people and there are 2; invite more, or let fewer do it",
     )
 
 
@@ -94,8 +94,8 @@ def test_only_some_documents_are_dealt_by_tag_or_filter(tool, ada):
 
 
 def test_queries_are_dealt_where_nothing_else_is_said(tool, ada):
-    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 2}
-    assert ada.post(f"{PLACE}/deal", json={}).json() == {"dealt": 0}
+    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 2, "of": 2}
+    assert ada.post(f"{PLACE}/deal", json={}).json() == {"dealt": 0, "of": 2}
     assert theirs(client(tool, "Bo")) == {}
 
 
@@ -251,3 +251,31 @@ def test_shares_go_to_whoever_has_the_fewest():
     assert dealing.shares([1, 2], [(1, 7), (5, 7)], [7, 8], 1) == [(2, 8)]
     assert dealing.shares([1, 2], [(1, 7)], [7, 8], 2) == [(1, 8), (2, 7), (2, 8)]
     assert dealing.shares([1], [(1, 7)], [7], 2) == []
+
+
+def test_what_was_dealt_by_mistake_is_taken_back_but_not_what_is_done(tool, ada):
+    overlap(ada, 2)
+    assert deal(ada) == 6
+    bo = client(tool, "Bo")
+    write(bo, "d1")
+    told = ada.post(f"{PLACE}/undeal", json={"what": "documents", "filters": ["year<2005"]})
+    assert told.json() == {"taken": 3}
+    assert theirs(bo) == {"d1": True, "d3": False}
+    assert ada.post(f"{PLACE}/undeal", json={"what": "documents"}).json() == {"taken": 2}
+    assert (ada.post(f"{PLACE}/deal").json(), ada.post(f"{PLACE}/undeal").json()) == (
+        {"dealt": 4, "of": 2},
+        {"taken": 4},
+    )
+    assert bo.post(f"{PLACE}/undeal").status_code == 403
+    assert ada.post(f"{PLACE}/undeal", json={"tag": "x"}).status_code == 422
+
+
+def test_it_is_dealt_to_whom_and_to_how_many_one_says(tool, ada):
+    bo, cy = client(tool, "Bo"), client(tool, "Cy")
+    assert (deal(ada, people=["Cy"]), len(theirs(bo)), len(theirs(cy))) == (3, 0, 3)
+    assert (deal(ada, people=["Cy"]), deal(ada, each=2)) == (0, 3)
+    assert len(theirs(bo)) == 3
+    for asked, status in (({"people": ["Ada"]}, 404), ({"people": ["Bo"], "each": 2}, 422), ({"each": 0}, 422)):
+        assert ada.post(f"{PLACE}/deal", json=asked).status_code == status
+    assert ada.post(f"{PLACE}/deal", json={"what": "documents", "tag": "none"}).json() == {"dealt": 0, "of": 0}
+    assert ada.post(f"{PLACE}/deal", json={"people": ["Bo"]}).json() == {"dealt": 2, "of": 2}

@@ -54,20 +54,20 @@ def test_where_nothing_was_dealt_all_queries_stay_everybodys(tool, project):
     told = {row["name"]: (row["done"], row["given"]) for row in ada.get(f"{PLACE}/progress").json()}
     assert told == {"Ada": (0, 2), "Bo": (0, 2), "Cy": (1, 2)}
     ada.delete(f"{PLACE}/members/Ada")
-    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 1}, "Cy has judged the one"
+    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 1, "of": 2}, "Cy has judged the one"
     assert [row["key"] for row in bo.get(f"{PLACE}/work").json()] == ["q2"]
 
 
 def test_what_somebody_shut_out_left_open_is_dealt_again(tool, project):
     ada, cy = client(tool, "Ada"), client(tool, "Cy")
     ada.delete(f"{PLACE}/members/Ada")
-    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 2}
+    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 2, "of": 2}
     (open_one,) = cy.get(f"{PLACE}/work").json()
     ada.patch("/people/Bo", json={"version": 1, "active": False})
-    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 1}
+    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 1, "of": 2}
     assert len(cy.get(f"{PLACE}/work").json()) == 2
     done(cy, open_one["key"])
-    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 0}, "what is done stays done"
+    assert ada.post(f"{PLACE}/deal").json() == {"dealt": 0, "of": 2}, "what is done stays done"
 
 
 def finished(who, marks, **values):

@@ -37,6 +37,12 @@ class Body(BaseModel):
         return value
 
 
+class Named(Body):
+    """A name."""
+
+    name: str
+
+
 def cookie(request: Request, what: str) -> str:
     """Return the name of this tool's cookie; cookies know no ports, and two tools on one host are not to share one."""
     _, port = request.scope.get("server") or ("", None)

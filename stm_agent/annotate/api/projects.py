@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from stm_agent.annotate.api.common import Body, Offset, The, Who
-from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.api.common import Body, Named, Offset, The, Who
 from stm_agent.annotate.incoming import Incoming
-from stm_agent.annotate.services import assigning, dealing, dealt, documents, moving, projects
+from stm_agent.annotate.services import dealt, deleting, documents, moving, projects
 from stm_agent.annotate.templates import TEMPLATES
 
 router = APIRouter(tags=["projects"])
@@ -33,25 +32,11 @@ class Edit(Body):
     changes: dict[str, Any]
 
 
-class Named(Body):
-    """A name."""
-
-    name: str
-
-
 class Tags(Body):
     """Tags to add, and tags to take away."""
 
     add: list[str] = Field(default_factory=list)
     remove: list[str] = Field(default_factory=list)
-
-
-class Deal(Body):
-    """What is dealt out; of the documents those that have the tag and fit every filter, where there are any."""
-
-    what: Literal["queries", "documents"] = "queries"
-    tag: str | None = None
-    filters: list[str] = Field(default_factory=list)
 
 
 class Finished(Body):
@@ -121,42 +106,7 @@ def duplicate(project: str, body: Named, tool: The, who: Who) -> dict[str, Any]:
 @router.delete("/projects/{project}", status_code=204)
 def delete(project: str, confirm: str, tool: The, who: Who) -> None:
     """Delete a project; ``confirm`` is its name."""
-    with tool.database.writing() as session:
-        projects.delete(session, who, projects.find(session, who, project, also_archived=True), confirm=confirm)
-
-
-@router.post("/projects/{project}/members", status_code=204)
-def add_member(project: str, body: Named, tool: The, who: Who) -> None:
-    """Let somebody in."""
-    with tool.database.writing() as session:
-        assigning.add_member(session, who, projects.find(session, who, project), body.name)
-
-
-@router.delete("/projects/{project}/members/{name:path}", status_code=204)
-def remove_member(project: str, name: str, tool: The, who: Who) -> None:
-    """Take somebody out; what they wrote stays."""
-    with tool.database.writing() as session:
-        assigning.remove_member(session, who, projects.find(session, who, project), name)
-
-
-@router.post("/projects/{project}/deal")
-def deal(project: str, tool: The, who: Who, body: Deal | None = None) -> dict[str, int]:
-    """Deal the queries, or documents, out by the project's overlap."""
-    asked = body or Deal()
-    if asked.what == "queries" and (asked.filters or asked.tag is not None):
-        raise Invalid("a tag and filters choose documents; deal documents out, or all queries without them")
-    with tool.database.writing() as session:
-        row = projects.find(session, who, project)
-        if asked.what == "queries":
-            return {"dealt": dealing.deal(session, who, row)}
-        return {"dealt": dealing.deal_documents(session, who, row, filters=asked.filters, tag=asked.tag)}
-
-
-@router.get("/projects/{project}/progress")
-def progress(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
-    """Return what each person has done."""
-    with tool.database.reading() as session:
-        return assigning.progress(session, who, projects.find(session, who, project))
+    deleting.delete(tool.database, who, project, confirm=confirm)
 
 
 @router.get("/projects/{project}/documents")

@@ -117,10 +117,29 @@ class ProjectCalls(Connection):
         """Take somebody out; what they wrote stays."""
         self._ask("DELETE", f"/projects/{project}/members/{part(name)}")
 
-    def deal(self, project: str, *, what: str = "queries", tag: str | None = None, filters: Sequence[str] = ()) -> int:
-        """Deal the ``queries``, or ``documents`` with a tag that fit filters, out; return how many were given."""
-        body = {"what": what, "tag": tag, "filters": list(filters)}
+    def deal(
+        self,
+        project: str,
+        *,
+        what: str = "queries",
+        tag: str | None = None,
+        filters: Sequence[str] = (),
+        people: Sequence[str] = (),
+        each: int | None = None,
+    ) -> int:
+        """Deal the ``queries``, or ``documents`` with a tag that fit filters, out; return how many shares were given.
+
+        ``people`` are names of the project's, none: everybody; each query or document goes to ``each`` of them.
+        """
+        body = {"what": what, "tag": tag, "filters": list(filters), "people": list(people), "each": each}
         return int(self._ask("POST", f"/projects/{project}/deal", json=body)["dealt"])
+
+    def undeal(
+        self, project: str, *, what: str = "queries", tag: str | None = None, filters: Sequence[str] = ()
+    ) -> int:
+        """Take queries, or documents, back from those who are not done with them; return how many shares."""
+        body = {"what": what, "tag": tag, "filters": list(filters)}
+        return int(self._ask("POST", f"/projects/{project}/undeal", json=body)["taken"])
 
     def progress(self, project: str) -> list[Row]:
         """Return what each person has done."""
@@ -160,7 +179,7 @@ class ProjectCalls(Connection):
         return dict(self._ask("POST", f"/projects/{project}/documents", json={"documents": rows}))
 
     def import_documents(self, project: str, path: Path) -> Row:
-        """Import a .json, .jsonl or .csv file, or a zip of a BEIR or ``datasets`` folder.
+        """Import a .json, .jsonl, .csv or .tsv file, or a zip of a BEIR or ``datasets`` folder.
 
         Returns:
             What was added, and what was skipped and why.

@@ -1,5 +1,5 @@
 // A project's every part, editable at any time: about, fields, levels, blocks, people.
-import { Dialog, Field, Loaded, Select, api, enc, go, html, toast, told, useKept, useKeys, useLoad, useState } from "/static/lib.js";
+import { Check, Dialog, Field, Loaded, Select, api, enc, go, html, toast, told, useKept, useKeys, useLoad, useState } from "/static/lib.js";
 import { Clash } from "/static/clash.js";
 import { conditions } from "/static/filters.js";
 import { Progress } from "/static/progress.js";
@@ -20,23 +20,39 @@ function About({ about, set }) {
 
 const DEALT = [["queries", "queries, to be judged"], ["documents", "documents, to be written about"]];
 
-function Deal({ place, dealt }) {
-  const [form, setForm] = useState({ what: "queries", tag: "", filter: "" });
-  const put = (name) => (event) => setForm({ ...form, [name]: event.target.value });
-  const some = form.what === "documents" ? { tag: form.tag.trim() || null, filters: conditions(form.filter) } : {};
-  const deal = (event) => {
-    event.preventDefault();
-    api.post(`${place}/deal`, { what: form.what, ...some }).then((one) => { toast(`${one.dealt.toLocaleString()} ${form.what} dealt out`); dealt(); })
-      .catch(told);
-  };
-  return html`<form class="row end" onSubmit=${deal}><${Field} label="Deal out">
-      <${Select} value=${form.what} change=${(what) => setForm({ ...form, what })} options=${DEALT} /><//>
-    ${form.what === "documents" && html`<${Field} label="Only with the tag"><input value=${form.tag} onInput=${put("tag")} /><//>
-      <${Field} grow label="Only where fields fit: year>2000, title~rash"><input value=${form.filter} onInput=${put("filter")} /><//>`}
-    <button>Deal the ${form.what} out</button></form>`;
+// What came of dealing, in words: nothing may mean that nothing fits, or that all was dealt before.
+function outcome(what, { dealt, of }) {
+  const one = what === "queries" ? "query" : "document";
+  if (!of) return what === "queries" ? "There is no query yet" : "No document fits; nothing is dealt";
+  if (!dealt) return `All ${of.toLocaleString()} ${what} have their people already`;
+  return `${dealt.toLocaleString()} shares of ${of.toLocaleString()} ${of === 1 ? one : what} dealt out`;
 }
 
-function Members({ place }) {
+function Deal({ place, rows, overlap, dealt }) {
+  const [form, setForm] = useState({ what: "queries", tag: "", filter: "", each: null, without: [] });
+  const put = (name) => (event) => setForm({ ...form, [name]: event.target.value });
+  const { what, without } = form;
+  const chosen = { what, ...(what === "documents" ? { tag: form.tag.trim() || null, filters: conditions(form.filter) } : {}) };
+  const people = rows.map((row) => row.name).filter((name) => !without.includes(name));
+  const turn = (name) => setForm({ ...form, without: without.includes(name) ? without.filter((one) => one !== name) : [...without, name] });
+  const send = (way, body, words) => api.post(`${place}/${way}`, { ...chosen, ...body }).then((one) => { toast(words(one)); dealt(); }, told);
+  const deal = (event) => {
+    event.preventDefault();
+    send("deal", { people, each: Number(form.each ?? overlap) }, (one) => outcome(what, one));
+  };
+  const back = () => send("undeal", {}, ({ taken }) => (taken ? `${taken.toLocaleString()} shares taken back; what is done stays` : "Nothing to take back"));
+  return html`<form class="stack tight" onSubmit=${deal}><div class="row end"><${Field} label="Deal out">
+      <${Select} value=${what} change=${(now) => setForm({ ...form, what: now })} options=${DEALT} /><//>
+    <${Field} label="People for each"><input class="slim" type="number" min="1" required value=${form.each ?? overlap} onInput=${put("each")} /><//>
+    ${what === "documents" && html`<${Field} label="Only with the tag"><input value=${form.tag} onInput=${put("tag")} /><//>
+      <${Field} grow label="Only where fields fit: year>2000, title~rash"><input value=${form.filter} onInput=${put("filter")} /><//>`}</div>
+    ${rows.length > 1 && html`<div class="row" role="group" aria-label="To whom"><span class="small quiet">To</span>
+      ${rows.map(({ name }) => html`<${Check} key=${name} checked=${!without.includes(name)} change=${() => turn(name)}>${name}<//>`)}</div>`}
+    <div class="row"><button disabled=${!people.length}>Deal the ${what} out</button>
+      <button type="button" onClick=${back}>Take back what is not done</button></div></form>`;
+}
+
+function Members({ place, overlap }) {
   const members = useLoad(() => api.get(`${place}/progress`), []);
   const people = useLoad(() => api.get("people"), []);
   const [name, setName] = useState("");
@@ -53,8 +69,8 @@ function Members({ place }) {
     ${others.length > 0 && html`<form class="row" onSubmit=${add}><span>
       <${Select} aria-label="Somebody to let in" required value=${name} change=${setName} options=${[["", "Somebody else"], ...others]} /></span>
       <button disabled=${!name}>Let in</button></form>`}
-    <${Deal} place=${place} dealt=${members.reload} />
-    <p class="hint">Dealing gives each query, or document, to as many people as are to judge a query, those with the fewest first.
+    <${Deal} place=${place} rows=${members.data || []} overlap=${overlap} dealt=${members.reload} />
+    <p class="hint">Dealing gives each query, or document, to as many people as you say, those with the fewest first.
       They don't see each other's grades until they are done, and each other's entries never; reviewers see all entries.
       New people get a link under <a href="#/people">People, LLMs</a>.</p></section>`;
 }
@@ -133,7 +149,7 @@ export function Settings({ project, reload }) {
     ${PARTS.map(([part, title, what]) => html`<section class="stack" aria-label=${title}><div><h2>${title}</h2><p class="hint">
       ${what}${part === "blocks" ? " A value whose block goes or changes its type is kept aside, and comes back." : ""}</p></div>
       <${Part} part=${part} schema=${schema} change=${edit("schema")} llms=${llms.data || []} /></section>`)}
-    <${Members} place=${place} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
+    <${Members} place=${place} overlap=${there.overlap} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
     ${regrade && !clash && html`<${Regrade} ...${regrade} levels=${schema.levels} close=${() => setRegrade(null)}
       move=${(grades) => save(version, grades)} />`}
     ${clash && html`<${Dialog} title="Changed somewhere else" wide close=${() => setClash(null)}>
