@@ -73,9 +73,18 @@ class Unencoded(AnnotateError):
 
 
 class TooMany(AnnotateError):
-    """Raised when somebody tries too often."""
+    """Raised when somebody tries too often.
+
+    Attributes:
+        wait: Seconds after which another try is worth it.
+    """
 
     status = 429
+
+    def __init__(self, message: str, wait: int = 30) -> None:
+        """Say what is too much, and for how long."""
+        super().__init__(message)
+        self.wait = wait
 
 
 class Stale(AnnotateError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.storable import unstorable
+from stm_agent.annotate.storable import NOWHERE, unstorable
 from stm_agent.errors import DataError
 
 KEYS = ("_id", "id", "Document_Id", "document_id", "doc_id", "docid", "key")
@@ -25,6 +25,7 @@ KINDS: dict[str, Any] = {
     "array": list,
     "object": dict,
 }
+SEPARATORS = (",", ";", "\t")
 YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 LONGEST = 30_000_000
 """Characters of a document, at most."""
@@ -82,7 +83,7 @@ class Report:
 
 
 def read_documents(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield ("file:line", row) of a JSON array, JSONL, CSV, a BEIR folder, or a ``datasets`` folder on disk.
+    """Yield ("file:line", row) of a JSON array, JSONL, CSV, TSV, a BEIR folder, or a ``datasets`` folder on disk.
 
     Raises:
         DataError: The file is missing, is not UTF-8, or is none of these.
@@ -90,10 +91,10 @@ def read_documents(path: Path) -> Iterator[tuple[str, Any]]:
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
-        raise DataError(f"{path} does not exist; name a .json, .jsonl or .csv file, or a folder")
-    readers = {".json": _array, ".jsonl": _lines, ".ndjson": _lines, ".csv": _table}
+        raise DataError(f"{path} does not exist; name a .json, .jsonl, .csv or .tsv file, or a folder")
+    readers = {".json": _array, ".jsonl": _lines, ".ndjson": _lines, ".csv": _table, ".tsv": _table}
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path.name} is no .json, .jsonl or .csv; convert it to one of these")
+        raise DataError(f"{path.name} is no .json, .jsonl, .csv or .tsv; convert it to one of these")
     return readers[path.suffix.lower()](path)
 
 
@@ -144,7 +145,8 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
 def _table(path: Path) -> Iterator[tuple[str, Any]]:
     csv.field_size_limit(LONGEST)
     # Only newlines end a row: str.splitlines would also cut a cell at U+2028 and its like.
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    text = io.StringIO(_text(path), newline="")
+    reader = csv.DictReader(text, delimiter=_separator(text))
     try:
         twice = [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]
         if twice:
@@ -155,6 +157,24 @@ def _table(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path.name}:{reader.line_num}", Unreadable("has more cells than the header") if over else Cells(row)
     except csv.Error as error:
         raise DataError(f"{path.name}:{reader.line_num} is no CSV: {error}") from error
+
+
+def _separator(text: io.StringIO) -> str:
+    """Return what is between a table's columns: that by which its header has an id, else by which it has most columns.
+
+    Where commas are in numbers, Excel writes semicolons.
+    """
+
+    def header(mark: str) -> list[str]:
+        text.seek(0)
+        try:
+            return next(csv.reader(text, delimiter=mark), [])
+        except csv.Error:
+            return []
+
+    names = {mark: header(mark) for mark in SEPARATORS}
+    text.seek(0)
+    return max(SEPARATORS, key=lambda mark: (not set(KEYS).isdisjoint(names[mark]), len(names[mark])))
 
 
 def _folder(path: Path) -> Iterator[tuple[str, Any]]:
@@ -232,6 +252,8 @@ def key_fault(key: str, known: Container[str]) -> str | None:
         return "has an id that is there already"
     if len(key) > 200:
         return "has an id over 200 characters"
+    if key in NOWHERE:
+        return f"has the id '{key}', which no address can have"
     if any(letter < " " for letter in key):
         return "has an id with a tab or another control character"
     return None

@@ -11,6 +11,8 @@ from stm_agent.annotate.faults import Invalid
 _ODD = re.compile("[\x00\ud800-\udfff]")
 DEEPEST = 100
 """How deep lists and objects may be nested; some hundreds would come in and not go out again."""
+NOWHERE = (".", "..")
+"""Names that no address can have: it is this folder, or the one above."""
 LARGEST = 2**31 - 1
 """The largest whole number that a column keeps."""
 

@@ -221,10 +221,12 @@ def open_door(
     temperature: float = 0.8,
     max_tokens: int = 256,
     patience: float | None = None,
+    tries: int = TRIES,
 ) -> Door:
     """Open a door to any model name: ``embedded:smollm2-135m``, or whatever LiteLLM knows.
 
-    ``patience`` is how many seconds a server may say nothing before it is given up for good.
+    ``patience`` is how many seconds a server may say nothing before it is given up for good, ``tries`` how often one
+    that is busy or away is asked.
 
     Raises:
         ConfigError: LiteLLM does not know the name.
@@ -241,7 +243,7 @@ def open_door(
     else:
         from stm_agent.llm.litellm import LiteLlmProvider
 
-        provider = LiteLlmProvider(model, api_base, api_key, patience=patience)
+        provider = LiteLlmProvider(model, api_base, api_key, patience=patience, tries=tries)
     for entry in read_jsonl(ledger):
         # A resumed run has already spent this.
         if entry.get("model") == model:

@@ -7,14 +7,14 @@ import os
 import warnings
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from stm_agent.errors import ConfigError, GenerationError
-from stm_agent.llm.door import Answer, Messages
+from stm_agent.llm.door import TRIES, Answer, Messages
 
 if TYPE_CHECKING:
     from tenacity import Retrying
 
-TRIES = 5
 LONGEST = 60.0
 
 
@@ -29,11 +29,13 @@ class LiteLlmProvider:
         extra_body: Mapping[str, object] | None = None,
         *,
         patience: float | None = None,
+        tries: int = TRIES,
     ) -> None:
         """Take a LiteLLM model name, for example ``openai/gpt-5-mini``.
 
         ``extra_body`` is sent with every request, for what a server knows beyond OpenAI's fields. ``patience`` is how
         many seconds a server may say nothing before it is given up for good; None leaves it to LiteLLM, with retries.
+        ``tries`` is how often a server that is busy or away is asked.
 
         Raises:
             ConfigError: LiteLLM knows no such provider.
@@ -43,7 +45,7 @@ class LiteLlmProvider:
         import litellm
 
         self.model, self.api_base, self.api_key = model, api_base, api_key
-        self.extra_body, self.patience = dict(extra_body or {}), patience
+        self.extra_body, self.patience, self.tries = dict(extra_body or {}), patience, tries
         litellm.suppress_debug_info = True
         # pydantic's remark about LiteLLM's own answer types; neither is the user's to mend.
         warnings.filterwarnings("ignore", message="Item.* on TypedDict class .* using the `ReadOnly` qualifier")
@@ -58,7 +60,7 @@ class LiteLlmProvider:
         """Answer a chat; waits and tries again on rate limits, time-outs and server faults.
 
         Raises:
-            GenerationError: The provider refuses, or stays away after five tries.
+            GenerationError: The provider refuses, or stays away after all tries.
         """
         import openai
 
@@ -122,7 +124,7 @@ class LiteLlmProvider:
         if self.patience is None:
             passing = (*passing, litellm.exceptions.Timeout)
         return Retrying(
-            retry=retry_if_exception_type(passing), stop=stop_after_attempt(TRIES), wait=_wait, reraise=True
+            retry=retry_if_exception_type(passing), stop=stop_after_attempt(self.tries), wait=_wait, reraise=True
         )
 
     def _send(self, messages: Messages, **settings: Any) -> Any:  # noqa: ANN401 - litellm's response or stream
@@ -143,6 +145,9 @@ class LiteLlmProvider:
     def _fault(self, error: Exception, what: str) -> GenerationError:
         import litellm
 
+        if _unreachable(error):
+            place = f" at {_without_secrets(self.api_base)}" if self.api_base else ""
+            return GenerationError(f"{self.model} cannot be reached{place}; see whether its server runs")
         if isinstance(error, litellm.exceptions.AuthenticationError):
             return GenerationError(f"{self.model} refuses the API key; set the provider's key variable")
         # On the way, LiteLLM tells it only in the words of another error.
@@ -165,6 +170,22 @@ class LiteLlmProvider:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _unreachable(error: BaseException) -> bool:
+    """Return whether nobody answered at all: each provider's package tells it in words of its own."""
+    import httpx
+
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, httpx.ConnectError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def _without_secrets(url: str) -> str:
+    """Return an address without what follows it, or stands before its host: either may be a key."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _wait(state: Any) -> float:  # noqa: ANN401 - tenacity's RetryCallState

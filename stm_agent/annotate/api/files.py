@@ -42,7 +42,7 @@ def import_qrels(project: str, file: UploadFile, tool: The, who: Who) -> dict[st
 
 @router.post("/import")
 def import_file(project: str, file: UploadFile, tool: The, who: Who, later: BackgroundTasks) -> dict[str, Any]:
-    """Import documents of a .json, .jsonl or .csv file, or a zip of a BEIR or ``datasets`` folder.
+    """Import documents of a .json, .jsonl, .csv or .tsv file, or a zip of a BEIR or ``datasets`` folder.
 
     The report says what was skipped and why.
     """
@@ -63,7 +63,7 @@ def _index(tool: Tool, who: Actor, project: str) -> None:
 
 @router.get("/export/{kind}")
 def export(project: str, kind: str, tool: The, who: Who) -> FileResponse:
-    """Return an export: a file, or a folder as a zip."""
+    """Return an export: a file, or a folder as a zip; the header ``x-left-out`` says what is not in it, if anything."""
     scrap = Path(tempfile.mkdtemp())
     clean = BackgroundTask(shutil.rmtree, scrap, ignore_errors=True)
     try:
@@ -72,11 +72,13 @@ def export(project: str, kind: str, tool: The, who: Who) -> FileResponse:
             # An export has everybody's grades, which nobody who still judges is to see.
             who.needs("reviewer")
             judging.check_sighted(session, who, row)
-            moving.export(session, row, kind, scrap / "out")
+            told = moving.export(session, row, kind, scrap / "out")
             name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
+        headers = {"x-left-out": told["left_out"]} if "left_out" in told else None
         if (scrap / "out").is_dir():
             shutil.make_archive(str(scrap / "folder"), "zip", scrap / "out")
-            return FileResponse(scrap / "folder.zip", filename=f"{name}-{kind}.zip", background=clean)
+            whole = scrap / "folder.zip"
+            return FileResponse(whole, filename=f"{name}-{kind}.zip", headers=headers, background=clean)
         ending = {"archive": "zip", "aiano": "json", "aiano-project": "aiano", "drafts": "jsonl"}.get(kind, "tsv")
         return FileResponse(scrap / "out", filename=f"{name}-{kind}.{ending}", background=clean)
     except StmAgentError:

@@ -76,12 +76,13 @@ def _right_person(tool: Tool, request: Request, name: str, password: str) -> Per
         TooMany: There were too many.
     """
     # Counted by name and by address, so that neither one account nor all of them can be tried.
-    keys = (f"name:{name.strip()}", f"address:{request.client.host if request.client else ''}")
+    address = request.client.host if request.client else ""
+    keys = {f"name:{name.strip()}": people.TRIES, f"address:{address}": people.CROWD}
     with tool.database.writing() as session:
         tries = people.note_try(session, *keys)
     try:
         with tool.database.reading() as session:
-            people.check_rate(session, *keys)
+            people.check_rate(session, keys)
     except TooMany:
         with tool.database.writing() as session:
             people.forget_try(session, tries)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 from starlette.exceptions import HTTPException
 
-from stm_agent.annotate.faults import AnnotateError, Stale, Unencoded, Unplaced
+from stm_agent.annotate.faults import AnnotateError, Stale, TooMany, Unencoded, Unplaced
 from stm_agent.errors import StmAgentError
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def _known(_request: Request, error: Exception) -> JSONResponse:
         more = {"unplaced": error.unplaced}
     if isinstance(error, Unencoded):
         more = {"unencoded": error.unencoded}
-    return problem(error.status if isinstance(error, AnnotateError) else 400, str(error), **more)
+    headers = {"retry-after": str(error.wait)} if isinstance(error, TooMany) else None
+    return problem(error.status if isinstance(error, AnnotateError) else 400, str(error), headers=headers, **more)
 
 
 def _unreadable(_request: Request, error: Exception) -> JSONResponse:

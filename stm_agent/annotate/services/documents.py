@@ -14,7 +14,7 @@ from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.filtering import filtered, order_of, tagged
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
-from stm_agent.annotate.storable import unstorable
+from stm_agent.annotate.storable import NOWHERE, unstorable
 from stm_agent.annotate.tables import Document, DocumentAssignment, Evidence, Judgement, Project
 
 AT_ONCE = 2000
@@ -66,6 +66,8 @@ def _unfit(key: str, fields: dict[str, Any]) -> str | None:
         return "has no id"
     if len(key) > LONGEST_KEY:
         return f"has an id over {LONGEST_KEY} characters"
+    if key in NOWHERE:
+        return "has an id that no address can have"
     return unstorable([key, fields])
 
 

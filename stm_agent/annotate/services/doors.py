@@ -45,9 +45,11 @@ class Doors:
             ConfigError: LiteLLM does not know the model.
         """
         from stm_agent.llm.budget import Budget
-        from stm_agent.llm.door import open_door
+        from stm_agent.llm.door import TRIES, open_door
 
-        name = content_hash([choice.model, choice.api_base, choice.key])
+        # An embedded model is never away, and not to be loaded twice.
+        tries = TRIES if choice.model.startswith("embedded:") else choice.tries
+        name = content_hash([choice.model, choice.api_base, choice.key, tries])
         with self._lock:
             if name not in self._open:
                 door = open_door(
@@ -58,6 +60,7 @@ class Doors:
                     api_base=choice.api_base,
                     api_key=choice.key,
                     patience=self.patience,
+                    tries=tries,
                 )
                 if choice.key:
                     door.provider = Quiet(door.provider, choice.key)

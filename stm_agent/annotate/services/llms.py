@@ -13,7 +13,8 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Llm
 from stm_agent.annotate.secrets import Vault
-from stm_agent.annotate.storable import words
+from stm_agent.annotate.storable import NOWHERE, words
+from stm_agent.llm.door import TRIES
 
 if TYPE_CHECKING:
     from stm_agent.llm.door import Door
@@ -24,13 +25,14 @@ ANSWER_TOKENS = 64
 
 @dataclass(frozen=True)
 class LlmChoice:
-    """An LLM ready to be asked; ``repr`` does not show the key."""
+    """An LLM ready to be asked, so often where it is busy or away; ``repr`` does not show the key."""
 
     name: str
     model: str
     api_base: str | None
     system_prompt: str
     key: str | None = None
+    tries: int = TRIES
 
     def __repr__(self) -> str:
         """Show all but the key."""
@@ -70,6 +72,8 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
     name, model = str(values.get("name", "")).strip(), str(values.get("model", "")).strip()
     if not name or not model:
         raise Invalid("an LLM needs a name and a model, for example openai/gpt-5-mini")
+    if name in NOWHERE:
+        raise Invalid(f"no address can have the name '{name}'; choose another one")
     base = values.get("api_base") or None
     if base is not None and not str(base).startswith(("http://", "https://")):
         raise Invalid(f"'{base}' is no base URL; it begins with http:// or https://")
@@ -107,8 +111,8 @@ def remove(session: Session, actor: Actor, name: str) -> None:
         other.is_default = True
 
 
-def choose(session: Session, vault: Vault, name: str) -> LlmChoice:
-    """Return an LLM by name, or the default one.
+def choose(session: Session, vault: Vault, name: str, *, tries: int = TRIES) -> LlmChoice:
+    """Return an LLM by name, or the default one, to be asked so often.
 
     Raises:
         NotFound: There is none.
@@ -119,7 +123,7 @@ def choose(session: Session, vault: Vault, name: str) -> LlmChoice:
             f"there is no LLM '{name}'" if name else "no LLM is set up; an administrator can, under 'People, LLMs'"
         )
     key = vault.unlock(row.key_encrypted) if row.key_encrypted else None
-    return LlmChoice(row.name, row.model, row.api_base, row.system_prompt, key)
+    return LlmChoice(row.name, row.model, row.api_base, row.system_prompt, key, tries)
 
 
 def tried(door: Door, choice: LlmChoice) -> dict[str, Any]:

@@ -192,6 +192,8 @@ def _judged(session: Session, project: Project, kind: str, output: Path) -> dict
     collection = outcome.collection_of(session, project)
     if not collection.splits:
         raise DataError("no query has a passage judged relevant yet; there is nothing to score on")
+    if left := outcome.left_out(told):
+        counts["left_out"] = left
     if kind == "triplets":
         return {**counts, "rows": triplets.write_triplets(collection, told, output)}
     if kind == "beir":

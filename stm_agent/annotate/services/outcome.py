@@ -69,6 +69,14 @@ def graded(session: Session, project: Project) -> Graded:
     )
 
 
+def left_out(told: Graded) -> str | None:
+    """Return in a line which queries no collection has, since nothing can be scored on them; None: it has all."""
+    count = sum(not any(grade > 0 for grade in grades.values()) for grades in told.grades.values())
+    if not count:
+        return None
+    return f"{count:,} {'query' if count == 1 else 'queries'} without a passage judged above 0"
+
+
 def judged_pairs(session: Session, project: Project) -> set[tuple[int, int]]:
     """Return the numbers of the queries and documents that have a grade: somebody's, or a reviewer's final one."""
     found: set[tuple[int, int]] = set()

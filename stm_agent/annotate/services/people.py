@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,14 +15,16 @@ from stm_agent.annotate.actor import ROLES, Actor
 from stm_agent.annotate.base import now
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale, Taken, TooMany, Unauthorised
 from stm_agent.annotate.people_tables import LoginFailure, Person, Session
-from stm_agent.annotate.storable import words
+from stm_agent.annotate.storable import NOWHERE, words
 
 ACCESS, REFRESH = timedelta(hours=1), timedelta(days=14)
 SHORTEST, LONGEST = 10, 1000
 """Characters of a password, at least and at most."""
 LONGEST_NAME = 200
 TRIES, WINDOW = 5, timedelta(minutes=10)
-"""Wrong passwords of one name or address, and in what time, after which it must wait."""
+"""Wrong passwords of one name, and in what time, after which it must wait."""
+CROWD = 50
+"""Wrong passwords of one address in that time: a whole house may be behind it."""
 
 
 def digest(token: str) -> str:
@@ -70,6 +72,8 @@ def enter(session: DbSession, *, name: str, role: str, stored: str | None) -> Pe
     clean = words(name, "a person's name", LONGEST_NAME).strip()
     if not clean:
         raise Invalid("a person needs a name")
+    if clean in NOWHERE:
+        raise Invalid(f"no address can have the name '{clean}'; choose another one")
     if role not in ROLES:
         raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
     if session.scalar(select(Person.id).where(Person.name == clean)):
@@ -102,16 +106,20 @@ def note_try(session: DbSession, *keys: str) -> list[int]:
     return [row.id for row in rows]
 
 
-def check_rate(session: DbSession, *keys: str) -> None:
+def check_rate(session: DbSession, keys: Mapping[str, int]) -> None:
     """Let a login that was counted be tried, or not.
 
+    Args:
+        session: The database.
+        keys: By what it is counted (a name, an address), and how often that may fail.
+
     Raises:
-        TooMany: One of the keys (a name, an address) failed too often lately.
+        TooMany: One of the keys failed too often lately.
     """
-    for key in keys:
+    for key, most in keys.items():
         counted = session.scalar(select(func.count()).where(LoginFailure.who == key[:LONGEST_NAME])) or 0
-        if counted > TRIES:
-            raise TooMany(f"too many wrong passwords; wait {WINDOW.seconds // 60} minutes")
+        if counted > most:
+            raise TooMany(f"too many wrong passwords; wait {WINDOW.seconds // 60} minutes", wait=WINDOW.seconds)
 
 
 def forget_try(session: DbSession, tries: Sequence[int]) -> None:

@@ -98,7 +98,7 @@ export async function stream(path, body, signal, tell) {
   }
 }
 
-// A download that fails is told here, where a link would leave the page for the error.
+// A download that fails is told here, where a link would leave the page for the error; gives what is left out of it.
 export async function download(path) {
   const answer = await api.get(path, { raw: true });
   const named = /filename\*?=(?:utf-8'')?"?([^";]+)/i.exec(answer.headers.get("content-disposition") || "");
@@ -107,4 +107,5 @@ export async function download(path) {
   link.download = named ? decodeURIComponent(named[1]) : "export";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  return answer.headers.get("x-left-out");
 }

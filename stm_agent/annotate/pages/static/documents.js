@@ -26,7 +26,8 @@ function Export({ place, close }) {
   const [busy, setBusy] = useState("");
   const take = (kind) => {
     setBusy(kind);
-    download(`${place}/export/${kind}`).then(() => toast("The download is ready")).catch(told).finally(() => setBusy(""));
+    download(`${place}/export/${kind}`).then((left) => toast(`The download is ready${left ? `; left out: ${left}` : ""}`))
+      .catch(told).finally(() => setBusy(""));
   };
   return html`<${Dialog} title="Export" close=${close}><table><tbody>${EXPORTS.map(([kind, name, what]) => html`
     <tr><td><button disabled=${Boolean(busy)} onClick=${() => take(kind)}>${busy === kind ? "Writing" : name}</button></td><td class="quiet">
@@ -68,9 +69,9 @@ function Import({ place, close, done }) {
     importAll(place, event.target.elements.files.files).then(setReport, told).finally(() => { setBusy(false); done(); });
   };
   return html`<${Dialog} title="Import documents" close=${close}><div class="stack"><form class="stack" onSubmit=${send}>
-    <p class="quiet">A JSON array (AIANO's too), JSON lines or CSV. A document needs an id (_id, id or Document_Id) and keeps every
+    <p class="quiet">A JSON array (AIANO's too), JSON lines, CSV or TSV. A document needs an id (_id, id or Document_Id) and keeps every
       field. A BEIR folder (with its queries and judgements) or a datasets folder comes as a .zip.</p>
-    <${Field} label="Files"><input type="file" name="files" multiple required accept=".json,.jsonl,.ndjson,.csv,.zip" /><//>
+    <${Field} label="Files"><input type="file" name="files" multiple required accept=".json,.jsonl,.ndjson,.csv,.tsv,.zip" /><//>
     <div class="row"><button class="main" disabled=${busy}>${busy ? "Importing" : "Import"}</button>
       ${busy && html`<progress class="grow" aria-label="Importing"></progress>`}</div></form>
     ${report && html`<${Report} of=${report} />`}</div><//>`;
