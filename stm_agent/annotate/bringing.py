@@ -13,7 +13,7 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.formats import archive, irds, trec
 from stm_agent.annotate.incoming import is_archive, read_incoming
 from stm_agent.annotate.reading import decoded
-from stm_agent.annotate.services import moving, people, projects, searching
+from stm_agent.annotate.services import moving, people, projects, runs
 from stm_agent.annotate.tables import Project
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import ConfigError, DataError
@@ -23,6 +23,8 @@ TREC = (".qrels", ".run", ".trec")
 
 def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None) -> dict[str, Any]:
     """Import documents, a BEIR folder, TREC's files, one of AIANO's files or an archive, all or nothing.
+
+    A TREC run comes in by parts; one that was cut off half-way is imported again.
 
     Args:
         tool: The tool.
@@ -66,9 +68,9 @@ def _trec(tool: Tool, name: str, path: Path, name_of: str | None) -> dict[str, A
         actor, row = _who(session, name_of), find(session, name)
         if row is None:
             raise ConfigError(f"there is no project '{name}' yet; import its documents and queries first")
-        if run:
-            return {"project": row.name, "run": tag, **searching.put_run(session, actor, row, tag, run)}
-        return {"project": row.name, **moving.import_qrels(session, actor, row, qrels).told()}
+        if not run:
+            return {"project": row.name, **moving.import_qrels(session, actor, row, qrels).told()}
+    return {"project": row.name, "run": tag, **runs.put_run(tool.database, actor, row.key, tag, run)}
 
 
 def find(session: Session, name: str) -> Project | None:

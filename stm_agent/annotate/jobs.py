@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +19,8 @@ AT_ONCE = 4
 """Jobs of one person that go on at a time."""
 T = TypeVar("T")
 Kind = Literal["drafts", "grades", "rankings", "encodings"]
+Act = Callable[[T, Callable[[], bool]], Mapping[str, Any] | None]
+"""Is given a thing, and what says whether the job was stopped; what it returns is part of the result."""
 
 
 def _one(_item: object) -> int:
@@ -33,11 +36,12 @@ class Job:
         owner: Name of who began it.
         kind: What it makes.
         what: For people.
-        total: Things to do.
+        total: Things to do, as many as were counted when it began.
         skipped: Things left out, since they were done before.
         done: Things done, failed ones included.
         failures: What went wrong, the first ones.
         stopped: Whether somebody stopped it.
+        ended: Whether nothing of it goes on any more.
         result: What is to be told of what it made, plain JSON.
     """
 
@@ -52,6 +56,7 @@ class Job:
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     stopped: bool = False
+    ended: bool = False
     result: dict[str, Any] = field(default_factory=dict)
 
     def told(self, actor: Actor) -> dict[str, Any]:
@@ -65,9 +70,38 @@ class Job:
     @property
     def state(self) -> str:
         """``running``, ``stopped`` before its end, or ``finished``."""
-        if self.done >= self.total:
-            return "finished"
-        return "stopped" if self.stopped else "running"
+        if self.stopped and self.done < self.total:
+            return "stopped"
+        return "finished" if self.ended else "running"
+
+    def do(self, items: Iterable[T], act: Act[T], size: Callable[[T], int]) -> None:
+        """Do one thing after another until it is stopped; a failure is noted, and the next one is tried."""
+        with self._noting():
+            for item in items:
+                if self.stopped:
+                    break
+                with self._noting():
+                    self.result = {**self.result, **(act(item, lambda: self.stopped) or {})}
+                self.done += size(item)
+            else:
+                # Some may have gone since they were counted.
+                self.total = self.done
+        self.ended = True
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except StmAgentError as error:
+            self._failed(str(error))
+        except Exception:
+            # A fault of ours must not leave a job that runs for ever.
+            logger.exception("job %s", self.what)
+            self._failed("an internal error; the server's log has it")
+
+    def _failed(self, reason: str) -> None:
+        self.failed += 1
+        self.failures = [*self.failures, reason][:5]
 
 
 class Jobs:
@@ -81,16 +115,16 @@ class Jobs:
     def start(
         self,
         job: Job,
-        items: Sequence[T],
-        act: Callable[[T, Callable[[], bool]], Mapping[str, Any] | None],
+        items: Iterable[T],
+        act: Act[T],
         size: Callable[[T], int] = _one,
     ) -> Job:
         """Do ``act`` with each item in a thread of the job's own; a failure is noted, and the next one is tried.
 
         Args:
             job: What is told of it.
-            items: The things to do.
-            act: Is given the item, and what says whether the job was stopped; what it returns is part of the result.
+            items: The things to do; they may be looked for on the way.
+            act: What is done with each.
             size: For how many of the job's total an item counts.
 
         Raises:
@@ -104,23 +138,7 @@ class Jobs:
                 raise TooMany(f"{AT_ONCE} of your jobs go on; wait for one to end, or stop it")
             self._jobs[job.key] = job
 
-        def run() -> None:
-            for item in items:
-                if job.stopped:
-                    return
-                try:
-                    job.result = {**job.result, **(act(item, lambda: job.stopped) or {})}
-                except StmAgentError as error:
-                    job.failed += 1
-                    job.failures = [*job.failures, str(error)][:5]
-                except Exception:
-                    # A fault of ours must not leave a job that runs for ever.
-                    logger.exception("job %s", job.what)
-                    job.failed += 1
-                    job.failures = [*job.failures, "an internal error; the server's log has it"][:5]
-                job.done += size(item)
-
-        threading.Thread(target=run, name=f"job {job.key[:8]}", daemon=True).start()
+        threading.Thread(target=job.do, args=(items, act, size), name=f"job {job.key[:8]}", daemon=True).start()
         return job
 
     def running(self, project: str) -> list[Job]:

@@ -144,7 +144,7 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
     """
     tool = opened(workspace, database)
     from stm_agent.annotate import agreeing
-    from stm_agent.annotate.services import agreements, assigning, projects, searching
+    from stm_agent.annotate.services import agreements, assigning, projects, runs
 
     try:
         with tool.database.reading() as session:
@@ -155,7 +155,7 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
                 **{name: shown[name] for name in ("name", "documents", "entries", "queries")},
                 "judgements": sum(map(len, people.values())),
                 "progress": assigning.progress(session, SETUP, row),
-                "runs": searching.runs_of(session, row),
+                "runs": runs.runs_of(session, row),
             }
         # Resampling takes a while; nobody who saves waits for it.
         told["agreement"] = agreeing.told(agreeing.agreement(people))

@@ -13,6 +13,7 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.client import Client
 from stm_agent.annotate.faults import Unencoded
 from stm_agent.annotate.services import documents, encoding, projects, searching
+from stm_agent.annotate.services.turns import SLICE
 from stm_agent.annotate.tool import open_tool
 from stm_agent.testing.annotate import client, fill, person
 from stm_agent.testing.browser import serving
@@ -20,6 +21,8 @@ from stm_agent.testing.pico import pico_checkpoint
 from stm_agent.testing.slow_model import SlowModel, lend
 
 JOBS = "/projects/signs/jobs"
+TURNS = encoding.PART // SLICE
+"""Turns at a model in which it encodes a part."""
 TINY = {"retrievers": ["tiny"], "depth": 5}
 MEANT = {"q": "high temperature", "mode": "dense", "model": "tiny"}
 
@@ -58,13 +61,13 @@ def ada(small):
 def test_a_ranking_is_watched_stopped_and_goes_on_after_a_new_start(small, ada, tmp_path):
     grow(small, 2 * encoding.PART)
     count = 2 * encoding.PART + 3
-    slow = lend(small, SlowModel(may=1))
+    slow = lend(small, SlowModel(may=TURNS))
     begun = ada.post(f"{JOBS}/rankings", json=TINY).json()
-    assert (begun["kind"], begun["total"]) == ("rankings", count + 2 + 1), "documents, queries, the ranking itself"
+    assert (begun["kind"], begun["total"]) == ("rankings", count + 2 + 2), "documents, queries, their rankings"
     seen = until(ada, begun, lambda job: job["done"])
     assert (seen["done"], seen["state"], seen["result"]) == (encoding.PART, "running", {})
     ada.delete(f"{JOBS}/{seen['key']}")
-    slow.may.release()
+    slow.may.release(TURNS)
     time.sleep(0.2)
     assert len(slow.asked) == 2 * encoding.PART, "the part that was begun is the last"
     assert ada.get("/projects/signs/runs").json()["runs"] == []
@@ -73,7 +76,7 @@ def test_a_ranking_is_watched_stopped_and_goes_on_after_a_new_start(small, ada, 
     again = open_tool(tmp_path, team=True)
     fresh, ada = lend(again, SlowModel()), client(again, "Ada")
     job = done(ada, "rankings", {**TINY, "retrievers": ["tiny", "bm25", "tiny"]})
-    assert (job["done"], job["failed"]) == (count + 2 + 1 + 1, 0)
+    assert (job["done"], job["failed"]) == (count + 2 + 2 + 2, 0)
     assert len(fresh.asked) == 3 + 2, "nothing is encoded twice"
     expected = {"queries": 2, "documents": 10, "unknown_queries": 0, "unknown_documents": 0, "cut": 0}
     assert job["result"]["tiny"] == expected
@@ -87,13 +90,33 @@ def test_a_retriever_that_fails_is_named_and_the_others_go_on(small, ada, monkey
     slow = lend(small, SlowModel())
     asked = []
     monkeypatch.setattr(slow, "encode", lambda texts, prefix: [asked.append(texts), 1 / 0])
-    job = done(ada, "rankings", {"retrievers": ["tiny", "embedded:gone", "bm25"]})
-    assert (job["failed"], len(asked), list(job["result"])) == (2, 1, ["bm25"])
+    job = done(ada, "rankings", {"retrievers": ["tiny", "bm25"]})
+    assert (job["failed"], len(asked), list(job["result"])) == (1, 1, ["bm25"])
     assert job["failures"][0].startswith("tiny: ZeroDivisionError: division by zero")
-    assert job["failures"][1].startswith("embedded:gone: ")
-    refused = ada.post(f"{JOBS}/rankings", json={"retrievers": ["bm25", "gone"]})
-    assert refused.status_code == 404 and "no run 'gone'" in refused.json()["title"]
     assert client(small, "Bo").post(f"{JOBS}/rankings", json=TINY).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("gone", "there is no run 'gone'"),
+        ("embedded:gone", "there is no asset 'gone'"),
+        ("embedded:hpo", "is data, not a model"),
+        ("", "there is no run ''"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_refused_at_once(ada, name, reason):
+    for kind, body in (("encodings", {"model": name}), ("rankings", {"retrievers": ["bm25", name]})):
+        refused = ada.post(f"{JOBS}/{kind}", json=body)
+        assert refused.status_code == 404 and reason in refused.json()["title"], refused.json()
+    refused = ada.post("/projects/signs/runs", json={"retrievers": ["bm25", name]})
+    assert refused.status_code == 404 and ada.get("/projects/signs/runs").json()["runs"] == []
+
+
+def test_a_ranking_by_nothing_is_refused_at_once(ada):
+    for path in (f"{JOBS}/rankings", "/projects/signs/runs"):
+        refused = ada.post(path, json={"retrievers": []})
+        assert refused.status_code == 422 and refused.json()["title"].startswith("name what is to rank: bm25")
 
 
 def test_a_search_by_meaning_waits_for_no_more_than_a_few_documents(small, ada, monkeypatch):
@@ -115,7 +138,6 @@ def test_a_search_by_meaning_waits_for_no_more_than_a_few_documents(small, ada, 
     ada.post("/projects/signs/documents", json={"documents": [["new", {"text": "one more"}]]})
     assert len(bo.get("/projects/signs/search", params=MEANT).json()) == 6, "one is encoded at once"
     assert len([text for text in slow.asked if text != "high temperature"]) == 5
-    assert ada.post(f"{JOBS}/encodings", json={"model": "gone"}).status_code == 404
 
 
 def test_a_documents_text_is_looked_up_once(small, ada, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, The, Who
@@ -32,11 +32,15 @@ class Batch(Body):
 
 
 class Grades(Body):
-    """Pools to be graded, of all queries where none are named; ``depth`` passages of each run are in a pool."""
+    """Pools to be graded, of all queries where none are named; ``depth`` passages of each run are in a pool.
+
+    ``dry`` asks how many ``calls`` of which ``model`` that is, and nothing is begun.
+    """
 
     queries: list[str] = []  # noqa: RUF012 - pydantic copies it
     llm: str = ""
     depth: int = Field(judging.DEPTH, ge=1, le=1000)
+    dry: bool = False
 
 
 class Encode(Body):
@@ -67,16 +71,19 @@ def draft_many(project: str, body: Batch, tool: The, who: Who) -> dict[str, Any]
 
 
 @router.post("/grades", status_code=202)
-def grade_many(project: str, body: Grades, tool: The, who: Who) -> dict[str, Any]:
+def grade_many(project: str, body: Grades, tool: The, who: Who, response: Response) -> dict[str, Any]:
     """Ask an LLM for the grades of many pools; people see them after their own."""
     who.needs("admin")
     with tool.database.reading() as session:
         choice = llms.choose(session, tool.vault, body.llm)
         row = projects.find(session, who, project)
         schema = projects.read_schema(row.schema)
-        keys = body.queries or [one["key"] for one in queries.listed(session, row)]
-        asked = [(key, queries.find(session, row, key)) for key in keys]
-        wanted = [(key, one) for key, query in asked for one in grading.to_grade(session, row, query, depth=body.depth)]
+        keys = list(dict.fromkeys(queries.find(session, row, key).key for key in body.queries))
+        calls = grading.count(session, row, keys, depth=body.depth)
+        keys = keys or [one["key"] for one in queries.listed(session, row)]
+    if body.dry:
+        response.status_code = 200
+        return {"calls": calls, "model": choice.model}
     door = tool.doors.door(choice)
 
     def one(item: tuple[str, grading.ToGrade], stopped: Callable[[], bool]) -> None:
@@ -88,18 +95,20 @@ def grade_many(project: str, body: Grades, tool: The, who: Who) -> dict[str, Any
         if given.error:
             raise Invalid(f"{key}/{passage.document}: {given.error}")
 
-    job = Job(project, who.name, "grades", "grading pools", len(wanted))
+    job = Job(project, who.name, "grades", "grading pools", calls)
+    wanted = grading.in_turn(tool.database, who, project, keys, depth=body.depth)
     return tool.jobs.start(job, wanted, one).told(who)
 
 
 @router.post("/rankings", status_code=202)
 def rank_many(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
-    """Rank all queries by some retrievers; the result tells what of each run is stored.
+    """Rank all queries by some retrievers, part by part; the result tells what of each run is stored.
 
-    Who begins it again, after it was stopped or the server was, loses nothing that was encoded.
+    Stopped, or cut off by the end of the server, it leaves new rankings of some queries and what there was of the
+    others. Who begins it again loses nothing that was encoded.
     """
     ranker = ranking.ranker(tool.database, tool.finder, tool.models, who, project, depth=body.depth)
-    parts = [part for name in dict.fromkeys(body.retrievers) for part in ranker.parts(name)]
+    parts = ranker.parts(body.retrievers)
     job = Job(project, who.name, "rankings", "ranking the queries", sum(part.size for part in parts))
     worker = ranking.Worker(tool.models, ranker.store)
     return tool.jobs.start(job, parts, worker.do, size=lambda part: part.size).told(who)

@@ -17,7 +17,7 @@ from stm_agent.annotate.api.common import The, Who, uploaded
 from stm_agent.annotate.formats import trec
 from stm_agent.annotate.incoming import read_incoming
 from stm_agent.annotate.reading import decoded
-from stm_agent.annotate.services import judging, moving, projects, searching
+from stm_agent.annotate.services import judging, moving, projects, runs, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
 
@@ -28,8 +28,7 @@ router = APIRouter(prefix="/projects/{project}", tags=["files"])
 def import_run(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
     """Store a TREC run."""
     tag, run = trec.read_run(decoded(file.file.read(), str(file.filename)))
-    with tool.database.writing() as session:
-        return {"run": tag, **searching.put_run(session, who, projects.find(session, who, project), tag, run)}
+    return {"run": tag, **runs.put_run(tool.database, who, project, tag, run)}
 
 
 @router.post("/qrels")

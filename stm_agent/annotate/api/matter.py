@@ -21,6 +21,7 @@ from stm_agent.annotate.services import (
     projects,
     queries,
     ranking,
+    runs,
     searching,
 )
 from stm_agent.annotate.tool import Tool
@@ -100,19 +101,32 @@ def facets(
 
 
 @router.get("/runs")
-def runs(project: str, tool: The, who: Who) -> dict[str, Any]:
+def all_runs(project: str, tool: The, who: Who) -> dict[str, Any]:
     """Return the stored runs with nDCG@10 and holes@k, and the models that could rank."""
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
-        told = searching.runs_of(session, row, scored=judging.sighted(session, who, row))
+        told = runs.runs_of(session, row, scored=judging.sighted(session, who, row))
     return {"runs": told, "models": ["bm25", *encoding.models(tool.runs), "embedded:all-minilm-l6-v2"]}
 
 
 @router.post("/runs")
 def rank(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
-    """Rank all queries by some retrievers, while one waits; their first passages are the pool to judge."""
+    """Rank all queries by some retrievers, while one waits; their first passages are the pool to judge.
+
+    Runs are stored part by part; what is cut off by an error or the end of the server is begun again by the same call.
+    """
     ranker = ranking.ranker(tool.database, tool.finder, tool.models, who, project, depth=body.depth)
-    return ranker.store(body.retrievers)
+    worker = ranking.Worker(tool.models, ranker.store)
+    told: dict[str, Any] = {}
+    for part in ranker.parts(body.retrievers):
+        told |= worker.do(part)
+    return told
+
+
+@router.delete("/runs/{run:path}", status_code=204)
+def remove_run(project: str, run: str, tool: The, who: Who) -> None:
+    """Remove a run; grades of what it found stay."""
+    runs.remove_run(tool.database, who, project, run)
 
 
 @router.post("/queries/{query:path}/llm-grades")

@@ -50,6 +50,10 @@ class MatterCalls(Connection):
         """Let a model encode the documents in the background, for searches by it; return the job."""
         return dict(self._ask("POST", f"/projects/{project}/jobs/encodings", json={"model": model}))
 
+    def delete_run(self, project: str, run: str) -> None:
+        """Remove a run; grades of what it found stay."""
+        self._ask("DELETE", f"/projects/{project}/runs/{part(run)}")
+
     def import_run(self, project: str, path: Path) -> Row:
         """Store a TREC run."""
         with path.open("rb") as stream:
@@ -82,9 +86,14 @@ class MatterCalls(Connection):
         body = {"block": block, "documents": list(documents), "entries": chosen, "limit": limit}
         return dict(self._ask("POST", f"/projects/{project}/jobs/drafts", json=body))
 
-    def grade_many(self, project: str, queries: Sequence[str] = (), *, llm: str = "", depth: int = 10) -> Row:
-        """Ask an LLM for the grades of many pools in the background; return the job."""
-        body = {"queries": list(queries), "llm": llm, "depth": depth}
+    def grade_many(
+        self, project: str, queries: Sequence[str] = (), *, llm: str = "", depth: int = 10, dry: bool = False
+    ) -> Row:
+        """Ask an LLM for the grades of many pools in the background; return the job.
+
+        ``dry`` begins nothing: it returns how many ``calls`` of which ``model`` that would be.
+        """
+        body = {"queries": list(queries), "llm": llm, "depth": depth, "dry": dry}
         return dict(self._ask("POST", f"/projects/{project}/jobs/grades", json=body))
 
     def jobs(self, project: str) -> list[Row]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from stm_agent.annotate.faults import NotFound, Unencoded
 from stm_agent.annotate.finding import Corpus
+from stm_agent.annotate.services.turns import InSlices, Turn
+from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from stm_agent.backbone.encoder import TextEncoder
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 Kind = Literal["query", "document"]
 """What a text is; a model may have a prompt for each."""
 PART = 256
-"""Texts that are encoded, and kept, at a time."""
-WAITED_FOR = 2000
+"""Texts that are kept at a time, in one file."""
+EMBEDDED = "embedded:"
+WAITED_FOR = 200
 """Texts that a search encodes itself; who types waits for no more."""
 
 
@@ -35,7 +38,7 @@ def parts(texts: Sequence[str]) -> list[Sequence[str]]:
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model; its tokenizer serves one after another.
+    """A loaded model; it serves one after another, those who wait for a search before what goes on in the background.
 
     Attributes:
         name: A run's, or an embedded model's.
@@ -46,21 +49,33 @@ class Model:
     name: str
     encoder: TextEncoder
     cache: EmbeddingCache
-    _turn: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _turn: Turn = field(default_factory=Turn, init=False, repr=False)
+    _searches: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _jobs: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
-        """Return the vectors of texts; those that are kept already are not made again."""
-        # Two who want the same texts encoded: the second finds what the first has kept.
-        with self._turn:
-            return self.cache.encode(self.encoder, texts, prefix=self._prompt(kind))
+    def encode(self, texts: Sequence[str], kind: Kind = "document", *, first: bool = False) -> Vectors:
+        """Return the vectors of texts; those that are kept already are not made again.
+
+        Args:
+            texts: The texts.
+            kind: What they are.
+            first: Somebody waits for them.
+        """
+        # Two who want the same texts encoded: the second finds what the first has kept. A search waits for searches
+        # alone, which are short.
+        with self._searches if first else self._jobs:
+            return self.cache.encode(InSlices(self.encoder, self._turn, first), texts, prefix=self._prompt(kind))
 
     def typed(self, words: str) -> Vectors:
         """Return the vector of what somebody types, ``[1, dimension]``; it is not kept."""
-        with self._turn:
-            return self.encoder.encode([words], prefix=self._prompt("query"))
+        return InSlices(self.encoder, self._turn, first=True).encode([words], prefix=self._prompt("query"))
 
     def passages(self, corpus: Corpus, *, most: int | None = None) -> Vectors:
         """Return the vectors of all texts of a corpus, in their order; they stay in memory with it.
+
+        Args:
+            corpus: The texts.
+            most: Texts that are encoded for somebody who waits; None: nobody does, and all are.
 
         Raises:
             Unencoded: More than ``most`` texts would have to be encoded first.
@@ -72,8 +87,8 @@ class Model:
         if most is not None and len(missing) > most:
             raise self._unencoded(texts, set(missing))
         for part in parts(missing):
-            self.encode(part)
-        vectors = self.encode(texts)
+            self.encode(part, first=most is not None)
+        vectors = self.encode(texts, first=most is not None)
         corpus.keep(self.name, vectors)
         return vectors
 
@@ -105,12 +120,12 @@ class Models:
         """Return where a model is loaded from: a run's folder, or an embedded model's own name.
 
         Raises:
-            NotFound: There is no such run, and the name is no embedded model.
+            NotFound: There is no such run, and no such embedded model.
         """
         if name in models(self.runs):
             return str(self.runs / name / "model")
-        if name.startswith("embedded:"):
-            return name
+        if name.startswith(EMBEDDED):
+            return _embedded(name)
         raise NotFound(f"there is no run '{name}' with a model; there are {', '.join(models(self.runs)) or 'none'}")
 
     def get(self, name: str) -> Model:
@@ -128,3 +143,15 @@ class Models:
                 if name not in self._loaded:
                     self._loaded[name] = Model(name, TextEncoder(load_model(source)), self.cache)
         return self._loaded[name]
+
+
+def _embedded(name: str) -> str:
+    from stm_agent.assets.pull import find_asset
+
+    try:
+        kind = find_asset(name.removeprefix(EMBEDDED)).kind
+    except ConfigError as error:
+        raise NotFound(str(error)) from error
+    if kind == "data":
+        raise NotFound(f"{name} is data, not a model; use embedded:all-minilm-l6-v2")
+    return name

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate import answers, drafting
-from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.database import Database
+from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services import documents, drafts
+from stm_agent.annotate.services import documents, drafts, projects, queries
 from stm_agent.annotate.services.hearing import Came, Hearing
 from stm_agent.annotate.services.judging import DEPTH
 from stm_agent.annotate.tables import Document, LlmGrade, Project, Query, Ranking
@@ -49,6 +52,32 @@ def to_grade(session: Session, project: Project, query: Query, *, depth: int = D
     return [
         ToGrade(row.key, drafting.judge_chat(schema, query.text, documents.text_of(schema, row.fields))) for row in rows
     ]
+
+
+def count(session: Session, project: Project, keys: Sequence[str] = (), *, depth: int = DEPTH) -> int:
+    """Return how many passages no LLM has graded: of the pools of some queries, or of all where none are named."""
+    graded = select(LlmGrade.id).where(
+        LlmGrade.query_id == Ranking.query_id, LlmGrade.document_id == Ranking.document_id
+    )
+    pooled = select(Ranking.query_id, Ranking.document_id).distinct().join(Query, Query.id == Ranking.query_id)
+    pooled = pooled.where(Query.project_id == project.id, Ranking.rank <= depth, ~graded.exists())
+    if keys:
+        pooled = pooled.where(Query.key.in_(keys))
+    return session.scalar(select(func.count()).select_from(pooled.subquery())) or 0
+
+
+def in_turn(
+    database: Database, actor: Actor, project: str, keys: Sequence[str], *, depth: int
+) -> Iterator[tuple[str, ToGrade]]:
+    """Yield the passages of many queries' pools with the query's key; each pool is read when its turn comes."""
+    for key in keys:
+        wanted: list[ToGrade] = []
+        # A query may be deleted before its turn.
+        with contextlib.suppress(NotFound), database.reading() as session:
+            row = projects.find(session, actor, project)
+            wanted = to_grade(session, row, queries.find(session, row, key), depth=depth)
+        # No transaction is open while an LLM thinks.
+        yield from ((key, one) for one in wanted)
 
 
 def ask_grade(door: Door, one: ToGrade, schema: ProjectSchema, stopped: Callable[[], bool] = lambda: False) -> Given:

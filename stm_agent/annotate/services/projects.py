@@ -196,15 +196,3 @@ def duplicate(session: Session, actor: Actor, project: Project, name: str) -> Pr
     )
     copy.guidelines, copy.overlap = project.guidelines, project.overlap
     return copy
-
-
-def delete(session: Session, actor: Actor, project: Project, *, confirm: str) -> None:
-    """Delete a project with all in it.
-
-    Raises:
-        Forbidden: ``confirm`` is not its name.
-    """
-    actor.needs("admin")
-    if confirm != project.name:
-        raise Forbidden(f"to delete project '{project.name}' with all that people wrote, confirm with its name")
-    session.delete(project)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,26 +12,29 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.finding import Corpus, Finder
-from stm_agent.annotate.services import encoding, projects, queries, searching
+from stm_agent.annotate.services import encoding, projects, queries, runs, searching
 from stm_agent.errors import StmAgentError
 
 logger = logging.getLogger(__name__)
-Store = Callable[[Sequence[str]], dict[str, dict[str, int]]]
-"""Ranks by some retrievers and stores their runs; tells what of each is stored."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Texts for a model to encode; without any, the ranking of all queries by a retriever."""
+    """Texts for a model to encode; without any, queries, by their keys, for a retriever to rank."""
 
     retriever: str
     texts: Sequence[str] = ()
     kind: encoding.Kind = "document"
+    queries: Sequence[str] = ()
 
     @property
     def size(self) -> int:
         """For how much of the work it counts."""
-        return len(self.texts) or 1
+        return len(self.texts) or len(self.queries) or 1
+
+
+Store = Callable[[Part], dict[str, int]]
+"""Ranks the queries of a part and stores their rankings; tells how many."""
 
 
 def to_encode(model: str, texts: Iterable[str], kind: encoding.Kind = "document") -> list[Part]:
@@ -60,35 +64,40 @@ class Ranker:
     depth: int
     stock: encoding.Models
 
-    def parts(self, retriever: str) -> list[Part]:
-        """Return the parts of a retriever's work: ``bm25``'s, or a model's.
+    def parts(self, retrievers: Sequence[str]) -> list[Part]:
+        """Return the parts of some retrievers' work: ``bm25``'s, or models'; each is encoded first, then ranks.
 
         Raises:
+            Invalid: There is no retriever.
             NotFound: There is no such model.
         """
+        if not retrievers:
+            raise Invalid("name what is to rank: bm25, a run with a model, or embedded:all-minilm-l6-v2")
+        return [part for name in dict.fromkeys(retrievers) for part in self._parts(name)]
+
+    def _parts(self, retriever: str) -> list[Part]:
+        keys, some = list(self.queries), runs.queries_at_once(self.depth)
+        ranked = [Part(retriever, queries=keys[begin : begin + some]) for begin in range(0, len(keys) or 1, some)]
         if retriever == "bm25":
-            return [Part(retriever)]
+            return ranked
         self.stock.source(retriever)
         passages = to_encode(retriever, self.corpus.texts.values())
-        return [*passages, *to_encode(retriever, self.queries.values(), "query"), Part(retriever)]
+        return [*passages, *to_encode(retriever, self.queries.values(), "query"), *ranked]
 
-    def store(self, retrievers: Sequence[str]) -> dict[str, dict[str, int]]:
-        """Rank by some retrievers and store their runs, all or none; return what of each is stored."""
-        runs = {name: self._run(name) for name in retrievers}
-        with self.database.writing() as session:
-            row = projects.find(session, self.actor, self.project)
-            return {name: searching.put_run(session, self.actor, row, name, run) for name, run in runs.items()}
+    def store(self, part: Part) -> dict[str, int]:
+        """Rank the queries of a part and store their rankings; return how many, as :func:`runs.put_part` counts."""
+        return runs.put_part(self.database, self.actor, self.project, part.retriever, self._ranked(part))
 
-    def _run(self, retriever: str) -> dict[str, dict[str, float]]:
-        texts = list(self.queries.values())
-        if retriever == "bm25":
+    def _ranked(self, part: Part) -> dict[str, dict[str, float]]:
+        texts = [self.queries[key] for key in part.queries]
+        if part.retriever == "bm25":
             hits = self.corpus.index.search(texts, self.depth)
-            return {query: dict(found) for query, found in zip(self.queries, hits, strict=True)}
+            return {query: dict(found) for query, found in zip(part.queries, hits, strict=True)}
         from stm_agent.evaluate.ranking import rank
 
-        model = self.stock.get(retriever)
+        model = self.stock.get(part.retriever)
         vectors = model.encode(texts, "query")
-        return rank(list(self.queries), vectors, list(self.corpus.texts), model.passages(self.corpus), k=self.depth)
+        return rank(part.queries, vectors, list(self.corpus.texts), model.passages(self.corpus), k=self.depth)
 
 
 def ranker(
@@ -121,9 +130,10 @@ class Worker:
     stock: encoding.Models
     store: Store = lambda _: {}
     _failed: set[str] = field(default_factory=set, init=False)
+    _stored: dict[str, Counter[str]] = field(default_factory=dict, init=False)
 
-    def do(self, part: Part, _stopped: Callable[[], bool]) -> dict[str, Any]:
-        """Do a part; return what of a run is stored, by its retriever.
+    def do(self, part: Part, _stopped: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+        """Do a part; return what of a run is stored so far, by its retriever.
 
         Raises:
             Invalid: The retriever cannot do its work.
@@ -131,13 +141,15 @@ class Worker:
         if part.retriever in self._failed:
             return {}
         try:
-            if not part.texts:
-                return self.store([part.retriever])
-            self.stock.get(part.retriever).encode(part.texts, part.kind)
+            if part.texts:
+                self.stock.get(part.retriever).encode(part.texts, part.kind)
+                return {}
+            stored = self._stored.setdefault(part.retriever, Counter())
+            stored.update(self.store(part))
         except Exception as error:
             self._failed.add(part.retriever)
             raise Invalid(f"{part.retriever}: {_told(error)}") from error
-        return {}
+        return {part.retriever: dict(stored)}
 
 
 def _told(error: Exception) -> str:

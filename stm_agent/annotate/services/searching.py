@@ -7,19 +7,17 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import String, cast, delete, func, insert, select
+from sqlalchemy import String, cast, func, select
 from sqlalchemy.orm import Session
 
-from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.finding import KEPT, Asked, Corpus, Finder, fuse, read_query
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import text_of
 from stm_agent.annotate.services.encoding import WAITED_FOR, Models
-from stm_agent.annotate.services.outcome import graded, judged_pairs
 from stm_agent.annotate.spelling import WORD, snippet
-from stm_agent.annotate.tables import Document, Project, Query, Ranking
+from stm_agent.annotate.tables import Document, Project
 from stm_agent.errors import StmAgentError
 from stm_agent.files import sha256_text
 
@@ -27,8 +25,6 @@ log = logging.getLogger(__name__)
 MODES = ("bm25", "dense", "both")
 DEPTH = 1000
 """Passages of a run that are kept for each query, as many as TREC runs have."""
-SCORED = 10
-"""How deep nDCG looks."""
 LIKE = 4000
 """Characters of a document by whose words others like it are found."""
 
@@ -115,74 +111,3 @@ def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) ->
 
 def _shown(corpus: Corpus, found: Sequence[tuple[str, float]], words: str) -> list[dict[str, Any]]:
     return [{"key": key, "score": score, "snippet": snippet(corpus.texts[key], words)} for key, score in found]
-
-
-def put_run(
-    session: Session, actor: Actor, project: Project, name: str, run: dict[str, dict[str, float]]
-) -> dict[str, int]:
-    """Store a run's rankings of the project's queries; one of that name is replaced.
-
-    Returns:
-        ``queries`` and ``documents`` that are in the project; ``unknown_queries`` and ``unknown_documents``; ``cut``,
-        the known documents beyond the first ``DEPTH`` of a query, which are not stored.
-    """
-    actor.needs("admin")
-    queries = dict(session.execute(select(Query.key, Query.id).where(Query.project_id == project.id)).all())
-    documents = dict(session.execute(select(Document.key, Document.id).where(Document.project_id == project.id)).all())
-    session.execute(delete(Ranking).where(Ranking.run == name, Ranking.query_id.in_(queries.values())))
-    rows: list[dict[str, Any]] = []
-    lost = cut = 0
-    for query, found in run.items():
-        if query not in queries:
-            continue
-        ranked = sorted(found, key=lambda document: (found[document], document), reverse=True)
-        known = [document for document in ranked if document in documents]
-        lost += len(ranked) - len(known)
-        cut += len(known[DEPTH:])
-        rows += [
-            {"query_id": queries[query], "document_id": documents[key], "run": name, "rank": place, "score": found[key]}
-            for place, key in enumerate(known[:DEPTH], 1)
-        ]
-    if rows:
-        session.execute(insert(Ranking), rows)
-    return {
-        "queries": len(run.keys() & queries.keys()),
-        "documents": len(rows),
-        "unknown_queries": len(run.keys() - queries.keys()),
-        "unknown_documents": lost,
-        "cut": cut,
-    }
-
-
-def runs_of(
-    session: Session, project: Project, *, depths: Sequence[int] = (5, 10, 20), scored: bool = True
-) -> list[dict[str, Any]]:
-    """Return the project's runs with nDCG@10 on what is judged and holes@k: the share of the top k without a grade.
-
-    Without ``scored`` there is no nDCG: it is made of grades, and whoever still judges is not to be led by them.
-    """
-    from stm_agent.evaluate.metrics import score
-
-    grades = graded(session, project).grades if scored else {}
-    judged = judged_pairs(session, project)
-    runs: dict[str, list[Any]] = {}
-    rows = session.execute(
-        select(Ranking.run, Ranking.query_id, Ranking.document_id, Ranking.rank, Ranking.score, Query.key, Document.key)
-        .join(Query, Query.id == Ranking.query_id)
-        .join(Document, Document.id == Ranking.document_id)
-        .where(Query.project_id == project.id, Ranking.rank <= max(SCORED, *depths))
-    )
-    for run, *rest in rows:
-        runs.setdefault(run, []).append(rest)
-    qrels = {query: given for query, given in grades.items() if any(grade > 0 for grade in given.values())}
-    told = []
-    for name, lines in sorted(runs.items()):
-        holes = {}
-        for depth in depths:
-            top = [(query, document) for query, document, rank, *_ in lines if rank <= depth]
-            holes[str(depth)] = sum(pair not in judged for pair in top) / len(top) if top else None
-        found: dict[str, dict[str, float]] = {}
-        for *_, value, query, document in lines:
-            found.setdefault(query, {})[document] = value
-        told.append({"run": name, "holes": holes, "ndcg_at_10": score(found, qrels).ndcg_at_10 if qrels else None})
-    return told

@@ -3,25 +3,38 @@ import { Check, Dialog, Field, Loaded, Select, api, enc, html, toast, told, useJ
 
 const number = (value) => (value === null || value === undefined ? "-" : value.toFixed(3));
 
-function Stored({ runs }) {
+function Stored({ runs, place, changed }) {
+  const [sure, setSure] = useState(null);
+  const remove = (name) => api.del(`${place}/runs/${enc(name)}`).then(() => { setSure(null); toast(`${name} is removed`); changed(); }).catch(told);
+  const act = (name) => (sure === name ? html`<button class="bad" onClick=${() => remove(name)}>Remove for good</button>`
+    : html`<button class="bare" aria-label=${`Remove ${name}`} onClick=${() => setSure(name)}>Remove</button>`);
   if (!runs.length) return html`<p class="quiet">No run yet. The first passages of every run together are the pool that people judge.</p>`;
   return html`<div class="stack tight"><table><thead><tr><th>Run</th><th class="number">nDCG@10</th><th class="number">holes@5</th>
-    <th class="number">holes@10</th><th class="number">holes@20</th></tr></thead>
-    <tbody>${runs.map((run) => html`<tr><th scope="row">${run.run}</th><td class="number">${number(run.ndcg_at_10)}</td>
-      ${["5", "10", "20"].map((depth) => html`<td class="number">${number(run.holes[depth])}</td>`)}</tr>`)}</tbody></table>
+    <th class="number">holes@10</th><th class="number">holes@20</th><th></th></tr></thead>
+    <tbody>${runs.map((run) => html`<tr key=${run.run}><th scope="row">${run.run}</th><td class="number">${number(run.ndcg_at_10)}</td>
+      ${["5", "10", "20"].map((depth) => html`<td class="number">${number(run.holes[depth])}</td>`)}
+      <td class="number">${act(run.run)}</td></tr>`)}</tbody></table>
     <p class="hint">Holes are the share of a run's first passages that nobody judged. With holes, nDCG@10 is a lower bound.</p></div>`;
 }
 
 function Grades({ place, done, depth }) {
   const llms = useLoad(() => api.get("llms"), []);
   const [llm, setLlm] = useState("");
+  // The calls it would make, and of which model, once they were counted.
+  const [asked, setAsked] = useState(null);
   const [progress, begin] = useJob(place, "grades", done);
   const options = [["", "the default LLM"], ...(llms.data || []).map((one) => [one.name, one.name])];
+  const choose = (name) => { setLlm(name); setAsked(null); };
+  const count = () => api.post(`${place}/jobs/grades`, { llm, depth, dry: true })
+    .then((one) => (one.calls ? setAsked(one) : toast("The LLM has graded all pools"))).catch(told);
+  const go = () => { setAsked(null); begin({ llm, depth }); };
   const none = html`<span class="quiet">No LLM is set up; do so under <a href="#/people">People, LLMs</a>.</span>`;
-  return html`<fieldset><legend>The LLM as second judge; a person sees its grade only after their own</legend>${progress || html`<div class="row">
-    ${llms.data && !llms.data.length ? none : html`<span><${Select} aria-label="LLM that grades" value=${llm} change=${setLlm} options=${options} />
-      </span>
-      <button onClick=${() => begin({ llm, depth })}>Grade all pools, top ${depth}</button>`}</div>`}</fieldset>`;
+  const sure = asked && html`<div class="row" role="alert"><span>${asked.calls.toLocaleString()} ${asked.calls === 1 ? "call" : "calls"} to
+    ${" "}${asked.model}; go on?</span><button class="main" onClick=${go}>Grade them</button><button onClick=${() => setAsked(null)}>Cancel</button></div>`;
+  return html`<fieldset><legend>The LLM as second judge; a person sees its grade only after their own</legend>${progress || html`<div class="stack tight">
+    ${llms.data && !llms.data.length ? none : html`<div class="row"><span>
+      <${Select} aria-label="LLM that grades" value=${llm} change=${choose} options=${options} /></span>
+      <button onClick=${count}>Grade all pools, top ${depth}</button></div>`}${sure}</div>`}</fieldset>`;
 }
 
 const report = (runs) => Object.entries(runs).map(([name, one]) => `${name}: ${one.documents.toLocaleString()} passages for ${one.queries} ${
@@ -30,7 +43,7 @@ const report = (runs) => Object.entries(runs).map(([name, one]) => `${name}: ${o
   one.cut ? `, ${one.cut.toLocaleString()} passages ranked deeper than 1,000 are left out` : ""}`).join("; ");
 
 const ranked = ({ result, state, failures }) => [
-  report(result), state === "stopped" && "the ranking was stopped; what is encoded is kept", ...failures,
+  report(result), state === "stopped" && "the ranking was stopped; what is encoded or ranked is kept", ...failures,
 ].filter(Boolean).join("; ");
 
 function Rank({ place, models, done }) {
@@ -67,7 +80,7 @@ export function Runs({ project, close, done, depth }) {
     event.target.value = "";
   };
   return html`<${Dialog} title="Runs and pools" close=${close}><${Loaded} of=${rows}>${(data) => html`<div class="stack wide">
-    <${Stored} runs=${data.runs} />
+    <${Stored} runs=${data.runs} place=${place} changed=${changed} />
     <${Rank} place=${place} models=${data.models} done=${changed} />
     <div class="row"><${Field} grow label="Or import a TREC run"><input type="file" onChange=${upload} /><//>
       <${Field} grow label="Import TREC qrels as your own judgements"><input type="file" onChange=${judged} /><//></div>
