@@ -242,6 +242,7 @@ def test_a_pool_is_judged_blind_by_keys(page):
     page.get_by_role("rowheader", name="bm25").wait_for()
     page.get_by_label("LLM that grades").select_option("judge")
     page.get_by_role("button", name="Grade all pools").click()
+    page.get_by_role("button", name="Grade them").click()
     page.get_by_text("grading pools:").filter(has_text="done").wait_for()
     look(page, "runs")
     shut(page)
