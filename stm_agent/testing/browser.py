@@ -25,9 +25,7 @@ _POINT = """
 ([root, words, atEnd]) => {
   const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   const nodes = [];
-  for (let node = walk.nextNode(); node; node = walk.nextNode()) {
-    if (!node.parentElement.closest('.name')) nodes.push(node);
-  }
+  for (let node = walk.nextNode(); node; node = walk.nextNode()) nodes.push(node);
   const at = nodes.map((node) => node.data).join('').indexOf(words);
   if (at < 0) throw new Error(`no '${words}' in the text`);
   let left = atEnd ? at + words.length - 1 : at;

@@ -25,7 +25,9 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
     """A tool for one person with a book."""
     opened = open_tool(tmp_path_factory.mktemp("space"))
     with own_project(
-        opened, [("book", {"title": "A book", "text": BOOK}), ("leaf", {"text": "A leaf."})], name="Books"
+        opened,
+        [("book", {"title": "A book", "text": BOOK}), ("leaf", {"text": "İİİİ, a leaf; a LEAF (of one)."})],
+        name="Books",
     ):
         pass
     yield opened
@@ -64,3 +66,56 @@ def test_the_last_words_of_a_book_are_found_and_marked(page):
     (mark,) = entry["evidence"]
     assert BOOK[mark["start"] : mark["end"]] == mark["text"]
     assert mark["text"].startswith("name the culprit")
+
+
+def test_where_one_was_in_a_book_is_found_again(page):
+    part = page.get_by_label("Part of text").first
+    page.get_by_role("button", name="Next part").first.click()
+    page.get_by_role("button", name="leaf").click()
+    page.get_by_role("heading", name="leaf").wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="book").wait_for()
+    expect(part).to_have_value("1")
+    page.reload()
+    expect(part).to_have_value("1")
+
+
+def test_every_hit_is_counted_and_reached(page):
+    box = page.get_by_label("Search in this document")
+    box.fill("TOLD")
+    page.get_by_text("1 of 16,000").wait_for()
+    box.press("Shift+Enter")
+    page.get_by_text("16,000 of 16,000").wait_for()
+    expect(page.get_by_role("textbox", name="text of book")).to_contain_text("The last words name")
+    expect(page.locator("mark.hit[aria-current=true]")).to_be_in_viewport()
+
+
+def test_hits_are_where_the_words_are_whatever_stands_before_them(page):
+    page.get_by_role("button", name="leaf").click()
+    page.get_by_role("heading", name="leaf").wait_for()
+    for words, found in (("a leaf", ["a leaf", "a LEAF"]), ("leaf (", ["LEAF ("]), ("i", []), (".*", [])):
+        page.get_by_label("Search in this document").fill(words)
+        expect(page.locator("mark.hit")).to_have_text(found)
+
+
+@pytest.mark.parametrize("text", ["word 🧬🧬, and " * 40_000, "字" * 450_000, "a" + "🧬" * 250_000, "leaf\n" * 3])
+def test_parts_are_cut_between_words_and_leave_nothing_out(page, text):
+    parts = page.evaluate(
+        """async (text) => {
+          const { countOf, partOf } = await import("/static/parts.js");
+          return Array.from({ length: countOf(text) }, (_, number) => partOf(text, number));
+        }""",
+        text,
+    )
+    units = text.encode("utf-16-le")
+    end = 0
+    for part in parts:
+        begin = 2 * part["from"]
+        assert part["points"] == len(units[:begin].decode("utf-16-le"))
+        assert begin <= end, "nothing is between two parts"
+        end = begin + len(part["text"].encode("utf-16-le"))
+        assert units[begin:end].decode("utf-16-le") == part["text"]
+        if " " in text:
+            assert part["text"].startswith(("word", "🧬🧬,", "and"))
+            assert part["text"].rstrip().endswith(("word", "🧬🧬,", "and"))
+    assert end == len(units)

@@ -189,7 +189,7 @@ def test_what_a_document_holds_is_never_run_and_nothing_comes_from_elsewhere(too
     with serving(tool) as url:
         base = url.split("?")[0]
         page = new_page(browser, base)
-        page.get_by_role("button", name="Log in").wait_for()
+        page.get_by_text("Open the address that the command printed").wait_for()
         assert page.goto(f"{base}?token=wrong").status == 401
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))

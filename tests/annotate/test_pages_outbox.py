@@ -244,6 +244,7 @@ def test_what_is_settled_while_the_server_is_away_is_settled_later(tool, browser
     with serving(tool) as url:
         page = begin(browser, url, "Ada", ("agreement",))
         page.get_by_role("heading", name="To settle (2)").wait_for()
+        page.locator(".card .text").wait_for()
     page.keyboard.press("1")
     state(page, "not saved")
     page.get_by_role("heading", name="To settle (1)").wait_for()
@@ -254,6 +255,7 @@ def test_what_is_settled_while_the_server_is_away_is_settled_later(tool, browser
         assert settled(tool) == [1]
         page.get_by_label("Which disagreements").select_option("Settled")
         page.get_by_text("Ada settled it as").wait_for()
+        page.locator(".card .text").wait_for()
     page.get_by_role("button", name="Open it again").click()
     state(page, "not saved")
     again = page.context.new_page()

@@ -52,6 +52,7 @@ def mount_pages(app: FastAPI) -> None:
     app.add_middleware(_Guard)
     app.get("/", include_in_schema=False)(_index)
     app.get("/join", include_in_schema=False)(_page)
+    app.get("/session", include_in_schema=False)(_mode)
     app.post("/session", include_in_schema=False)(_begin)
     app.post("/session/join", include_in_schema=False)(_join)
     app.post("/session/refresh", include_in_schema=False)(_refresh)
@@ -70,6 +71,11 @@ def _index(request: Request, tool: The, token: str | None = None) -> Response:
     response = RedirectResponse("/", status_code=303)
     _set(response, request, SESSION, token, "/")
     return response
+
+
+def _mode(tool: The) -> dict[str, bool]:
+    """Return whether one person works here alone, so that there is no name to log in by."""
+    return {"alone": tool.token is not None}
 
 
 def _begin(body: Login, tool: The, request: Request) -> JSONResponse:

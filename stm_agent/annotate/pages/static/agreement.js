@@ -1,6 +1,6 @@
 // How far people agree with each other and with the LLM, and what they are to settle.
 import {
-  Dot, Loaded, Saved, Select, api, download, enc, html, levelKeys, outbox, toast, told, useKeys, useLoad, useOutbox, useState,
+  Dot, Fault, Loaded, Saved, Select, api, download, enc, html, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOutbox, useRef, useState,
 } from "/static/lib.js";
 import { Long } from "/static/passages.js";
 import { Progress } from "/static/progress.js";
@@ -50,19 +50,42 @@ function All({ data, levels }) {
     ${graded.length > 0 && html`<p class="hint">With the LLM counts what a person said first, before its grade was shown to them.</p>`}</div>`;
 }
 
-function Dispute({ row, place, levels, keys, settle, reopen, at, count }) {
-  const text = useLoad(() => api.get(`${place}/documents/${enc(row.document)}`), [row.document]);
-  const words = text.data ? Object.values(text.data.fields).filter((value) => typeof value === "string").join("\n") : "";
+// `text` is the passage's document, a load; nothing is settled that cannot be read.
+function Dispute({ row, text, ready, levels, keys, settle, reopen, at, count }) {
+  const words = ready ? Object.values(text.data.fields).filter((value) => typeof value === "string").join("\n") : "";
   const nameOf = (score) => levels.find((level) => level.score === score)?.name ?? score;
   const { final } = row;
   return html`<article class="card stack"><div class="row between"><h3>${row.text}</h3><span class="small quiet">${at + 1} of ${count}</span></div>
-    <div class="text"><${Long} text=${words} /></div>
+    <${Fault} of=${text.error} />${ready ? html`<div class="text"><${Long} text=${words} /></div>`
+      : !text.error && html`<p class="quiet">Loading</p>`}
     <dl class="facts">${Object.entries(row.grades).map(([name, value]) => html`<dt>${name}</dt><dd>${nameOf(value)}</dd>`)}</dl>
     ${final && html`<div class="row between"><span>${final.person} settled it as <b>${nameOf(final.grade)}</b>${final.note ? ` (${final.note})` : ""}</span>
-      <button onClick=${reopen}>Open it again</button></div>`}
+      <button disabled=${!ready} onClick=${reopen}>Open it again</button></div>`}
     <div class="grades" role="group" aria-label="Final grade">
-      ${Object.entries(keys).map(([name, level]) => html`<button aria-pressed=${final?.grade === level.score ? "true" : "false"}
+      ${Object.entries(keys).map(([name, level]) => html`<button disabled=${!ready} aria-pressed=${final?.grade === level.score ? "true" : "false"}
         onClick=${() => settle(level)}><${Dot} colour=${level.colour} />${level.name} <kbd>${name}</kbd></button>`)}</div></article>`;
+}
+
+// The document of what is in dispute, and whether it is there; that of the next one is asked for ahead.
+function useText(place, row, next) {
+  const ask = (key) => api.get(`${place}/documents/${enc(key)}`);
+  const ahead = useRef({});
+  const load = () => {
+    if (!row) return Promise.resolve(null);
+    const { key, answer } = ahead.current;
+    ahead.current = {};
+    return key === row.document ? answer : ask(row.document);
+  };
+  const text = useLoad(load, [row?.document]);
+  const ready = Boolean(row) && text.data?.key === row.document;
+  useEffect(() => {
+    if (!ready || !next || next.document === row.document) return;
+    const answer = ask(next.document);
+    // One that fails is told when it is wanted.
+    answer.catch(() => {});
+    ahead.current = { key: next.document, answer };
+  }, [ready, next?.document]);
+  return [text, ready];
 }
 
 const LISTS = [["false", "To settle"], ["true", "Settled"]];
@@ -87,13 +110,14 @@ function useDisputes(place, levels) {
   const count = rows.data?.length || 0;
   const here = Math.min(at, Math.max(count - 1, 0));
   const row = rows.data?.[here];
+  const [text, ready] = useText(place, row, rows.data?.[here + 1]);
   const put = (grade) => {
     rows.set(rows.data.filter((one) => one !== row));
     outbox.put(pathOf(row), { grade, version: row.final ? row.final.version : 0 });
   };
-  const settle = (level) => row && put(level.score);
-  const reopen = () => row?.final && put(null);
-  return { rows, row, count, here, setAt, settle, reopen, settled, choose: (value) => { setAt(0); setSettled(value); } };
+  const settle = (level) => ready && put(level.score);
+  const reopen = () => ready && row.final && put(null);
+  return { rows, row, text, ready, count, here, setAt, settle, reopen, settled, choose: (value) => { setAt(0); setSettled(value); } };
 }
 
 export function Agreement({ project }) {
@@ -102,7 +126,7 @@ export function Agreement({ project }) {
   const keys = levelKeys(levels);
   const measures = useLoad(() => api.get(`${place}/agreement`), []);
   const progress = useLoad(() => api.get(`${place}/progress`), []);
-  const { rows, row, count, here, setAt, settle, reopen, settled, choose } = useDisputes(place, levels);
+  const { rows, row, text, ready, count, here, setAt, settle, reopen, settled, choose } = useDisputes(place, levels);
   const table = () => download(`${place}/agreement?format=csv`).catch(told);
   useKeys({
     j: [() => setAt(Math.min(here + 1, count - 1)), "Next disagreement"],
@@ -114,7 +138,7 @@ export function Agreement({ project }) {
   return html`<div class="stack wide"><section class="stack"><div class="row between"><h2>${title}${rows.data ? ` (${count})` : ""}</h2>
       <span class="row"><${Saved} state=${outbox.state} />
         <${Select} class="slim" aria-label="Which disagreements" value=${settled} change=${choose} options=${LISTS} /></span></div>
-      <${Loaded} of=${rows}>${() => (row ? html`<${Dispute} key=${`${row.query}/${row.document}`} row=${row} place=${place} levels=${levels}
+      <${Loaded} of=${rows}>${() => (row ? html`<${Dispute} key=${`${row.query}/${row.document}`} row=${row} text=${text} ready=${ready} levels=${levels}
         keys=${keys} settle=${settle} reopen=${reopen} at=${here} count=${count} />`
         : html`<p class="quiet">${settled === "true" ? "Nothing was settled yet." : "Nothing is in dispute."}</p>`)}<//></section>
     <section class="stack"><div class="row between"><h2>Agreement</h2><button onClick=${table}>Download as CSV</button></div>

@@ -1,7 +1,7 @@
 // The shell: who is there, where they are, the sheet of keys, light and dark.
 import {
-  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, loggedIn, onLoggedOut, outbox, render, told, useEffect, useKeys, useLoad,
-  useRoute, useState,
+  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, loggedIn, onLoggedOut, outbox, render, told, useEffect, useKeys,
+  useLoad, useRoute, useState,
 } from "/static/lib.js";
 import { Agreement } from "/static/agreement.js";
 import { Documents } from "/static/documents.js";
@@ -23,6 +23,14 @@ const SCREENS = [
   ["settings", "Settings", "s", Settings, ["admin"]],
 ];
 
+const NAME = "stm-agent annotate";
+
+// What the window, its tab and its history are called.
+function useTitle(...parts) {
+  const title = [...parts, NAME].filter(Boolean).join(" - ");
+  useEffect(() => { document.title = title; }, [title]);
+}
+
 function LoginForm({ invited, done }) {
   const [form, setForm] = useState({ name: "", password: "" });
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
@@ -35,19 +43,28 @@ function LoginForm({ invited, done }) {
     }).catch(told);
   };
   return html`<form class="stack" onSubmit=${send}>
-    <p class="quiet">${invited ? "Choose a name and a password of ten characters or more."
-      : "Working alone? Open the address that the command printed instead."}</p>
+    ${invited && html`<p class="quiet">Choose a name and a password of ten characters or more.</p>`}
     <${Field} label="Name"><input autocomplete="username" required value=${form.name} onInput=${set("name")} /><//>
     <${Field} label="Password"><input type="password" required autocomplete=${invited ? "new-password" : "current-password"}
       value=${form.password} onInput=${set("password")} /><//>
     <div><button class="main">${invited ? "Join" : "Log in"}</button></div></form>`;
 }
 
+// Who works alone has no password: each start of the tool prints an address that lets them in.
+function Door({ invited, done }) {
+  const mode = useLoad(() => api.get("/session"), []);
+  const back = () => api.get("me").then((me) => done(me.name)).catch(told);
+  return html`<${Loaded} of=${mode}>${({ alone }) => (alone ? html`<div class="stack">
+    <p>Open the address that the command printed; it is another one after each start. Then you can go on here as well.</p>
+    <div><button class="main" onClick=${back}>Go on</button></div></div>`
+    : html`<${LoginForm} invited=${invited} done=${done} />`)}<//>`;
+}
+
 function Login({ done }) {
   const invited = location.pathname === "/join" ? location.hash.slice(1) : null;
+  useTitle(invited ? "Join" : "Log in");
   return html`<main id="main" class="login"><div class="card stack">
-    <h1>${invited ? "Join the project" : "stm-agent annotate"}</h1>
-    <${LoginForm} invited=${invited} done=${done} /></div></main>`;
+    <h1>${invited ? "Join the project" : NAME}</h1><${Door} invited=${invited} done=${done} /></div></main>`;
 }
 
 function useTheme() {
@@ -67,9 +84,9 @@ function Top({ me, project, route, leave, sheet, guide }) {
   const [key, screen = "documents"] = route;
   const shown = SCREENS.filter(([, , , , roles]) => roles.includes(me.role));
   return html`<header class="top">
-    <a class="home" href="#/" aria-label="All projects">stm-agent annotate</a>
+    <a class="home" href="#/" aria-label="All projects">${NAME}</a>
     ${project && html`<h1 title=${project.name}>${project.name}</h1><nav aria-label="Project">${shown.map(([name, label]) => html`
-      <a href=${`#/${enc(key)}/${name}`} aria-current=${name === screen ? "page" : null}>${label}</a>`)}</nav>`}
+      <a href=${name === screen ? location.hash : `#/${enc(key)}/${name}`} aria-current=${name === screen ? "page" : null}>${label}</a>`)}</nav>`}
     <div class="push">
       ${project?.guidelines && html`<button class="bare" onClick=${guide}>Guidelines</button>`}
       ${me.role !== "annotator" && html`<a class="button bare" href="#/people" aria-current=${key === "people" ? "page" : null}>People, LLMs</a>`}
@@ -88,14 +105,15 @@ function Inside({ me, leave }) {
   const keys = { "?": [() => setSheet(true), "This sheet"], "g p": [() => go(), "All projects"] };
   if (inProject) {
     for (const [name, label, letter, , roles] of SCREENS) {
-      if (roles.includes(me.role)) keys[`g ${letter}`] = [() => go(key, name), label];
+      if (roles.includes(me.role)) keys[`g ${letter}`] = [() => name !== screen && go(key, name), label];
     }
   }
   if (me.role !== "annotator") keys["g l"] = [() => go("people"), "People and LLMs"];
   const here = project.data && project.data.key === key ? project.data : null;
   if (here?.guidelines) keys["g g"] = [() => setGuide(true), "Guidelines"];
   useKeys(keys);
-  const Screen = (SCREENS.find(([name]) => name === screen) || SCREENS[0])[3];
+  const [, label, , Screen] = SCREENS.find(([name]) => name === screen) || SCREENS[0];
+  useTitle(key === "people" ? "People, LLMs" : inProject ? label : "Projects", here?.name);
   const body = () => {
     if (key === "people") return html`<${People} me=${me} />`;
     if (!inProject) return html`<${Projects} me=${me} />`;
@@ -142,7 +160,7 @@ function App() {
   return html`<${Inside} me=${me} leave=${leave} />${out && html`
     <${Dialog} title="Your login has ended" close=${() => setOut(false)}>
       <p>What you typed stays on this page and is saved once you are in again.</p>
-      <${LoginForm} done=${again} /><//>`}`;
+      <${Door} done=${again} /><//>`}`;
 }
 
 render(html`<${App} />`, document.getElementById("root"));

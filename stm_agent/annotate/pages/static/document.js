@@ -15,10 +15,7 @@ function segments(text, marks) {
   });
 }
 
-const textNodes = (root) => document.createTreeWalker(root, NodeFilter.SHOW_TEXT, {
-  // A span's label is not part of the text.
-  acceptNode: (node) => (node.parentElement.closest(".name") ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT),
-});
+const textNodes = (root) => document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
 
 // Where a selection's end stands in the text, in UTF-16 units.
 function placeOf(root, node, offset) {
@@ -105,10 +102,13 @@ export function Text({ document: key, field, text, points, title, marks, levels,
       if (!part.marks.length) return inner;
       // The span on top is the shortest: a click reaches one inside another.
       const top = part.marks.reduce((a, b) => (b.to - b.from < a.to - a.from ? b : a));
+      const names = part.marks.map(nameOf).join(", ");
+      // Its label is drawn by the style sheet, for the text reads as its letters alone.
+      const begun = part.marks.filter((mark) => mark.from === part.start).map(nameOf).join(", ");
       return html`<span class=${`evidence${part.marks.length > 1 ? " many" : ""}`} style=${{ "--c": byId[top.level]?.colour || "#888888" }}
-        title=${part.marks.map(nameOf).join(", ")} aria-current=${part.marks.some((mark) => mark.key === current) ? "true" : null}
-        onClick=${() => getSelection().isCollapsed && pick(top.key)}>${part.marks.filter((mark) => mark.from === part.start).map((mark) => html`
-          <span class="name" aria-hidden="true">${nameOf(mark)}</span>`)}${inner}</span>`;
+        role="mark" aria-description=${`evidence: ${names}`} title=${names} data-begun=${begun || null}
+        aria-current=${part.marks.some((mark) => mark.key === current) ? "true" : null}
+        onClick=${() => getSelection().isCollapsed && pick(top.key)}>${inner}</span>`;
     });
   }, [text, marks, levels, current, hits, hit]);
   return html`<div ref=${ref} class=${`text${title ? " title" : ""}`} data-document=${key} data-field=${field} data-points=${points} tabindex="0" role="textbox"

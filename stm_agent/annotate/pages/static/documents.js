@@ -1,7 +1,7 @@
 // The corpus: search as you type, filter, sort, tags, import and export.
 import {
-  Dialog, Field, Loaded, Select, Snippet, api, download, enc, go, html, query, toast, told, useDebounced, useJob, useKeys,
-  useLoad, useRef, useState,
+  Dialog, Field, Loaded, Select, Snippet, api, download, enc, go, html, query, toast, told, useDebounced, useEffect, useJob, useKeys,
+  useLoad, useOpen, useRef, useState,
 } from "/static/lib.js";
 import { Batch } from "/static/batch.js";
 import { Facets } from "/static/facets.js";
@@ -110,9 +110,19 @@ function Page({ data, project, show, view, setView }) {
       <button disabled=${view.offset + PAGE >= data.total} onClick=${() => to(view.offset + PAGE)}>Next</button></span></div></div>`;
 }
 
-export function Documents({ project, me, reload }) {
+// What is searched stands in the address, told a moment after it is typed.
+function useWords(project, rest) {
+  const [open, put] = useOpen([project.key, "documents"], ["words"], rest);
+  const [words, setWords] = useState(open.words);
+  const late = useDebounced(words.trim(), 150);
+  useEffect(() => put({ words: late }), [late]);
+  useEffect(() => { if (open.words !== late) setWords(open.words); }, [open.words]);
+  return [words, setWords, late];
+}
+
+export function Documents({ project, me, rest, reload }) {
   const place = `projects/${enc(project.key)}`;
-  const [words, setWords] = useState("");
+  const [words, setWords, late] = useWords(project, rest);
   const [mode, setMode] = useState("bm25");
   const [model, setModel] = useState("");
   const [view, setView] = useState({ offset: 0, sort: "", filter: "", tag: "" });
@@ -121,7 +131,6 @@ export function Documents({ project, me, reload }) {
   const [reach, setReach] = useState({ asked: "", k: PAGE });
   const box = useRef();
   const admin = me.role === "admin";
-  const late = useDebounced(words.trim(), 150);
   const filter = useDebounced(view.filter, 250);
   const ranking = () => api.get(`${place}/runs`).then((runs) => runs.models.filter((one) => one !== "bm25"));
   const models = useLoad(() => (mode === "bm25" ? Promise.resolve([]) : ranking()), [mode]);

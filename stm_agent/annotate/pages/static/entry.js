@@ -11,7 +11,8 @@ const over = (old, now) => ({ ...old, ...now, ...(old.values || now.values ? { v
 
 class Keeper {
   constructor(place, key, tell) {
-    Object.assign(this, { path: `${place}/entries/${key}`, tell, entry: null, waiting: {}, clash: null, state: "saved", timer: 0, busy: null });
+    Object.assign(this, { path: `${place}/entries/${key}`, tell, entry: null, waiting: {}, clash: null, state: "saved", timer: 0, busy: null,
+      away: false });
     this.kept = `unsaved ${place} ${key}`;
   }
 
@@ -80,7 +81,7 @@ class Keeper {
     try {
       const saved = await api.patch(this.path, { version: this.entry.version, changes }, options);
       if (!this.dirty) this.forget();
-      this.set({ entry: over(saved, this.waiting), state: this.dirty ? "waiting" : "saved" });
+      this.set({ entry: over(saved, this.waiting), state: this.dirty ? "waiting" : "saved", away: false });
     } catch (error) {
       this.waiting = over(changes, this.waiting);
       this.failed(error);
@@ -88,15 +89,16 @@ class Keeper {
   }
 
   failed(error) {
+    const away = error instanceof Problem && error.away;
     if (error.current && this.has(error.current)) {
       this.forget();
       this.take(error.current);
     } else if (error.current) {
-      this.set({ state: "not saved", clash: error.current });
+      this.set({ state: "not saved", clash: error.current, away });
     } else {
-      this.set({ state: "not saved" });
+      this.set({ state: "not saved", away });
       // A server that is away is asked again; what it refuses is told once and waits for a change.
-      if (error instanceof Problem && error.away) this.timer = setTimeout(() => this.flush(), AGAIN);
+      if (away) this.timer = setTimeout(() => this.flush(), AGAIN);
       else told(error);
     }
   }

@@ -18,10 +18,10 @@ function outcome(job) {
 async function look(place, job) {
   await new Promise((done) => setTimeout(done, job.done ? LOOK : LOOK / 3));
   try {
-    return await api.get(`${place}/jobs/${job.key}`);
+    return await api.get(`${place}/jobs/${job.key}`, { quiet: Boolean(job.away) });
   } catch (error) {
-    // A server that is away for a moment goes on with it.
-    if (error.status === 0 || error.status > 500) return job;
+    // A server that is away for a moment goes on with it, and so does what was begun in a login that has ended.
+    if (error.away && error.status !== 500) return { ...job, away: error.message };
     throw error;
   }
 }
@@ -61,8 +61,9 @@ export function useJob(place, kind, ended, report = outcome) {
     api.get(`${place}/jobs`).then(join).catch(told);
   }, [place]);
   const stop = () => api.del(`${place}/jobs/${job.key}`).then(() => setJob(null)).catch(told);
-  const count = job && `${job.what}: ${job.done.toLocaleString()} of ${job.total.toLocaleString()}`;
+  const count = job && `${job.what}: ${job.done.toLocaleString()} of ${job.total.toLocaleString()}${
+    job.away ? `; how far it is now is not known: ${job.away}` : ""}`;
   const shown = job && html`<div class="row" role="status"><progress class="grow" aria-label=${job.what} max=${job.total} value=${job.done}>
-    </progress><span class="small quiet">${count}</span>${job.stoppable && html`<button onClick=${stop}>Stop</button>`}</div>`;
+    </progress><span class="small quiet">${count}</span>${job.stoppable && html`<button disabled=${Boolean(job.away)} onClick=${stop}>Stop</button>`}</div>`;
   return [shown, (body) => api.post(`${place}/jobs/${kind}`, body).then(follow).catch(told)];
 }

@@ -1,6 +1,6 @@
 // Judging: a query, its pool in a blind order, a grade for each passage by one key.
 import {
-  Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOutbox, useRef, useState,
+  Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOpen, useOutbox, useRef, useState,
 } from "/static/lib.js";
 import { Find } from "/static/find.js";
 import { Edge } from "/static/panes.js";
@@ -41,7 +41,7 @@ function usePool(place, key, depth) {
   };
   useOutbox(({ path, answer, error }) => {
     if (error) pool.reload();
-    else show((row) => pathOf(row.document) === path, { version: answer.version, llm_grade: answer.llm_grade ?? null });
+    else show((row) => pathOf(row.document) === path, { version: answer?.version, llm_grade: answer?.llm_grade ?? null });
   });
   const put = (document, change, { remember = true, wait = 0 } = {}) => {
     const row = shown.current?.rows.find((one) => one.document === document);
@@ -82,7 +82,8 @@ export function Judge({ project, me, rest }) {
   const names = project.schema.fields.filter((field) => field.content).map((field) => field.name);
   const admin = me.role === "admin";
   const work = useLoad(() => api.get(`${place}/work`), [project.key]);
-  const [key, setKey] = useState(rest[0] || null);
+  const [{ query: key }, turnTo] = useOpen([project.key, "judge"], ["query"], rest);
+  const choose = (query) => turnTo({ query }, { step: true });
   const [open, setOpen] = useState(null);
   const [depth, setDepth] = useState(localStorage.getItem("depth") || "10");
   const list = useRef();
@@ -92,8 +93,8 @@ export function Judge({ project, me, rest }) {
   const others = useLoad(() => (query?.done ? api.get(`${place}/queries/${enc(key)}/judgements`) : Promise.resolve([])), [key, query?.done]);
   useEffect(() => {
     const next = work.data && !key && (work.data.find((row) => !row.done) || work.data[0]);
-    if (next) setKey(next.key);
-  }, [work.data]);
+    if (next) turnTo({ query: next.key });
+  }, [work.data, key]);
   useEffect(() => { list.current?.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" }); }, [at, rows === null]);
   const grade = (here, score) => {
     const fresh = rows[here].grade === null;
@@ -116,7 +117,7 @@ export function Judge({ project, me, rest }) {
       if (!yes) return;
       const next = all.find((row) => !row.done);
       toast(next ? "Done; on to the next query" : "All queries are done");
-      if (next) setKey(next.key);
+      if (next) choose(next.key);
     } catch (error) { told(error); }
   };
   // With passages left a second press is asked for, so that no query is passed over by a slip.
@@ -133,12 +134,15 @@ export function Judge({ project, me, rest }) {
     try {
       const all = await api.get(`${place}/work`);
       work.set(all);
-      if (all.some((row) => row.key === made.key)) setKey(made.key);
+      if (all.some((row) => row.key === made.key)) choose(made.key);
       else toast("Query added; it waits to be dealt out");
     } catch (error) { told(error); }
   };
   const deeper = (value) => { localStorage.setItem("depth", value); setDepth(value); };
-  const gone = () => { setKey(null); work.reload(); };
+  const gone = () => {
+    work.set(work.data.filter((row) => row.key !== key));
+    turnTo({ query: "" });
+  };
   const here = (part) => list.current?.querySelector(`[aria-current="true"] ${part}`);
   useKeys({
     ...Object.fromEntries(Object.entries(keys).map(([name, level]) => [
@@ -163,7 +167,7 @@ export function Judge({ project, me, rest }) {
   const none = html`<div class="empty"><p>No passage is pooled for this query. ${ranks}</p>
     ${admin && html`<button class="main" onClick=${() => setOpen("runs")}>Runs and pools</button>`}</div>`;
   return html`<div class="panes two"><section aria-label="Queries">
-    <${Queries} work=${work} chosen=${key} graded=${rows && graded} choose=${setKey} admin=${admin} open=${setOpen} />
+    <${Queries} work=${work} chosen=${key} graded=${rows && graded} choose=${choose} admin=${admin} open=${setOpen} />
       <${Edge} screen="judge" side="left" label="Width of the list of queries" width=${300} /></section>
     <section aria-label="Passages">${query ? html`<div class="head paper">
       <div class="row between" style=${{ flexWrap: "nowrap", alignItems: "flex-start" }}><h2>${query.text}</h2>

@@ -6,5 +6,5 @@ export { Sheet, levelKeys, useKeys } from "/static/keys.js";
 export { Saved, outbox, useOutbox } from "/static/outbox.js";
 export {
   Check, Dialog, Dot, Fault, Field, Loaded, Select, Snippet, Toasts,
-  go, toPoints, toUnits, toast, told, useDebounced, useKept, useLoad, useRoute,
+  go, toPoints, toUnits, toast, told, useDebounced, useKept, useLoad, useOpen, useRoute,
 } from "/static/widgets.js";

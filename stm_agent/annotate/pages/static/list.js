@@ -1,5 +1,7 @@
 // The documents beside the open one: all of them page by page, filtered and sorted, or what a search finds.
-import { Loaded, Select, Snippet, api, enc, html, query, toast, told, useDebounced, useEffect, useKeys, useLoad, useRef, useState } from "/static/lib.js";
+import {
+  Loaded, Saved, Select, Snippet, api, enc, html, outbox, query, toast, told, useDebounced, useEffect, useKeys, useLoad, useOutbox, useRef, useState,
+} from "/static/lib.js";
 import { Filters, conditions } from "/static/filters.js";
 
 const PAGE = 120;
@@ -57,12 +59,31 @@ function Row({ row, open, show }) {
     ${typeof row.snippet === "string" ? row.snippet : html`<${Snippet} of=${row.snippet} />`}</span></button></li>`;
 }
 
-function Dealt({ mine, choose, rows, text, finish }) {
-  const { done } = text.data || {};
+// Whether one is done with the open document (null: it was not dealt to one), and what changes it: kept until the server has it.
+function useDone(place, text) {
+  const pathOf = (key) => `${place}/documents/${enc(key)}/done`;
+  const { key, done } = text.data || {};
+  const dealt = typeof done === "boolean";
+  const now = dealt ? outbox.waiting(pathOf(key))?.body.done ?? done : null;
+  useOutbox(({ path, error }) => {
+    if (!dealt || path !== pathOf(key)) return;
+    if (error) text.reload();
+    else text.set({ ...text.data, done: now });
+  });
+  const turn = () => {
+    if (!dealt) return;
+    outbox.put(pathOf(key), { done: !now });
+    toast(now ? "Open again" : `Done with ${key}`);
+  };
+  return [now, turn];
+}
+
+function Dealt({ mine, choose, rows, done, finish }) {
   return html`<div class="row between"><${Select} class="slim" aria-label="Which documents" value=${String(mine)}
       change=${(value) => choose(value === "true")} options=${WHOSE} />
     ${mine && rows.data?.open !== undefined && html`<span class="small quiet" role="status">${rows.data.open} open of ${rows.data.total}</span>`}
-    ${typeof done === "boolean" && html`<button onClick=${finish}>${done ? "Open again" : "Done with it"} <kbd>x</kbd></button>`}</div>`;
+    ${outbox.state === "not saved" && html`<${Saved} state=${outbox.state} />`}
+    ${done !== null && html`<button onClick=${finish}>${done ? "Open again" : "Done with it"} <kbd>x</kbd></button>`}</div>`;
 }
 
 // The document that is open comes as `text`, a load.
@@ -77,12 +98,8 @@ export function List({ project, place, open, text, show }) {
   const [rows, more, mark] = useDocuments(place, late, { filter, sort: view.sort, mine });
   useEffect(() => { body.current.scrollTop = 0; }, [late, filter, view.sort, mine]);
   // Finishing an entry may finish the document as well.
-  useEffect(() => { if (text.data) mark(text.data.key, text.data.done); }, [text.data]);
-  const finish = () => {
-    const { key, done } = text.data || {};
-    if (typeof done !== "boolean") return;
-    api.put(`${place}/documents/${enc(key)}/done`, { done: !done }).then(() => { toast(done ? "Open again" : `Done with ${key}`); text.reload(); }).catch(told);
-  };
+  const [done, finish] = useDone(place, text);
+  useEffect(() => { if (text.data) mark(text.data.key, done); }, [text.data, done]);
   const listed = rows.data?.documents || [];
   const left = rows.data ? rows.data.total - listed.length : 0;
   const step = async (by) => {
@@ -99,7 +116,7 @@ export function List({ project, place, open, text, show }) {
   const none = late ? "Nothing has these words." : filter ? "No document fits." : "No documents yet.";
   return html`<div class="head"><input ref=${box} type="search" aria-label="Search all documents" placeholder="Search all documents  /"
       value=${words} onInput=${(event) => setWords(event.target.value)} />
-      ${any && !words.trim() && html`<${Dealt} mine=${mine} choose=${choose} rows=${rows} text=${text} finish=${finish} />`}
+      ${any && !words.trim() && html`<${Dealt} mine=${mine} choose=${choose} rows=${rows} done=${done} finish=${finish} />`}
       ${!words.trim() && html`<details class="small"><summary>${filter || view.sort ? "Filtered, sorted" : "Filter, sort"}</summary>
         <${Filters} project=${project} view=${view} change=${(part) => setView({ ...view, ...part })} /></details>`}</div>
     <div class="body list" ref=${body}><${Loaded} of=${rows}>${({ total }) => html`<ul class="plain">${listed.map((row) => html`

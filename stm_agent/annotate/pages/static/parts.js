@@ -6,15 +6,24 @@ const MOST = 200_000;
 // What stands across the end of a part is whole in the next one.
 const SHARED = 2_000;
 const STEP = MOST - SHARED;
+const LONGEST_WORD = 200;
 
 const inPair = (text, at) => /[\udc00-\udfff]/.test(text[at] || "");
 
-// Where a part begins and ends, in code units, and its beginning in code points.
-function partOf(whole, number) {
-  const begin = number * STEP;
-  const from = inPair(whole, begin) ? begin - 1 : begin;
-  const end = Math.min(begin + MOST, whole.length);
-  const text = whole.slice(from, inPair(whole, end) ? end + 1 : end);
+// The beginning or the end of the word that stands at a place; where no white space is near, the character's.
+function edgeOf(text, at, way) {
+  const [near, word] = way < 0 ? [text.slice(Math.max(at - LONGEST_WORD, 0), at), /\S*$/] : [text.slice(at, at + LONGEST_WORD), /^\S*/];
+  const { length } = word.exec(near)[0];
+  if (length < LONGEST_WORD) return at + way * length;
+  return inPair(text, at) ? at + way : at;
+}
+
+export const countOf = (whole) => (whole.length > MOST ? Math.ceil((whole.length - SHARED) / STEP) : 1);
+
+// A part's text, and where it begins in code units and in code points. No word is cut.
+export function partOf(whole, number) {
+  const from = edgeOf(whole, number * STEP, -1);
+  const text = whole.slice(from, edgeOf(whole, Math.min(number * STEP + MOST, whole.length), 1));
   return { from, text, points: from ? toPoints(whole, from) : 0 };
 }
 
@@ -30,10 +39,13 @@ function Pager({ part, count, turn, field }) {
     <button disabled=${part === count - 1} onClick=${() => turn(part + 1)}>Next part</button></div>`;
 }
 
-export function Parts({ text: whole, marks, hits, current, hit, looks, steps, ...rest }) {
-  const [part, setPart] = useState(0);
+export function Parts({ project, text: whole, marks, hits, current, hit, looks, steps, ...rest }) {
+  const count = countOf(whole);
+  // Where one was in a book is found again, as long as its window is open.
+  const kept = `part ${project.key} ${rest.document} ${rest.field}`;
+  const [part, setPart] = useState(() => Math.min(Number(sessionStorage.getItem(kept)) || 0, count - 1));
+  useEffect(() => { if (count > 1) sessionStorage.setItem(kept, part); }, [part]);
   const top = useRef();
-  const count = whole.length > MOST ? Math.ceil((whole.length - SHARED) / STEP) : 1;
   const here = useMemo(() => partOf(whole, part), [whole, part]);
   const show = (from, to) => {
     if (from < here.from || to > here.from + here.text.length) setPart(Math.min(Math.floor(from / STEP), count - 1));

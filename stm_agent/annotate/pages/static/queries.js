@@ -1,8 +1,11 @@
 // The queries one is to judge, and the form that writes, changes or deletes one.
 import { Clash } from "/static/clash.js";
-import { Dialog, Field, Loaded, Select, api, enc, html, toast, told, useKept, useLoad, useState } from "/static/lib.js";
+import {
+  Dialog, Field, Loaded, Select, api, enc, html, toast, told, useKept, useKeys, useLoad, useMemo, useRef, useState,
+} from "/static/lib.js";
 
 const SPLITS = [["dev", "dev"], ["test", "test"], ["train", "train"]];
+const MOST = 200;
 const EMPTY = { text: "", answer: "", split: "dev" };
 const PARTS = [["text", "Query"], ["answer", "Answer"], ["split", "Split"]];
 
@@ -51,15 +54,52 @@ export function QueryForm({ place, name, close, saved, gone }) {
       </form>`}<//>`;
 }
 
+// Each grade draws the screen anew; of the list only the row that it counts in.
+function Row({ row, current, judged, choose }) {
+  const act = useRef();
+  act.current = choose;
+  return useMemo(() => html`<li><button class="item" aria-current=${current ? "true" : null} onClick=${() => act.current(row.key)}>
+    <span>${row.text}</span><span class="small quiet">${row.done ? "done" : judged ? `${judged} graded` : "not begun"}</span></button></li>`,
+  [row, current, judged]);
+}
+
+// Those that have some words, open ones first; without words those around the chosen one.
+function useShown(rows, chosen, words) {
+  const from = useRef(0);
+  return useMemo(() => {
+    const want = words.trim().toLowerCase();
+    if (want) {
+      const found = rows.filter((row) => row.text.toLowerCase().includes(want));
+      return [...found.filter((row) => !row.done), ...found.filter((row) => row.done)].slice(0, MOST);
+    }
+    const at = rows.findIndex((row) => row.key === chosen);
+    // They stay where they are as long as the chosen one is among them.
+    if (at < from.current || at >= from.current + MOST) from.current = Math.max(at - MOST / 2, 0);
+    return rows.slice(from.current, from.current + MOST);
+  }, [rows, chosen, words]);
+}
+
+const NONE = [];
+
 export function Queries({ work, chosen, graded, choose, admin, open }) {
-  const said = (row) => (row.key === chosen && graded !== null ? graded : row.judged);
+  const [words, setWords] = useState("");
+  const box = useRef();
+  const all = work.data || NONE;
+  const shown = useShown(all, chosen, words);
+  useKeys({ s: [() => box.current?.focus(), "Search the queries"] });
+  const judged = (row) => (row.key === chosen && graded !== null ? graded : row.judged);
+  const done = all.filter((row) => row.done).length;
   return html`<div class="head"><div class="row between"><h2>Queries</h2><button onClick=${() => open("new")}>New <kbd>n</kbd></button></div>
-      ${work.data?.length > 0 && html`<div class="stack tight">
-        <progress aria-label="Queries done" max=${work.data.length} value=${work.data.filter((row) => row.done).length}></progress>
-        <span class="small quiet">${work.data.filter((row) => row.done).length} of ${work.data.length} done</span></div>`}
+      ${all.length > 0 && html`<div class="stack tight">
+        <progress aria-label="Queries done" max=${all.length} value=${done}></progress>
+        <span class="small quiet">${done} of ${all.length} done</span></div>
+        <input ref=${box} type="search" aria-label="Search queries" placeholder="Search queries  s" value=${words}
+          onInput=${(event) => setWords(event.target.value)} onKeyDown=${(event) => event.key === "Enter" && shown[0] && choose(shown[0].key)} />`}
       ${admin && html`<button onClick=${() => open("runs")}>Runs and pools <kbd>r</kbd></button>`}</div>
-    <div class="body list"><${Loaded} of=${work}>${(rows) => (rows.length ? html`<ul class="plain">${rows.map((row) => html`<li key=${row.key}>
-      <button class="item" aria-current=${row.key === chosen ? "true" : null} onClick=${() => choose(row.key)}><span>${row.text}</span>
-      <span class="small quiet">${row.done ? "done" : said(row) ? `${said(row)} graded` : "not begun"}</span></button></li>`)}</ul>`
-      : html`<p class="quiet small" style=${{ padding: ".6rem" }}>No query yet. Write one, or finish an entry under Annotate.</p>`)}<//></div>`;
+    <div class="body list"><${Loaded} of=${work}>${(rows) => (shown.length ? html`<ul class="plain">${shown.map((row) => html`
+      <${Row} key=${row.key} row=${row} current=${row.key === chosen} judged=${judged(row)} choose=${choose} />`)}</ul>
+      ${shown.length === MOST && rows.length > MOST && html`<p class="hint" style=${{ padding: ".6rem" }}>
+        These are ${MOST} of ${rows.length.toLocaleString()}; search for the others.</p>`}`
+      : html`<p class="quiet small" style=${{ padding: ".6rem" }}>${rows.length ? "No query has these words."
+        : "No query yet. Write one, or finish an entry under Annotate."}</p>`)}<//></div>`;
 }

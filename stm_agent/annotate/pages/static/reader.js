@@ -3,16 +3,15 @@ import { Dot, html, levelKeys, useEffect, useKeys, useMemo, useRef, useState } f
 import { Parts } from "/static/parts.js";
 
 // Where a document has some words: by field, in code units, numbered through.
-function findIn(bodies, words) {
+export function findIn(bodies, words) {
   const found = {};
   let number = 0;
-  const want = words.trim().toLowerCase();
+  // The text itself is searched: in small letters it may be longer.
+  const want = new RegExp(words.trim().replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"), "giu");
   for (const [name, text] of bodies) {
     found[name] = [];
-    const low = text.toLowerCase();
-    for (let at = want ? low.indexOf(want) : -1; at >= 0 && number < 5000; at = low.indexOf(want, at + want.length)) {
-      found[name].push({ from: at, to: at + want.length, number: number++ });
-    }
+    if (!words.trim()) continue;
+    for (const hit of text.matchAll(want)) found[name].push({ from: hit.index, to: hit.index + hit[0].length, number: number++ });
   }
   return [found, number];
 }
@@ -23,7 +22,7 @@ function Find({ words, set, count, at, step }) {
   return html`<div class="row"><input ref=${box} class="slim" style=${{ width: "12rem" }} type="search" aria-label="Search in this document"
       placeholder="In this document  i" value=${words} onInput=${(event) => set(event.target.value)}
       onKeyDown=${(event) => event.key === "Enter" && step(event.shiftKey ? -1 : 1)} />
-    ${words.trim() && html`<span class="small quiet" role="status">${count ? `${at + 1} of ${count}` : "none"}</span>
+    ${words.trim() && html`<span class="small quiet" role="status">${count ? `${(at + 1).toLocaleString()} of ${count.toLocaleString()}` : "none"}</span>
       <button class="bare" aria-label="Hit before" onClick=${() => step(-1)}>↑</button>
       <button class="bare" aria-label="Next hit" onClick=${() => step(1)}>↓</button>`}</div>`;
 }
@@ -61,7 +60,7 @@ export function Document({ project, data, entry, current, looks, pick, mark, loc
         <button title=${level.help} onMouseDown=${(event) => event.preventDefault()} onClick=${() => mark(level)}>
           <${Dot} colour=${level.colour} />${level.name} <kbd>${key}</kbd></button>`)}</div>`}</div>
     <div class="body paper stack"><${Facts} project=${project} data=${data} />
-      ${bodies.map(([name, text], place) => html`<${Parts} key=${`${data.key}/${name}`} document=${data.key} field=${name} text=${text}
+      ${bodies.map(([name, text], place) => html`<${Parts} key=${`${data.key}/${name}`} project=${project} document=${data.key} field=${name} text=${text}
         title=${place < bodies.length - 1 && text.length < 300} levels=${levels} marks=${marks[name]} current=${current} hits=${hits[name]} hit=${at}
         looks=${looks} steps=${steps} pick=${pick} />`)}
       ${!bodies.length && html`<p class="quiet">This document has nothing to read in ${(names.length ? names : ["text"]).join(", ")}; a field can be marked

@@ -128,20 +128,49 @@ export function Snippet({ of }) {
   return html`<span>${of.cut[0] ? "… " : ""}${parts}${of.text.slice(at)}${of.cut[1] ? " …" : ""}</span>`;
 }
 
+// The address: project, screen, and what is open on it; any of these may be empty.
+function whereabouts() {
+  const path = location.hash.startsWith("#/") ? location.hash.slice(2).replace(/\/+$/, "") : "";
+  return path ? path.split("/").map(decodeURIComponent) : [];
+}
+
+function move(way, parts) {
+  const path = `#/${parts.map(encodeURIComponent).join("/")}`.replace(/([^#])\/+$/, "$1");
+  if (path === location.hash) return;
+  history[way](null, "", path);
+  dispatchEvent(new Event("hashchange"));
+}
+// To another place, from which Back leads here again.
+export const go = (...parts) => move("pushState", parts);
+
+// What is open on a screen, by names in the order of the address: there it is found again after a reload, and by Back.
+// Gives it with a function that changes some of it; with `step` Back leads to what was open before.
+export function useOpen(screen, names, rest) {
+  const open = Object.fromEntries(names.map((name, place) => [name, rest[place] || ""]));
+  const kept = useRef();
+  kept.current = open;
+  useEffect(() => () => { kept.current = null; }, []);
+  const put = (change, { step = false } = {}) => {
+    // Whoever has left meanwhile is not brought back.
+    if (!kept.current) return;
+    kept.current = { ...kept.current, ...change };
+    move(step ? "pushState" : "replaceState", [...screen, ...Object.values(kept.current)]);
+  };
+  return [open, put];
+}
+
 export function useRoute() {
-  const read = () => location.hash.slice(2).split("/").filter(Boolean).map(decodeURIComponent);
-  const [route, setRoute] = useState(read);
+  const [route, setRoute] = useState(whereabouts);
   useEffect(() => {
     // Any other hash is a place on the same screen, as that of the link that skips to the content.
-    const go = () => { if (!location.hash || location.hash.startsWith("#/")) setRoute(read()); };
+    const go = () => { if (!location.hash || location.hash.startsWith("#/")) setRoute(whereabouts()); };
     addEventListener("hashchange", go);
     // It may have changed between the first drawing and this.
-    if (read().join("/") !== route.join("/")) go();
+    if (whereabouts().join("/") !== route.join("/")) go();
     return () => removeEventListener("hashchange", go);
   }, []);
   return route;
 }
-export const go = (...parts) => { location.hash = `#/${parts.map(encodeURIComponent).join("/")}`; };
 
 export function useDebounced(value, wait) {
   const [late, setLate] = useState(value);

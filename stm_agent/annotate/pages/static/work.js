@@ -1,6 +1,6 @@
 // The workspace: documents, one of them open with its evidence, and an entry.
 import {
-  Dialog, Dot, Field, Loaded, Saved, Select, api, enc, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useState,
+  Dialog, Dot, Field, Loaded, Saved, Select, api, enc, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useOpen, useState,
 } from "/static/lib.js";
 import { Blocks } from "/static/blocks.js";
 import { Clash } from "/static/clash.js";
@@ -45,15 +45,30 @@ function Changed({ project, keeper }) {
     <${Clash} what="This entry" parts=${parts} mine=${() => keeper.settle(true)} theirs=${() => keeper.settle(false)} /><//>`;
 }
 
+// Opens an entry, and once it is there its state again.
+function useReopen(keeper, state, put) {
+  const [wanted, setWanted] = useState(null);
+  const entry = keeper?.entry;
+  useEffect(() => {
+    if (!wanted || entry?.key !== wanted) return;
+    setWanted(null);
+    if (entry.state === "done") state("draft");
+  }, [entry, wanted]);
+  return (key) => {
+    put({ entry: key });
+    setWanted(key);
+  };
+}
+
 // What is done to an entry as a whole.
-function useActs(project, place, keeper, choose, mine, text, open) {
+function useActs(project, place, keeper, put, mine, text, open) {
   const fresh = async (evidence = []) => {
     try {
-      const made = await api.post(`${place}/entries`, { document: open, reuse: true });
+      const made = await api.post(`${place}/entries`, { document: open || null, reuse: true });
       // It is opened with what it begins with in it.
       if (evidence.length) await api.patch(`${place}/entries/${made.key}`, { version: made.version, changes: { evidence } }).catch(told);
       mine.reload();
-      choose(made.key);
+      put({ entry: made.key });
     } catch (error) { told(error); }
   };
   // A document that was dealt out is done with what is finished on it.
@@ -65,16 +80,20 @@ function useActs(project, place, keeper, choose, mine, text, open) {
     follow();
     return keeper.state === "saved" && keeper.entry.state === value;
   };
+  const reopen = useReopen(keeper, state, put);
   const finish = async () => {
+    const before = keeper.entry.state;
     if (!(await state("done"))) {
-      if (!keeper.clash) keeper.change("state", "draft");
+      if (keeper.clash) return;
+      if (keeper.away) toast("The server does not answer, so the entry is not finished; what you typed is kept. Finish it later", { bad: true });
+      keeper.change("state", before);
       return;
     }
     const asks = project.schema.blocks.some((block) => block.role === "query");
     try {
       if (asks) await api.post(`${place}/entries/${keeper.entry.key}/query`, { split: "dev" });
       const { key } = keeper.entry;
-      toast(asks ? "Finished; its query is ready to be judged" : "Finished", { act: ["Reopen", () => choose(key)] });
+      toast(asks ? "Finished; its query is ready to be judged" : "Finished", { act: ["Reopen", () => reopen(key)] });
       await fresh();
     } catch (error) { told(error); }
   };
@@ -111,8 +130,7 @@ const aboutOf = (row) => row.evidence[0]?.document || row.about || null;
 export function Work({ project, me, rest }) {
   const place = `projects/${enc(project.key)}`;
   const { levels } = project.schema;
-  const [open, setOpen] = useState(rest[0] || null);
-  const [key, setKey] = useState(rest[1] || null);
+  const [{ document: open, entry: key }, put] = useOpen([project.key, "work"], ["document", "entry"], rest);
   const [current, setCurrent] = useState(null);
   const [looks, setLooks] = useState(0);
   const [listing, setListing] = useState(false);
@@ -122,21 +140,14 @@ export function Work({ project, me, rest }) {
   const theirs = Boolean(entry) && entry.author !== me.name;
   // What is finished stands in exports: it is reopened before it changes.
   const locked = theirs || entry?.state === "done";
-  const pickEntry = (row) => {
-    setKey(row.key);
-    setOpen((now) => aboutOf(row) || now);
-  };
+  const show = (document) => put({ document }, { step: true });
+  const pickEntry = (row) => put({ entry: row.key, document: aboutOf(row) || open }, { step: true });
   const text = useLoad(() => (open ? api.get(`${place}/documents/${enc(open)}`) : Promise.resolve(false)), [open]);
-  const acts = useActs(project, place, keeper, setKey, mine, text, open);
+  const acts = useActs(project, place, keeper, put, mine, text, open);
   useEffect(() => {
     const last = mine.data && !key && mine.data.find((row) => row.state === "draft");
-    if (!last) return;
-    // What was chosen meanwhile stays.
-    setKey((now) => now || last.key);
-    setOpen((now) => now || aboutOf(last));
+    if (last) put({ entry: last.key, document: open || aboutOf(last) || "" });
   }, [mine.data]);
-  useEffect(() => { setOpen(rest[0] || open); if (rest[1]) setKey(rest[1]); }, [rest[0], rest[1]]);
-
   const chosen = entry?.evidence.find((row) => row.key === current);
   const relabel = (row, level) => keeper.change("evidence", entry.evidence.map((one) => (one.key === row.key ? { ...one, level } : one)));
   const remove = (row) => {
@@ -166,7 +177,7 @@ export function Work({ project, me, rest }) {
     else await acts.fresh([row]);
   };
   const showEvidence = (row) => {
-    setOpen(row.document);
+    show(row.document);
     setCurrent(row.key);
     // Chosen again, it is shown again.
     setLooks(looks + 1);
@@ -192,9 +203,9 @@ export function Work({ project, me, rest }) {
   const change = (one) => {
     const row = rows.find(({ key: own }) => own === one);
     if (row) pickEntry(row);
-    else setKey(one || null);
+    else put({ entry: one });
   };
-  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} text=${text} show=${setOpen} />
+  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} text=${text} show=${show} />
       <${Edge} screen="work" side="left" label="Width of the list of documents" width=${248} /></section>
     <section aria-label="Document">${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
       : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} entry=${entry} current=${current} looks=${looks}
@@ -206,11 +217,11 @@ export function Work({ project, me, rest }) {
         <${Select} aria-label="Your entries" value=${key || ""}
           change=${change} options=${options} />
         ${keeper?.clash && html`<${Changed} key=${key} project=${project} keeper=${keeper} />`}</div>
-      ${entry ? html`<${EntryPane} project=${project} keeper=${keeper} open=${open} show=${setOpen} levels=${levels} current=${current}
+      ${entry ? html`<${EntryPane} project=${project} keeper=${keeper} open=${open} show=${show} levels=${levels} current=${current}
           pick=${showEvidence} remove=${remove} clear=${clear} relabel=${relabel} acts=${acts} locked=${locked} theirs=${theirs} />`
         : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}
       <${Edge} screen="work" side="right" label="Width of the entry" width=${348} /></section>
     ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)}
       pick=${(row) => { setListing(false); pickEntry(row); }}
-      gone=${(row) => { if (row.key === key) setKey(null); mine.reload(); }} />`}</div>`;
+      gone=${(row) => { if (row.key === key) put({ entry: "" }); mine.reload(); }} />`}</div>`;
 }
