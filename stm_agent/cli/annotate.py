@@ -86,7 +86,8 @@ def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            help="Documents (.json, .jsonl, .csv, folder, .zip), .qrels, .run, AIANO's file, archive, ir_datasets:NAME."
+            help="Documents (.json, .jsonl, .csv, .tsv, folder, .zip), .qrels, .run, AIANO's file, archive, "
+            "ir_datasets:NAME."
         ),
     ],
     name_of: Annotated[

@@ -10,7 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from stm_agent.annotate.api.app import PREFIX, build_app
-from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.calls import connection
+from stm_agent.annotate.faults import Invalid, TooMany
 from stm_agent.annotate.reading import Report, read_documents, usable
 from stm_agent.annotate.schema import DocumentField, ProjectSchema
 from stm_agent.annotate.services import documents, llms, projects
@@ -45,6 +46,9 @@ def test_one_persons_wrong_passwords_shut_nobody_else_out(tool, project):
     told = [app.post("/login", json={"name": "Bo", "password": "wrong"}) for _ in range(6)]
     assert [one.status_code for one in told] == [401] * 5 + [429]
     assert told[-1].headers["retry-after"] == "600"
+    with pytest.raises(TooMany) as refused:
+        connection._raise(told[-1])
+    assert refused.value.wait == 600
     assert app.post("/login", json={"name": "Cy", "password": "password-of-Cy"}).status_code == 200
 
 

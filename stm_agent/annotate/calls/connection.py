@@ -120,4 +120,6 @@ def _raise(answer: httpx.Response) -> None:
         raise Stale(title.partition(" was changed")[0], told["current"])
     if "unencoded" in told:
         raise Unencoded(title, told["unencoded"])
+    if answer.status_code == TooMany.status and (wait := answer.headers.get("retry-after", "")).isdigit():
+        raise TooMany(title, int(wait))
     raise FAULTS.get(answer.status_code, AnnotateError)(title)
