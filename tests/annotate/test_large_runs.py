@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import delete, func, insert, inspect, select, update
@@ -11,8 +12,9 @@ from sqlalchemy import delete, func, insert, inspect, select, update
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.bringing import bring
 from stm_agent.annotate.client import Client
+from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import NotFound
-from stm_agent.annotate.services import deleting, projects, runs
+from stm_agent.annotate.services import deleting, runs
 from stm_agent.annotate.tables import Document, Project, Query, Ranking
 from stm_agent.annotate.tool import open_tool
 from stm_agent.testing.annotate import client, fill
@@ -42,31 +44,28 @@ def ranked(documents, queries):
     return {f"n{place}": found for place in range(queries)}
 
 
-def stored(tool, name=None):
-    """Return how many rankings there are, of a run or of all."""
+def stored(tool):
+    """Return how many rankings there are."""
     with tool.database.reading() as session:
-        wanted = select(func.count(Ranking.id))
-        return session.scalar(wanted if name is None else wanted.where(Ranking.run == name))
+        return session.scalar(select(func.count(Ranking.id)))
+
+
+def cut_off(*_):
+    """End as a server does that is killed."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
 def held(monkeypatch):
-    """Tells how long each transaction that writes held the others up, the longest last."""
-    from stm_agent.annotate.database import Database
-
+    """Tells how long each transaction that writes held up the others."""
     times, plain = [], Database.writing
 
+    @contextmanager
     def writing(self):
-        from contextlib import contextmanager
-
-        @contextmanager
-        def timed():
-            with plain(self) as session:
-                begun = time.monotonic()
-                yield session
-            times.append(time.monotonic() - begun)
-
-        return timed()
+        with plain(self) as session:
+            begun = time.monotonic()
+            yield session
+        times.append(time.monotonic() - begun)
 
     monkeypatch.setattr(Database, "writing", writing)
     return times
@@ -103,7 +102,7 @@ def test_a_deletion_that_was_cut_off_is_told_and_ended_by_the_same_call(tool, pr
     assert ada.delete(PLACE, params={"confirm": "signs"}).status_code == 403
     assert client(tool, "Bo").delete(PLACE, params={"confirm": "Signs"}).status_code == 403
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
-        cut.setattr(runs, "drop", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        cut.setattr(runs, "drop", cut_off)
         deleting.delete(tool.database, ADA, "signs", confirm="Signs")
     assert ada.get("/projects").json() == []
     (left,) = ada.get("/projects", params={"archived": True}).json()
@@ -247,12 +246,15 @@ def test_what_goes_while_pools_are_graded_is_not_waited_for(small, tmp_path):
     assert (job["state"], job["total"], job["done"], job["failed"]) == ("finished", 3, 3, 0)
 
 
-def test_an_archived_project_keeps_its_runs(tool, project):
+def test_an_archived_project_keeps_its_runs_and_nothing_is_begun_for_it(tool, project, tmp_path):
+    ada, said = client(tool, "Ada"), []
     runs.put_run(tool.database, ADA, "signs", "mine", {"q1": {"d1": 1.0}})
+    ada.put("/llms", json={"name": "script", "model": "scripted:numbered"})
+    tool.doors.door = lambda choice: scripted(lambda messages: said.append(messages) or "2", tmp_path)
     with tool.database.writing() as session:
         session.execute(update(Project).values(archived=True))
-    ada = client(tool, "Ada")
+    for path in (f"{PLACE}/runs", f"{PLACE}/jobs/rankings"):
+        assert ada.post(path, json={"retrievers": ["bm25"]}).status_code == 403
+    assert ada.post(f"{PLACE}/jobs/grades", json={}).status_code == 403
     assert ada.delete(f"{PLACE}/runs/mine").status_code == 403
-    assert stored(tool, "mine") == 1
-    with tool.database.reading() as session:
-        assert projects.find(session, ADA, "signs").archived
+    assert (stored(tool), said) == (1, [])

@@ -84,6 +84,9 @@ def grade_many(project: str, body: Grades, tool: The, who: Who, response: Respon
     if body.dry:
         response.status_code = 200
         return {"calls": calls, "model": choice.model}
+    with tool.database.writing() as session:
+        # Nothing is asked, and paid, that could not be written down.
+        projects.find(session, who, project)
     door = tool.doors.door(choice)
 
     def one(item: tuple[str, grading.ToGrade], stopped: Callable[[], bool]) -> None:

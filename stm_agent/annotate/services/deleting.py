@@ -6,7 +6,7 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Forbidden
 from stm_agent.annotate.services import projects, runs
-from stm_agent.annotate.tables import Project, Query
+from stm_agent.annotate.tables import Query
 
 BEGUN = "deleted in part"
 """Tag of a project whose runs are going, or were when the server was cut off."""
@@ -31,4 +31,5 @@ def delete(database: Database, actor: Actor, project: str, *, confirm: str) -> N
         row.archived, row.tags, row.version = True, sorted({*row.tags, BEGUN}), row.version + 1
     runs.drop(database, Query.project_id == row.id)
     with database.writing() as session:
-        session.delete(session.get_one(Project, row.id))
+        # Somebody else may have been faster.
+        session.delete(projects.find(session, actor, project, also_archived=True))

@@ -106,11 +106,14 @@ def ranker(
     """Return what ranks the queries of a project as it is now.
 
     Raises:
-        Forbidden: The actor is no administrator.
+        Forbidden: The actor is no administrator, or the project is archived.
         NotFound: There is no such project.
         ConfigError: It has no documents.
     """
     actor.needs("admin")
+    with database.writing() as session:
+        # Nothing is ranked that could not be stored.
+        projects.find(session, actor, project)
     with database.reading() as session:
         row = projects.find(session, actor, project)
         corpus = searching.corpus_of(session, finder, row)
