@@ -69,12 +69,13 @@ def _column(session: Session, project: Project, name: str) -> Any:  # noqa: ANN4
     """
     column = text_field(name)
     fields = [field.name for field in ProjectSchema.model_validate(project.schema).fields]
-    some = select(Document.id).where(Document.project_id == project.id, column.is_not(None)).limit(1)
-    if name in fields or session.scalar(some) is not None:
+    some = select(Document.fields).where(Document.project_id == project.id).limit(1)
+    if name in fields or session.scalar(some.where(column.is_not(None))) is not None:
         return column
     if name in KEYS:
         return Document.key
-    raise Invalid(f"no document has a field '{name}'; there are {', '.join([KEYS[0], *fields])}")
+    known = dict.fromkeys([KEYS[0], *fields, *(session.scalar(some) or ())])
+    raise Invalid(f"no document has a field '{name}'; there are {', '.join(known)}")
 
 
 def text_field(name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
