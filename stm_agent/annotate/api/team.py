@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -30,7 +30,7 @@ class Deal(Undeal):
     """
 
     people: list[str] = Field(default_factory=list)
-    each: int | None = Field(None, ge=1, le=1000)
+    each: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
 D = TypeVar("D", bound=Undeal)

@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from typing import Any, cast
 
-from sqlalchemy import Delete, delete, insert, select, update
+from sqlalchemy import CursorResult, Delete, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -134,7 +135,8 @@ def take_documents_back(
 
 
 def _gone(session: Session, rows: Delete) -> int:
-    return int(session.execute(rows, execution_options={"synchronize_session": False}).rowcount)
+    done = session.execute(rows, execution_options={"synchronize_session": False})
+    return cast("CursorResult[Any]", done).rowcount
 
 
 def shares(wanted: Iterable[int], given: Iterable[Share], people: Iterable[int], overlap: int) -> list[Share]:
