@@ -38,6 +38,12 @@ def until(fits):
     pytest.fail("it never came")
 
 
+def in_second_slice(slow):
+    """Wait until a model that may encode once is asked to encode again."""
+    until(lambda: len(slow.asked) == SLICE)
+    threading.Event().wait(0.2)
+
+
 def test_a_search_gets_the_model_between_two_slices_of_the_background(small):
     fill(small)
     ada = client(small, "Ada")
@@ -49,7 +55,7 @@ def test_a_search_gets_the_model_between_two_slices_of_the_background(small):
     # Another project's documents: those of this one are in memory.
     texts = [f"another {number}" for number in range(encoding.PART)]
     background = begun(lambda: model.encode(texts))
-    until(lambda: len(slow.asked) == SLICE)
+    in_second_slice(slow)
     found = []
     search = begun(lambda: found.append(ada.get("/projects/signs/search", params=MEANT).json()))
     until(lambda: model._turn._ahead == 1)
@@ -68,7 +74,7 @@ def test_a_search_that_encodes_a_few_documents_does_not_wait_for_a_part(small):
     slow = lend(small, SlowModel(may=1))
     model = small.models.get("tiny")
     background = begun(lambda: model.encode([f"another {number}" for number in range(encoding.PART)]))
-    until(lambda: len(slow.asked) == SLICE)
+    in_second_slice(slow)
     found = []
     search = begun(lambda: found.append(ada.get("/projects/signs/search", params=MEANT).json()))
     until(lambda: model._turn._ahead == 1)
@@ -93,8 +99,8 @@ def test_more_than_a_few_documents_are_not_encoded_while_one_waits(small):
     ada = client(small, "Ada")
     grow(small, searching.WAITED_FOR - 3)
     assert ada.get("/projects/signs/search", params=MEANT).status_code == 200
-    grow_more = [[f"x{number}", {"text": f"new {number}"}] for number in range(searching.WAITED_FOR + 1)]
-    ada.post("/projects/signs/documents", json={"documents": grow_more})
+    more = [[f"x{number}", {"text": f"new {number}"}] for number in range(searching.WAITED_FOR + 1)]
+    ada.post("/projects/signs/documents", json={"documents": more})
     assert searching.WAITED_FOR == 200, "docs/annotate.md says so"
     assert ada.get("/projects/signs/search", params=MEANT).status_code == 409
 
