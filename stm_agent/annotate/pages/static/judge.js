@@ -93,7 +93,7 @@ export function Judge({ project, me, rest }) {
   const others = useLoad(() => (query?.done ? api.get(`${place}/queries/${enc(key)}/judgements`) : Promise.resolve([])), [key, query?.done]);
   useEffect(() => {
     const next = work.data && !key && (work.data.find((row) => !row.done) || work.data[0]);
-    if (next) turnTo({ query: next.key });
+    if (next) turnTo((now) => ({ query: now.query || next.key }));
   }, [work.data, key]);
   useEffect(() => { list.current?.querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" }); }, [at, rows === null]);
   const grade = (here, score) => {

@@ -92,7 +92,7 @@ export function Queries({ work, chosen, graded, choose, admin, open }) {
   return html`<div class="head"><div class="row between"><h2>Queries</h2><button onClick=${() => open("new")}>New <kbd>n</kbd></button></div>
       ${all.length > 0 && html`<div class="stack tight">
         <progress aria-label="Queries done" max=${all.length} value=${done}></progress>
-        <span class="small quiet">${done} of ${all.length} done</span></div>
+        <span class="small quiet">${done.toLocaleString()} of ${all.length.toLocaleString()} done</span></div>
         <input ref=${box} type="search" aria-label="Search queries" placeholder="Search queries  s" value=${words}
           onInput=${(event) => setWords(event.target.value)} onKeyDown=${(event) => event.key === "Enter" && shown[0] && choose(shown[0].key)} />`}
       ${admin && html`<button onClick=${() => open("runs")}>Runs and pools <kbd>r</kbd></button>`}</div>

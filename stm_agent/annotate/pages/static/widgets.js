@@ -144,7 +144,8 @@ function move(way, parts) {
 export const go = (...parts) => move("pushState", parts);
 
 // What is open on a screen, by names in the order of the address: there it is found again after a reload, and by Back.
-// Gives it with a function that changes some of it; with `step` Back leads to what was open before.
+// Gives it with a function that changes some of it, by what it is to be or by a function of what it is now; with `step`
+// Back leads to what was open before.
 export function useOpen(screen, names, rest) {
   const open = Object.fromEntries(names.map((name, place) => [name, rest[place] || ""]));
   const kept = useRef();
@@ -153,7 +154,7 @@ export function useOpen(screen, names, rest) {
   const put = (change, { step = false } = {}) => {
     // Whoever has left meanwhile is not brought back.
     if (!kept.current) return;
-    kept.current = { ...kept.current, ...change };
+    kept.current = { ...kept.current, ...(typeof change === "function" ? change(kept.current) : change) };
     move(step ? "pushState" : "replaceState", [...screen, ...Object.values(kept.current)]);
   };
   return [open, put];

@@ -146,7 +146,8 @@ export function Work({ project, me, rest }) {
   const acts = useActs(project, place, keeper, put, mine, text, open);
   useEffect(() => {
     const last = mine.data && !key && mine.data.find((row) => row.state === "draft");
-    if (last) put({ entry: last.key, document: open || aboutOf(last) || "" });
+    // What was chosen meanwhile stays.
+    if (last) put((now) => ({ entry: now.entry || last.key, document: now.document || aboutOf(last) || "" }));
   }, [mine.data]);
   const chosen = entry?.evidence.find((row) => row.key === current);
   const relabel = (row, level) => keeper.change("evidence", entry.evidence.map((one) => (one.key === row.key ? { ...one, level } : one)));
