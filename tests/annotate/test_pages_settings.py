@@ -79,7 +79,7 @@ def test_settings_that_were_not_saved_survive_a_closed_tab_and_can_be_taken_back
     page.get_by_text("Not saved yet").wait_for()
     page.reload()
     expect(page.get_by_label("Description").first).to_have_value("half written")
-    page.get_by_role("button", name="Take back").click()
+    page.get_by_role("button", name="Take back", exact=True).click()
     expect(page.get_by_label("Description").first).to_have_value("")
     expect(page.get_by_text("Saved", exact=True)).to_be_visible()
     assert client(tool, "Ada").get("/projects/signs").json()["description"] == ""
