@@ -288,6 +288,7 @@ def test_every_other_screen_is_readable(page):
     page.get_by_role("link", name="Signs").wait_for()
     look(page, "projects")
     page.get_by_role("link", name="Signs").click()
+    page.get_by_role("heading", name="Signs").wait_for()
 
 
 def test_the_export_is_evaluated_and_the_archive_comes_back(page, tmp_path):
