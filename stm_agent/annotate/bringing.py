@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
@@ -14,7 +14,6 @@ from stm_agent.annotate.formats import archive, irds, trec
 from stm_agent.annotate.incoming import is_archive, read_incoming
 from stm_agent.annotate.reading import decoded
 from stm_agent.annotate.services import moving, people, projects, runs
-from stm_agent.annotate.tables import Project
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import ConfigError, DataError
 
@@ -56,7 +55,7 @@ def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None) -> d
     incoming = irds.read_catalogue(str(path)) if str(path).startswith(irds.SCHEME) else read_incoming(path)
     with tool.database.writing() as session:
         actor = _who(session, name_of)
-        row = find(session, name) or projects.create(session, actor, name=name, template="judging")
+        row = projects.called(session, name) or projects.create(session, actor, name=name, template="judging")
         return {"project": row.name, **moving.bring_in(session, actor, row, incoming).told()}
 
 
@@ -65,7 +64,7 @@ def _trec(tool: Tool, name: str, path: Path, name_of: str | None) -> dict[str, A
     tag, run = ("", {}) if trec.is_qrels(text) else trec.read_run(text)
     qrels = {} if run else trec.read_qrels(text)
     with tool.database.writing() as session:
-        actor, row = _who(session, name_of), find(session, name)
+        actor, row = _who(session, name_of), projects.called(session, name)
         if row is None:
             raise ConfigError(f"there is no project '{name}' yet; import its documents and queries first")
         if not run:
@@ -73,14 +72,13 @@ def _trec(tool: Tool, name: str, path: Path, name_of: str | None) -> dict[str, A
     return {"project": row.name, "run": tag, **runs.put_run(tool.database, actor, row.key, tag, run)}
 
 
-def find(session: Session, name: str) -> Project | None:
-    """Return the project of a name or key."""
-    return session.scalar(select(Project).where((Project.key == name) | (Project.name == name)))
-
-
 def _who(session: Session, name: str | None) -> Actor:
-    """Return the person whose judgements come in: one of the tool by name, else the local one."""
-    return people.actor_of(people.named(session, name) if name else people.local_person(session))
+    """Return the person whose judgements come in: one of the tool by name, else the local one.
+
+    Whoever has the database itself may bring in what they like, whosever it is.
+    """
+    person = people.named(session, name) if name else people.local_person(session)
+    return replace(people.actor_of(person), role="admin")
 
 
 def _is_aiano(path: Path) -> bool:

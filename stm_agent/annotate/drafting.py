@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import Block, InputSource, ProjectSchema
 
@@ -123,17 +121,7 @@ def judge_chat(schema: ProjectSchema, query: str, passage: str) -> list[dict[str
 
 
 def edit_distance(old: str, new: str) -> int:
-    """Return the Levenshtein distance of two texts, row by row."""
-    if len(old) < len(new):
-        old, new = new, old
-    letters = np.array([ord(letter) for letter in new])
-    steps = np.arange(len(new) + 1)
-    row = steps.copy()
-    for letter in old:
-        above = row
-        row = np.empty_like(above)
-        row[0] = above[0] + 1
-        row[1:] = np.minimum(above[1:] + 1, above[:-1] + (letters != ord(letter)))
-        # An insertion costs one for each step to the right: the running minimum of what is left after those.
-        row = np.minimum.accumulate(row - steps) + steps
-    return int(row[-1])
+    """Return the Levenshtein distance of two texts."""
+    from rapidfuzz.distance import Levenshtein
+
+    return Levenshtein.distance(old, new)

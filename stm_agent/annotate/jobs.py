@@ -60,12 +60,19 @@ class Job:
     result: dict[str, Any] = field(default_factory=dict)
 
     def told(self, actor: Actor) -> dict[str, Any]:
-        """Return it as JSON, with whether somebody may stop it."""
-        return {**vars(self), "state": self.state, "stoppable": self.may_stop(actor)}
+        """Return it as JSON, with whether somebody may stop it; what it made is not for others to see."""
+        mine = self.may_stop(actor)
+        hidden = {} if mine else {"failures": [], "result": {}}
+        return {**vars(self), "state": self.state, "stoppable": mine, **hidden}
 
     def may_stop(self, actor: Actor) -> bool:
         """Return whether it is somebody's to stop: its owner's, or an administrator's."""
         return actor.name == self.owner or actor.role == "admin"
+
+    @property
+    def shared(self) -> bool:
+        """Whether it does the same whoever began it."""
+        return self.kind in ("grades", "rankings")
 
     @property
     def state(self) -> str:
@@ -128,11 +135,14 @@ class Jobs:
             size: For how many of the job's total an item counts.
 
         Raises:
-            TooMany: Its owner has as many jobs as one person may, or the same one.
+            TooMany: Its owner has as many jobs as one person may, or the same one; or somebody has one that does the
+                same for all.
         """
         with self._lock:
-            mine = [one for one in self._jobs.values() if one.owner == job.owner and one.state == "running"]
-            if any((one.project, one.what) == (job.project, job.what) for one in mine):
+            # One that was stopped may still be at its last piece.
+            going = [one for one in self._jobs.values() if not one.ended]
+            mine = [one for one in going if one.owner == job.owner]
+            if any((one.project, one.what) == (job.project, job.what) for one in (going if job.shared else mine)):
                 raise TooMany(f"{job.what} goes on already; wait for its end, or stop it")
             if len(mine) >= AT_ONCE:
                 raise TooMany(f"{AT_ONCE} of your jobs go on; wait for one to end, or stop it")

@@ -56,10 +56,10 @@ def project_of(session: Any, name: str) -> Any:  # noqa: ANN401 - a row, importe
     """
     from sqlalchemy import select
 
-    from stm_agent.annotate.bringing import find
+    from stm_agent.annotate.services.projects import called
     from stm_agent.annotate.tables import Project as Row
 
-    row = find(session, name)
+    row = called(session, name)
     if row is None:
         names = ", ".join(session.scalars(select(Row.name))) or "none yet"
         raise ConfigError(f"there is no project '{name}'; there are {names}")

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    # A name of this machine that browsers do not trust as they do loopback's.
+    "--host-resolver-rules=MAP team.example 127.0.0.1",
+)
 SHOTS = os.environ.get("STM_AGENT_SCREENSHOTS")
 """Folder for pictures of the screens; none are made without it."""
 _POINT = """

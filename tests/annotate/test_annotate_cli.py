@@ -10,13 +10,18 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import closing
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from stm_agent.annotate.client import Client
+from stm_agent.annotate.tables import Project
+from stm_agent.annotate.tool import open_tool
 from stm_agent.cli.main import main
 from stm_agent.domain.collection import read_beir
+from stm_agent.testing.annotate import person
 from stm_agent.testing.tiny import tiny_beir
 
 
@@ -50,6 +55,24 @@ def test_a_collection_comes_in_and_goes_out_as_it_was(call, tmp_path):
     assert "120" in call("stats", "Tiny")
     call("export", "Tiny", "archive", "--output", tmp_path / "x.zip")
     assert "project.json" in zipfile.ZipFile(tmp_path / "x.zip").namelist()
+
+
+def test_an_annotators_judgements_come_in_and_nothing_goes_into_the_archive(call, tmp_path):
+    folder = tiny_beir(tmp_path / "tiny")
+    call("import", "Tiny", folder)
+    with closing(open_tool(call.space)) as tool:
+        person(tool, "Bo")
+    qrels = tmp_path / "bo.qrels"
+    query, found = next(iter(read_beir(folder).splits["dev"].qrels.items()))
+    qrels.write_text("".join(f"{query} 0 {key} 1\n" for key in found))
+    assert json.loads(call("import", "Tiny", qrels, "--as", "Bo", "--json"))["judgements"] == len(found)
+    progress = json.loads(call("stats", "Tiny", "--json"))["progress"]
+    assert [one["judgements"] for one in progress if one["name"] == "Bo"] == [len(found)]
+    with closing(open_tool(call.space)) as tool, tool.database.writing() as session:
+        session.execute(update(Project).values(archived=True))
+    assert "is archived" in call("import", "Tiny", qrels, "--as", "Bo", code=2)
+    assert "is archived" in call("import", "Tiny", folder, code=2)
+    call("export", "Tiny", "beir", "--output", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from stm_agent.annotate.api.app import PREFIX, build_app
 from stm_agent.annotate.base import now
 from stm_agent.annotate.people_tables import LoginFailure, Session
-from stm_agent.annotate.services import people
+from stm_agent.annotate.services import documents, people
 from stm_agent.annotate.tool import open_tool
 from stm_agent.testing.annotate import client, fill, person
 
@@ -69,6 +69,70 @@ def test_an_entry_is_saved_undone_and_made_a_query(tool):
     last = bo.post(f"{place}/undo", json={"version": again["version"]}).json()
     assert last["values"] == {}
     assert "nothing to undo" in problem(bo.post(f"{place}/undo", json={"version": last["version"]}), 422)
+
+
+def test_an_empty_entry_that_is_begun_again_for_another_document_is_stale_in_the_window_before(tool):
+    fill(tool, "qa")
+    bo = client(tool, "Bo")
+
+    def begin(document):
+        return bo.post("/projects/signs/entries", json={"document": document, "reuse": True}).json()
+
+    def save(entry, **changes):
+        body = {"version": entry["version"], "changes": changes}
+        return bo.patch(f"/projects/signs/entries/{entry['key']}", json=body)
+
+    first, second = begin("d1"), begin("d2")
+    assert (second["key"], second["about"]) == (first["key"], "d2")
+    assert save(first, values={"question": "of d1?"}).status_code == 409
+    assert save(second, values={"question": "of d2?"}).status_code == 200
+    third = begin("d3")
+    assert third["key"] != first["key"]
+    assert save(third, notes="something").status_code == 200
+    assert begin("d3")["key"] not in (first["key"], third["key"])
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_yes_and_no_are_filtered_counted_and_dealt_by_their_names(tool, value):
+    fill(tool)
+    ada = client(tool, "Ada")
+    rows = [[f"b{number}", {"text": "t", "checked": number < 2, "size": "1e999"}] for number in range(3)]
+    assert ada.post("/projects/signs/documents", json={"documents": rows}).json()["added"] == 3
+
+    def asked(part, **query):
+        return ada.get(f"/projects/signs/{part}", params=query).json()
+
+    wanted = ["b0", "b1"] if value == "true" else ["b2"]
+    assert [row["key"] for row in asked("documents", filter=f"checked={value}")["documents"]] == wanted
+    counts = {"true": 2, "false": 1}
+    for query in ({}, {"q": "t"}, {"q": "checked:"}):
+        found = {facet["field"]: facet for facet in asked("facets", **query)}.get("checked")
+        assert not found or {one["value"]: one["count"] for one in found["values"]} == counts
+    assert asked("documents", filter="size>3")["total"] == 0, "no number that a database has room for"
+
+
+def test_a_save_reads_no_document_whose_evidence_stands_as_it_stood(tool, monkeypatch):
+    fill(tool, "qa")
+    bo = client(tool, "Bo")
+    place = f"/projects/signs/entries/{bo.post('/projects/signs/entries').json()['key']}"
+    read, get = [], documents.get
+    monkeypatch.setattr(documents, "get", lambda session, project, key: read.append(key) or get(session, project, key))
+
+    def save(version, *rows):
+        read.clear()
+        answer = bo.patch(place, json={"version": version, "changes": {"evidence": list(rows)}})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["evidence"], list(read)
+
+    first = {**EVIDENCE, "level": "relevant"}
+    made, fetched = save(1, first, {**first, "end": 8}, {**first, "document": "d3"})
+    assert fetched == ["d1", "d3"], "each once"
+    again, fetched = save(2, *made)
+    assert (again, fetched) == (made, [])
+    changed, fetched = save(3, {**made[0], "level": "irrelevant"}, {**made[1], "document": "d3"}, made[2])
+    assert fetched == ["d3"]
+    assert [row["level"] for row in changed] == ["irrelevant", "relevant", "relevant"]
+    assert [row["text"] for row in changed[1:]] == ["change", "change"]
 
 
 @pytest.mark.parametrize(

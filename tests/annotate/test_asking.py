@@ -8,8 +8,9 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from stm_agent.annotate.bringing import bring, find
+from stm_agent.annotate.bringing import bring
 from stm_agent.annotate.services import queries
+from stm_agent.annotate.services.projects import called
 from stm_agent.cli.annotate import app
 from stm_agent.errors import DataError
 from stm_agent.testing.annotate import client
@@ -35,14 +36,14 @@ def beir(folder, asked=QUERIES, **grades):
 
 def asked_in(tool, name):
     with tool.database.reading() as session:
-        return {row["key"]: row for row in queries.listed(session, find(session, name))}
+        return {row["key"]: row for row in queries.listed(session, called(session, name))}
 
 
 def grades_in(tool, name):
     from stm_agent.annotate.services.outcome import graded
 
     with tool.database.reading() as session:
-        return graded(session, find(session, name)).grades
+        return graded(session, called(session, name)).grades
 
 
 def test_a_folder_without_judgements_brings_its_queries_to_be_judged(small, tmp_path):

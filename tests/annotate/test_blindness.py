@@ -51,6 +51,20 @@ def test_what_was_dealt_closes_them_until_it_is_done(people):
     assert (ndcg is not None, count, statuses) == (True, 2, {200})
 
 
+def test_whose_grades_are_waited_for_sees_no_llms_grades_and_settles_nothing(people):
+    ada, _, rex = people
+    final = {"grade": 0, "version": 0}
+    assert rex.put("/projects/signs/queries/q1/final/d1", json=final).status_code == 200
+    ada.post("/projects/signs/deal", json={"people": ["Rex"], "each": 3})
+    assert "q1" in [query["key"] for query in rex.get("/projects/signs/work").json() if not query["done"]]
+    assert rex.get("/projects/signs/drafts").status_code == 403
+    for body in ({"grade": 1, "version": 1}, {"grade": 1, "version": 7}, {"grade": None, "version": 1}):
+        refused = rex.put("/projects/signs/queries/q1/final/d1", json=body)
+        assert refused.status_code == 403 and "current" not in refused.json()
+    rex.put("/projects/signs/queries/q1/done", json={"done": True})
+    assert rex.put("/projects/signs/queries/q1/final/d1", json={"grade": 1, "version": 1}).status_code == 200
+
+
 def test_another_projects_work_closes_nothing(people):
     ada, _, rex = people
     made = ada.post("/projects", json={"name": "Other", "template": "judging"}).json()["key"]

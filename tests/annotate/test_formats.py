@@ -237,6 +237,45 @@ def test_what_came_later_is_in_the_file_and_what_nobody_changed_stays(small, tmp
     assert out["project"]["dataset"]["titleField"] == "display_name", "what only AIANO has stays"
 
 
+def test_a_renamed_field_keeps_its_texts_and_evidence_on_the_way_to_aiano(small, tmp_path):
+    ada, project, _ = brought(small, tmp_path, project_file())
+    with small.database.writing() as session:
+        row = projects.find(session, ada, project.key, also_archived=True)
+        schema = copy.deepcopy(row.schema)
+        next(one for one in schema["fields"] if one["name"] == "text")["name"] = "body"
+        projects.edit(session, ada, row, {"schema": schema}, version=row.version)
+    _, read = exported(small, project, "aiano-project", tmp_path / "out")
+    (mark,) = read.items[0].marks
+    assert (mark.field, read.documents[mark.document]["body"][mark.start : mark.end]) == ("body", "🫀")
+
+
+@pytest.mark.parametrize("kind", ["aiano", "aiano-project"])
+def test_a_field_that_is_called_like_an_id_is_none(small, tmp_path, kind):
+    fill(small, "qa")
+    rows = [(f"c{number}", {"text": TEXT, "document_id": "parent", "id": "parent"}) for number in (1, 2)]
+    ada = Actor(1, "Ada", "admin")
+    with small.database.writing() as session:
+        row = projects.find(session, ada, "signs")
+        documents.add(session, row, rows)
+        for key in ("c1", "c2"):
+            entry = entries.create(session, ada, row)
+            mark = {"document": key, "field": "text", "start": 0, "end": 3, "level": "relevant"}
+            entries.save(session, ada, row, entry, {"evidence": [mark]}, version=1)
+    _, read = exported(small, row, kind, tmp_path / "out")
+    assert {mark.document for item in read.items for mark in item.marks} == {"c1", "c2"}
+    assert sum(len(item.unplaced) for item in read.items) == 0
+
+
+@pytest.mark.parametrize(
+    ("made", "part", "key"), [(dataset, "entries", "12"), (project_file, "annotation_entries", "3")]
+)
+def test_an_aiano_file_with_an_entry_twice_is_refused(made, part, key):
+    whole = made()
+    whole[part] = whole[part] * 2
+    with pytest.raises(DataError, match=f"two entries with the id '{key}'"):
+        aiano.read(whole)
+
+
 def test_a_project_of_ours_keeps_inputs_and_evidence_on_the_way(small, tmp_path):
     fill(small, "qa")
     ada = Actor(1, "Ada", "admin")

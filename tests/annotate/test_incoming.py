@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from stm_agent.annotate import bringing, finding
+from stm_agent.annotate import finding
 from stm_agent.annotate.api.app import PREFIX, build_app
 from stm_agent.annotate.bringing import bring
 from stm_agent.annotate.faults import NotFound
@@ -160,9 +160,9 @@ def test_files_with_faults_are_told_and_lose_nothing_silently(small, tmp_path):
     told = bring(small, "Tiny", folder)
     assert told["skipped"] == {"queries of split 'odd'; there are train, dev and test": asked["odd"]}
     with small.database.reading() as session:
-        from stm_agent.annotate.services import queries
+        from stm_agent.annotate.services import projects, queries
 
-        splits = [row["split"] for row in queries.listed(session, bringing.find(session, "Tiny"))]
+        splits = [row["split"] for row in queries.listed(session, projects.called(session, "Tiny"))]
     assert splits.count("dev") == asked["validation"]
     (tmp_path / "twice.csv").write_text("id,text,text\na,b,c\n")
     with pytest.raises(DataError, match="column 'text' twice"):

@@ -98,6 +98,29 @@ def test_hits_are_where_the_words_are_whatever_stands_before_them(page):
         expect(page.locator("mark.hit")).to_have_text(found)
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("strasse", ["Straße", "STRASSE"]),
+        ("straße", ["Straße", "STRASSE"]),
+        ("finding", ["ﬁnding"]),
+        ("ﬁnding of efficacy", ["ﬁnding\n of eﬃcacy"]),
+        ("(a|b) [ff", ["(a|b) [ﬀ"]),
+        ("x", []),
+    ],
+)
+def test_words_are_found_in_letters_that_fold_to_them_and_over_line_ends(page, words, found):
+    text = "🧬 Straße, STRASSE: a ﬁnding\n of eﬃcacy (a|b) [ﬀ]"
+    hits = page.evaluate(
+        """async ([text, words]) => {
+          const { findIn } = await import("/static/reader.js");
+          return findIn([["text", text]], words)[0].text.map((hit) => text.slice(hit.from, hit.to));
+        }""",
+        [text, words],
+    )
+    assert hits == found
+
+
 @pytest.mark.parametrize("text", ["word 🧬🧬, and " * 40_000, "字" * 450_000, "a" + "🧬" * 250_000, "leaf\n" * 3])
 def test_parts_are_cut_between_words_and_leave_nothing_out(page, text):
     parts = page.evaluate(

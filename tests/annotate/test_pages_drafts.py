@@ -100,6 +100,43 @@ def test_a_draft_that_is_kept_as_it_came_counts_as_accepted(tool, page):
     assert page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('unsaved draft'))") == []
 
 
+def test_a_draft_that_waits_stays_until_there_is_another_and_comes_back(tool, page, held):
+    box = draft(page, "Topic")
+    box.fill("Edited")
+    held.free.clear()
+    page.get_by_role("region", name="Topic", exact=True).get_by_role("button", name="Draft", exact=True).click()
+    page.get_by_text("Waiting for the LLM").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    expect(box).to_have_value("Edited")
+    held.free.set()
+    page.get_by_role("region", name="Topic", exact=True).get_by_role("button", name="Draft", exact=True).click()
+    expect(box).to_have_value("On Fever")
+    page.get_by_role("button", name="Take the one before").click()
+    expect(box).to_have_value("Edited")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("d")
+    page.get_by_text("A draft of Topic waits; accept or reject it first").wait_for()
+    with page.expect_response("**/drafts/*") as told:
+        box.press("Control+Enter")
+    expect(page.locator("#block-topic")).to_have_value("Edited")
+    assert (told.value.json()["state"], told.value.json()["answer"]) == ("edited", "On Fever\n")
+
+
+def test_a_draft_that_is_accepted_while_the_server_is_away_is_accepted(tool, page):
+    box = draft(page, "Topic")
+    box.fill("Kept")
+    page.route("**/drafts/*", lambda route: route.abort())
+    box.press("Control+Enter")
+    expect(page.locator("#block-topic")).to_have_value("Kept")
+    with page.expect_response("**/drafts?*"):
+        page.reload()
+    expect(page.locator("#block-topic")).to_have_value("Kept")
+    expect(box).to_have_count(0)
+    with page.expect_response("**/drafts/*") as told:
+        page.unroute("**/drafts/*")
+    assert (told.value.json()["state"], told.value.json()["final"]) == ("edited", "Kept")
+
+
 def test_somebody_elses_entry_offers_nothing_to_decide_on(tool, opened):
     page, url = opened
     bo = person(tool, "Bo")

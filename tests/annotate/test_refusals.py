@@ -117,3 +117,27 @@ def test_an_llm_whose_server_does_not_run_is_told_with_its_address(small):
     began = time.monotonic()
     assert ada.post("/llms/gone/try").json()["title"] == line
     assert time.monotonic() - began < 10, "it is asked once"
+
+
+@pytest.mark.parametrize("key", [" ", "a\tb", ".", "x" * 201])
+def test_a_query_has_no_key_that_exports_could_not_write(small, key):
+    fill(small)
+    answer = client(small, "Bo").post("/projects/signs/queries", json={"text": "t", "key": key})
+    assert answer.status_code == 422, answer.text
+
+
+def test_what_an_archive_could_not_hold_is_not_taken(small):
+    fill(small, "qa")
+    ada, bo = client(small, "Ada"), client(small, "Bo")
+    assert ada.post("/projects", json={"name": "N", "tags": ["t" * 101]}).status_code == 422
+    run = {"file": ("run.txt", f"q1 Q0 d1 1 1.0 {'r' * 201}\n")}
+    assert ada.post("/projects/signs/runs/trec", files=run).status_code == 422
+    entry = bo.post("/projects/signs/entries").json()["key"]
+    mark = {"key": " ", "document": "d1", "field": "text", "start": 0, "end": 3, "level": "relevant"}
+    body = {"version": 1, "changes": {"evidence": [mark]}}
+    (made,) = bo.patch(f"/projects/signs/entries/{entry}", json=body).json()["evidence"]
+    assert made["key"].strip()
+    whole = ada.get("/projects/signs/export/archive").content
+    assert ada.delete("/projects/signs", params={"confirm": "Signs"}).status_code == 204
+    files = {"file": ("signs.zip", whole)}
+    assert ada.post("/projects/import", files=files).status_code == 201

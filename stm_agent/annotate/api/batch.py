@@ -55,7 +55,8 @@ def draft_many(project: str, body: Batch, tool: The, who: Who) -> dict[str, Any]
     if body.entries is not None and body.documents:
         raise Invalid("name documents or entries, not both")
     with tool.database.reading() as session:
-        row = projects.find(session, who, project)
+        # Nothing is asked, and paid, that could not be written down; here and before each call.
+        row = projects.find(session, who, project, to_write=True)
         block = drafts.block_of(projects.read_schema(row.schema), body.block)
         if block.mode == "plain":
             raise Invalid(f"block '{block.name}' is written by people alone")
@@ -76,7 +77,7 @@ def grade_many(project: str, body: Grades, tool: The, who: Who, response: Respon
     who.needs("admin")
     with tool.database.reading() as session:
         choice = llms.choose(session, tool.vault, body.llm)
-        row = projects.find(session, who, project)
+        row = projects.find(session, who, project, to_write=not body.dry)
         schema = projects.read_schema(row.schema)
         keys = list(dict.fromkeys(queries.find(session, row, key).key for key in body.queries))
         calls = grading.count(session, row, keys, depth=body.depth)
@@ -84,13 +85,12 @@ def grade_many(project: str, body: Grades, tool: The, who: Who, response: Respon
     if body.dry:
         response.status_code = 200
         return {"calls": calls, "model": choice.model}
-    with tool.database.writing() as session:
-        # Nothing is asked, and paid, that could not be written down.
-        projects.find(session, who, project)
     door = tool.doors.door(choice)
 
     def one(item: tuple[str, grading.ToGrade], stopped: Callable[[], bool]) -> None:
         key, passage = item
+        with tool.database.reading() as session:
+            projects.find(session, who, project, to_write=True)
         given = grading.ask_grade(door, passage, schema, stopped)
         with tool.database.writing() as session:
             row = projects.find(session, who, project)

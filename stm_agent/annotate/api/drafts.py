@@ -65,12 +65,12 @@ async def draft(project: str, entry: str, body: AskDraft, tool: The, who: Who) -
 
 def _asked(tool: Tool, who: Actor, project: str, entry: str, body: AskDraft) -> tuple[Ask, Hearing]:
     with tool.database.reading() as session:
-        row = projects.find(session, who, project)
+        row = projects.find(session, who, project, to_write=True)
         found = entries.find(session, who, row, entry)
         block = drafts.block_of(projects.read_schema(row.schema), body.block)
         choice = llms.choose(session, tool.vault, block.llm)
         chat = drafts.chat_of(session, row, found, block, choice, body.document)
-        ask = Ask(entry, block, choice.model, chat, drafts.next_rollout(session, entry, block.id))
+        ask = Ask(entry, block, choice.model, chat, drafts.next_rollout(session, row, entry, block, chat))
     return ask, ask.of(tool.doors.door(choice))
 
 

@@ -140,7 +140,7 @@ async def ask_grades(project: str, query: str, body: AskGrades, tool: The, who: 
 def _grade(tool: Tool, who: Actor, project: str, query: str, body: AskGrades) -> dict[str, int]:
     with tool.database.reading() as session:
         choice = llms.choose(session, tool.vault, body.llm)
-        row = projects.find(session, who, project)
+        row = projects.find(session, who, project, to_write=True)
         schema = projects.read_schema(row.schema)
         wanted = grading.to_grade(session, row, queries.find(session, row, query), depth=body.depth)
     # No transaction is open while an LLM thinks.
@@ -189,6 +189,8 @@ def answer(project: str, key: str, body: Answer, tool: The, who: Who) -> dict[st
     """Say what a negative is; the answers so far are where the loop reads them."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
+        # Of two who answer at once the second writes the first's answer too.
+        session.refresh(row, with_for_update={"key_share": True})
         told = doubting.view(doubting.answer(session, who, row, key, body.answer, version=body.version))
         doubting.send_back(session, row, tool.folder.parent)
         return told

@@ -62,17 +62,28 @@ def read(whole: Any) -> Parsed:  # noqa: ANN401 - JSON
     """Read either file.
 
     Raises:
-        DataError: It is neither.
+        DataError: It is neither, or has an entry twice.
     """
     if isinstance(whole, dict) and isinstance(whole.get("project"), dict):
         try:
             if (whole.get("metadata") or {}).get("format") == "aiano":
-                return _read_project(whole)
+                return _each_once(_read_project(whole))
             if isinstance(whole.get("entries"), list):
-                return _read_dataset(whole)
+                return _each_once(_read_dataset(whole))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"the AIANO file is damaged: {type(error).__name__} {str(error)[:200]}") from error
     raise DataError("this is no AIANO file: it needs 'project', and 'entries' or metadata.format 'aiano'")
+
+
+def _each_once(parsed: Parsed) -> Parsed:
+    seen: set[str] = set()
+    for item in parsed.items:
+        if item.key in seen:
+            raise DataError(
+                f"the AIANO file has two entries with the id {item.key.removeprefix('aiano-')!r}; change one"
+            )
+        seen.add(item.key)
+    return parsed
 
 
 def units_to_points(text: str, units: int) -> int:
@@ -88,6 +99,11 @@ def points_to_units(text: str, points: int) -> int:
 def document_key(row: Mapping[str, Any]) -> str:
     """Return the id of a document of an ``.aiano`` file."""
     return str(row.get("document_id") or row.get("Document_Id") or row.get("id"))
+
+
+def fields_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a document of an ``.aiano`` file."""
+    return {name: value for name, value in row.items() if name not in ("document_id", "Document_Id")}
 
 
 Documents = Mapping[str, Mapping[str, Any]]
@@ -143,8 +159,7 @@ def _read_project(whole: dict[str, Any]) -> Parsed:
     project = whole["project"]
     documents = {}
     for row in whole.get("documents") or ():
-        fields = {name: value for name, value in row.items() if name not in ("document_id", "Document_Id")}
-        documents[document_key(row)] = fields
+        documents[document_key(row)] = fields_of(row)
     schema = project_schema(whole)
     return Parsed(
         str(project["name"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stm_agent.annotate.formats.aiano import Item, Mark, Parsed, document_key, points_to_units
+from stm_agent.annotate.formats.aiano import Item, Mark, Parsed, document_key, fields_of, points_to_units
 from stm_agent.annotate.formats.aiano_shell import BACK, numbers
 from stm_agent.annotate.schema import ProjectSchema
 
@@ -37,7 +37,7 @@ def dataset_entry(now: Parsed, item: Item, raw: Row, unplaced: Sequence[Row], mo
     levels = {level.id: level for level in now.schema.levels}
     names = {block.id: block.name for block in now.schema.blocks}
     used = dict.fromkeys(mark.document for mark in item.marks)
-    kept = {key: {"id": key, **_output(now.schema, now.documents.get(key, {}))} for key in used}
+    kept = {key: {**_output(now.schema, now.documents.get(key, {})), "id": key} for key in used}
     highlights = []
     for mark in item.marks:
         level = levels.get(mark.level)
@@ -91,10 +91,22 @@ def project_entry(now: Parsed, item: Item, raw: Row, unplaced: Sequence[Row], mo
 
 
 def project_documents(now: Parsed, came: Sequence[Row]) -> list[Row]:
-    """Return the documents of an ``.aiano`` file: those that came as they came, then those that came later."""
+    """Return the documents of an ``.aiano`` file: those that came as they came, then those that came later.
+
+    One whose fields are others by now is written anew.
+    """
     known = {document_key(row): row for row in came}
-    kept = [row for key, row in known.items() if key in now.documents]
-    return kept + [{"document_id": key, **fields} for key, fields in now.documents.items() if key not in known]
+    kept = [
+        row if fields_of(row) == now.documents[key] else _document(key, now.documents[key])
+        for key, row in known.items()
+        if key in now.documents
+    ]
+    return kept + [_document(key, fields) for key, fields in now.documents.items() if key not in known]
+
+
+def _document(key: str, fields: Mapping[str, Any]) -> Row:
+    # Its id is what it is known by here, whatever a field is called.
+    return {**fields, "document_id": key}
 
 
 def counted_dataset(now: Parsed, shell: Row, entries: list[Row]) -> Row:

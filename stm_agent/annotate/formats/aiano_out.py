@@ -81,7 +81,7 @@ def _is_dataset(item: Item) -> bool:
 
 
 def _names(schema: ProjectSchema) -> dict[str, str]:
-    return {level.id: level.name for level in schema.levels} | {block.id: block.name for block in schema.blocks}
+    return {one.id: one.name for part in (schema.levels, schema.blocks, schema.fields) for one in part}
 
 
 def _changed(shell: Row, old: Row, fresh: Row, parts: tuple[str, ...]) -> Row:

@@ -130,15 +130,16 @@ class Batch:
             raise Invalid(f"{place.told}: {came.error}")
 
     def _ask(self, session: Session, place: Place) -> Ask:
-        row = projects.find(session, self.actor, self.project)
+        row = projects.find(session, self.actor, self.project, to_write=True)
         block = drafts.block_of(projects.read_schema(row.schema), self.block)
         entry = entries.find(session, self.actor, row, place.entry) if place.entry else None
-        rollout = drafts.next_rollout(session, place.entry, block.id) if place.entry else 0
         try:
             chat = drafts.chat_of(session, row, entry, block, self.choice, place.document)
         except Invalid as fault:
             raise Invalid(f"{place.told}: {fault}") from fault
-        return Ask(place.entry, block, self.choice.model, chat, rollout)
+        return Ask(
+            place.entry, block, self.choice.model, chat, drafts.next_rollout(session, row, place.entry, block, chat)
+        )
 
 
 def first_documents(session: Session, project: Project, limit: int) -> list[str]:

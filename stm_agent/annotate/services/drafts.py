@@ -13,6 +13,7 @@ from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.services import documents, entries
 from stm_agent.annotate.services.hearing import Ask, Came
+from stm_agent.annotate.services.judging import check_sighted
 from stm_agent.annotate.services.llms import LlmChoice
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DECISIONS = ("accepted", "edited", "rejected", "offered")
 DECIDED = ("accepted", "edited", "rejected")
+WAITING = ("offered", "superseded")
+"""States that can be decided on: also of one that another took the place of before its decision arrived."""
 UNHEARD = ("failed", "stopped")
 """States of a draft that never was one."""
 
@@ -61,12 +64,23 @@ def chat_of(
     )
 
 
-def next_rollout(session: Session, entry_key: str, block: str) -> int:
-    """Return the number of the next sample: asked again, an LLM answers anew, also where its answer was no value."""
+def next_rollout(
+    session: Session, project: Project, entry_key: str | None, block: Block, chat: list[dict[str, str]]
+) -> int:
+    """Return the number of the next sample: asked again, an LLM answers anew, also where its answer was no value.
+
+    Where chance has a part, the same chat for another entry or document is asked anew as well. Without it that would be
+    to pay twice for the same words.
+    """
     # What was heard to its end has its price.
-    heard = (Draft.entry_key == entry_key, Draft.block == block, Draft.usd.is_not(None))
-    wanted = select(func.count()).where(*heard)
-    return session.scalar(wanted) or 0
+    heard = [Draft.project_id == project.id, Draft.block == block.id, Draft.usd.is_not(None)]
+    if block.temperature > 0:
+        heard.append(Draft.messages == chat)
+    elif entry_key is None:
+        return 0
+    else:
+        heard.append(Draft.entry_key == entry_key)
+    return session.scalar(select(func.count()).where(*heard)) or 0
 
 
 def keep(session: Session, actor: Actor, project: Project, ask: Ask, came: Came) -> Draft:
@@ -131,7 +145,8 @@ def decide(
 ) -> dict[str, Any]:
     """Write down what a person made of a draft; what they keep is saved with the entry, not here.
 
-    ``offered`` takes a decision back; a draft of the block that was asked for since waits no more.
+    ``offered`` takes a decision back, or a draft that another took the place of; one of the block that waits waits no
+    more. Said twice, as by a page that did not hear the answer, it is said once.
 
     Raises:
         NotFound: There is no such draft.
@@ -145,30 +160,44 @@ def decide(
         actor.needs("admin")
     if decision not in DECISIONS:
         raise Invalid(f"a draft is {', '.join(DECISIONS)}, not '{decision}'")
-    if decision != "offered" and row.state != "offered":
+    outcome = _outcome(row, decision, final)
+    before = {"state": row.state, "final": row.final}
+    if before == {part: outcome[part] for part in before}:
+        return view(row)
+    if decision != "offered" and row.state not in WAITING:
         raise Invalid(f"this draft is {row.state} already")
-    if decision == "offered" and row.state not in DECIDED:
+    if decision == "offered" and row.state not in (*DECIDED, "superseded"):
         raise Invalid(f"this draft is {row.state}; nobody decided on it")
     if decision == "offered":
         _supersede(session, project, row.entry_key, row.block, row.asked_by)
-    before = {"state": row.state, "final": row.final}
-    row.state, row.decided_by, row.final, row.edit_distance = decision, actor.name, None, None
-    if decision in ("accepted", "edited"):
-        row.final = row.answer if final is None else words(final, "the text that is kept")
-        # What stands around an answer is nobody's edit.
-        row.edit_distance = drafting.edit_distance(row.answer.strip(), row.final.strip())
-        row.state = "edited" if row.edit_distance else "accepted"
-    if before["state"] != "offered":
+    for part, value in outcome.items():
+        setattr(row, part, value)
+    row.decided_by = actor.name
+    if before["state"] not in WAITING:
         record(session, project, actor, "draft.offer", key, before, {"state": row.state, "final": row.final})
     session.flush()
     return view(row)
 
 
+def _outcome(row: Draft, decision: str, final: str | None) -> dict[str, Any]:
+    if decision not in ("accepted", "edited"):
+        return {"state": decision, "final": None, "edit_distance": None}
+    kept = row.answer if final is None else words(final, "the text that is kept")
+    # What stands around an answer is nobody's edit.
+    distance = drafting.edit_distance(row.answer.strip(), kept.strip())
+    return {"state": "edited" if distance else "accepted", "final": kept, "edit_distance": distance}
+
+
 def listed(session: Session, actor: Actor, project: Project, entry_key: str | None = None) -> list[dict[str, Any]]:
-    """Return drafts, oldest first: of one entry, or, for reviewers, all."""
+    """Return drafts, oldest first: of one entry, or, for reviewers, all.
+
+    Raises:
+        Forbidden: All are asked for, an LLM's grades among them, by somebody whose own grades are waited for.
+    """
     wanted = select(Draft).where(Draft.project_id == project.id).order_by(Draft.id)
     if entry_key is None:
         actor.needs("reviewer")
+        check_sighted(session, actor, project)
     else:
         entries.find(session, actor, project, entry_key)
         wanted = wanted.where(Draft.entry_key == entry_key)

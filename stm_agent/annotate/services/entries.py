@@ -118,12 +118,17 @@ def resume(session: Session, actor: Actor, project: Project, *, document: str | 
         NotFound: No such document.
     """
     drafted = select(Draft.id).where(Draft.entry_key == Entry.key, Draft.project_id == project.id).exists()
-    bare = (Entry.version == 1, Entry.state == "draft", Entry.name == "", ~drafted)
+    marked = select(Evidence.id).where(Evidence.entry_id == Entry.id).exists()
+    empty = (Entry.name == "", Entry.notes == "", Entry.values == {}, Entry.migrated == {}, ~drafted, ~marked)
+    bare = (Entry.state == "draft", *empty)
     mine = (Entry.project_id == project.id, Entry.person_id == actor.id)
     found = session.scalar(select(Entry).where(*mine, *bare).order_by(Entry.id.desc()).limit(1).with_for_update())
     if found is None or found.extra.keys() - {"document"}:
         return create(session, actor, project, document=document)
-    found.extra = {} if document is None else {"document": documents.get(session, project, document).key}
+    about = {} if document is None else {"document": documents.get(session, project, document).key}
+    if found.extra != about:
+        # Another window may have it open, for the document it was begun for.
+        found.extra, found.version = about, found.version + 1
     session.flush()
     return found
 

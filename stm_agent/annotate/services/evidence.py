@@ -26,14 +26,20 @@ def set_evidence(
     """
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Invalid("evidence is a list of objects: document, field, start, end, level")
-    there = dict(session.execute(select(Evidence.key, Evidence.level).where(Evidence.entry_id == entry.id)).all())
+    standing = select(Evidence, Document.key).join(Document, Document.id == Evidence.document_id)
+    there = {row.key: (row, key) for row, key in session.execute(standing.where(Evidence.entry_id == entry.id))}
     levels = {level.id for level in schema.levels}
+    fetched: dict[str, Document] = {}
     made = []
     for row in rows:
         level = row.get("level")
-        if level not in levels and (level is None or there.get(str(row.get("key"))) != level):
+        before, document = there.get(str(row.get("key")), (None, None))
+        if level not in levels and (before is None or before.level != level):
             raise Invalid(f"the project has no level '{level}'")
-        made.append(_span(session, project, entry, row, str(level)))
+        if before is not None and row.get("document") == document and _same(before, row):
+            made.append(_copy(before, str(level)))
+        else:
+            made.append(_span(session, project, entry, row, str(level), fetched))
     _replace(session, entry, made)
 
 
@@ -44,7 +50,8 @@ def restore_evidence(session: Session, project: Project, entry: Entry, rows: lis
         session.scalars(select(Document.key).where(Document.project_id == project.id, Document.key.in_(wanted)))
     )
     kept = [row for row in rows if row["document"] in known]
-    _replace(session, entry, [_span(session, project, entry, row, row["level"]) for row in kept])
+    fetched: dict[str, Document] = {}
+    _replace(session, entry, [_span(session, project, entry, row, row["level"], fetched) for row in kept])
 
 
 def _replace(session: Session, entry: Entry, made: list[Evidence]) -> None:
@@ -55,15 +62,29 @@ def _replace(session: Session, entry: Entry, made: list[Evidence]) -> None:
     session.add_all(made)
 
 
-def _span(session: Session, project: Project, entry: Entry, row: dict[str, Any], level: str) -> Evidence:
-    document = documents.get(session, project, words(row.get("document"), "a piece of evidence's document"))
+def _same(before: Evidence, row: dict[str, Any]) -> bool:
+    return (before.field, before.start, before.end) == (row.get("field", "text"), row.get("start"), row.get("end"))
+
+
+def _copy(before: Evidence, level: str) -> Evidence:
+    # What stands where it stood is not read again: its document may be a book.
+    kept = {name: getattr(before, name) for name in ("key", "entry_id", "document_id", "field", "start", "end", "text")}
+    return Evidence(**kept, level=level)
+
+
+def _span(
+    session: Session, project: Project, entry: Entry, row: dict[str, Any], level: str, fetched: dict[str, Document]
+) -> Evidence:
+    key = words(row.get("document"), "a piece of evidence's document")
+    if (document := fetched.get(key)) is None:
+        document = fetched[key] = documents.get(session, project, key)
     field = words(row.get("field", "text"), "a piece of evidence's field")
     whole = str(document.fields.get(field, ""))
     start, end = row.get("start"), row.get("end")
     if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= len(whole):
         raise Invalid(f"evidence {start}-{end} is not in '{field}' of document '{document.key}' ({len(whole)} long)")
     return Evidence(
-        key=words(row.get("key") or new_key(), "a piece of evidence's key", 200),
+        key=words(row.get("key") or "", "a piece of evidence's key", 200).strip() or new_key(),
         entry_id=entry.id,
         document_id=document.id,
         field=field,

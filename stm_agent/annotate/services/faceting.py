@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,10 +53,14 @@ def of_found(schema: ProjectSchema, rows: Sequence[Mapping[str, Any]]) -> list[d
     """Return the facets of documents that are in memory, by their fields."""
     told = []
     for name in _names(schema, rows[:LOOKED_AT]):
-        values = [str(row[name]) for row in rows if row.get(name) not in (None, "")]
+        values = [_shown(row[name]) for row in rows if row.get(name) not in (None, "")]
         counts = Counter(value for value in values if len(value) <= LONGEST)
         told.append({"field": name, **_told(counts.most_common(MOST), len(counts))})
     return _shared(told)
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - JSON
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def _names(schema: ProjectSchema, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -72,7 +77,7 @@ def _shared(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _counted(session: Session, wanted: Select[Document], name: str) -> dict[str, Any]:
-    value = text_field(name)
+    value = text_field(name, session.get_bind().dialect.name)
     some = wanted.where(value.is_not(None), value != "", func.length(value) <= LONGEST)
     count, distinct = func.count(), func.count().over()
     rows = some.with_only_columns(value, count, distinct).group_by(value).order_by(count.desc(), value).limit(MOST)

@@ -15,8 +15,8 @@ from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.tables import Document, Project
 
 FILTER = re.compile(r"^(?P<field>[^<>=!~]+?)\s*(?P<how><=|>=|!=|=|<|>|~)\s*(?P<value>.*)$")
-NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
-"""A number as text, for either database."""
+NUMBER = r"^\s*[-+]?(\d{1,200}\.?\d*|\.\d+)([eE][-+]?\d{1,2})?\s*$"
+"""A number as text, for either database; none that PostgreSQL has no room for."""
 
 
 def filtered(session: Session, project: Project, wanted: Select[Any], text: str) -> Select[Any]:
@@ -55,7 +55,7 @@ def order_of(sort: str, schema: ProjectSchema, dialect: str) -> list[Any]:
     if not sort:
         return [Document.position]
     name = sort.removeprefix("-")
-    column = text_field(name)
+    column = text_field(name, dialect)
     numeric = any(one.name == name and one.type == "number" for one in schema.fields)
     columns = [_number(column, dialect), column] if numeric else [column]
     return [*(one.desc() if sort.startswith("-") else one.asc() for one in columns), Document.position]
@@ -67,7 +67,7 @@ def _column(session: Session, project: Project, name: str) -> Any:  # noqa: ANN4
     Raises:
         Invalid: It is neither.
     """
-    column = text_field(name)
+    column = text_field(name, session.get_bind().dialect.name)
     fields = [field.name for field in ProjectSchema.model_validate(project.schema).fields]
     some = select(Document.fields).where(Document.project_id == project.id).limit(1)
     if name in fields or session.scalar(some.where(column.is_not(None))) is not None:
@@ -78,15 +78,19 @@ def _column(session: Session, project: Project, name: str) -> Any:  # noqa: ANN4
     raise Invalid(f"no document has a field '{name}'; there are {', '.join(known)}")
 
 
-def text_field(name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
-    """Return a document's field as text.
+def text_field(name: str, dialect: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+    """Return a document's field as text, true and false by their names on either database.
 
     Raises:
         Invalid: SQLite's paths have no way to write such a name.
     """
     if '"' in name or "\x00" in name:
         raise Invalid(f"a field whose name has a quotation mark cannot be filtered or sorted by: {name!r}")
-    return Document.fields[name].as_string()
+    text = Document.fields[name].as_string()
+    if dialect != "sqlite":
+        return text
+    kind = func.json_type(Document.fields, f'$."{name}"', type_=String)
+    return case((kind.in_(("true", "false")), kind), else_=text)
 
 
 def _number(column: Any, dialect: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions

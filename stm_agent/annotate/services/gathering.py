@@ -34,6 +34,8 @@ def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, 
     """
     if entry.person_id != actor.id and actor.role != "admin":
         raise Forbidden(f"entry '{entry.key}' is somebody else's; its author or an administrator makes its query")
+    # Asked for twice at once, it makes one query.
+    session.refresh(entry, with_for_update=True)
     schema = ProjectSchema.model_validate(project.schema)
     text, answer = _words(schema, entry)
     query = session.scalar(select(Query).where(Query.entry_id == entry.id).with_for_update())

@@ -38,21 +38,60 @@ def read_schema(value: Any) -> ProjectSchema:  # noqa: ANN401 - JSON
         raise Invalid(f"schema{f' at {place}' if place else ''}: {reason}") from error
 
 
-def find(session: Session, actor: Actor, project: str, *, also_archived: bool = False) -> Project:
+def find(
+    session: Session, actor: Actor, project: str, *, also_archived: bool = False, to_write: bool = False
+) -> Project:
     """Return a project by key, if the person may see it; in the archive it is to be read, unless ``also_archived``.
+
+    Args:
+        session: The database; one that writes sees the project as it is, and nobody edits it until that ends.
+        actor: Who asks.
+        project: The key.
+        also_archived: It is edited, taken out of the archive or deleted: whatever it is.
+        to_write: What is read now is to be written about later, as by an LLM that is asked, and paid, in between.
 
     Raises:
         NotFound: There is none, or they are no member: which of the two is not told.
-        Forbidden: It is in the archive, and the session is one that writes.
+        Forbidden: It is in the archive, and something is to be written.
     """
-    row = session.scalar(select(Project).where(Project.key == project))
+    wanted, writes = select(Project).where(Project.key == project), _writes(session)
+    if writes and not also_archived:
+        # The project first, what is in it then: who edits its schema holds the whole of it, and goes the same way.
+        wanted = wanted.with_for_update(read=True, key_share=True)
+    row = session.scalar(wanted)
     if row is None or not (
         actor.role == "admin"
         or session.scalar(select(Member.person_id).where(Member.project_id == row.id, Member.person_id == actor.id))
     ):
         raise NotFound(f"there is no project '{project}'")
-    if row.archived and not also_archived and session.connection().get_execution_options().get("writes"):
-        raise Forbidden(f"project '{row.name}' is archived; take it out of the archive in its settings first")
+    if not also_archived and (writes or to_write):
+        check_open(row)
+    return row
+
+
+def _writes(session: Session) -> bool:
+    return bool(session.connection().get_execution_options().get("writes"))
+
+
+def check_open(project: Project) -> None:
+    """Let pass a project that can be written in.
+
+    Raises:
+        Forbidden: It is in the archive.
+    """
+    if project.archived:
+        raise Forbidden(f"project '{project.name}' is archived; take it out of the archive in its settings first")
+
+
+def called(session: Session, name: str) -> Project | None:
+    """Return the project of a name or key, for whoever has the database itself.
+
+    Raises:
+        Forbidden: It is in the archive, and the session is one that writes.
+    """
+    row = session.scalar(select(Project).where((Project.key == name) | (Project.name == name)))
+    if row is not None and _writes(session):
+        check_open(row)
     return row
 
 
@@ -106,6 +145,7 @@ def create(
     actor.needs("admin")
     if template is not None and template not in TEMPLATES:
         raise Invalid(f"there is no template '{template}'; use {', '.join(TEMPLATES)}")
+    check_parts({"tags": tags or [], "description": description})
     chosen = read_schema(schema) if schema is not None else TEMPLATES[template or "judging"]
     project = Project(
         key=key or new_key(),

@@ -12,9 +12,10 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Forbidden, Invalid, Stale, Taken
 from stm_agent.annotate.people_tables import Person
+from stm_agent.annotate.reading import key_fault
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
-from stm_agent.annotate.storable import NOWHERE, words
+from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Change, Document, Entry, Judgement, Project, Query
 
 SPLITS = ("train", "dev", "test")
@@ -78,9 +79,8 @@ def create(
         raise Invalid("a query needs a text")
     if split not in SPLITS:
         raise Invalid(f"there is no split '{split}'; use {', '.join(SPLITS)}")
-    words(key or "", "a query's key", 200)
-    if key in NOWHERE:
-        raise Invalid(f"no address can have the key '{key}'; choose another one")
+    if key and (fault := key_fault(key, ())):
+        raise Invalid(f"a query {fault}; choose another one, or none")
     if key and session.scalar(select(Query.id).where(Query.project_id == project.id, Query.key == key)):
         raise Taken(f"there is a query '{key}'")
     query = Query(

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
-from stm_agent.annotate.faults import NotFound
+from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.services import projects
 from stm_agent.annotate.services.outcome import graded, judged_pairs
 from stm_agent.annotate.services.searching import DEPTH
+from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Project, Query, Ranking
 
 ROWS = 10_000
@@ -39,8 +40,11 @@ def put_run(database: Database, actor: Actor, project: str, name: str, run: Foun
     Raises:
         Forbidden: The actor is no administrator, or the project is archived.
         NotFound: There is no such project.
+        Invalid: No name, or one that is too long.
     """
     actor.needs("admin")
+    if not words(name, "a run's name", 200).strip():
+        raise Invalid("a run needs a name")
     with database.writing() as session:
         before = _ranked(session, projects.find(session, actor, project), name)
     stored = Counter(dict.fromkeys(COUNTED, 0))

@@ -11,10 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.faults import NotFound, Stale
+from stm_agent.annotate.faults import Forbidden, NotFound, Stale
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.services import documents
-from stm_agent.annotate.services.judging import blind, check_grade
+from stm_agent.annotate.services.judging import blind, check_grade, unveiled
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Adjudication, Document, Judgement, Project, Query
@@ -109,7 +109,7 @@ def adjudicate(
         Invalid: No level has that score.
         Stale: Somebody settled it, or opened it again, since ``version``.
     """
-    actor.needs("reviewer")
+    _check_unveiled(session, actor, query)
     check_grade(project, value)
     words(note, "a note", 10_000)
     known = _known(session, project, query, document, version)
@@ -140,13 +140,19 @@ def reopen(
         NotFound: Nobody settled it.
         Stale: Somebody settled it anew since ``version``.
     """
-    actor.needs("reviewer")
+    _check_unveiled(session, actor, query)
     known = _known(session, project, query, document, version)
     if known is None:
         raise NotFound(f"nobody settled '{document}' of this query")
     session.delete(known)
     record(session, project, actor, "adjudication", f"{query.key}/{document}", _view(known), None)
     return {"document": document, **_view(None)}
+
+
+def _check_unveiled(session: Session, actor: Actor, query: Query) -> None:
+    actor.needs("reviewer")
+    if not unveiled(session, actor, query):
+        raise Forbidden("judge this query, which was dealt to you, first; until then others' grades are hidden")
 
 
 def _known(session: Session, project: Project, query: Query, document: str, version: int | None) -> Adjudication | None:

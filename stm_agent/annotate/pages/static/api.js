@@ -72,6 +72,9 @@ export const api = {
 
 export const enc = encodeURIComponent;
 
+// A key that nothing has yet. Over plain HTTP, as in a team's own network, browsers have no crypto.randomUUID.
+export const freshKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 // A query string; what is empty is left out, a list is repeated.
 export function query(values) {
   const pairs = Object.entries(values).flatMap(([name, value]) => {

@@ -4,6 +4,7 @@ import {
   useLoad, useRoute, useState,
 } from "/static/lib.js";
 import { Agreement } from "/static/agreement.js";
+import { saveEntries, stopEntries } from "/static/entry.js";
 import { Documents } from "/static/documents.js";
 import { Judge } from "/static/judge.js";
 import { People } from "/static/people.js";
@@ -131,8 +132,10 @@ function Inside({ me, leave }) {
 function App() {
   const [me, setMe] = useState(undefined);
   const [out, setOut] = useState(false);
+  const [left, setLeft] = useState(false);
   const enter = (who) => {
     outbox.open(who.name);
+    setOut(false);
     setMe(who);
   };
   const look = () => api.get("me", { quiet: true }).then(enter, () => setMe(null));
@@ -153,14 +156,38 @@ function App() {
   }, []);
   if (me === undefined) return null;
   if (me === null) return html`<${Login} done=${look} /><${Toasts} />`;
-  const leave = me.alone ? null : () => outbox.flush().then(() => api.del("/session")).then(() => {
-    Object.keys(localStorage).filter((name) => name.startsWith("unsaved ")).forEach((name) => localStorage.removeItem(name));
+  const unsaved = () => Object.keys(localStorage).filter((name) => name.startsWith("unsaved "));
+  const end = async () => {
+    try {
+      await api.del("/session");
+    } catch (error) {
+      told(error);
+      return;
+    }
+    stopEntries();
+    outbox.close();
+    unsaved().forEach((name) => localStorage.removeItem(name));
+    setLeft(false);
     setMe(null);
-  }).catch(told);
-  return html`<${Inside} me=${me} leave=${leave} />${out && html`
+  };
+  const leave = async () => {
+    await Promise.all([saveEntries(), outbox.flush()]);
+    if (unsaved().length) setLeft(true);
+    else await end();
+  };
+  return html`<${Inside} me=${me} leave=${me.alone ? null : leave} />${left && html`
+    <${Dialog} title="Not all is saved" close=${() => setLeft(false)}><div class="stack">
+      <p>Something you typed was not saved: a form, a draft, or what the server has not got yet. Who logs out loses it.</p>
+      <div class="row"><button class="main" onClick=${() => setLeft(false)}>Stay</button>
+        <button class="bad" onClick=${end}>Log out without it</button></div></div><//>`}${out && html`
     <${Dialog} title="Your login has ended" close=${() => setOut(false)}>
       <p>What you typed stays on this page and is saved once you are in again.</p>
       <${Door} done=${again} /><//>`}`;
 }
 
+// The address says where one is; the link that skips to the content leaves it as it is.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
 render(html`<${App} />`, document.getElementById("root"));

@@ -1,5 +1,7 @@
 // The blocks of an entry: filled in by a person, or drafted by an LLM and accepted, edited or rejected.
-import { Check, Select, api, enc, html, query, stream, toast, told, useEffect, useKeys, useRef, useState } from "/static/lib.js";
+import {
+  Check, NumberBox, Select, api, enc, html, outbox, query, stream, toast, told, useEffect, useKeys, useRef, useState,
+} from "/static/lib.js";
 
 const WRITTEN = ["text", "longtext"];
 
@@ -30,8 +32,7 @@ function Value({ block, value, change }) {
     case "multiselect": return html`<${Multi} block=${block} value=${value} change=${change} />`;
     case "boolean": return html`<${YesNo} block=${block} value=${value} change=${change} />`;
     case "number":
-      return html`<input id=${id} type="number" step="any" placeholder=${block.placeholder} value=${value ?? ""}
-        onInput=${(event) => change(event.target.value === "" ? null : Number(event.target.value))} />`;
+      return html`<${NumberBox} id=${id} step="any" placeholder=${block.placeholder} value=${value} change=${change} />`;
     case "date": return html`<input id=${id} type="date" value=${value ?? ""} onInput=${put} />`;
     default:
       return html`<input id=${id} placeholder=${block.placeholder} value=${value ?? ""} onInput=${(event) => change(event.target.value)} />`;
@@ -93,9 +94,11 @@ function useDrafts(place, keeper, open, blocks) {
     localStorage.setItem(keptAs(drafts[block.id].done), text);
     put(block.id, { text });
   };
+  const pathOf = (draft) => `${place}/drafts/${draft.key}`;
   useEffect(() => {
     // Drafts that were made beforehand, or before the page was closed, wait for an answer: the author's last of each block.
-    const waits = (row) => row.state === "offered" && [null, keeper.entry.author].includes(row.asked_by);
+    // What was decided on and waits for the server is decided.
+    const waits = (row) => row.state === "offered" && [null, keeper.entry.author].includes(row.asked_by) && !outbox.waiting(pathOf(row));
     api.get(`${place}/drafts?${query({ entry: keeper.entry.key })}`).then((rows) => rows.filter(waits)
       .forEach((row) => put(row.block, { text: localStorage.getItem(keptAs(row)) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
   }, []);
@@ -103,36 +106,40 @@ function useDrafts(place, keeper, open, blocks) {
     stops.current[block.id]?.abort();
     const stop = new AbortController();
     stops.current[block.id] = stop;
-    setDrafts((all) => ({ ...all, [block.id]: { text: "", done: null, problem: null } }));
+    // One that waits stays until a new one is there.
+    const before = drafts[block.id]?.done ? drafts[block.id] : drafts[block.id]?.before;
+    setDrafts((all) => ({ ...all, [block.id]: { text: "", done: null, problem: null, before } }));
     await keeper.flush();
     let text = "";
     try {
       await stream(`${place}/entries/${keeper.entry.key}/drafts`, { block: block.id, document: open }, stop.signal, (kind, data) => {
         if (kind === "piece") put(block.id, { text: (text += data.text) });
-        if (kind === "done") put(block.id, { done: data, text: data.answer.trim() });
+        if (kind === "done") put(block.id, { done: data, text: data.answer.trim(), before: null });
+        if (kind === "done" && before) localStorage.removeItem(keptAs(before.done));
+        if (kind === "done" && before) toast("Drafted anew", { act: ["Take the one before", () => offer(block, before)] });
         if (kind === "problem") put(block.id, { problem: data.title });
       });
     } catch (error) {
-      if (stops.current[block.id] === stop) put(block.id, error.name === "AbortError" ? null : { problem: error.message });
+      if (stops.current[block.id] === stop) put(block.id, error.name === "AbortError" ? before || null : { problem: error.message });
     }
   };
   const decide = (block, decision) => {
     const draft = drafts[block.id];
     stops.current[block.id]?.abort();
-    put(block.id, null);
+    setDrafts((all) => ({ ...all, [block.id]: draft?.done ? null : draft?.before || null }));
     if (!draft?.done) return;
     const kept = decision === "rejected" ? null : WRITTEN.includes(block.type) ? draft.text : draft.done.answer;
     if (kept !== null) keeper.change("values", { [block.id]: WRITTEN.includes(block.type) ? draft.text : draft.done.value });
-    api.put(`${place}/drafts/${draft.done.key}`, { decision, final: kept }).then(() => {
-      localStorage.removeItem(keptAs(draft.done));
-      if (decision === "rejected") toast("Draft rejected", { act: ["Undo", () => offer(block, draft)] });
-    }).catch(told);
+    outbox.put(pathOf(draft.done), { decision, final: kept });
+    localStorage.removeItem(keptAs(draft.done));
+    if (decision === "rejected") toast("Draft rejected", { act: ["Undo", () => offer(block, draft)] });
   };
-  const offer = (block, draft) => api.put(`${place}/drafts/${draft.done.key}`, { decision: "offered" }).then(() => {
+  const offer = (block, draft) => {
     stops.current[block.id]?.abort();
     localStorage.setItem(keptAs(draft.done), draft.text);
     put(block.id, draft);
-  }).catch(told);
+    outbox.put(pathOf(draft.done), { decision: "offered", final: null });
+  };
   const waiting = blocks.find((block) => drafts[block.id]);
   return { drafts, ask, decide, waiting, edit };
 }
@@ -144,7 +151,12 @@ export function Blocks({ project, keeper, open, show, locked }) {
   const change = (block, value) => keeper.change("values", { [block.id]: value });
   const first = () => {
     const asked = schema.blocks.filter((block) => block.mode !== "plain");
-    return asked.find((block) => empty(entry.values[block.id])) || asked[0];
+    const able = asked.filter((block) => !drafts[block.id] && !missing(schema, block, entry, open));
+    return able.find((block) => empty(entry.values[block.id])) || (waiting ? null : asked[0]);
+  };
+  const next = () => {
+    if (first()) ask(first());
+    else if (waiting) toast(`A draft of ${waiting.name} waits; accept or reject it first`);
   };
   // The draft that a key is pressed in, or the first.
   const meant = (event) => {
@@ -152,7 +164,7 @@ export function Blocks({ project, keeper, open, show, locked }) {
     return id ? schema.blocks.find((block) => block.id === id) : waiting;
   };
   useKeys(locked ? {} : {
-    d: [() => first() && ask(first()), "Ask for a draft"],
+    d: [next, "Ask for a draft"],
     "Ctrl+Enter": [(event) => waiting && drafts[meant(event).id].done && decide(meant(event), "accepted"), "Accept the draft"],
     Escape: [(event) => waiting && decide(meant(event), "rejected"), "Reject the draft, or stop it"],
   });

@@ -33,12 +33,33 @@ function placeOf(root, node, offset) {
   return place;
 }
 
+const textOf = (node) => (node.nodeType === Node.TEXT_NODE ? node.parentElement : node).closest(".text[data-field]");
+
+// Where a place of the text, in UTF-16 units, stands in the page: a node and an offset.
+function pointOf(root, place) {
+  const walk = textNodes(root);
+  let left = place;
+  for (let one = walk.nextNode(); one; one = walk.nextNode()) {
+    if (left <= one.data.length) return [one, left];
+    left -= one.data.length;
+  }
+  return [root, 0];
+}
+
+// Ends a selection; arrows go on from its end, also once the text is drawn anew.
+export function endSelection() {
+  const chosen = getSelection();
+  const { endContainer, endOffset } = chosen.getRangeAt(0);
+  const root = textOf(endContainer);
+  if (root) root.caret = placeOf(root, endContainer, endOffset);
+  chosen.removeAllRanges();
+}
+
 // What is selected in a text of the screen: { document, field, start, end } in code points, without spaces at the ends.
 export function selectedSpan() {
   const chosen = getSelection();
   if (!chosen.rangeCount || chosen.isCollapsed) return null;
   const range = chosen.getRangeAt(0);
-  const textOf = (node) => (node.nodeType === Node.TEXT_NODE ? node.parentElement : node).closest(".text[data-field]");
   const root = textOf(range.startContainer) || textOf(range.endContainer);
   if (!root) return null;
   let text = "";
@@ -57,9 +78,24 @@ export function selectedSpan() {
   };
 }
 
+const NEAR = 24;
 const WAYS = {
   ArrowRight: ["forward", "word"], ArrowLeft: ["backward", "word"], ArrowDown: ["forward", "line"], ArrowUp: ["backward", "line"],
 };
+
+// Scrolls so that the end of the selection that moves is seen: a text may be longer than its pane.
+function follow(root) {
+  const { focusNode: node, focusOffset: at } = getSelection();
+  if (node?.nodeType !== Node.TEXT_NODE) return;
+  const letter = document.createRange();
+  letter.setStart(node, Math.max(at - 1, 0));
+  letter.setEnd(node, Math.min(Math.max(at, 1), node.data.length));
+  const { top, bottom } = letter.getBoundingClientRect();
+  const pane = root.closest(".body") || document.scrollingElement;
+  const seen = pane.getBoundingClientRect();
+  if (bottom > seen.bottom) pane.scrollTop += bottom - seen.bottom + NEAR;
+  else if (top < seen.top) pane.scrollTop -= seen.top - top + NEAR;
+}
 
 // Arrows take the next word or line, Shift extends, Ctrl+Shift extends by a letter.
 function moveSelection(event, root) {
@@ -67,11 +103,11 @@ function moveSelection(event, root) {
   if (!way || event.altKey || event.metaKey || (event.ctrlKey && !event.shiftKey)) return;
   event.preventDefault();
   const chosen = getSelection();
-  if (!chosen.rangeCount || !root.contains(chosen.focusNode)) chosen.collapse(root, 0);
+  if (!chosen.rangeCount || !root.contains(chosen.focusNode)) chosen.collapse(...pointOf(root, root.caret || 0));
   if (!event.shiftKey && way[0] === "forward") chosen.collapseToEnd();
   if (!event.shiftKey && way[0] === "backward") chosen.collapseToStart();
   chosen.modify("extend", way[0], event.ctrlKey ? "character" : way[1]);
-  chosen.focusNode?.parentElement?.scrollIntoView?.({ block: "nearest" });
+  follow(root);
 }
 
 function withHits(text, start, end, hits, current) {

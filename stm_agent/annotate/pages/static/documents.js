@@ -37,7 +37,10 @@ function Export({ place, close }) {
 function Report({ of }) {
   const beside = ["queries", "judgements"].filter((what) => of[what]).map((what) => `${of[what].toLocaleString()} ${what}`);
   const came = new Intl.ListFormat("en-GB").format([`${of.added.toLocaleString()} documents`, ...beside]);
-  return html`<div class="note stack tight" role="status"><b>${came} went in.</b>
+  const failed = of.failed.length > 0 && html`<div class="note bad stack tight" role="alert">${of.failed.map((why) => html`
+    <div><b>Not imported.</b> ${why}</div>`)}</div>`;
+  if (of.failed.length === of.files) return failed;
+  return html`${failed}<div class="note stack tight" role="status"><b>${came} went in.</b>
     ${Object.entries(of.skipped).map(([why, count]) => html`<div>${count.toLocaleString()} skipped: ${why}</div>`)}
     ${of.examples.length > 0 && html`<details><summary>Which were skipped</summary>${of.examples.map((one) => html`<div class="small">
       ${one}</div>`)}</details>`}
@@ -45,11 +48,18 @@ function Report({ of }) {
 }
 
 async function importAll(place, files) {
-  const sum = { added: 0, queries: 0, judgements: 0, skipped: {}, examples: [], fields: {} };
+  const sum = { added: 0, queries: 0, judgements: 0, skipped: {}, examples: [], fields: {}, failed: [], files: files.length };
   for (const file of files) {
     const form = new FormData();
     form.append("file", file);
-    const one = await api.post(`${place}/import`, form);
+    let one;
+    try {
+      one = await api.post(`${place}/import`, form);
+    } catch (error) {
+      // The others go on, and what went in before is told.
+      sum.failed.push(`${file.name}: ${error.message}`);
+      continue;
+    }
     sum.added += one.added;
     sum.queries += one.queries;
     sum.judgements += one.judgements;

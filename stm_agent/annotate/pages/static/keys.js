@@ -55,11 +55,12 @@ export function useKeys(keys) {
   }, []);
 }
 
-// A level's key: its score where every score is one digit and no two are alike, else its place.
+// A level's key: its score where every score is one digit and no two are alike, else its place by score, the tenth's 0.
 export function levelKeys(levels) {
   const scores = levels.map((level) => level.score);
   const plain = scores.every((score) => score < 10) && new Set(scores).size === scores.length;
-  return Object.fromEntries(levels.map((level, place) => [String(plain ? level.score : place + 1), level]));
+  const sorted = [...levels].sort((a, b) => a.score - b.score).slice(0, 10);
+  return Object.fromEntries(sorted.map((level, place) => [String(plain ? level.score : (place + 1) % 10), level]));
 }
 
 export function Sheet({ close }) {

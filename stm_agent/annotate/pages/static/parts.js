@@ -58,9 +58,9 @@ export function Parts({ project, text: whole, marks, hits, current, hit, looks, 
     const one = count > 1 && hits.find((row) => row.number === hit);
     if (one) show(one.from, one.to);
   }, [hit, hits, steps]);
-  const [ours, found] = useMemo(() => [
-    inPart(marks, here.points, here.text.length, ["start", "end"]), inPart(hits, here.from, here.text.length, ["from", "to"]),
-  ], [here, marks, hits]);
+  // Apart: hits that are new are shown, and a save that brings new marks is to move nobody.
+  const ours = useMemo(() => inPart(marks, here.points, here.text.length, ["start", "end"]), [here, marks]);
+  const found = useMemo(() => inPart(hits, here.from, here.text.length, ["from", "to"]), [here, hits]);
   const turn = (number) => {
     setPart(number);
     top.current.scrollIntoView({ block: "start" });

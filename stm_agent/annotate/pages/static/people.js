@@ -21,7 +21,13 @@ function Invite({ close }) {
     event.preventDefault();
     api.post("invitations", { ...form, project: form.project || null }).then((made) => setLink(`${location.origin}/join#${made.token}`)).catch(told);
   };
-  const copy = () => navigator.clipboard.writeText(link).then(() => toast("Copied"), () => toast("Select the link and copy it", { bad: true }));
+  // Over plain HTTP browsers let no page copy.
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(link);
+      toast("Copied");
+    } catch { toast("Select the link and copy it", { bad: true }); }
+  };
   return html`<${Dialog} title="Invite somebody" close=${close}><div class="stack"><form class="row end" onSubmit=${ask}>
       <${Field} grow label="As"><${Select} value=${form.role} change=${(role) => setForm({ ...form, role })} options=${ROLES} /><//>
       <${Field} grow label="Into the project">

@@ -22,7 +22,7 @@ export function QueryForm({ place, name, close, saved, gone }) {
   const kept = `unsaved ${place} query ${name || "new"}`;
   const [typed, setTyped] = useKept(kept);
   const [clash, setClash] = useState(null);
-  const form = rows.data && (typed || rows.data.find((row) => row.key === name) || EMPTY);
+  const form = name ? rows.data && (typed || rows.data.find((row) => row.key === name)) : typed || EMPTY;
   const change = (part, value) => setTyped({ ...form, [part]: value });
   const put = (part) => (event) => change(part, event.target.value);
   const end = () => {

@@ -2,12 +2,23 @@
 import { Dot, html, levelKeys, useEffect, useKeys, useMemo, useRef, useState } from "/static/lib.js";
 import { Parts } from "/static/parts.js";
 
+// What single letters fold to that is longer than they are: Straße is also strasse, and a PDF's ﬁ is fi.
+const WIDE = { ffi: "ﬃ", ffl: "ﬄ", ff: "ﬀ", fi: "ﬁ", fl: "ﬂ", ss: "ßẞ" };
+const FOLD = Object.fromEntries(Object.entries(WIDE).flatMap(([folded, letters]) => [...letters].map((letter) => [letter, folded])));
+
+// The pattern of some words, in any case, whatever space is between them. The text itself is searched: in small
+// letters it may be longer.
+function patternOf(words) {
+  const plain = words.trim().replace(/[ßẞ\ufb00-\ufb04]/g, (letter) => FOLD[letter]).replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+  const spelled = plain.replace(/ff[il]|f[fil]|ss/gi, (part) => `(?:${part}|[${WIDE[part.toLowerCase()]}])`);
+  return new RegExp(spelled.replace(/\s+/g, "\\s+"), "giu");
+}
+
 // Where a document has some words: by field, in code units, numbered through.
 export function findIn(bodies, words) {
   const found = {};
   let number = 0;
-  // The text itself is searched: in small letters it may be longer.
-  const want = new RegExp(words.trim().replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"), "giu");
+  const want = patternOf(words);
   for (const [name, text] of bodies) {
     found[name] = [];
     if (!words.trim()) continue;

@@ -1,7 +1,7 @@
 // The editor of a schema: fields, levels and blocks, in the wizard and in the settings alike.
-import { Check, Field, Select, html } from "/static/lib.js";
+import { Check, Field, NumberBox, Select, freshKey, html } from "/static/lib.js";
 
-const id = () => crypto.randomUUID().slice(0, 8);
+const id = () => freshKey().slice(0, 8);
 const FRESH = {
   fields: () => ({ id: id(), name: "", type: "text", description: "", required: false, ai_input: false, content: false, metadata: true, output: true }),
   levels: () => ({ id: id(), name: "", colour: "#2b6cb0", score: 1, help: "" }),
@@ -18,9 +18,10 @@ const MODES = [["plain", "People alone"], ["solo", "LLM, from its prompt alone"]
 const SWITCHES = [["content", "Read and searched"], ["metadata", "Shown beside"], ["ai_input", "May go to an LLM"], ["required", "Required"],
   ["output", "In exports"]];
 
-const Line = ({ row, set, name, label, type = "text", grow, ...more }) => html`<${Field} label=${label} grow=${grow}>
-  <input type=${type} value=${row[name]} ...${more}
-  onInput=${(event) => set({ ...row, [name]: type === "number" ? Number(event.target.value) : event.target.value })} /><//>`;
+const Line = ({ row, set, name, label, grow, ...more }) => html`<${Field} label=${label} grow=${grow}>
+  <input value=${row[name]} ...${more} onInput=${(event) => set({ ...row, [name]: event.target.value })} /><//>`;
+const Amount = ({ row, set, name, label, ...more }) => html`<${Field} label=${label}>
+  <${NumberBox} required value=${row[name]} ...${more} change=${(value) => set({ ...row, [name]: value })} /><//>`;
 const Area = ({ row, set, name, label }) => html`<${Field} label=${label}>
   <textarea value=${row[name]} onInput=${(event) => set({ ...row, [name]: event.target.value })}></textarea><//>`;
 const Choice = ({ row, set, name, label, options }) => html`<${Field} label=${label}>
@@ -38,7 +39,7 @@ function LevelEditor({ row, set }) {
   return html`<div class="row end"><${Field} label="Colour">
     <input type="color" value=${row.colour} onInput=${(event) => set({ ...row, colour: event.target.value })} /><//>
     <${Line} grow ...${{ row, set, name: "name", label: "Name", required: true }} />
-    <${Line} ...${{ row, set, name: "score", label: "Grade (0: not relevant)", type: "number", min: 0, max: 100 }} />
+    <${Amount} ...${{ row, set, name: "score", label: "Grade (0: not relevant)", min: 0, max: 100 }} />
     <${Line} grow ...${{ row, set, name: "help", label: "When to give it" }} /></div>`;
 }
 
@@ -78,8 +79,8 @@ function BlockEditor({ row, set, schema, llms }) {
       <${Switch} ...${{ row, set, name: "required", label: "Required" }} /></div>
     ${row.mode !== "plain" && html`<${Area} ...${{ row, set, name: "prompt", label: "Prompt" }} />
       <div class="row end"><${Choice} ...${{ row, set, name: "llm", label: "LLM", options: names }} />
-        <${Line} ...${{ row, set, name: "temperature", label: "Temperature", type: "number", min: 0, max: 2, step: "any" }} />
-        <${Line} ...${{ row, set, name: "max_tokens", label: "Tokens, at most", type: "number", min: 1, max: 32768 }} /></div>`}
+        <${Amount} ...${{ row, set, name: "temperature", label: "Temperature", min: 0, max: 2, step: "any" }} />
+        <${Amount} ...${{ row, set, name: "max_tokens", label: "Tokens, at most", min: 1, max: 32768 }} /></div>`}
     ${row.mode === "human" && html`<${Inputs} row=${row} set=${set} schema=${schema} />`}`;
 }
 

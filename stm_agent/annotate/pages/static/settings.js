@@ -1,5 +1,7 @@
 // A project's every part, editable at any time: about, fields, levels, blocks, people.
-import { Check, Dialog, Field, Loaded, Select, api, enc, go, html, toast, told, useKept, useKeys, useLoad, useState } from "/static/lib.js";
+import {
+  Check, Dialog, Field, Loaded, NumberBox, Select, api, enc, go, html, toast, told, useKept, useKeys, useLoad, useState,
+} from "/static/lib.js";
 import { Clash } from "/static/clash.js";
 import { conditions } from "/static/filters.js";
 import { Progress } from "/static/progress.js";
@@ -13,7 +15,7 @@ function About({ about, set }) {
     <input value=${about.name} onInput=${put("name")} /><//>
       <${Field} grow label="Tags, with commas between"><input value=${about.tags} onInput=${put("tags")} /><//>
       <${Field} label="People who judge each query">
-        <input type="number" min="1" value=${about.overlap} onInput=${(event) => set({ ...about, overlap: Number(event.target.value) })} /><//></div>
+        <${NumberBox} min="1" required value=${about.overlap} change=${(overlap) => set({ ...about, overlap })} /><//></div>
     <${Field} label="Description"><input value=${about.description} onInput=${put("description")} /><//>
     <${Field} label="Guidelines for annotators"><textarea rows="5" value=${about.guidelines} onInput=${put("guidelines")}></textarea><//></section>`;
 }

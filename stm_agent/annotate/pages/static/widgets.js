@@ -3,10 +3,16 @@ import { html, useCallback, useEffect, useLayoutEffect, useRef, useState } from 
 
 const AGAIN = 2500;
 const listeners = new Set();
+const dialogs = [];
 
 // Tell something at the edge of the screen; `act` is [label, function], an offer beside it.
 export function toast(text, { bad = false, act = null } = {}) {
-  listeners.forEach((tell) => tell({ text, bad, act, id: Math.random() }));
+  // An open dialog tells its faults itself: to a screen reader, and to the keyboard, nothing else is there. One that
+  // closes at this moment is gone after it.
+  setTimeout(() => {
+    const tell = bad && dialogs.length ? [dialogs.at(-1)] : [...listeners];
+    tell.forEach((one) => one({ text, bad, act, id: Math.random() }));
+  });
 }
 
 export function told(error) {
@@ -82,14 +88,31 @@ export function Loaded({ of, children }) {
 
 export function Dialog({ title, close, children, wide = false }) {
   const ref = useRef();
+  const placed = useRef(false);
+  const [fault, setFault] = useState(null);
   useLayoutEffect(() => {
     const before = document.activeElement;
+    dialogs.push(setFault);
     ref.current.showModal();
-    // A closed dialog has given the focus back by itself; by now somebody may be typing elsewhere.
-    return () => { if ([null, document.body].includes(document.activeElement)) before?.focus?.(); };
+    // Not its first button: what is typed before the form is there presses nothing.
+    ref.current.focus();
+    return () => {
+      dialogs.splice(dialogs.indexOf(setFault), 1);
+      // A closed dialog has given the focus back by itself; by now somebody may be typing elsewhere.
+      if ([null, document.body].includes(document.activeElement)) before?.focus?.();
+    };
   }, []);
-  return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-label=${title} onClose=${close}>
-    <header><h2>${title}</h2><button class="bare" onClick=${close}>Close <kbd>Esc</kbd></button></header>${children}</dialog>`;
+  // What comes later is not found by the browser.
+  useLayoutEffect(() => {
+    const first = !placed.current && ref.current.querySelector("[autofocus]");
+    if (!first) return;
+    placed.current = true;
+    first.focus();
+  });
+  return html`<dialog ref=${ref} tabindex="-1" class=${wide ? "wide" : ""} aria-label=${title} onClose=${close}>
+    <header><h2>${title}</h2><button class="bare" onClick=${close}>Close <kbd>Esc</kbd></button></header>
+    ${fault && html`<div class="note bad row between" role="alert"><span><b>Not done.</b> ${fault.text}</span>
+      <button class="bare" aria-label="Dismiss" onClick=${() => setFault(null)}>×</button></div>`}${children}</dialog>`;
 }
 
 export const Field = ({ label, children, hint, grow }) => html`
@@ -97,6 +120,17 @@ export const Field = ({ label, children, hint, grow }) => html`
 
 export const Check = ({ checked, change, children }) => html`
   <label class="line"><input type="checkbox" checked=${checked} onChange=${change} />${children}</label>`;
+
+// What is typed stands as it is typed, "0.0" on the way to "0.05" too; `change` gets a number, or null for none.
+export function NumberBox({ value, change, ...more }) {
+  const [typed, setTyped] = useState("");
+  const meant = (text) => (text === "" ? null : Number(text));
+  const put = (event) => {
+    setTyped(event.target.value);
+    change(meant(event.target.value));
+  };
+  return html`<input type="number" value=${meant(typed) === (value ?? null) ? typed : value ?? ""} onInput=${put} ...${more} />`;
+}
 
 // Options are [value, text]; "selected" on the option holds whatever the order in which the page is made.
 export function Select({ value, change, options, ...more }) {

@@ -1,10 +1,10 @@
 // The workspace: documents, one of them open with its evidence, and an entry.
 import {
-  Dialog, Dot, Field, Loaded, Saved, Select, api, enc, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useOpen, useState,
+  Dialog, Dot, Field, Loaded, Saved, Select, api, enc, freshKey, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useOpen, useState,
 } from "/static/lib.js";
 import { Blocks } from "/static/blocks.js";
 import { Clash } from "/static/clash.js";
-import { selectedSpan } from "/static/document.js";
+import { endSelection, selectedSpan } from "/static/document.js";
 import { Entries, summary } from "/static/entries.js";
 import { useEntry } from "/static/entry.js";
 import { List } from "/static/list.js";
@@ -84,7 +84,11 @@ function useActs(project, place, keeper, put, mine, text, open) {
   const finish = async () => {
     const before = keeper.entry.state;
     if (!(await state("done"))) {
-      if (keeper.clash) return;
+      if (keeper.clash) {
+        keeper.withdraw("state", before);
+        toast("The entry was changed somewhere else, so it is not finished; finish it once you have seen that", { bad: true });
+        return;
+      }
       if (keeper.away) toast("The server does not answer, so the entry is not finished; what you typed is kept. Finish it later", { bad: true });
       keeper.change("state", before);
       return;
@@ -95,7 +99,11 @@ function useActs(project, place, keeper, put, mine, text, open) {
       const { key } = keeper.entry;
       toast(asks ? "Finished; its query is ready to be judged" : "Finished", { act: ["Reopen", () => reopen(key)] });
       await fresh();
-    } catch (error) { told(error); }
+    } catch (error) {
+      // Without its query it is not finished.
+      told(error);
+      await state(before);
+    }
   };
   const step = async (way, words, more) => {
     if (!(await keeper.step(way))) return;
@@ -151,17 +159,31 @@ export function Work({ project, me, rest }) {
   }, [mine.data]);
   const chosen = entry?.evidence.find((row) => row.key === current);
   const relabel = (row, level) => keeper.change("evidence", entry.evidence.map((one) => (one.key === row.key ? { ...one, level } : one)));
-  const remove = (row) => {
-    keeper.change("evidence", entry.evidence.filter((one) => one.key !== row.key));
-    toast("Evidence deleted", { act: ["Undo", acts.undo] });
+  // The offer to undo brings back these rows, whatever was done since.
+  const without = (rows, words) => {
+    const gone = new Set(rows.map((row) => row.key));
+    const places = new Map(entry.evidence.map((row, at) => [row.key, at]));
+    keeper.change("evidence", entry.evidence.filter((row) => !gone.has(row.key)));
+    const back = () => {
+      if (keeper.entry.state === "done") {
+        toast("This entry is finished; reopen it to change it");
+        return;
+      }
+      const all = [...keeper.entry.evidence];
+      for (const row of rows) if (!all.some((one) => one.key === row.key)) all.splice(places.get(row.key), 0, row);
+      keeper.change("evidence", all);
+    };
+    toast(words, { act: ["Undo", back] });
   };
-  const clear = () => {
-    keeper.change("evidence", []);
-    toast("All evidence of the entry deleted", { act: ["Undo", acts.undo] });
-  };
+  const remove = (row) => without([row], "Evidence deleted");
+  const clear = () => without(entry.evidence, "All evidence of the entry deleted");
   const mark = async (level) => {
     if (locked) {
       toast("This entry is finished; reopen it to change it");
+      return;
+    }
+    if (key && !entry) {
+      toast("The entry is not there yet; mark once it is", { bad: true });
       return;
     }
     const span = selectedSpan();
@@ -170,9 +192,9 @@ export function Work({ project, me, rest }) {
       else toast("Select some text first");
       return;
     }
-    getSelection().removeAllRanges();
+    endSelection();
     const { document, field, start, end, text: words } = span;
-    const row = { key: crypto.randomUUID().replaceAll("-", ""), document, field, start, end, text: words, level: level.id };
+    const row = { key: freshKey(), document, field, start, end, text: words, level: level.id };
     setCurrent(row.key);
     if (entry) keeper.change("evidence", [...entry.evidence, row]);
     else await acts.fresh([row]);
@@ -220,6 +242,7 @@ export function Work({ project, me, rest }) {
         ${keeper?.clash && html`<${Changed} key=${key} project=${project} keeper=${keeper} />`}</div>
       ${entry ? html`<${EntryPane} project=${project} keeper=${keeper} open=${open} show=${show} levels=${levels} current=${current}
           pick=${showEvidence} remove=${remove} clear=${clear} relabel=${relabel} acts=${acts} locked=${locked} theirs=${theirs} />`
+        : key ? html`<div class="empty"><p class="quiet">Loading</p></div>`
         : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}
       <${Edge} screen="work" side="right" label="Width of the entry" width=${348} /></section>
     ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)}
