@@ -66,8 +66,7 @@ def test_an_annotators_judgements_come_in_and_nothing_goes_into_the_archive(call
     query, found = next(iter(read_beir(folder).splits["dev"].qrels.items()))
     qrels.write_text("".join(f"{query} 0 {key} 1\n" for key in found))
     assert json.loads(call("import", "Tiny", qrels, "--as", "Bo", "--json"))["judgements"] == len(found)
-    progress = json.loads(call("stats", "Tiny", "--json"))["progress"]
-    assert [one["judgements"] for one in progress if one["name"] == "Bo"] == [len(found)]
+    assert json.loads(call("stats", "Tiny", "--json"))["judgements"] == 120 + len(found)
     with closing(open_tool(call.space)) as tool, tool.database.writing() as session:
         session.execute(update(Project).values(archived=True))
     assert "is archived" in call("import", "Tiny", qrels, "--as", "Bo", code=2)

@@ -156,7 +156,9 @@ function App() {
   }, []);
   if (me === undefined) return null;
   if (me === null) return html`<${Login} done=${look} /><${Toasts} />`;
-  const unsaved = () => Object.keys(localStorage).filter((name) => name.startsWith("unsaved "));
+  // What others said in this browser, and the server has not got, is theirs to send.
+  const unsaved = () => Object.keys(localStorage).filter((name) => name.startsWith("unsaved ")
+    && (!name.startsWith("unsaved by ") || name.startsWith(outbox.start)));
   const end = async () => {
     try {
       await api.del("/session");
