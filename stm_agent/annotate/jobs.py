@@ -62,7 +62,7 @@ class Job:
     def told(self, actor: Actor) -> dict[str, Any]:
         """Return it as JSON, with whether somebody may stop it; what it made is not for others to see."""
         mine = self.may_stop(actor)
-        hidden = {} if mine else {"failures": [], "result": {}}
+        hidden: dict[str, Any] = {} if mine else {"failures": [], "result": {}}
         return {**vars(self), "state": self.state, "stoppable": mine, **hidden}
 
     def may_stop(self, actor: Actor) -> bool:
