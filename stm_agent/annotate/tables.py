@@ -193,6 +193,8 @@ class Draft(Keyed, Base):
     model: Mapped[str] = mapped_column(String(300))
     parameters: Mapped[dict[str, Any]] = mapped_column(Json)
     messages: Mapped[list[dict[str, str]]] = mapped_column(Json)
+    # Of the messages; None in what an earlier version wrote.
+    chat_hash: Mapped[str | None] = mapped_column(String(64), index=True)
     answer: Mapped[str] = mapped_column(Text, default="")
     error: Mapped[str] = mapped_column(Text, default="")
     prompt_tokens: Mapped[int] = mapped_column(default=0)

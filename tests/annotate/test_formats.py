@@ -247,6 +247,7 @@ def test_a_renamed_field_keeps_its_texts_and_evidence_on_the_way_to_aiano(small,
     _, read = exported(small, project, "aiano-project", tmp_path / "out")
     (mark,) = read.items[0].marks
     assert (mark.field, read.documents[mark.document]["body"][mark.start : mark.end]) == ("body", "🫀")
+    assert read.items[0].unplaced == ()
 
 
 @pytest.mark.parametrize("kind", ["aiano", "aiano-project"])

@@ -129,21 +129,30 @@ def test_a_window_that_saves_takes_nothing_from_one_that_waits_for_a_choice(page
     expect(other.locator("#block-answer")).to_have_value("more from the other")
 
 
+def dose_is(page: Page, wanted: float | None) -> None:
+    """Wait until the number that is stored is the one that is meant."""
+    page.wait_for_function(
+        """async ([key, wanted]) => {
+          const { values } = await (await fetch(`/api/v1/projects/signs/entries/${key}`)).json();
+          return (values.dose ?? null) === wanted;
+        }""",
+        arg=[key_of(page), wanted],
+        polling=200,
+    )
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"), [("0.05", 0.05), ("1.05", 1.05), ("-0.5", -0.5), ("1e-3", 0.001), ("", None)]
 )
 def test_a_number_stands_as_it_is_typed(page, typed, meant):
     box = page.locator("#block-dose")
     box.press_sequentially("7", delay=30)
-    state(page, "saved")
+    dose_is(page, 7)
     box.press("Backspace")
     box.press_sequentially(typed, delay=30)
     expect(box).to_have_value(typed)
-    state(page, "waiting")
-    state(page, "saved")
+    dose_is(page, meant)
     expect(box).to_have_value(typed)
-    row = page.evaluate("async (key) => (await fetch(`/api/v1/projects/signs/entries/${key}`)).json()", key_of(page))
-    assert row["values"].get("dose") == meant
 
 
 def test_evidence_is_marked_by_keys_far_down_and_goes_on_where_it_was(page):
@@ -224,6 +233,50 @@ def test_evidence_that_was_deleted_comes_back_whatever_was_typed_since(page):
     page.get_by_role("heading", name="Evidence (1)").wait_for()
     expect(page.locator("#block-question")).to_have_value("typed since")
     state(page, "saved")
+
+
+def test_an_entry_that_is_begun_twice_is_no_conflict_with_oneself(page, url):
+    there = key_of(page)
+    page.get_by_role("region", name="Documents").get_by_role("button", name="short").click()
+    page.get_by_role("heading", name="short").wait_for()
+    page.evaluate("document.activeElement.blur()")
+    with page.expect_response("**/entries") as made:
+        page.keyboard.press("n")
+    assert made.value.json()["key"] == there, "it is empty, and taken for another document"
+    page.locator("#block-question").fill("of the short one")
+    state(page, "saved")
+    row = page.evaluate("async (key) => (await fetch(`/api/v1/projects/signs/entries/${key}`)).json()", there)
+    assert (row["about"], row["values"]) == ("short", {"question": "of the short one"})
+    page.locator("#block-question").fill("and more of it")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("n")
+    expect(page.locator("#block-question")).to_have_value("")
+    expect(page.get_by_role("heading", name="Changed somewhere else")).to_have_count(0)
+    row = page.evaluate("async (key) => (await fetch(`/api/v1/projects/signs/entries/${key}`)).json()", there)
+    assert row["values"] == {"question": "and more of it"}
+
+
+def test_an_entry_that_is_no_more_is_left(page, url):
+    page.goto(place(url, "signs", "work", "long", "gone"))
+    page.get_by_text("there is no entry 'gone'").wait_for()
+    page.wait_for_url(lambda address: not address.endswith("gone"))
+    expect(page.get_by_role("region", name="Entry").get_by_text("Loading")).to_have_count(0)
+
+
+def test_an_entry_is_finished_by_one_press_also_after_a_lost_answer(page):
+    page.locator("#block-answer").fill("that")
+    state(page, "saved")
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/entries/*", lose, times=1)
+    page.locator("#block-question").fill("what?")
+    state(page, "not saved")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("f")
+    page.get_by_text("Finished; its query is ready to be judged").wait_for()
 
 
 def test_undo_pressed_twice_at_once_undoes_two_things_and_tells_no_conflict(page):
@@ -320,10 +373,14 @@ def test_whoever_logs_out_is_asked_about_what_is_not_saved(small, browser: Brows
         assert violations(page) == []
         page.get_by_role("button", name="Stay").click()
         expect(page.locator("#block-question")).to_have_value("not saved")
+        page.evaluate('localStorage.setItem(\'unsaved by Cy x\', \'{"path": "x", "at": 1}\')')
+        page.evaluate('localStorage.setItem(\'unsaved by Bo x\', \'{"path": "gone", "at": 1, "body": {}}\')')
+        page.route("**/gone", lambda route: route.abort())
         page.get_by_role("button", name="Log out Bo").click()
         page.get_by_role("button", name="Log out without it").click()
         page.get_by_role("button", name="Log in", exact=True).wait_for()
-        assert page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('unsaved '))") == []
+        kept = page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('unsaved '))")
+        assert kept == ["unsaved by Cy x"], "what is somebody else's is theirs"
         page.context.close()
 
 

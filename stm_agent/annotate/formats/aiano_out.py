@@ -59,7 +59,7 @@ def write_project(now: Parsed, *, moment: str) -> Row:
     shell = {key: value for key, value in now.shell.items() if key != "raw_documents"}
     documents = project_documents(now, came)
     raws = [item.raw for item in now.items if "entry_data" in item.raw]
-    was = read({**shell, "documents": documents, "annotation_entries": raws})
+    was = read({**shell, "documents": came, "annotation_entries": raws})
     before = {item.key: item for item in was.items}
     entries = []
     for item in now.items:

@@ -18,6 +18,7 @@ from stm_agent.annotate.services.llms import LlmChoice
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Draft, Entry, Project
+from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
     from stm_agent.llm.door import Completion
@@ -75,7 +76,7 @@ def next_rollout(
     # What was heard to its end has its price.
     heard = [Draft.project_id == project.id, Draft.block == block.id, Draft.usd.is_not(None)]
     if block.temperature > 0:
-        heard.append(Draft.messages == chat)
+        heard.append(Draft.chat_hash == content_hash(chat))
     elif entry_key is None:
         return 0
     else:
@@ -121,6 +122,7 @@ def write(
         model=model,
         parameters=parameters,
         messages=chat,
+        chat_hash=content_hash(chat),
         answer=done.text if done else "",
         error=error,
         prompt_tokens=done.prompt_tokens if done else 0,

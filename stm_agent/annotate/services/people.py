@@ -263,7 +263,9 @@ def change(
     actor.needs("admin")
     # All administrators, in one order: of two who take each other's role the second sees what the first did.
     held = select(Person).where((Person.role == "admin") | (Person.name == name)).order_by(Person.id)
-    row = next((one for one in session.scalars(held.with_for_update()).all() if one.name == name), None)
+    # Not so firmly that nobody could write in their names.
+    held = held.with_for_update(key_share=True)
+    row = next((one for one in session.scalars(held).all() if one.name == name), None)
     if row is None:
         raise NotFound(f"there is nobody called '{name}'")
     if role is not None and role not in ROLES:

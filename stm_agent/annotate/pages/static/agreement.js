@@ -1,6 +1,6 @@
 // How far people agree with each other and with the LLM, and what they are to settle.
 import {
-  Dot, Fault, Loaded, Saved, Select, api, download, enc, html, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOutbox, useRef, useState,
+  Dot, Fault, Loaded, Saved, Select, api, download, enc, html, keyedLevels, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOutbox, useRef, useState,
 } from "/static/lib.js";
 import { Long } from "/static/passages.js";
 import { Progress } from "/static/progress.js";
@@ -51,7 +51,7 @@ function All({ data, levels }) {
 }
 
 // `text` is the passage's document, a load; nothing is settled that cannot be read.
-function Dispute({ row, text, ready, levels, keys, settle, reopen, at, count }) {
+function Dispute({ row, text, ready, levels, settle, reopen, at, count }) {
   const words = ready ? Object.values(text.data.fields).filter((value) => typeof value === "string").join("\n") : "";
   const nameOf = (score) => levels.find((level) => level.score === score)?.name ?? score;
   const { final } = row;
@@ -62,8 +62,8 @@ function Dispute({ row, text, ready, levels, keys, settle, reopen, at, count }) 
     ${final && html`<div class="row between"><span>${final.person} settled it as <b>${nameOf(final.grade)}</b>${final.note ? ` (${final.note})` : ""}</span>
       <button disabled=${!ready} onClick=${reopen}>Open it again</button></div>`}
     <div class="grades" role="group" aria-label="Final grade">
-      ${Object.entries(keys).map(([name, level]) => html`<button disabled=${!ready} aria-pressed=${final?.grade === level.score ? "true" : "false"}
-        onClick=${() => settle(level)}><${Dot} colour=${level.colour} />${level.name} <kbd>${name}</kbd></button>`)}</div></article>`;
+      ${keyedLevels(levels).map(([name, level]) => html`<button disabled=${!ready} aria-pressed=${final?.grade === level.score ? "true" : "false"}
+        onClick=${() => settle(level)}><${Dot} colour=${level.colour} />${level.name}${name && html` <kbd>${name}</kbd>`}</button>`)}</div></article>`;
 }
 
 // The document of what is in dispute, and whether it is there; that of the next one is asked for ahead.
@@ -139,7 +139,7 @@ export function Agreement({ project }) {
       <span class="row"><${Saved} state=${outbox.state} />
         <${Select} class="slim" aria-label="Which disagreements" value=${settled} change=${choose} options=${LISTS} /></span></div>
       <${Loaded} of=${rows}>${() => (row ? html`<${Dispute} key=${`${row.query}/${row.document}`} row=${row} text=${text} ready=${ready} levels=${levels}
-        keys=${keys} settle=${settle} reopen=${reopen} at=${here} count=${count} />`
+        settle=${settle} reopen=${reopen} at=${here} count=${count} />`
         : html`<p class="quiet">${settled === "true" ? "Nothing was settled yet." : "Nothing is in dispute."}</p>`)}<//></section>
     <section class="stack"><div class="row between"><h2>Agreement</h2><button onClick=${table}>Download as CSV</button></div>
       <${Loaded} of=${measures}>${(data) => html`<${All} data=${data} levels=${levels} />`}<//></section>

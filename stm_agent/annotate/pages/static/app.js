@@ -167,8 +167,8 @@ function App() {
       return;
     }
     stopEntries();
-    outbox.close();
     unsaved().forEach((name) => localStorage.removeItem(name));
+    outbox.close();
     setLeft(false);
     setMe(null);
   };

@@ -25,7 +25,7 @@ const next = (entry, version, sent) => Object.keys(sent).length > 0 && entry.ver
 class Keeper {
   constructor(place, key, tell) {
     Object.assign(this, { path: `${place}/entries/${key}`, tell, entry: null, waiting: {}, sending: {}, lost: {}, clash: null, state: "saved", timer: 0,
-      busy: null, away: false, stopped: false, copies: {} });
+      busy: null, away: false, stopped: false, gone: false, copies: {} });
     this.kept = `unsaved ${place} ${key} `;
   }
 
@@ -64,7 +64,8 @@ class Keeper {
       }
     } catch (error) {
       if (!again) told(error);
-      if (error.away && !this.stopped) this.later(() => this.load(true));
+      if (!error.away) this.set({ gone: true });
+      else if (!this.stopped) this.later(() => this.load(true));
     }
   }
 

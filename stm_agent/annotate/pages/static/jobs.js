@@ -9,10 +9,12 @@ const screens = new Map();
 
 function outcome(job) {
   // A model that failed has passed over the rest: there is nothing to count.
-  if (job.kind === "encodings" && job.failed) return job.failures[0];
+  if (job.kind === "encodings" && job.failed) return job.failures[0] ?? `${job.what} failed`;
   const left = job.skipped ? `, ${job.skipped} left out: drafted before` : "";
   const made = `${job.what}: ${(job.done - job.failed).toLocaleString()} of ${job.total.toLocaleString()} done${left}`;
-  return job.failed ? `${made}, ${job.failed} failed; ${job.failures[0]}` : made;
+  // What went wrong in somebody else's is not told.
+  const why = job.failures.length ? `; ${job.failures[0]}` : "";
+  return job.failed ? `${made}, ${job.failed} failed${why}` : made;
 }
 
 async function look(place, job) {

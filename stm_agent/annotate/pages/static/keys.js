@@ -63,6 +63,12 @@ export function levelKeys(levels) {
   return Object.fromEntries(sorted.map((level, place) => [String(plain ? level.score : (place + 1) % 10), level]));
 }
 
+// All levels by score with their keys; there is none from the eleventh on.
+export function keyedLevels(levels) {
+  const keys = Object.entries(levelKeys(levels));
+  return [...levels].sort((a, b) => a.score - b.score).map((level) => [keys.find(([, one]) => one === level)?.[0], level]);
+}
+
 export function Sheet({ close }) {
   const [on, setOn] = useState(singleKeys());
   const rows = Object.entries(Object.assign({}, ...sheets.map((sheet) => sheet.current)));

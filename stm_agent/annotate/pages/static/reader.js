@@ -1,5 +1,5 @@
 // The open document: what is in it, search inside it, its evidence, and the levels to mark with.
-import { Dot, html, levelKeys, useEffect, useKeys, useMemo, useRef, useState } from "/static/lib.js";
+import { Dot, html, keyedLevels, useEffect, useKeys, useMemo, useRef, useState } from "/static/lib.js";
 import { Parts } from "/static/parts.js";
 
 // What single letters fold to that is longer than they are: Straße is also strasse, and a PDF's ﬁ is fi.
@@ -67,9 +67,9 @@ export function Document({ project, data, entry, current, looks, pick, mark, loc
   return html`<div class="head paper"><div class="row between"><h2>${data.key}</h2>
       <${Find} words=${words} set=${(text) => { setWords(text); setAt(0); }} count=${count} at=${at} step=${step} /></div>
       ${!locked && html`<div class="row" role="group" aria-label="Mark the selection as">
-        ${Object.entries(levelKeys(levels)).map(([key, level]) => html`
+        ${keyedLevels(levels).map(([key, level]) => html`
         <button title=${level.help} onMouseDown=${(event) => event.preventDefault()} onClick=${() => mark(level)}>
-          <${Dot} colour=${level.colour} />${level.name} <kbd>${key}</kbd></button>`)}</div>`}</div>
+          <${Dot} colour=${level.colour} />${level.name}${key && html` <kbd>${key}</kbd>`}</button>`)}</div>`}</div>
     <div class="body paper stack"><${Facts} project=${project} data=${data} />
       ${bodies.map(([name, text], place) => html`<${Parts} key=${`${data.key}/${name}`} project=${project} document=${data.key} field=${name} text=${text}
         title=${place < bodies.length - 1 && text.length < 300} levels=${levels} marks=${marks[name]} current=${current} hits=${hits[name]} hit=${at}

@@ -63,10 +63,15 @@ function useReopen(keeper, state, put) {
 // What is done to an entry as a whole.
 function useActs(project, place, keeper, put, mine, text, open) {
   const fresh = async (evidence = []) => {
+    await keeper?.flush();
     try {
-      const made = await api.post(`${place}/entries`, { document: open || null, reuse: true });
-      // It is opened with what it begins with in it.
-      if (evidence.length) await api.patch(`${place}/entries/${made.key}`, { version: made.version, changes: { evidence } }).catch(told);
+      let made = await api.post(`${place}/entries`, { document: open || null, reuse: true });
+      try {
+        // It is opened with what it begins with in it.
+        if (evidence.length) made = await api.patch(`${place}/entries/${made.key}`, { version: made.version, changes: { evidence } });
+      } catch (error) { told(error); }
+      // An empty one that is open already is begun for another document.
+      if (keeper?.entry?.key === made.key) keeper.came(made);
       mine.reload();
       put({ entry: made.key });
     } catch (error) { told(error); }
@@ -76,6 +81,8 @@ function useActs(project, place, keeper, put, mine, text, open) {
   const state = async (value) => {
     keeper.change("state", value);
     await keeper.flush();
+    // What was sent before it was there, and the answer lost: the state is sent over that.
+    if (keeper.dirty && !keeper.clash && !keeper.away) await keeper.flush();
     mine.reload();
     follow();
     return keeper.state === "saved" && keeper.entry.state === value;
@@ -145,6 +152,7 @@ export function Work({ project, me, rest }) {
   const mine = useLoad(() => api.get(`${place}/entries?mine=true`), [project.key]);
   const keeper = useEntry(place, key);
   const entry = keeper?.entry || null;
+  useEffect(() => { if (keeper?.gone) put({ entry: "" }); }, [keeper?.gone]);
   const theirs = Boolean(entry) && entry.author !== me.name;
   // What is finished stands in exports: it is reopened before it changes.
   const locked = theirs || entry?.state === "done";
