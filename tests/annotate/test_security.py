@@ -265,7 +265,7 @@ def test_servers_that_start_at_once_migrate_once(tool):
         opened = list(workers.map(lambda _: Database(tool.database.url), range(4)))
     for one in opened:
         with one.reading() as session:
-            assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0006"]
+            assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0007"]
         one.close()
 
 
