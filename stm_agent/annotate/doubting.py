@@ -111,6 +111,8 @@ def answer(session: Session, actor: Actor, project: Project, key: str, value: st
 
 def send_back(session: Session, project: Project, workspace: Path) -> Path:
     """Write all answers where the loop reads them; return the file."""
+    # Of two who answer at once the second waits here, and writes the first's answer too.
+    session.refresh(project, with_for_update={"key_share": True})
     answered = select(Doubt).where(Doubt.project_id == project.id, Doubt.answer.is_not(None))
     rows = list(session.scalars(answered.order_by(Doubt.id)))
     return write_verdicts(workspace, project.key, [Verdict(row.query, row.negative, str(row.answer)) for row in rows])

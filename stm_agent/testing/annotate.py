@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -87,6 +88,21 @@ def lend_llm(tool: Tool, answer: Script) -> None:
     with tool.database.writing() as session:
         me = people.actor_of(people.local_person(session))
         llms.put(session, me, tool.vault, {"name": "script", "model": "scripted:numbered"})
+
+
+def ended(who: TestClient, job: dict[str, Any], project: str = "signs") -> dict[str, Any]:
+    """Wait for a job and return it as it is at its end.
+
+    Raises:
+        TimeoutError: It has not ended within half a minute.
+    """
+    end = time.monotonic() + 30
+    while job["state"] == "running":
+        if time.monotonic() > end:
+            raise TimeoutError(f"the job goes on: {job}")
+        time.sleep(0.01)
+        job = who.get(f"/projects/{project}/jobs/{job['key']}").json()
+    return job
 
 
 def end_logins(tool: Tool) -> None:

@@ -103,6 +103,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
+def url(tool: Tool) -> Iterator[str]:
+    """The address of a module's own tool."""
+    with serving(tool) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def opened(tool: Tool, browser: Browser) -> Iterator[tuple[Page, str]]:
     """One person's page and address, for a module whose own tool has the project Signs."""
     with serving(tool) as url:

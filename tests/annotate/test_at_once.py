@@ -107,7 +107,6 @@ def test_answers_to_two_negatives_at_once_both_reach_the_loop(tool, begun):
     body = {"answer": "broken", "version": 1}
     with tool.database.writing() as session:
         project = projects.find(session, who, "signs")
-        session.refresh(project, with_for_update={"key_share": True})
         doubting.answer(session, who, project, first, "false_negative", version=1)
         doubting.send_back(session, project, tool.folder.parent)
         other = beside(lambda: bo.put(f"/projects/signs/doubts/{second}", json=body))

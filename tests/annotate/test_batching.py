@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import pytest
 
 from stm_agent.annotate.tool import Tool
-from stm_agent.testing.annotate import client, fill, person
+from stm_agent.testing.annotate import client, ended, fill, person
 from stm_agent.testing.scripted import scripted
 
 JOBS = "/projects/signs/jobs"
-
-
-def ended(who: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """Wait for a job."""
-    end = time.monotonic() + 30
-    while job["state"] == "running":
-        assert time.monotonic() < end
-        time.sleep(0.01)
-        job = who.get(f"{JOBS}/{job['key']}").json()
-    return job
 
 
 def batch(who: Any, **body: object) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 
 import pytest
 
@@ -14,7 +13,7 @@ from stm_agent.annotate.schema import Block
 from stm_agent.annotate.tables import Draft, Project
 from stm_agent.annotate.templates import TEMPLATES
 from stm_agent.errors import GenerationError
-from stm_agent.testing.annotate import client, fill, person
+from stm_agent.testing.annotate import client, ended, fill, person
 from stm_agent.testing.scripted import scripted
 
 OPTIONS = ("A", "B", "male", "female")
@@ -174,15 +173,6 @@ def alone(small):
     edit = {"version": now["version"], "changes": {"schema": now["schema"]}}
     assert ada.patch("/projects/signs", json=edit).status_code == 200
     return ada
-
-
-def ended(ada, job):
-    """Wait for a job."""
-    end = time.monotonic() + 20
-    while job["done"] < job["total"] and time.monotonic() < end:
-        time.sleep(0.01)
-        job = ada.get(f"/projects/signs/jobs/{job['key']}").json()
-    return job
 
 
 def test_an_llm_that_is_dead_leaves_no_empty_entries(small, alone):

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, drag_over, enter, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, drag_over, enter, place, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -27,12 +27,6 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
     ada.delete("/projects/signs/members/Ada")
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="module")
-def url(tool) -> Iterator[str]:
-    with serving(tool) as address:
-        yield address
 
 
 def screen_of(browser: Browser, url: str, name: str, screen: str) -> Page:

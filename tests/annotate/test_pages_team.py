@@ -11,7 +11,7 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.services import inviting
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, end_logins, fill
-from stm_agent.testing.browser import CHROMIUM, enter, log_in, new_page, picture, serving, shut, violations
+from stm_agent.testing.browser import CHROMIUM, enter, log_in, new_page, picture, shut, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -33,12 +33,6 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
     assert ada.post("/projects/signs/deal").json()["dealt"] == 4
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="module")
-def url(tool) -> Iterator[str]:
-    with serving(tool) as address:
-        yield address
 
 
 def test_a_wrong_password_opens_nothing_and_an_invitation_does(tool, url, browser):

@@ -42,12 +42,6 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
     opened.close()
 
 
-@pytest.fixture(scope="module")
-def url(tool) -> Iterator[str]:
-    with serving(tool) as address:
-        yield address
-
-
 @pytest.fixture
 def page(browser, url) -> Iterator[Page]:
     """A new entry beside the long document."""
@@ -73,6 +67,12 @@ def no_saves(route: Route) -> None:
         route.continue_()
 
 
+def lose(route: Route) -> None:
+    """Let a request arrive, and its answer get lost."""
+    route.fetch()
+    route.abort()
+
+
 def key_of(page: Page) -> str:
     return page.url.rsplit("/", 1)[1]
 
@@ -93,10 +93,6 @@ def test_what_is_typed_while_a_save_hangs_is_kept_with_what_hangs(page, url):
 
 
 def test_an_answer_that_got_lost_is_no_conflict_with_what_was_typed_since(page):
-    def lose(route: Route) -> None:
-        route.fetch()
-        route.abort()
-
     page.route("**/entries/*", lose, times=1)
     page.locator("#block-question").fill("the first")
     state(page, "not saved")
@@ -266,11 +262,6 @@ def test_an_entry_that_is_no_more_is_left(page, url):
 def test_an_entry_is_finished_by_one_press_also_after_a_lost_answer(page):
     page.locator("#block-answer").fill("that")
     state(page, "saved")
-
-    def lose(route: Route) -> None:
-        route.fetch()
-        route.abort()
-
     page.route("**/entries/*", lose, times=1)
     page.locator("#block-question").fill("what?")
     state(page, "not saved")

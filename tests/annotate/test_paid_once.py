@@ -8,7 +8,7 @@ import time
 import pytest
 
 from stm_agent.annotate.jobs import Job, Jobs
-from stm_agent.testing.annotate import client, fill
+from stm_agent.testing.annotate import client, ended, fill
 from stm_agent.testing.scripted import scripted
 
 JOBS = "/projects/signs/jobs"
@@ -47,15 +47,6 @@ def llm(small, tmp_path) -> Llm:
 def archive(ada, yes=True):
     version = ada.get("/projects/signs").json()["version"]
     assert ada.patch("/projects/signs", json={"version": version, "changes": {"archived": yes}}).status_code == 200
-
-
-def ended(who, job):
-    end = time.monotonic() + 30
-    while job["state"] == "running":
-        assert time.monotonic() < end
-        time.sleep(0.01)
-        job = who.get(f"{JOBS}/{job['key']}").json()
-    return job
 
 
 def test_an_archived_project_asks_no_llm(small, llm):

@@ -189,8 +189,6 @@ def answer(project: str, key: str, body: Answer, tool: The, who: Who) -> dict[st
     """Say what a negative is; the answers so far are where the loop reads them."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
-        # Of two who answer at once the second writes the first's answer too.
-        session.refresh(row, with_for_update={"key_share": True})
         told = doubting.view(doubting.answer(session, who, row, key, body.answer, version=body.version))
         doubting.send_back(session, row, tool.folder.parent)
         return told

@@ -102,6 +102,12 @@ function useDrafts(place, keeper, open, blocks) {
     api.get(`${place}/drafts?${query({ entry: keeper.entry.key })}`).then((rows) => rows.filter(waits)
       .forEach((row) => put(row.block, { text: localStorage.getItem(keptAs(row)) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
   }, []);
+  const came = (block, done, before) => {
+    put(block.id, { done, text: done.answer.trim(), before: null });
+    if (!before) return;
+    localStorage.removeItem(keptAs(before.done));
+    toast("Drafted anew", { act: ["Take the one before", () => offer(block, before)] });
+  };
   const ask = async (block) => {
     stops.current[block.id]?.abort();
     const stop = new AbortController();
@@ -114,9 +120,7 @@ function useDrafts(place, keeper, open, blocks) {
     try {
       await stream(`${place}/entries/${keeper.entry.key}/drafts`, { block: block.id, document: open }, stop.signal, (kind, data) => {
         if (kind === "piece") put(block.id, { text: (text += data.text) });
-        if (kind === "done") put(block.id, { done: data, text: data.answer.trim(), before: null });
-        if (kind === "done" && before) localStorage.removeItem(keptAs(before.done));
-        if (kind === "done" && before) toast("Drafted anew", { act: ["Take the one before", () => offer(block, before)] });
+        if (kind === "done") came(block, data, before);
         if (kind === "problem") put(block.id, { problem: data.title });
       });
     } catch (error) {

@@ -95,6 +95,12 @@ class Keeper {
     this.copies[this.kept + WINDOW] = text;
   }
 
+  // The browser has a copy as long as something waits.
+  keep() {
+    if (this.dirty) this.store();
+    else this.forget();
+  }
+
   forget() {
     Object.assign(this, { waiting: {}, lost: {} });
     // What another window has written meanwhile is its own.
@@ -139,8 +145,7 @@ class Keeper {
   // What the server has now; what was typed meanwhile stands over it.
   came(entry) {
     this.set({ entry: over(entry, this.waiting), state: this.dirty ? "waiting" : "saved", away: false });
-    if (this.dirty) this.store();
-    else this.forget();
+    this.keep();
   }
 
   failed(error) {
@@ -180,8 +185,7 @@ class Keeper {
       this.settle(false);
       return;
     }
-    if (this.dirty) this.store();
-    else this.forget();
+    this.keep();
     this.tell();
   }
 

@@ -55,19 +55,17 @@ export function useKeys(keys) {
   }, []);
 }
 
-// A level's key: its score where every score is one digit and no two are alike, else its place by score, the tenth's 0.
-export function levelKeys(levels) {
+// All levels by score, each with its key: its score where every score is one digit and no two are alike, else its place,
+// the tenth's 0; from the eleventh on there is none.
+export function keyedLevels(levels) {
   const scores = levels.map((level) => level.score);
   const plain = scores.every((score) => score < 10) && new Set(scores).size === scores.length;
-  const sorted = [...levels].sort((a, b) => a.score - b.score).slice(0, 10);
-  return Object.fromEntries(sorted.map((level, place) => [String(plain ? level.score : (place + 1) % 10), level]));
+  const key = (level, place) => String(plain ? level.score : (place + 1) % 10);
+  return [...levels].sort((a, b) => a.score - b.score).map((level, place) => [place < 10 ? key(level, place) : null, level]);
 }
 
-// All levels by score with their keys; there is none from the eleventh on.
-export function keyedLevels(levels) {
-  const keys = Object.entries(levelKeys(levels));
-  return [...levels].sort((a, b) => a.score - b.score).map((level) => [keys.find(([, one]) => one === level)?.[0], level]);
-}
+// Level by key.
+export const levelKeys = (levels) => Object.fromEntries(keyedLevels(levels).filter(([key]) => key));
 
 export function Sheet({ close }) {
   const [on, setOn] = useState(singleKeys());
