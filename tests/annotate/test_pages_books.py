@@ -37,7 +37,7 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
 @pytest.fixture
 def page(tool, browser) -> Iterator[Page]:
     with showing(tool, browser, "books", "work", "book") as opened:
-        opened.get_by_role("heading", name="book").wait_for()
+        opened.get_by_role("heading", name="book", exact=True).wait_for()
         yield opened
 
 
@@ -74,7 +74,7 @@ def test_where_one_was_in_a_book_is_found_again(page):
     page.get_by_role("button", name="leaf").click()
     page.get_by_role("heading", name="leaf").wait_for()
     page.go_back()
-    page.get_by_role("heading", name="book").wait_for()
+    page.get_by_role("heading", name="book", exact=True).wait_for()
     expect(part).to_have_value("1")
     page.reload()
     expect(part).to_have_value("1")

@@ -104,7 +104,7 @@ def test_files_come_in_by_every_dialog(opened, tmp_path):
     assert violations(page) == []
     shut(page)
     page.goto(place(url, "signs", "judge"))
-    page.get_by_role("button", name="Runs and pools").click()
+    page.get_by_role("button", name="Runs and pools r").click()
     page.get_by_role("heading", name="Runs and pools").wait_for()
     assert violations(page) == []
     (tmp_path / "a.run").write_text("q1 Q0 d2 1 9 mine\n")
