@@ -35,7 +35,7 @@ def port_of(url: str) -> int:
 
 
 def state(page: Page, text: str) -> None:
-    expect(page.locator(".saved")).to_have_text(text, timeout=15_000)
+    expect(page.locator(".saved")).to_have_text(text)
 
 
 def begin(page: Page, url: str) -> None:
@@ -88,7 +88,7 @@ def test_a_document_is_done_with_once_the_server_is_back(small, browser):
     assert violations(page) == []
     assert not done()
     with serving(small, port=port_of(url)):
-        expect(page.locator(".saved")).to_have_count(0, timeout=15_000)
+        expect(page.locator(".saved")).to_have_count(0)
         assert done()
         expect(row).to_contain_text("✓ done")
         page.keyboard.press("x")

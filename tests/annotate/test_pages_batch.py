@@ -53,7 +53,7 @@ def test_a_stopped_draft_goes_at_once_and_is_kept(tool, free, opened):
     part.get_by_text("Waiting for the LLM").wait_for()
     part.get_by_role("button", name="Stop").click()
     expect(part.get_by_text("Waiting for the LLM")).to_have_count(0)
-    end = time.monotonic() + 15
+    end = time.monotonic() + 30
     kept: list[str] = []
     while not kept and time.monotonic() < end:
         with tool.database.reading() as session:

@@ -55,7 +55,7 @@ def test_the_last_words_of_a_book_are_found_and_marked(page):
     drag_over(page, body, "name the culprit")
     page.keyboard.press("1")
     page.get_by_role("heading", name="Evidence (1)").wait_for()
-    expect(page.locator(".saved")).to_have_text("saved", timeout=15_000)
+    expect(page.locator(".saved")).to_have_text("saved")
     assert violations(page) == []
     page.get_by_label("Search in this document").fill("chapter 0 is told")
     expect(part).to_have_value("0")

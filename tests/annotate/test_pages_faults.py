@@ -87,7 +87,7 @@ def page(tool, browser) -> Iterator[Page]:
 
 
 def saved(page: Page, text: str = "saved") -> None:
-    expect(page.locator(".saved")).to_have_text(text, timeout=15_000)
+    expect(page.locator(".saved")).to_have_text(text)
 
 
 def test_evidence_in_a_long_text_has_the_right_place(tool, page):

@@ -40,7 +40,7 @@ def tool(tmp_path_factory) -> Iterator[Tool]:
 def test_long_names_do_not_widen_the_page(tool, browser, parts):
     with showing(tool, browser, *parts) as page:
         page.locator("th[scope=row]", has_text=NAMES[0]).first.wait_for()
-        expect(page.get_by_text("Loading", exact=True)).to_have_count(0, timeout=30_000)
+        expect(page.get_by_text("Loading", exact=True)).to_have_count(0)
         assert page.evaluate("document.documentElement.scrollWidth") == 1280
 
 

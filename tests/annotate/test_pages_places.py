@@ -39,7 +39,7 @@ def test_a_document_and_its_entry_are_found_again_by_a_reload_and_by_back(tool, 
         page.get_by_role("heading", name="d1").wait_for()
         page.get_by_role("button", name="New n").click()
         page.locator("#block-question").fill("what is it?")
-        expect(page.locator(".saved")).to_have_text("saved", timeout=15_000)
+        expect(page.locator(".saved")).to_have_text("saved")
         page.get_by_role("region", name="Documents").locator("li").nth(1).get_by_role("button").click()
         page.get_by_role("heading", name="d2").wait_for()
         page.reload()

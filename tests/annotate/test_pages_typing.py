@@ -57,7 +57,7 @@ def page(browser, url) -> Iterator[Page]:
 
 
 def state(page: Page, text: str) -> None:
-    expect(page.get_by_role("region", name="Entry").locator(".saved")).to_have_text(text, timeout=15_000)
+    expect(page.get_by_role("region", name="Entry").locator(".saved")).to_have_text(text)
 
 
 def no_saves(route: Route) -> None:

@@ -56,7 +56,7 @@ def listed(page: Page):
 
 
 def saved(page: Page, text: str = "saved") -> None:
-    expect(page.locator(".saved")).to_have_text(text, timeout=15_000)
+    expect(page.locator(".saved")).to_have_text(text)
 
 
 def test_every_document_is_on_one_page_of_the_api(small):
