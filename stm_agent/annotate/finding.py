@@ -20,9 +20,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.annotate.spelling import UNSPACED, holding
+from stm_agent.annotate.spelling import holding
 from stm_agent.errors import ConfigError, DataError, StorageError
 from stm_agent.files import content_hash
+from stm_agent.mine.unspaced import UNSPACED
 
 if TYPE_CHECKING:
     from stm_agent.evaluate.cache import Vectors
@@ -139,7 +140,7 @@ class Corpus:
     def worded(self, asked: Asked, k: int) -> list[tuple[str, float]]:
         """Return the best ``k`` by BM25; behind them, where it knows no word, those that hold each one as it is typed.
 
-        Where words are written together BM25 knows few of them: all texts are looked through as well.
+        Where words are written together BM25 knows two letters of them at a time: all texts are looked through as well.
         """
         found = self.bm25(asked, k)
         if len(found) == k or not asked.words or (found and not UNSPACED.search(asked.words)):

@@ -7,13 +7,9 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any
 
+from stm_agent.mine.unspaced import UNSPACED
+
 WORD = re.compile(r"\w+")
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-    "\uff66-\uff9f\U00020000-\U0003ffff]"
-)
-"""A letter of a script whose words are written together: Thai, Lao, Burmese, Khmer, kana, ideographs, and Hangul, whose
-endings are written to the word."""
 STEM = 5
 """Letters from which on a word is marked in all its endings."""
 SNIPPET = 200

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from stm_agent.errors import DataError
 from stm_agent.files import whole_folder
+from stm_agent.mine.unspaced import bigrams
 
 K1, B = 1.2, 0.75
 LONGER = 30
@@ -19,11 +20,15 @@ def written_by() -> str:
     """Return what decides an index beside its texts: one that is kept is used only where this is the same."""
     from importlib.metadata import version
 
-    return f"bm25s {version('bm25s')}, PyStemmer {version('PyStemmer')}, english, k1 {K1}, b {B}"
+    packages = f"bm25s {version('bm25s')}, PyStemmer {version('PyStemmer')}"
+    return f"{packages}, english, bigrams of unspaced scripts, k1 {K1}, b {B}"
 
 
 class Bm25Index:
-    """An in-memory BM25 index (k1 1.2, b 0.75, English stop words, Snowball stemmer)."""
+    """An in-memory BM25 index (k1 1.2, b 0.75, English stop words, Snowball stemmer).
+
+    Scripts without spaces between words are indexed by every two neighbouring letters; others as bm25s has them.
+    """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         """Index a corpus.
@@ -52,10 +57,15 @@ class Bm25Index:
     def _tokenize(self, batch: list[str]) -> list[list[str]]:
         import bm25s
 
+        parts = [bigrams(text) for text in batch]
         found: list[list[str]] = bm25s.tokenize(
-            batch, stopwords="en", stemmer=self._stemmer, show_progress=False, return_ids=False
+            [spaced for spaced, _ in parts],
+            stopwords="en",
+            stemmer=self._stemmer,
+            show_progress=False,
+            return_ids=False,
         )
-        return found
+        return [[*words, *pairs] for words, (_, pairs) in zip(found, parts, strict=True)]
 
     def _beginning_with(self, token: str) -> list[str]:
         if self._sorted is None:

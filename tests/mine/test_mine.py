@@ -13,6 +13,7 @@ from stm_agent.domain.spec import MineSpec
 from stm_agent.mine.bm25 import Bm25Index
 from stm_agent.mine.negatives import mine
 from stm_agent.mine.store import load_negatives, save_negatives
+from stm_agent.mine.unspaced import bigrams
 
 POOL = {
     "p": "a swollen red knee after running",
@@ -79,6 +80,28 @@ def test_bm25_scores_are_bm25s() -> None:
     for passage, score in found:
         assert abs(score - wanted[passage]) < 1e-6
     assert {passage for passage, _ in found} == {passage for passage, score in wanted.items() if score > 0}
+
+
+def test_scripts_without_spaces_are_ranked_by_two_letters_at_a_time() -> None:
+    texts = {
+        "ja": "患者は発熱と咳がある。",
+        "zh": "发热三天,伴有咳嗽",
+        "th": "ผู้ป่วยมีไข้สูงและไอ",
+        "ko": "환자는 열이 있다",
+        "en": "COVID19患者",
+    }
+    index = Bm25Index(texts)
+    asked = ["発熱する患者", "咳嗽", "ไข้สูง", "환자", "covid19", "熱"]
+    assert [[key for key, _ in hits] for hits in index.search(asked, 5)] == [
+        ["ja", "en"],
+        ["zh"],
+        ["th"],
+        ["ko"],
+        ["en"],
+        [],
+    ]
+    assert bigrams("a 発熱 b 咳") == ("a   b  ", ["発熱", "咳"])
+    assert Bm25Index(texts).search([], 5) == []
 
 
 def test_query_of_unknown_words_finds_nothing() -> None:
