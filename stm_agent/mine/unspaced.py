@@ -25,5 +25,7 @@ def bigrams(text: str) -> tuple[str, list[str]]:
     runs: list[str] = _RUNS.findall(text)
     if not runs:
         return text, []
-    pairs = [run[place : place + 2] for run in runs for place in range(max(len(run) - 1, 1))]
-    return _RUNS.sub(" ", text), pairs
+    pairs = (run[place : place + 2] for run in runs for place in range(max(len(run) - 1, 1)))
+    # One object for all that are alike: a text of 30 MB has ten millions of them.
+    same: dict[str, str] = {}
+    return _RUNS.sub(" ", text), [same.setdefault(pair, pair) for pair in pairs]
