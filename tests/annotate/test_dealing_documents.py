@@ -242,7 +242,7 @@ def test_many_documents_are_dealt_in_seconds(tool, ada):
         documents.add(session, row, ((f"n{number}", {"text": "t"}) for number in range(20_000)))
     begun = time.monotonic()
     assert deal(ada) == 40_006
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 10
     assert client(tool, "Bo").get(f"{PLACE}/documents", params={"mine": True}).json()["open"] == 20_003
 
 

@@ -90,8 +90,8 @@ def test_a_large_project_is_deleted_in_seconds_and_others_save_meanwhile(small, 
     held.clear()
     begun = time.monotonic()
     assert client(small, "Ada").delete(PLACE, params={"confirm": "Signs"}).status_code == 204
-    assert time.monotonic() - begun < 60
-    assert len(held) > 20 and max(held) < 15
+    assert time.monotonic() - begun < 20
+    assert len(held) > 20 and max(held) < 3
     with small.database.reading() as session:
         assert [session.scalar(select(func.count(one.id))) for one in (Project, Document, Query, Ranking)] == [0] * 4
 
@@ -115,7 +115,7 @@ def test_a_run_is_stored_in_parts_and_replaces_one_of_its_name(tool, project, he
     grow(tool, 120, 250)
     runs.put_run(tool.database, ADA, "signs", "mine", ranked(100, 250))
     assert stored(tool) == 25_000
-    assert len(held) > 3 and max(held) < 15
+    assert len(held) > 3 and max(held) < 5
     less = {**ranked(3, 120), "gone": {"m1": 1.0}, "n0": {"m1": 2.0, "gone": 1.0}}
     told = runs.put_run(tool.database, ADA, "signs", "mine", less)
     assert told == {

@@ -64,7 +64,7 @@ def test_a_snippet_shows_the_hits_that_are_in_it():
 def test_a_book_is_shown_in_a_list_and_found_at_once():
     schema = ProjectSchema.model_validate({"fields": [{"id": "text", "name": "text", "content": True}]})
     row = Document(key="book", fields={"text": " \n" * 500 + BOOK}, tags=[])
-    began = time.process_time()
+    began = time.perf_counter()
     assert documents.brief(schema, row)["snippet"].startswith("fever fever")
     assert spelling.snippet(BOOK, "fever")["hits"][0] == (0, 5)
-    assert time.process_time() - began < 0.5
+    assert time.perf_counter() - began < 0.5
