@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def bm25_run(texts: Mapping[str, str], queries: Mapping[str, str], k: int = 100) -> dict[str, dict[str, float]]:
-    """Rank a corpus by BM25 (k1 1.2, b 0.75, English stop words, Snowball stemmer)."""
+    """Rank a corpus by BM25, as ``Bm25Index`` is set."""
     from stm_agent.mine.bm25 import Bm25Index
 
     hits = Bm25Index(texts).search(list(queries.values()), k)

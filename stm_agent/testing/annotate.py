@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from stm_agent.testing.scripted import Script, scripted
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
+PATIENCE = 30
+"""Seconds: a busy machine of two cores is slow, not wrong."""
 DOCUMENTS: list[tuple[str, dict[str, Any]]] = [
     ("d1", {"title": "Fever", "text": "A raised body temperature, often a sign of infection.", "year": 2001}),
     ("d2", {"title": "Cough", "text": "A sudden expulsion of air from the lungs.", "year": 1999}),
@@ -96,13 +98,26 @@ def ended(who: TestClient, job: dict[str, Any], project: str = "signs") -> dict[
     Raises:
         TimeoutError: It has not ended within half a minute.
     """
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while job["state"] == "running":
         if time.monotonic() > end:
             raise TimeoutError(f"the job goes on: {job}")
         time.sleep(0.01)
         job = who.get(f"/projects/{project}/jobs/{job['key']}").json()
     return job
+
+
+def until(told: Callable[[], object], wanted: object) -> None:
+    """Wait until something is as it is wanted.
+
+    Raises:
+        TimeoutError: It is not so within half a minute.
+    """
+    end = time.monotonic() + PATIENCE
+    while (found := told()) != wanted:
+        if time.monotonic() > end:
+            raise TimeoutError(f"it is still {found}, not {wanted}")
+        time.sleep(0.1)
 
 
 def end_logins(tool: Tool) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from stm_agent.annotate.tool import Tool
+from stm_agent.testing.annotate import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-PATIENCE = 30_000
-"""Milliseconds: a busy machine of two cores is slow, not wrong."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--no-sandbox",
@@ -83,12 +83,17 @@ def place(url: str, *parts: str) -> str:
     return f"{url.split('?')[0]}#/{'/'.join(parts)}"
 
 
+def port_of(url: str) -> int:
+    """Return the port of an address, to serve it there again."""
+    return int(urlsplit(url).netloc.rpartition(":")[2])
+
+
 @contextmanager
 def browsing() -> Iterator[Browser]:
     """Start Chromium."""
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=1000 * PATIENCE)
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
@@ -102,7 +107,7 @@ def new_page(browser: Browser, url: str) -> Page:
     # wants to stop must not be the first.
     context.route("**/never-asked", lambda route: route.abort())
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(1000 * PATIENCE)
     page.goto(url)
     return page
 
@@ -157,6 +162,13 @@ def drag_over(page: Page, text: Locator, words: str) -> None:
     page.mouse.down()
     page.mouse.move(*end, steps=4)
     page.mouse.up()
+
+
+def saved(page: Page, text: str = "saved") -> None:
+    """Wait until a screen says so of what was typed on it."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(".saved")).to_have_text(text)
 
 
 def shut(page: Page) -> None:

@@ -49,7 +49,7 @@ def found(typed, k=20):
         ("骨折", []),
     ],
 )
-def test_words_are_found_as_they_are_typed_where_the_ranking_knows_none(typed, keys):
+def test_words_are_found_in_every_script_ranked_or_as_they_are_typed(typed, keys):
     assert [row["key"] for row in found(typed)] == keys
 
 

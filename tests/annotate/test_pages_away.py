@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from stm_agent.annotate.services import encoding, searching
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import client, fill, own_project
-from stm_agent.testing.browser import CHROMIUM, enter, new_page, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, enter, new_page, place, port_of, saved, serving, violations
 from stm_agent.testing.slow_model import SlowModel, lend
 
 pytestmark = [
@@ -30,21 +30,13 @@ def alone(tmp_path) -> Iterator[Tool]:
     opened.close()
 
 
-def port_of(url: str) -> int:
-    return int(url.split(":")[2].split("/")[0])
-
-
-def state(page: Page, text: str) -> None:
-    expect(page.locator(".saved")).to_have_text(text)
-
-
 def begin(page: Page, url: str) -> None:
     """Open a document and begin an entry for it."""
     page.goto(place(url, "signs", "work", "d1"))
     page.get_by_role("button", name="New n").click()
     page.locator("#block-question").fill("what is it?")
     page.locator("#block-answer").fill("that")
-    state(page, "saved")
+    saved(page, "saved")
     page.evaluate("document.activeElement.blur()")
 
 
@@ -53,14 +45,14 @@ def test_an_entry_that_cannot_be_finished_stays_as_it_was_and_says_so(alone, bro
         page = new_page(browser, url)
         begin(page, url)
         page.get_by_label("State of the entry").select_option("flagged")
-        state(page, "saved")
+        saved(page, "saved")
         page.evaluate("document.activeElement.blur()")
     page.keyboard.press("f")
     page.get_by_text("The server does not answer, so the entry is not finished").wait_for()
     expect(page.get_by_label("State of the entry")).to_have_value("flagged")
     assert violations(page) == []
     with serving(alone, port=port_of(url)):
-        state(page, "saved")
+        saved(page, "saved")
         expect(page.get_by_label("State of the entry")).to_have_value("flagged")
         page.keyboard.press("f")
         page.get_by_text("Finished; its query is ready to be judged").wait_for()
@@ -84,7 +76,7 @@ def test_a_document_is_done_with_once_the_server_is_back(small, browser):
         key = row.locator("b").inner_text()
     page.keyboard.press("x")
     expect(row).to_contain_text("✓ done")
-    state(page, "not saved")
+    saved(page, "not saved")
     assert violations(page) == []
     assert not done()
     with serving(small, port=port_of(url)):
@@ -141,7 +133,7 @@ def test_who_works_alone_is_sent_to_the_new_address_and_goes_on(alone, browser):
         other.get_by_role("link", name="Signs").wait_for()
         page.get_by_role("button", name="Go on").click()
         expect(page.get_by_role("dialog")).to_have_count(0)
-        state(page, "saved")
+        saved(page, "saved")
         page.context.close()
     again.close()
 

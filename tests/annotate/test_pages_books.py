@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import own_project
-from stm_agent.testing.browser import CHROMIUM, drag_over, showing, violations
+from stm_agent.testing.browser import CHROMIUM, drag_over, saved, showing, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -55,7 +55,7 @@ def test_the_last_words_of_a_book_are_found_and_marked(page):
     drag_over(page, body, "name the culprit")
     page.keyboard.press("1")
     page.get_by_role("heading", name="Evidence (1)").wait_for()
-    expect(page.locator(".saved")).to_have_text("saved")
+    saved(page)
     assert violations(page) == []
     page.get_by_label("Search in this document").fill("chapter 0 is told")
     expect(part).to_have_value("0")

@@ -15,7 +15,7 @@ from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.errors import GenerationError
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.door import Answer, Door
-from stm_agent.testing.browser import CHROMIUM, drag_over, new_page, picture, place, serving, violations
+from stm_agent.testing.browser import CHROMIUM, drag_over, new_page, picture, place, saved, serving, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -84,10 +84,6 @@ def page(tool, browser) -> Iterator[Page]:
         opened.locator("#block-question").wait_for()
         yield opened
         opened.context.close()
-
-
-def saved(page: Page, text: str = "saved") -> None:
-    expect(page.locator(".saved")).to_have_text(text)
 
 
 def test_evidence_in_a_long_text_has_the_right_place(tool, page):

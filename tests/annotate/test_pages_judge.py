@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.browser import CHROMIUM, log_in, new_page, place, serving, violations
+from stm_agent.testing.annotate import client, fill, until
+from stm_agent.testing.browser import CHROMIUM, log_in, new_page, place, saved, serving, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -47,13 +47,6 @@ def page(tool, browser) -> Iterator[Page]:
 def kept(tool: Tool, name: str = "Bo") -> dict[str, tuple[int | None, str]]:
     rows = client(tool, name).get("/projects/signs/queries/q1/pool").json()
     return {row["document"]: (row["grade"], row["note"]) for row in rows}
-
-
-def until(told, wanted):
-    deadline = time.monotonic() + 30
-    while (found := told()) != wanted:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
 
 
 def test_whoever_grades_faster_than_the_server_answers_loses_no_grade(tool, page):
@@ -140,7 +133,7 @@ def test_a_passage_that_no_run_found_is_searched_and_graded(tool, page):
     page.get_by_text("0 of 4 judged").wait_for()
     expect(page.locator(".passage[aria-current=true]")).to_contain_text("A change of the skin")
     page.keyboard.press("2")
-    expect(page.locator(".saved")).to_have_text("saved")
+    saved(page)
     page.get_by_text("1 of 4 judged").wait_for()
     graded = {row["document"]: row["grade"] for row in client(tool, "Bo").get("/projects/signs/queries/q1/pool").json()}
     assert graded["d3"] == 2

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -11,8 +10,8 @@ from sqlalchemy import select
 
 from stm_agent.annotate.tables import Doubt, Project
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.annotate import client, end_logins, fill
-from stm_agent.testing.browser import CHROMIUM, enter, log_in, place, serving, shut, violations
+from stm_agent.testing.annotate import client, end_logins, fill, until
+from stm_agent.testing.browser import CHROMIUM, enter, log_in, place, port_of, saved, serving, shut, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -46,10 +45,6 @@ def begin(browser: Browser, url: str, name: str = "Bo", screen: tuple[str, ...] 
     return page
 
 
-def port_of(url: str) -> int:
-    return int(url.split(":")[2].split("/")[0])
-
-
 def stored(tool: Tool) -> list[tuple[int | None, str]]:
     """Bo's grades and notes, in the order of the pool."""
     rows = client(tool, "Bo").get("/projects/signs/queries/q1/pool").json()
@@ -61,26 +56,15 @@ def answers(tool: Tool) -> list[str | None]:
         return list(session.scalars(select(Doubt.answer).order_by(Doubt.query)))
 
 
-def until(told: Callable[[], object], wanted: object) -> None:
-    deadline = time.monotonic() + 30
-    while (found := told()) != wanted:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
-
-
-def state(page: Page, text: str) -> None:
-    expect(page.locator(".saved")).to_have_text(text)
-
-
 def test_grades_and_a_note_wait_for_a_server_that_is_away(tool, browser):
     with serving(tool) as url:
         page = begin(browser, url)
         page.keyboard.press("1")
-        state(page, "saved")
+        saved(page, "saved")
     for key in ("2", "3", "k", "c"):
         page.keyboard.press(key)
     page.keyboard.type("seen twice")
-    state(page, "not saved")
+    saved(page, "not saved")
     expect(page.locator(".passage [aria-pressed=true]")).to_have_count(3)
     expect(page.get_by_text("Not done.")).to_have_count(0)
     assert violations(page) == []
@@ -89,7 +73,7 @@ def test_grades_and_a_note_wait_for_a_server_that_is_away(tool, browser):
     page.keyboard.press("f")
     page.get_by_text("say that you are done once they are").wait_for()
     with serving(tool, port=port_of(url)):
-        state(page, "saved")
+        saved(page, "saved")
         assert stored(tool) == [(1, ""), (2, "seen twice"), (3, "")]
         page.keyboard.press("f")
         page.get_by_text("Done; on to the next query").wait_for()
@@ -101,7 +85,7 @@ def test_a_tab_that_is_closed_meanwhile_sends_its_grades_when_it_is_opened_again
         page = begin(browser, url)
     page.keyboard.press("1")
     page.keyboard.press("2")
-    state(page, "not saved")
+    saved(page, "not saved")
     again = page.context.new_page()
     page.close()
     with serving(tool, port=port_of(url)):
@@ -110,7 +94,7 @@ def test_a_tab_that_is_closed_meanwhile_sends_its_grades_when_it_is_opened_again
         until(lambda: stored(tool), [(1, ""), (2, ""), (None, "")])
         again.goto(place(url, "signs", "judge", "q1"))
         expect(again.locator(".passage [aria-pressed=true]")).to_have_count(2)
-        state(again, "saved")
+        saved(again, "saved")
         again.context.close()
 
 
@@ -119,12 +103,12 @@ def test_a_page_loaded_anew_shows_what_still_waits(tool, browser):
         page = begin(browser, url)
         page.route("**/judgements/**", lambda route: route.abort())
         page.keyboard.press("3")
-        state(page, "not saved")
+        saved(page, "not saved")
         page.reload()
         expect(page.locator(".passage [aria-pressed=true]")).to_have_count(1)
-        state(page, "not saved")
+        saved(page, "not saved")
         page.unroute("**/judgements/**")
-        state(page, "saved")
+        saved(page, "saved")
         assert stored(tool) == [(3, ""), (None, ""), (None, "")]
         page.context.close()
 
@@ -137,14 +121,14 @@ def test_an_answer_that_got_lost_is_no_conflict_and_another_windows_grade_is(too
         page = begin(browser, url)
         page.route("**/judgements/**", lambda route: route.abort() if route.fetch() else None, times=1)
         page.keyboard.press("2")
-        state(page, "saved")
+        saved(page, "saved")
         expect(page.get_by_text("Not done.")).to_have_count(0)
         assert bo.put(grade, json={"grade": 1, "version": 1}).status_code == 200
         page.keyboard.press("k")
         page.keyboard.press("3")
         page.get_by_text("was changed by somebody else").wait_for()
         expect(page.get_by_label("Grade of passage 1").locator("[aria-pressed=true]")).to_have_text("Related")
-        state(page, "saved")
+        saved(page, "saved")
         page.context.close()
 
 
@@ -156,7 +140,7 @@ def test_a_login_that_ends_keeps_the_grades(tool, browser):
         page.get_by_role("heading", name="Your login has ended").wait_for()
         assert violations(page) == []
         log_in(page, "Bo")
-        state(page, "saved")
+        saved(page, "saved")
         expect(page.locator(".passage [aria-pressed=true]")).to_have_count(1)
         assert stored(tool)[0] == (1, "")
         page.context.close()
@@ -204,11 +188,11 @@ def test_answers_to_doubtful_negatives_wait_as_well(tool, browser):
     page.keyboard.press("Control+z")
     expect(heading).to_contain_text("(2)")
     page.keyboard.press("3")
-    state(page, "not saved")
+    saved(page, "not saved")
     assert violations(page) == []
     assert answers(tool) == [None] * 3
     with serving(tool, port=port_of(url)):
-        state(page, "saved")
+        saved(page, "saved")
         assert answers(tool) == ["negative", "broken", None]
         page.keyboard.press("Control+z")
         until(lambda: answers(tool), ["negative", None, None])
@@ -246,18 +230,18 @@ def test_what_is_settled_while_the_server_is_away_is_settled_later(tool, browser
         page.get_by_role("heading", name="To settle (2)").wait_for()
         page.locator(".card .text").wait_for()
     page.keyboard.press("1")
-    state(page, "not saved")
+    saved(page, "not saved")
     page.get_by_role("heading", name="To settle (1)").wait_for()
     assert settled(tool) == []
     with serving(tool, port=port_of(url)):
         page.get_by_text("Settled as Related").wait_for()
-        state(page, "saved")
+        saved(page, "saved")
         assert settled(tool) == [1]
         page.get_by_label("Which disagreements").select_option("Settled")
         page.get_by_text("Ada settled it as").wait_for()
         page.locator(".card .text").wait_for()
     page.get_by_role("button", name="Open it again").click()
-    state(page, "not saved")
+    saved(page, "not saved")
     again = page.context.new_page()
     page.close()
     with serving(tool, port=port_of(url)):

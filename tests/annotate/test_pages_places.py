@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from stm_agent.annotate.services import queries
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import own_project
-from stm_agent.testing.browser import CHROMIUM, drag_over, showing, violations
+from stm_agent.testing.browser import CHROMIUM, drag_over, saved, showing, violations
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -39,7 +39,7 @@ def test_a_document_and_its_entry_are_found_again_by_a_reload_and_by_back(tool, 
         page.get_by_role("heading", name="d1").wait_for()
         page.get_by_role("button", name="New n").click()
         page.locator("#block-question").fill("what is it?")
-        expect(page.locator(".saved")).to_have_text("saved")
+        saved(page)
         page.get_by_role("region", name="Documents").locator("li").nth(1).get_by_role("button").click()
         page.get_by_role("heading", name="d2").wait_for()
         page.reload()

@@ -14,6 +14,7 @@ from stm_agent.testing.browser import (
     CHROMIUM,
     drag_over,
     picture,
+    saved,
     showing,
     violations,
 )
@@ -53,10 +54,6 @@ def page(tool, browser) -> Iterator[Page]:
 
 def listed(page: Page):
     return page.get_by_role("region", name="Documents").locator("li")
-
-
-def saved(page: Page, text: str = "saved") -> None:
-    expect(page.locator(".saved")).to_have_text(text)
 
 
 def test_every_document_is_on_one_page_of_the_api(small):
