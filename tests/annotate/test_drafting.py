@@ -13,7 +13,7 @@ from stm_agent.annotate.schema import Block
 from stm_agent.annotate.tables import Draft, Project
 from stm_agent.annotate.templates import TEMPLATES
 from stm_agent.errors import GenerationError
-from stm_agent.testing.annotate import client, ended, fill, person
+from stm_agent.testing.annotate import client, ended, fill, person, until
 from stm_agent.testing.scripted import scripted
 
 OPTIONS = ("A", "B", "male", "female")
@@ -209,7 +209,7 @@ def test_a_job_is_found_while_it_runs_and_one_stopped_at_its_end_is_finished(sma
     assert alone.delete(f"/projects/signs/jobs/{job['key']}").json()["state"] == "stopped"
     assert alone.get("/projects/signs/jobs").json() == []
     go_on.set()
-    assert ended(alone, job)["state"] == "finished"
+    until(lambda: alone.get(f"/projects/signs/jobs/{job['key']}").json()["state"], "finished")
     (entry,) = alone.get("/projects/signs/entries").json()
     (draft,) = alone.get("/projects/signs/drafts").json()
     assert (entry["name"], entry["about"], draft["entry_key"]) == ("d1", "d1", entry["key"])
