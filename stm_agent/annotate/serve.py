@@ -44,7 +44,7 @@ def first_administrator(tool: Tool) -> str | None:
 
 
 def serve(tool: Tool, *, host: str, port: int, tell: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C; ``tell`` gets the address to open.
+    """Serve until Ctrl-C; ``tell`` gets the address to open. Port 0 is any that is free.
 
     Raises:
         ConfigError: The port is taken.
@@ -59,6 +59,7 @@ def serve(tool: Tool, *, host: str, port: int, tell: Callable[[str], None]) -> N
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+            port = probe.getsockname()[1]
         except OSError as error:
             raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}); use another --port") from error
     app = build_app(tool)

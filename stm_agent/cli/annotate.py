@@ -37,7 +37,7 @@ def annotate(
     host: Annotated[
         str, typer.Option(help="Address to listen on; anything but loopback asks for a login.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8321,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8321,
     team: Annotated[bool, typer.Option("--team", help="Ask for a login on loopback too.")] = False,
     workspace: Place = None,
 ) -> None:

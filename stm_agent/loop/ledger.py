@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from stm_agent.errors import ConfigError, RunError, RunLocked
 from stm_agent.files import append_jsonl, content_hash, read_json, read_jsonl, storing, write_json
 
 SCHEMA = 1
+BEFORE_WORK = {"run.json", ".lock", "firewall.jsonl"}
+"""What a run's folder has before anything is scored, trained or paid for."""
 
 
 class Ledger:
@@ -89,7 +92,8 @@ class RunFolder:
 
     def _claim(self, config: Mapping[str, object], digest: str) -> None:
         path = self.folder / "run.json"
-        if not path.exists():
+        self._new = not path.exists()
+        if self._new:
             write_json(path, {"schema": SCHEMA, "id": self.id, "config_hash": digest, "config": config})
             return
         stored = read_json(path)
@@ -122,5 +126,7 @@ class RunFolder:
         return self.folder / "report.json"
 
     def close(self) -> None:
-        """Give the run free for another process."""
+        """Give the run free for another process; one made here that came to nothing is gone, not interrupted."""
+        if self._new and {path.name for path in self.folder.iterdir()} <= BEFORE_WORK:
+            shutil.rmtree(self.folder)
         self._lock.release()

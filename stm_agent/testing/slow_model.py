@@ -20,6 +20,7 @@ class SlowModel:
 
     Attributes:
         may: How often it still may encode.
+        calls: How often it was called; the last call may wait still.
         asked: All texts so far.
     """
 
@@ -28,11 +29,13 @@ class SlowModel:
     def __init__(self, may: int = 99) -> None:
         """Begin with nothing encoded."""
         self.may = threading.Semaphore(may)
+        self.calls = 0
         self.asked: list[str] = []
         self.model = SimpleNamespace(prompts={"query": "find: "})
 
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
         """Return vectors made of the texts' hashes, once it may."""
+        self.calls += 1
         if not self.may.acquire(timeout=60):
             raise TimeoutError("nobody let the model go on")
         self.asked += texts

@@ -40,8 +40,7 @@ def until(fits):
 
 def in_second_slice(slow):
     """Wait until a model that may encode once is asked to encode again."""
-    until(lambda: len(slow.asked) == SLICE)
-    threading.Event().wait(0.2)
+    until(lambda: slow.calls == 2)
 
 
 def test_a_search_gets_the_model_between_two_slices_of_the_background(small):
@@ -52,6 +51,7 @@ def test_a_search_gets_the_model_between_two_slices_of_the_background(small):
     model = small.models.get("tiny")
     slow.may = threading.Semaphore(1)
     slow.asked.clear()
+    slow.calls = 0
     # Another project's documents: those of this one are in memory.
     texts = [f"another {number}" for number in range(encoding.PART)]
     background = begun(lambda: model.encode(texts))

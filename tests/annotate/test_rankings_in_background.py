@@ -68,7 +68,7 @@ def test_a_ranking_is_watched_stopped_and_goes_on_after_a_new_start(small, ada, 
     assert (seen["done"], seen["state"], seen["result"]) == (encoding.PART, "running", {})
     ada.delete(f"{JOBS}/{seen['key']}")
     slow.may.release(TURNS)
-    time.sleep(0.2)
+    until(ada, seen, lambda job: job["ended"])
     assert len(slow.asked) == 2 * encoding.PART, "the part that was begun is the last"
     assert ada.get("/projects/signs/runs").json()["runs"] == []
     small.close()

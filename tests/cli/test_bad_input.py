@@ -161,6 +161,7 @@ def test_bad_input_is_one_line(
     assert any(part.lower() in error[0].lower() for part in names.split("|")), error[0]
     assert "Traceback" not in captured.err
     assert {path for path in tmp_path.rglob("*") if "runs" not in path.parts} == before
+    assert not list(tmp_path.glob("runs/*/run.json")), "no run is listed as interrupted"
 
 
 def test_a_full_disk_is_one_line_and_nothing_half_written(

@@ -44,9 +44,25 @@ def test_second_process_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_config_under_the_same_name_is_refused(tmp_path: Path) -> None:
-    RunFolder(tmp_path, "tiny", {"a": 1}, "mine").close()
+    first = RunFolder(tmp_path, "tiny", {"a": 1}, "mine")
+    first.ledger.record("base", dev=0.1)
+    first.close()
     with pytest.raises(RunError, match="differs in: a"):
         RunFolder(tmp_path, "tiny", {"a": 2}, "mine")
+
+
+def test_a_run_that_came_to_nothing_is_gone_and_one_with_work_in_it_stays(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, "tiny", {"a": 1})
+    run.close()
+    assert list(tmp_path.iterdir()) == []
+    run = RunFolder(tmp_path, "tiny", {"a": 1})
+    run.traces.write_text("{}\n")
+    run.close()
+    RunFolder(tmp_path, "tiny", {"a": 1}).close()
+    assert run.traces.exists()
+    run.traces.unlink()
+    RunFolder(tmp_path, "tiny", {"a": 1}).close()
+    assert run.folder.exists(), "another process made it"
 
 
 def test_run_name_cannot_leave_the_runs_folder(tmp_path: Path) -> None:
