@@ -142,26 +142,26 @@ def test_an_llm_that_never_answers_holds_up_nobody_and_a_stopped_draft_is_kept_a
 
 def test_an_llm_that_says_nothing_is_given_up_with_what_had_come(small, mute):
     ada = alone(small, mute.url)
-    small.doors = Doors(small.folder, patience=0.5)
+    small.doors = Doors(small.folder, patience=2)
     entry = ada.post("/projects/signs/entries").json()["key"]
     for speaks, text in ((False, ""), (True, "one ")):
         mute.speaks = speaks
         asked = len(mute.asked)
         told = ada.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "answer"}).text
-        assert "event: problem" in told and "said nothing for 0.5 seconds" in told
+        assert "event: problem" in told and "said nothing for 2 seconds" in told
         kept = ada.get("/projects/signs/drafts").json()[-1]
         assert (kept["state"], kept["answer"]) == ("failed", text)
         assert len(mute.asked) == asked + 1, "it is not asked again"
     mute.speaks = False
     tried = ada.post("/llms/slow/try")
-    assert (tried.status_code, "said nothing for 0.5 seconds" in tried.json()["title"]) == (400, True)
+    assert (tried.status_code, "said nothing for 2 seconds" in tried.json()["title"]) == (400, True)
     exported = ada.get("/projects/signs/export/drafts").text.splitlines()
     assert json.loads(exported[-1])["answer"] == "one "
 
 
 def test_grades_an_llm_breaks_off_are_kept_as_far_as_they_came(small, mute):
     ada = alone(small, mute.url)
-    small.doors = Doors(small.folder, patience=0.5)
+    small.doors = Doors(small.folder, patience=2)
     ada.post("/projects/signs/runs", json={"retrievers": ["bm25"]})
     query = "/projects/signs/queries/q1/llm-grades"
     mute.speaks = True
