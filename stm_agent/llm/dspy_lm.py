@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.llm.litellm import READ_ONLY
+
 if TYPE_CHECKING:
     import dspy
 
@@ -71,6 +73,8 @@ def through(door: Door, heard: list[Completion] | None = None, *, plain: bool = 
     with warnings.catch_warnings():
         # The subclass interface is supported throughout DSPy 3.4, which the project's bound keeps.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # LiteLLM's answer types are built when first used; its own filter may be gone by then.
+        warnings.filterwarnings("ignore", message=READ_ONLY)
         with dspy.context(lm=as_dspy_lm(door, heard), adapter=plain_adapter() if plain else None):
             yield
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tenacity import Retrying
 
 LONGEST = 60.0
+READ_ONLY = "Item.* on TypedDict class .* using the `ReadOnly` qualifier"
+"""pydantic's remark about LiteLLM's own answer types; neither is the user's to mend."""
 
 
 class LiteLlmProvider:
@@ -47,8 +49,7 @@ class LiteLlmProvider:
         self.model, self.api_base, self.api_key = model, api_base, api_key
         self.extra_body, self.patience, self.tries = dict(extra_body or {}), patience, tries
         litellm.suppress_debug_info = True
-        # pydantic's remark about LiteLLM's own answer types; neither is the user's to mend.
-        warnings.filterwarnings("ignore", message="Item.* on TypedDict class .* using the `ReadOnly` qualifier")
+        warnings.filterwarnings("ignore", message=READ_ONLY)
         try:
             litellm.get_llm_provider(model)
         except Exception as error:  # LiteLLM raises its own BadRequestError here, and others for odd names
