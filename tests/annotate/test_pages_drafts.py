@@ -111,7 +111,9 @@ def test_a_draft_that_waits_stays_until_there_is_another_and_comes_back(tool, pa
     held.free.set()
     page.get_by_role("region", name="Topic", exact=True).get_by_role("button", name="Draft", exact=True).click()
     expect(box).to_have_value("On Fever")
-    page.get_by_role("button", name="Take the one before").click()
+    with page.expect_response("**/drafts/*") as told:
+        page.get_by_role("button", name="Take the one before").click()
+    assert told.value.json()["state"] == "offered"
     expect(box).to_have_value("Edited")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("d")
