@@ -98,6 +98,7 @@ def go(page: Page, key: str) -> None:
 
 def test_a_project_is_made_by_the_wizard(page):
     assert "token" not in page.url, "the token is out of the address bar"
+    page.get_by_text("No project yet.").wait_for()
     look(page, "projects-empty")
     page.keyboard.press("n")
     page.get_by_label("Name").fill("Signs")

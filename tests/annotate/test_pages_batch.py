@@ -29,10 +29,16 @@ def free() -> threading.Event:
 
 
 @pytest.fixture(scope="module")
-def tool(tmp_path_factory, free) -> Iterator[Tool]:
+def asked() -> threading.Event:
+    """Whether the LLM was asked."""
+    return threading.Event()
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory, free, asked) -> Iterator[Tool]:
     """Project Signs with two entries, of which one has the question and the evidence that an answer needs."""
     opened = open_tool(tmp_path_factory.mktemp("space"))
-    lend_llm(opened, lambda messages: f"It is hot [d1]. {free.wait(60)}")
+    lend_llm(opened, lambda messages: asked.set() or f"It is hot [d1]. {free.wait(60)}")
     with own_project(opened) as (session, me, made):
         mark = {"document": "d1", "field": "text", "start": 2, "end": 8, "level": "relevant"}
         ready = entries.create(session, me, made, key="ready")
@@ -43,7 +49,7 @@ def tool(tmp_path_factory, free) -> Iterator[Tool]:
     opened.close()
 
 
-def test_a_stopped_draft_goes_at_once_and_is_kept(tool, free, opened):
+def test_a_stopped_draft_goes_at_once_and_is_kept(tool, free, asked, opened):
     page, url = opened
     free.clear()
     page.goto(place(url, "signs", "work", "d1"))
@@ -51,6 +57,7 @@ def test_a_stopped_draft_goes_at_once_and_is_kept(tool, free, opened):
     part = page.get_by_role("region", name="Answer", exact=True)
     part.get_by_role("button", name="Draft", exact=True).click()
     part.get_by_text("Waiting for the LLM").wait_for()
+    assert asked.wait(30)
     part.get_by_role("button", name="Stop").click()
     expect(part.get_by_text("Waiting for the LLM")).to_have_count(0)
     end = time.monotonic() + 30

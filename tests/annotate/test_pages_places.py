@@ -106,6 +106,8 @@ def test_the_title_tells_project_and_screen(tool, browser):
 
 def test_evidence_is_told_by_a_screen_reader_and_its_label_is_none_of_the_text(tool, browser):
     with showing(tool, browser, "signs", "work", "d1") as page:
+        # The entry that was begun last comes by itself.
+        page.locator("#block-question").wait_for()
         drag_over(page, page.get_by_role("textbox", name="text of d1"), "body temperature")
         page.keyboard.press("1")
         mark = page.get_by_role("mark")
