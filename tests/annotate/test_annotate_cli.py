@@ -113,7 +113,7 @@ def test_the_command_serves_until_it_is_stopped(call, tmp_path):
         assert [(row["name"], row["documents"], row["queries"]) for row in rows] == [("tiny", 60, 120)]
     finally:
         running.send_signal(signal.SIGINT)
-        status = running.wait(60)
+        status = running.wait(20)
         running.stderr.close()
     assert status in (0, 130)
 

@@ -41,6 +41,7 @@ def until(fits):
 def in_second_slice(slow):
     """Wait until a model that may encode once is asked to encode again."""
     until(lambda: slow.calls == 2)
+    assert len(slow.asked) == SLICE
 
 
 def test_a_search_gets_the_model_between_two_slices_of_the_background(small):

@@ -122,8 +122,9 @@ def test_an_llm_that_never_answers_holds_up_nobody_and_a_stopped_draft_is_kept_a
             assert {one.status_code for one in open_ones} == {200}
             until(lambda: len(mute.asked) == len(open_ones))
             mine = {"authorization": headers[0]["authorization"]}
-            # More drafts wait than a server has threads for requests.
+            began = time.monotonic()
             assert http.get("/me", headers=mine).json()["name"] == "P0"
+            assert time.monotonic() - began < 5, "more drafts wait than a server has threads for requests"
             more = http.post(f"/projects/signs/entries/{entries[0]}/drafts", json={"block": "answer"}, headers=mine)
             assert more.status_code == 429 and "stop it" in more.json()["title"]
             assert next(open_ones[0].iter_text()).startswith("event: piece")
@@ -134,8 +135,14 @@ def test_an_llm_that_never_answers_holds_up_nobody_and_a_stopped_draft_is_kept_a
             again = http.build_request(
                 "POST", f"/projects/signs/entries/{entries[0]}/drafts", json={"block": "answer"}, headers=mine
             )
+
+            def asked_again() -> httpx.Response | None:
+                one = http.send(again, stream=True)
+                return one if one.status_code != 429 else one.close()
+
             # Its turn ends a moment after it is kept.
-            open_ones.append(until(lambda: one if (one := http.send(again, stream=True)).is_success else one.close()))
+            open_ones.append(until(asked_again))
+            assert open_ones[-1].status_code == 200, "a stopped one counts no more"
             for one in open_ones:
                 one.close()
 
