@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from stm_agent.annotate.tool import Tool, open_tool
-from stm_agent.testing.annotate import client, fill
+from stm_agent.testing.annotate import client, fill, until
 from stm_agent.testing.browser import CHROMIUM, drag_over, enter, place, violations
 
 pytestmark = [
@@ -87,10 +87,17 @@ def test_their_people_see_them_first_and_get_them_done(tool, url, browser):
     drag_over(page, page.get_by_role("textbox", name="text of d2"), "sudden expulsion")
     page.keyboard.press("1")
     page.get_by_role("heading", name="Evidence (1)").wait_for()
+    next_one = []
+    page.route("**/entries", lambda route: next_one.append(route))
     page.get_by_role("button", name="Finish").click()
-    page.get_by_text("Finished; its query is ready to be judged").wait_for()
     expect(listed(page).nth(1)).to_contain_text("✓ done")
     page.get_by_text("1 open of 3").wait_for()
+    until(lambda: page.wait_for_timeout(100) or len(next_one), 1)
+    finished = page.get_by_text("Finished; its query is ready to be judged")
+    assert finished.count() == 0, "who reopens it would be taken away from it"
+    next_one[0].continue_()
+    page.unroute("**/entries")
+    finished.wait_for()
     assert violations(page) == []
     page.get_by_role("status").get_by_role("button", name="Reopen").click()
     expect(listed(page).nth(1)).to_contain_text("open")

@@ -104,8 +104,9 @@ function useActs(project, place, keeper, put, mine, text, open) {
     try {
       if (asks) await api.post(`${place}/entries/${keeper.entry.key}/query`, { split: "dev" });
       const { key } = keeper.entry;
-      toast(asks ? "Finished; its query is ready to be judged" : "Finished", { act: ["Reopen", () => reopen(key)] });
       await fresh();
+      // Offered once the next one is open: that would take whoever reopens this one away from it.
+      toast(asks ? "Finished; its query is ready to be judged" : "Finished", { act: ["Reopen", () => reopen(key)] });
     } catch (error) {
       // Without its query it is not finished.
       told(error);
