@@ -57,7 +57,7 @@ def claim(
 
 def job(command: list[str]) -> dict[str, Any]:
     """Run a command that prints JSON; return its ``result``, ``wall_seconds`` and, with all children, ``peak_gib``."""
-    from stm_agent.inspect.memory import PeakMemory
+    from stm_agent.memory import PeakMemory
 
     started = time.monotonic()
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -71,7 +71,7 @@ def job(command: list[str]) -> dict[str, Any]:
 def prepare(work: Path, *, keep: bool = False) -> int:
     """Make an empty workspace (or keep what is there) and give torch the idle cores; return how many threads."""
     from stm_agent.backbone.threads import choose_threads, set_threads
-    from stm_agent.workspace import init_workspace
+    from stm_agent.cli.init import init_workspace
 
     threads = choose_threads()[0]
     set_threads(threads)

@@ -45,78 +45,78 @@ def one(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train and score everything for one collection and seed."""
     from stm_agent.cli.output import screen_observer
     from stm_agent.evaluate.baselines import static_encoder
-    from stm_agent.loop.data import harvest
+    from stm_agent.loop.data import prepare_training_data
     from stm_agent.loop.ledger import RunFolder
-    from stm_agent.loop.optimize import Options, open_bench
+    from stm_agent.loop.optimize import Options, open_context
     from stm_agent.workspace import runs_folder
 
     spec = domain_of(folder, options)
     runs = runs_folder(options.work)
     run = RunFolder(runs, spec.name, {"benchmark": "experts", "seed": seed, "domain": spec.model_dump(mode="json")})
-    bench = open_bench(
+    context = open_context(
         spec, Options(seed=seed), seed, run, workspace=options.work, runs=runs, observer=screen_observer()
     )
     try:
-        harvested = harvest(bench, static_encoder(spec.mine.encoder or spec.backbone.model))
-        models = train_variants(bench, harvested)
-        return score_all(bench, models)
+        training_data = prepare_training_data(context, static_encoder(spec.mine.encoder or spec.backbone.model))
+        models = train_variants(context, training_data)
+        return score_all(context, models)
     finally:
-        bench.generator.close()
+        context.generator.close()
         run.close()
 
 
-def train_variants(bench: Any, harvested: Any) -> dict[str, tuple[Any, Any]]:
+def train_variants(context: Any, training_data: Any) -> dict[str, tuple[Any, Any]]:
     """Return row name -> (delta or None, instruction) of base, all experts in all variants, and the controls."""
-    from stm_agent.instruct.instruction import Instruction
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.loop.data import pairs_of
     from stm_agent.loop.training import train_stage
     from stm_agent.loop.variants import variants
     from stm_agent.merge.delta import load_delta
 
     # The first seed of prompts/: the domain's own task line.
-    instruction, none = Instruction(bench.spec.task, origin="seed:task"), Instruction()
+    instruction, none = Instruction(context.spec.task, origin="seed:task"), Instruction()
     models: dict[str, tuple[Any, Any]] = {"base": (None, none), "base +PO": (None, instruction)}
     adapters: dict[tuple[str, str], Path] = {}
-    for expert in bench.spec.experts:
-        pairs = pairs_of(bench, expert, harvested)
+    for expert in context.spec.experts:
+        pairs = pairs_of(context, expert, training_data)
         for variant in variants(expert, instruction):
             start = adapters.get((expert.start or "", variant.label))
-            bench.observer({"kind": "stage", "name": "train", "text": f"{expert.name} {variant.label}"})
+            context.observer({"kind": "stage", "name": "train", "text": f"{expert.name} {variant.label}"})
             folder = train_stage(
-                bench, variant.spec, pairs, harvested.for_expert(variant.spec, pairs), start, variant.instruction
+                context, variant.spec, pairs, training_data.for_expert(variant.spec, pairs), start, variant.instruction
             )
             adapters[expert.name, variant.label] = folder / "adapter"
             models[f"{expert.name} {variant.label}"] = (load_delta(folder / "adapter"), variant.instruction)
-    everything = bench.spec.experts[0].model_copy(
+    everything = context.spec.experts[0].model_copy(
         update={
             "name": "all-in-one",
             "sources": ("train", "written"),
-            "steps": sum(expert.steps for expert in bench.spec.experts),
+            "steps": sum(expert.steps for expert in context.spec.experts),
         }
     )
-    pairs = pairs_of(bench, everything, harvested)
-    folder = train_stage(bench, everything, pairs, harvested.for_expert(everything, pairs), None, none)
+    pairs = pairs_of(context, everything, training_data)
+    folder = train_stage(context, everything, pairs, training_data.for_expert(everything, pairs), None, none)
     models["all-in-one"] = (load_delta(folder / "adapter"), none)
     return models
 
 
-def score_all(bench: Any, models: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+def score_all(context: Any, models: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Score every row on dev and test, each against base by a paired bootstrap."""
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.evaluate.baselines import bm25_run, static_encoder
     from stm_agent.evaluate.metrics import score
     from stm_agent.evaluate.significance import paired_bootstrap
     from stm_agent.files import content_hash
-    from stm_agent.instruct.instruction import Instruction
 
-    splits = {"dev": bench.dev, "test": bench.firewall.open_test(content_hash(sorted(models)))}
+    splits = {"dev": context.dev, "test": context.firewall.open_test(content_hash(sorted(models)))}
     rows: dict[str, Any] = {}
     for split, judged in splits.items():
-        scores = {"BM25": score(bm25_run(bench.documents, judged.queries), judged.qrels)}
-        scores["all-MiniLM-L6-v2"] = bench.scores(static_encoder("embedded:all-minilm-l6-v2"), judged, Instruction())
+        scores = {"BM25": score(bm25_run(context.documents, judged.queries), judged.qrels)}
+        scores["all-MiniLM-L6-v2"] = context.scores(static_encoder("embedded:all-minilm-l6-v2"), judged, Instruction())
         for name, (delta, instruction) in models.items():
-            scores[name] = bench.scores(bench.encoder(delta), judged, instruction)
+            scores[name] = context.scores(context.encoder(delta), judged, instruction)
         for name, found in scores.items():
-            versus = paired_bootstrap(found.per_query, scores["base"].per_query, seed=bench.seed)
+            versus = paired_bootstrap(found.per_query, scores["base"].per_query, seed=context.seed)
             interval = {"minus_base": versus.delta, "low": versus.low, "high": versus.high}
             rows.setdefault(name, {})[split] = {"ndcg_at_10": found.ndcg_at_10, **interval}
     return rows

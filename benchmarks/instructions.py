@@ -48,11 +48,11 @@ def cost(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     import tempfile
 
     from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.backbone.load import load_backbone
     from stm_agent.domain.collection import Collection, Split, read_beir
     from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
-    from stm_agent.instruct.instruction import Instruction
     from stm_agent.instruct.scorer import InstructionScorer
 
     whole = read_beir(folder)
@@ -90,8 +90,8 @@ def cost(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def fifty(encoder: Any, cache: Any, collection: Any, place: Path) -> Any:
     """Search among 50 candidates, everything included: corpus, sub-corpus, finalists by mteb, acceptance."""
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.domain.spec import InstructSpec
-    from stm_agent.instruct.instruction import Instruction
     from stm_agent.instruct.search import search_instruction
 
     kinds = ("claim", "question", "topic", "statement", "finding")
@@ -173,13 +173,13 @@ def trained(folder: Path, options: argparse.Namespace) -> Any:
 def quality(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Search every way for both models; score the winners on dev's accepting half and, once, on test."""
     from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.backbone.load import load_backbone
     from stm_agent.domain.collection import read_beir
     from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
-    from stm_agent.instruct.instruction import Instruction
     from stm_agent.instruct.search import halves
-    from stm_agent.loop.bench import score_split
+    from stm_agent.loop.context import score_split
     from stm_agent.workspace import runs_folder
 
     collection = read_beir(cut(folder, options))
@@ -212,13 +212,13 @@ def quality(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def search(encoder: Any, collection: Any, way: str, name: str, options: argparse.Namespace) -> Any:
     """Return the winner and the whole outcome of one way to search; None: no search."""
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.domain.spec import InstructSpec
     from stm_agent.evaluate.cache import EmbeddingCache
-    from stm_agent.instruct.instruction import Instruction
     from stm_agent.instruct.search import search_instruction
     from stm_agent.instruct.seeds import load_seeds
     from stm_agent.llm.budget import Budget
-    from stm_agent.llm.door import open_door
+    from stm_agent.llm.open import open_client
     from stm_agent.workspace import prompt_path, runs_folder
 
     plan = WAYS[way]
@@ -229,9 +229,11 @@ def search(encoder: Any, collection: Any, way: str, name: str, options: argparse
     runs = runs_folder(options.work)
     place = runs / f"{name}-{way.replace(' ', '-')}"
     asks = spec.pool or spec.reflections
-    door = None
+    client = None
     if asks:
-        door = open_door(options.generator, cache=runs / ".cache" / "llm", ledger=place / "llm.jsonl", budget=Budget())
+        client = open_client(
+            options.generator, cache=runs / ".cache" / "llm", ledger=place / "llm.jsonl", budget=Budget()
+        )
     seeds = load_seeds(prompt_path(options.work, "retrieval.yaml"), task=task) if way != "GP pool" else ()
     try:
         found = search_instruction(
@@ -241,7 +243,7 @@ def search(encoder: Any, collection: Any, way: str, name: str, options: argparse
             documents=collection.texts,
             seeds=seeds,
             incumbent=Instruction(),
-            reflection=door,
+            reflection=client,
             spec=spec,
             alpha=0.05,
             trace=place / "traces.jsonl",
@@ -249,8 +251,8 @@ def search(encoder: Any, collection: Any, way: str, name: str, options: argparse
             task=task,
         )
     finally:
-        if door:
-            door.close()
+        if client:
+            client.close()
     return found.winner, found
 
 

@@ -78,49 +78,49 @@ def domain_of(name: str, options: argparse.Namespace) -> Any:
 
 def one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train, merge by every method and score everything for one collection and seed."""
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.cli.output import screen_observer
     from stm_agent.evaluate.baselines import static_encoder
-    from stm_agent.instruct.instruction import Instruction
     from stm_agent.loop.controls import train_controls
-    from stm_agent.loop.data import harvest
+    from stm_agent.loop.data import prepare_training_data
     from stm_agent.loop.experts import train_all
     from stm_agent.loop.ledger import RunFolder
-    from stm_agent.loop.optimize import Options, open_bench
+    from stm_agent.loop.optimize import Options, open_context
     from stm_agent.workspace import runs_folder
 
     spec = domain_of(name, options)
     runs = runs_folder(options.work)
     config = {"benchmark": "merge_quality", "seed": seed, "domain": spec.model_dump(mode="json")}
     run = RunFolder(runs, spec.name, config)
-    bench = open_bench(
+    context = open_context(
         spec, Options(seed=seed), seed, run, workspace=options.work, runs=runs, observer=screen_observer()
     )
     try:
-        harvested = harvest(bench, static_encoder(spec.mine.encoder or spec.backbone.model))
-        experts = train_all(bench, harvested, Instruction(), 1)
-        controls = train_controls(bench, experts, Instruction())
+        training_data = prepare_training_data(context, static_encoder(spec.mine.encoder or spec.backbone.model))
+        experts = train_all(context, training_data, Instruction(), 1)
+        controls = train_controls(context, experts, Instruction())
         deltas = {"base": None}
         deltas |= {f"expert {expert.name}": expert.delta for expert in experts}
         deltas |= {control.name: control.delta for control in controls}
-        recipes = search_methods(bench, experts)
+        recipes = search_methods(context, experts)
         deltas |= {method: found["delta"] for method, found in recipes.items()}
-        rows = score_all(bench, deltas)
+        rows = score_all(context, deltas)
     finally:
-        bench.generator.close()
+        context.generator.close()
         run.close()
     told = {method: {"recipe": found["recipe"], "tried": found["tried"]} for method, found in recipes.items()}
     return {"rows": rows, "methods": told}
 
 
-def search_methods(bench: Any, experts: Any) -> dict[str, dict[str, Any]]:
+def search_methods(context: Any, experts: Any) -> dict[str, dict[str, Any]]:
     """Return for each method the recipe that is best on dev, really encoded, its delta and all that was tried."""
-    from stm_agent.instruct.instruction import Instruction
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.loop.merging import merge_experts
     from stm_agent.merge.methods import METHODS
     from stm_agent.merge.recipe import Recipe, merge
 
-    base = bench.rate(bench.encoder(), Instruction())
-    searched = merge_experts(bench, experts, base, Instruction())
+    base = context.rate(context.encoder(), Instruction())
+    searched = merge_experts(context, experts, base, Instruction())
     names = [expert.name for expert in experts]
     found_weights = tuple(searched.weights[name] for name in names)
     uniform = tuple([1 / len(experts)] * len(experts))
@@ -140,9 +140,9 @@ def search_methods(bench: Any, experts: Any) -> dict[str, dict[str, Any]]:
         tried: list[Any] = []
 
         def attempt(weights: tuple[float, ...], density: float, method: str = method, tried: list[Any] = tried) -> None:
-            recipe = Recipe(method=method, weights=weights, density=density, seed=bench.seed)
+            recipe = Recipe(method=method, weights=weights, density=density, seed=context.seed)
             delta = merge(deltas, recipe)
-            rating = bench.rate(bench.encoder(delta), Instruction())
+            rating = context.rate(context.encoder(delta), Instruction())
             sys.stderr.write(f"{method} {weights} {density}: dev {rating.domain.ndcg_at_10:.4f}\n")
             tried.append((rating.domain.ndcg_at_10, rating.general, recipe, delta))
 
@@ -159,53 +159,53 @@ def search_methods(bench: Any, experts: Any) -> dict[str, dict[str, Any]]:
     return made
 
 
-def general_test(bench: Any, encoder: Any) -> dict[str, float]:
+def general_test(context: Any, encoder: Any) -> dict[str, float]:
     """Return nDCG@10 of every test query of the general tasks, which no search has seen."""
-    from stm_agent.instruct.instruction import Instruction
-    from stm_agent.loop.bench import score_split
+    from stm_agent.backbone.instruction import Instruction
+    from stm_agent.loop.context import score_split
 
     return {
         f"{guard.name}/{query}": value
-        for guard in bench.guards
+        for guard in context.guards
         for query, value in score_split(
-            bench.cache, encoder, guard.texts, guard.splits["test"], Instruction().unsaid()
+            context.cache, encoder, guard.texts, guard.splits["test"], Instruction().unsaid()
         ).per_query.items()
     }
 
 
-def score_all(bench: Any, deltas: dict[str, Any]) -> dict[str, Any]:
+def score_all(context: Any, deltas: dict[str, Any]) -> dict[str, Any]:
     """Score every row on dev, test and the guard; test against the best expert on dev and against all-in-one."""
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.evaluate.baselines import bm25_run
     from stm_agent.evaluate.metrics import score
     from stm_agent.evaluate.significance import paired_bootstrap
     from stm_agent.files import content_hash
-    from stm_agent.instruct.instruction import Instruction
 
-    test = bench.firewall.open_test(content_hash(sorted(deltas)))
+    test = context.firewall.open_test(content_hash(sorted(deltas)))
     scores, general, rows = {}, {}, {}
     for name, delta in deltas.items():
-        encoder = bench.encoder(delta)
-        rating = bench.rate(encoder, Instruction())
-        scores[name] = bench.scores(encoder, test, Instruction())
-        general[name] = general_test(bench, encoder)
+        encoder = context.encoder(delta)
+        rating = context.rate(encoder, Instruction())
+        scores[name] = context.scores(encoder, test, Instruction())
+        general[name] = general_test(context, encoder)
         rows[name] = {
             "dev": rating.domain.ndcg_at_10,
             "general_dev": rating.general,
             "test": scores[name].ndcg_at_10,
             "general": sum(general[name].values()) / len(general[name]),
         }
-    scores["BM25"] = score(bm25_run(bench.documents, test.queries), test.qrels)
+    scores["BM25"] = score(bm25_run(context.documents, test.queries), test.qrels)
     rows["BM25"] = {"test": scores["BM25"].ndcg_at_10}
     merges = [name for name in deltas if name not in ("base", "all-in-one") and not name.startswith("expert ")]
     best_merge = max(merges, key=lambda name: rows[name]["dev"])
     best_expert = max((name for name in deltas if name.startswith("expert ")), key=lambda name: rows[name]["dev"])
     for other in (best_expert, "all-in-one"):
         for name in scores:
-            versus = paired_bootstrap(scores[name].per_query, scores[other].per_query, seed=bench.seed)
+            versus = paired_bootstrap(scores[name].per_query, scores[other].per_query, seed=context.seed)
             label = "minus_best_expert" if other == best_expert else "minus_all_in_one"
             rows[name][label] = {"delta": versus.delta, "low": versus.low, "high": versus.high}
     for name in general:
-        versus = paired_bootstrap(general[name], general["base"], seed=bench.seed)
+        versus = paired_bootstrap(general[name], general["base"], seed=context.seed)
         rows[name]["general_minus_base"] = {"delta": versus.delta, "low": versus.low, "high": versus.high}
     return {"best_merge_on_dev": best_merge, "best_expert_on_dev": best_expert, **rows}
 

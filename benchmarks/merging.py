@@ -43,7 +43,7 @@ def backbone_of(options: argparse.Namespace) -> Any:
 def train_four(spec: Any, options: argparse.Namespace) -> tuple[list[Path], Any]:
     """Train four experts, all from the backbone, so that they differ as STM's do; return adapters and material."""
     from stm_agent.cli.output import screen_observer
-    from stm_agent.domain.material import build_material
+    from stm_agent.domain.build import build_domain_data
     from stm_agent.domain.spec import ExpertSpec
     from stm_agent.loop.single import train_domain_expert
 
@@ -66,7 +66,7 @@ def train_four(spec: Any, options: argparse.Namespace) -> tuple[list[Path], Any]
             spec, Path(), expert.name, output, start=None, steps=None, seed=number, observer=screen_observer()
         )
         adapters.append(output / "adapter")
-    return adapters, build_material(spec.collection, Path())
+    return adapters, build_domain_data(spec.collection, Path())
 
 
 class Peak:
@@ -187,7 +187,8 @@ def search_both(spec: Any, adapters: list[Path], material: Any, options: argpars
     import numpy as np
 
     from stm_agent.backbone.encoder import TextEncoder
-    from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.backbone.load import load_backbone
+    from stm_agent.backbone.network import network_of
     from stm_agent.evaluate.metrics import score
     from stm_agent.evaluate.ranking import rank
     from stm_agent.merge.delta import combine, fold, load_delta

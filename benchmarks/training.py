@@ -34,9 +34,9 @@ def domain() -> Any:
 
 def material() -> Any:
     """Return its collection and pairs."""
-    from stm_agent.domain.material import build_material
+    from stm_agent.domain.build import build_domain_data
 
-    return build_material(domain().collection, Path())
+    return build_domain_data(domain().collection, Path())
 
 
 def train_plain(steps: int, seed: int) -> tuple[Any, float]:
@@ -87,7 +87,8 @@ def train_plain(steps: int, seed: int) -> tuple[Any, float]:
 
 def train_ours(steps: int, seed: int) -> tuple[Any, float]:
     """Train the same by the engine; return the model and the seconds of the steps."""
-    from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.backbone.load import load_backbone
+    from stm_agent.backbone.network import network_of
     from stm_agent.domain.spec import ExpertSpec
     from stm_agent.merge.delta import fold, load_delta
     from stm_agent.train.expert import train_expert
@@ -117,9 +118,9 @@ def worker(side: str, steps: int, seed: int, threads: int) -> None:
     import torch
 
     from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.backbone.instruction import Instruction
     from stm_agent.backbone.threads import set_threads
-    from stm_agent.instruct.instruction import Instruction
-    from stm_agent.loop.bench import score_split
+    from stm_agent.loop.context import score_split
 
     # A plain script does not know how to keep freed memory.
     torch.set_num_threads(threads) if side == "plain" else set_threads(threads)
@@ -148,11 +149,11 @@ def train_side(side: str, options: argparse.Namespace, threads: int) -> dict[str
 
 def passages(name: str, count: int) -> list[str]:
     """Return the first passages of a collection: ``hpo`` or a BEIR folder."""
+    from stm_agent.domain.build import build_domain_data
     from stm_agent.domain.collection_spec import HpoCollection
-    from stm_agent.domain.material import build_material
 
     if name == "hpo":
-        return list(build_material(HpoCollection(documents=count), Path()).collection.texts.values())
+        return list(build_domain_data(HpoCollection(documents=count), Path()).collection.texts.values())
     lines = (Path(name) / "corpus.jsonl").read_text().splitlines()[:count]
     return [f"{row.get('title', '')} {row['text']}".strip() for row in map(json.loads, lines)]
 

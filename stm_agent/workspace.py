@@ -7,23 +7,12 @@ top level in an editable install and ``stm_agent/_workspace`` in a wheel.
 from __future__ import annotations
 
 import difflib
-import shutil
 from pathlib import Path
 
 from stm_agent.errors import ConfigError
-from stm_agent.files import whole_folder, write_atomic
 
 _PACKAGE = Path(__file__).resolve().parent
 _IN_WHEEL = _PACKAGE / "_workspace"
-
-RUNS_README = """\
-# Runs
-
-One folder a run: `ledger.jsonl` (every trial, decision and cost), `report.json` and `model/`, a plain
-sentence-transformers folder. `stm-agent runs list` lists them, `stm-agent runs show last` prints the
-newest report. Stages and vectors that runs share are in `.stages/` and `.cache/`; deleting those only
-costs the time to make them again. Git ignores all but this file.
-"""
 
 
 def shipped_workspace() -> Path:
@@ -66,28 +55,6 @@ def prompt_path(workspace: Path, name: str) -> Path:
 def runs_folder(workspace: Path) -> Path:
     """Return where runs are kept: in the workspace, but in the current folder where that is an installed package."""
     return (Path.cwd() if workspace == _IN_WHEEL else workspace) / "runs"
-
-
-def init_workspace(target: Path) -> Path:
-    """Write a fresh workspace: programs, prompts, an empty ``runs/`` and a domain file to change.
-
-    Raises:
-        ConfigError: ``target`` exists.
-        StorageError: The disk is full or not writable.
-    """
-    from stm_agent.domain.load import domain_path
-
-    if target.exists():
-        raise ConfigError(f"{target} exists; name a new folder, nothing is overwritten")
-    source = shipped_workspace()
-    with whole_folder(target.absolute()) as partial:
-        for folder in ("programs", "prompts"):
-            shutil.copytree(
-                source / folder, partial / folder, ignore=shutil.ignore_patterns("__pycache__", "__init__.py")
-            )
-        write_atomic(partial / "runs" / "README.md", RUNS_README)
-        write_atomic(partial / "domain.yaml", domain_path("biomedical", source).read_text(encoding="utf-8"))
-    return target
 
 
 def _find(workspace: Path, folder: str, name: str) -> Path:

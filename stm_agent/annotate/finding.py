@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from stm_agent.annotate.spelling import holding
 from stm_agent.errors import ConfigError, DataError, StorageError
+from stm_agent.evaluate.unspaced import UNSPACED
 from stm_agent.files import content_hash
-from stm_agent.mine.unspaced import UNSPACED
 
 if TYPE_CHECKING:
+    from stm_agent.evaluate.bm25 import Bm25Index
     from stm_agent.evaluate.cache import Vectors
-    from stm_agent.mine.bm25 import Bm25Index
 
 logger = logging.getLogger(__name__)
 TOKEN = re.compile(r'(?P<no>-)?(?:(?P<field>[\w.]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
@@ -261,7 +261,7 @@ class Finder:
             return made
 
     def _index(self, name: str, texts: Mapping[str, str]) -> Bm25Index:
-        from stm_agent.mine.bm25 import Bm25Index, written_by
+        from stm_agent.evaluate.bm25 import Bm25Index, written_by
 
         if self.folder is None or len(texts) < SMALL:
             return Bm25Index(texts)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import NoReturn
 
 from stm_agent.errors import GenerationError
-from stm_agent.llm.door import Answer, Messages, Provider
+from stm_agent.llm.client import Answer, Messages, Provider
 
 
 class Quiet:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-from stm_agent.mine.unspaced import UNSPACED
+from stm_agent.evaluate.unspaced import UNSPACED
 
 WORD = re.compile(r"\w+")
 STEM = 5

@@ -10,7 +10,7 @@ from stm_agent.annotate.database import Database, sqlite_url
 from stm_agent.annotate.finding import Finder
 from stm_agent.annotate.jobs import Jobs
 from stm_agent.annotate.secrets import Vault, open_vault
-from stm_agent.annotate.services.doors import Doors, Turns
+from stm_agent.annotate.services.doors import Clients, Turns
 from stm_agent.annotate.services.encoding import Models
 
 
@@ -37,7 +37,7 @@ class Tool:
     runs: Path
     finder: Finder
     models: Models
-    doors: Doors
+    doors: Clients
     jobs: Jobs
     turns: Turns
     token: str | None = field(default=None, repr=False)
@@ -64,7 +64,7 @@ def open_tool(workspace: Path, *, url: str | None = None, team: bool = False) ->
         runs=runs_folder(workspace),
         finder=Finder(folder / "index"),
         models=Models(runs_folder(workspace)),
-        doors=Doors(folder),
+        doors=Clients(folder),
         jobs=Jobs(),
         turns=Turns(),
         token=None if team else secrets.token_urlsafe(24),

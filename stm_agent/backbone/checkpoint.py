@@ -107,7 +107,7 @@ def _require_text(module: Any, spec: BackboneSpec) -> None:  # noqa: ANN401 - th
 def set_attention(model: SentenceTransformer, attention: Attention) -> None:
     """Set the attention direction, in place; a network that sees ahead already may do so in a way of its own."""
     from stm_agent.backbone.checks import TOLERANCE, first_token_moves
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     network = network_of(model)
     if attention == "causal" or first_token_moves(network) < TOLERANCE:
@@ -121,7 +121,7 @@ def set_text(model: SentenceTransformer, spec: BackboneSpec) -> None:
     Raises:
         BackboneError: More tokens are asked for than the network has positions, or there is no EOS to append.
     """
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     tokenizer = model.tokenizer
     positions = getattr(network_of(model).config.get_text_config(), "max_position_embeddings", None)

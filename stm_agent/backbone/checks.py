@@ -57,7 +57,7 @@ def check_attention_direction(model: SentenceTransformer, attention: Attention |
     Raises:
         CheckFailed: ``attention-direction``, with the movement of the first token's vector.
     """
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     moves = [first_token_moves(network_of(model), padding=padding) for padding in (0, 1)]
     wanted = attention or ("bidirectional" if moves[0] > TOLERANCE else "causal")
@@ -119,7 +119,7 @@ def check_padding_invariance(model: SentenceTransformer) -> float:
 def _has_position_table(model: SentenceTransformer) -> bool:
     import torch
 
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     network = network_of(model)
     positions: int | None = getattr(network.config.get_text_config(), "max_position_embeddings", None)
@@ -156,7 +156,7 @@ def check_packing(model: SentenceTransformer, *, causal: bool) -> float:
 
 def _packing_probe(model: SentenceTransformer) -> list[str]:
     """Return the probe, and where a sliding window could cut a text that is read, a text longer than the window."""
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     window = getattr(network_of(model).config.get_text_config(), "sliding_window", None)
     longest = model.max_seq_length or LONGEST

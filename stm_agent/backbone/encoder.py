@@ -89,7 +89,7 @@ def model_identity(model: SentenceTransformer) -> str:
     """Return the hash of everything in a model that decides a vector."""
     import torch
 
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     if kept := getattr(model[0], "identity", None):
         return str(kept)

@@ -70,7 +70,7 @@ def quantise(model: SentenceTransformer, cache: Path) -> SentenceTransformer:
         raise ConfigError("int8 models need ONNX Runtime: python -m pip install 'stm-agent[int8]'") from error
     from stm_agent.backbone.checks import vectors
     from stm_agent.backbone.encoder import model_identity
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     module = model[0]
     if model.device.type != "cpu":
@@ -121,7 +121,7 @@ class _Hidden(nn.Module):
 def _outlying(model: SentenceTransformer) -> list[str]:
     """Return the linear layers whose input has entries too large for one scale, on the probe texts."""
     from stm_agent.backbone.checks import vectors
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     crests: dict[str, float] = {}
     layers = {name: part for name, part in network_of(model).named_modules() if isinstance(part, nn.Linear)}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.backbone.network import network_of
 from stm_agent.domain.spec import Attention, BackboneSpec
 from stm_agent.errors import BackboneError, CheckFailed, StmAgentError
 
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
-
-
-def network_of(model: SentenceTransformer) -> Any:  # noqa: ANN401 - a transformers model, with or without peft
-    """Return the decoder (or encoder) inside a sentence-transformers model."""
-    return model[0].model
 
 
 def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransformer:

@@ -31,9 +31,9 @@ def evaluate(
     if task is not None:
         result = evaluate_official(model, task)
     else:
+        from stm_agent.domain.build import build_collection
         from stm_agent.domain.collection import read_beir
         from stm_agent.domain.load import load_domain
-        from stm_agent.domain.material import build_collection
         from stm_agent.workspace import find_workspace
 
         place = find_workspace(None)

@@ -17,7 +17,7 @@ Trial = Annotated[str, typer.Argument(help="Name of a trial, as 'traces list' sh
 
 
 def _traces(run: str, workspace: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a path or None
-    from stm_agent.inspect.traces import read_traces
+    from stm_agent.traces import read_traces
 
     return read_traces(folder_of(run, workspace) / "traces.jsonl")
 
@@ -54,7 +54,7 @@ def show(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag 
 
     Example: stm-agent traces show last i0002
     """
-    from stm_agent.inspect.traces import find_trace
+    from stm_agent.traces import find_trace
 
     row = find_trace(_traces(run, workspace), trial)
     queries, passages = _texts(run, workspace)
@@ -84,7 +84,7 @@ def diff(
 
     Example: stm-agent traces diff last i0007
     """
-    from stm_agent.inspect.traces import changes, find_trace, word_diff
+    from stm_agent.traces import changes, find_trace, word_diff
 
     rows = _traces(run, workspace)
     row = find_trace(rows, trial)
@@ -110,7 +110,7 @@ def tree(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> No
     """
     from rich.tree import Tree
 
-    from stm_agent.inspect.traces import children_of
+    from stm_agent.traces import children_of
 
     children = children_of(_traces(run, workspace))
 
@@ -149,7 +149,7 @@ def export(
 
     from stm_agent.errors import ConfigError
     from stm_agent.files import write_atomic
-    from stm_agent.inspect.traces import exported, find_trace
+    from stm_agent.traces import exported, find_trace
 
     row = find_trace(_traces(run, workspace), trial)
     if output is not None and output.exists():
@@ -180,7 +180,7 @@ def path(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> No
 
 
 def _texts(run: str, workspace: Any) -> tuple[dict[str, str], dict[str, str]]:  # noqa: ANN401 - a path or None
-    from stm_agent.inspect.traces import read_texts
+    from stm_agent.traces import read_texts
 
     return read_texts(folder_of(run, workspace) / "traces.jsonl")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.firewall import require_judged
-from stm_agent.domain.material import build_collection, build_material
 from stm_agent.domain.spec import WRITTEN, DomainSpec
 from stm_agent.errors import DataError
 from stm_agent.workspace import program_path, prompt_path
@@ -22,7 +22,7 @@ def check_domain(spec: DomainSpec, workspace: Path) -> dict[str, str | int]:
         ConfigError: A program or prompt file is missing.
         AssetError: An embedded asset cannot be fetched.
     """
-    material = build_material(spec.collection, workspace)
+    material = build_domain_data(spec.collection, workspace)
     collection = material.collection
     require_judged(collection)
     for expert in spec.experts:

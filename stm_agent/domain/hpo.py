@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from stm_agent.domain.collection import Collection, Document, Split, normalise, share
-from stm_agent.domain.material import Material, Pair
+from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.obo import Ontology, Term, parse_obo
 from stm_agent.domain.spec import HpoCollection
 from stm_agent.errors import ConfigError, DataError
@@ -23,7 +23,7 @@ SIBLINGS = 4
 """Structural negatives kept for each pair."""
 
 
-def build_hpo(spec: HpoCollection) -> Material:
+def build_hpo(spec: HpoCollection) -> DomainData:
     """Fetch the ontology (once) and build its material; errors as :func:`hpo_material`."""
     from stm_agent.assets.pull import pull
 
@@ -35,7 +35,7 @@ def build_hpo(spec: HpoCollection) -> Material:
     return hpo_material(parse_obo(text), spec)
 
 
-def hpo_material(ontology: Ontology, spec: HpoCollection) -> Material:
+def hpo_material(ontology: Ontology, spec: HpoCollection) -> DomainData:
     """Build collection, training pairs and pool of an ontology.
 
     Raises:
@@ -62,7 +62,7 @@ def hpo_material(ontology: Ontology, spec: HpoCollection) -> Material:
         "clinical": lambda term: term.clinical,
     }
     sources = {kind: _pairs(kind, words, parts.trainable, siblings, taken) for kind, words in kinds.items()}
-    return Material(collection, sources, pool, {key: parts.near[key] & pool.keys() for key in pool})
+    return DomainData(collection, sources, pool, {key: parts.near[key] & pool.keys() for key in pool})
 
 
 @dataclass(frozen=True)

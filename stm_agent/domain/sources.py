@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from stm_agent.domain.collection import Collection, Split, normalise, share
-from stm_agent.domain.material import Material, Pair
+from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.python_docs import python_docs
 from stm_agent.domain.spec import PythonDocsCollection
 from stm_agent.errors import DataError
@@ -18,7 +18,7 @@ DEV_SHARE = 0.1
 MAX_DEV_QUERIES = 500
 
 
-def judged_material(collection: Collection) -> Material:
+def judged_domain_data(collection: Collection) -> DomainData:
     """Make training pairs of a collection's train split: one for each query and relevant document.
 
     Train queries whose text is also a dev or test query are left out and counted.
@@ -44,7 +44,7 @@ def judged_material(collection: Collection) -> Material:
         for key, text in usable.items()
         for doc in sorted(groups[key])
     )
-    return Material(collection, {"train": pairs}, pool, groups)
+    return DomainData(collection, {"train": pairs}, pool, groups)
 
 
 def _related(grades: Mapping[str, int], document: str, pool: Mapping[str, str]) -> tuple[tuple[str, float], ...]:
@@ -82,7 +82,7 @@ def with_dev(collection: Collection) -> Collection:
     return dataclasses.replace(collection, splits={**collection.splits, **parts})
 
 
-def python_docs_material(spec: PythonDocsCollection) -> Material:
+def python_docs_domain_data(spec: PythonDocsCollection) -> DomainData:
     """Return the standard-library collection; it has no training pairs, only a pool to write queries for."""
     collection = python_docs(spec.documents)
-    return Material(collection, {}, collection.texts, {})
+    return DomainData(collection, {}, collection.texts, {})

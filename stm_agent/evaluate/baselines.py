@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def bm25_run(texts: Mapping[str, str], queries: Mapping[str, str], k: int = 100) -> dict[str, dict[str, float]]:
     """Rank a corpus by BM25, as ``Bm25Index`` is set."""
-    from stm_agent.mine.bm25 import Bm25Index
+    from stm_agent.evaluate.bm25 import Bm25Index
 
     hits = Bm25Index(texts).search(list(queries.values()), k)
     return {query: dict(found) for query, found in zip(queries, hits, strict=True)}

@@ -20,7 +20,7 @@ from stm_agent.instruct.trials import Trials
 if TYPE_CHECKING:
     import dspy
 
-    from stm_agent.llm.door import Completion, Door
+    from stm_agent.llm.client import Completion, LlmClient
 
 logger = logging.getLogger(__name__)
 ROUNDS = 2
@@ -32,13 +32,13 @@ class _Optimizer:
     """What both take.
 
     Attributes:
-        door: The LLM that writes.
+        client: The LLM that writes.
         task: The domain's task, the instruction it begins from where there is none.
         candidates: Proposals it may make.
         seed: Seed of its search; COPRO's choices have none.
     """
 
-    door: Door
+    client: LlmClient
     task: str
     candidates: int
     seed: int
@@ -59,7 +59,7 @@ class Copro(_Optimizer):
             quiet = {"num_threads": 1, "display_progress": False, "display_table": False}
             optimizer.compile(program, trainset=examples, eval_kwargs=quiet)
 
-        _optimize(trials, self.door, self.task, "copro", run)
+        _optimize(trials, self.client, self.task, "copro", run)
 
 
 class MiproV2(_Optimizer):
@@ -101,13 +101,13 @@ class MiproV2(_Optimizer):
                 **none,
             )
 
-        _optimize(trials, self.door, self.task, "mipro", run)
+        _optimize(trials, self.client, self.task, "mipro", run)
 
 
 def _optimize(
-    trials: Trials, door: Door, task: str, origin: str, run: Callable[[Any, Any, Any, list[Any]], None]
+    trials: Trials, client: LlmClient, task: str, origin: str, run: Callable[[Any, Any, Any, list[Any]], None]
 ) -> None:
-    """Let a DSPy optimiser work on the bench; what it proposes is checked, scored and traced as from anybody."""
+    """Let a DSPy optimiser work on the context; what it proposes is checked, scored and traced as from anybody."""
     import dspy
 
     from stm_agent.llm.dspy_lm import through
@@ -120,7 +120,7 @@ def _optimize(
     ]
     try:
         # Its progress bars are for a terminal of its own.
-        with through(door, last, plain=False), contextlib.redirect_stderr(io.StringIO()):
+        with through(client, last, plain=False), contextlib.redirect_stderr(io.StringIO()):
             run(dspy.settings.lm, program, lambda example, prediction, trace=None: prediction.score, examples)
     except BudgetExceeded as error:
         logger.warning("%s stopped: %s", origin, error)

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import normalise
 from stm_agent.errors import BudgetExceeded, GenerationError
-from stm_agent.instruct.instruction import Instruction
 from stm_agent.instruct.trials import Trials
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 logger = logging.getLogger(__name__)
 COMPONENT = "instruction"
@@ -32,13 +32,13 @@ class Gepa:
     """A :class:`~stm_agent.instruct.proposers.Proposer` by reflection.
 
     Attributes:
-        door: The LLM that reflects.
+        client: The LLM that reflects.
         task: The domain's task.
         reflections: Calls to it, at most; a useless answer counts.
         seed: Seed of GEPA's choices.
     """
 
-    door: Door
+    client: LlmClient
     task: str
     reflections: int
     seed: int
@@ -47,7 +47,7 @@ class Gepa:
         """Reflect on failed queries, from the best candidate so far."""
         from gepa.api import optimize
 
-        adapter = InstructionAdapter(trials, self.door, self.task)
+        adapter = InstructionAdapter(trials, self.client, self.task)
         queries = list(trials.scorer.split.queries)
         try:
             optimize(
@@ -71,9 +71,9 @@ class Gepa:
 class InstructionAdapter:
     """Implements ``gepa.core.adapter.GEPAAdapter``; a data instance is a query id."""
 
-    def __init__(self, trials: Trials, door: Door, task: str) -> None:
-        """Take the bench, the reflecting LLM and the domain's task."""
-        self.trials, self.door, self.task = trials, door, task
+    def __init__(self, trials: Trials, client: LlmClient, task: str) -> None:
+        """Take the context, the reflecting LLM and the domain's task."""
+        self.trials, self.client, self.task = trials, client, task
         self.asked = 0
 
     def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ANN401
@@ -124,7 +124,7 @@ class InstructionAdapter:
     def _better(self, current: str, failures: Sequence[Mapping[str, Any]]) -> str:
         self.asked += 1
         try:
-            done = self.door.complete(question(current, failures, self.task), rollout=self.asked)
+            done = self.client.complete(question(current, failures, self.task), rollout=self.asked)
         except BudgetExceeded:
             raise
         except GenerationError as error:

@@ -12,7 +12,7 @@ from stm_agent.errors import GenerationError
 from stm_agent.instruct.trials import Trials
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Completion, Door
+    from stm_agent.llm.client import Completion, LlmClient
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 5
@@ -27,19 +27,19 @@ class Pool:
     """A :class:`~stm_agent.instruct.proposers.Proposer` of generic instructions.
 
     Attributes:
-        door: The LLM.
+        client: The LLM.
         task: The domain's task.
         count: Instructions wanted.
     """
 
-    door: Door
+    client: LlmClient
     task: str
     count: int
 
     def propose(self, trials: Trials) -> None:
         """Ask until ``count`` are usable, the LLM repeats itself, or the budget is spent."""
         made, barren = 0, 0
-        for completion in _answers(self.door, self.task):
+        for completion in _answers(self.client, self.task):
             fresh = 0
             for line in completion.text.splitlines():
                 text = NUMBERING.sub("", line).strip("\"'*` ")
@@ -53,14 +53,14 @@ class Pool:
                 return
 
 
-def _answers(door: Door, task: str) -> Iterator[Completion]:
+def _answers(client: LlmClient, task: str) -> Iterator[Completion]:
     system = "You write one-sentence instructions that stand in front of search queries."
     user = f"Task: {task}\nWrite {AT_ONCE} different instructions for it, each at most twenty words, one on a line."
     chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     rollout = 0
     while True:
         try:
-            yield door.complete(chat, rollout=rollout)
+            yield client.complete(chat, rollout=rollout)
         except GenerationError as error:
             logger.warning("instruction pool ended: %s", error)
             return

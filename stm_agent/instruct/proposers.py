@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import InstructSpec
-from stm_agent.instruct.instruction import Instruction
 from stm_agent.instruct.trials import Trials
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 
 class Proposer(Protocol):
-    """Puts candidates on the bench until its share of the budget is spent."""
+    """Puts candidates on the context until its share of the budget is spent."""
 
     def propose(self, trials: Trials) -> None:
         """Offer candidates; a failed LLM call costs this proposer's candidates, never the search."""
@@ -55,27 +55,27 @@ def proposers(
     *,
     seeds: Sequence[Instruction],
     framings: Sequence[Instruction],
-    door: Door | None,
+    client: LlmClient | None,
     task: str,
     seed: int,
 ) -> list[Proposer]:
     """Return what a search asks, in order: seeds, the generic pool, the LLM that reflects, passage instructions."""
     asked: list[Proposer] = [Seeds(seeds)]
-    if door is not None and spec.pool:
+    if client is not None and spec.pool:
         from stm_agent.instruct.pool import Pool
 
-        asked.append(Pool(door, task, spec.pool))
-    if door is not None and spec.reflections:
-        asked.append(_optimizer(spec, door, task, seed))
+        asked.append(Pool(client, task, spec.pool))
+    if client is not None and spec.reflections:
+        asked.append(_optimizer(spec, client, task, seed))
     return [*asked, Framings(framings)] if framings else asked
 
 
-def _optimizer(spec: InstructSpec, door: Door, task: str, seed: int) -> Proposer:
+def _optimizer(spec: InstructSpec, client: LlmClient, task: str, seed: int) -> Proposer:
     if spec.optimizer == "gepa":
         from stm_agent.instruct.gepa import Gepa
 
-        return Gepa(door, task, spec.reflections, seed)
+        return Gepa(client, task, spec.reflections, seed)
     from stm_agent.instruct.baselines import Copro, MiproV2
 
     kind = Copro if spec.optimizer == "copro" else MiproV2
-    return kind(door, task, spec.reflections, seed)
+    return kind(client, task, spec.reflections, seed)

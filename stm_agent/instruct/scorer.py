@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.ranking import rank
-from stm_agent.instruct.instruction import Instruction
 
 DEPTH = 10
 

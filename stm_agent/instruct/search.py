@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import BudgetExceeded
@@ -17,14 +18,13 @@ from stm_agent.evaluate.cached import corpus_task, score_with_mteb
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.significance import Comparison, paired_bootstrap
 from stm_agent.files import sha256_text
-from stm_agent.inspect.traces import TraceStore
-from stm_agent.instruct.instruction import Instruction
 from stm_agent.instruct.proposers import proposers
 from stm_agent.instruct.scorer import InstructionScorer, subcorpus
 from stm_agent.instruct.trials import Trials
+from stm_agent.traces import TraceStore
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def search_instruction(
     documents: Mapping[str, str],
     seeds: Sequence[Instruction],
     incumbent: Instruction,
-    reflection: Door | None,
+    reflection: LlmClient | None,
     spec: InstructSpec,
     alpha: float,
     trace: Path,
@@ -95,7 +95,7 @@ def search_instruction(
     store = TraceStore(trace)
     trials = Trials(_inner(whole, spec.hard), store)
     trials.try_one(incumbent)
-    for proposer in proposers(spec, seeds=seeds, framings=framings, door=reflection, task=task, seed=seed):
+    for proposer in proposers(spec, seeds=seeds, framings=framings, client=reflection, task=task, seed=seed):
         try:
             proposer.propose(trials)
         except BudgetExceeded as error:

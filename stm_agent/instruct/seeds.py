@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stm_agent.backbone.instruction import Instruction, checked
 from stm_agent.errors import ConfigError
-from stm_agent.instruct.instruction import Instruction, checked
 
 
 def load_seeds(path: Path, *, task: str) -> tuple[Instruction, ...]:

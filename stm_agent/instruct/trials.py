@@ -1,4 +1,4 @@
-"""The bench of a search: every candidate is checked, scored on the searching half, and written down."""
+"""The context of a search: every candidate is checked, scored on the searching half, and written down."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING
 
+from stm_agent.backbone.instruction import Instruction, checked
 from stm_agent.domain.collection import normalise
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.metrics import Scores, score
-from stm_agent.inspect.traces import Trace, TraceStore
-from stm_agent.instruct.instruction import Instruction, checked
 from stm_agent.instruct.scorer import InstructionScorer
+from stm_agent.traces import Trace, TraceStore
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Completion
+    from stm_agent.llm.client import Completion
 
 SHOWN = 3
 """Passages of each query that a trace names."""

@@ -1,1 +1,1 @@
-"""The one door to every LLM: LiteLLM names, cache, ledger, hard budget."""
+"""The one client to every LLM: LiteLLM names, cache, ledger, hard budget."""

@@ -1,4 +1,4 @@
-"""The door as a DSPy language model, and a plain chat format that small models can follow."""
+"""The client as a DSPy language model, and a plain chat format that small models can follow."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from stm_agent.llm.litellm import READ_ONLY
 if TYPE_CHECKING:
     import dspy
 
-    from stm_agent.llm.door import Completion, Door
+    from stm_agent.llm.client import Completion, LlmClient
 
 TOKENS = ("prompt_tokens", "completion_tokens")
 MANY = 1_000_000
 """Between the samples of one request: no rollout_id of DSPy's is as large."""
 
 
-def as_dspy_lm(door: Door, heard: list[Completion] | None = None) -> dspy.BaseLM:
-    """Return a DSPy LM whose every call goes through the door; DSPy's own cache is off.
+def as_dspy_lm(client: LlmClient, heard: list[Completion] | None = None) -> dspy.BaseLM:
+    """Return a DSPy LM whose every call goes through the client; DSPy's own cache is off.
 
     Args:
-        door: The one way to the model.
+        client: The one way to the model.
         heard: Takes every completion, for traces.
     """
     import dspy
 
-    class DoorLM(dspy.BaseLM):  # type: ignore[misc]
+    class ClientLM(dspy.BaseLM):  # type: ignore[misc]
         def __init__(self) -> None:
-            super().__init__(model=door.model, temperature=door.temperature, max_tokens=door.max_tokens, cache=False)
+            super().__init__(
+                model=client.model, temperature=client.temperature, max_tokens=client.max_tokens, cache=False
+            )
 
         def forward(self, prompt: str | None = None, messages: Any = None, **kwargs: Any) -> Any:  # noqa: ANN401
             from litellm import ModelResponse
@@ -38,7 +40,7 @@ def as_dspy_lm(door: Door, heard: list[Completion] | None = None) -> dspy.BaseLM
             # DSPy asks for another sample by another rollout_id, or for several at once.
             first, wanted = int(kwargs.get("rollout_id") or 0), int(kwargs.get("n") or 1)
             answers = [
-                door.complete(
+                client.complete(
                     messages or [{"role": "user", "content": prompt or ""}],
                     rollout=first + MANY * number,
                     temperature=kwargs.get("temperature"),
@@ -54,17 +56,17 @@ def as_dspy_lm(door: Door, heard: list[Completion] | None = None) -> dspy.BaseLM
             ]
             read, written = (sum(getattr(done, name) for done in answers) for name in TOKENS)
             usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-            return ModelResponse(choices=choices, usage=usage, model=door.model)
+            return ModelResponse(choices=choices, usage=usage, model=client.model)
 
-    return DoorLM()
+    return ClientLM()
 
 
 @contextlib.contextmanager
-def through(door: Door, heard: list[Completion] | None = None, *, plain: bool = True) -> Iterator[None]:
-    """Send what DSPy programs ask inside the block through the door.
+def through(client: LlmClient, heard: list[Completion] | None = None, *, plain: bool = True) -> Iterator[None]:
+    """Send what DSPy programs ask inside the block through the client.
 
     Args:
-        door: The one way to the model.
+        client: The one way to the model.
         heard: Gets every completion.
         plain: In the plain format; else in DSPy's own, which programs with several outputs need.
     """
@@ -75,7 +77,7 @@ def through(door: Door, heard: list[Completion] | None = None, *, plain: bool = 
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # LiteLLM's answer types are built when first used; its own filter may be gone by then.
         warnings.filterwarnings("ignore", message=READ_ONLY)
-        with dspy.context(lm=as_dspy_lm(door, heard), adapter=plain_adapter() if plain else None):
+        with dspy.context(lm=as_dspy_lm(client, heard), adapter=plain_adapter() if plain else None):
             yield
 
 

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from stm_agent.errors import GenerationError
-from stm_agent.llm.door import Answer, Messages
+from stm_agent.llm.client import Answer, Messages
 
 if TYPE_CHECKING:
     from stm_agent.llm.litellm import LiteLlmProvider

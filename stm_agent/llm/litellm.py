@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from stm_agent.errors import ConfigError, GenerationError
-from stm_agent.llm.door import TRIES, Answer, Messages
+from stm_agent.llm.client import TRIES, Answer, Messages
 
 if TYPE_CHECKING:
     from tenacity import Retrying

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import read_beir
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import read_json, whole_folder, write_json
-from stm_agent.instruct.instruction import Instruction
 from stm_agent.instruct.search import Found, search_instruction
 from stm_agent.loop.events import Observer
 from stm_agent.loop.instructing import written_candidates
@@ -20,7 +20,7 @@ from stm_agent.loop.ledger import RunFolder
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 
 RESULT = "instruction.json"
@@ -83,7 +83,7 @@ def instruct_model(
         "options": {**{name: value for name, value in asdict(options).items() if name not in money}, "spec": spec},
     }
     run = RunFolder(runs, "instruct", config)
-    door = _door(options, run, runs) if options.generator else None
+    client = _client(options, run, runs) if options.generator else None
     try:
         if (kept := run.folder / RESULT).exists():
             return dict(read_json(kept))
@@ -99,7 +99,7 @@ def instruct_model(
             seeds=seeds,
             framings=framings,
             incumbent=Instruction.none(encoder.model.prompts),
-            reflection=door,
+            reflection=client,
             spec=options.spec,
             alpha=options.alpha,
             trace=run.traces,
@@ -111,8 +111,8 @@ def instruct_model(
         observer({"kind": "decision", "name": "instruct", "text": found.reason})
         return result
     finally:
-        if door is not None:
-            door.close()
+        if client is not None:
+            client.close()
         run.close()
 
 
@@ -123,11 +123,11 @@ def write_instructed(model: SentenceTransformer, result: Mapping[str, Any], fold
         model.save(str(partial))
 
 
-def _door(options: InstructOptions, run: RunFolder, runs: Path) -> Door:
+def _client(options: InstructOptions, run: RunFolder, runs: Path) -> LlmClient:
     from stm_agent.llm.budget import Budget
-    from stm_agent.llm.door import open_door
+    from stm_agent.llm.open import open_client
 
-    return open_door(
+    return open_client(
         str(options.generator),
         cache=runs / ".cache" / "llm",
         ledger=run.folder / "llm.jsonl",

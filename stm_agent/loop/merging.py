@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.evaluate.encoder import Encoder
-from stm_agent.instruct.instruction import Instruction
-from stm_agent.loop.bench import Bench, Rating
+from stm_agent.loop.context import Rating, RunContext
 from stm_agent.loop.experts import Expert
 from stm_agent.merge.delta import LoraDelta, combine
 from stm_agent.merge.search import Candidate, Verified, front, rescored, search, verify
@@ -43,7 +43,7 @@ class Merged:
     front: tuple[dict[str, Any], ...]
 
 
-def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruction: Instruction) -> Merged:
+def merge_experts(context: RunContext, experts: Sequence[Expert], base: Rating, instruction: Instruction) -> Merged:
     """Search linear weights over the experts' deltas; the best on dev inside the forgetting budget wins."""
     deltas = [expert.delta for expert in experts]
     ratings: dict[tuple[float, ...], Rating] = {}
@@ -57,22 +57,22 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
         if weights not in ratings:
             # Only the last one is kept: each is a whole model.
             built.clear()
-            built[weights] = bench.encoder(combine(deltas, weights))
-            ratings[weights] = bench.rate(built[weights], instruction)
+            built[weights] = context.encoder(combine(deltas, weights))
+            ratings[weights] = context.rate(built[weights], instruction)
         return ratings[weights]
 
     def learn(weights: tuple[float, ...]) -> list[Candidate]:
         # Its vectors are in the cache: they were just made to rate it.
         encoder = built.pop(weights, None)
         if encoder is not None:
-            dev, texts = list(bench.dev.queries.values()), list(bench.documents.values())
-            queries = bench.cache.encode(encoder, dev, prefix=instruction.query_prefix)
-            surrogate.learn(weights, queries, bench.cache.encode(encoder, texts, prefix=instruction.passage_prefix))
+            dev, texts = list(context.dev.queries.values()), list(context.documents.values())
+            queries = context.cache.encode(encoder, dev, prefix=instruction.query_prefix)
+            surrogate.learn(weights, queries, context.cache.encode(encoder, texts, prefix=instruction.passage_prefix))
         return rescored(candidates, surrogate)
 
-    with bench.timed("merge", f"searching merge weights over {len(experts)} experts"):
-        tasks = _tasks(bench, [None, *deltas], instruction)
-        plan = bench.spec.merge
+    with context.timed("merge", f"searching merge weights over {len(experts)} experts"):
+        tasks = _tasks(context, [None, *deltas], instruction)
+        plan = context.spec.merge
         surrogate = Surrogate(tasks[0])
         candidates = search(
             tasks[0],
@@ -80,18 +80,18 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
             strategy=plan.search,
             budget=plan.candidates,
             step=plan.step,
-            seed=bench.seed,
+            seed=context.seed,
             surrogate=surrogate,
         )
-    with bench.timed("merge", "verifying the best merges by real encodes"):
-        floor = base.general - bench.spec.merge.forgetting_budget
-        chosen = verify(candidates, build_and_rate, floor=floor, count=bench.spec.merge.verify, learn=learn)
-    _record(bench, experts, candidates, ratings, floor)
+    with context.timed("merge", "verifying the best merges by real encodes"):
+        floor = base.general - context.spec.merge.forgetting_budget
+        chosen = verify(candidates, build_and_rate, floor=floor, count=context.spec.merge.verify, learn=learn)
+    _record(context, experts, candidates, ratings, floor)
     points = _front(rescored(candidates, surrogate), ratings)
-    bench.run.ledger.record(
+    context.run.ledger.record(
         "front", experts={expert.name: expert.folder.name for expert in experts}, points=list(points)
     )
-    _tell(bench, chosen, floor)
+    _tell(context, chosen, floor)
     return Merged(
         dict(zip([expert.name for expert in experts], chosen.weights, strict=True)),
         combine(deltas, chosen.weights),
@@ -103,25 +103,25 @@ def merge_experts(bench: Bench, experts: Sequence[Expert], base: Rating, instruc
     )
 
 
-def _tell(bench: Bench, chosen: Verified[Rating], floor: float) -> None:
+def _tell(context: RunContext, chosen: Verified[Rating], floor: float) -> None:
     """Say how well the surrogate guessed, and whether the merge forgets too much."""
     if chosen.rank_correlation is not None:
         worth = "badly, so the search went on with real encodes" if chosen.surrogate_is_bad else "well enough"
-        bench.note("merge", f"the surrogate ranks verified merges {worth} (Spearman {chosen.rank_correlation:.2f})")
+        context.note("merge", f"the surrogate ranks verified merges {worth} (Spearman {chosen.rank_correlation:.2f})")
     if not chosen.allowed:
-        bench.note(
+        context.note(
             "merge",
             f"every merge forgets too much: the best keeps {chosen.rating.general:.4f} on the general tasks, "
             f"{floor:.4f} are asked for; raise merge.forgetting_budget or train less",
         )
 
 
-def _tasks(bench: Bench, deltas: Sequence[LoraDelta | None], instruction: Instruction) -> list[Task]:
+def _tasks(context: RunContext, deltas: Sequence[LoraDelta | None], instruction: Instruction) -> list[Task]:
     """Return the domain's and the guards' tasks with base and experts encoded, one whole model after another."""
     plain = instruction.unsaid()
-    wanted = [(bench.dev, bench.documents, instruction)]
-    wanted += [(guard.splits["dev"], guard.texts, plain) for guard in bench.guards]
-    encoded = [_encoded(bench, bench.encoder(delta), wanted) for delta in deltas]
+    wanted = [(context.dev, context.documents, instruction)]
+    wanted += [(guard.splits["dev"], guard.texts, plain) for guard in context.guards]
+    encoded = [_encoded(context, context.encoder(delta), wanted) for delta in deltas]
     return [
         Task(
             queries=list(split.queries),
@@ -135,13 +135,13 @@ def _tasks(bench: Bench, deltas: Sequence[LoraDelta | None], instruction: Instru
 
 
 def _encoded(
-    bench: Bench, encoder: Encoder, wanted: Sequence[tuple[Split, Mapping[str, str], Instruction]]
+    context: RunContext, encoder: Encoder, wanted: Sequence[tuple[Split, Mapping[str, str], Instruction]]
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Return vectors of queries and documents for each task."""
     return [
         (
-            bench.cache.encode(encoder, list(split.queries.values()), prefix=said.query_prefix),
-            bench.cache.encode(encoder, list(documents.values()), prefix=said.passage_prefix),
+            context.cache.encode(encoder, list(split.queries.values()), prefix=said.query_prefix),
+            context.cache.encode(encoder, list(documents.values()), prefix=said.passage_prefix),
         )
         for split, documents, said in wanted
     ]
@@ -163,7 +163,7 @@ def _front(candidates: Sequence[Candidate], ratings: Mapping[tuple[float, ...], 
 
 
 def _record(
-    bench: Bench,
+    context: RunContext,
     experts: Sequence[Expert],
     candidates: Sequence[Candidate],
     ratings: dict[tuple[float, ...], Rating],
@@ -171,7 +171,7 @@ def _record(
 ) -> None:
     guess = {candidate.weights: candidate.domain for candidate in candidates}
     for weights, rating in ratings.items():
-        bench.run.ledger.record(
+        context.run.ledger.record(
             "merge",
             experts=[expert.name for expert in experts],
             weights=list(weights),

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import read_json
-from stm_agent.instruct.instruction import Instruction
-from stm_agent.loop.bench import Bench, Rating, gather, seal
-from stm_agent.loop.data import harvest
+from stm_agent.loop.context import Rating, RunContext, hold_out_test, load_domain_data
+from stm_agent.loop.data import prepare_training_data
 from stm_agent.loop.events import Observer, silent
 from stm_agent.loop.experts import Expert, train_all
 from stm_agent.loop.final import finish
@@ -86,13 +86,13 @@ def optimize(
         if run.report.exists():
             observer({"kind": "note", "name": "run", "text": f"run {run.id} is finished; this is its report"})
             return dict(read_json(run.report))
-        bench = open_bench(spec, options, seed, run, workspace=workspace, runs=runs, observer=observer)
+        context = open_context(spec, options, seed, run, workspace=workspace, runs=runs, observer=observer)
         try:
-            with bench.memory:
-                return _walk(bench, options, rounds)
+            with context.memory:
+                return _walk(context, options, rounds)
         finally:
-            bench.generator.close()
-            bench.reflection.close()
+            context.generator.close()
+            context.reflection.close()
     finally:
         run.close()
 
@@ -108,7 +108,7 @@ def _identity(spec: DomainSpec, options: Options, seed: int, rounds: int) -> Map
     }
 
 
-def open_bench(
+def open_context(
     spec: DomainSpec,
     options: Options,
     seed: int,
@@ -117,23 +117,23 @@ def open_bench(
     workspace: Path,
     runs: Path,
     observer: Observer,
-) -> Bench:
+) -> RunContext:
     """Gather data, models and doors of a run."""
     from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.llm.budget import Budget
-    from stm_agent.llm.door import open_door
+    from stm_agent.llm.open import open_client
     from stm_agent.workspace import program_path
 
     store = StageStore(runs / ".stages")
     store.clean()
     observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
-    material, guards = gather(spec, workspace)
-    material, firewall = seal(material, run.folder / "firewall.jsonl")
+    material, guards = load_domain_data(spec, workspace)
+    material, firewall = hold_out_test(material, run.folder / "firewall.jsonl")
     budget = Budget(usd=options.budget_usd, minutes=options.budget_minutes, calls=None)
     ledger = run.folder / "llm.jsonl"
 
-    def door(model: str) -> Any:  # noqa: ANN401 - the door's class would import litellm's types here
-        return open_door(
+    def client(model: str) -> Any:  # noqa: ANN401 - the client's class would import litellm's types here
+        return open_client(
             model,
             cache=runs / ".cache" / "llm",
             ledger=ledger,
@@ -143,9 +143,9 @@ def open_bench(
             max_tokens=spec.synthesize.max_tokens,
         )
 
-    generator = door(options.generator)
+    generator = client(options.generator)
     same = options.reflection in (None, options.generator)
-    return Bench(
+    return RunContext(
         spec=spec,
         seed=seed,
         run=run,
@@ -153,63 +153,65 @@ def open_bench(
         cache=EmbeddingCache(runs / ".cache" / "vectors"),
         budget=budget,
         observer=observer,
-        material=material,
+        data=material,
         guards=guards,
         firewall=firewall,
         generator=generator,
-        reflection=generator if same else door(str(options.reflection)),
+        reflection=generator if same else client(str(options.reflection)),
         program=program_path(workspace, spec.synthesize.program),
         workspace=workspace,
     )
 
 
-def _walk(bench: Bench, options: Options, rounds: int) -> dict[str, Any]:
-    with bench.timed("rate", "scoring the untouched backbone on dev"):
-        encoder = bench.encoder()
+def _walk(context: RunContext, options: Options, rounds: int) -> dict[str, Any]:
+    with context.timed("rate", "scoring the untouched backbone on dev"):
+        encoder = context.encoder()
         none = Instruction.none(encoder.model.prompts)
-        base = bench.rate(encoder, none)
-    bench.run.ledger.record("base", dev=base.domain.ndcg_at_10, general=base.general)
+        base = context.rate(encoder, none)
+    context.run.ledger.record("base", dev=base.domain.ndcg_at_10, general=base.general)
     incumbent = Incumbent(base, none)
     experts: list[Expert] = []
     for round_ in range(1, rounds + 1):
-        if bench.budget.exhausted and experts:
-            bench.note("loop", f"round {round_} not started: the budget is used up")
+        if context.budget.exhausted and experts:
+            context.note("loop", f"round {round_} not started: the budget is used up")
             break
-        bench.run.ledger.record("round", number=round_)
-        incumbent = _round(bench, incumbent, base, experts, round_)
-    return finish(bench, base, experts, incumbent.merged, incumbent.instruction, controls=options.controls)
+        context.run.ledger.record("round", number=round_)
+        incumbent = _round(context, incumbent, base, experts, round_)
+    return finish(context, base, experts, incumbent.merged, incumbent.instruction, controls=options.controls)
 
 
-def _round(bench: Bench, incumbent: Incumbent, base: Rating, experts: list[Expert], round_: int) -> Incumbent:
+def _round(context: RunContext, incumbent: Incumbent, base: Rating, experts: list[Expert], round_: int) -> Incumbent:
     """Pass once through the levers; ``experts`` grows, the incumbent changes only when a gate says so."""
-    harvested = harvest(bench, _miner(bench, incumbent))
+    training_data = prepare_training_data(context, _miner(context, incumbent))
     delta = incumbent.merged.delta if incumbent.merged else None
-    instruction = improve_instruction(bench, bench.encoder(delta), incumbent.instruction, round_, model="incumbent")
-    experts.extend(train_all(bench, harvested, instruction, round_))
-    merged = merge_experts(bench, experts, base, instruction)
-    if bench.spec.merge.instructions:
-        merged, instruction = _instruct_merge(bench, merged, instruction, round_)
-    verdict = gate(merged.rating.domain, incumbent.rating.domain, bench.spec.loop, bench.seed)
+    instruction = improve_instruction(context, context.encoder(delta), incumbent.instruction, round_, model="incumbent")
+    experts.extend(train_all(context, training_data, instruction, round_))
+    merged = merge_experts(context, experts, base, instruction)
+    if context.spec.merge.instructions:
+        merged, instruction = _instruct_merge(context, merged, instruction, round_)
+    verdict = gate(merged.rating.domain, incumbent.rating.domain, context.spec.loop, context.seed)
     kept = verdict.kept and merged.allowed
     reason = verdict.reason if merged.allowed else "refused: it forgets more than the budget"
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in merged.weights.items() if weight)
-    bench.decide("merge", f"round {round_}: merge ({weights}) {reason}", kept=kept, weights=merged.weights)
+    context.decide("merge", f"round {round_}: merge ({weights}) {reason}", kept=kept, weights=merged.weights)
     return Incumbent(merged.rating, instruction, merged) if kept else incumbent
 
 
-def _instruct_merge(bench: Bench, merged: Merged, instruction: Instruction, round_: int) -> tuple[Merged, Instruction]:
+def _instruct_merge(
+    context: RunContext, merged: Merged, instruction: Instruction, round_: int
+) -> tuple[Merged, Instruction]:
     """Search the instruction once more, for the merge: its experts may have learnt to do without, or with another."""
-    encoder = bench.encoder(merged.delta)
-    found = improve_instruction(bench, encoder, instruction, round_, model="merge")
+    encoder = context.encoder(merged.delta)
+    found = improve_instruction(context, encoder, instruction, round_, model="merge")
     if found == instruction:
         return merged, instruction
-    return replace(merged, rating=bench.rate(encoder, found)), found
+    return replace(merged, rating=context.rate(encoder, found)), found
 
 
-def _miner(bench: Bench, incumbent: Incumbent) -> Any:  # noqa: ANN401 - an Encoder, built late
+def _miner(context: RunContext, incumbent: Incumbent) -> Any:  # noqa: ANN401 - an Encoder, built late
     """Return the encoder that mines: the domain's own choice at first, the incumbent once there is one."""
     from stm_agent.evaluate.baselines import static_encoder
 
     if incumbent.merged is not None:
-        return bench.encoder(incumbent.merged.delta)
-    return static_encoder(bench.spec.mine.encoder) if bench.spec.mine.encoder else bench.encoder()
+        return context.encoder(incumbent.merged.delta)
+    return static_encoder(context.spec.mine.encoder) if context.spec.mine.encoder else context.encoder()

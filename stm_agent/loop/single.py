@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from stm_agent.domain.material import Material, Pair, build_material
+from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.build import build_domain_data
+from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import DomainSpec, ExpertSpec, NegativeSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import content_hash, folder_hash, whole_folder
-from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.data import pairs_hash
 from stm_agent.loop.events import Observer
 from stm_agent.loop.training import helpers_of, prompts_of, train_progress
@@ -31,12 +32,12 @@ def _fresh(output: Path) -> Path:
     return output.absolute()
 
 
-def _first_pairs(spec: DomainSpec, workspace: Path, limit: int) -> Any:  # noqa: ANN401 - (material, pairs)
-    material = build_material(spec.collection, workspace)
-    pairs = tuple(pair for source in material.sources.values() for pair in source)[:limit]
+def _first_pairs(spec: DomainSpec, workspace: Path, limit: int) -> Any:  # noqa: ANN401 - (data, pairs)
+    data = build_domain_data(spec.collection, workspace)
+    pairs = tuple(pair for source in data.sources.values() for pair in source)[:limit]
     if not pairs:
         raise ConfigError(f"domain {spec.name} has no training pairs; its collection needs a train split")
-    return material, pairs
+    return data, pairs
 
 
 def mine_domain(spec: DomainSpec, workspace: Path, output: Path, limit: int) -> dict[str, int]:
@@ -48,11 +49,11 @@ def mine_domain(spec: DomainSpec, workspace: Path, output: Path, limit: int) -> 
     from stm_agent.workspace import runs_folder
 
     target = _fresh(output)
-    material, pairs = _first_pairs(spec, workspace, limit)
-    pool = dict(sorted(material.pool.items())[: spec.mine.documents])
+    data, pairs = _first_pairs(spec, workspace, limit)
+    pool = dict(sorted(data.pool.items())[: spec.mine.documents])
     encoder = static_encoder(spec.mine.encoder) if spec.mine.encoder else None
     cache = EmbeddingCache(runs_folder(workspace) / ".cache" / "vectors")
-    mined = mine(pairs, pool, material.groups, spec=spec.mine, encoder=encoder, cache=cache)
+    mined = mine(pairs, pool, data.groups, spec=spec.mine, encoder=encoder, cache=cache)
     with whole_folder(target) as partial:
         save_negatives(partial, pairs, mined.negatives)
     return {"pairs": len(pairs), "negatives": sum(map(len, mined.negatives.values())), **dict(mined.counts)}
@@ -71,19 +72,19 @@ def synthesize_domain(
 ) -> dict[str, float]:
     """Write hard negatives for a domain's pairs into ``output``; return counts and cost."""
     from stm_agent.llm.budget import Budget
-    from stm_agent.llm.door import open_door
+    from stm_agent.llm.open import open_client
     from stm_agent.mine.negatives import mine
     from stm_agent.synthesize.negatives import synthesize_negatives
     from stm_agent.workspace import program_path
 
     target = _fresh(output)
     plan = spec.synthesize
-    material, pairs = _first_pairs(spec, workspace, limit or plan.pairs)
-    pool = dict(sorted(material.pool.items())[: spec.mine.documents])
+    data, pairs = _first_pairs(spec, workspace, limit or plan.pairs)
+    pool = dict(sorted(data.pool.items())[: spec.mine.documents])
     # The program shows the LLM one mined negative; BM25's is enough here and needs no encoder.
     only_bm25 = spec.mine.model_copy(update={"retrievers": ("bm25",)})
-    mined = mine(pairs, pool, material.groups, spec=only_bm25, encoder=None, cache=None)
-    door = open_door(
+    mined = mine(pairs, pool, data.groups, spec=only_bm25, encoder=None, cache=None)
+    client = open_client(
         generator,
         cache=runs / ".cache" / "llm",
         ledger=runs / "synthesize.jsonl",
@@ -99,12 +100,12 @@ def synthesize_domain(
                 mined.negatives,
                 task=spec.task,
                 program=program_path(workspace, plan.program),
-                door=door,
+                client=client,
                 spec=plan,
                 folder=partial,
             )
     finally:
-        door.close()
+        client.close()
     written = sum(map(len, done.negatives.values()))
     return {"pairs": len(pairs), "written": written, "usd": done.usd, "calls": done.calls, **dict(done.refused)}
 
@@ -130,13 +131,13 @@ def train_domain_expert(
     if name not in by_name:
         raise ConfigError(f"domain {spec.name} has no expert '{name}'; it has {', '.join(by_name)}")
     expert = _alone(by_name[name], steps)
-    material = build_material(spec.collection, workspace)
-    pairs = tuple(pair for source in expert.sources for pair in material.sources.get(source, ()))
+    data = build_domain_data(spec.collection, workspace)
+    pairs = tuple(pair for source in expert.sources for pair in data.sources.get(source, ()))
 
     said = Instruction.none(load_backbone(spec.backbone).prompts)
     said = said if expert.instruction is None else said.saying(expert.instruction, "expert")
     prompts = prompts_of(expert, said, workspace, spec.task)
-    identity = _training_identity(spec, expert, material, pairs, start, seed, prompts)
+    identity = _training_identity(spec, expert, data, pairs, start, seed, prompts)
     with _places(target, identity[:16]) as (kept, made):
         trained = train_expert(
             expert,
@@ -150,7 +151,7 @@ def train_domain_expert(
             seed=seed,
             folder=made,
             prompts=prompts,
-            helpers=helpers_of(spec, expert, material.collection, said),
+            helpers=helpers_of(spec, expert, data.collection, said),
             checkpoints=kept if spec.train.checkpoint_every else None,
             progress=train_progress(observer),
         )
@@ -158,7 +159,7 @@ def train_domain_expert(
         command = f"stm-agent train --domain {spec.name} --expert {name} --output {output}{flags}"
         taught = spec.model_copy(update={"experts": (expert.model_copy(update={"steps": trained.steps}),)})
         if processes().writes:
-            _write_expert(taught, material, name, trained, said, made / "model", command)
+            _write_expert(taught, data, name, trained, said, made / "model", command)
     part()
     report = dataclasses.asdict(trained)
     return {
@@ -185,7 +186,7 @@ def _places(target: Path, key: str) -> Iterator[tuple[Path | None, Path]]:
 def _training_identity(
     spec: DomainSpec,
     expert: ExpertSpec,
-    material: Material,
+    data: DomainData,
     pairs: Sequence[Pair],
     start: Path | None,
     seed: int,
@@ -198,11 +199,11 @@ def _training_identity(
     train = spec.train
     models = spec.models_of(expert).values()
     parts = [expert.model_dump(mode="json"), train.model_dump(mode="json"), spec.backbone.model_dump(mode="json")]
-    data = [pairs_hash(pairs), material.collection.content_hash if train.evaluate_every else ""]
+    contents = [pairs_hash(pairs), data.collection.content_hash if train.evaluate_every else ""]
     return content_hash(
         [
             *parts,
-            *data,
+            *contents,
             seed,
             list(prompts),
             processes().count,
@@ -215,7 +216,7 @@ def _training_identity(
 
 def _write_expert(
     spec: DomainSpec,
-    material: Material,
+    data: DomainData,
     name: str,
     trained: TrainedExpert,
     said: Instruction,
@@ -234,7 +235,7 @@ def _write_expert(
         weights={name: 1.0},
         dev=trained.best_dev,
         general=None,
-        sources=sources_of(spec, material.collection),
+        sources=sources_of(spec, data.collection),
         command=command,
     )
     prompts = {"query": said.query_prefix, "document": said.passage_prefix}
@@ -242,7 +243,7 @@ def _write_expert(
 
 
 def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:
-    """Return the expert with the negatives there are without a harvest: structural ones."""
+    """Return the expert with the negatives there are without the data lever: structural ones."""
     structural = NegativeSpec(structural=expert.negatives.structural)
     try:
         return ExpertSpec(**{**expert.model_dump(), "negatives": structural, "steps": steps or expert.steps})

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Collection
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.evaluate.cache import EmbeddingCache, encode_through
 from stm_agent.files import content_hash, read_json
-from stm_agent.instruct.instruction import Instruction
-from stm_agent.loop.bench import Bench, score_split
+from stm_agent.loop.context import RunContext, score_split
 from stm_agent.loop.data import Negatives, pairs_hash
 from stm_agent.loop.events import Observer
 from stm_agent.stage import kept_while_building
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-    from stm_agent.train.expert import Progress
+    from stm_agent.train.fit import Progress
 
 
 ELSEWHERE = {"name", "sources", "start", "instruction", "prompts"}
@@ -37,7 +37,7 @@ def trained_speed(folder: Path) -> float:
 
 
 def train_stage(
-    bench: Bench,
+    context: RunContext,
     spec: ExpertSpec,
     pairs: Sequence[Pair],
     negatives: Negatives,
@@ -50,7 +50,7 @@ def train_stage(
     from stm_agent.backbone.identity import source_identity
     from stm_agent.train.expert import train_expert
 
-    domain = bench.spec
+    domain = context.spec
     config = {
         # A new name alone does not make a new adapter.
         "expert": spec.model_dump(mode="json", exclude=ELSEWHERE),
@@ -59,9 +59,9 @@ def train_stage(
         # Decides the dtype.
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "prefixes": [instruction.query_prefix, instruction.passage_prefix],
-        "seed": bench.seed,
+        "seed": context.seed,
     }
-    if prompts := prompts_of(spec, instruction, bench.workspace, domain.task):
+    if prompts := prompts_of(spec, instruction, context.workspace, domain.task):
         config["prompts"] = prompts
     inputs = {
         **{role: source_identity(name) for role, name in domain.models_of(spec).items()},
@@ -71,10 +71,10 @@ def train_stage(
         "start": start.parent.name if start else "base",
     }
     if domain.train.evaluate_every:
-        inputs["dev"] = content_hash([bench.dev.queries, bench.dev.qrels, bench.documents])
+        inputs["dev"] = content_hash([context.dev.queries, context.dev.qrels, context.documents])
 
-    with kept_while_building(bench.store.place("train", config, inputs)[1]) as checkpoints:
-        return bench.store.run(
+    with kept_while_building(context.store.place("train", config, inputs)[1]) as checkpoints:
+        return context.store.run(
             "train",
             config,
             inputs,
@@ -87,12 +87,12 @@ def train_stage(
                 start=start,
                 query_prefix=instruction.query_prefix,
                 passage_prefix=instruction.passage_prefix,
-                seed=bench.seed,
+                seed=context.seed,
                 folder=target,
                 prompts=prompts,
-                helpers=helpers_of(domain, spec, bench.material.collection, instruction, bench.cache),
+                helpers=helpers_of(domain, spec, context.data.collection, instruction, context.cache),
                 checkpoints=checkpoints if domain.train.checkpoint_every else None,
-                progress=train_progress(bench.observer),
+                progress=train_progress(context.observer),
             ),
         )
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stm_agent.domain.material import Pair
+from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec
 from stm_agent.evaluate.metrics import Scores
-from stm_agent.instruct.instruction import Instruction
-from stm_agent.loop.bench import Bench
-from stm_agent.loop.data import Harvest
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.data import TrainingData
 from stm_agent.loop.gates import Verdict, gate
 from stm_agent.loop.training import train_stage
 from stm_agent.merge.delta import load_delta
@@ -58,16 +58,16 @@ def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
 
 
 def choose_variant(
-    bench: Bench,
+    context: RunContext,
     spec: ExpertSpec,
     pairs: Sequence[Pair],
-    harvested: Harvest,
+    training_data: TrainingData,
     start: Path | None,
     instruction: Instruction,
 ) -> Variant:
     """Return the incumbent variant, or the best of those whose probe beats it by a paired test on dev."""
     offered = variants(spec, instruction)
-    steps = bench.spec.loop.probe_steps
+    steps = context.spec.loop.probe_steps
     if len(offered) == 1:
         return offered[0]
     if not steps:
@@ -76,41 +76,48 @@ def choose_variant(
             one for one in offered if (one.instruction, one.spec.prompts) == (first.instruction, first.spec.prompts)
         ]
         return asked[-1]
-    scores = [_probe(bench, variant, steps, pairs, harvested, start) for variant in offered]
+    scores = [_probe(context, variant, steps, pairs, training_data, start) for variant in offered]
     best = 0
     for place in range(1, len(offered)):
-        verdict = gate(scores[place], scores[0], bench.spec.loop, bench.seed)
-        bench.decide(
+        verdict = gate(scores[place], scores[0], context.spec.loop, context.seed)
+        context.decide(
             "data",
             f"expert {spec.name}: {offered[place].label} instead of {offered[0].label} {verdict.reason}",
             expert=spec.name,
             kept=verdict.kept,
         )
-        _judge_program(bench, spec, offered[place], harvested, verdict)
+        _judge_program(context, spec, offered[place], training_data, verdict)
         if verdict.kept and scores[place].ndcg_at_10 > scores[best].ndcg_at_10:
             best = place
     return offered[best]
 
 
-def _judge_program(bench: Bench, spec: ExpertSpec, variant: Variant, harvested: Harvest, verdict: Verdict) -> None:
+def _judge_program(
+    context: RunContext, spec: ExpertSpec, variant: Variant, training_data: TrainingData, verdict: Verdict
+) -> None:
     """Write into the program's trace what its negatives did to an expert."""
-    from stm_agent.inspect.traces import TraceStore
+    from stm_agent.traces import TraceStore
 
-    if harvested.trial and variant.spec.negatives.synthetic:
+    if training_data.trial and variant.spec.negatives.synthetic:
         reason = f"expert {spec.name}, {variant.label}: {verdict.reason}"
-        TraceStore(bench.run.traces).decide(harvested.trial, accepted=verdict.kept, reason=reason)
+        TraceStore(context.run.traces).decide(training_data.trial, accepted=verdict.kept, reason=reason)
 
 
 def _probe(
-    bench: Bench, variant: Variant, steps: int, pairs: Sequence[Pair], harvested: Harvest, start: Path | None
+    context: RunContext,
+    variant: Variant,
+    steps: int,
+    pairs: Sequence[Pair],
+    training_data: TrainingData,
+    start: Path | None,
 ) -> Scores:
     spec = variant.spec.model_copy(update={"steps": steps})
     name = f"{spec.name}?{variant.label}"
-    with bench.timed("train", f"probing expert {name}: {steps} steps"):
-        folder = train_stage(bench, spec, pairs, harvested.for_expert(spec, pairs), start, variant.instruction)
-    with bench.timed("rate", f"scoring probe {name} on dev"):
-        scores = bench.probe(bench.encoder(load_delta(folder / "adapter")), variant.instruction)
-    bench.run.ledger.record(
+    with context.timed("train", f"probing expert {name}: {steps} steps"):
+        folder = train_stage(context, spec, pairs, training_data.for_expert(spec, pairs), start, variant.instruction)
+    with context.timed("rate", f"scoring probe {name} on dev"):
+        scores = context.probe(context.encoder(load_delta(folder / "adapter")), variant.instruction)
+    context.run.ledger.record(
         "probe", name=name, variant=variant.label, folder=folder.name, steps=steps, dev=scores.ndcg_at_10
     )
     return scores

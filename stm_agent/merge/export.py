@@ -32,7 +32,7 @@ def export_merged(
     from sentence_transformers import SentenceTransformer
 
     from stm_agent.backbone.checks import check_padding_invariance, check_reload, vectors
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
     from stm_agent.backbone.packed import PackedTransformer
 
     if delta is not None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stm_agent.domain.collection import normalise
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import MineSpec
+from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.ranking import rank
-from stm_agent.mine.bm25 import Bm25Index
 
 NEAR = 0.8
 """Token Jaccard from which two passages count as the same."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stm_agent.domain.collection import normalise
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.files import read_jsonl, write_atomic
 from stm_agent.mine.negatives import Negative
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.errors import DataError
 from stm_agent.mine.negatives import Negative
 

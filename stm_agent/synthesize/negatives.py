@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.files import sha256_file, write_json
 from stm_agent.mine.negatives import Negative
@@ -15,7 +15,7 @@ from stm_agent.mine.store import save_negatives
 from stm_agent.synthesize.program import Writer
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 Progress = Callable[[int, int], None]
 
@@ -36,7 +36,7 @@ def synthesize_negatives(
     *,
     task: str,
     program: Path,
-    door: Door,
+    client: LlmClient,
     spec: SynthesizeSpec,
     folder: Path,
     progress: Progress | None = None,
@@ -44,16 +44,16 @@ def synthesize_negatives(
     """Write one hard negative for each pair into ``folder`` (a ``datasets`` folder and ``written.json``).
 
     An answer that repeats the query, the positive or the mined negative is refused and counted. Calls are kept
-    by the door, so an interrupted stage pays nothing again.
+    by the client, so an interrupted stage pays nothing again.
 
     Raises:
         GenerationError: The generator cannot be reached, or the budget is spent.
         ConfigError: The program cannot be built.
     """
-    writer = Writer(program, door)
-    before = door.budget.spent
+    writer = Writer(program, client)
+    before = client.budget.spent
     made_by = (
-        ("generator", door.model),
+        ("generator", client.model),
         ("program", sha256_file(program)[:16]),
         ("temperature", str(spec.temperature)),
     )
@@ -73,7 +73,7 @@ def synthesize_negatives(
         if progress:
             progress(number, len(pairs))
     save_negatives(folder, pairs, negatives)
-    spent = door.budget.spent
+    spent = client.budget.spent
     done = Synthesized(negatives, dict(writer.refused), spent.usd - before.usd, spent.calls - before.calls)
     counts = {"pairs": len(pairs), "written": len(negatives), "refused": done.refused}
     write_json(folder / "written.json", {**counts, "sample": writer.sample()})

@@ -1,4 +1,4 @@
-"""Run a workspace's DSPy program through the door, and clean what comes back."""
+"""Run a workspace's DSPy program through the client, and clean what comes back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stm_agent.errors import ConfigError
 if TYPE_CHECKING:
     import dspy
 
-    from stm_agent.llm.door import Completion, Door
+    from stm_agent.llm.client import Completion, LlmClient
 
 SHORTEST = 2
 
@@ -36,17 +36,17 @@ def load_program(path: Path) -> dspy.Module:
 
 
 class Writer:
-    """One program, one door: asks, cleans, counts refusals by reason.
+    """One program, one client: asks, cleans, counts refusals by reason.
 
     Attributes:
         refused: Answers that could not be used, by reason.
         heard: Every answer, with the chat it was asked by.
     """
 
-    def __init__(self, program: Path, door: Door) -> None:
+    def __init__(self, program: Path, client: LlmClient) -> None:
         """Load the program."""
         self.program = load_program(program)
-        self.door = door
+        self.client = client
         self.refused: Counter[str] = Counter()
         self.heard: list[Completion] = []
 
@@ -61,8 +61,8 @@ class Writer:
         """
         from stm_agent.llm.dspy_lm import through
 
-        settings = {"rollout_id": rollout + 1, "temperature": self.door.temperature}
-        with through(self.door, self.heard):
+        settings = {"rollout_id": rollout + 1, "temperature": self.client.temperature}
+        with through(self.client, self.heard):
             answer: Any = self.program(config=settings, **inputs)
         text = clean(str(getattr(answer, output)))
         reason = _fault(text, unlike)

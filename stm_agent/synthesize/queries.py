@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.synthesize.program import Writer
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 
 def write_queries(
@@ -20,7 +20,7 @@ def write_queries(
     *,
     task: str,
     program: Path,
-    door: Door,
+    client: LlmClient,
     spec: SynthesizeSpec,
     seed: int,
     folder: Path,
@@ -31,7 +31,7 @@ def write_queries(
     Raises:
         GenerationError: The generator cannot be reached, or the budget is spent.
     """
-    writer = Writer(program, door)
+    writer = Writer(program, client)
     drawn = sorted(pool, key=lambda passage: sha256_text(f"{seed} {passage}"))[: spec.queries]
     pairs = []
     for number, passage in enumerate(drawn, 1):
@@ -41,7 +41,7 @@ def write_queries(
         if progress:
             progress(number, len(drawn))
     rows = [{"id": p.id, "query": p.query, "positive": p.positive, "group": p.group} for p in pairs]
-    told = {"generator": door.model, "refused": dict(writer.refused), "sample": writer.sample()}
+    told = {"generator": client.model, "refused": dict(writer.refused), "sample": writer.sample()}
     write_json(folder / "pairs.json", {**told, "pairs": rows})
     return tuple(pairs)
 

@@ -17,7 +17,7 @@ from stm_agent.annotate.people_tables import Session
 from stm_agent.annotate.services import assigning, documents, llms, people, projects, queries
 from stm_agent.annotate.tables import Project
 from stm_agent.annotate.tool import Tool
-from stm_agent.testing.scripted import Script, scripted
+from stm_agent.llm.scripted import Script, scripted
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import DataError
 from stm_agent.files import sha256_text

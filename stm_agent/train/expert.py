@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
 from stm_agent.errors import CheckFailed, ConfigError
 from stm_agent.files import write_json
 from stm_agent.mine.negatives import Negative
 from stm_agent.train.aids import Helpers, prepare_aids
 from stm_agent.train.data import Rows, training_rows
+from stm_agent.train.fit import Progress
 from stm_agent.train.processes import processes
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from stm_agent.train.fit import Fitted
-
-Progress = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def train_expert(
 
     from stm_agent.backbone.checks import vectors
     from stm_agent.backbone.fused_lora import fuse_lora
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
     from stm_agent.train.fit import fit, plan_batches
     from stm_agent.train.losses import make_loss
     from stm_agent.train.padding import padding_of
@@ -180,7 +179,7 @@ def _save(
 ) -> dict[str, float]:
     """Save the adapter and check that it changes the vectors, and gives the same ones when it is read back."""
     from stm_agent.backbone.checks import check_reload, check_vectors_changed, vectors
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     after = vectors(model.eval())
     changed = check_vectors_changed(before, after)
@@ -193,7 +192,8 @@ def _save(
 
 def _student(backbone: BackboneSpec, train: TrainSpec) -> SentenceTransformer:
     """Load the backbone as experts learn on it."""
-    from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.backbone.load import load_backbone
+    from stm_agent.backbone.network import network_of
 
     model = load_backbone(backbone)
     if train.qlora:
@@ -206,8 +206,8 @@ def _student(backbone: BackboneSpec, train: TrainSpec) -> SentenceTransformer:
 def _add_adapter(model: SentenceTransformer, train: TrainSpec, start: Path | None) -> None:
     from peft import LoraConfig, get_peft_model
 
-    from stm_agent.backbone.load import network_of
     from stm_agent.backbone.lora import lora_targets
+    from stm_agent.backbone.network import network_of
 
     if start is not None:
         _load_adapter(model, start, trainable=True)
@@ -221,7 +221,7 @@ def _add_adapter(model: SentenceTransformer, train: TrainSpec, start: Path | Non
 def _load_adapter(model: SentenceTransformer, folder: Path, *, trainable: bool) -> None:
     from peft import PeftModel
 
-    from stm_agent.backbone.load import network_of
+    from stm_agent.backbone.network import network_of
 
     model[0].model = PeftModel.from_pretrained(network_of(model), str(folder), is_trainable=trainable)
 

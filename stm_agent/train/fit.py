@@ -12,7 +12,6 @@ from stm_agent.domain.spec import ExpertSpec, TrainSpec
 from stm_agent.errors import CheckFailed, DataError
 from stm_agent.train.batches import GroupedBatches, OneSourceBatches
 from stm_agent.train.data import Rows
-from stm_agent.train.expert import Progress
 from stm_agent.train.processes import check_agree, processes, share_beside
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ DEV = "dev_ndcg_at_10"
 """Name of the score that training is judged by."""
 
 Batches = GroupedBatches | OneSourceBatches
+Progress = Callable[[int, int, float], None]
+"""Called after every step with the steps done, all steps and the mean loss."""
 
 
 def plan_batches(rows: Rows, expert: ExpertSpec, train: TrainSpec, seed: int) -> Batches:

@@ -9,14 +9,14 @@ import zipfile
 
 import pytest
 
-from stm_agent.annotate.services.doors import Doors
+from stm_agent.annotate.services.doors import Clients
 from stm_agent.errors import GenerationError
 from stm_agent.files import append_jsonl
+from stm_agent.llm.scripted import scripted
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.reviewed import refused
 from stm_agent.mine.store import save_negatives
 from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.scripted import scripted
 
 
 def events(answer):
@@ -174,7 +174,7 @@ def test_files_are_imported_and_exported(tool, project, tmp_path):
 
 
 def test_doubtful_negatives_are_reviewed_and_the_loop_leaves_out_what_people_refused(tool, project):
-    from stm_agent.domain.material import Pair
+    from stm_agent.domain.data import Pair
 
     pairs = [Pair("p1", "what is fever", "a raised temperature", "train", "g")]
     negatives = {"p1": (Negative("a cough", "bm25", "x", 0.4), Negative("a high temperature", "synthetic"))}
@@ -269,7 +269,7 @@ def test_the_embedded_llm_drafts_and_the_embedded_encoder_searches(small):
     assert draft["completion_tokens"] > 0
     first, again = (ada.post("/llms/small/try").json() for _ in range(2))
     assert first["answer"] == again["answer"] != "" and again["completion_tokens"] > 0, "never from the cache"
-    hasty = Doors(small.folder, patience=0.001)
+    hasty = Clients(small.folder, patience=0.001)
     small.doors, door = hasty, small.doors
     assert "said nothing for 0.001 seconds" in ada.post("/llms/small/try").json()["title"]
     hasty.close()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stm_agent.annotate.tool import Tool
+from stm_agent.llm.scripted import scripted
 from stm_agent.testing.annotate import client, ended, fill, person
-from stm_agent.testing.scripted import scripted
 
 JOBS = "/projects/signs/jobs"
 

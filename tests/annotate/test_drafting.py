@@ -13,8 +13,8 @@ from stm_agent.annotate.schema import Block
 from stm_agent.annotate.tables import Draft, Project
 from stm_agent.annotate.templates import TEMPLATES
 from stm_agent.errors import GenerationError
+from stm_agent.llm.scripted import scripted
 from stm_agent.testing.annotate import client, ended, fill, person, until
-from stm_agent.testing.scripted import scripted
 
 OPTIONS = ("A", "B", "male", "female")
 

@@ -64,7 +64,7 @@ def test_an_operator_in_a_document_is_none(ada):
 
 def test_a_client_asks_for_both(tool, ada):
     from stm_agent.annotate.finding import Corpus
-    from stm_agent.mine.bm25 import Bm25Index
+    from stm_agent.evaluate.bm25 import Bm25Index
 
     texts = {"a": "one two", "b": "two three", "c": "four"}
     corpus = Corpus(texts, {key: {"text": text} for key, text in texts.items()}, Bm25Index(texts))

@@ -19,7 +19,7 @@ from stm_agent.annotate.incoming import read_incoming
 from stm_agent.annotate.pages.mount import mount_pages
 from stm_agent.annotate.services import searching
 from stm_agent.errors import ConfigError, DataError
-from stm_agent.mine.bm25 import Bm25Index
+from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.testing.annotate import client, fill
 from stm_agent.testing.tiny import tiny_beir
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from stm_agent.annotate.tables import Change, Judgement
+from stm_agent.llm.scripted import scripted
 from stm_agent.testing.annotate import client, fill, person
-from stm_agent.testing.scripted import scripted
 
 PLACE = "/projects/signs"
 

@@ -17,9 +17,9 @@ from stm_agent.annotate.faults import NotFound
 from stm_agent.annotate.services import deleting, runs
 from stm_agent.annotate.tables import Document, Project, Query, Ranking
 from stm_agent.annotate.tool import open_tool
+from stm_agent.llm.scripted import scripted
 from stm_agent.testing.annotate import client, fill
 from stm_agent.testing.browser import serving
-from stm_agent.testing.scripted import scripted
 
 ADA = Actor(1, "Ada", "admin")
 PLACE = "/projects/signs"

@@ -21,7 +21,7 @@ from stm_agent.annotate.reading import Report, read_documents, usable
 from stm_agent.annotate.schema import Block, DocumentField, InputSource, Level, ProjectSchema
 from stm_agent.annotate.templates import TEMPLATES
 from stm_agent.errors import DataError
-from stm_agent.mine.bm25 import Bm25Index
+from stm_agent.evaluate.bm25 import Bm25Index
 
 SCHEMA = ProjectSchema(
     fields=(DocumentField(id="t", name="text", content=True), DocumentField(id="y", name="year", type="number"))

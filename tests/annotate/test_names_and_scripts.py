@@ -7,7 +7,7 @@ import pytest
 
 from stm_agent.annotate import finding, spelling
 from stm_agent.annotate.services import documents, projects, searching
-from stm_agent.mine.bm25 import Bm25Index
+from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.testing.annotate import client
 
 TEXTS = {

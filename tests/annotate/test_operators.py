@@ -11,7 +11,7 @@ from stm_agent.annotate import finding, spelling
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents
 from stm_agent.annotate.tables import Document
-from stm_agent.mine.bm25 import Bm25Index
+from stm_agent.evaluate.bm25 import Bm25Index
 
 COUNT = 6000
 TEXTS = {f"d{number}": f"fever of case {number} {'rash' if number == COUNT - 2 else 'ache'}" for number in range(COUNT)}

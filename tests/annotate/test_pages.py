@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.cli.main import build
+from stm_agent.llm.scripted import scripted
 from stm_agent.testing.browser import CHROMIUM, browsing, drag_over, new_page, picture, serving, shut, violations
-from stm_agent.testing.scripted import scripted
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),

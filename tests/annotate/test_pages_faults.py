@@ -14,7 +14,7 @@ from stm_agent.annotate.tables import Entry, Project
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.errors import GenerationError
 from stm_agent.llm.budget import Budget
-from stm_agent.llm.door import Answer, Door
+from stm_agent.llm.client import Answer, LlmClient
 from stm_agent.testing.browser import CHROMIUM, drag_over, new_page, picture, place, saved, serving, violations
 
 pytestmark = [
@@ -57,7 +57,7 @@ def tool(tmp_path_factory, llm) -> Iterator[Tool]:
     """A tool for one person with a question-answering project."""
     place = tmp_path_factory.mktemp("space")
     opened = open_tool(place)
-    door = Door("scripted:test", llm, cache=place / "llm", ledger=place / "llm.jsonl", budget=Budget())
+    door = LlmClient("scripted:test", llm, cache=place / "llm", ledger=place / "llm.jsonl", budget=Budget())
     opened.doors.door = lambda choice: door
     with opened.database.writing() as session:
         me = people.actor_of(people.local_person(session))

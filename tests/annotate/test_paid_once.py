@@ -8,8 +8,8 @@ import time
 import pytest
 
 from stm_agent.annotate.jobs import Job, Jobs
+from stm_agent.llm.scripted import scripted
 from stm_agent.testing.annotate import client, ended, fill
-from stm_agent.testing.scripted import scripted
 
 JOBS = "/projects/signs/jobs"
 

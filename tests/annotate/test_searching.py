@@ -6,7 +6,7 @@ import pytest
 
 from stm_agent.annotate import finding
 from stm_agent.annotate.services import documents, projects
-from stm_agent.mine.bm25 import Bm25Index
+from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.testing.annotate import client
 
 TEXTS = {

@@ -17,8 +17,8 @@ from stm_agent.annotate.serve import first_administrator
 from stm_agent.annotate.tables import Doubt, Draft, Project
 from stm_agent.annotate.tool import open_tool
 from stm_agent.errors import ConfigError, GenerationError
+from stm_agent.llm.scripted import ScriptedProvider
 from stm_agent.testing.annotate import client, fill, person
-from stm_agent.testing.scripted import ScriptedProvider
 
 LEVELS = [{"id": "2", "name": "Relevant", "colour": "#2f855a", "score": 2}]
 

@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from stm_agent.annotate.faults import TooMany
-from stm_agent.annotate.services.doors import AT_ONCE, Doors, Turns
+from stm_agent.annotate.services.doors import AT_ONCE, Clients, Turns
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import GenerationError
+from stm_agent.llm.scripted import scripted
 from stm_agent.testing.annotate import client, fill, person
 from stm_agent.testing.browser import serving
-from stm_agent.testing.scripted import scripted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -149,7 +149,7 @@ def test_an_llm_that_never_answers_holds_up_nobody_and_a_stopped_draft_is_kept_a
 
 def test_an_llm_that_says_nothing_is_given_up_with_what_had_come(small, mute):
     ada = alone(small, mute.url)
-    small.doors = Doors(small.folder, patience=2)
+    small.doors = Clients(small.folder, patience=2)
     entry = ada.post("/projects/signs/entries").json()["key"]
     for speaks, text in ((False, ""), (True, "one ")):
         mute.speaks = speaks
@@ -168,7 +168,7 @@ def test_an_llm_that_says_nothing_is_given_up_with_what_had_come(small, mute):
 
 def test_grades_an_llm_breaks_off_are_kept_as_far_as_they_came(small, mute):
     ada = alone(small, mute.url)
-    small.doors = Doors(small.folder, patience=2)
+    small.doors = Clients(small.folder, patience=2)
     ada.post("/projects/signs/runs", json={"retrievers": ["bm25"]})
     query = "/projects/signs/queries/q1/llm-grades"
     mute.speaks = True

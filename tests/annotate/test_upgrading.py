@@ -7,8 +7,8 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from stm_agent.annotate.database import MIGRATIONS, migrate
+from stm_agent.llm.scripted import scripted
 from stm_agent.testing.annotate import client, fill
-from stm_agent.testing.scripted import scripted
 
 
 def test_drafts_grades_and_llms_of_an_earlier_version_stay(tool, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 
 from stm_agent.backbone.checks import vectors
 from stm_agent.backbone.embedded import resolve_model
-from stm_agent.backbone.load import load_backbone, network_of
+from stm_agent.backbone.load import load_backbone
+from stm_agent.backbone.network import network_of
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.testing.pico import pico_decoder
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from stm_agent.backbone.checks import check_attention_direction, vectors
 from stm_agent.backbone.encoder import TextEncoder
 from stm_agent.backbone.load import load_backbone, load_model, network_of
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
 from stm_agent.errors import CheckFailed
 from stm_agent.merge.delta import load_delta

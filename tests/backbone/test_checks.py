@@ -10,7 +10,8 @@ from transformers import AutoConfig
 
 from stm_agent.backbone import checks
 from stm_agent.backbone.checks import check_attention_direction, check_padding_invariance, tolerance, vectors
-from stm_agent.backbone.load import load_backbone, network_of
+from stm_agent.backbone.load import load_backbone
+from stm_agent.backbone.network import network_of
 from stm_agent.backbone.packed import PackedTransformer
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.errors import CheckFailed

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stm_agent.domain.build import build_domain_data
 from stm_agent.domain.collection import read_beir
 from stm_agent.domain.load import domain_of_collection, load_domain
-from stm_agent.domain.material import build_material
 from stm_agent.domain.spec import BeirCollection, HpoCollection, MtebCollection
 from stm_agent.errors import ConfigError, DataError, StmAgentError
 from stm_agent.testing.tiny import tiny_beir
@@ -193,7 +193,7 @@ def test_no_dev_and_nothing_to_make_it_of(tmp_path: Path):
     for name in ("train", "dev"):
         (folder / "qrels" / f"{name}.tsv").unlink()
     with pytest.raises(DataError) as caught:
-        build_material(BeirCollection(path=Path("tiny")), tmp_path)
+        build_domain_data(BeirCollection(path=Path("tiny")), tmp_path)
     assert_one_line(caught.value, "tiny has no dev split and no train split")
 
 
@@ -222,11 +222,11 @@ def test_mteb_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         ("Banking77Classification", "is not a retrieval"),
     ):
         with pytest.raises(ConfigError) as caught:
-            build_material(MtebCollection(name=name), tmp_path)
+            build_domain_data(MtebCollection(name=name), tmp_path)
         assert_one_line(caught.value, part)
     monkeypatch.setattr(hub, "_splits_on_hub", lambda task: {"test"})
     with pytest.raises(ConfigError) as missing:
-        build_material(MtebCollection(name="SciFact", train_split="tarin"), tmp_path)
+        build_domain_data(MtebCollection(name="SciFact", train_split="tarin"), tmp_path)
     assert_one_line(missing.value, "SciFact has no split 'tarin'; it has test")
 
 
@@ -238,5 +238,5 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
     monkeypatch.setattr(datasets, "get_dataset_config_names", refuse)
     with pytest.raises(DataError) as caught:
-        build_material(MtebCollection(name="SciFact"), tmp_path)
+        build_domain_data(MtebCollection(name="SciFact"), tmp_path)
     assert_one_line(caught.value, "SciFact", "(name resolution failed)", "use a local folder with kind: beir")

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from stm_agent.domain import hub
+from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.collection import Collection, Document, Split, normalise, read_beir, write_beir
 from stm_agent.domain.firewall import Firewall
-from stm_agent.domain.material import build_collection, build_material
-from stm_agent.domain.sources import judged_material
+from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import BeirCollection, MtebCollection, PythonDocsCollection
 from stm_agent.errors import DataError, FirewallError
 from stm_agent.files import read_jsonl
@@ -64,7 +64,7 @@ def test_hash_sees_every_part():
 
 def test_train_split_becomes_pairs(tmp_path: Path):
     tiny_beir(tmp_path / "tiny")
-    material = build_material(BeirCollection(path=Path("tiny")), tmp_path)
+    material = build_domain_data(BeirCollection(path=Path("tiny")), tmp_path)
     pairs = material.sources["train"]
     assert len(pairs) == len(material.collection.splits["train"].queries) == 96
     assert material.pool == material.collection.texts
@@ -74,7 +74,7 @@ def test_train_split_becomes_pairs(tmp_path: Path):
 def test_train_queries_that_are_test_queries_are_left_out(caplog: pytest.LogCaptureFixture):
     held = Split("dev", {"1": "First one"}, {"1": {"a": 1}})
     train = Split("train", {"2": "first, ONE!", "3": "other"}, {"2": {"a": 1}, "3": {"a": 1, "b": 0}})
-    material = judged_material(small(train=train, dev=held, test=Split("test", held.queries, held.qrels)))
+    material = judged_domain_data(small(train=train, dev=held, test=Split("test", held.queries, held.qrels)))
     assert [(pair.query, pair.positive) for pair in material.sources["train"]] == [("other", "Title alpha")]
     assert "1 train queries are also dev or test queries" in caplog.text
 
@@ -83,7 +83,7 @@ def test_dev_is_taken_from_train_where_there_is_none(caplog: pytest.LogCaptureFi
     whole = tiny_collection()
     splits = {"train": whole.splits["train"], "test": whole.splits["test"]}
     with caplog.at_level(logging.INFO):
-        material = judged_material(Collection("tiny", whole.documents, splits, "", ""))
+        material = judged_domain_data(Collection("tiny", whole.documents, splits, "", ""))
     dev, train = material.collection.splits["dev"], material.collection.splits["train"]
     assert len(dev.queries) == 9
     assert dev.queries.keys() | train.queries.keys() == whole.splits["train"].queries.keys()

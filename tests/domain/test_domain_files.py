@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from stm_agent import workspace
 from stm_agent.cli.domains import app
+from stm_agent.cli.init import RUNS_README, init_workspace
 from stm_agent.domain.load import domain_of_collection, load_domain, shipped_domains
 from stm_agent.domain.spec import BeirCollection, HpoCollection
 from stm_agent.errors import ConfigError, DataError
@@ -144,8 +145,8 @@ def test_init_writes_a_whole_workspace(place: Path):
     assert files == programs | {"runs/README.md", "domain.yaml"}
     assert load_domain("domain.yaml", place / "fresh").name == "biomedical"
     with pytest.raises(ConfigError, match="fresh exists; name a new folder"):
-        workspace.init_workspace(Path("fresh"))
+        init_workspace(Path("fresh"))
 
 
 def test_readme_of_runs_is_the_one_init_writes():
-    assert (ROOT / "runs" / "README.md").read_text(encoding="utf-8") == workspace.RUNS_README
+    assert (ROOT / "runs" / "README.md").read_text(encoding="utf-8") == RUNS_README

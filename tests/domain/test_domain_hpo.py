@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from stm_agent.domain.build import build_collection
 from stm_agent.domain.collection import normalise
 from stm_agent.domain.hpo import hpo_material
-from stm_agent.domain.material import build_collection
 from stm_agent.domain.obo import Ontology, Term
 from stm_agent.domain.spec import HpoCollection
 

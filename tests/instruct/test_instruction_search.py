@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from stm_agent.backbone.instruction import Instruction, checked
 from stm_agent.cli.traces import app
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.cache import EmbeddingCache
-from stm_agent.inspect.traces import exported, read_traces, word_diff
 from stm_agent.instruct.baselines import instructed
-from stm_agent.instruct.instruction import Instruction, checked
 from stm_agent.instruct.search import Found, halves, search_instruction
 from stm_agent.llm.budget import Budget
-from stm_agent.testing.scripted import scripted
+from stm_agent.llm.scripted import scripted
+from stm_agent.traces import exported, read_traces, word_diff
 
 COUNT = 80
 DOCUMENTS = {f"d{number}": f"passage {number}" for number in range(COUNT)}

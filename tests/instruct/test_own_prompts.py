@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.evaluate.cache import EmbeddingCache
-from stm_agent.instruct.instruction import Instruction
 from stm_agent.instruct.search import search_instruction
 
 OWN = Instruction.none({"query": "query: ", "document": "passage: ", "other": "x"})

@@ -1,4 +1,4 @@
-"""Every proposer works on the same bench: COPRO and MIPROv2 beside GEPA, passage instructions, and finalists."""
+"""Every proposer works on the same context: COPRO and MIPROv2 beside GEPA, passage instructions, and finalists."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.evaluate.cache import EmbeddingCache
-from stm_agent.inspect.traces import read_traces
-from stm_agent.instruct.instruction import Instruction
 from stm_agent.instruct.search import Found, search_instruction
-from stm_agent.testing.scripted import scripted
+from stm_agent.llm.scripted import scripted
+from stm_agent.traces import read_traces
 
 COUNT = 60
 DEV = Split(

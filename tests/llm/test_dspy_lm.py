@@ -1,4 +1,4 @@
-"""What DSPy asks goes through the door without remarks that are nobody's to mend."""
+"""What DSPy asks goes through the client without remarks that are nobody's to mend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys, warnings
 from pathlib import Path
 
 from stm_agent.llm.dspy_lm import through
-from stm_agent.testing.scripted import scripted
+from stm_agent.llm.scripted import scripted
 
 with warnings.catch_warnings():
     import dspy, litellm

@@ -13,7 +13,7 @@ from stm_agent.testing.tiny import tiny_beir
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    from stm_agent.workspace import init_workspace
+    from stm_agent.cli.init import init_workspace
 
     return init_workspace(tmp_path / "space")
 

@@ -15,10 +15,10 @@ from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError, FirewallError
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.inspect.front import pick, read_front
-from stm_agent.inspect.traces import read_traces
 from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import Options, optimize
 from stm_agent.merge.delta import load_delta
+from stm_agent.traces import read_traces
 
 GENERATOR = "scripted:numbered"
 

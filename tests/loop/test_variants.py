@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import ExpertSpec, LoopSpec, NegativeSpec
 from stm_agent.evaluate.metrics import Scores
-from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop import variants as module
-from stm_agent.loop.data import Harvest
+from stm_agent.loop.data import TrainingData
 from stm_agent.loop.variants import choose_variant, variants
 
 ASKED = Instruction("Find the passage.")
@@ -70,21 +70,21 @@ def scores(value):
 )
 def test_the_best_probe_that_beats_the_incumbent_wins(monkeypatch, by_label, chosen):
     told = []
-    bench = SimpleNamespace(
+    context = SimpleNamespace(
         spec=SimpleNamespace(loop=LoopSpec(probe_steps=2, bootstrap=200)),
         seed=0,
         decide=lambda lever, text, **data: told.append((text, data["kept"])),
     )
     monkeypatch.setattr(module, "_probe", lambda _bench, variant, *_: scores(by_label[variant.label]))
-    assert choose_variant(bench, HARD, [], Harvest(), None, ASKED).label == chosen
+    assert choose_variant(context, HARD, [], TrainingData(), None, ASKED).label == chosen
     assert [kept for _, kept in told] == [by_label[label] > 0.5 for label in ("FT+SHN+PO", "FT", "FT+SHN")]
     assert told[0][0].startswith("expert hard: FT+SHN+PO instead of FT+PO")
 
 
 def test_without_probes_everything_asked_for_is_kept():
-    bench = SimpleNamespace(spec=SimpleNamespace(loop=LoopSpec()))
-    assert choose_variant(bench, HARD, [], Harvest(), None, ASKED).label == "FT+SHN+PO"
-    assert choose_variant(bench, HARD, [], None, None, Instruction()).label == "FT+SHN"
+    context = SimpleNamespace(spec=SimpleNamespace(loop=LoopSpec()))
+    assert choose_variant(context, HARD, [], TrainingData(), None, ASKED).label == "FT+SHN+PO"
+    assert choose_variant(context, HARD, [], None, None, Instruction()).label == "FT+SHN"
 
 
 def test_the_merge_can_choose_among_all_variants(tiny_domain, workspace):

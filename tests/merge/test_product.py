@@ -18,7 +18,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import AutoModel, AutoModelForCausalLM
 
-from stm_agent.backbone.load import load_backbone, network_of
+from stm_agent.backbone.load import load_backbone
+from stm_agent.backbone.network import network_of
 from stm_agent.cli.main import build
 from stm_agent.cli.merge import spread
 from stm_agent.domain.spec import BackboneSpec

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import MineSpec
-from stm_agent.mine.bm25 import Bm25Index
+from stm_agent.evaluate.bm25 import Bm25Index
+from stm_agent.evaluate.unspaced import bigrams
 from stm_agent.mine.negatives import mine
 from stm_agent.mine.store import load_negatives, save_negatives
-from stm_agent.mine.unspaced import bigrams
 
 POOL = {
     "p": "a swollen red knee after running",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.reviewed import Verdict, refused, without_refused, write_verdicts
 

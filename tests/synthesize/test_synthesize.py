@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.errors import ConfigError
+from stm_agent.llm.scripted import scripted
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.negatives import synthesize_negatives
 from stm_agent.synthesize.program import clean, load_program
 from stm_agent.synthesize.queries import load_pairs, write_queries
-from stm_agent.testing.scripted import scripted
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
 PAIRS = [
@@ -22,10 +22,10 @@ PAIRS = [
 
 
 def test_negatives_are_written_with_provenance_and_echoes_are_refused(tmp_path: Path) -> None:
-    door = scripted(["Hard negative: a text on elbows", "The passage on knees with the number 1", " "], tmp_path)
+    client = scripted(["Hard negative: a text on elbows", "The passage on knees with the number 1", " "], tmp_path)
     program = PROGRAMS / "hard_negatives.py"
     done = synthesize_negatives(
-        PAIRS, {}, task="t", program=program, door=door, spec=SynthesizeSpec(), folder=tmp_path / "out"
+        PAIRS, {}, task="t", program=program, client=client, spec=SynthesizeSpec(), folder=tmp_path / "out"
     )
     assert [n.text for found in done.negatives.values() for n in found] == ["a text on elbows"]
     assert done.refused == {"repeats its input": 1, "empty or too short": 1}
@@ -34,14 +34,14 @@ def test_negatives_are_written_with_provenance_and_echoes_are_refused(tmp_path: 
 
 
 def test_queries_are_written_for_drawn_passages(tmp_path: Path) -> None:
-    door = scripted(lambda messages: "sore knee at night", tmp_path)
+    client = scripted(lambda messages: "sore knee at night", tmp_path)
     pool = {str(n): f"definition of thing number {n}" for n in range(9)}
     (tmp_path / "out").mkdir()
     pairs = write_queries(
         pool,
         task="t",
         program=PROGRAMS / "queries.py",
-        door=door,
+        client=client,
         spec=SynthesizeSpec(queries=4),
         seed=0,
         folder=tmp_path / "out",

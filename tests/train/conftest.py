@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, NegativeSpec, TrainSpec
 from stm_agent.testing.pico import pico_decoder
 from stm_agent.train.expert import TrainedExpert, train_expert

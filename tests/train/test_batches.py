@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec
 from stm_agent.errors import DataError
 from stm_agent.mine.negatives import Negative

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stm_agent.backbone.load import load_backbone
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import CheckFailed, ConfigError, DataError, StorageError
 from stm_agent.files import sha256_file
@@ -118,7 +118,8 @@ def test_dev_ends_training_and_the_best_adapter_is_kept(fit, tmp_path):
     from peft import PeftModel
 
     from stm_agent.backbone.checks import vectors
-    from stm_agent.backbone.load import load_backbone, network_of
+    from stm_agent.backbone.load import load_backbone
+    from stm_agent.backbone.network import network_of
 
     model = load_backbone(fit.backbone)
     model[0].model = PeftModel.from_pretrained(network_of(model), str(done.adapter))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stm_agent.backbone.checks import vectors
-from stm_agent.backbone.load import load_backbone, network_of
+from stm_agent.backbone.load import load_backbone
+from stm_agent.backbone.network import network_of
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec, TrainSpec
 from stm_agent.errors import CheckFailed
 from stm_agent.files import sha256_file

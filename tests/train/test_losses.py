@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sentence_transformers.sentence_transformer import losses
 
 from stm_agent.backbone.load import load_backbone
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import DomainSpec, ExpertSpec, NegativeSpec, TrainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.mine.negatives import Negative

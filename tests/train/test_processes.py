@@ -23,8 +23,8 @@ from stm_agent.train.processes import Processes, one_process, processes, share_b
 @pytest.fixture
 def domain(tmp_path: Path) -> Path:
     from stm_agent.backbone.load import load_backbone
+    from stm_agent.cli.init import init_workspace
     from stm_agent.domain.spec import BackboneSpec
-    from stm_agent.workspace import init_workspace
 
     init_workspace(tmp_path / "space")
     decoder = str(pico_decoder(tmp_path / "pico"))

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss, MultipleNegativesRankingLoss
 
 from stm_agent.backbone.load import load_backbone
-from stm_agent.domain.material import Pair
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec, TrainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import sha256_file

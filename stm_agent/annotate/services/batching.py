@@ -19,7 +19,7 @@ from stm_agent.annotate.services.llms import LlmChoice
 from stm_agent.annotate.tables import Draft, Entry, Project
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Batch:
     project: str
     block: str
     choice: LlmChoice
-    door: Door
+    door: LlmClient
 
     def draft(self, place: Place, stopped: Callable[[], bool]) -> None:
         """Draft the block in one place; the draft waits to be decided on.

@@ -18,7 +18,7 @@ from stm_agent.annotate.services.llms import LlmChoice
 from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 PATIENCE = 60.0
 """Seconds an LLM may say nothing, before its first piece and between two."""
@@ -29,30 +29,31 @@ THREADS = 64
 T = TypeVar("T")
 
 
-class Doors:
+class Clients:
     """The ways to the LLMs that were set up, opened when first asked for; cached and counted as all LLM calls are."""
 
     def __init__(self, folder: Path, *, patience: float = PATIENCE) -> None:
         """Keep cache and ledger in ``folder``; an LLM that says nothing for ``patience`` seconds is given up."""
         self.folder, self.patience = folder, patience
-        self._open: dict[str, Door] = {}
+        self._open: dict[str, LlmClient] = {}
         self._lock = threading.Lock()
 
-    def door(self, choice: LlmChoice) -> Door:
+    def door(self, choice: LlmChoice) -> LlmClient:
         """Return the door to an LLM.
 
         Raises:
             ConfigError: LiteLLM does not know the model.
         """
         from stm_agent.llm.budget import Budget
-        from stm_agent.llm.door import TRIES, open_door
+        from stm_agent.llm.client import TRIES
+        from stm_agent.llm.open import open_client
 
         # An embedded model is never away, and not to be loaded twice.
         tries = TRIES if choice.model.startswith("embedded:") else choice.tries
         name = content_hash([choice.model, choice.api_base, choice.key, tries])
         with self._lock:
             if name not in self._open:
-                door = open_door(
+                door = open_client(
                     choice.model,
                     cache=self.folder / "llm",
                     ledger=self.folder / "llm.jsonl",

@@ -21,7 +21,7 @@ from stm_agent.annotate.services.judging import DEPTH
 from stm_agent.annotate.tables import Document, LlmGrade, Project, Query, Ranking
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 GRADE_TOKENS = 8
 
@@ -80,7 +80,9 @@ def in_turn(
         yield from ((key, one) for one in wanted)
 
 
-def ask_grade(door: Door, one: ToGrade, schema: ProjectSchema, stopped: Callable[[], bool] = lambda: False) -> Given:
+def ask_grade(
+    door: LlmClient, one: ToGrade, schema: ProjectSchema, stopped: Callable[[], bool] = lambda: False
+) -> Given:
     """Ask for one grade; an answer without one is told, never guessed."""
     came = Hearing(door.stream(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS)).whole(stopped)
     if came.done is None:

@@ -13,7 +13,7 @@ from stm_agent.annotate.schema import Block
 from stm_agent.errors import StmAgentError
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Completion, Door
+    from stm_agent.llm.client import Completion, LlmClient
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Ask:
         """What decides the answer beside the chat."""
         return {**self.settings, "sample": self.rollout}
 
-    def of(self, door: Door) -> Hearing:
+    def of(self, door: LlmClient) -> Hearing:
         """Ask."""
         return Hearing(door.stream(self.chat, rollout=self.rollout, **self.settings))
 

@@ -14,10 +14,10 @@ from stm_agent.annotate.faults import Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Llm
 from stm_agent.annotate.secrets import Vault
 from stm_agent.annotate.storable import NOWHERE, words
-from stm_agent.llm.door import TRIES
+from stm_agent.llm.client import TRIES
 
 if TYPE_CHECKING:
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
 
 QUESTION = "Say in one short sentence what you are."
 ANSWER_TOKENS = 64
@@ -126,7 +126,7 @@ def choose(session: Session, vault: Vault, name: str, *, tries: int = TRIES) -> 
     return LlmChoice(row.name, row.model, row.api_base, row.system_prompt, key, tries)
 
 
-def tried(door: Door, choice: LlmChoice) -> dict[str, Any]:
+def tried(door: LlmClient, choice: LlmChoice) -> dict[str, Any]:
     """Ask an LLM a short question anew; return its ``answer``, the ``seconds`` it took, tokens and ``usd``.
 
     Raises:

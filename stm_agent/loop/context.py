@@ -1,4 +1,4 @@
-"""The bench: everything the levers share while one run goes on, and the one way a model is scored on dev."""
+"""The context: everything the levers share while one run goes on, and the one way a model is scored on dev."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.collection import Collection, Split
+from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
-from stm_agent.domain.material import Material, build_collection, build_material
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.evaluate.cache import EmbeddingCache, encode_through
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.ranking import rank
 from stm_agent.files import append_jsonl, read_jsonl, sha256_text
-from stm_agent.inspect.memory import PeakMemory
-from stm_agent.instruct.instruction import Instruction
 from stm_agent.loop.events import Observer
 from stm_agent.loop.ledger import SCHEMA, RunFolder
+from stm_agent.memory import PeakMemory
 from stm_agent.stage import StageStore
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.evaluate.encoder import Encoder
     from stm_agent.llm.budget import Budget
-    from stm_agent.llm.door import Door
+    from stm_agent.llm.client import LlmClient
     from stm_agent.merge.delta import LoraDelta
 
 
@@ -44,7 +45,7 @@ class Rating:
 
 
 @dataclass
-class Bench:
+class RunContext:
     """One run's shared things. Test judgements are behind ``firewall`` and nowhere else."""
 
     spec: DomainSpec
@@ -54,11 +55,11 @@ class Bench:
     cache: EmbeddingCache
     budget: Budget
     observer: Observer
-    material: Material
+    data: DomainData
     guards: tuple[Collection, ...]
     firewall: Firewall
-    generator: Door
-    reflection: Door
+    generator: LlmClient
+    reflection: LlmClient
     program: Path
     workspace: Path
     memory: PeakMemory = field(default_factory=PeakMemory)
@@ -71,7 +72,7 @@ class Bench:
     @property
     def documents(self) -> Mapping[str, str]:
         """The scored corpus: document id -> text."""
-        return self.material.collection.texts
+        return self.data.collection.texts
 
     @contextmanager
     def timed(self, name: str, text: str) -> Iterator[None]:
@@ -110,7 +111,7 @@ class Bench:
     def encoder(self, delta: LoraDelta | None = None) -> TextEncoder:
         """Return the backbone with ``delta`` folded into its weights, as an encoder."""
         from stm_agent.backbone.encoder import TextEncoder
-        from stm_agent.backbone.load import network_of
+        from stm_agent.backbone.network import network_of
         from stm_agent.merge.delta import fold
 
         model = self.backbone()
@@ -155,7 +156,7 @@ def score_split(
     return score(run, split.qrels)
 
 
-def seal(material: Material, ledger: Path) -> tuple[Material, Firewall]:
+def hold_out_test(material: DomainData, ledger: Path) -> tuple[DomainData, Firewall]:
     """Take the test split out of the material; from here on only the firewall can open it."""
     collection = material.collection
     firewall = Firewall(collection, ledger)
@@ -163,7 +164,7 @@ def seal(material: Material, ledger: Path) -> tuple[Material, Firewall]:
     return dataclasses.replace(material, collection=dataclasses.replace(collection, splits=visible)), firewall
 
 
-def gather(spec: DomainSpec, workspace: Path) -> tuple[Material, tuple[Collection, ...]]:
+def load_domain_data(spec: DomainSpec, workspace: Path) -> tuple[DomainData, tuple[Collection, ...]]:
     """Build the domain's material and its guard collections."""
-    material = build_material(spec.collection, workspace)
+    material = build_domain_data(spec.collection, workspace)
     return material, tuple(build_collection(guard, workspace) for guard in spec.general)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from stm_agent.inspect import memory
-from stm_agent.inspect.memory import PeakMemory, tree_gib
+from stm_agent.memory import PeakMemory, tree_gib
 
 GREEDY = "import time; held = bytearray(b'x') * (300 * 2**20); print(len(held)); time.sleep({})"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stm_agent.errors import ConfigError, GenerationError
 from stm_agent.llm.budget import Budget
-from stm_agent.llm.door import Answer, Door, Messages
+from stm_agent.llm.client import Answer, LlmClient, Messages
 
 Script = Sequence[str] | Callable[[Messages], str]
 
@@ -63,7 +63,9 @@ class ScriptedProvider:
         """Nothing is held."""
 
 
-def scripted(script: Script, folder: Path, *, usd: float = 0.0, budget: Budget | None = None) -> Door:
-    """Return a door with the real cache, ledger and budget, and a scripted model behind it."""
+def scripted(script: Script, folder: Path, *, usd: float = 0.0, budget: Budget | None = None) -> LlmClient:
+    """Return a client with the real cache, ledger and budget, and a scripted model behind it."""
     provider = ScriptedProvider(script, usd=usd)
-    return Door("scripted:test", provider, cache=folder / "llm", ledger=folder / "llm.jsonl", budget=budget or Budget())
+    return LlmClient(
+        "scripted:test", provider, cache=folder / "llm", ledger=folder / "llm.jsonl", budget=budget or Budget()
+    )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from stm_agent.errors import DataError
+from stm_agent.evaluate.unspaced import bigrams
 from stm_agent.files import whole_folder
-from stm_agent.mine.unspaced import bigrams
 
 K1, B = 1.2, 0.75
 LONGER = 30

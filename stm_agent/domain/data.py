@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from stm_agent.domain.collection import Collection
-from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection, PythonDocsCollection
 from stm_agent.files import content_hash
 
 
@@ -43,7 +41,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Material:
+class DomainData:
     """Everything a domain gives to the loop.
 
     Attributes:
@@ -65,38 +63,3 @@ class Material:
         groups = {group: sorted(ids) for group, ids in self.groups.items()}
         collection = self.collection.content_hash
         return content_hash({"collection": collection, "pairs": pairs, "pool": dict(self.pool), "groups": groups})
-
-
-def build_material(spec: CollectionSpec, workspace: Path) -> Material:
-    """Build a collection with its training data.
-
-    Args:
-        spec: Which collection.
-        workspace: What a relative path in ``spec`` is relative to.
-
-    Raises:
-        DataError: The collection is missing, broken or cannot be split as asked.
-        AssetError: An embedded asset cannot be fetched.
-        ConfigError: A name or number in ``spec`` does not fit the data.
-    """
-    # Imported late: the builders are made of the types above.
-    from stm_agent.domain.sources import judged_material, python_docs_material
-
-    if isinstance(spec, HpoCollection):
-        from stm_agent.domain.hpo import build_hpo
-
-        return build_hpo(spec)
-    if isinstance(spec, PythonDocsCollection):
-        return python_docs_material(spec)
-    if isinstance(spec, BeirCollection):
-        from stm_agent.domain.collection import read_beir
-
-        return judged_material(read_beir(workspace / spec.path, spec.name))
-    from stm_agent.domain.hub import read_mteb
-
-    return judged_material(read_mteb(spec))
-
-
-def build_collection(spec: CollectionSpec, workspace: Path) -> Collection:
-    """Build the collection alone, as general (guard) tasks need it; errors as :func:`build_material`."""
-    return build_material(spec, workspace).collection

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from stm_agent.files import append_jsonl, content_hash, read_json, read_jsonl, write_json
+from stm_agent.files import append_jsonl, content_hash, read_json, write_json
 from stm_agent.llm.budget import Budget
 
 SCHEMA = 1
@@ -87,7 +87,7 @@ class _Request:
         return int(self.key[:8], 16) % 2**31
 
 
-class Door:
+class LlmClient:
     """The way to one model. The same request is never paid twice, over processes and kills."""
 
     def __init__(
@@ -102,7 +102,7 @@ class Door:
         max_tokens: int = 256,
         api_base: str | None = None,
     ) -> None:
-        """Open a door; earlier spending in the ledger counts against the budget."""
+        """Open a client; earlier spending in the ledger counts against the budget."""
         self.model, self.provider, self.cache, self.ledger, self.budget = model, provider, cache, ledger, budget
         self.temperature, self.max_tokens, self.api_base = temperature, max_tokens, api_base
         self._lock = threading.Lock()
@@ -127,8 +127,8 @@ class Door:
         Args:
             messages: OpenAI-style chat.
             rollout: Number of the sample: another one is another request, the same one the same answer.
-            temperature: Overrides the door's.
-            max_tokens: Overrides the door's.
+            temperature: Overrides the client's.
+            max_tokens: Overrides the client's.
 
         Raises:
             BudgetExceeded: The ceiling was reached before the call.
@@ -208,53 +208,3 @@ class Door:
     def close(self) -> None:
         """Free the provider."""
         self.provider.close()
-
-
-def open_door(
-    model: str,
-    *,
-    cache: Path,
-    ledger: Path,
-    budget: Budget,
-    api_base: str | None = None,
-    api_key: str | None = None,
-    temperature: float = 0.8,
-    max_tokens: int = 256,
-    patience: float | None = None,
-    tries: int = TRIES,
-) -> Door:
-    """Open a door to any model name: ``embedded:smollm2-135m``, or whatever LiteLLM knows.
-
-    ``patience`` is how many seconds a server may say nothing before it is given up for good, ``tries`` how often one
-    that is busy or away is asked.
-
-    Raises:
-        ConfigError: LiteLLM does not know the name.
-    """
-    provider: Provider
-    if model.startswith("embedded:"):
-        from stm_agent.llm.embedded import EmbeddedProvider
-
-        provider = EmbeddedProvider(model, patience=patience)
-    elif model.startswith("scripted:"):
-        from stm_agent.testing.scripted import ScriptedProvider
-
-        provider = ScriptedProvider.named(model.removeprefix("scripted:"))
-    else:
-        from stm_agent.llm.litellm import LiteLlmProvider
-
-        provider = LiteLlmProvider(model, api_base, api_key, patience=patience, tries=tries)
-    for entry in read_jsonl(ledger):
-        # A resumed run has already spent this.
-        if entry.get("model") == model:
-            budget.charge(entry["usd"], entry["prompt_tokens"], entry["completion_tokens"], entry["seconds"])
-    return Door(
-        model,
-        provider,
-        cache=cache,
-        ledger=ledger,
-        budget=budget,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        api_base=api_base,
-    )

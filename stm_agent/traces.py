@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.errors import ConfigError
 from stm_agent.files import append_jsonl, content_hash, read_jsonl
-from stm_agent.instruct.instruction import Instruction
 
 SCHEMA = 2
 

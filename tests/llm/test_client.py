@@ -1,4 +1,4 @@
-"""The door: paid once, counted, limited, retried."""
+"""The client: paid once, counted, limited, retried."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import pytest
 from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
 from stm_agent.files import read_jsonl
 from stm_agent.llm.budget import Budget
-from stm_agent.llm.door import Door, open_door
+from stm_agent.llm.client import LlmClient
 from stm_agent.llm.embedded import EmbeddedProvider
-from stm_agent.testing.scripted import scripted
+from stm_agent.llm.open import open_client
+from stm_agent.llm.scripted import scripted
 
 CHAT = [{"role": "user", "content": "hello"}]
 
@@ -34,31 +35,31 @@ def test_same_request_is_paid_once_over_processes(tmp_path: Path) -> None:
 
 
 def test_another_rollout_is_another_sample(tmp_path: Path) -> None:
-    door = scripted(["one", "two"], tmp_path)
-    assert [door.complete(CHAT, rollout=number).text for number in (0, 1, 0)] == ["one", "two", "one"]
+    client = scripted(["one", "two"], tmp_path)
+    assert [client.complete(CHAT, rollout=number).text for number in (0, 1, 0)] == ["one", "two", "one"]
 
 
 def test_budget_stops_before_the_call(tmp_path: Path) -> None:
-    door = scripted(["one", "two", "three"], tmp_path, usd=0.6, budget=Budget(usd=1.0))
-    door.complete(CHAT, rollout=0)
-    door.complete(CHAT, rollout=1)
+    client = scripted(["one", "two", "three"], tmp_path, usd=0.6, budget=Budget(usd=1.0))
+    client.complete(CHAT, rollout=0)
+    client.complete(CHAT, rollout=1)
     with pytest.raises(BudgetExceeded, match="--budget-usd"):
-        door.complete(CHAT, rollout=2)
-    assert door.budget.spent.calls == 2
+        client.complete(CHAT, rollout=2)
+    assert client.budget.spent.calls == 2
 
 
 def test_resumed_run_has_already_spent(tmp_path: Path) -> None:
     ledger = tmp_path / "llm.jsonl"
-    door = open_door("scripted:numbered", cache=tmp_path / "c", ledger=ledger, budget=Budget())
-    door.complete(CHAT)
+    client = open_client("scripted:numbered", cache=tmp_path / "c", ledger=ledger, budget=Budget())
+    client.complete(CHAT)
     budget = Budget()
-    open_door("scripted:numbered", cache=tmp_path / "c", ledger=ledger, budget=budget)
+    open_client("scripted:numbered", cache=tmp_path / "c", ledger=ledger, budget=budget)
     assert budget.spent.calls == 1
 
 
 def test_unknown_generator_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nobody/nothing"):
-        open_door("nobody/nothing", cache=tmp_path, ledger=tmp_path / "l", budget=Budget())
+        open_client("nobody/nothing", cache=tmp_path, ledger=tmp_path / "l", budget=Budget())
 
 
 class Server(BaseHTTPRequestHandler):
@@ -123,10 +124,10 @@ def api_base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_openai_compatible_server_is_one_flag_and_rate_limits_are_waited_for(api_base: str, tmp_path: Path) -> None:
-    door = open_door(
+    client = open_client(
         "openai/local", cache=tmp_path / "c", ledger=tmp_path / "l.jsonl", budget=Budget(), api_base=api_base
     )
-    done = door.complete(CHAT)
+    done = client.complete(CHAT)
     assert done.text == "you said hello"
     assert (done.prompt_tokens, done.completion_tokens) == (3, 4)
     assert Server.seen == 2
@@ -135,9 +136,9 @@ def test_openai_compatible_server_is_one_flag_and_rate_limits_are_waited_for(api
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_refused_key_is_not_tried_again(api_base: str, tmp_path: Path) -> None:
-    door = open_door("openai/locked", cache=tmp_path, ledger=tmp_path / "l", budget=Budget(), api_base=api_base)
+    client = open_client("openai/locked", cache=tmp_path, ledger=tmp_path / "l", budget=Budget(), api_base=api_base)
     with pytest.raises(GenerationError, match="API key"):
-        door.complete(CHAT)
+        client.complete(CHAT)
     assert Server.seen == 1
 
 
@@ -152,10 +153,10 @@ def test_embedded_server_reads_every_prompt_alone(api_base: str, monkeypatch: py
 
 
 def test_a_streamed_answer_is_cached_and_charged_as_any_other(tmp_path):
-    door = scripted(["one two three"], tmp_path, usd=0.5)
+    client = scripted(["one two three"], tmp_path, usd=0.5)
     chat = [{"role": "user", "content": "count"}]
     pieces: list[str] = []
-    stream = door.stream(chat)
+    stream = client.stream(chat)
     while True:
         try:
             pieces.append(next(stream))
@@ -164,18 +165,18 @@ def test_a_streamed_answer_is_cached_and_charged_as_any_other(tmp_path):
             break
     assert pieces == ["one ", "two ", "three"]
     assert (done.text, done.usd, done.cached) == ("one two three", 0.5, False)
-    assert door.complete(chat).cached, "the same request, streamed or not, is paid once"
-    assert list(door.stream(chat)) == ["one two three"]
-    assert door.budget.spent.usd == 0.5
+    assert client.complete(chat).cached, "the same request, streamed or not, is paid once"
+    assert list(client.stream(chat)) == ["one two three"]
+    assert client.budget.spent.usd == 0.5
 
 
 def test_a_stream_left_early_is_not_in_the_cache(tmp_path):
-    door = scripted(["one two three", "four"], tmp_path)
+    client = scripted(["one two three", "four"], tmp_path)
     chat = [{"role": "user", "content": "count"}]
-    stream = door.stream(chat)
+    stream = client.stream(chat)
     assert next(stream) == "one "
     stream.close()
-    assert door.complete(chat).text == "four"
+    assert client.complete(chat).text == "four"
 
 
 class Streamer(BaseHTTPRequestHandler):
@@ -218,10 +219,10 @@ def streaming(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_server_streams_and_a_bad_stream_is_told_and_not_kept(streaming: str, tmp_path: Path) -> None:
-    def door_to(model: str) -> Door:
+    def door_to(model: str) -> LlmClient:
         folder = tmp_path / model
         ledger = folder / "l.jsonl"
-        return open_door(f"openai/{model}", cache=folder, ledger=ledger, budget=Budget(), api_base=streaming)
+        return open_client(f"openai/{model}", cache=folder, ledger=ledger, budget=Budget(), api_base=streaming)
 
     def ask(model: str) -> list[str]:
         return list(door_to(model).stream(CHAT))

@@ -1,0 +1,42 @@
+"""Build what a collection spec names: the corpus, its judged splits and its training pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stm_agent.domain.collection import Collection
+from stm_agent.domain.data import DomainData
+from stm_agent.domain.sources import judged_domain_data, python_docs_domain_data
+from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection, PythonDocsCollection
+
+
+def build_domain_data(spec: CollectionSpec, workspace: Path) -> DomainData:
+    """Build a collection with its training data.
+
+    Args:
+        spec: Which collection.
+        workspace: What a relative path in ``spec`` is relative to.
+
+    Raises:
+        DataError: The collection is missing, broken or cannot be split as asked.
+        AssetError: An embedded asset cannot be fetched.
+        ConfigError: A name or number in ``spec`` does not fit the data.
+    """
+    if isinstance(spec, HpoCollection):
+        from stm_agent.domain.hpo import build_hpo
+
+        return build_hpo(spec)
+    if isinstance(spec, PythonDocsCollection):
+        return python_docs_domain_data(spec)
+    if isinstance(spec, BeirCollection):
+        from stm_agent.domain.collection import read_beir
+
+        return judged_domain_data(read_beir(workspace / spec.path, spec.name))
+    from stm_agent.domain.hub import read_mteb
+
+    return judged_domain_data(read_mteb(spec))
+
+
+def build_collection(spec: CollectionSpec, workspace: Path) -> Collection:
+    """Build the collection alone, as general (guard) tasks need it; errors as :func:`build_domain_data`."""
+    return build_domain_data(spec, workspace).collection
