@@ -13,6 +13,7 @@
     ├── StorageError               a file that cannot be written or read (disk full, permissions)
     └── RunError                   a run folder that cannot be used
         ├── RunLocked              another process works on this run
+        ├── StopRequested          a user asked the run to stop at its next safe point
         └── FirewallError          test data asked for before the end, or a second time
 
 A message names the thing that is wrong and then the fix. The command line prints it without a
@@ -77,6 +78,12 @@ class RunError(StmAgentError):
 
 class RunLocked(RunError):
     """Raised when another process holds the run."""
+
+
+class StopRequested(RunError):
+    """Raised at a safe point after Ctrl-C, SIGTERM or ``stm-agent runs stop``; the same command resumes."""
+
+    exit_code = 130
 
 
 class FirewallError(RunError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,3 +24,24 @@ def static_encoder(name: str) -> TextEncoder:
     from stm_agent.backbone.load import load_model
 
     return TextEncoder(load_model(name))
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A ready-made sentence-transformers model as an :class:`~stm_agent.evaluate.encoder.EncoderSource`.
+
+    Attributes:
+        name: Folder, ``embedded:`` name or Hub name.
+    """
+
+    name: str
+
+    def source_key(self) -> object:
+        """Return the name's weights as a text."""
+        from stm_agent.backbone.identity import source_identity
+
+        return ["ready", source_identity(self.name)]
+
+    def open(self) -> TextEncoder:
+        """Load the model as it comes."""
+        return static_encoder(self.name)

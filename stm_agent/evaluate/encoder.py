@@ -29,3 +29,19 @@ class Encoder(Protocol):
     def room(self, prefix: str) -> int | None:
         """Return the tokens a model's window has left behind ``prefix``; None: it has no end."""
         ...
+
+
+class EncoderSource(Protocol):
+    """A model as a value: small, picklable, and known by what decides its vectors before it is loaded."""
+
+    def source_key(self) -> object:
+        """Return JSON values that change whenever the model's vectors may change."""
+        ...
+
+    def open(self) -> Encoder:
+        """Load the model.
+
+        Raises:
+            BackboneError: It cannot be loaded.
+        """
+        ...

@@ -1,0 +1,118 @@
+"""Encode, rank and score: the one way a model is scored, and the job that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.collection import Split
+from stm_agent.evaluate.cache import EmbeddingCache, encode_through
+from stm_agent.evaluate.encoder import Encoder, EncoderSource
+from stm_agent.evaluate.metrics import Scores, score
+from stm_agent.evaluate.ranking import rank
+from stm_agent.files import content_hash, read_json, write_json
+from stm_agent.job import Job
+
+DEPTH = 100
+"""Documents ranked for each query: what Recall@100 needs."""
+SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class ScoredTask:
+    """What a model is scored on: a corpus, the judged queries of one split, and the instruction in front of them.
+
+    Attributes:
+        name: Unique among the tasks of one job.
+        documents: Document id -> text.
+        split: Judged queries.
+    """
+
+    name: str
+    documents: Mapping[str, str]
+    split: Split
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Hash over corpus, queries and judgements."""
+        qrels = {query: dict(grades) for query, grades in self.split.qrels.items()}
+        return content_hash([list(self.documents.items()), dict(self.split.queries), qrels])
+
+
+def score_split(
+    cache: EmbeddingCache | None, encoder: Encoder, documents: Mapping[str, str], split: Split, instruction: Instruction
+) -> Scores:
+    """Encode, rank and score one split; nDCG@10, Recall@100 and MRR@10 over its queries. None caches nothing."""
+    encode = encode_through(cache, encoder)
+    passages = encode(list(documents.values()), prefix=instruction.passage_prefix)
+    queries = encode(list(split.queries.values()), prefix=instruction.query_prefix)
+    run = rank(list(split.queries), queries, list(documents), passages, k=DEPTH)
+    return score(run, split.qrels)
+
+
+@dataclass(frozen=True)
+class ScoringJob(Job):
+    """Scores one model on several tasks, each with an instruction of its own.
+
+    Attributes:
+        model: The model, as a value that can be opened.
+        tasks: Task and the instruction it is scored with.
+        cache: Folder of cached vectors; decides no number.
+    """
+
+    kind: ClassVar[str] = "evaluate"
+    model: EncoderSource
+    tasks: tuple[tuple[ScoredTask, Instruction], ...]
+    cache: Path
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the scores."""
+        tasks = [
+            [task.name, task.content_hash, instruction.query_prefix, instruction.passage_prefix]
+            for task, instruction in self.tasks
+        ]
+        return {"model": self.model.source_key(), "tasks": tasks}
+
+    def build(self, folder: Path) -> None:
+        """Write ``scores.json``: task name -> scores with nDCG@10 of every query.
+
+        Raises:
+            BackboneError: The model cannot be loaded.
+            OutOfMemory: Encoding does not fit the memory.
+        """
+        encoder, cache = self.model.open(), EmbeddingCache(self.cache)
+        found = {
+            task.name: score_split(cache, encoder, task.documents, task.split, instruction)
+            for task, instruction in self.tasks
+        }
+        speed = {"texts": cache.misses, "seconds": round(cache.seconds, 3)}
+        write_json(folder / SCORES, {"scores": {name: scores_to_json(one) for name, one in found.items()}, **speed})
+
+
+def read_scores(folder: Path) -> dict[str, Scores]:
+    """Read what a :class:`ScoringJob` wrote: task name -> scores."""
+    return {name: scores_from_json(row) for name, row in read_json(folder / SCORES)["scores"].items()}
+
+
+def scores_to_json(scores: Scores) -> dict[str, Any]:
+    """Return scores as JSON values."""
+    return {
+        "ndcg_at_10": scores.ndcg_at_10,
+        "recall_at_100": scores.recall_at_100,
+        "mrr_at_10": scores.mrr_at_10,
+        "per_query": dict(scores.per_query),
+    }
+
+
+def scores_from_json(row: Mapping[str, Any]) -> Scores:
+    """Read :func:`scores_to_json` back."""
+    return Scores(row["ndcg_at_10"], row["recall_at_100"], row["mrr_at_10"], row["per_query"])
+
+
+def mean_ndcg(scores: Sequence[Scores]) -> float:
+    """Return the mean nDCG@10 over tasks; 0.0 without any."""
+    return sum(row.ndcg_at_10 for row in scores) / len(scores) if scores else 0.0

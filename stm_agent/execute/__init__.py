@@ -1,0 +1,1 @@
+"""Where jobs run: one Protocol, plain implementations, and the folder store they share."""

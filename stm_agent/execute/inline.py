@@ -1,0 +1,57 @@
+"""Run jobs one after another in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stm_agent.execute.store import JobStore
+from stm_agent.job import Job
+from stm_agent.progress import safe_point
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere; nothing else starts a stage."""
+
+    def run(self, jobs: Sequence[Job]) -> list[Path]:
+        """Return the folder of each job, in order; a job that is not built yet is built first.
+
+        Raises:
+            StopRequested: A stop was asked for; finished folders stay.
+            StmAgentError: A job failed.
+        """
+        ...
+
+
+def ignore(text: str) -> None:
+    """Ignore a warning."""
+
+
+@dataclass(frozen=True)
+class InlineExecutor:
+    """Builds jobs in this process.
+
+    Attributes:
+        store: Where their folders are.
+        warn: Is told, in one line, of a damaged folder that is built again.
+    """
+
+    store: JobStore
+    warn: Callable[[str], None] = ignore
+
+    def run(self, jobs: Sequence[Job]) -> list[Path]:
+        """Return the folder of each job, in order; a job that is not built yet is built first."""
+        return [self._run_job(job) for job in jobs]
+
+    def _run_job(self, job: Job) -> Path:
+        safe_point()
+        if found := self.store.find(job):
+            return found
+        with self.store.locked(job):
+            # Another process may have built it while this one waited.
+            if fault := self.store.fault(job):
+                aside = self.store.set_aside(job)
+                self.warn(f"stage {job.folder_name} is damaged ({fault}); set aside as {aside.name} and built again")
+            return self.store.find(job) or self.store.build(job)

@@ -1,0 +1,130 @@
+"""All stage folders of a workspace, each named by its job's key.
+
+Resume, caching, parallel runs and a second machine are one mechanism: is that folder there, and is it whole? A folder
+is written under a temporary name and renamed when it is whole; its manifest is verified once in each process that uses
+it. A folder that does not match its manifest is set aside under a name of its own and built again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from stm_agent.execute.manifest import folder_fault, write_manifest
+from stm_agent.files import TEMPORARY, storing, whole_folder
+from stm_agent.job import Job, checkpoints_in
+from stm_agent.progress import safe_point
+
+STALE_DAYS = 14
+"""Days after which the checkpoints of a killed training are removed."""
+POLL_SECONDS = 0.5
+"""How often a process that waits for another one's stage looks again."""
+CHECKPOINTS, DAMAGED, LOCKS = ".checkpoints-", ".damaged-", ".locks"
+
+
+@dataclass(frozen=True)
+class JobStore:
+    """One folder for each finished stage.
+
+    Attributes:
+        root: The folder that holds the stage folders.
+    """
+
+    root: Path
+    _verified: set[Path] = field(default_factory=set, compare=False, repr=False)
+
+    def folder(self, job: Job) -> Path:
+        """Return the folder that a job has, or will have."""
+        return self.root / job.folder_name
+
+    def find(self, job: Job) -> Path | None:
+        """Return the folder of a finished job; None: it is not built, or damaged (see :meth:`set_aside`)."""
+        folder = self.folder(job)
+        return folder if folder.is_dir() and self.fault(job) is None else None
+
+    def fault(self, job: Job) -> str | None:
+        """Return what is wrong with a job's folder; None: it is whole, or not there. Each folder is read once."""
+        folder = self.folder(job)
+        if folder in self._verified or not folder.is_dir():
+            return None
+        fault = folder_fault(folder, job.key())
+        if fault is None:
+            self._verified.add(folder)
+        return fault
+
+    def set_aside(self, job: Job) -> Path:
+        """Rename a damaged folder so that the stage can be built again; return its new path."""
+        aside = self.root / f"{DAMAGED}{job.folder_name}-{uuid.uuid4().hex[:8]}"
+        with storing(aside):
+            self.folder(job).rename(aside)
+        return aside
+
+    def build(self, job: Job) -> Path:
+        """Build a job's folder and return it. Hold :meth:`locked` meanwhile.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        folder, kept = self.folder(job), self.checkpoints(job)
+        started = time.monotonic()
+        with whole_folder(folder) as partial:
+            with checkpoints_in(kept):
+                job.build(partial)
+            write_manifest(partial, job, seconds=time.monotonic() - started)
+        self._verified.add(folder)
+        shutil.rmtree(kept, ignore_errors=True)
+        return folder
+
+    def checkpoints(self, job: Job) -> Path:
+        """Return where a killed build of a job leaves what the next one resumes from."""
+        return self.root / f"{CHECKPOINTS}{job.folder_name}"
+
+    @contextmanager
+    def locked(self, job: Job) -> Iterator[None]:
+        """Keep other processes from building the same job, so that no LLM call is paid twice; wait if one does.
+
+        Raises:
+            StopRequested: A stop was asked for while waiting.
+        """
+        lock = self._lock(job.folder_name)
+        while True:
+            try:
+                lock.acquire(timeout=POLL_SECONDS)
+                break
+            except Timeout:
+                safe_point()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def clean(self) -> int:
+        """Remove what killed processes left half-built and checkpoints nobody resumed; return how many were removed."""
+        removed = 0
+        for left in [*self.root.glob(f"{TEMPORARY}*"), *self.root.glob(f"{CHECKPOINTS}*")]:
+            partial = left.name.startswith(TEMPORARY)
+            name = (
+                left.name.removeprefix(TEMPORARY).rpartition("-")[0] if partial else left.name.removeprefix(CHECKPOINTS)
+            )
+            finished = (self.root / name).is_dir()
+            if not partial and not finished and time.time() - left.stat().st_mtime < STALE_DAYS * 86400:
+                continue
+            # A living process may be building it.
+            with suppress(Timeout), self._lock(name).acquire(timeout=0):
+                shutil.rmtree(left, ignore_errors=True)
+                removed += 1
+        return removed
+
+    def _lock(self, name: str) -> FileLock:
+        # Lock files stay: removing one while others wait for it would let two of them in.
+        folder = self.root / LOCKS
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / name)

@@ -1,0 +1,67 @@
+"""A backbone with adapters folded in, as a value that jobs can carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stm_agent.domain.spec import BackboneSpec
+from stm_agent.files import folder_hash
+
+if TYPE_CHECKING:
+    from stm_agent.backbone.encoder import TextEncoder
+    from stm_agent.merge.delta import LoraDelta
+
+
+def adapter_key(adapter: Path) -> str:
+    """Return what tells an adapter's weights: its stage's name if it lies in a stage folder, else a content hash."""
+    return adapter.parent.name if (adapter.parent / "manifest.json").is_file() else folder_hash(adapter)
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A linear merge of LoRA adapters on a backbone; without adapters the backbone itself.
+
+    Attributes:
+        backbone: The model before adaptation.
+        adapters: Folders of peft adapters.
+        weights: One weight for each adapter.
+    """
+
+    backbone: BackboneSpec
+    adapters: tuple[Path, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def source_key(self) -> object:
+        """Return backbone, adapters and weights as JSON values."""
+        from stm_agent.backbone.identity import source_identity
+
+        used = [(adapter_key(path), weight) for path, weight in self._used()]
+        return ["adapted", self.backbone.model_dump(mode="json"), source_identity(self.backbone.model), used]
+
+    def delta(self) -> LoraDelta | None:
+        """Return what the adapters add to the backbone together; None: nothing."""
+        from stm_agent.merge.delta import combine, load_delta
+
+        used = self._used()
+        if not used:
+            return None
+        deltas = [load_delta(path) for path, _ in used]
+        return deltas[0] if [w for _, w in used] == [1.0] else combine(deltas, [weight for _, weight in used])
+
+    def open(self) -> TextEncoder:
+        """Load the backbone and fold the merge into its weights."""
+        from stm_agent.backbone.encoder import TextEncoder
+        from stm_agent.backbone.load import load_backbone
+        from stm_agent.backbone.network import network_of
+        from stm_agent.merge.delta import fold
+
+        model = load_backbone(self.backbone)
+        delta = self.delta()
+        if delta is not None:
+            fold(network_of(model), delta)
+        return TextEncoder(model)
+
+    def _used(self) -> list[tuple[Path, float]]:
+        return [pair for pair in zip(self.adapters, self.weights, strict=True) if pair[1]]

@@ -1,0 +1,50 @@
+"""The export job: a merge as a plain sentence-transformers folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from stm_agent.job import Job
+from stm_agent.merge.adapted import AdaptedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportJob(Job):
+    """Writes a merge as a plain sentence-transformers folder with its recipe and its card.
+
+    Attributes:
+        model: What is exported.
+        prompts: sentence-transformers prompts, ``query`` and ``document``.
+        card: Model card, Markdown.
+    """
+
+    kind: ClassVar[str] = "export"
+    model: AdaptedModel
+    prompts: Mapping[str, str]
+    card: str
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the folder."""
+        return {"model": self.model.source_key(), "prompts": dict(self.prompts), "card": self.card}
+
+    def build(self, folder: Path) -> None:
+        """Write ``model/``; of a merge also its recipe, its mergekit.yaml and ``adapter/``.
+
+        Raises:
+            CheckFailed: The weights are not finite, or the saved folder does not give the same vectors.
+        """
+        from stm_agent.backbone.load import load_backbone
+        from stm_agent.merge.delta import save_delta
+        from stm_agent.merge.export import export_merged
+        from stm_agent.merge.product import write_recipe
+        from stm_agent.merge.recipe import Recipe
+
+        target, delta = folder / "model", self.model.delta()
+        export_merged(load_backbone(self.model.backbone), delta, target, prompts=dict(self.prompts), card=self.card)
+        if delta is not None:
+            recipe = Recipe(method="task-arithmetic", weights=self.model.weights)
+            write_recipe(target, recipe, list(self.model.adapters), self.model.backbone)
+            save_delta(delta, target / "adapter", base=self.model.backbone.model)

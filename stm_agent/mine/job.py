@@ -1,0 +1,58 @@
+"""The mining job: hard negatives of training pairs from a pool of passages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from stm_agent.domain.data import Pair
+from stm_agent.domain.spec import MineSpec
+from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.encoder import EncoderSource
+from stm_agent.files import content_hash, write_json
+from stm_agent.job import Job
+from stm_agent.mine.negatives import mine
+from stm_agent.mine.store import save_negatives
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiningJob(Job):
+    """Mines negatives and refuses those that may be relevant.
+
+    Attributes:
+        pairs: Training pairs.
+        pool: Passage id -> text that is searched.
+        groups: Group -> passages that are never a negative of its pairs.
+        spec: Retrievers, depth and margin.
+        miner: Encoder of the dense retriever and of the positive-aware filter; None: BM25 alone.
+        cache: Folder of cached vectors; decides no number.
+    """
+
+    kind: ClassVar[str] = "mine"
+    pairs: tuple[Pair, ...]
+    pool: Mapping[str, str]
+    groups: Mapping[str, frozenset[str]]
+    spec: MineSpec
+    miner: EncoderSource | None
+    cache: Path
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the negatives."""
+        groups = {pair.group: sorted(self.groups.get(pair.group, ())) for pair in self.pairs}
+        return {
+            "spec": self.spec.model_dump(mode="json"),
+            "pairs": content_hash([pair.content() for pair in self.pairs]),
+            "pool": content_hash(dict(self.pool)),
+            "groups": content_hash(groups),
+            "miner": self.miner.source_key() if self.miner else None,
+        }
+
+    def build(self, folder: Path) -> None:
+        """Write ``negatives/`` (a ``datasets`` folder) and ``counts.json`` (candidates refused, by reason)."""
+        encoder = self.miner.open() if self.miner else None
+        cache = EmbeddingCache(self.cache)
+        mined = mine(self.pairs, self.pool, self.groups, spec=self.spec, encoder=encoder, cache=cache)
+        save_negatives(folder, self.pairs, mined.negatives)
+        write_json(folder / "counts.json", {"pairs": len(self.pairs), **mined.counts})

@@ -1,0 +1,168 @@
+"""The training job: one adapter in a folder named by everything that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.data import Pair
+from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
+from stm_agent.evaluate.scoring import ScoredTask, score_split
+from stm_agent.files import content_hash, folder_hash, read_json
+from stm_agent.job import Job, checkpoint_folder
+from stm_agent.mine.negatives import Negative
+from stm_agent.progress import report
+from stm_agent.train.aids import Helpers
+from stm_agent.train.processes import processes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+
+Negatives = Mapping[str, tuple[Negative, ...]]
+"""Pair id -> hard negatives, hardest first."""
+
+DECIDED_ELSEWHERE = {"name", "sources", "start", "instruction", "prompts"}
+"""Options of an expert that do not decide its adapter, or that are in the key by what they lead to."""
+NO_NEGATIVES: Negatives = {}
+
+
+def pairs_hash(pairs: Sequence[Pair]) -> str:
+    """Return the content hash of training pairs, in order."""
+    return content_hash([pair.content() for pair in pairs])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob(Job):
+    """Trains one LoRA adapter on a list of pairs.
+
+    Attributes:
+        expert: Steps, loss and overrides of this expert.
+        train: Options that all experts share.
+        backbone: The model before adaptation.
+        pairs: Training pairs.
+        negatives: Hard negatives of the pairs.
+        instruction: What stands in front of queries and passages.
+        prompts: Prefixes of which each query gets one, in place of the instruction's; empty: off.
+        start: Adapter folder that training starts from; None: the backbone.
+        seed: Seed of new weights and of the batch order.
+        dev: What a model in training is scored on; None: nothing asks for it.
+        cache: Folder of cached vectors; decides no number.
+    """
+
+    kind: ClassVar[str] = "train"
+    expert: ExpertSpec
+    train: TrainSpec
+    backbone: BackboneSpec
+    pairs: tuple[Pair, ...]
+    negatives: Negatives
+    instruction: Instruction
+    prompts: tuple[str, ...] = ()
+    start: Path | None = None
+    seed: int = 0
+    dev: ScoredTask | None = None
+    cache: Path
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the adapter. A new name alone does not make a new one."""
+        import torch
+
+        negatives = {key: [negative.text for negative in row] for key, row in self.negatives.items()}
+        return {
+            "expert": self.expert.model_dump(mode="json", exclude=DECIDED_ELSEWHERE),
+            "train": self.train.model_dump(mode="json", exclude={"checkpoint_every"}),
+            "backbone": self.backbone.model_dump(mode="json"),
+            # Decides the dtype.
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "processes": processes().count,
+            "prefixes": [self.instruction.query_prefix, self.instruction.passage_prefix],
+            "prompts": list(self.prompts),
+            "seed": self.seed,
+            "models": self._models(),
+            "pairs": pairs_hash(self.pairs),
+            "negatives": content_hash(negatives),
+            "start": self._start_key(),
+            "dev": self.dev.content_hash if self.dev else None,
+        }
+
+    def build(self, folder: Path) -> None:
+        """Write ``adapter/`` and ``expert.json``; a killed training resumes from its last checkpoint.
+
+        Raises:
+            DataError: No usable training pair.
+            CheckFailed: The loss or the vectors are not what training must give.
+            OutOfMemory: A batch does not fit the memory.
+        """
+        from stm_agent.train.expert import train_expert
+
+        train_expert(
+            self.expert,
+            self.pairs,
+            self.negatives,
+            backbone=self.backbone,
+            train=self.train,
+            start=self.start,
+            query_prefix=self.instruction.query_prefix,
+            passage_prefix=self.instruction.passage_prefix,
+            seed=self.seed,
+            folder=folder,
+            prompts=self.prompts,
+            helpers=self._helpers(),
+            checkpoints=checkpoint_folder() if self.train.checkpoint_every else None,
+            progress=lambda done, total, loss: report("train", f"loss {loss:.3f}", done, total),
+        )
+
+    def _models(self) -> dict[str, str]:
+        from stm_agent.backbone.identity import source_identity
+
+        models = {"backbone": self.backbone.model}
+        if self.expert.learns_from_teacher:
+            models["teacher"] = self.train.teacher
+        if self.expert.asks_guide:
+            models["guide"] = self.train.guide
+        return {role: source_identity(name) for role, name in models.items()}
+
+    def _start_key(self) -> str:
+        """Return what tells the adapter that training starts from, the teacher's map beside it included."""
+        if self.start is None:
+            return "base"
+        stage = self.start.parent
+        return stage.name if (stage / "manifest.json").is_file() else folder_hash(self.start)
+
+    def _helpers(self) -> Helpers:
+        """Return what the loss may ask; nothing is loaded before it is asked for."""
+        from stm_agent.backbone.load import load_model
+
+        return Helpers(
+            self._teacher if self.expert.learns_from_teacher else None,
+            partial(load_model, self.train.guide),
+            self._judge if self.train.evaluate_every else None,
+        )
+
+    def _teacher(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        from stm_agent.evaluate.baselines import static_encoder
+        from stm_agent.evaluate.cache import EmbeddingCache
+
+        return EmbeddingCache(self.cache).encode(static_encoder(self.train.teacher), texts)
+
+    def _judge(self, model: SentenceTransformer) -> float:
+        from stm_agent.backbone.encoder import TextEncoder
+        from stm_agent.errors import ConfigError
+
+        if self.dev is None:
+            raise ConfigError(
+                f"expert {self.expert.name} is to be scored in training without dev; set evaluate_every: 0"
+            )
+        # The model changes with every step: its vectors are not worth caching.
+        encoder = TextEncoder(model, identity="in training")
+        return score_split(None, encoder, self.dev.documents, self.dev.split, self.instruction).ndcg_at_10
+
+
+def training_speed(folder: Path) -> float:
+    """Return the texts per second that a training reached when it ran."""
+    return float(read_json(folder / "expert.json")["texts_per_second"])
