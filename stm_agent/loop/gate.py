@@ -1,0 +1,252 @@
+"""A gain is claimed only when it is real: provisional acceptance on one half of dev, confirmation on the other.
+
+Choosing and claiming are two things. :meth:`Gate.consider` is asked as often as a run likes and sees the search half
+alone. :meth:`Gate.confirm` is a look at the accept half, is counted, and spends a part of ``GateSpec.alpha``. What is
+not confirmed at the end is rolled back. All values are frozen and all draws are seeded: the same scores and the same
+state give the same verdict, so a resumed run replays its gates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+from stm_agent.errors import ConfigError
+from stm_agent.loop.halves import DevHalves
+from stm_agent.loop.paired_test import Difference, difference, sign_flip_p_value
+
+Scored = Mapping[str, float]
+"""Query id -> nDCG@10, over all dev queries."""
+
+NORMAL = NormalDist()
+
+SHARED_NOISE = 0.5
+"""Correlation of the differences of two candidates from one incumbent: both contain the incumbent's noise."""
+
+USUAL_GAIN = 0.02
+"""nDCG@10: standard deviation of the true gains of proposals that the shrinkage assumes (a normal prior at 0)."""
+
+USUAL_SPREAD = 0.2
+"""nDCG@10: standard deviation of one query's difference between two models, assumed before any is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSpec:
+    """How strict a gate is.
+
+    Attributes:
+        alpha: Chance that a run whose changes are all worthless ends with a confirmed one; spent over the looks.
+        looks: Confirmations planned. One, at the end, is the most powerful; more let a run stop early.
+        samples: Sign patterns of a test.
+        seed: Seed of the patterns.
+    """
+
+    alpha: float = 0.05
+    looks: int = 1
+    samples: int = 10_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that no test can use."""
+        if not 0 < self.alpha < 1 or self.looks < 1 or self.samples < 1:
+            raise ConfigError(f"{self} cannot be used; alpha lies between 0 and 1, looks and samples are 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateState:
+    """What was spent so far.
+
+    Attributes:
+        looks: Confirmations taken.
+        spent: Alpha spent by them.
+    """
+
+    looks: int = 0
+    spent: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON values; ``GateState(**value)`` reads it back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a challenger becomes the provisional model.
+
+    Attributes:
+        accepted: It does.
+        gain: Difference in nDCG@10 on the search half.
+        expected: The gain to expect on new queries: shrunk for noise and for the number of candidates tried.
+        error: Standard error of ``gain``.
+        reason: One line for ledger and screen.
+    """
+
+    accepted: bool
+    gain: float
+    expected: float
+    error: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """Whether the provisional model is confirmed.
+
+    Attributes:
+        confirmed: The gain is claimed.
+        gain: Difference in nDCG@10 on the accept half.
+        low: Lower bound of the gain at ``level``, one-sided, by the normal approximation; for display.
+        p_value: One-sided p-value of "no gain".
+        level: Alpha that this look spent.
+        reason: One line for ledger and screen.
+    """
+
+    confirmed: bool
+    gain: float
+    low: float
+    p_value: float
+    level: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The gate of one run.
+
+    Attributes:
+        halves: The cut dev set.
+        spec: How strict the gate is.
+    """
+
+    halves: DevHalves
+    spec: GateSpec = GateSpec()
+
+    def consider(self, challenger: Scored, incumbent: Scored, tried: int = 1) -> Verdict:
+        """Decide on the search half whether a challenger becomes the provisional model; costs no look.
+
+        Args:
+            challenger: Scores of the best of the candidates.
+            incumbent: Scores of the provisional model.
+            tried: Candidates that the search half chose the challenger from, itself included.
+
+        Raises:
+            DataError: A score is missing.
+        """
+        seen = difference(challenger, incumbent, self.halves.search, self.halves.groups)
+        # One group shows no noise to judge a gain by: nothing is expected of it.
+        known = math.isfinite(seen.error)
+        expected = (seen.mean - _luck(seen.error, tried)) * _shrinkage(seen.error) if known else 0.0
+        accepted = expected > 0
+        of_tried = f", best of {tried}" if tried > 1 else ""
+        reason = (
+            f"{'taken provisionally' if accepted else 'not taken'}: {seen.mean:+.4f} on {seen.queries} search "
+            f"queries{of_tried}, {expected:+.4f} expected on new ones"
+        )
+        return Verdict(accepted=accepted, gain=seen.mean, expected=expected, error=seen.error, reason=reason)
+
+    def confirm(
+        self, provisional: Scored, confirmed: Scored, state: GateState, *, tried: int = 1, last: bool = False
+    ) -> tuple[Confirmation, GateState]:
+        """Test the provisional model against the last confirmed one on the accept half; costs a look.
+
+        Nothing is spent if the two have the same scores.
+
+        Args:
+            provisional: Scores of the provisional model.
+            confirmed: Scores of the last confirmed model.
+            state: What was spent so far.
+            tried: Changes considered since the start of the run; counts only if dev was not cut.
+            last: Spend all alpha that is left: no look follows.
+
+        Returns:
+            The outcome and the state after it.
+
+        Raises:
+            DataError: A score is missing.
+        """
+        seen = difference(provisional, confirmed, self.halves.accept, self.halves.groups)
+        if not seen.sums.any():
+            reason = "nothing to confirm: the scores are those of the last confirmed model"
+            return Confirmation(confirmed=False, gain=0.0, low=0.0, p_value=1.0, level=0.0, reason=reason), state
+        level = self._level(state, last=last)
+        outcome = self._test(seen, level, tried, "confirmed", "not confirmed")
+        return outcome, GateState(looks=state.looks + 1, spent=state.spent + level)
+
+    def confirm_cost(self, changed: Scored, without: Scored, outcome: Confirmation, *, least: float) -> Confirmation:
+        """Test alone a change that costs the user something for ever, such as an instruction.
+
+        Called after the model that has the change was confirmed. It is tested against the same model without it, at the
+        level of that look. No alpha is spent: hypotheses in a fixed order, each tested only if the one before was
+        rejected, share one level (Maurer, Hothorn and Lehmacher 1995).
+
+        Args:
+            changed: Scores with the change.
+            without: Scores of the same model without it.
+            outcome: The confirmation that precedes.
+            least: Gain in nDCG@10 that pays for the cost.
+        """
+        seen = difference(changed, without, self.halves.accept, self.halves.groups)
+        result = self._test(seen, outcome.level, 1, "its cost is paid for", "its cost is not paid for")
+        if outcome.confirmed and result.confirmed and seen.mean >= least:
+            return result
+        reason = result.reason
+        if result.confirmed:
+            reason = f"its cost is not paid for: {seen.mean:+.4f} is below {least:+.4f}, or the model is not confirmed"
+        return Confirmation(**{**asdict(result), "confirmed": False, "reason": reason})
+
+    def smallest_gain(self, known: tuple[Scored, Scored] | None = None, power: float = 0.8) -> float:
+        """Return the gain in nDCG@10 that the last look confirms with probability ``power``.
+
+        Args:
+            known: Scores of two models whose per-query differences are typical of this run; without, a standard
+                deviation of ``USUAL_SPREAD`` is assumed.
+            power: Probability, above 0.5 and below 1.
+        """
+        error = USUAL_SPREAD / math.sqrt(len(self.halves.accept))
+        if known is not None:
+            seen = difference(*known, self.halves.accept, self.halves.groups)
+            error = seen.error if seen.sums.any() else error
+        level = self.spec.alpha * (_spending(self.spec.looks, self.spec.looks))
+        return (NORMAL.inv_cdf(1 - level) + NORMAL.inv_cdf(power)) * error
+
+    def _level(self, state: GateState, *, last: bool) -> float:
+        left = max(self.spec.alpha - state.spent, 0.0)
+        if last:
+            return left
+        return min(left, self.spec.alpha * _spending(state.looks + 1, self.spec.looks))
+
+    def _test(self, seen: Difference, level: float, tried: int, passed: str, failed: str) -> Confirmation:
+        # Levers chose on the accept half too if dev was not cut: each change tried is a test (Bonferroni).
+        bar = level / max(tried, 1) if self.halves.mode == "whole" else level
+        p_value = sign_flip_p_value(seen.sums, samples=self.spec.samples, seed=self.spec.seed)
+        confirmed = 0 < p_value <= bar
+        low = seen.mean - NORMAL.inv_cdf(1 - bar) * seen.error if 0 < bar < 1 else -math.inf
+        sign = "<=" if confirmed else ">"
+        reason = (
+            f"{passed if confirmed else failed}: {seen.mean:+.4f} on {seen.queries} accept queries, "
+            f"p {p_value:.4f} {sign} {bar:.4f}"
+        )
+        return Confirmation(confirmed=confirmed, gain=seen.mean, low=low, p_value=p_value, level=level, reason=reason)
+
+
+def _spending(look: int, looks: int) -> float:
+    """Return the share of alpha of one look: cubic spending, most of it at the last (Kim and DeMets 1987)."""
+    return 0.0 if look > looks else (look / looks) ** 3 - ((look - 1) / looks) ** 3
+
+
+def _luck(error: float, tried: int) -> float:
+    """Return by how much the best of ``tried`` worthless candidates is expected to look better than it is.
+
+    The expected maximum of ``tried`` normal draws (Blom 1958), times the noise that candidates do not share.
+    """
+    if tried <= 1:
+        return 0.0
+    return math.sqrt(1 - SHARED_NOISE) * error * NORMAL.inv_cdf((tried - 0.375) / (tried + 0.25))
+
+
+def _shrinkage(error: float) -> float:
+    """Return the share of an observed gain that is expected to be real: posterior mean under a normal prior."""
+    return USUAL_GAIN**2 / (USUAL_GAIN**2 + error**2)

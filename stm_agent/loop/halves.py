@@ -1,0 +1,117 @@
+"""Cut dev into a half to search on and a half to accept on, by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stm_agent.domain.collection import Split, normalise
+from stm_agent.errors import DataError
+from stm_agent.files import sha256_text
+
+SMALL = 60
+"""Dev queries below which a run announces that its dev set is small: each half then has fewer than 30."""
+
+FEWEST_GROUPS = 12
+"""Groups that dev needs to be cut. With fewer, the accept half has at most five groups; a sign-flip test of five
+groups has no p-value below 1/32, so hardly any gain could be confirmed on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevHalves:
+    """Dev, cut once for a run.
+
+    Attributes:
+        search: Query ids that levers choose on.
+        accept: Query ids that a confirmation is tested on; the same as ``search`` where ``mode`` is ``whole``.
+        groups: Query id -> group number, over all dev queries. Queries of a group share a relevant document or a text,
+            directly or through other queries, so their scores are not independent.
+        mode: ``halves``: the two share no group. ``whole``: too few groups to cut, both are all of dev.
+        note: One line for the screen.
+    """
+
+    search: tuple[str, ...]
+    accept: tuple[str, ...]
+    groups: Mapping[str, int]
+    mode: Literal["halves", "whole"]
+    note: str
+
+    @property
+    def small(self) -> bool:
+        """Whether the dev set is so small that the user must be warned."""
+        return len(self.groups) < SMALL
+
+
+def cut_dev(split: Split, seed: int = 0) -> DevHalves:
+    """Cut dev into halves that share no group.
+
+    The largest groups are dealt first, each to the smaller half, so that the halves differ by at most the largest
+    group. Among groups of one size a hash decides, so the same queries give the same halves on every machine.
+
+    Args:
+        split: The dev split.
+        seed: Another seed gives other halves.
+
+    Raises:
+        DataError: The split has no query.
+    """
+    if not split.queries:
+        raise DataError(f"split '{split.name}' has no query; add judged queries to it")
+    grouped = _groups(split)
+    numbers = {query: number for number, group in enumerate(grouped) for query in group}
+    if len(grouped) < FEWEST_GROUPS:
+        queries = tuple(sorted(split.queries))
+        return DevHalves(
+            search=queries, accept=queries, groups=numbers, mode="whole", note=_whole_note(len(queries), len(grouped))
+        )
+    search, accept = _deal(grouped, seed)
+    note = f"dev: {len(search)} queries to search on, {len(accept)} to accept on, {len(grouped)} groups"
+    if len(numbers) < SMALL:
+        note = f"small {note}; only large gains can be confirmed"
+    return DevHalves(search=search, accept=accept, groups=numbers, mode="halves", note=note)
+
+
+def _whole_note(queries: int, groups: int) -> str:
+    return (
+        f"small dev: {queries} queries in {groups} groups are too few to cut; all are searched and accepted on, and a "
+        "gain must pass a test corrected for the number of changes tried"
+    )
+
+
+def _groups(split: Split) -> list[tuple[str, ...]]:
+    """Return the connected components of queries over shared relevant documents and shared normalised texts."""
+    parent = {query: query for query in split.queries}
+
+    def root(query: str) -> str:
+        while parent[query] != query:
+            parent[query] = parent[parent[query]]
+            query = parent[query]
+        return query
+
+    first: dict[tuple[str, str], str] = {}
+    for query in sorted(split.queries):
+        for trait in _traits(split, query):
+            parent[root(query)] = root(first.setdefault(trait, query))
+    members: dict[str, list[str]] = {}
+    for query in sorted(split.queries):
+        members.setdefault(root(query), []).append(query)
+    return [tuple(group) for group in members.values()]
+
+
+def _traits(split: Split, query: str) -> Iterable[tuple[str, str]]:
+    """Yield what makes two queries one group: a relevant document, or the text."""
+    text = split.queries[query]
+    yield "text", normalise(text) or text
+    for document, grade in split.qrels.get(query, {}).items():
+        if grade > 0:
+            yield "document", document
+
+
+def _deal(groups: Sequence[tuple[str, ...]], seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    order = sorted(groups, key=lambda group: (-len(group), sha256_text(f"{seed}:{group[0]}")))
+    search: list[str] = []
+    accept: list[str] = []
+    for group in order:
+        (search if len(search) < len(accept) else accept).extend(group)
+    return tuple(sorted(search)), tuple(sorted(accept))
