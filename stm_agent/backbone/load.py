@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.backbone.network import network_of
+from stm_agent.backbone.prompts import adopt_passage_prompt
 from stm_agent.domain.spec import Attention, BackboneSpec
 from stm_agent.errors import BackboneError, CheckFailed, StmAgentError
 
@@ -52,6 +53,7 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
         else:
             model = SentenceTransformer(modules=plain_modules(source, spec, weights, config), device=device)
             attention = attention or "bidirectional"
+        adopt_passage_prompt(model, spec.model)
         model.similarity_fn_name = "cosine"
         model.eval()
         if attention:
@@ -90,6 +92,7 @@ def load_model(name: str) -> SentenceTransformer:
         # On a GPU in the format it was saved in, which is the one it was scored in.
         kept = "auto" if device == "cuda" else dtype
         model = SentenceTransformer(source, device=device, model_kwargs={"dtype": kept}).eval()
+        adopt_passage_prompt(model, name)
     # A static or an image model has no tokens to pack.
     if text_fault(model[0]) is None:
         _pack(model, name, first_token_moves(network_of(model)))
