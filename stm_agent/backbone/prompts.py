@@ -30,7 +30,7 @@ def passage_prompt(prompts: Prompts) -> str:
 
 
 def adopt_passage_prompt(model: SentenceTransformer, name: str) -> None:
-    """Store the passages' prompt under ``document``, in place, where all other libraries look for it.
+    """Rename the passages' prompt to ``document``, in place: the one name that mteb and our own code look for.
 
     Args:
         model: A loaded model.
@@ -40,4 +40,5 @@ def adopt_passage_prompt(model: SentenceTransformer, name: str) -> None:
     if text and not model.prompts.get("document"):
         source = next(key for key in PASSAGE_NAMES if model.prompts.get(key))
         logger.info("%s names the prompt of its passages '%s', not 'document'; it is used: %r", name, source, text)
-        model.prompts = {**model.prompts, "document": text}
+        others = {key: prompt for key, prompt in model.prompts.items() if key != source}
+        model.prompts = {**others, "document": text}
