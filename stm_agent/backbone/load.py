@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.backbone.network import network_of
 from stm_agent.backbone.prompts import adopt_passage_prompt
 from stm_agent.domain.spec import Attention, BackboneSpec
@@ -121,9 +122,10 @@ def _placement(dtype: str) -> tuple[str, Any]:
 
 @contextmanager
 def _loading(what: str) -> Iterator[None]:
-    """Tell in one line what any of three libraries raises about a checkpoint it cannot use."""
+    """Turn what three libraries raise about a checkpoint they cannot use into one line."""
     try:
-        yield
+        with memory_errors(f"loading {what}"):
+            yield
     except StmAgentError:
         raise
     except Exception as error:
