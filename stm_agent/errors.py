@@ -11,6 +11,7 @@
     ├── GenerationError            an LLM that cannot be reached or answers unusably
     │   └── BudgetExceeded         the hard ceiling on money, calls or minutes was reached
     ├── StorageError               a file that cannot be written or read (disk full, permissions)
+    ├── OutOfMemory                memory of the CPU or of the GPU that ran out
     └── RunError                   a run folder that cannot be used
         ├── RunLocked              another process works on this run
         ├── StopRequested          a user asked the run to stop at its next safe point
@@ -70,6 +71,10 @@ class BudgetExceeded(GenerationError):
 
 class StorageError(StmAgentError):
     """Raised when a file cannot be read or written."""
+
+
+class OutOfMemory(StmAgentError):
+    """Raised when memory of the CPU or of the GPU runs out."""
 
 
 class RunError(StmAgentError):
