@@ -225,7 +225,8 @@ def import_traces(run: Path, stage: Path) -> dict[str, str]:
         run: The run's trace file.
         stage: A trace file that a job wrote.
     """
-    store, names = TraceStore(run), {}
+    store = TraceStore(run)
+    names: dict[str, str] = {}
     for entry in read_jsonl(stage):
         if entry["event"] == "trial":
             fields = {name: entry[name] for name in EMPTY if name in entry}

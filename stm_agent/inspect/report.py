@@ -76,7 +76,7 @@ def _gate_lines(report: Mapping[str, Any]) -> list[str]:
         return []
     gate = report["gate"]
     lines = [
-        f"Gate ({gate['mode']}): {gate['search_queries']} dev queries searched on, {gate['accept_queries']} accepted on; "
+        f"Gate ({gate['mode']}): {gate['search_queries']} dev queries to search, {gate['accept_queries']} to accept; "
         f"{gate['looks']} looks, alpha {gate['alpha_spent']:.3f} of {gate['alpha']:.3f} spent, {gate['considered']} "
         f"changes considered; smallest gain it can show about {gate['smallest_gain']:.3f}."
     ]

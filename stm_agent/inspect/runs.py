@@ -34,7 +34,7 @@ def find_run(runs: Path, name: str, *, finished: bool = False) -> Path:
     Raises:
         ConfigError: There is no such run, or several.
     """
-    folders = [runs / entry["id"] for entry in known_runs(runs)]
+    folders = [runs / str(entry["id"]) for entry in known_runs(runs)]
     if name == "last":
         return _last(runs, folders, finished=finished)
     if (Path(name) / "run.json").is_file():

@@ -81,9 +81,8 @@ def _record(context: RunContext, experts: Sequence[Expert], result: MergeResult,
         context.run.ledger.record("merge", round=round_, experts=names, **row)
     folders = {expert.name: expert.folder.name for expert in experts}
     context.run.ledger.record("front", round=round_, experts=folders, points=list(result.front))
-    if result.rank_correlation is not None:
-        worth = "badly, so the search went on with real encodes" if result.surrogate_is_bad else "well enough"
-        context.note("merge", f"the surrogate ranks verified merges {worth} (Spearman {result.rank_correlation:.2f})")
+    worth = "badly, so the search went on with real encodes" if result.surrogate_is_bad else "well enough"
+    context.note("merge", f"the surrogate ranks verified merges {worth} ({result.agreement})")
     if not result.allowed:
         context.note(
             "merge",

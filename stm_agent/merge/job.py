@@ -22,7 +22,7 @@ from stm_agent.files import read_json, write_json
 from stm_agent.job import Job
 from stm_agent.merge.adapted import AdaptedModel, adapter_key
 from stm_agent.merge.search import Candidate, Verified, front, rescored, search, verify
-from stm_agent.merge.strategies import Weights
+from stm_agent.merge.strategies import MergeWeights
 from stm_agent.merge.surrogate import Surrogate, Task
 from stm_agent.progress import safe_point
 
@@ -108,15 +108,17 @@ class MergeResult:
         allowed: Whether it keeps the forgetting budget.
         rank_correlation: Spearman between surrogate and real scores of the verified merges; None: too few.
         surrogate_is_bad: Whether the search went on with real encodes.
+        agreement: How well the surrogate ordered the encoded merges, in words.
         verified: Merges that were really encoded: weights, surrogate's guess, real scores on the search half.
         front: Points that no other beats on domain and guards at once, best on the domain first.
     """
 
-    weights: Weights
+    weights: MergeWeights
     rating: Rating
     allowed: bool
     rank_correlation: float | None
     surrogate_is_bad: bool
+    agreement: str
     verified: tuple[Mapping[str, Any], ...]
     front: tuple[Mapping[str, Any], ...]
 
@@ -137,8 +139,8 @@ class _MergeSearch:
         plain = job.instruction.unsaid()
         self.tasks = [(job.dev, job.instruction), *((guard, plain) for guard in job.guards)]
         self.searched = [query for query in job.dev.split.queries if query in set(job.searched)]
-        self.ratings: dict[Weights, Rating] = {}
-        self._built: dict[Weights, list[Vectors]] = {}
+        self.ratings: dict[MergeWeights, Rating] = {}
+        self._built: dict[MergeWeights, list[Vectors]] = {}
         experts = len(job.adapters)
         models = [AdaptedModel(job.backbone), *(AdaptedModel(job.backbone, (path,), (1.0,)) for path in job.adapters)]
         self.vectors = [self._encoded(model.open()) for model in models]
@@ -171,11 +173,12 @@ class _MergeSearch:
             "allowed": chosen.allowed,
             "rank_correlation": chosen.rank_correlation,
             "surrogate_is_bad": chosen.surrogate_is_bad,
+            "agreement": chosen.agreement.summary,
             "verified": self._verified(),
             "front": self._front(),
         }
 
-    def rate_on_search_half(self, weights: Weights) -> Rating:
+    def rate_on_search_half(self, weights: MergeWeights) -> Rating:
         """Build a merge, score it on everything, and return what the search may see of it."""
         safe_point()
         if weights not in self.ratings:
@@ -186,7 +189,7 @@ class _MergeSearch:
         rating = self.ratings[weights]
         return Rating(only(rating.domain, self.searched), rating.general)
 
-    def learn(self, weights: Weights) -> list[Candidate]:
+    def learn(self, weights: MergeWeights) -> list[Candidate]:
         """Show the surrogate a merge that was really encoded; return the candidates as it sees them now."""
         vectors = self._built.pop(weights, None)
         if vectors is not None:

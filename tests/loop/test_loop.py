@@ -16,7 +16,8 @@ from stm_agent.errors import ConfigError, FirewallError
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.inspect.front import pick, read_front
 from stm_agent.loop.events import Event
-from stm_agent.loop.optimize import Options, optimize
+from stm_agent.loop.optimize import optimize
+from stm_agent.loop.options import Options
 from stm_agent.merge.delta import load_delta
 from stm_agent.traces import read_traces
 
@@ -123,5 +124,5 @@ def test_test_queries_cannot_be_opened_for_another_model(tiny_domain: DomainSpec
 
 
 def _ledger(folder: Path) -> list[dict[str, Any]]:
-    assert read_json(folder / "run.json")["schema"] == 1
+    assert read_json(folder / "run.json")["schema"] == 2
     return read_jsonl(folder / "ledger.jsonl")

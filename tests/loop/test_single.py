@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from stm_agent.errors import ConfigError
-from stm_agent.loop.single import train_domain_expert
+from stm_agent.loop.events import ObserverWatcher
+from stm_agent.loop.train_single import train_domain_expert
+from stm_agent.progress import watched_by
 
 
 class KilledError(Exception):
@@ -16,7 +20,8 @@ class KilledError(Exception):
 def train(tiny_domain, workspace, tmp_path):
     def run(name="plain", *, observer=lambda _event: None, spec=tiny_domain, output="out", **options):
         given = {"start": None, "steps": 8, "seed": 0, **options}
-        return train_domain_expert(spec, workspace, name, tmp_path / output, observer=observer, **given)
+        with watched_by(ObserverWatcher(observer)):
+            return train_domain_expert(spec, workspace, tmp_path / "runs", name, tmp_path / output, **given)
 
     return run
 
@@ -47,6 +52,7 @@ def test_an_expert_is_a_model_with_a_card(train, tmp_path):
 def test_a_killed_training_goes_on_by_the_same_command_and_by_no_other(train, tiny_domain, tmp_path):
     spec = tiny_domain.model_copy(update={"train": tiny_domain.train.model_copy(update={"checkpoint_every": 3})})
     whole = train(spec=spec, output="whole")
+    shutil.rmtree(tmp_path / "runs")
     with pytest.raises(KilledError):
         train(spec=spec, observer=killed_at(7))
     assert not (tmp_path / "out").exists()
@@ -56,7 +62,7 @@ def test_a_killed_training_goes_on_by_the_same_command_and_by_no_other(train, ti
     assert again["losses"] == whole["losses"]
     files = [tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("out", "whole")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    assert sorted(path.name for path in tmp_path.glob(".kept-*")) == []
+    assert sorted(path.name for path in (tmp_path / "runs" / ".stages").glob(".checkpoints-*")) == []
 
 
 def test_a_loss_that_needs_negatives_says_where_they_are_made(train, tiny_domain):

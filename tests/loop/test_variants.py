@@ -8,9 +8,14 @@ import pytest
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import ExpertSpec, LoopSpec, NegativeSpec
+from stm_agent.domain.collection import Split
 from stm_agent.evaluate.metrics import Scores
+from stm_agent.files import read_jsonl
 from stm_agent.loop import variants as module
 from stm_agent.loop.data import TrainingData
+from stm_agent.loop.gate import Gate, GateSpec
+from stm_agent.loop.halves import cut_dev
+from stm_agent.loop.training import TrainingPlan
 from stm_agent.loop.variants import choose_variant, variants
 
 ASKED = Instruction("Find the passage.")
@@ -60,6 +65,21 @@ def scores(value):
     return Scores(value, 0.0, 0.0, per_query)
 
 
+def context_of(loop, decisions=()):
+    qrels = {str(query): {str(query): 1} for query in range(60)}
+    gate = Gate(cut_dev(Split("dev", {query: f"query {query}" for query in qrels}, qrels)), GateSpec(samples=200))
+    return SimpleNamespace(
+        spec=SimpleNamespace(loop=loop),
+        gate=gate,
+        searched=lambda found: sum(found.per_query[query] for query in gate.halves.search) / len(gate.halves.search),
+        decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
+    )
+
+
+def plan(training_data=None):
+    return TrainingPlan(spec=HARD, pairs=(), training_data=training_data or TrainingData(), start=None)
+
+
 @pytest.mark.parametrize(
     ("by_label", "chosen"),
     [
@@ -69,30 +89,28 @@ def scores(value):
     ],
 )
 def test_the_best_probe_that_beats_the_incumbent_wins(monkeypatch, by_label, chosen):
-    told = []
-    context = SimpleNamespace(
-        spec=SimpleNamespace(loop=LoopSpec(probe_steps=2, bootstrap=200)),
-        seed=0,
-        decide=lambda lever, text, **data: told.append((text, data["kept"])),
-    )
-    monkeypatch.setattr(module, "_probe", lambda _bench, variant, *_: scores(by_label[variant.label]))
-    assert choose_variant(context, HARD, [], TrainingData(), None, ASKED).label == chosen
-    assert [kept for _, kept in told] == [by_label[label] > 0.5 for label in ("FT+SHN+PO", "FT", "FT+SHN")]
-    assert told[0][0].startswith("expert hard: FT+SHN+PO instead of FT+PO")
+    decisions = []
+    monkeypatch.setattr(module, "_probe", lambda _context, variant, *_: scores(by_label[variant.label]))
+    context = context_of(LoopSpec(probe_steps=2), decisions)
+    assert choose_variant(context, plan(), ASKED).label == chosen
+    assert [kept for _, kept in decisions] == [by_label[label] > 0.5 for label in ("FT+SHN+PO", "FT", "FT+SHN")]
+    assert decisions[0][0].startswith("expert hard: FT+SHN+PO instead of FT+PO")
 
 
 def test_without_probes_everything_asked_for_is_kept():
-    context = SimpleNamespace(spec=SimpleNamespace(loop=LoopSpec()))
-    assert choose_variant(context, HARD, [], TrainingData(), None, ASKED).label == "FT+SHN+PO"
-    assert choose_variant(context, HARD, [], None, None, Instruction()).label == "FT+SHN"
+    context = context_of(LoopSpec())
+    assert choose_variant(context, plan(), ASKED).label == "FT+SHN+PO"
+    assert choose_variant(context, plan(), Instruction()).label == "FT+SHN"
 
 
 def test_the_merge_can_choose_among_all_variants(tiny_domain, workspace):
-    from stm_agent.loop.optimize import Options, optimize
+    from stm_agent.loop.optimize import optimize
+    from stm_agent.loop.options import Options
 
     merge = tiny_domain.merge.model_copy(update={"variants": True, "verify": 1})
     spec = tiny_domain.model_copy(update={"merge": merge})
     options = Options(generator="scripted:numbered", controls=True)
     report = optimize(spec, options, workspace=workspace, runs=workspace / "runs")
     assert {"expert plain", "expert hard FT", "expert hard FT+SHN", "all-in-one"} <= set(report["rows"])
-    assert set(report["weights"]) == {"plain", "hard FT", "hard FT+SHN"}
+    front = [entry for entry in read_jsonl(workspace / "runs" / report["run"] / "ledger.jsonl") if entry["event"] == "front"]
+    assert set(front[-1]["experts"]) == {"plain", "hard FT", "hard FT+SHN"}

@@ -1,0 +1,173 @@
+"""A lever that fails costs that lever: the run goes on, says so, and exports the best model it has."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stm_agent.domain.spec import DomainSpec
+from stm_agent.errors import OutOfMemory, StopRequested
+from stm_agent.files import read_json, read_jsonl
+from stm_agent.loop.optimize import optimize
+from stm_agent.loop.options import Options
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def run(tiny_domain: DomainSpec, workspace: Path) -> Any:
+    def call(spec: DomainSpec = tiny_domain, observer: Any = lambda event: None, **flags: Any) -> Any:
+        options = Options(**{"generator": "scripted:numbered", **flags})
+        return optimize(spec, options, workspace=workspace, runs=workspace / "runs", observer=observer)
+
+    return call
+
+
+def failures(report: Any) -> dict[str, str]:
+    return {failure["lever"]: failure["kind"] for failure in report["failures"]}
+
+
+def change_expert(spec: DomainSpec, number: int, **values: Any) -> DomainSpec:
+    experts = list(spec.experts)
+    experts[number] = experts[number].model_copy(update=values)
+    return spec.model_copy(update={"experts": tuple(experts)})
+
+
+def has_model(workspace: Path, report: Any) -> bool:
+    return (workspace / "runs" / report["run"] / "model" / "modules.json").is_file()
+
+
+def test_an_llm_that_is_gone_costs_what_it_would_have_written(run: Any, workspace: Path) -> None:
+    report = run(generator="scripted:gone")
+    assert failures(report) == {"written negatives": "llm", "instruction reflections": "llm"}
+    assert report["state"] == "finished"
+    assert {"expert plain", "expert hard", "merged"} <= set(report["rows"])
+    assert has_model(workspace, report)
+    recorded = read_jsonl(workspace / "runs" / report["run"] / "ledger.jsonl")
+    assert {entry["lever"] for entry in recorded if entry["event"] == "failure"} == set(failures(report))
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"), [("import nowhere_to_be_found\n", "nowhere_to_be_found"), ("def build(:\n", "invalid syntax")]
+)
+def test_a_broken_program_costs_its_lever(run: Any, workspace: Path, program: str, reason: str) -> None:
+    (workspace / "programs" / "hard_negatives.py").write_text(program)
+    report = run()
+    assert failures(report) == {"written negatives": "error"}
+    assert reason in report["failures"][0]["reason"]
+    assert "hard_negatives.py" in report["failures"][0]["reason"]
+    assert has_model(workspace, report)
+
+
+def test_an_expert_whose_check_fails_is_left_out_and_the_others_go_on(
+    run: Any, tiny_domain: DomainSpec, workspace: Path
+) -> None:
+    # A learning rate of nearly nothing leaves the vectors as they were.
+    report = run(change_expert(tiny_domain, 1, learning_rate=1e-30))
+    assert failures(report) == {"expert hard": "check"}
+    assert "expert plain" in report["rows"]
+    assert "expert hard" not in report["rows"]
+    assert has_model(workspace, report)
+
+
+def test_memory_that_runs_out_halves_the_batch_once(
+    run: Any, tiny_domain: DomainSpec, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stm_agent.train import expert as module
+
+    whole = module.train_expert
+
+    def short_of_memory(spec: Any, *args: Any, **kwargs: Any) -> Any:
+        if (spec.batch_size or kwargs["train"].batch_size) > 4:
+            raise OutOfMemory("training does not fit the memory; use a smaller batch_size")
+        return whole(spec, *args, **kwargs)
+
+    monkeypatch.setattr(module, "train_expert", short_of_memory)
+    report = run()
+    assert report["failures"] == []
+    assert any("halved from 8 to 4 pairs" in warning for warning in report["warnings"])
+    assert "expert plain" in report["rows"]
+
+
+def test_too_few_pairs_for_a_batch_end_in_the_backbone_not_in_a_crash(
+    run: Any, tiny_domain: DomainSpec, workspace: Path
+) -> None:
+    train = tiny_domain.train.model_copy(update={"batch_size": 10_000})
+    report = run(tiny_domain.model_copy(update={"train": train}))
+    assert report["failures"] == []
+    assert report["model_label"] == "backbone"
+    assert any("no merge: there is no expert" in warning for warning in report["warnings"])
+    assert has_model(workspace, report)
+
+
+def test_minutes_that_are_spent_skip_every_lever_and_a_raised_budget_goes_on(run: Any, workspace: Path) -> None:
+    report = run(budget_minutes=0.0)
+    assert set(failures(report).values()) == {"budget"}
+    assert report["model_label"] == "backbone"
+    assert has_model(workspace, report)
+    assert run(budget_minutes=0.0) == report, "the same budget gives the same answer"
+    more = run(budget_minutes=60.0)
+    assert more["run"] == report["run"]
+    assert more["failures"] == []
+    assert "expert hard" in more["rows"]
+    # The first opening was for the backbone; both are on record.
+    assert more["test_openings"] == 1 + (more["model_label"] != "backbone")
+
+
+def stopper(stage: str) -> Any:
+    def observer(event: Any) -> None:
+        if event["kind"] == "stage" and event["text"].startswith(stage):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return observer
+
+
+@pytest.mark.parametrize("stage", ["trying", "training expert hard", "searching merge weights"])
+def test_ctrl_c_ends_at_a_safe_point_with_the_best_model_and_the_same_command_resumes(
+    run: Any, workspace: Path, stage: str
+) -> None:
+    with pytest.raises(StopRequested, match="stopped by SIGINT; the best model so far is in .*, the same command"):
+        run(observer=stopper(stage))
+    (folder,) = (path.parent for path in (workspace / "runs").glob("*/run.json"))
+    stopped = read_json(folder / "report.json")
+    assert (stopped["state"], stopped["rows"]) == ("stopped", {})
+    assert stopped["test_openings"] == 0
+    trained = [entry["name"] for entry in read_jsonl(folder / "ledger.jsonl") if entry["event"] == "expert"]
+    assert ("plain" in stopped["model_label"]) == bool(trained), "an expert of the stopped round is the best so far"
+    assert (folder / "model" / "modules.json").is_file()
+    resumed = run()
+    assert resumed["state"] == "finished"
+    assert resumed["run"] == folder.name
+
+
+def test_a_stop_file_stops_a_run(run: Any, workspace: Path) -> None:
+    def observer(event: Any) -> None:
+        if event["kind"] == "stage" and event["text"].startswith("training expert plain"):
+            (folder,) = (path.parent for path in (workspace / "runs").glob("*/run.json"))
+            (folder / "stop").write_text("")
+
+    with pytest.raises(StopRequested, match="stm-agent runs stop"):
+        run(observer=observer)
+    assert run()["state"] == "finished", "the request is not carried over"
+
+
+def test_a_new_program_makes_a_new_run(run: Any, workspace: Path) -> None:
+    first = run()
+    program = workspace / "programs" / "hard_negatives.py"
+    program.write_text(program.read_text() + "\n# changed\n")
+    second = run()
+    assert second["run"] != first["run"]
+
+
+def test_changed_judgements_in_the_same_folder_make_a_new_run(
+    run: Any, tiny_domain: DomainSpec, workspace: Path
+) -> None:
+    first = run()
+    qrels = tiny_domain.collection.path / "qrels" / "train.tsv"  # type: ignore[union-attr]
+    lines = qrels.read_text().splitlines(keepends=True)
+    qrels.write_text("".join(lines[:-1]))
+    assert run()["run"] != first["run"]
