@@ -9,6 +9,7 @@
     ├── BackboneError              a model that cannot be loaded
     │   └── CheckFailed            a model that loads but fails a named check (carries the number)
     ├── GenerationError            an LLM that cannot be reached or answers unusably
+    │   ├── AnswerRejected         one request that the LLM refuses or answers unusably (carries the reason)
     │   └── BudgetExceeded         the hard ceiling on money, calls or minutes was reached
     ├── StorageError               a file that cannot be written or read (disk full, permissions)
     ├── OutOfMemory                memory of the CPU or of the GPU that ran out
@@ -62,7 +63,26 @@ class CheckFailed(BackboneError):
 
 
 class GenerationError(StmAgentError):
-    """Raised when a generator cannot be reached or its answer cannot be used."""
+    """Raised when a generator cannot be reached or its answer cannot be used.
+
+    Attributes:
+        tries: How often the provider was asked in vain.
+    """
+
+    tries = 0
+
+
+class AnswerRejected(GenerationError):
+    """Raised when one request is refused or answered unusably; other requests may well succeed.
+
+    Attributes:
+        reason: The kind of rejection in a few words, to be counted by.
+    """
+
+    def __init__(self, message: str, reason: str = "refused by the provider") -> None:
+        """Take the one-line message and the kind of rejection."""
+        super().__init__(message)
+        self.reason = reason
 
 
 class BudgetExceeded(GenerationError):

@@ -55,7 +55,7 @@ def instruct(
     from stm_agent.backbone.threads import choose_threads, set_threads
     from stm_agent.domain.spec import InstructSpec
     from stm_agent.errors import ConfigError
-    from stm_agent.llm.options import LlmOptions
+    from stm_agent.llm.options import read_options
     from stm_agent.loop.events import ObserverWatcher
     from stm_agent.loop.instruct_model import InstructOptions, instruct_model, write_instructed
     from stm_agent.progress import watched_by
@@ -78,7 +78,7 @@ def instruct(
         raise ConfigError(f"--optimizer '{optimizer}' is not known; use gepa, copro or mipro") from error
     set_threads(choose_threads()[0])
     place = find_workspace(workspace)
-    llm = LlmOptions(model=generator, api_base=api_base, price_in=price_in, price_out=price_out)
+    llm = read_options({"model": generator, "api_base": api_base, "price_in": price_in, "price_out": price_out})
     options = InstructOptions(
         split=split,
         task=task,

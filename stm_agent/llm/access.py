@@ -1,59 +1,90 @@
-"""The way to an LLM as a value: which model, where answers are cached, and what may be spent."""
+"""How a job reaches an LLM: a value that another process can open."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stm_agent.clock import RunClock, stored_seconds
-from stm_agent.llm.budget import Budget
+from stm_agent.clock import stored_seconds
+from stm_agent.errors import AnswerRejected
+from stm_agent.llm.answer import Answer, Messages
+from stm_agent.llm.budget import Budget, Spending
 from stm_agent.llm.client import LlmClient
+from stm_agent.llm.facts import model_facts
+from stm_agent.llm.open import open_client
 from stm_agent.llm.options import LlmOptions
+
+NOT_ASKED = "not asked"
+"""Reason of a text that only a new call could have given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LlmAccess:
-    """What a job needs to ask an LLM.
+    """A model, where its answers and costs are written, and the ceilings of the run.
 
     Attributes:
-        options: Model, temperature, token limit, prices.
-        cache: Folder of answers; shared by all runs of a workspace.
-        ledger: The run's file of paid calls; what it holds counts against the ceilings.
-        clock: Folder of the run's clock, for the ceiling of minutes; None: minutes are counted from now.
-        usd: Ceiling in US dollars; None: no ceiling.
-        minutes: Ceiling in minutes of wall time; None: no ceiling.
-        answered: Number of calls paid when asking was given up: only cached answers are used, and the rest is counted
-            as refused. None: ask.
+        options: Which LLM, how it samples, what it costs.
+        cache: Folder of answers, shared by runs.
+        ledger: JSONL file of the calls of the run.
+        usd: Ceiling of the run in US dollars; None: none.
+        minutes: Ceiling of the run in minutes; None: none.
+        clock: Folder where the run's processes store their seconds; None: minutes count from opening.
+        answered: Calls in the ledger when asking was given up: cached answers are used, all others are refused and
+            counted. None: ask.
     """
 
     options: LlmOptions
     cache: Path
     ledger: Path
-    clock: Path | None = None
     usd: float | None = None
     minutes: float | None = None
+    clock: Path | None = None
     answered: int | None = None
 
     def key(self) -> object:
-        """Return what decides the answers, as JSON values. Ceilings decide whether a job ends, not what it gives."""
-        identity = self.options.identity
-        return identity if self.answered is None else [identity, str(self.ledger.parent.name), self.answered]
+        """Return what decides the answers, as JSON values; ceilings decide whether a job ends, not what it gives."""
+        identity = self.options.identity()
+        return identity if self.answered is None else [identity, self.ledger.parent.name, self.answered]
 
     def without_asking(self, answered: int) -> LlmAccess:
         """Return the access that gives cached answers only."""
         return replace(self, answered=answered)
 
     def open(self) -> LlmClient:
-        """Open a client; the caller closes it.
+        """Open a client whose spending, with what the ledger holds, counts against the ceilings.
 
         Raises:
-            ConfigError: LiteLLM does not know the model, or a dollar ceiling meets a model without a known price.
+            ConfigError: LiteLLM does not know the model, or there is a cap in dollars and nobody knows the price.
         """
-        from stm_agent.llm.open import open_client
-
-        clock, folder = RunClock(self.clock or Path()), self.clock
-        elapsed = (lambda: stored_seconds(folder)) if folder else (lambda: clock.own_seconds)
+        if self.answered is not None:
+            facts = model_facts(self.options)
+            silent = _Silent()
+            return LlmClient(self.options, silent, cache=self.cache, ledger=self.ledger, budget=Budget(), facts=facts)
+        clock = self.clock
+        elapsed = (lambda: stored_seconds(clock)) if clock is not None else None
         budget = Budget(usd=self.usd, minutes=self.minutes, elapsed=elapsed)
-        return open_client(
-            self.options, cache=self.cache, ledger=self.ledger, budget=budget, asks=self.answered is None
-        )
+        return open_client(self.options, cache=self.cache, ledger=self.ledger, budget=budget)
+
+
+def spending(ledger: Path) -> Spending:
+    """Return what a ledger's calls cost together."""
+    budget = Budget()
+    budget.resume(ledger)
+    return budget.spent
+
+
+class _Silent:
+    """A provider that answers nothing: what the cache does not hold is refused, text by text."""
+
+    def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
+        raise AnswerRejected("the LLM or its budget gave out before this text", NOT_ASKED)
+
+    def stream(
+        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
+    ) -> Generator[str, None, Answer]:
+        raise AnswerRejected("the LLM or its budget gave out before this text", NOT_ASKED)
+        yield ""
+
+    def close(self) -> None:
+        """Do nothing: no resource is held."""

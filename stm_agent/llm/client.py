@@ -1,118 +1,65 @@
-"""Every LLM call of the engine: cached on disk, counted, limited, retried, and written down."""
+"""Every LLM call of the engine: cached on disk, counted, limited, retried, and recorded."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
-from stm_agent.files import append_jsonl, content_hash, read_json, write_json
+from stm_agent.errors import AnswerRejected, GenerationError
+from stm_agent.llm.answer import CUT_OFF, NO_ANSWER, Answer, Completion, Messages, Provider
 from stm_agent.llm.budget import Budget
-
-SCHEMA = 1
-TRIES = 5
-Messages = Sequence[Mapping[str, str]]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a provider gave: text, token counts, price in USD (None where unknown)."""
-
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    usd: float | None
-
-
-class Provider(Protocol):
-    """The one seam to models."""
-
-    def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
-        """Answer a chat."""
-        ...
-
-    def stream(
-        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
-    ) -> Generator[str, None, Answer]:
-        """Answer a chat piece by piece; what the generator returns in the end is the whole answer."""
-        ...
-
-    def close(self) -> None:
-        """Free what the provider holds."""
-        ...
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One answer and how it came about.
-
-    Attributes:
-        text: What the LLM wrote.
-        messages: The chat as it was sent.
-        model: Name of the generator.
-        prompt_tokens: Tokens read; 0 where it came from the cache.
-        completion_tokens: Tokens written; 0 where it came from the cache.
-        usd: Price of this call; 0 from the cache.
-        seconds: Waiting time.
-        cached: Whether it was paid before.
-        request_hash: Key of the request.
-    """
-
-    text: str
-    messages: tuple[Mapping[str, str], ...]
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
-    usd: float
-    seconds: float
-    cached: bool
-    request_hash: str
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What is asked, and the key it is kept under."""
-
-    chat: tuple[dict[str, str], ...]
-    heat: float
-    limit: int
-    key: str
-
-    @property
-    def seed(self) -> int:
-        """Seed of the answer, the same for the same request."""
-        return int(self.key[:8], 16) % 2**31
+from stm_agent.llm.facts import ModelFacts
+from stm_agent.llm.options import LlmOptions
+from stm_agent.llm.store import AnswerStore, CallLedger, LlmRequest
+from stm_agent.llm.tokens import chat_tokens, rough_tokens
 
 
 class LlmClient:
-    """The way to one model. The same request is never paid twice, over processes and kills."""
+    """The way to one model. The same request is never paid twice, over threads, processes and kills."""
 
     def __init__(
         self,
-        model: str,
+        options: LlmOptions,
         provider: Provider,
         *,
         cache: Path,
         ledger: Path,
         budget: Budget,
-        temperature: float = 0.8,
-        max_tokens: int = 256,
-        api_base: str | None = None,
+        facts: ModelFacts | None = None,
     ) -> None:
-        """Open a client; earlier spending in the ledger counts against the budget."""
-        self.model, self.provider, self.cache, self.ledger, self.budget = model, provider, cache, ledger, budget
-        self.temperature, self.max_tokens, self.api_base = temperature, max_tokens, api_base
-        self._lock = threading.Lock()
+        """Open a client; what a ledger already holds counts against the budget.
+
+        Args:
+            options: Model, sampling and prices.
+            provider: Answers what the cache does not hold.
+            cache: Folder of answers, shared by runs.
+            ledger: JSONL file of the calls of one run.
+            budget: Ceiling on all calls of the run.
+            facts: Price, context and headroom of the model; None: nothing is known of it.
+        """
+        self.options, self.provider, self.budget = options, provider, budget
+        self.facts = facts or ModelFacts(price=options.price)
+        self._store, self._ledger = AnswerStore(cache), CallLedger(ledger)
+        budget.resume(ledger)
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.options.model
 
     @property
     def identity(self) -> str:
         """Hash of what decides the answers beside the messages."""
-        return content_hash(
-            [self.model, self.temperature, self.max_tokens, *([self.api_base] if self.api_base else [])]
-        )
+        return self.options.identity()
+
+    @property
+    def room(self) -> int | None:
+        """Tokens that a prompt may have so that its answer fits the context; None if the context is unknown."""
+        if self.facts.context is None:
+            return None
+        return max(self.facts.context - self.options.max_tokens - self.facts.headroom, self.facts.context // 2)
 
     def complete(
         self,
@@ -121,28 +68,43 @@ class LlmClient:
         rollout: int = 0,
         temperature: float | None = None,
         max_tokens: int | None = None,
+        again: bool = False,
     ) -> Completion:
         """Answer a chat, from the cache if it was answered before.
 
+        Threads that ask for the same at the same time pay once.
+
         Args:
             messages: OpenAI-style chat.
-            rollout: Number of the sample: another one is another request, the same one the same answer.
+            rollout: Number of the sample: another number is another request, the same number the same answer.
             temperature: Overrides the client's.
             max_tokens: Overrides the client's.
+            again: Pay again for a request whose answer was rejected earlier in this run.
 
         Raises:
-            BudgetExceeded: The ceiling was reached before the call.
-            GenerationError: The provider cannot be reached or refuses.
+            BudgetExceeded: A ceiling is reached, or this call could pass it.
+            AnswerRejected: The provider refuses this chat, or nothing of the answer can be used; that is recorded and
+                never cached.
+            GenerationError: The provider cannot be reached or used.
         """
         request = self._request(messages, rollout, temperature, max_tokens)
-        if kept := self._kept(request):
-            return kept
-        self.budget.check()
-        began = time.monotonic()
-        answer = self.provider.answer(
-            request.chat, temperature=request.heat, max_tokens=request.limit, seed=request.seed
-        )
-        return self._paid(request, answer, time.monotonic() - began, rollout)
+        with self._store.hold(request):
+            if (stored := self._store.find(request)) is not None:
+                return self._completion(request, stored, 0.0, cached=True)
+            self._require_not_rejected(request, again)
+            with self.budget.reserve(self._highest_cost(request)):
+                began = time.monotonic()
+                try:
+                    answer = self.provider.answer(
+                        request.chat,
+                        temperature=request.temperature,
+                        max_tokens=request.max_tokens,
+                        seed=request.seed,
+                    )
+                except GenerationError as error:
+                    self._record_failure(request, error, "", time.monotonic() - began)
+                    raise
+                return self._accept(request, answer, time.monotonic() - began)
 
     def stream(
         self,
@@ -151,58 +113,115 @@ class LlmClient:
         rollout: int = 0,
         temperature: float | None = None,
         max_tokens: int | None = None,
+        again: bool = False,
     ) -> Generator[str, None, Completion]:
         """Answer a chat piece by piece, from the cache (in one piece) if it was answered before.
 
-        A reader that stops early leaves nothing in the cache, and what the provider had written until then is not
-        counted: it does not say.
-
-        Raises:
-            BudgetExceeded: The ceiling was reached before the call.
-            GenerationError: The provider cannot be reached, refuses, or dies on the way.
+        A reader that stops early, or a connection that breaks, leaves nothing in the cache; what was written until then
+        is counted by an estimate. Arguments and errors are those of :meth:`complete`, but streams of one request at the
+        same time each pay.
         """
         request = self._request(messages, rollout, temperature, max_tokens)
-        if kept := self._kept(request):
-            yield kept.text
-            return kept
-        self.budget.check()
-        began = time.monotonic()
-        answer = yield from self.provider.stream(
-            request.chat, temperature=request.heat, max_tokens=request.limit, seed=request.seed
-        )
-        return self._paid(request, answer, time.monotonic() - began, rollout)
-
-    def _request(self, messages: Messages, rollout: int, temperature: float | None, max_tokens: int | None) -> _Request:
-        heat = self.temperature if temperature is None else temperature
-        limit = max_tokens or self.max_tokens
-        chat = tuple(dict(message) for message in messages)
-        # The same name at another server is another model.
-        where = [self.api_base] if self.api_base else []
-        return _Request(chat, heat, limit, content_hash([SCHEMA, self.model, chat, heat, limit, rollout, *where]))
-
-    def _kept(self, request: _Request) -> Completion | None:
-        kept = self._place(request)
-        if not kept.exists():
-            return None
-        return Completion(read_json(kept)["text"], request.chat, self.model, 0, 0, 0.0, 0.0, True, request.key)
-
-    def _place(self, request: _Request) -> Path:
-        return self.cache / request.key[:2] / f"{request.key}.json"
-
-    def _paid(self, request: _Request, answer: Answer, seconds: float, rollout: int) -> Completion:
-        usd, chat, key, kept = answer.usd or 0.0, request.chat, request.key, self._place(request)
-        # The answer is stored before it is counted: a kill in between cannot make it be paid again.
-        write_json(
-            kept, {"schema": SCHEMA, "model": self.model, "messages": chat, "rollout": rollout, **asdict(answer)}
-        )
-        self.budget.charge(usd, answer.prompt_tokens, answer.completion_tokens, seconds)
-        entry = {"schema": SCHEMA, "model": self.model, "request": key, "price_known": answer.usd is not None}
-        with self._lock:
-            append_jsonl(
-                self.ledger, {**entry, **asdict(answer), "usd": usd, "text": None, "seconds": round(seconds, 3)}
+        if (stored := self._store.find(request)) is not None:
+            yield stored.text
+            return self._completion(request, stored, 0.0, cached=True)
+        self._require_not_rejected(request, again)
+        with self.budget.reserve(self._highest_cost(request)):
+            began, text = time.monotonic(), ""
+            pieces = self.provider.stream(
+                request.chat, temperature=request.temperature, max_tokens=request.max_tokens, seed=request.seed
             )
+            try:
+                while True:
+                    piece = next(pieces)
+                    text += piece
+                    yield piece
+            except StopIteration as end:
+                answer: Answer = end.value
+            except GenerationError as error:
+                self._record_failure(request, error, text, time.monotonic() - began)
+                raise
+            except GeneratorExit:
+                pieces.close()
+                self._record_partial(request, text, "left", time.monotonic() - began)
+                raise
+            return self._accept(request, answer, time.monotonic() - began)
+
+    def _request(
+        self, messages: Messages, rollout: int, temperature: float | None, max_tokens: int | None
+    ) -> LlmRequest:
+        return LlmRequest(
+            model=self.options.model,
+            api_base=self.options.api_base,
+            chat=tuple(dict(message) for message in messages),
+            temperature=self.options.temperature if temperature is None else temperature,
+            max_tokens=max_tokens or self.options.max_tokens,
+            rollout=rollout,
+        )
+
+    def _require_not_rejected(self, request: LlmRequest, again: bool) -> None:
+        reason = None if again else self._ledger.rejection(request)
+        if reason:
+            raise AnswerRejected(f"{self.model}: this request was rejected before ({reason}); not paid again", reason)
+
+    def _highest_cost(self, request: LlmRequest) -> float:
+        return self.facts.cost(chat_tokens(request.chat), request.max_tokens + self.facts.headroom) or 0.0
+
+    def _accept(self, request: LlmRequest, answer: Answer, seconds: float) -> Completion:
+        answer = replace(answer, usd=self._cost(answer))
+        reason = answer.fault
+        if reason is None:
+            # The answer is stored before it is counted: a kill in between cannot make it be paid again.
+            self._store.write(request, answer)
+        self._count(request, answer, seconds, rejected=reason)
+        if reason is not None:
+            raise AnswerRejected(self._rejection(request, answer, reason), reason)
+        return self._completion(request, answer, seconds, cached=False)
+
+    def _cost(self, answer: Answer) -> float | None:
+        if self.options.price is None and answer.usd is not None:
+            return answer.usd
+        return self.facts.cost(answer.prompt_tokens, answer.completion_tokens)
+
+    def _rejection(self, request: LlmRequest, answer: Answer, reason: str) -> str:
+        if reason == CUT_OFF:
+            limit = request.max_tokens + self.facts.headroom
+            return f"{self.model} wrote no answer within its limit of {limit} tokens; raise max_tokens"
+        return f"{self.model} gave no usable answer: {reason} (finish reason {answer.finish_reason})"
+
+    def _record_failure(self, request: LlmRequest, error: GenerationError, text: str, seconds: float) -> None:
+        rejected = error.reason if isinstance(error, AnswerRejected) else None
+        if text:
+            self._record_partial(request, text, "broken", seconds, tries=max(error.tries, 1))
+        elif error.tries:
+            failed = Answer("", 0, 0, 0.0, finish_reason=rejected or NO_ANSWER, tries=error.tries)
+            self._count(request, failed, seconds, rejected=rejected)
+
+    def _record_partial(self, request: LlmRequest, text: str, reason: str, seconds: float, *, tries: int = 1) -> None:
+        read, written = chat_tokens(request.chat), rough_tokens(text) if text else 0
+        cost = self.facts.cost(read, written)
+        self._count(request, Answer(text, read, written, cost, finish_reason=reason, tries=tries), seconds)
+
+    def _count(self, request: LlmRequest, answer: Answer, seconds: float, *, rejected: str | None = None) -> None:
+        self.budget.charge(
+            answer.usd or 0.0, answer.prompt_tokens, answer.completion_tokens, seconds, calls=answer.tries
+        )
+        self._ledger.record(request, answer, seconds, rejected=rejected)
+
+    def _completion(self, request: LlmRequest, answer: Answer, seconds: float, *, cached: bool) -> Completion:
         return Completion(
-            answer.text, chat, self.model, answer.prompt_tokens, answer.completion_tokens, usd, seconds, False, key
+            text=answer.text,
+            messages=request.chat,
+            model=self.model,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            usd=answer.usd or 0.0,
+            seconds=seconds,
+            cached=cached,
+            request_hash=request.key,
+            finish_reason=answer.finish_reason,
+            reasoning=answer.reasoning,
+            tries=answer.tries,
         )
 
     def close(self) -> None:

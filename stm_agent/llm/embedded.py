@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stm_agent.errors import GenerationError
-from stm_agent.llm.client import Answer, Messages
+from stm_agent.llm.answer import Answer, Messages
+from stm_agent.llm.facts import EMBEDDED_CONTEXT
 
 if TYPE_CHECKING:
     from stm_agent.llm.litellm import LiteLlmProvider
 
-CONTEXT = 2048
 ALONE = {"cache_prompt": False}
-"""A prompt read from where the last one ended gives other rounding, so after a restart other texts."""
+"""A prompt that continues a cached one is rounded differently, and would give another text after a restart."""
 
 
 class EmbeddedProvider:
     """Starts a llama.cpp server on a free loopback port at the first call; costs nothing."""
 
     def __init__(self, model: str, *, patience: float | None = None) -> None:
-        """Take an ``embedded:`` name; it is given up where it says nothing for ``patience`` seconds.
+        """Take an ``embedded:`` name; the model is given up if it stays silent for ``patience`` seconds.
 
         Raises:
             ConfigError: There is no such asset.
@@ -31,6 +33,7 @@ class EmbeddedProvider:
         self.patience = patience
         self._server: object | None = None
         self._inner: LiteLlmProvider | None = None
+        self._lock = threading.Lock()
 
     def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
         """Answer a chat; the same seed gives the same text.
@@ -38,8 +41,8 @@ class EmbeddedProvider:
         Raises:
             GenerationError: The server does not answer.
         """
-        answer = self._server_of().answer(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
-        return Answer(answer.text, answer.prompt_tokens, answer.completion_tokens, 0.0)
+        answer = self._running().answer(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        return replace(answer, usd=0.0)
 
     def stream(
         self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
@@ -49,14 +52,15 @@ class EmbeddedProvider:
         Raises:
             GenerationError: The server does not answer, or dies on the way.
         """
-        inner = self._server_of()
+        inner = self._running()
         answer = yield from inner.stream(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
-        return Answer(answer.text, answer.prompt_tokens, answer.completion_tokens, 0.0)
+        return replace(answer, usd=0.0)
 
-    def _server_of(self) -> LiteLlmProvider:
-        if self._inner is None:
-            self._inner = self._start()
-        return self._inner
+    def _running(self) -> LiteLlmProvider:
+        with self._lock:
+            if self._inner is None:
+                self._inner = self._start()
+            return self._inner
 
     def _start(self) -> LiteLlmProvider:
         import xllamacpp
@@ -67,7 +71,7 @@ class EmbeddedProvider:
 
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(gguf_path(self.asset.name))
-        parameters.n_ctx = CONTEXT
+        parameters.n_ctx = EMBEDDED_CONTEXT
         parameters.n_parallel = 1
         parameters.verbosity = -1
         parameters.cpuparams.n_threads = choose_threads()[0]

@@ -1,4 +1,4 @@
-"""Any provider LiteLLM knows, with retries where a retry can help."""
+"""Any provider LiteLLM knows, with retries if a retry can help."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import os
 import warnings
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
-from stm_agent.errors import ConfigError, GenerationError
-from stm_agent.llm.client import TRIES, Answer, Messages
+from stm_agent.errors import AnswerRejected, ConfigError, GenerationError
+from stm_agent.llm.answer import NO_ANSWER, TRIES, Answer, Messages
+from stm_agent.llm.provider_faults import fault_of
+from stm_agent.llm.tokens import chat_tokens, rough_tokens
 
 if TYPE_CHECKING:
     from tenacity import Retrying
 
-LONGEST = 60.0
+LONGEST_WAIT = 60.0
+"""Seconds between two tries, at most, whatever a server asks for."""
 READ_ONLY = "Item.* on TypedDict class .* using the `ReadOnly` qualifier"
-"""pydantic's remark about LiteLLM's own answer types; neither is the user's to mend."""
+"""pydantic's remark about types inside LiteLLM and its SDKs, which only their authors can change."""
 
 
 class LiteLlmProvider:
@@ -32,12 +34,18 @@ class LiteLlmProvider:
         *,
         patience: float | None = None,
         tries: int = TRIES,
+        headroom: int = 0,
     ) -> None:
         """Take a LiteLLM model name, for example ``openai/gpt-5-mini``.
 
-        ``extra_body`` is sent with every request, for what a server knows beyond OpenAI's fields. ``patience`` is how
-        many seconds a server may say nothing before it is given up for good; None leaves it to LiteLLM, with retries.
-        ``tries`` is how often a server that is busy or away is asked.
+        Args:
+            model: The name.
+            api_base: Address of an OpenAI-compatible server.
+            api_key: Key of the provider; None: the environment's.
+            extra_body: Sent with every request, for what a server knows beyond OpenAI's fields.
+            patience: Seconds a server may stay silent before it is given up for good; None: LiteLLM's, with retries.
+            tries: How often a server that is busy or away is asked.
+            headroom: Tokens added to each limit for a reasoning model's thoughts.
 
         Raises:
             ConfigError: LiteLLM knows no such provider.
@@ -48,6 +56,7 @@ class LiteLlmProvider:
 
         self.model, self.api_base, self.api_key = model, api_base, api_key
         self.extra_body, self.patience, self.tries = dict(extra_body or {}), patience, tries
+        self.headroom = headroom
         litellm.suppress_debug_info = True
         warnings.filterwarnings("ignore", message=READ_ONLY)
         try:
@@ -61,58 +70,69 @@ class LiteLlmProvider:
         """Answer a chat; waits and tries again on rate limits, time-outs and server faults.
 
         Raises:
-            GenerationError: The provider refuses, or stays away after all tries.
+            AnswerRejected: The provider refuses this chat, or fails on it after all tries.
+            GenerationError: The provider refuses every chat, or stays away after all tries.
         """
         import openai
 
+        retrying = self._retrying()
         try:
-            found = self._tries()(self._send, messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+            response = retrying(self._send, messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
         except openai.OpenAIError as error:
-            raise self._fault(error, "failed") from error
-        return self._read(found)
+            raise self._fault(error, "failed", _tries(retrying)) from error
+        return self._read(response, messages, _tries(retrying))
 
     def stream(
         self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
     ) -> Generator[str, None, Answer]:
         """Answer a chat piece by piece; waits and tries again only before the first piece.
 
-        An empty piece goes before every further try: whoever does not want it any more can close the stream there.
+        An empty piece goes before every further try: a reader that has left can close the stream there.
 
         Raises:
-            GenerationError: The provider refuses, stays away, or dies on the way.
+            AnswerRejected: The provider refuses this chat, or the connection breaks.
+            GenerationError: The provider refuses every chat, or stays away after all tries.
         """
         import litellm
         import openai
 
-        chunks = yield from self._begun(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
-        heard = []
+        retrying = self._retrying()
+        chunks = yield from self._begin(retrying, messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        received = []
         try:
             for chunk in chunks:
-                heard.append(chunk)
+                received.append(chunk)
                 if chunk.choices and (piece := chunk.choices[0].delta.content):
                     yield piece
         except openai.OpenAIError as error:
-            raise self._fault(error, "broke off") from error
-        # LiteLLM ends a stream as if it were whole, also where the server never said that it was.
+            raise self._fault(error, "broke off", _tries(retrying)) from error
+        # LiteLLM ends a stream as if it were whole, even if the server never finished it.
         if chunks.received_finish_reason is None:
-            raise GenerationError(f"{self.model} broke off: the connection ended before the answer did; ask again")
-        return self._read(litellm.stream_chunk_builder(heard, messages=[dict(message) for message in messages]))
+            broken = AnswerRejected(
+                f"{self.model} broke off: the connection ended before the answer did; ask again", NO_ANSWER
+            )
+            broken.tries = _tries(retrying)
+            raise broken
+        whole = litellm.stream_chunk_builder(received, messages=[dict(message) for message in messages])
+        return self._read(whole, messages, _tries(retrying))
 
-    def _begun(self, messages: Messages, **settings: Any) -> Generator[str, None, Any]:  # noqa: ANN401 - a stream
+    def _begin(
+        self, retrying: Retrying, messages: Messages, *, temperature: float, max_tokens: int, seed: int
+    ) -> Generator[str, None, Any]:
         import openai
 
         more: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
         try:
-            for attempt in self._tries():
+            for attempt in retrying:
                 if attempt.retry_state.attempt_number > 1:
                     yield ""
                 with attempt:
-                    chunks = self._send(messages, **settings, **more)
+                    chunks = self._send(messages, temperature=temperature, max_tokens=max_tokens, seed=seed, **more)
         except openai.OpenAIError as error:
-            raise self._fault(error, "failed") from error
+            raise self._fault(error, "failed", _tries(retrying)) from error
         return chunks
 
-    def _tries(self) -> Retrying:
+    def _retrying(self) -> Retrying:
         import litellm
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
@@ -128,12 +148,14 @@ class LiteLlmProvider:
             retry=retry_if_exception_type(passing), stop=stop_after_attempt(self.tries), wait=_wait, reraise=True
         )
 
-    def _send(self, messages: Messages, **settings: Any) -> Any:  # noqa: ANN401 - litellm's response or stream
+    def _send(self, messages: Messages, *, max_tokens: int, **settings: Any) -> Any:  # noqa: ANN401 - litellm's types
         import litellm
 
         return litellm.completion(
             model=self.model,
             messages=[dict(message) for message in messages],
+            # Thoughts count against this limit; LiteLLM sends it under the name that the model takes.
+            max_tokens=max_tokens + self.headroom,
             **settings,
             drop_params=True,
             api_base=self.api_base,
@@ -143,50 +165,41 @@ class LiteLlmProvider:
             num_retries=0,
         )
 
-    def _fault(self, error: Exception, what: str) -> GenerationError:
-        import litellm
+    def _fault(self, error: Exception, event: str, tries: int) -> GenerationError:
+        fault = fault_of(error, event, model=self.model, api_base=self.api_base, patience=self.patience)
+        fault.tries = tries
+        return fault
 
-        if _unreachable(error):
-            place = f" at {_without_secrets(self.api_base)}" if self.api_base else ""
-            return GenerationError(f"{self.model} cannot be reached{place}; see whether its server runs")
-        if isinstance(error, litellm.exceptions.AuthenticationError):
-            return GenerationError(f"{self.model} refuses the API key; set the provider's key variable")
-        # On the way, LiteLLM tells it only in the words of another error.
-        late = isinstance(error, litellm.exceptions.Timeout) or "timed out" in str(error)
-        if self.patience is not None and late:
-            return GenerationError(
-                f"{self.model} said nothing for {self.patience:g} seconds; see whether its server runs"
-            )
-        return GenerationError(f"{self.model} {what}: {str(error).splitlines()[0][:300]}")
-
-    def _read(self, response: Any) -> Answer:  # noqa: ANN401 - litellm's ModelResponse
+    def _read(self, response: Any, messages: Messages, tries: int) -> Answer:  # noqa: ANN401 - litellm's ModelResponse
         import litellm
 
         try:
             price: float | None = float(litellm.completion_cost(completion_response=response))
-        except Exception:
+        except Exception:  # LiteLLM raises plain Exceptions for models without a price
             price = None
-        usage = response.usage
-        return Answer(response.choices[0].message.content or "", usage.prompt_tokens, usage.completion_tokens, price)
+        choices = getattr(response, "choices", None) or []
+        message = choices[0].message if choices else None
+        text, thoughts = getattr(message, "content", None) or "", getattr(message, "reasoning_content", None)
+        usage = getattr(response, "usage", None)
+        reason = choices[0].finish_reason if choices else None
+        if not text and getattr(message, "refusal", None):
+            reason = "refusal"
+        return Answer(
+            text=text,
+            prompt_tokens=getattr(usage, "prompt_tokens", None) or chat_tokens(messages),
+            completion_tokens=getattr(usage, "completion_tokens", None) or (rough_tokens(text) if text else 0),
+            usd=price,
+            finish_reason=reason,
+            reasoning=thoughts,
+            tries=tries,
+        )
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
 
-def _unreachable(error: BaseException) -> bool:
-    """Return whether nobody answered at all: each provider's package tells it in words of its own."""
-    import httpx
-
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, httpx.ConnectError):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None
-
-
-def _without_secrets(url: str) -> str:
-    """Return an address without what follows it, or stands before its host: either may be a key."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+def _tries(retrying: Retrying) -> int:
+    return int(retrying.statistics.get("attempt_number", 1))
 
 
 def _wait(state: Any) -> float:  # noqa: ANN401 - tenacity's RetryCallState
@@ -194,6 +207,6 @@ def _wait(state: Any) -> float:  # noqa: ANN401 - tenacity's RetryCallState
     error = state.outcome.exception()
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
-        return min(float(headers["retry-after"]), LONGEST)
+        return min(float(headers["retry-after"]), LONGEST_WAIT)
     except (KeyError, ValueError):
-        return float(min(2.0 ** (state.attempt_number - 1), LONGEST))
+        return float(min(2.0 ** (state.attempt_number - 1), LONGEST_WAIT))

@@ -4,56 +4,61 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stm_agent.files import read_jsonl
+from stm_agent.errors import ConfigError
+from stm_agent.llm.answer import TRIES, Provider
 from stm_agent.llm.budget import Budget
-from stm_agent.llm.client import TRIES, LlmClient, Provider
+from stm_agent.llm.client import LlmClient
+from stm_agent.llm.facts import ModelFacts, model_facts
+from stm_agent.llm.options import LlmOptions
 
 
 def open_client(
-    model: str,
+    options: LlmOptions,
     *,
     cache: Path,
     ledger: Path,
     budget: Budget,
-    api_base: str | None = None,
     api_key: str | None = None,
-    temperature: float = 0.8,
-    max_tokens: int = 256,
     patience: float | None = None,
     tries: int = TRIES,
 ) -> LlmClient:
-    """Open a client to any model name: ``embedded:smollm2-135m``, or whatever LiteLLM knows.
+    """Open a client to an LLM.
 
-    ``patience`` is how many seconds a server may say nothing before it is given up for good, ``tries`` how often one
-    that is busy or away is asked.
+    Args:
+        options: Which LLM, how it samples, what it costs.
+        cache: Folder of answers, shared by runs.
+        ledger: JSONL file of the calls of one run; what it holds counts against the budget.
+        budget: Ceiling on all calls of the run.
+        api_key: Key of the provider; None: the environment's.
+        patience: Seconds a server may stay silent before it is given up for good; None: LiteLLM's time-out, retried.
+        tries: How often a server that is busy or away is asked.
 
     Raises:
-        ConfigError: LiteLLM does not know the name.
+        ConfigError: LiteLLM does not know the name, or there is a cap in dollars and nobody knows the price.
     """
-    provider: Provider
-    if model.startswith("embedded:"):
+    facts = model_facts(options)
+    provider = _provider(options, facts, api_key, patience, tries)
+    if budget.usd is not None and not facts.priced:
+        raise ConfigError(
+            f"the price of '{options.model}' is unknown, so a cap of {budget.usd:g} USD cannot be kept; "
+            "give --price-in and --price-out in USD per million tokens (0 for your own server)"
+        )
+    return LlmClient(options, provider, cache=cache, ledger=ledger, budget=budget, facts=facts)
+
+
+def _provider(
+    options: LlmOptions, facts: ModelFacts, api_key: str | None, patience: float | None, tries: int
+) -> Provider:
+    if options.model.startswith("embedded:"):
         from stm_agent.llm.embedded import EmbeddedProvider
 
-        provider = EmbeddedProvider(model, patience=patience)
-    elif model.startswith("scripted:"):
+        return EmbeddedProvider(options.model, patience=patience)
+    if options.model.startswith("scripted:"):
         from stm_agent.llm.scripted import ScriptedProvider
 
-        provider = ScriptedProvider.named(model.removeprefix("scripted:"))
-    else:
-        from stm_agent.llm.litellm import LiteLlmProvider
+        return ScriptedProvider.named(options.model.removeprefix("scripted:"))
+    from stm_agent.llm.litellm import LiteLlmProvider
 
-        provider = LiteLlmProvider(model, api_base, api_key, patience=patience, tries=tries)
-    for entry in read_jsonl(ledger):
-        # A resumed run has already spent this.
-        if entry.get("model") == model:
-            budget.charge(entry["usd"], entry["prompt_tokens"], entry["completion_tokens"], entry["seconds"])
-    return LlmClient(
-        model,
-        provider,
-        cache=cache,
-        ledger=ledger,
-        budget=budget,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        api_base=api_base,
+    return LiteLlmProvider(
+        options.model, options.api_base, api_key, patience=patience, tries=tries, headroom=facts.headroom
     )

@@ -1,4 +1,4 @@
-"""A language model that says what it is told: tests of programs and loops without a model."""
+"""A language model that answers from a script: tests of programs and loops without a model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from stm_agent.errors import ConfigError, GenerationError
+from stm_agent.llm.answer import Answer, Messages
 from stm_agent.llm.budget import Budget
-from stm_agent.llm.client import Answer, LlmClient, Messages
+from stm_agent.llm.client import LlmClient
+from stm_agent.llm.facts import ModelFacts
+from stm_agent.llm.options import LlmOptions
 
-Script = Sequence[str] | Callable[[Messages], str]
+Script = Sequence[str | Answer] | Callable[[Messages], str | Answer]
+"""Answers in order, or a function of the chat. An ``Answer`` sets tokens, price and finish reason as well; the function
+may raise what a provider raises."""
 
 
 def _numbered(messages: Messages) -> str:
     last = messages[-1]["content"]
     return f"a note on something else, number {sum(map(ord, last)) % 97}, near {' '.join(last.split()[-4:])}"
+
+
+def _gone(messages: Messages) -> str:
+    raise GenerationError("scripted:gone cannot be reached; see whether its server runs")
 
 
 class ScriptedProvider:
@@ -27,14 +36,19 @@ class ScriptedProvider:
 
     @classmethod
     def named(cls, name: str) -> ScriptedProvider:
-        """Return a built-in script: ``numbered`` echoes the end of the last message with a number.
+        """Return a built-in script.
+
+        ``numbered`` echoes the end of the last message with a number; ``gone`` is a server that nobody answers at.
 
         Raises:
             ConfigError: There is no script of that name.
         """
-        if name != "numbered":
-            raise ConfigError(f"there is no script '{name}'; use scripted:numbered")
-        return cls(_numbered)
+        scripts = {"numbered": _numbered, "gone": _gone}
+        if name not in scripts:
+            raise ConfigError(
+                f"there is no script '{name}'; use {' or '.join(f'scripted:{known}' for known in scripts)}"
+            )
+        return cls(scripts[name])
 
     def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
         """Answer by the script.
@@ -44,11 +58,14 @@ class ScriptedProvider:
         """
         self.calls += 1
         if callable(self.script):
-            text = self.script(messages)
+            scripted_answer = self.script(messages)
         elif self.calls <= len(self.script):
-            text = self.script[self.calls - 1]
+            scripted_answer = self.script[self.calls - 1]
         else:
             raise GenerationError(f"the script has {len(self.script)} answers and was asked for one more; extend it")
+        if isinstance(scripted_answer, Answer):
+            return scripted_answer
+        text = scripted_answer
         return Answer(text, sum(len(m["content"].split()) for m in messages), len(text.split()), self.usd)
 
     def stream(
@@ -60,12 +77,33 @@ class ScriptedProvider:
         return answer
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
 
-def scripted(script: Script, folder: Path, *, usd: float = 0.0, budget: Budget | None = None) -> LlmClient:
-    """Return a client with the real cache, ledger and budget, and a scripted model behind it."""
-    provider = ScriptedProvider(script, usd=usd)
+def scripted(
+    script: Script,
+    folder: Path,
+    *,
+    usd: float = 0.0,
+    budget: Budget | None = None,
+    options: LlmOptions | None = None,
+    facts: ModelFacts | None = None,
+) -> LlmClient:
+    """Return a client with the real cache, ledger and budget, and a scripted model behind it.
+
+    Args:
+        script: The answers.
+        folder: Holds the cache ``llm`` and the ledger ``llm.jsonl``.
+        usd: Price of each call.
+        budget: Ceiling; None: none.
+        options: Options whose model name the client shows; None: ``scripted:test``.
+        facts: Price, context and headroom of the model.
+    """
     return LlmClient(
-        "scripted:test", provider, cache=folder / "llm", ledger=folder / "llm.jsonl", budget=budget or Budget()
+        options or LlmOptions(model="scripted:test"),
+        ScriptedProvider(script, usd=usd),
+        cache=folder / "llm",
+        ledger=folder / "llm.jsonl",
+        budget=budget or Budget(),
+        facts=facts,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
-from stm_agent.llm.options import DEFAULT_GENERATOR, LlmOptions
+from stm_agent.llm.options import DEFAULT_GENERATOR, LlmOptions, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +58,13 @@ class Options:
 
     def llm(self, spec: DomainSpec, model: str) -> LlmOptions:
         """Return the options of one LLM, with the domain's temperature and token limit."""
-        return LlmOptions(
-            model=model,
-            api_base=self.api_base,
-            temperature=spec.synthesize.temperature,
-            max_tokens=spec.synthesize.max_tokens,
-            price_in=self.price_in,
-            price_out=self.price_out,
+        return read_options(
+            {
+                "model": model,
+                "api_base": self.api_base,
+                "temperature": spec.synthesize.temperature,
+                "max_tokens": spec.synthesize.max_tokens,
+                "price_in": self.price_in,
+                "price_out": self.price_out,
+            }
         )

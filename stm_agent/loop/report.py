@@ -195,9 +195,9 @@ def _row(name: str, rows: Mapping[str, Scores], context: RunContext) -> Row:
 
 
 def _cost(context: RunContext, state: State) -> Cost:
-    from stm_agent.llm.budget import read_spending
+    from stm_agent.llm.access import spending
 
-    spent = read_spending(context.run.llm_ledger)
+    spent = spending(context.run.llm_ledger)
     own = context.clock.own_seconds
     return {
         "usd": spent.usd,

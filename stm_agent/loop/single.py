@@ -14,8 +14,7 @@ from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
 from stm_agent.files import read_json, whole_folder
 from stm_agent.job import Job
-from stm_agent.llm.access import LlmAccess
-from stm_agent.llm.budget import read_spending
+from stm_agent.llm.access import LlmAccess, spending
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.mine.job import MiningJob
@@ -65,7 +64,7 @@ def synthesize_domain(
     # The program shows the LLM one mined negative; BM25's is enough here and needs no encoder.
     mining = _mining(spec, workspace, runs, limit or spec.synthesize.pairs, retrievers=("bm25",))
     ledger = runs / "synthesize.jsonl"
-    before = read_spending(ledger)
+    before = spending(ledger)
     job = HardNegativesJob(
         pairs=mining.pairs,
         mined=load_negatives(build_job(mining, runs)),
@@ -81,7 +80,7 @@ def synthesize_domain(
     )
     folder = build_job(job, runs)
     copy_result(folder, target)
-    counts, spent = read_json(folder / "written.json"), read_spending(ledger)
+    counts, spent = read_json(folder / "written.json"), spending(ledger)
     paid = {"usd": spent.usd - before.usd, "calls": spent.calls - before.calls}
     return {"pairs": counts["asked"], "written": counts["written"], **paid, **counts["refused"]}
 

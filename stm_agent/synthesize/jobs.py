@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import SynthesizeSpec
-from stm_agent.errors import GenerationError
 from stm_agent.files import content_hash, sha256_file
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
@@ -53,7 +52,8 @@ class QueriesJob(Job):
         """Write ``pairs.json``: the queries, and the passages without one counted by reason.
 
         Raises:
-            GenerationError: The LLM cannot be reached, or its budget is spent; answers so far stay cached.
+            BudgetExceeded: The budget is spent; answers so far stay cached.
+            GenerationError: The LLM cannot be reached; answers so far stay cached.
             ConfigError: The program cannot be used.
         """
         from stm_agent.synthesize.queries import write_queries
@@ -72,7 +72,9 @@ class QueriesJob(Job):
             )
         finally:
             client.close()
-        _complete(written.ended_by)
+        if self.generator.answered is None:
+            # A result that is not whole must not be stored under the key of the whole one.
+            written.report.require_whole()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,8 @@ class HardNegativesJob(Job):
         """Write ``negatives/`` and ``written.json``: pairs without a negative counted by reason.
 
         Raises:
-            GenerationError: The LLM cannot be reached, or its budget is spent; answers so far stay cached.
+            BudgetExceeded: The budget is spent; answers so far stay cached.
+            GenerationError: The LLM cannot be reached; answers so far stay cached.
             ConfigError: The program cannot be used.
         """
         from stm_agent.synthesize.negatives import synthesize_negatives
@@ -131,10 +134,6 @@ class HardNegativesJob(Job):
             )
         finally:
             client.close()
-        _complete(written.ended_by)
-
-
-def _complete(ended_by: str | None) -> None:
-    """Refuse to store a result that is not whole under the key of the whole one."""
-    if ended_by is not None:
-        raise GenerationError(ended_by)
+        if self.generator.answered is None:
+            # A result that is not whole must not be stored under the key of the whole one.
+            written.report.require_whole()

@@ -9,25 +9,28 @@ from typing import TYPE_CHECKING
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import SynthesizeSpec
+from stm_agent.errors import GenerationError
 from stm_agent.files import sha256_file, write_json
+from stm_agent.llm.checking import TextCheck
+from stm_agent.llm.scripts import LanguageProfile
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.store import save_negatives
 from stm_agent.synthesize.program import Writer
+from stm_agent.synthesize.report import WritingReport
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
 
 Progress = Callable[[int, int], None]
+REPORT = "written.json"
 
 
 @dataclass(frozen=True)
-class Synthesized:
-    """Written negatives by pair id, refusals by reason, and what it cost."""
+class WrittenNegatives:
+    """Written negatives by pair id, and the counts of the stage; ``report.ended_by`` tells whether it is whole."""
 
     negatives: Mapping[str, tuple[Negative, ...]]
-    refused: Mapping[str, int]
-    usd: float
-    calls: int
+    report: WritingReport
 
 
 def synthesize_negatives(
@@ -40,41 +43,39 @@ def synthesize_negatives(
     spec: SynthesizeSpec,
     folder: Path,
     progress: Progress | None = None,
-) -> Synthesized:
+) -> WrittenNegatives:
     """Write one hard negative for each pair into ``folder`` (a ``datasets`` folder and ``written.json``).
 
-    An answer that repeats the query, the positive or the mined negative is refused and counted. Calls are kept
-    by the client, so an interrupted stage pays nothing again.
+    A text that is not a usable passage, or repeats the query, the positive or the hardest mined negative, is refused
+    and counted. If the budget ends or the LLM goes away, what was written until then is stored and returned, with
+    ``report.ended_by`` set: do not cache such a result as complete. Calls are cached by the client, so that the next
+    attempt pays nothing again.
 
     Raises:
-        GenerationError: The generator cannot be reached, or the budget is spent.
-        ConfigError: The program cannot be built.
+        ConfigError: The program cannot be built or fails.
     """
-    writer = Writer(program, client)
-    before = client.budget.spent
+    writer = Writer(program, client, "hard_negative")
+    profile = LanguageProfile.of(pair.positive for pair in pairs)
     made_by = (
         ("generator", client.model),
         ("program", sha256_file(program)[:16]),
         ("temperature", str(spec.temperature)),
     )
     negatives: dict[str, tuple[Negative, ...]] = {}
+    ended: GenerationError | None = None
     for number, pair in enumerate(pairs, 1):
-        near = tuple(negative.text for negative in mined.get(pair.id, ())[:1])
-        text = writer.write(
-            "hard_negative",
-            rollout=0,
-            unlike=(pair.query, pair.positive, *near),
-            task=task,
-            query=pair.query,
-            passage=pair.positive,
-        )
+        hardest = tuple(negative.text for negative in mined.get(pair.id, ())[:1])
+        check = TextCheck("passage", (pair.query, pair.positive, *hardest), profile, pair.positive)
+        try:
+            text = writer.write(check, task=task, query=pair.query, passage=pair.positive)
+        except GenerationError as error:
+            ended = error
+            break
         if text is not None:
             negatives[pair.id] = (Negative(text, "synthetic", provenance=made_by),)
         if progress:
             progress(number, len(pairs))
     save_negatives(folder, pairs, negatives)
-    spent = client.budget.spent
-    done = Synthesized(negatives, dict(writer.refused), spent.usd - before.usd, spent.calls - before.calls)
-    counts = {"pairs": len(pairs), "written": len(negatives), "refused": done.refused}
-    write_json(folder / "written.json", {**counts, "sample": writer.sample()})
-    return done
+    report = writer.report(len(negatives), ended)
+    write_json(folder / REPORT, {"pairs": len(pairs), **report.to_json(), "sample": writer.sample()})
+    return WrittenNegatives(negatives, report)

@@ -1,110 +1,151 @@
-"""Run a workspace's DSPy program through the client, and clean what comes back."""
+"""Run a workspace's DSPy program through the client; clean, check and count what comes back."""
 
 from __future__ import annotations
 
-import importlib.util
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.domain.collection import normalise
-from stm_agent.errors import ConfigError
+from stm_agent.errors import AnswerRejected, BudgetExceeded, GenerationError
+from stm_agent.llm.answer import EMPTY, Completion
+from stm_agent.llm.call_record import CallRecord
+from stm_agent.llm.checking import FORMAT, TextCheck
+from stm_agent.llm.text import clean_text
+from stm_agent.synthesize.load import accepted_inputs, load_program
+from stm_agent.synthesize.report import PROGRAM, FailureLimit, WritingReport
 
 if TYPE_CHECKING:
-    import dspy
-
-    from stm_agent.llm.client import Completion, LlmClient
-
-SHORTEST = 2
-
-
-def load_program(path: Path) -> dspy.Module:
-    """Load the DSPy program of a file that defines ``build() -> dspy.Module``.
-
-    Raises:
-        ConfigError: The file is missing, fails, or defines no such function.
-    """
-    spec = importlib.util.spec_from_file_location(f"workspace_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigError(f"there is no program {path}; 'stm-agent init DIR' writes the shipped ones")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        return module.build()
-    except Exception as error:
-        raise ConfigError(f"program {path} cannot be built: {type(error).__name__}: {error}") from error
+    from stm_agent.llm.client import LlmClient
 
 
 class Writer:
-    """One program, one client: asks, cleans, counts refusals by reason.
+    """One program, one client: asks, cleans, checks, and counts refusals by reason. Threads may share it.
 
     Attributes:
-        refused: Answers that could not be used, by reason.
-        heard: Every answer, with the chat it was asked by.
+        refused: Texts that could not be used, by reason.
     """
 
-    def __init__(self, program: Path, client: LlmClient) -> None:
-        """Load the program."""
-        self.program = load_program(program)
-        self.client = client
-        self.refused: Counter[str] = Counter()
-        self.heard: list[Completion] = []
-
-    def write(self, output: str, *, rollout: int, unlike: tuple[str, ...], **inputs: str) -> str | None:
-        """Ask for one text; None where what came back is not usable (counted in ``refused``).
+    def __init__(self, program: Path, client: LlmClient, output: str) -> None:
+        """Load the program.
 
         Args:
-            output: Name of the program's output field.
-            rollout: Number of the sample.
-            unlike: Texts the answer must not repeat.
-            inputs: The program's inputs.
-        """
-        from stm_agent.llm.dspy_lm import through
+            program: File of the program.
+            client: The way to the model.
+            output: Name of the output field that holds the text.
 
-        settings = {"rollout_id": rollout + 1, "temperature": self.client.temperature}
-        with through(self.client, self.heard):
-            answer: Any = self.program(config=settings, **inputs)
-        text = clean(str(getattr(answer, output)))
-        reason = _fault(text, unlike)
-        if reason:
-            self.refused[reason] += 1
+        Raises:
+            ConfigError: The program cannot be built, or has no such output.
+        """
+        self.program, self.path = load_program(program, output), program
+        self.client, self.output = client, output
+        self.refused: Counter[str] = Counter()
+        self._limit = FailureLimit()
+        self._asked = self._inputs_cut = self._tokens = 0
+        self._usd = self._seconds = 0.0
+        self._first: Completion | None = None
+        self._spent = client.budget.spent
+        self._lock = threading.Lock()
+
+    def write(self, check: TextCheck, *, sample: int = 0, **inputs: str) -> str | None:
+        """Ask for one text; None if it cannot be used (counted in ``refused``).
+
+        Args:
+            check: What the text must be.
+            sample: Number of the sample: the same number gives the same text.
+            inputs: The program's inputs.
+
+        Raises:
+            BudgetExceeded: A ceiling is reached.
+            GenerationError: The generator cannot be used, or rejects one request after another.
+            ConfigError: The program fails again and again, or returns no such output.
+        """
+        record = CallRecord()
+        try:
+            text = clean_text(self._ask(record, sample, inputs), check.kind)
+        except AnswerRejected as error:
+            with self._lock:
+                self.refused[error.reason] += 1
+                self._limit.failed(error)
             return None
-        return text
+        finally:
+            self._count(record)
+        fault = check.fault(text)
+        with self._lock:
+            self._limit.passed()
+            if fault:
+                self.refused[fault] += 1
+        return None if fault else text
+
+    def report(self, written: int, ended: GenerationError | None = None) -> WritingReport:
+        """Return the counts so far, and why the stage ended early if it did."""
+        spent = self.client.budget.spent
+        return WritingReport(
+            asked=self._asked,
+            written=written,
+            refused=dict(self.refused),
+            inputs_cut=self._inputs_cut,
+            usd=spent.usd - self._spent.usd,
+            calls=spent.calls - self._spent.calls,
+            ended_by=str(ended) if ended else None,
+            over_budget=isinstance(ended, BudgetExceeded),
+        )
 
     def sample(self) -> dict[str, Any]:
-        """Return what a trace tells of this program: its words, its first chat and answer, and what all calls cost."""
-        first = self.heard[0] if self.heard else None
+        """Return what a trace shows of this program: its instructions, its first chat, and what all calls cost."""
+        first = self._first
         return {
             "instructions": "\n\n".join(predictor.signature.instructions for predictor in self.program.predictors()),
             "messages": [dict(message) for message in first.messages] if first else [],
             "answer": first.text if first else "",
-            "tokens": sum(done.prompt_tokens + done.completion_tokens for done in self.heard),
-            "usd": sum(done.usd for done in self.heard),
-            "seconds": round(sum(done.seconds for done in self.heard), 3),
+            "tokens": self._tokens,
+            "usd": self._usd,
+            "seconds": round(self._seconds, 3),
         }
 
+    def _ask(self, record: CallRecord, sample: int, inputs: dict[str, str]) -> str:
+        import dspy
 
-def clean(text: str) -> str:
-    """Keep the first paragraph, without a label or quotes around it."""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    first = lines[0] if lines else ""
-    label, colon, rest = first.partition(":")
-    if (
-        colon
-        and rest.strip()
-        and len(label.split()) <= 3
-        and label.lower().endswith(("negative", "passage", "query", "answer"))
-    ):
-        first = rest.strip()
-    return first.strip("\"'` *")
+        from stm_agent.llm.dspy_engine import dspy_context
 
+        accepted = accepted_inputs(self.program, inputs, self.path)
+        try:
+            with dspy_context(self.client, record=record, sample=sample):
+                prediction = self.program(**accepted)
+        except StmAgentError:
+            raise
+        except dspy.utils.exceptions.AdapterParseError as error:
+            raise AnswerRejected(
+                f"{self.client.model} does not keep the format of {self.path.name}; give it one output field", FORMAT
+            ) from error
+        except Exception as error:  # the program is the user's own code and may raise anything
+            line = (str(error).splitlines() or [""])[0][:200]
+            raise AnswerRejected(
+                f"program {self.path} fails: {type(error).__name__}: {line}; correct it", PROGRAM
+            ) from error
+        # A program may go on after a rejected answer, never after a spent budget.
+        if record.error is not None and not isinstance(record.error, AnswerRejected):
+            raise record.error
+        return self._text(prediction)
 
-def _fault(text: str, unlike: tuple[str, ...]) -> str | None:
-    words = normalise(text).split()
-    if len(words) < SHORTEST:
-        return "empty or too short"
-    for other in unlike:
-        theirs = set(normalise(other).split())
-        if len(set(words) & theirs) >= 0.9 * len(set(words) | theirs):
-            return "repeats its input"
-    return None
+    def _text(self, prediction: Any) -> str:  # noqa: ANN401 - whatever the program returns
+        import dspy
+
+        if not isinstance(prediction, dspy.Prediction) or self.output not in prediction:
+            raise ConfigError(
+                f"program {self.path} returns no field '{self.output}'; return dspy.Prediction({self.output}=...)"
+            )
+        value = prediction[self.output]
+        if value is None:
+            raise AnswerRejected(f"{self.client.model} left '{self.output}' empty", EMPTY)
+        return str(value)
+
+    def _count(self, record: CallRecord) -> None:
+        with self._lock:
+            self._asked += 1
+            self._inputs_cut += record.inputs_cut
+            for completion in record.completions:
+                self._first = self._first or completion
+                self._tokens += completion.prompt_tokens + completion.completion_tokens
+                self._usd += completion.usd
+                self._seconds += completion.seconds

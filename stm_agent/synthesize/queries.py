@@ -1,18 +1,36 @@
-"""Queries the generator writes for passages nobody has asked for yet."""
+"""Queries that the generator writes for passages without one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import SynthesizeSpec
+from stm_agent.errors import GenerationError
 from stm_agent.files import read_json, sha256_text, write_json
+from stm_agent.llm.checking import TextCheck
+from stm_agent.llm.scripts import LanguageProfile
 from stm_agent.synthesize.program import Writer
+from stm_agent.synthesize.report import WritingReport
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
+
+PAIRS = "pairs.json"
+
+
+@dataclass(frozen=True)
+class WrittenQueries:
+    """Pairs of a written query and its passage, and the counts of the stage.
+
+    ``report.ended_by`` tells whether the stage is whole.
+    """
+
+    pairs: tuple[Pair, ...]
+    report: WritingReport
 
 
 def write_queries(
@@ -24,29 +42,52 @@ def write_queries(
     spec: SynthesizeSpec,
     seed: int,
     folder: Path,
+    examples: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Pair, ...]:
+) -> WrittenQueries:
     """Write one query for each of ``spec.queries`` passages, drawn by a seeded hash, into ``folder/pairs.json``.
 
+    If the budget ends or the LLM goes away, what was written until then is stored and returned, with
+    ``report.ended_by`` set: do not cache such a result as complete.
+
+    Args:
+        pool: Passage id -> text.
+        task: One line: what a query is and what should be found.
+        program: File of the program; its output field is ``query``.
+        client: The way to the generator.
+        spec: How many queries.
+        seed: Seed of the draw.
+        folder: Where to write.
+        examples: Queries that people wrote: a written query may be in a language of theirs, too.
+        progress: Called with texts done and texts wanted.
+
     Raises:
-        GenerationError: The generator cannot be reached, or the budget is spent.
+        ConfigError: The program cannot be built or fails.
     """
-    writer = Writer(program, client)
+    writer = Writer(program, client, "query")
     drawn = sorted(pool, key=lambda passage: sha256_text(f"{seed} {passage}"))[: spec.queries]
-    pairs = []
+    profile = LanguageProfile.of([*examples[:100], *(pool[passage] for passage in drawn)])
+    pairs: list[Pair] = []
+    ended: GenerationError | None = None
     for number, passage in enumerate(drawn, 1):
-        query = writer.write("query", rollout=0, unlike=(pool[passage],), task=task, passage=pool[passage])
+        text = pool[passage]
+        try:
+            query = writer.write(TextCheck("query", (text,), profile), task=task, passage=text)
+        except GenerationError as error:
+            ended = error
+            break
         if query is not None:
-            pairs.append(Pair(f"written:{passage}", query, pool[passage], "written", passage))
+            pairs.append(Pair(f"written:{passage}", query, text, "written", passage))
         if progress:
             progress(number, len(drawn))
+    report = writer.report(len(pairs), ended)
     rows = [{"id": p.id, "query": p.query, "positive": p.positive, "group": p.group} for p in pairs]
-    told = {"generator": client.model, "refused": dict(writer.refused), "sample": writer.sample()}
-    write_json(folder / "pairs.json", {**told, "pairs": rows})
-    return tuple(pairs)
+    about = {"generator": client.model, **report.to_json(), "sample": writer.sample()}
+    write_json(folder / PAIRS, {**about, "pairs": rows})
+    return WrittenQueries(tuple(pairs), report)
 
 
 def load_pairs(folder: Path) -> tuple[Pair, ...]:
     """Read what :func:`write_queries` wrote."""
-    rows = read_json(folder / "pairs.json")["pairs"]
+    rows = read_json(folder / PAIRS)["pairs"]
     return tuple(Pair(row["id"], row["query"], row["positive"], "written", row["group"]) for row in rows)

@@ -52,7 +52,8 @@ def test_an_llm_that_is_gone_costs_what_it_would_have_written(run: Any, workspac
 
 
 @pytest.mark.parametrize(
-    ("program", "reason"), [("import nowhere_to_be_found\n", "nowhere_to_be_found"), ("def build(:\n", "invalid syntax")]
+    ("program", "reason"),
+    [("import nowhere_to_be_found\n", "nowhere_to_be_found"), ("def build(:\n", "invalid syntax")],
 )
 def test_a_broken_program_costs_its_lever(run: Any, workspace: Path, program: str, reason: str) -> None:
     (workspace / "programs" / "hard_negatives.py").write_text(program)
@@ -130,7 +131,7 @@ def stopper(stage: str) -> Any:
 def test_ctrl_c_ends_at_a_safe_point_with_the_best_model_and_the_same_command_resumes(
     run: Any, workspace: Path, stage: str
 ) -> None:
-    with pytest.raises(StopRequested, match="stopped by SIGINT; the best model so far is in .*, the same command"):
+    with pytest.raises(StopRequested, match=r"stopped by SIGINT; the best model so far is in .*, the same command"):
         run(observer=stopper(stage))
     (folder,) = (path.parent for path in (workspace / "runs").glob("*/run.json"))
     stopped = read_json(folder / "report.json")

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.spec import ExpertSpec, LoopSpec, NegativeSpec
 from stm_agent.domain.collection import Split
+from stm_agent.domain.spec import ExpertSpec, LoopSpec, NegativeSpec
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.files import read_jsonl
 from stm_agent.loop import variants as module
@@ -112,5 +112,7 @@ def test_the_merge_can_choose_among_all_variants(tiny_domain, workspace):
     options = Options(generator="scripted:numbered", controls=True)
     report = optimize(spec, options, workspace=workspace, runs=workspace / "runs")
     assert {"expert plain", "expert hard FT", "expert hard FT+SHN", "all-in-one"} <= set(report["rows"])
-    front = [entry for entry in read_jsonl(workspace / "runs" / report["run"] / "ledger.jsonl") if entry["event"] == "front"]
+    front = [
+        entry for entry in read_jsonl(workspace / "runs" / report["run"] / "ledger.jsonl") if entry["event"] == "front"
+    ]
     assert set(front[-1]["experts"]) == {"plain", "hard FT", "hard FT+SHN"}

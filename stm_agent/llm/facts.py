@@ -1,0 +1,77 @@
+"""Known facts about a model that no answer carries: its price, its context, and whether it thinks before it answers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from stm_agent.llm.options import LlmOptions
+
+EMBEDDED_CONTEXT = 2048
+"""Tokens of the embedded decoder's context: its key-value cache then takes 45 MB."""
+THINKING_TOKENS = 8192
+"""Room for a reasoning model's thoughts beside ``max_tokens``. Providers count both against one limit, and the models
+of 2026 spend up to a few thousand tokens on a short task at medium effort."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model before it is asked.
+
+    Attributes:
+        priced: Whether the cost of its calls will be known.
+        price: US dollars for one prompt token and one answer token; None if only the answers tell.
+        context: Most tokens of a prompt and its answer together; None if unknown.
+        headroom: Tokens added to the limit of an answer for a reasoning model's thoughts.
+    """
+
+    priced: bool = True
+    price: tuple[float, float] | None = None
+    context: int | None = None
+    headroom: int = 0
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """Return the US dollars of so many tokens; None if the price is unknown."""
+        if self.price is None:
+            return None
+        return prompt_tokens * self.price[0] + completion_tokens * self.price[1]
+
+
+def model_facts(options: LlmOptions) -> ModelFacts:
+    """Return what is known of a model; prices in the options win over LiteLLM's."""
+    if options.model.startswith("embedded:"):
+        return ModelFacts(price=(0.0, 0.0), context=EMBEDDED_CONTEXT)
+    if options.model.startswith("scripted:"):
+        return ModelFacts(price=options.price)
+    entry = _litellm_entry(options.model)
+    price = options.price or _price(entry)
+    return ModelFacts(
+        priced=price is not None,
+        price=price,
+        context=entry.get("max_input_tokens") or None,
+        headroom=_headroom(options, entry),
+    )
+
+
+def _litellm_entry(model: str) -> dict[str, Any]:
+    # Without it LiteLLM asks the network for prices when it is imported, and waits for an answer.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    try:
+        return dict(litellm.get_model_info(model))
+    except Exception:  # LiteLLM raises its own and plain Exceptions for names it has no entry for
+        return {}
+
+
+def _price(entry: dict[str, Any]) -> tuple[float, float] | None:
+    read, written = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
+    return None if read is None or written is None else (float(read), float(written))
+
+
+def _headroom(options: LlmOptions, entry: dict[str, Any]) -> int:
+    if not entry.get("supports_reasoning"):
+        return 0
+    most = entry.get("max_output_tokens")
+    return max(min(THINKING_TOKENS, most - options.max_tokens), 0) if most else THINKING_TOKENS

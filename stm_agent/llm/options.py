@@ -1,0 +1,71 @@
+"""Which LLM is asked, and how: one value for commands, domain files and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stm_agent.errors import ConfigError
+from stm_agent.files import content_hash
+
+DEFAULT_GENERATOR = "embedded:smollm2-135m"
+"""The generator of every command that names none: it runs on this machine and costs nothing."""
+
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class LlmOptions(BaseModel):
+    """What decides which LLM answers, how it samples, and what it costs.
+
+    Attributes:
+        model: ``embedded:NAME``, or a name that LiteLLM knows, for example ``openai/gpt-5-mini``.
+        api_base: Address of an OpenAI-compatible server; None: the provider's own.
+        temperature: Sampling temperature.
+        max_tokens: Ceiling of one answer, in tokens; the thoughts of a reasoning model do not count.
+        price_in: US dollars per million prompt tokens; None: LiteLLM's price.
+        price_out: US dollars per million answer tokens; None: LiteLLM's price.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(default=DEFAULT_GENERATOR, min_length=1)
+    api_base: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.8
+    max_tokens: Annotated[int, Field(gt=0)] = 256
+    price_in: Price | None = None
+    price_out: Price | None = None
+
+    @model_validator(mode="after")
+    def _both_prices(self) -> LlmOptions:
+        if (self.price_in is None) != (self.price_out is None):
+            raise ValueError("--price-in and --price-out go together; give both")
+        return self
+
+    @property
+    def price(self) -> tuple[float, float] | None:
+        """US dollars for one prompt token and one answer token, as the user gave them."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return self.price_in / 1e6, self.price_out / 1e6
+
+    def identity(self) -> str:
+        """Return the hash of what decides answers beside the messages; prices do not count."""
+        # The same name at another server is another model.
+        server = [self.api_base] if self.api_base else []
+        return content_hash([self.model, self.temperature, self.max_tokens, *server])
+
+
+def read_options(values: Mapping[str, Any]) -> LlmOptions:
+    """Return checked options.
+
+    Raises:
+        ConfigError: A key is unknown or a value cannot be used.
+    """
+    try:
+        return LlmOptions.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "options"
+        raise ConfigError(f"LLM {where}: {first['msg'].removeprefix('Value error, ')}") from error

@@ -1,0 +1,130 @@
+"""Answers on disk, so that nothing is paid twice, and the ledger of everything that was paid."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from stm_agent.errors import StorageError
+from stm_agent.files import append_jsonl, content_hash, read_json, read_jsonl, write_json
+from stm_agent.llm.answer import NO_ANSWER, Answer
+
+logger = logging.getLogger(__name__)
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class LlmRequest:
+    """One request to one model.
+
+    Attributes:
+        model: Name of the model.
+        api_base: Address of its server; None: the provider's own.
+        chat: The messages.
+        temperature: Sampling temperature.
+        max_tokens: Ceiling of the answer, without headroom for thoughts.
+        rollout: Number of the sample.
+    """
+
+    model: str
+    api_base: str | None
+    chat: tuple[Mapping[str, str], ...]
+    temperature: float
+    max_tokens: int
+    rollout: int
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides the answer."""
+        server = [self.api_base] if self.api_base else []
+        parts = [SCHEMA, self.model, self.chat, self.temperature, self.max_tokens, self.rollout, *server]
+        return content_hash(parts)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the answer, the same for the same request."""
+        return int(self.key[:8], 16) % 2**31
+
+
+class AnswerStore:
+    """Usable answers by request, in one folder for many runs."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the folder; it is made when the first answer is written."""
+        self.folder = folder
+        self._locks: dict[str, threading.Lock] = {}
+        self._waiting: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def find(self, request: LlmRequest) -> Answer | None:
+        """Return the stored answer; None if there is none, or none that can be used."""
+        path = self._path(request)
+        if not path.exists():
+            return None
+        try:
+            stored = read_json(path)
+            text, written = stored["text"], stored.get("completion_tokens", 0)
+            # Entries of earlier versions do not say why the model stopped.
+            guess = "length" if written >= request.max_tokens else None
+            answer = Answer(text, 0, 0, 0.0, stored.get("finish_reason", guess), stored.get("reasoning"), tries=0)
+            return None if answer.fault else answer
+        except (StorageError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("stored answer %s cannot be read and is asked for again: %s", path, error)
+            return None
+
+    def write(self, request: LlmRequest, answer: Answer) -> None:
+        """Store a usable answer."""
+        about = {"schema": SCHEMA, "model": request.model, "messages": request.chat, "rollout": request.rollout}
+        write_json(self._path(request), {**about, **asdict(answer)})
+
+    @contextmanager
+    def hold(self, request: LlmRequest) -> Iterator[None]:
+        """Let one thread at a time ask for a request: the others then find its answer."""
+        key = request.key
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+            self._waiting[key] += 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                self._waiting[key] -= 1
+                if not self._waiting[key]:
+                    del self._waiting[key], self._locks[key]
+
+    def _path(self, request: LlmRequest) -> Path:
+        return self.folder / request.key[:2] / f"{request.key}.json"
+
+
+class CallLedger:
+    """One line for every call: what it cost, how often it was tried, and why its answer was rejected."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a ledger, and remember which requests were rejected for good."""
+        self.path = path
+        self._lock = threading.Lock()
+        self._rejected = {entry["request"]: entry["rejected"] for entry in read_jsonl(path) if entry.get("rejected")}
+
+    def rejection(self, request: LlmRequest) -> str | None:
+        """Return why this request was rejected before; None if it was not."""
+        reason = self._rejected.get(request.key)
+        return None if reason == NO_ANSWER else reason
+
+    def record(self, request: LlmRequest, answer: Answer, seconds: float, *, rejected: str | None = None) -> None:
+        """Append one call; ``answer.usd`` None is written as 0 with ``price_known`` false."""
+        priced = replace(answer, text="", reasoning=None, usd=answer.usd or 0.0)
+        paid = {name: value for name, value in asdict(priced).items() if name not in ("text", "reasoning")}
+        entry = {"schema": SCHEMA, "model": request.model, "request": request.key, **paid}
+        with self._lock:
+            append_jsonl(
+                self.path,
+                {**entry, "price_known": answer.usd is not None, "seconds": round(seconds, 3), "rejected": rejected},
+            )
+            if rejected:
+                self._rejected[request.key] = rejected

@@ -1,0 +1,98 @@
+"""Load a workspace's DSPy program, and find out in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from stm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    import dspy
+
+
+def load_program(path: Path, output: str | None = None) -> dspy.Module:
+    """Load the DSPy program of a file that defines ``build() -> dspy.Module``.
+
+    Args:
+        path: The Python file.
+        output: Output field that the program must have, if it says what it has; None: any.
+
+    Raises:
+        ConfigError: The file is missing, imports what is not installed, fails, or builds no such program.
+    """
+    import dspy
+
+    if not path.is_file():
+        raise ConfigError(f"there is no program {path}; 'stm-agent init DIR' writes the shipped ones")
+    module = _execute(path)
+    build = getattr(module, "build", None)
+    if not callable(build):
+        raise ConfigError(f"program {path} defines no function build(); add one that returns a dspy.Module")
+    try:
+        program = build()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"program {path} cannot be built: {_line(error)}; correct build()") from error
+    if not isinstance(program, dspy.Module):
+        raise ConfigError(f"program {path}: build() returns {type(program).__name__}; return a dspy.Module")
+    signature = _own_signature(program)
+    if output is not None and signature is not None and output not in signature.output_fields:
+        names = ", ".join(signature.output_fields)
+        raise ConfigError(f"program {path} has no output field '{output}' (it has {names}); add or rename one")
+    return program
+
+
+def accepted_inputs(program: dspy.Module, inputs: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Return the inputs that a program takes; it may leave out any.
+
+    Raises:
+        ConfigError: The program needs an input that there is not.
+    """
+    signature = _own_signature(program)
+    if signature is not None:
+        wanted, needed = set(signature.input_fields), set(signature.input_fields)
+    else:
+        parameters = inspect.signature(program.forward).parameters.values()
+        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            return dict(inputs)
+        wanted = {parameter.name for parameter in parameters}
+        needed = {parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty}
+    if missing := sorted(needed - set(inputs)):
+        raise ConfigError(
+            f"program {path} needs the input '{missing[0]}'; it is given {', '.join(inputs)}: use these names"
+        )
+    return {name: value for name, value in inputs.items() if name in wanted}
+
+
+def _own_signature(program: dspy.Module) -> Any:  # noqa: ANN401 - DSPy's signatures are made at run time
+    """Return the signature of a program that is one predictor, as ``dspy.Predict`` and ``dspy.ChainOfThought`` are."""
+    import dspy
+
+    if isinstance(program, dspy.Predict):
+        return program.signature
+    return program.predict.signature if isinstance(program, dspy.ChainOfThought) else None
+
+
+def _execute(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"workspace_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"program {path} is not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"program {path} imports '{error.name}', which is not installed; install it or remove the import"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"program {path} cannot be loaded: {_line(error)}; correct the file") from error
+    return module
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

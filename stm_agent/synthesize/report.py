@@ -1,0 +1,88 @@
+"""What came of a stage in which an LLM wrote, and when one bad answer after another ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, GenerationError
+from stm_agent.llm.answer import FILTERED, TOO_LONG
+
+PROGRAM = "the program failed"
+FAILURES_IN_A_ROW = 8
+"""Rejections one after another that end a stage: passages that nothing can be written for do not come in such runs."""
+FIRST_FAILURES = 4
+"""Equal rejections of the very first requests that end a stage: a wrong setting, not a bad passage."""
+
+
+@dataclass(frozen=True)
+class WritingReport:
+    """Counts and cost of a stage in which an LLM wrote.
+
+    Attributes:
+        asked: Texts asked for.
+        written: Texts that can be used.
+        refused: Texts that cannot, by reason.
+        inputs_cut: Inputs cut to fit the model's context.
+        usd: US dollars spent.
+        calls: Calls paid, retries included.
+        ended_by: Why the stage ended before its end: the budget, or the LLM; None: it is whole.
+        over_budget: Whether it was the budget.
+    """
+
+    asked: int
+    written: int
+    refused: Mapping[str, int]
+    inputs_cut: int
+    usd: float
+    calls: int
+    ended_by: str | None = None
+    over_budget: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as JSON; cost is in the ledger."""
+        return {name: value for name, value in asdict(self).items() if name not in ("usd", "calls")}
+
+    def require_whole(self) -> None:
+        """Require a stage that went through.
+
+        Raises:
+            BudgetExceeded: The budget ended it.
+            GenerationError: The LLM gave out.
+        """
+        if self.over_budget:
+            raise BudgetExceeded(str(self.ended_by))
+        if self.ended_by is not None:
+            raise GenerationError(self.ended_by)
+
+
+class FailureLimit:
+    """Tells one bad passage from an LLM or a program that does not work."""
+
+    def __init__(self) -> None:
+        """Begin before the first request."""
+        self._in_a_row: list[str] = []
+        self._first = True
+
+    def passed(self) -> None:
+        """Note a request that was answered."""
+        self._in_a_row, self._first = [], False
+
+    def failed(self, error: AnswerRejected) -> None:
+        """Note a request that was rejected.
+
+        Raises:
+            ConfigError: The program fails again and again.
+            GenerationError: Requests are rejected again and again.
+        """
+        self._in_a_row.append(error.reason)
+        count, reasons = len(self._in_a_row), set(self._in_a_row)
+        systematic = (
+            self._first and count >= FIRST_FAILURES and len(reasons) == 1 and not reasons & {FILTERED, TOO_LONG}
+        )
+        if not systematic and count < FAILURES_IN_A_ROW:
+            return
+        if reasons == {PROGRAM}:
+            raise ConfigError(str(error)) from error
+        raise GenerationError(f"{count} requests in a row were rejected, the last: {error}") from error
