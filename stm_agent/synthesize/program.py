@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.errors import AnswerRejected, BudgetExceeded, GenerationError
+from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, GenerationError, StmAgentError
 from stm_agent.llm.answer import EMPTY, Completion
 from stm_agent.llm.call_record import CallRecord
 from stm_agent.llm.checking import FORMAT, TextCheck
