@@ -66,6 +66,8 @@ def _front(report: Mapping[str, Any]) -> list[str]:
         f"{', exported' if number == taken else ''}"
         for number, point in enumerate(points[:FRONT], 1)
     ]
+    if points and taken is None and "front_taken" in report:
+        lines.append("  the exported model is not on it: points above are the surrogate's guesses, or it was refused")
     rest = [f"  and {len(points) - FRONT} more"] if len(points) > FRONT else []
     return [f"Pareto front on the search half of dev, {len(points)} points:", *lines, *rest] if points else []
 

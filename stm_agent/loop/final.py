@@ -26,8 +26,7 @@ def finish(context: RunContext, state: State, *, controls: bool) -> Report:
         context.note("final", "no trained model's gain was confirmed; the backbone is written as the model")
     trained = train_controls(context, state) if controls else []
     with context.timed("export", "writing the model and scoring it in a fresh process"):
-        write_model(context, best)
-        prove_model(context, best)
+        prove_model(context, best, write_model(context, best))
     with context.timed("test", "opening the test queries, once"):
         rows = _test_rows(context, state, trained)
     report = finished_report(context, state, rows)

@@ -11,7 +11,8 @@ import pytest
 from stm_agent.errors import ConfigError, RunError, RunLocked
 from stm_agent.files import read_json, write_json
 from stm_agent.inspect.runs import changed_since, find_run, list_runs, read_report
-from stm_agent.loop.identity import differences
+from stm_agent.loop.identity import differences, identity_hash, run_identity
+from stm_agent.loop.options import Options
 from stm_agent.loop.runs import RunFolder, known_runs, open_run, run_state
 
 FIRST = {"domain": {"name": "tiny"}, "flags": {"seed": 0}}
@@ -137,6 +138,37 @@ def test_differences_name_what_came_and_went_and_shorten_hashes():
         "reviews: {} -> (none)",
         "reviews.me.jsonl: (none) -> bbbbbbbb",
     ]
+
+
+def test_whatever_decides_a_result_changes_the_identity(tiny_domain, workspace):
+    def identity(spec=tiny_domain, **flags):
+        return identity_hash(run_identity(spec, Options(**flags), workspace))
+
+    seen = {identity()}
+    assert identity(budget_usd=1.0, budget_minutes=2.0, run_id="x", fresh=True, price_in=1.0, price_out=2.0) in seen
+
+    def new(**change):
+        before = len(seen)
+        seen.add(identity(**change))
+        return len(seen) == before + 1
+
+    assert new(seed=1)
+    assert new(rounds=2)
+    assert new(generator="openai/gpt-5-mini")
+    assert new(controls=True)
+    assert new(spec=tiny_domain.model_copy(update={"task": "another"}))
+    for name in ("programs/hard_negatives.py", "prompts/retrieval.yaml", "reviews/me.jsonl"):
+        path = workspace / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text((path.read_text() if path.exists() else "") + "\n# changed\n")
+        assert new(), name
+    for name in ("qrels/train.tsv", "queries.jsonl", "corpus.jsonl"):
+        path = tiny_domain.collection.path / name
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+        assert new(), name
+    config = Path(tiny_domain.backbone.model) / "config.json"
+    config.write_text(config.read_text() + " ")
+    assert new(), "the backbone's files"
 
 
 def test_a_broken_run_file_hides_no_other_run(tmp_path):

@@ -1,0 +1,75 @@
+"""The proof job: an exported folder scored on dev in a fresh process gives the number that was recorded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from stm_agent.domain.collection import Collection, Document, write_beir
+from stm_agent.errors import CheckFailed
+from stm_agent.evaluate.scoring import ScoredTask
+from stm_agent.files import read_json, write_json
+from stm_agent.job import Job
+
+TOLERANCE = 1e-4
+"""nDCG@10 by which a reloaded model may differ from the record: float32 in another batch order."""
+PROOF = "proof.json"
+
+
+@dataclass(frozen=True)
+class ProofJob(Job):
+    """Scores an exported model as a user would: another process, the folder alone.
+
+    Attributes:
+        model: Folder of the model; its stage's name, which is the folder's parent, tells its content.
+        dev: What it is scored on.
+        expected: nDCG@10 that was recorded for it.
+    """
+
+    kind: ClassVar[str] = "prove"
+    model: Path
+    dev: ScoredTask
+    expected: float
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what is proved."""
+        return {"model": self.model.parent.name, "dev": self.dev.content_hash, "expected": self.expected}
+
+    def build(self, folder: Path) -> None:
+        """Write ``proof.json``: the expected and the measured nDCG@10.
+
+        Raises:
+            CheckFailed: The model cannot be scored in a fresh process, or gives another number.
+        """
+        with tempfile.TemporaryDirectory() as scrap:
+            measured = self._measure(self._collection(Path(scrap) / "dev"))
+        if abs(measured - self.expected) > TOLERANCE:
+            raise CheckFailed(
+                "reload",
+                measured,
+                f"dev nDCG@10 from disk is not the recorded {self.expected:.4f}; do not use the model",
+            )
+        write_json(folder / PROOF, {"expected": self.expected, "measured": measured})
+
+    def _collection(self, folder: Path) -> Path:
+        documents = tuple(Document(key, "", text) for key, text in self.dev.documents.items())
+        return write_beir(Collection("dev", documents, {"dev": self.dev.split}, "", ""), folder)
+
+    def _measure(self, collection: Path) -> float:
+        command = [sys.executable, "-m", "stm_agent", "evaluate", str(self.model), "--collection", str(collection)]
+        done = subprocess.run([*command, "--split", "dev", "--json"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = f"a fresh process cannot score the model: {done.stderr[-300:]}"
+            raise CheckFailed("reload", float(done.returncode), reason)
+        return float(json.loads(done.stdout)["ndcg_at_10"])
+
+
+def read_proof(folder: Path) -> float:
+    """Return the nDCG@10 that a fresh process measured."""
+    return float(read_json(folder / PROOF)["measured"])
