@@ -12,6 +12,7 @@
     │   ├── AnswerRejected         one request that the LLM refuses or answers unusably (carries the reason)
     │   └── BudgetExceeded         the hard ceiling on money, calls or minutes was reached
     ├── StorageError               a file that cannot be written or read (disk full, permissions)
+    ├── OutOfMemory                memory of the CPU or of the GPU that ran out
     └── RunError                   a run folder that cannot be used
         ├── RunLocked              another process works on this run
         ├── StopRequested          a user asked the run to stop at its next safe point
@@ -90,6 +91,10 @@ class BudgetExceeded(GenerationError):
 
 class StorageError(StmAgentError):
     """Raised when a file cannot be read or written."""
+
+
+class OutOfMemory(StmAgentError):
+    """Raised when memory of the CPU or of the GPU runs out."""
 
 
 class RunError(StmAgentError):

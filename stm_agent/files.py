@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -162,6 +163,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 def whole_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``target`` only when the block ends without an error.
 
+    Every file in it gets the mode that the process's umask asks for: safetensors and ``tempfile`` write files
+    that only their owner can read.
+
     Raises:
         StorageError: The disk is full or the parent cannot be written.
     """
@@ -170,6 +174,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         try:
             yield partial
+            _set_ordinary_modes(partial)
             for path in partial.rglob("*"):
                 sync(path)
             if not target.exists():
@@ -177,6 +182,16 @@ def whole_folder(target: Path) -> Iterator[Path]:
                 sync(target.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _set_ordinary_modes(folder: Path) -> None:
+    """Give everything in a new folder the mode of an ordinary file or folder, whatever library wrote it."""
+    # A folder just made by mkdir has the mode that the umask and the parent's ACL ask for. Reading the umask itself
+    # needs two calls, between which another thread would write with the wrong one.
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def remove_partial(folder: Path, name: str | None = None) -> int:

@@ -216,3 +216,25 @@ def word_diff(old: str, new: str) -> list[tuple[str, str]]:
             continue
         parts += [(mark, " ".join(words)) for mark, words in (("-", before[a:b]), ("+", after[c:d])) if words]
     return parts
+
+
+def import_traces(run: Path, stage: Path) -> dict[str, str]:
+    """Copy the trials of a stage's trace file into a run's, each once; return stage's trial name -> run's.
+
+    Args:
+        run: The run's trace file.
+        stage: A trace file that a job wrote.
+    """
+    store, names = TraceStore(run), {}
+    for entry in read_jsonl(stage):
+        if entry["event"] == "trial":
+            fields = {name: entry[name] for name in EMPTY if name in entry}
+            fields["parent"] = names.get(entry["parent"]) if entry.get("parent") else None
+            names[entry["trial"]] = store.add(Trace(**fields))
+        elif entry["event"] == "final":
+            store.finalist(names[entry["trial"]], full=entry["full"], passages=entry["of"])
+        elif entry["event"] == "decision":
+            store.decide(names[entry["trial"]], accepted=entry["accepted"], reason=entry["reason"])
+        elif entry["event"] == "texts":
+            store.describe(entry["queries"], entry["passages"])
+    return names

@@ -53,8 +53,9 @@ def prompt_path(workspace: Path, name: str) -> Path:
 
 
 def runs_folder(workspace: Path) -> Path:
-    """Return where runs are kept: in the workspace, but in the current folder where that is an installed package."""
-    return (Path.cwd() if workspace == _IN_WHEEL else workspace) / "runs"
+    """Return where runs are kept: in the workspace; in the current folder if the workspace is the shipped copy."""
+    here = Path.cwd()
+    return (here if workspace == shipped_workspace() else workspace) / "runs"
 
 
 def _find(workspace: Path, folder: str, name: str) -> Path:

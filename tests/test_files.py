@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from stm_agent.errors import ConfigError, StorageError
 from stm_agent.files import append_jsonl, read_jsonl, remove_partial, whole_folder, write_atomic
@@ -63,3 +66,33 @@ def test_a_cut_line_does_not_swallow_the_next(tmp_path):
     path.write_text('{"a": 1}\n{"b": ')
     append_jsonl(path, {"c": 3})
     assert read_jsonl(path) == [{"a": 1}, {"c": 3}]
+
+
+@pytest.fixture
+def umask():
+    """Set a umask that is not the usual one, so that a constant mode would show."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def modes(folder):
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.rglob("*")]}
+
+
+def test_what_a_library_wrote_for_its_owner_alone_gets_the_ordinary_mode(tmp_path, umask):
+    with whole_folder(tmp_path / "model") as partial:
+        (partial / "inner").mkdir(mode=0o700)
+        save_file({"weight": np.zeros(2, "f")}, partial / "inner" / "model.safetensors")
+        (partial / "inner" / "model.safetensors").chmod(0o600)
+        write_atomic(partial / "config.json", "{}")
+    expected = {"model": 0o750, "inner": 0o750, "model.safetensors": 0o640, "config.json": 0o640}
+    assert modes(tmp_path / "model") == expected
+
+
+def test_an_atomic_write_has_the_ordinary_mode_whatever_the_old_file_had(tmp_path, umask):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    path.chmod(0o600)
+    write_atomic(path, "new")
+    assert modes(tmp_path)["a.json"] == 0o640

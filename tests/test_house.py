@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import os
 import subprocess
@@ -19,6 +20,57 @@ MODULES = sorted(
     # A migration is a record of what tables were, as long as they are.
     if path.parent.name != "versions"
 )
+NAMES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+# Folder of stm_agent -> the folders it may import. Modules that lie in stm_agent itself stand at the bottom: they may
+# be imported by all and import each other only. stm_agent/traces.py is counted as a folder, since it needs backbone.
+ARROWS = {
+    "assets": set(),
+    "domain": {"assets"},
+    "backbone": {"assets", "domain"},
+    # Embedded models are found and loaded by backbone.
+    "llm": {"assets", "domain", "backbone"},
+    "traces": {"backbone"},
+    "evaluate": {"assets", "domain", "backbone"},
+    "mine": {"domain", "backbone", "evaluate"},
+    "train": {"domain", "backbone", "evaluate", "mine"},
+    "merge": {"assets", "domain", "backbone", "evaluate"},
+    "synthesize": {"domain", "backbone", "llm", "evaluate", "mine"},
+    "instruct": {"domain", "backbone", "llm", "traces", "evaluate"},
+    # Jobs are values of the other folders; what runs them knows none of them.
+    "execute": set(),
+    "loop": {
+        *("domain", "backbone", "llm", "traces", "evaluate"),
+        *("mine", "train", "merge", "synthesize", "instruct", "execute"),
+    },
+    "inspect": {
+        *("assets", "domain", "backbone", "llm", "traces", "evaluate"),
+        *("mine", "train", "merge", "synthesize", "instruct", "loop"),
+    },
+    "deploy": {"assets", "domain", "backbone", "evaluate", "merge", "loop"},
+    "annotate": {"assets", "domain", "backbone", "llm", "evaluate", "mine"},
+    # For tests and benchmarks; nothing in stm_agent imports it.
+    "testing": {"domain", "backbone", "llm", "annotate"},
+    "cli": {
+        *("assets", "domain", "backbone", "llm", "traces", "evaluate", "mine", "train", "merge"),
+        *("synthesize", "instruct", "execute", "loop", "inspect", "deploy", "annotate"),
+    },
+}
+LONGEST_FUNCTION = 50
+# Functions that are longer still; the list may only become shorter.
+LONGER = {
+    "stm_agent/cli/instruct.py instruct",
+    "stm_agent/cli/merge.py merge",
+    "stm_agent/cli/optimize.py optimize",
+    "stm_agent/instruct/search.py search_instruction",
+    "stm_agent/loop/instruct_model.py instruct_model",
+    "stm_agent/loop/merging.py merge_experts",
+    "stm_agent/loop/optimize.py open_context",
+    "stm_agent/loop/single.py train_domain_expert",
+    "stm_agent/loop/training.py train_stage",
+    "stm_agent/train/data.py training_rows",
+    "stm_agent/train/expert.py train_expert",
+    "stm_agent/train/fit.py fit",
+}
 HEAVY = {
     *("accelerate", "bm25s", "datasets", "dspy", "gepa", "litellm", "mteb", "peft", "scipy"),
     *("sentence_transformers", "torch", "transformers", "xllamacpp"),
@@ -72,6 +124,66 @@ def test_module_is_short_and_silent(path: Path):
     assert text.count("\n") < 300, "split the module by what it does"
     calls = [node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     assert not [call.lineno for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the modules of stm_agent that a file imports anywhere: late imports and those for type checkers count."""
+    targets: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: relative imports hide from the rules below"
+            module = node.module or ""
+            targets |= {f"{module}.{name.name}" if f"{module}.{name.name}" in NAMES else module for name in node.names}
+        elif isinstance(node, ast.Import):
+            targets |= {name.name for name in node.names}
+    return targets & NAMES.keys()
+
+
+def folder_of(module: str) -> str:
+    """Return the folder of a module; empty for those that lie in stm_agent itself, but for ``traces``."""
+    name = module.partition(".")[2].partition(".")[0]
+    return name if (ROOT / "stm_agent" / name).is_dir() or name == "traces" else ""
+
+
+GRAPH = {module: imports_of(path) - {module} for module, path in NAMES.items() if module != "stm_agent.__main__"}
+
+
+@pytest.mark.parametrize("folder", sorted({folder_of(module) for module in GRAPH}))
+def test_a_folder_imports_what_it_may(folder: str):
+    allowed = {"", folder, *ARROWS.get(folder, set())}
+    wrong = [
+        f"{module} imports {target}"
+        for module, targets in GRAPH.items()
+        if folder_of(module) == folder
+        for target in targets
+        if folder_of(target) not in allowed
+    ]
+    assert wrong == []
+
+
+def test_every_folder_has_its_arrows_and_they_make_no_circle():
+    folders = {path.name for path in (ROOT / "stm_agent").iterdir() if (path / "__init__.py").is_file()}
+    assert folders <= ARROWS.keys()
+    assert all(targets <= ARROWS.keys() for targets in ARROWS.values())
+    assert tuple(graphlib.TopologicalSorter(ARROWS).static_order())
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    """A circle would be told by its files: CycleError."""
+    assert len(tuple(graphlib.TopologicalSorter(GRAPH).static_order())) == len(GRAPH)
+
+
+def test_functions_are_short():
+    functions = [
+        (f"{path.relative_to(ROOT).as_posix()} {node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for path in MODULES
+        if "annotate" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    longer = {name for name, lines in functions if lines > LONGEST_FUNCTION}
+    assert longer - LONGER == set(), "split the function by what it does"
+    assert LONGER - longer == set(), "take it off the list"
 
 
 def test_constraints_pin_every_direct_dependency():

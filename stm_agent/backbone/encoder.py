@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.backbone.memory_errors import memory_errors
+from stm_agent.errors import OutOfMemory
 from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
@@ -18,19 +20,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BATCH, GPU_BATCH = 64, 256
-"""Texts of a batch, at most."""
+"""Largest number of texts in a batch."""
 SHORT = 64
-"""Tokens up to which a batch is full; of longer texts it has fewer, for their activations must stay in the caches."""
+"""Tokens of a text up to which a batch is full. Batches of longer texts are smaller, so that their activations stay in
+the CPU's caches."""
 LETTERS = 4
-"""Letters of a token, about."""
+"""Letters of a token, roughly."""
 
 
 class TextEncoder:
-    """Vectors of texts, with an identity made of everything that decides them."""
+    """Vectors of texts, with an identity made of everything that decides them.
+
+    Attributes:
+        model: The model, in eval mode.
+        halved: Whether memory ran out once, so that batches are half as large since.
+    """
 
     def __init__(self, model: SentenceTransformer, identity: str | None = None) -> None:
-        """Take a model in eval mode; its identity is computed from its weights unless it is given."""
+        """Put a model into eval mode; its identity is computed from its weights unless it is given."""
         self.model = model.eval()
+        self.halved = False
         self._identity = identity or model_identity(model)
 
     @property
@@ -46,8 +55,17 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
         """Encode texts, longest first, in batches of about as many tokens each.
 
+        The first time memory runs out, batches become half as large for good, and a warning says so.
+
+        Args:
+            texts: What to encode.
+            prefix: Text in front of each.
+
         Returns:
             ``[texts, dimension]`` float32, L2-normalised, in the order given.
+
+        Raises:
+            OutOfMemory: Memory runs out with the smaller batches too, or with a single text.
         """
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
@@ -58,31 +76,44 @@ class TextEncoder:
         begin = 0
         while begin < len(order):
             batch = order[begin : begin + self._fitting(len(whole[order[begin]]))]
-            vectors[batch] = self.model.encode(
-                [whole[number] for number in batch],
+            try:
+                vectors[batch] = self._encode_batch([whole[number] for number in batch])
+            except OutOfMemory as error:
+                if self.halved or len(batch) == 1:
+                    raise
+                self.halved = True
+                logger.warning("%s; batches are half as large from text %d of %d on", error, begin + 1, len(order))
+            else:
+                begin += len(batch)
+        logger.debug("%d texts, %.0f texts/s", len(texts), len(texts) / max(time.monotonic() - started, 1e-9))
+        return vectors
+
+    def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        with memory_errors(f"encoding {len(texts)} texts", fix="lower the backbone's max_length or free some memory"):
+            encoded = self.model.encode(
+                texts,
                 prompt="",
-                batch_size=len(batch),
+                batch_size=len(texts),
                 normalize_embeddings=True,
                 convert_to_numpy=True,
                 show_progress_bar=False,
             )
-            begin += len(batch)
-        logger.debug("%d texts, %.0f texts/s", len(texts), len(texts) / max(time.monotonic() - started, 1e-9))
-        return vectors
+        return np.asarray(encoded, dtype=np.float32)
 
     def room(self, prefix: str) -> int | None:
-        """Return the tokens the window has left behind ``prefix``, special ones taken off; None: it has no end."""
+        """Return the tokens the window has left after ``prefix`` and special tokens; None: there is no limit."""
         if not self.model.max_seq_length:
             return None
         return int(self.model.max_seq_length) - len(self.model.tokenizer(prefix, truncation=False)["input_ids"])
 
     def _fitting(self, letters: int) -> int:
-        """Return how many texts of this many letters make a batch."""
+        """Return the batch size for texts of this many letters."""
         tokens = letters // LETTERS + 1
         if self.model.max_seq_length:
             tokens = min(tokens, self.model.max_seq_length)
-        most = BATCH if self.model.device.type == "cpu" else GPU_BATCH
-        return max(1, min(most, most * SHORT // tokens))
+        largest = BATCH if self.model.device.type == "cpu" else GPU_BATCH
+        size = min(largest, largest * SHORT // tokens)
+        return max(1, size // 2 if self.halved else size)
 
 
 def model_identity(model: SentenceTransformer) -> str:
@@ -100,7 +131,7 @@ def model_identity(model: SentenceTransformer) -> str:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     backend = model.tokenizer.backend_tokenizer
-    # What the last call asked for; set anew at every call, so it decides nothing.
+    # These two are set by every call, so what the last call left must not count.
     backend.no_truncation()
     backend.no_padding()
     tokenizer = backend.to_str()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from stm_agent.backbone.prompts import Prompts, passage_prompt, query_prompt
 from stm_agent.errors import ConfigError
 
 LONGEST = 400
@@ -29,9 +29,9 @@ class Instruction:
     passage_prompt: str = ""
 
     @classmethod
-    def none(cls, prompts: Mapping[str, str | None]) -> Instruction:
-        """Return no instruction: only what a sentence-transformers checkpoint puts in front itself."""
-        return cls(query_prompt=prompts.get("query") or "", passage_prompt=prompts.get("document") or "")
+    def none(cls, prompts: Prompts) -> Instruction:
+        """Return the candidate without an instruction: only the checkpoint's own prompts."""
+        return cls(query_prompt=query_prompt(prompts), passage_prompt=passage_prompt(prompts))
 
     def saying(self, query: str, origin: str) -> Instruction:
         """Return this with another instruction for queries; empty leaves the checkpoint's own prompt."""

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.backbone.network import network_of
+from stm_agent.backbone.prompts import adopt_passage_prompt
 from stm_agent.domain.spec import Attention, BackboneSpec
 from stm_agent.errors import BackboneError, CheckFailed, StmAgentError
 
@@ -52,6 +54,7 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
         else:
             model = SentenceTransformer(modules=plain_modules(source, spec, weights, config), device=device)
             attention = attention or "bidirectional"
+        adopt_passage_prompt(model, spec.model)
         model.similarity_fn_name = "cosine"
         model.eval()
         if attention:
@@ -90,6 +93,7 @@ def load_model(name: str) -> SentenceTransformer:
         # On a GPU in the format it was saved in, which is the one it was scored in.
         kept = "auto" if device == "cuda" else dtype
         model = SentenceTransformer(source, device=device, model_kwargs={"dtype": kept}).eval()
+        adopt_passage_prompt(model, name)
     # A static or an image model has no tokens to pack.
     if text_fault(model[0]) is None:
         _pack(model, name, first_token_moves(network_of(model)))
@@ -118,9 +122,10 @@ def _placement(dtype: str) -> tuple[str, Any]:
 
 @contextmanager
 def _loading(what: str) -> Iterator[None]:
-    """Tell in one line what any of three libraries raises about a checkpoint it cannot use."""
+    """Turn what three libraries raise about a checkpoint they cannot use into one line."""
     try:
-        yield
+        with memory_errors(f"loading {what}"):
+            yield
     except StmAgentError:
         raise
     except Exception as error:

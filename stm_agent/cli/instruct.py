@@ -30,6 +30,12 @@ def instruct(
     ] = 20,
     generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
     api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    price_in: Annotated[
+        float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
+    ] = None,
+    price_out: Annotated[
+        float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
+    ] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     output: Annotated[
@@ -49,7 +55,10 @@ def instruct(
     from stm_agent.backbone.threads import choose_threads, set_threads
     from stm_agent.domain.spec import InstructSpec
     from stm_agent.errors import ConfigError
+    from stm_agent.llm.options import LlmOptions
+    from stm_agent.loop.events import ObserverWatcher
     from stm_agent.loop.instruct_model import InstructOptions, instruct_model, write_instructed
+    from stm_agent.progress import watched_by
     from stm_agent.workspace import find_workspace, runs_folder
 
     if output is not None and output.exists():
@@ -69,16 +78,26 @@ def instruct(
         raise ConfigError(f"--optimizer '{optimizer}' is not known; use gepa, copro or mipro") from error
     set_threads(choose_threads()[0])
     place = find_workspace(workspace)
-    wanted = generator if pool or reflections else None
-    options = InstructOptions(split, task, plan, wanted, api_base, budget_usd, seed)
-    result = instruct_model(
-        model, collection, options, workspace=place, runs=runs_folder(place), observer=screen_observer()
+    llm = LlmOptions(model=generator, api_base=api_base, price_in=price_in, price_out=price_out)
+    options = InstructOptions(
+        split=split,
+        task=task,
+        spec=plan,
+        llm=llm if pool or reflections else None,
+        budget_usd=budget_usd,
+        seed=seed,
     )
+    observer = screen_observer()
+    with watched_by(ObserverWatcher(observer)):
+        result = instruct_model(model, collection, options, workspace=place, runs=runs_folder(place), observer=observer)
     if output is not None:
         from stm_agent.backbone.load import load_model
 
         write_instructed(load_model(model), result, output.absolute())
         result = {**result, "output": str(output)}
-    said = result["instruction"] or "(none)"
-    lines = [f"instruction: {said}", result["reason"], f"{result['tried']} tried; run {result['run']}"]
+    lines = [
+        f"instruction: {result['instruction'] or '(none)'}",
+        result["reason"],
+        f"{result['tried']} tried; run {result['run']}",
+    ]
     emit(result, "\n".join(lines), as_json)

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from stm_agent.errors import StmAgentError
+from stm_agent.errors import StmAgentError, StopRequested
 
 NOUNS = {
     "assets": "Embedded models and data, fetched from the package index.",
     "domains": "Domain files: what is adapted, on which data.",
-    "runs": "Finished and interrupted runs.",
+    "runs": "Running, finished and interrupted runs.",
     "traces": "How a prompt, datum or weight came to be.",
 }
 VERBS = ("optimize", "instruct", "search", "synthesize", "mine", "train", "evaluate", "doctor", "init")
@@ -62,6 +62,9 @@ def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
         warnings.simplefilter("ignore", FutureWarning)
     try:
         return build()()
+    except StopRequested as stop:
+        sys.stderr.write(f"{stop}\n")
+        sys.exit(stop.exit_code)
     except StmAgentError as error:
         if "--debug" in sys.argv:
             raise

@@ -125,7 +125,7 @@ def pick(
     """
     from stm_agent.inspect.front import front_table, pick, read_front
 
-    folder = folder_of(run, workspace)
+    folder = folder_of(run, workspace, finished=True)
     if point is None:
         front = read_front(folder)
         emit(front["points"], front_table(front), as_json)

@@ -24,8 +24,8 @@ def mine(
     """
     from stm_agent.domain.load import load_domain
     from stm_agent.loop.single import mine_domain
-    from stm_agent.workspace import find_workspace
+    from stm_agent.workspace import find_workspace, runs_folder
 
     place = find_workspace(workspace)
-    counts = mine_domain(load_domain(domain, place), place, output, limit)
+    counts = mine_domain(load_domain(domain, place), place, runs_folder(place), output, limit)
     emit(counts, "\n".join(f"{name:<24} {value}" for name, value in counts.items()), as_json)

@@ -23,15 +23,27 @@ def optimize(
     seed: Annotated[
         int | None, typer.Option(help="Seed of batches and searches (default: the domain's first).")
     ] = None,
+    price_in: Annotated[
+        float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
+    ] = None,
+    price_out: Annotated[
+        float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
+    ] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
-    budget_minutes: Annotated[float | None, typer.Option(help="Start no new lever after this many minutes.")] = None,
+    budget_minutes: Annotated[
+        float | None, typer.Option(help="Start no lever after this many minutes, over all processes of the run.")
+    ] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Also train all sources in one adapter.")] = False,
-    run_id: Annotated[str | None, typer.Option(help="Name of the run folder (default: from the config).")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Name of the run folder (default: from all inputs).")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run; finished stages are still used.")] = False,
     workspace: Annotated[Path | None, typer.Option(help="Folder with programs/ and prompts/ (default: here).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Adapt a decoder LLM to a domain, end to end; the same command resumes.
+    """Adapt a decoder LLM to a domain, end to end; the same command resumes, and goes on after a raised budget.
+
+    A lever that fails costs that lever: the run goes on and exports the best model it has. Ctrl-C, SIGTERM and
+    "stm-agent runs stop" end at a safe point with the best model exported; a second Ctrl-C ends at once.
 
     Example: stm-agent optimize --domain biomedical
     """
@@ -54,12 +66,26 @@ def optimize(
         return
     from stm_agent.backbone.threads import choose_threads, set_threads
     from stm_agent.inspect.report import report_table
-    from stm_agent.loop.optimize import Options, optimize
+    from stm_agent.loop.optimize import optimize
+    from stm_agent.loop.options import Options
 
     observer = screen_observer()
     threads, why = choose_threads()
     set_threads(threads)
     observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
-    options = Options(seed, rounds, generator, reflection, api_base, budget_usd, budget_minutes, controls, run_id)
+    options = Options(
+        seed=seed,
+        rounds=rounds,
+        generator=generator,
+        reflection=reflection,
+        api_base=api_base,
+        price_in=price_in,
+        price_out=price_out,
+        budget_usd=budget_usd,
+        budget_minutes=budget_minutes,
+        controls=controls,
+        run_id=run_id,
+        fresh=fresh,
+    )
     report = optimize(spec, options, workspace=place, runs=runs_folder(place), observer=observer)
     emit(report, report_table(report), as_json)

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
     from stm_agent.loop.events import Event, Observer
 
+MARKS = {
+    "stage": "[cyan]·[/cyan]",
+    "decision": "[green]✓[/green]",
+    "failure": "[red]✗[/red]",
+    "note": "[yellow]![/yellow]",
+}
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
@@ -31,6 +37,7 @@ def screen_observer() -> Observer:
     import time
 
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(stderr=True, soft_wrap=True)
     started = time.monotonic()
@@ -45,9 +52,11 @@ def screen_observer() -> Observer:
                 return
             last["at"] = elapsed
             line = f"{event['name']} {event['done']}/{event['total']}  {event['text']}"
-            console.print(f"{clock}   [dim]{line}[/dim]", end="\r" if console.is_terminal and not finished else "\n")
+            console.print(
+                f"{clock}   [dim]{escape(line)}[/dim]", end="\r" if console.is_terminal and not finished else "\n"
+            )
             return
-        mark = {"stage": "[cyan]·[/cyan]", "decision": "[green]✓[/green]", "note": "[yellow]![/yellow]"}[event["kind"]]
-        console.print(f"{clock} {mark} {event['text']}", highlight=False)
+        mark = MARKS[event["kind"]]
+        console.print(f"{clock} {mark} {escape(event['text'])}", highlight=False)
 
     return show

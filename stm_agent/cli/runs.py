@@ -1,4 +1,4 @@
-"""``stm-agent runs``: finished and interrupted runs."""
+"""``stm-agent runs``: running, finished and interrupted runs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RunName = Annotated[str, typer.Argument(help="A run's id, a unique start of it, 
 Place = Annotated[Path | None, typer.Option("--workspace", help="Folder with programs/ and prompts/ (default: here).")]
 
 
-def folder_of(name: str, workspace: Path | None) -> Path:
+def folder_of(name: str, workspace: Path | None, *, finished: bool = False) -> Path:
     """Return the folder of a run."""
     from stm_agent.inspect.runs import find_run
     from stm_agent.workspace import find_workspace, runs_folder
 
-    return find_run(runs_folder(find_workspace(workspace)), name)
+    return find_run(runs_folder(find_workspace(workspace)), name, finished=finished)
 
 
 @app.command("list")
 def list_(workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """List the runs of the workspace.
+    """List the runs of the workspace: running, finished, stopped or interrupted.
 
     Example: stm-agent runs list
     """
@@ -42,19 +42,19 @@ def list_(workspace: Place = None, as_json: JsonFlag = False) -> None:
 
 @app.command()
 def show(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """Print a finished run's report.
+    """Print a run's report, and what differs from the newest earlier run of the same domain.
 
     Example: stm-agent runs show last
     """
-    from stm_agent.errors import RunError
-    from stm_agent.files import read_json
-    from stm_agent.inspect.report import report_table
+    from rich.console import Group
 
-    folder = folder_of(run, workspace)
-    if not (folder / "report.json").exists():
-        raise RunError(f"run {folder.name} is not finished; run its optimize command again to go on")
-    report = read_json(folder / "report.json")
-    emit(report, report_table(report), as_json)
+    from stm_agent.inspect.report import difference_lines, report_table
+    from stm_agent.inspect.runs import changed_since, read_report
+
+    folder = folder_of(run, workspace, finished=True)
+    report, changed = read_report(folder), changed_since(folder)
+    document = {**report, "changed_since": {"run": changed[0], "differences": changed[1]} if changed else None}
+    emit(document, Group(report_table(report), *difference_lines(changed)), as_json)
 
 
 @app.command()
@@ -65,3 +65,22 @@ def path(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> No
     """
     folder = folder_of(run, workspace)
     emit({"path": str(folder)}, str(folder), as_json)
+
+
+@app.command()
+def stop(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
+    """Ask a running run to stop at its next safe point, with the best model so far exported.
+
+    Example: stm-agent runs stop last
+    """
+    from stm_agent.errors import RunError
+    from stm_agent.files import write_atomic
+    from stm_agent.loop.runs import is_locked
+    from stm_agent.loop.stopping import STOP_FILE
+
+    folder = folder_of(run, workspace)
+    if not is_locked(folder):
+        raise RunError(f"run {folder.name} is not running; there is nothing to stop")
+    write_atomic(folder / STOP_FILE, "")
+    text = f"run {folder.name} stops at its next safe point; its command resumes it later"
+    emit({"run": folder.name, "stopping": True}, text, as_json)

@@ -25,7 +25,7 @@ def search(
 
     from stm_agent.inspect.search import search_run
 
-    hits = search_run(folder_of(run, workspace), words, top)
+    hits = search_run(folder_of(run, workspace, finished=True), words, top)
     table = Table("", "score", "document", "text", box=None)
     for rank, hit in enumerate(hits, 1):
         table.add_row(str(rank), f"{hit['score']:.3f}", hit["id"], hit["text"])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stm_agent.cli.output import JsonFlag, emit
+from stm_agent.cli.output import JsonFlag, emit, screen_observer
 from stm_agent.cli.runs import Place
 
 
@@ -19,6 +19,12 @@ def synthesize(
     limit: Annotated[
         int | None, typer.Option(help="How many pairs get negatives (default: the domain's).", min=1)
     ] = None,
+    price_in: Annotated[
+        float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
+    ] = None,
+    price_out: Annotated[
+        float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
+    ] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money.")] = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
@@ -28,18 +34,16 @@ def synthesize(
     Example: stm-agent synthesize --domain biomedical --output synthetic --limit 8
     """
     from stm_agent.domain.load import load_domain
+    from stm_agent.loop.events import ObserverWatcher
+    from stm_agent.loop.options import Options
     from stm_agent.loop.single import synthesize_domain
+    from stm_agent.progress import watched_by
     from stm_agent.workspace import find_workspace, runs_folder
 
     place = find_workspace(workspace)
-    counts = synthesize_domain(
-        load_domain(domain, place),
-        place,
-        runs_folder(place),
-        output,
-        generator=generator,
-        api_base=api_base,
-        limit=limit,
-        budget_usd=budget_usd,
+    options = Options(
+        generator=generator, api_base=api_base, price_in=price_in, price_out=price_out, budget_usd=budget_usd
     )
+    with watched_by(ObserverWatcher(screen_observer())):
+        counts = synthesize_domain(load_domain(domain, place), place, runs_folder(place), output, options, limit=limit)
     emit(counts, "\n".join(f"{name:<24} {value}" for name, value in counts.items()), as_json)

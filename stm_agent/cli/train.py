@@ -30,17 +30,19 @@ def train(
     """
     from stm_agent.backbone.threads import choose_threads, set_threads
     from stm_agent.domain.load import load_domain
-    from stm_agent.loop.events import silent
-    from stm_agent.loop.single import train_domain_expert
+    from stm_agent.loop.events import ObserverWatcher, silent
+    from stm_agent.loop.train_single import train_domain_expert
+    from stm_agent.progress import watched_by
     from stm_agent.train.processes import processes
-    from stm_agent.workspace import find_workspace
+    from stm_agent.workspace import find_workspace, runs_folder
 
     set_threads(choose_threads()[0])
     place = find_workspace(workspace)
     here = processes()
     observer = screen_observer() if here.writes else silent
-    trained = train_domain_expert(
-        load_domain(domain, place), place, expert, output, start=start, steps=steps, seed=seed, observer=observer
-    )
+    with watched_by(ObserverWatcher(observer)):
+        trained = train_domain_expert(
+            load_domain(domain, place), place, runs_folder(place), expert, output, start=start, steps=steps, seed=seed
+        )
     if here.writes:
         emit(trained, "\n".join(f"{name:<18} {value}" for name, value in trained.items()), as_json)

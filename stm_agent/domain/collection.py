@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,12 @@ class Split:
     name: str
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
+
+    def only(self, queries: Iterable[str], name: str) -> Split:
+        """Return a part of the split, with its queries in their order here."""
+        wanted = frozenset(queries)
+        chosen = {query: text for query, text in self.queries.items() if query in wanted}
+        return Split(name, chosen, {query: self.qrels[query] for query in chosen})
 
 
 @dataclass(frozen=True)

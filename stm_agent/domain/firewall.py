@@ -59,18 +59,26 @@ class Firewall:
         """Whether the test judgements have been handed out."""
         return self._first("opened") is not None
 
-    def open_test(self, final: str) -> Split:
+    @property
+    def openings(self) -> int:
+        """How many final configurations the test judgements were handed out for."""
+        opened = (entry["final"] for entry in read_jsonl(self._ledger) if entry.get("event") == "opened")
+        return len(set(opened))
+
+    def open_test(self, final: str, *, again: bool = False) -> Split:
         """Hand out the test split.
 
         Args:
             final: Hash of the final configuration that will be scored. A resumed run that arrives at
-                the very same one gets the split again; nothing else does.
+                the very same one gets the split again.
+            again: Whether a finished run goes on with a raised budget: it may open test for its new model. The opening
+                is recorded and the report shows how many there were.
 
         Raises:
             FirewallError: Test was opened before for another configuration.
         """
-        before = self._first("opened")
-        if before is None:
+        before = self._last("opened")
+        if before is None or (again and before["final"] != final):
             self._record("opened", final=final)
         elif before["final"] != final:
             raise FirewallError(
@@ -80,6 +88,10 @@ class Firewall:
 
     def _first(self, event: str) -> dict[str, Any] | None:
         return next((entry for entry in read_jsonl(self._ledger) if entry.get("event") == event), None)
+
+    def _last(self, event: str) -> dict[str, Any] | None:
+        found = [entry for entry in read_jsonl(self._ledger) if entry.get("event") == event]
+        return found[-1] if found else None
 
     def _record(self, event: str, **data: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

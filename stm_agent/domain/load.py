@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from stm_agent.domain.fields import Spec
+from stm_agent.domain.names import domain_name
 from stm_agent.domain.spec import (
     WRITTEN,
     BackboneSpec,
@@ -91,20 +92,25 @@ def load_domain(name_or_path: str, workspace: Path) -> DomainSpec:
 
 
 def domain_of_collection(folder: Path) -> DomainSpec:
-    """Make a domain of a BEIR folder on the fly: one expert on its train pairs, else on written queries.
+    """Make a domain of a BEIR folder: one expert, trained on its train pairs or, without any, on written queries.
+
+    Args:
+        folder: The BEIR folder; its name, made valid by :func:`~stm_agent.domain.names.domain_name`, becomes the
+            domain's.
 
     Raises:
         DataError: The folder does not exist.
     """
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
-    place = folder.resolve()
-    source = "train" if (place / "qrels" / "train.tsv").exists() else WRITTEN
+    path = folder.resolve()
+    source = "train" if (path / "qrels" / "train.tsv").exists() else WRITTEN
+    shown = path.name.encode("utf-8", "replace").decode()
     return DomainSpec(
-        name=place.name.strip("._-") or "collection",
-        description=f"Made of the collection {place.name}",
+        name=domain_name(path.name),
+        description=f"Made from the collection {shown}",
         task="Given a query, find the passages that answer it.",
-        collection=BeirCollection(path=place),
+        collection=BeirCollection(path=path),
         general=(PythonDocsCollection(),),
         backbone=BackboneSpec(
             model="embedded:smollm2-135m", layers=6, attention="bidirectional", pooling="mean", max_length=128

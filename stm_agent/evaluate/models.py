@@ -37,6 +37,7 @@ def evaluate_model(
         return _numbers(score(bm25_run(texts, judged.queries), judged.qrels))
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.load import load_model
+    from stm_agent.backbone.prompts import passage_prompt, query_prompt
 
     model = load_model(name)
     if engine == "mteb":
@@ -44,8 +45,8 @@ def evaluate_model(
 
         return evaluate_with_mteb(model, mteb_task(collection, split))
     encoder = TextEncoder(model)
-    passages = encoder.encode(list(texts.values()), prefix=model.prompts.get("document") or "")
-    queries = encoder.encode(list(judged.queries.values()), prefix=model.prompts.get("query") or "")
+    passages = encoder.encode(list(texts.values()), prefix=passage_prompt(model.prompts))
+    queries = encoder.encode(list(judged.queries.values()), prefix=query_prompt(model.prompts))
     return _numbers(score(rank(list(judged.queries), queries, list(texts), passages, k=100), judged.qrels))
 
 

@@ -98,6 +98,12 @@ def read_scores(folder: Path) -> dict[str, Scores]:
     return {name: scores_from_json(row) for name, row in read_json(folder / SCORES)["scores"].items()}
 
 
+def encoding_of(folder: Path) -> tuple[int, float]:
+    """Return the texts that a :class:`ScoringJob` encoded, not found in the cache, and the seconds it took."""
+    row = read_json(folder / SCORES)
+    return int(row["texts"]), float(row["seconds"])
+
+
 def scores_to_json(scores: Scores) -> dict[str, Any]:
     """Return scores as JSON values."""
     return {

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def read_front(run: Path) -> dict[str, Any]:
-    """Return the last merge's front: ``experts`` (name -> stage folder) and ``points``, best on the domain first.
+    """Return the newest merge's front: ``experts`` (name -> stage folder) and ``points``, best on the domain first.
+
+    It is the front that the report shows; ``taken`` is the number of the point that was exported, or None.
 
     Raises:
         RunError: The run has not merged yet.
@@ -22,7 +24,9 @@ def read_front(run: Path) -> dict[str, Any]:
     fronts = [entry for entry in read_jsonl(run / "ledger.jsonl") if entry.get("event") == "front"]
     if not fronts:
         raise RunError(f"run {run.name} has not merged its experts yet; run its optimize command again to go on")
-    return fronts[-1]
+    report = run / "report.json"
+    taken = read_json(report).get("front_taken") if report.exists() else None
+    return {**fronts[-1], "taken": taken}
 
 
 def source_of(point: Mapping[str, Any]) -> str:
@@ -34,11 +38,12 @@ def front_table(front: dict[str, Any]) -> Table:
     """Return the points as a person reads them, numbered from 1."""
     from rich.table import Table
 
-    table = Table("point", "dev nDCG@10", "general nDCG@10", "by", "weights", box=None, pad_edge=False)
+    table = Table("point", "", "search nDCG@10", "general nDCG@10", "by", "weights", box=None, pad_edge=False)
     for number, point in enumerate(front["points"], 1):
         named = zip(front["experts"], point["weights"], strict=True)
         table.add_row(
             str(number),
+            "exported" if number == front["taken"] else "",
             f"{point['dev']:.4f}",
             f"{point['general']:.4f}",
             source_of(point),
@@ -65,8 +70,8 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
     point = points[number - 1]
     adapters = [run.parent / ".stages" / folder / "adapter" for folder in front["experts"].values()]
     if gone := [folder for folder in adapters if not folder.is_dir()]:
-        raise RunError(f"{gone[0]} is gone; run the optimize command of {run.name} again to make it anew")
-    spec = DomainSpec.model_validate(read_json(run / "run.json")["config"]["domain"])
+        raise RunError(f"{gone[0]} is gone; run the optimize command of {run.name} again to build it again")
+    spec = DomainSpec.model_validate(read_json(run / "run.json")["identity"]["domain"])
     saved = run / "model" / "config_sentence_transformers.json"
     prompts = read_json(saved)["prompts"] if saved.is_file() else None
     recipe = Recipe(method="task-arithmetic", weights=tuple(point["weights"]))

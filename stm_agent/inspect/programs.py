@@ -25,7 +25,7 @@ def program_of(trace: dict[str, Any]) -> dspy.Module:
         from stm_agent.instruct.baselines import instructed
 
         return instructed(trace["text"])
-    from stm_agent.synthesize.program import load_program
+    from stm_agent.synthesize.load import load_program
 
     program = load_program(Path(trace["program"]))
     for predictor in program.predictors():

@@ -15,11 +15,13 @@ FRONT = 8
 
 
 def report_table(report: Mapping[str, Any]) -> Group:
-    """Return the score table, the honest comparison and the cost of a finished run."""
+    """Return the score table, the honest comparison and the cost of a run; of a stopped one its dev scores."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    if report.get("state") == "stopped":
+        return Group(Text("\n".join(_stopped_lines(report))))
     collection = report["collection"]
     title = (
         f"{report['run']}: test nDCG@10, {collection['test_queries']:,} queries, {collection['documents']:,} documents"
@@ -57,14 +59,60 @@ def verdict(report: Mapping[str, Any], other: str) -> str:
 
 
 def _front(report: Mapping[str, Any]) -> list[str]:
-    """Return the trade-off between domain and general tasks on dev, a point each; reports of older runs have none."""
-    points = report.get("front", [])
-    told = [
+    """Return the trade-off between domain and general tasks, a point each; reports of older runs have none."""
+    points, taken = report.get("front", []), report.get("front_taken")
+    lines = [
         f"  {number}. domain {point['dev']:.4f}, general {point['general']:.4f} ({source_of(point)})"
+        f"{', exported' if number == taken else ''}"
         for number, point in enumerate(points[:FRONT], 1)
     ]
     rest = [f"  and {len(points) - FRONT} more"] if len(points) > FRONT else []
-    return [f"Pareto front on dev, {len(points)} points:", *told, *rest] if points else []
+    return [f"Pareto front on the search half of dev, {len(points)} points:", *lines, *rest] if points else []
+
+
+def _gate_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return what the gate spent, what was lost and how dev compares with test; older reports have none of it."""
+    if "gate" not in report:
+        return []
+    gate = report["gate"]
+    lines = [
+        f"Gate ({gate['mode']}): {gate['search_queries']} dev queries searched on, {gate['accept_queries']} accepted on; "
+        f"{gate['looks']} looks, alpha {gate['alpha_spent']:.3f} of {gate['alpha']:.3f} spent, {gate['considered']} "
+        f"changes considered; smallest gain it can show about {gate['smallest_gain']:.3f}."
+    ]
+    if "dev_to_test_gap" in report:
+        lines.append(
+            f"Dev minus test nDCG@10 of the model: {report['dev_to_test_gap']:+.4f}. "
+            f"Test was opened {report['test_openings']} time(s) in this run."
+        )
+    lines += [f"LOST: {failure['lever']}: {failure['reason']}" for failure in report["failures"]]
+    return [*lines, *(f"Warning: {warning}" for warning in report["warnings"])]
+
+
+def _stopped_lines(report: Mapping[str, Any]) -> list[str]:
+    dev = report["dev"]
+    return [
+        f"{report['run']}: {report['reason']}; test is still closed, the same command resumes.",
+        f"Best model so far, not confirmed: {report['model_label']}; dev nDCG@10 {dev['merged']:.4f}, "
+        f"the backbone {dev['base']:.4f}.",
+        *_gate_lines(report),
+        f"Model: {report['model']} (a plain sentence-transformers folder).",
+    ]
+
+
+def difference_lines(changed: tuple[str, list[str]] | None) -> list[str]:
+    """Return in words what a run's inputs differ in from those of an earlier run."""
+    if changed is None:
+        return []
+    run, lines = changed
+    if not lines:
+        return [f"Same inputs as {run}."]
+    return [f"What differs from {run} (its value -> this one's):", *(f"  {line}" for line in lines)]
+
+
+def _minutes(cost: Mapping[str, Any]) -> float:
+    # Reports of the first schema have the seconds of stages alone.
+    return float(cost.get("minutes") or sum(cost["seconds"].values()) / 60)
 
 
 def _lines(report: Mapping[str, Any]) -> list[str]:
@@ -79,8 +127,10 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after; "
         f"other trade-offs: stm-agent merge pick {report['run']}.",
         *_front(report),
-        f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {sum(seconds.values()) / 60:.1f} minutes "
+        *_gate_lines(report),
+        f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {_minutes(cost):.1f} minutes "
         f"({stages}), {cost['peak_memory_gib']:.1f} GiB at the peak.",
+        *([f"Loop overhead: {cost['overhead_share']:.1%} of the wall time."] if "overhead_share" in cost else []),
         f"Speed: encoding {speed['encoding']:.0f} texts/s, training {speed['training']:.0f} texts/s.",
         f"Data: {report['collection']['source']}. Licence: {report['collection']['licence']}.",
         f"Model: {report['model']} (a plain sentence-transformers folder).",

@@ -1,29 +1,42 @@
-"""Find a run by what a person types."""
+"""Find a run by what a person types, and list all of them."""
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from stm_agent.errors import ConfigError
+from stm_agent.errors import ConfigError, RunError, StorageError
 from stm_agent.files import read_json
+from stm_agent.loop.identity import differences
+from stm_agent.loop.runs import known_runs, run_state
+
+REPORT_SCHEMAS = (1, 2)
+"""Reports that this version can show."""
 
 
-def _all(runs: Path) -> list[Path]:
-    found = [path.parent for path in runs.glob("*/run.json")] if runs.is_dir() else []
-    return sorted(found, key=lambda path: (path / "run.json").stat().st_mtime)
+class RunRow(TypedDict):
+    """One run in a list: its name, its state, and the final model's test nDCG@10 if it is finished."""
+
+    run: str
+    state: str
+    ndcg_at_10: float | None
 
 
-def find_run(runs: Path, name: str) -> Path:
+def find_run(runs: Path, name: str, *, finished: bool = False) -> Path:
     """Return a run's folder by its id, a unique start of it, ``last``, or a path.
+
+    Args:
+        runs: Folder of all runs.
+        name: What the person typed.
+        finished: Whether ``last`` means the newest finished run; otherwise the newest of all.
 
     Raises:
         ConfigError: There is no such run, or several.
     """
-    folders = _all(runs)
-    if name == "last" and folders:
-        return folders[-1]
+    folders = [runs / entry["id"] for entry in known_runs(runs)]
+    if name == "last":
+        return _last(runs, folders, finished=finished)
     if (Path(name) / "run.json").is_file():
         return Path(name)
     exact = [path for path in folders if path.name == name]
@@ -38,12 +51,61 @@ def find_run(runs: Path, name: str) -> Path:
     raise ConfigError(f"there is no run '{name}' in {runs}; {hint}")
 
 
-def list_runs(runs: Path) -> list[dict[str, Any]]:
-    """Return every run: name, state, and the merged model's test nDCG@10 where it is finished."""
-    rows = []
-    for folder in _all(runs):
-        report = folder / "report.json"
-        score = read_json(report)["rows"]["merged"]["ndcg_at_10"] if report.exists() else None
-        done = score is not None or (folder / "instruction.json").exists()
-        rows.append({"run": folder.name, "state": "finished" if done else "interrupted", "ndcg_at_10": score})
+def _last(runs: Path, folders: list[Path], *, finished: bool) -> Path:
+    wanted = [folder for folder in folders if not finished or run_state(folder) == "finished"]
+    if wanted:
+        return wanted[-1]
+    if folders:
+        newest = folders[-1]
+        raise ConfigError(
+            f"no run in {runs} is finished; {newest.name} is {run_state(newest)}, run its command again to go on"
+        )
+    raise ConfigError(f"there are no runs in {runs} yet; start one: stm-agent optimize --domain biomedical")
+
+
+def list_runs(runs: Path) -> list[RunRow]:
+    """Return every run in the order in which they began."""
+    rows: list[RunRow] = []
+    for entry in known_runs(runs):
+        folder = runs / entry["id"]
+        state = run_state(folder)
+        rows.append(
+            {"run": folder.name, "state": state, "ndcg_at_10": _test_score(folder) if state == "finished" else None}
+        )
     return rows
+
+
+def _test_score(folder: Path) -> float | None:
+    try:
+        return float(read_json(folder / "report.json")["rows"]["merged"]["ndcg_at_10"])
+    except (StorageError, KeyError, TypeError):
+        # A search of an instruction has no such report.
+        return None
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return a run's report.
+
+    Raises:
+        RunError: The run has none yet, or another version wrote it.
+    """
+    if not (folder / "report.json").exists():
+        raise RunError(f"run {folder.name} is {run_state(folder)}; run its optimize command again to go on")
+    report: dict[str, Any] = read_json(folder / "report.json")
+    if report.get("schema") not in REPORT_SCHEMAS:
+        raise RunError(f"{folder / 'report.json'} has schema {report.get('schema')}; upgrade stm-agent to read it")
+    return report
+
+
+def changed_since(folder: Path) -> tuple[str, list[str]] | None:
+    """Return the newest earlier run of the same domain and what differs from it; None: there is none."""
+    entries = known_runs(folder.parent)
+    own = next((entry for entry in entries if entry["id"] == folder.name), None)
+    if own is None or "identity" not in own:
+        return None
+    domain = own["identity"].get("domain", {}).get("name")
+    for entry in reversed(entries):
+        same = entry.get("identity", {}).get("domain", {}).get("name") == domain
+        if entry["number"] < own["number"] and domain and same:
+            return entry["id"], differences(own["identity"], entry["identity"])
+    return None

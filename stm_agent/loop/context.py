@@ -1,78 +1,247 @@
-"""The context: everything the levers share while one run goes on, and the one way a model is scored on dev."""
+"""Everything the levers of one run share, and the one way in which they run jobs and rate models."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.clock import RunClock
 from stm_agent.domain.build import build_collection, build_domain_data
-from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.evaluate.cache import EmbeddingCache, encode_through
-from stm_agent.evaluate.metrics import Scores, score
-from stm_agent.evaluate.ranking import rank
+from stm_agent.errors import (
+    BudgetExceeded,
+    CheckFailed,
+    FirewallError,
+    GenerationError,
+    OutOfMemory,
+    RunLocked,
+    StmAgentError,
+    StopRequested,
+    StorageError,
+)
+from stm_agent.evaluate.encoder import EncoderSource
+from stm_agent.evaluate.metrics import Scores
+from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, encoding_of, mean_ndcg, read_scores
+from stm_agent.execute.inline import Executor
 from stm_agent.files import append_jsonl, read_jsonl, sha256_text
+from stm_agent.job import Job
+from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.events import Observer
-from stm_agent.loop.ledger import SCHEMA, RunFolder
+from stm_agent.loop.gate import Gate
+from stm_agent.loop.ledger import SCHEMA
+from stm_agent.loop.runs import RunFolder
+from stm_agent.loop.state import Expert
+from stm_agent.loop.stopping import StopSignal
 from stm_agent.memory import PeakMemory
-from stm_agent.stage import StageStore
+from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.merge.job import Rating
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
-    from stm_agent.backbone.encoder import TextEncoder
-    from stm_agent.evaluate.encoder import Encoder
-    from stm_agent.llm.budget import Budget
-    from stm_agent.llm.client import LlmClient
-    from stm_agent.merge.delta import LoraDelta
+NEVER_CAUGHT = (StopRequested, StorageError, FirewallError, RunLocked)
+"""What ends a run whatever lever it happens in: a stop, a full disk, a broken rule, another process."""
 
 
 @dataclass(frozen=True)
-class Rating:
-    """A model's dev scores: on the domain, and the mean nDCG@10 over the general guard tasks."""
+class Failure:
+    """A lever that was lost.
 
-    domain: Scores
-    general: float
+    Attributes:
+        lever: Which one.
+        kind: ``budget``, ``llm``, ``memory``, ``check`` or ``error``.
+        reason: The error's message.
+    """
+
+    lever: str
+    kind: str
+    reason: str
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RunContext:
-    """One run's shared things. Test judgements are behind ``firewall`` and nowhere else."""
+    """One run's shared things. Test judgements are behind ``firewall`` and nowhere else.
+
+    Attributes:
+        spec: The domain.
+        seed: Seed of batches, searches and tests.
+        run: The run's folder, locked.
+        executor: Where jobs run.
+        cache: Folder of cached vectors.
+        observer: Is told what happens.
+        clock: Wall time over all processes of the run.
+        stop: Whether a stop was asked for.
+        minutes: Ceiling on that time; None: no ceiling.
+        data: Corpus, dev and training data, without test.
+        guards: General tasks that show forgetting.
+        firewall: Holds test back.
+        goes_on: Whether the run was finished once and goes on with a raised budget.
+        gate: The cut dev set and its tests.
+        generator: The LLM that writes.
+        reflection: The LLM that reflects on instructions.
+        workspace: Folder with ``programs/`` and ``prompts/``.
+        memory: Peak memory.
+        failures: Levers that were lost.
+        warnings: Everything that was noted.
+        trained: Experts so far, those of a round that was stopped in the middle included.
+        job_seconds: Time spent in jobs.
+        encoded: Texts and seconds of all scorings.
+    """
 
     spec: DomainSpec
     seed: int
     run: RunFolder
-    store: StageStore
-    cache: EmbeddingCache
-    budget: Budget
+    executor: Executor
+    cache: Path
     observer: Observer
+    clock: RunClock
+    stop: StopSignal
+    minutes: float | None
     data: DomainData
-    guards: tuple[Collection, ...]
+    guards: tuple[ScoredTask, ...]
     firewall: Firewall
-    generator: LlmClient
-    reflection: LlmClient
-    program: Path
+    goes_on: bool
+    gate: Gate
+    generator: LlmAccess
+    reflection: LlmAccess
     workspace: Path
     memory: PeakMemory = field(default_factory=PeakMemory)
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    trained: list[Expert] = field(default_factory=list)
+    job_seconds: float = 0.0
+    encoded: tuple[int, float] = (0, 0.0)
 
-    @property
-    def dev(self) -> Split:
-        """The only judged split the levers may read."""
-        return self.firewall.dev
+    # --- watching (stm_agent.progress.Watcher) ---
+
+    def progress(self, name: str, text: str, done: int, total: int) -> None:
+        """Pass a job's progress to the observer."""
+        self.observer({"kind": "progress", "name": name, "text": text, "done": done, "total": total})
+
+    def stop_reason(self) -> str | None:
+        """Return why the run should stop; None: it should go on."""
+        return self.stop.reason()
+
+    # --- what is scored ---
 
     @property
     def documents(self) -> Mapping[str, str]:
         """The scored corpus: document id -> text."""
-        return self.data.collection.texts
+        return self.dev.documents
+
+    @cached_property
+    def dev(self) -> ScoredTask:
+        """The corpus with all dev queries: the only judged split the levers may read."""
+        return ScoredTask("dev", self.data.collection.texts, self.firewall.dev)
+
+    @cached_property
+    def search(self) -> ScoredTask:
+        """The corpus with the search half of dev: what levers choose on."""
+        return ScoredTask("search", self.documents, self.firewall.dev.only(self.gate.halves.search, "dev-search"))
+
+    @cached_property
+    def probed(self) -> ScoredTask:
+        """All dev queries over the probes' smaller corpus: comparable between probes, not with a rating."""
+        count = self.spec.loop.probe_documents
+        judged = {document for grades in self.dev.split.qrels.values() for document in grades}
+        order = sorted(self.documents, key=lambda key: (key not in judged, sha256_text(key)))
+        chosen = order[: max(count, len(judged))] if count else order
+        return ScoredTask("probe", {key: self.documents[key] for key in chosen}, self.firewall.dev)
+
+    def rate(self, model: EncoderSource, instruction: Instruction) -> Rating:
+        """Score dev and the guards. Guards get no instruction: they show what general use would see."""
+        plain = instruction.unsaid()
+        tasks = ((self.dev, instruction), *((guard, plain) for guard in self.guards))
+        found = self._scores(ScoringJob(model, tasks, self.cache))
+        return Rating(found[self.dev.name], mean_ndcg([found[guard.name] for guard in self.guards]))
+
+    def score(self, model: EncoderSource, task: ScoredTask, instruction: Instruction) -> Scores:
+        """Score one task."""
+        return self._scores(ScoringJob(model, ((task, instruction),), self.cache))[task.name]
+
+    def _scores(self, job: ScoringJob) -> dict[str, Scores]:
+        folder = self.build(job)
+        texts, seconds = encoding_of(folder)
+        self.encoded = (self.encoded[0] + texts, self.encoded[1] + seconds)
+        return read_scores(folder)
+
+    def encoding_speed(self) -> float:
+        """Return texts per second over all scorings of this run, finished ones that were found included."""
+        texts, seconds = self.encoded
+        return round(texts / seconds, 1) if seconds else 0.0
+
+    def searched(self, scores: Scores) -> float:
+        """Return nDCG@10 on the search half of dev: the number that levers may compare and show."""
+        values = [scores.per_query[query] for query in self.gate.halves.search]
+        return sum(values) / len(values)
+
+    @property
+    def backbone(self) -> AdaptedModel:
+        """The model before adaptation."""
+        return AdaptedModel(self.spec.backbone)
+
+    # --- running jobs ---
+
+    def build(self, job: Job) -> Path:
+        """Return a job's folder, built or found, and record it."""
+        began = time.monotonic()
+        try:
+            (folder,) = self.executor.run([job])
+        finally:
+            self.job_seconds += time.monotonic() - began
+        self.run.ledger.record("stage", name=job.kind, folder=folder.name)
+        return folder
+
+    @contextmanager
+    def attempt(self, lever: str) -> Iterator[None]:
+        """Run a lever whose failure costs that lever and not the run; it is recorded and shown.
+
+        Raises:
+            StopRequested: A stop was asked for.
+            StorageError: Nothing can be written any more.
+        """
+        try:
+            yield
+        except NEVER_CAUGHT:
+            raise
+        except StmAgentError as error:
+            self.fail(lever, error)
+        except Exception as error:
+            # A library or a user's program may raise anything; hours of work must not be lost with it.
+            self.fail(lever, error)
+
+    def fail(self, lever: str, error: Exception) -> None:
+        """Record a lost lever."""
+        words = " ".join(str(error).split()) or type(error).__name__
+        reason = words if isinstance(error, StmAgentError) else f"{type(error).__name__}: {words}"
+        failure = Failure(lever, _kind(error), reason)
+        if failure not in self.failures:
+            self.failures.append(failure)
+        trace = "" if isinstance(error, StmAgentError) else "".join(traceback.format_exception(error))[-4000:]
+        self.observer(
+            {"kind": "failure", "name": lever, "text": f"{lever} failed, the run goes on without it: {reason}"}
+        )
+        self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback=trace)
+
+    def has_time(self, lever: str) -> bool:
+        """Return whether a lever may still start; if not, it is recorded as lost to the budget of minutes."""
+        if self.minutes is None or self.clock.seconds() < self.minutes * 60:
+            return True
+        reason = f"budget of {self.minutes:g} minutes is spent; raise --budget-minutes to go on"
+        failure = Failure(lever, "budget", reason)
+        if failure not in self.failures:
+            self.failures.append(failure)
+            self.observer({"kind": "failure", "name": lever, "text": f"{lever} skipped: {reason}"})
+            self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback="")
+        return False
+
+    # --- telling ---
 
     @contextmanager
     def timed(self, name: str, text: str) -> Iterator[None]:
@@ -93,78 +262,40 @@ class RunContext:
         return total
 
     def note(self, name: str, text: str) -> None:
-        """Tell a counted warning or a skipped lever, and keep it in the ledger."""
+        """Show and record a counted warning or a remark."""
         self.observer({"kind": "note", "name": name, "text": text})
+        self.warnings.append(f"{name}: {text}")
         self.run.ledger.record("note", name=name, text=text)
 
     def decide(self, lever: str, text: str, **data: object) -> None:
-        """Tell and keep one keep-or-roll-back decision."""
+        """Show and record one decision."""
         self.observer({"kind": "decision", "name": lever, "text": text})
         self.run.ledger.record("decision", lever=lever, text=text, **data)
 
-    def backbone(self) -> SentenceTransformer:
-        """Load the untouched backbone, packed for speed."""
-        from stm_agent.backbone.load import load_backbone
 
-        return load_backbone(self.spec.backbone)
-
-    def encoder(self, delta: LoraDelta | None = None) -> TextEncoder:
-        """Return the backbone with ``delta`` folded into its weights, as an encoder."""
-        from stm_agent.backbone.encoder import TextEncoder
-        from stm_agent.backbone.network import network_of
-        from stm_agent.merge.delta import fold
-
-        model = self.backbone()
-        if delta is not None:
-            fold(network_of(model), delta)
-        return TextEncoder(model)
-
-    def scores(self, encoder: Encoder, split: Split, instruction: Instruction) -> Scores:
-        """Score one split of the domain's collection, from cached vectors where they are there."""
-        return score_split(self.cache, encoder, self.documents, split, instruction)
-
-    def rate(self, encoder: Encoder, instruction: Instruction) -> Rating:
-        """Score the dev split and the guards. Guards get no instruction: they ask what general use would see."""
-        plain = instruction.unsaid()
-        general = [
-            score_split(self.cache, encoder, guard.texts, guard.splits["dev"], plain).ndcg_at_10
-            for guard in self.guards
-        ]
-        mean = sum(general) / len(general) if general else 0.0
-        return Rating(self.scores(encoder, self.dev, instruction), mean)
-
-    def probe(self, encoder: Encoder, instruction: Instruction) -> Scores:
-        """Score dev on the probes' smaller corpus: comparable between probes, not with a rating."""
-        return score_split(self.cache, encoder, self._probed, self.dev, instruction)
-
-    @cached_property
-    def _probed(self) -> Mapping[str, str]:
-        count = self.spec.loop.probe_documents
-        judged = {document for grades in self.dev.qrels.values() for document in grades}
-        order = sorted(self.documents, key=lambda key: (key not in judged, sha256_text(key)))
-        return {key: self.documents[key] for key in (order[: max(count, len(judged))] if count else order)}
+def _kind(error: Exception) -> str:
+    if isinstance(error, BudgetExceeded):
+        return "budget"
+    if isinstance(error, GenerationError):
+        return "llm"
+    if isinstance(error, OutOfMemory | MemoryError):
+        return "memory"
+    return "check" if isinstance(error, CheckFailed) else "error"
 
 
-def score_split(
-    cache: EmbeddingCache | None, encoder: Encoder, documents: Mapping[str, str], split: Split, instruction: Instruction
-) -> Scores:
-    """Encode, rank and score one split; nDCG@10, Recall@100 and MRR@10 over its queries. None caches nothing."""
-    encode = encode_through(cache, encoder)
-    passages = encode(list(documents.values()), prefix=instruction.passage_prefix)
-    queries = encode(list(split.queries.values()), prefix=instruction.query_prefix)
-    run = rank(list(split.queries), queries, list(documents), passages, k=100)
-    return score(run, split.qrels)
-
-
-def hold_out_test(material: DomainData, ledger: Path) -> tuple[DomainData, Firewall]:
-    """Take the test split out of the material; from here on only the firewall can open it."""
-    collection = material.collection
+def hold_out_test(data: DomainData, ledger: Path) -> tuple[DomainData, Firewall]:
+    """Take the test split out of the data; from here on only the firewall can open it."""
+    collection = data.collection
     firewall = Firewall(collection, ledger)
     visible = {name: split for name, split in collection.splits.items() if name != "test"}
-    return dataclasses.replace(material, collection=dataclasses.replace(collection, splits=visible)), firewall
+    return dataclasses.replace(data, collection=dataclasses.replace(collection, splits=visible)), firewall
 
 
-def load_domain_data(spec: DomainSpec, workspace: Path) -> tuple[DomainData, tuple[Collection, ...]]:
-    """Build the domain's material and its guard collections."""
-    material = build_domain_data(spec.collection, workspace)
-    return material, tuple(build_collection(guard, workspace) for guard in spec.general)
+def load_domain_data(spec: DomainSpec, workspace: Path) -> tuple[DomainData, tuple[ScoredTask, ...]]:
+    """Build the domain's data and its guard tasks."""
+    data = build_domain_data(spec.collection, workspace)
+    guards = []
+    for number, guard in enumerate(spec.general, 1):
+        collection = build_collection(guard, workspace)
+        guards.append(ScoredTask(f"general {number}", collection.texts, collection.splits["dev"]))
+    return data, tuple(guards)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import WRITTEN, ExpertSpec
-from stm_agent.evaluate.encoder import Encoder
-from stm_agent.files import content_hash, read_json, sha256_file, sha256_text
+from stm_agent.evaluate.encoder import EncoderSource
+from stm_agent.files import read_json, read_jsonl, sha256_text
+from stm_agent.job import Job
+from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
-from stm_agent.mine.negatives import Negative, mine
+from stm_agent.mine.job import MiningJob
 from stm_agent.mine.reviewed import refused, without_refused
-from stm_agent.mine.store import load_negatives, save_negatives
+from stm_agent.mine.store import load_negatives
+from stm_agent.synthesize.jobs import HardNegativesJob, QueriesJob
+from stm_agent.traces import Trace, TraceStore
+from stm_agent.train.job import NO_NEGATIVES, Negatives
+from stm_agent.workspace import program_path
 
-Negatives = Mapping[str, tuple[Negative, ...]]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingData:
     """What the data lever has ready for the experts of one round.
 
@@ -26,7 +32,7 @@ class TrainingData:
         mined: Pair id -> mined negatives, hardest first.
         synthetic: Pair id -> written negatives.
         written: Pairs whose query the generator wrote.
-        trial: Trace of the program that wrote the synthetic negatives.
+        trial: Trace of the program that wrote the synthetic negatives; None: there are none.
     """
 
     mined: Negatives = field(default_factory=dict)
@@ -34,160 +40,170 @@ class TrainingData:
     written: tuple[Pair, ...] = ()
     trial: str | None = None
 
-    def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> dict[str, tuple[Negative, ...]]:
-        """Return the negatives an expert asked for: written first, mined ones for what is missing."""
+    def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> Negatives:
+        """Return the negatives an expert asked for: written ones first, mined ones for what is missing."""
         asked = expert.negatives
-        picked = {}
+        if not asked.mined and not asked.synthetic:
+            return NO_NEGATIVES
+        chosen = {}
         for pair in pairs:
             written = self.synthetic.get(pair.id, ())[: asked.synthetic]
             mined = self.mined.get(pair.id, ())[: asked.mined + asked.synthetic - len(written)]
             if written or mined:
-                picked[pair.id] = (*written, *mined)
-        return picked if asked.mined or asked.synthetic else {}
-
-
-def pairs_hash(pairs: Sequence[Pair]) -> str:
-    """Return the content hash of training pairs, in order."""
-    return content_hash([pair.content() for pair in pairs])
+                chosen[pair.id] = (*written, *mined)
+        return chosen
 
 
 def pairs_of(context: RunContext, expert: ExpertSpec, training_data: TrainingData) -> tuple[Pair, ...]:
     """Return all pairs of an expert's sources, the generator's own pairs included."""
-    return tuple(
-        pair
-        for source in expert.sources
-        for pair in (training_data.written if source == WRITTEN else context.data.sources[source])
-    )
+    sources = {**context.data.sources, WRITTEN: training_data.written}
+    return tuple(pair for source in expert.sources for pair in sources[source])
 
 
-def prepare_training_data(context: RunContext, miner: Encoder) -> TrainingData:
+def negative_kinds(negatives: Negatives) -> dict[str, int]:
+    """Return how many negatives of each kind there are."""
+    return dict(Counter(negative.source for row in negatives.values() for negative in row))
+
+
+def prepare_training_data(context: RunContext, miner: EncoderSource | None) -> TrainingData:
     """Write queries, mine and write negatives: what the experts of this round may use.
+
+    What fails costs its part: experts then train on what is there.
 
     Args:
         context: The run's shared things.
         miner: The encoder of the dense retriever and of the positive-aware filter.
     """
     experts = context.spec.experts
-    written = _written(context) if any(WRITTEN in expert.sources for expert in experts) else ()
+    asks_queries = any(WRITTEN in expert.sources for expert in experts)
+    written = _written_queries(context) if asks_queries and context.has_time("written queries") else ()
     wanting = [expert for expert in experts if expert.negatives.mined or expert.negatives.synthetic]
     sources = sorted({source for expert in wanting for source in expert.sources if source != WRITTEN})
     pairs = tuple(pair for source in sources for pair in context.data.sources[source])
-    if not pairs:
+    if not pairs or not context.has_time("negatives"):
         return TrainingData(written=written)
-    mined = _mined(context, pairs, miner)
-    asks_llm = any(expert.negatives.synthetic for expert in wanting)
-    synthetic, trial = _synthetic(context, pairs, mined) if asks_llm else ({}, None)
-    mined, synthetic = _reviewed(context, pairs, mined), _reviewed(context, pairs, synthetic)
-    return TrainingData(mined, synthetic, written, trial)
+    mined = NO_NEGATIVES
+    with context.attempt("mining"):
+        mined = _without_refused(context, pairs, _mined(context, pairs, miner))
+    asks_negatives = any(expert.negatives.synthetic for expert in wanting)
+    synthetic, trial = NO_NEGATIVES, None
+    if asks_negatives and mined and context.has_time("written negatives"):
+        synthetic, trial = _written_negatives(context, pairs, mined)
+    return TrainingData(
+        mined=mined, synthetic=_without_refused(context, pairs, synthetic), written=written, trial=trial
+    )
 
 
-def _reviewed(context: RunContext, pairs: Sequence[Pair], negatives: Negatives) -> Negatives:
-    """Take out what people refused in the annotation tool."""
-    known = refused(context.workspace)
-    if not known:
+def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Negatives) -> Negatives:
+    """Leave out what people refused in the annotation tool."""
+    reviewed = refused(context.workspace)
+    if not reviewed:
         return negatives
-    kept, gone = without_refused(pairs, negatives, known)
-    if gone:
-        context.note("data", f"{gone} negatives left out: people called them relevant or broken")
-    return kept
+    left, removed = without_refused(pairs, negatives, reviewed)
+    if removed:
+        context.note("data", f"{removed} negatives left out: people called them relevant or broken")
+    return left
 
 
-def _written(context: RunContext) -> tuple[Pair, ...]:
-    from stm_agent.synthesize.queries import load_pairs, write_queries
-
-    spec = context.spec.synthesize
-    program = context.program.parent / "queries.py"
-    config = {"synthesize": spec.model_dump(mode="json"), "seed": context.seed, "task": context.spec.task}
-    inputs = {
-        "generator": context.generator.identity,
-        "program": sha256_file(program),
-        "pool": content_hash(context.data.pool),
-    }
-    with context.timed("synthesize", f"{context.generator.model} writes queries for {spec.queries} passages"):
-        folder = context.store.run(
-            "queries",
-            config,
-            inputs,
-            lambda partial: write_queries(
-                context.data.pool,
-                task=context.spec.task,
-                program=program,
-                client=context.generator,
-                spec=spec,
-                seed=context.seed,
-                folder=partial,
-                progress=lambda done, total: context.observer(
-                    {"kind": "progress", "name": "synthesize", "text": "queries", "done": done, "total": total}
-                ),
-            ),
-        )
-    context.run.ledger.record("stage", name="queries", folder=folder.name)
-    _trace(context, program, folder / "pairs.json")
-    return load_pairs(folder)
-
-
-def _mined(context: RunContext, pairs: Sequence[Pair], miner: Encoder) -> Negatives:
+def _mined(context: RunContext, pairs: tuple[Pair, ...], miner: EncoderSource | None) -> Negatives:
     spec = context.spec.mine
-    pool = dict(sorted(context.data.pool.items(), key=lambda item: _preference(context, item[0]))[: spec.documents])
 
-    def build(partial: Path) -> None:
-        mined = mine(pairs, pool, context.data.groups, spec=spec, encoder=miner, cache=context.cache)
-        save_negatives(partial, pairs, mined.negatives)
+    def preference(passage: str) -> tuple[bool, str]:
+        # Passages of the scored corpus first: their vectors are already in the cache.
+        return passage not in context.documents, sha256_text(passage)
 
-    inputs = {"pairs": pairs_hash(pairs), "pool": content_hash(pool), "miner": miner.identity}
+    pool = {passage: context.data.pool[passage] for passage in sorted(context.data.pool, key=preference)}
+    pool = dict(list(pool.items())[: spec.documents])
+    job = MiningJob(pairs=pairs, pool=pool, groups=context.data.groups, spec=spec, miner=miner, cache=context.cache)
     with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(pool):,} passages"):
-        folder = context.store.run("mine", spec.model_dump(mode="json"), inputs, build)
-    context.run.ledger.record("stage", name="mine", folder=folder.name)
+        folder = context.build(job)
+    if bare := read_json(folder / "counts.json").get("pairs without a negative"):
+        context.note("mine", f"{bare:,} of {len(pairs):,} pairs have no mined negative")
     return load_negatives(folder)
 
 
-def _preference(context: RunContext, passage: str) -> tuple[bool, str]:
-    # Passages of the scored corpus first: their vectors are already in the cache.
-    return passage not in context.documents, sha256_text(passage)
-
-
-def _synthetic(context: RunContext, pairs: Sequence[Pair], mined: Negatives) -> tuple[Negatives, str | None]:
-    from stm_agent.synthesize.negatives import synthesize_negatives
+def _written_queries(context: RunContext) -> tuple[Pair, ...]:
+    from stm_agent.synthesize.queries import load_pairs
 
     spec = context.spec.synthesize
-    chosen = sorted((pair for pair in pairs if mined.get(pair.id)), key=lambda pair: sha256_text(pair.id))[: spec.pairs]
-    config = {"synthesize": spec.model_dump(mode="json"), "task": context.spec.task}
-    inputs = {
-        "generator": context.generator.identity,
-        "program": sha256_file(context.program),
-        "pairs": pairs_hash(chosen),
-        "mined": content_hash({pair.id: [n.text for n in mined[pair.id]] for pair in chosen}),
-    }
-    with context.timed("synthesize", f"{context.generator.model} writes hard negatives for {len(chosen)} pairs"):
-        folder = context.store.run(
-            "synthesize",
-            config,
-            inputs,
-            lambda partial: synthesize_negatives(
-                chosen,
-                mined,
-                task=context.spec.task,
-                program=context.program,
-                client=context.generator,
-                spec=spec,
-                folder=partial,
-                progress=lambda done, total: context.observer(
-                    {"kind": "progress", "name": "synthesize", "text": "hard negatives", "done": done, "total": total}
-                ),
-            ),
+
+    def job(generator: LlmAccess) -> Job:
+        return QueriesJob(
+            pool=context.data.pool,
+            task=context.spec.task,
+            program=program_path(context.workspace, "queries"),
+            generator=generator,
+            spec=spec,
+            seed=context.seed,
         )
-    context.run.ledger.record("stage", name="synthesize", folder=folder.name)
-    return load_negatives(folder), _trace(context, context.program, folder / "written.json")
+
+    model = context.generator.options.model
+    with context.timed("synthesize", f"{model} writes queries for {spec.queries} passages"):
+        folder = _build_or_salvage(context, "written queries", job)
+    if folder is None:
+        return ()
+    _report_counts(context, "queries", folder / "pairs.json")
+    _trace(context, program_path(context.workspace, "queries"), folder / "pairs.json")
+    return load_pairs(folder)
 
 
-def _trace(context: RunContext, program: Path, told: Path) -> str | None:
+def _written_negatives(context: RunContext, pairs: Sequence[Pair], mined: Negatives) -> tuple[Negatives, str | None]:
+    spec = context.spec.synthesize
+    with_mined = sorted((pair for pair in pairs if mined.get(pair.id)), key=lambda pair: sha256_text(pair.id))
+    chosen = tuple(with_mined[: spec.pairs])
+
+    def job(generator: LlmAccess) -> Job:
+        return HardNegativesJob(
+            pairs=chosen,
+            mined={pair.id: mined[pair.id] for pair in chosen},
+            task=context.spec.task,
+            program=program_path(context.workspace, spec.program),
+            generator=generator,
+            spec=spec,
+        )
+
+    model = context.generator.options.model
+    with context.timed("synthesize", f"{model} writes hard negatives for {len(chosen)} pairs"):
+        folder = _build_or_salvage(context, "written negatives", job)
+    if folder is None:
+        return NO_NEGATIVES, None
+    _report_counts(context, "hard negatives", folder / "written.json")
+    trial = _trace(context, program_path(context.workspace, spec.program), folder / "written.json")
+    return load_negatives(folder), trial
+
+
+def _build_or_salvage(context: RunContext, lever: str, job: Callable[[LlmAccess], Job]) -> Path | None:
+    """Build a writing job; if the LLM or its budget gives out, use the answers that were paid for.
+
+    The salvaged result has a key of its own, so a later process with a working LLM builds the whole one.
+    """
+    folder: Path | None = None
+    lost = len(context.failures)
+    with context.attempt(lever):
+        return context.build(job(context.generator))
+    ended = context.failures[lost:] and context.failures[-1].kind in ("llm", "budget")
+    answered = len(read_jsonl(context.run.llm_ledger))
+    if ended and answered:
+        with context.attempt(lever):
+            folder = context.build(job(context.generator.without_asking(answered)))
+    return folder
+
+
+def _report_counts(context: RunContext, what: str, path: Path) -> None:
+    """Show how many texts were written and why the others were refused."""
+    counts: Mapping[str, Any] = read_json(path)
+    refusals = ", ".join(f"{number} {reason}" for reason, number in sorted(counts["refused"].items()))
+    text = f"{counts['written']} of {counts['asked']} {what} written"
+    text += f"; refused: {refusals}" if refusals else ""
+    text += f"; {counts['inputs_cut']} inputs cut to the model's context" if counts.get("inputs_cut") else ""
+    context.note("synthesize", text)
+
+
+def _trace(context: RunContext, program: Path, written: Path) -> str | None:
     """Write the generator's program into the run's traces, beside the instructions; return the trial."""
-    from stm_agent.traces import Trace, TraceStore
-
-    sample = read_json(told).get("sample")
-    if sample is None:
-        # A stage folder of an earlier version.
+    sample = read_json(written).get("sample")
+    if not sample:
         return None
     text = sample.pop("instructions")
-    trace = Trace("program", text, "workspace", context.generator.model, program=str(program), **sample)
+    trace = Trace("program", text, "workspace", context.generator.options.model, program=str(program), **sample)
     return TraceStore(context.run.traces).add(trace)

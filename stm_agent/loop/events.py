@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
 
@@ -11,14 +12,14 @@ class Event(TypedDict):
 
     Attributes:
         kind: ``stage`` (a stage begins), ``progress`` (inside a stage), ``decision`` (a lever was kept or
-            rolled back) or ``note`` (a counted warning, a skipped lever).
+            rolled back), ``failure`` (a lever was lost) or ``note`` (a counted warning, a remark).
         name: The stage or lever.
         text: One line for a person.
         done: Finished units, with ``progress``.
         total: All units, with ``progress``.
     """
 
-    kind: Literal["stage", "progress", "decision", "note"]
+    kind: Literal["stage", "progress", "decision", "failure", "note"]
     name: str
     text: str
     done: NotRequired[int]
@@ -30,3 +31,22 @@ Observer = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """Watch nothing."""
+
+
+@dataclass(frozen=True)
+class ObserverWatcher:
+    """Passes the progress of jobs to an observer; never asks for a stop.
+
+    Attributes:
+        observer: Is told.
+    """
+
+    observer: Observer
+
+    def progress(self, name: str, text: str, done: int, total: int) -> None:
+        """Pass one report on."""
+        self.observer({"kind": "progress", "name": name, "text": text, "done": done, "total": total})
+
+    def stop_reason(self) -> str | None:
+        """Return None: Ctrl-C ends a single stage at once."""
+        return None

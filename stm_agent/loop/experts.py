@@ -1,106 +1,100 @@
-"""The expert lever: one LoRA adapter per data source, in the variant that dev prefers."""
+"""The expert lever: one LoRA adapter for each data source, in the variant that the search half of dev prefers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.data import Pair
-from stm_agent.loop.context import Rating, RunContext
-from stm_agent.loop.data import TrainingData, pairs_of
-from stm_agent.loop.training import train_stage, trained_speed
+from stm_agent.domain.spec import ExpertSpec
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.data import TrainingData, negative_kinds, pairs_of
+from stm_agent.loop.state import Expert, RatedModel
+from stm_agent.loop.training import TrainingPlan, build_training, training_job
 from stm_agent.loop.variants import Variant, choose_variant, variants
-from stm_agent.merge.delta import LoraDelta, load_delta
-
-
-@dataclass(frozen=True)
-class Expert:
-    """A trained expert and what is known about it.
-
-    Attributes:
-        name: Its name in the domain file; a variant beside others adds its label, later rounds add ``@round``.
-        spec_name: Its name in the domain file alone.
-        variant: ``FT``, ``FT+SHN``, ``FT+PO`` or ``FT+SHN+PO``, as STM names them.
-        folder: The stage folder with ``adapter/`` and ``expert.json``.
-        delta: The LoRA delta against the backbone.
-        instruction: What it was trained with and is scored with.
-        rating: Dev scores.
-        texts_per_second: Speed of its training.
-    """
-
-    name: str
-    spec_name: str
-    variant: str
-    folder: Path
-    delta: LoraDelta
-    instruction: Instruction
-    rating: Rating
-    texts_per_second: float
+from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.train.job import Negatives, training_speed
 
 
 def train_all(context: RunContext, training_data: TrainingData, instruction: Instruction, round_: int) -> list[Expert]:
-    """Train the domain's experts in the order of its file and rate each on dev."""
-    done: dict[str, Expert] = {}
+    """Train the domain's experts in the order of its file and rate each on dev; one that fails is left out."""
+    best: dict[str, Expert] = {}
     everyone: list[Expert] = []
     for spec in context.spec.experts:
-        if context.budget.exhausted and done:
-            context.note("train", f"expert {spec.name} skipped: the budget is used up")
+        if not context.has_time(f"expert {spec.name}"):
             continue
-        pairs = pairs_of(context, spec, training_data)
-        if len(pairs) < (spec.batch_size or context.spec.train.batch_size):
-            context.note("train", f"expert {spec.name} skipped: {len(pairs)} pairs are fewer than one batch")
-            continue
-        start = done.get(spec.start or "")
-        begin = start.folder / "adapter" if start else None
-        said = instruction if spec.instruction is None else instruction.saying(spec.instruction, "expert")
-        if context.spec.merge.variants:
-            chosen = variants(spec, said)
-        else:
-            chosen = [choose_variant(context, spec, pairs, training_data, begin, said)]
-        trained = []
-        for variant in chosen:
-            name = spec.name if len(chosen) == 1 else f"{spec.name} {variant.label}"
-            name = name if round_ == 1 else f"{name}@{round_}"
-            trained.append(_train(context, variant, name, pairs, training_data, begin))
-        everyone += trained
-        # Who goes on from this expert goes on from its best variant.
-        done[spec.name] = max(trained, key=lambda expert: expert.rating.domain.ndcg_at_10)
+        if spec.start is not None and spec.start not in best:
+            context.note("train", f"expert {spec.name} starts from the backbone: expert {spec.start} is missing")
+        with context.attempt(f"expert {spec.name}"):
+            start = best.get(spec.start or "")
+            plan = TrainingPlan(
+                spec=spec,
+                pairs=pairs_of(context, spec, training_data),
+                training_data=training_data,
+                start=start.adapter if start else None,
+            )
+            trained = _train_variants(context, plan, instruction, round_)
+            everyone += trained
+            if trained:
+                # Who goes on from this expert goes on from its best variant.
+                best[spec.name] = max(trained, key=lambda expert: context.searched(expert.rated.rating.domain))
     return everyone
 
 
-def _train(
-    context: RunContext,
-    variant: Variant,
-    name: str,
-    pairs: Sequence[Pair],
-    training_data: TrainingData,
-    start: Path | None,
-) -> Expert:
+def _train_variants(context: RunContext, plan: TrainingPlan, instruction: Instruction, round_: int) -> list[Expert]:
+    spec = plan.spec
+    batch = spec.batch_size or context.spec.train.batch_size
+    if len(plan.pairs) < batch:
+        context.note(
+            "train", f"expert {spec.name} skipped: {len(plan.pairs)} pairs are fewer than one batch of {batch}"
+        )
+        return []
+    own = instruction if spec.instruction is None else instruction.saying(spec.instruction, "expert")
+    chosen = variants(spec, own) if context.spec.merge.variants else [choose_variant(context, plan, own)]
+    trained = []
+    for variant in chosen:
+        name = spec.name if len(chosen) == 1 else f"{spec.name} {variant.label}"
+        trained.append(_train(context, variant, name if round_ == 1 else f"{name}@{round_}", plan))
+    return trained
+
+
+def _train(context: RunContext, variant: Variant, name: str, plan: TrainingPlan) -> Expert:
     spec, instruction = variant.spec, variant.instruction
-    negatives = training_data.for_expert(spec, pairs)
-    with context.timed(
-        "train", f"training expert {name} ({variant.label}): {spec.steps} steps on {len(pairs):,} pairs"
-    ):
-        folder = train_stage(context, spec, pairs, negatives, start, instruction)
-    delta = load_delta(folder / "adapter")
+    negatives = plan.training_data.for_expert(spec, plan.pairs)
+    _report_negatives(context, name, spec, len(plan.pairs), negatives)
+    text = f"training expert {name} ({variant.label}): {spec.steps} steps on {len(plan.pairs):,} pairs"
+    with context.timed("train", text):
+        folder = build_training(context, training_job(context, spec, plan, negatives, instruction))
     with context.timed("rate", f"scoring expert {name} on dev"):
-        rating = context.rate(context.encoder(delta), instruction)
+        model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
+        rating = context.rate(model, instruction)
+    speed, searched = training_speed(folder), context.searched(rating.domain)
     context.run.ledger.record(
         "expert",
         name=name,
         variant=variant.label,
         folder=folder.name,
         steps=spec.steps,
-        pairs=len(pairs),
-        dev=rating.domain.ndcg_at_10,
+        pairs=len(plan.pairs),
+        negatives=negative_kinds(negatives),
+        search=searched,
         general=rating.general,
     )
-    speed = trained_speed(folder)
     text = (
-        f"expert {name} ({variant.label}): dev nDCG@10 {rating.domain.ndcg_at_10:.4f}, general {rating.general:.4f}; "
-        f"trained at {speed:.0f} texts/s"
+        f"expert {name} ({variant.label}): nDCG@10 {searched:.4f} on the search half of dev, general "
+        f"{rating.general:.4f}; trained at {speed:.0f} texts/s"
     )
     context.observer({"kind": "decision", "name": "expert", "text": text})
-    return Expert(name, variant.spec.name, variant.label, folder, delta, instruction, rating, speed)
+    rated = RatedModel(label=f"expert {name}", model=model, experts=(name,), instruction=instruction, rating=rating)
+    expert = Expert(
+        name=name, spec_name=spec.name, variant=variant.label, folder=folder, rated=rated, texts_per_second=speed
+    )
+    context.trained.append(expert)
+    return expert
+
+
+def _report_negatives(context: RunContext, name: str, spec: ExpertSpec, pairs: int, negatives: Negatives) -> None:
+    """Show how many negatives of which kind an expert really has, if it asked for written ones."""
+    asked = spec.negatives.synthetic * pairs
+    kinds = negative_kinds(negatives)
+    written = kinds.pop("synthetic", 0)
+    if asked and written < asked:
+        rest = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items())) or "none"
+        context.note("train", f"expert {name}: {written:,} of {asked:,} written negatives are there; others: {rest}")

@@ -7,48 +7,65 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.backbone.identity import source_identity
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.collection import read_beir
+from stm_agent.domain.collection import Collection, read_beir
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import ConfigError
+from stm_agent.evaluate.baselines import ReadyModel
+from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, read_scores
 from stm_agent.files import read_json, whole_folder, write_json
-from stm_agent.instruct.search import Found, search_instruction
+from stm_agent.instruct.job import RESULT, TRACES, FoundInstruction, InstructionJob, read_found
+from stm_agent.job import numeric_versions
+from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.options import DEFAULT_GENERATOR, LlmOptions
 from stm_agent.loop.events import Observer
+from stm_agent.loop.gate import Confirmation, Gate, GateSpec, GateState
+from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.instructing import written_candidates
-from stm_agent.loop.ledger import RunFolder
+from stm_agent.loop.prepare import CACHE
+from stm_agent.loop.runs import RunFolder, open_run
+from stm_agent.loop.single import build_job
+from stm_agent.traces import TraceStore, import_traces
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from stm_agent.llm.client import LlmClient
 
-
-RESULT = "instruction.json"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InstructOptions:
     """What a user sets for one search.
 
     Attributes:
-        split: Judged queries it is searched and accepted on, half and half.
+        split: Judged queries; one half is searched on, the other accepts.
         task: One line: what a query is and what should be found.
         spec: Seeds, pool, optimiser and how they are scored.
-        generator: LiteLLM name of the LLM that writes; None: seeds only.
-        api_base: Base URL of an OpenAI-compatible server.
-        budget_usd: Hard ceiling on LLM money.
-        seed: Seed of the search and of the bootstrap.
-        alpha: Two-sided error level.
+        llm: The LLM that writes; None: seeds only.
+        budget_usd: Ceiling on LLM money; None: no ceiling.
+        seed: Seed of the search and of the test.
+        alpha: One-sided error level.
     """
 
     split: str = "dev"
     task: str = "Given a query, find the passages that answer it."
     spec: InstructSpec = field(default_factory=InstructSpec)
-    generator: str | None = "embedded:smollm2-135m"
-    api_base: str | None = None
+    llm: LlmOptions | None = field(default_factory=lambda: LlmOptions(model=DEFAULT_GENERATOR))
     budget_usd: float | None = None
     seed: int = 0
     alpha: float = 0.05
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    winner: Instruction
+    incumbent: Instruction
+    outcome: Confirmation
+    accepted: bool
+    reason: str
+
+    @property
+    def instruction(self) -> Instruction:
+        return self.winner if self.accepted else self.incumbent
 
 
 def instruct_model(
@@ -56,63 +73,52 @@ def instruct_model(
 ) -> dict[str, Any]:
     """Search an instruction for ``model`` on a BEIR folder; the run folder keeps traces and result.
 
-    A killed search goes on by the same call and pays no LLM call twice.
+    A killed search resumes by the same call and pays no LLM call twice.
 
     Raises:
         ConfigError: The collection has no such split, or a file of ``prompts/`` cannot be used.
         BackboneError: The model cannot be loaded.
     """
-    from stm_agent.backbone.encoder import TextEncoder
-    from stm_agent.backbone.identity import source_identity
-    from stm_agent.backbone.load import load_model
-    from stm_agent.evaluate.cache import EmbeddingCache
-
     collection = read_beir(folder)
     if options.split not in collection.splits:
         raise ConfigError(
             f"{collection.name} has no split '{options.split}'; it has {', '.join(sorted(collection.splits))}"
         )
     seeds, framings = written_candidates(workspace, options.spec, options.task)
-    spec = options.spec.model_dump(mode="json")
-    money = ("budget_usd", "api_base")
-    config = {
-        "kind": "instruct",
-        "model": source_identity(model),
-        "collection": collection.content_hash,
-        "seeds": [one.texts for one in (*seeds, *framings)],
-        "options": {**{name: value for name, value in asdict(options).items() if name not in money}, "spec": spec},
-    }
-    run = RunFolder(runs, "instruct", config)
-    client = _client(options, run, runs) if options.generator else None
+    run = open_run(runs, "instruct", _identity(model, collection, options, (*seeds, *framings)))
     try:
-        if (kept := run.folder / RESULT).exists():
-            return dict(read_json(kept))
-        observer(
-            {"kind": "stage", "name": "instruct", "text": f"scoring instructions for {model} on {collection.name}"}
+        if (finished := run.folder / RESULT).exists():
+            return dict(read_json(finished))
+        text = f"scoring instructions for {model} on {collection.name}"
+        observer({"kind": "stage", "name": "instruct", "text": text})
+        ready = ReadyModel(model)
+        gate = Gate(
+            cut_dev(collection.splits[options.split]), GateSpec(alpha=options.alpha, looks=1, seed=options.seed)
         )
-        encoder = TextEncoder(load_model(model))
-        found = search_instruction(
-            encoder=encoder,
-            cache=EmbeddingCache(runs / ".cache" / "vectors"),
-            collection_dev=collection.splits[options.split],
-            documents=collection.texts,
-            seeds=seeds,
-            framings=framings,
-            incumbent=Instruction.none(encoder.model.prompts),
-            reflection=client,
+        observer({"kind": "note", "name": "gate", "text": gate.halves.note})
+        split = collection.splits[options.split]
+        job = InstructionJob(
+            model=ready,
+            search=ScoredTask("search", collection.texts, split.only(gate.halves.search, "search")),
+            seeds=tuple(seeds),
+            framings=tuple(framings),
+            incumbent=Instruction.none(ready.open().model.prompts),
+            reflection=_access(options, run, runs),
             spec=options.spec,
-            alpha=options.alpha,
-            trace=run.traces,
             seed=options.seed,
             task=options.task,
+            cache=runs / CACHE / "vectors",
         )
-        result = _result(run.id, model, collection.name, options, found)
-        write_json(kept, result)
-        observer({"kind": "decision", "name": "instruct", "text": found.reason})
+        stage = build_job(job, runs)
+        found = read_found(stage)
+        accepted = _accept(job, found, ScoredTask("dev", collection.texts, split), gate, options, runs)
+        names = import_traces(run.traces, stage / TRACES)
+        TraceStore(run.traces).decide(names[found.trial], accepted=accepted.accepted, reason=accepted.reason)
+        result = _result(run.id, model, collection.name, options, found, accepted)
+        write_json(finished, result)
+        observer({"kind": "decision", "name": "instruct", "text": accepted.reason})
         return result
     finally:
-        if client is not None:
-            client.close()
         run.close()
 
 
@@ -123,37 +129,78 @@ def write_instructed(model: SentenceTransformer, result: Mapping[str, Any], fold
         model.save(str(partial))
 
 
-def _client(options: InstructOptions, run: RunFolder, runs: Path) -> LlmClient:
-    from stm_agent.llm.budget import Budget
-    from stm_agent.llm.open import open_client
+def _identity(
+    model: str, collection: Collection, options: InstructOptions, candidates: tuple[Instruction, ...]
+) -> dict[str, Any]:
+    return {
+        "kind": "instruct",
+        "model": source_identity(model),
+        "collection": collection.content_hash,
+        "candidates": [candidate.texts for candidate in candidates],
+        "versions": numeric_versions(),
+        "options": {
+            "split": options.split,
+            "task": options.task,
+            "spec": options.spec.model_dump(mode="json"),
+            "llm": options.llm.identity if options.llm else None,
+            "seed": options.seed,
+            "alpha": options.alpha,
+        },
+    }
 
-    return open_client(
-        str(options.generator),
-        cache=runs / ".cache" / "llm",
-        ledger=run.folder / "llm.jsonl",
-        budget=Budget(usd=options.budget_usd),
-        api_base=options.api_base,
+
+def _access(options: InstructOptions, run: RunFolder, runs: Path) -> LlmAccess | None:
+    if options.llm is None:
+        return None
+    return LlmAccess(
+        options=options.llm, cache=runs / CACHE / "llm", ledger=run.llm_ledger, clock=None, usd=options.budget_usd
     )
 
 
-def _result(run: str, model: str, collection: str, options: InstructOptions, found: Found) -> dict[str, Any]:
+def _accept(
+    job: InstructionJob, found: FoundInstruction, dev: ScoredTask, gate: Gate, options: InstructOptions, runs: Path
+) -> _Accepted:
+    """Test the winner of the search against the incumbent on the accept half."""
+    winner, incumbent = (
+        read_scores(build_job(ScoringJob(job.model, ((dev, instruction),), job.cache), runs))["dev"].per_query
+        for instruction in (found.winner, job.incumbent)
+    )
+    verdict = gate.consider(winner, incumbent, tried=found.tried)
+    outcome, _ = gate.confirm(winner, incumbent, GateState(), tried=found.tried, last=True)
+    better = found.winner.texts != job.incumbent.texts
+    accepted = better and verdict.accepted and outcome.confirmed and outcome.gain >= options.spec.min_effect
+    if not better:
+        reason = "the instruction stays as it was: nothing was better on the search half"
+    else:
+        framed = f" with passages '{found.winner.passage}'" if found.winner.passage else ""
+        state = "accepted" if accepted else "not accepted"
+        reason = f"{state} '{found.winner.query}'{framed}: {verdict.reason}; {outcome.reason}"
+    if found.winner.texts != found.favourite.texts:
+        reason += f"; the sub-corpus preferred '{found.favourite.query or 'none'}', the whole corpus decided"
+    return _Accepted(found.winner, job.incumbent, outcome, accepted, reason)
+
+
+def _result(
+    run: str, model: str, collection: str, options: InstructOptions, found: FoundInstruction, accepted: _Accepted
+) -> dict[str, Any]:
+    instruction = accepted.instruction
     return {
         "run": run,
         "model": model,
         "collection": collection,
         "split": options.split,
-        "accepted": found.accepted,
-        "instruction": found.instruction.query,
-        "passage_instruction": found.instruction.passage,
-        "origin": found.instruction.origin,
-        "query_prefix": found.instruction.query_prefix,
-        "passage_prefix": found.instruction.passage_prefix,
-        "gain": asdict(found.comparison),
+        "accepted": accepted.accepted,
+        "instruction": instruction.query,
+        "passage_instruction": instruction.passage,
+        "origin": instruction.origin,
+        "query_prefix": instruction.query_prefix,
+        "passage_prefix": instruction.passage_prefix,
+        "gain": asdict(accepted.outcome),
         "tried": found.tried,
         "finalists": [
             {"instruction": text, "sub_corpus": found.inner[text], "whole_corpus": value}
             for text, value in found.full.items()
         ],
-        "corpora_agree": found.agree,
-        "reason": found.reason,
+        "corpora_agree": found.winner.texts == found.favourite.texts,
+        "reason": accepted.reason,
     }

@@ -1,47 +1,106 @@
-"""The instruction lever: search the text in front of a query for the model at hand."""
+"""The instruction lever: search the text in front of a query for the model at hand, and accept it by a look."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import InstructSpec
-from stm_agent.evaluate.encoder import Encoder
-from stm_agent.instruct.search import search_instruction
+from stm_agent.errors import GenerationError
+from stm_agent.instruct.job import TRACES, FoundInstruction, InstructionJob, read_found
 from stm_agent.instruct.seeds import load_framings, load_seeds
+from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.state import RatedModel, State
+from stm_agent.traces import TraceStore, import_traces
 from stm_agent.workspace import prompt_path
 
 
-def improve_instruction(
-    context: RunContext, encoder: Encoder, incumbent: Instruction, round_: int, *, model: str
-) -> Instruction:
-    """Search instructions on dev, queries re-encoded only; return the winner or the incumbent."""
+def improve_instruction(context: RunContext, state: State, round_: int, *, what: str) -> State:
+    """Search an instruction for the provisional model; return the state with it if it is accepted.
+
+    An instruction costs the user something at every query, so it needs evidence of its own: it must gain
+    ``instruct.min_effect`` on the search half and pass a look at the accept half. It is accepted apart from the model:
+    what becomes of a merge later does not touch it. "No instruction" costs nothing: it wins a tie.
+    """
+    incumbent = state.provisional
+    found, trial = _search(context, incumbent, round_, what)
+    if found.winner.texts == incumbent.instruction.texts:
+        text = f"round {round_}, {what}: {found.tried} instructions tried; nothing was better on the search half"
+        context.decide("instruction", text, kept=False)
+        return state
+    challenger = replace(
+        incumbent,
+        label=f"{incumbent.label}, instruction {_shown(found.winner)}",
+        instruction=found.winner,
+        rating=context.rate(incumbent.model, found.winner),
+    )
+    accepted, reason, state = _accept(context, state, challenger, found)
+    context.decide("instruction", f"round {round_}, {what}: {found.tried} instructions tried; {reason}", kept=accepted)
+    if trial:
+        TraceStore(context.run.traces).decide(trial, accepted=accepted, reason=reason)
+    return state
+
+
+def _accept(
+    context: RunContext, state: State, challenger: RatedModel, found: FoundInstruction
+) -> tuple[bool, str, State]:
+    """Return whether an instruction is accepted, why, and the state after it."""
+    new, old = (rated.rating.domain.per_query for rated in (challenger, state.provisional))
+    verdict = context.gate.consider(new, old, tried=found.tried)
+    state = replace(state, considered=state.considered + found.tried)
+    shown = _shown(found.winner)
+    if not any(found.winner.texts):
+        free = verdict.gain >= 0
+        reason = f"{shown} costs nothing: {verdict.gain:+.4f} on the search half"
+        return free, reason, state.taking(challenger) if free else state
+    if not verdict.accepted or verdict.gain < context.spec.instruct.min_effect:
+        return False, f"{shown} {verdict.reason}", state
+    outcome, gate = context.gate.confirm(new, old, state.gate, tried=state.considered)
+    context.run.ledger.record(
+        "look", what="instruction", confirmed=outcome.confirmed, reason=outcome.reason, gate=gate.to_json()
+    )
+    state = replace(state, gate=gate)
+    if not outcome.confirmed:
+        return False, f"{shown} {outcome.reason}", state
+    state = state.taking(challenger)
+    if state.confirmed.model == challenger.model:
+        state = replace(state, confirmed=challenger)
+    return True, f"{shown} {outcome.reason}", state
+
+
+def _search(context: RunContext, incumbent: RatedModel, round_: int, what: str) -> tuple[FoundInstruction, str | None]:
+    """Search on the search half; without the reflecting LLM if that gives out. Return the winner and its trial."""
     spec = context.spec
     seeds, framings = written_candidates(context.workspace, spec.instruct, spec.task)
-    with context.timed(
-        "instruct", f"trying {len(seeds)} seed instructions and {spec.instruct.reflections} reflections on the {model}"
-    ):
-        found = search_instruction(
-            encoder=encoder,
-            cache=context.cache,
-            collection_dev=context.dev,
-            documents=context.documents,
-            seeds=seeds,
-            incumbent=incumbent,
-            reflection=context.reflection,
+
+    def job(reflection: LlmAccess | None) -> InstructionJob:
+        return InstructionJob(
+            model=incumbent.model,
+            search=context.search,
+            seeds=tuple(seeds),
+            framings=tuple(framings),
+            incumbent=incumbent.instruction,
+            reflection=reflection,
             spec=spec.instruct,
-            alpha=spec.loop.alpha,
-            trace=context.run.traces,
             seed=context.seed + round_,
             task=spec.task,
-            framings=framings,
+            cache=context.cache,
         )
-    context.decide(
-        "instruction", f"round {round_}, {model}: {found.tried} instructions tried; {found.reason}", kept=found.accepted
-    )
-    return found.instruction
+
+    asks = bool(spec.instruct.pool or spec.instruct.reflections)
+    text = f"trying {len(seeds)} seed instructions and {spec.instruct.reflections} reflections on the {what}"
+    with context.timed("instruct", text):
+        try:
+            folder = context.build(job(context.reflection if asks else None))
+        except GenerationError as error:
+            context.fail("instruction reflections", error)
+            folder = context.build(job(None))
+    names = import_traces(context.run.traces, folder / TRACES)
+    found = read_found(folder)
+    return found, names.get(found.trial)
 
 
 def written_candidates(
@@ -54,3 +113,8 @@ def written_candidates(
     """
     seeds = load_seeds(prompt_path(workspace, spec.seeds), task=task)
     return seeds, load_framings(prompt_path(workspace, spec.passages)) if spec.passages else ()
+
+
+def _shown(instruction: Instruction) -> str:
+    framed = f" with passages '{instruction.passage}'" if instruction.passage else ""
+    return f"'{instruction.query or 'none'}'{framed}"

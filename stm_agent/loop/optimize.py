@@ -1,68 +1,36 @@
-"""One run of the closed loop: data, instruction, experts, merge, and then test, once."""
+"""One run of the closed loop: data, instruction, experts, merge, confirmation, and then test, once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import ConfigError
+from stm_agent.errors import StopRequested
+from stm_agent.evaluate.baselines import ReadyModel
+from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import read_json
-from stm_agent.loop.context import Rating, RunContext, hold_out_test, load_domain_data
+from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import prepare_training_data
 from stm_agent.loop.events import Observer, silent
-from stm_agent.loop.experts import Expert, train_all
-from stm_agent.loop.final import finish
-from stm_agent.loop.gates import gate
+from stm_agent.loop.experts import train_all
+from stm_agent.loop.final import finish, finish_early
+from stm_agent.loop.identity import run_identity
 from stm_agent.loop.instructing import improve_instruction
-from stm_agent.loop.ledger import RunFolder
-from stm_agent.loop.merging import Merged, merge_experts
-from stm_agent.stage import StageStore
+from stm_agent.loop.merging import consider_models, merge_experts
+from stm_agent.loop.options import Options
+from stm_agent.loop.prepare import open_context
+from stm_agent.loop.report import Report
+from stm_agent.loop.runs import RunFolder, open_run
+from stm_agent.loop.state import RatedModel, State
+from stm_agent.progress import watched_by
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a user sets for one call; everything but the paths is part of the run's identity.
+def optimize(spec: DomainSpec, options: Options, *, workspace: Path, runs: Path, observer: Observer = silent) -> Report:
+    """Run the loop to its report; an interrupted run resumes where it stopped.
 
-    Attributes:
-        seed: Seed of batches, bootstrap and search; None takes the domain's first.
-        rounds: Passes through the levers; None takes the domain's.
-        generator: LiteLLM name of the LLM that writes.
-        reflection: LiteLLM name of the LLM that reflects on instructions; None is the generator.
-        api_base: Base URL of an OpenAI-compatible server; None is the provider's own.
-        budget_usd: Hard ceiling on LLM money; None is no ceiling.
-        budget_minutes: No new lever is started after this many minutes; None is no ceiling.
-        controls: Also train all sources in one adapter on the same number of steps.
-        run_id: Name of the run folder; None derives it from the config.
-    """
-
-    seed: int | None = None
-    rounds: int | None = None
-    generator: str = "embedded:smollm2-135m"
-    reflection: str | None = None
-    api_base: str | None = None
-    budget_usd: float | None = None
-    budget_minutes: float | None = None
-    controls: bool = False
-    run_id: str | None = None
-
-
-@dataclass
-class Incumbent:
-    """The best model so far: what a challenger has to beat."""
-
-    rating: Rating
-    instruction: Instruction
-    merged: Merged | None = None
-
-
-def optimize(
-    spec: DomainSpec, options: Options, *, workspace: Path, runs: Path, observer: Observer = silent
-) -> dict[str, Any]:
-    """Run the loop to its report; an interrupted run goes on where it stopped.
+    A lever that fails costs that lever; the run goes on with what is left and exports the best model it has.
 
     Args:
         spec: The domain.
@@ -75,143 +43,132 @@ def optimize(
         The report, as stored in ``runs/<id>/report.json``.
 
     Raises:
+        StopRequested: A stop was asked for; the best model so far is exported.
         StmAgentError: Anything a user can mend; the run folder is left whole.
     """
-    seed = spec.seeds[0] if options.seed is None else options.seed
-    rounds = spec.loop.rounds if options.rounds is None else options.rounds
-    if rounds < 1:
-        raise ConfigError(f"--rounds {rounds} does no work; use 1 or more")
-    run = RunFolder(runs, spec.name, _identity(spec, options, seed, rounds), options.run_id)
+    rounds = options.rounds_of(spec)
+    identity = run_identity(spec, options, workspace)
+    run = open_run(runs, spec.name, identity, run_id=options.run_id, fresh=options.fresh)
     try:
-        if run.report.exists():
+        finished = _finished(run, options)
+        if finished is not None:
             observer({"kind": "note", "name": "run", "text": f"run {run.id} is finished; this is its report"})
-            return dict(read_json(run.report))
-        context = open_context(spec, options, seed, run, workspace=workspace, runs=runs, observer=observer)
-        try:
-            with context.memory:
-                return _walk(context, options, rounds)
-        finally:
-            context.generator.close()
-            context.reflection.close()
+            return finished
+        with open_context(spec, options, run, workspace=workspace, runs=runs, observer=observer) as context:
+            return _walk(context, rounds, controls=options.controls)
     finally:
         run.close()
 
 
-def _identity(spec: DomainSpec, options: Options, seed: int, rounds: int) -> Mapping[str, object]:
-    return {
-        "domain": spec.model_dump(mode="json"),
-        "seed": seed,
-        "rounds": rounds,
-        "generator": options.generator,
-        "reflection": options.reflection or options.generator,
-        "controls": options.controls,
-    }
-
-
-def open_context(
-    spec: DomainSpec,
-    options: Options,
-    seed: int,
-    run: RunFolder,
-    *,
-    workspace: Path,
-    runs: Path,
-    observer: Observer,
-) -> RunContext:
-    """Gather data, models and doors of a run."""
-    from stm_agent.evaluate.cache import EmbeddingCache
-    from stm_agent.llm.budget import Budget
-    from stm_agent.llm.open import open_client
-    from stm_agent.workspace import program_path
-
-    store = StageStore(runs / ".stages")
-    store.clean()
-    observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
-    material, guards = load_domain_data(spec, workspace)
-    material, firewall = hold_out_test(material, run.folder / "firewall.jsonl")
-    budget = Budget(usd=options.budget_usd, minutes=options.budget_minutes, calls=None)
-    ledger = run.folder / "llm.jsonl"
-
-    def client(model: str) -> Any:  # noqa: ANN401 - the client's class would import litellm's types here
-        return open_client(
-            model,
-            cache=runs / ".cache" / "llm",
-            ledger=ledger,
-            budget=budget,
-            api_base=options.api_base,
-            temperature=spec.synthesize.temperature,
-            max_tokens=spec.synthesize.max_tokens,
-        )
-
-    generator = client(options.generator)
-    same = options.reflection in (None, options.generator)
-    return RunContext(
-        spec=spec,
-        seed=seed,
-        run=run,
-        store=store,
-        cache=EmbeddingCache(runs / ".cache" / "vectors"),
-        budget=budget,
-        observer=observer,
-        data=material,
-        guards=guards,
-        firewall=firewall,
-        generator=generator,
-        reflection=generator if same else client(str(options.reflection)),
-        program=program_path(workspace, spec.synthesize.program),
-        workspace=workspace,
+def _finished(run: RunFolder, options: Options) -> Report | None:
+    """Return the report of a finished run, unless its budget ended a lever and a higher one is given now."""
+    if not run.report.exists():
+        return None
+    report: Report = read_json(run.report)
+    if report["state"] != "finished":
+        return None
+    lost_to_budget = any(failure["kind"] == "budget" for failure in report["failures"])
+    raised = _is_raised(options.budget_usd, report["budget"]["usd"]) or _is_raised(
+        options.budget_minutes, report["budget"]["minutes"]
     )
+    return None if lost_to_budget and raised else report
 
 
-def _walk(context: RunContext, options: Options, rounds: int) -> dict[str, Any]:
+def _is_raised(now: float | None, before: float | None) -> bool:
+    return before is not None and (now is None or now > before)
+
+
+def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
+    state: State | None = None
+    try:
+        with watched_by(context):
+            state = _start(context)
+            for round_ in range(1, rounds + 1):
+                if not context.has_time(f"round {round_}"):
+                    break
+                context.run.ledger.record("round", number=round_)
+                # Each step returns a new state, so a stop in the middle keeps what was reached before.
+                for step in (_improve_instruction, _train_experts, _merge):
+                    state = step(context, state, round_)
+            state = _confirm(context, state)
+            return finish(context, state, controls=controls)
+    except StopRequested as stop:
+        if state is None:
+            raise
+        # Outside of the watcher: the export is not stopped by the stop it answers to.
+        finish_early(context, state, str(stop))
+        raise StopRequested(
+            f"{stop}; the best model so far is in {context.run.model}, the same command resumes"
+        ) from stop
+
+
+def _start(context: RunContext) -> State:
+    """Rate the untouched backbone without instruction."""
     with context.timed("rate", "scoring the untouched backbone on dev"):
-        encoder = context.encoder()
-        none = Instruction.none(encoder.model.prompts)
-        base = context.rate(encoder, none)
-    context.run.ledger.record("base", dev=base.domain.ndcg_at_10, general=base.general)
-    incumbent = Incumbent(base, none)
-    experts: list[Expert] = []
-    for round_ in range(1, rounds + 1):
-        if context.budget.exhausted and experts:
-            context.note("loop", f"round {round_} not started: the budget is used up")
-            break
-        context.run.ledger.record("round", number=round_)
-        incumbent = _round(context, incumbent, base, experts, round_)
-    return finish(context, base, experts, incumbent.merged, incumbent.instruction, controls=options.controls)
+        none = Instruction.none(context.backbone.open().model.prompts)
+        base = RatedModel(
+            label="backbone",
+            model=context.backbone,
+            instruction=none,
+            rating=context.rate(context.backbone, none),
+        )
+    searched = context.searched(base.rating.domain)
+    context.run.ledger.record("base", search=searched, general=base.rating.general)
+    return State.start(base)
 
 
-def _round(context: RunContext, incumbent: Incumbent, base: Rating, experts: list[Expert], round_: int) -> Incumbent:
-    """Pass once through the levers; ``experts`` grows, the incumbent changes only when a gate says so."""
-    training_data = prepare_training_data(context, _miner(context, incumbent))
-    delta = incumbent.merged.delta if incumbent.merged else None
-    instruction = improve_instruction(context, context.encoder(delta), incumbent.instruction, round_, model="incumbent")
-    experts.extend(train_all(context, training_data, instruction, round_))
-    merged = merge_experts(context, experts, base, instruction)
-    if context.spec.merge.instructions:
-        merged, instruction = _instruct_merge(context, merged, instruction, round_)
-    verdict = gate(merged.rating.domain, incumbent.rating.domain, context.spec.loop, context.seed)
-    kept = verdict.kept and merged.allowed
-    reason = verdict.reason if merged.allowed else "refused: it forgets more than the budget"
-    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in merged.weights.items() if weight)
-    context.decide("merge", f"round {round_}: merge ({weights}) {reason}", kept=kept, weights=merged.weights)
-    return Incumbent(merged.rating, instruction, merged) if kept else incumbent
+def _improve_instruction(context: RunContext, state: State, round_: int) -> State:
+    if context.has_time("instruction"):
+        with context.attempt("instruction"):
+            return improve_instruction(context, state, round_, what="incumbent")
+    return state
 
 
-def _instruct_merge(
-    context: RunContext, merged: Merged, instruction: Instruction, round_: int
-) -> tuple[Merged, Instruction]:
-    """Search the instruction once more, for the merge: its experts may have learnt to do without, or with another."""
-    encoder = context.encoder(merged.delta)
-    found = improve_instruction(context, encoder, instruction, round_, model="merge")
-    if found == instruction:
-        return merged, instruction
-    return replace(merged, rating=context.rate(encoder, found)), found
+def _train_experts(context: RunContext, state: State, round_: int) -> State:
+    training_data = prepare_training_data(context, _miner(context, state))
+    experts = train_all(context, training_data, state.provisional.instruction, round_)
+    return replace(state, experts=(*state.experts, *experts))
 
 
-def _miner(context: RunContext, incumbent: Incumbent) -> Any:  # noqa: ANN401 - an Encoder, built late
-    """Return the encoder that mines: the domain's own choice at first, the incumbent once there is one."""
-    from stm_agent.evaluate.baselines import static_encoder
+def _merge(context: RunContext, state: State, round_: int) -> State:
+    """Merge the experts; if that fails, the best single expert is still a candidate."""
+    if not state.experts:
+        context.note("merge", "no merge: there is no expert")
+        return state
+    merged: RatedModel | None = None
+    if len(state.experts) > 1 and context.has_time("merge"):
+        with context.attempt("merge"):
+            state, merged = merge_experts(context, state, round_)
+    state = consider_models(context, state, merged, round_)
+    if merged is not None and context.spec.merge.instructions and context.has_time("instruction of the merge"):
+        with context.attempt("instruction of the merge"):
+            return improve_instruction(context, state, round_, what="merge")
+    return state
 
-    if incumbent.merged is not None:
-        return context.encoder(incumbent.merged.delta)
-    return static_encoder(context.spec.mine.encoder) if context.spec.mine.encoder else context.encoder()
+
+def _confirm(context: RunContext, state: State) -> State:
+    """Test the provisional model on the accept half; roll it back if its gain is not confirmed."""
+    if state.provisional == state.confirmed:
+        context.decide("confirmation", "nothing to confirm: no model was better on the search half", kept=False)
+        return state
+    outcome, gate = context.gate.confirm(
+        state.provisional.rating.domain.per_query,
+        state.confirmed.rating.domain.per_query,
+        state.gate,
+        tried=max(state.considered, 1),
+        last=True,
+    )
+    context.run.ledger.record(
+        "look", what="model", confirmed=outcome.confirmed, reason=outcome.reason, gate=gate.to_json()
+    )
+    result = "" if outcome.confirmed else f"; rolled back to {state.confirmed.label}"
+    context.decide("confirmation", f"{state.provisional.label} {outcome.reason}{result}", kept=outcome.confirmed)
+    state = replace(state, gate=gate)
+    return replace(state, confirmed=state.provisional) if outcome.confirmed else state.taking(state.confirmed)
+
+
+def _miner(context: RunContext, state: State) -> EncoderSource:
+    """Return the encoder that mines: the domain's own choice at first, the trained incumbent once there is one."""
+    if state.provisional.model.adapters:
+        return state.provisional.model
+    return ReadyModel(context.spec.mine.encoder) if context.spec.mine.encoder else context.backbone

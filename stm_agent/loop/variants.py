@@ -6,19 +6,16 @@ experts and hurt others, and the two means together are often worse than either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.data import TrainingData
-from stm_agent.loop.gates import Verdict, gate
-from stm_agent.loop.training import train_stage
-from stm_agent.merge.delta import load_delta
+from stm_agent.loop.gate import Verdict
+from stm_agent.loop.training import TrainingPlan, build_training, training_job
+from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.traces import TraceStore
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,8 @@ def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
     plain = spec.model_copy(update={"negatives": NegativeSpec(structural=asked.structural)})
     negatives = [] if plain.lacks_negatives else [("", plain)]
     negatives += [("+SHN", spec)] if asked.mined or asked.synthetic else []
-    said = bool(instruction.query or instruction.passage)
-    prompts: list[tuple[str, Instruction, str | None]] = [("+PO", instruction, None)] if said else []
+    has_instruction = bool(instruction.query or instruction.passage)
+    prompts: list[tuple[str, Instruction, str | None]] = [("+PO", instruction, None)] if has_instruction else []
     # STM found that a pool of prompts can hurt; without it is always on offer.
     prompts = [("+GP", instruction, spec.prompts), *prompts] if spec.prompts else prompts
     return [
@@ -57,67 +54,59 @@ def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
     ]
 
 
-def choose_variant(
-    context: RunContext,
-    spec: ExpertSpec,
-    pairs: Sequence[Pair],
-    training_data: TrainingData,
-    start: Path | None,
-    instruction: Instruction,
-) -> Variant:
-    """Return the incumbent variant, or the best of those whose probe beats it by a paired test on dev."""
-    offered = variants(spec, instruction)
+def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruction) -> Variant:
+    """Return the incumbent variant, or the best of those that the gate prefers to it after a short probe."""
+    offered = variants(plan.spec, instruction)
     steps = context.spec.loop.probe_steps
     if len(offered) == 1:
         return offered[0]
     if not steps:
-        first = offered[0]
-        asked = [
-            one for one in offered if (one.instruction, one.spec.prompts) == (first.instruction, first.spec.prompts)
-        ]
-        return asked[-1]
-    scores = [_probe(context, variant, steps, pairs, training_data, start) for variant in offered]
-    best = 0
-    for place in range(1, len(offered)):
-        verdict = gate(scores[place], scores[0], context.spec.loop, context.seed)
+        # Without probes the one with everything that was asked for, under the incumbent's instruction.
+        wanted = (offered[0].instruction, offered[0].spec.prompts)
+        return [variant for variant in offered if (variant.instruction, variant.spec.prompts) == wanted][-1]
+    incumbent, *challengers = offered
+    scores = {variant.label: _probe(context, variant, steps, plan) for variant in offered}
+    best = incumbent
+    for challenger in challengers:
+        verdict = context.gate.consider(
+            scores[challenger.label].per_query, scores[incumbent.label].per_query, tried=len(challengers)
+        )
         context.decide(
             "data",
-            f"expert {spec.name}: {offered[place].label} instead of {offered[0].label} {verdict.reason}",
-            expert=spec.name,
-            kept=verdict.kept,
+            f"expert {plan.spec.name}: {challenger.label} instead of {incumbent.label} {verdict.reason}",
+            expert=plan.spec.name,
+            kept=verdict.accepted,
         )
-        _judge_program(context, spec, offered[place], training_data, verdict)
-        if verdict.kept and scores[place].ndcg_at_10 > scores[best].ndcg_at_10:
-            best = place
-    return offered[best]
+        _judge_program(context, plan, challenger, verdict)
+        ahead = context.searched(scores[challenger.label]) > context.searched(scores[best.label])
+        if verdict.accepted and ahead:
+            best = challenger
+    return best
 
 
-def _judge_program(
-    context: RunContext, spec: ExpertSpec, variant: Variant, training_data: TrainingData, verdict: Verdict
-) -> None:
+def _judge_program(context: RunContext, plan: TrainingPlan, variant: Variant, verdict: Verdict) -> None:
     """Write into the program's trace what its negatives did to an expert."""
-    from stm_agent.traces import TraceStore
+    trial = plan.training_data.trial
+    if trial and variant.spec.negatives.synthetic:
+        reason = f"expert {plan.spec.name}, {variant.label}: {verdict.reason}"
+        TraceStore(context.run.traces).decide(trial, accepted=verdict.accepted, reason=reason)
 
-    if training_data.trial and variant.spec.negatives.synthetic:
-        reason = f"expert {spec.name}, {variant.label}: {verdict.reason}"
-        TraceStore(context.run.traces).decide(training_data.trial, accepted=verdict.kept, reason=reason)
 
-
-def _probe(
-    context: RunContext,
-    variant: Variant,
-    steps: int,
-    pairs: Sequence[Pair],
-    training_data: TrainingData,
-    start: Path | None,
-) -> Scores:
+def _probe(context: RunContext, variant: Variant, steps: int, plan: TrainingPlan) -> Scores:
     spec = variant.spec.model_copy(update={"steps": steps})
     name = f"{spec.name}?{variant.label}"
+    negatives = plan.training_data.for_expert(spec, plan.pairs)
     with context.timed("train", f"probing expert {name}: {steps} steps"):
-        folder = train_stage(context, spec, pairs, training_data.for_expert(spec, pairs), start, variant.instruction)
+        folder = build_training(context, training_job(context, spec, plan, negatives, variant.instruction))
     with context.timed("rate", f"scoring probe {name} on dev"):
-        scores = context.probe(context.encoder(load_delta(folder / "adapter")), variant.instruction)
+        model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
+        scores = context.score(model, context.probed, variant.instruction)
     context.run.ledger.record(
-        "probe", name=name, variant=variant.label, folder=folder.name, steps=steps, dev=scores.ndcg_at_10
+        "probe",
+        name=name,
+        variant=variant.label,
+        folder=folder.name,
+        steps=steps,
+        search=context.searched(scores),
     )
     return scores

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stm_agent.backbone.embedded import SCHEME
+from stm_agent.backbone.prompts import passage_prompt
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.errors import CheckFailed, ConfigError
 from stm_agent.files import read_json, remove_partial, whole_folder, write_atomic, write_json
@@ -116,8 +117,8 @@ def _merge_adapters(
     model = load_backbone(settings.onto(spec) if settings else spec)
     saved = settings.prompts if settings else model.prompts
     own = {name: text for name, text in (saved if prompts is None else prompts).items() if text}
-    told = {"query": "", "document": "", **own}
-    export_merged(model, delta, folder, prompts=told, card=_card(experts, recipe, spec.summary))
+    all_prompts = {"query": "", **own, "document": passage_prompt(own)}
+    export_merged(model, delta, folder, prompts=all_prompts, card=_card(experts, recipe, spec.summary))
     if isinstance(delta, LoraDelta):
         save_delta(delta, folder / "adapter", base=spec.model)
         return True

@@ -1,34 +1,32 @@
-"""Merge weights: thousands of weightings by a surrogate, the best few by real encodes.
+"""Search of the merge weights: the surrogate scores thousands of weightings, real encodes verify the best few.
 
-The surrogate's rank correlation with the real scores of the verified points is reported; where it is bad the search
-says so and goes on with real encodes.
+Whether the surrogate ordered the verified weightings correctly is measured and reported. If it did not, the search
+continues on real encodes.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import paired_bootstrap
-from stm_agent.merge.strategies import StrategyName, Weights, grow_soup, soup, walk
+from stm_agent.merge.agreement import Agreement, Encoded, measure_agreement
+from stm_agent.merge.strategies import MergeWeights, StrategyName, corners, grow_soup, is_uniform, soups, walk
 from stm_agent.merge.surrogate import Surrogate, Task
 
-BAD = 0.5
 LIMIT = 400
+"""Weightings that a strategy scores on the surrogate, at most, unless the caller says otherwise."""
 NEIGHBOUR = 0.15
-"""Largest difference of a weight up to which two merges are too alike to be both built."""
-MANY = 8
-"""Experts up to which every subset's mean is tried."""
+"""Largest difference of a weight up to which two weightings are too alike to encode both."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A weighting and what the surrogate gives it: nDCG@10 on the domain, and the mean over the guards."""
+    """A weighting with the surrogate's guess of nDCG@10 on the domain, and of the mean over the guards."""
 
-    weights: Weights
+    weights: MergeWeights
     domain: float
     general: float
 
@@ -48,37 +46,35 @@ class Rated(Protocol):
 
 
 R = TypeVar("R", bound=Rated)
+Verification = tuple[Candidate, R]
+"""A candidate as the surrogate saw it before it was encoded, and its real scores."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verified(Generic[R]):
     """The chosen weighting.
 
     Attributes:
         weights: One for each expert.
         rating: Its real scores.
-        rank_correlation: Spearman between surrogate and real over the verified mixtures; None below three. Of an expert
-            alone the surrogate knows the score.
-        surrogate_is_bad: Whether that correlation is too low to trust the surrogate.
-        allowed: Whether the weighting keeps the guard; where none does, it is the one that forgets least.
+        agreement: How the surrogate's order of the verified weightings compares with the real one.
+        allowed: Whether the weighting keeps the guard; if no verified one does, the one that forgets least is chosen.
     """
 
-    weights: Weights
+    weights: MergeWeights
     rating: R
-    rank_correlation: float | None
-    surrogate_is_bad: bool
+    agreement: Agreement
     allowed: bool
 
+    @property
+    def rank_correlation(self) -> float | None:
+        """Spearman correlation of surrogate and real scores over the verified mixtures; None for fewer than three."""
+        return self.agreement.rank_correlation
 
-def corners(experts: int) -> list[Weights]:
-    """Return each expert alone."""
-    return [soup([number], experts) for number in range(experts)]
-
-
-def soups(experts: int) -> list[Weights]:
-    """Return the uniform mean of every set of two or more experts (of all experts alone where sets are too many)."""
-    sizes = range(2, experts + 1) if experts <= MANY else [experts]
-    return [soup(chosen, experts) for size in sizes for chosen in itertools.combinations(range(experts), size)]
+    @property
+    def surrogate_is_bad(self) -> bool:
+        """Whether the surrogate ordered the verified weightings too badly to be trusted."""
+        return self.agreement.is_bad
 
 
 def search(
@@ -91,139 +87,159 @@ def search(
     seed: int,
     surrogate: Surrogate | None = None,
 ) -> list[Candidate]:
-    """Score weightings by the surrogate, best on the domain first.
+    """Score weightings with the surrogate; return them with the best on the domain first.
 
-    Each expert alone and the uniform means are always among them. The sum need not be 1: a sum above 1 goes on in
-    the direction of the experts, as task arithmetic does. ``surrogate`` is the domain's, where it is to learn later on.
+    Each expert alone and the uniform means of :func:`~stm_agent.merge.strategies.soups` are always included. The
+    weights need not sum to 1: a larger sum extrapolates in the direction of the experts, as task arithmetic does.
+
+    Args:
+        domain: Vectors of base and experts on the domain's dev split.
+        guards: The same for each guard task.
+        strategy: How the other weightings are chosen.
+        budget: Weightings that the strategy may score.
+        step: Grid width of the weights.
+        seed: Seed of the strategy.
+        surrogate: The domain's surrogate, if it is to learn from real merges later; None makes one.
     """
     experts = len(domain.query_vectors) - 1
-    surrogate, others = surrogate or Surrogate(domain), [Surrogate(guard) for guard in guards]
-    asked: dict[Weights, float] = {}
+    surrogate, guard_surrogates = surrogate or Surrogate(domain), [Surrogate(guard) for guard in guards]
+    scores: dict[MergeWeights, float] = {}
 
-    def ask(weights: Weights) -> float:
-        if weights not in asked:
-            asked[weights] = surrogate.score(weights)
-        return asked[weights]
+    def score(weights: MergeWeights) -> float:
+        if weights not in scores:
+            scores[weights] = surrogate.score(weights)
+        return scores[weights]
 
-    for weights in (*corners(experts), *soups(experts)):
-        ask(weights)
-    walk(strategy, ask, experts, budget=budget, step=step, seed=seed)
-    found = [
-        Candidate(weights, value, _mean([other.score(weights) for other in others])) for weights, value in asked.items()
+    alone = corners(experts)
+    ranking = sorted(range(experts), key=lambda number: -score(alone[number]))
+    for weights in soups(experts, ranking):
+        score(weights)
+    walk(strategy, score, experts, budget=budget, step=step, seed=seed)
+    candidates = [
+        Candidate(weights, value, _mean([guard.score(weights) for guard in guard_surrogates]))
+        for weights, value in scores.items()
     ]
-    return sorted(found, key=lambda candidate: (-candidate.domain, candidate.weights))
+    return sorted(candidates, key=_by_domain)
 
 
 def rescored(candidates: Sequence[Candidate], surrogate: Surrogate) -> list[Candidate]:
-    """Return the candidates as a surrogate that has learnt sees them, best on the domain first."""
-    found = [replace(candidate, domain=surrogate.score(candidate.weights)) for candidate in candidates]
-    return sorted(found, key=lambda candidate: (-candidate.domain, candidate.weights))
+    """Return the candidates with new guesses of a surrogate that has learnt, the best on the domain first."""
+    return sorted(
+        (replace(candidate, domain=surrogate.score(candidate.weights)) for candidate in candidates), key=_by_domain
+    )
 
 
 def front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that no other beats on domain and general at once, best on the domain first."""
-    kept: list[Candidate] = []
+    """Return the candidates that no other beats on domain and general at once, the best on the domain first."""
+    best: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda point: (-point.domain, -point.general, point.weights)):
-        if not kept or candidate.general > kept[-1].general:
-            kept.append(candidate)
-    return kept
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+        if not best or candidate.general > best[-1].general:
+            best.append(candidate)
+    return best
 
 
 def verify(
     candidates: Sequence[Candidate],
-    build_and_rate: Callable[[Weights], R],
+    build_and_rate: Callable[[MergeWeights], R],
     *,
     floor: float,
     count: int,
-    learn: Callable[[Weights], Sequence[Candidate]] | None = None,
+    learn: Callable[[MergeWeights], Sequence[Candidate]] | None = None,
 ) -> Verified[R]:
-    """Rate the best candidates and every expert alone for real; return the best that keeps the guard.
+    """Encode every expert alone and the best candidates; return the best that keeps the guard.
 
-    Hundreds of weightings compete on a few hundred dev queries, so the winner's lead is partly luck: a free
-    weighting takes the place of the best expert or uniform soup only where a paired test says so.
+    Hundreds of weightings compete on a few hundred dev queries, so part of the winner's lead is luck. A weighting with
+    fitted weights therefore replaces the best expert or uniform soup only if a paired test supports it.
 
     Args:
         candidates: From :func:`search`, best first.
         build_and_rate: Builds a real merge and scores it.
-        floor: Least general nDCG@10; where no point reaches it, the one that forgets least wins.
-        count: Candidates to verify beside the experts alone; more where the surrogate turns out to be no guide.
-        learn: Is told of every merge that was built, and returns the candidates as they look after it.
+        floor: Least general nDCG@10; if no weighting reaches it, the one that forgets least wins.
+        count: Candidates to encode in addition to the experts alone. If the surrogate's order turns out to be wrong, a
+            soup is grown on real scores as well.
+        learn: Called after every merge that was built; returns the candidates with the surrogate's new guesses.
     """
     single = set(corners(len(candidates[0].weights)))
-    tried = [(one, build_and_rate(one.weights)) for one in candidates if one.weights in single]
+    verified = [
+        (candidate, build_and_rate(candidate.weights)) for candidate in candidates if candidate.weights in single
+    ]
     for number in range(count):
-        mixed = [one for one in candidates if one.weights not in single]
-        following = _next(mixed, [one.weights for one, _ in tried], floor, simple=number % 2 == 0)
-        if following is None:
+        mixtures = [candidate for candidate in candidates if candidate.weights not in single]
+        done = [candidate.weights for candidate, _ in verified]
+        candidate = _next(mixtures, done, floor, uniform=number % 2 == 0)
+        if candidate is None:
             break
-        tried.append((following, build_and_rate(following.weights)))
+        verified.append((candidate, build_and_rate(candidate.weights)))
         if learn is not None:
-            candidates = learn(following.weights)
-    correlation = _correlation([pair for pair in tried if pair[0].weights not in single])
-    bad = correlation is not None and correlation < BAD
-    if bad:
-        tried += _go_on(tried, build_and_rate)
-    allowed = [pair for pair in tried if pair[1].general >= floor]
-    best, rating = _choose(allowed) if allowed else max(tried, key=lambda pair: (pair[1].general, pair[0].weights))
-    return Verified(best.weights, rating, correlation, bad, bool(allowed))
+            candidates = learn(candidate.weights)
+    agreement = _agreement(verified, single)
+    if agreement.is_bad:
+        verified += _grow_on_real_scores(verified, build_and_rate)
+    allowed = [entry for entry in verified if entry[1].general >= floor]
+    best, rating = (
+        _choose(allowed) if allowed else max(verified, key=lambda entry: (entry[1].general, entry[0].weights))
+    )
+    return Verified(weights=best.weights, rating=rating, agreement=agreement, allowed=bool(allowed))
 
 
-def _go_on(tried: Sequence[tuple[Candidate, R]], build_and_rate: Callable[[Weights], R]) -> list[tuple[Candidate, R]]:
-    """Grow a soup on real scores, the surrogate being no guide: one encode more for each expert, at most."""
-    rated = {candidate.weights: rating for candidate, rating in tried}
-    known = set(rated)
+def _agreement(verified: Sequence[Verification[R]], single: set[MergeWeights]) -> Agreement:
+    encoded = [
+        (candidate.weights in single, Encoded(candidate.domain, rating.domain)) for candidate, rating in verified
+    ]
+    return measure_agreement(
+        [entry for alone, entry in encoded if not alone], [entry for alone, entry in encoded if alone]
+    )
 
-    def real(weights: Weights) -> float:
-        if weights not in rated:
-            rated[weights] = build_and_rate(weights)
-        return rated[weights].domain.ndcg_at_10
 
-    experts = len(tried[0][0].weights)
-    grow_soup(real, experts, budget=2 * experts, step=1.0, seed=0)
+def _grow_on_real_scores(
+    verified: Sequence[Verification[R]], build_and_rate: Callable[[MergeWeights], R]
+) -> list[Verification[R]]:
+    """Grow a greedy soup on real scores; it encodes at most one more weighting for each expert."""
+    ratings = {candidate.weights: rating for candidate, rating in verified}
+    before = set(ratings)
+
+    def score(weights: MergeWeights) -> float:
+        if weights not in ratings:
+            ratings[weights] = build_and_rate(weights)
+        return ratings[weights].domain.ndcg_at_10
+
+    experts = len(verified[0][0].weights)
+    grow_soup(score, experts, budget=2 * experts, step=1.0, seed=0)
     return [
         (Candidate(weights, rating.domain.ndcg_at_10, rating.general), rating)
-        for weights, rating in rated.items()
-        if weights not in known
+        for weights, rating in ratings.items()
+        if weights not in before
     ]
 
 
-def _is_simple(candidate: Candidate) -> bool:
-    """Whether a candidate is one expert or a uniform mean: nothing about it was fitted but who is in it."""
-    shares = {weight for weight in candidate.weights if weight}
-    return len(shares) == 1 and abs(sum(candidate.weights) - 1) < 1e-3
-
-
-def _choose(allowed: Sequence[tuple[Candidate, R]]) -> tuple[Candidate, R]:
-    ranked = sorted(allowed, key=lambda pair: (pair[1].domain.ndcg_at_10, pair[0].weights), reverse=True)
-    best = next((pair for pair in ranked if _is_simple(pair[0])), ranked[0])
-    for pair in ranked:
-        if paired_bootstrap(pair[1].domain.per_query, best[1].domain.per_query).low > 0:
-            return pair
+def _choose(allowed: Sequence[Verification[R]]) -> Verification[R]:
+    ranked = sorted(allowed, key=lambda entry: (entry[1].domain.ndcg_at_10, entry[0].weights), reverse=True)
+    best = next((entry for entry in ranked if is_uniform(entry[0].weights)), ranked[0])
+    for entry in ranked:
+        if paired_bootstrap(entry[1].domain.per_query, best[1].domain.per_query).low > 0:
+            return entry
     return best
 
 
-def _next(mixed: Sequence[Candidate], taken: Sequence[Weights], floor: float, *, simple: bool) -> Candidate | None:
-    """Return the best mixture that is no neighbour of one taken: a uniform mean where ``simple``, else a free one."""
-    likely = [one for one in mixed if one.general >= floor] or mixed
-    far = [one for one in likely if all(_distance(one.weights, other) > NEIGHBOUR for other in taken)]
-    return next((one for one in far if _is_simple(one) == simple), far[0] if far else None)
+def _next(
+    mixtures: Sequence[Candidate], done: Sequence[MergeWeights], floor: float, *, uniform: bool
+) -> Candidate | None:
+    """Return the best mixture that is no neighbour of those encoded: a uniform mean if asked for, else a fitted one."""
+    likely = [candidate for candidate in mixtures if candidate.general >= floor] or mixtures
+    distant = [
+        candidate for candidate in likely if all(_distance(candidate.weights, weights) > NEIGHBOUR for weights in done)
+    ]
+    matching = (candidate for candidate in distant if is_uniform(candidate.weights) == uniform)
+    return next(matching, distant[0] if distant else None)
 
 
-def _distance(one: Weights, other: Weights) -> float:
-    return max(abs(a - b) for a, b in zip(one, other, strict=True))
+def _distance(first: MergeWeights, second: MergeWeights) -> float:
+    return max(abs(a - b) for a, b in zip(first, second, strict=True))
 
 
-def _correlation(tried: Sequence[tuple[Candidate, R]]) -> float | None:
-    if len(tried) < 3:
-        return None
-    from scipy.stats import spearmanr
+def _by_domain(candidate: Candidate) -> tuple[float, MergeWeights]:
+    return -candidate.domain, candidate.weights
 
-    guesses = [candidate.domain for candidate, _ in tried]
-    real = [rating.domain.ndcg_at_10 for _, rating in tried]
-    if len(set(guesses)) == 1 or len(set(real)) == 1:
-        return None
-    return float(spearmanr(guesses, real).statistic)
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

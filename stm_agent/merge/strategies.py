@@ -1,7 +1,7 @@
-"""Ways through the space of merge weights; each asks a score function about one weighting after another.
+"""Strategies that search the space of merge weights; each calls a score function with one weighting after another.
 
-What a strategy asks about is kept by whoever gave it the function, so the same strategies walk over the
-surrogate, which costs a millisecond, and over real encodes.
+The caller's function records what it was called with, so the same strategies work on the surrogate, which costs a
+millisecond a call, and on real encodes.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ import numpy as np
 
 from stm_agent.errors import ConfigError
 
-Weights = tuple[float, ...]
-Score = Callable[[Weights], float]
+MergeWeights = tuple[float, ...]
+"""One weight for each expert."""
+Score = Callable[[MergeWeights], float]
 StrategyName = Literal["random", "grid", "cma", "tpe", "greedy"]
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 HIGHEST = 1.2
-"""Weight of one expert, at most; above 1 it goes beyond the expert, as task arithmetic may."""
+"""Largest weight of one expert; above 1 the merge extrapolates beyond the expert, as task arithmetic may."""
+EVERY_SUBSET = 8
+"""Number of experts up to which the mean of every subset is tried (247 subsets of 8)."""
 
 
 class Strategy(Protocol):
-    """A walk through the weightings of some experts."""
+    """A search over the weightings of some experts."""
 
     def __call__(self, score: Score, experts: int, *, budget: int, step: float, seed: int) -> None:
-        """Ask about ``budget`` weightings, at most."""
+        """Call ``score`` with at most ``budget`` weightings."""
         ...
 
 
 def walk(name: StrategyName, score: Score, experts: int, *, budget: int, step: float, seed: int) -> None:
-    """Search with a strategy by its name.
+    """Search with the named strategy.
 
     Raises:
         ConfigError: The strategy's package is not installed.
@@ -48,7 +51,7 @@ def walk(name: StrategyName, score: Score, experts: int, *, budget: int, step: f
     strategies[name](score, experts, budget=budget, step=step, seed=seed)
 
 
-def simplex(experts: int, step: float) -> list[Weights]:
+def simplex(experts: int, step: float) -> list[MergeWeights]:
     """Return all weightings of multiples of ``step`` that sum to 1, STM's grid where every expert counts."""
     parts = round(1 / step)
     cuts = itertools.combinations(range(parts + experts - 1), experts - 1)
@@ -57,7 +60,7 @@ def simplex(experts: int, step: float) -> list[Weights]:
 
 
 def walk_grid(score: Score, experts: int, *, budget: int, step: float, seed: int) -> None:
-    """Ask about STM's grid; a seeded part of it where it is larger than the budget."""
+    """Score STM's grid, or a seeded sample of it if it is larger than the budget."""
     if math.comb(round(1 / step) + experts - 1, experts - 1) <= 100 * budget:
         points = simplex(experts, step)
         order = np.random.default_rng(seed).permutation(len(points))[:budget]
@@ -68,7 +71,7 @@ def walk_grid(score: Score, experts: int, *, budget: int, step: float, seed: int
 
 
 def draw(score: Score, experts: int, *, budget: int, step: float, seed: int) -> None:
-    """Ask about a grid with sums of 0.5 to 1.5 where it is small enough, else about seeded draws of sums 0.7 to 1.3."""
+    """Score a grid with sums of 0.5 to 1.5; if that is too large, seeded draws with sums of 0.7 to 1.3."""
     ticks = np.round(np.arange(0, 1 + step / 2, step), 4).tolist()
     if len(ticks) ** experts <= 4 * budget:
         points = [point for point in itertools.product(ticks, repeat=experts) if 0.5 <= sum(point) <= 1.5]
@@ -81,27 +84,27 @@ def draw(score: Score, experts: int, *, budget: int, step: float, seed: int) -> 
 
 
 def evolve(score: Score, experts: int, *, budget: int, step: float, seed: int) -> None:
-    """Ask where CMA-ES looks (Hansen 2016, arXiv 1604.00772), from the uniform mean on."""
+    """Score what CMA-ES proposes (Hansen 2016, arXiv 1604.00772), starting at the uniform mean."""
     if experts == 1:
         # CMA-ES needs two dimensions.
         draw(score, experts, budget=budget, step=step, seed=seed)
         return
     with warnings.catch_warnings():
-        # It misses matplotlib, for plots nobody asked for.
+        # cma warns if matplotlib is missing, which only its plots need.
         warnings.simplefilter("ignore", UserWarning)
         import cma
-    # Its seed 0 stands for the clock.
+    # In cma, seed 0 means the time of day.
     options = {"bounds": [0, HIGHEST], "maxfevals": budget, "seed": seed + 1, "verbose": -9}
     search = cma.CMAEvolutionStrategy([1 / experts] * experts, 0.25, options)
-    left = budget
-    while left > 0 and not search.stop():
+    remaining = budget
+    while remaining > 0 and not search.stop():
         points = search.ask()
         search.tell(points, [-score(_rounded(point)) for point in points])
-        left -= len(points)
+        remaining -= len(points)
 
 
 def estimate(score: Score, experts: int, *, budget: int, step: float, seed: int) -> None:
-    """Ask where a tree-structured Parzen estimator looks (Bergstra et al. 2011), by Optuna.
+    """Score what Optuna's tree-structured Parzen estimator proposes (Bergstra et al. 2011).
 
     Raises:
         ConfigError: Optuna is not installed.
@@ -121,22 +124,54 @@ def estimate(score: Score, experts: int, *, budget: int, step: float, seed: int)
 
 
 def grow_soup(score: Score, experts: int, *, budget: int, step: float, seed: int) -> None:
-    """Ask about the best expert, then with each next one in the soup, which stays in if it helps.
+    """Add the experts to a uniform soup, best first; keep each one that raises the score.
 
     Greedy soup (Wortsman et al. 2022, arXiv 2203.05482, recipe 1).
     """
-    alone = sorted(range(experts), key=lambda number: -score(soup([number], experts)))
-    chosen, best = alone[:1], score(soup(alone[:1], experts))
-    for number in alone[1 : max(1, budget - experts)]:
+    ranking = sorted(range(experts), key=lambda number: -score(soup([number], experts)))
+    chosen, best = ranking[:1], score(soup(ranking[:1], experts))
+    for number in ranking[1 : max(1, budget - experts)]:
         value = score(soup([*chosen, number], experts))
         if value > best:
             chosen, best = [*chosen, number], value
 
 
-def soup(members: Sequence[int], experts: int) -> Weights:
-    """Return the weights of some experts' uniform mean; of one, that expert alone."""
+def corners(experts: int) -> list[MergeWeights]:
+    """Return the weighting of each expert alone."""
+    return [soup([number], experts) for number in range(experts)]
+
+
+def soups(experts: int, ranking: Sequence[int] | None = None) -> list[MergeWeights]:
+    """Return the uniform means to try: of every subset of two or more, for up to :data:`EVERY_SUBSET` experts.
+
+    For more experts: every subset of the best ones, every pair, the best ``k`` for each ``k``, and all but one. Adding
+    an expert never makes the list shorter.
+
+    Args:
+        experts: Number of experts.
+        ranking: Their numbers, best single score first; None: as they are numbered.
+    """
+    order = list(range(experts)) if ranking is None else list(ranking)
+    best = sorted(order[:EVERY_SUBSET])
+    subsets = [members for size in range(2, len(best) + 1) for members in itertools.combinations(best, size)]
+    if experts > EVERY_SUBSET:
+        numbers = range(experts)
+        subsets += itertools.combinations(numbers, 2)
+        subsets += [tuple(sorted(order[:size])) for size in range(EVERY_SUBSET + 1, experts + 1)]
+        subsets += [tuple(number for number in numbers if number != left_out) for left_out in numbers]
+    return [soup(members, experts) for members in dict.fromkeys(subsets)]
+
+
+def soup(members: Sequence[int], experts: int) -> MergeWeights:
+    """Return the weights of the uniform mean of ``members``; for one member, that expert alone."""
     return tuple(round(1 / len(members), 4) if number in members else 0.0 for number in range(experts))
 
 
-def _rounded(point: Sequence[float]) -> Weights:
+def is_uniform(weights: MergeWeights) -> bool:
+    """Return whether a weighting is one expert or a uniform mean, so that only its members were chosen."""
+    members = [number for number, weight in enumerate(weights) if weight]
+    return bool(members) and weights == soup(members, len(weights))
+
+
+def _rounded(point: Sequence[float]) -> MergeWeights:
     return tuple(round(float(weight), 4) for weight in point)

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from stm_agent import workspace
 from stm_agent.cli.domains import app
 from stm_agent.cli.init import RUNS_README, init_workspace
-from stm_agent.domain.load import domain_of_collection, load_domain, shipped_domains
+from stm_agent.domain.load import domain_of_collection, dump_domain, load_domain, shipped_domains
+from stm_agent.domain.names import domain_name
 from stm_agent.domain.spec import BeirCollection, HpoCollection
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.testing.tiny import tiny_beir
@@ -72,13 +73,36 @@ def test_domain_of_a_collection(tmp_path: Path):
     assert domain_of_collection(folder).experts[0].sources == ("written",)
 
 
+ODD_NAMES = ["My Data (v2)", "médecine", "数据集", "...", "a" * 200, "_", "-v", "x\ny", "bad\udcff", "v1.", "🩺"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_folder_of_any_name_makes_a_domain(tmp_path: Path, name: str):
+    (tmp_path / name).mkdir()
+    spec = domain_of_collection(tmp_path / name)
+    assert len(spec.name) <= 48
+    assert name.encode("utf-8", "replace").decode() in spec.description
+    (tmp_path / "mine.yaml").write_text(dump_domain(spec), encoding="utf-8")
+
+
+def test_a_folder_name_that_is_valid_stays(tmp_path: Path):
+    for name in ("tiny", "nq-v1.2_b", "7"):
+        assert domain_name(name) == name
+
+
+def test_two_folder_names_never_share_a_domain_name():
+    names = [*ODD_NAMES, "medecine", "médecine ", "数据集2", "My Data v2", "My-Data-v2", "a" * 201, "collection", "v1"]
+    assert len({domain_name(name) for name in names}) == len(names)
+    assert domain_name("me\u0301decine") == domain_name("m\u00e9decine"), "one name in two Unicode forms"
+
+
 def test_commands_make_show_list_and_check_a_domain(place: Path):
     tiny_beir(place / "tiny")
     call("new", "mine.yaml", "--collection", "tiny")
     (place / "broken.yaml").write_text("name: x\n", encoding="utf-8")
     rows = {row["domain"]: row for row in call("list")}  # type: ignore[attr-defined]
     assert rows["biomedical"]["where"] == "shipped"
-    assert rows["mine.yaml"]["description"] == "Made of the collection tiny"
+    assert rows["mine.yaml"]["description"] == "Made from the collection tiny"
     assert rows["broken.yaml"]["description"].startswith("unusable: ")
     shown = call("show", "mine")
     assert shown["collection"]["path"] == str(place / "tiny")  # type: ignore[index]

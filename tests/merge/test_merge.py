@@ -14,7 +14,8 @@ from transformers import AutoModel
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.merge.delta import combine, fold, load_delta, save_delta
-from stm_agent.merge.search import Candidate, corners, search, soups, verify
+from stm_agent.merge.search import Candidate, search, verify
+from stm_agent.merge.strategies import corners, is_uniform, soups
 from stm_agent.merge.surrogate import Task
 from stm_agent.testing.pico import pico_decoder
 
@@ -161,7 +162,29 @@ def test_every_soup_of_the_experts_is_tried() -> None:
     assert (0.3333, 0.0, 0.3333, 0.3333, 0.0) in points
     assert (0.2,) * 5 in points
     assert sum(sum(weight > 0 for weight in point) == 2 and max(point) == 0.5 for point in points) == 10
-    assert len(soups(12)) == 1, "no subsets of a dozen experts"
+
+
+def test_more_experts_never_mean_fewer_soups() -> None:
+    counts = [len(soups(experts)) for experts in range(1, 20)]
+    assert counts == sorted(counts)
+    assert counts[-1] < 1000
+
+
+def test_with_many_experts_the_best_of_them_are_combined() -> None:
+    ranking = [9, *range(9), *range(10, 12)]
+    points = soups(12, ranking)
+    assert len(points) == len(set(points))
+    assert tuple(0.3333 if number in (9, 3, 6) else 0.0 for number in range(12)) in points, "a subset of the best"
+    assert tuple(0.5 if number in (10, 11) else 0.0 for number in range(12)) in points, "every pair"
+    assert tuple(0.0909 if number != 9 else 0.0 for number in range(12)) in points, "all but one"
+    assert tuple(0.1 if number < 10 else 0.0 for number in range(12)) in points, "the best ten"
+
+
+def test_soups_of_many_experts_count_as_uniform() -> None:
+    assert all(is_uniform(point) for point in [*soups(40), *corners(40)])
+    assert not is_uniform((0.6, 0.4))
+    assert not is_uniform((0.5, 0.6))
+    assert not is_uniform((0.0, 0.0))
 
 
 @pytest.mark.parametrize(("lead", "winner"), [(0.05, (0.9, 0.5)), (0.0, (0.5, 0.5))])

@@ -222,7 +222,7 @@ def saved_with_adapter(base: Path, folder: Path, seed: int, pooling: str, query:
     """Write a sentence-transformers folder that holds an adapter, as its own ``add_adapter`` and ``save`` do."""
     torch.manual_seed(seed)
     modules = [Transformer(str(base)), Pooling(32, pooling)]
-    model = SentenceTransformer(modules=modules, prompts={"query": query, "document": ""}, device="cpu")
+    model = SentenceTransformer(modules=modules, prompts={"query": query, "passage": "P: "}, device="cpu")
     model.add_adapter(LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"]))
     for name, weight in model.named_parameters():
         if "lora_" in name:
@@ -236,7 +236,7 @@ def test_pooling_and_prompts_saved_with_adapters_are_kept(base: Path, tmp_path: 
     merge_folders(experts, recipe(weights=(1.0, 1.0)), tmp_path / "out", backbone=None, base=str(base))
     merged = SentenceTransformer(str(tmp_path / "out"), device="cpu")
     assert merged[1].get_config_dict()["pooling_mode"] == "lasttoken"
-    assert merged.prompts["query"] == "Q: "
+    assert (merged.prompts["query"], merged.prompts["document"]) == ("Q: ", "P: ")
     other = saved_with_adapter(base, tmp_path / "other", 3, "mean", "Q: ")
     with pytest.raises(ConfigError, match="differ in module 1_Pooling"):
         merge_folders([experts[0], other], recipe(weights=(1.0, 1.0)), tmp_path / "no", backbone=None, base=str(base))

@@ -10,8 +10,9 @@ import pytest
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.ranking import rank
-from stm_agent.merge.search import Candidate, corners, front, search, verify
-from stm_agent.merge.strategies import STRATEGIES, simplex, walk
+from stm_agent.merge.agreement import Encoded, measure_agreement
+from stm_agent.merge.search import Candidate, front, search, verify
+from stm_agent.merge.strategies import STRATEGIES, corners, simplex, walk
 from stm_agent.merge.surrogate import Surrogate, Task, mix
 
 PEAK = (0.6, 0.1, 0.3)
@@ -102,6 +103,57 @@ def test_where_the_surrogate_is_no_guide_real_encodes_go_on() -> None:
     assert chosen.surrogate_is_bad
     assert len(rated) > 5
     assert len(rated) == len(set(rated))
+
+
+def scores(mean: float, spread: float = 0.0) -> Scores:
+    per_query = {str(number): mean + spread * (-1) ** number for number in range(40)}
+    return Scores(mean, 0.0, 0.0, per_query)
+
+
+class OnDev:
+    def __init__(self, domain: Scores) -> None:
+        self.domain, self.general = domain, 0.5
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_with_one_or_two_encodes_a_wrong_surrogate_is_noticed(count: int) -> None:
+    """The surrogate puts both mixtures above the experts; really they are far below."""
+    guesses = {(0.5, 0.5): 0.9, (0.8, 0.6): 0.85, (1.0, 0.0): 0.6, (0.0, 1.0): 0.5}
+    rated = []
+
+    def build_and_rate(weights: tuple[float, ...]) -> OnDev:
+        rated.append(weights)
+        return OnDev(scores(guesses[weights] if 1.0 in weights else 0.2))
+
+    candidates = [Candidate(weights, guess, 0.5) for weights, guess in guesses.items()]
+    chosen = verify(candidates, build_and_rate, floor=0.0, count=count)
+    assert chosen.surrogate_is_bad
+    assert chosen.rank_correlation is None
+    assert chosen.weights == (1.0, 0.0)
+    assert len(rated) == len(set(rated))
+
+
+def test_a_wrong_surrogate_with_two_encodes_makes_a_soup_grow_on_real_scores() -> None:
+    guesses = {(0.4, 0.7, 0.0): 0.9, (0.0, 0.5, 0.5): 0.85, **dict.fromkeys(corners(3), 0.6)}
+    real = {(0.4, 0.7, 0.0): 0.1, (0.0, 0.5, 0.5): 0.1, (1.0, 0.0, 0.0): 0.6, (0.5, 0.5, 0.0): 0.8}
+    candidates = [Candidate(weights, guess, 0.5) for weights, guess in guesses.items()]
+    chosen = verify(candidates, lambda weights: OnDev(scores(real.get(weights, 0.5))), floor=0.0, count=2)
+    assert chosen.weights == (0.5, 0.5, 0.0)
+
+
+def test_a_surrogate_that_orders_two_encodes_correctly_is_trusted() -> None:
+    guesses = {(0.5, 0.5): 0.8, (0.8, 0.6): 0.7, (1.0, 0.0): 0.6, (0.0, 1.0): 0.5}
+    candidates = [Candidate(weights, guess, 0.5) for weights, guess in guesses.items()]
+    chosen = verify(candidates, lambda weights: OnDev(scores(guesses[weights] - 0.05)), floor=0.0, count=2)
+    assert not chosen.surrogate_is_bad
+    assert (chosen.agreement.correct, chosen.agreement.pairs) == (3, 3)
+    assert chosen.agreement.summary == "3 of 3 clear pairs in the right order"
+
+
+def test_a_difference_within_its_own_noise_says_nothing_of_the_surrogate() -> None:
+    agreement = measure_agreement([Encoded(0.9, scores(0.50, 0.3))], [Encoded(0.5, scores(0.51, -0.3))])
+    assert (agreement.pairs, agreement.is_bad) == (0, False)
+    assert agreement.summary == "no clear differences between the encoded merges"
 
 
 def test_real_merges_teach_the_surrogate_what_lies_between_the_experts() -> None:

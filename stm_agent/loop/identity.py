@@ -1,0 +1,118 @@
+"""What a run is: everything that decides its result, named part by part, so that a difference can be named too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import stm_agent
+from stm_agent.backbone.identity import source_identity
+from stm_agent.domain.source_hash import collection_source_hash
+from stm_agent.domain.spec import WRITTEN, DomainSpec
+from stm_agent.errors import StmAgentError
+from stm_agent.files import content_hash, sha256_file
+from stm_agent.job import numeric_versions
+from stm_agent.loop.options import Options
+from stm_agent.mine.reviewed import FOLDER as REVIEWS
+from stm_agent.workspace import program_path, prompt_path
+
+Identity = Mapping[str, Any]
+"""Part -> JSON value; nested mappings are compared key by key."""
+
+
+def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identity:
+    """Return the identity of a run: domain, data, models, programs, prompts, reviews, versions and flags.
+
+    Ceilings on money and time are not part of it: they decide how far a run comes, not what it is.
+
+    Raises:
+        ConfigError: A program or prompt file is missing.
+        DataError: A collection's folder is missing.
+        BackboneError: A model cannot be found.
+    """
+    return {
+        "domain": spec.model_dump(mode="json"),
+        "data": _data(spec, workspace),
+        "models": _models(spec),
+        "programs": {name: sha256_file(program_path(workspace, name)) for name in _programs(spec)},
+        "prompts": {name: sha256_file(prompt_path(workspace, name)) for name in _prompts(spec)},
+        "reviews": {path.name: sha256_file(path) for path in sorted((workspace / REVIEWS).glob("*.jsonl"))},
+        "versions": {"stm-agent": stm_agent.__version__, **numeric_versions()},
+        "flags": {
+            "seed": options.seed_of(spec),
+            "rounds": options.rounds_of(spec),
+            "generator": options.generator,
+            "reflection": options.reflection or options.generator,
+            "api_base": options.api_base,
+            "controls": options.controls,
+        },
+    }
+
+
+def identity_hash(identity: Identity) -> str:
+    """Return the hex SHA-256 of an identity."""
+    return content_hash(dict(identity))
+
+
+def differences(new: Identity, old: Identity) -> list[str]:
+    """Return in words what two identities differ in, a line each; long values are named, not shown."""
+    flat_new, flat_old = _flat(new), _flat(old)
+    lines = []
+    for name in sorted({*flat_new, *flat_old}):
+        if flat_new.get(name) == flat_old.get(name):
+            continue
+        before, after = (_shown(flat.get(name), name in flat) for flat in (flat_old, flat_new))
+        lines.append(f"{name}: {before} -> {after}")
+    return lines
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, Mapping) and value:
+        found: dict[str, object] = {}
+        for key, part in value.items():
+            found |= _flat(part, f"{prefix}.{key}" if prefix else str(key))
+        return found
+    return {prefix: value}
+
+
+def _shown(value: object, there: bool) -> str:
+    if not there:
+        return "(none)"
+    text = str(value)
+    is_hash = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
+    return text[:8] if is_hash else text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _data(spec: DomainSpec, workspace: Path) -> dict[str, str]:
+    found = {"collection": collection_source_hash(spec.collection, workspace)}
+    for number, guard in enumerate(spec.general):
+        found[f"general {number + 1}"] = collection_source_hash(guard, workspace)
+    return found
+
+
+def _models(spec: DomainSpec) -> dict[str, str]:
+    names = {"backbone": spec.backbone.model}
+    names |= {role: name for expert in spec.experts for role, name in spec.models_of(expert).items()}
+    names |= {"miner": spec.mine.encoder} if spec.mine.encoder else {}
+    names |= {"baseline": spec.baseline} if spec.baseline else {}
+    found = {}
+    for role, name in names.items():
+        try:
+            found[role] = source_identity(name)
+        except StmAgentError:
+            if role != "baseline":
+                raise
+            found[role] = f"{name} (not found)"
+    return found
+
+
+def _programs(spec: DomainSpec) -> list[str]:
+    asks = any(expert.negatives.synthetic for expert in spec.experts)
+    writes = any(WRITTEN in expert.sources for expert in spec.experts)
+    return [*([spec.synthesize.program] if asks else []), *(["queries"] if writes else [])]
+
+
+def _prompts(spec: DomainSpec) -> list[str]:
+    names = [spec.instruct.seeds, spec.instruct.passages, *(expert.prompts for expert in spec.experts)]
+    return sorted({name for name in names if name})

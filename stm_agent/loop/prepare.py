@@ -1,0 +1,97 @@
+"""Open everything a run needs: data behind the firewall, the cut dev set, caches, clients and the executor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stm_agent.clock import RunClock
+from stm_agent.domain.spec import DomainSpec
+from stm_agent.execute.inline import InlineExecutor
+from stm_agent.execute.store import JobStore
+from stm_agent.llm.access import LlmAccess
+from stm_agent.loop.context import RunContext, hold_out_test, load_domain_data
+from stm_agent.loop.events import Observer
+from stm_agent.loop.gate import Gate, GateSpec
+from stm_agent.loop.halves import cut_dev
+from stm_agent.loop.options import Options
+from stm_agent.loop.runs import RunFolder
+from stm_agent.loop.stopping import StopSignal
+
+STAGES, CACHE = ".stages", ".cache"
+"""Folders beside the runs that all of them share."""
+
+
+@contextmanager
+def open_context(
+    spec: DomainSpec, options: Options, run: RunFolder, *, workspace: Path, runs: Path, observer: Observer
+) -> Iterator[RunContext]:
+    """Open a run's context; inside the block signals ask for a stop and the clock is stored."""
+    stop = StopSignal(run.folder)
+    clock = RunClock(run.clock)
+    with clock, stop.handling_signals():
+        context = _context(spec, options, run, stop, clock, workspace=workspace, runs=runs, observer=observer)
+        with context.memory:
+            yield context
+
+
+def _context(
+    spec: DomainSpec,
+    options: Options,
+    run: RunFolder,
+    stop: StopSignal,
+    clock: RunClock,
+    *,
+    workspace: Path,
+    runs: Path,
+    observer: Observer,
+) -> RunContext:
+    store = JobStore(runs / STAGES)
+    store.clean()
+    observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
+    data, guards = load_domain_data(spec, workspace)
+    goes_on = run.report.exists()
+    data, firewall = hold_out_test(data, run.folder / "firewall.jsonl")
+    gate = Gate(cut_dev(firewall.dev), _gate_spec(spec, options))
+    context = RunContext(
+        spec=spec,
+        seed=options.seed_of(spec),
+        run=run,
+        executor=InlineExecutor(store),
+        cache=runs / CACHE / "vectors",
+        observer=observer,
+        clock=clock,
+        stop=stop,
+        minutes=options.budget_minutes,
+        data=data,
+        guards=guards,
+        firewall=firewall,
+        goes_on=goes_on,
+        gate=gate,
+        generator=_access(spec, options, options.generator, run, runs),
+        reflection=_access(spec, options, options.reflection or options.generator, run, runs),
+        workspace=workspace,
+    )
+    context.executor = InlineExecutor(store, warn=lambda text: context.note("stages", text))
+    context.note(
+        "gate", f"{gate.halves.note}; the smallest gain they can show is about {gate.smallest_gain():.3f} nDCG@10"
+    )
+    return context
+
+
+def _gate_spec(spec: DomainSpec, options: Options) -> GateSpec:
+    """Return the gate's options: one look for each search of an instruction, and the last one for the model."""
+    searches = options.rounds_of(spec) * (1 + spec.merge.instructions)
+    return GateSpec(alpha=spec.loop.alpha, looks=searches + 1, samples=spec.loop.bootstrap, seed=options.seed_of(spec))
+
+
+def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs: Path) -> LlmAccess:
+    return LlmAccess(
+        options=options.llm(spec, model),
+        cache=runs / CACHE / "llm",
+        ledger=run.llm_ledger,
+        clock=run.clock,
+        usd=options.budget_usd,
+        minutes=options.budget_minutes,
+    )

@@ -1,0 +1,220 @@
+"""The report of a run: ``report.json``, typed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict
+
+from stm_agent.evaluate.metrics import Scores
+from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.state import RatedModel, State
+
+SCHEMA = 2
+
+
+class Difference(TypedDict):
+    """The final model minus a row, paired over queries."""
+
+    delta: float
+    low: float
+    high: float
+    p_value: float
+
+
+class Row(TypedDict):
+    """One model on the test queries."""
+
+    ndcg_at_10: float
+    low: float
+    high: float
+    recall_at_100: float
+    mrr_at_10: float
+    merged_minus_this: Difference
+
+
+class GateReport(TypedDict):
+    """What the gate allowed and spent."""
+
+    mode: str
+    search_queries: int
+    accept_queries: int
+    alpha: float
+    smallest_gain: float
+    looks: int
+    alpha_spent: float
+    considered: int
+
+
+class Cost(TypedDict):
+    """What a run cost, over all processes."""
+
+    usd: float
+    llm_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    minutes: float
+    seconds: dict[str, float]
+    overhead_share: float
+    texts_per_second: dict[str, float]
+    peak_memory_gib: float
+
+
+class Report(TypedDict):
+    """``report.json``. A stopped run has no test rows."""
+
+    schema: int
+    run: str
+    state: Literal["finished", "stopped"]
+    reason: str
+    domain: str
+    seed: int
+    collection: dict[str, Any]
+    rows: dict[str, Row]
+    best_expert_on_dev: str | None
+    model_label: str
+    weights: dict[str, float]
+    rank_correlation: float | None
+    front: list[Mapping[str, Any]]
+    front_taken: int | None
+    instruction: str
+    passage_instruction: str
+    dev: dict[str, float]
+    general: dict[str, float]
+    gate: GateReport
+    dev_to_test_gap: NotRequired[float]
+    test_openings: int
+    failures: list[dict[str, str]]
+    warnings: list[str]
+    budget: dict[str, float | None]
+    cost: Cost
+    model: str
+
+
+def finished_report(context: RunContext, state: State, rows: Mapping[str, Scores]) -> Report:
+    """Return the report of a run whose test was opened."""
+    report = _report(context, state, state.confirmed, "finished", "")
+    report["rows"] = {name: _row(name, rows, context) for name in rows}
+    report["collection"]["test_queries"] = len(rows["merged"].per_query)
+    report["dev_to_test_gap"] = state.confirmed.rating.domain.ndcg_at_10 - rows["merged"].ndcg_at_10
+    return report
+
+
+def stopped_report(context: RunContext, state: State, best: RatedModel, reason: str) -> Report:
+    """Return the report of a run that was stopped: dev scores of the best model so far, test still closed."""
+    return _report(context, state, best, "stopped", reason)
+
+
+def _report(
+    context: RunContext, state: State, best: RatedModel, what: Literal["finished", "stopped"], reason: str
+) -> Report:
+    searched = {expert.name: context.searched(expert.rated.rating.domain) for expert in state.experts}
+    base = state.base.rating
+    return {
+        "schema": SCHEMA,
+        "run": context.run.id,
+        "state": what,
+        "reason": reason,
+        "domain": context.spec.name,
+        "seed": context.seed,
+        "collection": {
+            "name": context.data.collection.name,
+            "source": context.data.collection.source,
+            "licence": context.data.collection.licence,
+            "documents": len(context.documents),
+            "dev_queries": len(context.dev.split.queries),
+        },
+        "rows": {},
+        "best_expert_on_dev": max(searched, key=lambda name: searched[name]) if searched else None,
+        "model_label": best.label,
+        "weights": {name: weight for name, weight in best.weights.items() if weight},
+        "rank_correlation": state.merge.rank_correlation if state.merge else None,
+        "front": list(state.merge.front) if state.merge else [],
+        "front_taken": _point_taken(state, best),
+        "instruction": best.instruction.query,
+        "passage_instruction": best.instruction.passage,
+        "dev": {"base": base.domain.ndcg_at_10, "merged": best.rating.domain.ndcg_at_10},
+        "general": {"base": base.general, "merged": best.rating.general},
+        "gate": _gate(context, state),
+        "test_openings": context.firewall.openings,
+        "failures": [dataclasses.asdict(failure) for failure in context.failures],
+        "warnings": list(context.warnings),
+        "budget": {"usd": context.generator.usd, "minutes": context.minutes},
+        "cost": _cost(context, state),
+        "model": _relative(context.run.model),
+    }
+
+
+def _point_taken(state: State, best: RatedModel) -> int | None:
+    """Return the number, from 1, of the front's point that is the exported model; None: it is not on the front."""
+    if state.merge is None:
+        return None
+    names = [expert.name for expert in state.merged]
+    for number, point in enumerate(state.merge.front, 1):
+        weights = {name: weight for name, weight in zip(names, point["weights"], strict=True) if weight}
+        if weights == {name: weight for name, weight in best.weights.items() if weight}:
+            return number
+    return None
+
+
+def _gate(context: RunContext, state: State) -> GateReport:
+    halves = context.gate.halves
+    return {
+        "mode": halves.mode,
+        "search_queries": len(halves.search),
+        "accept_queries": len(halves.accept),
+        "alpha": context.gate.spec.alpha,
+        "smallest_gain": context.gate.smallest_gain(),
+        "looks": state.gate.looks,
+        "alpha_spent": state.gate.spent,
+        "considered": state.considered,
+    }
+
+
+def _row(name: str, rows: Mapping[str, Scores], context: RunContext) -> Row:
+    scores, loop = rows[name], context.spec.loop
+    interval = confidence_interval(scores.per_query, samples=loop.bootstrap, seed=context.seed, alpha=loop.alpha)
+    versus = paired_bootstrap(
+        rows["merged"].per_query, scores.per_query, samples=loop.bootstrap, seed=context.seed, alpha=loop.alpha
+    )
+    return {
+        "ndcg_at_10": scores.ndcg_at_10,
+        "low": interval.low,
+        "high": interval.high,
+        "recall_at_100": scores.recall_at_100,
+        "mrr_at_10": scores.mrr_at_10,
+        "merged_minus_this": {
+            "delta": versus.delta,
+            "low": versus.low,
+            "high": versus.high,
+            "p_value": versus.p_value,
+        },
+    }
+
+
+def _cost(context: RunContext, state: State) -> Cost:
+    from stm_agent.llm.budget import read_spending
+
+    spent = read_spending(context.run.llm_ledger)
+    own = context.clock.own_seconds
+    return {
+        "usd": spent.usd,
+        "llm_calls": spent.calls,
+        "prompt_tokens": spent.prompt_tokens,
+        "completion_tokens": spent.completion_tokens,
+        "minutes": round(context.clock.seconds() / 60, 2),
+        "seconds": {name: round(value, 1) for name, value in context.seconds().items()},
+        # What this process did beside building data, models, texts and scores.
+        "overhead_share": round(max(0.0, own - context.job_seconds) / own, 4),
+        "texts_per_second": {
+            "encoding": context.encoding_speed(),
+            "training": round(sum(expert.texts_per_second for expert in state.experts) / max(len(state.experts), 1), 1),
+        },
+        "peak_memory_gib": round(context.memory.gib, 2),
+    }
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,95 @@
+"""The state of a run: frozen values that a lever takes and a new one that it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from stm_agent.backbone.instruction import Instruction
+from stm_agent.loop.gate import GateState
+from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.merge.job import MergeResult, Rating
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatedModel:
+    """A model with the instruction it is used with and its dev scores.
+
+    Attributes:
+        label: What it is, in words.
+        model: Backbone, adapters and weights.
+        experts: Name of the expert of each adapter.
+        instruction: What stands in front of its texts.
+        rating: Dev scores with that instruction.
+    """
+
+    label: str
+    model: AdaptedModel
+    experts: tuple[str, ...] = ()
+    instruction: Instruction
+    rating: Rating
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Expert's name -> weight."""
+        return dict(zip(self.experts, self.model.weights, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expert:
+    """A trained expert and what is known about it.
+
+    Attributes:
+        name: Its name in the domain file; a variant beside others adds its label, later rounds add ``@round``.
+        spec_name: Its name in the domain file alone.
+        variant: ``FT``, ``FT+SHN``, ``FT+PO`` or ``FT+SHN+PO``, as STM names them.
+        folder: The stage folder with ``adapter/`` and ``expert.json``.
+        rated: The backbone with this adapter alone, its instruction and its dev scores.
+        texts_per_second: Speed of its training.
+    """
+
+    name: str
+    spec_name: str
+    variant: str
+    folder: Path
+    rated: RatedModel
+    texts_per_second: float
+
+    @property
+    def adapter(self) -> Path:
+        """Folder of the peft adapter."""
+        return self.folder / "adapter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Where a run stands.
+
+    Attributes:
+        base: The untouched backbone without instruction.
+        confirmed: The best model whose gain is confirmed; the base until there is one.
+        provisional: The best model on the search half, not confirmed yet.
+        gate: Looks taken at the accept half, and alpha spent.
+        experts: All experts so far.
+        considered: Changes that were compared with an incumbent so far.
+        merge: The newest merge search; None: there was none.
+        merged: Experts that the newest merge search chose from, in its order.
+    """
+
+    base: RatedModel
+    confirmed: RatedModel
+    provisional: RatedModel
+    gate: GateState = field(default_factory=GateState)
+    experts: tuple[Expert, ...] = ()
+    considered: int = 0
+    merge: MergeResult | None = None
+    merged: tuple[Expert, ...] = ()
+
+    @classmethod
+    def start(cls, base: RatedModel) -> State:
+        """Return the state in which nothing was tried."""
+        return cls(base=base, confirmed=base, provisional=base)
+
+    def taking(self, challenger: RatedModel) -> State:
+        """Return the state with another provisional model."""
+        return replace(self, provisional=challenger)

@@ -1,0 +1,64 @@
+"""Ctrl-C, SIGTERM and ``stm-agent runs stop`` as one request: end at the next safe point, with the best model."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+STOP_FILE = "stop"
+"""A file of this name in a run's folder asks the run to stop."""
+LOOK_SECONDS = 0.5
+"""How often the file is looked for, at most."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignal:
+    """Remembers that a stop was asked for."""
+
+    def __init__(self, run: Path) -> None:
+        """Watch a run's folder; a request that an earlier process left is removed."""
+        self._file = run / STOP_FILE
+        self._file.unlink(missing_ok=True)
+        self._reason: str | None = None
+        self._looked = time.monotonic()
+
+    def reason(self) -> str | None:
+        """Return why the run should stop; None: it should go on."""
+        if self._reason is None and time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._looked = time.monotonic()
+            if self._file.exists():
+                self._reason = "stopped by 'stm-agent runs stop'"
+        return self._reason
+
+    def request(self, reason: str) -> None:
+        """Ask for a stop."""
+        self._reason = reason
+
+    @contextmanager
+    def handling_signals(self) -> Iterator[None]:
+        """Turn SIGINT and SIGTERM into a request; the second one ends the process at once.
+
+        Outside of the main thread, where Python installs no handler, signals are left as they are.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self._reason is not None:
+                raise KeyboardInterrupt
+            self.request(f"stopped by {signal.Signals(number).name}")
+
+        for number in SIGNALS:
+            signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

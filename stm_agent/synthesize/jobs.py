@@ -1,0 +1,140 @@
+"""The jobs in which an LLM writes training text: queries for passages, hard negatives for pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from stm_agent.domain.data import Pair
+from stm_agent.domain.spec import SynthesizeSpec
+from stm_agent.errors import GenerationError
+from stm_agent.files import content_hash, sha256_file
+from stm_agent.job import Job
+from stm_agent.llm.access import LlmAccess
+from stm_agent.mine.negatives import Negative
+from stm_agent.progress import report
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueriesJob(Job):
+    """Writes a query for each of some passages.
+
+    Attributes:
+        pool: Passage id -> text.
+        task: One line: what a query is and what should be found.
+        program: File of the DSPy program.
+        generator: The LLM.
+        spec: How many, temperature and token limit.
+        seed: Seed of the draw of passages.
+    """
+
+    kind: ClassVar[str] = "queries"
+    pool: Mapping[str, str]
+    task: str
+    program: Path
+    generator: LlmAccess
+    spec: SynthesizeSpec
+    seed: int
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the queries."""
+        return {
+            "pool": content_hash(dict(self.pool)),
+            "task": self.task,
+            "program": sha256_file(self.program),
+            "generator": self.generator.key(),
+            "spec": self.spec.model_dump(mode="json", include={"queries", "temperature", "max_tokens"}),
+            "seed": self.seed,
+        }
+
+    def build(self, folder: Path) -> None:
+        """Write ``pairs.json``: the queries, and the passages without one counted by reason.
+
+        Raises:
+            GenerationError: The LLM cannot be reached, or its budget is spent; answers so far stay cached.
+            ConfigError: The program cannot be used.
+        """
+        from stm_agent.synthesize.queries import write_queries
+
+        client = self.generator.open()
+        try:
+            written = write_queries(
+                self.pool,
+                task=self.task,
+                program=self.program,
+                client=client,
+                spec=self.spec,
+                seed=self.seed,
+                folder=folder,
+                progress=lambda done, total: report("synthesize", "queries", done, total),
+            )
+        finally:
+            client.close()
+        _complete(written.ended_by)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardNegativesJob(Job):
+    """Writes a hard negative for each of some pairs.
+
+    Attributes:
+        pairs: Training pairs.
+        mined: Pair id -> mined negatives; the hardest is shown to the LLM.
+        task: One line: what a query is and what should be found.
+        program: File of the DSPy program.
+        generator: The LLM.
+        spec: Temperature and token limit.
+    """
+
+    kind: ClassVar[str] = "synthesize"
+    pairs: tuple[Pair, ...]
+    mined: Mapping[str, tuple[Negative, ...]]
+    task: str
+    program: Path
+    generator: LlmAccess
+    spec: SynthesizeSpec
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the negatives."""
+        mined = {pair.id: [negative.text for negative in self.mined.get(pair.id, ())] for pair in self.pairs}
+        return {
+            "pairs": content_hash([pair.content() for pair in self.pairs]),
+            "mined": content_hash(mined),
+            "task": self.task,
+            "program": sha256_file(self.program),
+            "generator": self.generator.key(),
+            "spec": self.spec.model_dump(mode="json", include={"temperature", "max_tokens"}),
+        }
+
+    def build(self, folder: Path) -> None:
+        """Write ``negatives/`` and ``written.json``: pairs without a negative counted by reason.
+
+        Raises:
+            GenerationError: The LLM cannot be reached, or its budget is spent; answers so far stay cached.
+            ConfigError: The program cannot be used.
+        """
+        from stm_agent.synthesize.negatives import synthesize_negatives
+
+        client = self.generator.open()
+        try:
+            written = synthesize_negatives(
+                self.pairs,
+                self.mined,
+                task=self.task,
+                program=self.program,
+                client=client,
+                spec=self.spec,
+                folder=folder,
+                progress=lambda done, total: report("synthesize", "hard negatives", done, total),
+            )
+        finally:
+            client.close()
+        _complete(written.ended_by)
+
+
+def _complete(ended_by: str | None) -> None:
+    """Refuse to store a result that is not whole under the key of the whole one."""
+    if ended_by is not None:
+        raise GenerationError(ended_by)
