@@ -11,13 +11,13 @@ ASK = """
 import sys, warnings
 from pathlib import Path
 
-from stm_agent.llm.dspy_lm import through
+from stm_agent.llm.dspy_engine import dspy_context
 from stm_agent.llm.scripted import scripted
 
 with warnings.catch_warnings():
     import dspy, litellm
 warnings.simplefilter("error")
-with through(scripted(["four"], Path(sys.argv[1]))):
+with dspy_context(scripted(["four"], Path(sys.argv[1]))):
     print(dspy.Predict("question -> answer")(question="two and two?").answer)
 """
 
