@@ -121,6 +121,8 @@ def test_thoughts_of_a_reasoning_model_have_room_of_their_own(server: ChatServer
         client.complete(CHAT, rollout=1)
 
 
+# LiteLLM's streams copy pydantic models attribute by attribute.
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")
 def test_a_stream_without_text_is_rejected(server: ChatServer, tmp_path: Path) -> None:
     server.answers = [{"choices": [{"message": {"content": None}, "finish_reason": "length"}]}]
     client = client_of(server, tmp_path)
@@ -147,7 +149,7 @@ def test_an_empty_answer_that_an_earlier_version_cached_is_asked_for_again(tmp_p
     assert client.complete(CHAT).text == "new"
 
 
-def test_an_answer_cached_by_an_earlier_version_is_cut_off_if_it_has_as_many_tokens_as_its_limit(
+def test_an_answer_of_an_earlier_version_with_as_many_tokens_as_its_limit_is_cut_off(
     tmp_path: Path,
 ) -> None:
     client = scripted(["old"], tmp_path)

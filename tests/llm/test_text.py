@@ -152,7 +152,7 @@ def test_another_language_than_the_corpus_is_refused(profile: LanguageProfile, t
         ("घुटने का दर्द रात में", "घुटने का दर्द रात में"),
         (
             "The knee is the largest joint of the body",
-            "We know that the knee is the largest joint of the body and so on.",
+            "We know: the knee is the largest joint of the body, too.",
         ),
     ],
 )
