@@ -17,7 +17,7 @@ from stm_agent.instruct.scorer import InstructionScorer
 from stm_agent.traces import Trace, TraceStore
 
 if TYPE_CHECKING:
-    from stm_agent.llm.client import Completion
+    from stm_agent.llm.answer import Completion
 
 SHOWN = 3
 """Passages of each query that a trace names."""
@@ -76,9 +76,18 @@ class Trials:
         parent: Instruction | None = None,
         written: Completion | None = None,
         shown: Sequence[Mapping[str, object]] = (),
+        fault: str | None = None,
     ) -> Scores | None:
-        """Try what somebody wrote, if it is an instruction at all; else write down why not and return None."""
-        if reason := self.fault(candidate):
+        """Try a candidate if it can be used; else record why not and return None.
+
+        Args:
+            candidate: The instruction.
+            parent: The one it was made from.
+            written: The LLM's answer it was read from.
+            shown: Examples that the LLM was shown.
+            fault: Why the LLM's answer cannot be used; None: not known yet.
+        """
+        if reason := fault or self.fault(candidate):
             trial = self.store.add(self._trace(candidate, parent, written, shown))
             self.store.decide(trial, accepted=False, reason=f"refused: {reason}")
             return None
