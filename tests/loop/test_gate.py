@@ -1,4 +1,4 @@
-"""A gain is claimed only when it is real: worthless changes are rarely confirmed, real ones are, alpha is never overspent."""
+"""Worthless changes are rarely confirmed, real ones are, and alpha is never overspent."""
 
 from __future__ import annotations
 
