@@ -67,9 +67,6 @@ LONGER = {
     "stm_agent/loop/optimize.py open_context",
     "stm_agent/loop/single.py train_domain_expert",
     "stm_agent/loop/training.py train_stage",
-    "stm_agent/train/data.py training_rows",
-    "stm_agent/train/expert.py train_expert",
-    "stm_agent/train/fit.py fit",
 }
 HEAVY = {
     *("accelerate", "bm25s", "datasets", "dspy", "gepa", "litellm", "mteb", "peft", "scipy"),

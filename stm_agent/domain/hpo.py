@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from stm_agent.domain.collection import Collection, Document, Split, normalise, share
+from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.obo import Ontology, Term, parse_obo
 from stm_agent.domain.spec import HpoCollection
+from stm_agent.domain.text import normalise, share
 from stm_agent.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)

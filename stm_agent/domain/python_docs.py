@@ -13,7 +13,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from stm_agent.domain.collection import Collection, Document, Split, normalise, share
+from stm_agent.domain.collection import Collection, Document, Split
+from stm_agent.domain.text import normalise, share
 from stm_agent.errors import DataError
 
 _OTHER_PEOPLES = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "pydoc_data"}

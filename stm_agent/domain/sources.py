@@ -6,10 +6,11 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 
-from stm_agent.domain.collection import Collection, Split, normalise, share
+from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.python_docs import python_docs
 from stm_agent.domain.spec import PythonDocsCollection
+from stm_agent.domain.text import normalise, share
 from stm_agent.errors import DataError
 
 logger = logging.getLogger(__name__)
