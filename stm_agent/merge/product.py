@@ -30,7 +30,7 @@ def merge_folders(
     base: str | None,
     prompts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Merge expert folders into ``output``: adapters into a sentence-transformers folder, models into their own format.
+    """Merge expert folders into ``output``: adapters into a sentence-transformers folder, models into their format.
 
     The folder also gets ``recipe.json``, ``mergekit.yaml`` and, if that is exact, the merge as one LoRA adapter in
     ``adapter/``.
@@ -51,7 +51,7 @@ def merge_folders(
     """
     for folder in experts:
         if not folder.is_dir():
-            raise ConfigError(f"there is no expert folder {folder}")
+            raise ConfigError(f"expert folder {folder} does not exist; name a folder of an adapter or a model")
     adapters = [(folder / ADAPTER).is_file() for folder in experts]
     if any(adapters) and not all(adapters):
         model, adapter = experts[adapters.index(False)], experts[adapters.index(True)]

@@ -226,7 +226,7 @@ def _fault(pair: Pair) -> str | None:
 
 
 def _others(index: int, pairs: Sequence[Pair], count: int) -> list[str]:
-    """Return positives of other groups, :data:`STRIDE` rows apart; of the pair's own group if there is no other."""
+    """Return positives of other groups, :data:`STRIDE` rows apart; of the pair's own group if it is the only one."""
     texts: list[str] = []
     step = 1
     while len(texts) < count:

@@ -170,7 +170,7 @@ def test_a_used_up_budget_ends_reflection_not_the_search(tmp_path):
         (" ", "empty"),
         ("a\nb", "line break"),
         ("x" * 10_000, "10000 characters"),
-        ("a\udcffb", "no UTF-8"),
+        ("a\udcffb", "not UTF-8"),
     ],
 )
 def test_unusable_instructions_are_named(text, fault):

@@ -177,7 +177,7 @@ def test_mistakes_are_told_and_nothing_is_written(
             merge_folders(experts, merged, tmp_path / "out", backbone=None, base=base)
         assert not list(tmp_path.glob("*out*"))
 
-    told("no expert folder", [adapters[0], tmp_path / "gone"], recipe(weights=(1.0, 1.0)))
+    told("gone does not exist", [adapters[0], tmp_path / "gone"], recipe(weights=(1.0, 1.0)))
     told("merge one kind", [adapters[0], models[1]], recipe(weights=(1.0, 1.0)))
     told("a merge needs two or more experts", adapters[:1], recipe(weights=(1.0,)))
     told("give one weight for each", adapters[:2], recipe())
