@@ -160,7 +160,7 @@ def test_a_spent_budget_is_an_error_of_the_search(tmp_path):
         (" ", "empty"),
         ("a\nb", "line break"),
         ("x" * 10_000, "10000 characters"),
-        ("a\udcffb", "no UTF-8"),
+        ("a\udcffb", "not UTF-8"),
     ],
 )
 def test_unusable_instructions_are_named(text, fault):
