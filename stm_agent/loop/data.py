@@ -23,7 +23,6 @@ from stm_agent.traces import Trace, TraceStore
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 from stm_agent.workspace import program_path
 
-
 MOST_EXAMPLES = 100
 """Train queries that show which languages queries are in."""
 
