@@ -71,7 +71,7 @@ class Firewall:
         Args:
             final: Hash of the final configuration that will be scored. A resumed run that arrives at
                 the very same one gets the split again.
-            again: Whether a finished run goes on with a raised budget: it may open test for its new model. The opening
+            again: Whether a finished run continues with a raised budget: it may open test for its new model. The opening
                 is recorded and the report shows how many there were.
 
         Raises:

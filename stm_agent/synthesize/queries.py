@@ -26,7 +26,7 @@ PAIRS = "pairs.json"
 class WrittenQueries:
     """Pairs of a written query and its passage, and the counts of the stage.
 
-    ``ended_by`` tells whether the stage is whole.
+    ``ended_by`` is None if the stage is whole.
     """
 
     pairs: tuple[Pair, ...]
