@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
+from stm_agent.errors import AnswerRejected, ConfigError
 from stm_agent.instruct.trials import Trials
 from stm_agent.llm.checking import TextCheck
 from stm_agent.llm.text import clean_text, without_thoughts
@@ -126,11 +126,12 @@ def _optimize(
         # Its progress bars are for a terminal of its own.
         with dspy_context(client, record=record, own_format=True), contextlib.redirect_stderr(io.StringIO()):
             run(dspy.settings.lm, program, lambda example, prediction, trace=None: prediction.score, examples)
-    except BudgetExceeded as error:
-        logger.warning("%s stopped: %s", origin, error)
-    except (GenerationError, ValueError, AttributeError, KeyError, dspy.utils.exceptions.AdapterParseError) as error:
+    except AnswerRejected as error:
+        trials.rejected[error.reason] += 1
+    except (ValueError, AttributeError, KeyError, dspy.utils.exceptions.AdapterParseError) as error:
         # The optimisers give up if an answer lacks their format; what was tried until then stays.
-        logger.warning("%s ended: %s", origin, str(error).splitlines()[0][:200])
+        trials.rejected[f"answer without {origin}'s format"] += 1
+        logger.info("%s ended: %s", origin, str(error).splitlines()[0][:200])
 
 
 def _scorer(trials: Trials, origin: str, completions: Sequence[Completion]) -> Callable[[str, str], float]:

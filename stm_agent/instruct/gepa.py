@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import normalise
-from stm_agent.errors import BudgetExceeded, GenerationError
+from stm_agent.errors import AnswerRejected
 from stm_agent.instruct.trials import Trials
 from stm_agent.llm.checking import TextCheck
 from stm_agent.llm.text import clean_text
@@ -53,23 +53,20 @@ class Gepa:
 
         adapter = InstructionAdapter(trials, self.client, self.task)
         queries = list(trials.scorer.split.queries)
-        try:
-            optimize(
-                seed_candidate={COMPONENT: trials.best()[0].query},
-                trainset=queries,
-                valset=queries,
-                adapter=adapter,  # type: ignore[arg-type]
-                reflection_minibatch_size=min(MINIBATCH, len(queries)),
-                stop_callbacks=[lambda state: adapter.asked >= self.reflections],
-                # A rollout is a search over cached vectors; the reflections are what is limited.
-                max_metric_calls=(self.reflections + 2) * (len(queries) + 2 * MINIBATCH) * 4,
-                skip_perfect_score=False,
-                display_progress_bar=False,
-                logger=_Quiet(),
-                seed=self.seed,
-            )
-        except BudgetExceeded as error:
-            logger.warning("reflection stopped: %s", error)
+        optimize(
+            seed_candidate={COMPONENT: trials.best()[0].query},
+            trainset=queries,
+            valset=queries,
+            adapter=adapter,  # type: ignore[arg-type]
+            reflection_minibatch_size=min(MINIBATCH, len(queries)),
+            stop_callbacks=[lambda state: adapter.asked >= self.reflections],
+            # A rollout is a search over cached vectors; the reflections are what is limited.
+            max_metric_calls=(self.reflections + 2) * (len(queries) + 2 * MINIBATCH) * 4,
+            skip_perfect_score=False,
+            display_progress_bar=False,
+            logger=_Quiet(),
+            seed=self.seed,
+        )
 
 
 class InstructionAdapter:
@@ -129,10 +126,8 @@ class InstructionAdapter:
         self.asked += 1
         try:
             completion = self.client.complete(question(current, failures, self.task), rollout=self.asked)
-        except BudgetExceeded:
-            raise
-        except GenerationError as error:
-            logger.warning("reflection failed: %s", error)
+        except AnswerRejected as error:
+            self.trials.rejected[error.reason] += 1
             return current
         text = clean_text(completion.text, "instruction")
         tried = self.trials.offer(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stm_agent.errors import AnswerRejected, GenerationError
+from stm_agent.errors import AnswerRejected
 from stm_agent.instruct.trials import Trials
 from stm_agent.llm.checking import TextCheck
 from stm_agent.llm.text import text_lines
@@ -38,9 +38,9 @@ class Pool:
     count: int
 
     def propose(self, trials: Trials) -> None:
-        """Ask until ``count`` are usable, the LLM repeats itself, or the budget is spent."""
+        """Ask until ``count`` are usable or the LLM repeats itself."""
         made, barren = 0, 0
-        for completion in _answers(self.client, self.task):
+        for completion in _answers(self.client, self.task, trials):
             fresh = self._offer(trials, completion, self.count - made) if completion else 0
             made, barren = made + fresh, 0 if fresh else barren + 1
             if made == self.count:
@@ -62,8 +62,12 @@ class Pool:
         return tried
 
 
-def _answers(client: LlmClient, task: str) -> Iterator[Completion | None]:
-    """Yield answers, None for one that was rejected, until the LLM or its budget gives out."""
+def _answers(client: LlmClient, task: str, trials: Trials) -> Iterator[Completion | None]:
+    """Yield answers without end, None for one that was rejected.
+
+    Raises:
+        GenerationError: The LLM or its budget gives out.
+    """
     system = "You write one-sentence instructions that stand in front of search queries."
     user = f"Task: {task}\nWrite {PER_CALL} different instructions for it, each at most twenty words, one on a line."
     chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
@@ -72,9 +76,6 @@ def _answers(client: LlmClient, task: str) -> Iterator[Completion | None]:
         try:
             yield client.complete(chat, rollout=rollout)
         except AnswerRejected as error:
-            logger.warning("instruction pool: %s", error)
+            trials.rejected[error.reason] += 1
             yield None
-        except GenerationError as error:
-            logger.warning("instruction pool ended: %s", error)
-            return
         rollout += 1

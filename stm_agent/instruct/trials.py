@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -32,6 +33,8 @@ class Trials:
         self.scorer, self.store = scorer, store
         self.tried: dict[tuple[str, str], Instruction] = {}
         self.scores: dict[tuple[str, str], Scores] = {}
+        self.rejected: Counter[str] = Counter()
+        """Answers of the reflecting LLM that nothing could be read from, by reason."""
         self._names: dict[tuple[str, str], str] = {}
 
     def try_one(

@@ -37,7 +37,7 @@ class LlmAccess:
 
     def key(self) -> object:
         """Return what decides the answers, as JSON values; ceilings decide whether a job ends, not what it gives."""
-        identity = self.options.identity()
+        identity = self.options.identity
         return identity if self.answered is None else [identity, self.ledger.parent.name, self.answered]
 
     def without_asking(self, answered: int) -> LlmAccess:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,15 @@ from stm_agent.loop.state import RatedModel, State
 from stm_agent.progress import watched_by
 
 
-def optimize(spec: DomainSpec, options: Options, *, workspace: Path, runs: Path, observer: Observer = silent) -> Report:
+def optimize(
+    spec: DomainSpec,
+    options: Options,
+    *,
+    workspace: Path,
+    runs: Path,
+    observer: Observer = silent,
+    before_work: Callable[[], None] = lambda: None,
+) -> Report:
     """Run the loop to its report; an interrupted run resumes where it stopped.
 
     A lever that fails costs that lever; the run goes on with what is left and exports the best model it has.
