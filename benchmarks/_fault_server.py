@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-WORDS = "pain swelling itch cold weakness pressure redness fever cough numbness stiffness bleeding".split()
+WORDS = ("pain", "swelling", "itch", "cold", "weakness", "pressure", "redness", "fever", "cough", "numbness")
 SECONDS = 0.1
 """What one answer takes: long enough for a kill to come in the middle of one."""
 
