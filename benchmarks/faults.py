@@ -35,6 +35,9 @@ from _record import claim, machine, save, show, versions
 
 HERE = Path(__file__).parent
 KILLS_A_JOB = 10
+BEYOND = 1.15
+"""Moments are drawn up to this times the seconds before the model is written: some come while it is written and proved.
+"""
 EARLY = 0.2
 """Share of the kills that come before the process has repeated what earlier ones did."""
 
@@ -48,7 +51,7 @@ def killed_job(mini: Mini, number: int, count: int, draws: random.Random) -> dic
     away, counted from where the last one was, so that late stages are killed as often as early ones.
     """
     workspace, asked = mini.workspace("killed")
-    moments = sorted(draws.uniform(0, mini.seconds) for _ in range(count))
+    moments = sorted(draws.uniform(0, BEYOND * mini.seconds) for _ in range(count))
     kills: list[dict[str, Any]] = []
     furthest, before = 1, 0.0
     for moment in moments:
