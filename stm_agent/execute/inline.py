@@ -35,7 +35,7 @@ class InlineExecutor:
 
     Attributes:
         store: Where their folders are.
-        warn: Is told, in one line, of a damaged folder that is built again.
+        warn: Called with one line about a damaged folder that is built again.
     """
 
     store: JobStore
