@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,12 @@ class RunFolder:
                 f"run {name} is being worked on by another process; wait for it, stop it (stm-agent runs stop {name}), "
                 "or use another --seed"
             ) from None
-        try:
+        with ExitStack() as refused:
+            refused.callback(self._lock.release)
             self._claim(root, fresh=fresh)
             self.ledger = Ledger(self.folder / "ledger.jsonl")
-        except BaseException:
-            self._lock.release()
-            raise
+            # It is this run: the lock stays until close().
+            refused.pop_all()
 
     def _claim(self, root: Path, *, fresh: bool) -> None:
         path = self.folder / "run.json"
