@@ -219,6 +219,7 @@ def search(encoder: Any, collection: Any, way: str, name: str, options: argparse
     from stm_agent.instruct.seeds import load_seeds
     from stm_agent.llm.budget import Budget
     from stm_agent.llm.open import open_client
+    from stm_agent.llm.options import LlmOptions
     from stm_agent.workspace import prompt_path, runs_folder
 
     plan = WAYS[way]
@@ -232,7 +233,10 @@ def search(encoder: Any, collection: Any, way: str, name: str, options: argparse
     client = None
     if asks:
         client = open_client(
-            options.generator, cache=runs / ".cache" / "llm", ledger=place / "llm.jsonl", budget=Budget()
+            LlmOptions(model=options.generator),
+            cache=runs / ".cache" / "llm",
+            ledger=place / "llm.jsonl",
+            budget=Budget(),
         )
     seeds = load_seeds(prompt_path(options.work, "retrieval.yaml"), task=task) if way != "GP pool" else ()
     try:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import NoReturn
 
 from stm_agent.errors import GenerationError
-from stm_agent.llm.client import Answer, Messages, Provider
+from stm_agent.llm.answer import Answer, Messages, Provider
 
 
 class Quiet:
@@ -48,4 +48,7 @@ class Quiet:
 
     def _hide(self, error: GenerationError) -> NoReturn:
         # What the error came from is left behind as well: a traceback would show it.
-        raise type(error)(str(error).replace(self._key, "***")) from None
+        hidden = type(error)(str(error).replace(self._key, "***"))
+        # Why it was rejected, and how often it was tried.
+        hidden.__dict__.update(error.__dict__)
+        raise hidden from None

@@ -70,9 +70,12 @@ def optimize(
     from stm_agent.loop.options import Options
 
     observer = screen_observer()
-    threads, why = choose_threads()
-    set_threads(threads)
-    observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
+
+    def use_idle_cores() -> None:
+        threads, why = choose_threads()
+        set_threads(threads)
+        observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
+
     options = Options(
         seed=seed,
         rounds=rounds,
@@ -87,5 +90,7 @@ def optimize(
         run_id=run_id,
         fresh=fresh,
     )
-    report = optimize(spec, options, workspace=place, runs=runs_folder(place), observer=observer)
+    report = optimize(
+        spec, options, workspace=place, runs=runs_folder(place), observer=observer, before_work=use_idle_cores
+    )
     emit(report, report_table(report), as_json)

@@ -79,7 +79,7 @@ def _gate_lines(report: Mapping[str, Any]) -> list[str]:
     gate = report["gate"]
     lines = [
         f"Gate ({gate['mode']}): {gate['search_queries']} dev queries to search, {gate['accept_queries']} to accept; "
-        f"{gate['looks']} looks, alpha {gate['alpha_spent']:.3f} of {gate['alpha']:.3f} spent, {gate['considered']} "
+        f"looks: {gate['looks']}, alpha {gate['alpha_spent']:.3f} of {gate['alpha']:.3f} spent, {gate['considered']} "
         f"changes considered; smallest gain it can show about {gate['smallest_gain']:.3f}."
     ]
     if "dev_to_test_gap" in report:

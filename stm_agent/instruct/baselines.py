@@ -10,17 +10,20 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
+from stm_agent.errors import AnswerRejected, ConfigError
 from stm_agent.instruct.trials import Trials
+from stm_agent.llm.checking import TextCheck
+from stm_agent.llm.text import clean_text, without_thoughts
 
 if TYPE_CHECKING:
     import dspy
 
-    from stm_agent.llm.client import Completion, LlmClient
+    from stm_agent.llm.answer import Completion
+    from stm_agent.llm.client import LlmClient
 
 logger = logging.getLogger(__name__)
 ROUNDS = 2
@@ -107,47 +110,53 @@ class MiproV2(_Optimizer):
 def _optimize(
     trials: Trials, client: LlmClient, task: str, origin: str, run: Callable[[Any, Any, Any, list[Any]], None]
 ) -> None:
-    """Let a DSPy optimiser work on the context; what it proposes is checked, scored and traced as from anybody."""
+    """Let a DSPy optimiser propose; its candidates are checked, scored and traced like any other."""
     import dspy
 
-    from stm_agent.llm.dspy_lm import through
+    from stm_agent.llm.call_record import CallRecord
+    from stm_agent.llm.dspy_engine import dspy_context
 
-    last: list[Completion] = []
-    program = instructed(trials.best()[0].query or task, _scorer(trials, origin, last))
+    record = CallRecord()
+    program = instructed(trials.best()[0].query or task, _scorer(trials, origin, record.completions))
     examples = [
         dspy.Example(query=text, name=name).with_inputs("query", "name")
         for name, text in trials.scorer.split.queries.items()
     ]
     try:
         # Its progress bars are for a terminal of its own.
-        with through(client, last, plain=False), contextlib.redirect_stderr(io.StringIO()):
+        with dspy_context(client, record=record, own_format=True), contextlib.redirect_stderr(io.StringIO()):
             run(dspy.settings.lm, program, lambda example, prediction, trace=None: prediction.score, examples)
-    except BudgetExceeded as error:
-        logger.warning("%s stopped: %s", origin, error)
-    except (GenerationError, ValueError, AttributeError, KeyError, dspy.utils.exceptions.AdapterParseError) as error:
-        # The optimisers give up when an answer has not their format; what was tried until then is kept.
-        logger.warning("%s ended: %s", origin, str(error).splitlines()[0][:200])
+    except AnswerRejected as error:
+        trials.rejected[error.reason] += 1
+    except (ValueError, AttributeError, KeyError, dspy.utils.exceptions.AdapterParseError) as error:
+        # The optimisers give up if an answer lacks their format; what was tried until then stays.
+        trials.rejected[f"answer without {origin}'s format"] += 1
+        logger.info("%s ended: %s", origin, str(error).splitlines()[0][:200])
 
 
-def _scorer(trials: Trials, origin: str, last: list[Completion]) -> Callable[[str, str], float]:
+def _scorer(trials: Trials, origin: str, completions: Sequence[Completion]) -> Callable[[str, str], float]:
     refused: set[str] = set()
 
     def score(text: str, query: str) -> float:
         candidate = trials.saying(" ".join(text.split()), origin)
+        if candidate.texts not in trials.scores:
+            # What people wrote was tried before and stays as it is.
+            candidate = trials.saying(clean_text(" ".join(without_thoughts(text).split()), "instruction"), origin)
         if candidate.texts not in trials.scores and text not in refused:
-            tried = trials.offer(candidate, written=last[-1] if last else None)
+            fault = TextCheck("instruction").fault(candidate.query)
+            tried = trials.offer(candidate, written=completions[-1] if completions else None, fault=fault)
             if tried is None:
                 refused.add(text)
-        known = trials.scores.get(candidate.texts)
-        return known.per_query[query] if known else 0.0
+        scores = trials.scores.get(candidate.texts)
+        return scores.per_query[query] if scores else 0.0
 
     return score
 
 
 def instructed(instruction: str, score: Callable[[str, str], float] | None = None) -> dspy.Module:
-    """Return a retrieval instruction as a DSPy program: its one predictor's signature says it.
+    """Return a retrieval instruction as a DSPy program: the instructions of its one predictor.
 
-    ``dspy.Module.save`` and ``load`` keep it; ``score(instruction, query id)`` is what calling it gives.
+    ``dspy.Module.save`` and ``load`` keep it; calling it gives ``score(instruction, query id)``.
     """
     import dspy
 
@@ -157,7 +166,7 @@ def instructed(instruction: str, score: Callable[[str, str], float] | None = Non
             self.search = dspy.Predict(dspy.Signature("query -> passages", instruction))
 
         def forward(self, query: str, name: str) -> dspy.Prediction:
-            said = self.search.signature.instructions
-            return dspy.Prediction(passages="", score=score(said, name) if score else 0.0)
+            text = self.search.signature.instructions
+            return dspy.Prediction(passages="", score=score(text, name) if score else 0.0)
 
     return InstructedSearch()

@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import normalise
-from stm_agent.errors import BudgetExceeded, GenerationError
+from stm_agent.errors import AnswerRejected
 from stm_agent.instruct.trials import Trials
+from stm_agent.llm.checking import TextCheck
+from stm_agent.llm.text import clean_text
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
 
 logger = logging.getLogger(__name__)
 COMPONENT = "instruction"
-WORST = 3
+SHOWN_FAILURES = 3
+"""Failed queries that the reflecting LLM sees at a time."""
 MINIBATCH = 8
-SEEN = 200
+"""Queries that GEPA compares a new candidate with its parent on, before all of them."""
+SHOWN_LETTERS = 200
 """Characters of a passage that the reflecting LLM sees."""
 
 
@@ -34,7 +38,7 @@ class Gepa:
     Attributes:
         client: The LLM that reflects.
         task: The domain's task.
-        reflections: Calls to it, at most; a useless answer counts.
+        reflections: Most calls to it; an unusable answer counts.
         seed: Seed of GEPA's choices.
     """
 
@@ -49,23 +53,20 @@ class Gepa:
 
         adapter = InstructionAdapter(trials, self.client, self.task)
         queries = list(trials.scorer.split.queries)
-        try:
-            optimize(
-                seed_candidate={COMPONENT: trials.best()[0].query},
-                trainset=queries,
-                valset=queries,
-                adapter=adapter,  # type: ignore[arg-type]
-                reflection_minibatch_size=min(MINIBATCH, len(queries)),
-                stop_callbacks=[lambda state: adapter.asked >= self.reflections],
-                # A rollout is a look at kept vectors; the reflections are what is limited.
-                max_metric_calls=(self.reflections + 2) * (len(queries) + 2 * MINIBATCH) * 4,
-                skip_perfect_score=False,
-                display_progress_bar=False,
-                logger=_Quiet(),
-                seed=self.seed,
-            )
-        except BudgetExceeded as error:
-            logger.warning("reflection stopped: %s", error)
+        optimize(
+            seed_candidate={COMPONENT: trials.best()[0].query},
+            trainset=queries,
+            valset=queries,
+            adapter=adapter,  # type: ignore[arg-type]
+            reflection_minibatch_size=min(MINIBATCH, len(queries)),
+            stop_callbacks=[lambda state: adapter.asked >= self.reflections],
+            # A rollout is a search over cached vectors; the reflections are what is limited.
+            max_metric_calls=(self.reflections + 2) * (len(queries) + 2 * MINIBATCH) * 4,
+            skip_perfect_score=False,
+            display_progress_bar=False,
+            logger=_Quiet(),
+            seed=self.seed,
+        )
 
 
 class InstructionAdapter:
@@ -109,7 +110,7 @@ class InstructionAdapter:
         components_to_update: list[str],
     ) -> dict[str, list[dict[str, Any]]]:
         """Return the worst queries with what was found above the relevant passage, and why."""
-        worst = sorted(eval_batch.trajectories or [], key=lambda trace: trace["score"])[:WORST]
+        worst = sorted(eval_batch.trajectories or [], key=lambda trace: trace["score"])[:SHOWN_FAILURES]
         return {component: [dict(trace) for trace in worst] for component in components_to_update}
 
     def propose_new_texts(
@@ -124,18 +125,17 @@ class InstructionAdapter:
     def _better(self, current: str, failures: Sequence[Mapping[str, Any]]) -> str:
         self.asked += 1
         try:
-            done = self.client.complete(question(current, failures, self.task), rollout=self.asked)
-        except BudgetExceeded:
-            raise
-        except GenerationError as error:
-            logger.warning("reflection failed: %s", error)
+            completion = self.client.complete(question(current, failures, self.task), rollout=self.asked)
+        except AnswerRejected as error:
+            self.trials.rejected[error.reason] += 1
             return current
-        text = first_line(done.text)
+        text = clean_text(completion.text, "instruction")
         tried = self.trials.offer(
             self.trials.saying(text, "reflection"),
             parent=self.trials.saying(current, ""),
-            written=done,
+            written=completion,
             shown=failures,
+            fault=TextCheck("instruction").fault(text, completion.finish_reason),
         )
         return current if tried is None else text
 
@@ -145,26 +145,20 @@ class _Quiet:
         logger.debug("gepa: %s", message)
 
 
-def first_line(answer: str) -> str:
-    """Return the first line of an answer without quotes or marks around it."""
-    lines = answer.strip().splitlines()
-    return lines[0].strip().strip("\"'*` ") if lines else ""
-
-
 def _why(query: str, wanted: str, instead: str, found: Sequence[str], document: str) -> str:
-    """Say where the relevant passage stood and which of the query's words the two passages share."""
-    place = f"at rank {found.index(document) + 1}" if document in found else f"below rank {len(found)}"
+    """Return at which rank the relevant passage was, and which of the query's words the two passages share."""
+    rank = f"at rank {found.index(document) + 1}" if document in found else f"below rank {len(found)}"
     words = set(normalise(query).split())
     shared = [sorted(words & set(normalise(text).split())) for text in (wanted, instead)]
     right, wrong = (", ".join(names[:6]) or "no word" for names in shared)
-    return f"the wanted passage was {place}; it shares with the query: {right}; the one found instead: {wrong}"
+    return f"the wanted passage was {rank}; it shares with the query: {right}; the one found instead: {wrong}"
 
 
 def question(current: str, failures: Sequence[Mapping[str, Any]], task: str) -> list[dict[str, str]]:
     """Return the chat that asks for a better instruction."""
     shown = "\n\n".join(
-        f"Query: {row['query']}\nWanted: {row['wanted'][:SEEN]}\nFound instead: {row['instead'][:SEEN]}\n"
-        f"Why: {row['why']}"
+        f"Query: {row['query']}\nWanted: {row['wanted'][:SHOWN_LETTERS]}\n"
+        f"Found instead: {row['instead'][:SHOWN_LETTERS]}\nWhy: {row['why']}"
         for row in failures
     )
     return [

@@ -100,6 +100,7 @@ class FoundInstruction:
     favourite: Instruction
     inner: Mapping[str, float]
     full: Mapping[str, float]
+    rejected: Mapping[str, int]
 
 
 def read_found(folder: Path) -> FoundInstruction:

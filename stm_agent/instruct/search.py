@@ -35,6 +35,7 @@ class SearchResult:
         inner: nDCG@10 of each finalist over the sub-corpus, by query instruction.
         full: The same over the whole corpus, by mteb.
         favourite: The best candidate over the sub-corpus.
+        rejected: Answers of the reflecting LLM that nothing could be read from, by reason.
     """
 
     winner: Instruction
@@ -44,6 +45,7 @@ class SearchResult:
     inner: Mapping[str, float]
     full: Mapping[str, float]
     favourite: Instruction
+    rejected: Mapping[str, int]
 
     @property
     def agree(self) -> bool:
@@ -106,6 +108,7 @@ def search_instruction(
         inner={candidate.query: value for candidate, value in inner.items()},
         full={candidate.query: value for candidate, value in full.items()},
         favourite=trials.best()[0],
+        rejected=dict(trials.rejected),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,7 +18,7 @@ from stm_agent.instruct.scorer import InstructionScorer
 from stm_agent.traces import Trace, TraceStore
 
 if TYPE_CHECKING:
-    from stm_agent.llm.client import Completion
+    from stm_agent.llm.answer import Completion
 
 SHOWN = 3
 """Passages of each query that a trace names."""
@@ -32,6 +33,8 @@ class Trials:
         self.scorer, self.store = scorer, store
         self.tried: dict[tuple[str, str], Instruction] = {}
         self.scores: dict[tuple[str, str], Scores] = {}
+        self.rejected: Counter[str] = Counter()
+        """Answers of the reflecting LLM that nothing could be read from, by reason."""
         self._names: dict[tuple[str, str], str] = {}
 
     def try_one(
@@ -76,9 +79,18 @@ class Trials:
         parent: Instruction | None = None,
         written: Completion | None = None,
         shown: Sequence[Mapping[str, object]] = (),
+        fault: str | None = None,
     ) -> Scores | None:
-        """Try what somebody wrote, if it is an instruction at all; else write down why not and return None."""
-        if reason := self.fault(candidate):
+        """Try a candidate if it can be used; else record why not and return None.
+
+        Args:
+            candidate: The instruction.
+            parent: The one it was made from.
+            written: The LLM's answer it was read from.
+            shown: Examples that the LLM was shown.
+            fault: Why the LLM's answer cannot be used; None: not known yet.
+        """
+        if reason := fault or self.fault(candidate):
             trial = self.store.add(self._trace(candidate, parent, written, shown))
             self.store.decide(trial, accepted=False, reason=f"refused: {reason}")
             return None

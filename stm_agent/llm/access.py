@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stm_agent.clock import stored_seconds
-from stm_agent.errors import AnswerRejected
-from stm_agent.llm.answer import Answer, Messages
 from stm_agent.llm.budget import Budget, Spending
 from stm_agent.llm.client import LlmClient
-from stm_agent.llm.facts import model_facts
 from stm_agent.llm.open import open_client
 from stm_agent.llm.options import LlmOptions
-
-NOT_ASKED = "not asked"
-"""Reason of a text that only a new call could have given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +37,7 @@ class LlmAccess:
 
     def key(self) -> object:
         """Return what decides the answers, as JSON values; ceilings decide whether a job ends, not what it gives."""
-        identity = self.options.identity()
+        identity = self.options.identity
         return identity if self.answered is None else [identity, self.ledger.parent.name, self.answered]
 
     def without_asking(self, answered: int) -> LlmAccess:
@@ -57,14 +50,11 @@ class LlmAccess:
         Raises:
             ConfigError: LiteLLM does not know the model, or there is a cap in dollars and nobody knows the price.
         """
-        if self.answered is not None:
-            facts = model_facts(self.options)
-            silent = _Silent()
-            return LlmClient(self.options, silent, cache=self.cache, ledger=self.ledger, budget=Budget(), facts=facts)
         clock = self.clock
         elapsed = (lambda: stored_seconds(clock)) if clock is not None else None
         budget = Budget(usd=self.usd, minutes=self.minutes, elapsed=elapsed)
-        return open_client(self.options, cache=self.cache, ledger=self.ledger, budget=budget)
+        asks = self.answered is None
+        return open_client(self.options, cache=self.cache, ledger=self.ledger, budget=budget, asks=asks)
 
 
 def spending(ledger: Path) -> Spending:
@@ -72,19 +62,3 @@ def spending(ledger: Path) -> Spending:
     budget = Budget()
     budget.resume(ledger)
     return budget.spent
-
-
-class _Silent:
-    """A provider that answers nothing: what the cache does not hold is refused, text by text."""
-
-    def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
-        raise AnswerRejected("the LLM or its budget gave out before this text", NOT_ASKED)
-
-    def stream(
-        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
-    ) -> Generator[str, None, Answer]:
-        raise AnswerRejected("the LLM or its budget gave out before this text", NOT_ASKED)
-        yield ""
-
-    def close(self) -> None:
-        """Do nothing: no resource is held."""

@@ -17,6 +17,8 @@ FILTERED = "content filter"
 REFUSAL = "refusal"
 TOO_LONG = "longer than the context"
 BAD_REQUEST = "refused by the provider"
+NOT_ASKED = "not asked"
+"""The LLM or its budget had given out before."""
 NO_ANSWER = "no answer"
 """The provider stayed silent or failed: asking again may help, so it is not remembered."""
 

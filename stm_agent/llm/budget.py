@@ -24,6 +24,23 @@ class Spending:
     seconds: float = 0.0
 
 
+def read_spending(ledger: Path) -> Spending:
+    """Return what a ledger of calls holds; a file that is not there holds nothing."""
+    entries = read_jsonl(ledger)
+
+    def total(name: str, default: int = 0) -> float:
+        return sum(entry.get(name, default) or 0 for entry in entries)
+
+    return Spending(
+        usd=float(total("usd")),
+        # Entries of earlier versions do not count retries.
+        calls=int(total("tries", 1)),
+        prompt_tokens=int(total("prompt_tokens")),
+        completion_tokens=int(total("completion_tokens")),
+        seconds=float(total("seconds")),
+    )
+
+
 class Budget:
     """Counts spending and refuses a call that would pass the ceiling; safe between threads."""
 
@@ -72,14 +89,8 @@ class Budget:
             if ledger.absolute() in self._ledgers:
                 return
             self._ledgers.add(ledger.absolute())
-        for entry in read_jsonl(ledger):
-            self.charge(
-                entry.get("usd") or 0.0,
-                entry.get("prompt_tokens") or 0,
-                entry.get("completion_tokens") or 0,
-                entry.get("seconds") or 0.0,
-                calls=entry.get("tries", 1),
-            )
+        spent = read_spending(ledger)
+        self.charge(spent.usd, spent.prompt_tokens, spent.completion_tokens, spent.seconds, calls=spent.calls)
 
     def charge(self, usd: float, prompt_tokens: int, completion_tokens: int, seconds: float, *, calls: int = 1) -> None:
         """Add a call with its retries."""

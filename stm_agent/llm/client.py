@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stm_agent.errors import AnswerRejected, GenerationError
-from stm_agent.llm.answer import CUT_OFF, NO_ANSWER, Answer, Completion, Messages, Provider
+from stm_agent.llm.answer import CUT_OFF, NO_ANSWER, NOT_ASKED, Answer, Completion, Messages, Provider
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.facts import ModelFacts
 from stm_agent.llm.options import LlmOptions
@@ -28,6 +28,7 @@ class LlmClient:
         ledger: Path,
         budget: Budget,
         facts: ModelFacts | None = None,
+        asks: bool = True,
     ) -> None:
         """Open a client; what a ledger already holds counts against the budget.
 
@@ -38,9 +39,11 @@ class LlmClient:
             ledger: JSONL file of the calls of one run.
             budget: Ceiling on all calls of the run.
             facts: Price, context and headroom of the model; None: nothing is known of it.
+            asks: Whether the provider may be asked; else only answers of the cache are given, the rest is rejected.
         """
         self.options, self.provider, self.budget = options, provider, budget
         self.facts = facts or ModelFacts(price=options.price)
+        self._asks = asks
         self._store, self._ledger = AnswerStore(cache), CallLedger(ledger)
         budget.resume(ledger)
 
@@ -52,7 +55,7 @@ class LlmClient:
     @property
     def identity(self) -> str:
         """Hash of what decides the answers beside the messages."""
-        return self.options.identity()
+        return self.options.identity
 
     @property
     def room(self) -> int | None:
@@ -91,7 +94,7 @@ class LlmClient:
         with self._store.hold(request):
             if (stored := self._store.find(request)) is not None:
                 return self._completion(request, stored, 0.0, cached=True)
-            self._require_not_rejected(request, again)
+            self._require_askable(request, again)
             with self.budget.reserve(self._highest_cost(request)):
                 began = time.monotonic()
                 try:
@@ -125,7 +128,7 @@ class LlmClient:
         if (stored := self._store.find(request)) is not None:
             yield stored.text
             return self._completion(request, stored, 0.0, cached=True)
-        self._require_not_rejected(request, again)
+        self._require_askable(request, again)
         with self.budget.reserve(self._highest_cost(request)):
             began, text = time.monotonic(), ""
             pieces = self.provider.stream(
@@ -159,10 +162,12 @@ class LlmClient:
             rollout=rollout,
         )
 
-    def _require_not_rejected(self, request: LlmRequest, again: bool) -> None:
+    def _require_askable(self, request: LlmRequest, again: bool) -> None:
         reason = None if again else self._ledger.rejection(request)
         if reason:
             raise AnswerRejected(f"{self.model}: this request was rejected before ({reason}); not paid again", reason)
+        if not self._asks:
+            raise AnswerRejected(f"{self.model} is not asked any more in this run", NOT_ASKED)
 
     def _highest_cost(self, request: LlmRequest) -> float:
         return self.facts.cost(chat_tokens(request.chat), request.max_tokens + self.facts.headroom) or 0.0

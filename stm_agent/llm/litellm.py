@@ -182,7 +182,8 @@ class LiteLlmProvider:
         text, thoughts = getattr(message, "content", None) or "", getattr(message, "reasoning_content", None)
         usage = getattr(response, "usage", None)
         reason = choices[0].finish_reason if choices else None
-        if not text and getattr(message, "refusal", None):
+        # LiteLLM keeps OpenAI's field among those it does not know.
+        if not text and (getattr(message, "provider_specific_fields", None) or {}).get("refusal"):
             reason = "refusal"
         return Answer(
             text=text,

@@ -21,6 +21,7 @@ def open_client(
     api_key: str | None = None,
     patience: float | None = None,
     tries: int = TRIES,
+    asks: bool = True,
 ) -> LlmClient:
     """Open a client to an LLM.
 
@@ -32,6 +33,7 @@ def open_client(
         api_key: Key of the provider; None: the environment's.
         patience: Seconds a server may stay silent before it is given up for good; None: LiteLLM's time-out, retried.
         tries: How often a server that is busy or away is asked.
+        asks: Whether the LLM may be asked; else only answers of the cache are given, and the rest is rejected.
 
     Raises:
         ConfigError: LiteLLM does not know the name, or there is a cap in dollars and nobody knows the price.
@@ -43,7 +45,7 @@ def open_client(
             f"the price of '{options.model}' is unknown, so a cap of {budget.usd:g} USD cannot be kept; "
             "give --price-in and --price-out in USD per million tokens (0 for your own server)"
         )
-    return LlmClient(options, provider, cache=cache, ledger=ledger, budget=budget, facts=facts)
+    return LlmClient(options, provider, cache=cache, ledger=ledger, budget=budget, facts=facts, asks=asks)
 
 
 def _provider(

@@ -40,7 +40,7 @@ class LlmOptions(BaseModel):
     @model_validator(mode="after")
     def _both_prices(self) -> LlmOptions:
         if (self.price_in is None) != (self.price_out is None):
-            raise ValueError("--price-in and --price-out go together; give both")
+            raise ConfigError("--price-in and --price-out go together; give both, in USD per million tokens")
         return self
 
     @property
@@ -50,8 +50,9 @@ class LlmOptions(BaseModel):
             return None
         return self.price_in / 1e6, self.price_out / 1e6
 
+    @property
     def identity(self) -> str:
-        """Return the hash of what decides answers beside the messages; prices do not count."""
+        """Hash of what decides answers beside the messages; prices do not count."""
         # The same name at another server is another model.
         server = [self.api_base] if self.api_base else []
         return content_hash([self.model, self.temperature, self.max_tokens, *server])
@@ -68,4 +69,4 @@ def read_options(values: Mapping[str, Any]) -> LlmOptions:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "options"
-        raise ConfigError(f"LLM {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise ConfigError(f"LLM {where}: {first['msg']}") from error

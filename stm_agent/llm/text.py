@@ -27,7 +27,7 @@ _WHAT = (
 )
 _QUALIFIER = (
     r"hard|search|user|new|example|written|generated|short|near|similar|other|another|final|possible|my|your|the|a|an|"
-    r"relevant|retrieval|better|improved|output|sample|one"
+    r"relevant|retrieval|better|improved|output|sample|one|negative"
 )
 _LABEL = re.compile(
     rf"^[#>*_`\s]*(?:(?:{_QUALIFIER})[\s_-]+){{0,3}}(?:{_WHAT})(?:[\s_-]+\d+)?[*_`\s]*[:\uff1a][*_`]*\s*",

@@ -68,6 +68,10 @@ def differences(new: Identity, old: Identity) -> list[str]:
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    """Return path -> value of every leaf; parts of a list that have a name are known by it."""
+    if isinstance(value, list | tuple) and value:
+        named = all(isinstance(part, Mapping) and "name" in part for part in value)
+        value = {part["name"] if named else number: part for number, part in enumerate(value, 1)}
     if isinstance(value, Mapping) and value:
         found: dict[str, object] = {}
         for key, part in value.items():

@@ -142,7 +142,7 @@ def _identity(
             "split": options.split,
             "task": options.task,
             "spec": options.spec.model_dump(mode="json"),
-            "llm": options.llm.identity() if options.llm else None,
+            "llm": options.llm.identity if options.llm else None,
             "seed": options.seed,
             "alpha": options.alpha,
         },

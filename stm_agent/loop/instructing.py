@@ -100,6 +100,9 @@ def _search(context: RunContext, incumbent: RatedModel, round_: int, what: str) 
             folder = context.build(job(None))
     names = import_traces(context.run.traces, folder / TRACES)
     found = read_found(folder)
+    if found.rejected:
+        counts = ", ".join(f"{number} {reason}" for reason, number in sorted(found.rejected.items()))
+        context.note("instruct", f"answers of the reflecting LLM that were rejected: {counts}")
     return found, names.get(found.trial)
 
 

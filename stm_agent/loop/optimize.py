@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,15 @@ from stm_agent.loop.state import RatedModel, State
 from stm_agent.progress import watched_by
 
 
-def optimize(spec: DomainSpec, options: Options, *, workspace: Path, runs: Path, observer: Observer = silent) -> Report:
+def optimize(
+    spec: DomainSpec,
+    options: Options,
+    *,
+    workspace: Path,
+    runs: Path,
+    observer: Observer = silent,
+    before_work: Callable[[], None] = lambda: None,
+) -> Report:
     """Run the loop to its report; an interrupted run resumes where it stopped.
 
     A lever that fails costs that lever; the run goes on with what is left and exports the best model it has.
@@ -38,6 +47,7 @@ def optimize(spec: DomainSpec, options: Options, *, workspace: Path, runs: Path,
         workspace: Folder with ``programs/`` and ``prompts/``.
         runs: Folder that holds run folders, stages and caches.
         observer: Is told what happens.
+        before_work: Called unless the run is finished already, for what costs time, such as setting threads.
 
     Returns:
         The report, as stored in ``runs/<id>/report.json``.
@@ -54,6 +64,7 @@ def optimize(spec: DomainSpec, options: Options, *, workspace: Path, runs: Path,
         if finished is not None:
             observer({"kind": "note", "name": "run", "text": f"run {run.id} is finished; this is its report"})
             return finished
+        before_work()
         with open_context(spec, options, run, workspace=workspace, runs=runs, observer=observer) as context:
             return _walk(context, rounds, controls=options.controls)
     finally:
@@ -105,7 +116,8 @@ def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
 def _start(context: RunContext) -> State:
     """Rate the untouched backbone without instruction."""
     with context.timed("rate", "scoring the untouched backbone on dev"):
-        none = Instruction.none(context.backbone.open().model.prompts)
+        with context.computing():
+            none = Instruction.none(context.backbone.open().model.prompts)
         base = RatedModel(
             label="backbone",
             model=context.backbone,

@@ -12,6 +12,7 @@ from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.files import content_hash, sha256_file
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.text import TEXT_RULES
 from stm_agent.mine.negatives import Negative
 from stm_agent.progress import report
 
@@ -44,6 +45,7 @@ class QueriesJob(Job):
             "task": self.task,
             "program": sha256_file(self.program),
             "generator": self.generator.key(),
+            "text_rules": TEXT_RULES,
             "spec": self.spec.model_dump(mode="json", include={"queries", "temperature", "max_tokens"}),
             "seed": self.seed,
         }
@@ -107,6 +109,7 @@ class HardNegativesJob(Job):
             "task": self.task,
             "program": sha256_file(self.program),
             "generator": self.generator.key(),
+            "text_rules": TEXT_RULES,
             "spec": self.spec.model_dump(mode="json", include={"temperature", "max_tokens"}),
         }
 

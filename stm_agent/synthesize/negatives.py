@@ -27,10 +27,15 @@ REPORT = "written.json"
 
 @dataclass(frozen=True)
 class WrittenNegatives:
-    """Written negatives by pair id, and the counts of the stage; ``report.ended_by`` tells whether it is whole."""
+    """Written negatives by pair id, and the counts of the stage; ``ended_by`` tells whether it is whole."""
 
     negatives: Mapping[str, tuple[Negative, ...]]
     report: WritingReport
+
+    @property
+    def ended_by(self) -> str | None:
+        """Why the stage ended early; None: it is whole."""
+        return self.report.ended_by
 
 
 def synthesize_negatives(
@@ -48,7 +53,7 @@ def synthesize_negatives(
 
     A text that is not a usable passage, or repeats the query, the positive or the hardest mined negative, is refused
     and counted. If the budget ends or the LLM goes away, what was written until then is stored and returned, with
-    ``report.ended_by`` set: do not cache such a result as complete. Calls are cached by the client, so that the next
+    ``ended_by`` set: do not cache such a result as complete. Calls are cached by the client, so that the next
     attempt pays nothing again.
 
     Raises:

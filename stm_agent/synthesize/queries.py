@@ -26,11 +26,16 @@ PAIRS = "pairs.json"
 class WrittenQueries:
     """Pairs of a written query and its passage, and the counts of the stage.
 
-    ``report.ended_by`` tells whether the stage is whole.
+    ``ended_by`` tells whether the stage is whole.
     """
 
     pairs: tuple[Pair, ...]
     report: WritingReport
+
+    @property
+    def ended_by(self) -> str | None:
+        """Why the stage ended early; None: it is whole."""
+        return self.report.ended_by
 
 
 def write_queries(
@@ -48,7 +53,7 @@ def write_queries(
     """Write one query for each of ``spec.queries`` passages, drawn by a seeded hash, into ``folder/pairs.json``.
 
     If the budget ends or the LLM goes away, what was written until then is stored and returned, with
-    ``report.ended_by`` set: do not cache such a result as complete.
+    ``ended_by`` set: do not cache such a result as complete.
 
     Args:
         pool: Passage id -> text.

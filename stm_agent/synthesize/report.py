@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, GenerationError
-from stm_agent.llm.answer import FILTERED, TOO_LONG
+from stm_agent.llm.answer import FILTERED, NOT_ASKED, TOO_LONG
 
 PROGRAM = "the program failed"
 FAILURES_IN_A_ROW = 8
@@ -76,12 +76,13 @@ class FailureLimit:
             ConfigError: The program fails again and again.
             GenerationError: Requests are rejected again and again.
         """
+        if error.reason == NOT_ASKED:
+            return
         self._in_a_row.append(error.reason)
         count, reasons = len(self._in_a_row), set(self._in_a_row)
-        systematic = (
-            self._first and count >= FIRST_FAILURES and len(reasons) == 1 and not reasons & {FILTERED, TOO_LONG}
-        )
-        if not systematic and count < FAILURES_IN_A_ROW:
+        # What a provider filters, and what is too long, depends on the passage.
+        setting = self._first and len(reasons) == 1 and not reasons & {FILTERED, TOO_LONG}
+        if count < (FIRST_FAILURES if setting else FAILURES_IN_A_ROW):
             return
         if reasons == {PROGRAM}:
             raise ConfigError(str(error)) from error

@@ -13,8 +13,10 @@ from stm_agent.annotate.services import documents, entries, llms, people, projec
 from stm_agent.annotate.tables import Entry, Project
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.errors import GenerationError
+from stm_agent.llm.answer import Answer
 from stm_agent.llm.budget import Budget
-from stm_agent.llm.client import Answer, LlmClient
+from stm_agent.llm.client import LlmClient
+from stm_agent.llm.options import LlmOptions
 from stm_agent.testing.browser import CHROMIUM, drag_over, new_page, picture, place, saved, serving, violations
 
 pytestmark = [
@@ -57,7 +59,8 @@ def tool(tmp_path_factory, llm) -> Iterator[Tool]:
     """A tool for one person with a question-answering project."""
     place = tmp_path_factory.mktemp("space")
     opened = open_tool(place)
-    door = LlmClient("scripted:test", llm, cache=place / "llm", ledger=place / "llm.jsonl", budget=Budget())
+    options = LlmOptions(model="scripted:test")
+    door = LlmClient(options, llm, cache=place / "llm", ledger=place / "llm.jsonl", budget=Budget())
     opened.doors.door = lambda choice: door
     with opened.database.writing() as session:
         me = people.actor_of(people.local_person(session))

@@ -19,6 +19,7 @@ from stm_agent.llm.budget import Budget
 from stm_agent.llm.client import LlmClient
 from stm_agent.llm.embedded import EmbeddedProvider
 from stm_agent.llm.open import open_client
+from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.scripted import scripted
 
 CHAT = [{"role": "user", "content": "hello"}]
@@ -50,16 +51,16 @@ def test_budget_stops_before_the_call(tmp_path: Path) -> None:
 
 def test_resumed_run_has_already_spent(tmp_path: Path) -> None:
     ledger = tmp_path / "llm.jsonl"
-    client = open_client("scripted:numbered", cache=tmp_path / "c", ledger=ledger, budget=Budget())
+    client = open_client(LlmOptions(model="scripted:numbered"), cache=tmp_path / "c", ledger=ledger, budget=Budget())
     client.complete(CHAT)
     budget = Budget()
-    open_client("scripted:numbered", cache=tmp_path / "c", ledger=ledger, budget=budget)
+    open_client(LlmOptions(model="scripted:numbered"), cache=tmp_path / "c", ledger=ledger, budget=budget)
     assert budget.spent.calls == 1
 
 
 def test_unknown_generator_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nobody/nothing"):
-        open_client("nobody/nothing", cache=tmp_path, ledger=tmp_path / "l", budget=Budget())
+        open_client(LlmOptions(model="nobody/nothing"), cache=tmp_path, ledger=tmp_path / "l", budget=Budget())
 
 
 class Server(BaseHTTPRequestHandler):
@@ -125,7 +126,10 @@ def api_base(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_openai_compatible_server_is_one_flag_and_rate_limits_are_waited_for(api_base: str, tmp_path: Path) -> None:
     client = open_client(
-        "openai/local", cache=tmp_path / "c", ledger=tmp_path / "l.jsonl", budget=Budget(), api_base=api_base
+        LlmOptions(model="openai/local", api_base=api_base),
+        cache=tmp_path / "c",
+        ledger=tmp_path / "l.jsonl",
+        budget=Budget(),
     )
     done = client.complete(CHAT)
     assert done.text == "you said hello"
@@ -136,7 +140,9 @@ def test_openai_compatible_server_is_one_flag_and_rate_limits_are_waited_for(api
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_refused_key_is_not_tried_again(api_base: str, tmp_path: Path) -> None:
-    client = open_client("openai/locked", cache=tmp_path, ledger=tmp_path / "l", budget=Budget(), api_base=api_base)
+    client = open_client(
+        LlmOptions(model="openai/locked", api_base=api_base), cache=tmp_path, ledger=tmp_path / "l", budget=Budget()
+    )
     with pytest.raises(GenerationError, match="API key"):
         client.complete(CHAT)
     assert Server.seen == 1
@@ -202,8 +208,8 @@ class Streamer(BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
 
     def chunk(self, choice: dict[str, object]) -> None:
-        told = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-        self.wfile.write(f"data: {json.dumps({**told, 'choices': [{'index': 0, **choice}]})}\n\n".encode())
+        about = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        self.wfile.write(f"data: {json.dumps({**about, 'choices': [{'index': 0, **choice}]})}\n\n".encode())
         self.wfile.flush()
 
     def log_message(self, *args: object) -> None:
@@ -218,30 +224,31 @@ def streaming(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_server_streams_and_a_bad_stream_is_told_and_not_kept(streaming: str, tmp_path: Path) -> None:
-    def door_to(model: str) -> LlmClient:
+def test_a_server_streams_and_a_bad_stream_is_an_error_and_not_cached(streaming: str, tmp_path: Path) -> None:
+    def client_of(model: str) -> LlmClient:
         folder = tmp_path / model
         ledger = folder / "l.jsonl"
-        return open_client(f"openai/{model}", cache=folder, ledger=ledger, budget=Budget(), api_base=streaming)
+        options = LlmOptions(model=f"openai/{model}", api_base=streaming)
+        return open_client(options, cache=folder, ledger=ledger, budget=Budget())
 
     def ask(model: str) -> list[str]:
-        return list(door_to(model).stream(CHAT))
+        return list(client_of(model).stream(CHAT))
 
     assert "".join(ask("well")) == "one two"
     (paid,) = read_jsonl(tmp_path / "well" / "l.jsonl")
     assert paid["completion_tokens"] > 0
-    assert "".join(ask("silent")) == ""
-    for model in ("dies", "garbage"):
+    for model in ("dies", "garbage", "silent"):
         with pytest.raises(GenerationError, match=model):
             ask(model)
         with pytest.raises(GenerationError, match=model):
-            door_to(model).complete(CHAT)
-        assert not list((tmp_path / model).rglob("*.json")), "a broken answer is never kept"
+            client_of(model).complete(CHAT)
+        assert not list((tmp_path / model).rglob("*.json")), "a broken answer is never cached"
 
 
 def test_the_same_name_at_another_server_is_another_model(tmp_path):
     chat = [{"role": "user", "content": "who are you"}]
-    one, other = scripted(["first"], tmp_path), scripted(["second"], tmp_path)
-    other.api_base = "http://127.0.0.1:9/v1"
+    one = scripted(["first"], tmp_path)
+    elsewhere = LlmOptions(model="scripted:test", api_base="http://127.0.0.1:9/v1")
+    other = scripted(["second"], tmp_path, options=elsewhere)
     assert (one.complete(chat).text, other.complete(chat).text) == ("first", "second")
     assert one.identity != other.identity

@@ -6,13 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from stm_agent.stage import kept_while_building
 
 from stm_agent.backbone.load import load_backbone
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import CheckFailed, ConfigError, DataError, StorageError
 from stm_agent.files import sha256_file
-from stm_agent.stage import kept_while_building
 from stm_agent.train.aids import Helpers
 from stm_agent.train.batches import GroupedBatches, OneSourceBatches
 from stm_agent.train.checkpoint import MANIFEST, newest_checkpoint

@@ -44,9 +44,10 @@ class Clients:
         Raises:
             ConfigError: LiteLLM does not know the model.
         """
+        from stm_agent.llm.answer import TRIES
         from stm_agent.llm.budget import Budget
-        from stm_agent.llm.client import TRIES
         from stm_agent.llm.open import open_client
+        from stm_agent.llm.options import LlmOptions
 
         # An embedded model is never away, and not to be loaded twice.
         tries = TRIES if choice.model.startswith("embedded:") else choice.tries
@@ -54,11 +55,10 @@ class Clients:
         with self._lock:
             if name not in self._open:
                 door = open_client(
-                    choice.model,
+                    LlmOptions(model=choice.model, api_base=choice.api_base),
                     cache=self.folder / "llm",
                     ledger=self.folder / "llm.jsonl",
                     budget=Budget(),
-                    api_base=choice.api_base,
                     api_key=choice.key,
                     patience=self.patience,
                     tries=tries,

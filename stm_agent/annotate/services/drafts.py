@@ -21,7 +21,7 @@ from stm_agent.annotate.tables import Draft, Entry, Project
 from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
-    from stm_agent.llm.client import Completion
+    from stm_agent.llm.answer import Completion
 
 DECISIONS = ("accepted", "edited", "rejected", "offered")
 DECIDED = ("accepted", "edited", "rejected")

@@ -84,7 +84,7 @@ def ask_grade(
     door: LlmClient, one: ToGrade, schema: ProjectSchema, stopped: Callable[[], bool] = lambda: False
 ) -> Given:
     """Ask for one grade; an answer without one is told, never guessed."""
-    came = Hearing(door.stream(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS)).whole(stopped)
+    came = Hearing(door.stream(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS, again=True)).whole(stopped)
     if came.done is None:
         return Given(None, came, came.error or "the grading was stopped before the LLM answered")
     try:

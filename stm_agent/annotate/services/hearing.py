@@ -13,7 +13,8 @@ from stm_agent.annotate.schema import Block
 from stm_agent.errors import StmAgentError
 
 if TYPE_CHECKING:
-    from stm_agent.llm.client import Completion, LlmClient
+    from stm_agent.llm.answer import Completion
+    from stm_agent.llm.client import LlmClient
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Ask:
 
     def of(self, door: LlmClient) -> Hearing:
         """Ask."""
-        return Hearing(door.stream(self.chat, rollout=self.rollout, **self.settings))
+        # A person asks: an answer that was rejected before is paid for again.
+        return Hearing(door.stream(self.chat, rollout=self.rollout, again=True, **self.settings))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from stm_agent.annotate.faults import Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Llm
 from stm_agent.annotate.secrets import Vault
 from stm_agent.annotate.storable import NOWHERE, words
-from stm_agent.llm.client import TRIES
+from stm_agent.llm.answer import TRIES
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
