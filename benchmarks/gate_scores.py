@@ -1,10 +1,10 @@
 """Per-query nDCG@10 of real models on real collections: what ``benchmarks/gate.py`` draws its worlds from.
 
-    python benchmarks/gate_scores.py --data DATA   # DATA holds medquad/, scifact/, ... in BEIR layout; about 10 minutes
+    python benchmarks/gate_scores.py --data DATA   # DATA holds medquad/, scifact/, ... in BEIR layout; 15 minutes
 
-For each collection, 18 models times 8 query instructions. The models are all-MiniLM-L6-v2, linear adapters trained on it
-(three experts on three parts of the train queries, early and late, one with a second seed), weighted merges of the
-experts, a mean of two layers, a cut dimension and fusions with BM25. Queries that train the adapters are not scored.
+For each collection, 18 models times 8 query instructions. The models are all-MiniLM-L6-v2, linear adapters trained on
+it (three experts on three parts of the train queries, early and late, one with a second seed), weighted merges of the
+experts, a mean of two layers, and fusions with BM25. Queries that train the adapters are not scored.
 Writes ``benchmarks/results/gate_scores.npz``: a ``[queries, models, instructions]`` float16 array and a group number
 of each query for each collection. Texts are not stored.
 """
@@ -165,7 +165,8 @@ def adapters(model: Any, task: Task) -> list[Any]:
     zero = torch.zeros_like(again)
     singles = [zero, *experts[0], again, *experts[1], *experts[2]]
     merges = [
-        sum(share / sum(shares) * expert[-1] for share, expert in zip(shares, experts, strict=True)) for shares in MERGES
+        sum(share / sum(shares) * expert[-1] for share, expert in zip(shares, experts, strict=True))
+        for shares in MERGES
     ]
     return [*singles, *merges]
 

@@ -110,12 +110,12 @@ def merge_ours(method: str, kind: str, options: argparse.Namespace, output: Path
     """Merge the adapters into one adapter or a model, or the full models from disk to disk."""
     from stm_agent.merge.delta import LoraDelta, load_delta, save_delta
     from stm_agent.merge.recipe import Recipe, merge
-    from stm_agent.merge.weights import WeightDelta, Weights, write_merged
+    from stm_agent.merge.weights import StateDictReader, WeightDelta, write_merged
 
     recipe = Recipe(method=method, weights=tuple(WEIGHTS), density=DENSITY)
-    base = Weights(options.work / "base")
+    base = StateDictReader(options.work / "base")
     if kind == "models":
-        experts = [WeightDelta(Weights(options.work / name / "model"), base) for name in RATES]
+        experts = [WeightDelta(StateDictReader(options.work / name / "model"), base) for name in RATES]
         write_merged(base, merge(experts, recipe), output)
         return
     delta = merge([load_delta(options.work / name / "adapter") for name in RATES], recipe)
@@ -175,9 +175,9 @@ def share_apart(work: Path, one: str, other: str) -> float:
 
     TIES cuts at a magnitude; of entries that are equal there either may stay, so a few differ between any two programs.
     """
-    from stm_agent.merge.weights import Weights
+    from stm_agent.merge.weights import StateDictReader
 
-    first, second = (Weights(work / "out" / name.replace(":", "-")) for name in (one, other))
+    first, second = (StateDictReader(work / "out" / name.replace(":", "-")) for name in (one, other))
     gaps = [(first.tensor(name) - second.tensor(name)).abs() > 1e-5 for name in first.names]
     return sum(int(gap.sum()) for gap in gaps) / sum(gap.numel() for gap in gaps)
 

@@ -1,8 +1,8 @@
 """Files that are never half-written, and names made of their content.
 
-Everything the engine stores goes through here: a temporary name beside the target, ``fsync``, then
-one ``rename``. A killed process leaves a temporary name that the next one removes, never a broken
-file under a good name.
+Everything the engine stores is written here: under a temporary name next to the target, followed by ``fsync`` and one
+``rename``. A killed process leaves a temporary name, which the next one removes, and never a broken file under its
+final name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FULL = os.strerror(errno.ENOSPC)
 
 
 def canonical_json(value: object) -> str:
-    """Return the one JSON text of ``value``: sorted keys, no spaces, UTF-8 kept."""
+    """Return the canonical JSON text of ``value``: sorted keys, no spaces, UTF-8 characters as they are."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -62,13 +62,13 @@ def folder_hash(folder: Path) -> str:
 
 @contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` inside the block, or a library's own words for a full disk, into a :class:`StorageError`."""
+    """Turn an ``OSError`` inside the block, or a library's own error for a full disk, into a :class:`StorageError`."""
     try:
         yield
     except StmAgentError:
         raise
     except Exception as error:
-        # safetensors and arrow wrap the system's error in types of their own.
+        # Broad, since safetensors and arrow wrap the system's error in types of their own.
         full = getattr(error, "errno", None) == errno.ENOSPC or FULL.lower() in str(error).lower()
         if not (full or isinstance(error, OSError)):
             raise
@@ -87,7 +87,7 @@ def sync(path: Path) -> None:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader sees the old content or the new one, nothing between.
+    """Write a file so that a reader sees either the old content or the new, never a part of it.
 
     Raises:
         StorageError: The disk is full or the folder cannot be written.
@@ -129,7 +129,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
 def append_jsonl(path: Path, record: Mapping[str, object]) -> None:
     """Append one record to an append-only JSONL file and force it to disk.
 
-    A line cut short by a kill is closed first, so the new record always starts on a line of its own.
+    If a kill cut the last line short, that line is closed first, so that the new record has a line of its own.
     """
     line = (canonical_json(record) + "\n").encode()
     with storing(path):
@@ -145,10 +145,10 @@ def append_jsonl(path: Path, record: Mapping[str, object]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read an append-only JSONL file; a line that a kill cut short is left out.
+    """Read an append-only JSONL file; a line that a kill cut short is skipped.
 
     Returns:
-        The records in order; an empty list where the file does not exist.
+        The records in order; an empty list if the file does not exist.
     """
     if not path.exists():
         return []
@@ -195,9 +195,9 @@ def _set_ordinary_modes(folder: Path) -> None:
 
 
 def remove_partial(folder: Path, name: str | None = None) -> int:
-    """Remove what killed processes left in ``folder``, all or of one target; return how many names went."""
+    """Remove what killed processes left in ``folder``, of all targets or of one; return the number removed."""
     pattern = f"{TEMPORARY}{glob.escape(name)}-*" if name else f"{TEMPORARY}*"
-    left: Sequence[Path] = list(folder.glob(pattern)) if folder.is_dir() else []
-    for path in left:
+    leftovers: Sequence[Path] = list(folder.glob(pattern)) if folder.is_dir() else []
+    for path in leftovers:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    return len(left)
+    return len(leftovers)

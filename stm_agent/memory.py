@@ -1,4 +1,4 @@
-"""The memory a job really holds: the process and its children, shared pages counted once."""
+"""The memory that a process and its children use, with shared pages counted once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from types import TracebackType
 import psutil
 
 INTERVAL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 CHANGED = 0.01
-"""Change of the resident size that is worth a full count."""
+"""Relative change of the resident size that leads to a full count."""
 
 
 class PeakMemory:
-    """Looks at a process tree from a thread; ``gib`` is the most it ever held.
+    """Measures a process tree from a thread; ``gib`` is the largest amount so far.
 
-    A child's largest size and the parent's are reached at different moments, so the sum of the two maxima
-    the kernel keeps (``getrusage``) is not a peak; this is one, to the interval's precision. Counting shared
-    pages once makes the kernel walk every page of a process and hold it up meanwhile, so that is done only when
-    the cheap sum, in which they count for each, could be a new peak and is not what it was at the last count.
+    Parent and children reach their largest sizes at different moments, so the sum of the kernel's maxima
+    (``getrusage``) is not a peak. This class measures one, to the precision of its interval. To count shared pages
+    once, the kernel walks every page and blocks the process meanwhile. That is done only if the cheap sum, which counts
+    them for every process, could be a new peak and has changed since the last full count.
     """
 
     def __init__(self, pid: int | None = None, interval: float = INTERVAL) -> None:
@@ -34,22 +34,22 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        """Begin to look."""
-        self._look()
+        """Start measuring."""
+        self._measure()
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Look a last time and end the thread."""
+        """Stop the thread and measure once more."""
         self._end.set()
         self._thread.join()
-        self._look()
+        self._measure()
 
     def _watch(self) -> None:
         while not self._end.wait(self._interval):
-            self._look()
+            self._measure()
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         resident = _resident_gib(self._root)
         if resident > self.gib and abs(resident - self._counted) > self._counted * CHANGED:
             self._counted = resident
@@ -57,11 +57,11 @@ class PeakMemory:
 
 
 def tree_gib(pid: int) -> float:
-    """Return what a process and its children hold now, in GiB; 0.0 when the process is gone.
+    """Return the memory that a process and its children use now, in GiB; 0.0 if the process has ended.
 
     Proportional set size on Linux (a page that two processes share counts once), resident set size elsewhere.
     """
-    return sum(_held(process) for process in _tree(pid)) / 2**30
+    return sum(_size_of(process) for process in _tree(pid)) / 2**30
 
 
 def _resident_gib(pid: int) -> float:
@@ -80,9 +80,9 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _held(process: psutil.Process) -> int:
+def _size_of(process: psutil.Process) -> int:
     try:
         full = process.memory_full_info()
         return int(getattr(full, "pss", full.rss))
-    except psutil.Error:  # it ended between two lines, or is not ours to read
+    except psutil.Error:  # it has ended meanwhile, or may not be read
         return 0

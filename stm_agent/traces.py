@@ -1,4 +1,4 @@
-"""Traces: how every candidate came to be, append-only, one JSON line each."""
+"""Traces: the origin and result of every candidate, append-only, one JSON line each."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Trace:
-    """One tried candidate.
+    """One candidate that was tried.
 
     Attributes:
-        lever: Which lever it moves: ``instruction`` or ``program``.
-        text: The candidate itself; of a program the instructions of its signature.
-        origin: Who wrote it: ``none``, ``seed:<id>``, ``pool``, ``reflection``, ``copro``, ``mipro``, ``workspace``.
+        lever: The lever it belongs to: ``instruction`` or ``program``.
+        text: The candidate itself; for a program, the instructions of its signature.
+        origin: Where it comes from: ``none``, ``seed:<id>``, ``pool``, ``reflection``, ``copro``, ``mipro`` or
+            ``workspace``.
         model: Start of the identity of the model it was scored with.
         parent: Trial it was made from.
-        passage: The passage instruction beside it.
-        mean: Mean score on the searching half of dev; None where it was refused before scoring.
+        passage: The passage instruction used with it.
+        mean: Mean score on the search half of dev; None if it was refused before scoring.
         passages: Passages it was scored on.
         per_query: nDCG@10 of each query.
         top: Best passages of each query.
@@ -37,7 +38,7 @@ class Trace:
         tokens: Tokens of that call.
         usd: Price of that call.
         seconds: Waiting for the LLM and scoring, together.
-        program: File of the generator's program, of a ``program`` trial.
+        program: File of the generator's program, for a ``program`` trial.
     """
 
     lever: str
@@ -63,33 +64,33 @@ EMPTY = asdict(Trace("", "", "", ""))
 
 
 class TraceStore:
-    """The trace file of a run. A resumed search meets its old trials and does not write them twice."""
+    """The trace file of a run; a resumed search does not write its old trials again."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or begin one."""
+        """Open the file; it is created with the first trial."""
         self.path = path
         entries = read_jsonl(path)
-        self._known: dict[str, str] = {entry["key"]: entry["trial"] for entry in entries if entry["event"] == "trial"}
+        self._names: dict[str, str] = {entry["key"]: entry["trial"] for entry in entries if entry["event"] == "trial"}
         self._decided = {(entry["trial"], entry["reason"]) for entry in entries if entry["event"] == "decision"}
         self._final = {entry["trial"] for entry in entries if entry["event"] == "final"}
         self._described = {name for entry in entries if entry["event"] == "texts" for name in entry["passages"]}
 
     def add(self, trace: Trace) -> str:
         """Write a trial; return its name, ``i0001`` and so on."""
-        # Cost is left out of the key: a call answered from the cache is the same trial.
-        made = [trace.lever, trace.text, trace.passage, trace.origin, trace.model, trace.parent, trace.answer]
-        key = content_hash([*made, trace.mean, trace.passages])
-        if key in self._known:
-            return self._known[key]
-        trial = f"{trace.lever[0]}{len(self._known) + 1:04d}"
-        self._known[key] = trial
+        # Without its cost, since a call that was answered from the cache is the same trial.
+        content = [trace.lever, trace.text, trace.passage, trace.origin, trace.model, trace.parent, trace.answer]
+        key = content_hash([*content, trace.mean, trace.passages])
+        if key in self._names:
+            return self._names[key]
+        trial = f"{trace.lever[0]}{len(self._names) + 1:04d}"
+        self._names[key] = trial
         append_jsonl(
             self.path, {"schema": SCHEMA, "event": "trial", "trial": trial, "key": key, "time": _now(), **asdict(trace)}
         )
         return trial
 
     def finalist(self, trial: str, *, full: float, passages: int) -> None:
-        """Write a finalist's score over the whole corpus, by mteb itself."""
+        """Write a finalist's score over the whole corpus, as scored by mteb."""
         if trial not in self._final:
             self._final.add(trial)
             append_jsonl(
@@ -98,14 +99,14 @@ class TraceStore:
             )
 
     def describe(self, queries: Mapping[str, str], passages: Mapping[str, str]) -> None:
-        """Write the texts of queries and the beginnings of passages that trials name, each passage once."""
+        """Write the texts of queries, and the beginnings of the passages that trials name, each once."""
         new = {name: text for name, text in passages.items() if name not in self._described}
         if new:
             self._described.update(new)
             append_jsonl(self.path, {"schema": SCHEMA, "event": "texts", "queries": dict(queries), "passages": new})
 
     def decide(self, trial: str, *, accepted: bool, reason: str) -> None:
-        """Write what became of a trial."""
+        """Write whether a trial was accepted, and why."""
         if (trial, reason) in self._decided:
             return
         self._decided.add((trial, reason))
@@ -118,11 +119,11 @@ def _now() -> str:
 
 
 def read_traces(path: Path) -> list[dict[str, Any]]:
-    """Return a run's trials in order, each with its last decision and, of a finalist, its score ``full``."""
+    """Return a run's trials in order, each with its last decision, and finalists with their score ``full``."""
     trials: dict[str, dict[str, Any]] = {}
     for entry in read_jsonl(path):
         if entry["event"] == "trial":
-            # Older files know fewer fields.
+            # Older files have fewer fields.
             trials[entry["trial"]] = {**EMPTY, **entry, "full": None, "accepted": False, "reason": ""}
         elif entry["event"] == "final" and entry["trial"] in trials:
             trials[entry["trial"]].update(full=entry["full"])
@@ -146,17 +147,17 @@ def find_trace(traces: list[dict[str, Any]], trial: str) -> dict[str, Any]:
     """Return one trial by name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: The run has no trial of this name.
     """
     for trace in traces:
         if trace["trial"] == trial:
             return trace
     names = ", ".join(trace["trial"] for trace in traces[:8]) or "none"
-    raise ConfigError(f"there is no trial '{trial}' in this run; it has {names}")
+    raise ConfigError(f"this run has no trial '{trial}'; it has {names}")
 
 
 def children_of(traces: list[dict[str, Any]]) -> dict[str | None, list[dict[str, Any]]]:
-    """Return the trials made from each trial, in order; those made from none under None."""
+    """Return the trials made from each trial, in order; trials without a parent are under None."""
     names = {trace["trial"] for trace in traces}
     children: dict[str | None, list[dict[str, Any]]] = {}
     for trace in traces:
@@ -165,43 +166,43 @@ def children_of(traces: list[dict[str, Any]]) -> dict[str | None, list[dict[str,
 
 
 def changes(trace: dict[str, Any], parent: dict[str, Any]) -> dict[str, float]:
-    """Return what each query won (above 0) or lost against the parent, largest change first; the same: left out."""
+    """Return each query's gain (above 0) or loss against the parent, largest first; unchanged queries are left out."""
     before = parent["per_query"]
-    moved = {query: value - before.get(query, 0.0) for query, value in trace["per_query"].items()}
-    order = sorted(moved, key=lambda query: (-abs(moved[query]), query))
-    return {query: round(moved[query], 4) for query in order if abs(moved[query]) > 1e-9}
+    differences = {query: value - before.get(query, 0.0) for query, value in trace["per_query"].items()}
+    order = sorted(differences, key=lambda query: (-abs(differences[query]), query))
+    return {query: round(differences[query], 4) for query in order if abs(differences[query]) > 1e-9}
 
 
 def chat_of(trace: dict[str, Any], example: str) -> dict[str, Any]:
-    """Return a trial as real chat messages: the LLM's own chat that made it, and the text that a retriever reads.
+    """Return a trial as chat messages: the LLM's chat that produced it, and the text that a retriever reads.
 
     Args:
         trace: The trial.
-        example: A query to show the retriever's text with.
+        example: A query that completes the retriever's text.
 
     Returns:
-        ``messages`` (OpenAI's form; the instruction as system, the query as user, which is how an instruction-tuned
-        embedding server is asked), ``encoded`` (the same as the one string that is encoded), ``written_by`` (the chat
-        with the answer it was read from; empty where no LLM wrote it) and what came of the trial.
+        ``messages`` (OpenAI's format, with the instruction as system and the query as user message, as
+        instruction-tuned embedding servers expect), ``encoded`` (the same as one string), ``written_by`` (the chat with
+        the answer it was read from; empty if no LLM wrote it) and the trial's result.
     """
-    said = [{"role": "system", "content": trace["text"]}] if trace["text"] else []
+    system = [{"role": "system", "content": trace["text"]}] if trace["text"] else []
     answer = [{"role": "assistant", "content": trace["answer"]}] if trace["answer"] else []
-    kept = ("trial", "text", "passage", "origin", "parent", "mean", "full", "accepted", "reason")
+    fields = ("trial", "text", "passage", "origin", "parent", "mean", "full", "accepted", "reason")
     return {
-        "messages": [*said, {"role": "user", "content": example}],
+        "messages": [*system, {"role": "user", "content": example}],
         "encoded": Instruction(trace["text"]).query_prefix + example,
         "written_by": [*trace["messages"], *answer],
-        **{name: trace[name] for name in kept},
+        **{name: trace[name] for name in fields},
     }
 
 
 def exported(trace: dict[str, Any], *, plain: bool, example: str = "{query}") -> str:
-    """Return a trial as others read it: JSON as :func:`chat_of` gives it, or plain text."""
+    """Return a trial for other tools: JSON as from :func:`chat_of`, or plain text."""
     whole = chat_of(trace, example)
     if not plain:
         return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-    told = [f"[{message['role']}]\n{message['content']}" for message in whole["written_by"]]
-    return "\n\n".join([*told, f"[instruction]\n{trace['text']}", f"[encoded]\n{whole['encoded']}"]) + "\n"
+    chat = [f"[{message['role']}]\n{message['content']}" for message in whole["written_by"]]
+    return "\n\n".join([*chat, f"[instruction]\n{trace['text']}", f"[encoded]\n{whole['encoded']}"]) + "\n"
 
 
 def word_diff(old: str, new: str) -> list[tuple[str, str]]:

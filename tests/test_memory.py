@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from stm_agent.inspect import memory
+from stm_agent import memory
 from stm_agent.memory import PeakMemory, tree_gib
 
 GREEDY = "import time; held = bytearray(b'x') * (300 * 2**20); print(len(held)); time.sleep({})"
@@ -36,7 +36,7 @@ def test_a_parent_that_grows_after_its_child_has_ended_is_seen(monkeypatch):
     monkeypatch.setattr(memory, "tree_gib", lambda _pid: now[1])
     peak = PeakMemory()
     for now[0], now[1] in held:
-        peak._look()
+        peak._measure()
     assert peak.gib == 3.5
 
 

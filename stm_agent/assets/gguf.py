@@ -16,9 +16,9 @@ SCHEMA = 1
 
 
 def converted(gguf: Path) -> Path:
-    """Return a transformers folder of a GGUF decoder, float32; made on the first call (about 30 s).
+    """Return a transformers folder of a GGUF decoder, float32; converted on the first call (about 30 s).
 
-    The folder's name holds the file's hash, so another file never meets it.
+    The folder's name contains the file's hash, so every file has its own.
 
     Raises:
         BackboneError: transformers cannot read the file.
@@ -41,15 +41,15 @@ def _convert(gguf: Path, target: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    place, name = str(gguf.parent), gguf.name
+    parent, name = str(gguf.parent), gguf.name
     try:
         with redirect_stderr(io.StringIO()):  # its tqdm bar has no switch; errors are raised
-            loaded = AutoModel.from_pretrained(place, gguf_file=name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
-    except Exception as error:  # what the reader raises depends on where the file is broken
+            loaded = AutoModel.from_pretrained(parent, gguf_file=name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name)
+    except Exception as error:  # the reader raises different types for different broken parts of a file
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise BackboneError(f"cannot read {gguf}: {reason}; get the file again, or use a decoder's folder") from error
-    # transformers refuses to save what came from a GGUF file: build the same model without that mark.
+    # transformers refuses to save a model read from a GGUF file, so the same model is built without that mark.
     config = loaded.config
     for mark in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(config, mark):

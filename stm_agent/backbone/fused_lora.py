@@ -1,9 +1,8 @@
 """LoRA's forward and backward in fewer passes over memory; the same numbers as peft's.
 
-peft computes ``x W' + (x A' B') s`` as separate tensors the size of the output and lets autograd add them up
-again on the way back. On a CPU each of those passes costs as much as a good part of the matrix product.
-Here both products go into one buffer, forward and backward (``addmm``), and the scale is applied to the
-rank-sized tensor between A and B.
+peft computes ``x W' + (x A' B') s`` as separate tensors of the output's size, and autograd adds their gradients. On a
+CPU each of these passes costs a large part of a matrix product. Here both products are accumulated in one buffer,
+forward and backward (``addmm``), and the scale is applied to the rank-sized tensor between A and B.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa
 
 
 def _simple(layer: Any, x: Tensor) -> bool:  # noqa: ANN401 - a peft layer
-    """Tell whether this is plain LoRA: one adapter, nothing merged, dropped or decomposed, one dtype all over."""
-    # Autocast changes dtypes between the products, and does not reach into a backward of ours.
+    """Return whether this is plain LoRA: one adapter, not merged, no dropout or DoRA, and a single dtype."""
+    # Autocast changes dtypes between the products, and has no effect inside our own backward.
     if torch.is_autocast_enabled(x.device.type):
         return False
     if layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
@@ -65,7 +64,7 @@ def _simple(layer: Any, x: Tensor) -> bool:  # noqa: ANN401 - a peft layer
 def fuse_lora(network: nn.Module) -> int:
     """Give every plain LoRA linear layer of a peft model the fused forward, in place; return how many.
 
-    What a layer cannot do fused (dropout, DoRA, several adapters, quantised weights) it does as peft does.
+    Layers that cannot be fused (dropout, DoRA, several adapters, quantised weights) keep peft's forward.
     """
     count = 0
     for layer in _linear_layers(network):

@@ -1,4 +1,4 @@
-"""Which weights a name stands for, told without loading them."""
+"""Identify the weights behind a model's name without loading them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def source_identity(name: str) -> str:
     Embedded assets are stored under their hash; a folder is hashed; a Hub name gets its commit.
 
     Raises:
-        ConfigError: There is no such embedded asset.
-        AssetError: It cannot be fetched.
-        BackboneError: A path that does not exist, or a Hub name that can be found nowhere.
+        ConfigError: The embedded asset does not exist.
+        AssetError: The asset cannot be fetched.
+        BackboneError: The path does not exist, or the Hub name is neither on the Hub nor in the cache.
     """
     if name.startswith(INT8):
         return f"{INT8}{source_identity(name.removeprefix(INT8))}"
@@ -38,21 +38,21 @@ def _ages(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 @lru_cache
 def _hashed(folder: Path, _ages: tuple[tuple[str, int, int], ...]) -> str:
-    # Gigabytes are read once a process, unless a file changes meanwhile.
+    # Gigabytes are read once per process, unless a file changes.
     return folder_hash(folder)
 
 
 @lru_cache
 def _commit(name: str) -> str:
-    """Return the commit that loading ``name`` gives: the Hub's newest, without a network the one in the cache."""
+    """Return the commit that loading ``name`` gives: the newest on the Hub or, without a network, the cached one."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         return str(HfApi().model_info(name, timeout=10).sha)
-    except Exception as error:
-        found = try_to_load_from_cache(name, "config.json")
-        if isinstance(found, str):
-            return Path(found).parent.name
+    except Exception as error:  # without a network, the Hub's client raises from four libraries
+        cached = try_to_load_from_cache(name, "config.json")
+        if isinstance(cached, str):
+            return Path(cached).parent.name
         raise BackboneError(
             f"model {name} is not in the cache and the Hub cannot be reached; download it or name a folder"
         ) from error

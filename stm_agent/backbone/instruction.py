@@ -1,4 +1,4 @@
-"""An instruction and the prefixes it makes."""
+"""A retrieval instruction and the prefixes made from it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from stm_agent.backbone.prompts import Prompts, passage_prompt, query_prompt
 from stm_agent.errors import ConfigError
 
 LONGEST = 400
+"""Largest number of characters of an instruction; every query pays for its tokens."""
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """What stands in front of a query and of a passage.
+    """The texts in front of queries and passages.
 
     Attributes:
-        query: Instruction for queries; empty is none.
-        passage: Instruction for passages; empty is none.
+        query: Instruction for queries; empty means none.
+        passage: Instruction for passages; empty means none.
         origin: Where it comes from: ``none``, ``seed:<id>``, ``pool``, ``reflection``, ``copro`` or ``mipro``.
-        query_prompt: The checkpoint's own prompt for queries, used as it is where there is no instruction.
+        query_prompt: The checkpoint's own prompt for queries, used unchanged without an instruction.
         passage_prompt: The same for passages.
     """
 
@@ -30,24 +31,24 @@ class Instruction:
 
     @classmethod
     def none(cls, prompts: Prompts) -> Instruction:
-        """Return the candidate without an instruction: only the checkpoint's own prompts."""
+        """Return the candidate with only the checkpoint's own prompts."""
         return cls(query_prompt=query_prompt(prompts), passage_prompt=passage_prompt(prompts))
 
     def saying(self, query: str, origin: str) -> Instruction:
-        """Return this with another instruction for queries; empty leaves the checkpoint's own prompt."""
+        """Return a copy with another instruction for queries; an empty one leaves the checkpoint's own prompt."""
         return replace(self, query=query, origin=origin)
 
     def framing(self, passage: str, origin: str) -> Instruction:
-        """Return this with another instruction for passages; empty leaves the checkpoint's own prompt."""
+        """Return a copy with another instruction for passages; an empty one leaves the checkpoint's own prompt."""
         return replace(self, passage=passage, origin=origin)
 
     @property
     def texts(self) -> tuple[str, str]:
-        """What tells two candidates apart: the instruction for queries and the one for passages."""
+        """The instruction for queries and the one for passages; candidates with equal texts are the same."""
         return self.query, self.passage
 
     def unsaid(self) -> Instruction:
-        """Return only the checkpoint's own prompts."""
+        """Return a copy without instructions, with the checkpoint's own prompts."""
         return Instruction(query_prompt=self.query_prompt, passage_prompt=self.passage_prompt)
 
     @property
@@ -65,7 +66,7 @@ def checked(text: str) -> str:
     """Return an instruction's text trimmed.
 
     Raises:
-        ConfigError: It is empty, too long, or holds control characters.
+        ConfigError: The text is empty, too long, or contains control characters.
     """
     text = " ".join(text.split(" ")).strip()
     if not text:
@@ -73,7 +74,7 @@ def checked(text: str) -> str:
     if len(text) > LONGEST:
         raise ConfigError(f"an instruction has {len(text)} characters, {LONGEST} are allowed: {text[:60]}...")
     if any(0xD800 <= ord(letter) < 0xE000 for letter in text):
-        raise ConfigError("an instruction holds bytes that are no UTF-8 text; write it anew")
+        raise ConfigError("an instruction contains bytes that are not UTF-8; write it again")
     if any(ord(letter) < 32 for letter in text):
-        raise ConfigError(f"an instruction holds a line break or a control character: {text[:60]!r}")
+        raise ConfigError(f"an instruction contains a line break or a control character: {text[:60]!r}")
     return text

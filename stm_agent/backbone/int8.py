@@ -1,8 +1,8 @@
 """Int8 forwards for any model by name (``int8:NAME``): more texts a second on a CPU, nearly the same vectors.
 
-The packed network is exported to ONNX once, its matrix products are quantised (weights by channel, activations as they
-come), and ONNX Runtime runs it; pooling, prompts and everything after the tokens stay as they are. A product whose
-input has outliers stays in float32: one huge entry takes the whole scale (LLM.int8(), arXiv 2208.07339).
+The packed network is exported to ONNX once, its matrix products are quantised (weights by channel, activations
+dynamically), and ONNX Runtime runs it. Pooling, prompts and everything after the tokens do not change. A product whose
+input has outliers stays in float32, since one huge entry would take the whole scale (LLM.int8(), arXiv 2208.07339).
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 NAMES = ("ids", "positions", "mask")
 FILE = "network.onnx"
 NEAR = 0.95
-"""Cosine that int8 vectors of the probe texts must have with the whole ones."""
+"""Smallest cosine of int8 vectors of the probe texts with those of the original model."""
 CREST = 60.0
-"""Largest entry of a product's input, in root mean squares, for int8; most of SmolLM2's are at 25, two at 110."""
+"""Largest entry of a product's input, in root mean squares, up to which it is quantised; SmolLM2 has 25 for most
+products and 110 for two."""
 LARGEST = 2**31
-"""Bytes of an ONNX file, at most."""
+"""Largest size of an ONNX file, in bytes."""
 
 
 class Int8Transformer(PackedTransformer):
@@ -48,7 +49,7 @@ class Int8Transformer(PackedTransformer):
     identity: str
 
     def hidden(self, ids: Tensor, positions: Tensor, mask: Tensor | dict[str, Tensor]) -> Tensor:
-        """Return ``[rows, width, hidden]`` float32."""
+        """Run the session on packed rows; return ``[rows, width, hidden]`` float32."""
         if isinstance(mask, dict):
             raise BackboneError("this model sees long texts through windows; leave int8: out")
         values = (ids.numpy(), positions.numpy(), mask.numpy())
@@ -57,11 +58,11 @@ class Int8Transformer(PackedTransformer):
 
 
 def quantise(model: SentenceTransformer, cache: Path) -> SentenceTransformer:
-    """Give a loaded model int8 forwards, in place; exported once into ``cache`` under its identity.
+    """Give a loaded model int8 forwards, in place; it is exported once into ``cache`` under its identity.
 
     Raises:
         ConfigError: ONNX Runtime is not installed.
-        CheckFailed: The vectors are not nearly those of the whole model.
+        CheckFailed: The vectors differ too much from those of the original model.
         BackboneError: The model is on a GPU, does not run packed, or is too large for one ONNX file.
     """
     try:
@@ -84,10 +85,10 @@ def quantise(model: SentenceTransformer, cache: Path) -> SentenceTransformer:
     folder = cache / f"int8-{identity[:16]}"
     if not folder.is_dir():
         with whole_folder(folder) as made:
-            _export(network, _outlying(model), made)
+            _export(network, _layers_with_outliers(model), made)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # As with torch: a thread that spins on a shared core costs more than it gains.
+    # A thread that spins on a shared core costs more than it gains, as with torch.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     before = vectors(model)
     module.__class__ = Int8Transformer
@@ -118,7 +119,7 @@ class _Hidden(nn.Module):
         return hidden
 
 
-def _outlying(model: SentenceTransformer) -> list[str]:
+def _layers_with_outliers(model: SentenceTransformer) -> list[str]:
     """Return the linear layers whose input has entries too large for one scale, on the probe texts."""
     from stm_agent.backbone.checks import vectors
     from stm_agent.backbone.network import network_of
@@ -126,14 +127,14 @@ def _outlying(model: SentenceTransformer) -> list[str]:
     crests: dict[str, float] = {}
     layers = {name: part for name, part in network_of(model).named_modules() if isinstance(part, nn.Linear)}
 
-    def watch(name: str) -> Any:  # noqa: ANN401 - a hook
-        def look(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def hook_of(name: str) -> Any:  # noqa: ANN401 - a hook
+        def record(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             crest = float(inputs[0].abs().max() / inputs[0].square().mean().sqrt().clamp_min(1e-9))
             crests[name] = max(crests.get(name, 0.0), crest)
 
-        return look
+        return record
 
-    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    hooks = [layer.register_forward_pre_hook(hook_of(name)) for name, layer in layers.items()]
     vectors(model)
     for hook in hooks:
         hook.remove()
@@ -141,13 +142,13 @@ def _outlying(model: SentenceTransformer) -> list[str]:
 
 
 def _products(file: Path, layers: Sequence[str]) -> list[str]:
-    """Return the names in an ONNX file of the products of some linear layers."""
+    """Return the names that the matrix products of some linear layers have in an ONNX file."""
     import onnx
 
     graph = onnx.load(str(file), load_external_data=False).graph
     # The exporter names a node by the path of its module, with slashes between modules.
-    places = {node.name.replace("/", "."): node.name for node in graph.node if node.op_type == "MatMul"}
-    return [places[f".network.{name}.MatMul"] for name in layers]
+    names = {node.name.replace("/", "."): node.name for node in graph.node if node.op_type == "MatMul"}
+    return [names[f".network.{name}.MatMul"] for name in layers]
 
 
 def _export(network: nn.Module, whole: Sequence[str], folder: Path) -> None:
@@ -160,7 +161,7 @@ def _export(network: nn.Module, whole: Sequence[str], folder: Path) -> None:
     free = {name: {0: "rows", 1: "width"} for name in (*NAMES[:2], "hidden")}
     plain = folder / "plain.onnx"
     with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(io.StringIO()):
-        # Of the tracer: what it calls constant is constant here.
+        # The tracer warns of values that it takes for constants; here they are.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _Hidden(network).eval(),

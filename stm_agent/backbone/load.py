@@ -23,19 +23,19 @@ logger = logging.getLogger(__name__)
 def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransformer:
     """Load the backbone a domain names.
 
-    A sentence-transformers checkpoint keeps what the domain leaves open: attention, pooling, prompts, max length,
-    dense modules. Its vectors are normalised in any case, for so they are trained and scored here.
+    A sentence-transformers checkpoint keeps everything that the domain does not set: attention, pooling, prompts, max
+    length, dense modules. Its vectors are always normalised, since they are trained and scored that way.
 
     Args:
         spec: Model, layers kept, attention, pooling, max length in tokens, EOS, dtype.
-        packed: Use padding-free forwards where they give the padded forward's vectors.
+        packed: Use padding-free forwards if they give the same vectors as padded ones.
 
     Returns:
-        A model of unit vectors with cosine similarity, in eval mode; only its network can be trained.
+        A model with unit vectors and cosine similarity, in eval mode; only its network can be trained.
 
     Raises:
         BackboneError: The model cannot be loaded or does not fit the options.
-        CheckFailed: Attention direction, EOS pooling or padding invariance is not what it should be.
+        CheckFailed: Attention direction, EOS pooling or padding invariance is wrong.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
@@ -67,13 +67,13 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
 
 
 def load_model(name: str) -> SentenceTransformer:
-    """Load any sentence-transformers model as it is: a folder, an ``embedded:`` name or a Hub name.
+    """Load any sentence-transformers model unchanged: a folder, an ``embedded:`` name or a Hub name.
 
-    ``int8:`` before the name gives it int8 forwards.
+    With the prefix ``int8:`` the model gets int8 forwards.
 
     Raises:
-        BackboneError: There is no such model, or it cannot be loaded.
-        ConfigError: int8 is asked for and ONNX Runtime is not installed.
+        BackboneError: The model does not exist or cannot be loaded.
+        ConfigError: The name has the prefix ``int8:`` and ONNX Runtime is not installed.
     """
     from stm_agent.backbone.embedded import INT8, resolve_model
 
@@ -90,11 +90,11 @@ def load_model(name: str) -> SentenceTransformer:
     source = resolve_model(name)
     device, dtype = _placement("auto")
     with _loading(f"model {name}"):
-        # On a GPU in the format it was saved in, which is the one it was scored in.
-        kept = "auto" if device == "cuda" else dtype
-        model = SentenceTransformer(source, device=device, model_kwargs={"dtype": kept}).eval()
+        # On a GPU, the number format it was saved in, in which its published scores were measured.
+        saved_dtype = "auto" if device == "cuda" else dtype
+        model = SentenceTransformer(source, device=device, model_kwargs={"dtype": saved_dtype}).eval()
         adopt_passage_prompt(model, name)
-    # A static or an image model has no tokens to pack.
+    # Static and image models have no tokens to pack.
     if text_fault(model[0]) is None:
         _pack(model, name, first_token_moves(network_of(model)))
     return model
@@ -110,7 +110,7 @@ def _placement(dtype: str) -> tuple[str, Any]:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    # Layers left out on purpose are reported as unexpected weights.
+    # transformers reports the weights of layers that were left out on purpose.
     transformers_logging.set_verbosity_error()
     on_gpu = torch.cuda.is_available()
     if dtype == "auto":
@@ -128,7 +128,7 @@ def _loading(what: str) -> Iterator[None]:
             yield
     except StmAgentError:
         raise
-    except Exception as error:
+    except Exception as error:  # transformers, sentence-transformers and safetensors share no base class
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise BackboneError(f"cannot load {what}: {lines[0] if lines else type(error).__name__}") from error
 
@@ -146,15 +146,15 @@ def _check(model: SentenceTransformer, spec: BackboneSpec, attention: Attention 
 
 
 def _pack(model: SentenceTransformer, name: str, moved: float) -> None:
-    """Use the packed forward if it gives the padded forward's vectors, else say once that it does not."""
+    """Use the packed forward if it gives the same vectors as the padded one; otherwise log that once."""
     from stm_agent.backbone.checks import TOLERANCE, check_packing
 
     try:
         check_packing(model, causal=moved < TOLERANCE)
     except CheckFailed as failed:
-        _tell_unpacked(name, str(failed))
+        _log_unpacked(name, str(failed))
 
 
 @lru_cache
-def _tell_unpacked(name: str, reason: str) -> None:
+def _log_unpacked(name: str, reason: str) -> None:
     logger.warning("%s runs on padded batches, which is slower: %s", name, reason)

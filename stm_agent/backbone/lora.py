@@ -1,4 +1,4 @@
-"""Which modules of a network get a LoRA adapter, whatever its architecture calls them."""
+"""The modules of a network that get a LoRA adapter, whatever its architecture calls them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from stm_agent.errors import BackboneError
 def lora_targets(network: Any, *, embeddings: bool) -> list[str]:  # noqa: ANN401 - a transformers model
     """Return the names of all linear layers in the network's blocks.
 
-    A block is an entry of a module list, so it has a number in its name; poolers and heads stand outside.
+    A block is an entry of a module list, so its name contains a number; poolers and heads are outside of blocks.
 
     Args:
         network: A transformers model without adapters.
-        embeddings: The token embedding as well.
+        embeddings: Include the token embedding.
 
     Raises:
-        BackboneError: There is no such layer.
+        BackboneError: The network has no linear layer in a block.
     """
     from torch import nn
 

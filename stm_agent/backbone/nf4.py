@@ -1,4 +1,4 @@
-"""QLoRA: the backbone's products held in 4 bits while an expert trains (Dettmers et al. 2023, arXiv 2305.14314).
+"""QLoRA: the backbone's weights in 4 bits while an expert trains (Dettmers et al. 2023, arXiv 2305.14314).
 
 Weights are NF4 with doubly quantised scales, by bitsandbytes; products are computed in the model's own dtype, and only
 the LoRA factors are trained. The expert is merged and used with the whole backbone.
@@ -14,7 +14,7 @@ from stm_agent.errors import ConfigError
 
 
 def hold_in_nf4(network: nn.Module) -> int:
-    """Put NF4 layers in the place of a network's linear ones; return how many.
+    """Replace a network's linear layers by NF4 layers; return how many were replaced.
 
     Raises:
         ConfigError: bitsandbytes is not installed.

@@ -1,11 +1,11 @@
 """Padding-free forwards on any device: the texts of a batch share rows, attention is block-diagonal.
 
-A padded batch of short texts is mostly padding, and a CPU pays for every padded token. Here the valid
-tokens are packed into rows of one of :data:`ROWS` lengths (first-fit decreasing, as in bin packing); a 4-D
-mask keeps texts apart and positions start anew in each, so every token's vector is the one a batch
-of its own would give. Pooling, losses, trainer and ``encode`` see the padded shape they expect.
+A padded batch of short texts is mostly padding, and a CPU computes every padded token. Here the valid tokens are packed
+into rows of one of the lengths of :data:`ROWS` (first-fit decreasing, as in bin packing). A 4-D mask separates the
+texts, and positions restart in each, so every token has the vector that it would have in a batch of its own. Pooling,
+losses, trainer and ``encode`` see the padded shape they expect.
 
-Not every architecture takes such a mask and such positions: :func:`stm_agent.backbone.checks.check_packing` tells.
+Not every architecture accepts such masks and positions; :func:`stm_agent.backbone.checks.check_packing` checks that.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
 ROWS = (64, 96, 128, 192)
-"""Row lengths that are tried, in tokens."""
+"""Row lengths to choose from, in tokens."""
 FREE_WIDTH = 600
-"""Row length at which attention, which grows with it, costs as much as all the rest of a small decoder's layer."""
+"""Row length at which attention costs as much as the rest of a small decoder's layer, in tokens."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each valid token of a padded batch goes.
+    """The target cell of each valid token of a padded batch.
 
     Attributes:
         row: Row of each token, ``[tokens]``.
@@ -41,16 +41,16 @@ class Packing:
 
 
 def pack(lengths: list[int], rows: tuple[int, ...] = ROWS) -> Packing:
-    """Place texts of the given token counts into rows of the length that costs least.
+    """Assign texts of the given token counts to rows of the cheapest length.
 
-    Short rows waste less attention on other texts, long ones fewer cells on the rest of a row. No row is shorter
-    than the longest text.
+    Short rows waste less attention on other texts; long rows leave fewer empty cells. No row is shorter than the
+    longest text.
     """
     longest = max(lengths)
-    tried = dict.fromkeys(max(row, longest) for row in rows)
-    fill, place = min((_place(lengths, row) for row in tried), key=_cost)
+    widths = dict.fromkeys(max(row, longest) for row in rows)
+    fill, cells = min((_assign(lengths, width) for width in widths), key=_cost)
     counts = torch.tensor(lengths)
-    starts = torch.tensor(place).repeat_interleave(counts, dim=0)
+    starts = torch.tensor(cells).repeat_interleave(counts, dim=0)
     position = torch.cat([torch.arange(length) for length in lengths])
     column = starts[:, 1] + position
     segment = torch.full((len(fill), max(fill)), -1)
@@ -58,18 +58,18 @@ def pack(lengths: list[int], rows: tuple[int, ...] = ROWS) -> Packing:
     return Packing(starts[:, 0], column, position, segment)
 
 
-def _place(lengths: list[int], row: int) -> tuple[list[int], list[tuple[int, int]]]:
+def _assign(lengths: list[int], row: int) -> tuple[list[int], list[tuple[int, int]]]:
     """Return the tokens in each row and, for each text, its (row, first column); first-fit decreasing."""
     fill: list[int] = []
-    place: list[tuple[int, int]] = [(0, 0)] * len(lengths)
+    cells: list[tuple[int, int]] = [(0, 0)] * len(lengths)
     for text in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         length = lengths[text]
         target = next((index for index, used in enumerate(fill) if used + length <= row), len(fill))
         if target == len(fill):
             fill.append(0)
-        place[text] = (target, fill[target])
+        cells[text] = (target, fill[target])
         fill[target] += length
-    return fill, place
+    return fill, cells
 
 
 def _cost(packed: tuple[list[int], object]) -> float:
@@ -78,17 +78,17 @@ def _cost(packed: tuple[list[int], object]) -> float:
 
 
 def masks(packing: Packing, config: Any, causal: bool, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:  # noqa: ANN401
-    """Return the additive mask ``[rows, 1, width, width]`` a model with this config expects.
+    """Return the additive mask ``[rows, 1, width, width]`` that a model with this config expects.
 
-    Where only some layers look through a sliding window, transformers takes one mask for each kind of layer.
+    If only some layers have a sliding window, transformers takes one mask for each kind of layer.
     """
     full = _mask(packing, causal, None, dtype)
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ())
-    # A row that fits into the window needs no second mask, and a tensor is good for all kinds of layers.
+    # Rows that fit into the window need no second mask, and one tensor serves all kinds of layers.
     if not window or window >= packing.segment.shape[1] or kinds == {"full_attention"}:
         return full
-    # transformers counts the far end of a window in when `is_causal` is off, and out when a model has its own switch.
+    # transformers includes the far end of a window if `is_causal` is off, and excludes it if the model has a switch.
     own_switch = getattr(config, "use_bidirectional_attention", None) and getattr(config, "is_causal", True)
     sliding = _mask(packing, causal, window - 1 if causal or own_switch else window, dtype)
     return {"full_attention": full, "sliding_attention": sliding} if kinds else sliding
@@ -98,8 +98,8 @@ def _mask(packing: Packing, causal: bool, reach: int | None, dtype: torch.dtype)
     segment = packing.segment
     allowed = segment[:, :, None] == segment[:, None, :]
     if causal or reach is not None:
-        place = torch.arange(segment.shape[1])
-        back = place[:, None] - place[None, :]
+        columns = torch.arange(segment.shape[1])
+        back = columns[:, None] - columns[None, :]
         if causal:
             allowed = allowed & (back >= 0)
         if reach is not None:

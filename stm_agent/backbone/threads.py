@@ -1,4 +1,4 @@
-"""How many threads to use: as many as there are idle cores, for spinning barriers collapse on shared ones."""
+"""The number of threads to use: one for each idle core, since spinning barriers are slow on shared cores."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import psutil
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's options (malloc.h)."""
 LARGEST_BLOCK, NEVER = 32 << 20, 2**31 - 1
-"""Bytes: the largest threshold glibc takes, and a surplus that is never there."""
+"""Bytes: the largest threshold that glibc accepts, and a surplus that never occurs."""
 LOOKS, INTERVAL = 6, 0.3
-"""Looks at the cores, at most, and seconds of each."""
+"""Largest number of measurements of the load, and seconds of each."""
 
 
 def choose_threads() -> tuple[int, str]:
     """Return a thread count and the reason for it.
 
-    Counts the cores this process may use (affinity, cgroup quota) and takes off what others use
-    now; at least 1. The load average would count what ended a minute ago, and a single look what ends
-    this very moment: the quietest of a few looks counts, so that no passing job halves a whole night's speed.
+    The count is the number of cores this process may use (affinity, cgroup quota) minus those that others use now, and
+    at least 1. The load average would include processes that have ended. Of several measurements the lowest counts, so
+    that a short job of somebody else does not halve the speed of a whole run.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(cores, _quota() or cores)
-    asked = os.environ.get("OMP_NUM_THREADS")
-    if asked and asked.isdigit() and int(asked) > 0:
-        return int(asked), "OMP_NUM_THREADS is set"
+    setting = os.environ.get("OMP_NUM_THREADS")
+    if setting and setting.isdigit() and int(setting) > 0:
+        return int(setting), "OMP_NUM_THREADS is set"
     busy = float(cores)
     for _ in range(LOOKS):
         busy = min(busy, psutil.cpu_percent(interval=INTERVAL) / 100 * (os.cpu_count() or 1))
@@ -45,7 +45,7 @@ def _quota() -> int | None:
 
 
 def set_threads(count: int) -> None:
-    """Give torch this many threads, and keep the memory it frees; called by the command line, never at import."""
+    """Set torch's number of threads and keep the memory it frees; called by the command line, never at import."""
     import torch
 
     torch.set_num_threads(count)
@@ -53,9 +53,9 @@ def set_threads(count: int) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to reuse large freed blocks; return whether it will.
+    """Make glibc reuse large freed blocks; return whether it accepted that.
 
-    By default every large tensor is mapped anew and its pages are faulted in one by one, which costs a small decoder
+    By default every large tensor gets newly mapped memory with a page fault for every page, which costs a small decoder
     6 % of its encoding speed.
     """
     try:

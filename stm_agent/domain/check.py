@@ -1,4 +1,4 @@
-"""Builds all data of a domain and says what is in it."""
+"""Build all data of a domain and describe it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def check_domain(spec: DomainSpec, workspace: Path) -> dict[str, str | int]:
     """Build the domain's collections and find its workspace files.
 
     Returns:
-        What the domain has: sizes of corpus, splits, sources and guards, licence and source.
+        Facts by name: sizes of corpus, splits, sources and guards, licence and source.
 
     Raises:
         DataError: A collection is broken, lacks dev or test, or gives an expert nothing to train on.
         ConfigError: A program or prompt file is missing.
         AssetError: An embedded asset cannot be fetched.
     """
-    material = build_domain_data(spec.collection, workspace)
-    collection = material.collection
+    data = build_domain_data(spec.collection, workspace)
+    collection = data.collection
     require_judged(collection)
     for expert in spec.experts:
-        if not any(source == WRITTEN or material.sources.get(source) for source in expert.sources):
+        if not any(source == WRITTEN or data.sources.get(source) for source in expert.sources):
             raise DataError(
                 f"expert {expert.name} has no training pairs: {collection.name} has no train split; "
                 f"add qrels/train.tsv or give it source '{WRITTEN}'"
@@ -36,9 +36,9 @@ def check_domain(spec: DomainSpec, workspace: Path) -> dict[str, str | int]:
         "licence": collection.licence,
         "source": collection.source,
         "documents": len(collection.documents),
-        "passages to mine from": len(material.pool),
+        "passages to mine from": len(data.pool),
         **{f"{name} queries": len(split.queries) for name, split in sorted(collection.splits.items())},
-        **{f"pairs of source {name}": len(pairs) for name, pairs in material.sources.items()},
+        **{f"pairs of source {name}": len(pairs) for name, pairs in data.sources.items()},
         "program": str(program_path(workspace, spec.synthesize.program)),
         "instruction seeds": str(prompt_path(workspace, spec.instruct.seeds)),
     }

@@ -16,20 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from stm_agent.domain.text import normalise as normalise
+from stm_agent.domain.text import share as share
 from stm_agent.errors import DataError
-from stm_agent.files import content_hash, read_json, sha256_text, whole_folder, write_atomic, write_json
+from stm_agent.files import content_hash, read_json, whole_folder, write_atomic, write_json
 
 logger = logging.getLogger(__name__)
-
-
-def normalise(text: str) -> str:
-    """Return ``text`` in lower case with every run of non-word characters as one space: equal texts compare equal."""
-    return re.sub(r"\W+", " ", text.lower()).strip()
-
-
-def share(text: str) -> float:
-    """Return a fixed number in [0, 1) for ``text``, the same on every machine: what splits and orders are made of."""
-    return int(sha256_text(text), 16) % 10_000 / 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +123,12 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
 def write_beir(
     collection: Collection, folder: Path, *, metadata: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Path:
-    """Write a collection in BEIR layout; the folder appears only when it is whole.
+    """Write a collection in BEIR layout; the folder appears only when it is complete.
 
     Args:
         collection: The collection.
-        folder: Where to write; must not exist.
-        metadata: Query -> what ``queries.jsonl`` has of it beside its text, such as an answer.
+        folder: The folder to write; it must not exist.
+        metadata: Query id -> what ``queries.jsonl`` stores with its text, such as an answer.
 
     Raises:
         StorageError: The disk is full or not writable.
@@ -145,9 +137,8 @@ def write_beir(
     with whole_folder(folder) as partial:
         rows = ({"_id": item.id, "title": item.title, "text": item.text} for item in collection.documents)
         write_atomic(partial / "corpus.jsonl", _jsonl(rows))
-        beside = metadata or {}
-        asked = ({"_id": key, "text": text} | _beside(beside.get(key)) for key, text in queries.items())
-        write_atomic(partial / "queries.jsonl", _jsonl(asked))
+        query_rows = ({"_id": key, "text": text} | _metadata_of(key, metadata) for key, text in queries.items())
+        write_atomic(partial / "queries.jsonl", _jsonl(query_rows))
         for split in collection.splits.values():
             lines = [f"{query}\t{doc}\t{grade}\n" for query, row in split.qrels.items() for doc, grade in row.items()]
             write_atomic(partial / "qrels" / f"{split.name}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(lines))
@@ -156,8 +147,9 @@ def write_beir(
     return folder
 
 
-def _beside(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"metadata": dict(metadata)} if metadata else {}
+def _metadata_of(query: str, metadata: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
+    entry = (metadata or {}).get(query)
+    return {"metadata": dict(entry)} if entry else {}
 
 
 def _jsonl(rows: Iterator[dict[str, Any]]) -> str:
@@ -180,28 +172,28 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ("file:line", row) of a JSONL file whose rows have a unique text ``_id`` and a ``text``."""
     seen: dict[str, int] = {}
     for number, line in _lines(path):
-        where = f"{path}:{number}"
+        location = f"{path}:{number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is not valid JSON ({error}); write one object a line") from error
+            raise DataError(f"{location} is not valid JSON ({error}); write one object a line") from error
         if not isinstance(row, dict):
-            raise DataError(f"{where} is not an object; write one object with _id and text a line")
+            raise DataError(f"{location} is not an object; write one object with _id and text a line")
         for field in ("_id", "text"):
             if not isinstance(row.get(field), str):
-                raise DataError(f"{where} has no text field '{field}'; every row needs _id and text as strings")
+                raise DataError(f"{location} has no text field '{field}'; every row needs _id and text as strings")
         if row["_id"] in seen:
-            raise DataError(f"{where} repeats id '{row['_id']}' of line {seen[row['_id']]}; make the ids unique")
+            raise DataError(f"{location} repeats id '{row['_id']}' of line {seen[row['_id']]}; make the ids unique")
         seen[row["_id"]] = number
-        yield where, row
+        yield location, row
 
 
 def _read_corpus(path: Path) -> tuple[Document, ...]:
     documents = []
-    for where, row in _rows(path):
+    for location, row in _rows(path):
         title = row.get("title") or ""
         if not isinstance(title, str):
-            raise DataError(f"{where} has a title that is not a string; quote it or leave it out")
+            raise DataError(f"{location} has a title that is not a string; quote it or leave it out")
         documents.append(Document(row["_id"], title, row["text"]))
     if not documents:
         raise DataError(f"{path} has no documents; add one object with _id, title and text a line")
@@ -218,59 +210,67 @@ def read_queries(path: Path) -> dict[str, str]:
         DataError: The file is missing, is not UTF-8 or is malformed; an id is repeated; a text is empty.
     """
     queries = {}
-    for where, row in _rows(path):
+    for location, row in _rows(path):
         if not row["text"].strip():
-            raise DataError(f"{where}: query '{row['_id']}' is empty; write its text or remove it")
+            raise DataError(f"{location}: query '{row['_id']}' is empty; write its text or remove it")
         queries[row["_id"]] = row["text"]
     return queries
 
 
 def read_answers(path: Path) -> dict[str, str]:
-    """Return query id -> answer of a ``queries.jsonl``, where ``metadata`` has one, as ``write_beir`` writes it.
+    """Return query id -> answer of a ``queries.jsonl``, for queries whose ``metadata`` has one, as written here.
 
     Raises:
         DataError: The file is missing, is not UTF-8 or is malformed; an id is repeated.
     """
-    beside = {row["_id"]: row.get("metadata") for _where, row in _rows(path)}
-    answers = {key: row.get("answer") for key, row in beside.items() if isinstance(row, dict)}
+    metadata = {row["_id"]: row.get("metadata") for _location, row in _rows(path)}
+    answers = {key: entry.get("answer") for key, entry in metadata.items() if isinstance(entry, dict)}
     return {key: answer for key, answer in answers.items() if isinstance(answer, str) and answer.strip()}
 
 
 def read_grades(path: Path) -> Iterator[tuple[str, str, str, int]]:
-    """Yield ("file:line", query, document, grade) of a ``qrels/<split>.tsv``, whatever its ids stand for.
+    """Yield ("file:line", query, document, grade) of a ``qrels/<split>.tsv``, without looking its ids up.
 
     Raises:
-        DataError: The file is missing, is not UTF-8, has a line that is no judgement, or one that judges the same again
-            and differently.
+        DataError: The file is missing or not UTF-8; a line is not a judgement, or judges a pair a second time with
+            another score.
     """
     judged: dict[tuple[str, str], int] = {}
     for number, line in _lines(path):
-        where = f"{path}:{number}"
+        location = f"{path}:{number}"
         cells = line.rstrip("\r").split("\t")
         if len(cells) != 3:
-            raise DataError(f"{where} has {len(cells)} columns; write query id, corpus id and score with tabs between")
+            raise DataError(
+                f"{location} has {len(cells)} columns; write query id, corpus id and score with tabs between"
+            )
         query, document, grade = cells
         if re.fullmatch(r"-?\d{1,9}", grade.strip()):
             if judged.setdefault((query, document), int(grade)) != int(grade):
-                raise DataError(f"{where} judges '{query}' and '{document}' a second time, differently; keep one score")
-            yield where, query, document, int(grade)
+                raise DataError(
+                    f"{location} judges '{query}' and '{document}' a second time, differently; keep one score"
+                )
+            yield location, query, document, int(grade)
         elif number > 1:
-            raise DataError(f"{where} has score '{grade}'; a score is an integer")
+            raise DataError(f"{location} has score '{grade}'; a score is an integer")
 
 
 def _read_split(path: Path, queries: Mapping[str, str], corpus_ids: frozenset[str]) -> Split:
     qrels: dict[str, dict[str, int]] = {}
-    for where, query, document, grade in read_grades(path):
+    for location, query, document, grade in read_grades(path):
         if query not in queries:
-            raise DataError(f"{where} names query '{query}', which queries.jsonl lacks; add it or remove the line")
+            raise DataError(f"{location} names query '{query}', which queries.jsonl lacks; add it or remove the line")
         if document not in corpus_ids:
-            raise DataError(f"{where} names document '{document}', which corpus.jsonl lacks; add it or remove the line")
+            raise DataError(
+                f"{location} names document '{document}', which corpus.jsonl lacks; add it or remove the line"
+            )
         qrels.setdefault(query, {})[document] = grade
     if not qrels:
         raise DataError(f"{path} has no judgements; add lines of query id, corpus id and score, or remove the file")
-    bare = [query for query, grades in qrels.items() if max(grades.values()) <= 0]
-    if bare:
-        raise DataError(f"{path}: query '{bare[0]}' ({len(bare)} in all) has no score above 0; judge it or remove it")
+    unanswered = [query for query, grades in qrels.items() if max(grades.values()) <= 0]
+    if unanswered:
+        raise DataError(
+            f"{path}: query '{unanswered[0]}' ({len(unanswered)} in all) has no score above 0; judge it or remove it"
+        )
     return Split(path.stem, {query: queries[query] for query in qrels}, qrels)
 
 

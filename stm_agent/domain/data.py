@@ -1,4 +1,4 @@
-"""What a domain gives to the loop: training pairs by source, a pool to mine from, and what to score on."""
+"""The data of a domain: training pairs by source, a pool to mine from, and the collection to score on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Pair:
     """One training pair.
 
     Attributes:
-        id: Unique in the material.
+        id: Unique in the domain.
         query: What is asked.
         positive: The passage that answers it.
         source: Name of the training source.
         group: Concept or query id; pairs of one group are never each other's negatives.
-        structural: Passages near by the data's own structure, ready as hard negatives.
+        structural: Passages that are similar by the data's own structure; they serve as hard negatives.
         aliases: Other short names of what the positive describes, such as its clinical names.
         related: Passages that answer the query less well, each with its grade as a share of the positive's.
     """
@@ -35,17 +35,17 @@ class Pair:
     related: tuple[tuple[str, float], ...] = ()
 
     def content(self) -> list[object]:
-        """Return what training can see of the pair, as JSON values."""
+        """Return everything of the pair that training depends on, as JSON values."""
         texts = [self.query, self.positive, self.structural, self.aliases, self.related]
         return [self.id, self.source, self.group, *texts]
 
 
 @dataclass(frozen=True)
 class DomainData:
-    """Everything a domain gives to the loop.
+    """All data of a domain.
 
     Attributes:
-        collection: What is scored: corpus, dev and test.
+        collection: Corpus, dev and test.
         sources: Training pairs by source name; none shares its query's text with dev or test.
         pool: Passage id -> text that negatives may be mined from and queries written for.
         groups: Group -> ids in the pool that are relevant, or too near, to its queries: never a negative.

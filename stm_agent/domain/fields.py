@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Strict, so that "yes" is no number and 1 is no switch; Real takes 1 for 1.0.
+# Strict: "yes" is not accepted as a number, nor 1 as a switch. Real accepts 1 for 1.0.
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 Real = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]

@@ -1,4 +1,4 @@
-"""The wall between dev and test: test judgements come out once, for one final configuration, and it is on record."""
+"""The wall between dev and test: test judgements are handed out once, for one final configuration, and recorded."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def require_judged(collection: Collection) -> None:
 
 
 class Firewall:
-    """Holds a collection's test split back until the end of a run.
+    """Withholds a collection's test split until the end of a run.
 
-    The ledger is append-only JSONL: one ``sealed`` line with the collection's hash, then one ``opened``
-    line. A process that resumes the run meets both again.
+    The ledger is append-only JSONL: one ``sealed`` line with the collection's hash, then one ``opened`` line. They bind
+    every process that resumes the run.
     """
 
     def __init__(self, collection: Collection, ledger_path: Path) -> None:
-        """Seal ``collection``, or find it sealed by an earlier process of the same run.
+        """Seal ``collection``, unless an earlier process of the same run did.
 
         Raises:
             DataError: The collection has no dev or no test split.
-            FirewallError: The run was sealed with other documents, queries or judgements.
+            FirewallError: The run began with other documents, queries or judgements.
         """
         require_judged(collection)
         self._dev, self._test = collection.splits["dev"], collection.splits["test"]
@@ -75,7 +75,7 @@ class Firewall:
                 is recorded and the report shows how many there were.
 
         Raises:
-            FirewallError: Test was opened before for another configuration.
+            FirewallError: Test was already opened for another configuration.
         """
         before = self._last("opened")
         if before is None or (again and before["final"] != final):

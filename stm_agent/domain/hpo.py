@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from stm_agent.domain.collection import Collection, Document, Split, normalise, share
+from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.obo import Ontology, Term, parse_obo
 from stm_agent.domain.spec import HpoCollection
+from stm_agent.domain.text import normalise, share
 from stm_agent.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ SIBLINGS = 4
 
 
 def build_hpo(spec: HpoCollection) -> DomainData:
-    """Fetch the ontology (once) and build its material; errors as :func:`hpo_material`."""
+    """Fetch the ontology (once) and build its data; errors as :func:`hpo_material`."""
     from stm_agent.assets.pull import pull
 
     path = pull("hpo")
@@ -81,24 +82,24 @@ class _Parts:
     def of(cls, ontology: Ontology, spec: HpoCollection) -> _Parts:
         held = {}
         for term in ontology.terms:
-            place = share(f"s{term.id}")
-            if term.lay and place < spec.test_share + spec.dev_share:
-                held[term.id] = "test" if place < spec.test_share else "dev"
+            position = share(f"s{term.id}")
+            if term.lay and position < spec.test_share + spec.dev_share:
+                held[term.id] = "test" if position < spec.test_share else "dev"
         return cls(ontology.terms, held)
 
     @cached_property
     def trainable(self) -> tuple[Term, ...]:
-        """Terms that may be trained on: not held, and no held term's definition in other spelling."""
-        closed = {normalise(term.definition) for term in self.terms if term.id in self.held}
+        """Terms that may be trained on: not held out, and without the definition of a term that is."""
+        held_definitions = {normalise(term.definition) for term in self.terms if term.id in self.held}
         free = [term for term in self.terms if term.id not in self.held]
-        kept = tuple(term for term in free if normalise(term.definition) not in closed)
-        if len(kept) < len(free):
-            logger.info("hpo: %d terms share a definition with dev or test; left out", len(free) - len(kept))
-        return kept
+        usable = tuple(term for term in free if normalise(term.definition) not in held_definitions)
+        if len(usable) < len(free):
+            logger.info("hpo: %d terms share a definition with dev or test; left out", len(free) - len(usable))
+        return usable
 
     @cached_property
     def near(self) -> Mapping[str, frozenset[str]]:
-        """Term id -> itself, all its ancestors and its children: nobody's negatives."""
+        """Term id -> itself, all its ancestors and its children, which are never its negatives."""
         parents = {term.id: term.parents for term in self.terms}
         near = {term.id: {term.id} for term in self.terms}
         for term in self.terms:
@@ -130,7 +131,7 @@ def _splits(parts: _Parts, corpus: Sequence[Term], spec: HpoCollection) -> dict[
     inside = frozenset(term.id for term in corpus)
     taken: set[str] = set()
     splits = {}
-    # Test first: words that a dev term shares with a test term are test's.
+    # Test first, so that words of both a dev and a test term become a test query.
     for name in ("test", "dev"):
         queries: dict[str, str] = {}
         for term in corpus:
@@ -157,7 +158,7 @@ def _grades(relevant: Sequence[Term], inside: frozenset[str], spec: HpoCollectio
 
 
 def _siblings(parts: _Parts, pool: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return term id -> definitions of terms under the same parent, a few in a hash order of the term's own."""
+    """Return term id -> definitions of a few terms under the same parent, chosen by hash."""
     children: dict[str, list[str]] = {}
     for term in parts.trainable:
         for parent in term.parents:
@@ -182,9 +183,9 @@ def _pairs(
     definitions = {term.id: term.definition for term in terms}
     for term in terms:
         aliases = tuple(words for words in term.clinical if normalise(words) not in taken)
-        # A parent's definition is true of the term, and says less: as with parent_grade 1.
+        # A parent's definition is true of the term but says less, as with parent_grade 1.
         related = tuple((definitions[parent], 0.5) for parent in term.parents if parent in definitions)
-        # One pair for words that differ in spelling only.
+        # Words that differ only in spelling make one pair.
         distinct = {normalise(words): words for words in reversed(words_of(term))}
         for number, (key, words) in enumerate(sorted(distinct.items()), start=1):
             if key in taken:

@@ -12,8 +12,8 @@ from stm_agent.errors import ConfigError, DataError
 def read_mteb(spec: MtebCollection) -> Collection:
     """Fetch a task's corpus and the named splits that the task has.
 
-    Splits are called train, dev and test in the result, whatever the task calls them. The corpus is
-    that of the test split; documents of other splits that it lacks follow.
+    In the result the splits are called train, dev and test, whatever their names in the task. The corpus is that of the
+    test split, followed by documents that only other splits have.
 
     Raises:
         ConfigError: mteb knows no such retrieval task.
@@ -54,10 +54,10 @@ def _task(name: str) -> Any:  # noqa: ANN401 - mteb ships no types
 def _splits_on_hub(task: Any) -> set[str]:  # noqa: ANN401
     from datasets import get_dataset_config_names, get_dataset_split_names
 
-    place = task.metadata.dataset
-    path, revision = place["path"], place["revision"]
+    dataset = task.metadata.dataset
+    path, revision = dataset["path"], dataset["revision"]
     try:
-        # Where mteb's own loader looks for the judgements.
+        # The config in which mteb's own loader looks for the judgements.
         config = "default" if "default" in get_dataset_config_names(path, revision) else "qrels"
         names = get_dataset_split_names(path, config, revision=revision)
     except Exception as error:  # the Hub's client raises from four libraries
@@ -70,7 +70,7 @@ def _load(task: Any, splits: list[str]) -> Any:  # noqa: ANN401
     try:
         task.load_data()
         task.convert_v1_dataset_format_to_v2(num_proc=None)
-    except Exception as error:  # as above
+    except Exception as error:  # as in _splits_on_hub
         raise _unreachable(task, error) from error
     return task.dataset["default"]
 

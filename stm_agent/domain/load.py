@@ -29,7 +29,7 @@ _KEYS = sorted({key for part in Spec.__subclasses__() for key in part.model_fiel
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-3`` as text; here it is the number everyone means."""
+    """YAML in which ``1e-3`` is a number; YAML 1.1 reads it as text."""
 
 
 _Loader.add_implicit_resolver(
@@ -46,7 +46,7 @@ def domain_path(name_or_path: str, workspace: Path) -> Path:
     """Return the file of a domain: a shipped name, a path, or a file of the workspace.
 
     Raises:
-        ConfigError: There is none; the message has near matches.
+        ConfigError: No domain has this name; the message suggests similar ones.
     """
     if name_or_path in shipped_domains():
         return _SHIPPED / f"{name_or_path}.yaml"
@@ -54,8 +54,8 @@ def domain_path(name_or_path: str, workspace: Path) -> Path:
     for path in tried:
         if path.is_file():
             return path.resolve()
-    known = sorted({*shipped_domains(), *(path.stem for path in _own_files(workspace))})
-    near = difflib.get_close_matches(Path(name_or_path).stem, known)
+    names = sorted({*shipped_domains(), *(path.stem for path in _own_files(workspace))})
+    near = difflib.get_close_matches(Path(name_or_path).stem, names)
     hint = f"did you mean {' or '.join(near)}?" if near else f"shipped: {', '.join(shipped_domains())}; or give a path"
     raise ConfigError(f"no domain '{name_or_path}'; {hint}")
 
@@ -68,8 +68,8 @@ def load_domain(name_or_path: str, workspace: Path) -> DomainSpec:
         workspace: Where names and relative paths are also looked for.
 
     Raises:
-        ConfigError: No such domain, no valid YAML, an unknown key, or a value that does not fit;
-            the message starts with file and line.
+        ConfigError: The domain does not exist, is not valid YAML, or has an unknown key or an invalid value; the
+            message begins with file and line.
     """
     path = domain_path(name_or_path, workspace)
     try:
@@ -120,19 +120,19 @@ def domain_of_collection(folder: Path) -> DomainSpec:
 
 
 def list_domains(workspace: Path) -> list[dict[str, str]]:
-    """Return name, place and description of the shipped domains and the workspace's own.
+    """Return name, origin and description of the shipped domains and of those in the workspace.
 
-    A file that cannot be used is listed with its error, so that one broken file hides no other.
+    A file that cannot be used is listed with its error, so that it does not hide the others.
     """
-    places = {"shipped": shipped_domains(), "workspace": [str(path) for path in _own_files(workspace)]}
+    origins = {"shipped": shipped_domains(), "workspace": [str(path) for path in _own_files(workspace)]}
     rows = []
-    for where, names in places.items():
+    for origin, names in origins.items():
         for name in names:
             try:
                 about = load_domain(name, workspace).description
             except ConfigError as error:
                 about = f"unusable: {error}"
-            rows.append({"domain": Path(name).name, "where": where, "description": about})
+            rows.append({"domain": Path(name).name, "where": origin, "description": about})
     return rows
 
 
@@ -143,7 +143,7 @@ def dump_domain(spec: DomainSpec) -> str:
 
 
 def new_domain(file: Path, collection: Path | None) -> Path:
-    """Write a domain file: of a BEIR folder, or a copy of the biomedical one with its comments.
+    """Write a domain file: for a BEIR folder, or a copy of the biomedical one with its comments.
 
     Raises:
         ConfigError: The file exists.
@@ -164,7 +164,7 @@ def _own_files(workspace: Path) -> list[Path]:
 
 
 def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:
-    """YAML readers keep the last of two equal keys without a word; a domain file must not."""
+    """Raise for a repeated key, of which YAML readers silently use the last."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _refuse_repeated_keys(item, path)
@@ -178,21 +178,21 @@ def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:
 
 
 def _explain(detail: ErrorDetails, node: yaml.Node, path: Path) -> str:
-    """Return one line for pydantic's first complaint: file, line, key path, what is wrong, and the fix."""
+    """Return one line for pydantic's first error: file, line, key, what is wrong, and the fix."""
     marks = list(_walk(node, detail["loc"]))
     keys = [str(key) for _, key in marks if key is not None]
-    where, name = f"{path}:{marks[-1][0]}", ".".join(keys)
-    kind, told = detail["type"], detail["msg"].removeprefix("Value error, ")
+    location, name = f"{path}:{marks[-1][0]}", ".".join(keys)
+    kind, message = detail["type"], detail["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(keys[-1], _KEYS, n=1)
-        return f"{where}: unknown key '{name}'; {f'did you mean {near[0]}?' if near else 'remove it'}"
+        return f"{location}: unknown key '{name}'; {f'did you mean {near[0]}?' if near else 'remove it'}"
     if kind == "missing":
-        return f"{where}: key '{'.'.join([*keys, str(detail['loc'][-1])])}' is missing; add it"
+        return f"{location}: key '{'.'.join([*keys, str(detail['loc'][-1])])}' is missing; add it"
     if kind == "value_error":
-        return f"{where}: {told}"
+        return f"{location}: {message}"
     if kind.startswith("union_tag"):
-        return f"{where}: '{name}' needs a kind: beir, hpo, mteb or python-docs"
-    return f"{where}: '{name}' is {_shown(detail['input'])}; {told[0].lower()}{told[1:]}"
+        return f"{location}: '{name}' needs a kind: beir, hpo, mteb or python-docs"
+    return f"{location}: '{name}' is {_shown(detail['input'])}; {message[0].lower()}{message[1:]}"
 
 
 def _shown(value: object) -> str:
@@ -201,14 +201,14 @@ def _shown(value: object) -> str:
 
 
 def _walk(node: yaml.Node, loc: Sequence[int | str]) -> Iterator[tuple[int, int | str | None]]:
-    """Yield (line, key) along a pydantic location, as far as the file has it; union tags are stepped over."""
+    """Yield (line, key) along a pydantic location as far as the file has it; tags of unions are skipped."""
     yield node.start_mark.line + 1, None
     for key in loc:
         if isinstance(node, yaml.MappingNode):
-            found = next(((name, value) for name, value in node.value if name.value == str(key)), None)
-            if found is not None:
-                node = found[1]
-                yield found[0].start_mark.line + 1, key
+            entry = next(((name, value) for name, value in node.value if name.value == str(key)), None)
+            if entry is not None:
+                node = entry[1]
+                yield entry[0].start_mark.line + 1, key
         elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
             node = node.value[key]
             yield node.start_mark.line + 1, key

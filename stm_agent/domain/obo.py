@@ -58,7 +58,7 @@ def parse_obo(text: str) -> Ontology:
 
 
 def _term(stanza: str) -> Iterator[Term]:
-    """Yield the stanza's term, or nothing where it is obsolete or has no definition."""
+    """Yield the stanza's term, or nothing if it is obsolete or has no definition."""
     tags: dict[str, list[str]] = {}
     for line in stanza.splitlines()[1:]:
         tag, colon, value = line.partition(": ")
@@ -70,7 +70,7 @@ def _term(stanza: str) -> Iterator[Term]:
     clinical = tags.get("name", [])[:1]
     for value in tags.get("synonym", []):
         words, rest = _quoted(value)
-        # After the quoted text: scope, then perhaps a type, then references in brackets.
+        # The quoted text is followed by a scope, sometimes a type, and references in brackets.
         is_lay = "layperson" in rest.partition("[")[0].split()
         (lay if is_lay else clinical).append(words)
     parents = tuple(value.split()[0] for value in tags.get("is_a", []))

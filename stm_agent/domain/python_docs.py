@@ -13,7 +13,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from stm_agent.domain.collection import Collection, Document, Split, normalise, share
+from stm_agent.domain.collection import Collection, Document, Split
+from stm_agent.domain.text import normalise, share
 from stm_agent.errors import DataError
 
 _OTHER_PEOPLES = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "pydoc_data"}
@@ -64,16 +65,16 @@ def _docstrings(root: Path) -> Iterator[tuple[str, str, str]]:
     modules = {".".join(path.relative_to(root).with_suffix("").parts): path for path in root.rglob("*.py")}
     public = [name for name in modules if not _OTHER_PEOPLES & set(name.split(".")) and "._" not in f".{name}"]
     for module in sorted(public, key=lambda name: (share(f"module:{name}"), name)):
-        found = list(_of_module(module, modules[module]))
-        yield from sorted(found, key=lambda entry: (share(entry[0]), entry[0]))[:_PER_MODULE]
+        docstrings = list(_of_module(module, modules[module]))
+        yield from sorted(docstrings, key=lambda entry: (share(entry[0]), entry[0]))[:_PER_MODULE]
 
 
 def _of_module(module: str, path: Path) -> Iterator[tuple[str, str, str]]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # other people's escape sequences
+        warnings.simplefilter("ignore")  # invalid escape sequences in the parsed sources
         try:
             tree = ast.parse(path.read_bytes())
-        except SyntaxError:  # templates that are no modules
+        except SyntaxError:  # a template, not a module
             return
     yield from _of_node(tree, module)
 

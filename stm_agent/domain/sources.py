@@ -1,4 +1,4 @@
-"""Training data of collections whose own judgements are the only structure there is."""
+"""Training data of collections that have no other structure than their judgements."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 
-from stm_agent.domain.collection import Collection, Split, normalise, share
+from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.python_docs import python_docs
 from stm_agent.domain.spec import PythonDocsCollection
+from stm_agent.domain.text import normalise, share
 from stm_agent.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,6 @@ def with_dev(collection: Collection) -> Collection:
 
 
 def python_docs_domain_data(spec: PythonDocsCollection) -> DomainData:
-    """Return the standard-library collection; it has no training pairs, only a pool to write queries for."""
+    """Return the standard-library collection, which has no training pairs but a pool to write queries for."""
     collection = python_docs(spec.documents)
     return DomainData(collection, {}, collection.texts, {})

@@ -84,8 +84,8 @@ class InstructSpec(Spec):
         seeds: File in ``prompts/`` with the first candidates.
         passages: File in ``prompts/`` with passage instructions to try beside the best query instruction; None: none.
         pool: Generic instructions the reflecting LLM writes as further candidates (STM: 10 to 100).
-        optimizer: Who writes better ones from what was seen: GEPA's reflection, or DSPy's COPRO and MIPROv2, which
-            are there to compare with; MIPROv2 needs the extra ``optuna``.
+        optimizer: How better candidates are written: GEPA's reflection, or for comparison DSPy's COPRO and MIPROv2;
+            MIPROv2 needs the extra ``optuna``.
         reflections: Candidates the optimizer may propose; 0: seeds only.
         hard: Passages that the incumbent and BM25 find for each query, each, which with the judged ones make the
             corpus that candidates are scored on; 0: the whole corpus.
@@ -108,7 +108,8 @@ class MergeSpec(Spec):
 
     Attributes:
         method: Linear mean of the LoRA deltas, exact.
-        search: How weights are searched on the surrogate: seeded draws, STM's grid, CMA-ES, Optuna's TPE, greedy soup.
+        search: How weights are searched on the surrogate: seeded draws, grid of the simplex, CMA-ES, Optuna's TPE,
+            greedy soup.
         candidates: Weightings the surrogate scores, about.
         step: Grid width of the weights.
         forgetting_budget: nDCG@10 a merge may lose on the general tasks against the backbone.
@@ -136,8 +137,8 @@ class LoopSpec(Spec):
         alpha: Two-sided error level of the paired bootstrap.
         min_effect: Gain in nDCG@10 a change must show to be kept.
         bootstrap: Resamples of a test.
-        probe_steps: Training steps of each variant of an expert that decide which is kept; 0: no probe, the one with
-            everything that was asked for.
+        probe_steps: Training steps of each variant of an expert, after which the best is chosen; 0: no probe, the
+            variant with all data that the file asks for.
         probe_documents: Passages a probe is scored on, those judged for dev first; 0: the whole corpus.
     """
 
@@ -167,7 +168,7 @@ class DomainSpec(Spec):
         instruct: Instruction search.
         merge: Merging.
         loop: Gates and rounds.
-        seeds: Seeds of repeated runs; a run uses the first unless told otherwise.
+        seeds: Seeds of repeated runs; a run uses the first by default.
     """
 
     name: Name

@@ -25,11 +25,11 @@ class ExpertSpec(Spec):
     Attributes:
         name: Unique in the domain.
         sources: Names of the collection's training sources, or ``written``.
-        start: Expert listed before whose adapter training goes on from; None: the backbone.
+        start: Expert listed earlier, from whose adapter training continues; None: the backbone.
         steps: Optimiser steps, at most.
-        loss: ``infonce``; ``cached-infonce`` for any batch size (GradCache); ``gist`` and ``cached-gist`` leave out
-            the negatives a guide model finds too near; ``margin`` copies a teacher's margins; ``listwise`` orders
-            passages by grade.
+        loss: ``infonce``; ``cached-infonce`` for any batch size (GradCache); ``gist`` and ``cached-gist`` ignore
+            negatives that a guide model scores above the positive; ``margin`` copies a teacher's margins; ``listwise``
+            orders passages by grade.
         negatives: Hard negatives asked for; kept only where a probe on dev says so.
         related: Less relevant passages of a pair that join its list with their grade, for ``listwise``; 0: none.
         neighbours: Structural neighbours that join a pair's batch as pairs of their own, the hardest in-batch
@@ -37,13 +37,14 @@ class ExpertSpec(Spec):
         alias_weight: Weight of the losses that tie a pair's other names to its passage and to its query; 0: off.
         teacher_weight: Weight of the distance to the teacher's vectors of the same texts; 0: off.
         source_weights: How often a source's pairs come, in proportion to the others'; a source not named: 1.
-        one_source_batches: Fill a batch from one source only, so that no negative is told by its style.
+        one_source_batches: Fill a batch from one source only, so that a negative is not recognised by its style.
         batch_size: Pairs a step; None: the domain's.
         learning_rate: Peak of the schedule; None: the domain's.
-        instruction: What stands in front of this expert's queries, whatever the loop finds; None: what it finds.
-        prompts: File in ``prompts/`` with instructions of which every query gets one by a seeded draw (STM's generic
-            prompts); it is scored with the loop's instruction. None: off.
-        final_rate: Learning rate of the last step, as a share of the peak; above 0 for a trunk that others go on from.
+        instruction: Instruction in front of this expert's queries; None: the one that the loop finds.
+        prompts: File in ``prompts/`` with instructions, of which every query gets one by a seeded draw (STM's generic
+            prompts); the expert is scored with the loop's instruction. None: off.
+        final_rate: Learning rate of the last step, as a share of the peak; above 0 for an expert that others
+            start from.
     """
 
     name: Name
@@ -76,12 +77,12 @@ class ExpertSpec(Spec):
 
     @property
     def asks_guide(self) -> bool:
-        """Whether a guide must tell the false negatives."""
+        """Whether a guide must detect false negatives."""
         return self.loss in ("gist", "cached-gist")
 
     @property
     def lacks_negatives(self) -> bool:
-        """Whether the loss is nothing without negatives, and none are asked for."""
+        """Whether the loss needs negatives and the expert asks for none."""
         return self.loss in ("margin", "listwise") and not self.hard_negatives + self.related
 
     @model_validator(mode="after")
@@ -115,11 +116,11 @@ class TrainSpec(Spec):
         lora_alpha: LoRA scale numerator; the delta is B A alpha / rank.
         embeddings: Also adapt the token embeddings.
         teacher: Ready-made encoder that experts with a ``teacher_weight`` or loss ``margin`` learn from.
-        guide: Ready-made encoder that tells false negatives in loss ``gist``.
+        guide: Ready-made encoder that detects false negatives in loss ``gist``.
         mini_batch: Texts of one forward in the cached losses; bounds memory, changes no number.
         matryoshka: Lengths at which the first numbers of a vector must rank alone, beside the whole; empty: none.
-        checkpoint_every: Steps between checkpoints that a killed training goes on from; 0: none. Where dev is
-            scored in training they are written then.
+        checkpoint_every: Steps between checkpoints, from which a killed training continues; 0: none. If dev is
+            scored in training, they are written at the same steps.
         evaluate_every: Steps between scores on dev in training; the best adapter is kept; 0: none, the last one is.
         patience: Scores in a row without a gain that end training early; 0: never.
         gradient_checkpointing: Less memory for about a third more time.

@@ -1,4 +1,4 @@
-"""The rows every report has: BM25 and a ready-made encoder."""
+"""The baselines of every report: BM25 and a ready-made encoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def bm25_run(texts: Mapping[str, str], queries: Mapping[str, str], k: int = 100) -> dict[str, dict[str, float]]:
-    """Rank a corpus by BM25, as ``Bm25Index`` is set."""
+    """Rank a corpus by BM25, with the settings of ``Bm25Index``."""
     from stm_agent.evaluate.bm25 import Bm25Index
 
     hits = Bm25Index(texts).search(list(queries.values()), k)
@@ -19,7 +19,7 @@ def bm25_run(texts: Mapping[str, str], queries: Mapping[str, str], k: int = 100)
 
 
 def static_encoder(name: str) -> TextEncoder:
-    """Return a sentence-transformers model as it comes, for example ``embedded:all-minilm-l6-v2``."""
+    """Return an unchanged sentence-transformers model as an encoder, for example ``embedded:all-minilm-l6-v2``."""
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.load import load_model
 

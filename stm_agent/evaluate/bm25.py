@@ -13,11 +13,11 @@ from stm_agent.files import whole_folder
 
 K1, B = 1.2, 0.75
 LONGER = 30
-"""Words that an unfinished one may stand for."""
+"""Largest number of words that complete an unfinished word."""
 
 
 def written_by() -> str:
-    """Return what decides an index beside its texts: one that is kept is used only where this is the same."""
+    """Return everything except the texts that decides an index; a stored index is used only if this is equal."""
     from importlib.metadata import version
 
     packages = f"bm25s {version('bm25s')}, PyStemmer {version('PyStemmer')}"
@@ -27,7 +27,7 @@ def written_by() -> str:
 class Bm25Index:
     """An in-memory BM25 index (k1 1.2, b 0.75, English stop words, Snowball stemmer).
 
-    Scripts without spaces between words are indexed by every two neighbouring letters; others as bm25s has them.
+    Scripts without spaces between words are indexed by letter bigrams, other scripts by bm25s's words.
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
@@ -37,13 +37,13 @@ class Bm25Index:
             DataError: The corpus is empty.
         """
         if not texts:
-            raise DataError("there is no passage to index; check the corpus")
+            raise DataError("the corpus has no passages to index; add some")
         import bm25s
 
         index = bm25s.BM25(k1=K1, b=B)
         self._take(list(texts), index)
         tokens = self._tokenize(list(texts.values()))
-        # A corpus of stop words alone has no vocabulary; one token nobody asks for keeps it an index.
+        # A corpus of stop words alone has no vocabulary; a token that no query contains keeps the index valid.
         index.index(tokens if any(tokens) else [["\0"] for _ in tokens], show_progress=False)
 
     def _take(self, ids: list[str], index: Any) -> None:  # noqa: ANN401 - the package has no types
@@ -58,14 +58,14 @@ class Bm25Index:
         import bm25s
 
         parts = [bigrams(text) for text in batch]
-        found: list[list[str]] = bm25s.tokenize(
+        words_of_texts: list[list[str]] = bm25s.tokenize(
             [spaced for spaced, _ in parts],
             stopwords="en",
             stemmer=self._stemmer,
             show_progress=False,
             return_ids=False,
         )
-        return [[*words, *pairs] for words, (_, pairs) in zip(found, parts, strict=True)]
+        return [[*words, *pairs] for words, (_, pairs) in zip(words_of_texts, parts, strict=True)]
 
     def _beginning_with(self, token: str) -> list[str]:
         if self._sorted is None:
@@ -74,7 +74,7 @@ class Bm25Index:
         return [word for word in self._sorted[first : first + LONGER] if word.startswith(token)]
 
     def save(self, folder: Path) -> None:
-        """Write the index to a new folder, whole or not at all; the ids are not in it.
+        """Write the index to a new folder atomically, without the ids.
 
         Raises:
             StorageError: The disk is full or the folder cannot be written.
@@ -87,7 +87,7 @@ class Bm25Index:
         """Return the index that ``save`` wrote; ``ids`` are those of the same passages in the same order.
 
         Raises:
-            DataError: The folder is none, is damaged, or is of another number of passages.
+            DataError: The folder does not hold an index, is damaged, or has another number of passages.
         """
         import bm25s
 
@@ -102,23 +102,23 @@ class Bm25Index:
         return made
 
     def search(self, queries: Sequence[str], k: int, *, unfinished: bool = False) -> list[list[tuple[str, float]]]:
-        """Return up to ``k`` (id, score) pairs a query, best first, without passages that share no word.
+        """Return up to ``k`` (id, score) pairs for each query, best first; passages must share a word with it.
 
         Args:
-            queries: What is asked.
-            k: Passages for each.
-            unfinished: The last word may be the beginning of a longer one, as while somebody types.
+            queries: The queries.
+            k: Largest number of passages for each.
+            unfinished: Take the last word for the beginning of a longer one, for search while a user types.
         """
         k = min(k, len(self._ids))
-        found: list[list[tuple[str, float]]] = []
+        results: list[list[tuple[str, float]]] = []
         for tokens in self._tokenize(list(queries)):
-            known = [token for token in tokens if token in self._index.vocab_dict]
+            terms = [token for token in tokens if token in self._index.vocab_dict]
             if unfinished and tokens and tokens[-1] not in self._index.vocab_dict:
-                known += self._beginning_with(tokens[-1])
-            if not known:
-                found.append([])
+                terms += self._beginning_with(tokens[-1])
+            if not terms:
+                results.append([])
                 continue
-            hits, scores = self._index.retrieve([known], k=k, show_progress=False, n_threads=0)
+            hits, scores = self._index.retrieve([terms], k=k, show_progress=False, n_threads=0)
             pairs = zip(hits[0].tolist(), scores[0].tolist(), strict=True)
-            found.append([(self._ids[hit], float(value)) for hit, value in pairs if value > 0])
-        return found
+            results.append([(self._ids[hit], float(value)) for hit, value in pairs if value > 0])
+        return results

@@ -1,8 +1,7 @@
-"""Vectors kept between trials, keyed by everything that decides them.
+"""Stored vectors, keyed by everything that decides them.
 
-One folder for each (encoder identity, prefix); in it append-only shards of vectors beside the hashes of
-their texts. An instruction trial re-encodes the queries and nothing else. A shard that cannot be read
-is counted, removed and encoded again.
+Each (encoder identity, prefix) has a folder with append-only shards of vectors and the hashes of their texts. A trial
+of an instruction encodes only the queries again. A shard that cannot be read is counted, removed and encoded again.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ Vectors = NDArray[np.float32]
 
 
 def encode_through(cache: EmbeddingCache | None, encoder: Encoder) -> Callable[..., Vectors]:
-    """Return ``encode(texts, prefix=...)`` of an encoder, through a cache where there is one."""
+    """Return ``encode(texts, prefix=...)`` of an encoder, through a cache if one is given."""
     return partial(cache.encode, encoder) if cache else encoder.encode
 
 
 class EmbeddingCache:
-    """Encodes through a folder of kept vectors.
+    """Encodes texts, and stores their vectors in a folder.
 
     Attributes:
         hits: Texts answered from the cache.
@@ -43,7 +42,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Use ``folder``; it is made when the first vectors are kept."""
+        """Use ``folder``, which is created with the first vectors."""
         self.folder = folder
         self.hits = self.misses = self.broken = 0
         self.seconds = 0.0
@@ -51,49 +50,51 @@ class EmbeddingCache:
         self._opening = threading.Lock()
 
     def missing(self, encoder: Encoder, texts: Sequence[str], *, prefix: str = "") -> list[str]:
-        """Return the texts that are not kept yet, each once."""
-        known = self._known(_key(encoder, prefix))
-        return list({name: text for name, text in zip(_names(texts), texts, strict=True) if name not in known}.values())
+        """Return the distinct texts that have no stored vector."""
+        stored = self._stored(_key(encoder, prefix))
+        return list(
+            {name: text for name, text in zip(_names(texts), texts, strict=True) if name not in stored}.values()
+        )
 
     def encode(self, encoder: Encoder, texts: Sequence[str], *, prefix: str = "") -> Vectors:
-        """Return ``[texts, dimension]`` float32, bit for bit what was first encoded."""
+        """Return ``[texts, dimension]`` float32; a stored vector is returned bit for bit."""
         if not texts:
             return np.empty((0, encoder.dimension), dtype=np.float32)
         key = _key(encoder, prefix)
-        known = self._known(key)
+        stored = self._stored(key)
         names = _names(texts)
-        fresh = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
+        fresh = {name: text for name, text in zip(names, texts, strict=True) if name not in stored}
         if fresh:
             started = time.monotonic()
             vectors = encoder.encode(list(fresh.values()), prefix=prefix)
             self.seconds += time.monotonic() - started
-            self._keep(key, list(fresh), vectors)
-            known.update(zip(fresh, vectors, strict=True))
+            self._store(key, list(fresh), vectors)
+            stored.update(zip(fresh, vectors, strict=True))
         self.misses += len(fresh)
         self.hits += len(texts) - len(fresh)
-        return np.stack([known[name] for name in names])
+        return np.stack([stored[name] for name in names])
 
     @property
     def texts_per_second(self) -> float:
         """Speed of the misses so far; 0.0 before the first."""
         return self.misses / self.seconds if self.seconds else 0.0
 
-    def _known(self, key: str) -> dict[bytes, Vectors]:
-        # Of two threads the second takes what the first has read: vectors must not come into two dictionaries.
+    def _stored(self, key: str) -> dict[bytes, Vectors]:
+        # Two threads must share one dictionary, so the second waits for what the first has read.
         with self._opening:
             if key not in self._open:
-                found: dict[bytes, Vectors] = {}
+                vectors: dict[bytes, Vectors] = {}
                 for shard in sorted((self.folder / key).glob("*.npz")):
-                    found.update(self._read(shard))
-                self._open[key] = found
+                    vectors.update(self._read(shard))
+                self._open[key] = vectors
             return self._open[key]
 
     def _read(self, shard: Path) -> dict[bytes, Vectors]:
         try:
-            with np.load(io.BytesIO(shard.read_bytes()), allow_pickle=False) as stored:
-                names, vectors = stored["names"], stored["vectors"]
+            with np.load(io.BytesIO(shard.read_bytes()), allow_pickle=False) as arrays:
+                names, vectors = arrays["names"], arrays["vectors"]
             if len(names) != len(vectors) or not np.isfinite(vectors).all():
-                raise ValueError("names and vectors do not fit")
+                raise ValueError("its vectors are incomplete or not finite")
             return {name.tobytes(): vector for name, vector in zip(names, vectors, strict=True)}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             self.broken += 1
@@ -101,7 +102,7 @@ class EmbeddingCache:
             shard.unlink(missing_ok=True)
             return {}
 
-    def _keep(self, key: str, names: list[bytes], vectors: Vectors) -> None:
+    def _store(self, key: str, names: list[bytes], vectors: Vectors) -> None:
         buffer = io.BytesIO()
         packed = np.frombuffer(b"".join(names), dtype=np.uint8).reshape(len(names), -1)
         np.savez(buffer, names=packed, vectors=vectors)

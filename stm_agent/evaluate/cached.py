@@ -1,7 +1,7 @@
-"""mteb's own evaluation of vectors that are kept: the official code scores, nothing is encoded twice.
+"""mteb's own evaluation on stored vectors: the official code scores them, and no text is encoded twice.
 
-mteb's ``CachedEmbeddingWrapper`` keys on neither model nor instruction; our cache keys on both, so the official task
-can be asked for every finalist of an instruction search.
+mteb's ``CachedEmbeddingWrapper`` keys on neither model nor instruction. Our cache keys on both, so the official task
+can score every finalist of an instruction search.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 class CachedEncoder:
-    """Implements ``mteb.EncoderProtocol`` on an encoder, its prefixes and the cache."""
+    """``mteb.EncoderProtocol`` on an encoder, its prefixes and the cache."""
 
     def __init__(self, encoder: Encoder, cache: EmbeddingCache, *, query_prefix: str, passage_prefix: str) -> None:
-        """Take the prefixes that stand for mteb's prompts."""
+        """Use ``query_prefix`` and ``passage_prefix`` instead of mteb's prompts."""
         from mteb.models import ModelMeta
 
         self.encoder, self.cache = encoder, cache
         self.prefixes = {"query": query_prefix, "document": passage_prefix}
-        # Names and revision are required; the identity says which weights these are.
+        # mteb requires a name and a revision; the revision identifies the weights.
         self.mteb_model_meta = ModelMeta.create_empty(
             {"name": "stm-agent/cached", "revision": encoder.identity[:16], "similarity_fn_name": "cosine"}
         )
 
     def encode(self, inputs: Any, *, prompt_type: Any = None, **kwargs: Any) -> NDArray[np.float32]:  # noqa: ANN401
-        """Return the vectors of a data loader's texts, kept ones where there are some.
+        """Return the vectors of a data loader's texts, from the cache if they are stored.
 
         Returns:
             ``[texts, dimension]`` float32, L2-normalised.
@@ -58,7 +58,7 @@ class CachedEncoder:
 
 
 def corpus_task(documents: Mapping[str, str], split: Split) -> AbsTaskRetrieval:
-    """Return the mteb task of a split over a corpus; one serves any number of models and instructions."""
+    """Return the mteb task of a split over a corpus; it can score any number of models and instructions."""
     corpus = tuple(Document(name, "", text) for name, text in documents.items())
     return mteb_task(Collection("finalists", corpus, {split.name: split}, "", ""), split.name)
 
@@ -66,6 +66,6 @@ def corpus_task(documents: Mapping[str, str], split: Split) -> AbsTaskRetrieval:
 def score_with_mteb(
     encoder: Encoder, cache: EmbeddingCache, task: AbsTaskRetrieval, *, query_prefix: str, passage_prefix: str
 ) -> float:
-    """Return a task's nDCG@10, as ``mteb.evaluate`` scores it, on vectors that are kept."""
+    """Return a task's nDCG@10, as ``mteb.evaluate`` scores it, on stored vectors."""
     cached = CachedEncoder(encoder, cache, query_prefix=query_prefix, passage_prefix=passage_prefix)
     return evaluate_with_mteb(cached, task)["ndcg_at_10"]

@@ -1,4 +1,4 @@
-"""The one seam between the engine and anything that makes vectors."""
+"""The interface between the engine and everything that computes vectors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 
 class Encoder(Protocol):
-    """Makes vectors of texts."""
+    """Computes vectors of texts."""
 
     @property
     def identity(self) -> str:
-        """Hash of all that decides a vector: weights, pooling, max length, dtype, attention."""
+        """Hash of everything that decides a vector: weights, pooling, max length, dtype, attention."""
         ...
 
     @property
@@ -27,7 +27,7 @@ class Encoder(Protocol):
         ...
 
     def room(self, prefix: str) -> int | None:
-        """Return the tokens a model's window has left behind ``prefix``; None: it has no end."""
+        """Return the tokens a model's window has left after ``prefix``; None if it is unlimited."""
         ...
 
 

@@ -35,7 +35,7 @@ class Scores:
 
 
 def score(run: Run, qrels: Qrels) -> Scores:
-    """Score a run; a judged query the run does not answer counts 0.
+    """Score a run; a judged query that is missing in the run counts as 0.
 
     Raises:
         DataError: No query has a relevant document.
@@ -43,21 +43,21 @@ def score(run: Run, qrels: Qrels) -> Scores:
     judged = {query: grades for query, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
     if not judged:
         raise DataError("no query has a relevant document; add judgements with a score above 0")
-    rows = {query: _one(run.get(query, {}), grades) for query, grades in judged.items()}
+    rows = {query: _score_query(run.get(query, {}), grades) for query, grades in judged.items()}
     count = len(rows)
     ndcg, recall, mrr = (sum(row[index] for row in rows.values()) / count for index in range(3))
     return Scores(ndcg, recall, mrr, {query: row[0] for query, row in rows.items()})
 
 
-def _one(found: Mapping[str, float], grades: Mapping[str, int]) -> tuple[float, float, float]:
-    # trec_eval sorts by score, then by document id, both falling.
-    ranked = sorted(found, key=lambda document: (found[document], document), reverse=True)
+def _score_query(ranking: Mapping[str, float], grades: Mapping[str, int]) -> tuple[float, float, float]:
+    # trec_eval sorts by score, then by document id, both descending.
+    ranked = sorted(ranking, key=lambda document: (ranking[document], document), reverse=True)
     gains = [max(grades.get(document, 0), 0) for document in ranked[:CUT]]
     best = sorted((grade for grade in grades.values() if grade > 0), reverse=True)
     hits = sum(grades.get(document, 0) > 0 for document in ranked[:DEPTH])
-    first = next((place for place, gain in enumerate(gains, 1) if gain > 0), None)
+    first = next((position for position, gain in enumerate(gains, 1) if gain > 0), None)
     return _dcg(gains) / _dcg(best[:CUT]), hits / len(best), 1 / first if first else 0.0
 
 
 def _dcg(gains: list[int]) -> float:
-    return sum(gain / math.log2(place + 1) for place, gain in enumerate(gains, 1))
+    return sum(gain / math.log2(position + 1) for position, gain in enumerate(gains, 1))

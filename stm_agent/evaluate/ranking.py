@@ -1,4 +1,4 @@
-"""Exact top-k by blocks of matrix products: below a million passages no index is faster to build and ask."""
+"""Exact top-k by blocks of matrix products; below a million passages no index is faster to build and query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paired bootstrap over queries (Sakai 2006; Smucker et al. 2007): is a difference more than luck?"""
+"""Paired bootstrap over queries (Sakai 2006; Smucker et al. 2007): is a difference more than chance?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Interval:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Challenger minus incumbent on the same queries.
 
@@ -47,7 +47,7 @@ def confidence_interval(
     """Return the mean of a per-query score with its ``1 - alpha`` interval.
 
     Raises:
-        DataError: There is no query.
+        DataError: The scores are empty.
     """
     values = _values(per_query)
     low, high = np.quantile(_means(values, samples, seed), [alpha / 2, 1 - alpha / 2])
@@ -68,23 +68,25 @@ def paired_bootstrap(
         DataError: The two do not score the same queries.
     """
     if challenger.keys() != incumbent.keys():
-        odd = sorted(challenger.keys() ^ incumbent.keys())[:3]
+        unshared = sorted(challenger.keys() ^ incumbent.keys())[:3]
         raise DataError(
-            f"the two runs do not score the same queries (only one has {', '.join(odd)}); score both on one split"
+            f"the two runs do not score the same queries (only one has {', '.join(unshared)}); score both on one split"
         )
     values = _values({query: challenger[query] - incumbent[query] for query in challenger})
     means = _means(values, samples, seed)
     low, high = np.quantile(means, [alpha / 2, 1 - alpha / 2])
-    # Two-sided: how often the resampled difference lies on the other side of 0; never reported as 0.
+    # Two-sided: the share of resampled differences on the other side of 0, at least one resample.
     tail = min(float((means <= 0).mean()), float((means >= 0).mean()))
     p_value = min(1.0, max(2 * tail, 1 / samples))
-    return Comparison(float(values.mean()), float(low), float(high), p_value, len(values))
+    return Comparison(
+        delta=float(values.mean()), low=float(low), high=float(high), p_value=p_value, queries=len(values)
+    )
 
 
 def _values(per_query: Mapping[str, float]) -> NDArray[np.float64]:
     if not per_query:
-        raise DataError("there is no scored query to compare; check the split's judgements")
-    # Sorted, so that the same scores give the same interval whatever order they come in.
+        raise DataError("no scored queries to compare; check the split's judgements")
+    # Sorted, so that the order of the scores does not change the interval.
     return np.array([per_query[query] for query in sorted(per_query)])
 
 

@@ -1,4 +1,4 @@
-"""Collections as real mteb 2.x retrieval tasks, and official tasks by name; never mteb's default cache."""
+"""Collections as mteb 2.x retrieval tasks, and official tasks by name; mteb's default cache is never used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
         eval_splits=[split],
         eval_langs=["eng-Latn"],
         main_score="ndcg_at_10",
-        # The content hash stands for the revision: two corpora never share a name.
+        # The content hash as revision, so that two corpora are never taken for one.
         dataset={"path": collection.name, "revision": collection.content_hash},
     )
     corpus = [{"id": d.id, "title": "", "text": d.full} for d in collection.documents]
@@ -58,7 +58,7 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
 
 
 def official_task(name: str) -> AbsTask:
-    """Return an official MTEB retrieval task; its data comes from the Hub when it is evaluated.
+    """Return an official MTEB retrieval task; its data is fetched from the Hub when it is evaluated.
 
     Raises:
         ConfigError: mteb knows no retrieval task of that name.
@@ -72,7 +72,7 @@ def official_task(name: str) -> AbsTask:
 
 
 def evaluate_with_mteb(model: Any, task: AbsTask) -> dict[str, float]:  # noqa: ANN401 - any mteb encoder
-    """Score a model with ``mteb.evaluate``, without its result cache: that can answer for another model.
+    """Score a model with ``mteb.evaluate``, without its result cache, which can return another model's score.
 
     Returns:
         nDCG@10, Recall@100 and MRR@10 of the task's split.

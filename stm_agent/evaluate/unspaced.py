@@ -9,23 +9,23 @@ _LETTERS = (
     "\uff66-\uff9f\U00020000-\U0003ffff"
 )
 UNSPACED = re.compile(f"[{_LETTERS}]")
-"""A letter of a script whose words are written together: Thai, Lao, Burmese, Khmer, kana, ideographs, and Hangul, whose
-endings are written to the word."""
+"""A letter of a script whose words are written without spaces: Thai, Lao, Burmese, Khmer, kana, ideographs, and Hangul,
+where endings are attached to the word."""
 _RUNS = re.compile(f"[{_LETTERS}]+")
 
 
 def bigrams(text: str) -> tuple[str, list[str]]:
-    """Return a text without its unspaced runs, and every two neighbouring letters of them; a lone letter stays one.
+    """Return a text without its unspaced runs, and the letter bigrams of these; a single letter stays as it is.
 
-    No dictionary says where a word ends, and two letters are mostly enough to tell what is meant (Nie et al. 2000,
-    "On the use of words and n-grams for Chinese information retrieval").
+    Bigrams need no dictionary of words and identify a meaning nearly as well (Nie et al. 2000, "On the use of words and
+    n-grams for Chinese information retrieval").
     """
     if text.isascii():
         return text, []
     runs: list[str] = _RUNS.findall(text)
     if not runs:
         return text, []
-    pairs = (run[place : place + 2] for run in runs for place in range(max(len(run) - 1, 1)))
-    # One object for all that are alike: a text of 30 MB has ten millions of them.
+    pairs = (run[start : start + 2] for run in runs for start in range(max(len(run) - 1, 1)))
+    # Equal pairs share one object, since a text of 30 MB has ten million pairs.
     same: dict[str, str] = {}
     return _RUNS.sub(" ", text), [same.setdefault(pair, pair) for pair in pairs]

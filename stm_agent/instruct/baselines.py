@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.errors import AnswerRejected, ConfigError
+from stm_agent.errors import AnswerRejected, ConfigError, GenerationError
 from stm_agent.instruct.trials import Trials
 from stm_agent.llm.checking import TextCheck
 from stm_agent.llm.text import clean_text, without_thoughts
@@ -132,6 +132,9 @@ def _optimize(
         # The optimisers give up if an answer lacks their format; what was tried until then stays.
         trials.rejected[f"answer without {origin}'s format"] += 1
         logger.info("%s ended: %s", origin, str(error).splitlines()[0][:200])
+    if isinstance(record.error, GenerationError) and not isinstance(record.error, AnswerRejected):
+        # The optimisers catch what an LLM raises.
+        raise record.error
 
 
 def _scorer(trials: Trials, origin: str, completions: Sequence[Completion]) -> Callable[[str, str], float]:

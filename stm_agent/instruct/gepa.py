@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import normalise
-from stm_agent.errors import AnswerRejected
+from stm_agent.errors import AnswerRejected, GenerationError
 from stm_agent.instruct.trials import Trials
 from stm_agent.llm.checking import TextCheck
 from stm_agent.llm.text import clean_text
@@ -59,7 +59,7 @@ class Gepa:
             valset=queries,
             adapter=adapter,  # type: ignore[arg-type]
             reflection_minibatch_size=min(MINIBATCH, len(queries)),
-            stop_callbacks=[lambda state: adapter.asked >= self.reflections],
+            stop_callbacks=[lambda state: adapter.asked >= self.reflections or adapter.ended is not None],
             # A rollout is a search over cached vectors; the reflections are what is limited.
             max_metric_calls=(self.reflections + 2) * (len(queries) + 2 * MINIBATCH) * 4,
             skip_perfect_score=False,
@@ -67,6 +67,8 @@ class Gepa:
             logger=_Quiet(),
             seed=self.seed,
         )
+        if adapter.ended is not None:
+            raise adapter.ended
 
 
 class InstructionAdapter:
@@ -76,6 +78,7 @@ class InstructionAdapter:
         """Take the context, the reflecting LLM and the domain's task."""
         self.trials, self.client, self.task = trials, client, task
         self.asked = 0
+        self.ended: GenerationError | None = None
 
     def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ANN401
         """Score a candidate on a batch of queries."""
@@ -128,6 +131,10 @@ class InstructionAdapter:
             completion = self.client.complete(question(current, failures, self.task), rollout=self.asked)
         except AnswerRejected as error:
             self.trials.rejected[error.reason] += 1
+            return current
+        except GenerationError as error:
+            # gepa catches what a proposal raises; it is raised again when the optimiser has stopped.
+            self.ended = error
             return current
         text = clean_text(completion.text, "instruction")
         tried = self.trials.offer(

@@ -26,8 +26,13 @@ NORMAL = NormalDist()
 SHARED_NOISE = 0.5
 """Correlation of the differences of two candidates from one incumbent: both contain the incumbent's noise."""
 
-USUAL_GAIN = 0.02
-"""nDCG@10: standard deviation of the true gains of proposals that the shrinkage assumes (a normal prior at 0)."""
+USUAL_GAIN, USUAL_GAIN_SPREAD = 0.005, 0.005
+"""nDCG@10: mean and standard deviation of what a proposal is truly worth, assumed before it is scored (a normal prior).
+``benchmarks/gate.py`` measures the rule with proposals that are worth this, more, less and nothing."""
+
+MOST_LENIENT = 1.0
+"""Standard errors by which a challenger may look worse and still be taken. Without this bound a dev set of 20 queries,
+which says next to nothing, would take all that is proposed."""
 
 USUAL_SPREAD = 0.2
 """nDCG@10: standard deviation of one query's difference between two models, assumed before any is known."""
@@ -124,22 +129,30 @@ class Gate:
     halves: DevHalves
     spec: GateSpec = GateSpec()
 
-    def consider(self, challenger: Scored, incumbent: Scored, tried: int = 1) -> Verdict:
+    def consider(self, challenger: Scored, incumbent: Scored, tried: int = 1, *, costly: bool = False) -> Verdict:
         """Decide on the search half whether a challenger becomes the provisional model; costs no look.
+
+        The gain to expect on new queries is the posterior mean of what the challenger is worth: the observed gain, less
+        the luck of the best of ``tried``, shrunk towards ``USUAL_GAIN``. A challenger that looks worse by less than the
+        noise is taken: the incumbent was chosen for its luck on the same queries and the challenger was not, and what
+        is claimed is decided by the confirmation, on other queries.
 
         Args:
             challenger: Scores of the best of the candidates.
             incumbent: Scores of the provisional model.
             tried: Candidates that the search half chose the challenger from, itself included.
+            costly: The change costs the user something for ever: it must look better, and is shrunk towards 0.
 
         Raises:
             DataError: A score is missing.
         """
         seen = difference(challenger, incumbent, self.halves.search, self.halves.groups)
+        expected, accepted = 0.0, False
         # One group shows no noise to judge a gain by: nothing is expected of it.
-        known = math.isfinite(seen.error)
-        expected = (seen.mean - _luck(seen.error, tried)) * _shrinkage(seen.error) if known else 0.0
-        accepted = expected > 0
+        if math.isfinite(seen.error):
+            gain = seen.mean - _luck(seen.error, tried)
+            expected = _posterior_mean(gain, seen.error, 0.0 if costly else USUAL_GAIN)
+            accepted = expected > 0 and gain > -MOST_LENIENT * seen.error
         of_tried = f", best of {tried}" if tried > 1 else ""
         reason = (
             f"{'taken provisionally' if accepted else 'not taken'}: {seen.mean:+.4f} on {seen.queries} search "
@@ -209,7 +222,7 @@ class Gate:
         if known is not None:
             seen = difference(*known, self.halves.accept, self.halves.groups)
             error = seen.error if seen.sums.any() else error
-        level = self.spec.alpha * (_spending(self.spec.looks, self.spec.looks))
+        level = self.spec.alpha * _spending(self.spec.looks, self.spec.looks)
         return (NORMAL.inv_cdf(1 - level) + NORMAL.inv_cdf(power)) * error
 
     def _level(self, state: GateState, *, last: bool) -> float:
@@ -247,6 +260,7 @@ def _luck(error: float, tried: int) -> float:
     return math.sqrt(1 - SHARED_NOISE) * error * NORMAL.inv_cdf((tried - 0.375) / (tried + 0.25))
 
 
-def _shrinkage(error: float) -> float:
-    """Return the share of an observed gain that is expected to be real: posterior mean under a normal prior."""
-    return USUAL_GAIN**2 / (USUAL_GAIN**2 + error**2)
+def _posterior_mean(gain: float, error: float, prior: float) -> float:
+    """Return what a gain observed with this standard error is worth under a normal prior (Efron and Morris 1975)."""
+    spread = USUAL_GAIN_SPREAD**2
+    return (spread * gain + error**2 * prior) / (spread + error**2)

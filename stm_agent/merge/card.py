@@ -24,10 +24,10 @@ def model_card(
     train = domain.train
     experts = {expert.name: expert for expert in domain.experts}
     rows = []
-    for name_, weight in weights.items():
-        # A variant beside others has its label behind a space, a later round its number behind an @.
-        spec = experts[name_.split("@")[0].split(" ")[0]]
-        rows.append(f"| {name_} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
+    for expert_name, weight in weights.items():
+        # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
+        spec = experts[expert_name.split("@")[0].split(" ")[0]]
+        rows.append(f"| {expert_name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -45,7 +45,7 @@ def model_card(
         "|---|---|---|---|",
         *(rows or ["| none | | | |"]),
         "",
-        *_taught(domain),
+        *_teacher_note(domain),
         f"nDCG@10 on dev: {_number(dev)}; on the general guard: {_number(general)}. "
         "Test scores are in the run's report.",
         "",
@@ -60,7 +60,7 @@ def model_card(
 
 
 def sources_of(domain: DomainSpec, collection: Collection) -> list[str]:
-    """Return where everything in a model comes from, with its licence: data, backbone, teacher, guide."""
+    """Return the data and models that a model was made from, each with its licence."""
     models = {role: name for expert in domain.experts for role, name in domain.models_of(expert).items()}
     lines = [f"{collection.source} ({collection.licence})"]
     return lines + [f"{role} {name} ({_licence(name)})" for role, name in models.items()]
@@ -72,11 +72,11 @@ def _licence(model: str) -> str:
     return find_asset(model.removeprefix(SCHEME)).licence
 
 
-def _taught(domain: DomainSpec) -> list[str]:
-    taught = [expert.name for expert in domain.experts if expert.teacher_weight]
-    if not taught:
+def _teacher_note(domain: DomainSpec) -> list[str]:
+    learners = [expert.name for expert in domain.experts if expert.teacher_weight]
+    if not learners:
         return []
-    return [f"Experts {', '.join(taught)} also learnt from the vectors of {domain.train.teacher}.", ""]
+    return [f"Experts {', '.join(learners)} also learnt from the vectors of {domain.train.teacher}.", ""]
 
 
 def _number(value: float | None) -> str:

@@ -1,21 +1,21 @@
-"""What experts add to their base, matrix by matrix; LoRA adapters, and their exact linear combination.
+"""LoRA adapters as deltas: read, written, folded into a network and combined exactly.
 
-An adapter changes a weight by ``B @ A * alpha / r``. A weighted sum of such deltas is again a low-rank
-product: stack the ``A`` and the ``w_i * B_i``. No full weight is formed, ranks and alphas may differ,
-and the result is the sum itself, where averaging A and B apart would not be.
+An adapter changes a weight by ``B @ A * alpha / r``. A weighted sum of such deltas is again a low-rank product: stack
+the ``A`` and the ``w_i * B_i``. No full weight is formed, and ranks and alphas may differ. Averaging A and B separately
+would give another result than the sum.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json, write_json
+from stm_agent.merge.interface import Delta, check_same_base, is_finite, readable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,33 +37,7 @@ UNSUPPORTED = (
     "kasa_config",
     "arrow_config",
 )
-"""Options of peft's whose adapters are more, or other, than ``B A`` on a weight ``[out, in]``."""
-
-
-class Delta(Protocol):
-    """What an expert, or a merge of experts, adds to the base's weights."""
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name of each changed weight, as in ``network.named_parameters()``, and its shape."""
-        ...
-
-    def matrix(self, name: str) -> Tensor:
-        """Return what is added to one weight, float32; made anew at each call."""
-        ...
-
-    splits: ClassVar[bool] = False
-    """Whether some rows of a weight can be had without the whole matrix."""
-
-    def rows(self, name: str, first: int, count: int) -> Tensor:
-        """Return ``count`` rows of what is added to one weight, from row ``first``, float32."""
-        matrix = self.matrix(name)
-        return (matrix if matrix.dim() else matrix[None])[first : first + count]
-
-    def add_to(self, weight: Tensor, name: str, first: int = 0) -> None:
-        """Add it to a weight, or to the rows of one that begin with row ``first``, in place."""
-        rows = self.rows(name, first, len(weight)) if weight.dim() else self.matrix(name)
-        weight.add_(rows.to(weight.device, weight.dtype))
+"""Options of peft that make an adapter more, or something else, than ``B A`` on a weight ``[out, in]``."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +45,18 @@ class LoraDelta(Delta):
     """What an adapter adds to its base.
 
     Attributes:
-        modules: Module name -> (A ``[r, in]``, B ``[out, r]``) float32, the scale folded into B. For a token
-            embedding ``in`` is the vocabulary and the delta of its weight is the transpose, ``(B A)^T``.
+        modules: Module name -> (A ``[r, in]``, B ``[out, r]``) float32, with the scale in B. For a token embedding
+            ``in`` is the vocabulary, and the delta of its weight is the transpose, ``(B A)^T``.
         embeddings: Names of the modules that are token embeddings.
     """
 
     modules: Mapping[str, tuple[Tensor, Tensor]]
     embeddings: frozenset[str] = frozenset()
-    splits: ClassVar[bool] = True
+
+    @property
+    def splits(self) -> bool:
+        """Rows of ``B A`` need only the same rows of ``B``."""
+        return True
 
     @property
     def rank(self) -> int:
@@ -103,7 +81,7 @@ class LoraDelta(Delta):
         return product.T if module in self.embeddings else product
 
     def add_to(self, weight: Tensor, name: str, first: int = 0) -> None:
-        """Add ``B A``, or its rows from ``first``, in place; a float32 weight takes it without a copy of its size."""
+        """Add ``B A``, or its rows from ``first``, in place; for float32 weights no copy of their size is made."""
         import torch
 
         module = name.removesuffix(".weight")
@@ -116,39 +94,25 @@ class LoraDelta(Delta):
             weight.add_((rows @ right).to(weight.dtype))
 
 
-def finite(weights: Tensor) -> bool:
-    """Return whether no weight is NaN or infinite: a finite sum says so in one pass; else each is looked at."""
-    return math.isfinite(weights.sum()) or bool(weights.isfinite().all())
-
-
 def load_delta(folder: Path) -> LoraDelta:
     """Read a peft adapter folder.
 
     Raises:
-        ConfigError: It is no LoRA adapter, or of a kind that is not linear in its weights.
+        ConfigError: The folder holds no LoRA adapter, or one that is not linear in its weights.
         DataError: Its file is broken, or its weights are incomplete or not finite.
     """
     from safetensors.torch import load_file
 
-    if not (folder / "adapter_config.json").is_file() or not (folder / "adapter_model.safetensors").is_file():
-        raise ConfigError(f"{folder} is no LoRA adapter: it needs adapter_config.json and adapter_model.safetensors")
-    config = read_json(folder / "adapter_config.json")
-    odd = [name for name in UNSUPPORTED if config.get(name)]
-    if config.get("peft_type") != "LORA" or odd or config.get("bias", "none") != "none":
-        raise ConfigError(
-            f"adapter {folder} uses {', '.join(odd) or config.get('peft_type')}; only plain LoRA can be merged"
-        )
-    if not isinstance(config.get("lora_alpha"), int | float):
-        raise ConfigError(f"adapter {folder}: adapter_config.json names no lora_alpha; save it again by peft")
-    with whole(folder / "adapter_model.safetensors") as path:
+    config = _adapter_config(folder)
+    with readable(folder / "adapter_model.safetensors") as path:
         tensors = load_file(path)
     halves: dict[str, dict[str, Tensor]] = {}
     embeddings = set()
     for name, tensor in tensors.items():
-        module, lora, half = name.removeprefix(PREFIX).partition(".lora_")
         if name.endswith(".base_layer.weight"):
             # peft saves an adapted token embedding with its base, which the adapter does not change.
             continue
+        module, lora, half = name.removeprefix(PREFIX).partition(".lora_")
         if not lora:
             raise ConfigError(
                 f"adapter {folder} holds the whole weight {name}; save it with save_embedding_layers=False"
@@ -162,23 +126,24 @@ def load_delta(folder: Path) -> LoraDelta:
     return LoraDelta(bare, frozenset(module.removeprefix(CAUSAL) for module in embeddings))
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Tell a safetensors file that cannot be read as what it is.
-
-    Raises:
-        DataError: It is cut off, or no safetensors file.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        yield path
-    except SafetensorError as error:
-        raise DataError(f"{path} is no whole safetensors file ({error}); save or download it again") from error
+def _adapter_config(folder: Path) -> dict[str, Any]:
+    if not (folder / "adapter_config.json").is_file() or not (folder / "adapter_model.safetensors").is_file():
+        raise ConfigError(f"{folder} is not a LoRA adapter: it needs adapter_config.json and adapter_model.safetensors")
+    config: dict[str, Any] = read_json(folder / "adapter_config.json")
+    unsupported = [name for name in UNSUPPORTED if config.get(name)]
+    if config.get("peft_type") != "LORA" or unsupported or config.get("bias", "none") != "none":
+        uses = ", ".join(unsupported) or config.get("peft_type")
+        raise ConfigError(f"adapter {folder} uses {uses}; only plain LoRA can be merged")
+    if not isinstance(config.get("lora_alpha"), int | float):
+        raise ConfigError(f"adapter {folder}: adapter_config.json has no lora_alpha; save it again with peft")
+    return config
 
 
 def _scaling(config: Mapping[str, Any], module: str) -> Callable[[int], float]:
-    """Return the factor on B A for a rank: alpha / r, or alpha / sqrt(r) in rsLoRA; a module may have its own alpha."""
+    """Return the factor on B A as a function of the rank: alpha / r, or alpha / sqrt(r) in rsLoRA.
+
+    A module may have its own alpha.
+    """
     from peft.utils.other import get_pattern_key
 
     patterns: dict[str, float] = config.get("alpha_pattern") or {}
@@ -192,7 +157,7 @@ def _pair(
     if set(halves) != {"A", "B"}:
         raise DataError(f"adapter {folder}: module {module} lacks one of lora_A and lora_B; train or save it again")
     a, b = halves["A"], halves["B"]
-    if not (finite(a) and finite(b)):
+    if not (is_finite(a) and is_finite(b)):
         raise DataError(f"adapter {folder}: module {module} holds NaN or infinite weights; train it again")
     return a, b * scaling(a.shape[0])
 
@@ -201,8 +166,8 @@ def save_delta(delta: LoraDelta, folder: Path, *, base: str) -> None:
     """Write a delta as a peft adapter whose alpha is its rank.
 
     Args:
-        delta: The delta; modules of a smaller rank are filled up with zeros.
-        folder: Where to write; made if it is not there.
+        delta: The delta; modules of a smaller rank are padded with zeros.
+        folder: Where to write; created if it does not exist.
         base: Name or path of the base model, for peft's config.
     """
     import torch
@@ -235,10 +200,10 @@ def combine(deltas: Sequence[LoraDelta], weights: Sequence[float] | Callable[[st
 
     Args:
         deltas: Adapters of one base, of any ranks.
-        weights: One for each adapter, or what gives them for the name of a weight.
+        weights: One for each adapter, or a function from the name of a weight to them.
 
     Raises:
-        ConfigError: The numbers of deltas and weights differ, all weights are 0, or the adapters belong to other bases.
+        ConfigError: The numbers of deltas and weights differ, all weights are 0, or the adapters have different bases.
     """
     check_same_base(deltas)
     weights_of = weights if callable(weights) else lambda _name: weights
@@ -253,28 +218,8 @@ def _stack(deltas: Sequence[LoraDelta], module: str, weights: Sequence[float]) -
         raise ConfigError(f"{len(deltas)} adapters and {len(weights)} weights; give one weight for each adapter")
     parts = [(*delta.modules[module], weight) for delta, weight in zip(deltas, weights, strict=True) if weight]
     if not parts:
-        raise ConfigError("all merge weights are 0, that is the base model; give at least one other weight")
+        raise ConfigError("all merge weights are 0, that is the base model; give at least one other value")
     return torch.cat([a for a, _, _ in parts]), torch.cat([b * weight for _, b, weight in parts], dim=1)
-
-
-def check_same_base(deltas: Sequence[Delta]) -> None:
-    """Check that deltas change the same weights of the same shapes.
-
-    Raises:
-        ConfigError: They do not; the first odd weight is named.
-    """
-    first = deltas[0].shapes
-    for number, delta in enumerate(deltas[1:], 2):
-        other = delta.shapes
-        if odd := sorted(first.keys() ^ other.keys()):
-            raise ConfigError(
-                f"expert {number} and expert 1 change other weights (for one {odd[0]}); retrain with the same targets"
-            )
-        for name, shape in first.items():
-            if other[name] != shape:
-                raise ConfigError(
-                    f"expert {number} is of another base model than expert 1: {name} is {other[name]} and {shape}"
-                )
 
 
 def fold(network: nn.Module, delta: Delta) -> None:

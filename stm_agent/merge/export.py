@@ -1,4 +1,4 @@
-"""Write a merged model as a plain sentence-transformers folder, and read it back before anyone trusts it."""
+"""Write a merged model as a plain sentence-transformers folder, and verify it by reading it back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from stm_agent.errors import CheckFailed
 from stm_agent.files import write_atomic
-from stm_agent.merge.delta import Delta, fold
+from stm_agent.merge.delta import fold
+from stm_agent.merge.interface import Delta
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -16,18 +17,18 @@ if TYPE_CHECKING:
 def export_merged(
     model: SentenceTransformer, delta: Delta | None, folder: Path, *, prompts: dict[str, str], card: str
 ) -> None:
-    """Fold a delta into a fresh backbone and save it; the folder needs nothing of stm-agent.
+    """Fold a delta into a fresh backbone and save it; loading the folder does not need stm-agent.
 
     Args:
         model: A fresh backbone without adapters.
-        delta: What the merge adds; None writes the backbone.
+        delta: What the merge adds; None writes the backbone alone.
         folder: An empty folder.
         prompts: sentence-transformers prompts, ``query`` and ``document``.
         card: Model card, Markdown.
 
     Raises:
-        CheckFailed: Weights are not finite, or the folder does not give the vectors that were there before saving, or
-            gives a text another vector in another batch.
+        CheckFailed: Weights are not finite, the folder gives other vectors than the model had before saving, or a
+            text's vector depends on its batch.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -37,9 +38,9 @@ def export_merged(
 
     if delta is not None:
         fold(network_of(model), delta)
-    odd = sum(not bool(weight.isfinite().all()) for weight in network_of(model).parameters())
-    if odd:
-        raise CheckFailed("finite-weights", odd, "the merge has NaN weights; look at its experts")
+    broken = sum(not bool(weight.isfinite().all()) for weight in network_of(model).parameters())
+    if broken:
+        raise CheckFailed("finite-weights", broken, "the merge has NaN weights; look at its experts")
     expected = vectors(model)
     if isinstance(model[0], PackedTransformer):
         model[0].unwrap()

@@ -1,4 +1,4 @@
-"""A recipe as mergekit's YAML, for people who use that; where mergekit has no equal, the file says so."""
+"""A recipe as mergekit's YAML; the file says which parts mergekit cannot reproduce."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NAMES = {
     "breadcrumbs-ties": "breadcrumbs_ties",
 }
 WILD = "*?["
-APART = {
+DIFFERENT = {
     "slerp": "mergekit's multislerp turns around a tangent point and has another length",
     "dare-linear": "mergekit draws other entries",
     "dare-ties": "mergekit draws other entries",
 }
-"""What of a method has no equal in mergekit 0.1.5."""
+"""Methods that mergekit 0.1.5 computes differently, and how."""
 
 
 def mergekit_yaml(recipe: Recipe, experts: Sequence[str], base: str, *, notes: Sequence[str] = ()) -> str:
@@ -35,13 +35,13 @@ def mergekit_yaml(recipe: Recipe, experts: Sequence[str], base: str, *, notes: S
         recipe: What was merged.
         experts: Model folders, or ``base+adapter``.
         base: The base model.
-        notes: What else a reader must know, a line each; they come first, as what has no equal in mergekit.
+        notes: Further comments, one line each; all comments come first.
     """
-    told = [*notes]
-    if recipe.method in APART:
-        told.append(f"not the same as what was merged: {APART[recipe.method]}")
-    told += [
-        f"not the same as what was merged: weights {list(weights)} of {pattern} cannot be told by mergekit's filters"
+    comments = [*notes]
+    if recipe.method in DIFFERENT:
+        comments.append(f"not the same as what was merged: {DIFFERENT[recipe.method]}")
+    comments += [
+        f"not the same as what was merged: mergekit's filters cannot express weights {list(weights)} of {pattern}"
         for pattern, weights in recipe.groups.items()
         if _filter(pattern) is None
     ]
@@ -62,11 +62,11 @@ def mergekit_yaml(recipe: Recipe, experts: Sequence[str], base: str, *, notes: S
                 for number, name in enumerate(experts)
             ],
         }
-    return "\n".join([*(f"# {note}" for note in told), yaml.safe_dump(document, sort_keys=False)])
+    return "\n".join([*(f"# {comment}" for comment in comments), yaml.safe_dump(document, sort_keys=False)])
 
 
 def _mean(recipe: Recipe, experts: Sequence[str], base: str) -> dict[str, Any]:
-    """Return a mean of whole models; the base takes what the experts' shares, by the scale, lack of 1."""
+    """Return a mean of whole models; the base has the rest of 1 that the experts' scaled shares leave."""
     models = [{"model": name, "parameters": {"weight": _weight(recipe, number)}} for number, name in enumerate(experts)]
     if recipe.method == "slerp":
         return {"merge_method": NAMES["slerp"], "dtype": "float32", "base_model": base, "models": models}
@@ -82,23 +82,23 @@ def _weight(recipe: Recipe, number: int) -> Any:  # noqa: ANN401 - YAML
 
 
 def _by_part(recipe: Recipe, value: Callable[[Sequence[float]], float]) -> Any:  # noqa: ANN401 - YAML
-    """Return a value of the weights; where parts have their own, mergekit's list of filters, the first that fits."""
+    """Return a value of the weights; for recipes with groups, mergekit's list of filters, of which the first counts."""
     parts = [(_filter(pattern), value(recipe.shares(weights))) for pattern, weights in recipe.groups.items()]
-    told = [{"filter": name, "value": one} for name, one in parts if name is not None]
+    filters = [{"filter": name, "value": own} for name, own in parts if name is not None]
     common = value(recipe.shares(recipe.weights))
-    return [*told, {"value": common}] if told else common
+    return [*filters, {"value": common}] if filters else common
 
 
 def _filter(pattern: str) -> str | None:
-    """Return the piece of a name that mergekit looks for, or None where a pattern is more than one piece."""
+    """Return the part of a name that mergekit looks for, or None if a pattern has several parts."""
     piece = pattern.strip("*")
     return piece if piece and not any(sign in piece for sign in WILD) else None
 
 
 def _options(recipe: Recipe) -> dict[str, float]:
-    found: dict[str, float] = {}
+    options: dict[str, float] = {}
     if recipe.method != "task-arithmetic":
-        found["density"] = recipe.density
+        options["density"] = recipe.density
     if recipe.method.startswith("breadcrumbs"):
-        found["gamma"] = recipe.outliers
-    return found
+        options["gamma"] = recipe.outliers
+    return options

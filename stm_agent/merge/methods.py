@@ -22,14 +22,14 @@ MethodName = Literal[
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 TINY = 1e-8
 PART = 1 << 20
-"""Entries of a matrix that are merged at once."""
+"""Number of entries of a matrix that are merged at once."""
 ROUNDS = 50
-"""Steps of the spherical mean, at most; it halves its distance in nearly every one."""
+"""Largest number of steps to the spherical mean; nearly every one halves the distance."""
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """What a method may be told beside the weights.
+    """Options of a method in addition to the weights.
 
     Attributes:
         density: Share of a delta's entries that stay, in ties, dare and breadcrumbs.
@@ -50,8 +50,8 @@ def merge_matrix(method: MethodName, deltas: Tensor, weights: Tensor, knobs: Kno
     Args:
         method: Which of :data:`METHODS`.
         deltas: ``[experts, *shape]`` float32.
-        weights: ``[experts]`` float32; for slerp shares of 1, what they lack being the base's.
-        knobs: What the method may be told.
+        weights: ``[experts]`` float32; for slerp shares of 1, of which the base has the rest.
+        knobs: The method's options.
         name: Name of the matrix; with the seed it decides what dare drops, whatever the order of the matrices.
 
     Returns:
@@ -69,7 +69,7 @@ def merge_matrix(method: MethodName, deltas: Tensor, weights: Tensor, knobs: Kno
 
 
 def _thinning(method: MethodName, deltas: Tensor, knobs: Knobs, name: str) -> Callable[[Tensor], Tensor]:
-    """Return what leaves some entries of a part out, as the method has it."""
+    """Return the function that leaves some entries out, as the method does."""
     if method in ("linear", "task-arithmetic"):
         return lambda part: part
     if method.startswith("dare"):
@@ -80,7 +80,7 @@ def _thinning(method: MethodName, deltas: Tensor, knobs: Knobs, name: str) -> Ca
 
 
 def _by_parts(deltas: Tensor, merged: Callable[[Tensor], Tensor]) -> Tensor:
-    """Merge ``[experts, entries]`` a part at a time: what a method holds beside its deltas is that of a part."""
+    """Merge ``[experts, entries]`` part by part, so that a method's temporary memory is that of one part."""
     import torch
 
     made = torch.empty_like(deltas[0])
@@ -96,11 +96,11 @@ def _weighted(deltas: Tensor, weights: Tensor) -> Tensor:
 
 
 def bounds(deltas: Tensor, density: float, outliers: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Return the sizes between which an entry is among the ``density`` share that stays, ``[experts, 1]`` each.
+    """Return the smallest and largest size of the entries that stay, ``[experts, 1]`` each.
 
-    These are the largest, but for the ``outliers`` share above them: TIES (Yadav et al. 2023, arXiv 2306.01708, section
-    3) with none, Model Breadcrumbs (Davari and Belilovsky 2023, arXiv 2312.06795) with some. At least one entry stays;
-    where both shares do not fit, fewer outliers are dropped.
+    The largest entries stay, except for the ``outliers`` share at the top: with none this is TIES (Yadav et al. 2023,
+    arXiv 2306.01708, section 3), with some Model Breadcrumbs (Davari and Belilovsky 2023, arXiv 2312.06795). At least
+    one entry stays; if both shares do not fit, fewer outliers are dropped.
 
     Args:
         deltas: ``[experts, entries]``.
@@ -110,23 +110,23 @@ def bounds(deltas: Tensor, density: float, outliers: float = 0.0) -> tuple[Tenso
     import torch
 
     size = deltas.shape[1]
-    kept = max(int(density * size), 1)
-    top = min(int(outliers * size), size - kept)
+    staying = max(int(density * size), 1)
+    top = min(int(outliers * size), size - staying)
     low, high = deltas.new_zeros(len(deltas), 1), deltas.new_full((len(deltas), 1), torch.inf)
-    if kept >= size:
+    if staying >= size:
         return low, high
     for number, delta in enumerate(deltas):
-        # One expert's sizes at a time, and sorted only so far.
-        at = _at_ranks(delta.abs(), [size - top - kept, size - top] if top else [size - kept])
-        low[number] = at[0]
+        # One expert at a time, and a partial sort only.
+        limits = _at_ranks(delta.abs(), [size - top - staying, size - top] if top else [size - staying])
+        low[number] = limits[0]
         if top:
-            high[number] = at[1]
+            high[number] = limits[1]
     return low, high
 
 
 def _at_ranks(sizes: Tensor, ranks: list[int]) -> list[float]:
-    """Return the entries of these ranks (0: the least); on a CPU ``sizes`` is put in another order."""
-    # On a CPU numpy's selection is several times faster than torch's, which sorts.
+    """Return the entries of these ranks (0: the smallest); on a CPU this reorders ``sizes``."""
+    # On a CPU, numpy's selection is several times faster than torch's, which sorts.
     if sizes.device.type == "cpu":
         values = sizes.numpy()
         values.partition(ranks)
@@ -141,7 +141,7 @@ def trim(deltas: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def drop(deltas: Tensor, density: float, draws: Generator) -> Tensor:
-    """Keep each entry with probability ``density`` and divide by it, so that the mean stays.
+    """Keep each entry with probability ``density`` and divide it by that, so that the mean does not change.
 
     DARE (Yu et al. 2023, arXiv 2311.03099, equation 3).
     """
@@ -149,7 +149,7 @@ def drop(deltas: Tensor, density: float, draws: Generator) -> Tensor:
 
     if density >= 1:
         return deltas
-    # Drawn on the CPU: the same entries fall on every device.
+    # Drawn on the CPU, so that every device drops the same entries.
     stays = torch.rand(deltas.shape, generator=draws) < density
     return deltas * stays.to(deltas.device) / density
 
@@ -164,7 +164,7 @@ def _draws(seed: int, name: str) -> Generator:
 def elect(deltas: Tensor, weights: Tensor) -> Tensor:
     """Elect each entry's sign by the weighted sum and average the deltas that agree with it.
 
-    TIES (arXiv 2306.01708, section 3): zeros take no part, so an entry only one expert kept stays whole.
+    TIES (arXiv 2306.01708, section 3). Zeros do not vote, so an entry of one expert alone is not made smaller.
     """
     weighted = deltas * weights.view(-1, *[1] * (deltas.dim() - 1))
     positive = weighted.sum(dim=0) >= 0
@@ -178,45 +178,45 @@ def spherical(deltas: Tensor, weights: Tensor) -> Tensor:
     """Return the mean direction on the sphere, as long as the weighted sum of the deltas' lengths.
 
     For two experts this is SLERP (Shoemake 1985): the direction turns from one to the other at a constant rate. For
-    more it is the Karcher mean, the point whose tangent vectors to all of them sum to 0. The direction takes the
-    weights relative to their sum; what they lack of 1 is the base's and shortens the mean. A delta of length 0 has no
-    direction.
+    more it is the Karcher mean, the point whose tangent vectors to all of them sum to 0. The direction depends on the
+    weights relative to their sum. The base has the rest of 1, which makes the mean shorter. A delta of length 0 does
+    not count.
 
-    The mean is a sum of the deltas, so it is found by its factors, from the products of the deltas with each other.
+    The mean is a weighted sum of the deltas, so its factors are computed from the deltas' dot products alone.
     """
     import torch
 
     products = _products(deltas)
     lengths = products.diagonal().sqrt()
     length = (weights.double() * lengths).sum()
-    there = (lengths > TINY) & (weights != 0)
-    if not bool(there.any()):
+    counts = (lengths > TINY) & (weights != 0)
+    if not bool(counts.any()):
         return torch.zeros_like(deltas[0])
-    cosines = products[there][:, there] / torch.outer(lengths[there], lengths[there])
-    pull = weights[there].double() / weights[there].double().sum()
+    cosines = products[counts][:, counts] / torch.outer(lengths[counts], lengths[counts])
+    pull = weights[counts].double() / weights[counts].double().sum()
     factors = torch.zeros_like(lengths)
-    factors[there] = _karcher(cosines, pull) * length / lengths[there]
+    factors[counts] = _karcher(cosines, pull) * length / lengths[counts]
     return _by_parts(deltas, lambda part: _weighted(part, factors.to(part.dtype)))
 
 
 def _products(deltas: Tensor) -> Tensor:
-    """Return the products of all deltas with each other, float64 ``[experts, experts]``."""
-    found = deltas.new_zeros(len(deltas), len(deltas)).double()
+    """Return the dot products of all deltas, float64 ``[experts, experts]``."""
+    products = deltas.new_zeros(len(deltas), len(deltas)).double()
     for begin in range(0, deltas.shape[1], PART):
         part = deltas[:, begin : begin + PART].double()
-        found += part @ part.T
-    return found
+        products += part @ part.T
+    return products
 
 
 def _karcher(cosines: Tensor, pull: Tensor) -> Tensor:
-    """Return the factors of unit vectors whose sum is their Karcher mean; ``cosines`` are theirs with each other."""
+    """Return the factors with which unit vectors sum to their Karcher mean; ``cosines`` are their dot products."""
     first = pull.new_zeros(len(pull))
     first[0] = 1.0
     mean = _unit(pull, cosines, first)
     for _ in range(ROUNDS):
         across = (cosines @ mean).clamp(-1, 1)
         sines = (1 - across**2).sqrt()
-        # The sphere's logarithm: the tangents at the mean that lead to the points.
+        # The sphere's logarithm: tangents at the mean that point to the vectors.
         reach = pull * (sines.atan2(across) / sines).where(sines > TINY, sines.new_ones(()))
         step = reach - (reach * across).sum() * mean
         turn = (step @ cosines @ step).clamp_min(0).sqrt()

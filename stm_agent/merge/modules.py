@@ -1,4 +1,4 @@
-"""What of a sentence-transformers folder is beside the network: pooling, dense modules, prompts. Experts share it."""
+"""The parts of a sentence-transformers folder that experts must share: everything but the network."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MATTERS = ("prompts", "similarity_fn_name")
 
 @dataclass(frozen=True)
 class Settings:
-    """How adapters' own folders say texts become vectors.
+    """How texts become vectors, as saved with adapters.
 
     Attributes:
         pooling: How token vectors become one vector.
-        max_length: Tokens of a text that are read; None where the folder does not say.
+        max_length: Number of tokens of a text that are read; None if the folder does not say.
         prompts: Prompt by name.
     """
 
@@ -31,31 +31,33 @@ class Settings:
     prompts: Mapping[str, str]
 
     def onto(self, spec: BackboneSpec) -> BackboneSpec:
-        """Return a backbone with these settings where it says nothing."""
+        """Return a backbone that has these settings unless it sets its own."""
         own = {"pooling": spec.pooling or self.pooling, "max_length": spec.max_length or self.max_length}
         return spec.model_copy(update=own)
 
 
 def check_same_modules(folders: Sequence[Path]) -> None:
-    """Check that models differ in nothing but their networks' weights: only these are merged.
+    """Check that models differ only in their networks' weights, since nothing else is merged.
 
     Raises:
         ConfigError: They differ in their modules, a module's configuration or weights, or their prompts.
     """
-    first = _beside(folders[0])
+    first = _shared_parts(folders[0])
     for folder in folders[1:]:
-        other = _beside(folder)
-        if odd := sorted(name for name in first.keys() | other.keys() if first.get(name) != other.get(name)):
+        other = _shared_parts(folder)
+        names = first.keys() | other.keys()
+        if different := sorted(name for name in names if first.get(name) != other.get(name)):
             raise ConfigError(
-                f"{folders[0]} and {folder} differ in {odd[0]}, and only networks are merged; give models that share it"
+                f"{folders[0]} and {folder} differ in {different[0]}, and only networks are merged; "
+                "give models that share it"
             )
 
 
 def settings_of(experts: Sequence[Path]) -> Settings | None:
-    """Return what adapters that were saved as sentence-transformers folders say; None for plain adapters.
+    """Return the settings of adapters that were saved as sentence-transformers folders; None for plain adapters.
 
     Raises:
-        ConfigError: They say different things, or have modules or a pooling that cannot be kept.
+        ConfigError: Their settings differ, or they have modules or a pooling that cannot be kept.
     """
     saved = [folder for folder in experts if (folder / MODULES).is_file()]
     if not saved:
@@ -81,14 +83,14 @@ def _config(folder: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
 
 
-def _beside(folder: Path) -> dict[str, Any]:
-    """Return what must be alike, by a name for it."""
+def _shared_parts(folder: Path) -> dict[str, Any]:
+    """Return the parts that must be equal, by a name for messages."""
     if not (folder / MODULES).is_file():
         return {MODULES: None}
     modules = read_json(folder / MODULES)
-    found: dict[str, Any] = {MODULES: [module["type"].rsplit(".", 1)[-1] for module in modules]}
-    found |= {f"its {name}": _config(folder).get(name) for name in MATTERS}
+    parts: dict[str, Any] = {MODULES: [module["type"].rsplit(".", 1)[-1] for module in modules]}
+    parts |= {f"its {name}": _config(folder).get(name) for name in MATTERS}
     for module in modules[1:]:
-        place = folder / module["path"]
-        found[f"module {module['path']}"] = folder_hash(place) if place.is_dir() else None
-    return found
+        module_folder = folder / module["path"]
+        parts[f"module {module['path']}"] = folder_hash(module_folder) if module_folder.is_dir() else None
+    return parts

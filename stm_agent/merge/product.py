@@ -1,4 +1,4 @@
-"""Any adapters or models, also ones not made here, merged into a folder that loads everywhere."""
+"""Merge any adapters or models, also those of other tools, into a folder that any library can load."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from stm_agent.backbone.prompts import passage_prompt
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.errors import CheckFailed, ConfigError
 from stm_agent.files import read_json, remove_partial, whole_folder, write_atomic, write_json
-from stm_agent.merge.delta import Delta, LoraDelta, load_delta, save_delta
+from stm_agent.merge.delta import LoraDelta, load_delta, save_delta
+from stm_agent.merge.interface import Delta
 from stm_agent.merge.mergekit import mergekit_yaml
 from stm_agent.merge.modules import check_same_modules, settings_of
 from stm_agent.merge.recipe import Recipe, merge
-from stm_agent.merge.weights import WeightDelta, Weights, write_merged
+from stm_agent.merge.weights import StateDictReader, WeightDelta, write_merged
 
 ADAPTER = "adapter_config.json"
 
@@ -29,28 +30,28 @@ def merge_folders(
     base: str | None,
     prompts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Merge expert folders into ``output``: adapters into a sentence-transformers folder, models into their kind.
+    """Merge expert folders into ``output``: adapters into a sentence-transformers folder, models into their format.
 
-    Beside the model there are ``recipe.json``, ``mergekit.yaml``, and where it is exact ``adapter/``, the
-    merge as one LoRA adapter.
+    The folder also gets ``recipe.json``, ``mergekit.yaml`` and, if that is exact, the merge as one LoRA adapter in
+    ``adapter/``.
 
     Args:
         experts: Folders of adapters, or of full models.
         recipe: How they are merged.
-        output: Where to write; must not be there.
-        backbone: What the adapters belong to; None: what they name themselves.
-        base: The base model instead; full models need it for methods on what experts add.
+        output: The folder to write; it must not exist.
+        backbone: The model that the adapters belong to; None: the one they name.
+        base: The base model instead; full models need it for methods on deltas.
         prompts: sentence-transformers prompts of merged adapters; None: those saved with the adapters, else the
             backbone's own.
 
     Raises:
-        ConfigError: A folder is missing or of another kind, base, pooling or prompts than the others, or the base is
-            not known.
-        CheckFailed: The written folder does not give the vectors it gave before.
+        ConfigError: A folder is missing, differs from the others in kind, base, pooling or prompts, or the base is
+            unknown.
+        CheckFailed: The written folder gives other vectors than the model had before saving.
     """
     for folder in experts:
         if not folder.is_dir():
-            raise ConfigError(f"there is no expert folder {folder}")
+            raise ConfigError(f"expert folder {folder} does not exist; name a folder of an adapter or a model")
     adapters = [(folder / ADAPTER).is_file() for folder in experts]
     if any(adapters) and not all(adapters):
         model, adapter = experts[adapters.index(False)], experts[adapters.index(True)]
@@ -71,7 +72,7 @@ def merge_folders(
 
 
 def write_recipe(folder: Path, recipe: Recipe, experts: Sequence[Path], base: BackboneSpec | str) -> None:
-    """Write ``recipe.json`` and ``mergekit.yaml`` beside a merged model.
+    """Write ``recipe.json`` and ``mergekit.yaml`` into a merged model's folder.
 
     Args:
         folder: The model's folder.
@@ -90,25 +91,25 @@ def write_recipe(folder: Path, recipe: Recipe, experts: Sequence[Path], base: Ba
 
 
 def _with_base(backbone: BackboneSpec | None, base: str | None, adapters: Sequence[Path]) -> BackboneSpec:
-    """Return the backbone of adapters: the one asked for, the domain's, or what all of them name."""
+    """Return the backbone of adapters: the one given, the domain's, or the one that all of them name."""
     if base:
         return backbone.model_copy(update={"model": base}) if backbone else BackboneSpec(model=base)
     named = [read_json(adapter / ADAPTER).get("base_model_name_or_path") for adapter in adapters]
-    told = {name: adapter for adapter, name in zip(adapters, named, strict=True) if name}
-    if len(told) > 1:
-        each = " and ".join(f"{adapter} names the base {name}" for name, adapter in list(told.items())[:2])
-        raise ConfigError(f"{each}; adapters of one base are merged, if it is one give it by --base")
+    bases = {name: adapter for adapter, name in zip(adapters, named, strict=True) if name}
+    if len(bases) > 1:
+        each = " and ".join(f"{adapter} names the base {name}" for name, adapter in list(bases.items())[:2])
+        raise ConfigError(f"{each}; merge adapters of one base, and if it is the same one, name it with --base")
     if backbone is not None:
         return backbone
     if not named[0]:
-        raise ConfigError(f"adapter {adapters[0]} does not name its base model; give it by --base or --domain")
+        raise ConfigError(f"adapter {adapters[0]} does not name its base model; name it with --base or --domain")
     return BackboneSpec(model=named[0])
 
 
 def _merge_adapters(
     experts: Sequence[Path], recipe: Recipe, spec: BackboneSpec, prompts: Mapping[str, str] | None, folder: Path
 ) -> bool:
-    """Write the merged model; return whether it is one adapter too."""
+    """Write the merged model; return whether it was also written as one adapter."""
     from stm_agent.backbone.load import load_backbone
     from stm_agent.merge.export import export_merged
 
@@ -130,16 +131,16 @@ def _merge_models(experts: Sequence[Path], recipe: Recipe, base: str | None, fol
     from stm_agent.backbone.embedded import resolve_model
 
     if base is None and (recipe.method != "linear" or recipe.base_weight or recipe.scale != 1):
-        raise ConfigError(f"{recipe.method} merges what experts add to a base; name the base by --base")
-    models = [Weights(expert) for expert in experts]
+        raise ConfigError(f"{recipe.method} merges what experts add to a base; name the base with --base")
+    models = [StateDictReader(expert) for expert in experts]
     for model in models:
-        # A folder without weights is told as that first.
+        # Reading the names first gives a folder without weights its own message.
         _ = model.files
     check_same_modules(experts)
     # A mean of models is the first one plus the mean of what the others add to it.
-    root = Weights(Path(resolve_model(base))) if base else models[0]
+    root = StateDictReader(Path(resolve_model(base))) if base else models[0]
     if not root.folder.is_dir():
-        raise ConfigError(f"full models are merged from folders, '{base}' is none; download it first")
+        raise ConfigError(f"full models are merged from folders, and '{base}' is not one; download it first")
     merged = merge([WeightDelta(model, root) for model in models], recipe)
     write_merged(root, merged, folder)
     _check_written(folder, root, merged)
@@ -148,13 +149,13 @@ def _merge_models(experts: Sequence[Path], recipe: Recipe, base: str | None, fol
     return base or str(experts[0])
 
 
-def _check_written(folder: Path, root: Weights, merged: Delta) -> None:
-    """Read some weights back and compare them with the merge, computed anew: the first, a middle and the last one.
+def _check_written(folder: Path, root: StateDictReader, merged: Delta) -> None:
+    """Read the first, a middle and the last weight back, and compare them with the merge computed again.
 
     Raises:
-        CheckFailed: One is another.
+        CheckFailed: A weight differs.
     """
-    written, names = Weights(folder), sorted(merged.shapes)
+    written, names = StateDictReader(folder), sorted(merged.shapes)
     for name in (names[0], names[len(names) // 2], names[-1]):
         wanted = root.tensor(name).clone()
         merged.add_to(wanted, name)
@@ -164,7 +165,7 @@ def _check_written(folder: Path, root: Weights, merged: Delta) -> None:
 
 
 def _check_loads(folder: Path) -> None:
-    """Read the written model back; a sentence-transformers folder must also give finite, padding-proof vectors."""
+    """Load a written sentence-transformers folder and check that its vectors are finite and independent of padding."""
     import numpy as np
 
     from stm_agent.backbone.checks import check_padding_invariance, vectors
@@ -181,9 +182,9 @@ def _check_loads(folder: Path) -> None:
 def _card(experts: Sequence[Path], recipe: Recipe, base: str) -> str:
     rows = [f"| {folder.name} | {weight:g} |" for folder, weight in zip(experts, recipe.weights, strict=True)]
     options = recipe.model_dump(exclude={"method", "weights"}, exclude_defaults=True)
-    told = "".join(f", {name} {value}" for name, value in options.items())
+    described = "".join(f", {name} {value}" for name, value in options.items())
     head = ["---", "library_name: sentence-transformers", "---", "", "# Merged model", ""]
     table = ["| expert | weight |", "|---|---|", *rows, ""]
     return "\n".join(
-        [*head, f"Base {base}; method {recipe.method}{told}.", "", *table, "Made by `stm-agent merge`.", ""]
+        [*head, f"Base {base}; method {recipe.method}{described}.", "", *table, "Made by `stm-agent merge`.", ""]
     )

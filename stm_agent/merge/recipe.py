@@ -1,4 +1,4 @@
-"""A merge as data: method, weights and options; and the delta it makes of experts' deltas."""
+"""A merge as data (method, weights and options), and the delta that it makes of the experts' deltas."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from pydantic import Field, model_validator
 
 from stm_agent.domain.fields import Count, Real, Share, Spec
 from stm_agent.errors import ConfigError
-from stm_agent.merge.delta import Delta, LoraDelta, check_same_base, combine
+from stm_agent.merge.delta import LoraDelta, combine
+from stm_agent.merge.interface import Delta, check_same_base
 from stm_agent.merge.methods import Knobs, MethodName, merge_matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Weight = Annotated[float, Field(allow_inf_nan=False)]
-Weights = Annotated[tuple[Weight, ...], Field(min_length=1)]
+WeightList = Annotated[tuple[Weight, ...], Field(min_length=1)]
+"""One weight for each expert."""
 MEANS = ("linear", "slerp")
-"""Methods whose weights are shares of a mean: relative to their sum, the base's included."""
+"""Methods whose weights are divided by their sum, the base's included."""
 STACKED = ("linear", "task-arithmetic")
-"""Methods that are exact on adapters without forming a matrix."""
+"""Methods that merge adapters exactly without forming a matrix."""
 
 
 class Recipe(Spec):
@@ -37,58 +39,58 @@ class Recipe(Spec):
         outliers: Share of the largest entries that breadcrumbs drops.
         scale: Factor on the merged delta.
         seed: Seed of what dare drops.
-        groups: Pattern of weight names (``layers.0.*``) -> the weights for these; the first that fits counts.
+        groups: Pattern of weight names (``layers.0.*``) -> the weights to use for them; the first match counts.
     """
 
     method: MethodName = "linear"
-    weights: Weights
+    weights: WeightList
     base_weight: Real = 0.0
     density: Annotated[float, Field(gt=0, le=1)] = 0.5
     outliers: Share = 0.01
     scale: Weight = 1.0
     seed: Count = 0
-    groups: dict[str, Weights] = Field(default_factory=dict)
+    groups: dict[str, WeightList] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _weights_make_a_merge(self) -> Recipe:
         if self.base_weight and self.method not in MEANS:
             raise ValueError(f"base_weight counts in {' and '.join(MEANS)} only, {self.method} adds to the base")
-        for where, weights in {"weights": self.weights, **self.groups}.items():
+        for key, weights in {"weights": self.weights, **self.groups}.items():
             if len(weights) != len(self.weights):
-                raise ValueError(f"{where}: {len(weights)} weights for {len(self.weights)} experts")
+                raise ValueError(f"{key}: {len(weights)} weights for {len(self.weights)} experts")
             if not any(weights):
-                raise ValueError(f"{where}: all are 0, that is the base model; give at least one other weight")
+                raise ValueError(f"{key}: all are 0, that is the base model; give at least one other weight")
             if self.method in MEANS and abs(sum(weights) + self.base_weight) < 1e-6:
-                raise ValueError(f"{where}: they sum to 0, of which {self.method} cannot make a mean")
+                raise ValueError(f"{key}: they sum to 0, of which {self.method} cannot make a mean")
         return self
 
     def weights_of(self, name: str) -> tuple[float, ...]:
-        """Return the weights that count for one weight of the model; in means they are shares of 1."""
+        """Return the experts' weights for one weight of the model; in means they are shares of 1."""
         return self.shares(
             next((own for pattern, own in self.groups.items() if fnmatchcase(name, pattern)), self.weights)
         )
 
-    def shares(self, weights: Weights) -> tuple[float, ...]:
-        """Return weights as the method takes them: in means shares of 1, beside the base's."""
+    def shares(self, weights: WeightList) -> tuple[float, ...]:
+        """Return weights as the method takes them: in means as shares of 1, of which the base has its own."""
         total = sum(weights) + self.base_weight if self.method in MEANS else 1.0
         return tuple(weight / total for weight in weights)
 
     def factors(self, name: str) -> list[float]:
-        """Return what each expert's delta of one weight is multiplied by, where the merge is their sum."""
+        """Return the factor on each expert's delta of one weight, for methods that sum them."""
         return [self.scale * weight for weight in self.weights_of(name)]
 
     @property
     def knobs(self) -> Knobs:
-        """What the method is told beside the weights."""
+        """The method's options."""
         return Knobs(density=self.density, outliers=self.outliers, scale=self.scale, seed=self.seed)
 
 
 @dataclass(frozen=True)
 class MergedDelta(Delta):
-    """A merge that is computed one matrix at a time, when it is asked for.
+    """A merge that is computed one matrix at a time.
 
     Attributes:
-        experts: What each expert adds.
+        experts: What each expert adds to the base.
         recipe: How they are merged.
     """
 
@@ -101,8 +103,8 @@ class MergedDelta(Delta):
         return self.experts[0].shapes
 
     @property
-    def splits(self) -> bool:  # type: ignore[override] # a sum of parts that split
-        """Whether some rows can be had alone: those of a sum can, where its parts' can."""
+    def splits(self) -> bool:
+        """Rows of a sum can be computed alone if those of all its terms can."""
         return self.recipe.method in STACKED and all(expert.splits for expert in self.experts)
 
     def rows(self, name: str, first: int, count: int) -> Tensor:
@@ -122,7 +124,7 @@ class MergedDelta(Delta):
         import torch
 
         deltas = torch.empty(len(self.experts), *self.shapes[name])
-        # One by one into their places: a list of them and then their stack would be twice the memory.
+        # Copied one by one: stacking a list of them would need twice the memory.
         for number, expert in enumerate(self.experts):
             deltas[number] = expert.matrix(name)
         weights = torch.tensor(self.recipe.weights_of(name), dtype=deltas.dtype)
@@ -130,21 +132,21 @@ class MergedDelta(Delta):
 
 
 def merge(experts: Sequence[Delta], recipe: Recipe) -> Delta:
-    """Return the merged delta: a low-rank one where that is exact, else one that is computed by the matrix.
+    """Return the merged delta: a low-rank one if that is exact, else one that is computed matrix by matrix.
 
     Raises:
-        ConfigError: One expert only, another number of weights, experts of different bases, or a group that fits no
-            weight.
+        ConfigError: There is one expert only, another number of weights than experts, experts of different bases, or a
+            group that matches no weight.
     """
     if len(experts) < 2:
-        raise ConfigError("one expert is no merge; give two or more")
+        raise ConfigError("a merge needs two or more experts; give another one")
     if len(experts) != len(recipe.weights):
         raise ConfigError(f"{len(experts)} experts and {len(recipe.weights)} weights; give one weight for each expert")
     check_same_base(experts)
     for pattern in recipe.groups:
         if not any(fnmatchcase(name, pattern) for name in experts[0].shapes):
             raise ConfigError(
-                f"{pattern} fits no weight that the experts change; one is {next(iter(experts[0].shapes))}"
+                f"{pattern} matches no weight that the experts change; one is {next(iter(experts[0].shapes))}"
             )
     adapters = [expert for expert in experts if isinstance(expert, LoraDelta)]
     if recipe.method in STACKED and len(adapters) == len(experts):

@@ -1,7 +1,7 @@
-"""A safetensors file with some of its weights changed: rows are computed while those before them are being written.
+"""Copy a safetensors file with some weights changed; rows are computed while earlier rows are being written.
 
-The format is safetensors' own (https://github.com/huggingface/safetensors#format): a length, a header of JSON that says
-where each weight's bytes are, then those bytes.
+The format (https://github.com/huggingface/safetensors#format) is a length, a JSON header with the position of each
+weight's bytes, then these bytes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK = 1 << 22
-"""Bytes that are changed or copied at once."""
+"""Number of bytes that are changed or copied at once."""
 
 
 class Block(NamedTuple):
-    """Some rows of a weight: where they are in the file, from byte ``begin`` to byte ``end``."""
+    """Rows of a weight from row ``first``, in the file from byte ``begin`` to byte ``end``."""
 
     name: str
     first: int
@@ -40,20 +40,21 @@ def rewrite(
     *,
     whole: bool = False,
 ) -> None:
-    """Write a safetensors file anew with some weights changed, some rows at a time.
+    """Copy a safetensors file with some weights changed, a few rows at a time.
 
-    A file takes one write at a time, so one thread writes, the changed rows as they come and pieces of the rest
-    between them, while the next rows are read and changed.
+    A file accepts one write at a time. One thread writes the changed rows, and pieces of the other bytes between them,
+    while the next rows are read and changed.
 
     Args:
         source: The file.
-        target: Where to write.
-        changed: Names of the weights that change, as the file has them.
-        change: Changes rows of a weight in place: its name, their bytes as a tensor uint8 ``[bytes]``, the first row.
-        whole: A weight is changed all at once; two weights are in memory then, else two chunks.
+        target: The file to write.
+        changed: Names of the weights that change, as in the file.
+        change: Changes rows of a weight in place; called with its name, their bytes (uint8 ``[bytes]``) and the first
+            row.
+        whole: Change all rows of a weight at once; two weights are then in memory, otherwise two chunks.
 
     Raises:
-        DataError: The file ends before its header says.
+        DataError: The file is shorter than its header says.
     """
     import torch
 
@@ -61,7 +62,7 @@ def rewrite(
         read, written = opened.fileno(), made.fileno()
         blocks = _blocks(read, changed, whole=whole)
         rest = _pieces(_between([(block.begin, block.end) for block in blocks], os.fstat(read).st_size))
-        # The same memory for all: fresh memory costs more in page faults than the sums do.
+        # Two buffers are reused, since page faults of fresh memory would cost more than the sums.
         sizes = [block.end - block.begin for block in blocks]
         buffers = [torch.empty(max(sizes[turn::2], default=0), dtype=torch.uint8) for turn in range(2)]
         jobs: list[Future[None]] = []
@@ -86,22 +87,22 @@ def _blocks(read: int, names: Collection[str], *, whole: bool) -> list[Block]:
     header = json.loads(os.pread(read, length, 8))
     last = max((part["data_offsets"][1] for name, part in header.items() if name != "__metadata__"), default=0)
     if os.fstat(read).st_size < 8 + length + last:
-        raise DataError("a weights file ends before its header says; give it whole")
-    found = []
+        raise DataError("a weights file is shorter than its header says; download or save it again")
+    blocks = []
     for name in names:
         begin, end = (8 + length + offset for offset in header[name]["data_offsets"])
         rows = (header[name]["shape"] or [1])[0]
         row = (end - begin) // max(rows, 1)
-        many = rows if whole else max(CHUNK // max(row, 1), 1)
-        found += [
-            Block(name, first, begin + first * row, begin + min(first + many, rows) * row)
-            for first in range(0, rows, max(many, 1))
+        count = rows if whole else max(CHUNK // max(row, 1), 1)
+        blocks += [
+            Block(name, first, begin + first * row, begin + min(first + count, rows) * row)
+            for first in range(0, rows, max(count, 1))
         ]
-    return sorted(found, key=lambda block: block.begin)
+    return sorted(blocks, key=lambda block: block.begin)
 
 
 def _between(ranges: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-    """Return what of ``size`` bytes is in none of the ranges, which are in order and apart."""
+    """Return the gaps between the ranges, which are in order and do not overlap, in a file of ``size`` bytes."""
     ends = [0, *(end for _, end in ranges)]
     begins = [*(begin for begin, _ in ranges), size]
     return list(zip(ends, begins, strict=True))
@@ -133,14 +134,14 @@ def _copy(read: int, written: int, piece: tuple[int, int]) -> None:
 
 def _some(count: int) -> int:
     if not count:
-        raise DataError("a weights file ends before its header says; give it whole")
+        raise DataError("a weights file is shorter than its header says; download or save it again")
     return count
 
 
 def _copied(read: int, written: int, at: int, count: int) -> int:
-    """Copy inside the kernel where the system can, without the bytes passing through this process."""
+    """Copy inside the kernel if the system can, so that the bytes do not pass through this process."""
     with contextlib.suppress(AttributeError, OSError):
-        # Some filesystems say that they have copied nothing where they cannot.
+        # Some filesystems report 0 bytes if they cannot.
         if copied := os.copy_file_range(read, written, count, at, at):
             return copied
     return os.pwrite(written, os.pread(read, count, at), at)

@@ -224,7 +224,7 @@ def _choose(allowed: Sequence[Verification[R]]) -> Verification[R]:
 def _next(
     mixtures: Sequence[Candidate], done: Sequence[MergeWeights], floor: float, *, uniform: bool
 ) -> Candidate | None:
-    """Return the best mixture that is no neighbour of those encoded: a uniform mean if asked for, else a fitted one."""
+    """Return the best mixture that is not a neighbour of an encoded one: a uniform mean if asked for, else fitted."""
     likely = [candidate for candidate in mixtures if candidate.general >= floor] or mixtures
     distant = [
         candidate for candidate in likely if all(_distance(candidate.weights, weights) > NEIGHBOUR for weights in done)

@@ -1,11 +1,11 @@
-"""A merge's nDCG@10 guessed from vectors that are there already, by matrix products alone.
+"""A merge's nDCG@10, estimated from the cached vectors of base and experts by matrix products alone.
 
-First order: a merged model's vector is guessed as the normalised ``e0 + sum_i w_i (e_i - e0)`` of the base's and
-the experts' cached vectors. Nothing is encoded, so thousands of weightings cost what one real encode costs.
+First order: the vector of a merged model is estimated as the normalised ``e0 + sum_i w_i (e_i - e0)`` of the vectors of
+the base and the experts. Nothing is encoded, so thousands of weightings cost as much as one real encode.
 
-Where experts were trained apart the guess is off between them. Every merge that was really encoded tells by how much,
-for each text; those errors are carried to other weightings by Gaussian-process regression on the weights (kriging),
-with error 0 at the base and at each expert. Two or three real merges put the guess right.
+Between experts that were trained independently the estimate has an error. Every merge that was really encoded shows
+this error for each text. Gaussian-process regression on the weights (kriging) carries it to other weightings, with
+error 0 at the base and at each expert. Two or three real merges correct the estimate.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from stm_agent.evaluate.metrics import CUT, Qrels
 from stm_agent.evaluate.ranking import rank
 
 POOL = 30
-"""Documents of each expert's ranking, for each query, that can decide a merge's first ten."""
+"""Number of documents at the top of each expert's ranking that can enter a merge's first ten."""
 REACH = 0.6
-"""Distance of weights over which an error is carried (length scale of the Gaussian kernel)."""
+"""Length scale of the Gaussian kernel, as a distance of weights."""
 NUGGET = 1e-4
-"""Added to the kernel's diagonal: weightings side by side must not make it singular."""
+"""Added to the kernel's diagonal, so that similar weightings do not make it singular."""
 
 
 @dataclass(frozen=True)
 class _Error:
-    """By how much the first order is off at one weighting, ``[texts, dimension]`` each, in its own lengths."""
+    """Error of the first order at one weighting, ``[texts, dimension]`` each, before normalisation."""
 
     queries: NDArray[np.float32]
     documents: NDArray[np.float32]
@@ -58,43 +58,49 @@ class Surrogate:
     """Scores weightings on one task."""
 
     def __init__(self, task: Task) -> None:
-        """Take a task; only documents that are judged, or near the top of any expert's ranking, are looked at."""
+        """Prepare a task; only documents that are judged, or near the top of any expert's ranking, are scored."""
         columns = _pooled(task)
-        place = {task.documents[column]: number for number, column in enumerate(columns)}
+        position = {task.documents[column]: number for number, column in enumerate(columns)}
         rows = [row for row, query in enumerate(task.queries) if any(g > 0 for g in task.qrels.get(query, {}).values())]
         self._queries = task.query_vectors[:, rows]
         self._documents = task.document_vectors[:, columns]
         self._gains = np.zeros((len(rows), len(columns)), dtype=np.float32)
         for number, row in enumerate(rows):
             for document, grade in task.qrels[task.queries[row]].items():
-                if document in place:
-                    self._gains[number, place[document]] = max(grade, 0)
+                if document in position:
+                    self._gains[number, position[document]] = max(grade, 0)
         self._discounts = 1 / np.log2(np.arange(2, CUT + 2))
         best = -np.sort(-self._gains, axis=1)[:, :CUT]
         self._ideal = best @ self._discounts[: best.shape[1]]
         self._rows, self._columns = rows, columns
         experts = len(task.query_vectors) - 1
-        # Of base and experts the vectors are known: no error there.
-        self._places = [np.zeros(experts), *np.eye(experts)]
+        # The vectors of base and experts are exact, so their error is 0.
+        self._points = [np.zeros(experts), *np.eye(experts)]
         self._errors: list[_Error] = []
 
     def learn(
         self, weights: Sequence[float], query_vectors: NDArray[np.float32], document_vectors: NDArray[np.float32]
     ) -> None:
-        """Take a merge that was really encoded: ``[queries, dimension]`` and ``[documents, dimension]`` of the task."""
-        place = np.asarray(weights, dtype=np.float64)
-        if any(np.allclose(place, known) for known in self._places):
+        """Learn from a merge that was really encoded.
+
+        Args:
+            weights: One for each expert.
+            query_vectors: ``[queries, dimension]`` of the task.
+            document_vectors: ``[documents, dimension]`` of the task.
+        """
+        point = np.asarray(weights, dtype=np.float64)
+        if any(np.allclose(point, other) for other in self._points):
             return
         self._errors.append(
             _Error(
-                _missed(self._queries, weights, query_vectors[self._rows]),
-                _missed(self._documents, weights, document_vectors[self._columns]),
+                _error_of(self._queries, weights, query_vectors[self._rows]),
+                _error_of(self._documents, weights, document_vectors[self._columns]),
             )
         )
-        self._places.append(place)
+        self._points.append(point)
 
     def score(self, weights: Sequence[float]) -> float:
-        """Return the guessed nDCG@10 of a weighting, one weight for each expert; the base has the rest of 1."""
+        """Return the estimated nDCG@10 of a weighting, one weight for each expert; the base has the rest of 1."""
         shares = self._carried(weights)
         queries = mix(self._queries, weights, [(share, error.queries) for share, error in shares])
         scores = queries @ mix(self._documents, weights, [(share, error.documents) for share, error in shares]).T
@@ -105,16 +111,16 @@ class Surrogate:
         return float(np.mean(gains @ self._discounts[:cut] / self._ideal))
 
     def _carried(self, weights: Sequence[float]) -> list[tuple[float, _Error]]:
-        """Return the share of each known error at a weighting."""
+        """Return the share of each learnt error at a weighting."""
         if not self._errors:
             return []
-        places = np.stack(self._places)
-        kernel = _near(places, places) + NUGGET * np.eye(len(places))
-        shares = np.linalg.solve(kernel, _near(places, np.asarray(weights, dtype=np.float64)[None])[:, 0])
+        points = np.stack(self._points)
+        kernel = _kernel(points, points) + NUGGET * np.eye(len(points))
+        shares = np.linalg.solve(kernel, _kernel(points, np.asarray(weights, dtype=np.float64)[None])[:, 0])
         return list(zip(shares[-len(self._errors) :].tolist(), self._errors, strict=True))
 
 
-def _near(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+def _kernel(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     squared = ((first[:, None] - second[None]) ** 2).sum(axis=-1)
     return np.asarray(np.exp(-squared / (2 * REACH**2)))
 
@@ -125,9 +131,9 @@ def _summed(vectors: NDArray[np.float32], weights: Sequence[float]) -> NDArray[n
     return np.asarray(np.einsum("k,knd->nd", shares[used], vectors[used]), dtype=np.float32)
 
 
-def _missed(vectors: NDArray[np.float32], weights: Sequence[float], real: NDArray[np.float32]) -> NDArray[np.float32]:
-    guessed = _summed(vectors, weights)
-    return np.asarray(real * np.linalg.norm(guessed, axis=-1, keepdims=True) - guessed, dtype=np.float32)
+def _error_of(vectors: NDArray[np.float32], weights: Sequence[float], real: NDArray[np.float32]) -> NDArray[np.float32]:
+    estimate = _summed(vectors, weights)
+    return np.asarray(real * np.linalg.norm(estimate, axis=-1, keepdims=True) - estimate, dtype=np.float32)
 
 
 def mix(
@@ -147,8 +153,8 @@ def mix(
 
 def _pooled(task: Task) -> list[int]:
     """Return the columns of the documents that are judged, or near the top of any expert."""
-    keep: set[str] = {document for grades in task.qrels.values() for document in grades}
+    pooled: set[str] = {document for grades in task.qrels.values() for document in grades}
     for queries, documents in zip(task.query_vectors[1:], task.document_vectors[1:], strict=True):
         run = rank(task.queries, queries, task.documents, documents, k=POOL)
-        keep.update(*(hits.keys() for hits in run.values()))
-    return [column for column, document in enumerate(task.documents) if document in keep]
+        pooled.update(*(hits.keys() for hits in run.values()))
+    return [column for column, document in enumerate(task.documents) if document in pooled]

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json
-from stm_agent.merge.delta import CAUSAL, Delta, finite, whole
+from stm_agent.merge.delta import CAUSAL
+from stm_agent.merge.interface import Delta, is_finite, readable
 from stm_agent.merge.rewrite import rewrite
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 NOT_OF_THE_MODEL = ("README.md", "recipe.json", "mergekit.yaml", "adapter/*", "onnx/*", "openvino/*", "*.bin", ".git/*")
-"""Files of a base's folder that would tell of other weights than the merged ones."""
+"""Files of a base's folder that describe or hold the base's weights, not the merged ones."""
 
 
 @dataclass(frozen=True)
-class Weights:
-    """The weights of a model folder, read from disk when they are asked for.
+class StateDictReader:
+    """The weights of a model folder, read from disk one by one.
 
     Attributes:
         folder: A transformers or sentence-transformers folder with safetensors.
@@ -34,8 +35,8 @@ class Weights:
     folder: Path
 
     @cached_property
-    def place(self) -> Path:
-        """Folder of the network itself: in some sentence-transformers folders that is a subfolder."""
+    def network_folder(self) -> Path:
+        """Folder of the network itself, which in some sentence-transformers folders is a subfolder."""
         modules = self.folder / "modules.json"
         inside = read_json(modules)[0]["path"] if modules.is_file() else ""
         return self.folder / inside
@@ -50,15 +51,16 @@ class Weights:
         """
         from safetensors import safe_open
 
-        if (self.place / INDEX).is_file():
-            found = {name: self.place / file for name, file in read_json(self.place / INDEX)["weight_map"].items()}
-            if lost := sorted(path.name for path in set(found.values()) if not path.is_file()):
-                raise DataError(f"{self.place} lacks {lost[0]}, which its {INDEX} names; download it again")
-            return found
-        if not (self.place / SINGLE).is_file():
+        if (self.network_folder / INDEX).is_file():
+            weight_map = read_json(self.network_folder / INDEX)["weight_map"]
+            files = {name: self.network_folder / file for name, file in weight_map.items()}
+            if missing := sorted(path.name for path in set(files.values()) if not path.is_file()):
+                raise DataError(f"{self.network_folder} lacks {missing[0]}, which its {INDEX} names; download it again")
+            return files
+        if not (self.network_folder / SINGLE).is_file():
             raise ConfigError(f"{self.folder} has no {SINGLE}; give a model folder saved as safetensors")
-        with whole(self.place / SINGLE) as path, safe_open(path, framework="pt") as stored:
-            return dict.fromkeys(stored.keys(), self.place / SINGLE)
+        with readable(self.network_folder / SINGLE) as path, safe_open(path, framework="pt") as stored:
+            return dict.fromkeys(stored.keys(), self.network_folder / SINGLE)
 
     @cached_property
     def names(self) -> Mapping[str, str]:
@@ -70,7 +72,7 @@ class Weights:
         from safetensors import safe_open
 
         stored = self.names[name]
-        with whole(self.files[stored]) as path, safe_open(path, framework="pt") as file:
+        with readable(self.files[stored]) as path, safe_open(path, framework="pt") as file:
             weight: Tensor = (
                 file.get_tensor(stored) if rows is None or not self.shapes[name] else file.get_slice(stored)[rows]
             )
@@ -81,26 +83,30 @@ class Weights:
         """Shape of every weight, from the files' headers."""
         from safetensors import safe_open
 
-        found: dict[str, tuple[int, ...]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for path in sorted(set(self.files.values())):
-            with whole(path), safe_open(path, framework="pt") as file:
+            with readable(path), safe_open(path, framework="pt") as file:
                 for stored in file.keys():  # noqa: SIM118 - no dict
-                    found[stored.removeprefix(CAUSAL)] = tuple(file.get_slice(stored).get_shape())
-        return found
+                    shapes[stored.removeprefix(CAUSAL)] = tuple(file.get_slice(stored).get_shape())
+        return shapes
 
 
 @dataclass(frozen=True)
 class WeightDelta(Delta):
-    """A full model as what it adds to its base.
+    """A full model as a delta: its weights minus those of its base.
 
     Attributes:
-        expert: Its weights.
-        base: The base's.
+        expert: Weights of the model.
+        base: Weights of its base.
     """
 
-    expert: Weights
-    base: Weights
-    splits: ClassVar[bool] = True
+    expert: StateDictReader
+    base: StateDictReader
+
+    @property
+    def splits(self) -> bool:
+        """Rows are read without the rest of a matrix."""
+        return True
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -116,7 +122,7 @@ class WeightDelta(Delta):
         return self._of(name, self.expert.tensor(name), self.base.tensor(name))
 
     def rows(self, name: str, first: int, count: int) -> Tensor:
-        """Return rows of expert minus base, float32, of which no more is read.
+        """Return rows of expert minus base, float32; only these are read.
 
         Raises:
             DataError: A weight is not finite.
@@ -127,23 +133,23 @@ class WeightDelta(Delta):
     def _of(self, name: str, expert: Tensor, base: Tensor) -> Tensor:
         base = base.float()
         delta = expert.float() - base
-        if not finite(delta):
-            place = self.expert.folder if finite(base) else self.base.folder
-            raise DataError(f"{place}: {name} holds NaN or infinite weights; train or download it again")
+        if not is_finite(delta):
+            folder = self.expert.folder if is_finite(base) else self.base.folder
+            raise DataError(f"{folder}: {name} holds NaN or infinite weights; train or download it again")
         return delta
 
 
-def write_merged(base: Weights, delta: Delta, folder: Path) -> None:
-    """Write ``base`` plus a delta as a model folder, weight by weight into files named and split as the base's are.
+def write_merged(base: StateDictReader, delta: Delta, folder: Path) -> None:
+    """Write ``base`` plus a delta as a model folder, weight by weight, into files named and split like the base's.
 
     Args:
-        base: Where configuration, tokenizer and unchanged weights come from; its other files that belong to the
-            model are copied.
+        base: Source of configuration, tokenizer and unchanged weights; its other files that belong to the model are
+            copied.
         delta: What the merge adds.
         folder: An empty folder.
 
     Raises:
-        ConfigError: The delta changes a weight that the base lacks, or has in another shape.
+        ConfigError: The delta changes a weight that the base lacks, or that has another shape there.
     """
     for name, shape in delta.shapes.items():
         if base.shapes.get(name) != shape:
@@ -162,15 +168,15 @@ def write_merged(base: Weights, delta: Delta, folder: Path) -> None:
             shutil.copyfile(path, target)
 
 
-def _write_file(source: Path, base: Weights, delta: Delta, target: Path) -> None:
-    """Write one weights file: its changed weights anew, all else as it is."""
-    changed = delta.shapes
-    known = {stored: name for name, stored in base.names.items() if base.files[stored] == source and name in changed}
-
-    kinds = {stored: base.tensor(name) for stored, name in known.items()}
+def _write_file(source: Path, base: StateDictReader, delta: Delta, target: Path) -> None:
+    """Write one weights file: changed weights with the delta added, everything else copied."""
+    changed = {
+        stored: name for name, stored in base.names.items() if base.files[stored] == source and name in delta.shapes
+    }
+    tensors = {stored: base.tensor(name) for stored, name in changed.items()}
 
     def change(stored: str, raw: Tensor, first: int) -> None:
-        kind = kinds[stored]
-        delta.add_to(raw.view(kind.dtype).view(-1, *kind.shape[1:]), known[stored], first)
+        like = tensors[stored]
+        delta.add_to(raw.view(like.dtype).view(-1, *like.shape[1:]), changed[stored], first)
 
-    rewrite(source, target, known.keys(), change, whole=not delta.splits)
+    rewrite(source, target, changed.keys(), change, whole=not delta.splits)

@@ -1,22 +1,24 @@
-"""Mine hard negatives, and keep out what may be relevant."""
+"""Mine hard negatives, and refuse passages that may be relevant."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stm_agent.domain.collection import normalise
+import numpy as np
+from numpy.typing import NDArray
+
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import MineSpec
+from stm_agent.domain.text import is_near_duplicate, words_of
 from stm_agent.evaluate.bm25 import Bm25Index
-from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.cache import EmbeddingCache, encode_through
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.ranking import rank
 
-NEAR = 0.8
-"""Token Jaccard from which two passages count as the same."""
+Retriever = Literal["bm25", "dense"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,10 @@ class Negative:
 
     Attributes:
         text: The passage.
-        source: Which lever it comes from.
+        source: How it was found.
         passage_id: Id in the pool; empty for a written one.
-        score: The retriever's own score, or 0.
-        provenance: What else is known: retriever rank, model, prompt hash.
+        score: The retriever's own score; 0 for others.
+        provenance: More about its origin, as names and values: retriever rank, model, prompt hash.
     """
 
     text: str
@@ -40,10 +42,20 @@ class Negative:
 
 @dataclass(frozen=True)
 class Mined:
-    """Negatives by pair id, hardest first, and how many candidates were refused, by reason."""
+    """Negatives by pair id, hardest first, and the number of refused candidates by reason."""
 
     negatives: Mapping[str, tuple[Negative, ...]]
     counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Hit:
+    """A passage that a retriever returned for a pair, and what the encoder thinks of it (else the retriever)."""
+
+    retriever: Retriever
+    passage: str
+    score: float
+    opinion: float
 
 
 def mine(
@@ -57,103 +69,106 @@ def mine(
 ) -> Mined:
     """Mine negatives for pairs from a pool of passages.
 
-    A candidate is refused when it is relevant to the pair's group, has the positive's text or nearly
-    so, or when the encoder scores it at ``spec.margin`` of the positive's score or above (NV-Retriever's
-    TopK-PercPos, arXiv 2407.15831). Without an encoder the dense retriever and that filter are left out and counted.
+    A candidate is refused if it is relevant to the pair's group, has the positive's text or nearly so, or if the
+    encoder scores it at ``spec.margin`` of the positive's score or above (NV-Retriever's TopK-PercPos, arXiv
+    2407.15831). Without an encoder, the dense retriever and that last filter are skipped, which is counted.
+
+    Args:
+        pairs: What negatives are needed for.
+        pool: Passage id -> text.
+        groups: Group -> ids of the passages that are relevant to it.
+        spec: Retrievers, depth and margin.
+        encoder: The dense retriever and filter; None: BM25 alone.
+        cache: Vectors that were computed before; None: no cache.
     """
     counts: Counter[str] = Counter()
-    candidates: list[list[tuple[str, str, float]]] = [[] for _ in pairs]
-    if "bm25" in spec.retrievers:
-        for row, hits in zip(
-            candidates, Bm25Index(pool).search([pair.query for pair in pairs], spec.depth), strict=True
-        ):
-            row += [("bm25", passage, score) for passage, score in hits]
-    judge = _Judge(pairs, pool, encoder, cache) if encoder is not None else None
-    if "dense" in spec.retrievers and judge is not None:
-        for row, found in zip(candidates, judge.search(spec.depth), strict=True):
-            row += [("dense", passage, score) for passage, score in found]
+    judge = _Judge(pairs, pool, encode_through(cache, encoder)) if encoder is not None else None
     if judge is None:
         counts["pairs without a positive-aware filter"] = len(pairs)
-    words = {passage: frozenset(normalise(text).split()) for passage, text in pool.items()}
+    candidates = _retrieve(pairs, pool, spec, judge)
+    words = {passage: words_of(text) for passage, text in pool.items()}
     negatives = {}
     for index, pair in enumerate(pairs):
-        kept = _filter(pair, candidates[index], groups, words, spec, judge.row(index) if judge else None, counts)
-        ordered = sorted(kept, key=lambda hit: -hit[3])
+        relevant = groups.get(pair.group, frozenset())
+        positive = words_of(pair.positive)
+        limit = spec.margin * judge.positive(index) if judge else None
+        accepted: list[_Hit] = []
+        for hit in _distinct(candidates[index]):
+            if reason := _fault(hit, hit.passage in relevant, words[hit.passage], positive, limit):
+                counts[reason] += 1
+            else:
+                accepted.append(hit)
+        accepted.sort(key=lambda hit: -hit.opinion)
         negatives[pair.id] = tuple(
-            Negative(pool[passage], source, passage, score)  # type: ignore[arg-type]
-            for source, passage, score, _ in ordered
+            Negative(pool[hit.passage], hit.retriever, hit.passage, hit.score) for hit in accepted
         )
-        counts["pairs without a negative"] += not kept
+        counts["pairs without a negative"] += not accepted
     return Mined(negatives, dict(counts))
 
 
+def _retrieve(pairs: Sequence[Pair], pool: Mapping[str, str], spec: MineSpec, judge: _Judge | None) -> list[list[_Hit]]:
+    """Return the candidates of each pair, BM25's first."""
+    rows: list[list[_Hit]] = [[] for _ in pairs]
+
+    def add(retriever: Retriever, found: Sequence[Sequence[tuple[str, float]]]) -> None:
+        for index, hits in enumerate(found):
+            for passage, score in hits:
+                opinion = judge.score(index, passage) if judge else score
+                rows[index].append(_Hit(retriever, passage, score, opinion))
+
+    if "bm25" in spec.retrievers:
+        add("bm25", Bm25Index(pool).search([pair.query for pair in pairs], spec.depth))
+    if "dense" in spec.retrievers and judge is not None:
+        add("dense", judge.search(spec.depth))
+    return rows
+
+
+def _distinct(hits: Sequence[_Hit]) -> list[_Hit]:
+    """Return the first hit of each passage."""
+    first: dict[str, _Hit] = {}
+    for hit in hits:
+        first.setdefault(hit.passage, hit)
+    return list(first.values())
+
+
+def _fault(
+    hit: _Hit, is_relevant: bool, words: frozenset[str], positive: frozenset[str], limit: float | None
+) -> str | None:
+    """Return why a candidate is refused, or None."""
+    if is_relevant:
+        return "relevant by the data"
+    if is_near_duplicate(words, positive):
+        return "near-duplicate of the positive"
+    if limit is not None and hit.opinion >= limit:
+        return "too near the positive's score"
+    return None
+
+
 class _Judge:
-    """The encoder's opinion of every pair and passage."""
+    """The encoder's scores of pairs and passages."""
 
     def __init__(
-        self, pairs: Sequence[Pair], pool: Mapping[str, str], encoder: Encoder, cache: EmbeddingCache | None
+        self,
+        pairs: Sequence[Pair],
+        pool: Mapping[str, str],
+        encode: Callable[[Sequence[str]], NDArray[np.float32]],
     ) -> None:
-        encode = (lambda texts: cache.encode(encoder, texts)) if cache else encoder.encode
-        self._pairs = pairs
+        self._names = [str(index) for index in range(len(pairs))]
         self._ids = list(pool)
-        self._column = {passage: column for column, passage in enumerate(self._ids)}
+        self._columns = {passage: column for column, passage in enumerate(self._ids)}
         self._passages = encode(list(pool.values()))
         self._queries = encode([pair.query for pair in pairs])
         self._positive = (self._queries * encode([pair.positive for pair in pairs])).sum(axis=1)
 
-    def search(self, k: int) -> list[list[tuple[str, float]]]:
-        names = [str(index) for index in range(len(self._pairs))]
-        run = rank(names, self._queries, self._ids, self._passages, k=k)
-        return [sorted(run[name].items(), key=lambda hit: -hit[1]) for name in names]
-
-    def row(self, index: int) -> _Row:
-        return _Row(self, index)
+    def search(self, depth: int) -> list[list[tuple[str, float]]]:
+        """Return the nearest passages of each pair's query and their scores, nearest first."""
+        run = rank(self._names, self._queries, self._ids, self._passages, k=depth)
+        return [sorted(run[name].items(), key=lambda hit: -hit[1]) for name in self._names]
 
     def score(self, index: int, passage: str) -> float:
-        return float(self._queries[index] @ self._passages[self._column[passage]])
+        """Return the score of a passage for a pair's query."""
+        return float(self._queries[index] @ self._passages[self._columns[passage]])
 
     def positive(self, index: int) -> float:
+        """Return the score of a pair's own positive."""
         return float(self._positive[index])
-
-
-@dataclass(frozen=True)
-class _Row:
-    judge: _Judge
-    index: int
-
-    def score(self, passage: str) -> float:
-        return self.judge.score(self.index, passage)
-
-    @property
-    def positive(self) -> float:
-        return self.judge.positive(self.index)
-
-
-def _filter(
-    pair: Pair,
-    candidates: Sequence[tuple[str, str, float]],
-    groups: Mapping[str, frozenset[str]],
-    words: Mapping[str, frozenset[str]],
-    spec: MineSpec,
-    judged: _Row | None,
-    counts: Counter[str],
-) -> list[tuple[str, str, float, float]]:
-    """Return (retriever, passage, retriever's score, judge's score) of what is left."""
-    relevant = groups.get(pair.group, frozenset())
-    positive = frozenset(normalise(pair.positive).split())
-    kept: list[tuple[str, str, float, float]] = []
-    seen: set[str] = set()
-    for source, passage, score in candidates:
-        if passage in seen:
-            continue
-        seen.add(passage)
-        opinion = judged.score(passage) if judged else score
-        if passage in relevant:
-            counts["relevant by the data"] += 1
-        elif len(words[passage] & positive) >= NEAR * len(words[passage] | positive):
-            counts["near-duplicate of the positive"] += 1
-        elif judged and opinion >= spec.margin * judged.positive:
-            counts["too near the positive's score"] += 1
-        else:
-            kept.append((source, passage, score, opinion))
-    return kept

@@ -1,4 +1,4 @@
-"""What people said of hard negatives, in ``reviews/`` of the workspace; the loop trains on none they refused."""
+"""People's reviews of hard negatives, in ``reviews/`` of the workspace; the loop never trains on refused ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stm_agent.domain.collection import normalise
 from stm_agent.domain.data import Pair
+from stm_agent.domain.text import normalise
 from stm_agent.files import read_jsonl, write_atomic
 from stm_agent.mine.negatives import Negative
 
@@ -18,7 +18,7 @@ FOLDER = "reviews"
 
 @dataclass(frozen=True)
 class Verdict:
-    """One answer: ``negative``, ``false_negative`` (it is relevant) or ``broken`` (it is no passage)."""
+    """One answer: ``negative``, ``false_negative`` (it is relevant) or ``broken`` (it cannot be read as a passage)."""
 
     query: str
     negative: str
@@ -26,7 +26,7 @@ class Verdict:
 
 
 def write_verdicts(workspace: Path, name: str, verdicts: Iterable[Verdict]) -> Path:
-    """Write ``reviews/NAME.jsonl``, whole; return the file."""
+    """Write ``reviews/NAME.jsonl`` atomically; return the file."""
     path = workspace / FOLDER / f"{name}.jsonl"
     lines = (json.dumps(vars(verdict), ensure_ascii=False) + "\n" for verdict in verdicts)
     write_atomic(path, "".join(lines))
@@ -35,23 +35,30 @@ def write_verdicts(workspace: Path, name: str, verdicts: Iterable[Verdict]) -> P
 
 def refused(workspace: Path) -> frozenset[tuple[str, str]]:
     """Return the (query, negative) pairs that somebody refused, both normalised."""
-    found = set()
+    pairs = set()
     for path in sorted((workspace / FOLDER).glob("*.jsonl")):
         for row in read_jsonl(path):
             if row.get("answer") in REFUSED:
-                found.add((normalise(str(row["query"])), normalise(str(row["negative"]))))
-    return frozenset(found)
+                pairs.add((normalise(str(row["query"])), normalise(str(row["negative"]))))
+    return frozenset(pairs)
 
 
 def without_refused(
-    pairs: Sequence[Pair], negatives: Mapping[str, tuple[Negative, ...]], known: frozenset[tuple[str, str]]
+    pairs: Sequence[Pair], negatives: Mapping[str, tuple[Negative, ...]], refused_pairs: frozenset[tuple[str, str]]
 ) -> tuple[dict[str, tuple[Negative, ...]], int]:
-    """Return the negatives that nobody refused, and how many were taken out."""
+    """Return the negatives that nobody refused, and how many were removed.
+
+    Args:
+        pairs: The pairs, for their queries.
+        negatives: Pair id -> negatives.
+        refused_pairs: What :func:`refused` returns.
+    """
     queries = {pair.id: normalise(pair.query) for pair in pairs}
-    kept, gone = {}, 0
-    for pair, found in negatives.items():
-        good = tuple(one for one in found if (queries.get(pair, ""), normalise(one.text)) not in known)
-        gone += len(found) - len(good)
-        if good:
-            kept[pair] = good
-    return kept, gone
+    remaining, removed = {}, 0
+    for pair, candidates in negatives.items():
+        query = queries.get(pair, "")
+        accepted = tuple(negative for negative in candidates if (query, normalise(negative.text)) not in refused_pairs)
+        removed += len(candidates) - len(accepted)
+        if accepted:
+            remaining[pair] = accepted
+    return remaining, removed

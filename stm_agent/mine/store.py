@@ -1,4 +1,4 @@
-"""Negatives on disk: a ``datasets`` folder, one row a negative, with where it came from."""
+"""Negatives on disk: a ``datasets`` folder with one row for each negative and its origin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save_negatives(folder: Path, pairs: Sequence[Pair], negatives: Mapping[str, 
 
 
 def load_negatives(folder: Path) -> dict[str, tuple[Negative, ...]]:
-    """Read what :func:`save_negatives` wrote: pair id -> negatives in their order.
+    """Read what :func:`save_negatives` wrote; return pair id -> negatives in their order.
 
     Raises:
         DataError: The folder holds no such dataset.
@@ -43,9 +43,9 @@ def load_negatives(folder: Path) -> dict[str, tuple[Negative, ...]]:
         raise DataError(
             f"{folder} holds no negatives ({str(error).splitlines()[0]}); remove it and run again"
         ) from error
-    found: dict[str, list[Negative]] = {}
+    negatives: dict[str, list[Negative]] = {}
     for row in stored:
         provenance = tuple(sorted(json.loads(row["provenance"]).items()))
         negative = Negative(row["negative"], row["kind"], row["passage_id"], row["score"], provenance)
-        found.setdefault(row["pair"], []).append(negative)
-    return {pair: tuple(negatives) for pair, negatives in found.items()}
+        negatives.setdefault(row["pair"], []).append(negative)
+    return {pair: tuple(group) for pair, group in negatives.items()}

@@ -1,1 +1,1 @@
-"""Public fakes: what the engine's own tests run on, for yours."""
+"""Public fakes that the engine's own tests use, for tests of your own."""

@@ -1,4 +1,4 @@
-"""A small annotation project with people in it: tests of the tool, and of what is built on it."""
+"""A small annotation project with people in it, for tests of the tool and of everything built on it."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ DOCUMENTS: list[tuple[str, dict[str, Any]]] = [
 
 
 def person(tool: Tool, name: str, role: str = "annotator") -> Actor:
-    """Somebody new, with the password ``password-of-NAME``."""
+    """Add a person with the password ``password-of-NAME``."""
     with tool.database.writing() as session:
         return people.actor_of(people.add(session, name=name, role=role, password=f"password-of-{name}"))
 
 
 def client(tool: Tool, name: str) -> TestClient:
-    """A browser or script of a person who has logged in."""
+    """Return a client that is logged in as a person."""
     from fastapi.testclient import TestClient
 
     from stm_agent.annotate.api.app import PREFIX, build_app
 
-    made = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
-    told = made.post("/login", json={"name": name, "password": f"password-of-{name}"}).json()
-    made.headers["authorization"] = f"Bearer {told['access_token']}"
-    return made
+    test_client = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
+    login = test_client.post("/login", json={"name": name, "password": f"password-of-{name}"}).json()
+    test_client.headers["authorization"] = f"Bearer {login['access_token']}"
+    return test_client
 
 
 def fill(tool: Tool, template: str = "judging") -> str:
-    """Make project ``signs`` of the administrator Ada; annotators Bo and Cy are in it. Return its key."""
+    """Create project ``signs`` with administrator Ada and annotators Bo and Cy; return its key."""
     ada = person(tool, "Ada", "admin")
     for name in ("Bo", "Cy"):
         person(tool, name)
@@ -75,7 +75,7 @@ def own_project(
     name: str = "Signs",
     template: str = "qa",
 ) -> Iterator[tuple[DbSession, Actor, Project]]:
-    """Make a project of the one user of a tool, its key the name in small letters; it is stored when the block ends."""
+    """Create a project of a tool's only user, with its name in lower case as key; it is stored when the block ends."""
     with tool.database.writing() as session:
         me = people.actor_of(people.local_person(session))
         made = projects.create(session, me, name=name, template=template, key=name.lower())
@@ -84,7 +84,7 @@ def own_project(
 
 
 def lend_llm(tool: Tool, answer: Script) -> None:
-    """Set up an LLM of a tool's one user that says what a test has it say."""
+    """Set up an LLM with scripted answers for a tool's only user."""
     door = scripted(answer, tool.folder)
     tool.doors.door = lambda choice: door  # type: ignore[method-assign]
     with tool.database.writing() as session:
@@ -93,35 +93,35 @@ def lend_llm(tool: Tool, answer: Script) -> None:
 
 
 def ended(who: TestClient, job: dict[str, Any], project: str = "signs") -> dict[str, Any]:
-    """Wait for a job and return it as it is at its end.
+    """Wait for a job to end and return it.
 
     Raises:
-        TimeoutError: It has not ended within half a minute.
+        TimeoutError: It did not end within half a minute.
     """
     end = time.monotonic() + PATIENCE
     while job["state"] == "running":
         if time.monotonic() > end:
-            raise TimeoutError(f"the job goes on: {job}")
+            raise TimeoutError(f"the job has not ended: {job}")
         time.sleep(0.01)
         job = who.get(f"/projects/{project}/jobs/{job['key']}").json()
     return job
 
 
-def until(told: Callable[[], object], wanted: object) -> None:
-    """Wait until something is as it is wanted.
+def until(read: Callable[[], object], expected: object) -> None:
+    """Wait until ``read`` returns the expected value.
 
     Raises:
-        TimeoutError: It is not so within half a minute.
+        TimeoutError: It does not within half a minute.
     """
     end = time.monotonic() + PATIENCE
-    while (found := told()) != wanted:
+    while (value := read()) != expected:
         if time.monotonic() > end:
-            raise TimeoutError(f"it is still {found}, not {wanted}")
+            raise TimeoutError(f"the value is still {value}, not {expected}")
         time.sleep(0.1)
 
 
 def end_logins(tool: Tool) -> None:
-    """Let every login be over, and what would refresh it."""
+    """Expire every login and its refresh token."""
     over = now() - timedelta(1)
     with tool.database.writing() as session:
         session.execute(update(Session).values(expires_at=over, refresh_expires_at=over))

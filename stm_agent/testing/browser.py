@@ -1,4 +1,4 @@
-"""The annotation tool in a real browser: serve it, open it, look at it, select in it as a mouse does."""
+"""The annotation tool in a real browser: serve it, open pages, take pictures, select text with the mouse."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _POINT = """
 
 @contextmanager
 def serving(tool: Tool, *, port: int = 0) -> Iterator[str]:
-    """Serve a tool on loopback; gives the address to open."""
+    """Serve a tool on loopback; yield the address to open."""
     import uvicorn
 
     from stm_agent.annotate.api.app import build_app
@@ -79,12 +79,12 @@ def serving(tool: Tool, *, port: int = 0) -> Iterator[str]:
 
 
 def place(url: str, *parts: str) -> str:
-    """Return the address of a screen: project, screen, and what is open on it."""
+    """Return the address of a screen, from the names of project, screen and open item."""
     return f"{url.split('?')[0]}#/{'/'.join(parts)}"
 
 
 def port_of(url: str) -> int:
-    """Return the port of an address, to serve it there again."""
+    """Return the port of an address, so that a test can serve there again."""
     return int(urlsplit(url).netloc.rpartition(":")[2])
 
 
@@ -101,10 +101,10 @@ def browsing() -> Iterator[Browser]:
 
 
 def new_page(browser: Browser, url: str) -> Page:
-    """Open an address in a profile of its own, in a small window."""
+    """Open an address in a new profile, in a small window."""
     context = browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme="light")
-    # Chromium begins to ask about requests a moment after it is told to, and lets those before it pass: what a test
-    # wants to stop must not be the first.
+    # Chromium begins to intercept requests a moment after the first route is set. This route is set early, so that a
+    # later one of a test takes effect at once.
     context.route("**/never-asked", lambda route: route.abort())
     page = context.new_page()
     page.set_default_timeout(1000 * PATIENCE)
@@ -114,7 +114,7 @@ def new_page(browser: Browser, url: str) -> Page:
 
 @contextmanager
 def showing(tool: Tool, browser: Browser, *parts: str) -> Iterator[Page]:
-    """Serve a tool for one person and open a screen of it."""
+    """Serve a tool for one person and open one of its screens."""
     with serving(tool) as url:
         page = new_page(browser, url)
         page.goto(place(url, *parts))
@@ -123,24 +123,24 @@ def showing(tool: Tool, browser: Browser, *parts: str) -> Iterator[Page]:
 
 
 def violations(page: Page) -> list[Any]:
-    """Return what axe-core finds that is serious or worse, in light and in dark."""
+    """Return the serious and critical problems that axe-core finds, in the light and the dark theme."""
     from axe_playwright_python.sync_playwright import Axe
 
     page.wait_for_timeout(150)
-    found = []
+    problems = []
     shown = page.evaluate("document.documentElement.dataset.theme")
     for theme in ("dark", "light"):
         page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        for one in Axe().run(page).response["violations"]:
-            if one["impact"] in ("serious", "critical"):
-                node = one["nodes"][0]
-                found.append((theme, one["id"], node["html"][:160], node.get("failureSummary", "")[:240]))
+        for problem in Axe().run(page).response["violations"]:
+            if problem["impact"] in ("serious", "critical"):
+                node = problem["nodes"][0]
+                problems.append((theme, problem["id"], node["html"][:160], node.get("failureSummary", "")[:240]))
     page.evaluate(f"document.documentElement.dataset.theme = '{shown}'")
-    return found
+    return problems
 
 
 def picture(page: Page, name: str, *, dark: bool = False) -> None:
-    """Write a picture of the screen, where pictures are asked for."""
+    """Write a picture of the screen, if ``STM_AGENT_SCREENSHOTS`` is set."""
     if SHOTS is None:
         return
     shown = page.evaluate("document.documentElement.dataset.theme")
@@ -165,20 +165,20 @@ def drag_over(page: Page, text: Locator, words: str) -> None:
 
 
 def saved(page: Page, text: str = "saved") -> None:
-    """Wait until a screen says so of what was typed on it."""
+    """Wait until a screen reports that everything typed was saved."""
     from playwright.sync_api import expect
 
     expect(page.locator(".saved")).to_have_text(text)
 
 
 def shut(page: Page) -> None:
-    """Close the open dialog by its key, and wait until it is gone: before that no key reaches the screen behind it."""
+    """Close the open dialog with Escape and wait until it is removed, since until then it takes all keys."""
     page.keyboard.press("Escape")
     page.locator("dialog").wait_for(state="detached")
 
 
 def enter(browser: Browser, url: str, name: str) -> Page:
-    """Open a page of project Signs' team as one of them, who has logged in."""
+    """Open a page of project Signs, logged in as a member of its team."""
     page = new_page(browser, url)
     log_in(page, name)
     page.get_by_role("link", name="Signs").wait_for()
@@ -186,7 +186,7 @@ def enter(browser: Browser, url: str, name: str) -> Page:
 
 
 def log_in(page: Page, name: str) -> None:
-    """Log somebody in whom ``stm_agent.testing.annotate`` made."""
+    """Log in as a person that ``stm_agent.testing.annotate`` added."""
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(f"password-of-{name}")
     page.get_by_role("button", name="Log in", exact=True).click()

@@ -1,4 +1,4 @@
-"""A model that encodes no faster than a test lets it: work of hours, looked at half-way."""
+"""A model that encodes only when a test allows it, to look at long work half-way."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from stm_agent.annotate.tool import Tool
 
 
 class SlowModel:
-    """Encodes as often as it may, and notes what.
+    """Encodes as many times as it is allowed to, and records the texts.
 
     Attributes:
-        may: How often it still may encode.
-        calls: How often it was called; the last call may wait still.
+        may: Semaphore with one permit for each call that may still encode.
+        calls: Number of calls; the last one may still be waiting.
         asked: All texts so far.
     """
 
     identity, dimension = "slow", 4
 
     def __init__(self, may: int = 99) -> None:
-        """Begin with nothing encoded."""
+        """Allow ``may`` calls to encode."""
         self.may = threading.Semaphore(may)
         self.calls = 0
         self.asked: list[str] = []
         self.model = SimpleNamespace(prompts={"query": "find: "})
 
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
-        """Return vectors made of the texts' hashes, once it may."""
+        """Return vectors made of the texts' hashes, as soon as that is allowed."""
         self.calls += 1
         if not self.may.acquire(timeout=60):
-            raise TimeoutError("nobody let the model go on")
+            raise TimeoutError("the test allowed no further call within a minute")
         self.asked += texts
         rows = [hashlib.sha256(f"{prefix}{text}".encode()).digest()[:4] for text in texts]
         return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, 4).astype(np.float32)
 
 
 def lend(tool: Tool, model: SlowModel, name: str = "tiny") -> SlowModel:
-    """Let a run of the workspace have a model; return it."""
+    """Add a run with this model to the workspace; return the model."""
     folder = tool.runs / name / "model"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "modules.json").write_text("[]")

@@ -1,4 +1,4 @@
-"""A collection so small that a whole run fits in a test, and so regular that training on it can succeed."""
+"""A collection that is small enough for a whole run in a test, and regular enough to be learnt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an expert's loss needs beside the model: who can help, and what they made of the training texts."""
+"""What an expert's loss needs in addition to the model: helper models, and what they computed for the training rows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Helpers:
-    """Who can be asked; None: nobody.
+    """Models and functions that a training can use; None: not available.
 
     Attributes:
-        teacher: Makes vectors that experts with a ``teacher_weight`` or loss ``margin`` learn from.
-        guide: Loads the encoder that tells false negatives in loss ``gist``.
+        teacher: Computes vectors that experts with a ``teacher_weight`` or loss ``margin`` learn from.
+        guide: Loads the encoder that detects false negatives in loss ``gist``.
         judge: Scores a model in training on dev, higher is better.
     """
 
@@ -35,13 +35,13 @@ class Helpers:
 
 @dataclass(frozen=True)
 class Aids:
-    """What a loss may need beside the model; None: not there.
+    """What a loss may need in addition to the model; None: not needed.
 
     Attributes:
-        lesson: A teacher's vectors of the rows, whose numbers come as labels.
-        mapping: First map from the student's space into the teacher's, trained along.
+        lesson: A teacher's vectors of the rows; row numbers are the labels.
+        mapping: Initial map from the student's space into the teacher's; it is trained too.
         grades: Grade of each passage column, ``[rows, passages]`` float32, 1 for the positive.
-        guide: Encoder that tells which in-batch negatives are false.
+        guide: Encoder that detects false in-batch negatives.
     """
 
     lesson: Lesson | None = None
@@ -61,20 +61,21 @@ def prepare_aids(
     seed: int,
     prefixes: tuple[Sequence[str], str],
 ) -> Aids:
-    """Ask the helpers what the expert's loss needs to know about its planned rows.
+    """Compute with the helpers what the expert's loss needs for its planned rows.
 
     Args:
         model: The model in training, before its first step.
-        expert: Says what is needed.
+        expert: Its loss and weights decide what is needed.
         rows: All rows.
         plan: The batches that will be used.
-        helpers: Who can be asked.
-        start: Adapter the expert goes on from; its map into the teacher's space is taken over.
+        helpers: Teacher and guide.
+        start: Adapter the expert continues from; its map into the teacher's space is reused.
         seed: Seed of the texts that a new map is fitted on.
-        prefixes: Texts that can stand in front of queries, and the one of passages, which a teacher does not read.
+        prefixes: The texts that can stand in front of queries, and the one in front of passages; the teacher gets the
+            texts without them.
 
     Raises:
-        ConfigError: A helper is needed and not there.
+        ConfigError: A helper is needed and missing.
     """
     import torch
 

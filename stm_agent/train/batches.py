@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from torch.utils.data import Sampler
 
-from stm_agent.train.data import plain
+from stm_agent.domain.text import fold
 
 
 class GroupedBatches(Sampler[list[int]]):
     """Endless passes over the rows in a seeded order, cut into batches without a shared group or text.
 
-    A row that does not fit the batch at hand waits for the next one; nothing is dropped but the
-    remainder of a pass, which opens the next pass.
+    A row that does not fit the current batch waits for the next one. What is left at the end of a pass begins the next
+    pass, so no row is dropped.
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class GroupedBatches(Sampler[list[int]]):
             size: Rows of a batch; fewer where there are fewer groups.
             steps: Batches.
             seed: Seed of the order.
-            neighbours: Rows that are hard to tell from each row.
-            joining: Neighbours that follow a row into its batch, before their own turn.
+            neighbours: For each row, the rows that are hard to distinguish from it.
+            joining: Neighbours that are added to a row's batch before their own turn.
             copies: The n-th visit of row r yields ``r + (n % copies) * rows``.
-            weights: How often each row comes, in proportion to the others; empty: all alike.
+            weights: How often each row is drawn, relative to the others; empty: all equally often.
         """
-        # The least weighs 1, so that every pass has every group and no batch stays short.
+        # The smallest weight becomes 1, so that every pass has every group and every batch is full.
         least = min(weights, default=1.0)
         self.weights = [weight / least for weight in weights]
         self.neighbours, self.joining, self.copies = neighbours, joining, copies
-        self.keys = [frozenset((f"group {group}", *map(plain, row))) for group, row in zip(groups, texts, strict=True)]
+        self.keys = [frozenset((f"group {group}", *map(fold, row))) for group, row in zip(groups, texts, strict=True)]
         self.size = min(size, len(set(groups)))
         self.steps = steps
         self.seed = seed
@@ -67,9 +67,9 @@ class GroupedBatches(Sampler[list[int]]):
             passes = 0
             while len(batch) < self.size and passes <= 1:
                 later = []
-                for place, row in enumerate(waiting):
+                for position, row in enumerate(waiting):
                     if len(batch) == self.size:
-                        later += waiting[place:]
+                        later += waiting[position:]
                         break
                     if self._join(row, batch, taken):
                         for other in self._followers(row, order):
@@ -88,7 +88,7 @@ class GroupedBatches(Sampler[list[int]]):
         rows = range(len(self.keys))
         if not self.weights:
             return list(rows)
-        # 2.3 is two times and, three times out of ten, a third one.
+        # A weight of 2.3 gives two visits and, with probability 0.3, a third.
         return [row for row in rows for _ in range(int(self.weights[row] + order.random()))]
 
     def _join(self, row: int, batch: list[int], taken: set[str]) -> bool:
@@ -110,13 +110,19 @@ class GroupedBatches(Sampler[list[int]]):
 
 
 class OneSourceBatches(Sampler[list[int]]):
-    """Batches of one source each; which one is drawn in proportion to what its rows weigh together.
+    """Batches of one source each; a source is drawn in proportion to the summed weight of its rows.
 
-    In a mixed batch a model may tell the negatives by the style of their source and learn nothing else.
+    In a mixed batch a model could recognise negatives by the style of their source, and learn nothing else.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[int], GroupedBatches, float]], steps: int, seed: int) -> None:
-        """Take (row numbers, batches over their places, weight) of each source and plan ``steps`` batches."""
+        """Plan ``steps`` batches.
+
+        Args:
+            parts: For each source its row numbers, batches of positions in these, and its weight.
+            steps: Batches.
+            seed: Seed of the order of sources.
+        """
         self.parts, self.steps, self.seed = parts, steps, seed
         self.size = max(batches.size for _, batches, _ in parts)
 
@@ -127,9 +133,9 @@ class OneSourceBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """Yield row numbers, batch by batch; the same seed gives the same batches."""
         order = random.Random(self.seed)
-        going = [iter(batches) for _, batches, _ in self.parts]
+        iterators = [iter(batches) for _, batches, _ in self.parts]
         weights = [weight for _, _, weight in self.parts]
         for _ in range(self.steps):
-            chosen = order.choices(range(len(going)), weights)[0]
+            chosen = order.choices(range(len(iterators)), weights)[0]
             rows = self.parts[chosen][0]
-            yield [rows[place] for place in next(going[chosen])]
+            yield [rows[position] for position in next(iterators[chosen])]

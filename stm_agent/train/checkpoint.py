@@ -1,4 +1,4 @@
-"""Checkpoints of an expert in training: what is trained, the optimiser, the losses; whole or not there at all."""
+"""Checkpoints of an expert in training: trained weights, optimiser and losses; complete, or never used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMA = 1
 
 
 def trained(loss: Any) -> dict[str, Tensor]:  # noqa: ANN401 - the trainer types its loss too widely
-    """Return what training changes, the adapter's weights and the loss's own, by name."""
+    """Return the weights that training changes, those of the adapter and of the loss, by name."""
     # A model wrapped for several processes has its modules one level deeper.
     return {
         name.replace("model.module.", "model.", 1): weight
@@ -36,13 +36,13 @@ def trained(loss: Any) -> dict[str, Tensor]:  # noqa: ANN401 - the trainer types
 
 
 class ExpertTrainer(SentenceTransformerTrainer):
-    """sentence-transformers' trainer, whose checkpoints hold only what is trained and are believed only when whole.
+    """sentence-transformers' trainer with checkpoints that hold only the trained weights and are verified when used.
 
-    The library's own hold the whole model, and one cut short by a kill is loaded like any other.
+    The library's own checkpoints hold the whole model, and one that a kill cut short is loaded like any other.
     """
 
-    told: Callable[[], list[float]] = staticmethod(list)
-    """Returns the losses so far; kept with each checkpoint."""
+    losses_so_far: Callable[[], list[float]] = staticmethod(list)
+    """Returns the losses so far, which are stored with each checkpoint."""
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 - as the parent
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
@@ -51,7 +51,7 @@ class ExpertTrainer(SentenceTransformerTrainer):
         # Each process writes the state of its random numbers.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero() and folder.is_dir():
-            seal_checkpoint(folder, self.state.global_step, self.told())
+            seal_checkpoint(folder, self.state.global_step, self.losses_so_far())
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401 - as the parent
         from safetensors.torch import save_file
@@ -64,21 +64,22 @@ class ExpertTrainer(SentenceTransformerTrainer):
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
         from safetensors.torch import load_file
 
-        kept, now = load_file(Path(checkpoint_path) / WEIGHTS), trained(self.loss)
-        if kept.keys() != now.keys():
+        stored, current = load_file(Path(checkpoint_path) / WEIGHTS), trained(self.loss)
+        if stored.keys() != current.keys():
             raise StorageError(f"{checkpoint_path} is of another expert; remove it and train again")
-        for name, weight in now.items():
-            weight.data.copy_(kept[name])
+        for name, weight in current.items():
+            weight.data.copy_(stored[name])
 
     def stopped_early(self, checkpoint: Path, stopper: EarlyStoppingCallback) -> bool:
-        """Take over how many scores in a row were no gain; where training had ended by it, load the best adapter.
+        """Restore the early-stopping count of a checkpoint; return whether training had already ended by it.
 
-        The parent begins to count anew, and would train on after an end.
+        If it had, the best adapter is loaded. The parent starts the count at 0, and would continue a training that
+        had ended.
         """
         self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        # Read from disk it is a dict, whatever its type says.
-        kept: Any = self.state.stateful_callbacks
-        attributes = kept.get("EarlyStoppingCallback", {}).get("attributes", {})
+        # Read from disk, this is a dict, whatever its declared type.
+        callbacks: Any = self.state.stateful_callbacks
+        attributes = callbacks.get("EarlyStoppingCallback", {}).get("attributes", {})
         count = int(attributes.get("early_stopping_patience_counter", 0))
         stopper.early_stopping_patience_counter = count
         if count < stopper.early_stopping_patience:
@@ -87,12 +88,12 @@ class ExpertTrainer(SentenceTransformerTrainer):
         return True
 
     def _load_best_model(self) -> None:
-        # The parent logs an error and goes on with the last weights as if they were the best.
+        # The parent logs an error and uses the last weights as if they were the best.
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
 
 def seal_checkpoint(folder: Path, step: int, losses: list[float]) -> None:
-    """Write the manifest that makes a checkpoint valid: the step, the losses so far, and a hash of every file."""
+    """Write the manifest that makes a checkpoint valid: its step, the losses so far and a hash of every file."""
     files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     for name in files:
         sync(folder / name)
@@ -101,11 +102,11 @@ def seal_checkpoint(folder: Path, step: int, losses: list[float]) -> None:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, list[float]] | None:
-    """Return the newest whole checkpoint under ``folder`` and its losses; broken ones are removed and told."""
+    """Return the newest complete checkpoint under ``folder`` and its losses; remove broken ones with a warning."""
     for path in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
         if (losses := _losses_if_whole(path)) is not None:
             return path, losses
-        logger.warning("checkpoint %s was cut short; removed, an older one is used", path.name)
+        logger.warning("checkpoint %s is incomplete and was removed; an older one is used, if there is one", path.name)
         shutil.rmtree(path, ignore_errors=True)
     return None
 
@@ -121,8 +122,8 @@ def _losses_if_whole(path: Path) -> list[float] | None:
         if manifest["schema"] != SCHEMA or manifest["files"] != {n: sha256_file(path / n) for n in manifest["files"]}:
             return None
         if manifest["threads"] != torch.get_num_threads():
-            began, now = manifest["threads"], torch.get_num_threads()
-            logger.warning("training goes on with %d threads, began with %d: the last bits may differ", now, began)
+            before, now = manifest["threads"], torch.get_num_threads()
+            logger.warning("training continues with %d threads, not %d as before: last digits may differ", now, before)
         return list(manifest["losses"])
     except (StorageError, KeyError, TypeError):
         return None

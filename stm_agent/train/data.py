@@ -1,36 +1,39 @@
-"""Training rows: pairs with as many hard negatives as the expert asked for, and a count of what was short."""
+"""Training rows: pairs with as many hard negatives as the expert asks for, and a count of what was missing."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
+from stm_agent.domain.text import draw, fold
 from stm_agent.errors import DataError
-from stm_agent.files import sha256_text
 from stm_agent.mine.negatives import Negative
 
 logger = logging.getLogger(__name__)
 
 COPIES = 4
-"""Different choices of structural negatives and aliases that a row goes through."""
+"""Largest number of copies of a row, each with other structural negatives and another alias."""
+STRIDE = 7919
+"""Rows between a pair and the next random negative: a prime, so that small data sets are walked through in full."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """Columns for sentence-transformers' trainer.
 
     Attributes:
         columns: ``query``, ``positive``, ``related_1`` ..., ``negative_1`` ..., ``alias``; equally long lists of
-            texts. The rows come ``copies`` times over, each time with the next structural negatives and alias.
+            texts. All rows are repeated ``copies`` times, each time with the next structural negatives and alias.
         groups: Group of each row of one copy; two rows of one group never share a batch.
+        skipped: Rows left out and negatives missing, by reason.
         sources: Training source of each row of one copy.
-        neighbours: Rows whose positive is a structural neighbour of each row, where the expert asked for them.
+        neighbours: For each row, the rows whose positive is its structural neighbour; empty if not asked for.
         copies: How often the rows are repeated in ``columns``.
-        grades: Grade of each passage column, row by row of ``columns``; 1 for the positive. Empty: not asked for.
-        skipped: Rows left out, and negatives that were short, by reason.
+        grades: Grade of each passage column, for each row of ``columns``; 1 for the positive.
     """
 
     columns: dict[str, list[str]]
@@ -63,77 +66,134 @@ def training_rows(
     passage_prefix: str = "",
     prompts: Sequence[str] = (),
 ) -> Rows:
-    """Make rows of pairs; prefixes are written into the texts, as at inference.
+    """Make rows of pairs; prefixes are part of the texts, as at inference.
 
-    Where there are ``prompts``, each query has one of them in place of ``query_prefix``, drawn by the hash of its pair,
-    another one in each copy of the rows.
+    A pair that lacks hard negatives gets structural neighbours, then other rows' positives (random negatives, which
+    the batch has anyway). Both are counted and logged.
 
-    A pair that lacks hard negatives is filled up from its structural neighbours, then from other rows'
-    positives (a random negative, as the batch has anyway); both are counted.
+    Args:
+        pairs: Training pairs.
+        negatives: Pair id -> hard negatives, hardest first.
+        expert: How many negatives, related passages and aliases a row has.
+        query_prefix: Text in front of every query.
+        passage_prefix: Text in front of every passage.
+        prompts: Texts of which each query has one instead of ``query_prefix``: drawn by the hash of its pair, and the
+            next one in each further copy.
 
     Raises:
-        DataError: No usable row is left.
+        DataError: No pair is usable.
     """
-    skipped: dict[str, int] = {}
+    skipped: Counter[str] = Counter()
     usable = _usable(pairs, skipped)
     if not usable:
         raise DataError(
             f"expert {expert.name} has no usable training pair; check its sources: {', '.join(expert.sources)}"
         )
-    copies = _copies(usable, expert)
-    drawn = [[_drawn(prompts or [query_prefix], pair, copy) for pair in usable] for copy in range(copies)]
-    columns: dict[str, list[str]] = {
-        "query": [drawn[copy][row] + pair.query for copy in range(copies) for row, pair in enumerate(usable)],
-        "positive": [passage_prefix + pair.positive for pair in usable] * copies,
-    }
-    related = [_related(pair, index, usable, expert.related, skipped) for index, pair in enumerate(usable)]
-    for number in range(expert.related):
-        columns[f"related_{number + 1}"] = [passage_prefix + row[number][0] for row in related] * copies
-    picked = [
-        _pick(pair, negatives.get(pair.id, ()), expert, usable, index, skipped, copy)
-        for copy in range(copies)
-        for index, pair in enumerate(usable)
-    ]
-    for number in range(expert.hard_negatives):
-        columns[f"negative_{number + 1}"] = [passage_prefix + texts[number] for texts in picked]
-    if expert.alias_weight:
-        columns["alias"] = [
-            drawn[copy][row] + _alias(pair, copy, skipped) for copy in range(copies) for row, pair in enumerate(usable)
-        ]
+    table = _Table(usable, expert, _count_copies(usable, expert), skipped)
+    prefixes, related = prompts or [query_prefix], table.related()
+    columns = table.queries(prefixes) | table.passages(related, negatives, passage_prefix) | table.aliases(prefixes)
     for reason, count in skipped.items():
         logger.warning("expert %s: %d rows: %s", expert.name, count, reason)
-    nothing = [0.0] * expert.hard_negatives
+    zeros = [0.0] * expert.hard_negatives
     return Rows(
-        columns,
-        [pair.group for pair in usable],
-        skipped,
+        columns=columns,
+        groups=[pair.group for pair in usable],
+        skipped=dict(skipped),
         sources=[pair.source for pair in usable],
         neighbours=_neighbours(usable) if expert.neighbours else [],
-        copies=copies,
-        grades=[[1.0, *(grade for _, grade in row), *nothing] for row in related] * copies,
+        copies=table.copies,
+        grades=[[1.0, *(grade for _, grade in row), *zeros] for row in related] * table.copies,
     )
 
 
-def _drawn(prompts: Sequence[str], pair: Pair, copy: int) -> str:
-    """Return the prompt of a pair's query; a seeded draw that no batch order changes."""
-    return prompts[(int(sha256_text(pair.id)[:8], 16) + copy) % len(prompts)]
+@dataclass(frozen=True)
+class _Table:
+    """The columns of one expert's rows, all copies of the first row's pair, then of the next."""
+
+    pairs: Sequence[Pair]
+    expert: ExpertSpec
+    copies: int
+    skipped: Counter[str]
+
+    def queries(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        """Return the queries, each with the prompt of its copy."""
+        return {
+            "query": [_prompt(prompts, pair, copy) + pair.query for copy in range(self.copies) for pair in self.pairs]
+        }
+
+    def related(self) -> list[list[tuple[str, float]]]:
+        """Return for each pair its less relevant passages and their grades; random ones of grade 0 fill it up."""
+        rows = []
+        for index, pair in enumerate(self.pairs):
+            row = list(pair.related[: self.expert.related])
+            for text in _others(index, self.pairs, self.expert.related - len(row)):
+                row.append((text, 0.0))
+                self.skipped["related passage missing, a random one taken"] += 1
+            rows.append(row)
+        return rows
+
+    def passages(
+        self,
+        related: Sequence[Sequence[tuple[str, float]]],
+        negatives: Mapping[str, tuple[Negative, ...]],
+        prefix: str,
+    ) -> dict[str, list[str]]:
+        """Return the positives, related passages and hard negatives."""
+        columns = {"positive": [prefix + pair.positive for pair in self.pairs] * self.copies}
+        for number in range(self.expert.related):
+            columns[f"related_{number + 1}"] = [prefix + row[number][0] for row in related] * self.copies
+        rows = [
+            self._negatives(index, [negative.text for negative in negatives.get(pair.id, ())], copy)
+            for copy in range(self.copies)
+            for index, pair in enumerate(self.pairs)
+        ]
+        for number in range(self.expert.hard_negatives):
+            columns[f"negative_{number + 1}"] = [prefix + texts[number] for texts in rows]
+        return columns
+
+    def aliases(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        """Return another name for each positive, with the prompt of its copy; no column if it has no weight."""
+        if not self.expert.alias_weight:
+            return {}
+        rows = [(copy, pair) for copy in range(self.copies) for pair in self.pairs]
+        return {"alias": [_prompt(prompts, pair, copy) + self._alias(pair, copy) for copy, pair in rows]}
+
+    def _alias(self, pair: Pair, copy: int) -> str:
+        if pair.aliases:
+            return pair.aliases[copy % len(pair.aliases)]
+        if not copy:
+            self.skipped["no other name, the query stands for it"] += 1
+        return pair.query
+
+    def _negatives(self, index: int, found: Sequence[str], copy: int) -> list[str]:
+        """Return one row's hard negatives; faults are counted in the first copy only."""
+        pair, numbers = self.pairs[index], self.expert.negatives
+        wanted = numbers.mined + numbers.synthetic
+        positive = fold(pair.positive)
+        texts = [text for text in found if fold(text) != positive][:wanted]
+        if not copy and any(fold(text) == positive for text in found):
+            self.skipped["negative is the positive, left out"] += 1
+        missing = wanted - len(texts)
+        # Every copy begins with other neighbours: the same ones each time would be learnt by heart.
+        first = copy * numbers.structural % max(1, len(pair.structural))
+        texts += [*pair.structural[first:], *pair.structural[:first]][: numbers.structural + missing]
+        for text in _others(index, self.pairs, self.expert.hard_negatives - len(texts)):
+            texts.append(text)
+            self.skipped["hard negative missing, a random one taken"] += not copy
+        return texts
 
 
-def _copies(pairs: Sequence[Pair], expert: ExpertSpec) -> int:
-    """Return how many passes it takes until a row has shown all it has, :data:`COPIES` at most."""
+def _prompt(prompts: Sequence[str], pair: Pair, copy: int) -> str:
+    return prompts[draw(pair.id, len(prompts), offset=copy)]
+
+
+def _count_copies(pairs: Sequence[Pair], expert: ExpertSpec) -> int:
+    """Return how many copies it takes until a row has shown all it has, at most :data:`COPIES`."""
     kinds = (
         max(len(pair.structural) for pair in pairs) if expert.negatives.structural else 1,
         max(len(pair.aliases) for pair in pairs) if expert.alias_weight else 1,
     )
     return max(1, min(COPIES, max(kinds)))
-
-
-def _alias(pair: Pair, copy: int, skipped: dict[str, int]) -> str:
-    if pair.aliases:
-        return pair.aliases[copy % len(pair.aliases)]
-    if not copy:
-        _count(skipped, "no other name, the query stands for it")
-    return pair.query
 
 
 def _neighbours(pairs: Sequence[Pair]) -> list[list[int]]:
@@ -143,14 +203,14 @@ def _neighbours(pairs: Sequence[Pair]) -> list[list[int]]:
     return [[row for text in pair.structural for row in rows.get(text, ())] for pair in pairs]
 
 
-def _usable(pairs: Sequence[Pair], skipped: dict[str, int]) -> list[Pair]:
-    """Return the pairs that can teach something; the others are counted by reason."""
+def _usable(pairs: Sequence[Pair], skipped: Counter[str]) -> list[Pair]:
+    """Return the pairs that can teach something; count the others by reason."""
     usable, seen = [], set()
     for pair in pairs:
-        if reason := _fault(pair):
-            _count(skipped, reason)
-        elif (key := (plain(pair.query), plain(pair.positive))) in seen:
-            _count(skipped, "the same query and positive again, left out")
+        if fault := _fault(pair):
+            skipped[fault] += 1
+        elif (key := (fold(pair.query), fold(pair.positive))) in seen:
+            skipped["the same query and positive again, left out"] += 1
         else:
             seen.add(key)
             usable.append(pair)
@@ -162,62 +222,16 @@ def _fault(pair: Pair) -> str | None:
         return "not text, left out"
     if not pair.query.strip() or not pair.positive.strip():
         return "empty text, left out"
-    return "query is its own positive, left out" if plain(pair.query) == plain(pair.positive) else None
+    return "query is its own positive, left out" if fold(pair.query) == fold(pair.positive) else None
 
 
-def plain(text: str) -> str:
-    """Return a text in lower case with single spaces."""
-    return " ".join(text.lower().split())
-
-
-def _count(skipped: dict[str, int], reason: str) -> None:
-    skipped[reason] = skipped.get(reason, 0) + 1
-
-
-def _related(
-    pair: Pair, index: int, pairs: Sequence[Pair], width: int, skipped: dict[str, int]
-) -> list[tuple[str, float]]:
-    """Return ``width`` less relevant passages and their grades; a random one of grade 0 where there are too few."""
-    row = list(pair.related[:width])
-    for text in _others(pair, index, pairs, width - len(row)):
-        row.append((text, 0.0))
-        _count(skipped, "related passage missing, a random one taken")
-    return row
-
-
-def _others(pair: Pair, index: int, pairs: Sequence[Pair], width: int) -> list[str]:
-    """Return positives of other groups, by a stride that no batch order knows; of any group where there is but one."""
-    found: list[str] = []
+def _others(index: int, pairs: Sequence[Pair], count: int) -> list[str]:
+    """Return positives of other groups, :data:`STRIDE` rows apart; of the pair's own group if it is the only one."""
+    texts: list[str] = []
     step = 1
-    while len(found) < width:
-        other = pairs[(index + 7919 * step) % len(pairs)]
+    while len(texts) < count:
+        other = pairs[(index + STRIDE * step) % len(pairs)]
         step += 1
-        if other.group != pair.group or step > len(pairs):
-            found.append(other.positive)
-    return found
-
-
-def _pick(
-    pair: Pair,
-    found: Sequence[Negative],
-    expert: ExpertSpec,
-    pairs: Sequence[Pair],
-    index: int,
-    skipped: dict[str, int],
-    copy: int = 0,
-) -> list[str]:
-    asked = expert.negatives
-    positive = plain(pair.positive)
-    given = [negative.text for negative in found]
-    texts = [text for text in given if plain(text) != positive][: asked.mined + asked.synthetic]
-    if not copy and any(plain(text) == positive for text in given):
-        _count(skipped, "negative is the positive, left out")
-    short = asked.mined + asked.synthetic - len(texts)
-    # Another pass shows other neighbours: always the same one is learnt by heart.
-    turned = copy * asked.structural % max(1, len(pair.structural))
-    texts += [*pair.structural[turned:], *pair.structural[:turned]][: asked.structural + short]
-    for text in _others(pair, index, pairs, expert.hard_negatives - len(texts)):
-        texts.append(text)
-        if not copy:
-            _count(skipped, "hard negative missing, a random one taken")
+        if other.group != pairs[index].group or step > len(pairs):
+            texts.append(other.positive)
     return texts

@@ -1,4 +1,4 @@
-"""The optimiser's part of an expert: planned batches through sentence-transformers' trainer, every loss watched."""
+"""The optimiser's part of a training: planned batches go through sentence-transformers' trainer; losses are checked."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from stm_agent.errors import CheckFailed, DataError
 from stm_agent.train.batches import GroupedBatches, OneSourceBatches
 from stm_agent.train.data import Rows
 from stm_agent.train.processes import check_agree, processes, share_beside
+from stm_agent.train.request import TrainingRequest
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
+    from transformers import TrainerCallback
+
+    from stm_agent.train.checkpoint import ExpertTrainer
 
 DEV = "dev_ndcg_at_10"
-"""Name of the score that training is judged by."""
+"""Name of the score by which the best adapter is chosen."""
 
 Batches = GroupedBatches | OneSourceBatches
 Progress = Callable[[int, int, float], None]
@@ -27,12 +31,12 @@ Progress = Callable[[int, int, float], None]
 
 
 def plan_batches(rows: Rows, expert: ExpertSpec, train: TrainSpec, seed: int) -> Batches:
-    """Return the batches an expert is trained on; the same seed gives the same ones.
+    """Return the batches an expert is trained on; the same seed gives the same batches.
 
-    Of several processes each takes its share of them, so that there are that many batches to a step.
+    If several processes train together, each takes its share, so that a step has as many batches as processes.
 
     Raises:
-        DataError: A source has fewer groups than a batch has rows, and every batch is to be of one source.
+        DataError: Every batch is to be of one source, and a source has fewer groups than a batch has rows.
     """
     size = expert.batch_size or train.batch_size
     expert = expert.model_copy(update={"steps": expert.steps * processes().count})
@@ -48,7 +52,7 @@ def plan_batches(rows: Rows, expert: ExpertSpec, train: TrainSpec, seed: int) ->
                 f"expert {expert.name}: source {source} has {groups} groups, a batch of one source needs {size}; "
                 f"lower batch_size or drop one_source_batches"
             )
-        # Which source comes is drawn by weight, so that within it every row weighs the same.
+        # The source of a batch is drawn by weight, so within a source every row has the same weight.
         parts.append((_all_copies(own, rows), _grouped(rows, own, expert, size, seed + number, []), weights[own[0]]))
     return OneSourceBatches([(own, batches, weight * len(own)) for own, batches, weight in parts], expert.steps, seed)
 
@@ -57,16 +61,17 @@ def _grouped(
     rows: Rows, own: Sequence[int], expert: ExpertSpec, size: int, seed: int, weights: Sequence[float]
 ) -> GroupedBatches:
     texts = rows.texts()
-    place = {row: number for number, row in enumerate(own)}
+    positions = {row: position for position, row in enumerate(own)}
+    near = [
+        [positions[row] for row in rows.neighbours[own_row] if row in positions] for own_row in own if rows.neighbours
+    ]
     return GroupedBatches(
         [rows.groups[row] for row in own],
         [texts[row] for row in own],
         size,
         expert.steps,
         seed,
-        neighbours=[[place[near] for near in rows.neighbours[row] if near in place] for row in own]
-        if rows.neighbours
-        else (),
+        neighbours=near,
         joining=expert.neighbours,
         copies=rows.copies,
         weights=weights,
@@ -77,75 +82,14 @@ def _all_copies(own: Sequence[int], rows: Rows) -> list[int]:
     return [row + len(rows) * copy for copy in range(rows.copies) for row in own]
 
 
-def fit(
-    loss: nn.Module,
-    model: SentenceTransformer,
-    rows: Rows,
-    plan: Batches,
-    expert: ExpertSpec,
-    train: TrainSpec,
-    *,
-    seed: int,
-    folder: Path,
-    keep: bool,
-    judge: Callable[[SentenceTransformer], float] | None = None,
-    progress: Progress | None = None,
-) -> Fitted:
-    """Train what is trainable in ``loss``, in place.
-
-    Args:
-        loss: Takes a batch's columns and row numbers; holds ``model``.
-        model: The model in training.
-        rows: Columns and row numbers.
-        plan: Batches of rows.
-        expert: Steps and learning rate.
-        train: Options shared by all experts.
-        seed: Seed of the trainer.
-        folder: Where checkpoints are; one that is whole is gone on from.
-        keep: Write checkpoints.
-        judge: Scores the model on dev (higher is better) every ``train.evaluate_every`` steps; None: never.
-        progress: Called with (step, steps, loss).
-
-    Raises:
-        CheckFailed: A loss is not finite; the last good checkpoint stays.
-    """
-    from datasets import Dataset
-    from transformers import EarlyStoppingCallback, PrinterCallback
-
-    from stm_agent.train.checkpoint import ExpertTrainer, newest_checkpoint
-
-    # Given examples keep the trainer from drawing its own for a model card nobody writes, with a progress bar.
-    model.model_card_data.widget = [{"text": rows.columns["query"][0]}]
-    going_on = newest_checkpoint(folder) if keep else None
-    stopper = EarlyStoppingCallback(train.patience) if judge and train.patience else None
-    watch = _Watch(expert.name, expert.steps, progress, going_on[1] if going_on else [])
-    trainer = ExpertTrainer(
-        model=model,
-        args=_arguments(model, plan, expert, train, seed, folder, keep=keep, judged=judge is not None),
-        train_dataset=Dataset.from_dict({**rows.columns, "label": range(len(rows.columns["query"]))}),
-        loss=watch.over(loss),
-        evaluator=_evaluator(judge) if judge else None,
-        callbacks=[stopper] if stopper else [],
-    )
-    trainer.told = lambda: watch.losses
-    share_beside(loss, model)
-    # Prints to standard output, which is the report's.
-    trainer.remove_callback(PrinterCallback)
-    if going_on and stopper and trainer.stopped_early(going_on[0], stopper):
-        return Fitted(watch.losses, len(watch.losses), trainer.state.best_metric)
-    trainer.train(resume_from_checkpoint=str(going_on[0]) if going_on else None)
-    check_agree(loss)
-    return Fitted(watch.losses, len(going_on[1]) if going_on else 0, trainer.state.best_metric)
-
-
 @dataclass(frozen=True)
 class Fitted:
-    """What the optimiser came to.
+    """Result of the optimiser.
 
     Attributes:
-        losses: Training loss of each step, those of earlier processes included.
-        resumed_at: Steps that a checkpoint brought.
-        best: Best score on dev in training; None: not scored.
+        losses: Training loss of each step, including those of earlier processes.
+        resumed_at: Steps that came from a checkpoint.
+        best: Best score on dev during training; None if it was not scored.
     """
 
     losses: list[float]
@@ -153,19 +97,91 @@ class Fitted:
     best: float | None
 
 
+def fit(
+    loss: nn.Module,
+    model: SentenceTransformer,
+    rows: Rows,
+    plan: Batches,
+    request: TrainingRequest,
+    *,
+    folder: Path,
+    resumable: bool,
+    judge: Callable[[SentenceTransformer], float] | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Train the trainable weights of ``loss``, in place.
+
+    Args:
+        loss: Takes a batch's columns and row numbers; holds ``model``.
+        model: The model in training.
+        rows: Columns and row numbers.
+        plan: Batches of rows.
+        request: Steps, learning rates and seed.
+        folder: Where checkpoints are written.
+        resumable: Write checkpoints, and continue from the newest whole one in ``folder``.
+        judge: Scores the model on dev (higher is better) every ``train.evaluate_every`` steps; None: never.
+        progress: Called with (step, steps, loss).
+
+    Raises:
+        CheckFailed: A loss is not finite; the last good checkpoint stays.
+    """
+    from transformers import EarlyStoppingCallback, PrinterCallback
+
+    from stm_agent.train.checkpoint import newest_checkpoint
+
+    expert, train = request.expert, request.train
+    checkpoint, losses = (newest_checkpoint(folder) if resumable else None) or (None, [])
+    stopper = EarlyStoppingCallback(train.patience) if judge and train.patience else None
+    watch = _Watch(expert.name, expert.steps, progress, losses)
+    arguments = _arguments(model, plan, request, folder, resumable=resumable, judged=judge is not None)
+    trainer = _trainer(model, arguments, rows, watch.over(loss), judge, [stopper] if stopper else [])
+    trainer.losses_so_far = lambda: watch.losses
+    share_beside(loss, model)
+    # It prints to standard output, which is the report's.
+    trainer.remove_callback(PrinterCallback)
+    if checkpoint and stopper and trainer.stopped_early(checkpoint, stopper):
+        return Fitted(watch.losses, len(watch.losses), trainer.state.best_metric)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    check_agree(loss)
+    return Fitted(watch.losses, len(losses), trainer.state.best_metric)
+
+
+def _trainer(
+    model: SentenceTransformer,
+    arguments: SentenceTransformerTrainingArguments,
+    rows: Rows,
+    loss: nn.Module,
+    judge: Callable[[SentenceTransformer], float] | None,
+    callbacks: list[TrainerCallback],
+) -> ExpertTrainer:
+    from datasets import Dataset
+
+    from stm_agent.train.checkpoint import ExpertTrainer
+
+    # Without an example the trainer draws its own for a model card that is never written, with a progress bar.
+    model.model_card_data.widget = [{"text": rows.columns["query"][0]}]
+    return ExpertTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_dict({**rows.columns, "label": range(len(rows.columns["query"]))}),
+        loss=loss,
+        evaluator=_evaluator(judge) if judge else None,
+        callbacks=callbacks,
+    )
+
+
 def _arguments(
     model: SentenceTransformer,
     plan: Batches,
-    expert: ExpertSpec,
-    train: TrainSpec,
-    seed: int,
+    request: TrainingRequest,
     folder: Path,
     *,
-    keep: bool,
+    resumable: bool,
     judged: bool,
 ) -> SentenceTransformerTrainingArguments:
     from sentence_transformers import SentenceTransformerTrainingArguments
 
+    expert, train = request.expert, request.train
     peak = expert.learning_rate or train.learning_rate
     on_cpu = model.device.type == "cpu"
     every = train.evaluate_every if judged else 0
@@ -175,16 +191,16 @@ def _arguments(
         per_device_train_batch_size=plan.size,
         learning_rate=peak,
         warmup_steps=math.ceil(train.warmup * expert.steps),
-        # Of power 1: a straight line from the peak down.
+        # With power 1 the rate falls from its peak in a straight line.
         lr_scheduler_type="polynomial",
         lr_scheduler_kwargs={"lr_end": peak * expert.final_rate, "power": 1.0},
         weight_decay=0.0,
         max_grad_norm=1.0,
-        seed=seed,
+        seed=request.seed,
         use_cpu=on_cpu,
         bf16=not on_cpu,
-        # The best adapter can only be kept where it is saved: with scores, both happen at the same steps.
-        save_strategy="steps" if every or (keep and train.checkpoint_every) else "no",
+        # The best adapter can only be restored if it was saved, so scores and checkpoints have the same steps.
+        save_strategy="steps" if every or (resumable and train.checkpoint_every) else "no",
         save_steps=every or train.checkpoint_every or 1,
         save_total_limit=2,
         eval_strategy="steps" if every else "no",
@@ -214,14 +230,14 @@ def _evaluator(judge: Callable[[SentenceTransformer], float]) -> Any:  # noqa: A
 
 
 class _Watch:
-    """Keeps every step's loss, reports progress, and stops at the first NaN."""
+    """Records every step's loss, reports progress, and stops at the first loss that is not finite."""
 
     def __init__(self, name: str, steps: int, progress: Progress | None, losses: Sequence[float]) -> None:
         self.name, self.steps, self.progress = name, steps, progress
         self.losses = list(losses)
 
     def over(self, loss: nn.Module) -> nn.Module:
-        def look(module: nn.Module, inputs: object, output: Any) -> None:  # noqa: ANN401 - a scalar tensor
+        def record(module: nn.Module, inputs: object, output: Any) -> None:  # noqa: ANN401 - a scalar tensor
             value = float(output.detach())
             self.losses.append(value)
             if not math.isfinite(value):
@@ -229,5 +245,5 @@ class _Watch:
             if self.progress:
                 self.progress(len(self.losses), self.steps, value)
 
-        loss.register_forward_hook(look)
+        loss.register_forward_hook(record)
         return loss

@@ -1,7 +1,7 @@
-"""Losses by name, all sentence-transformers' own; what takes vectors gets them from one packed forward of all columns.
+"""Losses by name, all of sentence-transformers; those on vectors get them from one packed forward of all columns.
 
-Queries are short and passages long, so a forward for each column pays for rows that are half empty. The
-cached losses (GradCache) and the guided ones run their own forwards: they need them apart.
+Queries are short and passages long, so a forward for each column would compute much padding. The cached losses
+(GradCache) and the guided losses run their own forwards, which they need one by one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def make_loss(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, 
         model: The model in training.
         expert: ``loss``, ``alias_weight`` and ``teacher_weight``.
         train: ``scale``, ``mini_batch`` and ``matryoshka``.
-        aids: What the loss needs beside the model.
+        aids: What the loss needs in addition to the model.
 
     Raises:
         ConfigError: A Matryoshka dimension the model does not have.
@@ -74,10 +74,10 @@ class OneForward(nn.Module):
 
 
 def _infonce(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids: Aids) -> nn.Module:
-    """InfoNCE; with a weight also between aliases, passages and queries, and to a teacher's vectors.
+    """InfoNCE, optionally also between aliases, passages and queries, and with a distance to a teacher's vectors.
 
-    The last column is then another name of the positive: a passage is encoded once and taught by two
-    queries. The distance to the teacher is EmbedDistillLoss's cosine.
+    With ``alias_weight`` the last column is another name of the positive, so a passage is encoded once and has two
+    queries. The distance to the teacher is the cosine of EmbedDistillLoss.
     """
     from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss, MultipleNegativesRankingLoss
 
@@ -113,12 +113,12 @@ def _cached_infonce(model: SentenceTransformer, _expert: ExpertSpec, train: Trai
 
 
 def _gist(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids: Aids) -> nn.Module:
-    """InfoNCE without the in-batch negatives a guide finds nearer than the positive (arXiv 2402.16829)."""
+    """InfoNCE without in-batch negatives that a guide scores above the positive (arXiv 2402.16829)."""
     from sentence_transformers.sentence_transformer.losses import CachedGISTEmbedLoss, GISTEmbedLoss
 
     if aids.guide is None:
         raise ConfigError(f"loss {expert.loss} needs a guide")
-    # Only queries against passages, as in the other losses; the paper's anchor-anchor pairs would be one more change.
+    # Only queries against passages, as in the other losses; the paper also compares anchors with anchors.
     options: dict[str, Any] = {"temperature": 1 / train.scale, "contrast_anchors": False, "contrast_positives": False}
     if expert.loss == "gist":
         return GISTEmbedLoss(model, aids.guide, **options)
@@ -126,7 +126,7 @@ def _gist(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids
 
 
 def _margin(model: SentenceTransformer, expert: ExpertSpec, _train: TrainSpec, aids: Aids) -> nn.Module:
-    """Margins between a positive and its negatives, as wide as a teacher's (MarginMSE, arXiv 2010.02666)."""
+    """Margins between a positive and its negatives, regressed on a teacher's margins (MarginMSE, arXiv 2010.02666)."""
     from sentence_transformers.sentence_transformer.losses import MarginMSELoss
 
     lesson = aids.lesson
@@ -147,17 +147,17 @@ def _listwise(model: SentenceTransformer, _expert: ExpertSpec, train: TrainSpec,
     inner = DistillKLDivLoss(model, student_temperature=temperature, teacher_temperature=GRADE_TEMPERATURE)
 
     def compute(parts: list[Tensor], rows: Tensor) -> Tensor:
-        # The loss is scaled by the squared temperature, which at 1 / 50 would leave no gradient.
+        # sentence-transformers multiplies by the squared temperature, which at 1 / 50 would leave no gradient.
         return inner.compute_loss_from_embeddings(parts, grades[rows.cpu()].to(parts[0].device)) / temperature**2
 
     return OneForward(model, compute)
 
 
 def _embed(model: SentenceTransformer, columns: list[dict[str, Tensor]]) -> list[Tensor]:
-    """Return the columns' vectors ``[rows, dimension]``, each; one forward where the model packs."""
+    """Return the vectors ``[rows, dimension]`` of each column, from one forward if the model packs."""
     from sentence_transformers.base.losses.merged_forward import embed_columns
 
     # A model wrapped for several devices hides its modules; the packed one is inside.
     packs = isinstance(getattr(model, "module", model)[0], PackedTransformer)
-    # Padding a query to a passage's width is free where only valid tokens are computed.
+    # Padding a query to a passage's width costs nothing if only valid tokens are computed.
     return embed_columns(model, columns, separate_first=not packs)

@@ -1,4 +1,4 @@
-"""How much of what a training's forwards computed was padding."""
+"""Share of padding in the forwards of a training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Padding:
-    """Cells of all forwards, and how many of them held a token."""
+    """Cells of all forwards, and the number of them that held a token."""
 
     cells: int = 0
     tokens: int = 0
@@ -32,12 +32,12 @@ def padding_of(model: SentenceTransformer) -> Iterator[Padding]:
     first: Any = model[0]
     count = Padding()
 
-    def look(_module: object, inputs: tuple[dict[str, Any], ...], _output: object) -> None:
+    def count_cells(_module: object, inputs: tuple[dict[str, Any], ...], _output: object) -> None:
         mask = inputs[0]["attention_mask"]
         count.tokens += int(mask.sum())
         count.cells += first.cells if isinstance(first, PackedTransformer) else mask.numel()
 
-    handle = first.register_forward_hook(look)
+    handle = first.register_forward_hook(count_cells)
     try:
         yield count
     finally:

@@ -1,7 +1,7 @@
 """Several processes that train one expert together: ``accelerate launch`` or torchrun starts them, the first writes.
 
-Every process runs the same command on the same rows; each takes its own batches of the common plan, so a step
-sees as many batches as there are processes. What the wrapper of the model does not average is averaged here.
+Every process runs the same command on the same rows and takes its own batches of the common plan, so a step has as many
+batches as there are processes. Gradients that the wrapper of the model does not average are averaged here.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 AGREEMENT = 1e-4
-"""Distance of a weight's sum between two processes that is only rounding."""
+"""Largest difference of a weight's sum between two processes that counts as rounding."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this one is."""
+    """Rank of this process, and number of processes."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def writes(self) -> bool:
-        """Whether results are this process's to write and to tell."""
+        """Whether this process writes and reports the results."""
         return self.rank == 0
 
 
 def processes() -> Processes:
-    """Return what the launcher told this process; one alone where nothing launched it.
+    """Return this process's rank and their number, as the launcher set them; without a launcher it is alone.
 
     Raises:
         ConfigError: FSDP is asked for, under which a LoRA adapter would be saved in pieces.
@@ -45,7 +45,7 @@ def processes() -> Processes:
 
 
 def one_process() -> None:
-    """Refuse to be launched several times over: the loop's stages are one process's work.
+    """Check that no launcher started several processes: the loop runs in one.
 
     Raises:
         ConfigError: A launcher started several.
@@ -58,9 +58,9 @@ def one_process() -> None:
 
 
 def share_beside(loss: nn.Module, model: nn.Module) -> None:
-    """Keep what a loss trains beside the model (a map into a teacher's space) the same in all processes.
+    """Keep what a loss trains in addition to the model (a map into a teacher's space) the same in all processes.
 
-    The model's own gradients are averaged by its wrapper. To be called once the processes have met.
+    The wrapper of the model averages the gradients of its own weights only. Call this once the group is initialised.
     """
     import torch.distributed as group
 
@@ -77,16 +77,16 @@ def _average(weight: Tensor) -> None:
     import torch.distributed as group
 
     if weight.grad is not None:
-        # A sum and a division: gloo, the CPU's backend, has no mean.
+        # Sum and divide, since gloo, the CPU's backend, has no mean.
         group.all_reduce(weight.grad)
         weight.grad /= group.get_world_size()
 
 
 def check_agree(loss: nn.Module) -> None:
-    """Check that all processes have trained the very same weights.
+    """Check that all processes have trained the same weights.
 
     Raises:
-        CheckFailed: They have not, for one because gradients were not averaged.
+        CheckFailed: The weights differ, for example because gradients were not averaged.
     """
     import torch
     import torch.distributed as group
@@ -106,7 +106,7 @@ def check_agree(loss: nn.Module) -> None:
 
 
 def part() -> None:
-    """End the meeting of the processes; nothing where there was none."""
+    """Leave the process group, if there is one."""
     import torch.distributed as group
 
     if group.is_available() and group.is_initialized():

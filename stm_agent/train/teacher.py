@@ -1,8 +1,8 @@
-"""A ready-made encoder as teacher: its vectors of the training texts, and the map from the student's into them.
+"""A ready-made encoder as teacher: its vectors of the training texts, and a map from the student's space into its own.
 
-A contrastive step tells a text which of a few dozen passages is its own; a teacher tells it where in a whole
-space it stands, so few steps teach more (EmbedDistill, Kim et al. 2023, arXiv 2301.12005). The map lives in the loss
-alone: the student keeps its own space and dimension, and the trained model needs no teacher.
+A contrastive step only shows which of a few dozen passages belongs to a query. A teacher gives every text a position in
+a whole space, so the same number of steps teaches more (EmbedDistill, Kim et al. 2023, arXiv 2301.12005). The map is
+part of the loss alone: the student keeps its own space and dimension, and the trained model needs no teacher.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 FITTED = 2000
-"""Texts the first map is fitted on, at most."""
+"""Largest number of texts that the first map is fitted on."""
 RIDGE = 1e-3
-"""Weight of the map's own size, beside the mean over texts and inputs."""
+"""Ridge penalty on the map, relative to the mean over texts and inputs."""
 
 
 Teacher = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -64,36 +64,44 @@ def prepare_lesson(
     query_prefixes: Sequence[str],
     passage_prefix: str,
 ) -> Lesson:
-    """Ask the teacher about the texts of all planned batches, each once; of the prefixes it reads none."""
-    # The longest first: one may be the beginning of another.
-    asked = sorted(query_prefixes, key=len, reverse=True)
+    """Let the teacher encode every distinct text of the planned batches, without its prefix.
+
+    Args:
+        rows: All rows.
+        batches: Row numbers of the planned batches.
+        teacher: Computes the vectors.
+        query_prefixes: Texts that can stand in front of a query.
+        passage_prefix: Text in front of a passage.
+    """
+    # The longest first, since one prefix may be the beginning of another.
+    longest_first = sorted(query_prefixes, key=len, reverse=True)
     used = sorted({row for batch in batches for row in batch})
     numbers: dict[str, int] = {}
     plain: list[str] = []
     cells = torch.full((max(map(len, rows.columns.values())), len(rows.columns)), -1)
-    for place, (name, column) in enumerate(rows.columns.items()):
-        prefixes = asked if name in ("query", "alias") else [passage_prefix]
+    for column_number, (name, column) in enumerate(rows.columns.items()):
+        prefixes = longest_first if name in ("query", "alias") else [passage_prefix]
         for row in used:
             text = column[row]
             if text not in numbers:
                 numbers[text] = len(plain)
-                plain.append(text.removeprefix(next((one for one in prefixes if text.startswith(one)), "")))
-            cells[row, place] = numbers[text]
+                plain.append(text.removeprefix(next((prefix for prefix in prefixes if text.startswith(prefix)), "")))
+            cells[row, column_number] = numbers[text]
     return Lesson(list(numbers), torch.from_numpy(teacher(plain)), cells)
 
 
 MAP = "teacher_map.safetensors"
-"""Name of the trained map in an expert's folder; an expert that goes on from it begins with it."""
+"""Name of the trained map in an expert's folder; an expert that continues from that one begins with it."""
 
 
 def first_map(model: SentenceTransformer, lesson: Lesson, start: Path | None, seed: int) -> nn.Linear:
-    """Return the map that the expert at ``start`` ended with, else a fitted one."""
+    """Return the map that the expert at ``start`` ended with; without one, a fitted map."""
     from safetensors.torch import load_file
 
-    kept = start.parent / MAP if start else None
-    if kept is None or not kept.is_file():
+    path = start.parent / MAP if start else None
+    if path is None or not path.is_file():
         return fit_map(model, lesson, seed)
-    state = load_file(kept)
+    state = load_file(path)
     outputs, inputs = state["weight"].shape
     layer = nn.Linear(inputs, outputs)
     layer.load_state_dict(state)
@@ -101,16 +109,16 @@ def first_map(model: SentenceTransformer, lesson: Lesson, start: Path | None, se
 
 
 def save_map(mapping: nn.Linear, folder: Path) -> None:
-    """Write the trained map beside the adapter, for experts that go on from it."""
+    """Write the trained map beside the adapter, for experts that continue from it."""
     from safetensors.torch import save_file
 
     save_file({name: tensor.detach().cpu() for name, tensor in mapping.state_dict().items()}, folder / MAP)
 
 
 def fit_map(model: SentenceTransformer, lesson: Lesson, seed: int) -> nn.Linear:
-    """Return the ridge regression from the student's vectors to the teacher's, as a layer to train on.
+    """Return the ridge regression from the student's vectors to the teacher's, as a layer to be trained further.
 
-    A random first map would spend the first hundred steps on itself.
+    With a random map, the first hundred steps would mostly train the map.
     """
     order = np.random.default_rng(seed).permutation(len(lesson.texts))[:FITTED]
     student = model.encode([lesson.texts[number] for number in order], convert_to_tensor=True, show_progress_bar=False)

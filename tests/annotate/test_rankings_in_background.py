@@ -100,7 +100,7 @@ def test_a_retriever_that_fails_is_named_and_the_others_go_on(small, ada, monkey
     ("name", "reason"),
     [
         ("gone", "there is no run 'gone'"),
-        ("embedded:gone", "there is no asset 'gone'"),
+        ("embedded:gone", "unknown asset 'gone'"),
         ("embedded:hpo", "is data, not a model"),
         ("", "there is no run ''"),
     ],

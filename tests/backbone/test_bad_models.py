@@ -85,9 +85,9 @@ def no_eos(folder):
 
 MODELS = {
     "broken gguf": (broken_gguf, {}, r"cannot read .*small\.gguf: .*; get the file again"),
-    "no gguf": (no_gguf, {}, r"there is no model at .*gone\.gguf; give a model's folder, a \.gguf file"),
+    "no gguf": (no_gguf, {}, r"no model found at .*gone\.gguf; give a model's folder, a \.gguf file"),
     "cut weights": (weights, {}, "cannot load backbone .*"),
-    "one file": (one_file, {}, "there is no model at .*safetensors; give a model's folder"),
+    "one file": (one_file, {}, "no model found at .*safetensors; give a model's folder"),
     "unknown type": (config, {}, "cannot load backbone .*nothing-known"),
     "unknown type, cut": (config, {"layers": 1}, "cannot load backbone .*nothing-known"),
     "no tokenizer": (no_tokenizer, {}, "cannot load backbone .*"),

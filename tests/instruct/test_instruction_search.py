@@ -1,4 +1,4 @@
-"""An instruction is searched on one half of dev, accepted on the other, and every trial is a trace."""
+"""An instruction is searched on the half of dev it may see, and every trial is a trace."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stm_agent.backbone.instruction import Instruction, checked
 from stm_agent.cli.traces import app
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import InstructSpec
-from stm_agent.errors import ConfigError
+from stm_agent.errors import BudgetExceeded, ConfigError
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.instruct.baselines import instructed
-from stm_agent.instruct.search import Found, halves, search_instruction
+from stm_agent.instruct.search import SearchResult, search_instruction
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.scripted import scripted
 from stm_agent.traces import exported, read_traces, word_diff
@@ -60,67 +60,58 @@ def search(
     answers: Sequence[str] = (),
     budget: Budget | None = None,
     spec: InstructSpec | None = None,
-) -> Found:
+) -> SearchResult:
     return search_instruction(
         encoder=encoder,
         cache=EmbeddingCache(tmp_path / "vectors"),
-        collection_dev=DEV,
+        searching=DEV,
         documents=DOCUMENTS,
         seeds=[Instruction(BAD, "", "seed:poem"), Instruction(GOOD, "", "seed:find")] if not answers else [],
         incumbent=Instruction(),
         reflection=scripted(answers, tmp_path, usd=0.01, budget=budget) if answers else None,
         spec=spec or InstructSpec(reflections=len(answers)),
-        alpha=0.05,
         trace=tmp_path / "traces.jsonl",
         seed=0,
         task="a question -> its passage",
     )
 
 
-def test_halves_share_no_query_and_lose_none():
-    searching, accepting = halves(DEV)
-    assert not searching.queries.keys() & accepting.queries.keys()
-    assert searching.queries.keys() | accepting.queries.keys() == DEV.queries.keys()
-    assert min(len(searching.queries), len(accepting.queries)) > COUNT // 4
-
-
-def test_a_better_seed_is_accepted(tmp_path):
+def test_a_better_seed_wins(tmp_path):
     found = search(tmp_path, Obedient())
-    assert (found.accepted, found.instruction.query, found.instruction.origin) == (True, GOOD, "seed:find")
+    assert (found.winner.query, found.winner.origin) == (GOOD, "seed:find")
     assert found.tried == 3
-    accepted = [trace for trace in read_traces(tmp_path / "traces.jsonl") if trace["accepted"]]
-    assert [trace["text"] for trace in accepted] == [GOOD]
+    assert found.trial == "i0003"
 
 
 def test_of_equal_instructions_none_is_the_shortest(tmp_path):
     found = search(tmp_path, Obedient(words=("nothing",)))
-    assert not found.accepted
-    assert found.instruction == Instruction()
-    assert "kept what was there" in found.reason
+    assert found.winner == Instruction()
 
 
-def test_a_gain_on_the_searching_half_alone_is_rolled_back(tmp_path):
-    searching, _ = halves(DEV)
-    lucky = frozenset(text.split()[1] for text in searching.queries.values())
-    found = search(tmp_path, Obedient(only=lucky))
-    assert not found.accepted
-    assert found.instruction == Instruction()
-    assert found.reason.startswith(f"rolled back '{GOOD}': +0.0000")
-    trace = next(trace for trace in read_traces(tmp_path / "traces.jsonl") if trace["text"] == GOOD)
-    assert trace["mean"] == 1.0
-    assert not trace["accepted"]
+def test_no_instruction_is_a_candidate_when_there_is_an_incumbent(tmp_path):
+    found = search_instruction(
+        encoder=Obedient(words=("nothing",)),
+        cache=EmbeddingCache(tmp_path / "vectors"),
+        searching=DEV,
+        documents=DOCUMENTS,
+        seeds=[],
+        incumbent=Instruction(BAD, "", "seed:poem"),
+        reflection=None,
+        spec=InstructSpec(reflections=0),
+        trace=tmp_path / "traces.jsonl",
+        seed=0,
+        task="a question -> its passage",
+    )
+    assert found.winner.texts == ("", "")
+    assert found.incumbent.query == BAD
 
 
 def test_reflections_are_checked_tried_and_traced(tmp_path):
     answers = ["", "x" * 500, '"Find what answers"\nBecause it is short.']
     found = search(tmp_path, Obedient(), answers)
-    assert (found.accepted, found.instruction.query, found.instruction.origin) == (
-        True,
-        "Find what answers",
-        "reflection",
-    )
-    empty, long, good = read_traces(tmp_path / "traces.jsonl")[1:]
-    assert "empty" in empty["reason"]
+    assert (found.winner.query, found.winner.origin) == ("Find what answers", "reflection")
+    assert found.rejected == {"empty": 1}
+    long, good = read_traces(tmp_path / "traces.jsonl")[1:]
     assert "500 characters" in long["reason"]
     assert good["parent"] == "i0001"
     assert "question" in good["messages"][-1]["content"], "the reflecting LLM sees failed searches"
@@ -138,7 +129,7 @@ def test_a_pool_of_generic_instructions_is_tried_and_what_is_no_instruction_refu
     answers = ["1. Find what answers\n2. Find what answers\n\n- Write a poem", "x" * 500, *["Write a poem"] * 2]
     pool = InstructSpec(reflections=0, pool=10)
     found = search(tmp_path, Obedient(), answers, spec=pool)
-    assert (found.accepted, found.instruction.query, found.instruction.origin) == (True, "Find what answers", "pool")
+    assert (found.winner.query, found.winner.origin) == ("Find what answers", "pool")
     traces = read_traces(tmp_path / "traces.jsonl")
     assert [trace["text"] for trace in traces if trace["mean"] is not None] == ["", "Find what answers", "Write a poem"]
     assert [trace["reason"].split(": ")[1] for trace in traces if trace["mean"] is None][:2] == [
@@ -158,10 +149,9 @@ def test_the_same_search_again_pays_and_writes_nothing(tmp_path):
     assert (tmp_path / "traces.jsonl").read_bytes() == written
 
 
-def test_a_used_up_budget_ends_reflection_not_the_search(tmp_path):
-    found = search(tmp_path, Obedient(), ["Find it", "Find more"], Budget(calls=0))
-    assert not found.accepted
-    assert found.tried == 1
+def test_a_spent_budget_is_an_error_of_the_search(tmp_path):
+    with pytest.raises(BudgetExceeded):
+        search(tmp_path, Obedient(), ["Find it", "Find more"], Budget(calls=0))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +160,7 @@ def test_a_used_up_budget_ends_reflection_not_the_search(tmp_path):
         (" ", "empty"),
         ("a\nb", "line break"),
         ("x" * 10_000, "10000 characters"),
-        ("a\udcffb", "no UTF-8"),
+        ("a\udcffb", "not UTF-8"),
     ],
 )
 def test_unusable_instructions_are_named(text, fault):
@@ -201,7 +191,7 @@ def test_traces_are_listed_shown_and_compared(tmp_path):
         return json.loads(result.output)
 
     assert [row["text"] for row in call("list", "last")] == ["", BAD, GOOD]
-    assert call("show", "mine", "i0003")["accepted"] is True
+    assert call("show", "mine", "i0003")["full"] == 1.0
     difference = call("diff", "mine", "i0003")
     assert difference["from"] == "i0001"
     assert min(difference["changes"].values()) > 0

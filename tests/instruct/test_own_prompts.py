@@ -43,16 +43,15 @@ def test_the_search_starts_from_them_and_reads_passages_with_them(tmp_path):
     found = search_instruction(
         encoder=encoder,
         cache=EmbeddingCache(tmp_path / "vectors"),
-        collection_dev=Split("dev", {n: f"question {n}" for n in names}, {n: {n: 1} for n in names}),
+        searching=Split("dev", {n: f"question {n}" for n in names}, {n: {n: 1} for n in names}),
         documents={n: f"passage {n}" for n in names},
         seeds=[Instruction("Find it.", "", "seed:find")],
         incumbent=OWN,
         reflection=None,
         spec=InstructSpec(reflections=0),
-        alpha=0.05,
         trace=tmp_path / "traces.jsonl",
         seed=0,
         task="a question -> its passage",
     )
-    assert found.instruction == OWN
+    assert found.winner == OWN
     assert encoder.heard == {("question", "query: "), ("question", "Find it.\nQuery: "), ("passage", "passage: ")}

@@ -12,7 +12,7 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.evaluate.cache import EmbeddingCache
-from stm_agent.instruct.search import Found, search_instruction
+from stm_agent.instruct.search import SearchResult, search_instruction
 from stm_agent.llm.scripted import scripted
 from stm_agent.traces import read_traces
 
@@ -47,17 +47,16 @@ class Picky:
         return vectors
 
 
-def search(folder: Path, encoder: Picky, script, spec: InstructSpec, **more) -> Found:
+def search(folder: Path, encoder: Picky, script, spec: InstructSpec, **more) -> SearchResult:
     return search_instruction(
         encoder=encoder,
         cache=EmbeddingCache(folder / "vectors"),
-        collection_dev=DEV,
+        searching=DEV,
         documents=DOCUMENTS,
         seeds=more.pop("seeds", []),
         incumbent=Instruction(),
         reflection=scripted(script, folder, usd=0.01) if script else None,
         spec=spec,
-        alpha=0.05,
         trace=folder / "traces.jsonl",
         seed=0,
         task="a question -> its passage",
@@ -78,10 +77,9 @@ def in_fields(messages) -> str:
 def test_dspy_optimisers_propose_to_the_same_bench(optimizer, tmp_path):
     spec = InstructSpec.model_validate({"optimizer": optimizer, "reflections": 3})
     found = search(tmp_path, Picky(), in_fields, spec)
-    assert found.accepted
-    assert found.instruction.query.startswith("Find passage")
-    assert found.instruction.origin == optimizer
-    (trace,) = [one for one in read_traces(tmp_path / "traces.jsonl") if one["accepted"]]
+    assert found.winner.query.startswith("Find passage")
+    assert found.winner.origin == optimizer
+    (trace,) = [trial for trial in read_traces(tmp_path / "traces.jsonl") if trial["trial"] == found.trial]
     assert trace["messages"], "the chat that wrote it is kept"
     assert trace["full"] == 1.0
 
@@ -90,7 +88,8 @@ def test_dspy_optimisers_propose_to_the_same_bench(optimizer, tmp_path):
 def test_an_answer_without_the_format_ends_the_optimiser_not_the_search(optimizer, tmp_path):
     spec = InstructSpec.model_validate({"optimizer": optimizer, "reflections": 3})
     found = search(tmp_path, Picky(), lambda messages: "I cannot do that.", spec)
-    assert not found.accepted
+    assert found.winner == Instruction()
+    assert sum(found.rejected.values()) == 1
 
 
 def test_a_passage_instruction_is_tried_beside_the_best_query_instruction(tmp_path):
@@ -98,16 +97,14 @@ def test_a_passage_instruction_is_tried_beside_the_best_query_instruction(tmp_pa
     seeds = [Instruction("Find it", "", "seed:find")]
     framings = [Instruction("", "Hold this", "passage:hold"), Instruction("", "Represent this", "passage:represent")]
     found = search(tmp_path, encoder, None, InstructSpec(reflections=0, hard=0), seeds=seeds, framings=framings)
-    assert found.accepted
-    assert found.instruction.texts == ("Find it", "Represent this")
-    assert "with passages 'Represent this'" in found.reason
+    assert found.winner.texts == ("Find it", "Represent this")
 
 
 def test_an_instruction_that_leaves_no_room_for_the_query_is_refused_before_encoding(tmp_path):
     encoder = Picky(window=6)
     seeds = [Instruction("Find " * 7, "", "seed:long"), Instruction("Find it", "", "seed:short")]
     found = search(tmp_path, encoder, None, InstructSpec(reflections=0), seeds=seeds)
-    assert found.instruction.query == "Find it"
+    assert found.winner.query == "Find it"
     refused = [one["reason"] for one in read_traces(tmp_path / "traces.jsonl") if one["mean"] is None]
     assert refused == ["refused: leaves 0 tokens of the window for queries that have 2"]
 
@@ -143,5 +140,5 @@ def test_where_the_corpora_disagree_the_whole_one_decides_and_it_is_said(tmp_pat
     assert found.inner["Guess it"] > found.inner["Find it"]
     assert found.full["Guess it"] < found.full["Find it"]
     assert not found.agree
-    assert found.instruction.query == "Find it"
-    assert "the sub-corpus preferred 'Guess it'" in found.reason
+    assert found.winner.query == "Find it"
+    assert found.favourite.query == "Guess it"

@@ -1,4 +1,4 @@
-"""A gain is claimed only when it is real: worthless changes are rarely confirmed, real ones are, alpha is never overspent."""
+"""Worthless changes are rarely confirmed, real ones are, and alpha is never overspent."""
 
 from __future__ import annotations
 
@@ -83,7 +83,26 @@ def test_the_best_of_many_candidates_is_expected_to_bring_less():
     challenger = base + random.normal(0.02, 0.1, 100)
     expected = [judge.consider(scored(challenger), scored(base), tried).expected for tried in (1, 10, 400)]
     assert expected == sorted(expected, reverse=True)
-    assert expected[0] > 0 > expected[2]
+
+
+def test_what_looks_the_same_is_taken_alone_and_not_as_the_best_of_many():
+    judge, base = gate(100), scored(np.full(100, 0.4))
+    signs = {query: 0.1 * (-1) ** number for number, query in enumerate(judge.halves.search)}
+    challenger = {query: value + signs.get(query, 0.0) for query, value in base.items()}
+    assert judge.consider(challenger, base).accepted
+    assert not judge.consider(challenger, base, tried=400).accepted
+    assert not judge.consider(challenger, base, costly=True).accepted
+
+
+def test_what_is_worse_by_more_than_the_noise_is_not_taken_however_noisy():
+    judge, base = gate(20), scored(np.full(20, 0.4))
+    challenger = base | {query: 0.4 - 0.1 * number for number, query in enumerate(judge.halves.search)}
+    assert not judge.consider(challenger, base).accepted
+
+
+def test_the_incumbent_itself_is_never_taken():
+    judge, base = gate(20), scored(np.full(20, 0.4))
+    assert not judge.consider(base, base).accepted
 
 
 @pytest.mark.parametrize("looks", [1, 2, 5])

@@ -102,7 +102,7 @@ def test_bad_input_is_named(base: Path, two: list[Path], tmp_path: Path) -> None
         combine(deltas, [1.0])
     with pytest.raises(ConfigError, match="all merge weights are 0"):
         combine(deltas, [0.0, 0.0])
-    with pytest.raises(ConfigError, match="no LoRA adapter"):
+    with pytest.raises(ConfigError, match="not a LoRA adapter"):
         load_delta(tmp_path)
     other = adapter(pico_decoder(tmp_path / "wide", hidden=64), tmp_path / "c", rank=2, alpha=2, seed=3)
     with pytest.raises(ConfigError, match="another base"):

@@ -14,7 +14,7 @@ from stm_agent.errors import DataError
 from stm_agent.merge import rewrite as module
 from stm_agent.merge.delta import LoraDelta
 from stm_agent.merge.rewrite import rewrite
-from stm_agent.merge.weights import Weights, write_merged
+from stm_agent.merge.weights import StateDictReader, write_merged
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_what_changes_changes_and_all_else_stays(tmp_path, stored, monkeypatch, 
 def test_a_file_that_ends_early_is_told(tmp_path, stored):
     path = tmp_path / "base" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match="ends before its header says"):
+    with pytest.raises(DataError, match="is shorter than its header says"):
         rewrite(path, tmp_path / "new", {"a.weight", "d.weight"}, lambda *_: None)
 
 
@@ -87,7 +87,7 @@ def test_a_delta_by_rows_is_the_delta(tmp_path, monkeypatch, dtype):
         frozenset({"embed"}),
     )
     monkeypatch.setattr(module, "CHUNK", 40)
-    write_merged(Weights(tmp_path / "base"), delta, tmp_path / "made")
+    write_merged(StateDictReader(tmp_path / "base"), delta, tmp_path / "made")
     for name, weight in load_file(tmp_path / "made" / "model.safetensors").items():
         wanted = weights[name] + delta.matrix(name).to(dtype)
         assert torch.allclose(weight.float(), wanted.float(), atol=1e-6 if dtype == torch.float32 else 0.05), name

@@ -72,7 +72,7 @@ def test_a_broken_checkpoint_is_removed_and_the_one_before_it_used(fit, often, t
     folder, losses = newest_checkpoint(kept)
     assert (folder.name, len(losses)) == ("checkpoint-4", 4)
     assert not optimizer.exists()
-    assert "checkpoint-8 was cut short" in caplog.text
+    assert "checkpoint-8 is incomplete and was removed" in caplog.text
     (kept / "checkpoint-4" / MANIFEST).unlink()
     assert newest_checkpoint(kept) is None
 

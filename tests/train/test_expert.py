@@ -6,16 +6,19 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from stm_agent.backbone.checks import vectors
 from stm_agent.backbone.load import load_backbone
 from stm_agent.backbone.network import network_of
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec, TrainSpec
-from stm_agent.errors import CheckFailed
+from stm_agent.errors import CheckFailed, OutOfMemory
 from stm_agent.files import sha256_file
 from stm_agent.mine.negatives import Negative
-from stm_agent.train.aids import Aids
+from stm_agent.train.aids import Aids, Helpers
+from stm_agent.train.expert import train_adapter
 from stm_agent.train.losses import make_loss
+from stm_agent.train.request import TrainingRequest
 
 
 def infonce(model, scale, alias_weight=0.0):
@@ -175,3 +178,29 @@ def test_the_learning_rate_ends_where_it_was_told(fit, monkeypatch):
     assert rates[-1] == pytest.approx(0.004)
     falls = np.diff(rates[2:])
     assert falls == pytest.approx([falls[0]] * len(falls))
+
+
+def test_memory_that_runs_out_in_training_is_one_error_with_its_fix(fit, tmp_path):
+    def teacher(texts):
+        return torch.empty(1 << 55)
+
+    with pytest.raises(OutOfMemory, match=r"memory ran out while training expert large .*; lower train: batch_size"):
+        fit("large", teacher_weight=1.0, helpers=Helpers(teacher))
+    assert not (tmp_path / "large" / "expert.json").exists()
+
+
+def test_a_request_trains_what_the_arguments_train(fit, tmp_path):
+    done = fit("one", steps=4, query_prefix="ask: ")
+    spec = ExpertSpec(name="one", sources=("train",), steps=4)
+    request = TrainingRequest(
+        expert=spec,
+        pairs=fit.pairs,
+        negatives={},
+        backbone=fit.backbone,
+        train=fit.train,
+        seed=0,
+        query_prefix="ask: ",
+    )
+    again = train_adapter(request, tmp_path / "again")
+    digests = [sha256_file(trained.adapter / "adapter_model.safetensors") for trained in (done, again)]
+    assert digests[0] == digests[1]
