@@ -76,7 +76,7 @@ ODD_ENGLISH = re.compile(
 )
 # Folders and modules that still have such phrases; the list may only become shorter.
 ODD_STILL = {
-    *("annotate", "cli", "inspect", "instruct", "llm", "loop", "synthesize"),
+    *("annotate", "cli", "llm", "synthesize"),
     *("stage.py", "workspace.py"),
 }
 HEAVY = {

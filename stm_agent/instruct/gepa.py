@@ -1,4 +1,4 @@
-"""GEPA on an instruction: one component, per-query nDCG@10, feedback that shows what went wrong.
+"""GEPA on an instruction: one component, per-query nDCG@10, feedback on failed queries.
 
 The rollout is a search, not an LLM call, so it costs nothing: only reflection does. Per-query scores make GEPA's
 Pareto selection work (Agrawal et al. 2025, arXiv 2507.19457).
@@ -75,7 +75,7 @@ class InstructionAdapter:
     """Implements ``gepa.core.adapter.GEPAAdapter``; a data instance is a query id."""
 
     def __init__(self, trials: Trials, client: LlmClient, task: str) -> None:
-        """Take the context, the reflecting LLM and the domain's task."""
+        """Take the trials, the reflecting LLM and the domain's task."""
         self.trials, self.client, self.task = trials, client, task
         self.asked = 0
         self.ended: GenerationError | None = None
@@ -92,10 +92,10 @@ class InstructionAdapter:
 
     def _trace(self, query: str, instruction: Instruction, value: float) -> dict[str, Any]:
         scorer = self.trials.scorer
-        found = sorted(scorer.run(instruction)[query].items(), key=lambda hit: -hit[1])
+        ranking = sorted(scorer.run(instruction)[query].items(), key=lambda hit: -hit[1])
         grades = scorer.split.qrels[query]
         wanted = max(grades, key=lambda document: grades[document])
-        wrong = next((document for document, _ in found if not grades.get(document)), None)
+        wrong = next((document for document, _ in ranking if not grades.get(document)), None)
         text, right = scorer.split.queries[query], scorer.documents.get(wanted, "")
         instead = scorer.documents[wrong] if wrong else ""
         return {
@@ -103,7 +103,7 @@ class InstructionAdapter:
             "score": value,
             "wanted": right,
             "instead": instead,
-            "why": _why(text, right, instead, [document for document, _ in found], wanted),
+            "why": _why(text, right, instead, [document for document, _ in ranking], wanted),
         }
 
     def make_reflective_dataset(
@@ -112,7 +112,7 @@ class InstructionAdapter:
         eval_batch: Any,  # noqa: ANN401 - gepa's generic batch
         components_to_update: list[str],
     ) -> dict[str, list[dict[str, Any]]]:
-        """Return the worst queries with what was found above the relevant passage, and why."""
+        """Return the worst queries with the best-ranked irrelevant passage, and why it was ranked high."""
         worst = sorted(eval_batch.trajectories or [], key=lambda trace: trace["score"])[:SHOWN_FAILURES]
         return {component: [dict(trace) for trace in worst] for component in components_to_update}
 
@@ -122,7 +122,7 @@ class InstructionAdapter:
         reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]],
         components_to_update: list[str],
     ) -> dict[str, str]:
-        """Ask the reflecting LLM for a better text; an unusable answer keeps the old one."""
+        """Ask the reflecting LLM for a better text; keep the old one if the answer cannot be used."""
         return {name: self._better(candidate[name], reflective_dataset[name]) for name in components_to_update}
 
     def _better(self, current: str, failures: Sequence[Mapping[str, Any]]) -> str:
@@ -152,9 +152,9 @@ class _Quiet:
         logger.debug("gepa: %s", message)
 
 
-def _why(query: str, wanted: str, instead: str, found: Sequence[str], document: str) -> str:
+def _why(query: str, wanted: str, instead: str, ranking: Sequence[str], document: str) -> str:
     """Return at which rank the relevant passage was, and which of the query's words the two passages share."""
-    rank = f"at rank {found.index(document) + 1}" if document in found else f"below rank {len(found)}"
+    rank = f"at rank {ranking.index(document) + 1}" if document in ranking else f"below rank {len(ranking)}"
     words = set(normalise(query).split())
     shared = [sorted(words & set(normalise(text).split())) for text in (wanted, instead)]
     right, wrong = (", ".join(names[:6]) or "no word" for names in shared)

@@ -20,7 +20,7 @@ from stm_agent.loop.runs import RunFolder
 from stm_agent.loop.stopping import StopSignal
 
 STAGES, CACHE = ".stages", ".cache"
-"""Folders beside the runs that all of them share."""
+"""Folders of ``runs/`` that all runs share."""
 
 
 @contextmanager
