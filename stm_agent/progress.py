@@ -22,7 +22,7 @@ class Watcher(Protocol):
         ...
 
     def stop_reason(self) -> str | None:
-        """Return why the work should stop at its next safe point; None: it should go on."""
+        """Return why the work should stop at its next safe point; None: it should continue."""
         ...
 
 

@@ -65,10 +65,6 @@ LONGER = {
     "stm_agent/cli/optimize.py optimize",
     "stm_agent/instruct/search.py search_instruction",
     "stm_agent/loop/instruct_model.py instruct_model",
-    "stm_agent/loop/merging.py merge_experts",
-    "stm_agent/loop/optimize.py open_context",
-    "stm_agent/loop/single.py train_domain_expert",
-    "stm_agent/loop/training.py train_stage",
 }
 # Phrases that read as a translation; the Python documentation would write subject, verb, object, and "if".
 ODD_ENGLISH = re.compile(

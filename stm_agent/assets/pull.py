@@ -19,6 +19,7 @@ from stm_agent.files import sha256_file, storing, whole_folder
 
 logger = logging.getLogger(__name__)
 TRIES = 3
+"""Downloads of one asset before giving up."""
 
 
 def cache_folder() -> Path:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 PROBE = ("the cat sat on the mat", "a fever that comes and goes", "one")
+"""Texts of different lengths, whose vectors are compared."""
 TOLERANCE = 1e-4
+"""Largest difference of a unit vector's entries in float32 that counts as rounding."""
 LONGEST = 65_536
 """Largest length of a probe text in tokens, for tokenizers without a limit of their own."""
 

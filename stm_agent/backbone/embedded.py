@@ -8,6 +8,7 @@ from stm_agent.assets.pull import find_asset, pull
 from stm_agent.errors import BackboneError
 
 SCHEME = "embedded:"
+"""Prefix of the names of embedded assets."""
 INT8 = "int8:"
 """Prefix of a model's name: run it in int8."""
 

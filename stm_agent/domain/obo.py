@@ -12,7 +12,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(.*)')
 _ESCAPE = re.compile(r"\\(.)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
     """One term that is in use and has a definition.
 
@@ -74,7 +74,8 @@ def _term(stanza: str) -> Iterator[Term]:
         is_lay = "layperson" in rest.partition("[")[0].split()
         (lay if is_lay else clinical).append(words)
     parents = tuple(value.split()[0] for value in tags.get("is_a", []))
-    yield Term(tags["id"][0], _quoted(tags["def"][0])[0], tuple(lay), tuple(clinical), parents)
+    definition, _ = _quoted(tags["def"][0])
+    yield Term(id=tags["id"][0], definition=definition, lay=tuple(lay), clinical=tuple(clinical), parents=parents)
 
 
 def _quoted(value: str) -> tuple[str, str]:

@@ -17,10 +17,12 @@ from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.domain.text import normalise, share
 from stm_agent.errors import DataError
 
-_OTHER_PEOPLES = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "pydoc_data"}
+_SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "pydoc_data"}
 _PER_MODULE = 12
+"""Largest number of docstrings of one module, so that no module dominates the collection."""
 _SUMMARY_WORDS = range(4, 26)
 _BODY_WORDS = range(10, 121)
+"""Word counts of a summary and of the rest of a docstring that make a useful query and document."""
 
 
 def python_docs(documents: int) -> Collection:
@@ -63,7 +65,7 @@ def _split(name: str, ids: list[str], summaries: dict[str, str]) -> Split:
 def _docstrings(root: Path) -> Iterator[tuple[str, str, str]]:
     """Yield (dotted name, summary, body), a few of every public module, modules in hash order."""
     modules = {".".join(path.relative_to(root).with_suffix("").parts): path for path in root.rglob("*.py")}
-    public = [name for name in modules if not _OTHER_PEOPLES & set(name.split(".")) and "._" not in f".{name}"]
+    public = [name for name in modules if not _SKIPPED & set(name.split(".")) and "._" not in f".{name}"]
     for module in sorted(public, key=lambda name: (share(f"module:{name}"), name)):
         docstrings = list(_of_module(module, modules[module]))
         yield from sorted(docstrings, key=lambda entry: (share(entry[0]), entry[0]))[:_PER_MODULE]

@@ -16,7 +16,9 @@ from stm_agent.errors import DataError
 logger = logging.getLogger(__name__)
 
 DEV_SHARE = 0.1
+"""Share of the train queries that become dev if a collection has no dev split."""
 MAX_DEV_QUERIES = 500
+"""Largest number of these; more would cost training data and hardly narrow the intervals."""
 
 
 def judged_domain_data(collection: Collection) -> DomainData:

@@ -15,6 +15,7 @@ Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> grade; above 0 is relevant."""
 
 CUT, DEPTH = 10, 100
+"""Ranks that nDCG and MRR count, and ranks that recall counts."""
 
 
 @dataclass(frozen=True)

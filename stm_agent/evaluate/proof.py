@@ -27,7 +27,7 @@ class ProofJob(Job):
     """Scores an exported model as a user would: another process, the folder alone.
 
     Attributes:
-        model: Folder of the model; its stage's name, which is the folder's parent, tells its content.
+        model: Folder of the model; the name of its stage folder identifies the content.
         dev: What it is scored on.
         expected: nDCG@10 that was recorded for it.
     """

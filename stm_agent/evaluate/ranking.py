@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 512
+"""Queries scored at once."""
 
 
 def rank(

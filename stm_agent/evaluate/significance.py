@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stm_agent.errors import DataError
 
 CHUNK = 1000
+"""Resamples drawn at once; bounds memory at ``CHUNK x queries`` floats."""
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,10 @@ class InstructionAdapter:
 
     def _trace(self, query: str, instruction: Instruction, value: float) -> dict[str, Any]:
         scorer = self.trials.scorer
-        ranking = sorted(scorer.run(instruction)[query].items(), key=lambda hit: -hit[1])
+        ranked = sorted(scorer.run(instruction)[query].items(), key=lambda hit: -hit[1])
         grades = scorer.split.qrels[query]
         wanted = max(grades, key=lambda document: grades[document])
-        wrong = next((document for document, _ in ranking if not grades.get(document)), None)
+        wrong = next((document for document, _ in ranked if not grades.get(document)), None)
         text, right = scorer.split.queries[query], scorer.documents.get(wanted, "")
         instead = scorer.documents[wrong] if wrong else ""
         return {
@@ -103,7 +103,7 @@ class InstructionAdapter:
             "score": value,
             "wanted": right,
             "instead": instead,
-            "why": _why(text, right, instead, [document for document, _ in ranking], wanted),
+            "why": _why(text, right, instead, [document for document, _ in ranked], wanted),
         }
 
     def make_reflective_dataset(
@@ -152,9 +152,9 @@ class _Quiet:
         logger.debug("gepa: %s", message)
 
 
-def _why(query: str, wanted: str, instead: str, ranking: Sequence[str], document: str) -> str:
+def _why(query: str, wanted: str, instead: str, ranked: Sequence[str], document: str) -> str:
     """Return at which rank the relevant passage was, and which of the query's words the two passages share."""
-    rank = f"at rank {ranking.index(document) + 1}" if document in ranking else f"below rank {len(ranking)}"
+    rank = f"at rank {ranked.index(document) + 1}" if document in ranked else f"below rank {len(ranked)}"
     words = set(normalise(query).split())
     shared = [sorted(words & set(normalise(text).split())) for text in (wanted, instead)]
     right, wrong = (", ".join(names[:6]) or "no word" for names in shared)

@@ -88,18 +88,17 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
         """Ask for one predictor's outputs."""
         ask = self._asker(lm, lm_kwargs, signature, demos)
         cut, inputs = self._fit(signature, demos, inputs)
+        self._record.inputs_cut += cut
         for _ in range(HALVINGS):
             try:
-                answers = ask(inputs)
+                return ask(inputs)
             except dspy.utils.exceptions.LMError as error:
                 cause = client_error(error)
                 shorter = _halved(inputs)
                 if not isinstance(cause, AnswerRejected) or cause.reason != TOO_LONG or shorter is None:
                     raise
+                self._record.inputs_cut += not cut
                 cut, inputs = True, shorter
-            else:
-                self._record.inputs_cut += cut
-                return answers
         return ask(inputs)
 
     def format(self, signature: Any, demos: Any, inputs: Any) -> Messages:  # noqa: ANN401

@@ -15,7 +15,7 @@ class CallRecord:
     Attributes:
         completions: Every usable answer, in order.
         inputs_cut: Inputs that were cut to fit the model's context.
-        error: The first error of the client. A program may catch it and go on; the caller decides.
+        error: The first error of the client. A program may catch it and continue; the caller decides.
     """
 
     completions: list[Completion] = field(default_factory=list)

@@ -49,14 +49,14 @@ def units(text: str) -> list[str]:
     No dictionary says where a word ends, and two letters are mostly enough to identify it (Nie et al. 2000, "On the use
     of words and n-grams for Chinese information retrieval").
     """
-    found: list[str] = []
+    parts: list[str] = []
     for kind, run in groupby(unicodedata.normalize("NFKC", text).casefold(), key=_kind):
         letters = "".join(run)
         if kind == "word":
-            found.append(letters)
+            parts.append(letters)
         elif kind == "unspaced":
-            found.extend(letters[start : start + 2] for start in range(max(len(letters) - 1, 1)))
-    return found
+            parts.extend(letters[start : start + 2] for start in range(max(len(letters) - 1, 1)))
+    return parts
 
 
 def _kind(character: str) -> str:
@@ -86,7 +86,10 @@ def language_of(text: str) -> tuple[str | None, int]:
     """
     words = Counter(_SPACED_WORD.findall(text.casefold()))
     counts = Counter(
-        {name: sum(count for word, count in words.items() if word in known) for name, known in _WORDS.items()}
+        {
+            language: sum(count for word, count in words.items() if word in function_words)
+            for language, function_words in _WORDS.items()
+        }
     )
     (first, most), (_, second) = counts.most_common(2)
     return (first, most) if most > second else (None, most)
@@ -144,7 +147,7 @@ class LanguageProfile:
         language, hits = language_of(text)
         if language is None or hits < 3 or language in self.languages:
             return False
-        own = max(_hits(text, known) for known in self.languages)
+        own = max(_hits(text, own_language) for own_language in self.languages)
         return hits >= 2 * own
 
 

@@ -110,10 +110,10 @@ def _unwrap_json(text: str) -> str:
     if text[:1] not in "{[" or not text:
         return text
     try:
-        found = _from_json(json.loads(text))
+        inner = _from_json(json.loads(text))
     except ValueError:
         return text
-    return found if found is not None else text
+    return inner if inner is not None else text
 
 
 def _from_json(value: Any) -> str | None:  # noqa: ANN401 - whatever an LLM wrapped its text in

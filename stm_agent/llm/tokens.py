@@ -13,13 +13,13 @@ _SENTENCE_END = re.compile(r"[.!?…]['\"»”)]*(?=\s)|[。\uff01\uff1f]|\n+")
 def rough_tokens(text: str) -> int:
     """Estimate the tokens of a text, rather too many than too few.
 
-    English has about 4 letters to a token; digits and marks may be a token each, and byte-level vocabularies made for
-    English spend up to two tokens on a letter of another script.
+    English has about 4 letters to a token; digits and marks are a token each, and byte-level vocabularies made for
+    English spend two or three tokens on an ideograph.
     """
     letters = sum(character.isascii() and (character.isalpha() or character == " ") for character in text)
     other = sum(character.isascii() for character in text) - letters
     foreign = len(text.encode()) - letters - other
-    return int(letters / 3 + other + foreign / 1.5) + 1
+    return int(letters / 3 + other * 1.2 + foreign / 1.2) + 1
 
 
 def chat_tokens(messages: Sequence[Mapping[str, str]]) -> int:

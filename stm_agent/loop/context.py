@@ -13,21 +13,10 @@ from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.clock import RunClock
-from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import (
-    BudgetExceeded,
-    CheckFailed,
-    FirewallError,
-    GenerationError,
-    OutOfMemory,
-    RunLocked,
-    StmAgentError,
-    StopRequested,
-    StorageError,
-)
+from stm_agent.errors import StmAgentError
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, encoding_of, mean_ndcg, read_scores
@@ -36,6 +25,7 @@ from stm_agent.files import append_jsonl, read_jsonl, sha256_text
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.events import Observer
+from stm_agent.loop.failures import NEVER_CAUGHT, Failure, failure_kind
 from stm_agent.loop.gate import Gate
 from stm_agent.loop.ledger import SCHEMA
 from stm_agent.loop.runs import RunFolder
@@ -44,24 +34,6 @@ from stm_agent.loop.stopping import StopSignal
 from stm_agent.memory import PeakMemory
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import Rating
-
-NEVER_CAUGHT = (StopRequested, StorageError, FirewallError, RunLocked)
-"""Errors that end a run in any lever: a stop, a full disk, test opened too early, another process."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A lever that was lost.
-
-    Attributes:
-        lever: Name of the lever.
-        kind: ``budget``, ``llm``, ``memory``, ``check`` or ``error``.
-        reason: The error's message.
-    """
-
-    lever: str
-    kind: str
-    reason: str
 
 
 @dataclass(kw_only=True)
@@ -226,7 +198,7 @@ class RunContext:
         """Record a lost lever."""
         message = " ".join(str(error).split()) or type(error).__name__
         reason = message if isinstance(error, StmAgentError) else f"{type(error).__name__}: {message}"
-        failure = Failure(lever, _kind(error), reason)
+        failure = Failure(lever, failure_kind(error), reason)
         if failure not in self.failures:
             self.failures.append(failure)
         trace = "" if isinstance(error, StmAgentError) else "".join(traceback.format_exception(error))[-4000:]
@@ -277,31 +249,3 @@ class RunContext:
         """Show and record one decision."""
         self.observer({"kind": "decision", "name": lever, "text": text})
         self.run.ledger.record("decision", lever=lever, text=text, **data)
-
-
-def _kind(error: Exception) -> str:
-    if isinstance(error, BudgetExceeded):
-        return "budget"
-    if isinstance(error, GenerationError):
-        return "llm"
-    if isinstance(error, OutOfMemory | MemoryError):
-        return "memory"
-    return "check" if isinstance(error, CheckFailed) else "error"
-
-
-def hold_out_test(data: DomainData, ledger: Path) -> tuple[DomainData, Firewall]:
-    """Take the test split out of the data; after this, only the firewall can open it."""
-    collection = data.collection
-    firewall = Firewall(collection, ledger)
-    visible = {name: split for name, split in collection.splits.items() if name != "test"}
-    return dataclasses.replace(data, collection=dataclasses.replace(collection, splits=visible)), firewall
-
-
-def load_domain_data(spec: DomainSpec, workspace: Path) -> tuple[DomainData, tuple[ScoredTask, ...]]:
-    """Build the domain's data and its guard tasks."""
-    data = build_domain_data(spec.collection, workspace)
-    guards = []
-    for number, guard in enumerate(spec.general, 1):
-        collection = build_collection(guard, workspace)
-        guards.append(ScoredTask(f"general {number}", collection.texts, collection.splits["dev"]))
-    return data, tuple(guards)

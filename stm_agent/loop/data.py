@@ -23,6 +23,9 @@ from stm_agent.traces import Trace, TraceStore
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 from stm_agent.workspace import program_path
 
+MOST_EXAMPLES = 100
+"""Train queries that show which languages queries are in."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
@@ -126,6 +129,8 @@ def _written_queries(context: RunContext) -> tuple[Pair, ...]:
     from stm_agent.synthesize.queries import load_pairs
 
     spec = context.spec.synthesize
+    pairs = sorted((pair.id, pair.query) for source in context.data.sources.values() for pair in source)
+    examples = tuple(query for _, query in pairs[:MOST_EXAMPLES])
 
     def job(generator: LlmAccess) -> Job:
         return QueriesJob(
@@ -135,6 +140,7 @@ def _written_queries(context: RunContext) -> tuple[Pair, ...]:
             generator=generator,
             spec=spec,
             seed=context.seed,
+            examples=examples,
         )
 
     model = context.generator.options.model

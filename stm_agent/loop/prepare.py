@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from stm_agent.clock import RunClock
-from stm_agent.domain.spec import DomainSpec
+from stm_agent.domain.build import build_collection, build_domain_data
+from stm_agent.domain.data import DomainData
+from stm_agent.domain.firewall import Firewall
+from stm_agent.domain.spec import WRITTEN, DomainSpec
+from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
 from stm_agent.llm.access import LlmAccess
-from stm_agent.loop.context import RunContext, hold_out_test, load_domain_data
+from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
@@ -47,6 +52,11 @@ def _context(
     runs: Path,
     observer: Observer,
 ) -> RunContext:
+    generator, reflection = (
+        _access(spec, options, model, run, runs)
+        for model in (options.generator, options.reflection or options.generator)
+    )
+    _check_llms(spec, generator, reflection)
     store = JobStore(runs / STAGES)
     store.clean()
     observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
@@ -69,8 +79,8 @@ def _context(
         firewall=firewall,
         goes_on=goes_on,
         gate=gate,
-        generator=_access(spec, options, options.generator, run, runs),
-        reflection=_access(spec, options, options.reflection or options.generator, run, runs),
+        generator=generator,
+        reflection=reflection,
         workspace=workspace,
     )
     context.executor = InlineExecutor(store, warn=lambda text: context.note("stages", text))
@@ -86,6 +96,19 @@ def _gate_spec(spec: DomainSpec, options: Options) -> GateSpec:
     return GateSpec(alpha=spec.loop.alpha, looks=searches + 1, samples=spec.loop.bootstrap, seed=options.seed_of(spec))
 
 
+def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess) -> None:
+    """Refuse an LLM that cannot be used before anything is spent: a mistake of the user's ends no lever hours later.
+
+    Raises:
+        ConfigError: LiteLLM does not know a model, or a dollar ceiling meets one without a known price.
+    """
+    writes = any(expert.negatives.synthetic or WRITTEN in expert.sources for expert in spec.experts)
+    reflects = bool(spec.instruct.pool or spec.instruct.reflections)
+    for access, asked in ((generator, writes), (reflection, reflects)):
+        if asked:
+            access.open().close()
+
+
 def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs: Path) -> LlmAccess:
     return LlmAccess(
         options=options.llm(spec, model),
@@ -95,3 +118,21 @@ def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs
         usd=options.budget_usd,
         minutes=options.budget_minutes,
     )
+
+
+def hold_out_test(data: DomainData, ledger: Path) -> tuple[DomainData, Firewall]:
+    """Take the test split out of the data; from here on only the firewall can open it."""
+    collection = data.collection
+    firewall = Firewall(collection, ledger)
+    visible = {name: split for name, split in collection.splits.items() if name != "test"}
+    return dataclasses.replace(data, collection=dataclasses.replace(collection, splits=visible)), firewall
+
+
+def load_domain_data(spec: DomainSpec, workspace: Path) -> tuple[DomainData, tuple[ScoredTask, ...]]:
+    """Build the domain's data and its guard tasks."""
+    data = build_domain_data(spec.collection, workspace)
+    guards = []
+    for number, guard in enumerate(spec.general, 1):
+        collection = build_collection(guard, workspace)
+        guards.append(ScoredTask(f"general {number}", collection.texts, collection.splits["dev"]))
+    return data, tuple(guards)

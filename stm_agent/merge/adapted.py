@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def adapter_key(adapter: Path) -> str:
-    """Return what tells an adapter's weights: its stage's name if it lies in a stage folder, else a content hash."""
+    """Return what identifies an adapter's weights: the name of its stage folder, or else a content hash."""
     return adapter.parent.name if (adapter.parent / "manifest.json").is_file() else folder_hash(adapter)
 
 

@@ -132,7 +132,7 @@ def read_merge(folder: Path) -> MergeResult:
 
 
 class _MergeSearch:
-    """One search: holds the vectors of base and experts while it goes on."""
+    """One search: holds the vectors of base and experts while it runs."""
 
     def __init__(self, job: MergeJob) -> None:
         self.job, self.cache = job, EmbeddingCache(job.cache)

@@ -21,6 +21,7 @@ MethodName = Literal[
 ]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 TINY = 1e-8
+"""Length or sum below which a value counts as 0 and is not divided by."""
 PART = 1 << 20
 """Number of entries of a matrix that are merged at once."""
 ROUNDS = 50

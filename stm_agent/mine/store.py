@@ -26,7 +26,10 @@ def save_negatives(folder: Path, pairs: Sequence[Pair], negatives: Mapping[str, 
     ]
     features = Features({name: Value("float64" if name == "score" else "string") for name in COLUMNS})
     columns = {name: [row[index] for row in rows] for index, name in enumerate(COLUMNS)}
-    Dataset.from_dict(columns, features=features).save_to_disk(str(folder / "negatives"))
+    # Of no rows datasets would write no file, which it then cannot read.
+    Dataset.from_dict(columns, features=features).save_to_disk(
+        str(folder / "negatives"), num_shards=None if rows else 1
+    )
 
 
 def load_negatives(folder: Path) -> dict[str, tuple[Negative, ...]]:

@@ -28,6 +28,7 @@ class QueriesJob(Job):
         generator: The LLM.
         spec: How many, temperature and token limit.
         seed: Seed of the draw of passages.
+        examples: Queries that people wrote; a written query may be in a language of theirs too.
     """
 
     kind: ClassVar[str] = "queries"
@@ -37,6 +38,7 @@ class QueriesJob(Job):
     generator: LlmAccess
     spec: SynthesizeSpec
     seed: int
+    examples: tuple[str, ...] = ()
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the queries."""
@@ -48,6 +50,7 @@ class QueriesJob(Job):
             "text_rules": TEXT_RULES,
             "spec": self.spec.model_dump(mode="json", include={"queries", "temperature", "max_tokens"}),
             "seed": self.seed,
+            "examples": list(self.examples),
         }
 
     def build(self, folder: Path) -> None:
@@ -70,6 +73,7 @@ class QueriesJob(Job):
                 spec=self.spec,
                 seed=self.seed,
                 folder=folder,
+                examples=self.examples,
                 progress=lambda done, total: report("synthesize", "queries", done, total),
             )
         finally:

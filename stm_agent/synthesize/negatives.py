@@ -27,7 +27,7 @@ REPORT = "written.json"
 
 @dataclass(frozen=True)
 class WrittenNegatives:
-    """Written negatives by pair id, and the counts of the stage; ``ended_by`` tells whether it is whole."""
+    """Written negatives by pair id, and the counts of the stage; ``ended_by`` is None if it is whole."""
 
     negatives: Mapping[str, tuple[Negative, ...]]
     report: WritingReport

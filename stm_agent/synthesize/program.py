@@ -123,7 +123,7 @@ class Writer:
             raise AnswerRejected(
                 f"program {self.path} fails: {type(error).__name__}: {line}; correct it", PROGRAM
             ) from error
-        # A program may go on after a rejected answer, never after a spent budget.
+        # A program may continue after a rejected answer, never after a spent budget.
         if record.error is not None and not isinstance(record.error, AnswerRejected):
             raise record.error
         return self._text(prediction)

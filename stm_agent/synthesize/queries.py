@@ -26,7 +26,7 @@ PAIRS = "pairs.json"
 class WrittenQueries:
     """Pairs of a written query and its passage, and the counts of the stage.
 
-    ``ended_by`` tells whether the stage is whole.
+    ``ended_by`` is None if the stage is whole.
     """
 
     pairs: tuple[Pair, ...]
@@ -74,22 +74,24 @@ def write_queries(
     profile = LanguageProfile.of([*examples[:100], *(pool[passage] for passage in drawn)])
     pairs: list[Pair] = []
     ended: GenerationError | None = None
-    for number, passage in enumerate(drawn, 1):
-        text = pool[passage]
-        try:
+    try:
+        for number, passage in enumerate(drawn, 1):
+            text = pool[passage]
             query = writer.write(TextCheck("query", (text,), profile), task=task, passage=text)
-        except GenerationError as error:
-            ended = error
-            break
-        if query is not None:
-            pairs.append(Pair(f"written:{passage}", query, text, "written", passage))
-        if progress:
-            progress(number, len(drawn))
+            if query is not None:
+                pairs.append(Pair(f"written:{passage}", query, text, "written", passage))
+            if progress:
+                progress(number, len(drawn))
+    except GenerationError as error:
+        ended = error
     report = writer.report(len(pairs), ended)
-    rows = [{"id": p.id, "query": p.query, "positive": p.positive, "group": p.group} for p in pairs]
-    about = {"generator": client.model, **report.to_json(), "sample": writer.sample()}
-    write_json(folder / PAIRS, {**about, "pairs": rows})
+    _store(folder, pairs, {"generator": client.model, **report.to_json(), "sample": writer.sample()})
     return WrittenQueries(tuple(pairs), report)
+
+
+def _store(folder: Path, pairs: Sequence[Pair], about: Mapping[str, object]) -> None:
+    rows = [{"id": p.id, "query": p.query, "positive": p.positive, "group": p.group} for p in pairs]
+    write_json(folder / PAIRS, {**about, "pairs": rows})
 
 
 def load_pairs(folder: Path) -> tuple[Pair, ...]:

@@ -58,7 +58,7 @@ class WritingReport:
 
 
 class FailureLimit:
-    """Tells one bad passage from an LLM or a program that does not work."""
+    """Distinguishes one bad passage from an LLM or a program that does not work."""
 
     def __init__(self) -> None:
         """Begin before the first request."""

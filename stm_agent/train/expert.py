@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOW_LOSS = {"margin": 1e-3}
 """Loss below which a training need not lower it further; squared margins of cosines are small from the start."""
 LOW_LOSS_OTHERWISE = 0.1
+"""The same for all other losses."""
 FEWEST_STEPS = 20
 """Steps below which a loss that does not fall is not taken for a fault."""
 MEMORY_FIX = "lower train: batch_size or backbone: max_length, or set train: gradient_checkpointing: true"

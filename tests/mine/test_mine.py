@@ -106,3 +106,8 @@ def test_scripts_without_spaces_are_ranked_by_two_letters_at_a_time() -> None:
 
 def test_query_of_unknown_words_finds_nothing() -> None:
     assert Bm25Index(POOL).search(["zzz", "the"], 3) == [[], []]
+
+
+def test_a_stage_without_a_single_negative_can_be_read(tmp_path):
+    save_negatives(tmp_path, [PAIR], {})
+    assert load_negatives(tmp_path) == {}

@@ -187,6 +187,14 @@ def test_a_passage_longer_than_the_context_is_cut_and_counted(tmp_path: Path) ->
     assert read_json(tmp_path / FOLDER / "pairs.json")["inputs_cut"] == 1
 
 
+def test_a_cut_input_counts_although_its_answer_is_rejected(tmp_path: Path) -> None:
+    client = scripted(
+        lambda messages: Answer("sore", 9, 64, 0.0, finish_reason="length"), tmp_path, facts=ModelFacts(context=1024)
+    )
+    done = queries(client, tmp_path, {"long": "A sentence on knees that ends here. " * 400})
+    assert (done.report.inputs_cut, done.report.refused) == (1, {"cut off": 1})
+
+
 PROGRAMS_THAT_WORK = {
     "chain of thought": 'def build():\n    return dspy.ChainOfThought("passage -> query")\n',
     "two outputs": 'def build():\n    return dspy.Predict("passage -> topic, query")\n',

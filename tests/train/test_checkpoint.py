@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from stm_agent.stage import kept_while_building
 
 from stm_agent.backbone.load import load_backbone
 from stm_agent.domain.data import Pair
@@ -156,21 +155,6 @@ def test_a_killed_training_keeps_its_patience(fit, tmp_path):
     again = fit("again", steps=30, train=train, helpers=Helpers(judge=Judge()), checkpoints=kept)
     assert (again.resumed_at, again.best_dev, weights(again)) == (12, 0.5, weights(whole))
     assert not (fit.folder / "whole" / "trainer").exists()
-
-
-def test_what_is_kept_goes_when_the_result_is_there(tmp_path):
-    target = tmp_path / "stage"
-    with kept_while_building(target) as kept:
-        (kept / "checkpoint-1").mkdir(parents=True)
-        with kept_while_building(target) as second:
-            assert second is None
-    assert kept.is_dir()
-    with kept_while_building(target) as again:
-        assert again == kept
-        target.mkdir()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["stage"]
-    with kept_while_building(target) as done:
-        assert done is None
 
 
 def two_sources(first=20, second=12):
