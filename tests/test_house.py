@@ -73,7 +73,7 @@ ODD_ENGLISH = re.compile(
 # Folders and modules that still have such phrases; the list may only become shorter.
 ODD_STILL = {
     *("annotate", "cli", "llm", "synthesize"),
-    *("stage.py", "workspace.py"),
+    "workspace.py",
 }
 HEAVY = {
     *("accelerate", "bm25s", "datasets", "dspy", "gepa", "litellm", "mteb", "peft", "scipy"),

@@ -156,4 +156,4 @@ def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:
         return ExpertSpec(**{**expert.model_dump(), "negatives": structural, "steps": steps or expert.steps})
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{reason}; only 'stm-agent optimize' has mined and written ones") from error
+        raise ConfigError(f"{reason}; mined and written ones exist in 'stm-agent optimize' only") from error
