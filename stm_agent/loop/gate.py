@@ -1,6 +1,6 @@
 """A gain is claimed only when it is real: provisional acceptance on one half of dev, confirmation on the other.
 
-Choosing and claiming are two things. :meth:`Gate.consider` is asked as often as a run likes and sees the search half
+Choosing and claiming are separate. :meth:`Gate.consider` is asked as often as a run likes and sees the search half
 alone. :meth:`Gate.confirm` is a look at the accept half, is counted, and spends a part of ``GateSpec.alpha``. What is
 not confirmed at the end is rolled back. All values are frozen and all draws are seeded: the same scores and the same
 state give the same verdict, so a resumed run replays its gates.

@@ -71,7 +71,8 @@ def context_of(loop, decisions=()):
     return SimpleNamespace(
         spec=SimpleNamespace(loop=loop),
         gate=gate,
-        searched=lambda found: sum(found.per_query[query] for query in gate.halves.search) / len(gate.halves.search),
+        has_time=lambda lever: True,
+        searched=lambda scores: sum(scores.per_query[query] for query in gate.halves.search) / len(gate.halves.search),
         decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
     )
 
