@@ -29,16 +29,21 @@ class Watcher(Protocol):
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
+def show(name: str, text: str, done: int, total: int) -> None:
+    """Report progress where the work cannot be stopped, such as in the middle of a training step."""
+    watcher = _watcher.get()
+    if watcher is not None:
+        watcher.progress(name, text, done, total)
+
+
 def report(name: str, text: str, done: int, total: int) -> None:
     """Report progress, then stop here if that was asked for.
 
     Raises:
         StopRequested: The watcher asked for a stop.
     """
-    watcher = _watcher.get()
-    if watcher is not None:
-        watcher.progress(name, text, done, total)
-        safe_point()
+    show(name, text, done, total)
+    safe_point()
 
 
 def safe_point() -> None:

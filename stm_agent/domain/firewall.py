@@ -71,8 +71,8 @@ class Firewall:
         Args:
             final: Hash of the final configuration that will be scored. A resumed run that arrives at
                 the very same one gets the split again.
-            again: Whether a finished run continues with a raised budget: it may open test for its new model. The opening
-                is recorded and the report shows how many there were.
+            again: Whether a finished run continues with a raised budget: it may open test for its new model. Each
+                opening is recorded, and the report shows how many there were.
 
         Raises:
             FirewallError: Test was already opened for another configuration.

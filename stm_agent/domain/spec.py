@@ -90,7 +90,8 @@ class InstructSpec(Spec):
         hard: Passages that the incumbent and BM25 find for each query, each, which with the judged ones make the
             corpus that candidates are scored on; 0: the whole corpus.
         finalists: Best candidates that mteb scores on the whole corpus.
-        min_effect: Gain in nDCG@10 a new instruction must show on the accepting half of dev.
+        min_effect: Gain in nDCG@10 that a new instruction must show on the search half of dev, beside a confirmed gain on
+            the accept half.
     """
 
     seeds: str = "retrieval.yaml"
@@ -134,9 +135,9 @@ class LoopSpec(Spec):
 
     Attributes:
         rounds: Passes through the levers.
-        alpha: Two-sided error level of the paired bootstrap.
-        min_effect: Gain in nDCG@10 a change must show to be kept.
-        bootstrap: Resamples of a test.
+        alpha: Chance that a run whose changes are all worthless ends with a confirmed one, spent over its looks at the
+            accept half; also the error level of the intervals in the report.
+        bootstrap: Sign patterns of a test, and resamples of an interval.
         probe_steps: Training steps of each variant of an expert, after which the best is chosen; 0: no probe, the
             variant with all data that the file asks for.
         probe_documents: Passages a probe is scored on, those judged for dev first; 0: the whole corpus.
@@ -144,7 +145,6 @@ class LoopSpec(Spec):
 
     rounds: Positive = 1
     alpha: OpenShare = 0.05
-    min_effect: Real = 0.0
     bootstrap: Positive = 10_000
     probe_steps: Count = 0
     probe_documents: Count = 0

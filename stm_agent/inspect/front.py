@@ -71,7 +71,10 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
     adapters = [run.parent / ".stages" / folder / "adapter" for folder in front["experts"].values()]
     if gone := [folder for folder in adapters if not folder.is_dir()]:
         raise RunError(f"{gone[0]} is gone; run the optimize command of {run.name} again to build it again")
-    spec = DomainSpec.model_validate(read_json(run / "run.json")["identity"]["domain"])
+    about = read_json(run / "run.json")
+    if "identity" not in about:
+        raise RunError(f"run {run.name} was made by another version; run its optimize command again and pick there")
+    spec = DomainSpec.model_validate(about["identity"]["domain"])
     saved = run / "model" / "config_sentence_transformers.json"
     prompts = read_json(saved)["prompts"] if saved.is_file() else None
     recipe = Recipe(method="task-arithmetic", weights=tuple(point["weights"]))

@@ -168,7 +168,7 @@ def _accept(
     verdict = gate.consider(winner, incumbent, tried=found.tried)
     outcome, _ = gate.confirm(winner, incumbent, GateState(), tried=found.tried, last=True)
     better = found.winner.texts != job.incumbent.texts
-    accepted = better and verdict.accepted and outcome.confirmed and outcome.gain >= options.spec.min_effect
+    accepted = better and verdict.accepted and outcome.confirmed and verdict.gain >= options.spec.min_effect
     if not better:
         reason = "the instruction stays as it was: nothing was better on the search half"
     else:

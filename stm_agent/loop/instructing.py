@@ -56,7 +56,11 @@ def _accept(
         free = verdict.gain >= 0
         reason = f"{shown} costs nothing: {verdict.gain:+.4f} on the search half"
         return free, reason, state.taking(challenger) if free else state
-    if not verdict.accepted or verdict.gain < context.spec.instruct.min_effect:
+    least = context.spec.instruct.min_effect
+    if verdict.gain < least:
+        reason = f"{shown} not taken: {verdict.gain:+.4f} on the search half, an instruction must gain {least:g}"
+        return False, reason, state
+    if not verdict.accepted:
         return False, f"{shown} {verdict.reason}", state
     outcome, gate = context.gate.confirm(new, old, state.gate, tried=state.considered)
     context.run.ledger.record(

@@ -65,6 +65,8 @@ def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruc
         wanted = (offered[0].instruction, offered[0].spec.prompts)
         return [variant for variant in offered if (variant.instruction, variant.spec.prompts) == wanted][-1]
     incumbent, *challengers = offered
+    if not context.has_time(f"probes of expert {plan.spec.name}"):
+        return incumbent
     scores = {variant.label: _probe(context, variant, steps, plan) for variant in offered}
     best = incumbent
     for challenger in challengers:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, TrainerState
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 
 from stm_agent.errors import StorageError
 from stm_agent.files import read_json, sha256_file, storing, sync, write_json
+from stm_agent.progress import stop_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,20 @@ def trained(loss: Any) -> dict[str, Tensor]:  # noqa: ANN401 - the trainer types
         for name, weight in loss.named_parameters()
         if weight.requires_grad
     }
+
+
+class StopAtStep(TrainerCallback):
+    """Ends training after a step if a stop was asked for, with a checkpoint of that very step."""
+
+    def __init__(self, *, resumable: bool) -> None:
+        """Write the checkpoint only if another process can resume from it."""
+        self.resumable = resumable
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401 - as the parent
+        """Ask the trainer to save and to stop."""
+        if stop_asked():
+            control.should_save = self.resumable
+            control.should_training_stop = True
 
 
 class ExpertTrainer(SentenceTransformerTrainer):

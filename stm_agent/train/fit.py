@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stm_agent.domain.spec import ExpertSpec, TrainSpec
 from stm_agent.errors import CheckFailed, DataError
+from stm_agent.progress import safe_point
 from stm_agent.train.batches import GroupedBatches, OneSourceBatches
 from stm_agent.train.data import Rows
 from stm_agent.train.processes import check_agree, processes, share_beside
@@ -124,17 +125,19 @@ def fit(
 
     Raises:
         CheckFailed: A loss is not finite; the last good checkpoint stays.
+        StopRequested: A stop was asked for; the checkpoint of the last step stays.
     """
     from transformers import EarlyStoppingCallback, PrinterCallback
 
-    from stm_agent.train.checkpoint import newest_checkpoint
+    from stm_agent.train.checkpoint import StopAtStep, newest_checkpoint
 
     expert, train = request.expert, request.train
     checkpoint, losses = (newest_checkpoint(folder) if resumable else None) or (None, [])
     stopper = EarlyStoppingCallback(train.patience) if judge and train.patience else None
     watch = _Watch(expert.name, expert.steps, progress, losses)
     arguments = _arguments(model, plan, request, folder, resumable=resumable, judged=judge is not None)
-    trainer = _trainer(model, arguments, rows, watch.over(loss), judge, [stopper] if stopper else [])
+    callbacks = [StopAtStep(resumable=resumable), *([stopper] if stopper else [])]
+    trainer = _trainer(model, arguments, rows, watch.over(loss), judge, callbacks)
     trainer.losses_so_far = lambda: watch.losses
     share_beside(loss, model)
     # It prints to standard output, which is the report's.
@@ -142,6 +145,7 @@ def fit(
     if checkpoint and stopper and trainer.stopped_early(checkpoint, stopper):
         return Fitted(watch.losses, len(watch.losses), trainer.state.best_metric)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    safe_point()
     check_agree(loss)
     return Fitted(watch.losses, len(losses), trainer.state.best_metric)
 

@@ -15,7 +15,7 @@ from stm_agent.evaluate.scoring import ScoredTask, score_split
 from stm_agent.files import content_hash, folder_hash, read_json
 from stm_agent.job import Job, checkpoint_folder
 from stm_agent.mine.negatives import Negative
-from stm_agent.progress import report
+from stm_agent.progress import show
 from stm_agent.train.aids import Helpers
 from stm_agent.train.processes import processes
 
@@ -114,7 +114,7 @@ class TrainingJob(Job):
             prompts=self.prompts,
             helpers=self._helpers(),
             checkpoints=checkpoint_folder() if self.train.checkpoint_every else None,
-            progress=lambda done, total, loss: report("train", f"loss {loss:.3f}", done, total),
+            progress=lambda done, total, loss: show("train", f"loss {loss:.3f}", done, total),
         )
 
     def _models(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -69,6 +70,21 @@ def _tiny(*arguments: str) -> Prepare:
     def prepare(place: Path) -> list[str]:
         folder = tiny_beir(place / "data")
         return [argument.replace("DATA", str(folder)).replace("PLACE", str(place)) for argument in arguments]
+
+    return prepare
+
+
+def _run_folder(about: object, report: object, *words: str) -> Prepare:
+    """A run folder on disk, given to a verb of ``runs`` (default: ``show mine``)."""
+
+    def prepare(place: Path) -> list[str]:
+        folder = place / "runs" / "mine"
+        folder.mkdir(parents=True)
+        for name, content in (("run.json", about), ("report.json", report)):
+            if content is not None:
+                (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+        verb, name = (*words, "mine")[:2] if words else ("show", "mine")
+        return ["runs", verb, name]
 
     return prepare
 
@@ -141,6 +157,15 @@ CASES: dict[str, tuple[Prepare, str]] = {
         "none",
     ),
     "workspace exists": (_tiny("init", "DATA"), "data"),
+    "a dollar cap and an unknown price": (
+        _tiny("optimize", "--collection", "DATA", "--generator", "openai/my-own-model", "--budget-usd", "1"),
+        "--price-in",
+    ),
+    "one price without the other": (_tiny("optimize", "--collection", "DATA", "--price-in", "1"), "--price-out"),
+    "a report of a newer version": (_run_folder({"schema": 3}, {"schema": 99}), "schema 99"),
+    "a run file that is cut off": (_run_folder('{"schema": 2,', {"schema": 2}), "no run"),
+    "stop of a run that does not run": (_run_folder({"schema": 2}, {"schema": 2}, "stop"), "not running"),
+    "the last finished run, and none is finished": (_run_folder({"schema": 2}, None, "show", "last"), "finished"),
 }
 
 
@@ -161,7 +186,7 @@ def test_bad_input_is_one_line(
     assert any(part.lower() in error[0].lower() for part in names.split("|")), error[0]
     assert "Traceback" not in captured.err
     assert {path for path in tmp_path.rglob("*") if "runs" not in path.parts} == before
-    assert not list(tmp_path.glob("runs/*/run.json")), "no run is listed as interrupted"
+    assert {path.parent.name for path in tmp_path.glob("runs/*/run.json")} <= {"mine"}, "no run was begun"
 
 
 def test_a_full_disk_is_one_line_and_nothing_half_written(

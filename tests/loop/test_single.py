@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from stm_agent.errors import ConfigError
+from stm_agent.errors import ConfigError, StopRequested
 from stm_agent.loop.events import ObserverWatcher
 from stm_agent.loop.train_single import train_domain_expert
 from stm_agent.progress import watched_by
@@ -63,6 +63,30 @@ def test_a_killed_training_goes_on_by_the_same_command_and_by_no_other(train, ti
     files = [tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("out", "whole")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert sorted(path.name for path in (tmp_path / "runs" / ".stages").glob(".checkpoints-*")) == []
+
+
+class StopsAt:
+    """Asks for a stop once a step was reached."""
+
+    def __init__(self, step):
+        self.step, self.seen = step, 0
+
+    def progress(self, name, text, done, total):
+        self.seen = max(self.seen, done)
+
+    def stop_reason(self):
+        return "stopped by SIGINT" if self.seen >= self.step else None
+
+
+def test_a_stop_in_the_middle_of_training_loses_no_step(train, tiny_domain, workspace, tmp_path):
+    whole = train(output="whole")
+    shutil.rmtree(tmp_path / "runs")
+    with watched_by(StopsAt(5)), pytest.raises(StopRequested):
+        train_domain_expert(
+            tiny_domain, workspace, tmp_path / "runs", "plain", tmp_path / "out", start=None, steps=8, seed=0
+        )
+    again = train()
+    assert (again["resumed_at"], again["losses"]) == (5, whole["losses"])
 
 
 def test_a_loss_that_needs_negatives_says_where_they_are_made(train, tiny_domain):

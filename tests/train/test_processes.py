@@ -70,12 +70,13 @@ def test_two_processes_write_one_expert(domain: Path, tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert (report["steps"], report["processes"]) == (8, 2)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) >= ["adapter", "expert.json", "model"]
-    assert list(tmp_path.glob(".*partial*")) == list(tmp_path.glob(".kept-*")) == []
+    assert list(tmp_path.rglob(".partial-*")) == list(tmp_path.rglob(".checkpoints-*")) == []
 
 
 def test_killed_together_they_go_on_together(domain: Path, tmp_path: Path) -> None:
     going = start(domain, tmp_path / "out", 2, "--steps", "60", "--json")
-    while not list(tmp_path.glob(".kept-*/checkpoint-*/manifest.json")) and going.poll() is None:
+    stages = tmp_path / "space" / "runs" / ".stages"
+    while not list(stages.glob(".checkpoints-*/checkpoint-*/manifest.json")) and going.poll() is None:
         time.sleep(0.1)
     # torchrun's workers have sessions of their own.
     parent = psutil.Process(going.pid)
