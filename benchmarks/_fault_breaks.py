@@ -115,7 +115,7 @@ def out_of_memory(mini: Mini) -> tuple[dict[str, Any], Claims]:
     from stm_agent.testing.pico import pico_decoder
 
     if not (mini.work / "deep").exists():
-        pico_decoder(mini.work / "deep", layers=16, hidden=64)
+        pico_decoder(mini.work / "deep", layers=24, hidden=128)
     mini_domain(
         mini.work,
         name="deep",
@@ -126,7 +126,7 @@ def out_of_memory(mini: Mini) -> tuple[dict[str, Any], Claims]:
     )
     before, peak = _address_space(mini)
     rows = []
-    for share in (0.75, 0.25):
+    for share in (0.8, 0.45):
         workspace, _ = mini.workspace(f"memory-{share}")
         limit = before + round(share * (peak - before))
         running = mini.start(workspace, mini.command(workspace, domain="deep"), address_space=limit)
