@@ -15,7 +15,7 @@ from stm_agent.files import read_json, read_jsonl
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("proof_in_this_process")]
 
 
 @pytest.fixture

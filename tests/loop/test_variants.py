@@ -104,6 +104,7 @@ def test_without_probes_everything_asked_for_is_kept():
     assert choose_variant(context, plan(), Instruction()).label == "FT+SHN"
 
 
+@pytest.mark.usefixtures("proof_in_this_process")
 def test_the_merge_can_choose_among_all_variants(tiny_domain, workspace):
     from stm_agent.loop.optimize import optimize
     from stm_agent.loop.options import Options
