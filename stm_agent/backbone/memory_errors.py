@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +35,7 @@ def memory_errors(task: str, *, fix: str = "free some memory or use a smaller mo
             raise
         # The traceback's frames keep the tensors of the failed step alive.
         traceback.clear_frames(error.__traceback__)
-        _release_gpu_memory()
+        release_memory()
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OutOfMemory(f"memory ran out while {task} ({reason[:200]}); {fix}") from error
 
@@ -44,8 +47,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in SIGNS)
 
 
-def _release_gpu_memory() -> None:
+def release_memory() -> None:
+    """Collect what is referenced in circles only, and give freed memory back to the system and to the GPU."""
     import torch
 
+    # A trainer, its model and its optimiser refer to each other.
+    gc.collect()
+    # glibc keeps freed memory for later allocations (see choose_threads), but weights are mapped, which needs new room.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.backbone.memory_errors import release_memory
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import OutOfMemory
@@ -59,17 +60,19 @@ def training_job(
 
 def build_training(context: RunContext, job: TrainingJob) -> Path:
     """Build a training; if memory runs out, try once more with half the batch."""
+    batch = job.expert.batch_size or job.train.batch_size
+    half = batch // 2
     try:
         return context.build(job)
     except OutOfMemory as error:
-        batch = job.expert.batch_size or job.train.batch_size
-        half = batch // 2
         if half < SMALLEST_BATCH:
             raise
         context.note("train", f"expert {job.expert.name}: {error}; its batch is halved from {batch} to {half} pairs")
-        expert = job.expert.model_copy(update={"batch_size": half})
-        mini_batch = max(1, job.train.mini_batch // 2)
-        return context.build(replace(job, expert=expert, train=job.train.model_copy(update={"mini_batch": mini_batch})))
+    # Outside of the handler: the error's traceback keeps the model of the failed training alive.
+    release_memory()
+    expert = job.expert.model_copy(update={"batch_size": half})
+    mini_batch = max(1, job.train.mini_batch // 2)
+    return context.build(replace(job, expert=expert, train=job.train.model_copy(update={"mini_batch": mini_batch})))
 
 
 def prompt_prefixes(spec: ExpertSpec, instruction: Instruction, workspace: Path, task: str) -> tuple[str, ...]:

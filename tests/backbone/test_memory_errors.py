@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -75,6 +77,55 @@ def test_what_the_failed_step_held_is_released():
     gc.collect()
     assert caught.value.__cause__ is not None
     assert held[0]() is None
+
+
+def test_what_refers_to_itself_is_released_before_the_caller_tries_again():
+    class Trainer:
+        pass
+
+    held = []
+
+    def step():
+        trainer = Trainer()
+        trainer.itself = trainer
+        held.append(weakref.ref(trainer))
+        ask_for_too_much()
+
+    gc.disable()
+    try:
+        with pytest.raises(OutOfMemory), memory_errors("testing"):
+            step()
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_freed_memory_goes_back_to_the_system():
+    code = """
+import os
+import torch
+from stm_agent.backbone.memory_errors import memory_errors
+from stm_agent.backbone.threads import keep_freed_memory
+from stm_agent.errors import OutOfMemory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def step():
+    blocks = [torch.ones(1 << 18) for _ in range(200)]
+    print(resident())
+    torch.empty(1 << 55)
+
+print(int(keep_freed_memory()))
+try:
+    with memory_errors("testing"):
+        step()
+except OutOfMemory:
+    print(resident())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    keeps, full, left = map(int, done.stdout.split())
+    assert not keeps or full - left > 150 * 2**20
 
 
 def test_an_encoder_halves_its_batches_once_and_says_so(encoder, caplog):

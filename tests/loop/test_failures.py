@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import OutOfMemory, StopRequested
+from stm_agent.errors import StopRequested
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
@@ -81,14 +84,21 @@ def test_memory_that_runs_out_halves_the_batch_once(
     from stm_agent.train import expert as module
 
     whole = module.train_expert
+    models: list[weakref.ref[torch.Tensor]] = []
 
     def short_of_memory(spec: Any, *args: Any, **kwargs: Any) -> Any:
         if (spec.batch_size or kwargs["train"].batch_size) > 4:
-            raise OutOfMemory("training does not fit the memory; use a smaller batch_size")
+            model = torch.zeros(8)
+            models.append(weakref.ref(model))
+            with memory_errors("training"):
+                torch.empty(1 << 55)
+        if any(model() is not None for model in models):
+            pytest.fail("the model of the failed training is still in memory")
         return whole(spec, *args, **kwargs)
 
     monkeypatch.setattr(module, "train_expert", short_of_memory)
     report = run()
+    assert models
     assert report["failures"] == []
     assert any("halved from 8 to 4 pairs" in warning for warning in report["warnings"])
     assert "expert plain" in report["rows"]
