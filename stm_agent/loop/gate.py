@@ -26,7 +26,7 @@ NORMAL = NormalDist()
 SHARED_NOISE = 0.5
 """Correlation of the differences of two candidates from one incumbent: both contain the incumbent's noise."""
 
-USUAL_GAIN, USUAL_GAIN_SPREAD = 0.005, 0.005
+USUAL_GAIN, USUAL_GAIN_SPREAD = 0.005, 0.0075
 """nDCG@10: mean and standard deviation of what a proposal is truly worth, assumed before it is scored (a normal prior).
 ``benchmarks/gate.py`` measures the rule with proposals that are worth this, more, less and nothing."""
 
@@ -171,7 +171,8 @@ class Gate:
             provisional: Scores of the provisional model.
             confirmed: Scores of the last confirmed model.
             state: What was spent so far.
-            tried: Changes considered since the start of the run; counts only if dev was not cut.
+            tried: Candidates that were scored on dev since the start of the run, those inside levers included; counts
+                only if dev was not cut.
             last: Spend all alpha that is left: no look follows.
 
         Returns:
