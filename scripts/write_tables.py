@@ -111,6 +111,44 @@ def merges() -> str:
     return "\n".join(lines) + "\n"
 
 
+def gate() -> str:
+    """Return the table of the gate: the three rules by dev size, world and scenario, and the claims."""
+    path = ROOT / "benchmarks" / "results" / "gate.json"
+    if not path.exists():
+        return "No result yet: `python benchmarks/gate.py` makes it.\n"
+    record = json.loads(path.read_text())
+    rules = ("keep-if-better", "bootstrap", "gate")
+    lines = [
+        f"| dev queries | world | proposals | {' | '.join(rules)} |",
+        f"|---|---|---|{'---|' * len(rules)}",
+    ]
+    scenarios = {
+        "null": "worth nothing",
+        "gain": "worth +0.005 each",
+        "mixed": "worth N(0, 0.01)",
+        "real": "as they really are",
+    }
+    for row in record["results"]:
+        if {"family", "collection"} & row.keys():
+            continue
+        key = "confirmed" if row["scenario"] == "null" else "test_gain"
+        cells = [f"{row[rule][key]:.1%}" if key == "confirmed" else f"{row[rule][key]:+.4f}" for rule in rules]
+        lines.append(f"| {row['queries']} | {row['world']} | {scenarios[row['scenario']]} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Proposals worth nothing: share of runs that end with a confirmed change. Otherwise: gain in nDCG@10 on test. "
+        f"Made by `{record['command']}`.",
+        "",
+    ]
+    for entry in record["claims"]:
+        mark, side = (
+            ("holds" if entry["holds"] else "**fails**"),
+            ("most" if "worthless" in entry["claim"] else "least"),
+        )
+        lines.append(f"- {mark}: {entry['claim']}: {entry['measured']:.3f}, at {side} {entry['target']:g}")
+    return "\n".join(lines) + "\n"
+
+
 HEADER = """# Benchmarks
 
 Made from `benchmarks/results` by `python scripts/write_tables.py`; do not edit. Every claim a benchmark measures is
@@ -161,6 +199,7 @@ def main() -> int:
     pages = {
         ROOT / "README.md": filled(ROOT / "README.md", "embedded", embedded_short()),
         docs / "merging.md": filled(docs / "merging.md", "merge_quality", merges()),
+        docs / "gate.md": filled(docs / "gate.md", "gate", gate()),
         docs / "benchmarks.md": benchmarks(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
