@@ -199,28 +199,6 @@ class Gate:
         outcome = self._test(seen, level, tried, "confirmed", "not confirmed")
         return outcome, GateState(looks=state.looks + 1, spent=state.spent + level)
 
-    def confirm_cost(self, changed: Scored, without: Scored, outcome: Confirmation, *, least: float) -> Confirmation:
-        """Test alone a change that costs the user something for ever, such as an instruction.
-
-        Called after the model that has the change was confirmed. It is tested against the same model without it, at the
-        level of that look. No alpha is spent: hypotheses in a fixed order, each tested only if the one before was
-        rejected, share one level (Maurer, Hothorn and Lehmacher 1995).
-
-        Args:
-            changed: Scores with the change.
-            without: Scores of the same model without it.
-            outcome: The confirmation that precedes.
-            least: Gain in nDCG@10 that pays for the cost.
-        """
-        seen = difference(changed, without, self.halves.accept, self.halves.groups)
-        result = self._test(seen, outcome.level, 1, "its cost is paid for", "its cost is not paid for")
-        if outcome.confirmed and result.confirmed and seen.mean >= least:
-            return result
-        reason = result.reason
-        if result.confirmed:
-            reason = f"its cost is not paid for: {seen.mean:+.4f} is below {least:+.4f}, or the model is not confirmed"
-        return Confirmation(**{**asdict(result), "confirmed": False, "reason": reason})
-
     def smallest_gain(self, known: tuple[Scored, Scored] | None = None, power: float = 0.8) -> float:
         """Return the gain in nDCG@10 that the last look confirms with probability ``power``.
 

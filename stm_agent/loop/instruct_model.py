@@ -165,7 +165,7 @@ def _accept(
         read_scores(build_job(ScoringJob(job.model, ((dev, instruction),), job.cache), runs))["dev"].per_query
         for instruction in (found.winner, job.incumbent)
     )
-    verdict = gate.consider(winner, incumbent, tried=found.tried)
+    verdict = gate.consider(winner, incumbent, tried=found.tried, costly=True)
     outcome, _ = gate.confirm(winner, incumbent, GateState(), tried=found.tried, last=True)
     better = found.winner.texts != job.incumbent.texts
     accepted = better and verdict.accepted and outcome.confirmed and verdict.gain >= options.spec.min_effect

@@ -49,7 +49,7 @@ def _accept(
 ) -> tuple[bool, str, State]:
     """Return whether an instruction is accepted, why, and the state after it."""
     new, old = (rated.rating.domain.per_query for rated in (challenger, state.provisional))
-    verdict = context.gate.consider(new, old, tried=found.tried)
+    verdict = context.gate.consider(new, old, tried=found.tried, costly=True)
     state = replace(state, considered=state.considered + found.tried)
     shown = _shown(found.winner)
     if not any(found.winner.texts):

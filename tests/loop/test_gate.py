@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,18 +158,6 @@ def test_dev_that_was_not_cut_asks_for_more_the_more_was_tried():
     base, better = scored(np.zeros(10)), scored(np.linspace(0.1, 0.2, 10))
     assert judge.confirm(better, base, GateState(), tried=20)[0].confirmed
     assert not judge.confirm(better, base, GateState(), tried=100)[0].confirmed
-
-
-def test_a_lasting_cost_needs_evidence_of_its_own():
-    judge, base = gate(60), scored(np.full(60, 0.4))
-    model = scored(np.linspace(0.5, 0.6, 60))
-    helps = {query: value + 0.02 + 0.0001 * number for number, (query, value) in enumerate(model.items())}
-    idle = {query: value + (0.02 if number % 2 else -0.02) for number, (query, value) in enumerate(model.items())}
-    outcome, _ = judge.confirm(helps, base, GateState())
-    assert judge.confirm_cost(helps, model, outcome, least=0.005).confirmed
-    assert not judge.confirm_cost(helps, model, outcome, least=0.1).confirmed
-    assert not judge.confirm_cost(idle, model, outcome, least=0.0).confirmed
-    assert not judge.confirm_cost(helps, model, replace(outcome, confirmed=False), least=0.005).confirmed
 
 
 def test_the_smallest_gain_falls_with_the_number_of_queries():
