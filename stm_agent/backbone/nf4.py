@@ -43,8 +43,8 @@ def _held(bitsandbytes: Any, layer: nn.Linear) -> nn.Module:  # noqa: ANN401 - a
         quant_type="nf4",
         device="meta",
     )
-    # On CPUs with AVX512-BF16, bitsandbytes repacks the weights for a kernel that it fetches from the Hub; that fails on
-    # narrow layers, and rounds differently from all other machines.
+    # On CPUs with AVX512-BF16, bitsandbytes repacks the weights for a kernel that it fetches from the Hub. That fails
+    # on narrow layers, and rounds differently from all other machines.
     held.support_avx512bf16_for_cpu = False
     held.weight = bitsandbytes.nn.Params4bit(
         weight, requires_grad=False, compress_statistics=True, quant_type="nf4", module=held
