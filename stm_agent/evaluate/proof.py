@@ -62,8 +62,11 @@ class ProofJob(Job):
         return write_beir(Collection("dev", documents, {"dev": self.dev.split}, "", ""), folder)
 
     def _measure(self, collection: Path) -> float:
+        # A session of its own: Ctrl-C stops the run at its next safe point, not this child in the middle.
         command = [sys.executable, "-m", "stm_agent", "evaluate", str(self.model), "--collection", str(collection)]
-        done = subprocess.run([*command, "--split", "dev", "--json"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, "--split", "dev", "--json"], capture_output=True, text=True, check=False, start_new_session=True
+        )
         if done.returncode:
             reason = f"a fresh process cannot score the model: {done.stderr[-300:]}"
             raise CheckFailed("reload", float(done.returncode), reason)

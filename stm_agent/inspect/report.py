@@ -89,10 +89,15 @@ def _gate_lines(report: Mapping[str, Any]) -> list[str]:
     return [*lines, *(f"Warning: {warning}" for warning in report["warnings"])]
 
 
+def _test(report: Mapping[str, Any]) -> str:
+    openings = report.get("test_openings", 0)
+    return f"test was opened {openings} time(s)" if openings else "test is still closed"
+
+
 def _stopped_lines(report: Mapping[str, Any]) -> list[str]:
     dev = report["dev"]
     return [
-        f"{report['run']}: {report['reason']}; test is still closed, the same command resumes.",
+        f"{report['run']}: {report['reason']}; {_test(report)}, the same command resumes.",
         f"Best model so far, not confirmed: {report['model_label']}; dev nDCG@10 {dev['merged']:.4f}, "
         f"the backbone {dev['base']:.4f}.",
         *_gate_lines(report),

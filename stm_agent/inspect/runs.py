@@ -52,7 +52,11 @@ def find_run(runs: Path, name: str, *, finished: bool = False) -> Path:
 
 
 def _last(runs: Path, folders: list[Path], *, finished: bool) -> Path:
-    wanted = [folder for folder in folders if not finished or run_state(folder) == "finished"]
+    wanted = [
+        folder
+        for folder in folders
+        if not finished or (run_state(folder) == "finished" and (folder / "report.json").exists())
+    ]
     if wanted:
         return wanted[-1]
     if folders:

@@ -15,6 +15,7 @@ from stm_agent.domain.collection import normalise
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.instruct.scorer import InstructionScorer
+from stm_agent.progress import safe_point
 from stm_agent.traces import Trace, TraceStore
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Trials:
         """
         if candidate.texts in self.scores:
             return self.scores[candidate.texts]
+        safe_point()
         began = time.monotonic()
         run = self.scorer.run(candidate)
         scores = score(run, self.scorer.split.qrels)

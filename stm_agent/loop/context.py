@@ -53,7 +53,7 @@ class RunContext:
         data: Corpus, dev and training data, without test.
         guards: General tasks that show forgetting.
         firewall: Holds test back.
-        goes_on: Whether the run has a report and continues, after a stop or with a raised budget.
+        finished_before: Whether the run was finished once and continues with a raised budget.
         gate: The cut dev set and its tests.
         generator: The LLM that writes.
         reflection: The LLM that reflects on instructions.
@@ -78,7 +78,7 @@ class RunContext:
     data: DomainData
     guards: tuple[ScoredTask, ...]
     firewall: Firewall
-    goes_on: bool
+    finished_before: bool
     gate: Gate
     generator: LlmAccess
     reflection: LlmAccess
@@ -177,21 +177,24 @@ class RunContext:
             self.job_seconds += time.monotonic() - began
 
     @contextmanager
-    def attempt(self, lever: str) -> Iterator[None]:
+    def attempt(self, lever: str) -> Iterator[list[Exception]]:
         """Run a lever whose failure costs the lever, not the run; the failure is recorded and shown.
+
+        Yields:
+            A list that holds the error after the block, if there was one.
 
         Raises:
             StopRequested: A stop was asked for.
             StorageError: Nothing can be written any more.
         """
+        caught: list[Exception] = []
         try:
-            yield
+            yield caught
         except NEVER_CAUGHT:
             raise
-        except StmAgentError as error:
-            self.fail(lever, error)
         except Exception as error:
             # A library or a user's program may raise anything; hours of work must not be lost because of it.
+            caught.append(error)
             self.fail(lever, error)
 
     def fail(self, lever: str, error: Exception) -> None:
@@ -208,8 +211,14 @@ class RunContext:
         self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback=trace)
 
     def has_time(self, lever: str) -> bool:
-        """Return whether there is time for a lever; if not, record it as lost to the budget of minutes."""
-        if self.minutes is None or self.clock.seconds() < self.minutes * 60:
+        """Return whether there is time for a lever; if not, record it as lost to the budget of minutes.
+
+        A lever that an earlier process of the run started in time is repeated whatever the clock says, so that finished
+        stages are not thrown away by a resume.
+        """
+        in_time = self.minutes is None or self.clock.seconds() < self.minutes * 60
+        if in_time or self.run.ledger.repeats("started", lever=lever):
+            self.run.ledger.record("started", lever=lever)
             return True
         reason = f"budget of {self.minutes:g} minutes is spent; raise --budget-minutes to continue"
         failure = Failure(lever, "budget", reason)

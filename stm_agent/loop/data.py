@@ -10,6 +10,7 @@ from typing import Any
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import WRITTEN, ExpertSpec
+from stm_agent.errors import GenerationError
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import read_json, read_jsonl, sha256_text
 from stm_agent.job import Job
@@ -184,12 +185,10 @@ def _build_or_salvage(context: RunContext, lever: str, job: Callable[[LlmAccess]
     The salvaged result has a key of its own, so that a later process with a working LLM builds the whole one.
     """
     folder: Path | None = None
-    lost = len(context.failures)
-    with context.attempt(lever):
+    with context.attempt(lever) as caught:
         return context.build(job(context.generator))
-    ended = context.failures[lost:] and context.failures[-1].kind in ("llm", "budget")
     answered = len(read_jsonl(context.run.llm_ledger))
-    if ended and answered:
+    if isinstance(caught[0], GenerationError) and answered:
         with context.attempt(lever):
             folder = context.build(job(context.generator.without_asking(answered)))
     return folder

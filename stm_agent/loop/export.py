@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stm_agent.domain.collection import write_beir
 from stm_agent.evaluate.proof import ProofJob, read_proof
-from stm_agent.files import remove_partial, whole_folder
+from stm_agent.files import TEMPORARY, remove_partial, storing, whole_folder
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.state import RatedModel
 from stm_agent.merge.card import model_card, sources_of
@@ -32,10 +32,16 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
     )
     folder = context.build(ExportJob(model=best.model, prompts=prompts, card=card))
     remove_partial(context.run.folder)
-    if context.run.model.exists():
-        shutil.rmtree(context.run.model)
-    with whole_folder(context.run.model) as partial:
+    model = context.run.model
+    fresh, old = (model.with_name(f"{TEMPORARY}{model.name}-{name}") for name in ("new", "old"))
+    with whole_folder(fresh) as partial:
         shutil.copytree(folder / "model", partial, dirs_exist_ok=True)
+    # The old model stays until the new one is whole.
+    with storing(model):
+        if model.exists():
+            model.rename(old)
+        fresh.rename(model)
+        shutil.rmtree(old, ignore_errors=True)
     if not (context.run.folder / "dev").exists():
         # The corpus of "stm-agent search".
         write_beir(context.data.collection, context.run.folder / "dev")

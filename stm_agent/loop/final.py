@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.errors import StmAgentError
 from stm_agent.evaluate.baselines import ReadyModel, bm25_run
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.scoring import ScoredTask
@@ -21,12 +21,11 @@ ROW_NAMES = {"embedded:all-minilm-l6-v2": "all-MiniLM-L6-v2"}
 
 def finish(context: RunContext, state: State, *, controls: bool) -> Report:
     """Export the confirmed model, score it from disk, open test, and store the report."""
-    best = state.confirmed
-    if best.model == state.base.model:
+    if state.confirmed.model == state.base.model:
         context.note("final", "no trained model's gain was confirmed; the backbone is written as the model")
     trained = train_controls(context, state) if controls else []
     with context.timed("export", "writing the model and scoring it in a fresh process"):
-        prove_model(context, best, write_model(context, best))
+        state = _export(context, state)
     with context.timed("test", "opening the test queries, once"):
         rows = _test_rows(context, state, trained)
     report = finished_report(context, state, rows)
@@ -35,27 +34,45 @@ def finish(context: RunContext, state: State, *, controls: bool) -> Report:
     return report
 
 
-def finish_early(context: RunContext, state: State, reason: str) -> Report:
+def _export(context: RunContext, state: State) -> State:
+    """Write and prove the confirmed model; if that fails, the backbone. Return the state with what was written."""
+    with context.attempt("export") as caught:
+        prove_model(context, state.confirmed, write_model(context, state.confirmed))
+    if not caught:
+        return state
+    if state.confirmed.model == state.base.model:
+        raise caught[0]
+    context.note("final", f"{state.confirmed.label} cannot be exported; the backbone is written as the model")
+    prove_model(context, state.base, write_model(context, state.base))
+    return replace(state, confirmed=state.base)
+
+
+def finish_early(context: RunContext, state: State, reason: str) -> None:
     """Export the best model so far without opening test; the same command resumes the run.
 
     The best model so far is the best on the search half, including experts of an unfinished round; its gain is not
-    confirmed.
+    confirmed. After the confirmation it is the confirmed model. A run that was finished before keeps its model.
     """
+    if context.finished_before:
+        # The model and the report of the finished run are worth more than a part of its continuation.
+        context.run.ledger.record("stopped", reason=reason, model="as before")
+        return
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
     experts = [expert.rated for expert in context.trained if expert.rated.rating.general >= floor]
     best = max([state.provisional, *experts], key=lambda rated: context.searched(rated.rating.domain))
+    if state.tested:
+        best = state.confirmed
     with context.timed("export", f"{reason}; writing the best model so far"):
         write_model(context, best)
     report = stopped_report(context, state, best, reason)
     write_json(context.run.report, report)
     context.run.ledger.record("stopped", reason=reason, model=best.label)
-    return report
 
 
 def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) -> dict[str, Scores]:
     best = state.confirmed
     final = content_hash([best.model.source_key(), best.instruction.query, best.instruction.passage])
-    split = context.firewall.open_test(final, again=context.goes_on)
+    split = context.firewall.open_test(final, again=context.firewall.opened)
     test = ScoredTask("test", context.documents, split)
     rows = {"BM25": score(bm25_run(context.documents, split.queries), split.qrels)}
     if context.spec.baseline:
@@ -77,9 +94,7 @@ def _row(context: RunContext, test: ScoredTask, rated: RatedModel) -> Scores:
 def _baseline_row(context: RunContext, test: ScoredTask, rows: dict[str, Scores]) -> None:
     """Add the row of the ready-made encoder; if it cannot be loaded, the report has no such row."""
     name = str(context.spec.baseline)
-    try:
+    with context.attempt("baseline"):
         ready = ReadyModel(name)
         prompts = ready.open().model.prompts
         rows[ROW_NAMES.get(name, name)] = context.score(ready, test, Instruction.none(prompts))
-    except StmAgentError as error:
-        context.fail("baseline", error)

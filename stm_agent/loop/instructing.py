@@ -9,6 +9,7 @@ from pathlib import Path
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import GenerationError
+from stm_agent.files import read_jsonl
 from stm_agent.instruct.job import TRACES, FoundInstruction, InstructionJob, read_found
 from stm_agent.instruct.seeds import load_framings, load_seeds
 from stm_agent.llm.access import LlmAccess
@@ -27,6 +28,7 @@ def improve_instruction(context: RunContext, state: State, round_: int, *, what:
     """
     incumbent = state.provisional
     found, trial = _search(context, incumbent, round_, what)
+    state = replace(state, considered=state.considered + found.tried)
     if found.winner.texts == incumbent.instruction.texts:
         text = f"round {round_}, {what}: {found.tried} instructions tried; nothing was better on the search half"
         context.decide("instruction", text, kept=False)
@@ -50,7 +52,6 @@ def _accept(
     """Return whether an instruction is accepted, why, and the state after it."""
     new, old = (rated.rating.domain.per_query for rated in (challenger, state.provisional))
     verdict = context.gate.consider(new, old, tried=found.tried, costly=True)
-    state = replace(state, considered=state.considered + found.tried)
     shown = _shown(found.winner)
     if not any(found.winner.texts):
         free = verdict.gain >= 0
@@ -100,8 +101,10 @@ def _search(context: RunContext, incumbent: RatedModel, round_: int, what: str) 
         try:
             folder = context.build(job(context.reflection if asks else None))
         except GenerationError as error:
+            # Answers that were paid for are still used; without any, the seeds alone.
             context.fail("instruction reflections", error)
-            folder = context.build(job(None))
+            answered = len(read_jsonl(context.run.llm_ledger))
+            folder = context.build(job(context.reflection.without_asking(answered) if answered else None))
     names = import_traces(context.run.traces, folder / TRACES)
     found = read_found(folder)
     if found.rejected:

@@ -40,6 +40,11 @@ class Ledger:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         append_jsonl(self.path, {"schema": SCHEMA, "time": now, **entry})
 
+    def repeats(self, event: str, **data: object) -> bool:
+        """Return whether recording this event now would repeat what an earlier process recorded."""
+        key = _key({"event": event, **data})
+        return self._recorded[key] < self._stored[key]
+
     def entries(self, event: str | None = None) -> list[dict[str, Any]]:
         """Return the entries in order, all or those of one event.
 

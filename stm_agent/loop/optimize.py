@@ -23,7 +23,7 @@ from stm_agent.loop.merging import consider_models, merge_experts
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.report import Report
-from stm_agent.loop.runs import RunFolder, open_run
+from stm_agent.loop.runs import RunFolder, open_run, run_state_of
 from stm_agent.loop.state import RatedModel, State
 from stm_agent.progress import watched_by
 
@@ -73,11 +73,9 @@ def optimize(
 
 def _finished(run: RunFolder, options: Options) -> Report | None:
     """Return the report of a finished run, unless its budget ended a lever and the budget is higher now."""
-    if not run.report.exists():
+    if run_state_of(run.report) != "finished":
         return None
     report: Report = read_json(run.report)
-    if report["state"] != "finished":
-        return None
     lost_to_budget = any(failure["kind"] == "budget" for failure in report["failures"])
     raised = _is_raised(options.budget_usd, report["budget"]["usd"]) or _is_raised(
         options.budget_minutes, report["budget"]["minutes"]
@@ -108,9 +106,8 @@ def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
             raise
         # Outside of the watcher, so that the same request does not stop the export.
         finish_early(context, state, str(stop))
-        raise StopRequested(
-            f"{stop}; the best model so far is in {context.run.model}, the same command resumes"
-        ) from stop
+        which = "the model of the finished run stays" if context.finished_before else "the best model so far is"
+        raise StopRequested(f"{stop}; {which} in {context.run.model}, the same command resumes") from stop
 
 
 def _start(context: RunContext) -> State:
@@ -175,7 +172,7 @@ def _confirm(context: RunContext, state: State) -> State:
     )
     result = "" if outcome.confirmed else f"; rolled back to {state.confirmed.label}"
     context.decide("confirmation", f"{state.provisional.label} {outcome.reason}{result}", kept=outcome.confirmed)
-    state = replace(state, gate=gate)
+    state = replace(state, gate=gate, tested=True)
     return replace(state, confirmed=state.provisional) if outcome.confirmed else state.taking(state.confirmed)
 
 

@@ -21,7 +21,7 @@ from stm_agent.loop.events import Observer
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.options import Options
-from stm_agent.loop.runs import RunFolder
+from stm_agent.loop.runs import RunFolder, run_state_of
 from stm_agent.loop.stopping import StopSignal
 
 STAGES, CACHE = ".stages", ".cache"
@@ -61,7 +61,7 @@ def _context(
     store.clean()
     observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
     data, guards = load_domain_data(spec, workspace)
-    goes_on = run.report.exists()
+    finished_before = run_state_of(run.report) == "finished"
     data, firewall = hold_out_test(data, run.folder / "firewall.jsonl")
     gate = Gate(cut_dev(firewall.dev), _gate_spec(spec, options))
     context = RunContext(
@@ -77,7 +77,7 @@ def _context(
         data=data,
         guards=guards,
         firewall=firewall,
-        goes_on=goes_on,
+        finished_before=finished_before,
         gate=gate,
         generator=generator,
         reflection=reflection,

@@ -167,7 +167,8 @@ def _gate(context: RunContext, state: State) -> GateReport:
         "accept_queries": len(halves.accept),
         "alpha": context.gate.spec.alpha,
         "smallest_gain": context.gate.smallest_gain(),
-        "looks": state.gate.looks,
+        # Those before a raised budget included.
+        "looks": len(context.run.ledger.entries("look")),
         "alpha_spent": state.gate.spent,
         "considered": state.considered,
     }

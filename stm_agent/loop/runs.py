@@ -18,6 +18,7 @@ from stm_agent.errors import ConfigError, RunError, RunLocked, StorageError
 from stm_agent.files import read_json, storing, write_json
 from stm_agent.loop.identity import Identity, differences, identity_hash
 from stm_agent.loop.ledger import Ledger
+from stm_agent.loop.stopping import STOP_FILE
 
 SCHEMA = 2
 LOCK = ".lock"
@@ -47,7 +48,8 @@ class RunFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / LOCK)
         try:
-            self._lock.acquire(timeout=0)
+            # "runs list" holds the lock for a moment to see whether somebody works on the run.
+            self._lock.acquire(timeout=1)
         except Timeout:
             raise RunLocked(
                 f"run {name} is being worked on by another process; wait for it, stop it (stm-agent runs stop {name}), "
@@ -55,6 +57,8 @@ class RunFolder:
             ) from None
         with ExitStack() as refused:
             refused.callback(self._lock.release)
+            # A request to stop that an earlier process left.
+            (self.folder / STOP_FILE).unlink(missing_ok=True)
             self._claim(root, fresh=fresh)
             self.ledger = Ledger(self.folder / "ledger.jsonl")
             # It is this run: the lock stays until close().
@@ -137,8 +141,7 @@ def open_run(
     same = [
         entry
         for entry in known_runs(root)
-        if re.fullmatch(rf"{re.escape(base)}(-\d+)?", entry["id"])
-        and entry.get("identity_hash") == identity_hash(identity)
+        if _continues(entry, base) and entry.get("identity_hash") == identity_hash(identity)
     ]
     newest = max(same, key=lambda entry: entry["number"], default=None)
     if newest is None:
@@ -153,6 +156,12 @@ def open_run(
     return RunFolder(root, newest["id"], identity)
 
 
+def _continues(entry: dict[str, Any], base: str) -> bool:
+    """Return whether a run is the one of this name, or was begun under it with ``--fresh``."""
+    restarted = entry.get("fresh") and re.fullmatch(rf"{re.escape(base)}-\d+", entry["id"])
+    return entry["id"] == base or bool(restarted)
+
+
 def known_runs(root: Path) -> list[dict[str, Any]]:
     """Return ``run.json`` of every run, in the order in which they began; unreadable ones are left out."""
     runs = []
@@ -162,8 +171,9 @@ def known_runs(root: Path) -> list[dict[str, Any]]:
         except StorageError:
             continue
         if isinstance(entry, dict):
+            number = entry.get("number")
             # Runs of the first schema have no number: they are older than all others.
-            runs.append({**entry, "id": path.parent.name, "number": entry.get("number", 0)})
+            runs.append({**entry, "id": path.parent.name, "number": number if isinstance(number, int) else 0})
     return sorted(runs, key=lambda entry: (entry["number"], entry["id"]))
 
 
@@ -171,12 +181,18 @@ def run_state(folder: Path) -> str:
     """Return ``running``, ``finished``, ``stopped`` or ``interrupted``."""
     if is_locked(folder):
         return "running"
+    stored = run_state_of(folder / "report.json")
+    return stored or ("finished" if (folder / "instruction.json").exists() else "interrupted")
+
+
+def run_state_of(report: Path) -> str | None:
+    """Return the state that a report holds; None: it cannot be read, or is not there."""
     try:
-        report = read_json(folder / "report.json")
+        content = read_json(report)
     except StorageError:
-        return "finished" if (folder / "instruction.json").exists() else "interrupted"
-    # Reports of the first schema were only written at the end.
-    return str(report.get("state", "finished"))
+        return None
+    # Reports of the first schema were written at the end only.
+    return str(content.get("state", "finished")) if isinstance(content, dict) and "rows" in content else None
 
 
 def is_locked(folder: Path) -> bool:

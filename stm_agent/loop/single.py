@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from stm_agent.domain.build import build_domain_data
@@ -63,8 +64,6 @@ def synthesize_domain(
     target = fresh_output(output)
     # The hardest mined negative is only needed to refuse texts that repeat it; BM25 needs no encoder.
     mining = _mining(spec, workspace, runs, limit or spec.synthesize.pairs, retrievers=("bm25",))
-    ledger = runs / "synthesize.jsonl"
-    before = spending(ledger)
     job = HardNegativesJob(
         pairs=mining.pairs,
         mined=load_negatives(build_job(mining, runs)),
@@ -73,11 +72,15 @@ def synthesize_domain(
         generator=LlmAccess(
             options=options.llm(spec, options.generator),
             cache=runs / CACHE / "llm",
-            ledger=ledger,
+            ledger=runs / CACHE / "synthesize.jsonl",
             usd=options.budget_usd,
         ),
         spec=spec.synthesize,
     )
+    # Each job has a ledger of its own, so that a ceiling counts what this job costs.
+    ledger = runs / CACHE / f"{job.folder_name}.jsonl"
+    job = replace(job, generator=replace(job.generator, ledger=ledger))
+    before = spending(ledger)
     folder = build_job(job, runs)
     copy_result(folder, target)
     counts, spent = read_json(folder / "written.json"), spending(ledger)

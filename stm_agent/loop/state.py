@@ -74,6 +74,7 @@ class State:
         experts: All experts so far.
         considered: Number of changes that were compared with an incumbent so far.
         merge: The newest merge search; None: there was none.
+        tested: Whether the last confirmation was made.
         merged: Experts that the newest merge search chose from, in its order.
     """
 
@@ -85,6 +86,7 @@ class State:
     considered: int = 0
     merge: MergeResult | None = None
     merged: tuple[Expert, ...] = ()
+    tested: bool = False
 
     @classmethod
     def start(cls, base: RatedModel) -> State:

@@ -23,7 +23,6 @@ class StopSignal:
     def __init__(self, run: Path) -> None:
         """Watch the folder of a run; remove a request left by an earlier process."""
         self._file = run / STOP_FILE
-        self._file.unlink(missing_ok=True)
         self._reason: str | None = None
         self._looked = time.monotonic()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stm_agent.domain.spec import BackboneSpec
-from stm_agent.files import folder_hash
+from stm_agent.files import folder_hash, read_json
 
 if TYPE_CHECKING:
     from stm_agent.backbone.encoder import TextEncoder
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def adapter_key(adapter: Path) -> str:
     """Return what identifies an adapter's weights: the name of its stage folder, or else a content hash."""
-    return adapter.parent.name if (adapter.parent / "manifest.json").is_file() else folder_hash(adapter)
+    stage = adapter.parent
+    if (stage / "manifest.json").is_file() and stage.name.endswith(str(read_json(stage / "manifest.json")["key"])[:16]):
+        return stage.name
+    return folder_hash(adapter)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from stm_agent.domain.text import normalise
 from stm_agent.files import read_jsonl, write_atomic
 from stm_agent.mine.negatives import Negative
 
+logger = logging.getLogger(__name__)
 REFUSED = ("false_negative", "broken")
 FOLDER = "reviews"
 
@@ -38,7 +40,9 @@ def refused(workspace: Path) -> frozenset[tuple[str, str]]:
     pairs = set()
     for path in sorted((workspace / FOLDER).glob("*.jsonl")):
         for row in read_jsonl(path):
-            if row.get("answer") in REFUSED:
+            if not isinstance(row, dict) or not {"query", "negative", "answer"} <= row.keys():
+                logger.warning("%s has a line without query, negative and answer; it is left out", path)
+            elif row["answer"] in REFUSED:
                 pairs.add((normalise(str(row["query"])), normalise(str(row["negative"]))))
     return frozenset(pairs)
 

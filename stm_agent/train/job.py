@@ -132,7 +132,10 @@ class TrainingJob(Job):
         if self.start is None:
             return "base"
         stage = self.start.parent
-        return stage.name if (stage / "manifest.json").is_file() else folder_hash(self.start)
+        manifest = stage / "manifest.json"
+        if manifest.is_file() and stage.name.endswith(str(read_json(manifest)["key"])[:16]):
+            return stage.name
+        return folder_hash(self.start)
 
     def _helpers(self) -> Helpers:
         """Return what the loss may ask; nothing is loaded before it is asked for."""

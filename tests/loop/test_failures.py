@@ -163,3 +163,50 @@ def test_a_stop_file_stops_a_run(run: Any, workspace: Path) -> None:
 
     with pytest.raises(StopRequested, match="stm-agent runs stop"):
         run(observer=observer)
+
+
+class Killed(BaseException):
+    """As a kill: nothing in the engine may catch it."""
+
+
+def test_a_resume_after_the_minutes_are_spent_throws_no_finished_work_away(run: Any, workspace: Path) -> None:
+    def killer(event: Any) -> None:
+        if event["kind"] == "stage" and event["name"] == "test":
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(observer=killer, budget_minutes=60.0)
+    (clock,) = (workspace / "runs").glob("*/clock")
+    (clock / "1-aaaa.json").write_text('{"seconds": 36000}')
+    report = run(budget_minutes=60.0)
+    assert report["failures"] == []
+    assert "expert hard" in report["rows"]
+
+
+def test_a_stop_of_a_continued_run_keeps_the_finished_report_and_model(run: Any, workspace: Path) -> None:
+    report = run(budget_minutes=0.0)
+    folder = workspace / "runs" / report["run"]
+    with pytest.raises(StopRequested, match="the model of the finished run stays"):
+        run(budget_minutes=60.0, observer=stopper("training expert plain"))
+    assert read_json(folder / "report.json") == report
+    assert has_model(workspace, report)
+
+
+def test_a_model_that_cannot_be_exported_leaves_the_backbone(
+    run: Any, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stm_agent.errors import CheckFailed
+    from stm_agent.merge import export as module
+
+    whole = module.export_merged
+
+    def refuse_merges(model: Any, delta: Any, *args: Any, **kwargs: Any) -> None:
+        if delta is not None:
+            raise CheckFailed("finite-weights", 1.0, "the merge has NaN weights; look at its experts")
+        whole(model, delta, *args, **kwargs)
+
+    monkeypatch.setattr(module, "export_merged", refuse_merges)
+    report = run()
+    assert failures(report) == {"export": "check"}
+    assert report["model_label"] == "backbone"
+    assert has_model(workspace, report)

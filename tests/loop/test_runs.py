@@ -49,6 +49,12 @@ def test_fresh_begins_anew_but_goes_on_with_a_fresh_run_that_is_not_finished(tmp
     assert begun(tmp_path, FIRST).name == f"{first.name}-3", "without --fresh the newest is meant"
 
 
+def test_a_name_ends_where_it_ends(tmp_path):
+    begun(tmp_path, FIRST, run_id="exp")
+    begun(tmp_path, FIRST, run_id="exp-2")
+    assert begun(tmp_path, FIRST, run_id="exp").name == "exp"
+
+
 def test_a_second_process_is_refused_with_the_fix(tmp_path):
     first = open_run(tmp_path, "tiny", FIRST)
     with pytest.raises(RunLocked, match=f"another process.*stm-agent runs stop {first.id}"):

@@ -19,3 +19,10 @@ def test_refused_negatives_are_left_out_by_their_words(tmp_path):
     }
     kept, gone = without_refused(pairs, negatives, refused(tmp_path))
     assert (kept, gone) == ({"1": (negatives["1"][1],), "2": negatives["2"]}, 1)
+
+
+def test_a_line_that_is_no_review_costs_only_itself(tmp_path):
+    write_verdicts(tmp_path, "one", [Verdict("x", "y", "broken")])
+    path = tmp_path / "reviews" / "two.jsonl"
+    path.write_text('{"answer": "broken"}\n["x"]\n')
+    assert refused(tmp_path) == {("x", "y")}
