@@ -1,7 +1,8 @@
 """Writes a hard negative: a passage near the positive that does not answer the query. Edit it freely.
 
-The engine loads this file by its path and calls :func:`build`; anything that is a DSPy module and takes
-these inputs will do.
+The engine loads this file and calls :func:`build`, which may return any DSPy module: ``Predict``, ``ChainOfThought``,
+or one with several predictors. It gets ``task``, ``query`` and ``passage``, may leave out any of them, and returns
+``hard_negative``; other outputs are ignored.
 """
 
 from __future__ import annotations

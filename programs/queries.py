@@ -1,4 +1,8 @@
-"""Writes the query a person would type to find a passage. Edit it freely."""
+"""Writes the query that a person would type to find a passage. Edit it freely.
+
+As in ``hard_negatives.py``, :func:`build` may return any DSPy module. It gets ``task`` and ``passage`` and returns
+``query``.
+"""
 
 from __future__ import annotations
 

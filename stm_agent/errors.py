@@ -24,6 +24,9 @@ traceback (``--debug`` shows one) and exits with :attr:`StmAgentError.exit_code`
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class StmAgentError(Exception):
     """Base of all errors that are shown to the user as one line."""
@@ -113,3 +116,26 @@ class StopRequested(RunError):
 
 class FirewallError(RunError):
     """Raised when test judgements are asked for before the end, or a second time."""
+
+
+@contextmanager
+def raised_as(translate: Callable[[BaseException], StmAgentError]) -> Iterator[None]:
+    """Turn whatever the block raises into one error of the tree; errors of the tree pass as they are.
+
+    For the few calls that may raise anything: a user's own program, and libraries that pass on the errors of others.
+
+    Args:
+        translate: Makes the one-line error of what was raised.
+    """
+    try:
+        yield
+    except StmAgentError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise translate(error) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that is not empty; its type's name if there is none."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)

@@ -72,8 +72,8 @@ ODD_ENGLISH = re.compile(
 )
 # Folders and modules that still have such phrases; the list may only become shorter.
 ODD_STILL = {
-    *("annotate", "cli", "inspect", "instruct", "llm", "loop", "synthesize"),
-    *("stage.py", "workspace.py"),
+    *("annotate", "cli", "llm", "synthesize"),
+    "workspace.py",
 }
 HEAVY = {
     *("accelerate", "bm25s", "datasets", "dspy", "gepa", "litellm", "mteb", "peft", "scipy"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from stm_agent.assets.pull import cache_folder
-from stm_agent.errors import BackboneError
+from stm_agent.errors import BackboneError, first_line, raised_as
 from stm_agent.files import sha256_file, storing, whole_folder
 
 SCHEMA = 1
@@ -42,13 +42,14 @@ def _convert(gguf: Path, target: Path) -> None:
 
     logging.disable_progress_bar()
     parent, name = str(gguf.parent), gguf.name
-    try:
-        with redirect_stderr(io.StringIO()):  # its tqdm bar has no switch; errors are raised
-            loaded = AutoModel.from_pretrained(parent, gguf_file=name, dtype=torch.float32)
+
+    def unreadable(error: BaseException) -> BackboneError:
+        return BackboneError(f"cannot read {gguf}: {first_line(error)}; get the file again, or use a decoder's folder")
+
+    # The reader raises different types for different broken parts of a file; its tqdm bar has no switch.
+    with raised_as(unreadable), redirect_stderr(io.StringIO()):
+        loaded = AutoModel.from_pretrained(parent, gguf_file=name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name)
-    except Exception as error:  # the reader raises different types for different broken parts of a file
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise BackboneError(f"cannot read {gguf}: {reason}; get the file again, or use a decoder's folder") from error
     # transformers refuses to save a model read from a GGUF file, so the same model is built without that mark.
     config = loaded.config
     for mark in ("quantization_config", "_pre_quantization_dtype"):

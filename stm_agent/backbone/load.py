@@ -12,7 +12,7 @@ from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.backbone.network import network_of
 from stm_agent.backbone.prompts import adopt_passage_prompt
 from stm_agent.domain.spec import Attention, BackboneSpec
-from stm_agent.errors import BackboneError, CheckFailed, StmAgentError
+from stm_agent.errors import BackboneError, CheckFailed, first_line, raised_as
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -123,14 +123,10 @@ def _placement(dtype: str) -> tuple[str, Any]:
 @contextmanager
 def _loading(what: str) -> Iterator[None]:
     """Turn what three libraries raise about a checkpoint they cannot use into one line."""
-    try:
-        with memory_errors(f"loading {what}"):
-            yield
-    except StmAgentError:
-        raise
-    except Exception as error:  # transformers, sentence-transformers and safetensors share no base class
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise BackboneError(f"cannot load {what}: {lines[0] if lines else type(error).__name__}") from error
+    # transformers, sentence-transformers and safetensors share no base class of errors.
+    unusable = raised_as(lambda error: BackboneError(f"cannot load {what}: {first_line(error)}"))
+    with unusable, memory_errors(f"loading {what}"):
+        yield
 
 
 def _check(model: SentenceTransformer, spec: BackboneSpec, attention: Attention | None) -> float:

@@ -14,7 +14,7 @@ Name = Annotated[str, typer.Argument(help="Name of the asset.")]
 
 @app.command("list")
 def list_(as_json: JsonFlag = False) -> None:
-    """List the assets, their licences, and whether they are here.
+    """List the assets, their licences, and whether they are installed.
 
     Example: stm-agent assets list
     """
@@ -26,7 +26,7 @@ def list_(as_json: JsonFlag = False) -> None:
     from stm_agent.assets.registry import ASSETS
 
     rows = [{**dataclasses.asdict(asset), "path": str(asset_path(name) or "")} for name, asset in ASSETS.items()]
-    table = Table("asset", "kind", "package", "MB", "licence", "here")
+    table = Table("asset", "kind", "package", "MB", "licence", "installed")
     for row in rows:
         size = f"{row['size'] / 1e6:.0f}"
         table.add_row(
@@ -42,7 +42,7 @@ def list_(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def pull(name: Name, as_json: JsonFlag = False) -> None:
-    """Fetch an asset now, for example before going offline.
+    """Fetch an asset, for example before working offline.
 
     Example: stm-agent assets pull smollm2-135m
     """
@@ -61,7 +61,7 @@ def path(name: Name, as_json: JsonFlag = False) -> None:
     from stm_agent.assets.pull import asset_path
     from stm_agent.errors import AssetError
 
-    found = asset_path(name)
-    if found is None:
-        raise AssetError(f"asset {name} is not here yet; fetch it: stm-agent assets pull {name}")
-    emit({"name": name, "path": str(found)}, str(found), as_json)
+    folder = asset_path(name)
+    if folder is None:
+        raise AssetError(f"asset {name} is not installed yet; fetch it: stm-agent assets pull {name}")
+    emit({"name": name, "path": str(folder)}, str(folder), as_json)

@@ -1,4 +1,4 @@
-"""``stm-agent doctor``: what is here, and what will be used."""
+"""``stm-agent doctor``: the machine, the packages and the assets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from stm_agent.cli.output import JsonFlag, emit
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check versions, memory, devices, network and assets; every bad line says what to do.
+    """Check versions, memory, devices, network and assets; each problem is listed with its fix.
 
     Example: stm-agent doctor
     """

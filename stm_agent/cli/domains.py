@@ -49,7 +49,7 @@ def show(domain: DomainName, workspace: Place = None, as_json: JsonFlag = False)
 
 @app.command()
 def check(domain: DomainName, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """Read a domain's file and build its data; stop at the first thing that is wrong.
+    """Read a domain file and build its data; stop at the first fault.
 
     Example: stm-agent domains check my.yaml
     """
@@ -57,8 +57,8 @@ def check(domain: DomainName, workspace: Place = None, as_json: JsonFlag = False
     from stm_agent.domain.load import load_domain
     from stm_agent.workspace import find_workspace
 
-    place = find_workspace(workspace)
-    facts = check_domain(load_domain(domain, place), place)
+    folder = find_workspace(workspace)
+    facts = check_domain(load_domain(domain, folder), folder)
     emit(facts, "\n".join(f"{name:<28} {value}" for name, value in facts.items()), as_json)
 
 
@@ -70,7 +70,7 @@ def new(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a domain file to change: of a BEIR folder, or a copy of the biomedical one.
+    """Write a domain file to edit: for a BEIR folder, or a copy of the biomedical one.
 
     Example: stm-agent domains new my.yaml --collection path/to/beir
     """

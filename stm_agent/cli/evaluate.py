@@ -14,10 +14,10 @@ from stm_agent.errors import ConfigError
 def evaluate(
     model: Annotated[str, typer.Argument(help="A sentence-transformers folder, embedded: name, Hub name, or 'bm25'.")],
     collection: Annotated[Path | None, typer.Option(help="A BEIR folder.")] = None,
-    domain: Annotated[str | None, typer.Option(help="A domain: scores its collection.")] = None,
+    domain: Annotated[str | None, typer.Option(help="A domain whose collection is scored.")] = None,
     task: Annotated[str | None, typer.Option(help="An official MTEB retrieval task, by name.")] = None,
     split: Annotated[str, typer.Option(help="Split to score.")] = "test",
-    engine: Annotated[Literal["fast", "mteb"], typer.Option(help="Own scorer, or mteb.evaluate.")] = "fast",
+    engine: Annotated[Literal["fast", "mteb"], typer.Option(help="This program's scorer, or mteb.evaluate.")] = "fast",
     as_json: JsonFlag = False,
 ) -> None:
     """Score a model with nDCG@10, Recall@100 and MRR@10.
@@ -27,7 +27,7 @@ def evaluate(
     from stm_agent.evaluate.models import evaluate_model, evaluate_official
 
     if sum(option is not None for option in (collection, domain, task)) != 1:
-        raise ConfigError("name one thing to score on: --collection DIR, --domain NAME or --task MTEB_NAME")
+        raise ConfigError("name exactly one of --collection DIR, --domain NAME and --task MTEB_NAME")
     if task is not None:
         result = evaluate_official(model, task)
     else:
@@ -36,9 +36,11 @@ def evaluate(
         from stm_agent.domain.load import load_domain
         from stm_agent.workspace import find_workspace
 
-        place = find_workspace(None)
+        workspace = find_workspace(None)
         target = (
-            read_beir(collection) if collection else build_collection(load_domain(str(domain), place).collection, place)
+            read_beir(collection)
+            if collection
+            else build_collection(load_domain(str(domain), workspace).collection, workspace)
         )
         result = evaluate_model(model, target, split, engine=engine)
     emit(result, "\n".join(f"{name:<14} {value:.4f}" for name, value in result.items()), as_json)

@@ -1,4 +1,4 @@
-"""``stm-agent init``: a fresh workspace."""
+"""``stm-agent init``: a new workspace."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from stm_agent.workspace import shipped_workspace
 RUNS_README = """\
 # Runs
 
-One folder a run: `ledger.jsonl` (every trial, decision and cost), `report.json` and `model/`, a plain
-sentence-transformers folder. `stm-agent runs list` lists them, `stm-agent runs show last` prints the
-newest report. Stages and vectors that runs share are in `.stages/` and `.cache/`; deleting those only
-costs the time to make them again. Git ignores all but this file.
+One folder for each run: `ledger.jsonl` (every trial, decision and cost), `report.json` and `model/`, a plain
+sentence-transformers folder. `stm-agent runs list` lists them with their states, `stm-agent runs show last` prints
+the newest finished run's report. Stages and vectors that runs share are in `.stages/` and `.cache/`; deleting them
+only costs the time to make them again, and deleting `.cache/llm/` the LLM calls. Git ignores all but this file.
 """
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create; must not exist.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a workspace with programs, prompts and a domain file of your own to change.
+    """Write a workspace with programs, prompts and a domain file for you to edit.
 
     Example: stm-agent init my-retriever
     """
@@ -37,7 +37,7 @@ def init(
 
 
 def init_workspace(target: Path) -> Path:
-    """Write a fresh workspace: programs, prompts, an empty ``runs/`` and a domain file to change.
+    """Write a new workspace: programs, prompts, an empty ``runs/`` and a domain file to edit.
 
     Raises:
         ConfigError: ``target`` exists.

@@ -17,16 +17,16 @@ def instruct(
     task: Annotated[
         str, typer.Option(help="One line: what a query is and what should be found.")
     ] = "Given a query, find the passages that answer it.",
-    split: Annotated[str, typer.Option(help="Judged queries to search on, half, and to accept on, half.")] = "dev",
+    split: Annotated[str, typer.Option(help="Judged queries; one part is searched on, the other accepts.")] = "dev",
     seeds: Annotated[str, typer.Option(help="File in prompts/ with the first candidates.")] = "retrieval.yaml",
     passages: Annotated[
         str | None, typer.Option(help="File in prompts/ with passage instructions to try too, e.g. passages.yaml.")
     ] = None,
-    pool: Annotated[int, typer.Option(help="Generic instructions the LLM writes.", min=0)] = 0,
+    pool: Annotated[int, typer.Option(help="Generic instructions that the LLM writes.", min=0)] = 0,
     optimizer: Annotated[str, typer.Option(help="gepa, copro or mipro.")] = "gepa",
-    reflections: Annotated[int, typer.Option(help="Candidates the optimiser may propose.", min=0)] = 4,
+    reflections: Annotated[int, typer.Option(help="Candidates that the optimiser may propose.", min=0)] = 4,
     hard: Annotated[
-        int, typer.Option(help="Hard passages for each query in the corpus of the inner loop; 0: all.", min=0)
+        int, typer.Option(help="Hard passages for each query in the sub-corpus; 0: the whole corpus.", min=0)
     ] = 20,
     generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
     api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
@@ -46,7 +46,7 @@ def instruct(
 ) -> None:
     """Search the text in front of queries (and passages) on nDCG@10; only the queries are encoded again.
 
-    Half of the judged queries choose, the other half accepts. Every candidate is a trace: stm-agent traces list last.
+    One part of the judged queries chooses, the other accepts. Every candidate is a trial: stm-agent traces list last.
 
     Example: stm-agent instruct embedded:all-minilm-l6-v2 --collection data/scifact --reflections 8
     """
@@ -77,7 +77,7 @@ def instruct(
     except ValidationError as error:
         raise ConfigError(f"--optimizer '{optimizer}' is not known; use gepa, copro or mipro") from error
     set_threads(choose_threads()[0])
-    place = find_workspace(workspace)
+    folder = find_workspace(workspace)
     llm = read_options({"model": generator, "api_base": api_base, "price_in": price_in, "price_out": price_out})
     options = InstructOptions(
         split=split,
@@ -89,7 +89,9 @@ def instruct(
     )
     observer = screen_observer()
     with watched_by(ObserverWatcher(observer)):
-        result = instruct_model(model, collection, options, workspace=place, runs=runs_folder(place), observer=observer)
+        result = instruct_model(
+            model, collection, options, workspace=folder, runs=runs_folder(folder), observer=observer
+        )
     if output is not None:
         from stm_agent.backbone.load import load_model
 

@@ -16,7 +16,7 @@ NOUNS = {
     "assets": "Embedded models and data, fetched from the package index.",
     "domains": "Domain files: what is adapted, on which data.",
     "runs": "Running, finished and interrupted runs.",
-    "traces": "How a prompt, datum or weight came to be.",
+    "traces": "How each tried instruction or program came to be.",
 }
 VERBS = ("optimize", "instruct", "search", "synthesize", "mine", "train", "evaluate", "doctor", "init")
 
@@ -42,7 +42,7 @@ def build() -> typer.Typer:
     if not app.registered_groups:
         for noun, text in NOUNS.items():
             app.add_typer(importlib.import_module(f"stm_agent.cli.{noun}").app, name=noun, help=text)
-        # A verb that is a noun too says itself what it does.
+        # Commands that are a verb and a group at once have their own help text.
         app.add_typer(importlib.import_module("stm_agent.cli.merge").app, name="merge")
         app.add_typer(importlib.import_module("stm_agent.cli.annotate").app, name="annotate")
         for verb in VERBS:
@@ -52,13 +52,13 @@ def build() -> typer.Typer:
 
 def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
     """Run the command line."""
-    # Decided before torch is imported anywhere: a spinning barrier on shared cores costs 20x.
+    # Set before torch is imported anywhere: a spinning barrier on shared cores costs 20x.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Without it LiteLLM asks the network for prices when it is imported.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     if not sys.warnoptions:
-        # Libraries talk to their developers; a user can do nothing about it.
+        # These warnings are for developers of the libraries; a user can do nothing about them.
         warnings.simplefilter("ignore", FutureWarning)
     try:
         return build()()
@@ -71,5 +71,5 @@ def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
+        sys.stderr.write("stopped; the same command resumes\n")
         sys.exit(130)

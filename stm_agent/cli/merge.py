@@ -12,11 +12,12 @@ from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place, RunName, folder_of
 from stm_agent.errors import ConfigError
 
-MANY = ("--experts", "--weights")
+MULTIPLE = ("--experts", "--weights")
+"""Options that take several values after one name."""
 
 
 class ManyValues(TyperGroup):
-    """Takes ``--experts A B C`` for ``--experts A --experts B --experts C``."""
+    """Accepts ``--experts A B C`` as ``--experts A --experts B --experts C``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's context
         """Repeat an option's name before each of its values, then parse."""
@@ -27,16 +28,16 @@ app = typer.Typer(cls=ManyValues, invoke_without_command=True, no_args_is_help=T
 
 
 def spread(args: list[str]) -> list[str]:
-    """Return arguments in which each value of a :data:`MANY` option has the name before it."""
-    told: list[str] = []
+    """Return arguments in which each value of a :data:`MULTIPLE` option has the option's name before it."""
+    repeated: list[str] = []
     name: str | None = None
     for argument in args:
         if argument.startswith("-") and not _is_number(argument):
-            name = argument if argument in MANY else None
-            told += [] if name else [argument]
+            name = argument if argument in MULTIPLE else None
+            repeated += [] if name else [argument]
         else:
-            told += [name, argument] if name else [argument]
-    return told
+            repeated += [name, argument] if name else [argument]
+    return repeated
 
 
 def _is_number(text: str) -> bool:
@@ -52,7 +53,7 @@ def merge(
     context: typer.Context,
     experts: Annotated[list[Path] | None, typer.Option(help="Folders of adapters, or of full models.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write the model to; must not exist.")] = None,
-    weights: Annotated[list[float] | None, typer.Option(help="One for each expert (default: all alike).")] = None,
+    weights: Annotated[list[float] | None, typer.Option(help="One for each expert (default: all equal).")] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -61,22 +62,23 @@ def merge(
     ] = "linear",
     domain: Annotated[str | None, typer.Option(help="Domain whose backbone the adapters belong to.")] = None,
     base: Annotated[
-        str | None, typer.Option(help="Base model (default: the domain's; what the adapters name).")
+        str | None, typer.Option(help="Base model (default: the domain's, or the one that the adapters name).")
     ] = None,
-    base_weight: Annotated[float, typer.Option(help="Weight of the base as one more expert, in means.")] = 0.0,
-    density: Annotated[float, typer.Option(help="Share of entries that stay: ties, dare, breadcrumbs.")] = 0.5,
+    base_weight: Annotated[float, typer.Option(help="Weight of the base as another expert, in means.")] = 0.0,
+    density: Annotated[float, typer.Option(help="Share of entries that are kept: ties, dare, breadcrumbs.")] = 0.5,
     outliers: Annotated[float, typer.Option(help="Share of largest entries that breadcrumbs drops.")] = 0.01,
-    scale: Annotated[float, typer.Option(help="Factor on what is merged.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of what dare drops.")] = 0,
+    scale: Annotated[float, typer.Option(help="Factor on the merged delta.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the entries that dare drops.")] = 0,
     group: Annotated[
-        list[str] | None, typer.Option(help="Weights of a part, as 'layers.0.*=0.2,0.8'; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Weights of a part of the model, for example 'layers.0.*=0.2,0.8'; may be repeated."),
     ] = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Merge LoRA adapters, or full models, into a plain model folder with its recipe, also as mergekit YAML.
 
-    Means and sums of adapters are exact, whatever their ranks; full models are merged matrix by matrix from disk.
+    Means and sums of adapters are exact, whatever their ranks; full models are merged one matrix at a time from disk.
 
     Example: stm-agent merge --domain biomedical --experts a b --weights 0.6 0.4 --method ties --output model
     """
@@ -90,7 +92,7 @@ def merge(
     from stm_agent.workspace import find_workspace
 
     if not experts or output is None:
-        raise ConfigError("name what to merge and where to: --experts A B --output DIR")
+        raise ConfigError("name the experts and the output folder: --experts A B --output DIR")
     backbone = load_domain(domain, find_workspace(workspace)).backbone if domain else None
     try:
         recipe = Recipe(
@@ -105,8 +107,8 @@ def merge(
         )
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}") from error
+        option = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{option + ': ' if option else ''}{first['msg'].removeprefix('Value error, ')}") from error
     done = merge_folders(experts, recipe, output, backbone=backbone, base=base)
     emit(done, f"merged {len(experts)} experts into {output}", as_json)
 
@@ -119,7 +121,7 @@ def pick(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show the trade-off a run found between domain and general tasks, or write another point of it as a model.
+    """Show the trade-off between domain and general tasks that a run found, or write one of its points as a model.
 
     Example: stm-agent merge pick last --point 2 --output careful
     """

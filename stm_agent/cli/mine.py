@@ -18,7 +18,7 @@ def mine(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Mine BM25 and dense negatives, positive-aware, into a datasets folder.
+    """Mine BM25 and dense negatives, filtered by the positive's score, into a datasets folder.
 
     Example: stm-agent mine --domain biomedical --output negatives
     """
@@ -26,6 +26,6 @@ def mine(
     from stm_agent.loop.single import mine_domain
     from stm_agent.workspace import find_workspace, runs_folder
 
-    place = find_workspace(workspace)
-    counts = mine_domain(load_domain(domain, place), place, runs_folder(place), output, limit)
+    folder = find_workspace(workspace)
+    counts = mine_domain(load_domain(domain, folder), folder, runs_folder(folder), output, limit)
     emit(counts, "\n".join(f"{name:<24} {value}" for name, value in counts.items()), as_json)

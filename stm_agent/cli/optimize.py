@@ -13,7 +13,7 @@ from stm_agent.errors import ConfigError
 
 def optimize(
     domain: Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")] = None,
-    collection: Annotated[Path | None, typer.Option(help="A BEIR folder: makes a domain on the fly.")] = None,
+    collection: Annotated[Path | None, typer.Option(help="A BEIR folder to adapt to, without a domain file.")] = None,
     generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
     reflection: Annotated[
         str | None, typer.Option(help="LLM that reflects on instructions (default: the generator).")
@@ -31,7 +31,8 @@ def optimize(
     ] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
     budget_minutes: Annotated[
-        float | None, typer.Option(help="Start no lever after this many minutes, over all processes of the run.")
+        float | None,
+        typer.Option(help="Start no lever after this many minutes, counted over all processes of the run."),
     ] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Also train all sources in one adapter.")] = False,
     run_id: Annotated[str | None, typer.Option(help="Name of the run folder (default: from all inputs).")] = None,
@@ -40,9 +41,9 @@ def optimize(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Adapt a decoder LLM to a domain, end to end; the same command resumes, and goes on after a raised budget.
+    """Adapt a decoder LLM to a domain, end to end; the same command resumes, also after a raised budget.
 
-    A lever that fails costs that lever: the run goes on and exports the best model it has. Ctrl-C, SIGTERM and
+    A lever that fails costs that lever: the run continues and exports the best model it has. Ctrl-C, SIGTERM and
     "stm-agent runs stop" end at a safe point with the best model exported; a second Ctrl-C ends at once.
 
     Example: stm-agent optimize --domain biomedical
@@ -53,11 +54,11 @@ def optimize(
 
     if (domain is None) == (collection is None):
         raise ConfigError(
-            "name what to adapt: --domain NAME (see 'stm-agent domains list') or --collection DIR, one of them"
+            "name what to adapt to: --domain NAME (see 'stm-agent domains list') or --collection DIR, one of them"
         )
     one_process()
-    place = find_workspace(workspace)
-    spec = domain_of_collection(collection) if collection else load_domain(str(domain), place)
+    folder = find_workspace(workspace)
+    spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
     if dry_run:
         from stm_agent.loop.plan import plan
 
@@ -91,6 +92,6 @@ def optimize(
         fresh=fresh,
     )
     report = optimize(
-        spec, options, workspace=place, runs=runs_folder(place), observer=observer, before_work=use_idle_cores
+        spec, options, workspace=folder, runs=runs_folder(folder), observer=observer, before_work=use_idle_cores
     )
     emit(report, report_table(report), as_json)

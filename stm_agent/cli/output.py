@@ -1,4 +1,4 @@
-"""How every command prints: rich text for people, one JSON document for programs."""
+"""Output of all commands: rich text for people, one JSON document for programs."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def folder_of(name: str, workspace: Path | None, *, finished: bool = False) -> P
 
 @app.command("list")
 def list_(workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """List the runs of the workspace: running, finished, stopped or interrupted.
+    """List the runs of the workspace with their states: running, finished, stopped or interrupted.
 
     Example: stm-agent runs list
     """
@@ -42,7 +42,7 @@ def list_(workspace: Place = None, as_json: JsonFlag = False) -> None:
 
 @app.command()
 def show(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """Print a run's report, and what differs from the newest earlier run of the same domain.
+    """Print a run's report, and how its inputs differ from those of the newest earlier run of the same domain.
 
     Example: stm-agent runs show last
     """

@@ -1,4 +1,4 @@
-"""``stm-agent search``: ask a run's model a question."""
+"""``stm-agent search``: search with the model of a run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from stm_agent.cli.runs import Place, RunName, folder_of
 
 def search(
     run: RunName,
-    words: Annotated[str, typer.Argument(help="The query, in a user's words.")],
+    words: Annotated[str, typer.Argument(help="The query.")],
     top: Annotated[int, typer.Option(help="How many passages to show.", min=1)] = 10,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print the passages a run's model finds for your words.
+    """Print the passages that a run's model finds for a query.
 
     Example: stm-agent search last "my tongue is bumpy"
     """

@@ -17,7 +17,7 @@ def synthesize(
     generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
     api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
     limit: Annotated[
-        int | None, typer.Option(help="How many pairs get negatives (default: the domain's).", min=1)
+        int | None, typer.Option(help="Number of pairs that get negatives (default: the domain's).", min=1)
     ] = None,
     price_in: Annotated[
         float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
@@ -29,7 +29,7 @@ def synthesize(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write synthetic hard negatives with the workspace's DSPy program.
+    """Write hard negatives with an LLM and the workspace's DSPy program.
 
     Example: stm-agent synthesize --domain biomedical --output synthetic --limit 8
     """
@@ -40,10 +40,12 @@ def synthesize(
     from stm_agent.progress import watched_by
     from stm_agent.workspace import find_workspace, runs_folder
 
-    place = find_workspace(workspace)
+    folder = find_workspace(workspace)
     options = Options(
         generator=generator, api_base=api_base, price_in=price_in, price_out=price_out, budget_usd=budget_usd
     )
     with watched_by(ObserverWatcher(screen_observer())):
-        counts = synthesize_domain(load_domain(domain, place), place, runs_folder(place), output, options, limit=limit)
+        counts = synthesize_domain(
+            load_domain(domain, folder), folder, runs_folder(folder), output, options, limit=limit
+        )
     emit(counts, "\n".join(f"{name:<24} {value}" for name, value in counts.items()), as_json)

@@ -1,4 +1,4 @@
-"""``stm-agent traces``: how a candidate came to be."""
+"""``stm-agent traces``: how each candidate came to be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place, RunName, folder_of
 
 app = typer.Typer(no_args_is_help=True)
-MOST = 10
+SHOWN_CHANGES = 10
 """Changed queries that ``diff`` prints."""
 Trial = Annotated[str, typer.Argument(help="Name of a trial, as 'traces list' shows it.")]
 
@@ -24,9 +24,9 @@ def _traces(run: str, workspace: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -
 
 @app.command("list")
 def list_(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """List a run's trials with their scores, what they cost and what became of them.
+    """List a run's trials with their scores, their cost and the decision on each.
 
-    "inner" is nDCG@10 on the searching half of dev over the sub-corpus, "whole" the same over the whole corpus by mteb.
+    "inner" is nDCG@10 on the search half of dev over the sub-corpus, "whole" the same over the whole corpus by mteb.
 
     Example: stm-agent traces list last
     """
@@ -41,16 +41,16 @@ def list_(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> N
         cost = [f"{row['tokens']} tok"] if row["tokens"] else []
         cost += [f"${row['usd']:.4f}"] if row["usd"] else []
         state = "accepted" if row["accepted"] else "refused" if row["reason"].startswith("refused") else ""
-        told = f"{row['origin']}: {_line(row)}"
-        framed = f"{told} | passages: {row['passage']}" if row["passage"] else told
+        described = f"{row['origin']}: {_line(row)}"
+        described += f" | passages: {row['passage']}" if row["passage"] else ""
         spent = "\n".join([*cost, f"{row['seconds']:.1f} s"])
-        table.add_row(row["trial"], row["parent"] or "", *numbers, spent, state, _plain(framed))
+        table.add_row(row["trial"], row["parent"] or "", *numbers, spent, state, _plain(described))
     emit(rows, table if rows else "this run has no trials yet", as_json)
 
 
 @app.command()
 def show(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """Show one trial: its text, the chat that made it, what it cost, its worst queries and what they found.
+    """Show one trial: its text, the chat that produced it, its cost, and its worst queries with their first passages.
 
     Example: stm-agent traces show last i0002
     """
@@ -68,7 +68,7 @@ def show(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag 
     parts += [f"chat:\n{chat}\n[answer] {row['answer']}"] if chat else []
     worst = sorted(row["per_query"], key=lambda query: row["per_query"][query])[:5]
     lines = [f"  {row['per_query'][query]:.3f}  {_found(query, row, queries, passages)}" for query in worst]
-    parts += ["worst queries, and what they found first:", *lines] if lines else []
+    parts += ["worst queries, and the passage each found first:", *lines] if lines else []
     emit(row, _plain("\n\n".join(parts[: len(parts) - len(lines)]) + "\n" + "\n".join(lines)), as_json)
 
 
@@ -80,7 +80,7 @@ def diff(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show the words a trial changed in its parent, and the queries it won and lost with what they found.
+    """Show the words that a trial changed in its parent, and the queries it won and lost with their first passages.
 
     Example: stm-agent traces diff last i0007
     """
@@ -94,17 +94,18 @@ def diff(
     text = " ".join(f"[{mark}{part}]" if mark != " " else part for mark, part in words)
     won = sum(change > 0 for change in moved.values())
     lines = [f"{parent['trial']} -> {trial}: {text}", f"{won} queries won, {len(moved) - won} lost"]
-    for query, change in list(moved.items())[:MOST]:
+    for query, change in list(moved.items())[:SHOWN_CHANGES]:
         lines += [f"\n  {change:+.3f}  {queries.get(query, query)}"]
-        lines += [f"          {one['trial']}: {_first(query, one, passages)}" for one in (parent, row)]
-    lines += [f"\n  and {len(moved) - MOST} more; --json has all"] if len(moved) > MOST else []
+        lines += [f"          {trace['trial']}: {_first(query, trace, passages)}" for trace in (parent, row)]
+    if len(moved) > SHOWN_CHANGES:
+        lines.append(f"\n  and {len(moved) - SHOWN_CHANGES} more; --json has all")
     data = {"from": parent["trial"], "to": trial, "words": words, "changes": moved}
     emit(data, _plain("\n".join(lines)), as_json)
 
 
 @app.command()
 def tree(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """Draw which trial was made from which, with scores and what became of them.
+    """Draw the trials as a tree, each below its parent, with scores and decisions.
 
     Example: stm-agent traces tree last
     """
@@ -137,11 +138,11 @@ def export(
     output: Annotated[Path | None, typer.Option(help="File to write (default: standard output).")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Plain text instead of OpenAI chat JSON.")] = False,
     program: Annotated[
-        bool, typer.Option("--program", help="A DSPy program's state, for Module.load; needs --output x.json.")
+        bool, typer.Option("--program", help="The state of a DSPy program, for Module.load; needs --output NAME.json.")
     ] = False,
     workspace: Place = None,
 ) -> None:
-    """Write a trial as real chat messages, with the chat that wrote it, for use elsewhere.
+    """Write a trial as chat messages, with the chat that produced it, for use elsewhere.
 
     Example: stm-agent traces export last i0007 --output prompt.json
     """
@@ -156,7 +157,7 @@ def export(
         raise ConfigError(f"{output} exists; name a new file, nothing is overwritten")
     if program:
         if output is None or output.suffix != ".json":
-            raise ConfigError("a DSPy program is written to a file; add --output NAME.json")
+            raise ConfigError("a DSPy program is written to a JSON file; add --output NAME.json")
         from stm_agent.inspect.programs import save_program
 
         save_program(row, output.absolute())
@@ -186,8 +187,8 @@ def _texts(run: str, workspace: Any) -> tuple[dict[str, str], dict[str, str]]:  
 
 
 def _first(query: str, row: dict[str, Any], passages: dict[str, str]) -> str:
-    found = row["top"].get(query) or ["nothing"]
-    return passages.get(found[0], str(found[0]))
+    first, *_ = row["top"].get(query) or ["nothing"]
+    return passages.get(first, str(first))
 
 
 def _found(query: str, row: dict[str, Any], queries: dict[str, str], passages: dict[str, str]) -> str:

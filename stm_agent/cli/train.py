@@ -15,7 +15,7 @@ def train(
     domain: Annotated[str, typer.Option(help="Shipped name or path of a domain file.")],
     expert: Annotated[str, typer.Option(help="Name of the expert in the domain file.")],
     output: Annotated[Path, typer.Option(help="Folder to write the adapter to; must not exist.")],
-    start: Annotated[Path | None, typer.Option(help="Adapter folder to go on from (default: the backbone).")] = None,
+    start: Annotated[Path | None, typer.Option(help="Adapter folder to start from (default: the backbone).")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps (default: the domain's).", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the weights and the batch order.")] = 0,
     workspace: Place = None,
@@ -23,8 +23,8 @@ def train(
 ) -> None:
     """Train one expert of a domain on its sources, with structural negatives and without mined or written ones.
 
-    Writes the adapter, the expert as a sentence-transformers folder with its card, and what training came to.
-    A killed training goes on by the same command. For several devices put "accelerate launch -m stm_agent" in front.
+    Writes the adapter, the expert as a sentence-transformers folder with its card, and a report of the training.
+    The same command resumes a killed training. For several devices, start it with "accelerate launch -m stm_agent".
 
     Example: stm-agent train --domain biomedical --expert lay --output adapters/lay --steps 50
     """
@@ -37,12 +37,19 @@ def train(
     from stm_agent.workspace import find_workspace, runs_folder
 
     set_threads(choose_threads()[0])
-    place = find_workspace(workspace)
+    folder = find_workspace(workspace)
     here = processes()
     observer = screen_observer() if here.writes else silent
     with watched_by(ObserverWatcher(observer)):
         trained = train_domain_expert(
-            load_domain(domain, place), place, runs_folder(place), expert, output, start=start, steps=steps, seed=seed
+            load_domain(domain, folder),
+            folder,
+            runs_folder(folder),
+            expert,
+            output,
+            start=start,
+            steps=steps,
+            seed=seed,
         )
     if here.writes:
         emit(trained, "\n".join(f"{name:<18} {value}" for name, value in trained.items()), as_json)

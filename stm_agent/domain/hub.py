@@ -6,7 +6,7 @@ from typing import Any
 
 from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.domain.spec import MtebCollection
-from stm_agent.errors import ConfigError, DataError
+from stm_agent.errors import ConfigError, DataError, first_line, raised_as
 
 
 def read_mteb(spec: MtebCollection) -> Collection:
@@ -56,29 +56,24 @@ def _splits_on_hub(task: Any) -> set[str]:  # noqa: ANN401
 
     dataset = task.metadata.dataset
     path, revision = dataset["path"], dataset["revision"]
-    try:
+    with raised_as(lambda error: _unreachable(task, error)):
         # The config in which mteb's own loader looks for the judgements.
         config = "default" if "default" in get_dataset_config_names(path, revision) else "qrels"
         names = get_dataset_split_names(path, config, revision=revision)
-    except Exception as error:  # the Hub's client raises from four libraries
-        raise _unreachable(task, error) from error
     return {str(name) for name in names}
 
 
 def _load(task: Any, splits: list[str]) -> Any:  # noqa: ANN401
     task.filter_eval_splits(splits)
-    try:
+    with raised_as(lambda error: _unreachable(task, error)):
         task.load_data()
         task.convert_v1_dataset_format_to_v2(num_proc=None)
-    except Exception as error:  # as in _splits_on_hub
-        raise _unreachable(task, error) from error
     return task.dataset["default"]
 
 
-def _unreachable(task: Any, error: Exception) -> DataError:  # noqa: ANN401
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+def _unreachable(task: Any, error: BaseException) -> DataError:  # noqa: ANN401
     return DataError(
-        f"cannot fetch MTEB task {task.metadata.name} from the Hub ({reason}); "
+        f"cannot fetch MTEB task {task.metadata.name} from the Hub ({first_line(error)}); "
         "check the network, or use a local folder with kind: beir"
     )
 

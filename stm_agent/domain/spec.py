@@ -90,8 +90,8 @@ class InstructSpec(Spec):
         hard: Passages that the incumbent and BM25 find for each query, each, which with the judged ones make the
             corpus that candidates are scored on; 0: the whole corpus.
         finalists: Best candidates that mteb scores on the whole corpus.
-        min_effect: Gain in nDCG@10 that a new instruction must show on the search half of dev, beside a confirmed gain on
-            the accept half.
+        min_effect: Gain in nDCG@10 that a new instruction must show on the search half of dev, beside a confirmed gain
+            on the accept half.
     """
 
     seeds: str = "retrieval.yaml"

@@ -1,1 +1,1 @@
-"""Where jobs run: one Protocol, plain implementations, and the folder store they share."""
+"""Where jobs run: one Protocol, its implementations, and the store of stage folders they share."""

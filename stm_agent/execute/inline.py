@@ -13,13 +13,13 @@ from stm_agent.progress import safe_point
 
 
 class Executor(Protocol):
-    """Runs jobs somewhere; nothing else starts a stage."""
+    """Runs jobs. Nothing else starts a stage."""
 
     def run(self, jobs: Sequence[Job]) -> list[Path]:
-        """Return the folder of each job, in order; a job that is not built yet is built first.
+        """Return the folder of each job, in order; build those that are not built yet.
 
         Raises:
-            StopRequested: A stop was asked for; finished folders stay.
+            StopRequested: A stop was requested; finished folders stay.
             StmAgentError: A job failed.
         """
         ...
@@ -34,21 +34,21 @@ class InlineExecutor:
     """Builds jobs in this process.
 
     Attributes:
-        store: Where their folders are.
-        warn: Called with one line about a damaged folder that is built again.
+        store: Store of their folders.
+        warn: Receives one line about each damaged folder that is built again.
     """
 
     store: JobStore
     warn: Callable[[str], None] = ignore
 
     def run(self, jobs: Sequence[Job]) -> list[Path]:
-        """Return the folder of each job, in order; a job that is not built yet is built first."""
+        """Return the folder of each job, in order; build those that are not built yet."""
         return [self._run_job(job) for job in jobs]
 
     def _run_job(self, job: Job) -> Path:
         safe_point()
-        if found := self.store.find(job):
-            return found
+        if folder := self.store.find(job):
+            return folder
         with self.store.locked(job):
             # Another process may have built it while this one waited.
             if fault := self.store.fault(job):

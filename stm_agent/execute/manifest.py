@@ -15,7 +15,7 @@ SCHEMA = 1
 
 
 def write_manifest(folder: Path, job: Job, *, seconds: float) -> None:
-    """Write ``manifest.json``: what the job was, which versions built it, and every file with size and SHA-256."""
+    """Write ``manifest.json``: the job's inputs, library versions, and size and SHA-256 of every file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
     manifest = {
         "schema": SCHEMA,

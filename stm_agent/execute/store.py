@@ -1,8 +1,8 @@
-"""All stage folders of a workspace, each named by its job's key.
+"""The stage folders of a workspace, each named by its job's key.
 
-Resume, caching, parallel runs and a second machine are one mechanism: is that folder there, and is it whole? A folder
-is written under a temporary name and renamed when it is whole; its manifest is verified once in each process that uses
-it. A folder that does not match its manifest is set aside under a name of its own and built again.
+Resume, caching and parallel runs are one mechanism: does that folder exist, and is it whole? A folder is written under
+a temporary name and renamed when it is whole; each process verifies its manifest once before it uses the folder. A
+folder that does not match its manifest is renamed and built again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stm_agent.progress import safe_point
 STALE_DAYS = 14
 """Days after which the checkpoints of a killed training are removed."""
 POLL_SECONDS = 0.5
-"""How often a process that waits for another one's stage looks again."""
+"""Seconds between two attempts to take the lock of a stage that another process builds."""
 CHECKPOINTS, DAMAGED, LOCKS = ".checkpoints-", ".damaged-", ".locks"
 
 
@@ -41,16 +41,16 @@ class JobStore:
     _verified: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     def folder(self, job: Job) -> Path:
-        """Return the folder that a job has, or will have."""
+        """Return the path of a job's folder, which may not exist yet."""
         return self.root / job.folder_name
 
     def find(self, job: Job) -> Path | None:
-        """Return the folder of a finished job; None: it is not built, or damaged (see :meth:`set_aside`)."""
+        """Return the folder of a finished job; None if it is not built, or damaged (see :meth:`set_aside`)."""
         folder = self.folder(job)
         return folder if folder.is_dir() and self.fault(job) is None else None
 
     def fault(self, job: Job) -> str | None:
-        """Return what is wrong with a job's folder; None: it is whole, or not there. Each folder is read once."""
+        """Return what is wrong with a job's folder; None if it is whole or does not exist. Each folder is read once."""
         folder = self.folder(job)
         if folder in self._verified or not folder.is_dir():
             return None
@@ -67,31 +67,31 @@ class JobStore:
         return aside
 
     def build(self, job: Job) -> Path:
-        """Build a job's folder and return it. Hold :meth:`locked` meanwhile.
+        """Build a job's folder and return it. The caller holds :meth:`locked`.
 
         Raises:
             StorageError: The disk is full or not writable.
         """
-        folder, kept = self.folder(job), self.checkpoints(job)
+        folder, checkpoints = self.folder(job), self.checkpoints(job)
         started = time.monotonic()
         with whole_folder(folder) as partial:
-            with checkpoints_in(kept):
+            with checkpoints_in(checkpoints):
                 job.build(partial)
             write_manifest(partial, job, seconds=time.monotonic() - started)
         self._verified.add(folder)
-        shutil.rmtree(kept, ignore_errors=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return folder
 
     def checkpoints(self, job: Job) -> Path:
-        """Return where a killed build of a job leaves what the next one resumes from."""
+        """Return the folder of checkpoints from which a killed build resumes."""
         return self.root / f"{CHECKPOINTS}{job.folder_name}"
 
     @contextmanager
     def locked(self, job: Job) -> Iterator[None]:
-        """Keep other processes from building the same job, so that no LLM call is paid twice; wait if one does.
+        """Keep other processes from building the same job, so that no LLM call is paid twice; wait if one builds it.
 
         Raises:
-            StopRequested: A stop was asked for while waiting.
+            StopRequested: A stop was requested while waiting.
         """
         lock = self._lock(job.folder_name)
         while True:
@@ -106,24 +106,26 @@ class JobStore:
             lock.release()
 
     def clean(self) -> int:
-        """Remove what killed processes left half-built and checkpoints nobody resumed; return how many were removed."""
+        """Remove half-built folders of killed processes and old checkpoints; return how many were removed."""
         removed = 0
-        for left in [*self.root.glob(f"{TEMPORARY}*"), *self.root.glob(f"{CHECKPOINTS}*")]:
-            partial = left.name.startswith(TEMPORARY)
+        for leftover in [*self.root.glob(f"{TEMPORARY}*"), *self.root.glob(f"{CHECKPOINTS}*")]:
+            partial = leftover.name.startswith(TEMPORARY)
             name = (
-                left.name.removeprefix(TEMPORARY).rpartition("-")[0] if partial else left.name.removeprefix(CHECKPOINTS)
+                leftover.name.removeprefix(TEMPORARY).rpartition("-")[0]
+                if partial
+                else leftover.name.removeprefix(CHECKPOINTS)
             )
             finished = (self.root / name).is_dir()
-            if not partial and not finished and time.time() - left.stat().st_mtime < STALE_DAYS * 86400:
+            if not partial and not finished and time.time() - leftover.stat().st_mtime < STALE_DAYS * 86400:
                 continue
             # A living process may be building it.
             with suppress(Timeout), self._lock(name).acquire(timeout=0):
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(leftover, ignore_errors=True)
                 removed += 1
         return removed
 
     def _lock(self, name: str) -> FileLock:
-        # Lock files stay: removing one while others wait for it would let two of them in.
+        # Lock files stay: if one were removed while others wait for it, two of them could hold the lock.
         folder = self.root / LOCKS
         with storing(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Look into a run: traces, reports, and its model at work."""
+"""What people look at: lists of runs, reports, the Pareto front, search, and the state of the machine."""

@@ -1,4 +1,4 @@
-"""Look at the machine before a run does."""
+"""Examine the machine before a run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ STACK = (
     "xllamacpp",
 )
 MEMORY, DISK = 6.0, 4.0
+"""GiB of free memory and free disk that the embedded main job needs."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what was found, and the fix where there is one."""
+    """One line: what was examined, what was found, and the fix if there is one."""
 
     state: Literal["ok", "warn", "fail"]
     what: str
@@ -38,7 +39,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return all findings, the cheap ones first."""
+    """Return all findings, those that cost least time first."""
     return [*_versions(), *_machine(), *_device(), *_network(), *_assets()]
 
 
@@ -61,12 +62,17 @@ def _machine() -> Iterator[Finding]:
     yield Finding("ok", "threads", f"{threads} ({why})")
     memory = psutil.virtual_memory().available / 2**30
     enough = memory >= MEMORY
-    yield Finding("ok" if enough else "warn", "free memory", f"{memory:.1f} GiB", "" if enough else "close something")
-    place = next(path for path in (cache_folder(), *cache_folder().parents) if path.exists())
-    disk = shutil.disk_usage(place).free / 2**30
+    yield Finding(
+        "ok" if enough else "warn", "free memory", f"{memory:.1f} GiB", "" if enough else "close other programs"
+    )
+    existing = next(path for path in (cache_folder(), *cache_folder().parents) if path.exists())
+    disk = shutil.disk_usage(existing).free / 2**30
     roomy = disk >= DISK
     yield Finding(
-        "ok" if roomy else "warn", "free disk", f"{disk:.1f} GiB", "" if roomy else "set STM_AGENT_CACHE elsewhere"
+        "ok" if roomy else "warn",
+        "free disk",
+        f"{disk:.1f} GiB",
+        "" if roomy else "set STM_AGENT_CACHE to a folder on a larger disk",
     )
 
 
@@ -96,7 +102,7 @@ def _network() -> Iterator[Finding]:
         timeout=60,
     )
     reached = done.returncode == 0
-    fix = "" if reached else "check pip's configuration, or copy a filled cache folder here"
+    fix = "" if reached else "check pip's configuration, or copy a filled cache folder to this machine"
     yield Finding("ok" if reached else "warn", "package index", "reachable" if reached else "not reachable", fix)
 
 
@@ -109,6 +115,6 @@ def _assets() -> Iterator[Finding]:
         yield Finding(
             "ok" if path else "warn",
             f"asset {name}",
-            "here" if path else "not here yet",
+            "installed" if path else "not installed yet",
             "" if path else f"stm-agent assets pull {name}",
         )

@@ -1,4 +1,4 @@
-"""The trade-off a run found between its domain and what it may not forget, and other points of it as models."""
+"""The trade-off that a run found between its domain and general tasks, and its points as models."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 
 def read_front(run: Path) -> dict[str, Any]:
-    """Return the newest merge's front: ``experts`` (name -> stage folder) and ``points``, best on the domain first.
+    """Return the front of the newest merge: ``experts`` (name -> stage folder) and ``points``, best domain score first.
 
-    It is the front that the report shows; ``taken`` is the number of the point that was exported, or None.
+    The report shows the same front; ``taken`` is the number of the exported point, or None.
 
     Raises:
         RunError: The run has not merged yet.
     """
     fronts = [entry for entry in read_jsonl(run / "ledger.jsonl") if entry.get("event") == "front"]
     if not fronts:
-        raise RunError(f"run {run.name} has not merged its experts yet; run its optimize command again to go on")
+        raise RunError(f"run {run.name} has not merged its experts yet; run its optimize command again to resume it")
     report = run / "report.json"
     taken = read_json(report).get("front_taken") if report.exists() else None
     return {**fronts[-1], "taken": taken}
 
 
 def source_of(point: Mapping[str, Any]) -> str:
-    """Return what a point's scores are from, in a word for people."""
+    """Return where the scores of a point come from, in words."""
     return "real encodes" if point["verified"] else "surrogate"
 
 
 def front_table(front: dict[str, Any]) -> Table:
-    """Return the points as a person reads them, numbered from 1."""
+    """Return the points as a table, numbered from 1."""
     from rich.table import Table
 
     table = Table("point", "", "search nDCG@10", "general nDCG@10", "by", "weights", box=None, pad_edge=False)
@@ -56,8 +56,8 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
     """Write point ``number`` of a run's front as a model with the run's instruction; return its recipe and scores.
 
     Raises:
-        ConfigError: There is no such point, or ``output`` is there already.
-        RunError: The run has not merged yet, or its stage folders are gone.
+        ConfigError: The point does not exist, or ``output`` exists.
+        RunError: The run has not merged yet, or its stage folders were deleted.
     """
     from stm_agent.domain.spec import DomainSpec
     from stm_agent.merge.product import merge_folders
@@ -69,8 +69,8 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
         raise ConfigError(f"run {run.name} has points 1 to {len(points)}, not {number}")
     point = points[number - 1]
     adapters = [run.parent / ".stages" / folder / "adapter" for folder in front["experts"].values()]
-    if gone := [folder for folder in adapters if not folder.is_dir()]:
-        raise RunError(f"{gone[0]} is gone; run the optimize command of {run.name} again to build it again")
+    if missing := [folder for folder in adapters if not folder.is_dir()]:
+        raise RunError(f"{missing[0]} is missing; run the optimize command of {run.name} to build it again")
     about = read_json(run / "run.json")
     if "identity" not in about:
         raise RunError(f"run {run.name} was made by another version; run its optimize command again and pick there")

@@ -1,4 +1,4 @@
-"""A trial as a DSPy program that loads back."""
+"""Save a trial as a DSPy program that can be loaded again."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def program_of(trace: dict[str, Any]) -> dspy.Module:
-    """Return the DSPy program of a trial: a retrieval instruction's, or the generator's with that trial's words.
+    """Return the DSPy program of a trial: of a retrieval instruction, or the generator's with the trial's instructions.
 
     Raises:
-        ConfigError: The trial has no words, or its program file is gone.
+        ConfigError: The trial has no text, or its program file is missing.
     """
     if not trace["text"]:
-        raise ConfigError(f"trial {trace['trial']} is no instruction at all; there is no program to write")
+        raise ConfigError(f"trial {trace['trial']} has no text, so it has no program; export another trial")
     if trace["lever"] == "instruction":
         from stm_agent.instruct.baselines import instructed
 
@@ -34,7 +34,7 @@ def program_of(trace: dict[str, Any]) -> dspy.Module:
 
 
 def save_program(trace: dict[str, Any], output: Path) -> None:
-    """Write the program's state as JSON, whole or not at all; ``Module.load(output)`` reads it.
+    """Write the state of the program as JSON, atomically; ``Module.load(output)`` reads it.
 
     Raises:
         ConfigError: As for :func:`program_of`.

@@ -1,4 +1,4 @@
-"""The run's report as a person reads it."""
+"""The report of a run as text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from stm_agent.inspect.front import source_of
 if TYPE_CHECKING:
     from rich.console import Group
 
-FRONT = 8
-"""Points of the Pareto front that are shown; all are in report.json."""
+SHOWN_POINTS = 8
+"""Points of the Pareto front that are printed; all are in report.json."""
 
 
 def report_table(report: Mapping[str, Any]) -> Group:
-    """Return the score table, the honest comparison and the cost of a run; of a stopped one its dev scores."""
+    """Return score table, comparisons, gate and cost of a finished run; dev scores of a stopped one."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -26,7 +26,7 @@ def report_table(report: Mapping[str, Any]) -> Group:
     title = (
         f"{report['run']}: test nDCG@10, {collection['test_queries']:,} queries, {collection['documents']:,} documents"
     )
-    # Every row on one line of an 80-column terminal.
+    # A row fits on one line of an 80-column terminal.
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("model", "nDCG@10 [95 %]", "R@100", "MRR@10", "merged minus this [95 %]"):
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
@@ -44,7 +44,7 @@ def report_table(report: Mapping[str, Any]) -> Group:
 
 
 def verdict(report: Mapping[str, Any], other: str) -> str:
-    """Say in words how the merged model stands against another row; empty where there is no such row."""
+    """Return in words how the merged model compares with another row; empty if the row does not exist."""
     row = report["rows"].get(other)
     if row is None:
         return ""
@@ -53,27 +53,25 @@ def verdict(report: Mapping[str, Any], other: str) -> str:
         return f"The merged model is above {other} by {versus['delta']:.3f}; the paired interval excludes 0."
     if versus["high"] < 0:
         return f"The merged model is BELOW {other} by {-versus['delta']:.3f}; the paired interval excludes 0."
-    return (
-        f"The merged model and {other} cannot be told apart ({versus['delta']:+.3f}; the paired interval contains 0)."
-    )
+    return f"The merged model and {other} cannot be distinguished ({versus['delta']:+.3f}; the interval contains 0)."
 
 
 def _front(report: Mapping[str, Any]) -> list[str]:
-    """Return the trade-off between domain and general tasks, a point each; reports of older runs have none."""
+    """Return the trade-off between domain and general tasks, one point a line; older reports have none."""
     points, taken = report.get("front", []), report.get("front_taken")
     lines = [
         f"  {number}. domain {point['dev']:.4f}, general {point['general']:.4f} ({source_of(point)})"
         f"{', exported' if number == taken else ''}"
-        for number, point in enumerate(points[:FRONT], 1)
+        for number, point in enumerate(points[:SHOWN_POINTS], 1)
     ]
     if points and taken is None and "front_taken" in report:
-        lines.append("  the exported model is not on it: points above are the surrogate's guesses, or it was refused")
-    rest = [f"  and {len(points) - FRONT} more"] if len(points) > FRONT else []
+        lines.append("  the exported model is not one of them; points that a surrogate scored are estimates")
+    rest = [f"  and {len(points) - SHOWN_POINTS} more"] if len(points) > SHOWN_POINTS else []
     return [f"Pareto front on the search half of dev, {len(points)} points:", *lines, *rest] if points else []
 
 
 def _gate_lines(report: Mapping[str, Any]) -> list[str]:
-    """Return what the gate spent, what was lost and how dev compares with test; older reports have none of it."""
+    """Return what the gate spent, lost levers, warnings and the dev-to-test gap; older reports have none of them."""
     if "gate" not in report:
         return []
     gate = report["gate"]
@@ -103,7 +101,7 @@ def _stopped_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def difference_lines(changed: tuple[str, list[str]] | None) -> list[str]:
-    """Return in words what a run's inputs differ in from those of an earlier run."""
+    """Return in words how the inputs of a run differ from those of an earlier run."""
     if changed is None:
         return []
     run, lines = changed
@@ -113,7 +111,7 @@ def difference_lines(changed: tuple[str, list[str]] | None) -> list[str]:
 
 
 def _minutes(cost: Mapping[str, Any]) -> float:
-    # Reports of the first schema have the seconds of stages alone.
+    # Reports of the first schema have only the seconds of stages.
     return float(cost.get("minutes") or sum(cost["seconds"].values()) / 60)
 
 
@@ -125,7 +123,7 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
     stages = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     return [
         *(line for line in (verdict(report, other) for other in others) if line),
-        f"Merge weights: {weights or 'none, the backbone is kept'}. Instruction: {report['instruction'] or 'none'}.",
+        f"Merge weights: {weights or 'none, it is the backbone'}. Instruction: {report['instruction'] or 'none'}.",
         f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after; "
         f"other trade-offs: stm-agent merge pick {report['run']}.",
         *_front(report),

@@ -1,4 +1,4 @@
-"""Find a run by what a person types, and list all of them."""
+"""Find a run by the name that a user types, and list all runs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def find_run(runs: Path, name: str, *, finished: bool = False) -> Path:
 
     Args:
         runs: Folder of all runs.
-        name: What the person typed.
+        name: The name as typed.
         finished: Whether ``last`` means the newest finished run; otherwise the newest of all.
 
     Raises:
-        ConfigError: There is no such run, or several.
+        ConfigError: No run matches, or several do.
     """
     folders = [runs / str(entry["id"]) for entry in known_runs(runs)]
     if name == "last":
@@ -48,7 +48,7 @@ def find_run(runs: Path, name: str, *, finished: bool = False) -> Path:
         raise ConfigError(f"'{name}' is the start of several runs: {', '.join(names)}; type more of it")
     near = difflib.get_close_matches(name, names, n=1) or names[-1:]
     hint = f"did you mean {near[0]}?" if near else "there are no runs yet"
-    raise ConfigError(f"there is no run '{name}' in {runs}; {hint}")
+    raise ConfigError(f"run '{name}' does not exist in {runs}; {hint}")
 
 
 def _last(runs: Path, folders: list[Path], *, finished: bool) -> Path:
@@ -58,13 +58,13 @@ def _last(runs: Path, folders: list[Path], *, finished: bool) -> Path:
     if folders:
         newest = folders[-1]
         raise ConfigError(
-            f"no run in {runs} is finished; {newest.name} is {run_state(newest)}, run its command again to go on"
+            f"no run in {runs} is finished; {newest.name} is {run_state(newest)}, run its command again to resume it"
         )
     raise ConfigError(f"there are no runs in {runs} yet; start one: stm-agent optimize --domain biomedical")
 
 
 def list_runs(runs: Path) -> list[RunRow]:
-    """Return every run in the order in which they began."""
+    """Return all runs in the order in which they began."""
     rows: list[RunRow] = []
     for entry in known_runs(runs):
         folder = runs / entry["id"]
@@ -79,7 +79,7 @@ def _test_score(folder: Path) -> float | None:
     try:
         return float(read_json(folder / "report.json")["rows"]["merged"]["ndcg_at_10"])
     except (StorageError, KeyError, TypeError):
-        # A search of an instruction has no such report.
+        # Runs of "stm-agent instruct" have no such report.
         return None
 
 
@@ -90,7 +90,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         RunError: The run has none yet, or another version wrote it.
     """
     if not (folder / "report.json").exists():
-        raise RunError(f"run {folder.name} is {run_state(folder)}; run its optimize command again to go on")
+        raise RunError(f"run {folder.name} is {run_state(folder)}; run its optimize command again to resume it")
     report: dict[str, Any] = read_json(folder / "report.json")
     if report.get("schema") not in REPORT_SCHEMAS:
         raise RunError(f"{folder / 'report.json'} has schema {report.get('schema')}; upgrade stm-agent to read it")
@@ -98,7 +98,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def changed_since(folder: Path) -> tuple[str, list[str]] | None:
-    """Return the newest earlier run of the same domain and what differs from it; None: there is none."""
+    """Return the newest earlier run of the same domain and the differences from it; None if there is none."""
     entries = known_runs(folder.parent)
     own = next((entry for entry in entries if entry["id"] == folder.name), None)
     if own is None or "identity" not in own:

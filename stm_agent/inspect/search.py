@@ -1,4 +1,4 @@
-"""Search the corpus of a run with its model: the first thing a user tries."""
+"""Search the corpus of a run with its model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def search_run(run: Path, words: str, top: int) -> list[dict[str, Any]]:
 
     Raises:
         ConfigError: The query is empty.
-        RunError: The run has no finished model.
+        RunError: The run has no model yet.
     """
     if not words.strip():
-        raise ConfigError("the query is empty; type the words you would search for")
+        raise ConfigError("the query is empty; type the words to search for")
     if not (run / "model" / "modules.json").exists() or not (run / "dev" / "corpus.jsonl").exists():
-        raise RunError(f"run {run.name} has no finished model; run its optimize command again to go on")
+        raise RunError(f"run {run.name} has no model yet; run its optimize command again to resume it")
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.load import load_model
     from stm_agent.domain.collection import read_beir
@@ -31,6 +31,6 @@ def search_run(run: Path, words: str, top: int) -> list[dict[str, Any]]:
     cache = EmbeddingCache(run.parent / ".cache" / "vectors")
     passages = cache.encode(encoder, list(texts.values()), prefix=model.prompts.get("document") or "")
     query = encoder.encode([words], prefix=model.prompts.get("query") or "")
-    found = rank(["query"], query, list(texts), passages, k=top)["query"]
-    best = sorted(found.items(), key=lambda item: -item[1])[:top]
+    scores = rank(["query"], query, list(texts), passages, k=top)["query"]
+    best = sorted(scores.items(), key=lambda item: -item[1])[:top]
     return [{"id": key, "score": value, "text": texts[key]} for key, value in best]

@@ -1,8 +1,8 @@
-"""DSPy's own instruction optimisers on a retrieval instruction, to compare GEPA with.
+"""DSPy's own instruction optimisers on a retrieval instruction, for comparison with GEPA.
 
-The program they see has one predictor, whose signature's instructions are the retrieval instruction; running it is a
-look at kept vectors, never an LLM call. COPRO: coordinate ascent from earlier attempts; MIPROv2: proposals grounded in
-the data, chosen by Bayesian search (Opsahl-Ong et al. 2024, arXiv 2406.11695).
+The program they optimise has one predictor, whose signature's instructions are the retrieval instruction; running it
+is a search over cached vectors, never an LLM call. COPRO: coordinate ascent from earlier attempts; MIPROv2: proposals
+grounded in the data, chosen by Bayesian search (Opsahl-Ong et al. 2024, arXiv 2406.11695).
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 ROUNDS = 2
-"""COPRO's depth: the second round sees how the first one scored."""
+"""Depth of COPRO: the second round knows the scores of the first."""
 
 
 @dataclass(frozen=True)
 class _Optimizer:
-    """What both take.
+    """Options of both optimisers.
 
     Attributes:
         client: The LLM that writes.
-        task: The domain's task, the instruction it begins from where there is none.
-        candidates: Proposals it may make.
-        seed: Seed of its search; COPRO's choices have none.
+        task: The domain's task; the optimiser starts from it if the best candidate has no instruction.
+        candidates: Number of proposals.
+        seed: Seed of the search; COPRO has none.
     """
 
     client: LlmClient
@@ -77,7 +77,7 @@ class MiproV2(_Optimizer):
         import dspy
 
         try:
-            import optuna  # noqa: F401 - asked for here, so that the reason is told in one line
+            import optuna  # noqa: F401 - imported here, so that the error is one line
         except ImportError as error:
             raise ConfigError("optimizer mipro needs Optuna: pip install 'stm-agent[optuna]'") from error
 

@@ -1,4 +1,4 @@
-"""GEPA on an instruction: one component, per-query nDCG@10, feedback that shows what went wrong.
+"""GEPA on an instruction: one component, per-query nDCG@10, feedback on failed queries.
 
 The rollout is a search, not an LLM call, so it costs nothing: only reflection does. Per-query scores make GEPA's
 Pareto selection work (Agrawal et al. 2025, arXiv 2507.19457).
@@ -75,7 +75,7 @@ class InstructionAdapter:
     """Implements ``gepa.core.adapter.GEPAAdapter``; a data instance is a query id."""
 
     def __init__(self, trials: Trials, client: LlmClient, task: str) -> None:
-        """Take the context, the reflecting LLM and the domain's task."""
+        """Take the trials, the reflecting LLM and the domain's task."""
         self.trials, self.client, self.task = trials, client, task
         self.asked = 0
         self.ended: GenerationError | None = None
@@ -112,7 +112,7 @@ class InstructionAdapter:
         eval_batch: Any,  # noqa: ANN401 - gepa's generic batch
         components_to_update: list[str],
     ) -> dict[str, list[dict[str, Any]]]:
-        """Return the worst queries with what was found above the relevant passage, and why."""
+        """Return the worst queries with the best-ranked irrelevant passage, and why it was ranked high."""
         worst = sorted(eval_batch.trajectories or [], key=lambda trace: trace["score"])[:SHOWN_FAILURES]
         return {component: [dict(trace) for trace in worst] for component in components_to_update}
 
@@ -122,7 +122,7 @@ class InstructionAdapter:
         reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]],
         components_to_update: list[str],
     ) -> dict[str, str]:
-        """Ask the reflecting LLM for a better text; an unusable answer keeps the old one."""
+        """Ask the reflecting LLM for a better text; keep the old one if the answer cannot be used."""
         return {name: self._better(candidate[name], reflective_dataset[name]) for name in components_to_update}
 
     def _better(self, current: str, failures: Sequence[Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Generic instructions by the dozen, written by an LLM: STM's GP variant (arXiv 2602.04731), as candidates."""
+"""Generic instructions written by an LLM: STM's GP variant (arXiv 2602.04731), as candidates."""
 
 from __future__ import annotations
 

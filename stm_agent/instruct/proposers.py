@@ -1,4 +1,4 @@
-"""Who writes candidates: one seam, plain implementations."""
+"""The sources of candidates: one Protocol and its implementations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 
 class Proposer(Protocol):
-    """Puts candidates on the context until its share of the budget is spent."""
+    """Offers candidates to the trials of a search."""
 
     def propose(self, trials: Trials) -> None:
-        """Offer candidates; a failed LLM call costs this proposer's candidates, never the search."""
+        """Offer candidates; an answer of an LLM that cannot be used is counted and costs one candidate.
+
+        Raises:
+            GenerationError: The LLM or its budget gives out.
+        """
         ...
 
 
@@ -29,22 +33,22 @@ class Seeds:
     candidates: Sequence[Instruction]
 
     def propose(self, trials: Trials) -> None:
-        """Try each."""
+        """Try each candidate."""
         for seed in self.candidates:
             candidate = trials.saying(seed.query, seed.origin)
-            # The incumbent may have been a seed before; that is no news.
+            # The incumbent may be one of the seeds.
             if candidate.texts not in trials.tried:
                 trials.offer(candidate)
 
 
 @dataclass(frozen=True)
 class Framings:
-    """Passage instructions, each tried beside the best query instruction so far: the corpus is encoded again."""
+    """Passage instructions, each tried with the best query instruction so far; the corpus is encoded again for each."""
 
     candidates: Sequence[Instruction]
 
     def propose(self, trials: Trials) -> None:
-        """Try each."""
+        """Try each candidate."""
         (best,) = trials.best()
         for candidate in self.candidates:
             trials.offer(best.framing(candidate.passage, candidate.origin), parent=best)
@@ -59,15 +63,15 @@ def proposers(
     task: str,
     seed: int,
 ) -> list[Proposer]:
-    """Return what a search asks, in order: seeds, the generic pool, the LLM that reflects, passage instructions."""
-    asked: list[Proposer] = [Seeds(seeds)]
+    """Return the proposers of a search, in order: seeds, generic pool, reflecting LLM, passage instructions."""
+    chosen: list[Proposer] = [Seeds(seeds)]
     if client is not None and spec.pool:
         from stm_agent.instruct.pool import Pool
 
-        asked.append(Pool(client, task, spec.pool))
+        chosen.append(Pool(client, task, spec.pool))
     if client is not None and spec.reflections:
-        asked.append(_optimizer(spec, client, task, seed))
-    return [*asked, Framings(framings)] if framings else asked
+        chosen.append(_optimizer(spec, client, task, seed))
+    return [*chosen, Framings(framings)] if framings else chosen
 
 
 def _optimizer(spec: InstructSpec, client: LlmClient, task: str, seed: int) -> Proposer:

@@ -1,4 +1,4 @@
-"""Score an instruction: the queries are encoded again, the corpus only where its own instruction changed."""
+"""Score an instruction: the queries are encoded again, the corpus only if the passage instruction changed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.ranking import rank
 
 DEPTH = 10
+"""Passages ranked for each query: what nDCG@10 needs."""
 
 
 class InstructionScorer:
@@ -28,11 +29,11 @@ class InstructionScorer:
         split: Split,
         incumbent: Instruction,
     ) -> None:
-        """Take the model and the data; the corpus is encoded with the incumbent's passage prefix, or found encoded."""
+        """Take the model and the data; encode the corpus with the incumbent's passage prefix unless it is cached."""
         self.encoder, self.cache, self.split, self.incumbent = encoder, cache, split, incumbent
         self.documents = documents
         self._ids = list(documents)
-        self._kept: dict[str, NDArray[np.float32]] = {}
+        self._passages: dict[str, NDArray[np.float32]] = {}
         self._vectors(incumbent.passage_prefix)
 
     def run(self, instruction: Instruction, k: int = DEPTH) -> Run:
@@ -46,24 +47,24 @@ class InstructionScorer:
         return score(self.run(instruction), self.split.qrels)
 
     def among(self, documents: Mapping[str, str]) -> InstructionScorer:
-        """Return the scorer of the same queries over a part of the corpus; its vectors are there already."""
+        """Return a scorer of the same queries over a part of the corpus, whose vectors are cached."""
         return InstructionScorer(self.encoder, self.cache, documents, self.split, self.incumbent)
 
     def _vectors(self, prefix: str) -> NDArray[np.float32]:
-        # Looking a whole corpus up in the cache again for every instruction costs more than ranking it.
-        if prefix not in self._kept:
-            self._kept[prefix] = self.cache.encode(self.encoder, list(self.documents.values()), prefix=prefix)
-        return self._kept[prefix]
+        # Reading a whole corpus from the cache for every instruction costs more than ranking it.
+        if prefix not in self._passages:
+            self._passages[prefix] = self.cache.encode(self.encoder, list(self.documents.values()), prefix=prefix)
+        return self._passages[prefix]
 
 
 def subcorpus(scorer: InstructionScorer, runs: Sequence[Run], hard: int) -> dict[str, str]:
-    """Return the judged passages of a scorer's queries and the ``hard`` best of every run for each query.
+    """Return the judged passages of a scorer's queries and the ``hard`` best passages of every run for each query.
 
-    Scores on it are too high, and rank instructions as the whole corpus does wherever what an instruction brings up
-    is judged or hard for somebody; so finalists are scored on the whole corpus.
+    Scores on the sub-corpus are too high. It orders instructions as the whole corpus does only as long as the passages
+    that an instruction ranks high are part of it, so finalists are scored on the whole corpus.
     """
-    kept = {document for grades in scorer.split.qrels.values() for document in grades}
+    chosen = {document for grades in scorer.split.qrels.values() for document in grades}
     for run in runs:
-        for found in run.values():
-            kept.update(sorted(found, key=lambda document: -found[document])[:hard])
-    return {document: text for document, text in scorer.documents.items() if document in kept}
+        for ranking in run.values():
+            chosen.update(sorted(ranking, key=lambda document: -ranking[document])[:hard])
+    return {document: text for document, text in scorer.documents.items() if document in chosen}

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The outcome of a search on the search half of dev. Whether the winner is accepted is the gate's decision.
+    """Result of a search on the search half of dev. The gate decides whether the winner is accepted.
 
     Attributes:
         winner: The best candidate over the whole corpus; the incumbent if nothing is better.
-        incumbent: The instruction that was there.
+        incumbent: The instruction to beat.
         trial: Name of the winner's trial in the trace store.
         tried: Candidates that were scored.
         inner: nDCG@10 of each finalist over the sub-corpus, by query instruction.
@@ -76,7 +76,7 @@ def search_instruction(
     Args:
         encoder: The model.
         cache: Cached vectors.
-        searching: The half of dev that may be looked at.
+        searching: The search half of dev.
         documents: The whole corpus.
         seeds: Instructions that people wrote.
         incumbent: The instruction to beat.
@@ -126,9 +126,13 @@ def _finalists(
     """Return the finalists' scores on the sub-corpus and on the whole one; the incumbent is always among them."""
     full: dict[Instruction, float] = {}
     task = corpus_task(whole.documents, whole.split)
-    for one in dict.fromkeys((incumbent, *trials.best(count))):
-        full[one] = score_with_mteb(
-            whole.encoder, whole.cache, task, query_prefix=one.query_prefix, passage_prefix=one.passage_prefix
+    for finalist in dict.fromkeys((incumbent, *trials.best(count))):
+        full[finalist] = score_with_mteb(
+            whole.encoder,
+            whole.cache,
+            task,
+            query_prefix=finalist.query_prefix,
+            passage_prefix=finalist.passage_prefix,
         )
-        trials.store.finalist(trials.name_of(one), full=full[one], passages=len(whole.documents))
-    return {one: trials.score_of(one) for one in full}, full
+        trials.store.finalist(trials.name_of(finalist), full=full[finalist], passages=len(whole.documents))
+    return {finalist: trials.score_of(finalist) for finalist in full}, full

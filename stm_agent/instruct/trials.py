@@ -1,4 +1,4 @@
-"""The context of a search: every candidate is checked, scored on the searching half, and written down."""
+"""The trials of a search: every candidate is checked, scored on the search half, and recorded."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 SHOWN = 3
 """Passages of each query that a trace names."""
 TITLE = 90
+"""Characters of a passage that a trace holds."""
 
 
 class Trials:
-    """Candidates tried so far: scores by (query instruction, passage instruction)."""
+    """Candidates tried so far, with scores by (query instruction, passage instruction)."""
 
     def __init__(self, scorer: InstructionScorer, store: TraceStore) -> None:
-        """Score by ``scorer``, write to ``store``."""
+        """Score candidates by ``scorer`` and record them in ``store``."""
         self.scorer, self.store = scorer, store
         self.tried: dict[tuple[str, str], Instruction] = {}
         self.scores: dict[tuple[str, str], Scores] = {}
@@ -45,7 +46,7 @@ class Trials:
         written: Completion | None = None,
         shown: Sequence[Mapping[str, object]] = (),
     ) -> Scores:
-        """Score a candidate, or give the score it has.
+        """Score a candidate, or return the scores that it has.
 
         Args:
             candidate: The instruction.
@@ -58,7 +59,7 @@ class Trials:
         began = time.monotonic()
         run = self.scorer.run(candidate)
         scores = score(run, self.scorer.split.qrels)
-        top = {query: sorted(found, key=lambda name: -found[name])[:SHOWN] for query, found in run.items()}
+        top = {query: sorted(ranking, key=lambda name: -ranking[name])[:SHOWN] for query, ranking in run.items()}
         self.tried[candidate.texts], self.scores[candidate.texts] = candidate, scores
         trace = replace(
             self._trace(candidate, parent, written, shown),
@@ -104,7 +105,7 @@ class Trials:
                     checked(text)
         except ConfigError as error:
             return str(error)
-        if tuple(map(normalise, candidate.texts)) in {tuple(map(normalise, known)) for known in self.scores}:
+        if tuple(map(normalise, candidate.texts)) in {tuple(map(normalise, texts)) for texts in self.scores}:
             return "repeats a candidate that was tried"
         room = self.scorer.encoder.room(candidate.query_prefix)
         if room is not None and room < self._wanted:
@@ -112,12 +113,14 @@ class Trials:
         return None
 
     def saying(self, query: str, origin: str) -> Instruction:
-        """Return the candidate that says ``query`` and leaves the incumbent's passages as they are."""
+        """Return the candidate with the query instruction ``query`` and the incumbent's passage instruction."""
         return self.scorer.incumbent.saying(query, origin)
 
     def best(self, count: int = 1) -> list[Instruction]:
         """Return the best candidates; of equal ones the shorter first."""
-        order = sorted(self.tried.values(), key=lambda one: (-self.score_of(one), sum(map(len, one.texts))))
+        order = sorted(
+            self.tried.values(), key=lambda candidate: (-self.score_of(candidate), sum(map(len, candidate.texts)))
+        )
         return order[:count]
 
     def score_of(self, candidate: Instruction) -> float:
@@ -130,7 +133,7 @@ class Trials:
 
     @cached_property
     def _wanted(self) -> int:
-        """Tokens of the median query."""
+        """Number of tokens of the median query."""
         whole = self.scorer.encoder.room("")
         left = [self.scorer.encoder.room(text) for text in self.scorer.split.queries.values()]
         return int(median((whole or 0) - (room or 0) for room in left))
@@ -158,7 +161,7 @@ class Trials:
         )
 
     def _titles(self, top: Mapping[str, Sequence[str]]) -> dict[str, str]:
-        named = {document for found in top.values() for document in found}
+        named = {document for ranking in top.values() for document in ranking}
         named |= {document for grades in self.scorer.split.qrels.values() for document in grades}
         texts = self.scorer.documents
         return {name: " ".join(texts[name].split())[:TITLE] for name in named if name in texts}

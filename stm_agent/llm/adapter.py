@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dspy
 
@@ -27,7 +27,11 @@ LEAST_TOKENS = 32
 """An input is never cut below this."""
 _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(?![a-z0-9])", re.IGNORECASE)
 
-Messages = list[dict[str, Any]]
+Untyped: TypeAlias = Any
+"""A value of DSPy's, which ships no types: signatures, examples and LMs are made at run time."""
+Fields = dict[str, Untyped]
+"""Field name -> value."""
+Messages = list[Fields]
 
 
 def is_small(model: str) -> bool:
@@ -38,7 +42,7 @@ def is_small(model: str) -> bool:
     return bool(sizes) and max(sizes) <= SMALL_BILLIONS
 
 
-def is_plain(signature: Any) -> bool:  # noqa: ANN401 - DSPy's signatures are made at run time
+def is_plain(signature: Untyped) -> bool:
     """Return whether a signature has one output field, a text."""
     return [field.annotation for field in signature.output_fields.values()] == [str]
 
@@ -50,7 +54,7 @@ class PlainAdapter(dspy.Adapter):  # type: ignore[misc]
     signatures with one output field.
     """
 
-    def format(self, signature: Any, demos: Any, inputs: Any) -> Messages:  # noqa: ANN401
+    def format(self, signature: Untyped, demos: Untyped, inputs: Untyped) -> Messages:
         """Return the chat: instructions, finished examples, inputs."""
         (output,) = signature.output_fields
         messages = [{"role": "system", "content": signature.instructions}]
@@ -59,7 +63,7 @@ class PlainAdapter(dspy.Adapter):  # type: ignore[misc]
             messages.append({"role": "assistant", "content": str(demo[output])})
         return [*messages, {"role": "user", "content": _lines(signature, inputs)}]
 
-    def parse(self, signature: Any, completion: str) -> dict[str, Any]:  # noqa: ANN401
+    def parse(self, signature: Untyped, completion: str) -> Fields:
         """Return the whole answer as the one output field."""
         (output,) = signature.output_fields
         return {output: completion.strip()}
@@ -79,12 +83,12 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
 
     def __call__(
         self,
-        lm: Any,  # noqa: ANN401 - DSPy's types
-        lm_kwargs: dict[str, Any],
-        signature: Any,  # noqa: ANN401
-        demos: list[dict[str, Any]],
-        inputs: dict[str, Any],
-    ) -> list[dict[str, Any]]:
+        lm: Untyped,
+        lm_kwargs: Fields,
+        signature: Untyped,
+        demos: list[Fields],
+        inputs: Fields,
+    ) -> list[Fields]:
         """Ask for one predictor's outputs."""
         ask = self._asker(lm, lm_kwargs, signature, demos)
         cut, inputs = self._fit(signature, demos, inputs)
@@ -101,33 +105,33 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
                 cut, inputs = True, shorter
         return ask(inputs)
 
-    def format(self, signature: Any, demos: Any, inputs: Any) -> Messages:  # noqa: ANN401
+    def format(self, signature: Untyped, demos: Untyped, inputs: Untyped) -> Messages:
         """Return the chat in the format that fits."""
         messages: Messages = self._format_of(signature).format(signature, demos, inputs)
         return messages
 
-    def parse(self, signature: Any, completion: str) -> dict[str, Any]:  # noqa: ANN401
+    def parse(self, signature: Untyped, completion: str) -> Fields:
         """Read an answer in the format that fits."""
-        fields: dict[str, Any] = self._format_of(signature).parse(signature, completion)
+        fields: Fields = self._format_of(signature).parse(signature, completion)
         return fields
 
-    def _format_of(self, signature: Any) -> dspy.Adapter:  # noqa: ANN401
+    def _format_of(self, signature: Untyped) -> dspy.Adapter:
         if is_plain(signature) and is_small(self._client.model):
             return PlainAdapter()
         return dspy.ChatAdapter(use_json_adapter_fallback=not is_plain(signature))
 
     def _asker(
         self,
-        lm: Any,  # noqa: ANN401
-        lm_kwargs: dict[str, Any],
-        signature: Any,  # noqa: ANN401
-        demos: list[dict[str, Any]],
-    ) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
+        lm: Untyped,
+        lm_kwargs: Fields,
+        signature: Untyped,
+        demos: list[Fields],
+    ) -> Callable[[Fields], list[Fields]]:
         adapter = self._format_of(signature)
 
-        def ask(inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        def ask(inputs: Fields) -> list[Fields]:
             try:
-                answers: list[dict[str, Any]] = adapter(lm, dict(lm_kwargs), signature, demos, inputs)
+                answers: list[Fields] = adapter(lm, dict(lm_kwargs), signature, demos, inputs)
                 return answers
             except dspy.utils.exceptions.AdapterParseError as error:
                 if not is_plain(signature) or not error.lm_response:
@@ -140,10 +144,10 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
 
     def _fit(
         self,
-        signature: Any,  # noqa: ANN401
-        demos: Sequence[Mapping[str, Any]],
-        inputs: dict[str, Any],
-    ) -> tuple[bool, dict[str, Any]]:
+        signature: Untyped,
+        demos: Sequence[Mapping[str, Untyped]],
+        inputs: Fields,
+    ) -> tuple[bool, Fields]:
         """Return whether inputs were cut, and inputs whose chat fits the context."""
         room, was_cut = self._client.room, False
         while room is not None and (excess := chat_tokens(self.format(signature, demos, inputs)) - room) > 0:
@@ -156,17 +160,17 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
         return was_cut, inputs
 
 
-def _longest(inputs: Mapping[str, Any]) -> str | None:
+def _longest(inputs: Mapping[str, Untyped]) -> str | None:
     texts = {name: len(value) for name, value in inputs.items() if isinstance(value, str) and value}
     return max(texts, key=lambda name: texts[name]) if texts else None
 
 
-def _halved(inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+def _halved(inputs: Mapping[str, Untyped]) -> Fields | None:
     name = _longest(inputs)
     tokens = rough_tokens(inputs[name]) // 2 if name else 0
     return {**inputs, str(name): cut_at_sentence(inputs[str(name)], tokens)} if tokens >= LEAST_TOKENS else None
 
 
-def _lines(signature: Any, values: Any) -> str:  # noqa: ANN401 - DSPy's types
+def _lines(signature: Untyped, values: Untyped) -> str:
     names = [name for name in signature.input_fields if values.get(name)]
     return "\n".join(f"{name.replace('_', ' ').capitalize()}: {values[name]}" for name in names)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.errors import AnswerRejected, ConfigError, GenerationError
+from stm_agent.errors import AnswerRejected, ConfigError, GenerationError, raised_as
 from stm_agent.llm.answer import NO_ANSWER, TRIES, Answer, Messages
 from stm_agent.llm.provider_faults import fault_of
 from stm_agent.llm.tokens import chat_tokens, rough_tokens
@@ -59,12 +59,9 @@ class LiteLlmProvider:
         self.headroom = headroom
         litellm.suppress_debug_info = True
         warnings.filterwarnings("ignore", message=READ_ONLY)
-        try:
+        # LiteLLM raises its own BadRequestError here, and others for odd names.
+        with raised_as(lambda error: _unknown(model)):
             litellm.get_llm_provider(model)
-        except Exception as error:  # LiteLLM raises its own BadRequestError here, and others for odd names
-            near = difflib.get_close_matches(model, litellm.model_list, n=1)
-            hint = f"did you mean {near[0]}?" if near else "use provider/name, for example openai/gpt-5-mini"
-            raise ConfigError(f"LiteLLM does not know the generator '{model}'; {hint}") from error
 
     def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
         """Answer a chat; waits and tries again on rate limits, time-outs and server faults.
@@ -211,3 +208,11 @@ def _wait(state: Any) -> float:  # noqa: ANN401 - tenacity's RetryCallState
         return min(float(headers["retry-after"]), LONGEST_WAIT)
     except (KeyError, ValueError):
         return float(min(2.0 ** (state.attempt_number - 1), LONGEST_WAIT))
+
+
+def _unknown(model: str) -> ConfigError:
+    import litellm
+
+    near = difflib.get_close_matches(model, litellm.model_list, n=1)
+    hint = f"did you mean {near[0]}?" if near else "use provider/name, for example openai/gpt-5-mini"
+    return ConfigError(f"LiteLLM does not know the generator '{model}'; {hint}")

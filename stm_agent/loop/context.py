@@ -1,4 +1,4 @@
-"""Everything the levers of one run share, and the one way in which they run jobs and rate models."""
+"""The objects that all levers of one run share, and the one way in which levers run jobs and rate models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from stm_agent.merge.job import Rating
 
 @dataclass(kw_only=True)
 class RunContext:
-    """One run's shared things. Test judgements are behind ``firewall`` and nowhere else.
+    """State and services shared by the levers of one run. Only ``firewall`` holds test judgements.
 
     Attributes:
         spec: The domain.
@@ -46,23 +46,23 @@ class RunContext:
         run: The run's folder, locked.
         executor: Where jobs run.
         cache: Folder of cached vectors.
-        observer: Is told what happens.
+        observer: Receives events.
         clock: Wall time over all processes of the run.
-        stop: Whether a stop was asked for.
-        minutes: Ceiling on that time; None: no ceiling.
+        stop: Request to stop.
+        minutes: Ceiling on that time, in minutes; None: no ceiling.
         data: Corpus, dev and training data, without test.
         guards: General tasks that show forgetting.
         firewall: Holds test back.
-        goes_on: Whether the run was finished once and goes on with a raised budget.
+        goes_on: Whether the run has a report and continues, after a stop or with a raised budget.
         gate: The cut dev set and its tests.
         generator: The LLM that writes.
         reflection: The LLM that reflects on instructions.
         workspace: Folder with ``programs/`` and ``prompts/``.
         memory: Peak memory.
         failures: Levers that were lost.
-        warnings: Everything that was noted.
-        trained: Experts so far, those of a round that was stopped in the middle included.
-        job_seconds: Time spent in jobs.
+        warnings: Notes so far.
+        trained: Experts so far, including those of an unfinished round.
+        job_seconds: Seconds spent in jobs.
         encoded: Texts and seconds of all scorings.
     """
 
@@ -93,11 +93,11 @@ class RunContext:
     # --- watching (stm_agent.progress.Watcher) ---
 
     def progress(self, name: str, text: str, done: int, total: int) -> None:
-        """Pass a job's progress to the observer."""
+        """Pass the progress of a job to the observer."""
         self.observer({"kind": "progress", "name": name, "text": text, "done": done, "total": total})
 
     def stop_reason(self) -> str | None:
-        """Return why the run should stop; None: it should go on."""
+        """Return why the run should stop; None: it should continue."""
         return self.stop.reason()
 
     # --- what is scored ---
@@ -127,11 +127,11 @@ class RunContext:
         return ScoredTask("probe", {key: self.documents[key] for key in chosen}, self.firewall.dev)
 
     def rate(self, model: EncoderSource, instruction: Instruction) -> Rating:
-        """Score dev and the guards. Guards get no instruction: they show what general use would see."""
+        """Score dev and the guards. Guards get no instruction, as in general use of the model."""
         plain = instruction.unsaid()
         tasks = ((self.dev, instruction), *((guard, plain) for guard in self.guards))
-        found = self._scores(ScoringJob(model, tasks, self.cache))
-        return Rating(found[self.dev.name], mean_ndcg([found[guard.name] for guard in self.guards]))
+        scores = self._scores(ScoringJob(model, tasks, self.cache))
+        return Rating(scores[self.dev.name], mean_ndcg([scores[guard.name] for guard in self.guards]))
 
     def score(self, model: EncoderSource, task: ScoredTask, instruction: Instruction) -> Scores:
         """Score one task."""
@@ -144,7 +144,7 @@ class RunContext:
         return read_scores(folder)
 
     def encoding_speed(self) -> float:
-        """Return texts per second over all scorings of this run, finished ones that were found included."""
+        """Return texts per second over all scorings of this run, including those of earlier processes."""
         texts, seconds = self.encoded
         return round(texts / seconds, 1) if seconds else 0.0
 
@@ -161,7 +161,7 @@ class RunContext:
     # --- running jobs ---
 
     def build(self, job: Job) -> Path:
-        """Return a job's folder, built or found, and record it."""
+        """Return the folder of a job, built if necessary, and record it."""
         with self.computing():
             (folder,) = self.executor.run([job])
         self.run.ledger.record("stage", name=job.kind, folder=folder.name)
@@ -178,7 +178,7 @@ class RunContext:
 
     @contextmanager
     def attempt(self, lever: str) -> Iterator[None]:
-        """Run a lever whose failure costs that lever and not the run; it is recorded and shown.
+        """Run a lever whose failure costs the lever, not the run; the failure is recorded and shown.
 
         Raises:
             StopRequested: A stop was asked for.
@@ -191,27 +191,27 @@ class RunContext:
         except StmAgentError as error:
             self.fail(lever, error)
         except Exception as error:
-            # A library or a user's program may raise anything; hours of work must not be lost with it.
+            # A library or a user's program may raise anything; hours of work must not be lost because of it.
             self.fail(lever, error)
 
     def fail(self, lever: str, error: Exception) -> None:
         """Record a lost lever."""
-        words = " ".join(str(error).split()) or type(error).__name__
-        reason = words if isinstance(error, StmAgentError) else f"{type(error).__name__}: {words}"
+        message = " ".join(str(error).split()) or type(error).__name__
+        reason = message if isinstance(error, StmAgentError) else f"{type(error).__name__}: {message}"
         failure = Failure(lever, failure_kind(error), reason)
         if failure not in self.failures:
             self.failures.append(failure)
         trace = "" if isinstance(error, StmAgentError) else "".join(traceback.format_exception(error))[-4000:]
         self.observer(
-            {"kind": "failure", "name": lever, "text": f"{lever} failed, the run goes on without it: {reason}"}
+            {"kind": "failure", "name": lever, "text": f"{lever} failed, the run continues without it: {reason}"}
         )
         self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback=trace)
 
     def has_time(self, lever: str) -> bool:
-        """Return whether a lever may still start; if not, it is recorded as lost to the budget of minutes."""
+        """Return whether there is time for a lever; if not, record it as lost to the budget of minutes."""
         if self.minutes is None or self.clock.seconds() < self.minutes * 60:
             return True
-        reason = f"budget of {self.minutes:g} minutes is spent; raise --budget-minutes to go on"
+        reason = f"budget of {self.minutes:g} minutes is spent; raise --budget-minutes to continue"
         failure = Failure(lever, "budget", reason)
         if failure not in self.failures:
             self.failures.append(failure)
@@ -219,11 +219,11 @@ class RunContext:
             self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback="")
         return False
 
-    # --- telling ---
+    # --- events and records ---
 
     @contextmanager
     def timed(self, name: str, text: str) -> Iterator[None]:
-        """Announce a stage and keep its wall time; a run that was interrupted adds up all its processes."""
+        """Announce a stage and record its wall time."""
         self.observer({"kind": "stage", "name": name, "text": text})
         started = time.monotonic()
         try:
@@ -233,7 +233,7 @@ class RunContext:
             append_jsonl(self.run.seconds, {"schema": SCHEMA, "name": name, "seconds": seconds})
 
     def seconds(self) -> dict[str, float]:
-        """Return the wall time of every kind of stage, over all processes that worked on this run."""
+        """Return the seconds of each kind of stage, over all processes that worked on this run."""
         total: dict[str, float] = {}
         for entry in read_jsonl(self.run.seconds):
             total[entry["name"]] = total.get(entry["name"], 0.0) + entry["seconds"]

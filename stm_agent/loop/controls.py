@@ -17,7 +17,7 @@ RANDOM_PAIRS = 100_000
 
 
 def train_controls(context: RunContext, state: State) -> list[Expert]:
-    """Train all-in-one, and random pairs if there are more than :data:`RANDOM_PAIRS`; one that fails is left out."""
+    """Train all-in-one, and random pairs if there are over :data:`RANDOM_PAIRS`; leave out a control that fails."""
     spec = _all_in_one(context, state)
     if spec is None:
         context.note("control", "all-in-one not trained: no expert was trained on the collection's own pairs")
@@ -39,7 +39,7 @@ def train_controls(context: RunContext, state: State) -> list[Expert]:
 
 
 def _all_in_one(context: RunContext, state: State) -> ExpertSpec | None:
-    """Return the control: InfoNCE at the domain's learning rate, with every help that an expert has."""
+    """Return the control: InfoNCE at the domain's learning rate, with every auxiliary loss that an expert has."""
     specs = {spec.name: spec for spec in context.spec.experts}
     sources = {source for spec in specs.values() for source in spec.sources} - {WRITTEN}
     steps = sum(specs[expert.spec_name].steps for expert in state.experts)

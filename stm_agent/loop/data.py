@@ -29,7 +29,7 @@ MOST_EXAMPLES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """What the data lever has ready for the experts of one round.
+    """Training data that the data lever offers to the experts of one round.
 
     Attributes:
         mined: Pair id -> mined negatives, hardest first.
@@ -44,37 +44,37 @@ class TrainingData:
     trial: str | None = None
 
     def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> Negatives:
-        """Return the negatives an expert asked for: written ones first, mined ones for what is missing."""
-        asked = expert.negatives
-        if not asked.mined and not asked.synthetic:
+        """Return the negatives that an expert asked for: written ones first, then mined ones up to the number."""
+        wanted = expert.negatives
+        if not wanted.mined and not wanted.synthetic:
             return NO_NEGATIVES
         chosen = {}
         for pair in pairs:
-            written = self.synthetic.get(pair.id, ())[: asked.synthetic]
-            mined = self.mined.get(pair.id, ())[: asked.mined + asked.synthetic - len(written)]
+            written = self.synthetic.get(pair.id, ())[: wanted.synthetic]
+            mined = self.mined.get(pair.id, ())[: wanted.mined + wanted.synthetic - len(written)]
             if written or mined:
                 chosen[pair.id] = (*written, *mined)
         return chosen
 
 
 def pairs_of(context: RunContext, expert: ExpertSpec, training_data: TrainingData) -> tuple[Pair, ...]:
-    """Return all pairs of an expert's sources, the generator's own pairs included."""
+    """Return all pairs of an expert's sources, including pairs that the generator wrote."""
     sources = {**context.data.sources, WRITTEN: training_data.written}
     return tuple(pair for source in expert.sources for pair in sources[source])
 
 
 def negative_kinds(negatives: Negatives) -> dict[str, int]:
-    """Return how many negatives of each kind there are."""
+    """Return the number of negatives of each kind."""
     return dict(Counter(negative.source for row in negatives.values() for negative in row))
 
 
 def prepare_training_data(context: RunContext, miner: EncoderSource | None) -> TrainingData:
-    """Write queries, mine and write negatives: what the experts of this round may use.
+    """Write queries, mine negatives and write negatives for the experts of this round.
 
-    What fails costs its part: experts then train on what is there.
+    A part that fails is left out; experts then train on the other parts.
 
     Args:
-        context: The run's shared things.
+        context: The run.
         miner: The encoder of the dense retriever and of the positive-aware filter.
     """
     experts = context.spec.experts
@@ -98,13 +98,13 @@ def prepare_training_data(context: RunContext, miner: EncoderSource | None) -> T
 
 
 def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Negatives) -> Negatives:
-    """Leave out what people refused in the annotation tool."""
+    """Leave out negatives that reviewers refused in the annotation tool."""
     reviewed = refused(context.workspace)
     if not reviewed:
         return negatives
     left, removed = without_refused(pairs, negatives, reviewed)
     if removed:
-        context.note("data", f"{removed} negatives left out: people called them relevant or broken")
+        context.note("data", f"{removed} negatives left out: reviewers called them relevant or broken")
     return left
 
 
@@ -179,9 +179,9 @@ def _written_negatives(context: RunContext, pairs: Sequence[Pair], mined: Negati
 
 
 def _build_or_salvage(context: RunContext, lever: str, job: Callable[[LlmAccess], Job]) -> Path | None:
-    """Build a writing job; if the LLM or its budget gives out, use the answers that were paid for.
+    """Build a job in which an LLM writes; if the LLM or its budget gives out, use the answers that were paid for.
 
-    The salvaged result has a key of its own, so a later process with a working LLM builds the whole one.
+    The salvaged result has a key of its own, so that a later process with a working LLM builds the whole one.
     """
     folder: Path | None = None
     lost = len(context.failures)
@@ -196,7 +196,7 @@ def _build_or_salvage(context: RunContext, lever: str, job: Callable[[LlmAccess]
 
 
 def _report_counts(context: RunContext, what: str, path: Path) -> None:
-    """Show how many texts were written and why the others were refused."""
+    """Note how many texts were written and why the others were refused."""
     counts: Mapping[str, Any] = read_json(path)
     refusals = ", ".join(f"{number} {reason}" for reason, number in sorted(counts["refused"].items()))
     text = f"{counts['written']} of {counts['asked']} {what} written"
@@ -206,7 +206,7 @@ def _report_counts(context: RunContext, what: str, path: Path) -> None:
 
 
 def _trace(context: RunContext, program: Path, written: Path) -> str | None:
-    """Write the generator's program into the run's traces, beside the instructions; return the trial."""
+    """Record the generator's program in the run's traces; return the name of its trial."""
     sample = read_json(written).get("sample")
     if not sample:
         return None

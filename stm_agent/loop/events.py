@@ -1,4 +1,4 @@
-"""What the loop tells whoever watches it. Observers see; they cannot change anything."""
+"""Events of a run. Observers receive them and cannot change anything."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal, NotRequired, TypedDict
 
 
 class Event(TypedDict):
-    """One thing that happened.
+    """One event.
 
     Attributes:
-        kind: ``stage`` (a stage begins), ``progress`` (inside a stage), ``decision`` (a lever was kept or
-            rolled back), ``failure`` (a lever was lost) or ``note`` (a counted warning, a remark).
+        kind: ``stage`` (a stage begins), ``progress`` (inside a stage), ``decision`` (a change was taken, confirmed or
+            refused), ``failure`` (a lever was lost) or ``note`` (a counted warning, a remark).
         name: The stage or lever.
         text: One line for a person.
         done: Finished units, with ``progress``.
@@ -30,7 +30,7 @@ Observer = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Watch nothing."""
+    """Ignore an event."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class ObserverWatcher:
     """Passes the progress of jobs to an observer; never asks for a stop.
 
     Attributes:
-        observer: Is told.
+        observer: Receives the progress.
     """
 
     observer: Observer
 
     def progress(self, name: str, text: str, done: int, total: int) -> None:
-        """Pass one report on."""
+        """Pass one report to the observer."""
         self.observer({"kind": "progress", "name": name, "text": text, "done": done, "total": total})
 
     def stop_reason(self) -> str | None:

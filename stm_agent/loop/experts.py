@@ -14,7 +14,7 @@ from stm_agent.train.job import Negatives, training_speed
 
 
 def train_all(context: RunContext, training_data: TrainingData, instruction: Instruction, round_: int) -> list[Expert]:
-    """Train the domain's experts in the order of its file and rate each on dev; one that fails is left out."""
+    """Train the domain's experts in the order of its file and rate each on dev; an expert that fails is left out."""
     best: dict[str, Expert] = {}
     everyone: list[Expert] = []
     for spec in context.spec.experts:
@@ -33,7 +33,7 @@ def train_all(context: RunContext, training_data: TrainingData, instruction: Ins
             trained = _train_variants(context, plan, instruction, round_)
             everyone += trained
             if trained:
-                # Who goes on from this expert goes on from its best variant.
+                # Experts that start from this one start from its best variant.
                 best[spec.name] = max(trained, key=lambda expert: context.searched(expert.rated.rating.domain))
     return everyone
 
@@ -91,10 +91,10 @@ def _train(context: RunContext, variant: Variant, name: str, plan: TrainingPlan)
 
 
 def _report_negatives(context: RunContext, name: str, spec: ExpertSpec, pairs: int, negatives: Negatives) -> None:
-    """Show how many negatives of which kind an expert really has, if it asked for written ones."""
-    asked = spec.negatives.synthetic * pairs
+    """Note how many negatives of each kind an expert has, if it asked for more written ones than there are."""
+    wanted = spec.negatives.synthetic * pairs
     kinds = negative_kinds(negatives)
     written = kinds.pop("synthetic", 0)
-    if asked and written < asked:
+    if wanted and written < wanted:
         rest = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items())) or "none"
-        context.note("train", f"expert {name}: {written:,} of {asked:,} written negatives are there; others: {rest}")
+        context.note("train", f"expert {name}: {written:,} of {wanted:,} written negatives exist; others: {rest}")

@@ -37,16 +37,16 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
     with whole_folder(context.run.model) as partial:
         shutil.copytree(folder / "model", partial, dirs_exist_ok=True)
     if not (context.run.folder / "dev").exists():
-        # What "stm-agent search" looks in.
+        # The corpus of "stm-agent search".
         write_beir(context.data.collection, context.run.folder / "dev")
     return folder / "model"
 
 
 def prove_model(context: RunContext, best: RatedModel, model: Path) -> None:
-    """Score an exported folder on dev in a fresh process; it must give the recorded number.
+    """Score an exported folder on dev in a fresh process; the score must be the recorded one.
 
     Raises:
-        CheckFailed: It cannot be scored there, or gives another number.
+        CheckFailed: The model cannot be scored there, or has another score.
     """
     expected = best.rating.domain.ndcg_at_10
     measured = read_proof(context.build(ProofJob(model, context.dev, expected)))

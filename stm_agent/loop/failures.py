@@ -1,4 +1,4 @@
-"""Levers that were lost: what of an error costs a lever, what ends a run, and how a loss is recorded."""
+"""Lost levers: which errors cost a lever, which end a run, and how a loss is recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stm_agent.errors import (
 )
 
 NEVER_CAUGHT = (StopRequested, StorageError, FirewallError, RunLocked)
-"""What ends a run whatever lever it happens in: a stop, a full disk, a broken rule, another process."""
+"""Errors that end a run in any lever: a stop, a full disk, test opened too early, another process."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Failure:
     """A lever that was lost.
 
     Attributes:
-        lever: Which one.
+        lever: Name of the lever.
         kind: ``budget``, ``llm``, ``memory``, ``check`` or ``error``.
         reason: The error's message.
     """

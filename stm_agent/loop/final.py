@@ -38,8 +38,8 @@ def finish(context: RunContext, state: State, *, controls: bool) -> Report:
 def finish_early(context: RunContext, state: State, reason: str) -> Report:
     """Export the best model so far without opening test; the same command resumes the run.
 
-    The best model so far is the best on the search half, an expert of the round that was stopped included; its gain is
-    not confirmed.
+    The best model so far is the best on the search half, including experts of an unfinished round; its gain is not
+    confirmed.
     """
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
     experts = [expert.rated for expert in context.trained if expert.rated.rating.general >= floor]
@@ -75,7 +75,7 @@ def _row(context: RunContext, test: ScoredTask, rated: RatedModel) -> Scores:
 
 
 def _baseline_row(context: RunContext, test: ScoredTask, rows: dict[str, Scores]) -> None:
-    """Add the row of the ready-made encoder; if it cannot be loaded the report goes without it."""
+    """Add the row of the ready-made encoder; if it cannot be loaded, the report has no such row."""
     name = str(context.spec.baseline)
     try:
         ready = ReadyModel(name)

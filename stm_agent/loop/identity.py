@@ -1,4 +1,4 @@
-"""What a run is: everything that decides its result, named part by part, so that a difference can be named too."""
+"""Identity of a run: everything that decides its result, part by part, so that differences can be named."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Identity = Mapping[str, Any]
 def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identity:
     """Return the identity of a run: domain, data, models, programs, prompts, reviews, versions and flags.
 
-    Ceilings on money and time are not part of it: they decide how far a run comes, not what it is.
+    Ceilings on money and time are not part of it: they decide how far a run gets, not what it computes.
 
     Raises:
         ConfigError: A program or prompt file is missing.
@@ -56,7 +56,7 @@ def identity_hash(identity: Identity) -> str:
 
 
 def differences(new: Identity, old: Identity) -> list[str]:
-    """Return in words what two identities differ in, a line each; long values are named, not shown."""
+    """Return the differences of two identities, one a line; long values are shortened."""
     flat_new, flat_old = _flat(new), _flat(old)
     lines = []
     for name in sorted({*flat_new, *flat_old}):
@@ -73,15 +73,15 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
         named = all(isinstance(part, Mapping) and "name" in part for part in value)
         value = {part["name"] if named else number: part for number, part in enumerate(value, 1)}
     if isinstance(value, Mapping) and value:
-        found: dict[str, object] = {}
+        flat: dict[str, object] = {}
         for key, part in value.items():
-            found |= _flat(part, f"{prefix}.{key}" if prefix else str(key))
-        return found
+            flat |= _flat(part, f"{prefix}.{key}" if prefix else str(key))
+        return flat
     return {prefix: value}
 
 
-def _shown(value: object, there: bool) -> str:
-    if not there:
+def _shown(value: object, present: bool) -> str:
+    if not present:
         return "(none)"
     text = str(value)
     is_hash = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
@@ -89,10 +89,10 @@ def _shown(value: object, there: bool) -> str:
 
 
 def _data(spec: DomainSpec, workspace: Path) -> dict[str, str]:
-    found = {"collection": collection_source_hash(spec.collection, workspace)}
+    hashes = {"collection": collection_source_hash(spec.collection, workspace)}
     for number, guard in enumerate(spec.general):
-        found[f"general {number + 1}"] = collection_source_hash(guard, workspace)
-    return found
+        hashes[f"general {number + 1}"] = collection_source_hash(guard, workspace)
+    return hashes
 
 
 def _models(spec: DomainSpec) -> dict[str, str]:
@@ -100,21 +100,21 @@ def _models(spec: DomainSpec) -> dict[str, str]:
     names |= {role: name for expert in spec.experts for role, name in spec.models_of(expert).items()}
     names |= {"miner": spec.mine.encoder} if spec.mine.encoder else {}
     names |= {"baseline": spec.baseline} if spec.baseline else {}
-    found = {}
+    identities = {}
     for role, name in names.items():
         try:
-            found[role] = source_identity(name)
+            identities[role] = source_identity(name)
         except StmAgentError:
             if role != "baseline":
                 raise
-            found[role] = f"{name} (not found)"
-    return found
+            identities[role] = f"{name} (not found)"
+    return identities
 
 
 def _programs(spec: DomainSpec) -> list[str]:
-    asks = any(expert.negatives.synthetic for expert in spec.experts)
-    writes = any(WRITTEN in expert.sources for expert in spec.experts)
-    return [*([spec.synthesize.program] if asks else []), *(["queries"] if writes else [])]
+    negatives = any(expert.negatives.synthetic for expert in spec.experts)
+    queries = any(WRITTEN in expert.sources for expert in spec.experts)
+    return [*([spec.synthesize.program] if negatives else []), *(["queries"] if queries else [])]
 
 
 def _prompts(spec: DomainSpec) -> list[str]:

@@ -1,4 +1,4 @@
-"""The instruction lever alone: any model, any judged collection, no training."""
+"""The search for an instruction alone: any model, any judged collection, no training."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InstructOptions:
-    """What a user sets for one search.
+    """Options of one search.
 
     Attributes:
-        split: Judged queries; one half is searched on, the other accepts.
+        split: Judged queries; one part is searched on, the other accepts.
         task: One line: what a query is and what should be found.
         spec: Seeds, pool, optimiser and how they are scored.
         llm: The LLM that writes; None: seeds only.
@@ -71,9 +71,9 @@ class _Accepted:
 def instruct_model(
     model: str, folder: Path, options: InstructOptions, *, workspace: Path, runs: Path, observer: Observer
 ) -> dict[str, Any]:
-    """Search an instruction for ``model`` on a BEIR folder; the run folder keeps traces and result.
+    """Search an instruction for ``model`` on a BEIR folder; traces and result are in the run folder.
 
-    A killed search resumes by the same call and pays no LLM call twice.
+    The same call resumes a killed search and pays no LLM call twice.
 
     Raises:
         ConfigError: The collection has no such split, or a file of ``prompts/`` cannot be used.
@@ -123,7 +123,7 @@ def instruct_model(
 
 
 def write_instructed(model: SentenceTransformer, result: Mapping[str, Any], folder: Path) -> None:
-    """Save a model with what was found as its prompts, so that ``encode_query`` and ``encode_document`` apply it."""
+    """Save a model with the accepted prefixes as its prompts, which ``encode_query`` and ``encode_document`` apply."""
     model.prompts = {**model.prompts, "query": result["query_prefix"], "document": result["passage_prefix"]}
     with whole_folder(folder) as partial:
         model.save(str(partial))

@@ -1,4 +1,4 @@
-"""The instruction lever: search the text in front of a query for the model at hand, and accept it by a look."""
+"""The instruction lever: search the text in front of a query for the provisional model, and accept it by a look."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def improve_instruction(context: RunContext, state: State, round_: int, *, what:
     """Search an instruction for the provisional model; return the state with it if it is accepted.
 
     An instruction costs the user something at every query, so it needs evidence of its own: it must gain
-    ``instruct.min_effect`` on the search half and pass a look at the accept half. It is accepted apart from the model:
-    what becomes of a merge later does not touch it. "No instruction" costs nothing: it wins a tie.
+    ``instruct.min_effect`` on the search half and pass a look at the accept half. It is accepted independently of the
+    model: a merge that is refused later does not undo it. "No instruction" costs nothing: it wins a tie.
     """
     incumbent = state.provisional
     found, trial = _search(context, incumbent, round_, what)
@@ -76,7 +76,7 @@ def _accept(
 
 
 def _search(context: RunContext, incumbent: RatedModel, round_: int, what: str) -> tuple[FoundInstruction, str | None]:
-    """Search on the search half; without the reflecting LLM if that gives out. Return the winner and its trial."""
+    """Search on the search half, without the reflecting LLM if it gives out; return the winner and its trial."""
     spec = context.spec
     seeds, framings = written_candidates(context.workspace, spec.instruct, spec.task)
 

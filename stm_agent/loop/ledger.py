@@ -13,15 +13,15 @@ from stm_agent.files import append_jsonl, content_hash, read_jsonl
 
 SCHEMA = 2
 VOLATILE = {"schema", "time", "seconds"}
-"""What differs between two processes that record the same event."""
+"""Fields that differ between two processes that record the same event."""
 
 
 class Ledger:
     """Append-only JSONL that a resumed run does not write twice.
 
-    A resumed run walks the same path over finished stages and records the same events again. The n-th event of some
-    content in this process is the n-th of that content in the file, so an event that is really repeated, such as the
-    same decision in two rounds, is recorded each time.
+    A resumed run repeats the same steps over finished stages and records the same events again. The n-th event with
+    some content in this process is the n-th with that content in the file, so an event that happens more than once,
+    such as the same decision in two rounds, is recorded each time.
     """
 
     def __init__(self, path: Path) -> None:

@@ -12,10 +12,10 @@ from stm_agent.merge.job import MergeJob, MergeResult, read_merge
 
 
 def merge_experts(context: RunContext, state: State, round_: int) -> tuple[State, RatedModel | None]:
-    """Search linear weights over the experts; return the state that knows the search, and the best merge.
+    """Search linear weights over the experts; return the state with the search, and the best merge.
 
     Returns:
-        None as the merge if every one of them forgets more than the budget.
+        None as the merge if every merge forgets more than the budget.
     """
     experts, instruction = state.experts, state.provisional.instruction
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
@@ -53,7 +53,7 @@ def merge_experts(context: RunContext, state: State, round_: int) -> tuple[State
 def consider_models(context: RunContext, state: State, merged: RatedModel | None, round_: int) -> State:
     """Take the best of the merge and the experts alone as the provisional model, if the gate prefers it.
 
-    A model that forgets more than the budget on the general tasks is no candidate.
+    Models that forget more than the budget on the general tasks are not candidates.
     """
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
     candidates = [merged] if merged is not None else []
@@ -75,14 +75,14 @@ def consider_models(context: RunContext, state: State, merged: RatedModel | None
 
 
 def _record(context: RunContext, experts: Sequence[Expert], result: MergeResult, round_: int, floor: float) -> None:
-    """Record every merge that was encoded and the front; say how well the surrogate guessed."""
+    """Record every merge that was encoded and the front; note how well the surrogate ordered the merges."""
     names = [expert.name for expert in experts]
     for row in result.verified:
         context.run.ledger.record("merge", round=round_, experts=names, **row)
     folders = {expert.name: expert.folder.name for expert in experts}
     context.run.ledger.record("front", round=round_, experts=folders, points=list(result.front))
-    worth = "badly, so the search went on with real encodes" if result.surrogate_is_bad else "well enough"
-    context.note("merge", f"the surrogate ranks verified merges {worth} ({result.agreement})")
+    quality = "badly, so the search continued with real encodes" if result.surrogate_is_bad else "well enough"
+    context.note("merge", f"the surrogate orders the encoded merges {quality} ({result.agreement})")
     if not result.allowed:
         context.note(
             "merge",

@@ -1,4 +1,4 @@
-"""One run of the closed loop: data, instruction, experts, merge, confirmation, and then test, once."""
+"""One run of the closed loop: instruction, data, experts, merge, confirmation, and then test, once."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def optimize(
 ) -> Report:
     """Run the loop to its report; an interrupted run resumes where it stopped.
 
-    A lever that fails costs that lever; the run goes on with what is left and exports the best model it has.
+    A lever that fails costs that lever; the run continues with the others and exports the best model it has.
 
     Args:
         spec: The domain.
         options: The user's flags.
         workspace: Folder with ``programs/`` and ``prompts/``.
         runs: Folder that holds run folders, stages and caches.
-        observer: Is told what happens.
+        observer: Receives events.
         before_work: Called unless the run is finished already, for what costs time, such as setting threads.
 
     Returns:
@@ -54,7 +54,7 @@ def optimize(
 
     Raises:
         StopRequested: A stop was asked for; the best model so far is exported.
-        StmAgentError: Anything a user can mend; the run folder is left whole.
+        StmAgentError: A fault that the user can correct; the run folder stays intact.
     """
     rounds = options.rounds_of(spec)
     identity = run_identity(spec, options, workspace)
@@ -72,7 +72,7 @@ def optimize(
 
 
 def _finished(run: RunFolder, options: Options) -> Report | None:
-    """Return the report of a finished run, unless its budget ended a lever and a higher one is given now."""
+    """Return the report of a finished run, unless its budget ended a lever and the budget is higher now."""
     if not run.report.exists():
         return None
     report: Report = read_json(run.report)
@@ -98,7 +98,7 @@ def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
                 if not context.has_time(f"round {round_}"):
                     break
                 context.run.ledger.record("round", number=round_)
-                # Each step returns a new state, so a stop in the middle keeps what was reached before.
+                # Each step returns a new state, so a stop inside a step leaves the state before it.
                 for step in (_improve_instruction, _train_experts, _merge):
                     state = step(context, state, round_)
             state = _confirm(context, state)
@@ -106,7 +106,7 @@ def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
     except StopRequested as stop:
         if state is None:
             raise
-        # Outside of the watcher: the export is not stopped by the stop it answers to.
+        # Outside of the watcher, so that the same request does not stop the export.
         finish_early(context, state, str(stop))
         raise StopRequested(
             f"{stop}; the best model so far is in {context.run.model}, the same command resumes"
@@ -145,7 +145,7 @@ def _train_experts(context: RunContext, state: State, round_: int) -> State:
 def _merge(context: RunContext, state: State, round_: int) -> State:
     """Merge the experts; if that fails, the best single expert is still a candidate."""
     if not state.experts:
-        context.note("merge", "no merge: there is no expert")
+        context.note("merge", "no merge: no expert was trained")
         return state
     merged: RatedModel | None = None
     if len(state.experts) > 1 and context.has_time("merge"):
@@ -180,7 +180,7 @@ def _confirm(context: RunContext, state: State) -> State:
 
 
 def _miner(context: RunContext, state: State) -> EncoderSource:
-    """Return the encoder that mines: the domain's own choice at first, the trained incumbent once there is one."""
+    """Return the encoder that mines: at first the domain's choice, later the provisional model if it was trained."""
     if state.provisional.model.adapters:
         return state.provisional.model
     return ReadyModel(context.spec.mine.encoder) if context.spec.mine.encoder else context.backbone

@@ -1,4 +1,4 @@
-"""What a user sets for one run."""
+"""Options of one run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stm_agent.llm.options import DEFAULT_GENERATOR, LlmOptions, read_options
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Flags of ``stm-agent optimize``; all but the ceilings and the name are part of the run's identity.
+    """Flags of ``stm-agent optimize``; all but ceilings, prices and name are part of the run's identity.
 
     Attributes:
         seed: Seed of batches, searches and tests; None: the domain's first.
@@ -25,7 +25,7 @@ class Options:
         budget_minutes: Ceiling on minutes, over all processes of the run: no lever starts after it; None: no ceiling.
         controls: Also train all sources in one adapter with the same number of steps.
         run_id: Name of the run folder; None: made of domain and identity.
-        fresh: Begin a new run even if one with the same inputs is there.
+        fresh: Begin a new run even if one with the same inputs exists.
     """
 
     seed: int | None = None

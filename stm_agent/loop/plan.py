@@ -6,7 +6,7 @@ from stm_agent.domain.spec import WRITTEN, DomainSpec
 
 
 def plan(spec: DomainSpec, *, rounds: int | None, generator: str) -> list[dict[str, str]]:
-    """Return the stages a run would do, in order, with what each asks for."""
+    """Return the stages of a run, in order, with a description of each."""
     steps = [
         {"stage": "collection", "what": f"{spec.collection.kind}, guarded by {len(spec.general)} general task(s)"},
         {"stage": "backbone", "what": spec.backbone.summary},

@@ -25,7 +25,7 @@ from stm_agent.loop.runs import RunFolder
 from stm_agent.loop.stopping import StopSignal
 
 STAGES, CACHE = ".stages", ".cache"
-"""Folders beside the runs that all of them share."""
+"""Folders of ``runs/`` that all runs share."""
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def _gate_spec(spec: DomainSpec, options: Options) -> GateSpec:
 
 
 def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess) -> None:
-    """Refuse an LLM that cannot be used before anything is spent: a mistake of the user's ends no lever hours later.
+    """Refuse an LLM that cannot be used before anything is spent, so that a wrong flag costs no lever hours later.
 
     Raises:
         ConfigError: LiteLLM does not know a model, or a dollar ceiling meets one without a known price.
@@ -121,7 +121,7 @@ def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs
 
 
 def hold_out_test(data: DomainData, ledger: Path) -> tuple[DomainData, Firewall]:
-    """Take the test split out of the data; from here on only the firewall can open it."""
+    """Take the test split out of the data; after this, only the firewall can open it."""
     collection = data.collection
     firewall = Firewall(collection, ledger)
     visible = {name: split for name, split in collection.splits.items() if name != "test"}

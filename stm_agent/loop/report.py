@@ -36,7 +36,7 @@ class Row(TypedDict):
 
 
 class GateReport(TypedDict):
-    """What the gate allowed and spent."""
+    """How dev was cut, and what the gate spent."""
 
     mode: str
     search_queries: int
@@ -49,7 +49,7 @@ class GateReport(TypedDict):
 
 
 class Cost(TypedDict):
-    """What a run cost, over all processes."""
+    """Cost of a run, over all processes."""
 
     usd: float
     llm_calls: int
@@ -206,7 +206,7 @@ def _cost(context: RunContext, state: State) -> Cost:
         "completion_tokens": spent.completion_tokens,
         "minutes": round(context.clock.seconds() / 60, 2),
         "seconds": {name: round(value, 1) for name, value in context.seconds().items()},
-        # What this process did beside building data, models, texts and scores.
+        # Time of this process outside of jobs.
         "overhead_share": round(max(0.0, own - context.job_seconds) / own, 4),
         "texts_per_second": {
             "encoding": context.encoding_speed(),

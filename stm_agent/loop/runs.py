@@ -1,4 +1,4 @@
-"""Run folders: which one an identity belongs to, and who works on it.
+"""Run folders: which one belongs to an identity, and whether a process works on it.
 
 A run's name ends in the hash of its identity, so the same command finds the same run and changed inputs make a new
 one. Runs are numbered in the order in which they began: clocks may jump.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from stm_agent.loop.ledger import Ledger
 SCHEMA = 2
 LOCK = ".lock"
 BEFORE_WORK = {"run.json", LOCK, "firewall.jsonl", "clock"}
-"""What a run's folder has before anything is scored, trained or paid for."""
+"""Contents of a run's folder before anything is scored, trained or paid for."""
 
 
 class RunFolder:
@@ -52,12 +53,12 @@ class RunFolder:
                 f"run {name} is being worked on by another process; wait for it, stop it (stm-agent runs stop {name}), "
                 "or use another --seed"
             ) from None
-        try:
+        with ExitStack() as refused:
+            refused.callback(self._lock.release)
             self._claim(root, fresh=fresh)
             self.ledger = Ledger(self.folder / "ledger.jsonl")
-        except BaseException:
-            self._lock.release()
-            raise
+            # It is this run: the lock stays until close().
+            refused.pop_all()
 
     def _claim(self, root: Path, *, fresh: bool) -> None:
         path = self.folder / "run.json"
@@ -106,11 +107,11 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """Path of the report; its ``state`` tells whether the run is finished."""
+        """Path of the report, whose ``state`` is ``finished`` or ``stopped``."""
         return self.folder / "report.json"
 
     def close(self) -> None:
-        """Release the run. A run that was created here and came to nothing is removed."""
+        """Release the run; remove it if it was created here and has no results."""
         if self._new and {path.name for path in self.folder.iterdir()} <= BEFORE_WORK:
             shutil.rmtree(self.folder)
         self._lock.release()
@@ -154,16 +155,16 @@ def open_run(
 
 def known_runs(root: Path) -> list[dict[str, Any]]:
     """Return ``run.json`` of every run, in the order in which they began; unreadable ones are left out."""
-    found = []
+    runs = []
     for path in root.glob("*/run.json") if root.is_dir() else []:
         try:
             entry = read_json(path)
         except StorageError:
             continue
         if isinstance(entry, dict):
-            # Runs of the first schema have no number: they came before all others.
-            found.append({**entry, "id": path.parent.name, "number": entry.get("number", 0)})
-    return sorted(found, key=lambda entry: (entry["number"], entry["id"]))
+            # Runs of the first schema have no number: they are older than all others.
+            runs.append({**entry, "id": path.parent.name, "number": entry.get("number", 0)})
+    return sorted(runs, key=lambda entry: (entry["number"], entry["id"]))
 
 
 def run_state(folder: Path) -> str:
@@ -174,7 +175,7 @@ def run_state(folder: Path) -> str:
         report = read_json(folder / "report.json")
     except StorageError:
         return "finished" if (folder / "instruction.json").exists() else "interrupted"
-    # Reports of the first schema were written at the end only.
+    # Reports of the first schema were only written at the end.
     return str(report.get("state", "finished"))
 
 
@@ -188,7 +189,7 @@ def is_locked(folder: Path) -> bool:
     except Timeout:
         return True
     except OSError:
-        # A folder that may only be read is worked on by nobody.
+        # No process works on a folder that is read-only.
         return False
     lock.release()
     return False

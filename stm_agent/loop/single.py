@@ -1,4 +1,4 @@
-"""Single stages for people who want one step: the same jobs as in the loop, so the same folders."""
+"""Single stages as commands: the same jobs as in the loop, so the same folders."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def fresh_output(output: Path) -> Path:
 
 
 def build_job(job: Job, runs: Path) -> Path:
-    """Return a job's folder in the stages of ``runs``, built or found."""
+    """Return the folder of a job in the stages of ``runs``, built if necessary."""
     (folder,) = InlineExecutor(JobStore(runs / STAGES)).run([job])
     return folder
 
 
 def copy_result(folder: Path, output: Path) -> None:
-    """Copy a stage's files to where the user wants them, whole or not at all."""
+    """Copy the files of a stage to ``output``, atomically."""
     with whole_folder(output) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
 
 
 def mine_domain(spec: DomainSpec, workspace: Path, runs: Path, output: Path, limit: int) -> dict[str, int]:
-    """Mine negatives for a domain's first pairs into ``output``; return what was kept and refused."""
+    """Mine negatives for a domain's first pairs into ``output``; return counts of negatives and refusals."""
     target = fresh_output(output)
     job = _mining(spec, workspace, runs, limit, retrievers=spec.mine.retrievers)
     folder = build_job(job, runs)
@@ -61,7 +61,7 @@ def synthesize_domain(
 ) -> dict[str, float]:
     """Write hard negatives for a domain's pairs into ``output``; return counts and cost."""
     target = fresh_output(output)
-    # The program shows the LLM one mined negative; BM25's is enough here and needs no encoder.
+    # The hardest mined negative is only needed to refuse texts that repeat it; BM25 needs no encoder.
     mining = _mining(spec, workspace, runs, limit or spec.synthesize.pairs, retrievers=("bm25",))
     ledger = runs / "synthesize.jsonl"
     before = spending(ledger)

@@ -1,4 +1,4 @@
-"""The state of a run: frozen values that a lever takes and a new one that it returns."""
+"""The state of a run: a frozen value; a lever takes one and returns a new one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class RatedModel:
     """A model with the instruction it is used with and its dev scores.
 
     Attributes:
-        label: What it is, in words.
+        label: Description for people.
         model: Backbone, adapters and weights.
         experts: Name of the expert of each adapter.
-        instruction: What stands in front of its texts.
+        instruction: Text in front of queries and passages.
         rating: Dev scores with that instruction.
     """
 
@@ -37,15 +37,16 @@ class RatedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Expert:
-    """A trained expert and what is known about it.
+    """A trained expert.
 
     Attributes:
-        name: Its name in the domain file; a variant beside others adds its label, later rounds add ``@round``.
-        spec_name: Its name in the domain file alone.
-        variant: ``FT``, ``FT+SHN``, ``FT+PO`` or ``FT+SHN+PO``, as STM names them.
+        name: Name in the domain file, with the variant's label if several variants are trained, and ``@round`` after
+            the first round.
+        spec_name: Name in the domain file.
+        variant: Label of the variant, for example ``FT+SHN+PO`` (see :class:`~stm_agent.loop.variants.Variant`).
         folder: The stage folder with ``adapter/`` and ``expert.json``.
         rated: The backbone with this adapter alone, its instruction and its dev scores.
-        texts_per_second: Speed of its training.
+        texts_per_second: Speed of the training.
     """
 
     name: str
@@ -63,15 +64,15 @@ class Expert:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """Where a run stands.
+    """What a run has reached.
 
     Attributes:
         base: The untouched backbone without instruction.
-        confirmed: The best model whose gain is confirmed; the base until there is one.
-        provisional: The best model on the search half, not confirmed yet.
+        confirmed: The newest model whose gain is confirmed; the base at first.
+        provisional: The model that the search half prefers; not confirmed yet.
         gate: Looks taken at the accept half, and alpha spent.
         experts: All experts so far.
-        considered: Changes that were compared with an incumbent so far.
+        considered: Number of changes that were compared with an incumbent so far.
         merge: The newest merge search; None: there was none.
         merged: Experts that the newest merge search chose from, in its order.
     """
@@ -87,7 +88,7 @@ class State:
 
     @classmethod
     def start(cls, base: RatedModel) -> State:
-        """Return the state in which nothing was tried."""
+        """Return the state before anything was tried."""
         return cls(base=base, confirmed=base, provisional=base)
 
     def taking(self, challenger: RatedModel) -> State:

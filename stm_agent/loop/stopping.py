@@ -13,22 +13,22 @@ from types import FrameType
 STOP_FILE = "stop"
 """A file of this name in a run's folder asks the run to stop."""
 LOOK_SECONDS = 0.5
-"""How often the file is looked for, at most."""
+"""Least seconds between two checks for the file."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignal:
-    """Remembers that a stop was asked for."""
+    """A request to stop, from a signal or from a file in the run's folder."""
 
     def __init__(self, run: Path) -> None:
-        """Watch a run's folder; a request that an earlier process left is removed."""
+        """Watch the folder of a run; remove a request left by an earlier process."""
         self._file = run / STOP_FILE
         self._file.unlink(missing_ok=True)
         self._reason: str | None = None
         self._looked = time.monotonic()
 
     def reason(self) -> str | None:
-        """Return why the run should stop; None: it should go on."""
+        """Return why the run should stop; None: it should continue."""
         if self._reason is None and time.monotonic() - self._looked >= LOOK_SECONDS:
             self._looked = time.monotonic()
             if self._file.exists():
@@ -41,9 +41,9 @@ class StopSignal:
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
-        """Turn SIGINT and SIGTERM into a request; the second one ends the process at once.
+        """Turn SIGINT and SIGTERM into a request; a second signal ends the process at once.
 
-        Outside of the main thread, where Python installs no handler, signals are left as they are.
+        Outside of the main thread Python installs no handlers, so signals keep their meaning.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,4 +1,4 @@
-"""One expert by itself: the same training job as in the loop, so ``train`` and ``optimize`` share one folder."""
+"""Train one expert: the same job as in the loop, so that ``train`` and ``optimize`` share one folder."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def train_domain_expert(
     steps: int | None,
     seed: int,
 ) -> dict[str, Any]:
-    """Train one expert from its sources alone into ``output``; return what training reported.
+    """Train one expert on its sources alone into ``output``; return the report of the training.
 
-    Of several processes all train, and the first one writes.
+    If there are several processes, all train and the first one writes.
 
     Raises:
-        ConfigError: There is no such expert, it needs mined or written negatives, or ``output`` exists.
+        ConfigError: The domain has no such expert, its loss needs mined or written negatives, or ``output`` exists.
     """
     target = fresh_output(output)
     expert = _alone(_expert_of(spec, name), steps)
@@ -106,7 +106,7 @@ def _job(
 
 
 def _train_beside(store: JobStore, job: TrainingJob) -> None:
-    """Take part in a training that another process writes."""
+    """Take part in a training whose result another process writes."""
     with tempfile.TemporaryDirectory() as scrap, checkpoints_in(store.checkpoints(job)):
         job.build(Path(scrap))
 
@@ -150,10 +150,10 @@ def _expert_of(spec: DomainSpec, name: str) -> ExpertSpec:
 
 
 def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:
-    """Return the expert with the negatives there are without the data lever: structural ones."""
+    """Return the expert with structural negatives only: others need the data lever."""
     structural = NegativeSpec(structural=expert.negatives.structural)
     try:
         return ExpertSpec(**{**expert.model_dump(), "negatives": structural, "steps": steps or expert.steps})
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{reason}; mined and written ones are there in 'stm-agent optimize' only") from error
+        raise ConfigError(f"{reason}; mined and written ones exist in 'stm-agent optimize' only") from error

@@ -18,18 +18,18 @@ from stm_agent.train.job import Negatives, TrainingJob
 from stm_agent.workspace import prompt_path
 
 SMALLEST_BATCH = 2
-"""Pairs that a contrastive loss needs at least."""
+"""Least number of pairs that a contrastive loss needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """What one expert is trained on.
+    """Data that one expert is trained on.
 
     Attributes:
         spec: The expert.
         pairs: Its training pairs.
-        training_data: Where its negatives come from.
-        start: Adapter folder that training starts from; None: the backbone.
+        training_data: Source of its negatives.
+        start: Adapter folder from which training starts; None: the backbone.
     """
 
     spec: ExpertSpec
@@ -52,14 +52,14 @@ def training_job(
         prompts=prompt_prefixes(spec, instruction, context.workspace, context.spec.task),
         start=plan.start,
         seed=context.seed,
-        # A model in training is chosen by what it scores, so it may see the search half alone.
+        # The best checkpoint is chosen by its score, so training may only see the search half.
         dev=context.search if context.spec.train.evaluate_every else None,
         cache=context.cache,
     )
 
 
 def build_training(context: RunContext, job: TrainingJob) -> Path:
-    """Build a training; if memory runs out, once more with half the batch."""
+    """Build a training; if memory runs out, try once more with half the batch."""
     batch = job.expert.batch_size or job.train.batch_size
     half = batch // 2
     try:
@@ -76,7 +76,7 @@ def build_training(context: RunContext, job: TrainingJob) -> Path:
 
 
 def prompt_prefixes(spec: ExpertSpec, instruction: Instruction, workspace: Path, task: str) -> tuple[str, ...]:
-    """Return the prefixes of which each query of an expert gets one; empty: all have the instruction's."""
+    """Return the prefixes from which each query of an expert draws one; empty: all queries have the instruction's."""
     if spec.prompts is None:
         return ()
     pool: Sequence[Instruction] = load_seeds(prompt_path(workspace, spec.prompts), task=task)

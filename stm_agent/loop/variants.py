@@ -1,7 +1,7 @@
 """STM's variants of an expert, with or without hard negatives and instruction, chosen by short probes on dev.
 
-STM's own tables (arXiv 2602.04731, table 4) show why it has to be asked: written negatives help some
-experts and hurt others, and the two means together are often worse than either.
+STM's own tables (arXiv 2602.04731, table 4) show why probes are needed: written negatives help some experts and hurt
+others, and negatives and instruction together are often worse than one of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Variant:
         label: STM's name: ``FT``, then ``+SHN`` for mined or written negatives, ``+PO`` for the instruction, ``+GP``
             for a pool of prompts of which each query has one.
         spec: The expert with the negatives of this variant.
-        instruction: What stands in front of its texts.
+        instruction: Text in front of its queries and passages.
     """
 
     label: str
@@ -35,17 +35,17 @@ class Variant:
 
 
 def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
-    """Return what an expert can be trained as; the incumbent, which a probe must beat, comes first.
+    """Return the variants of an expert; the incumbent, which a probe must beat, comes first.
 
-    An accepted instruction was tested when it was accepted: the incumbent has it. Hard negatives were not.
+    The incumbent has the accepted instruction, which passed a test of its own, and no hard negatives, which did not.
     """
-    asked, none = spec.negatives, instruction.unsaid()
-    plain = spec.model_copy(update={"negatives": NegativeSpec(structural=asked.structural)})
+    wanted, none = spec.negatives, instruction.unsaid()
+    plain = spec.model_copy(update={"negatives": NegativeSpec(structural=wanted.structural)})
     negatives = [] if plain.lacks_negatives else [("", plain)]
-    negatives += [("+SHN", spec)] if asked.mined or asked.synthetic else []
+    negatives += [("+SHN", spec)] if wanted.mined or wanted.synthetic else []
     has_instruction = bool(instruction.query or instruction.passage)
     prompts: list[tuple[str, Instruction, str | None]] = [("+PO", instruction, None)] if has_instruction else []
-    # STM found that a pool of prompts can hurt; without it is always on offer.
+    # STM found that a pool of prompts can hurt, so the variants without it are always offered.
     prompts = [("+GP", instruction, spec.prompts), *prompts] if spec.prompts else prompts
     return [
         Variant(f"FT{hard}{prompt}", changed.model_copy(update={"prompts": pool}), text)
@@ -55,13 +55,13 @@ def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
 
 
 def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruction) -> Variant:
-    """Return the incumbent variant, or the best of those that the gate prefers to it after a short probe."""
+    """Return the best variant that the gate prefers to the incumbent after short probes; else the incumbent."""
     offered = variants(plan.spec, instruction)
     steps = context.spec.loop.probe_steps
     if len(offered) == 1:
         return offered[0]
     if not steps:
-        # Without probes the one with everything that was asked for, under the incumbent's instruction.
+        # Without probes: the variant with all negatives asked for and the incumbent's instruction.
         wanted = (offered[0].instruction, offered[0].spec.prompts)
         return [variant for variant in offered if (variant.instruction, variant.spec.prompts) == wanted][-1]
     incumbent, *challengers = offered
@@ -87,7 +87,7 @@ def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruc
 
 
 def _judge_program(context: RunContext, plan: TrainingPlan, variant: Variant, verdict: Verdict) -> None:
-    """Write into the program's trace what its negatives did to an expert."""
+    """Record in the program's trace what its negatives did to an expert."""
     trial = plan.training_data.trial
     if trial and variant.spec.negatives.synthetic:
         reason = f"expert {plan.spec.name}, {variant.label}: {verdict.reason}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.errors import ConfigError
+from stm_agent.errors import ConfigError, first_line, raised_as
 
 if TYPE_CHECKING:
     import dspy
@@ -33,10 +33,8 @@ def load_program(path: Path, output: str | None = None) -> dspy.Module:
     build = getattr(module, "build", None)
     if not callable(build):
         raise ConfigError(f"program {path} defines no function build(); add one that returns a dspy.Module")
-    try:
+    with raised_as(lambda error: ConfigError(f"program {path} cannot be built: {_line(error)}; correct build()")):
         program = build()
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"program {path} cannot be built: {_line(error)}; correct build()") from error
     if not isinstance(program, dspy.Module):
         raise ConfigError(f"program {path}: build() returns {type(program).__name__}; return a dspy.Module")
     signature = _own_signature(program)
@@ -82,17 +80,18 @@ def _execute(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigError(f"program {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with raised_as(lambda error: _not_loaded(path, error)):
         spec.loader.exec_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"program {path} imports '{error.name}', which is not installed; install it or remove the import"
-        ) from error
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"program {path} cannot be loaded: {_line(error)}; correct the file") from error
     return module
 
 
+def _not_loaded(path: Path, error: BaseException) -> ConfigError:
+    if isinstance(error, ModuleNotFoundError):
+        return ConfigError(
+            f"program {path} imports '{error.name}', which is not installed; install it or remove the import"
+        )
+    return ConfigError(f"program {path} cannot be loaded: {_line(error)}; correct the file")
+
+
 def _line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error)[:200]}" if str(error).strip() else type(error).__name__

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, GenerationError, StmAgentError
+from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, GenerationError, first_line, raised_as
 from stm_agent.llm.answer import EMPTY, Completion
 from stm_agent.llm.call_record import CallRecord
 from stm_agent.llm.checking import FORMAT, TextCheck
@@ -104,29 +104,28 @@ class Writer:
         }
 
     def _ask(self, record: CallRecord, sample: int, inputs: dict[str, str]) -> str:
-        import dspy
 
         from stm_agent.llm.dspy_engine import dspy_context
 
         accepted = accepted_inputs(self.program, inputs, self.path)
-        try:
-            with dspy_context(self.client, record=record, sample=sample):
-                prediction = self.program(**accepted)
-        except StmAgentError:
-            raise
-        except dspy.utils.exceptions.AdapterParseError as error:
-            raise AnswerRejected(
-                f"{self.client.model} does not keep the format of {self.path.name}; give it one output field", FORMAT
-            ) from error
-        except Exception as error:  # the program is the user's own code and may raise anything
-            line = (str(error).splitlines() or [""])[0][:200]
-            raise AnswerRejected(
-                f"program {self.path} fails: {type(error).__name__}: {line}; correct it", PROGRAM
-            ) from error
+        with raised_as(self._failed), dspy_context(self.client, record=record, sample=sample):
+            prediction = self.program(**accepted)
         # A program may continue after a rejected answer, never after a spent budget.
         if record.error is not None and not isinstance(record.error, AnswerRejected):
             raise record.error
         return self._text(prediction)
+
+    def _failed(self, error: BaseException) -> AnswerRejected:
+        """Return the rejection for what the user's program raised."""
+        import dspy
+
+        if isinstance(error, dspy.utils.exceptions.AdapterParseError):
+            name = self.path.name
+            return AnswerRejected(
+                f"{self.client.model} does not keep the format of {name}; give it one output field", FORMAT
+            )
+        line = first_line(error)[:200]
+        return AnswerRejected(f"program {self.path} fails: {type(error).__name__}: {line}; correct it", PROGRAM)
 
     def _text(self, prediction: Any) -> str:  # noqa: ANN401 - whatever the program returns
         import dspy

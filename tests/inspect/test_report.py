@@ -64,7 +64,7 @@ def test_zero_weights_are_not_named():
     [
         ("BM25", "above BM25 by 0.206"),
         ("all-MiniLM-L6-v2", "BELOW all-MiniLM-L6-v2 by 0.040"),
-        ("expert clinical", "cannot be told apart"),
+        ("expert clinical", "cannot be distinguished"),
         ("all-in-one", ""),
     ],
 )

@@ -48,3 +48,19 @@ def tiny_domain(tmp_path: Path) -> DomainSpec:
             "loop": {"probe_steps": 4, "bootstrap": 500},
         }
     )
+
+
+@pytest.fixture
+def proof_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score the exported folder as the fresh process does, without the seconds that its imports take.
+
+    ``test_loop.py`` starts the real one.
+    """
+    from stm_agent.domain.collection import read_beir
+    from stm_agent.evaluate.models import evaluate_model
+    from stm_agent.evaluate.proof import ProofJob
+
+    def measure(job: ProofJob, collection: Path) -> float:
+        return evaluate_model(str(job.model), read_beir(collection), "dev")["ndcg_at_10"]
+
+    monkeypatch.setattr(ProofJob, "_measure", measure)

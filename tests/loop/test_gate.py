@@ -57,7 +57,7 @@ def test_a_clear_gain_is_taken_and_confirmed():
     outcome, state = judge.confirm(better, base, GateState())
     assert outcome.confirmed
     assert 0 < outcome.low < outcome.gain
-    assert state == GateState(looks=1, spent=0.05)
+    assert state == GateState(looks=1, spent=judge.spec.budget)
     assert outcome.reason.startswith("confirmed: +0.2")
 
 
@@ -112,8 +112,8 @@ def test_alpha_is_never_overspent(looks: int):
     for number in range(looks + 3):
         challenger = scored(np.random.default_rng(number).normal(0.4, 0.1, 40))
         outcome, state = judge.confirm(challenger, base, state)
-        assert state.spent <= judge.spec.alpha + 1e-12
-    assert state.spent == pytest.approx(judge.spec.alpha)
+        assert state.spent <= judge.spec.budget + 1e-12 < judge.spec.alpha
+    assert state.spent == pytest.approx(judge.spec.budget)
     assert outcome.level == 0
     assert not outcome.confirmed
 
@@ -123,8 +123,8 @@ def test_the_last_look_of_a_run_that_ends_early_spends_what_is_left():
     better = scored(np.linspace(0.5, 0.6, 40))
     _, state = judge.confirm(better, base, GateState())
     outcome, state = judge.confirm(better, base, state, last=True)
-    assert state.spent == pytest.approx(0.05)
-    assert outcome.level > 0.04
+    assert state.spent == pytest.approx(judge.spec.budget)
+    assert outcome.level > 0.9 * judge.spec.budget
 
 
 def test_nothing_changed_costs_no_look():

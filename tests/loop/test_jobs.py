@@ -103,6 +103,7 @@ def test_ceilings_and_caches_decide_no_key_and_a_server_does(jobs: list[Job]) ->
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("proof_in_this_process")
 def test_train_and_optimize_share_one_folder(tiny_domain: DomainSpec, workspace: Path, tmp_path: Path) -> None:
     runs = workspace / "runs"
     spec = tiny_domain.model_copy(update={"experts": tiny_domain.experts[:1]})

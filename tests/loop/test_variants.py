@@ -71,7 +71,8 @@ def context_of(loop, decisions=()):
     return SimpleNamespace(
         spec=SimpleNamespace(loop=loop),
         gate=gate,
-        searched=lambda found: sum(found.per_query[query] for query in gate.halves.search) / len(gate.halves.search),
+        has_time=lambda lever: True,
+        searched=lambda scores: sum(scores.per_query[query] for query in gate.halves.search) / len(gate.halves.search),
         decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
     )
 
@@ -103,6 +104,7 @@ def test_without_probes_everything_asked_for_is_kept():
     assert choose_variant(context, plan(), Instruction()).label == "FT+SHN"
 
 
+@pytest.mark.usefixtures("proof_in_this_process")
 def test_the_merge_can_choose_among_all_variants(tiny_domain, workspace):
     from stm_agent.loop.optimize import optimize
     from stm_agent.loop.options import Options
