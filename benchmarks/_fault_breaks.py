@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import resource
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from _fault_job import FIRST_STAGE, Mini, folder_of, half_written, has_model, mini_domain, scores
-from _fault_process import Running
+from _fault_process import POLL, Running
 from _fault_server import CountingServer
 from _record import claim
 
@@ -111,7 +112,7 @@ def llm_gone(mini: Mini) -> tuple[dict[str, Any], Claims]:
 
 
 def out_of_memory(mini: Mini) -> tuple[dict[str, Any], Claims]:
-    """Give a run less address space than its batch needs, more than half of it needs."""
+    """Limit the address space of a run: while its batch is tried, while half of it is tried too, and for good."""
     from stm_agent.testing.pico import pico_decoder
 
     if not (mini.work / "deep").exists():
@@ -125,29 +126,47 @@ def out_of_memory(mini: Mini) -> tuple[dict[str, Any], Claims]:
         instruct={"reflections": 0},
     )
     before, peak = _address_space(mini)
-    rows = []
-    for share in (0.8, 0.45):
-        workspace, _ = mini.workspace(f"memory-{share}")
-        limit = before + round(share * (peak - before))
-        running = mini.start(workspace, mini.command(workspace, domain="deep"), address_space=limit)
-        status = running.wait()
-        report = running.result if status == 0 else {"warnings": [], "failures": []}
-        rows.append(
-            {
-                "share_of_what_training_needs": share,
-                "limit_mib": limit // MEBIBYTE,
-                "status": status,
-                "model": has_model(folder_of(workspace)),
-                "halved": any("halved" in warning for warning in report["warnings"]),
-                "lost": [failure["lever"] for failure in report["failures"] if failure["kind"] == "memory"],
-                "screen": [line for line in running.lines if "memory" in line][:4],
-            }
-        )
-    whole = [row for row in rows if row["status"] == 0 and row["model"] and (row["halved"] or row["lost"])]
-    return {"before_mib": before // MEBIBYTE, "peak_mib": peak // MEBIBYTE, "runs": rows}, [
-        claim("memory runs out: runs that record it and end with a model", len(whole), len(rows) - 1, "runs"),
-        claim("memory runs out: runs that train on with half the batch", sum(r["halved"] for r in rows), 0, "runs"),
+    halved = _with_limit(mini, before + (peak - before) // 2, "is halved from 48 to 24")
+    lost = _with_limit(mini, before + (peak - before) // 5, "expert plain failed")
+    always = _with_limit(mini, before + (peak - before) * 4 // 5, None)
+    rows = [halved, lost, always]
+    in_a_line = [row for row in rows if row["status"] == 0 or (row["status"] == 2 and row["errors"] == 1)]
+    record = {"before_mib": before // MEBIBYTE, "peak_mib": peak // MEBIBYTE, "runs": rows}
+    return record, [
+        claim("a batch too large for the memory: halved, recorded and trained", float(halved["trained"]), 0, "runs"),
+        claim(
+            "half of it too large as well: the expert is lost, recorded, and the run ends with a model",
+            float(lost["status"] == 0 and lost["model"] and lost["lost"] == ["expert plain"]),
+            0,
+            "runs",
+        ),
+        claim("memory limited: runs that end in a report or one line, all of", len(in_a_line), len(rows) - 1, "runs"),
     ]
+
+
+def _with_limit(mini: Mini, limit: int, until: str | None) -> dict[str, Any]:
+    """Run with a limit from the start of the training until a text is on the screen; None: to the end."""
+    workspace, _ = mini.workspace("memory")
+    running = mini.start(workspace, mini.command(workspace, domain="deep"))
+    running.wait_for("training expert plain")
+    resource.prlimit(running.pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    while until is not None and until not in running.screen and running.alive():
+        running.sleep(POLL)
+    if until is not None and running.alive():
+        resource.prlimit(running.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    status = running.wait()
+    report = running.result if status == 0 else {"warnings": [], "failures": [], "rows": {}}
+    was_halved = any("halved" in warning for warning in report["warnings"])
+    return {
+        "limit_mib": limit // MEBIBYTE,
+        "until": until,
+        "status": status,
+        "model": has_model(folder_of(workspace)),
+        "trained": was_halved and "expert plain" in report["rows"],
+        "lost": [failure["lever"] for failure in report["failures"] if failure["kind"] == "memory"],
+        "errors": sum(line.startswith("error: ") for line in running.lines),
+        "screen": [line.replace(str(mini.work), "") for line in running.lines if "memory" in line][:4],
+    }
 
 
 def _address_space(mini: Mini) -> tuple[int, int]:

@@ -101,9 +101,7 @@ class Mini:
         place = ["--domain", str(self.work / f"{domain}.yaml"), "--workspace", str(workspace), "--json"]
         return ["optimize", *place, "--generator", GENERATOR, "--api-base", base or self.server.base, *PRICES, *flags]
 
-    def start(
-        self, workspace: Path, argv: list[str], *, address_space: int = 0, clock: int = 0, warm: bool = True
-    ) -> Running:
+    def start(self, workspace: Path, argv: list[str], *, clock: int = 0, warm: bool = True) -> Running:
         """Start one command."""
         self._started += 1
         streams = self.work / "streams"
@@ -113,7 +111,6 @@ class Mini:
             "env": {"OPENAI_API_KEY": workspace.name},
             "err": str(streams / f"{self._started}.err"),
             "out": str(streams / f"{self._started}.out"),
-            "address_space": address_space,
             "clock": clock,
         }
         return Running(request, None if self.cold or not warm else self._nursery())

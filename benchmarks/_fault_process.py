@@ -1,8 +1,8 @@
 """Processes of the command line, started cold or forked from one that has the libraries imported.
 
 Half of what a mini run costs is importing torch, mteb and DSPy. A nursery imports them once and forks: what a kill
-meets on disk is the same. Every process is the leader of a group of its own, writes to files, and may get a limit on
-its address space or a clock that is wrong.
+meets on disk is the same. Every process is the leader of a group of its own, writes to files, and may get a clock
+that is wrong.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -25,15 +24,13 @@ POLL = 0.01
 
 
 def run_command(request: dict[str, Any]) -> None:
-    """Become the command: streams into files, limit and clock set, then the command line's own entry."""
+    """Become the command: streams into files, clock set, then the command line's own entry."""
     os.setsid()
     for number, name in ((1, "out"), (2, "err")):
         descriptor = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.update(request["env"])
-    if request["address_space"]:
-        resource.setrlimit(resource.RLIMIT_AS, (request["address_space"], request["address_space"]))
     if request["clock"]:
         true_time, true_nanoseconds, shift = time.time, time.time_ns, int(request["clock"])
         time.time = lambda: true_time() + shift

@@ -44,49 +44,48 @@ def domain_of(folder: Path, options: argparse.Namespace) -> Any:
 def one(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train and score everything for one collection and seed."""
     from stm_agent.cli.output import screen_observer
-    from stm_agent.evaluate.baselines import static_encoder
+    from stm_agent.evaluate.baselines import ReadyModel
     from stm_agent.loop.data import prepare_training_data
-    from stm_agent.loop.ledger import RunFolder
-    from stm_agent.loop.optimize import Options, open_context
+    from stm_agent.loop.options import Options
+    from stm_agent.loop.prepare import open_context
+    from stm_agent.loop.runs import RunFolder
     from stm_agent.workspace import runs_folder
 
     spec = domain_of(folder, options)
     runs = runs_folder(options.work)
     run = RunFolder(runs, spec.name, {"benchmark": "experts", "seed": seed, "domain": spec.model_dump(mode="json")})
-    context = open_context(
-        spec, Options(seed=seed), seed, run, workspace=options.work, runs=runs, observer=screen_observer()
-    )
     try:
-        training_data = prepare_training_data(context, static_encoder(spec.mine.encoder or spec.backbone.model))
-        models = train_variants(context, training_data)
-        return score_all(context, models)
+        with open_context(
+            spec, Options(seed=seed), run, workspace=options.work, runs=runs, observer=screen_observer()
+        ) as context:
+            training_data = prepare_training_data(context, ReadyModel(spec.mine.encoder or spec.backbone.model))
+            models = train_variants(context, training_data)
+            return score_all(context, models)
     finally:
-        context.generator.close()
         run.close()
 
 
 def train_variants(context: Any, training_data: Any) -> dict[str, tuple[Any, Any]]:
-    """Return row name -> (delta or None, instruction) of base, all experts in all variants, and the controls."""
+    """Return row name -> (model, instruction) of base, all experts in all variants, and the controls."""
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.loop.data import pairs_of
-    from stm_agent.loop.training import train_stage
     from stm_agent.loop.variants import variants
-    from stm_agent.merge.delta import load_delta
 
     # The first seed of prompts/: the domain's own task line.
     instruction, none = Instruction(context.spec.task, origin="seed:task"), Instruction()
-    models: dict[str, tuple[Any, Any]] = {"base": (None, none), "base +PO": (None, instruction)}
+    models: dict[str, tuple[Any, Any]] = {
+        "base": (context.backbone, none),
+        "base +PO": (context.backbone, instruction),
+    }
     adapters: dict[tuple[str, str], Path] = {}
     for expert in context.spec.experts:
         pairs = pairs_of(context, expert, training_data)
         for variant in variants(expert, instruction):
             start = adapters.get((expert.start or "", variant.label))
             context.observer({"kind": "stage", "name": "train", "text": f"{expert.name} {variant.label}"})
-            folder = train_stage(
-                context, variant.spec, pairs, training_data.for_expert(variant.spec, pairs), start, variant.instruction
-            )
-            adapters[expert.name, variant.label] = folder / "adapter"
-            models[f"{expert.name} {variant.label}"] = (load_delta(folder / "adapter"), variant.instruction)
+            model = train(context, variant.spec, pairs, training_data, start, variant.instruction)
+            (adapters[expert.name, variant.label],) = model.adapters
+            models[f"{expert.name} {variant.label}"] = (model, variant.instruction)
     everything = context.spec.experts[0].model_copy(
         update={
             "name": "all-in-one",
@@ -95,30 +94,42 @@ def train_variants(context: Any, training_data: Any) -> dict[str, tuple[Any, Any
         }
     )
     pairs = pairs_of(context, everything, training_data)
-    folder = train_stage(context, everything, pairs, training_data.for_expert(everything, pairs), None, none)
-    models["all-in-one"] = (load_delta(folder / "adapter"), none)
+    models["all-in-one"] = (train(context, everything, pairs, training_data, None, none), none)
     return models
+
+
+def train(context: Any, spec: Any, pairs: Any, training_data: Any, start: Path | None, instruction: Any) -> Any:
+    """Train one adapter by the loop's own job; return the backbone with it."""
+    from stm_agent.loop.training import TrainingPlan, build_training, training_job
+    from stm_agent.merge.adapted import AdaptedModel
+
+    plan = TrainingPlan(spec=spec, pairs=pairs, training_data=training_data, start=start)
+    negatives = training_data.for_expert(spec, pairs)
+    folder = build_training(context, training_job(context, spec, plan, negatives, instruction))
+    return AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
 
 
 def score_all(context: Any, models: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Score every row on dev and test, each against base by a paired bootstrap."""
     from stm_agent.backbone.instruction import Instruction
-    from stm_agent.evaluate.baselines import bm25_run, static_encoder
+    from stm_agent.evaluate.baselines import ReadyModel, bm25_run
     from stm_agent.evaluate.metrics import score
+    from stm_agent.evaluate.scoring import ScoredTask
     from stm_agent.evaluate.significance import paired_bootstrap
     from stm_agent.files import content_hash
 
-    splits = {"dev": context.dev, "test": context.firewall.open_test(content_hash(sorted(models)))}
+    opened = context.firewall.open_test(content_hash(sorted(models)))
     rows: dict[str, Any] = {}
-    for split, judged in splits.items():
-        scores = {"BM25": score(bm25_run(context.documents, judged.queries), judged.qrels)}
-        scores["all-MiniLM-L6-v2"] = context.scores(static_encoder("embedded:all-minilm-l6-v2"), judged, Instruction())
-        for name, (delta, instruction) in models.items():
-            scores[name] = context.scores(context.encoder(delta), judged, instruction)
+    for task in (context.dev, ScoredTask("test", context.documents, opened)):
+        judged = task.split
+        scores = {"BM25": score(bm25_run(task.documents, judged.queries), judged.qrels)}
+        scores["all-MiniLM-L6-v2"] = context.score(ReadyModel("embedded:all-minilm-l6-v2"), task, Instruction())
+        for name, (model, instruction) in models.items():
+            scores[name] = context.score(model, task, instruction)
         for name, found in scores.items():
             versus = paired_bootstrap(found.per_query, scores["base"].per_query, seed=context.seed)
             interval = {"minus_base": versus.delta, "low": versus.low, "high": versus.high}
-            rows.setdefault(name, {})[split] = {"ndcg_at_10": found.ndcg_at_10, **interval}
+            rows.setdefault(name, {})[task.name] = {"ndcg_at_10": found.ndcg_at_10, **interval}
     return rows
 
 

@@ -89,7 +89,7 @@ def cost(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def fifty(encoder: Any, cache: Any, collection: Any, place: Path) -> Any:
-    """Search among 50 candidates, everything included: corpus, sub-corpus, finalists by mteb, acceptance."""
+    """Search among 50 candidates, everything included: corpus, sub-corpus, finalists by mteb."""
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.domain.spec import InstructSpec
     from stm_agent.instruct.search import search_instruction
@@ -111,13 +111,12 @@ def fifty(encoder: Any, cache: Any, collection: Any, place: Path) -> Any:
     return search_instruction(
         encoder=encoder,
         cache=cache,
-        collection_dev=collection.splits["dev"],
+        searching=searching_half(collection),
         documents=collection.texts,
         seeds=seeds[:CANDIDATES],
         incumbent=Instruction(),
         reflection=None,
         spec=InstructSpec(reflections=0),
-        alpha=0.05,
         trace=place / "traces.jsonl",
         seed=0,
         task="",
@@ -155,18 +154,17 @@ def trained(folder: Path, options: argparse.Namespace) -> Any:
     """Train one expert on the collection's train pairs; return it as an encoder."""
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.load import load_model
-    from stm_agent.cli.output import screen_observer
     from stm_agent.domain.load import domain_of_collection
-    from stm_agent.loop.single import train_domain_expert
+    from stm_agent.loop.train_single import train_domain_expert
+    from stm_agent.workspace import runs_folder
 
     spec = domain_of_collection(folder)
     train = spec.train.model_copy(update={"learning_rate": 2e-3})
     spec = spec.model_copy(update={"backbone": backbone(options), "train": train})
     output = options.work / "trained" / folder.name
     if not output.exists():
-        train_domain_expert(
-            spec, options.work, "train", output, start=None, steps=options.steps, seed=0, observer=screen_observer()
-        )
+        runs = runs_folder(options.work)
+        train_domain_expert(spec, options.work, runs, "train", output, start=None, steps=options.steps, seed=0)
     return TextEncoder(load_model(str(output / "model")))
 
 
@@ -177,16 +175,17 @@ def quality(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     from stm_agent.backbone.load import load_backbone
     from stm_agent.domain.collection import read_beir
     from stm_agent.evaluate.cache import EmbeddingCache
+    from stm_agent.evaluate.scoring import score_split
     from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
-    from stm_agent.instruct.search import halves
-    from stm_agent.loop.context import score_split
+    from stm_agent.loop.halves import cut_dev
     from stm_agent.workspace import runs_folder
 
     collection = read_beir(cut(folder, options))
     runs = runs_folder(options.work)
     cache = EmbeddingCache(runs / ".cache" / "vectors")
     models = {"base": TextEncoder(load_backbone(backbone(options))), "trained": trained(cut(folder, options), options)}
-    _, accepting = halves(collection.splits["dev"])
+    dev = collection.splits["dev"]
+    accepting = dev.only(cut_dev(dev).accept, "accept")
     rows: dict[str, Any] = {}
     for model, encoder in models.items():
         found = {way: search(encoder, collection, way, f"{collection.name}-{model}", options) for way in WAYS}
@@ -243,13 +242,12 @@ def search(encoder: Any, collection: Any, way: str, name: str, options: argparse
         found = search_instruction(
             encoder=encoder,
             cache=EmbeddingCache(runs / ".cache" / "vectors"),
-            collection_dev=collection.splits["dev"],
+            searching=searching_half(collection),
             documents=collection.texts,
             seeds=seeds,
             incumbent=Instruction(),
             reflection=client,
             spec=spec,
-            alpha=0.05,
             trace=place / "traces.jsonl",
             seed=0,
             task=task,
@@ -260,12 +258,20 @@ def search(encoder: Any, collection: Any, way: str, name: str, options: argparse
     return found.winner, found
 
 
+def searching_half(collection: Any) -> Any:
+    """Return the half of dev that a search may look at."""
+    from stm_agent.loop.halves import cut_dev
+
+    dev = collection.splits["dev"]
+    return dev.only(cut_dev(dev).search, "search")
+
+
 def describe(found: Any) -> dict[str, Any]:
     """Return what a row says of its search."""
     if found is None:
-        return {"instruction": "", "accepted": None, "tried": 0}
+        return {"instruction": "", "tried": 0}
     winner, outcome = found
-    told = {"instruction": winner.query, "accepted": outcome.accepted, "tried": outcome.tried, "agree": outcome.agree}
+    told = {"instruction": winner.query, "tried": outcome.tried, "agree": outcome.agree}
     return {**told, "origin": winner.origin}
 
 

@@ -38,8 +38,7 @@ STAGES = (
     "training expert hard",
     "training expert clinical",
     "searching merge weights",
-    "verifying the best merges",
-    "writing the merged model",
+    "writing the model",
     "opening the test queries",
 )
 LATEST = 5.0

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,51 +80,82 @@ def one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train, merge by every method and score everything for one collection and seed."""
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.cli.output import screen_observer
-    from stm_agent.evaluate.baselines import static_encoder
+    from stm_agent.evaluate.baselines import ReadyModel
     from stm_agent.loop.controls import train_controls
     from stm_agent.loop.data import prepare_training_data
     from stm_agent.loop.experts import train_all
-    from stm_agent.loop.ledger import RunFolder
-    from stm_agent.loop.optimize import Options, open_context
+    from stm_agent.loop.options import Options
+    from stm_agent.loop.prepare import open_context
+    from stm_agent.loop.runs import RunFolder
+    from stm_agent.loop.state import RatedModel, State
     from stm_agent.workspace import runs_folder
 
     spec = domain_of(name, options)
     runs = runs_folder(options.work)
     config = {"benchmark": "merge_quality", "seed": seed, "domain": spec.model_dump(mode="json")}
     run = RunFolder(runs, spec.name, config)
-    context = open_context(
-        spec, Options(seed=seed), seed, run, workspace=options.work, runs=runs, observer=screen_observer()
-    )
     try:
-        training_data = prepare_training_data(context, static_encoder(spec.mine.encoder or spec.backbone.model))
-        experts = train_all(context, training_data, Instruction(), 1)
-        controls = train_controls(context, experts, Instruction())
-        deltas = {"base": None}
-        deltas |= {f"expert {expert.name}": expert.delta for expert in experts}
-        deltas |= {control.name: control.delta for control in controls}
-        recipes = search_methods(context, experts)
-        deltas |= {method: found["delta"] for method, found in recipes.items()}
-        rows = score_all(context, deltas)
+        with open_context(
+            spec, Options(seed=seed), run, workspace=options.work, runs=runs, observer=screen_observer()
+        ) as context:
+            training_data = prepare_training_data(context, ReadyModel(spec.mine.encoder or spec.backbone.model))
+            none = Instruction()
+            rating = context.rate(context.backbone, none)
+            state = State.start(RatedModel(label="backbone", model=context.backbone, instruction=none, rating=rating))
+            state = replace(state, experts=tuple(train_all(context, training_data, none, 1)))
+            models = {"base": context.backbone}
+            models |= {f"expert {expert.name}": expert.rated.model for expert in state.experts}
+            models |= {control.name: control.rated.model for control in train_controls(context, state)}
+            recipes = search_methods(context, state)
+            models |= {method: found["model"] for method, found in recipes.items()}
+            rows = score_all(context, models)
     finally:
-        context.generator.close()
         run.close()
     told = {method: {"recipe": found["recipe"], "tried": found["tried"]} for method, found in recipes.items()}
     return {"rows": rows, "methods": told}
 
 
-def search_methods(context: Any, experts: Any) -> dict[str, dict[str, Any]]:
-    """Return for each method the recipe that is best on dev, really encoded, its delta and all that was tried."""
+@dataclass(frozen=True)
+class RecipeModel:
+    """A backbone with adapters merged by any method, as a value that a scoring job can carry."""
+
+    backbone: Any
+    adapters: tuple[Path, ...]
+    recipe: Any
+
+    def source_key(self) -> object:
+        """Return backbone, adapters and recipe as JSON values."""
+        from stm_agent.merge.adapted import AdaptedModel, adapter_key
+
+        adapters = [adapter_key(path) for path in self.adapters]
+        return ["recipe", AdaptedModel(self.backbone).source_key(), adapters, self.recipe.model_dump(mode="json")]
+
+    def open(self) -> Any:
+        """Load the backbone and fold the merge into its weights."""
+        from stm_agent.backbone.encoder import TextEncoder
+        from stm_agent.backbone.load import load_backbone
+        from stm_agent.backbone.network import network_of
+        from stm_agent.merge.delta import fold, load_delta
+        from stm_agent.merge.recipe import merge
+
+        model = load_backbone(self.backbone)
+        fold(network_of(model), merge([load_delta(path) for path in self.adapters], self.recipe))
+        return TextEncoder(model)
+
+
+def search_methods(context: Any, state: Any) -> dict[str, dict[str, Any]]:
+    """Return for each method the recipe that is best on dev, really encoded, its model and all that was tried."""
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.loop.merging import merge_experts
+    from stm_agent.merge.adapted import AdaptedModel
     from stm_agent.merge.methods import METHODS
-    from stm_agent.merge.recipe import Recipe, merge
+    from stm_agent.merge.recipe import Recipe
 
-    base = context.rate(context.encoder(), Instruction())
-    searched = merge_experts(context, experts, base, Instruction())
-    names = [expert.name for expert in experts]
-    found_weights = tuple(searched.weights[name] for name in names)
-    uniform = tuple([1 / len(experts)] * len(experts))
-    deltas = [expert.delta for expert in experts]
+    searched = merge_experts(context, state, 1)[0].merge
+    found_weights = tuple(searched.weights)
+    uniform = tuple([1 / len(state.experts)] * len(state.experts))
+    adapters = tuple(expert.adapter for expert in state.experts)
+    backbone = context.spec.backbone
     made: dict[str, dict[str, Any]] = {
         "uniform soup": {"recipe": {"method": "linear", "weights": uniform}, "tried": []},
         "searched sum": {
@@ -132,8 +163,8 @@ def search_methods(context: Any, experts: Any) -> dict[str, dict[str, Any]]:
             "tried": [],
         },
     }
-    made["uniform soup"]["delta"] = merge(deltas, Recipe(method="linear", weights=uniform))
-    made["searched sum"]["delta"] = searched.delta
+    made["uniform soup"]["model"] = RecipeModel(backbone, adapters, Recipe(method="linear", weights=uniform))
+    made["searched sum"]["model"] = AdaptedModel(backbone, adapters, found_weights)
     for method in METHODS:
         if method in ("linear", "task-arithmetic"):
             continue
@@ -141,10 +172,10 @@ def search_methods(context: Any, experts: Any) -> dict[str, dict[str, Any]]:
 
         def attempt(weights: tuple[float, ...], density: float, method: str = method, tried: list[Any] = tried) -> None:
             recipe = Recipe(method=method, weights=weights, density=density, seed=context.seed)
-            delta = merge(deltas, recipe)
-            rating = context.rate(context.encoder(delta), Instruction())
+            model = RecipeModel(backbone, adapters, recipe)
+            rating = context.rate(model, Instruction())
             sys.stderr.write(f"{method} {weights} {density}: dev {rating.domain.ndcg_at_10:.4f}\n")
-            tried.append((rating.domain.ndcg_at_10, rating.general, recipe, delta))
+            tried.append((rating.domain.ndcg_at_10, rating.general, recipe, model))
 
         for density in DENSITIES if method in SPARSE else (0.5,):
             attempt(found_weights, density)
@@ -153,41 +184,44 @@ def search_methods(context: Any, experts: Any) -> dict[str, dict[str, Any]]:
         best = max(tried, key=lambda row: row[0])
         made[method] = {
             "recipe": best[2].model_dump(exclude_defaults=True),
-            "delta": best[3],
+            "model": best[3],
             "tried": [[dev, general, recipe.model_dump(exclude_defaults=True)] for dev, general, recipe, _ in tried],
         }
     return made
 
 
-def general_test(context: Any, encoder: Any) -> dict[str, float]:
-    """Return nDCG@10 of every test query of the general tasks, which no search has seen."""
-    from stm_agent.backbone.instruction import Instruction
-    from stm_agent.loop.context import score_split
+def general_tasks(context: Any) -> list[Any]:
+    """Return the general tasks with their test queries, which no search has seen."""
+    from stm_agent.domain.build import build_collection
+    from stm_agent.evaluate.scoring import ScoredTask
 
-    return {
-        f"{guard.name}/{query}": value
-        for guard in context.guards
-        for query, value in score_split(
-            context.cache, encoder, guard.texts, guard.splits["test"], Instruction().unsaid()
-        ).per_query.items()
-    }
+    collections = [build_collection(guard, context.workspace) for guard in context.spec.general]
+    return [
+        ScoredTask(f"general test {number}", collection.texts, collection.splits["test"])
+        for number, collection in enumerate(collections, 1)
+    ]
 
 
-def score_all(context: Any, deltas: dict[str, Any]) -> dict[str, Any]:
+def score_all(context: Any, models: dict[str, Any]) -> dict[str, Any]:
     """Score every row on dev, test and the guard; test against the best expert on dev and against all-in-one."""
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.evaluate.baselines import bm25_run
     from stm_agent.evaluate.metrics import score
+    from stm_agent.evaluate.scoring import ScoredTask
     from stm_agent.evaluate.significance import paired_bootstrap
     from stm_agent.files import content_hash
 
-    test = context.firewall.open_test(content_hash(sorted(deltas)))
+    test = context.firewall.open_test(content_hash(sorted(models)))
+    tasks = general_tasks(context)
     scores, general, rows = {}, {}, {}
-    for name, delta in deltas.items():
-        encoder = context.encoder(delta)
-        rating = context.rate(encoder, Instruction())
-        scores[name] = context.scores(encoder, test, Instruction())
-        general[name] = general_test(context, encoder)
+    for name, model in models.items():
+        rating = context.rate(model, Instruction())
+        scores[name] = context.score(model, ScoredTask("test", context.documents, test), Instruction())
+        general[name] = {
+            f"{task.name}/{query}": value
+            for task in tasks
+            for query, value in context.score(model, task, Instruction().unsaid()).per_query.items()
+        }
         rows[name] = {
             "dev": rating.domain.ndcg_at_10,
             "general_dev": rating.general,
@@ -196,9 +230,9 @@ def score_all(context: Any, deltas: dict[str, Any]) -> dict[str, Any]:
         }
     scores["BM25"] = score(bm25_run(context.documents, test.queries), test.qrels)
     rows["BM25"] = {"test": scores["BM25"].ndcg_at_10}
-    merges = [name for name in deltas if name not in ("base", "all-in-one") and not name.startswith("expert ")]
+    merges = [name for name in models if name not in ("base", "all-in-one") and not name.startswith("expert ")]
     best_merge = max(merges, key=lambda name: rows[name]["dev"])
-    best_expert = max((name for name in deltas if name.startswith("expert ")), key=lambda name: rows[name]["dev"])
+    best_expert = max((name for name in models if name.startswith("expert ")), key=lambda name: rows[name]["dev"])
     for other in (best_expert, "all-in-one"):
         for name in scores:
             versus = paired_bootstrap(scores[name].per_query, scores[other].per_query, seed=context.seed)

@@ -42,10 +42,9 @@ def backbone_of(options: argparse.Namespace) -> Any:
 
 def train_four(spec: Any, options: argparse.Namespace) -> tuple[list[Path], Any]:
     """Train four experts, all from the backbone, so that they differ as STM's do; return adapters and material."""
-    from stm_agent.cli.output import screen_observer
     from stm_agent.domain.build import build_domain_data
     from stm_agent.domain.spec import ExpertSpec
-    from stm_agent.loop.single import train_domain_expert
+    from stm_agent.loop.train_single import train_domain_expert
 
     experts = tuple(
         ExpertSpec(
@@ -62,9 +61,8 @@ def train_four(spec: Any, options: argparse.Namespace) -> tuple[list[Path], Any]
     adapters = []
     for number, expert in enumerate(experts):
         output = options.work / expert.name
-        train_domain_expert(
-            spec, Path(), expert.name, output, start=None, steps=None, seed=number, observer=screen_observer()
-        )
+        runs = options.work / "runs"
+        train_domain_expert(spec, Path(), runs, expert.name, output, start=None, steps=None, seed=number)
         adapters.append(output / "adapter")
     return adapters, build_domain_data(spec.collection, Path())
 

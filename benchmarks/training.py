@@ -120,7 +120,7 @@ def worker(side: str, steps: int, seed: int, threads: int) -> None:
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.backbone.threads import set_threads
-    from stm_agent.loop.context import score_split
+    from stm_agent.evaluate.scoring import score_split
 
     # A plain script does not know how to keep freed memory.
     torch.set_num_threads(threads) if side == "plain" else set_threads(threads)
