@@ -16,6 +16,8 @@ from _record import claim
 
 Claims = list[dict[str, Any]]
 DAMAGES_A_ROUND = 5
+OWN_STAGES = {"export", "prove"} | {".partial", ".damaged", ".checkpoints", ".locks"}
+"""First parts of names: stages that belong to one run alone, and what is no stage."""
 GONE_AFTER = (12, 17)
 """Answers after which the LLM goes: 2 reflections, 12 queries, 6 negatives are asked for, in this order."""
 MEBIBYTE = 2**20
@@ -61,7 +63,8 @@ def damaged(mini: Mini, count: int, seed: int) -> tuple[dict[str, Any], Claims]:
     draws, rows, worst = random.Random(seed), [], 0.0
     stages = workspace / "runs" / ".stages"
     while len(rows) < count:
-        names = sorted(path.name for path in stages.glob("*") if path.name[0] != ".")
+        # The card of an exported model has its run's name, so the fresh run opens no export or proof of another one.
+        names = sorted(path.name for path in stages.glob("*") if path.name.partition("-")[0] not in OWN_STAGES)
         chosen = draws.sample(names, min(DAMAGES_A_ROUND, count - len(rows)))
         broken = []
         for name in chosen:

@@ -76,14 +76,14 @@ class Mini:
         server: The LLM.
         cold: Start every process by exec, nothing imported.
         untouched: Test scores of the run that nothing happened to, by seed.
-        seconds: What that run took from its first stage to the writing of the model.
+        durations: Seconds of each announced stage of that run.
     """
 
     work: Path
     server: CountingServer
     cold: bool = False
     untouched: dict[int, dict[str, float]] = field(default_factory=dict)
-    seconds: float = 0.0
+    durations: list[float] = field(default_factory=list)
     _free: list[Nursery] = field(default_factory=list)
     _started: int = 0
 
@@ -131,20 +131,24 @@ class Mini:
 
     def off(self, running: Running, seed: int = 0) -> float:
         """Return how far a finished run's scores are from the untouched run's; 1.0 if it failed."""
-        return 1.0 if running.wait() else apart(scores(running.result), self.untouched[seed])
+        if running.wait():
+            return 1.0
+        if seed not in self.untouched:
+            self.untouched[seed] = self.measure(seed, f"seed-{seed}")
+        return apart(scores(running.result), self.untouched[seed])
 
     def measure(self, seed: int, name: str, *, warm: bool = True) -> dict[str, float]:
         """Run one seed that nothing happens to; return its scores."""
         workspace, _ = self.workspace(name)
         running = self.start(workspace, self.command(workspace, "--seed", str(seed)), warm=warm)
-        running.wait_for(FIRST_STAGE)
-        began = time.monotonic()
-        # The rest is mostly a fresh process that imports everything to prove the model.
-        running.wait_for("writing the model")
-        if warm:
-            self.seconds = time.monotonic() - began
+        announced: list[float] = []
+        while running.wait_until(lambda stages: len(stages) > len(announced)):
+            announced.append(time.monotonic())
         if status := running.wait():
             raise SystemExit(f"the untouched run failed with status {status}: {running.screen[-2000:]}")
+        ends = [*announced[1:], time.monotonic()]
+        if seed == 0:
+            self.durations = [end - start for start, end in zip(announced, ends, strict=True)]
         return scores(running.result)
 
     def close(self) -> None:

@@ -68,7 +68,6 @@ def side_by_side(mini: Mini) -> tuple[dict[str, Any], Claims]:
     twice = {"status": second.wait(), "lines": second.lines, "off": mini.off(first)}
     refused = twice["status"] == 2 and sum(line.startswith("error: ") for line in twice["lines"]) == 1
     workspace, both = mini.workspace("seeds")
-    mini.untouched.setdefault(1, mini.measure(1, "seed-1"))
     with BuildCounter(workspace / "runs" / ".stages") as counter:
         runs = {seed: mini.start(workspace, mini.command(workspace, "--seed", str(seed))) for seed in (0, 1)}
         off = max(mini.off(running, seed) for seed, running in runs.items())

@@ -17,6 +17,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -35,8 +36,8 @@ from _record import claim, machine, save, show, versions
 
 HERE = Path(__file__).parent
 KILLS_A_JOB = 10
-BEYOND = 1.15
-"""Moments are drawn up to this times the seconds before the model is written: some come while it is written and proved.
+LONGEST = 2.0
+"""Seconds, at most, for which a stage counts where moments are drawn: the proof, half of a mini run, imports libraries.
 """
 EARLY = 0.2
 """Share of the kills that come before the process has repeated what earlier ones did."""
@@ -44,30 +45,35 @@ EARLY = 0.2
 Case = Callable[[Mini, argparse.Namespace], tuple[dict[str, Any], list[dict[str, Any]]]]
 
 
+def moments(mini: Mini, count: int, draws: random.Random) -> list[tuple[int, float]]:
+    """Draw moments of a run, in order: number of a stage, from 1, by its length, and seconds into it."""
+    weights = [min(seconds, LONGEST) for seconds in mini.durations]
+    numbers = draws.choices(range(1, len(weights) + 1), weights, k=count)
+    return sorted((number, draws.uniform(0, mini.durations[number - 1])) for number in numbers)
+
+
 def killed_job(mini: Mini, number: int, count: int, draws: random.Random) -> dict[str, Any]:
     """Run one job to its end through at most ``count`` kills at random moments.
 
-    The moments are drawn over the whole run and taken in order: each process may work for as long as the next one is
-    away, counted from where the last one was, so that late stages are killed as often as early ones.
+    A moment is counted from the announcement of its stage, or from the last kill in the same stage, so that late stages
+    are killed as often as early ones, whatever a process must do again.
     """
     workspace, asked = mini.workspace("killed")
-    moments = sorted(draws.uniform(0, BEYOND * mini.seconds) for _ in range(count))
     kills: list[dict[str, Any]] = []
-    furthest, before = 1, 0.0
-    for moment in moments:
+    before = (0, 0.0)
+    for target, seconds in moments(mini, count, draws):
         running = mini.start(workspace, mini.command(workspace))
-        if not kills or draws.random() >= EARLY:
-            running.wait_until(lambda stages, count=furthest: len(stages) >= count)
-            running.sleep(moment - before)
-            before = moment
+        if draws.random() >= EARLY:
+            running.wait_until(lambda stages, target=target: len(stages) >= target)
+            running.sleep(seconds - before[1] if target == before[0] else seconds)
+            before = (target, seconds)
         else:
             running.sleep(draws.uniform(0, 1.0))
         stages = running.stages
         if not running.kill():
             break
-        furthest = max(furthest, len(stages))
         kills.append({"stage": stages[-1] if stages else "start", "seconds_lived": round(running.lived, 2)})
-    last = running if running.wait() == 0 else mini.run(workspace)
+    last = mini.run(workspace) if running.wait() == -signal.SIGKILL else running
     row = {"job": number, "kills": kills, "status": last.wait(), "off": mini.off(last), "llm": asked.to_json()}
     sys.stderr.write(f"killed {len(kills)} times, ends {row['off']:.1g} off, {row['llm']}\n")
     return row
@@ -128,10 +134,10 @@ def once(folder: Path, name: str, call: Callable[[], Any]) -> Any:
 
 
 def measure_untouched(mini: Mini) -> dict[str, Any]:
-    """Run what nothing happens to: warm and cold for seed 0, warm for seed 1."""
+    """Run what nothing happens to, cold and forked."""
     cold = mini.measure(0, "untouched-cold", warm=False)
     warm = mini.measure(0, "untouched")
-    return {"scores": warm, "seconds": mini.seconds, "cold_and_warm_apart": apart(cold, warm)}
+    return {"scores": warm, "durations": mini.durations, "cold_and_warm_apart": apart(cold, warm)}
 
 
 def main() -> None:
@@ -157,7 +163,7 @@ def main() -> None:
     with CountingServer() as server:
         mini = Mini(options.work, server, cold=options.cold)
         untouched = once(cases, "untouched", lambda: measure_untouched(mini))
-        mini.untouched[0], mini.seconds = untouched["scores"], untouched["seconds"]
+        mini.untouched[0], mini.durations = untouched["scores"], untouched["durations"]
         claims = [
             claim("cold and forked processes: difference", untouched["cold_and_warm_apart"], 0, "nDCG@10", lower=True)
         ]

@@ -173,7 +173,7 @@ def adapters(model: Any, task: Task) -> list[Any]:
 
 def bm25_matrix(task: Task) -> Any:
     """Return BM25 scores of the 100 best passages of each query, the best 1, the others 0; ``[queries, documents]``."""
-    from stm_agent.mine.bm25 import Bm25Index
+    from stm_agent.evaluate.bm25 import Bm25Index
 
     column = {document: number for number, document in enumerate(task.documents)}
     scores = np.zeros((len(task.split.queries), len(column)), dtype=np.float32)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import normalise
-from stm_agent.errors import AnswerRejected, GenerationError
+from stm_agent.errors import AnswerRejected, StmAgentError
 from stm_agent.instruct.trials import Trials
 from stm_agent.llm.checking import TextCheck
 from stm_agent.llm.text import clean_text
@@ -78,7 +78,7 @@ class InstructionAdapter:
         """Take the trials, the reflecting LLM and the domain's task."""
         self.trials, self.client, self.task = trials, client, task
         self.asked = 0
-        self.ended: GenerationError | None = None
+        self.ended: StmAgentError | None = None
 
     def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ANN401
         """Score a candidate on a batch of queries."""
@@ -123,7 +123,12 @@ class InstructionAdapter:
         components_to_update: list[str],
     ) -> dict[str, str]:
         """Ask the reflecting LLM for a better text; keep the old one if the answer cannot be used."""
-        return {name: self._better(candidate[name], reflective_dataset[name]) for name in components_to_update}
+        try:
+            return {name: self._better(candidate[name], reflective_dataset[name]) for name in components_to_update}
+        except StmAgentError as error:
+            # gepa catches what a proposal raises; it is raised again when the optimiser has stopped.
+            self.ended = error
+            return {name: candidate[name] for name in components_to_update}
 
     def _better(self, current: str, failures: Sequence[Mapping[str, Any]]) -> str:
         self.asked += 1
@@ -131,10 +136,6 @@ class InstructionAdapter:
             completion = self.client.complete(question(current, failures, self.task), rollout=self.asked)
         except AnswerRejected as error:
             self.trials.rejected[error.reason] += 1
-            return current
-        except GenerationError as error:
-            # gepa catches what a proposal raises; it is raised again when the optimiser has stopped.
-            self.ended = error
             return current
         text = clean_text(completion.text, "instruction")
         tried = self.trials.offer(

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.clock import RunClock
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
@@ -162,7 +163,7 @@ class RunContext:
 
     def build(self, job: Job) -> Path:
         """Return the folder of a job, built if necessary, and record it."""
-        with self.computing():
+        with self.computing(), memory_errors(f"running stage {job.kind}"):
             (folder,) = self.executor.run([job])
         self.run.ledger.record("stage", name=job.kind, folder=folder.name)
         return folder

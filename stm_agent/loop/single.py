@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.domain.build import build_domain_data
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import DomainSpec
@@ -37,7 +38,8 @@ def fresh_output(output: Path) -> Path:
 
 def build_job(job: Job, runs: Path) -> Path:
     """Return the folder of a job in the stages of ``runs``, built if necessary."""
-    (folder,) = InlineExecutor(JobStore(runs / STAGES)).run([job])
+    with memory_errors(f"running stage {job.kind}"):
+        (folder,) = InlineExecutor(JobStore(runs / STAGES)).run([job])
     return folder
 
 

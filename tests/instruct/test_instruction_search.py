@@ -14,8 +14,9 @@ from stm_agent.backbone.instruction import Instruction, checked
 from stm_agent.cli.traces import app
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import InstructSpec
-from stm_agent.errors import BudgetExceeded, ConfigError
+from stm_agent.errors import BudgetExceeded, ConfigError, StorageError
 from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.files import read_jsonl
 from stm_agent.instruct.baselines import instructed
 from stm_agent.instruct.search import SearchResult, search_instruction
 from stm_agent.llm.budget import Budget
@@ -81,6 +82,13 @@ def test_a_better_seed_wins(tmp_path):
     assert (found.winner.query, found.winner.origin) == (GOOD, "seed:find")
     assert found.tried == 3
     assert found.trial == "i0003"
+
+
+def test_an_answer_that_cannot_be_stored_ends_the_search_before_more_is_paid(tmp_path):
+    (tmp_path / "llm").write_text("a file where the folder of answers should be")
+    with pytest.raises(StorageError, match="llm"):
+        search(tmp_path, Obedient(), [f"Find passage number {number}" for number in range(4)])
+    assert not read_jsonl(tmp_path / "llm.jsonl")
 
 
 def test_of_equal_instructions_none_is_the_shortest(tmp_path):

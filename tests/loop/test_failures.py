@@ -13,7 +13,7 @@ import torch
 
 from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import StopRequested
+from stm_agent.errors import OutOfMemory, StopRequested
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
@@ -102,6 +102,14 @@ def test_memory_that_runs_out_halves_the_batch_once(
     assert report["failures"] == []
     assert any("halved from 8 to 4 pairs" in warning for warning in report["warnings"])
     assert "expert plain" in report["rows"]
+
+
+def test_memory_that_runs_out_in_any_stage_is_one_error(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stm_agent.merge.export_job import ExportJob
+
+    monkeypatch.setattr(ExportJob, "build", lambda self, folder: torch.empty(1 << 55))
+    with pytest.raises(OutOfMemory, match="while running stage export"):
+        run()
 
 
 def test_too_few_pairs_for_a_batch_end_in_the_backbone_not_in_a_crash(
