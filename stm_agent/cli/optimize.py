@@ -14,6 +14,10 @@ from stm_agent.errors import ConfigError
 def optimize(
     domain: Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")] = None,
     collection: Annotated[Path | None, typer.Option(help="A BEIR folder to adapt to, without a domain file.")] = None,
+    start: Annotated[
+        list[str] | None,
+        typer.Option(help="Model to adapt; several race on dev; 'auto': those within reach of every machine."),
+    ] = None,
     generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
     reflection: Annotated[
         str | None, typer.Option(help="LLM that reflects on instructions (default: the generator).")
@@ -32,7 +36,7 @@ def optimize(
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
     budget_minutes: Annotated[
         float | None,
-        typer.Option(help="Start no lever after this many minutes, counted over all processes of the run."),
+        typer.Option(help="Start no lever after this many minutes, over all processes (a folder on a CPU: 30)."),
     ] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Also train all sources in one adapter.")] = False,
     run_id: Annotated[str | None, typer.Option(help="Name of the run folder (default: from all inputs).")] = None,
@@ -61,8 +65,10 @@ def optimize(
     spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
     if dry_run:
         from stm_agent.loop.plan import plan
+        from stm_agent.loop.starting import with_starts
 
-        steps = plan(spec, rounds=rounds, generator=generator)
+        spec = with_starts(spec, tuple(start or ()))
+        steps = plan(spec, folder, rounds=rounds, generator=generator, minutes=budget_minutes)
         emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)
         return
     from stm_agent.backbone.threads import choose_threads, set_threads
@@ -87,6 +93,7 @@ def optimize(
         price_out=price_out,
         budget_usd=budget_usd,
         budget_minutes=budget_minutes,
+        starts=tuple(start or ()),
         controls=controls,
         run_id=run_id,
         fresh=fresh,

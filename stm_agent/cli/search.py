@@ -14,6 +14,7 @@ def search(
     run: RunName,
     words: Annotated[str, typer.Argument(help="The query.")],
     top: Annotated[int, typer.Option(help="How many passages to show.", min=1)] = 10,
+    fused: Annotated[bool, typer.Option("--fused", help="Fuse with BM25, with the weight that dev chose.")] = False,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -25,7 +26,7 @@ def search(
 
     from stm_agent.inspect.search import search_run
 
-    hits = search_run(folder_of(run, workspace, finished=True), words, top)
+    hits = search_run(folder_of(run, workspace, finished=True), words, top, fused=fused)
     table = Table("", "score", "document", "text", box=None)
     for rank, hit in enumerate(hits, 1):
         table.add_row(str(rank), f"{hit['score']:.3f}", hit["id"], hit["text"])

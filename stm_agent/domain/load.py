@@ -14,16 +14,19 @@ from pydantic_core import ErrorDetails
 from stm_agent.domain.fields import Spec
 from stm_agent.domain.names import domain_name
 from stm_agent.domain.spec import (
-    WRITTEN,
-    BackboneSpec,
+    AUTO_STARTS,
     BeirCollection,
     DomainSpec,
-    ExpertSpec,
+    InstructSpec,
+    MineSpec,
     PythonDocsCollection,
+    TrainSpec,
 )
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import write_atomic
 
+LEARNING_RATE = 5e-4
+"""Peak learning rate of LoRA on a ready encoder."""
 _SHIPPED = Path(__file__).resolve().parent
 _KEYS = sorted({key for part in Spec.__subclasses__() for key in part.model_fields})
 
@@ -92,7 +95,7 @@ def load_domain(name_or_path: str, workspace: Path) -> DomainSpec:
 
 
 def domain_of_collection(folder: Path) -> DomainSpec:
-    """Make a domain of a BEIR folder: one expert, trained on its train pairs or, without any, on written queries.
+    """Make a domain of a BEIR folder; its start is chosen by a race, and its experts are planned from its data.
 
     Args:
         folder: The BEIR folder; its name, made valid by :func:`~stm_agent.domain.names.domain_name`, becomes the
@@ -104,18 +107,19 @@ def domain_of_collection(folder: Path) -> DomainSpec:
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
     path = folder.resolve()
-    source = "train" if (path / "qrels" / "train.tsv").exists() else WRITTEN
+    first, *others = AUTO_STARTS
     shown = path.name.encode("utf-8", "replace").decode()
     return DomainSpec(
         name=domain_name(path.name),
         description=f"Made from the collection {shown}",
         task="Given a query, find the passages that answer it.",
         collection=BeirCollection(path=path),
-        general=(PythonDocsCollection(),),
-        backbone=BackboneSpec(
-            model="embedded:smollm2-135m", layers=6, attention="bidirectional", pooling="mean", max_length=128
-        ),
-        experts=(ExpertSpec(name=source, sources=(source,), steps=200, teacher_weight=10.0),),
+        general=(PythonDocsCollection(documents=200),),
+        backbone=first,
+        starts=tuple(others),
+        train=TrainSpec(learning_rate=LEARNING_RATE, scale=20.0, embeddings=False),
+        mine=MineSpec(documents=0, encoder=None),
+        instruct=InstructSpec(reflections=0),
     )
 
 

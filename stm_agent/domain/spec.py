@@ -37,6 +37,15 @@ __all__ = [
     "TrainSpec",
 ]
 
+AUTO = "auto"
+"""Backbone of a domain whose start is chosen by a race."""
+
+AUTO_STARTS = (
+    BackboneSpec(model="embedded:all-minilm-l6-v2"),
+    BackboneSpec(model="embedded:smollm2-135m", layers=6, attention="bidirectional", pooling="mean", max_length=128),
+)
+"""Starts that are within reach of every machine: a ready encoder, and the first layers of a decoder."""
+
 WRITTEN = "written"
 """The source every domain has: queries written by the generator for the passages of the pool."""
 
@@ -66,14 +75,14 @@ class MineSpec(Spec):
         depth: Candidates each retriever gives for a pair.
         retrievers: Which retrievers are asked.
         margin: A candidate stays only below ``margin`` times the positive's score (NV-Retriever, TopK-PercPos).
-        documents: Passages searched, at most; those of the scored corpus first.
+        documents: Passages searched, at most; those of the scored corpus first; 0: all.
         encoder: Encoder of the dense retriever in the first round; None: the backbone.
     """
 
     depth: Positive = 30
     retrievers: Annotated[tuple[Literal["bm25", "dense"], ...], Field(min_length=1)] = ("bm25", "dense")
     margin: Share = 0.95
-    documents: Positive = 4000
+    documents: Count = 4000
     encoder: str | None = "embedded:all-minilm-l6-v2"
 
 
@@ -140,7 +149,10 @@ class LoopSpec(Spec):
         bootstrap: Sign patterns of a test, and resamples of an interval.
         probe_steps: Training steps of each variant of an expert, after which the best is chosen; 0: no probe, the
             variant with all data that the file asks for.
-        probe_documents: Passages a probe is scored on, those judged for dev first; 0: the whole corpus.
+        probe_documents: Passages a probe is scored on, those judged for dev first; 0: the searched part.
+        search_documents: Passages of the corpus that levers are scored on, in about that number: those judged for dev,
+            those that BM25 and the start rank first, and others by hash; 0: the whole corpus. What is claimed is always
+            scored on the whole.
     """
 
     rounds: Positive = 1
@@ -148,6 +160,7 @@ class LoopSpec(Spec):
     bootstrap: Positive = 10_000
     probe_steps: Count = 0
     probe_documents: Count = 0
+    search_documents: Count = 2000
 
 
 class DomainSpec(Spec):
@@ -159,9 +172,11 @@ class DomainSpec(Spec):
         task: One line: what a query is and what should be found; used in prompts.
         collection: What is adapted to and scored on.
         general: Guard tasks that show forgetting.
-        backbone: The model before adaptation.
+        backbone: The model before adaptation. ``auto`` in a file: the models of ``AUTO_STARTS`` race.
+        starts: Other models that could be adapted; they and ``backbone`` race on the search half of dev, and the best
+            one is adapted. Empty: no race.
         baseline: Ready-made encoder that every report shows as a row; None: no such row.
-        experts: In training order.
+        experts: In training order; empty: planned from the data and the minutes, see ``stm_agent.loop.planning``.
         train: Training options of all experts.
         synthesize: What the generator writes.
         mine: Hard-negative mining.
@@ -177,8 +192,9 @@ class DomainSpec(Spec):
     collection: CollectionSpec
     general: tuple[CollectionSpec, ...] = ()
     backbone: BackboneSpec
+    starts: tuple[BackboneSpec, ...] = ()
     baseline: str | None = "embedded:all-minilm-l6-v2"
-    experts: Annotated[tuple[ExpertSpec, ...], Field(min_length=1)]
+    experts: tuple[ExpertSpec, ...] = ()
     train: TrainSpec = TrainSpec()
     synthesize: SynthesizeSpec = SynthesizeSpec()
     mine: MineSpec = MineSpec()
@@ -195,6 +211,19 @@ class DomainSpec(Spec):
         if expert.asks_guide:
             models["guide"] = self.train.guide
         return models
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_backbone(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("backbone") == AUTO:
+            first, *others = (start.model_dump() for start in AUTO_STARTS)
+            return {**values, "backbone": first, "starts": tuple(others)}
+        return values
+
+    @property
+    def planned(self) -> bool:
+        """Whether the experts are planned from the data."""
+        return not self.experts
 
     @model_validator(mode="after")
     def _experts_fit(self) -> DomainSpec:

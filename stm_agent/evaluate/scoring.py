@@ -47,11 +47,22 @@ def score_split(
     cache: EmbeddingCache | None, encoder: Encoder, documents: Mapping[str, str], split: Split, instruction: Instruction
 ) -> Scores:
     """Encode, rank and score one split; nDCG@10, Recall@100 and MRR@10 over its queries. None caches nothing."""
+    return score(dense_run(cache, encoder, documents, split, instruction, DEPTH), split.qrels)
+
+
+def dense_run(
+    cache: EmbeddingCache | None,
+    encoder: Encoder,
+    documents: Mapping[str, str],
+    split: Split,
+    instruction: Instruction,
+    depth: int,
+) -> dict[str, dict[str, float]]:
+    """Encode and rank: query id -> its ``depth`` nearest documents and their cosines."""
     encode = encode_through(cache, encoder)
     passages = encode(list(documents.values()), prefix=instruction.passage_prefix)
     queries = encode(list(split.queries.values()), prefix=instruction.query_prefix)
-    run = rank(list(split.queries), queries, list(documents), passages, k=DEPTH)
-    return score(run, split.qrels)
+    return rank(list(split.queries), queries, list(documents), passages, k=depth)
 
 
 @dataclass(frozen=True)

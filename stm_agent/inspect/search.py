@@ -7,14 +7,25 @@ from typing import Any
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.files import read_json
+
+FUSION = "fusion.json"
+"""File of a run's folder with the weight of BM25 that dev chose."""
 
 
-def search_run(run: Path, words: str, top: int) -> list[dict[str, Any]]:
-    """Return the ``top`` passages for ``words``, best first: rank, id, cosine score and text.
+def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[dict[str, Any]]:
+    """Return the ``top`` passages for ``words``, best first: id, score and text.
+
+    Args:
+        run: Folder of a finished run.
+        words: The query.
+        top: Number of passages.
+        fused: Rank by the model and BM25 together, with the weight that the run chose on dev; scores lie in [0, 1].
+            Otherwise by the model alone; scores are cosines.
 
     Raises:
         ConfigError: The query is empty.
-        RunError: The run has no model yet.
+        RunError: The run has no model yet, or no weight to fuse with.
     """
     if not words.strip():
         raise ConfigError("the query is empty; type the words to search for")
@@ -23,7 +34,10 @@ def search_run(run: Path, words: str, top: int) -> list[dict[str, Any]]:
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.load import load_model
     from stm_agent.domain.collection import read_beir
+    from stm_agent.evaluate.baselines import bm25_run
+    from stm_agent.evaluate.fusion import fused_scores
     from stm_agent.evaluate.ranking import rank
+    from stm_agent.evaluate.scoring import DEPTH
 
     model = load_model(str(run / "model"))
     texts = read_beir(run / "dev").texts
@@ -31,6 +45,16 @@ def search_run(run: Path, words: str, top: int) -> list[dict[str, Any]]:
     cache = EmbeddingCache(run.parent / ".cache" / "vectors")
     passages = cache.encode(encoder, list(texts.values()), prefix=model.prompts.get("document") or "")
     query = encoder.encode([words], prefix=model.prompts.get("query") or "")
-    scores = rank(["query"], query, list(texts), passages, k=top)["query"]
+    scores = rank(["query"], query, list(texts), passages, k=max(top, DEPTH))["query"]
+    if fused:
+        lexical = bm25_run(texts, {"query": words}, k=max(top, DEPTH))
+        scores = fused_scores(scores, lexical["query"], _weight(run))
     best = sorted(scores.items(), key=lambda item: -item[1])[:top]
     return [{"id": key, "score": value, "text": texts[key]} for key, value in best]
+
+
+def _weight(run: Path) -> float:
+    path = run / FUSION
+    if not path.is_file():
+        raise RunError(f"run {run.name} has no weight for BM25; leave out --fused, or run its optimize command again")
+    return float(read_json(path)["weight"])

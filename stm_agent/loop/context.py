@@ -14,24 +14,28 @@ from pathlib import Path
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.clock import RunClock
+from stm_agent.domain.collection import Split
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import StmAgentError
+from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.evaluate.metrics import Scores
-from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, encoding_of, mean_ndcg, read_scores
+from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, dense_run, encoding_of, mean_ndcg, read_scores
 from stm_agent.execute.inline import Executor
-from stm_agent.files import append_jsonl, read_jsonl, sha256_text
+from stm_agent.files import append_jsonl, read_jsonl
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.events import Observer
 from stm_agent.loop.failures import NEVER_CAUGHT, Failure, failure_kind
 from stm_agent.loop.gate import Gate
 from stm_agent.loop.ledger import SCHEMA
+from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.runs import RunFolder
-from stm_agent.loop.state import Expert
+from stm_agent.loop.state import Expert, RatedModel
 from stm_agent.loop.stopping import StopSignal
+from stm_agent.loop.subcorpus import searched_documents
 from stm_agent.memory import PeakMemory
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import Rating
@@ -62,6 +66,7 @@ class RunContext:
         memory: Peak memory.
         failures: Levers that were lost.
         warnings: Notes so far.
+        plan: What the run works with where the domain left it open; None: nothing was left open.
         trained: Experts so far, including those of an unfinished round.
         job_seconds: Seconds spent in jobs.
         encoded: Texts and seconds of all scorings.
@@ -87,6 +92,7 @@ class RunContext:
     memory: PeakMemory = field(default_factory=PeakMemory)
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    plan: RunPlan | None = None
     trained: list[Expert] = field(default_factory=list)
     job_seconds: float = 0.0
     encoded: tuple[int, float] = (0, 0.0)
@@ -105,34 +111,50 @@ class RunContext:
 
     @property
     def documents(self) -> Mapping[str, str]:
-        """The scored corpus: document id -> text."""
+        """The whole corpus: document id -> text."""
         return self.dev.documents
 
     @cached_property
     def dev(self) -> ScoredTask:
-        """The corpus with all dev queries: the only judged split the levers may read."""
+        """The whole corpus with all dev queries: the only judged split the levers may read."""
         return ScoredTask("dev", self.data.collection.texts, self.firewall.dev)
 
     @cached_property
     def search(self) -> ScoredTask:
-        """The corpus with the search half of dev: what levers choose on."""
-        return ScoredTask("search", self.documents, self.firewall.dev.only(self.gate.halves.search, "dev-search"))
+        """The search half of dev over the searched part of the corpus: what levers choose on."""
+        split = self.firewall.dev.only(self.gate.halves.search, "dev-search")
+        limit = self.spec.loop.search_documents
+        return ScoredTask("search", searched_documents(self.documents, split, limit, self._dense_hits), split)
+
+    @cached_property
+    def accept(self) -> ScoredTask:
+        """The accept half of dev over the whole corpus: what a confirmation is tested on."""
+        return ScoredTask("accept", self.documents, self.firewall.dev.only(self.gate.halves.accept, "dev-accept"))
 
     @cached_property
     def probed(self) -> ScoredTask:
-        """All dev queries over the probes' smaller corpus: comparable between probes, not with a rating."""
-        count = self.spec.loop.probe_documents
-        judged = {document for grades in self.dev.split.qrels.values() for document in grades}
-        order = sorted(self.documents, key=lambda key: (key not in judged, sha256_text(key)))
-        chosen = order[: max(count, len(judged))] if count else order
-        return ScoredTask("probe", {key: self.documents[key] for key in chosen}, self.firewall.dev)
+        """The search half of dev over the probes' smaller corpus: comparable between probes, not with a rating."""
+        limit = self.spec.loop.probe_documents
+        split = self.search.split
+        return ScoredTask("probe", searched_documents(self.search.documents, split, limit), split)
+
+    def _dense_hits(self, split: Split, depth: int) -> set[str]:
+        """Return the documents that the start ranks first for each query of a split."""
+        encoder = self.backbone.open()
+        instruction = Instruction.none(encoder.model.prompts)
+        run = dense_run(EmbeddingCache(self.cache), encoder, self.documents, split, instruction, depth)
+        return {document for hits in run.values() for document in hits}
 
     def rate(self, model: EncoderSource, instruction: Instruction) -> Rating:
-        """Score dev and the guards. Guards get no instruction, as in general use of the model."""
+        """Score the search half and the guards. Guards get no instruction, as in general use of the model."""
         plain = instruction.unsaid()
-        tasks = ((self.dev, instruction), *((guard, plain) for guard in self.guards))
+        tasks = ((self.search, instruction), *((guard, plain) for guard in self.guards))
         scores = self._scores(ScoringJob(model, tasks, self.cache))
-        return Rating(scores[self.dev.name], mean_ndcg([scores[guard.name] for guard in self.guards]))
+        return Rating(scores[self.search.name], mean_ndcg([scores[guard.name] for guard in self.guards]))
+
+    def accept_scores(self, rated: RatedModel) -> Mapping[str, float]:
+        """Return nDCG@10 of each query of the accept half over the whole corpus; only the gate may ask."""
+        return self.score(rated.model, self.accept, rated.instruction).per_query
 
     def score(self, model: EncoderSource, task: ScoredTask, instruction: Instruction) -> Scores:
         """Score one task."""
@@ -148,11 +170,6 @@ class RunContext:
         """Return texts per second over all scorings of this run, including those of earlier processes."""
         texts, seconds = self.encoded
         return round(texts / seconds, 1) if seconds else 0.0
-
-    def searched(self, scores: Scores) -> float:
-        """Return nDCG@10 on the search half of dev: the number that levers may compare and show."""
-        values = [scores.per_query[query] for query in self.gate.halves.search]
-        return sum(values) / len(values)
 
     @property
     def backbone(self) -> AdaptedModel:

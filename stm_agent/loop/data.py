@@ -117,7 +117,7 @@ def _mined(context: RunContext, pairs: tuple[Pair, ...], miner: EncoderSource | 
         return passage not in context.documents, sha256_text(passage)
 
     pool = {passage: context.data.pool[passage] for passage in sorted(context.data.pool, key=preference)}
-    pool = dict(list(pool.items())[: spec.documents])
+    pool = dict(list(pool.items())[: spec.documents or None])
     job = MiningJob(pairs=pairs, pool=pool, groups=context.data.groups, spec=spec, miner=miner, cache=context.cache)
     with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(pool):,} passages"):
         folder = context.build(job)

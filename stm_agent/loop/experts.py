@@ -34,7 +34,7 @@ def train_all(context: RunContext, training_data: TrainingData, instruction: Ins
             everyone += trained
             if trained:
                 # Experts that start from this one start from its best variant.
-                best[spec.name] = max(trained, key=lambda expert: context.searched(expert.rated.rating.domain))
+                best[spec.name] = max(trained, key=lambda expert: expert.rated.rating.domain.ndcg_at_10)
     return everyone
 
 
@@ -65,7 +65,7 @@ def _train(context: RunContext, variant: Variant, name: str, plan: TrainingPlan)
     with context.timed("rate", f"scoring expert {name} on dev"):
         model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
         rating = context.rate(model, instruction)
-    speed, searched = training_speed(folder), context.searched(rating.domain)
+    speed, searched = training_speed(folder), rating.domain.ndcg_at_10
     context.run.ledger.record(
         "expert",
         name=name,

@@ -49,11 +49,11 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
 
 
 def prove_model(context: RunContext, best: RatedModel, model: Path) -> None:
-    """Score an exported folder on dev in a fresh process; the score must be the recorded one.
+    """Score an exported folder on the search half in a fresh process; the score must be the recorded one.
 
     Raises:
         CheckFailed: The model cannot be scored there, or has another score.
     """
     expected = best.rating.domain.ndcg_at_10
-    measured = read_proof(context.build(ProofJob(model, context.dev, expected)))
+    measured = read_proof(context.build(ProofJob(model, context.search, expected)))
     context.run.ledger.record("proved", dev=expected, reloaded=measured)

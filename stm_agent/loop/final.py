@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.collection import Split
 from stm_agent.evaluate.baselines import ReadyModel, bm25_run
+from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.fusion import Run, choose_weight, fuse
 from stm_agent.evaluate.metrics import Scores, score
-from stm_agent.evaluate.scoring import ScoredTask
+from stm_agent.evaluate.scoring import DEPTH, ScoredTask, dense_run
 from stm_agent.files import content_hash, write_json
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.controls import train_controls
@@ -16,6 +19,10 @@ from stm_agent.loop.export import prove_model, write_model
 from stm_agent.loop.report import Report, finished_report, stopped_report
 from stm_agent.loop.state import Expert, RatedModel, State
 
+FUSED = "merged + BM25"
+"""Row of the exported model fused with BM25."""
+FUSION = "fusion.json"
+"""File of a run's folder with the weight of BM25 that dev chose."""
 ROW_NAMES = {"embedded:all-minilm-l6-v2": "all-MiniLM-L6-v2"}
 
 
@@ -28,7 +35,11 @@ def finish(context: RunContext, state: State, *, controls: bool) -> Report:
         state = _export(context, state)
     with context.timed("test", "opening the test queries, once"):
         rows = _test_rows(context, state, trained)
-    report = finished_report(context, state, rows)
+    on_dev = {
+        name: context.score(rated.model, context.dev, rated.instruction).ndcg_at_10
+        for name, rated in (("base", state.base), ("merged", state.confirmed))
+    }
+    report = finished_report(context, state, rows, on_dev)
     write_json(context.run.report, report)
     context.run.ledger.record("finished", test=report["rows"]["merged"]["ndcg_at_10"])
     return report
@@ -59,7 +70,7 @@ def finish_early(context: RunContext, state: State, reason: str) -> None:
         return
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
     experts = [expert.rated for expert in context.trained if expert.rated.rating.general >= floor]
-    best = max([state.provisional, *experts], key=lambda rated: context.searched(rated.rating.domain))
+    best = max([state.provisional, *experts], key=lambda rated: rated.rating.domain.ndcg_at_10)
     if state.tested:
         best = state.confirmed
     with context.timed("export", f"{reason}; writing the best model so far"):
@@ -78,13 +89,38 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
     if context.spec.baseline:
         _baseline_row(context, test, rows)
     rows["base"] = context.score(state.base.model, test, state.base.instruction)
-    models = [(f"expert {expert.name}", expert.rated) for expert in state.experts]
+    models = [(f"expert {expert.name}", expert.rated) for expert in _shown_experts(context, state)]
     models += [(control.name, control.rated) for control in controls]
     for name, rated in [*models, ("merged", best)]:
         rows[name] = _row(context, test, rated)
+    rows[FUSED] = _fused_row(context, best, test)
     context.run.ledger.record("test", rows={name: row.ndcg_at_10 for name, row in rows.items()})
     write_json(context.run.folder / "test_per_query.json", {name: dict(row.per_query) for name, row in rows.items()})
     return rows
+
+
+def _shown_experts(context: RunContext, state: State) -> Sequence[Expert]:
+    """Return the experts that get a row: all of them, or the best one if each row takes an encoding of a corpus.
+
+    The best one is chosen on the search half.
+    """
+    if len(context.search.documents) == len(context.documents) or not state.experts:
+        return state.experts
+    return [max(state.experts, key=lambda expert: expert.rated.rating.domain.ndcg_at_10)]
+
+
+def _fused_row(context: RunContext, best: RatedModel, test: ScoredTask) -> Scores:
+    """Score the model fused with BM25; the weight is chosen on all dev queries and recorded."""
+    encoder, cache = best.model.open(), EmbeddingCache(context.cache)
+
+    def runs(split: Split) -> tuple[Run, Run]:
+        dense = dense_run(cache, encoder, context.documents, split, best.instruction, DEPTH)
+        return dense, bm25_run(context.documents, split.queries)
+
+    weight, on_dev = choose_weight(*runs(context.dev.split), context.dev.split.qrels)
+    context.run.ledger.record("fusion", weight=weight, dev=on_dev.ndcg_at_10)
+    write_json(context.run.folder / FUSION, {"weight": weight, "dev": on_dev.ndcg_at_10})
+    return score(fuse(*runs(test.split), weight), test.split.qrels)
 
 
 def _row(context: RunContext, test: ScoredTask, rated: RatedModel) -> Scores:

@@ -46,6 +46,8 @@ def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identit
             "reflection": options.reflection or options.generator,
             "api_base": options.api_base,
             "controls": options.controls,
+            # Decides the steps of planned experts.
+            "minutes": options.budget_minutes if spec.planned else None,
         },
     }
 
@@ -97,6 +99,7 @@ def _data(spec: DomainSpec, workspace: Path) -> dict[str, str]:
 
 def _models(spec: DomainSpec) -> dict[str, str]:
     names = {"backbone": spec.backbone.model}
+    names |= {f"start {number}": start.model for number, start in enumerate(spec.starts, 2)}
     names |= {role: name for expert in spec.experts for role, name in spec.models_of(expert).items()}
     names |= {"miner": spec.mine.encoder} if spec.mine.encoder else {}
     names |= {"baseline": spec.baseline} if spec.baseline else {}
@@ -105,7 +108,8 @@ def _models(spec: DomainSpec) -> dict[str, str]:
         try:
             identities[role] = source_identity(name)
         except StmAgentError:
-            if role != "baseline":
+            # A start or a baseline that is missing costs its row, not the run.
+            if role != "baseline" and not spec.starts:
                 raise
             identities[role] = f"{name} (not found)"
     return identities
@@ -113,7 +117,7 @@ def _models(spec: DomainSpec) -> dict[str, str]:
 
 def _programs(spec: DomainSpec) -> list[str]:
     negatives = any(expert.negatives.synthetic for expert in spec.experts)
-    queries = any(WRITTEN in expert.sources for expert in spec.experts)
+    queries = spec.planned or any(WRITTEN in expert.sources for expert in spec.experts)
     return [*([spec.synthesize.program] if negatives else []), *(["queries"] if queries else [])]
 
 

@@ -63,7 +63,8 @@ def _accept(
         return False, reason, state
     if not verdict.accepted:
         return False, f"{shown} {verdict.reason}", state
-    outcome, gate = context.gate.confirm(new, old, state.gate, tried=state.considered)
+    accepted = (context.accept_scores(rated) for rated in (challenger, state.provisional))
+    outcome, gate = context.gate.confirm(*accepted, state.gate, tried=state.considered)
     context.run.ledger.record(
         "look", what="instruction", confirmed=outcome.confirmed, reason=outcome.reason, gate=gate.to_json()
     )

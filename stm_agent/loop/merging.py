@@ -23,8 +23,8 @@ def merge_experts(context: RunContext, state: State, round_: int) -> tuple[State
         backbone=context.spec.backbone,
         adapters=tuple(expert.adapter for expert in experts),
         instruction=instruction,
-        dev=context.dev,
-        searched=context.gate.halves.search,
+        dev=context.search,
+        searched=tuple(context.search.split.queries),
         guards=context.guards,
         spec=context.spec.merge,
         floor=floor,
@@ -62,7 +62,7 @@ def consider_models(context: RunContext, state: State, merged: RatedModel | None
         context.decide("merge", f"round {round_}: every expert and merge forgets more than the budget", kept=False)
         return state
     # The merge search chose by a test of its own, so of equal scores the merge comes first.
-    best = max(candidates, key=lambda rated: context.searched(rated.rating.domain))
+    best = max(candidates, key=lambda rated: rated.rating.domain.ndcg_at_10)
     tried = len(state.merge.verified) if state.merge else len(candidates)
     verdict = context.gate.consider(
         best.rating.domain.per_query, state.provisional.rating.domain.per_query, tried=max(tried, 1)

@@ -21,9 +21,11 @@ from stm_agent.loop.identity import run_identity
 from stm_agent.loop.instructing import improve_instruction
 from stm_agent.loop.merging import consider_models, merge_experts
 from stm_agent.loop.options import Options
+from stm_agent.loop.planning import settle_plan
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.report import Report
 from stm_agent.loop.runs import RunFolder, open_run, run_state_of
+from stm_agent.loop.starting import with_starts
 from stm_agent.loop.state import RatedModel, State
 from stm_agent.progress import watched_by
 
@@ -56,6 +58,7 @@ def optimize(
         StopRequested: A stop was asked for; the best model so far is exported.
         StmAgentError: A fault that the user can correct; the run folder stays intact.
     """
+    spec = with_starts(spec, options.starts)
     rounds = options.rounds_of(spec)
     identity = run_identity(spec, options, workspace)
     run = open_run(runs, spec.name, identity, run_id=options.run_id, fresh=options.fresh)
@@ -91,6 +94,8 @@ def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
     state: State | None = None
     try:
         with watched_by(context):
+            with context.timed("plan", "planning the run"):
+                context.plan = settle_plan(context)
             state = _start(context)
             for round_ in range(1, rounds + 1):
                 if not context.has_time(f"round {round_}"):
@@ -121,8 +126,7 @@ def _start(context: RunContext) -> State:
             instruction=none,
             rating=context.rate(context.backbone, none),
         )
-    searched = context.searched(base.rating.domain)
-    context.run.ledger.record("base", search=searched, general=base.rating.general)
+    context.run.ledger.record("base", search=base.rating.domain.ndcg_at_10, general=base.rating.general)
     return State.start(base)
 
 
@@ -161,8 +165,8 @@ def _confirm(context: RunContext, state: State) -> State:
         context.decide("confirmation", "nothing to confirm: no model was better on the search half", kept=False)
         return state
     outcome, gate = context.gate.confirm(
-        state.provisional.rating.domain.per_query,
-        state.confirmed.rating.domain.per_query,
+        context.accept_scores(state.provisional),
+        context.accept_scores(state.confirmed),
         state.gate,
         tried=max(state.considered, 1),
         last=True,

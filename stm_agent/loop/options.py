@@ -23,6 +23,8 @@ class Options:
         price_out: US dollars per million completion tokens.
         budget_usd: Ceiling on LLM money; None: no ceiling.
         budget_minutes: Ceiling on minutes, over all processes of the run: no lever starts after it; None: no ceiling.
+        starts: Models that race for the place of the backbone, in place of the domain's own choice; ``auto``: those
+            within reach of every machine. Empty: as the domain says.
         controls: Also train all sources in one adapter with the same number of steps.
         run_id: Name of the run folder; None: made of domain and identity.
         fresh: Begin a new run even if one with the same inputs exists.
@@ -37,6 +39,7 @@ class Options:
     price_out: float | None = None
     budget_usd: float | None = None
     budget_minutes: float | None = None
+    starts: tuple[str, ...] = ()
     controls: bool = False
     run_id: str | None = None
     fresh: bool = False

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from stm_agent.domain.build import build_domain_data
 from stm_agent.domain.spec import WRITTEN, DomainSpec
+from stm_agent.loop.planning import MINUTES, dry_plan
 
 
-def plan(spec: DomainSpec, *, rounds: int | None, generator: str) -> list[dict[str, str]]:
-    """Return the stages of a run, in order, with a description of each."""
-    steps = [
-        {"stage": "collection", "what": f"{spec.collection.kind}, guarded by {len(spec.general)} general task(s)"},
-        {"stage": "backbone", "what": spec.backbone.summary},
-    ]
+def plan(
+    spec: DomainSpec, workspace: Path, *, rounds: int | None, generator: str, minutes: float | None
+) -> list[dict[str, str]]:
+    """Return the stages of a run, in order, with a description of each.
+
+    The experts of a folder are planned as the run plans them, from its data and a few seconds of encoding with the
+    first start.
+
+    Raises:
+        DataError: The collection cannot be used.
+        ConfigError: The minutes are too few to train anything.
+    """
+    starts = [spec.backbone, *spec.starts]
+    reasons: tuple[str, ...] = ()
+    if spec.planned:
+        planned = dry_plan(spec, build_domain_data(spec.collection, workspace), minutes=minutes or MINUTES)
+        spec, reasons = planned.spec, planned.reasons
+    steps = [{"stage": "collection", "what": f"{spec.collection.kind}, guarded by {len(spec.general)} general task(s)"}]
+    steps += [{"stage": "start", "what": start.summary} for start in starts]
+    steps += [{"stage": "plan", "what": reason} for reason in reasons]
     for number in range(1, (rounds or spec.loop.rounds) + 1):
         asks = any(expert.negatives.synthetic for expert in spec.experts)
         writes = any(WRITTEN in expert.sources for expert in spec.experts)

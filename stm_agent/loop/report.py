@@ -85,6 +85,8 @@ class Report(TypedDict):
     general: dict[str, float]
     gate: GateReport
     dev_to_test_gap: NotRequired[float]
+    race: list[dict[str, Any]]
+    plan: list[str]
     test_openings: int
     failures: list[dict[str, str]]
     warnings: list[str]
@@ -93,12 +95,22 @@ class Report(TypedDict):
     model: str
 
 
-def finished_report(context: RunContext, state: State, rows: Mapping[str, Scores]) -> Report:
-    """Return the report of a run whose test was opened."""
+def finished_report(
+    context: RunContext, state: State, rows: Mapping[str, Scores], on_dev: Mapping[str, float]
+) -> Report:
+    """Return the report of a run whose test was opened.
+
+    Args:
+        context: The run.
+        state: Its last state.
+        rows: Scores on test by name.
+        on_dev: nDCG@10 of ``base`` and ``merged`` over all dev queries and the whole corpus.
+    """
     report = _report(context, state, state.confirmed, "finished", "")
     report["rows"] = {name: _row(name, rows, context) for name in rows}
     report["collection"]["test_queries"] = len(rows["merged"].per_query)
-    report["dev_to_test_gap"] = state.confirmed.rating.domain.ndcg_at_10 - rows["merged"].ndcg_at_10
+    report["dev"] = dict(on_dev)
+    report["dev_to_test_gap"] = on_dev["merged"] - rows["merged"].ndcg_at_10
     return report
 
 
@@ -110,7 +122,7 @@ def stopped_report(context: RunContext, state: State, best: RatedModel, reason: 
 def _report(
     context: RunContext, state: State, best: RatedModel, what: Literal["finished", "stopped"], reason: str
 ) -> Report:
-    searched = {expert.name: context.searched(expert.rated.rating.domain) for expert in state.experts}
+    searched = {expert.name: expert.rated.rating.domain.ndcg_at_10 for expert in state.experts}
     base = state.base.rating
     return {
         "schema": SCHEMA,
@@ -138,6 +150,8 @@ def _report(
         "dev": {"base": base.domain.ndcg_at_10, "merged": best.rating.domain.ndcg_at_10},
         "general": {"base": base.general, "merged": best.rating.general},
         "gate": _gate(context, state),
+        "race": [dataclasses.asdict(row) for row in context.plan.race] if context.plan else [],
+        "plan": list(context.plan.reasons) if context.plan else [],
         "test_openings": context.firewall.openings,
         "failures": [dataclasses.asdict(failure) for failure in context.failures],
         "warnings": list(context.warnings),

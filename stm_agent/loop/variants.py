@@ -80,7 +80,7 @@ def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruc
             kept=verdict.accepted,
         )
         _judge_program(context, plan, challenger, verdict)
-        ahead = context.searched(scores[challenger.label]) > context.searched(scores[best.label])
+        ahead = scores[challenger.label].ndcg_at_10 > scores[best.label].ndcg_at_10
         if verdict.accepted and ahead:
             best = challenger
     return best
@@ -109,6 +109,6 @@ def _probe(context: RunContext, variant: Variant, steps: int, plan: TrainingPlan
         variant=variant.label,
         folder=folder.name,
         steps=steps,
-        search=context.searched(scores),
+        search=scores.ndcg_at_10,
     )
     return scores

@@ -1,0 +1,150 @@
+"""A folder becomes a retriever: is it better than what its owner would use instead?
+
+    python benchmarks/own_data.py --data path/to/collections                    # scifact, seed 0: 45 minutes
+    python benchmarks/own_data.py --data path/to/collections --sets scifact medquad pubmedqa tldr --seeds 0 1
+
+Each run is one collection and one seed: ``stm-agent optimize --collection`` with ``--budget-minutes`` on everything its
+folder has, beside the untouched start, BM25, and plain full fine-tuning of the same start for the same minutes
+(``_plain_finetune.py``). Finished runs of the same minutes are kept, so the record grows and goes on where it was
+stopped. Writes ``benchmarks/results/own_data.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from _record import RESULTS, claim, machine, optimize, save, show, versions
+
+HERE = Path(__file__).parent
+START = "embedded:all-minilm-l6-v2"
+PLAIN, UNTOUCHED = "plain fine-tuning", "untouched start"
+
+
+def one_run(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Run the loop and the plain fine-tuning on one collection; return scores and paired differences."""
+    from stm_agent.evaluate.significance import paired_bootstrap
+    from stm_agent.files import read_json
+
+    flags = ["--collection", str(folder), "--seed", str(seed), "--budget-minutes", str(options.minutes)]
+    done = optimize(options.work, *flags, *(["--controls"] if options.controls else []))
+    report = done["report"]
+    runs = options.work / "runs" / report["run"]
+    ours = read_json(runs / "test_per_query.json")
+    with tempfile.TemporaryDirectory() as scrap:
+        output = Path(scrap) / "plain.json"
+        script = str(HERE / "_plain_finetune.py")
+        minutes = str(options.minutes if options.plain_minutes is None else options.plain_minutes)
+        subprocess.run([sys.executable, script, START, str(folder), minutes, str(seed), str(output)], check=True)
+        plain = json.loads(output.read_text())
+    others = {**{name: row for name, row in ours.items() if name != "merged"}}
+    others |= {PLAIN: plain.pop("test_per_query"), UNTOUCHED: plain.pop("untouched_per_query")}
+    differences = {
+        name: vars(paired_bootstrap(ours["merged"], row, samples=10_000, seed=seed)) for name, row in others.items()
+    }
+    scores = {name: mean(row.values()) for name, row in {**ours, **others}.items()}
+    kept = (
+        "weights",
+        "model_label",
+        "race",
+        "plan",
+        "gate",
+        "best_expert_on_dev",
+        "failures",
+        "warnings",
+        "cost",
+        "dev",
+    )
+    return {
+        "scores": scores,
+        "merged_minus": differences,
+        "plain": plain,
+        "minutes": options.minutes,
+        "wall_minutes": done["wall_seconds"] / 60,
+        "report": {name: report[name] for name in kept},
+    }
+
+
+def claims(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the claims over all runs of the record."""
+    rows = []
+    for name, run in runs.items():
+        better = max(("BM25", UNTOUCHED), key=lambda row: run["scores"][row])
+        against = run["merged_minus"][better]
+        text = f"{name}: merged against the better of BM25 and the untouched start ({better}), upper bound"
+        rows.append(claim(text, against["high"], 0.0, "nDCG@10", delta=against["delta"], low=against["low"]))
+        against = run["merged_minus"][PLAIN]
+        rows.append(claim(f"{name}: merged against {PLAIN}, upper bound", against["high"], 0.0, "nDCG@10", **against))
+    sets = sorted({name.split("/")[0] for name in runs})
+
+    def gain(other: str) -> float:
+        by_set = [
+            mean(run["merged_minus"][other]["delta"] for name, run in runs.items() if name.split("/")[0] == folder)
+            for folder in sets
+        ]
+        return mean(by_set)
+
+    rows.append(claim(f"mean over {', '.join(sets)}: merged minus {UNTOUCHED}", gain(UNTOUCHED), 0.05, "nDCG@10"))
+    rows.append(claim(f"mean over {', '.join(sets)}: merged minus {PLAIN}", gain(PLAIN), 0.01, "nDCG@10"))
+    above = [folder for folder in sets if _lowest_against_expert(runs, folder) > 0]
+    rows.append(
+        claim("sets on which merged is above the best single expert in every seed", len(above), 1, "sets", sets=above)
+    )
+    return rows
+
+
+def _lowest_against_expert(runs: dict[str, dict[str, Any]], folder: str) -> float:
+    bounds = []
+    for name, run in runs.items():
+        expert = f"expert {run['report']['best_expert_on_dev']}"
+        if name.split("/")[0] == folder:
+            bounds.append(run["merged_minus"].get(expert, {"low": -1.0})["low"])
+    return min(bounds)
+
+
+def main() -> None:
+    """Run what is missing and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with collections in BEIR layout")
+    parser.add_argument("--sets", nargs="+", default=["scifact"], help="names of the collections")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--minutes", type=float, default=15.0, help="of each run, and of each plain fine-tuning")
+    parser.add_argument("--plain-minutes", type=float, help="of each plain fine-tuning (default: --minutes)")
+    parser.add_argument("--controls", action="store_true", help="also train all sources in one adapter")
+    parser.add_argument("--work", type=Path, default=HERE / "work" / "own_data")
+    parser.add_argument("--fresh", action="store_true", help="forget the runs of the record")
+    options = parser.parse_args()
+    if options.fresh:
+        shutil.rmtree(options.work, ignore_errors=True)
+    if not options.work.exists():
+        subprocess.run([sys.executable, "-m", "stm_agent", "init", str(options.work)], check=True)
+    path = RESULTS / "own_data.json"
+    runs: dict[str, dict[str, Any]] = {} if options.fresh or not path.exists() else json.loads(path.read_text())["runs"]
+    for folder in options.sets:
+        for seed in options.seeds:
+            name = f"{folder}/{seed}"
+            if runs.get(name, {}).get("minutes") != options.minutes:
+                runs[name] = one_run((options.data / folder).resolve(), seed, options)
+            record = {
+                "name": "own_data",
+                "command": f"python benchmarks/own_data.py --data DATA --sets {' '.join(options.sets)} "
+                f"--seeds {' '.join(map(str, options.seeds))} --minutes {options.minutes:g}",
+                "machine": machine(),
+                "versions": versions(),
+                "seeds": sorted({int(name.split("/")[1]) for name in runs}),
+                "runs": runs,
+                "claims": claims(runs),
+            }
+            save(record)
+    show(record["claims"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The plan of a run: which start is adapted, at which length, and which experts a user's own data can train in time.
+
+A domain file that lists experts keeps them; of a folder everything follows from the data, the machine and the minutes.
+The plan is stored before anything is trained, so that a resumed run goes on with the same one.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from stm_agent.domain.data import DomainData
+from stm_agent.domain.spec import BackboneSpec, DomainSpec
+from stm_agent.files import read_json, sha256_text, write_json
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.recipes import plan_experts
+from stm_agent.loop.run_plan import RunPlan
+from stm_agent.loop.starting import fit_to_start, race_starts
+from stm_agent.merge.adapted import AdaptedModel
+
+MINUTES = 30.0
+"""Minutes that a run of a folder takes on a CPU if the user sets no ceiling."""
+
+SAMPLE = 48
+"""Passages that are encoded to measure the machine."""
+
+
+PLAN = "plan.json"
+"""File of a run's folder with its plan."""
+
+
+def settle_plan(context: RunContext) -> RunPlan | None:
+    """Decide what a domain leaves open, once a run; the context's domain is the planned one afterwards.
+
+    Returns:
+        None if the domain leaves nothing open.
+
+    Raises:
+        BackboneError: No start can be loaded.
+        ConfigError: The minutes are too few to train anything.
+    """
+    if not context.spec.starts and not context.spec.planned:
+        return None
+    path = context.run.folder / PLAN
+    if path.is_file():
+        plan = RunPlan.from_json(read_json(path))
+    else:
+        plan = _new_plan(context)
+        write_json(path, plan.to_json())
+    context.spec = plan.spec
+    for reason in plan.reasons:
+        context.note("plan", reason)
+    return plan
+
+
+def _new_plan(context: RunContext) -> RunPlan:
+    spec, length_reasons = with_lengths(context.spec, context.data)
+    context.spec = spec
+    start, race = race_starts(context) if spec.starts else (spec.backbone, ())
+    plan = dry_plan(fit_to_start(spec, start), context.data, minutes=context.minutes or MINUTES)
+    return replace(plan, race=race, reasons=(*length_reasons, *plan.reasons))
+
+
+def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float) -> RunPlan:
+    """Return the plan of a domain that leaves only its experts and lengths open; nothing is stored.
+
+    Raises:
+        BackboneError: The start cannot be loaded.
+        ConfigError: The minutes are too few to train anything.
+    """
+    spec, reasons = with_lengths(spec, data)
+    if not spec.planned:
+        return RunPlan(spec=spec, reasons=reasons)
+    speed = measured_speed(spec.backbone, data)
+    spec, more = plan_experts(spec, data, minutes=minutes, passages_per_second=speed)
+    return RunPlan(spec=spec, passages_per_second=speed, reasons=(*reasons, *more))
+
+
+def with_lengths(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple[str, ...]]:
+    """Return a planned domain with a length for every start that has none, and the reason for it."""
+    starts = (spec.backbone, *spec.starts)
+    if not spec.planned or all(start.max_length for start in starts):
+        return spec, ()
+    length, reason = passage_length(data)
+    first, *others = (
+        start if start.max_length else start.model_copy(update={"max_length": length}) for start in starts
+    )
+    return spec.model_copy(update={"backbone": first, "starts": tuple(others)}), (reason,)
+
+
+def measured_speed(start: BackboneSpec, data: DomainData) -> float:
+    """Return how many passages a second a start encodes on this machine, from a few seconds of encoding."""
+    encoder = AdaptedModel(start).open()
+    texts = data.collection.texts
+    chosen = [texts[name] for name in sorted(texts, key=sha256_text)[:SAMPLE]]
+    # The first forward allocates memory; it is not measured.
+    encoder.encode(chosen[:4])
+    began = time.monotonic()
+    encoder.encode(chosen)
+    return len(chosen) / max(time.monotonic() - began, 1e-6)

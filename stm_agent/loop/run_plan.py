@@ -1,0 +1,52 @@
+"""What a run works with, as values: the table of the start race and the plan."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stm_agent.domain.spec import DomainSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartScore:
+    """One row of the race.
+
+    Attributes:
+        name: The model, or ``BM25``.
+        ndcg_at_10: Of the search half over the race's documents, without adaptation.
+        seconds_per_1000: Seconds to encode 1,000 texts; None: not encoded in this race, or BM25.
+    """
+
+    name: str
+    ndcg_at_10: float
+    seconds_per_1000: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a run works with.
+
+    Attributes:
+        spec: The domain with start, lengths and experts as they are used.
+        race: Table of the start race; empty: there was none.
+        passages_per_second: Measured encoding speed of the start; None: not measured.
+        reasons: One line for each value that follows from the data or the machine.
+    """
+
+    spec: DomainSpec
+    race: tuple[StartScore, ...] = ()
+    passages_per_second: float | None = None
+    reasons: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        rows = [asdict(row) for row in self.race]
+        return {**vars(self), "spec": self.spec.model_dump(mode="json"), "race": rows, "reasons": list(self.reasons)}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> RunPlan:
+        """Read :meth:`to_json` back."""
+        spec = DomainSpec.model_validate(row["spec"])
+        race = tuple(StartScore(**score) for score in row["race"])
+        return cls(spec=spec, race=race, passages_per_second=row["passages_per_second"], reasons=tuple(row["reasons"]))
