@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from pathlib import Path
 
 import psutil
+
+from stm_agent.machine import available_cores
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's options (malloc.h)."""
@@ -23,8 +24,7 @@ def choose_threads() -> tuple[int, str]:
     at least 1. The load average would include processes that have ended. Of several measurements the lowest counts, so
     that a short job of somebody else does not halve the speed of a whole run.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = min(cores, _quota() or cores)
+    cores = available_cores()
     setting = os.environ.get("OMP_NUM_THREADS")
     if setting and setting.isdigit() and int(setting) > 0:
         return int(setting), "OMP_NUM_THREADS is set"
@@ -34,14 +34,6 @@ def choose_threads() -> tuple[int, str]:
         if round(busy) == 0:
             break
     return max(cores - round(busy), 1), f"{cores} cores, {busy:.1f} of them busy"
-
-
-def _quota() -> int | None:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else max(1, int(quota) // int(period))
 
 
 def set_threads(count: int) -> None:

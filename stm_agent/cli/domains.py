@@ -48,18 +48,31 @@ def show(domain: DomainName, workspace: Place = None, as_json: JsonFlag = False)
 
 
 @app.command()
-def check(domain: DomainName, workspace: Place = None, as_json: JsonFlag = False) -> None:
-    """Read a domain file and build its data; stop at the first fault.
+def check(
+    domain: Annotated[str, typer.Argument(help="Shipped name, path of a domain file, or a folder in BEIR layout.")],
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read a domain file and build its data; stop at the first fault. Of a BEIR folder, print its profile.
 
-    Example: stm-agent domains check my.yaml
+    The profile is what a run's defaults are chosen from: sizes, lengths in tokens, duplicates, overlap of train and
+    test, scripts, and what this machine can do. Nothing is encoded and nothing is fetched.
+
+    Example: stm-agent domains check path/to/beir
     """
+    if Path(domain).is_dir():
+        from stm_agent.domain.profile_text import check_folder
+
+        facts = check_folder(Path(domain))
+        emit(facts.to_json(), "\n".join(facts.lines()), as_json)
+        return
     from stm_agent.domain.check import check_domain
     from stm_agent.domain.load import load_domain
     from stm_agent.workspace import find_workspace
 
     folder = find_workspace(workspace)
-    facts = check_domain(load_domain(domain, folder), folder)
-    emit(facts, "\n".join(f"{name:<28} {value}" for name, value in facts.items()), as_json)
+    rows = check_domain(load_domain(domain, folder), folder)
+    emit(rows, "\n".join(f"{name:<28} {value}" for name, value in rows.items()), as_json)
 
 
 @app.command()

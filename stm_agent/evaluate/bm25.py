@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from stm_agent.domain.keywords import RULES, keywords
 from stm_agent.errors import DataError
-from stm_agent.evaluate.unspaced import bigrams
 from stm_agent.files import whole_folder
 
 K1, B = 1.2, 0.75
@@ -21,7 +21,7 @@ def written_by() -> str:
     from importlib.metadata import version
 
     packages = f"bm25s {version('bm25s')}, PyStemmer {version('PyStemmer')}"
-    return f"{packages}, english, bigrams of unspaced scripts, k1 {K1}, b {B}"
+    return f"{packages}, {RULES}, k1 {K1}, b {B}"
 
 
 class Bm25Index:
@@ -42,30 +42,14 @@ class Bm25Index:
 
         index = bm25s.BM25(k1=K1, b=B)
         self._take(list(texts), index)
-        tokens = self._tokenize(list(texts.values()))
+        tokens = keywords(list(texts.values()))
         # A corpus of stop words alone has no vocabulary; a token that no query contains keeps the index valid.
         index.index(tokens if any(tokens) else [["\0"] for _ in tokens], show_progress=False)
 
     def _take(self, ids: list[str], index: Any) -> None:  # noqa: ANN401 - the package has no types
-        import Stemmer
-
         self._ids = ids
         self._index = index
-        self._stemmer: Any = Stemmer.Stemmer("english")
         self._sorted: list[str] | None = None
-
-    def _tokenize(self, batch: list[str]) -> list[list[str]]:
-        import bm25s
-
-        parts = [bigrams(text) for text in batch]
-        words_of_texts: list[list[str]] = bm25s.tokenize(
-            [spaced for spaced, _ in parts],
-            stopwords="en",
-            stemmer=self._stemmer,
-            show_progress=False,
-            return_ids=False,
-        )
-        return [[*words, *pairs] for words, (_, pairs) in zip(words_of_texts, parts, strict=True)]
 
     def _beginning_with(self, token: str) -> list[str]:
         if self._sorted is None:
@@ -111,7 +95,7 @@ class Bm25Index:
         """
         k = min(k, len(self._ids))
         results: list[list[tuple[str, float]]] = []
-        for tokens in self._tokenize(list(queries)):
+        for tokens in keywords(queries):
             terms = [token for token in tokens if token in self._index.vocab_dict]
             if unfinished and tokens and tokens[-1] not in self._index.vocab_dict:
                 terms += self._beginning_with(tokens[-1])

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stm_agent.domain.scripts import LanguageProfile, has_unspaced, units
 from stm_agent.llm.answer import CUT_OFF, EMPTY, REFUSAL
-from stm_agent.llm.scripts import LanguageProfile, has_unspaced, units
 from stm_agent.llm.text import Kind
 
 TOO_SHORT = "too short"

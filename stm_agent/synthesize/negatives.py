@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stm_agent.domain.data import Pair
+from stm_agent.domain.scripts import LanguageProfile
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.errors import GenerationError
 from stm_agent.files import sha256_file, write_json
 from stm_agent.llm.checking import TextCheck
-from stm_agent.llm.scripts import LanguageProfile
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.store import save_negatives
 from stm_agent.synthesize.program import Writer

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stm_agent.domain.data import Pair
+from stm_agent.domain.scripts import LanguageProfile
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.errors import GenerationError
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.llm.checking import TextCheck
-from stm_agent.llm.scripts import LanguageProfile
 from stm_agent.synthesize.program import Writer
 from stm_agent.synthesize.report import WritingReport
 

@@ -7,6 +7,7 @@ import platform
 
 import pytest
 
+from stm_agent import machine
 from stm_agent.backbone import threads
 
 
@@ -15,7 +16,7 @@ def two_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(threads, "_quota", lambda: None)
+    monkeypatch.setattr(machine, "cgroup_quota", lambda: None)
 
     def looks(*percents):
         seen = iter([*percents, *[percents[-1]] * threads.LOOKS])

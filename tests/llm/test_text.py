@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from stm_agent.domain.scripts import LanguageProfile, units
 from stm_agent.llm.checking import TextCheck, repeats
-from stm_agent.llm.scripts import LanguageProfile, units
 from stm_agent.llm.text import clean_text, text_lines, visible_text
 
 TEXT = "A text on elbows and how they bend."
