@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 from stm_agent.domain.data import DomainData
+from stm_agent.domain.profile import max_length_for, profile
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.loop.context import RunContext
@@ -81,7 +82,7 @@ def with_lengths(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple[
     starts = (spec.backbone, *spec.starts)
     if not spec.planned or all(start.max_length for start in starts):
         return spec, ()
-    length, reason = passage_length(data)
+    length, reason = max_length_for(profile(data))
     first, *others = (
         start if start.max_length else start.model_copy(update={"max_length": length}) for start in starts
     )
