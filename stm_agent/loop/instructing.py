@@ -14,6 +14,7 @@ from stm_agent.instruct.job import TRACES, FoundInstruction, InstructionJob, rea
 from stm_agent.instruct.seeds import load_framings, load_seeds
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.looks import INSTRUCTION, take_look
 from stm_agent.loop.state import RatedModel, State
 from stm_agent.traces import TraceStore, import_traces
 from stm_agent.workspace import prompt_path
@@ -63,17 +64,13 @@ def _accept(
         return False, reason, state
     if not verdict.accepted:
         return False, f"{shown} {verdict.reason}", state
-    outcome, gate = context.gate.confirm(new, old, state.gate, tried=state.considered)
-    context.run.ledger.record(
-        "look", what="instruction", confirmed=outcome.confirmed, reason=outcome.reason, gate=gate.to_json()
-    )
-    state = replace(state, gate=gate)
-    if not outcome.confirmed:
-        return False, f"{shown} {outcome.reason}", state
+    look, state = take_look(context, state, challenger, state.provisional, what=INSTRUCTION)
+    if not look.confirmed:
+        return False, f"{shown} {look.reason}", state
     state = state.taking(challenger)
     if state.confirmed.model == challenger.model:
         state = replace(state, confirmed=challenger)
-    return True, f"{shown} {outcome.reason}", state
+    return True, f"{shown} {look.reason}", state
 
 
 def _search(context: RunContext, incumbent: RatedModel, round_: int, what: str) -> tuple[FoundInstruction, str | None]:

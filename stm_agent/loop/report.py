@@ -10,6 +10,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.looks import alpha_spent
 from stm_agent.loop.state import RatedModel, State
 
 SCHEMA = 2
@@ -169,7 +170,7 @@ def _gate(context: RunContext, state: State) -> GateReport:
         "smallest_gain": context.gate.smallest_gain(),
         # Those before a raised budget included.
         "looks": len(context.run.ledger.entries("look")),
-        "alpha_spent": state.gate.spent,
+        "alpha_spent": alpha_spent(context),
         "considered": state.considered,
     }
 

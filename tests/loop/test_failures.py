@@ -218,3 +218,21 @@ def test_a_model_that_cannot_be_exported_leaves_the_backbone(
     assert failures(report) == {"export": "check"}
     assert report["model_label"] == "backbone"
     assert has_model(workspace, report)
+
+
+def test_a_raised_budget_goes_on_with_what_is_left_of_alpha(run: Any, tiny_domain: DomainSpec, workspace: Path) -> None:
+    spec = tiny_domain.model_copy(update={"merge": tiny_domain.merge.model_copy(update={"variants": True})})
+    report = run(spec, budget_usd=0.0, price_in=1.0, price_out=1.0)
+    assert "budget" in failures(report).values()
+    assert report["gate"]["looks"]
+    more = run(spec, budget_usd=10.0, price_in=1.0, price_out=1.0)
+    assert more["run"] == report["run"]
+    assert more["failures"] == []
+    assert more["gate"]["looks"] > report["gate"]["looks"], "the models differ, so it was tested again"
+    assert report["gate"]["alpha_spent"] < more["gate"]["alpha_spent"] <= 0.8 * more["gate"]["alpha"] + 1e-9
+    spent = [
+        entry["gate"]["spent"]
+        for entry in read_jsonl(workspace / "runs" / report["run"] / "ledger.jsonl")
+        if entry["event"] == "look"
+    ]
+    assert spent == sorted(spent)

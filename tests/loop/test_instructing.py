@@ -16,6 +16,7 @@ from stm_agent.loop import instructing
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.instructing import improve_instruction
+from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.merging import consider_models
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.merge.adapted import AdaptedModel
@@ -56,7 +57,10 @@ def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
         searched=lambda scores: sum(scores.per_query[query] for query in GATE.halves.search) / len(GATE.halves.search),
         decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
         decisions=decisions,
-        run=SimpleNamespace(ledger=SimpleNamespace(record=lambda event, **data: None), traces=tmp_path / "t.jsonl"),
+        failures=[],
+        run=SimpleNamespace(
+            folder=tmp_path, ledger=Ledger(tmp_path / "ledger.jsonl"), traces=tmp_path / "traces.jsonl"
+        ),
     )
 
     def search(_context: Any, incumbent: RatedModel, round_: int, what: str) -> tuple[FoundInstruction, None]:
