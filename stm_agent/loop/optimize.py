@@ -136,8 +136,8 @@ def _improve_instruction(context: RunContext, state: State, round_: int) -> Stat
 
 def _train_experts(context: RunContext, state: State, round_: int) -> State:
     training_data = prepare_training_data(context, _miner(context, state))
-    experts = train_all(context, training_data, state.provisional.instruction, round_)
-    return replace(state, experts=(*state.experts, *experts))
+    trained = train_all(context, training_data, state.provisional.instruction, round_)
+    return replace(state, experts=(*state.experts, *trained.experts), considered=state.considered + trained.compared)
 
 
 def _merge(context: RunContext, state: State, round_: int) -> State:
