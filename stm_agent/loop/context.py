@@ -63,7 +63,6 @@ class RunContext:
         failures: Levers that were lost.
         warnings: Notes so far.
         trained: Experts so far, including those of an unfinished round.
-        job_seconds: Seconds spent in jobs.
         encoded: Texts and seconds of all scorings.
     """
 
@@ -88,7 +87,6 @@ class RunContext:
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     trained: list[Expert] = field(default_factory=list)
-    job_seconds: float = 0.0
     encoded: tuple[int, float] = (0, 0.0)
 
     # --- watching (stm_agent.progress.Watcher) ---
@@ -163,19 +161,10 @@ class RunContext:
 
     def build(self, job: Job) -> Path:
         """Return the folder of a job, built if necessary, and record it."""
-        with self.computing(), memory_errors(f"running stage {job.kind}"):
+        with self.clock.working(), memory_errors(f"running stage {job.kind}"):
             (folder,) = self.executor.run([job])
         self.run.ledger.record("stage", name=job.kind, folder=folder.name)
         return folder
-
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Count the time of the block as work, not as overhead of the loop."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.job_seconds += time.monotonic() - began
 
     @contextmanager
     def attempt(self, lever: str) -> Iterator[list[Exception]]:

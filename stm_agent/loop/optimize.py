@@ -114,7 +114,7 @@ def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
 def _start(context: RunContext) -> State:
     """Rate the untouched backbone without instruction."""
     with context.timed("rate", "scoring the untouched backbone on dev"):
-        with context.computing():
+        with context.clock.working():
             none = Instruction.none(context.backbone.open().model.prompts)
         base = RatedModel(
             label="backbone",

@@ -200,7 +200,6 @@ def _cost(context: RunContext, state: State) -> Cost:
     from stm_agent.llm.access import spending
 
     spent = spending(context.run.llm_ledger)
-    own = context.clock.own_seconds
     return {
         "usd": spent.usd,
         "llm_calls": spent.calls,
@@ -208,8 +207,8 @@ def _cost(context: RunContext, state: State) -> Cost:
         "completion_tokens": spent.completion_tokens,
         "minutes": round(context.clock.seconds() / 60, 2),
         "seconds": {name: round(value, 1) for name, value in context.seconds().items()},
-        # Time of this process outside of jobs.
-        "overhead_share": round(max(0.0, own - context.job_seconds) / own, 4),
+        # Time outside of jobs.
+        "overhead_share": round(context.clock.overhead_share(), 4),
         "texts_per_second": {
             "encoding": context.encoding_speed(),
             "training": round(sum(expert.texts_per_second for expert in state.experts) / max(len(state.experts), 1), 1),
