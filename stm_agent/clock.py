@@ -1,4 +1,4 @@
-"""Wall time of a run over all processes that worked on it.
+"""Wall time of a run over all processes that worked on it, and the part of it that was work.
 
 Every process counts its own monotonic seconds and stores them every few seconds, so a kill loses at most that much and
 a system clock that jumps changes nothing.
@@ -11,6 +11,8 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -21,15 +23,20 @@ BEAT_SECONDS = 5.0
 """How often a process stores its seconds."""
 
 
-def stored_seconds(folder: Path, besides: str = "") -> float:
-    """Return the seconds that processes stored in ``folder``, without the process named ``besides``."""
-    total = 0.0
+def stored_seconds(folder: Path) -> float:
+    """Return the seconds that processes stored in ``folder``."""
+    return sum(seconds for seconds, _ in _stored(folder))
+
+
+def _stored(folder: Path) -> list[tuple[float, float | None]]:
+    """Return seconds and working seconds of each process; an older version stored no working seconds."""
+    rows: list[tuple[float, float | None]] = []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
-        if path.stem != besides:
-            # A damaged file costs its seconds, not the run.
-            with contextlib.suppress(StorageError, KeyError, TypeError, ValueError):
-                total += float(read_json(path)["seconds"])
-    return total
+        # A damaged file costs its seconds, not the run.
+        with contextlib.suppress(StorageError, KeyError, TypeError, ValueError):
+            row = read_json(path)
+            rows.append((float(row["seconds"]), float(row["working"]) if "working" in row else None))
+    return rows
 
 
 class RunClock:
@@ -40,7 +47,9 @@ class RunClock:
         self.folder = folder
         self._name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._began = time.monotonic()
-        self._before = stored_seconds(folder)
+        self._before = _stored(folder)
+        self._worked = 0.0
+        self._working_since: float | None = None
         self._ended = threading.Event()
         self._beat = threading.Thread(target=self._store_until_ended, name="run-clock", daemon=True)
 
@@ -51,7 +60,30 @@ class RunClock:
 
     def seconds(self) -> float:
         """Return the seconds of the run so far, over all processes."""
-        return self._before + self.own_seconds
+        return sum(seconds for seconds, _ in self._before) + self.own_seconds
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count the time of the block as work, not as overhead; a block inside another one counts once."""
+        if self._working_since is not None:
+            yield
+            return
+        self._working_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._worked, self._working_since = self._own_work(), None
+
+    def overhead_share(self) -> float:
+        """Return the share of the run's seconds, over all processes, that was no work."""
+        known = [(seconds, worked) for seconds, worked in self._before if worked is not None]
+        known.append((self.own_seconds, self._own_work()))
+        total = sum(seconds for seconds, _ in known)
+        return max(0.0, total - sum(worked for _, worked in known)) / total
+
+    def _own_work(self) -> float:
+        since = self._working_since
+        return self._worked + (time.monotonic() - since if since is not None else 0.0)
 
     def __enter__(self) -> RunClock:
         """Begin to store."""
@@ -71,4 +103,5 @@ class RunClock:
     def _store(self) -> None:
         # A full disk ends the stage that needs room, not the clock.
         with contextlib.suppress(StorageError):
-            write_json(self.folder / f"{self._name}.json", {"seconds": round(self.own_seconds, 3)})
+            row = {"seconds": round(self.own_seconds, 3), "working": round(self._own_work(), 3)}
+            write_json(self.folder / f"{self._name}.json", row)

@@ -28,3 +28,21 @@ def test_a_damaged_file_costs_only_its_seconds(tmp_path):
     (tmp_path / "2-bbbb.json").write_text('{"secon')
     (tmp_path / "3-cccc.json").write_text("[]")
     assert stored_seconds(tmp_path) == 60
+
+
+def test_the_share_of_overhead_counts_every_process(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    write_json(tmp_path / "1-old.json", {"seconds": 900.0})
+    first = RunClock(tmp_path)
+    with first.working(), first.working():
+        now[0] += 60
+        # Killed in the middle of a job.
+        first._store()
+    now[0] += 30
+    second = RunClock(tmp_path)
+    now[0] += 30
+    with second.working():
+        now[0] += 10
+    assert second.overhead_share() == 30 / (60 + 30 + 10)
+    assert second.seconds() == 900 + 60 + 40

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.errors import OutOfMemory
 from stm_agent.files import content_hash
+from stm_agent.progress import safe_point
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -55,7 +56,8 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
         """Encode texts, longest first, in batches of about as many tokens each.
 
-        The first time memory runs out, batches become half as large for good, and a warning says so.
+        Every batch is a safe point. The first time memory runs out, batches become half as large for good, and a
+        warning says so.
 
         Args:
             texts: What to encode.
@@ -66,6 +68,7 @@ class TextEncoder:
 
         Raises:
             OutOfMemory: Memory runs out with the smaller batches too, or with a single text.
+            StopRequested: A stop was asked for.
         """
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
@@ -75,6 +78,7 @@ class TextEncoder:
         vectors = np.empty((len(whole), self.dimension), dtype=np.float32)
         begin = 0
         while begin < len(order):
+            safe_point()
             batch = order[begin : begin + self._fitting(len(whole[order[begin]]))]
             try:
                 vectors[batch] = self._encode_batch([whole[number] for number in batch])

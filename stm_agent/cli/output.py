@@ -37,9 +37,13 @@ def screen_observer() -> Observer:
     import time
 
     from rich.console import Console
+    from rich.control import Control
     from rich.markup import escape
+    from rich.segment import ControlType
 
     console = Console(stderr=True, soft_wrap=True)
+    # Progress is overwritten by the next line, which may be shorter. Nothing is written if there is no terminal.
+    erase = Control((ControlType.ERASE_IN_LINE, 2))
     started = time.monotonic()
     last = {"at": 0.0}
 
@@ -51,11 +55,13 @@ def screen_observer() -> Observer:
             if not finished and elapsed - last["at"] < (1 if console.is_terminal else 30):
                 return
             last["at"] = elapsed
+            console.control(erase)
             line = f"{event['name']} {event['done']}/{event['total']}  {event['text']}"
             console.print(
                 f"{clock}   [dim]{escape(line)}[/dim]", end="\r" if console.is_terminal and not finished else "\n"
             )
             return
+        console.control(erase)
         mark = MARKS[event["kind"]]
         console.print(f"{clock} {mark} {escape(event['text'])}", highlight=False)
 

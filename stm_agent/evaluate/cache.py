@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +21,14 @@ from numpy.typing import NDArray
 
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.files import content_hash, write_atomic
+from stm_agent.progress import report
 
 logger = logging.getLogger(__name__)
 Vectors = NDArray[np.float32]
+PART = 512
+"""Texts encoded between two reports of progress."""
+PARTS_OF_A_SHARD = 16
+"""Parts stored together: what a kill costs at most; a stop costs a part."""
 
 
 def encode_through(cache: EmbeddingCache | None, encoder: Encoder) -> Callable[..., Vectors]:
@@ -65,14 +70,31 @@ class EmbeddingCache:
         names = _names(texts)
         fresh = {name: text for name, text in zip(names, texts, strict=True) if name not in stored}
         if fresh:
-            started = time.monotonic()
-            vectors = encoder.encode(list(fresh.values()), prefix=prefix)
-            self.seconds += time.monotonic() - started
-            self._store(key, list(fresh), vectors)
-            stored.update(zip(fresh, vectors, strict=True))
+            self._encode_fresh(encoder, key, fresh, prefix)
         self.misses += len(fresh)
         self.hits += len(texts) - len(fresh)
         return np.stack([stored[name] for name in names])
+
+    def _encode_fresh(self, encoder: Encoder, key: str, fresh: Mapping[bytes, str], prefix: str) -> None:
+        """Encode texts in parts; what is finished is stored even if the rest is stopped or fails."""
+        # Longest first over all parts, as the encoder orders its batches.
+        order = sorted(fresh, key=lambda name: -len(fresh[name]))
+        waiting: list[tuple[list[bytes], Vectors]] = []
+        try:
+            for begin in range(0, len(order), PART):
+                names = order[begin : begin + PART]
+                started = time.monotonic()
+                vectors = encoder.encode([fresh[name] for name in names], prefix=prefix)
+                self.seconds += time.monotonic() - started
+                waiting.append((names, vectors))
+                if len(waiting) == PARTS_OF_A_SHARD:
+                    self._store(key, waiting)
+                    waiting = []
+                if begin + PART < len(order):
+                    report("encode", "texts", begin + PART, len(order))
+        finally:
+            if waiting:
+                self._store(key, waiting)
 
     @property
     def texts_per_second(self) -> float:
@@ -102,12 +124,15 @@ class EmbeddingCache:
             shard.unlink(missing_ok=True)
             return {}
 
-    def _store(self, key: str, names: list[bytes], vectors: Vectors) -> None:
+    def _store(self, key: str, parts: Sequence[tuple[list[bytes], Vectors]]) -> None:
+        names = [name for part, _ in parts for name in part]
+        vectors = np.concatenate([part for _, part in parts])
         buffer = io.BytesIO()
         packed = np.frombuffer(b"".join(names), dtype=np.uint8).reshape(len(names), -1)
         np.savez(buffer, names=packed, vectors=vectors)
         shard = content_hash([name.hex() for name in names])[:16]
         write_atomic(self.folder / key / f"{shard}.npz", buffer.getvalue())
+        self._stored(key).update(zip(names, vectors, strict=True))
 
 
 def _key(encoder: Encoder, prefix: str) -> str:

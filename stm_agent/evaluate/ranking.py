@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.progress import safe_point
+
 BLOCK = 512
 """Queries scored at once."""
 
@@ -28,10 +30,14 @@ def rank(
         document_vectors: ``[documents, dimension]`` float32, normalised.
         k: Documents kept for each query.
         block: Queries scored at once; bounds memory at ``block x documents`` floats.
+
+    Raises:
+        StopRequested: A stop was asked for between two blocks.
     """
     run: dict[str, dict[str, float]] = {}
     k = min(k, len(document_ids))
     for begin in range(0, len(query_ids), block):
+        safe_point()
         scores = query_vectors[begin : begin + block] @ document_vectors.T
         top = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
         for row, query in enumerate(query_ids[begin : begin + block]):

@@ -68,7 +68,6 @@ class RunContext:
         warnings: Notes so far.
         plan: What the run works with where the domain left it open; None: nothing was left open.
         trained: Experts so far, including those of an unfinished round.
-        job_seconds: Seconds spent in jobs.
         encoded: Texts and seconds of all scorings.
     """
 
@@ -94,7 +93,6 @@ class RunContext:
     warnings: list[str] = field(default_factory=list)
     plan: RunPlan | None = None
     trained: list[Expert] = field(default_factory=list)
-    job_seconds: float = 0.0
     encoded: tuple[int, float] = (0, 0.0)
 
     # --- watching (stm_agent.progress.Watcher) ---
@@ -180,19 +178,10 @@ class RunContext:
 
     def build(self, job: Job) -> Path:
         """Return the folder of a job, built if necessary, and record it."""
-        with self.computing(), memory_errors(f"running stage {job.kind}"):
+        with self.clock.working(), memory_errors(f"running stage {job.kind}"):
             (folder,) = self.executor.run([job])
         self.run.ledger.record("stage", name=job.kind, folder=folder.name)
         return folder
-
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Count the time of the block as work, not as overhead of the loop."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.job_seconds += time.monotonic() - began
 
     @contextmanager
     def attempt(self, lever: str) -> Iterator[list[Exception]]:

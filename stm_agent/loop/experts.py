@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import TrainingData, negative_kinds, pairs_of
 from stm_agent.loop.state import Expert, RatedModel
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
-from stm_agent.loop.variants import Variant, choose_variant, variants
+from stm_agent.loop.variants import Choice, Variant, choose_variant, variants
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.train.job import Negatives, training_speed
 
 
-def train_all(context: RunContext, training_data: TrainingData, instruction: Instruction, round_: int) -> list[Expert]:
+@dataclass(frozen=True)
+class TrainedExperts:
+    """Experts of one round.
+
+    Attributes:
+        experts: Those that could be trained.
+        compared: Variants that probes compared with an incumbent.
+    """
+
+    experts: tuple[Expert, ...]
+    compared: int
+
+
+def train_all(
+    context: RunContext, training_data: TrainingData, instruction: Instruction, round_: int
+) -> TrainedExperts:
     """Train the domain's experts in the order of its file and rate each on dev; an expert that fails is left out."""
     best: dict[str, Expert] = {}
     everyone: list[Expert] = []
+    compared = 0
     for spec in context.spec.experts:
         if not context.has_time(f"expert {spec.name}"):
             continue
@@ -30,28 +48,40 @@ def train_all(context: RunContext, training_data: TrainingData, instruction: Ins
                 training_data=training_data,
                 start=start.adapter if start else None,
             )
-            trained = _train_variants(context, plan, instruction, round_)
+            choice = _choice(context, plan, instruction)
+            compared += choice.compared
+            trained = _train_variants(context, plan, choice, round_)
             everyone += trained
             if trained:
                 # Experts that start from this one start from its best variant.
                 best[spec.name] = max(trained, key=lambda expert: expert.rated.rating.domain.ndcg_at_10)
-    return everyone
+    return TrainedExperts(tuple(everyone), compared)
 
 
-def _train_variants(context: RunContext, plan: TrainingPlan, instruction: Instruction, round_: int) -> list[Expert]:
+def _choice(context: RunContext, plan: TrainingPlan, instruction: Instruction) -> Choice:
+    """Return the variants to train: all for the merge, or the one that the probes prefer, then its substitutes."""
     spec = plan.spec
     batch = spec.batch_size or context.spec.train.batch_size
     if len(plan.pairs) < batch:
         context.note(
             "train", f"expert {spec.name} skipped: {len(plan.pairs)} pairs are fewer than one batch of {batch}"
         )
-        return []
+        return Choice(())
     own = instruction if spec.instruction is None else instruction.saying(spec.instruction, "expert")
-    chosen = variants(spec, own) if context.spec.merge.variants else [choose_variant(context, plan, own)]
-    trained = []
-    for variant in chosen:
-        name = spec.name if len(chosen) == 1 else f"{spec.name} {variant.label}"
-        trained.append(_train(context, variant, name if round_ == 1 else f"{name}@{round_}", plan))
+    return Choice(tuple(variants(spec, own))) if context.spec.merge.variants else choose_variant(context, plan, own)
+
+
+def _train_variants(context: RunContext, plan: TrainingPlan, choice: Choice, round_: int) -> list[Expert]:
+    """Train all variants for the merge, or else the first that can be trained; one that fails costs itself only."""
+    every, several = context.spec.merge.variants, len(choice.order) > 1
+    trained: list[Expert] = []
+    for variant in choice.order:
+        labelled = f"{plan.spec.name} {variant.label}" if several else plan.spec.name
+        name = labelled if every else plan.spec.name
+        with context.attempt(f"expert {labelled}"):
+            trained.append(_train(context, variant, name if round_ == 1 else f"{name}@{round_}", plan))
+        if trained and not every:
+            break
     return trained
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -75,12 +75,18 @@ class GateState:
     """What was spent so far.
 
     Attributes:
-        looks: Confirmations taken.
-        spent: Alpha spent by them.
+        looks: Confirmations taken since the plan of looks began.
+        spent: Alpha spent by all confirmations.
+        before: The part of ``spent`` that was spent before the plan began (see :meth:`renewed`).
     """
 
     looks: int = 0
     spent: float = 0.0
+    before: float = 0.0
+
+    def renewed(self) -> GateState:
+        """Return the state of a continued run, which plans all its looks again over the alpha that is left."""
+        return GateState(spent=self.spent, before=self.spent)
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values; ``GateState(**value)`` reads it back."""
@@ -171,7 +177,14 @@ class Gate:
         return Verdict(accepted=accepted, gain=seen.mean, expected=expected, error=seen.error, reason=reason)
 
     def confirm(
-        self, provisional: Scored, confirmed: Scored, state: GateState, *, tried: int = 1, last: bool = False
+        self,
+        provisional: Scored,
+        confirmed: Scored,
+        state: GateState,
+        *,
+        tried: int = 1,
+        last: bool = False,
+        continues: bool = False,
     ) -> tuple[Confirmation, GateState]:
         """Test the provisional model against the last confirmed one on the accept half; costs a look.
 
@@ -184,6 +197,7 @@ class Gate:
             tried: Candidates that were scored on dev since the start of the run, those inside levers included; counts
                 only if dev was not cut.
             last: Spend all alpha that is left: no look follows.
+            continues: The run may be continued after its last look, which then spends half of what is left.
 
         Returns:
             The outcome and the state after it.
@@ -195,9 +209,9 @@ class Gate:
         if not seen.sums.any():
             reason = "nothing to confirm: the scores are those of the last confirmed model"
             return Confirmation(confirmed=False, gain=0.0, low=0.0, p_value=1.0, level=0.0, reason=reason), state
-        level = self._level(state, last=last)
+        level = self._level(state, last=last, continues=continues)
         outcome = self._test(seen, level, tried, "confirmed", "not confirmed")
-        return outcome, GateState(looks=state.looks + 1, spent=state.spent + level)
+        return outcome, replace(state, looks=state.looks + 1, spent=state.spent + level)
 
     def smallest_gain(self, known: tuple[Scored, Scored] | None = None, power: float = 0.8) -> float:
         """Return the gain in nDCG@10 that the last look confirms with probability ``power``.
@@ -214,11 +228,11 @@ class Gate:
         level = self.spec.budget * _spending(self.spec.looks, self.spec.looks)
         return (NORMAL.inv_cdf(1 - level) + NORMAL.inv_cdf(power)) * error
 
-    def _level(self, state: GateState, *, last: bool) -> float:
+    def _level(self, state: GateState, *, last: bool, continues: bool) -> float:
         left = max(self.spec.budget - state.spent, 0.0)
         if last:
-            return left
-        return min(left, self.spec.budget * _spending(state.looks + 1, self.spec.looks))
+            return left / 2 if continues else left
+        return min(left, (self.spec.budget - state.before) * _spending(state.looks + 1, self.spec.looks))
 
     def _test(self, seen: Difference, level: float, tried: int, passed: str, failed: str) -> Confirmation:
         # Levers chose on the accept half too if dev was not cut: each change tried is a test (Bonferroni).

@@ -14,6 +14,7 @@ from stm_agent.instruct.job import TRACES, FoundInstruction, InstructionJob, rea
 from stm_agent.instruct.seeds import load_framings, load_seeds
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.looks import INSTRUCTION, take_look
 from stm_agent.loop.state import RatedModel, State
 from stm_agent.traces import TraceStore, import_traces
 from stm_agent.workspace import prompt_path
@@ -24,7 +25,7 @@ def improve_instruction(context: RunContext, state: State, round_: int, *, what:
 
     An instruction costs the user something at every query, so it needs evidence of its own: it must gain
     ``instruct.min_effect`` on the search half and pass a look at the accept half. It is accepted independently of the
-    model: a merge that is refused later does not undo it. "No instruction" costs nothing: it wins a tie.
+    model (see :func:`with_accepted_instruction`). "No instruction" costs nothing: it wins a tie, without a look.
     """
     incumbent = state.provisional
     found, trial = _search(context, incumbent, round_, what)
@@ -50,31 +51,60 @@ def _accept(
     context: RunContext, state: State, challenger: RatedModel, found: FoundInstruction
 ) -> tuple[bool, str, State]:
     """Return whether an instruction is accepted, why, and the state after it."""
-    new, old = (rated.rating.domain.per_query for rated in (challenger, state.provisional))
-    verdict = context.gate.consider(new, old, tried=found.tried, costly=True)
     shown = _shown(found.winner)
-    if not any(found.winner.texts):
-        free = verdict.gain >= 0
-        reason = f"{shown} costs nothing: {verdict.gain:+.4f} on the search half"
-        return free, reason, state.taking(challenger) if free else state
+    better, reason = looks_better(context, challenger, state.provisional, tried=found.tried)
+    if not better:
+        return False, reason, state
+    if any(found.winner.texts):
+        look, state = take_look(context, state, challenger, state.provisional, what=INSTRUCTION)
+        if not look.confirmed:
+            return False, f"{shown} {look.reason}", state
+        reason = f"{shown} {look.reason}"
+    state = replace(state.taking(challenger), accepted=challenger.instruction)
+    if state.confirmed.model == challenger.model:
+        state = replace(state, confirmed=challenger)
+    return True, reason, state
+
+
+def looks_better(
+    context: RunContext, challenger: RatedModel, incumbent: RatedModel, tried: int = 1
+) -> tuple[bool, str]:
+    """Return whether another instruction for one model is better on the search half, and why; costs no look.
+
+    "No instruction" wins a tie; any other one must gain ``instruct.min_effect``.
+    """
+    new, old = (rated.rating.domain.per_query for rated in (challenger, incumbent))
+    verdict = context.gate.consider(new, old, tried=tried, costly=True)
+    shown = _shown(challenger.instruction)
+    if not any(challenger.instruction.texts):
+        return verdict.gain >= 0, f"{shown} costs nothing: {verdict.gain:+.4f} on the search half"
     least = context.spec.instruct.min_effect
     if verdict.gain < least:
         reason = f"{shown} not taken: {verdict.gain:+.4f} on the search half, an instruction must gain {least:g}"
-        return False, reason, state
-    if not verdict.accepted:
-        return False, f"{shown} {verdict.reason}", state
-    accepted = (context.accept_scores(rated) for rated in (challenger, state.provisional))
-    outcome, gate = context.gate.confirm(*accepted, state.gate, tried=state.considered)
-    context.run.ledger.record(
-        "look", what="instruction", confirmed=outcome.confirmed, reason=outcome.reason, gate=gate.to_json()
+        return False, reason
+    return verdict.accepted, f"{shown} {verdict.reason}"
+
+
+def with_accepted_instruction(context: RunContext, state: State) -> State:
+    """Return the state in which the confirmed model has the accepted instruction, if that looks better with it.
+
+    An instruction is accepted apart from the model, by a look of its own, but the look may have been at a model that
+    was rolled back. Whether it helps the confirmed model too is then decided on the search half.
+    """
+    confirmed, accepted = state.confirmed, state.accepted
+    if accepted is None or accepted.texts == confirmed.instruction.texts:
+        return state
+    shown = _shown(accepted)
+    challenger = replace(
+        confirmed,
+        label=f"{confirmed.label}, instruction {shown}",
+        instruction=accepted,
+        rating=context.rate(confirmed.model, accepted),
     )
-    state = replace(state, gate=gate)
-    if not outcome.confirmed:
-        return False, f"{shown} {outcome.reason}", state
-    state = state.taking(challenger)
-    if state.confirmed.model == challenger.model:
-        state = replace(state, confirmed=challenger)
-    return True, f"{shown} {outcome.reason}", state
+    better, reason = looks_better(context, challenger, confirmed)
+    result = "stays, for" if better else "is given up with the model that it was accepted on, not for"
+    context.decide("instruction", f"{shown} {result} {confirmed.label}: {reason}", kept=better)
+    return replace(state, confirmed=challenger, provisional=challenger) if better else state
 
 
 def _search(context: RunContext, incumbent: RatedModel, round_: int, what: str) -> tuple[FoundInstruction, str | None]:

@@ -12,6 +12,7 @@ from stm_agent.errors import StopRequested
 from stm_agent.evaluate.baselines import ReadyModel
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import read_json
+from stm_agent.loop.confirming import confirm
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import prepare_training_data
 from stm_agent.loop.events import Observer, silent
@@ -104,7 +105,7 @@ def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
                 # Each step returns a new state, so a stop inside a step leaves the state before it.
                 for step in (_improve_instruction, _train_experts, _merge):
                     state = step(context, state, round_)
-            state = _confirm(context, state)
+            state = confirm(context, state)
             return finish(context, state, controls=controls)
     except StopRequested as stop:
         if state is None:
@@ -118,7 +119,7 @@ def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
 def _start(context: RunContext) -> State:
     """Rate the untouched backbone without instruction."""
     with context.timed("rate", "scoring the untouched backbone on dev"):
-        with context.computing():
+        with context.clock.working():
             none = Instruction.none(context.backbone.open().model.prompts)
         base = RatedModel(
             label="backbone",
@@ -139,8 +140,8 @@ def _improve_instruction(context: RunContext, state: State, round_: int) -> Stat
 
 def _train_experts(context: RunContext, state: State, round_: int) -> State:
     training_data = prepare_training_data(context, _miner(context, state))
-    experts = train_all(context, training_data, state.provisional.instruction, round_)
-    return replace(state, experts=(*state.experts, *experts))
+    trained = train_all(context, training_data, state.provisional.instruction, round_)
+    return replace(state, experts=(*state.experts, *trained.experts), considered=state.considered + trained.compared)
 
 
 def _merge(context: RunContext, state: State, round_: int) -> State:
@@ -157,27 +158,6 @@ def _merge(context: RunContext, state: State, round_: int) -> State:
         with context.attempt("instruction of the merge"):
             return improve_instruction(context, state, round_, what="merge")
     return state
-
-
-def _confirm(context: RunContext, state: State) -> State:
-    """Test the provisional model on the accept half; roll it back if its gain is not confirmed."""
-    if state.provisional == state.confirmed:
-        context.decide("confirmation", "nothing to confirm: no model was better on the search half", kept=False)
-        return state
-    outcome, gate = context.gate.confirm(
-        context.accept_scores(state.provisional),
-        context.accept_scores(state.confirmed),
-        state.gate,
-        tried=max(state.considered, 1),
-        last=True,
-    )
-    context.run.ledger.record(
-        "look", what="model", confirmed=outcome.confirmed, reason=outcome.reason, gate=gate.to_json()
-    )
-    result = "" if outcome.confirmed else f"; rolled back to {state.confirmed.label}"
-    context.decide("confirmation", f"{state.provisional.label} {outcome.reason}{result}", kept=outcome.confirmed)
-    state = replace(state, gate=gate, tested=True)
-    return replace(state, confirmed=state.provisional) if outcome.confirmed else state.taking(state.confirmed)
 
 
 def _miner(context: RunContext, state: State) -> EncoderSource:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.looks import alpha_spent
 from stm_agent.loop.state import RatedModel, State
 
 SCHEMA = 2
@@ -183,7 +184,7 @@ def _gate(context: RunContext, state: State) -> GateReport:
         "smallest_gain": context.gate.smallest_gain(),
         # Those before a raised budget included.
         "looks": len(context.run.ledger.entries("look")),
-        "alpha_spent": state.gate.spent,
+        "alpha_spent": alpha_spent(context),
         "considered": state.considered,
     }
 
@@ -213,7 +214,6 @@ def _cost(context: RunContext, state: State) -> Cost:
     from stm_agent.llm.access import spending
 
     spent = spending(context.run.llm_ledger)
-    own = context.clock.own_seconds
     return {
         "usd": spent.usd,
         "llm_calls": spent.calls,
@@ -221,8 +221,8 @@ def _cost(context: RunContext, state: State) -> Cost:
         "completion_tokens": spent.completion_tokens,
         "minutes": round(context.clock.seconds() / 60, 2),
         "seconds": {name: round(value, 1) for name, value in context.seconds().items()},
-        # Time of this process outside of jobs.
-        "overhead_share": round(max(0.0, own - context.job_seconds) / own, 4),
+        # Time outside of jobs.
+        "overhead_share": round(context.clock.overhead_share(), 4),
         "texts_per_second": {
             "encoding": context.encoding_speed(),
             "training": round(sum(expert.texts_per_second for expert in state.experts) / max(len(state.experts), 1), 1),

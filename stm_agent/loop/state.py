@@ -70,6 +70,7 @@ class State:
         base: The untouched backbone without instruction.
         confirmed: The newest model whose gain is confirmed; the base at first.
         provisional: The model that the search half prefers; not confirmed yet.
+        accepted: The newest accepted instruction, on whichever model; None: there was none.
         gate: Looks taken at the accept half, and alpha spent.
         experts: All experts so far.
         considered: Number of changes that were compared with an incumbent so far.
@@ -81,6 +82,7 @@ class State:
     base: RatedModel
     confirmed: RatedModel
     provisional: RatedModel
+    accepted: Instruction | None = None
     gate: GateState = field(default_factory=GateState)
     experts: tuple[Expert, ...] = ()
     considered: int = 0

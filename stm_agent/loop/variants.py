@@ -6,6 +6,7 @@ others, and negatives and instruction together are often worse than one of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stm_agent.backbone.instruction import Instruction
@@ -34,6 +35,19 @@ class Variant:
     instruction: Instruction
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Variants of an expert in the order of preference.
+
+    Attributes:
+        order: The next one is trained only if the training of those before failed; empty: nothing can be trained.
+        compared: Variants that probes compared with the incumbent.
+    """
+
+    order: tuple[Variant, ...]
+    compared: int = 0
+
+
 def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
     """Return the variants of an expert; the incumbent, which a probe must beat, comes first.
 
@@ -54,20 +68,44 @@ def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
     ]
 
 
-def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruction) -> Variant:
-    """Return the best variant that the gate prefers to the incumbent after short probes; else the incumbent."""
+def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruction) -> Choice:
+    """Order the variants: first the best that the gate prefers to the incumbent after short probes, or the incumbent.
+
+    A probe that fails costs its variant. If it was the incumbent's, the next variant takes its place.
+    """
     offered = variants(plan.spec, instruction)
     steps = context.spec.loop.probe_steps
     if len(offered) == 1:
-        return offered[0]
+        return Choice(tuple(offered))
     if not steps:
         # Without probes: the variant with all negatives asked for and the incumbent's instruction.
         wanted = (offered[0].instruction, offered[0].spec.prompts)
-        return [variant for variant in offered if (variant.instruction, variant.spec.prompts) == wanted][-1]
-    incumbent, *challengers = offered
+        best = [variant for variant in offered if (variant.instruction, variant.spec.prompts) == wanted][-1]
+        return Choice(_first(best, offered))
     if not context.has_time(f"probes of expert {plan.spec.name}"):
-        return incumbent
-    scores = {variant.label: _probe(context, variant, steps, plan) for variant in offered}
+        return Choice(tuple(offered))
+    scores: dict[str, Scores] = {}
+    for variant in offered:
+        with context.attempt(f"probe {variant.label} of expert {plan.spec.name}"):
+            scores[variant.label] = _probe(context, variant, steps, plan)
+    probed = [variant for variant in offered if variant.label in scores]
+    if not probed:
+        context.note("train", f"expert {plan.spec.name} skipped: every probe of it failed")
+        return Choice(())
+    best = _best_probe(context, plan, probed, scores)
+    ranked = sorted(probed, key=lambda variant: -scores[variant.label].ndcg_at_10)
+    return Choice(_first(best, ranked), compared=len(probed) - 1)
+
+
+def _first(best: Variant, others: Sequence[Variant]) -> tuple[Variant, ...]:
+    return (best, *(variant for variant in others if variant != best))
+
+
+def _best_probe(
+    context: RunContext, plan: TrainingPlan, probed: Sequence[Variant], scores: Mapping[str, Scores]
+) -> Variant:
+    """Return the best of the variants that the gate prefers to the first one, or the first one."""
+    incumbent, *challengers = probed
     best = incumbent
     for challenger in challengers:
         verdict = context.gate.consider(

@@ -17,8 +17,11 @@ from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.cache import EmbeddingCache, encode_through
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.ranking import rank
+from stm_agent.progress import report, safe_point
 
 Retriever = Literal["bm25", "dense"]
+SOME = 200
+"""Pairs between two safe points."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,21 @@ def mine(
         spec: Retrievers, depth and margin.
         encoder: The dense retriever and filter; None: BM25 alone.
         cache: Vectors that were computed before; None: no cache.
+
+    Raises:
+        StopRequested: A stop was asked for between two pairs.
     """
     counts: Counter[str] = Counter()
     judge = _Judge(pairs, pool, encode_through(cache, encoder)) if encoder is not None else None
     if judge is None:
         counts["pairs without a positive-aware filter"] = len(pairs)
     candidates = _retrieve(pairs, pool, spec, judge)
+    safe_point()
     words = {passage: words_of(text) for passage, text in pool.items()}
     negatives = {}
     for index, pair in enumerate(pairs):
+        if index % SOME == 0:
+            report("mine", "pairs", index, len(pairs))
         relevant = groups.get(pair.group, frozenset())
         positive = words_of(pair.positive)
         limit = spec.margin * judge.positive(index) if judge else None
@@ -117,10 +126,20 @@ def _retrieve(pairs: Sequence[Pair], pool: Mapping[str, str], spec: MineSpec, ju
                 rows[index].append(_Hit(retriever, passage, score, opinion))
 
     if "bm25" in spec.retrievers:
-        add("bm25", Bm25Index(pool).search([pair.query for pair in pairs], spec.depth))
+        add("bm25", _bm25_hits(pairs, pool, spec.depth))
     if "dense" in spec.retrievers and judge is not None:
         add("dense", judge.search(spec.depth))
     return rows
+
+
+def _bm25_hits(pairs: Sequence[Pair], pool: Mapping[str, str], depth: int) -> list[list[tuple[str, float]]]:
+    safe_point()
+    index = Bm25Index(pool)
+    found: list[list[tuple[str, float]]] = []
+    for begin in range(0, len(pairs), SOME):
+        report("mine", "queries of BM25", begin, len(pairs))
+        found += index.search([pair.query for pair in pairs[begin : begin + SOME]], depth)
+    return found
 
 
 def _distinct(hits: Sequence[_Hit]) -> list[_Hit]:

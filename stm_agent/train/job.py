@@ -15,7 +15,7 @@ from stm_agent.evaluate.scoring import ScoredTask, score_split
 from stm_agent.files import content_hash, folder_hash, read_json
 from stm_agent.job import Job, checkpoint_folder
 from stm_agent.mine.negatives import Negative
-from stm_agent.progress import show
+from stm_agent.progress import show, without_stops
 from stm_agent.train.aids import Helpers
 from stm_agent.train.processes import processes
 
@@ -163,7 +163,9 @@ class TrainingJob(Job):
             )
         # The model changes with every step: its vectors are not worth caching.
         encoder = TextEncoder(model, identity="in training")
-        return score_split(None, encoder, self.dev.documents, self.dev.split, self.instruction).ndcg_at_10
+        # A stop waits for the end of the step, which leaves a checkpoint.
+        with without_stops():
+            return score_split(None, encoder, self.dev.documents, self.dev.split, self.instruction).ndcg_at_10
 
 
 def training_speed(folder: Path) -> float:

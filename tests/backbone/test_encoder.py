@@ -9,6 +9,8 @@ from stm_agent.backbone.encoder import TextEncoder
 from stm_agent.backbone.load import load_backbone
 from stm_agent.backbone.threads import choose_threads
 from stm_agent.domain.spec import BackboneSpec
+from stm_agent.errors import StopRequested
+from stm_agent.progress import watched_by
 from stm_agent.testing.pico import SENTENCES
 
 
@@ -31,6 +33,20 @@ def test_prefix_is_part_of_the_text(encoder):
     given = encoder.encode(["heart"], prefix="Query: ")
     np.testing.assert_allclose(given, encoder.encode(["Query: heart"]), atol=1e-6)
     assert np.abs(given - encoder.encode(["heart"])).max() > 1e-3
+
+
+def test_encoding_stops_between_two_batches(encoder):
+    class Watcher:
+        looks = 0
+
+        def stop_reason(self):
+            self.looks += 1
+            return "stopped" if self.looks == 2 else None
+
+    watcher = Watcher()
+    with watched_by(watcher), pytest.raises(StopRequested):
+        encoder.encode(SENTENCES * 100)
+    assert watcher.looks == 2
 
 
 def test_nothing_to_encode(encoder):

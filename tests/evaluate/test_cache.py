@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.errors import StopRequested
+from stm_agent.evaluate.cache import PART, EmbeddingCache
+from stm_agent.progress import watched_by
 
 
 class Fake:
@@ -68,3 +70,28 @@ def test_broken_shard_is_counted_and_encoded_again(tmp_path: Path) -> None:
     again, encoder = EmbeddingCache(tmp_path), Fake("m")
     assert np.array_equal(again.encode(encoder, ["a", "b"]), wanted)
     assert (again.broken, encoder.calls) == (1, 2)
+
+
+class StopAt:
+    """Asks for a stop once a number of texts is encoded."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.seen = number, [0]
+
+    def progress(self, name: str, text: str, done: int, total: int) -> None:
+        self.seen.append(done)
+
+    def stop_reason(self) -> str | None:
+        return "stopped" if self.seen[-1] >= self.number else None
+
+
+def test_a_stop_in_a_long_corpus_keeps_the_vectors_that_are_finished(tmp_path: Path) -> None:
+    texts = [f"text {number}" for number in range(3 * PART + 1)]
+    encoder, watcher = Fake("m"), StopAt(2 * PART)
+    with watched_by(watcher), pytest.raises(StopRequested):
+        EmbeddingCache(tmp_path).encode(encoder, texts)
+    assert watcher.seen == [0, PART, 2 * PART]
+    again = Fake("m")
+    vectors = EmbeddingCache(tmp_path).encode(again, texts)
+    assert again.calls == PART + 1
+    assert np.array_equal(vectors, Fake("m").encode(texts))

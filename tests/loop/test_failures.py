@@ -52,6 +52,13 @@ def test_an_llm_that_is_gone_costs_what_it_would_have_written(run: Any, workspac
     assert has_model(workspace, report)
     recorded = read_jsonl(workspace / "runs" / report["run"] / "ledger.jsonl")
     assert {entry["lever"] for entry in recorded if entry["event"] == "failure"} == set(failures(report))
+    merges = sum(entry["event"] == "merge" for entry in recorded)
+    instructions = sum(
+        int(entry["text"].split(" instructions tried")[0].split()[-1])
+        for entry in recorded
+        if entry["event"] == "decision" and entry["lever"] == "instruction"
+    )
+    assert report["gate"]["considered"] == instructions + merges + 1, "the second variant of expert hard was probed"
 
 
 @pytest.mark.parametrize(
@@ -72,10 +79,40 @@ def test_an_expert_whose_check_fails_is_left_out_and_the_others_go_on(
 ) -> None:
     # A learning rate of nearly nothing leaves the vectors as they were.
     report = run(change_expert(tiny_domain, 1, learning_rate=1e-30))
-    assert failures(report) == {"expert hard": "check"}
+    assert failures(report) == {"probe FT of expert hard": "check", "probe FT+SHN of expert hard": "check"}
+    assert any("expert hard skipped: every probe of it failed" in warning for warning in report["warnings"])
     assert "expert plain" in report["rows"]
     assert "expert hard" not in report["rows"]
     assert has_model(workspace, report)
+
+
+@pytest.mark.parametrize(
+    ("probe_steps", "fails_with_negatives", "lost"),
+    [(4, False, "probe FT of expert hard"), (0, True, "expert hard FT+SHN")],
+)
+def test_a_variant_that_fails_costs_itself_and_another_is_trained(
+    run: Any,
+    tiny_domain: DomainSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    probe_steps: int,
+    fails_with_negatives: bool,
+    lost: str,
+) -> None:
+    from stm_agent.errors import CheckFailed
+    from stm_agent.train import expert as module
+
+    whole = module.train_expert
+
+    def fail_one(spec: Any, pairs: Any, negatives: Any, **kwargs: Any) -> Any:
+        if spec.name == "hard" and bool(negatives) == fails_with_negatives:
+            raise CheckFailed("loss-falls", 1.0, "this variant fails")
+        return whole(spec, pairs, negatives, **kwargs)
+
+    monkeypatch.setattr(module, "train_expert", fail_one)
+    loop = tiny_domain.loop.model_copy(update={"probe_steps": probe_steps})
+    report = run(tiny_domain.model_copy(update={"loop": loop}))
+    assert failures(report) == {lost: "check"}
+    assert "expert hard" in report["rows"]
 
 
 def test_memory_that_runs_out_halves_the_batch_once(
@@ -218,3 +255,21 @@ def test_a_model_that_cannot_be_exported_leaves_the_backbone(
     assert failures(report) == {"export": "check"}
     assert report["model_label"] == "backbone"
     assert has_model(workspace, report)
+
+
+def test_a_raised_budget_goes_on_with_what_is_left_of_alpha(run: Any, tiny_domain: DomainSpec, workspace: Path) -> None:
+    spec = tiny_domain.model_copy(update={"merge": tiny_domain.merge.model_copy(update={"variants": True})})
+    report = run(spec, budget_usd=0.0, price_in=1.0, price_out=1.0)
+    assert "budget" in failures(report).values()
+    assert report["gate"]["looks"]
+    more = run(spec, budget_usd=10.0, price_in=1.0, price_out=1.0)
+    assert more["run"] == report["run"]
+    assert more["failures"] == []
+    assert more["gate"]["looks"] > report["gate"]["looks"], "the models differ, so it was tested again"
+    assert report["gate"]["alpha_spent"] < more["gate"]["alpha_spent"] <= 0.8 * more["gate"]["alpha"] + 1e-9
+    spent = [
+        entry["gate"]["spent"]
+        for entry in read_jsonl(workspace / "runs" / report["run"] / "ledger.jsonl")
+        if entry["event"] == "look"
+    ]
+    assert spent == sorted(spent)

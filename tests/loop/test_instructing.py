@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,11 @@ from stm_agent.domain.spec import BackboneSpec, InstructSpec, MergeSpec
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.instruct.job import FoundInstruction
 from stm_agent.loop import instructing
+from stm_agent.loop.confirming import confirm
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.instructing import improve_instruction
+from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.merging import consider_models
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.merge.adapted import AdaptedModel
@@ -56,7 +59,10 @@ def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
         searched=lambda scores: sum(scores.per_query[query] for query in GATE.halves.search) / len(GATE.halves.search),
         decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
         decisions=decisions,
-        run=SimpleNamespace(ledger=SimpleNamespace(record=lambda event, **data: None), traces=tmp_path / "t.jsonl"),
+        failures=[],
+        run=SimpleNamespace(
+            folder=tmp_path, ledger=Ledger(tmp_path / "ledger.jsonl"), traces=tmp_path / "traces.jsonl"
+        ),
     )
 
     def search(_context: Any, incumbent: RatedModel, round_: int, what: str) -> tuple[FoundInstruction, None]:
@@ -106,15 +112,11 @@ def test_an_accepted_instruction_survives_a_merge_that_is_refused(context: Any) 
     expert = Expert(
         name="a", spec_name="a", variant="FT", folder=None, rated=rated(-0.1, FIND, "a"), texts_per_second=1.0
     )
-    from dataclasses import replace
-
     state = replace(state, experts=(replace(expert, rated=replace(expert.rated, rating=worse)),))
     assert consider_models(context, state, None, 1).confirmed.instruction == FIND
 
 
 def test_the_best_single_expert_is_a_candidate_when_the_merge_is_refused(context: Any) -> None:
-    from dataclasses import replace
-
     experts = tuple(
         Expert(
             name=name, spec_name=name, variant="FT", folder=None, rated=rated(gain, NONE, name), texts_per_second=1.0
@@ -124,3 +126,39 @@ def test_the_best_single_expert_is_a_candidate_when_the_merge_is_refused(context
     state = consider_models(context, replace(State.start(rated()), experts=experts), None, 1)
     assert state.provisional.label == "b"
     assert state.confirmed.label == "backbone", "nothing is claimed before the look at the accept half"
+
+
+@pytest.mark.parametrize(("gain", "instruction"), [(0.2, FIND), (0.004, NONE), (-0.1, NONE)])
+def test_an_instruction_accepted_on_a_merge_that_is_rolled_back_is_tried_on_the_confirmed_model(
+    context: Any, gain: float, instruction: Instruction
+) -> None:
+    merge = replace(rated(0.1, NONE, "merge"), rating=rating(0.1, GATE.halves.search))
+    merge_with = rating(0.2, QUERIES)
+    lost = {query: (0.2 if query in GATE.halves.search else -0.5) for query in QUERIES}
+    context.rate = lambda model, _: merge_with if model.adapters else rating(gain)
+    state = improve_instruction(context, State.start(rated()).taking(merge), 1, what="merge")
+    assert state.accepted == state.provisional.instruction == FIND
+    assert state.confirmed.instruction == NONE
+    worse = {query: value + lost[query] for query, value in rating(0.0).domain.per_query.items()}
+    refused = replace(state.provisional, rating=Rating(Scores(0.0, 0.0, 0.0, worse), 0.5))
+    state = confirm(context, state.taking(refused))
+    assert (state.confirmed.model, state.provisional) == (rated().model, state.confirmed)
+    assert state.confirmed.instruction == instruction
+    text, accepted = context.decisions[-1]
+    assert accepted == (instruction == FIND)
+    assert ("'Find it' stays" if accepted else "'Find it' is given up") in text
+
+
+def test_no_instruction_wins_a_tie_for_the_confirmed_model_too(context: Any) -> None:
+    context.found.winner, context.found.gain = NONE, 0.0
+    state = improve_instruction(context, State.start(rated(0.0, FIND)), 2, what="incumbent")
+    assert state.confirmed.instruction == NONE
+    assert state.gate.looks == 0, "it costs nothing"
+
+
+def test_no_instruction_wins_a_tie_after_the_merge_it_was_preferred_on_is_rolled_back(context: Any) -> None:
+    context.found.winner, context.found.gain = NONE, 0.0
+    merge = rated(0.0, FIND, "merge")
+    state = improve_instruction(context, State.start(rated(0.0, FIND)).taking(merge), 2, what="merge")
+    assert (state.provisional.instruction, state.confirmed.instruction) == (NONE, FIND)
+    assert confirm(context, state).confirmed.instruction == NONE

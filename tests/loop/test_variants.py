@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import ExpertSpec, LoopSpec, NegativeSpec
+from stm_agent.errors import CheckFailed
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.files import read_jsonl
 from stm_agent.loop import variants as module
@@ -74,6 +76,8 @@ def context_of(loop, decisions=()):
         has_time=lambda lever: True,
         searched=lambda scores: sum(scores.per_query[query] for query in gate.halves.search) / len(gate.halves.search),
         decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
+        attempt=lambda lever: suppress(CheckFailed),
+        note=lambda lever, text: None,
     )
 
 
@@ -93,15 +97,40 @@ def test_the_best_probe_that_beats_the_incumbent_wins(monkeypatch, by_label, cho
     decisions = []
     monkeypatch.setattr(module, "_probe", lambda _context, variant, *_: scores(by_label[variant.label]))
     context = context_of(LoopSpec(probe_steps=2), decisions)
-    assert choose_variant(context, plan(), ASKED).label == chosen
+    choice = choose_variant(context, plan(), ASKED)
+    assert choice.order[0].label == chosen
+    assert choice.compared == 3, "the gate must know how many were tried"
     assert [kept for _, kept in decisions] == [by_label[label] > 0.5 for label in ("FT+SHN+PO", "FT", "FT+SHN")]
     assert decisions[0][0].startswith("expert hard: FT+SHN+PO instead of FT+PO")
 
 
+@pytest.mark.parametrize(
+    ("failing", "order"),
+    [
+        (["FT+SHN"], ["FT", "FT+SHN+PO", "FT+PO"]),
+        (["FT+PO"], ["FT+SHN", "FT", "FT+SHN+PO"]),
+        (["FT+PO", "FT+SHN+PO", "FT"], ["FT+SHN"]),
+        (["FT+PO", "FT+SHN+PO", "FT", "FT+SHN"], []),
+    ],
+)
+def test_a_probe_that_fails_loses_to_the_others(monkeypatch, failing, order):
+    by_label = {"FT+PO": 0.5, "FT+SHN+PO": 0.6, "FT": 0.7, "FT+SHN": 0.9}
+
+    def probe(_context, variant, *_):
+        if variant.label in failing:
+            raise CheckFailed("finite-loss", 1.0, "it fails")
+        return scores(by_label[variant.label])
+
+    monkeypatch.setattr(module, "_probe", probe)
+    choice = choose_variant(context_of(LoopSpec(probe_steps=2), []), plan(), ASKED)
+    assert [variant.label for variant in choice.order] == order
+    assert choice.compared == max(len(order) - 1, 0)
+
+
 def test_without_probes_everything_asked_for_is_kept():
     context = context_of(LoopSpec())
-    assert choose_variant(context, plan(), ASKED).label == "FT+SHN+PO"
-    assert choose_variant(context, plan(), Instruction()).label == "FT+SHN"
+    assert choose_variant(context, plan(), ASKED).order[0].label == "FT+SHN+PO"
+    assert choose_variant(context, plan(), Instruction()).order[0].label == "FT+SHN"
 
 
 @pytest.mark.usefixtures("proof_in_this_process")

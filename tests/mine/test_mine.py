@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import MineSpec
+from stm_agent.errors import StopRequested
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.unspaced import bigrams
-from stm_agent.mine.negatives import mine
+from stm_agent.mine.negatives import SOME, mine
 from stm_agent.mine.store import load_negatives, save_negatives
+from stm_agent.progress import watched_by
 
 POOL = {
     "p": "a swollen red knee after running",
@@ -55,6 +60,22 @@ def test_nothing_relevant_or_too_near_is_mined() -> None:
 def test_without_an_encoder_the_missing_filter_is_counted() -> None:
     mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=None, cache=None)
     assert mined.counts["pairs without a positive-aware filter"] == 1
+
+
+@pytest.mark.parametrize("retriever", ["bm25", "dense"])
+def test_mining_stops_between_two_pairs(retriever: Literal["bm25", "dense"]) -> None:
+    class Watcher:
+        reports = 0
+
+        def progress(self, name: str, text: str, done: int, total: int) -> None:
+            self.reports += 1
+
+        def stop_reason(self) -> str | None:
+            return "stopped" if self.reports == 2 else None
+
+    pairs = [replace(PAIR, id=str(number)) for number in range(3 * SOME)]
+    with watched_by(Watcher()), pytest.raises(StopRequested):
+        mine(pairs, POOL, GROUPS, spec=MineSpec(retrievers=(retriever,)), encoder=Words(), cache=None)
 
 
 def test_round_trip_through_a_datasets_folder(tmp_path: Path) -> None:

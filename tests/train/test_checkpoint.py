@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.backbone.load import load_backbone
+from stm_agent.domain.collection import Split
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import CheckFailed, ConfigError, DataError, StorageError
+from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.files import sha256_file
+from stm_agent.progress import watched_by
 from stm_agent.train.aids import Helpers
 from stm_agent.train.batches import GroupedBatches, OneSourceBatches
 from stm_agent.train.checkpoint import MANIFEST, newest_checkpoint
 from stm_agent.train.data import training_rows
 from stm_agent.train.fit import plan_batches
+from stm_agent.train.job import TrainingJob
 from stm_agent.train.padding import padding_of
 
 
@@ -129,6 +135,14 @@ def test_dev_ends_training_and_the_best_adapter_is_kept(fit, tmp_path):
 def test_a_judge_that_is_not_there_stops(fit):
     with pytest.raises(ConfigError, match="has no judge; set evaluate_every: 0"):
         fit("alone", train=fit.train.model_copy(update={"evaluate_every": 3}))
+
+
+def test_a_stop_does_not_cut_the_scores_of_a_step_short(fit):
+    split = Split("dev", {"q": "what about the heart"}, {"q": {"d": 1}})
+    dev = ScoredTask("dev", {"d": "the heart", "e": "the knee"}, split)
+    job = SimpleNamespace(dev=dev, instruction=Instruction())
+    with watched_by(SimpleNamespace(stop_reason=lambda: "stopped")):
+        assert 0 < TrainingJob._judge(job, load_backbone(fit.backbone)) <= 1
 
 
 class Judge:

@@ -1,0 +1,139 @@
+"""Looks at the accept half, counted over all processes and endings of a run.
+
+The ledger holds every look. The same comparison is the same test: its outcome is repeated and costs nothing, so that a
+resumed run repeats its looks. A new one starts from what all looks in the ledger have spent together, so that a run
+that continues with a raised budget, or on another path, spends no part of alpha twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stm_agent.backbone.instruction import Instruction
+from stm_agent.execute.manifest import folder_fault
+from stm_agent.files import content_hash
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.gate import GateState
+from stm_agent.loop.state import RatedModel, State
+from stm_agent.merge.adapted import AdaptedModel
+
+MODEL, INSTRUCTION = "model", "instruction"
+"""What a look tests."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Outcome of one look.
+
+    Attributes:
+        confirmed: The gain is claimed.
+        reason: One line for ledger and screen.
+    """
+
+    confirmed: bool
+    reason: str
+
+
+def take_look(
+    context: RunContext, state: State, challenger: RatedModel, incumbent: RatedModel, *, what: str
+) -> tuple[Look, State]:
+    """Test a challenger on the accept half, or repeat the outcome if the ledger holds this very comparison.
+
+    Args:
+        context: The run.
+        state: The state before the look.
+        challenger: The model, or the model with another instruction.
+        incumbent: What it is compared with.
+        what: ``model``, the last look of an ending, or ``instruction``.
+
+    Returns:
+        The outcome and the state after it.
+    """
+    looks = context.run.ledger.entries("look")
+    comparison = [_scores_key(challenger), _scores_key(incumbent)]
+    for look in looks:
+        if look.get("comparison") == comparison:
+            # A comparison that this process repeats itself takes nothing back.
+            gate = max(state.gate, GateState(**look["gate"]), key=lambda spending: (spending.spent, spending.looks))
+            return Look(look["confirmed"], look["reason"]), replace(state, gate=gate)
+    before = _state_before(looks, state.gate)
+    outcome, after = context.gate.confirm(
+        context.accept_scores(challenger),
+        context.accept_scores(incumbent),
+        before,
+        tried=max(state.considered, 1),
+        last=what == MODEL,
+        # The same command with a higher budget continues such a run, and must be able to confirm something then.
+        continues=any(failure.kind == "budget" for failure in context.failures),
+    )
+    if after != before:
+        context.run.ledger.record(
+            "look",
+            what=what,
+            confirmed=outcome.confirmed,
+            reason=outcome.reason,
+            gate=after.to_json(),
+            comparison=comparison,
+            challenger=_to_json(challenger, context.run.folder),
+        )
+    return Look(outcome.confirmed, outcome.reason), replace(state, gate=after)
+
+
+def alpha_spent(context: RunContext) -> float:
+    """Return the part of alpha that all looks in the ledger spent together."""
+    return max((float(look["gate"]["spent"]) for look in context.run.ledger.entries("look")), default=0.0)
+
+
+def confirmed_before(context: RunContext, besides: RatedModel) -> RatedModel | None:
+    """Return the newest model, other than ``besides``, that a look of this run confirmed; None: there is none.
+
+    A model whose adapters are gone or damaged is left out with a note.
+    """
+    for look in reversed(context.run.ledger.entries("look")):
+        is_model = look["what"] == MODEL and look["confirmed"] and "challenger" in look
+        if is_model and look["comparison"][0] != _scores_key(besides):
+            return _restored(context, look["challenger"])
+    return None
+
+
+def _state_before(looks: Sequence[dict[str, Any]], state: GateState) -> GateState:
+    """Return the state that a new look starts from."""
+    stored = GateState(**looks[-1]["gate"]) if looks else GateState()
+    # On another path than the processes before it, the run divides what they left over all its planned looks.
+    return state if state == stored else stored.renewed()
+
+
+def _scores_key(rated: RatedModel) -> str:
+    """Return the hash of a model's scores on the search half, by which a look recognises it."""
+    return content_hash(dict(rated.rating.domain.per_query))[:16]
+
+
+def _to_json(rated: RatedModel, run: Path) -> dict[str, Any]:
+    return {
+        "label": rated.label,
+        "experts": list(rated.experts),
+        "adapters": [Path(os.path.relpath(adapter, run)).as_posix() for adapter in rated.model.adapters],
+        "weights": list(rated.model.weights),
+        "instruction": asdict(rated.instruction),
+    }
+
+
+def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
+    adapters = tuple(Path(os.path.normpath(context.run.folder / adapter)) for adapter in row["adapters"])
+    for adapter in adapters:
+        if fault := folder_fault(adapter.parent):
+            context.note("gate", f"{row['label']} was confirmed before and cannot be used again: {fault}")
+            return None
+    model = AdaptedModel(context.spec.backbone, adapters, tuple(row["weights"]))
+    instruction = Instruction(**row["instruction"])
+    return RatedModel(
+        label=row["label"],
+        model=model,
+        experts=tuple(row["experts"]),
+        instruction=instruction,
+        rating=context.rate(model, instruction),
+    )
