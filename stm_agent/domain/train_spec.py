@@ -43,6 +43,10 @@ class ExpertSpec(Spec):
         instruction: Instruction in front of this expert's queries; None: the one that the loop finds.
         prompts: File in ``prompts/`` with instructions, of which every query gets one by a seeded draw (STM's generic
             prompts); the expert is scored with the loop's instruction. None: off.
+        side: ``both`` sides of a pair are trained, or the side of ``query`` alone, against the fixed vectors of all
+            passages: no passage is encoded in a step, and the corpus keeps its index. Such experts are trained on top
+            of the provisional model and merged with each other.
+        bag: Train on a bootstrap sample of the pairs, for ``side: query``.
         final_rate: Learning rate of the last step, as a share of the peak; above 0 for an expert that others
             start from.
     """
@@ -63,6 +67,8 @@ class ExpertSpec(Spec):
     learning_rate: PositiveReal | None = None
     instruction: Annotated[str, Field(min_length=1, max_length=400)] | None = None
     prompts: str | None = None
+    side: Literal["both", "query"] = "both"
+    bag: Switch = False
     final_rate: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
 
     @property

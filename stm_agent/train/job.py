@@ -37,6 +37,17 @@ def pairs_hash(pairs: Sequence[Pair]) -> str:
     return content_hash([pair.content() for pair in pairs])
 
 
+def adapter_origin(start: Path | None) -> str:
+    """Return what identifies the adapter that a training starts from, with the teacher's map beside it."""
+    if start is None:
+        return "base"
+    stage = start.parent
+    manifest = stage / "manifest.json"
+    if manifest.is_file() and stage.name.endswith(str(read_json(manifest)["key"])[:16]):
+        return stage.name
+    return folder_hash(start)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob(Job):
     """Trains one LoRA adapter on a list of pairs.
@@ -86,7 +97,7 @@ class TrainingJob(Job):
             "models": self._models(),
             "pairs": pairs_hash(self.pairs),
             "negatives": content_hash(negatives),
-            "start": self._start_key(),
+            "start": adapter_origin(self.start),
             "dev": self.dev.content_hash if self.dev else None,
         }
 
@@ -126,16 +137,6 @@ class TrainingJob(Job):
         if self.expert.asks_guide:
             models["guide"] = self.train.guide
         return {role: source_identity(name) for role, name in models.items()}
-
-    def _start_key(self) -> str:
-        """Return what identifies the adapter that training starts from, with the teacher's map beside it."""
-        if self.start is None:
-            return "base"
-        stage = self.start.parent
-        manifest = stage / "manifest.json"
-        if manifest.is_file() and stage.name.endswith(str(read_json(manifest)["key"])[:16]):
-            return stage.name
-        return folder_hash(self.start)
 
     def _helpers(self) -> Helpers:
         """Return what the loss may ask; nothing is loaded before it is asked for."""

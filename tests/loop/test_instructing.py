@@ -56,7 +56,7 @@ def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
         spec=SimpleNamespace(instruct=InstructSpec(), merge=MergeSpec()),
         found=found,
         rate=lambda model, instruction: rating(found.gain, found.queries),
-        searched=lambda scores: sum(scores.per_query[query] for query in GATE.halves.search) / len(GATE.halves.search),
+        accept_scores=lambda rated: rated.rating.domain.per_query,
         decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
         decisions=decisions,
         failures=[],

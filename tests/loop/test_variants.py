@@ -74,7 +74,7 @@ def context_of(loop, decisions=()):
         spec=SimpleNamespace(loop=loop),
         gate=gate,
         has_time=lambda lever: True,
-        searched=lambda scores: sum(scores.per_query[query] for query in gate.halves.search) / len(gate.halves.search),
+        accept_scores=lambda rated: rated.rating.domain.per_query,
         decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
         attempt=lambda lever: suppress(CheckFailed),
         note=lambda lever, text: None,
