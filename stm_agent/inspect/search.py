@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stm_agent.errors import ConfigError, RunError
-from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
 
 
 def search_run(run: Path, words: str, top: int) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def search_run(run: Path, words: str, top: int) -> list[dict[str, Any]]:
     encoder = TextEncoder(model)
     cache = EmbeddingCache(run.parent / ".cache" / "vectors")
     passages = cache.encode(encoder, list(texts.values()), prefix=model.prompts.get("document") or "")
-    query = encoder.encode([words], prefix=model.prompts.get("query") or "")
+    query = encode_queries(None, encoder, [words], prefix=model.prompts.get("query") or "")
     scores = rank(["query"], query, list(texts), passages, k=top)["query"]
     best = sorted(scores.items(), key=lambda item: -item[1])[:top]
     return [{"id": key, "score": value, "text": texts[key]} for key, value in best]
