@@ -7,6 +7,7 @@ from pathlib import Path
 from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.firewall import require_judged
 from stm_agent.domain.spec import WRITTEN, DomainSpec
+from stm_agent.domain.unlabelled import pairs_of_source
 from stm_agent.errors import DataError
 from stm_agent.workspace import program_path, prompt_path
 
@@ -26,7 +27,7 @@ def check_domain(spec: DomainSpec, workspace: Path) -> dict[str, str | int]:
     collection = data.collection
     require_judged(collection)
     for expert in spec.experts:
-        if not any(source == WRITTEN or data.sources.get(source) for source in expert.sources):
+        if not any(source == WRITTEN or pairs_of_source(data, source) for source in expert.sources):
             raise DataError(
                 f"expert {expert.name} has no training pairs: {collection.name} has no train split; "
                 f"add qrels/train.tsv or give it source '{WRITTEN}'"

@@ -15,7 +15,7 @@ from stm_agent.domain.collection_spec import (
     PythonDocsCollection,
 )
 from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec, Switch
-from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, TrainSpec
+from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, QueryAdapterSpec, TeacherSpec, TrainSpec
 
 __all__ = [
     "WRITTEN",
@@ -33,7 +33,9 @@ __all__ = [
     "MtebCollection",
     "NegativeSpec",
     "PythonDocsCollection",
+    "QueryAdapterSpec",
     "SynthesizeSpec",
+    "TeacherSpec",
     "TrainSpec",
 ]
 
@@ -48,6 +50,9 @@ AUTO_STARTS = (
 
 WRITTEN = "written"
 """The source every domain has: queries written by the generator for the passages of the pool."""
+TITLES, SENTENCES = "titles", "sentences"
+UNLABELLED = (TITLES, SENTENCES)
+"""Sources every domain has, made of the corpus alone; see :mod:`stm_agent.domain.unlabelled`."""
 
 
 class SynthesizeSpec(Spec):
@@ -180,6 +185,8 @@ class DomainSpec(Spec):
         train: Training options of all experts.
         synthesize: What the generator writes.
         mine: Hard-negative mining.
+        teach: Teacher scores for experts with loss ``distil``.
+        query_adapter: The map on query vectors.
         instruct: Instruction search.
         merge: Merging.
         loop: Gates and rounds.
@@ -198,6 +205,8 @@ class DomainSpec(Spec):
     train: TrainSpec = TrainSpec()
     synthesize: SynthesizeSpec = SynthesizeSpec()
     mine: MineSpec = MineSpec()
+    teach: TeacherSpec = TeacherSpec()
+    query_adapter: QueryAdapterSpec = QueryAdapterSpec()
     instruct: InstructSpec = InstructSpec()
     merge: MergeSpec = MergeSpec()
     loop: LoopSpec = LoopSpec()
@@ -210,6 +219,8 @@ class DomainSpec(Spec):
             models["teacher"] = self.train.teacher
         if expert.asks_guide:
             models["guide"] = self.train.guide
+        if expert.learns_from_scores:
+            models |= {f"teacher's {role}": name for role, name in self.teach.models.items()}
         return models
 
     @model_validator(mode="before")
@@ -227,7 +238,7 @@ class DomainSpec(Spec):
 
     @model_validator(mode="after")
     def _experts_fit(self) -> DomainSpec:
-        offered = (*self.collection.sources, WRITTEN)
+        offered = (*self.collection.sources, WRITTEN, *UNLABELLED)
         before: list[str] = []
         for expert in self.experts:
             if expert.name in before:
@@ -240,9 +251,10 @@ class DomainSpec(Spec):
                     f"expert '{expert.name}' asks for source '{unknown[0]}'; "
                     f"collection kind {self.collection.kind} offers {', '.join(offered)}"
                 )
-            if self.train.matryoshka and expert.teacher_weight:
+            if self.train.matryoshka and (expert.teacher_weight or expert.anchor_weight):
+                weight = "a teacher_weight" if expert.teacher_weight else "an anchor_weight"
                 raise ValueError(
-                    f"expert '{expert.name}': a teacher_weight needs the whole vector; drop it or train: matryoshka"
+                    f"expert '{expert.name}': {weight} needs the whole vector; drop it or train: matryoshka"
                 )
             if self.train.gradient_checkpointing and expert.loss.startswith("cached"):
                 raise ValueError(

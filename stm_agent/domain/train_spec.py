@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from stm_agent.domain.fields import Count, Name, Positive, PositiveReal, Real, Share, Spec, Switch
 
-LossName = Literal["infonce", "cached-infonce", "gist", "cached-gist", "margin", "listwise"]
+LossName = Literal["infonce", "cached-infonce", "gist", "cached-gist", "margin", "listwise", "distil"]
 
 
 class NegativeSpec(Spec):
@@ -29,13 +30,18 @@ class ExpertSpec(Spec):
         steps: Optimiser steps, at most.
         loss: ``infonce``; ``cached-infonce`` for any batch size (GradCache); ``gist`` and ``cached-gist`` ignore
             negatives that a guide model scores above the positive; ``margin`` copies a teacher's margins; ``listwise``
-            orders passages by grade.
+            orders passages by grade; ``distil`` copies a teacher's scores of retrieved candidates (see ``teach``).
         negatives: Hard negatives asked for; kept only where a probe on dev says so.
         related: Less relevant passages of a pair that join its list with their grade, for ``listwise``; 0: none.
         neighbours: Structural neighbours that join a pair's batch as pairs of their own, the hardest in-batch
             negatives at no extra passage; 0: none.
         alias_weight: Weight of the losses that tie a pair's other names to its passage and to its query; 0: off.
         teacher_weight: Weight of the distance to the teacher's vectors of the same texts; 0: off.
+        anchor_weight: Weight of the distance to the vectors that the backbone gives the same texts before training,
+            with losses ``infonce`` and ``distil``; 0: off.
+        candidates: Scored candidates in the list of each pair, for loss ``distil``.
+        gold: Added to the teacher's score of each positive, so that labels count beside the teacher, for loss
+            ``distil``; 0: the teacher alone.
         source_weights: How often a source's pairs come, in proportion to the others'; a source not named: 1.
         one_source_batches: Fill a batch from one source only, so that a negative is not recognised by its style.
         batch_size: Pairs a step; None: the domain's.
@@ -61,6 +67,9 @@ class ExpertSpec(Spec):
     neighbours: Count = 0
     alias_weight: Real = 0.0
     teacher_weight: Real = 0.0
+    anchor_weight: Real = 0.0
+    candidates: Positive = 7
+    gold: Real = 0.0
     source_weights: dict[str, PositiveReal] = Field(default_factory=dict)
     one_source_batches: Switch = False
     batch_size: Positive | None = None
@@ -82,6 +91,11 @@ class ExpertSpec(Spec):
         return bool(self.teacher_weight) or self.loss == "margin"
 
     @property
+    def learns_from_scores(self) -> bool:
+        """Whether a teacher's scores of candidates are needed."""
+        return self.loss == "distil"
+
+    @property
     def asks_guide(self) -> bool:
         """Whether a guide must detect false negatives."""
         return self.loss in ("gist", "cached-gist")
@@ -97,6 +111,10 @@ class ExpertSpec(Spec):
             raise ValueError(
                 f"expert '{self.name}': alias_weight and teacher_weight are part of loss infonce, not of {self.loss}"
             )
+        if self.anchor_weight and self.loss not in ("infonce", "distil"):
+            raise ValueError(f"expert '{self.name}': anchor_weight needs loss infonce or distil, not {self.loss}")
+        if self.learns_from_scores and self.hard_negatives:
+            raise ValueError(f"expert '{self.name}': loss distil takes candidates, not negatives; drop 'negatives'")
         if self.instruction is not None and self.prompts is not None:
             raise ValueError(f"expert '{self.name}' has an instruction and prompts to draw from; keep one of them")
         if self.related and self.loss != "listwise":
@@ -123,6 +141,8 @@ class TrainSpec(Spec):
         embeddings: Also adapt the token embeddings.
         teacher: Ready-made encoder that experts with a ``teacher_weight`` or loss ``margin`` learn from.
         guide: Ready-made encoder that detects false negatives in loss ``gist``.
+        teacher_temperature: Softmax temperature of a teacher's scores in loss ``distil``; the student's is 1 / scale.
+        infonce_share: Weight of InfoNCE beside the teacher's scores in loss ``distil``; 0: the scores alone.
         mini_batch: Texts of one forward in the cached losses; bounds memory, changes no number.
         matryoshka: Lengths at which the first numbers of a vector must rank alone, beside the whole; empty: none.
         checkpoint_every: Steps between checkpoints, from which a killed training continues; 0: none. If dev is
@@ -143,6 +163,8 @@ class TrainSpec(Spec):
     embeddings: Switch = True
     teacher: str = "embedded:all-minilm-l6-v2"
     guide: str = "embedded:all-minilm-l6-v2"
+    teacher_temperature: PositiveReal = 0.05
+    infonce_share: Real = 0.1
     mini_batch: Positive = 32
     matryoshka: tuple[Positive, ...] = ()
     checkpoint_every: Count = 50
@@ -156,3 +178,100 @@ class TrainSpec(Spec):
         if self.patience and not self.evaluate_every:
             raise ValueError("train: patience counts scores on dev; set evaluate_every too")
         return self
+
+
+FILE, CROSS_ENCODER, ENSEMBLE = "file:", "cross-encoder:", "ensemble"
+
+
+class TeacherSpec(Spec):
+    """Scores of retrieved candidates, which experts with loss ``distil`` learn from.
+
+    Attributes:
+        scores: The teacher: ``ensemble`` of BM25 and ``encoders``; the name of a bi-encoder; ``cross-encoder:NAME``; or
+            ``file:PATH``, a TREC run or JSONL with query-id, corpus-id and score, relative to the domain file.
+        encoders: Encoders of the ensemble; the first one also retrieves candidates. Empty: BM25 alone.
+        bm25: Weight of BM25 in the ensemble, of the score divided by the query's best one; 0: encoders alone.
+        encoder_weights: Weight of each encoder's cosine in the ensemble; empty: 0.5, shared equally.
+        rescale: Map the scores of each query to 0..1: ``range`` does so by their minimum and maximum, ``none`` leaves
+            them, ``auto`` rescales cross-encoders and files, whose scales are unknown.
+        depth: Candidates that BM25 and the first encoder retrieve for each query, each.
+        candidates: Candidates kept for each pair: half the highest scores, half drawn from strata of the others.
+    """
+
+    scores: Annotated[str, Field(min_length=1)] = ENSEMBLE
+    encoders: tuple[str, ...] = ("embedded:all-minilm-l6-v2",)
+    bm25: Real = 0.5
+    encoder_weights: tuple[Real, ...] = ()
+    rescale: Literal["auto", "range", "none"] = "auto"
+    depth: Positive = 100
+    candidates: Positive = 14
+
+    @property
+    def file(self) -> Path | None:
+        """The file of scores; None: another teacher."""
+        return Path(self.scores.removeprefix(FILE)) if self.scores.startswith(FILE) else None
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Role -> name of every model that is asked."""
+        models = {f"encoder {number}": name for number, name in enumerate(self.encoders)}
+        if self.scores != ENSEMBLE and self.file is None:
+            models["scores"] = self.scores.removeprefix(CROSS_ENCODER)
+        return models
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weight of each encoder of the ensemble."""
+        return self.encoder_weights or (0.5 / max(1, len(self.encoders)),) * len(self.encoders)
+
+    @property
+    def rescales(self) -> bool:
+        """Whether the scores of each query are mapped to 0..1."""
+        unknown_scale = self.scores.startswith((FILE, CROSS_ENCODER))
+        return self.rescale == "range" or (self.rescale == "auto" and unknown_scale)
+
+    @field_validator("scores")
+    @classmethod
+    def _relative_to_the_file(cls, scores: str, info: ValidationInfo) -> str:
+        if not scores.startswith(FILE):
+            return scores
+        folder: Path = (info.context or {}).get("folder", Path())
+        return f"{FILE}{folder / scores.removeprefix(FILE)}"
+
+    @model_validator(mode="after")
+    def _ensemble_fits(self) -> TeacherSpec:
+        if self.encoder_weights and len(self.encoder_weights) != len(self.encoders):
+            raise ValueError(
+                f"teach: {len(self.encoder_weights)} encoder_weights for {len(self.encoders)} encoders; give one each"
+            )
+        if self.scores == ENSEMBLE and not self.bm25 and not any(self.weights):
+            raise ValueError("teach: all weights of the ensemble are 0; raise bm25 or encoder_weights")
+        return self
+
+
+class QueryAdapterSpec(Spec):
+    """A low-rank map on query vectors, trained on cached vectors; the corpus and its index stay as they are.
+
+    Attributes:
+        rank: Rank of the map.
+        epochs: Passes over the queries, at most.
+        learning_rate: Step size of AdamW.
+        weight_decay: AdamW's decay towards the identity.
+        scale: Factor on cosine similarity in the loss (1 / temperature).
+        depth: Hard candidates of each query.
+        batch_size: Queries a step.
+        folds: Parts of the groups, each held out once to find the number of epochs.
+        queries: Queries used, at most, chosen by hash.
+        fewest: Queries below which no map is trained.
+    """
+
+    rank: Positive = 16
+    epochs: Positive = 20
+    learning_rate: PositiveReal = 1e-3
+    weight_decay: Real = 0.01
+    scale: PositiveReal = 20.0
+    depth: Positive = 50
+    batch_size: Positive = 64
+    folds: Annotated[int, Field(strict=True, ge=2)] = 4
+    queries: Positive = 4000
+    fewest: Positive = 40

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stm_agent.domain.keywords import RULES, keywords
 from stm_agent.errors import DataError
 from stm_agent.files import whole_folder
@@ -106,3 +109,11 @@ class Bm25Index:
             pairs = zip(hits[0].tolist(), scores[0].tolist(), strict=True)
             results.append([(self._ids[hit], float(value)) for hit, value in pairs if value > 0])
         return results
+
+    def scores(self, query: str) -> NDArray[np.float32]:
+        """Return ``[passages]`` float32: the score of every passage for a query, in the order of the corpus."""
+        (tokens,) = self._tokenize([query])
+        terms = [token for token in tokens if token in self._index.vocab_dict]
+        if not terms:
+            return np.zeros(len(self._ids), dtype=np.float32)
+        return np.asarray(self._index.get_scores(terms), dtype=np.float32)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stm_agent.evaluate.encoder import Encoder
+from stm_agent.evaluate.encoder import Encoder, MapsQueries
 from stm_agent.files import content_hash, write_atomic
 from stm_agent.progress import report
 
@@ -34,6 +34,17 @@ PARTS_OF_A_SHARD = 16
 def encode_through(cache: EmbeddingCache | None, encoder: Encoder) -> Callable[..., Vectors]:
     """Return ``encode(texts, prefix=...)`` of an encoder, through a cache if one is given."""
     return partial(cache.encode, encoder) if cache else encoder.encode
+
+
+def encode_queries(
+    cache: EmbeddingCache | None, encoder: Encoder, texts: Sequence[str], *, prefix: str = ""
+) -> Vectors:
+    """Return the vectors ``[texts, dimension]`` float32 that queries are searched with.
+
+    A map on query vectors is applied to what the cache holds, so a change of the map encodes nothing again.
+    """
+    vectors: Vectors = encode_through(cache, encoder)(texts, prefix=prefix)
+    return encoder.map_queries(vectors) if isinstance(encoder, MapsQueries) else vectors
 
 
 class EmbeddingCache:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stm_agent.domain.collection import Collection, Document, Split
-from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
 
@@ -42,7 +42,10 @@ class CachedEncoder:
             ``[texts, dimension]`` float32, L2-normalised.
         """
         texts = [text for batch in inputs for text in batch["text"]]
-        return self.cache.encode(self.encoder, texts, prefix=self.prefixes[str(getattr(prompt_type, "value", "query"))])
+        role = str(getattr(prompt_type, "value", "query"))
+        if role == "query":
+            return encode_queries(self.cache, self.encoder, texts, prefix=self.prefixes[role])
+        return self.cache.encode(self.encoder, texts, prefix=self.prefixes[role])
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:  # noqa: ANN401 - mteb's Array
         """Return cosine similarities ``[first, second]``; the vectors have length 1."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,15 @@ class Encoder(Protocol):
 
     def room(self, prefix: str) -> int | None:
         """Return the tokens a model's window has left after ``prefix``; None if it is unlimited."""
+        ...
+
+
+@runtime_checkable
+class MapsQueries(Protocol):
+    """An encoder with a map on query vectors; passages, and what is cached of both, are those of the encoder."""
+
+    def map_queries(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the vectors ``[queries, dimension]`` float32 that queries are searched with, L2-normalised."""
         ...
 
 

@@ -27,6 +27,7 @@ def evaluate_model(
         BackboneError: The model cannot be loaded.
     """
     from stm_agent.evaluate.baselines import bm25_run
+    from stm_agent.evaluate.cache import encode_queries
     from stm_agent.evaluate.metrics import score
     from stm_agent.evaluate.ranking import rank
 
@@ -46,7 +47,7 @@ def evaluate_model(
         return evaluate_with_mteb(model, mteb_task(collection, split))
     encoder = TextEncoder(model)
     passages = encoder.encode(list(texts.values()), prefix=passage_prompt(model.prompts))
-    queries = encoder.encode(list(judged.queries.values()), prefix=query_prompt(model.prompts))
+    queries = encode_queries(None, encoder, list(judged.queries.values()), prefix=query_prompt(model.prompts))
     return _numbers(score(rank(list(judged.queries), queries, list(texts), passages, k=100), judged.qrels))
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
-from stm_agent.evaluate.cache import EmbeddingCache, encode_through
+from stm_agent.evaluate.cache import EmbeddingCache, encode_queries, encode_through
 from stm_agent.evaluate.encoder import Encoder, EncoderSource
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.ranking import rank
@@ -59,9 +59,8 @@ def dense_run(
     depth: int,
 ) -> dict[str, dict[str, float]]:
     """Encode and rank: query id -> its ``depth`` nearest documents and their cosines."""
-    encode = encode_through(cache, encoder)
-    passages = encode(list(documents.values()), prefix=instruction.passage_prefix)
-    queries = encode(list(split.queries.values()), prefix=instruction.query_prefix)
+    passages = encode_through(cache, encoder)(list(documents.values()), prefix=instruction.passage_prefix)
+    queries = encode_queries(cache, encoder, list(split.queries.values()), prefix=instruction.query_prefix)
     return rank(list(split.queries), queries, list(documents), passages, k=depth)
 
 

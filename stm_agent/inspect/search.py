@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stm_agent.errors import ConfigError, RunError
-from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
 from stm_agent.files import read_json
 
 FUSION = "fusion.json"
@@ -44,7 +44,7 @@ def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[
     encoder = TextEncoder(model)
     cache = EmbeddingCache(run.parent / ".cache" / "vectors")
     passages = cache.encode(encoder, list(texts.values()), prefix=model.prompts.get("document") or "")
-    query = encoder.encode([words], prefix=model.prompts.get("query") or "")
+    query = encode_queries(None, encoder, [words], prefix=model.prompts.get("query") or "")
     scores = rank(["query"], query, list(texts), passages, k=max(top, DEPTH))["query"]
     if fused:
         lexical = bm25_run(texts, {"query": words}, k=max(top, DEPTH))

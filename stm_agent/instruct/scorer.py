@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
-from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.ranking import rank
@@ -38,7 +38,8 @@ class InstructionScorer:
 
     def run(self, instruction: Instruction, k: int = DEPTH) -> Run:
         """Return the ranking of every query, ``k`` deep."""
-        queries = self.cache.encode(self.encoder, list(self.split.queries.values()), prefix=instruction.query_prefix)
+        texts = list(self.split.queries.values())
+        queries = encode_queries(self.cache, self.encoder, texts, prefix=instruction.query_prefix)
         passages = self._vectors(instruction.passage_prefix)
         return rank(list(self.split.queries), queries, self._ids, passages, k=k)
 

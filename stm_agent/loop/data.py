@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stm_agent.domain.data import Pair
+from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import WRITTEN, ExpertSpec
+from stm_agent.domain.unlabelled import pairs_of_source, with_unlabelled
 from stm_agent.errors import GenerationError
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import read_json, read_jsonl, sha256_text
@@ -17,8 +18,10 @@ from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
 from stm_agent.mine.job import MiningJob
+from stm_agent.mine.lists import Lists, load_lists
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
+from stm_agent.mine.teaching import TeachingJob
 from stm_agent.synthesize.jobs import HardNegativesJob, QueriesJob
 from stm_agent.traces import Trace, TraceStore
 from stm_agent.train.job import NO_NEGATIVES, Negatives
@@ -36,12 +39,14 @@ class TrainingData:
         mined: Pair id -> mined negatives, hardest first.
         synthetic: Pair id -> written negatives.
         written: Pairs whose query the generator wrote.
+        lists: Pair id -> a teacher's scores.
         trial: Trace of the program that wrote the synthetic negatives; None: there are none.
     """
 
     mined: Negatives = field(default_factory=dict)
     synthetic: Negatives = field(default_factory=dict)
     written: tuple[Pair, ...] = ()
+    lists: Lists = field(default_factory=dict)
     trial: str | None = None
 
     def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> Negatives:
@@ -60,8 +65,11 @@ class TrainingData:
 
 def pairs_of(context: RunContext, expert: ExpertSpec, training_data: TrainingData) -> tuple[Pair, ...]:
     """Return all pairs of an expert's sources, including pairs that the generator wrote."""
-    sources = {**context.data.sources, WRITTEN: training_data.written}
-    return tuple(pair for source in expert.sources for pair in sources[source])
+    return tuple(
+        pair
+        for source in expert.sources
+        for pair in (training_data.written if source == WRITTEN else pairs_of_source(context.data, source))
+    )
 
 
 def negative_kinds(negatives: Negatives) -> dict[str, int]:
@@ -81,20 +89,26 @@ def prepare_training_data(context: RunContext, miner: EncoderSource | None) -> T
     experts = context.spec.experts
     asks_queries = any(WRITTEN in expert.sources for expert in experts)
     written = _written_queries(context) if asks_queries and context.has_time("written queries") else ()
+    data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
+    lists = _taught(context, data, TrainingData(written=written))
     wanting = [expert for expert in experts if expert.negatives.mined or expert.negatives.synthetic]
     sources = sorted({source for expert in wanting for source in expert.sources if source != WRITTEN})
-    pairs = tuple(pair for source in sources for pair in context.data.sources[source])
+    pairs = tuple(pair for source in sources for pair in data.sources[source])
     if not pairs or not context.has_time("negatives"):
-        return TrainingData(written=written)
+        return TrainingData(written=written, lists=lists)
     mined = NO_NEGATIVES
     with context.attempt("mining"):
-        mined = _without_refused(context, pairs, _mined(context, pairs, miner))
+        mined = _without_refused(context, pairs, _mined(context, data, pairs, miner))
     asks_negatives = any(expert.negatives.synthetic for expert in wanting)
     synthetic, trial = NO_NEGATIVES, None
     if asks_negatives and mined and context.has_time("written negatives"):
         synthetic, trial = _written_negatives(context, pairs, mined)
     return TrainingData(
-        mined=mined, synthetic=_without_refused(context, pairs, synthetic), written=written, trial=trial
+        mined=mined,
+        synthetic=_without_refused(context, pairs, synthetic),
+        written=written,
+        lists=lists,
+        trial=trial,
     )
 
 
@@ -109,16 +123,40 @@ def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Nega
     return left
 
 
-def _mined(context: RunContext, pairs: tuple[Pair, ...], miner: EncoderSource | None) -> Negatives:
-    spec = context.spec.mine
+def _searched_pool(context: RunContext) -> dict[str, str]:
+    """Return the passages that negatives and candidates are looked for in."""
 
     def preference(passage: str) -> tuple[bool, str]:
         # Passages of the scored corpus first: their vectors are already in the cache.
         return passage not in context.documents, sha256_text(passage)
 
     pool = {passage: context.data.pool[passage] for passage in sorted(context.data.pool, key=preference)}
-    pool = dict(list(pool.items())[: spec.documents or None])
-    job = MiningJob(pairs=pairs, pool=pool, groups=context.data.groups, spec=spec, miner=miner, cache=context.cache)
+    return dict(list(pool.items())[: context.spec.mine.documents or None])
+
+
+def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lists:
+    """Return a teacher's scores for the pairs of all experts that learn from them."""
+    experts = [expert for expert in context.spec.experts if expert.learns_from_scores]
+    distinct = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written)}
+    if not distinct or not context.has_time("teacher scores"):
+        return {}
+    pairs, pool, spec = tuple(distinct.values()), _searched_pool(context), context.spec.teach
+    job = TeachingJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, cache=context.cache)
+    lists: Lists = {}
+    with context.attempt("teacher scores"):
+        with context.timed("teach", f"{spec.scores} scores candidates of {len(pairs):,} pairs"):
+            folder = context.build(job)
+        counts = read_json(folder / "counts.json")
+        for reason in ("pairs whose positive has no score", "pairs without a candidate"):
+            if missing := counts.get(reason):
+                context.note("teach", f"{missing:,} of {len(pairs):,} {reason}")
+        lists = load_lists(folder)
+    return lists
+
+
+def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner: EncoderSource | None) -> Negatives:
+    spec, pool = context.spec.mine, _searched_pool(context)
+    job = MiningJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, miner=miner, cache=context.cache)
     with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(pool):,} passages"):
         folder = context.build(job)
     if bare := read_json(folder / "counts.json").get("pairs without a negative"):

@@ -14,6 +14,7 @@ from stm_agent.errors import OutOfMemory
 from stm_agent.instruct.seeds import load_seeds
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import TrainingData
+from stm_agent.mine.lists import Lists
 from stm_agent.train.job import Negatives, TrainingJob
 from stm_agent.workspace import prompt_path
 
@@ -48,6 +49,7 @@ def training_job(
         backbone=context.spec.backbone,
         pairs=plan.pairs,
         negatives=negatives,
+        lists=_lists_of(spec, plan),
         instruction=instruction,
         prompts=prompt_prefixes(spec, instruction, context.workspace, context.spec.task),
         start=plan.start,
@@ -56,6 +58,12 @@ def training_job(
         dev=context.search if context.spec.train.evaluate_every else None,
         cache=context.cache,
     )
+
+
+def _lists_of(spec: ExpertSpec, plan: TrainingPlan) -> Lists:
+    """Return a teacher's scores of the plan's pairs, if the expert learns from them."""
+    lists = plan.training_data.lists if spec.learns_from_scores else {}
+    return {pair.id: lists[pair.id] for pair in plan.pairs if pair.id in lists}
 
 
 def build_training(context: RunContext, job: TrainingJob) -> Path:

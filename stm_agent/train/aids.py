@@ -40,7 +40,9 @@ class Aids:
     Attributes:
         lesson: A teacher's vectors of the rows; row numbers are the labels.
         mapping: Initial map from the student's space into the teacher's; it is trained too.
-        grades: Grade of each passage column, ``[rows, passages]`` float32, 1 for the positive.
+        grades: Grade of each passage column, ``[rows, passages]`` float32, 1 for the positive; for loss ``distil`` the
+            teacher's scores, -inf: no passage.
+        anchor: The backbone's vectors of the rows.
         guide: Encoder that detects false in-batch negatives.
     """
 
@@ -48,6 +50,7 @@ class Aids:
     mapping: nn.Linear | None = None
     grades: Tensor | None = None
     guide: SentenceTransformer | None = None
+    anchor: Lesson | None = None
 
 
 def prepare_aids(
@@ -93,5 +96,5 @@ def prepare_aids(
         if helpers.guide is None:
             raise ConfigError(f"expert {expert.name} has loss {expert.loss} and no guide; name one in train: guide")
         guide = helpers.guide().eval().requires_grad_(False)
-    grades = torch.tensor(rows.grades) if expert.loss == "listwise" else None
+    grades = torch.tensor(rows.grades) if expert.loss in ("listwise", "distil") else None
     return Aids(lesson, mapping, grades, guide)

@@ -11,7 +11,9 @@ from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.domain.text import draw, fold
 from stm_agent.errors import DataError
+from stm_agent.mine.lists import NO_LISTS, Lists
 from stm_agent.mine.negatives import Negative
+from stm_agent.train.scored_rows import COLUMN, copies_of_lists, scored_columns, with_scores
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +28,16 @@ class Rows:
     """Columns for sentence-transformers' trainer.
 
     Attributes:
-        columns: ``query``, ``positive``, ``related_1`` ..., ``negative_1`` ..., ``alias``; equally long lists of
-            texts. All rows are repeated ``copies`` times, each time with the next structural negatives and alias.
+        columns: ``query``, ``positive``, ``related_1`` ..., ``negative_1`` ..., ``alias``, for loss ``distil``
+            ``candidate_1`` ...; equally long lists of texts. All rows are repeated ``copies`` times, each time with the
+            next structural negatives, alias and candidates.
         groups: Group of each row of one copy; two rows of one group never share a batch.
         skipped: Rows left out and negatives missing, by reason.
         sources: Training source of each row of one copy.
         neighbours: For each row, the rows whose positive is its structural neighbour; empty if not asked for.
         copies: How often the rows are repeated in ``columns``.
-        grades: Grade of each passage column, for each row of ``columns``; 1 for the positive.
+        grades: Grade of each passage column, for each row of ``columns``, 1 for the positive; for loss ``distil`` the
+            teacher's scores.
     """
 
     columns: dict[str, list[str]]
@@ -49,11 +53,12 @@ class Rows:
         return len(self.groups)
 
     def texts(self) -> list[list[str]]:
-        """Return for each row every text it can bring into a batch."""
+        """Return for each row every text that another row of its batch may be compared with."""
         count = len(self)
+        # A candidate is compared with its own row's query only.
+        columns = [column for name, column in self.columns.items() if not name.startswith(COLUMN)]
         return [
-            [column[row + count * copy] for copy in range(self.copies) for column in self.columns.values()]
-            for row in range(count)
+            [column[row + count * copy] for copy in range(self.copies) for column in columns] for row in range(count)
         ]
 
 
@@ -65,6 +70,7 @@ def training_rows(
     query_prefix: str = "",
     passage_prefix: str = "",
     prompts: Sequence[str] = (),
+    lists: Lists = NO_LISTS,
 ) -> Rows:
     """Make rows of pairs; prefixes are part of the texts, as at inference.
 
@@ -79,22 +85,29 @@ def training_rows(
         passage_prefix: Text in front of every passage.
         prompts: Texts of which each query has one instead of ``query_prefix``: drawn by the hash of its pair, and the
             next one in each further copy.
+        lists: Pair id -> a teacher's scores, for loss ``distil``.
 
     Raises:
         DataError: No pair is usable.
     """
     skipped: Counter[str] = Counter()
     usable = _usable(pairs, skipped)
+    if expert.learns_from_scores:
+        usable = with_scores(usable, lists, skipped)
     if not usable:
         raise DataError(
             f"expert {expert.name} has no usable training pair; check its sources: {', '.join(expert.sources)}"
         )
-    table = _Table(usable, expert, _count_copies(usable, expert), skipped)
+    table = _Table(usable, expert, _count_copies(usable, expert, lists), skipped)
     prefixes, related = prompts or [query_prefix], table.related()
     columns = table.queries(prefixes) | table.passages(related, negatives, passage_prefix) | table.aliases(prefixes)
+    zeros = [0.0] * expert.hard_negatives
+    grades = [[1.0, *(grade for _, grade in row), *zeros] for row in related] * table.copies
+    if expert.learns_from_scores:
+        added, grades = scored_columns(usable, lists, expert, table.copies, passage_prefix, skipped)
+        columns |= added
     for reason, count in skipped.items():
         logger.warning("expert %s: %d rows: %s", expert.name, count, reason)
-    zeros = [0.0] * expert.hard_negatives
     return Rows(
         columns=columns,
         groups=[pair.group for pair in usable],
@@ -102,7 +115,7 @@ def training_rows(
         sources=[pair.source for pair in usable],
         neighbours=_neighbours(usable) if expert.neighbours else [],
         copies=table.copies,
-        grades=[[1.0, *(grade for _, grade in row), *zeros] for row in related] * table.copies,
+        grades=grades,
     )
 
 
@@ -187,11 +200,12 @@ def _prompt(prompts: Sequence[str], pair: Pair, copy: int) -> str:
     return prompts[draw(pair.id, len(prompts), offset=copy)]
 
 
-def _count_copies(pairs: Sequence[Pair], expert: ExpertSpec) -> int:
+def _count_copies(pairs: Sequence[Pair], expert: ExpertSpec, lists: Lists) -> int:
     """Return how many copies it takes until a row has shown all it has, at most :data:`COPIES`."""
     kinds = (
         max(len(pair.structural) for pair in pairs) if expert.negatives.structural else 1,
         max(len(pair.aliases) for pair in pairs) if expert.alias_weight else 1,
+        copies_of_lists(pairs, lists, expert) if expert.learns_from_scores else 1,
     )
     return max(1, min(COPIES, max(kinds)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
 from stm_agent.errors import CheckFailed, ConfigError
 from stm_agent.files import write_json
+from stm_agent.mine.lists import NO_LISTS, Lists
 from stm_agent.mine.negatives import Negative
 from stm_agent.train.aids import Helpers, prepare_aids
 from stm_agent.train.data import Rows, training_rows
@@ -24,8 +25,9 @@ from stm_agent.train.request import TrainingRequest
 if TYPE_CHECKING:
     from stm_agent.train.fit import Fitted
 
-LOW_LOSS = {"margin": 1e-3}
-"""Loss below which a training need not lower it further; squared margins of cosines are small from the start."""
+LOW_LOSS = {"margin": 1e-3, "distil": 0.5}
+"""Loss below which a training need not lower it further; squared margins of cosines are small from the start, and so is
+the distance of a good start from a teacher like it."""
 LOW_LOSS_OTHERWISE = 0.1
 """The same for all other losses."""
 FEWEST_STEPS = 20
@@ -105,6 +107,7 @@ def _train(
     import torch
 
     from stm_agent.backbone.checks import vectors
+    from stm_agent.train.anchor import prepare_anchor
     from stm_agent.train.fit import fit, plan_batches
     from stm_agent.train.losses import make_loss
     from stm_agent.train.padding import padding_of
@@ -119,6 +122,8 @@ def _train(
     before = vectors(model)
     prefixes = (request.query_prefixes, request.passage_prefix)
     aids = prepare_aids(model, expert, rows, plan, helpers, start=request.start, seed=seed, prefixes=prefixes)
+    if expert.anchor_weight:
+        aids = replace(aids, anchor=prepare_anchor(model, rows, plan, request))
     loss = make_loss(model, expert, train, aids)
     began = time.monotonic()
     with padding_of(model) as padding:
@@ -153,6 +158,7 @@ def _rows_of(request: TrainingRequest) -> Rows:
         query_prefix=request.query_prefix,
         passage_prefix=request.passage_prefix,
         prompts=request.prompts,
+        lists=request.lists,
     )
 
 
@@ -209,6 +215,7 @@ def train_expert(
     seed: int,
     folder: Path,
     prompts: Sequence[str] = (),
+    lists: Lists = NO_LISTS,
     helpers: Helpers = NO_HELPERS,
     checkpoints: Path | None = None,
     progress: Progress | None = None,
@@ -225,5 +232,6 @@ def train_expert(
         query_prefix=query_prefix,
         passage_prefix=passage_prefix,
         prompts=prompts,
+        lists=lists,
     )
     return train_adapter(request, folder, helpers=helpers, checkpoints=checkpoints, progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -14,6 +14,7 @@ from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
 from stm_agent.evaluate.scoring import ScoredTask, score_split
 from stm_agent.files import content_hash, folder_hash, read_json
 from stm_agent.job import Job, checkpoint_folder
+from stm_agent.mine.lists import Lists, lists_content
 from stm_agent.mine.negatives import Negative
 from stm_agent.progress import show, without_stops
 from stm_agent.train.aids import Helpers
@@ -58,6 +59,7 @@ class TrainingJob(Job):
         backbone: The model before adaptation.
         pairs: Training pairs.
         negatives: Hard negatives of the pairs.
+        lists: A teacher's scores of the pairs, for loss ``distil``.
         instruction: What stands in front of queries and passages.
         prompts: Prefixes of which each query gets one, in place of the instruction's; empty: off.
         start: Adapter folder that training starts from; None: the backbone.
@@ -73,6 +75,7 @@ class TrainingJob(Job):
     pairs: tuple[Pair, ...]
     negatives: Negatives
     instruction: Instruction
+    lists: Lists = field(default_factory=dict)
     prompts: tuple[str, ...] = ()
     start: Path | None = None
     seed: int = 0
@@ -97,6 +100,7 @@ class TrainingJob(Job):
             "models": self._models(),
             "pairs": pairs_hash(self.pairs),
             "negatives": content_hash(negatives),
+            "lists": content_hash(lists_content(self.lists)),
             "start": adapter_origin(self.start),
             "dev": self.dev.content_hash if self.dev else None,
         }
@@ -123,6 +127,7 @@ class TrainingJob(Job):
             seed=self.seed,
             folder=folder,
             prompts=self.prompts,
+            lists=self.lists,
             helpers=self._helpers(),
             checkpoints=checkpoint_folder() if self.train.checkpoint_every else None,
             progress=lambda done, total, loss: show("train", f"loss {loss:.3f}", done, total),

@@ -19,8 +19,13 @@ from stm_agent.train.aids import Aids
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+FAR = 1e3
+"""Dot product, negated, of a query with a cell that holds no candidate: its softmax is exactly 0."""
 GRADE_TEMPERATURE = 0.2
 """Softmax temperature of the grades: a passage of half the positive's grade gets a twelfth of its share."""
+
+Compute = Callable[[list[Tensor], Tensor], Tensor]
+"""Makes a scalar of the columns' vectors, each ``[rows, dimension]``, and row numbers."""
 
 
 def make_loss(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids: Aids) -> nn.Module:
@@ -28,8 +33,8 @@ def make_loss(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, 
 
     Args:
         model: The model in training.
-        expert: ``loss``, ``alias_weight`` and ``teacher_weight``.
-        train: ``scale``, ``mini_batch`` and ``matryoshka``.
+        expert: ``loss``, ``alias_weight``, ``teacher_weight`` and ``anchor_weight``.
+        train: ``scale``, ``mini_batch``, ``matryoshka``, ``teacher_temperature`` and ``infonce_share``.
         aids: What the loss needs in addition to the model.
 
     Raises:
@@ -42,6 +47,7 @@ def make_loss(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, 
         "cached-gist": _gist,
         "margin": _margin,
         "listwise": _listwise,
+        "distil": _distil,
     }
     loss = makers[expert.loss](model, expert, train, aids)
     if not train.matryoshka:
@@ -62,7 +68,7 @@ class OneForward(nn.Module):
         model: The model in training; the trainer replaces it by its wrapped self.
     """
 
-    def __init__(self, model: SentenceTransformer, compute: Callable[[list[Tensor], Tensor], Tensor]) -> None:
+    def __init__(self, model: SentenceTransformer, compute: Compute) -> None:
         """Take ``compute(columns' vectors, row numbers)``; what it holds is registered by the caller."""
         super().__init__()
         self.model = model
@@ -92,7 +98,7 @@ def _infonce(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, a
         return inner([query, *passages], labels) + expert.alias_weight * named
 
     if lesson is None:
-        return OneForward(model, contrast)
+        return OneForward(model, _anchored(contrast, model, expert, aids))
     distill = EmbedDistillLoss(model, "cosine")
     distill.projection = aids.mapping
 
@@ -100,9 +106,26 @@ def _infonce(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, a
         distance = distill.compute_loss_from_embeddings(parts, lesson.targets(labels))
         return contrast(parts, labels) + expert.teacher_weight * distance
 
-    loss = OneForward(model, taught)
+    loss = OneForward(model, _anchored(taught, model, expert, aids))
     loss.add_module("mapping", aids.mapping)
     return loss
+
+
+def _anchored(compute: Compute, model: SentenceTransformer, expert: ExpertSpec, aids: Aids) -> Compute:
+    """Add the mean cosine distance from the backbone's vectors of the same texts; without a weight add nothing."""
+    from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
+
+    if not expert.anchor_weight:
+        return compute
+    anchor = aids.anchor
+    if anchor is None:
+        raise ConfigError(f"expert {expert.name} has an anchor_weight and no vectors of its backbone")
+    distance = EmbedDistillLoss(model, "cosine").compute_loss_from_embeddings
+
+    def anchored(parts: list[Tensor], rows: Tensor) -> Tensor:
+        return compute(parts, rows) + expert.anchor_weight * distance(parts, anchor.targets(rows))
+
+    return anchored
 
 
 def _cached_infonce(model: SentenceTransformer, _expert: ExpertSpec, train: TrainSpec, _aids: Aids) -> nn.Module:
@@ -151,6 +174,34 @@ def _listwise(model: SentenceTransformer, _expert: ExpertSpec, train: TrainSpec,
         return inner.compute_loss_from_embeddings(parts, grades[rows.cpu()].to(parts[0].device)) / temperature**2
 
     return OneForward(model, compute)
+
+
+def _distil(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids: Aids) -> nn.Module:
+    """Kullback-Leibler distance from a teacher's softmax over each row's list, and a share of InfoNCE.
+
+    The list is the positive and the row's candidates; InfoNCE compares the queries with the positives of the batch.
+    """
+    from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, MultipleNegativesRankingLoss
+
+    scores = aids.grades
+    if scores is None:
+        raise ConfigError("loss distil needs the teacher's scores of its candidates")
+    temperature = 1 / train.scale
+    inner = DistillKLDivLoss(
+        model, student_temperature=temperature, teacher_temperature=train.teacher_temperature
+    ).compute_loss_from_embeddings
+    contrast = MultipleNegativesRankingLoss(model, scale=train.scale).compute_loss_from_embeddings
+
+    def compute(parts: list[Tensor], rows: Tensor) -> Tensor:
+        query, positive, *candidates = parts
+        targets = scores[rows.cpu()].to(query.device)
+        # -inf times 0 is not a number, so the score of an empty cell is far below all others, but finite.
+        empty = targets[:, 1:].isneginf().unsqueeze(2).unbind(1)
+        masked = [(-FAR * query.detach()).where(cell, part) for cell, part in zip(empty, candidates, strict=True)]
+        distance = inner([query, positive, *masked], targets) / temperature**2
+        return distance + train.infonce_share * contrast([query, positive], rows)
+
+    return OneForward(model, _anchored(compute, model, expert, aids))
 
 
 def _embed(model: SentenceTransformer, columns: list[dict[str, Tensor]]) -> list[Tensor]:

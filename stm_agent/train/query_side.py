@@ -27,7 +27,6 @@ from stm_agent.train.expert import MEMORY_FIX, TrainedExpert
 from stm_agent.train.job import adapter_origin, pairs_hash
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
+from stm_agent.mine.lists import Lists
 from stm_agent.mine.negatives import Negative
 
 
@@ -26,6 +27,7 @@ class TrainingRequest:
         query_prefix: Text in front of every query.
         passage_prefix: Text in front of every passage.
         prompts: Texts of which each query has one in front of it instead of ``query_prefix``; empty: none.
+        lists: Pair id -> a teacher's scores, for loss ``distil``.
     """
 
     expert: ExpertSpec
@@ -38,6 +40,7 @@ class TrainingRequest:
     query_prefix: str = ""
     passage_prefix: str = ""
     prompts: Sequence[str] = ()
+    lists: Lists = field(default_factory=dict)
 
     @property
     def query_prefixes(self) -> tuple[str, ...]:

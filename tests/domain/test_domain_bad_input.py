@@ -65,7 +65,7 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "start not before": (GOOD + "    start: second\n", ("starts from 'second', which is not listed before it",)),
     "source of another kind": (
         GOOD.replace("[train]", "[lay]"),
-        ("asks for source 'lay'", "beir offers train, written"),
+        ("asks for source 'lay'", "beir offers train, written, titles, sentences"),
     ),
     "name with a slash": (GOOD.replace("name: mine", "name: a/b"), (":1: 'name' is 'a/b'",)),
     "negative seed": (GOOD + "seeds: [-1]\n", ("'seeds.0' is -1",)),
