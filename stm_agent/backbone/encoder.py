@@ -127,6 +127,15 @@ class TextEncoder:
         return max(1, size // 2 if self.halved else size)
 
 
+class TwoSidedEncoder(TextEncoder):
+    """An encoder of passages, and another one for queries."""
+
+    def __init__(self, documents: TextEncoder, queries: TextEncoder) -> None:
+        """Encode as ``documents`` does; its cached vectors stay valid. ``queries`` encodes queries."""
+        super().__init__(documents.model, documents.identity)
+        self.query_encoder = queries
+
+
 def model_identity(model: SentenceTransformer) -> str:
     """Return the hash of everything in a model that decides a vector."""
     import torch

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stm_agent.evaluate.encoder import Encoder, MapsQueries
+from stm_agent.evaluate.encoder import Encoder, EncodesQueriesApart, MapsQueries
 from stm_agent.files import content_hash, write_atomic
 from stm_agent.progress import report
 
@@ -43,7 +43,8 @@ def encode_queries(
 
     A map on query vectors is applied to what the cache holds, so a change of the map encodes nothing again.
     """
-    vectors: Vectors = encode_through(cache, encoder)(texts, prefix=prefix)
+    apart = encoder.query_encoder if isinstance(encoder, EncodesQueriesApart) else encoder
+    vectors: Vectors = encode_through(cache, apart)(texts, prefix=prefix)
     return encoder.map_queries(vectors) if isinstance(encoder, MapsQueries) else vectors
 
 

@@ -40,6 +40,16 @@ class MapsQueries(Protocol):
         ...
 
 
+@runtime_checkable
+class EncodesQueriesApart(Protocol):
+    """An encoder of passages with another encoder for queries; its identity and ``encode`` are those of passages."""
+
+    @property
+    def query_encoder(self) -> Encoder:
+        """The encoder of queries, of the same dimension."""
+        ...
+
+
 class EncoderSource(Protocol):
     """A model as a value: small, picklable, and known by what decides its vectors before it is loaded."""
 
