@@ -146,9 +146,9 @@ class RecipeModel:
 def search_methods(context: Any, state: Any) -> dict[str, dict[str, Any]]:
     """Return for each method the recipe that is best on dev, really encoded, its model and all that was tried."""
     from stm_agent.backbone.instruction import Instruction
+    from stm_agent.domain.merge_spec import METHODS
     from stm_agent.loop.merging import merge_experts
     from stm_agent.merge.adapted import AdaptedModel
-    from stm_agent.merge.methods import METHODS
     from stm_agent.merge.recipe import Recipe
 
     searched = merge_experts(context, state, 1)[0].merge

@@ -14,7 +14,8 @@ from stm_agent.domain.collection_spec import (
     MtebCollection,
     PythonDocsCollection,
 )
-from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec, Switch
+from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec
+from stm_agent.domain.merge_spec import MergeSpec
 from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, QueryAdapterSpec, TeacherSpec, TrainSpec
 
 __all__ = [
@@ -116,32 +117,6 @@ class InstructSpec(Spec):
     hard: Count = 20
     finalists: Positive = 2
     min_effect: Real = 0.005
-
-
-class MergeSpec(Spec):
-    """Merging of the experts.
-
-    Attributes:
-        method: Linear mean of the LoRA deltas, exact.
-        search: How weights are searched on the surrogate: seeded draws, grid of the simplex, CMA-ES, Optuna's TPE,
-            greedy soup.
-        candidates: Weightings the surrogate scores, about.
-        step: Grid width of the weights.
-        forgetting_budget: nDCG@10 a merge may lose on the general tasks against the backbone.
-        verify: Best candidates of the surrogate that are really encoded.
-        instructions: Search the retrieval instruction once more, for the merge.
-        variants: Train every variant of every expert whole, and let the search choose among all of them; takes as many
-            times longer as there are variants.
-    """
-
-    method: Literal["linear"] = "linear"
-    search: Literal["random", "grid", "cma", "tpe", "greedy"] = "random"
-    candidates: Positive = 400
-    step: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.1
-    forgetting_budget: Real = 0.02
-    verify: Positive = 3
-    instructions: Switch = False
-    variants: Switch = False
 
 
 class LoopSpec(Spec):

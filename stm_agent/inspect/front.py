@@ -12,6 +12,8 @@ from stm_agent.files import read_json, read_jsonl
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from stm_agent.merge.recipe import MethodOptions
+
 
 def read_front(run: Path) -> dict[str, Any]:
     """Return the front of the newest merge: ``experts`` (name -> stage folder) and ``points``, best domain score first.
@@ -38,7 +40,8 @@ def front_table(front: dict[str, Any]) -> Table:
     """Return the points as a table, numbered from 1."""
     from rich.table import Table
 
-    table = Table("point", "", "search nDCG@10", "general nDCG@10", "by", "weights", box=None, pad_edge=False)
+    columns = ("point", "", "search nDCG@10", "general nDCG@10", "by", "method", "weights")
+    table = Table(*columns, box=None, pad_edge=False)
     for number, point in enumerate(front["points"], 1):
         named = zip(front["experts"], point["weights"], strict=True)
         table.add_row(
@@ -47,9 +50,17 @@ def front_table(front: dict[str, Any]) -> Table:
             f"{point['dev']:.4f}",
             f"{point['general']:.4f}",
             source_of(point),
+            _method_of(point).summary,
             ", ".join(f"{name} {weight:.2f}" for name, weight in named if weight),
         )
     return table
+
+
+def _method_of(point: Mapping[str, Any]) -> MethodOptions:
+    """Return how a point is merged; fronts of earlier versions hold sums only."""
+    from stm_agent.merge.recipe import MethodOptions
+
+    return MethodOptions(**point.get("method", {}))
 
 
 def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
@@ -77,7 +88,7 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
     spec = DomainSpec.model_validate(about["identity"]["domain"])
     saved = run / "model" / "config_sentence_transformers.json"
     prompts = read_json(saved)["prompts"] if saved.is_file() else None
-    recipe = Recipe(method="task-arithmetic", weights=tuple(point["weights"]))
+    recipe = Recipe.of(point["weights"], _method_of(point))
     done = merge_folders(adapters, recipe, output, backbone=spec.backbone, base=None, prompts=prompts)
     named = dict(zip(front["experts"], point["weights"], strict=True))
     return {**done, "weights": named, **{name: point[name] for name in ("dev", "general", "verified")}}

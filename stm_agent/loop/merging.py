@@ -9,10 +9,11 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import MergeJob, MergeResult, read_merge
+from stm_agent.merge.recipe import SUM
 
 
 def merge_experts(context: RunContext, state: State, round_: int) -> tuple[State, RatedModel | None]:
-    """Search linear weights over the experts; return the state with the search, and the best merge.
+    """Search how to merge the experts; return the state with the search, and the best merge.
 
     Returns:
         None as the merge if every merge forgets more than the budget.
@@ -40,9 +41,10 @@ def merge_experts(context: RunContext, state: State, round_: int) -> tuple[State
     used = ", ".join(
         f"{expert.name} {weight:.2f}" for expert, weight in zip(experts, result.weights, strict=True) if weight
     )
+    by_method = "" if result.method == SUM else f"by {result.method.summary} "
     merged = RatedModel(
-        label=f"merge ({used})",
-        model=AdaptedModel(context.spec.backbone, job.adapters, result.weights),
+        label=f"merge {by_method}({used})",
+        model=AdaptedModel(context.spec.backbone, job.adapters, result.weights, result.method),
         experts=tuple(expert.name for expert in experts),
         instruction=instruction,
         rating=result.rating,

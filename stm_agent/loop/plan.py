@@ -38,7 +38,6 @@ def plan(
             {"stage": "  train", "what": f"expert {expert.name}: {expert.steps} steps on {', '.join(expert.sources)}"}
             for expert in spec.experts
         ]
-        steps.append(
-            {"stage": "  merge", "what": f"{spec.merge.method}, forgetting budget {spec.merge.forgetting_budget}"}
-        )
+        methods = ", ".join(spec.merge.methods)
+        steps.append({"stage": "  merge", "what": f"{methods}; forgetting budget {spec.merge.forgetting_budget}"})
     return [*steps, {"stage": "test", "what": "opened once, at the end"}]

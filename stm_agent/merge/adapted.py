@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.files import folder_hash, read_json
+from stm_agent.merge.recipe import SUM, MethodOptions, Recipe, merge
 
 if TYPE_CHECKING:
     from stm_agent.backbone.encoder import TextEncoder
-    from stm_agent.merge.delta import LoraDelta
+    from stm_agent.merge.interface import Delta
 
 
 def adapter_key(adapter: Path) -> str:
@@ -24,18 +25,20 @@ def adapter_key(adapter: Path) -> str:
 
 @dataclass(frozen=True)
 class AdaptedModel:
-    """A linear merge of LoRA adapters on a backbone; without adapters the backbone itself.
+    """A merge of LoRA adapters on a backbone; without adapters the backbone itself.
 
     Attributes:
         backbone: The model before adaptation.
         adapters: Folders of peft adapters.
         weights: One weight for each adapter.
+        method: How they are merged; by default the sum of what they add, each times its weight.
         queries: The model that queries are encoded with; None: this one.
     """
 
     backbone: BackboneSpec
     adapters: tuple[Path, ...] = ()
     weights: tuple[float, ...] = ()
+    method: MethodOptions = SUM
     queries: AdaptedModel | None = None
 
     @property
@@ -44,21 +47,36 @@ class AdaptedModel:
         return replace(self, queries=None)
 
     def source_key(self) -> object:
-        """Return backbone, adapters and weights as JSON values."""
+        """Return backbone, adapters, weights and method as JSON values."""
         from stm_agent.backbone.identity import source_identity
 
         used = [(adapter_key(path), weight) for path, weight in self._used()]
         key = ["adapted", self.backbone.model_dump(mode="json"), source_identity(self.backbone.model), used]
-        return key if self.queries is None else [*key, self.queries.source_key()]
+        if self.method != SUM:
+            key.append(self.method.model_dump(mode="json"))
+        return key if self.queries is None else [*key, ["queries", self.queries.source_key()]]
 
-    def delta(self) -> LoraDelta | None:
-        """Return what the adapters add to the backbone together; None: nothing."""
+    @property
+    def recipe(self) -> Recipe:
+        """Weights and method as a recipe; only of a model with adapters."""
+        return Recipe.of(self.weights, self.method)
+
+    def delta(self) -> Delta | None:
+        """Return what the adapters add to the backbone together; None: nothing.
+
+        A sum is a :class:`~stm_agent.merge.delta.LoraDelta`; merges by other methods are computed matrix by matrix.
+
+        Raises:
+            ConfigError: The adapters have different bases, or a method other than the sum has only one.
+        """
         from stm_agent.merge.delta import combine, load_delta
 
         used = self._used()
         if not used:
             return None
         deltas = [load_delta(path) for path, _ in used]
+        if self.method != SUM:
+            return merge(deltas, self.recipe)
         return deltas[0] if [w for _, w in used] == [1.0] else combine(deltas, [weight for _, weight in used])
 
     def open(self) -> TextEncoder:
@@ -76,4 +94,6 @@ class AdaptedModel:
         return encoder if self.queries is None else TwoSidedEncoder(encoder, self.queries.open())
 
     def _used(self) -> list[tuple[Path, float]]:
-        return [pair for pair in zip(self.adapters, self.weights, strict=True) if pair[1]]
+        # A sum does not need experts of weight 0; what dare drops depends on the number of experts.
+        pairs = zip(self.adapters, self.weights, strict=True)
+        return [(path, weight) for path, weight in pairs if weight or (self.method != SUM and any(self.weights))]

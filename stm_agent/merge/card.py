@@ -8,6 +8,7 @@ from stm_agent.assets.pull import find_asset
 from stm_agent.backbone.embedded import SCHEME
 from stm_agent.domain.collection import Collection
 from stm_agent.domain.spec import DomainSpec
+from stm_agent.merge.recipe import SUM, MethodOptions
 
 
 def model_card(
@@ -19,6 +20,7 @@ def model_card(
     general: float | None,
     sources: Sequence[str],
     command: str,
+    method: MethodOptions = SUM,
 ) -> str:
     """Return the card of a merged model as Markdown."""
     train = domain.train
@@ -39,7 +41,7 @@ def model_card(
         f"A retriever for: {domain.task.rstrip('.')}.",
         "",
         f"Backbone {domain.backbone.summary}. LoRA rank {train.lora_rank}, "
-        f"alpha {train.lora_alpha}; experts merged linearly, exactly:",
+        f"alpha {train.lora_alpha}; experts merged {'linearly, exactly' if method == SUM else f'by {method.summary}'}:",
         "",
         "| expert | weight | sources | steps |",
         "|---|---|---|---|",

@@ -31,20 +31,19 @@ class ExportJob(Job):
         return {"model": self.model.source_key(), "prompts": dict(self.prompts), "card": self.card}
 
     def build(self, folder: Path) -> None:
-        """Write ``model/``; of a merge also its recipe, its mergekit.yaml and ``adapter/``.
+        """Write ``model/``; of a merge also its recipe, its mergekit.yaml and, for a sum, ``adapter/``.
 
         Raises:
             CheckFailed: The weights are not finite, or the saved folder does not give the same vectors.
         """
         from stm_agent.backbone.load import load_backbone
-        from stm_agent.merge.delta import save_delta
+        from stm_agent.merge.delta import LoraDelta, save_delta
         from stm_agent.merge.export import export_merged
         from stm_agent.merge.product import write_recipe
-        from stm_agent.merge.recipe import Recipe
 
         target, delta = folder / "model", self.model.delta()
         export_merged(load_backbone(self.model.backbone), delta, target, prompts=dict(self.prompts), card=self.card)
         if delta is not None:
-            recipe = Recipe(method="task-arithmetic", weights=self.model.weights)
-            write_recipe(target, recipe, list(self.model.adapters), self.model.backbone)
+            write_recipe(target, self.model.recipe, list(self.model.adapters), self.model.backbone)
+        if isinstance(delta, LoraDelta):
             save_delta(delta, target / "adapter", base=self.model.backbone.model)

@@ -1,4 +1,4 @@
-"""The merge job: weights searched on the surrogate, the best verified by real encodes."""
+"""The merge job: sums searched on the surrogate and other methods by real encodes; what is chosen was encoded."""
 
 from __future__ import annotations
 
@@ -15,53 +15,37 @@ from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import BackboneSpec, MergeSpec
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import Encoder
-from stm_agent.evaluate.metrics import Scores, score
+from stm_agent.evaluate.metrics import score
 from stm_agent.evaluate.ranking import rank
-from stm_agent.evaluate.scoring import DEPTH, ScoredTask, mean_ndcg, scores_from_json, scores_to_json
-from stm_agent.files import read_json, write_json
+from stm_agent.evaluate.scoring import DEPTH, ScoredTask, mean_ndcg, scores_to_json
+from stm_agent.files import write_json
 from stm_agent.job import Job
 from stm_agent.merge.adapted import AdaptedModel, adapter_key
-from stm_agent.merge.search import Candidate, Verified, front, rescored, search, verify
-from stm_agent.merge.strategies import MergeWeights
+from stm_agent.merge.method_search import Chosen, Merge, choose, starts_of, try_method
+from stm_agent.merge.recipe import SUM, MethodOptions
+from stm_agent.merge.result import RESULT, MergeResult, Rating, only, read_merge
+from stm_agent.merge.search import SUMS, Candidate, Verified, front, rescored, search, verify
+from stm_agent.merge.strategies import MergeWeights, corners
 from stm_agent.merge.surrogate import Surrogate, Task
 from stm_agent.progress import safe_point
 
 Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Query and document vectors, ``[texts, dimension]`` float32 each."""
-RESULT = "merge.json"
-
-
-@dataclass(frozen=True)
-class Rating:
-    """Dev scores of a model.
-
-    Attributes:
-        domain: Scores on the domain's dev queries.
-        general: Mean nDCG@10 over the general guard tasks.
-    """
-
-    domain: Scores
-    general: float
-
-
-def only(scores: Scores, queries: Sequence[str]) -> Scores:
-    """Return scores over some of the queries; Recall@100 and MRR@10 are not known for a part and become 0."""
-    part = {query: scores.per_query[query] for query in queries if query in scores.per_query}
-    return Scores(sum(part.values()) / max(len(part), 1), 0.0, 0.0, part)
+__all__ = ["MergeJob", "MergeResult", "Rating", "only", "read_merge"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeJob(Job):
-    """Searches linear weights over adapters of one backbone.
+    """Searches how to merge adapters of one backbone.
 
     Attributes:
         backbone: The model before adaptation.
         adapters: Folder of each expert's adapter.
         instruction: What the merged model is scored with.
-        dev: The corpus and all dev queries.
+        dev: A corpus and dev queries: all of them, or those that weights are chosen on alone.
         searched: Ids of the dev queries that weights are chosen on.
         guards: General tasks, scored without instruction.
-        spec: Strategy and number of candidates.
+        spec: Methods, strategy and number of candidates.
         floor: Least mean nDCG@10 on the guards.
         seed: Seed of the search.
         cache: Folder of cached vectors; decides no number.
@@ -94,41 +78,8 @@ class MergeJob(Job):
         }
 
     def build(self, folder: Path) -> None:
-        """Write ``merge.json``: the chosen weights, every merge that was really encoded, and the Pareto front."""
+        """Write ``merge.json``: what was chosen, every merge that was really encoded, and the Pareto front."""
         write_json(folder / RESULT, _MergeSearch(self).result())
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeResult:
-    """What a :class:`MergeJob` found.
-
-    Attributes:
-        weights: One weight for each expert.
-        rating: Real scores of the chosen merge, over all dev queries.
-        allowed: Whether it keeps the forgetting budget.
-        rank_correlation: Spearman between surrogate and real scores of the verified merges; None: too few.
-        surrogate_is_bad: Whether the search went on with real encodes.
-        agreement: How well the surrogate ordered the encoded merges, in words.
-        verified: Merges that were really encoded: weights, surrogate's guess, real scores on the search half.
-        front: Points that no other beats on domain and guards at once, best on the domain first.
-    """
-
-    weights: MergeWeights
-    rating: Rating
-    allowed: bool
-    rank_correlation: float | None
-    surrogate_is_bad: bool
-    agreement: str
-    verified: tuple[Mapping[str, Any], ...]
-    front: tuple[Mapping[str, Any], ...]
-
-
-def read_merge(folder: Path) -> MergeResult:
-    """Read the result of a :class:`MergeJob`."""
-    row: dict[str, Any] = read_json(folder / RESULT)
-    rating = Rating(scores_from_json(row["rating"]["domain"]), row["rating"]["general"])
-    lists = {name: tuple(row[name]) for name in ("weights", "verified", "front")}
-    return MergeResult(**{**row, **lists, "rating": rating})
 
 
 class _MergeSearch:
@@ -139,15 +90,13 @@ class _MergeSearch:
         plain = job.instruction.unsaid()
         self.tasks = [(job.dev, job.instruction), *((guard, plain) for guard in job.guards)]
         self.searched = [query for query in job.dev.split.queries if query in set(job.searched)]
-        self.ratings: dict[MergeWeights, Rating] = {}
+        self.ratings: dict[Merge, Rating] = {}
         self._built: dict[MergeWeights, list[Vectors]] = {}
-        experts = len(job.adapters)
         models = [AdaptedModel(job.backbone), *(AdaptedModel(job.backbone, (path,), (1.0,)) for path in job.adapters)]
         self.vectors = [self._encoded(model.open()) for model in models]
-        for number in range(experts):
+        for alone, vectors in zip(corners(len(job.adapters)), self.vectors[1:], strict=True):
             # An expert alone needs no further encode: its vectors are here.
-            alone = tuple(float(number == other) for other in range(experts))
-            self.ratings[alone] = self._rating(self.vectors[number + 1])
+            self.ratings[alone, SUM] = self._rating(vectors)
         surrogate_tasks = [self._task(number) for number in range(len(self.tasks))]
         self.surrogate = Surrogate(surrogate_tasks[0])
         self.candidates = search(
@@ -157,37 +106,63 @@ class _MergeSearch:
             budget=job.spec.candidates,
             step=job.spec.step,
             seed=job.seed,
+            methods=job.spec.methods,
+            scales=job.spec.scales,
             surrogate=self.surrogate,
         )
 
     def result(self) -> dict[str, Any]:
-        """Verify the best candidates and return what ``merge.json`` holds."""
+        """Verify the best sums, try the other methods, and return what ``merge.json`` holds."""
         job = self.job
-        chosen: Verified[Rating] = verify(
-            self.candidates, self.rate_on_search_half, floor=job.floor, count=job.spec.verify, learn=self.learn
+        best: Verified[Rating] = verify(
+            self.candidates, self.rate_sum, floor=job.floor, count=job.spec.verify, learn=self.learn
         )
-        rating = self.ratings[chosen.weights]
+        chosen: Chosen[Rating] = choose(best, self._try_other_methods(), job.floor)
+        rating = self.ratings[chosen.weights, chosen.method]
         return {
             "weights": list(chosen.weights),
+            "method": chosen.method.model_dump(mode="json"),
             "rating": {"domain": scores_to_json(rating.domain), "general": rating.general},
             "allowed": chosen.allowed,
-            "rank_correlation": chosen.rank_correlation,
-            "surrogate_is_bad": chosen.surrogate_is_bad,
-            "agreement": chosen.agreement.summary,
+            "rank_correlation": best.rank_correlation,
+            "surrogate_is_bad": best.surrogate_is_bad,
+            "agreement": best.agreement.summary,
             "verified": self._verified(),
             "front": self._front(),
         }
 
-    def rate_on_search_half(self, weights: MergeWeights) -> Rating:
+    def rate_sum(self, weights: MergeWeights) -> Rating:
+        """Build a sum, score it on everything, and return what the search may see of it."""
+        return self.rate(weights, SUM)
+
+    def rate(self, weights: MergeWeights, method: MethodOptions) -> Rating:
         """Build a merge, score it on everything, and return what the search may see of it."""
         safe_point()
-        if weights not in self.ratings:
-            model = AdaptedModel(self.job.backbone, self.job.adapters, weights)
-            # Only the last one is held: each is a whole set of vectors.
-            self._built = {weights: self._encoded(model.open())}
-            self.ratings[weights] = self._rating(self._built[weights])
-        rating = self.ratings[weights]
+        if (weights, method) not in self.ratings:
+            vectors = self._encoded(AdaptedModel(self.job.backbone, self.job.adapters, weights, method).open())
+            if method == SUM:
+                # Only the last one is held: each is a whole set of vectors.
+                self._built = {weights: vectors}
+            self.ratings[weights, method] = self._rating(vectors)
+        return self._on_search_half(self.ratings[weights, method])
+
+    def _on_search_half(self, rating: Rating) -> Rating:
         return Rating(only(rating.domain, self.searched), rating.general)
+
+    def _try_other_methods(self) -> dict[Merge, Rating]:
+        """Build and encode merges that the surrogate cannot estimate; a method needs two experts."""
+        job, experts = self.job, len(self.job.adapters)
+        others = [method for method in dict.fromkeys(job.spec.methods) if method not in SUMS]
+        if experts < 2 or not others:
+            return {}
+        ratings = {weights: self._on_search_half(rating) for (weights, _), rating in self.ratings.items()}
+        sums = sorted(ratings, key=lambda weights: -ratings[weights].domain.ndcg_at_10)
+        ranking = [weights.index(1.0) for weights in sums if weights in corners(experts)]
+        starts = starts_of(sums, ranking)
+        tried: dict[Merge, Rating] = {}
+        for method in others:
+            tried |= try_method(method, starts, self.rate, spec=job.spec, floor=job.floor, seed=job.seed)
+        return tried
 
     def learn(self, weights: MergeWeights) -> list[Candidate]:
         """Show the surrogate a merge that was really encoded; return the candidates as it sees them now."""
@@ -231,35 +206,37 @@ class _MergeSearch:
         )
 
     def _verified(self) -> list[dict[str, Any]]:
-        guesses = {candidate.weights: candidate.domain for candidate in self.candidates}
+        guesses = {(candidate.weights, SUM): candidate.domain for candidate in self.candidates}
         return [
             {
-                "weights": list(weights),
-                "surrogate": guesses.get(weights),
-                "dev": only(rating.domain, self.searched).ndcg_at_10,
+                "weights": list(merge[0]),
+                "method": merge[1].model_dump(mode="json"),
+                "surrogate": guesses.get(merge),
+                "dev": self._on_search_half(rating).domain.ndcg_at_10,
                 "general": rating.general,
                 "allowed": rating.general >= self.job.floor,
             }
-            for weights, rating in self.ratings.items()
+            for merge, rating in self.ratings.items()
         ]
 
     def _front(self) -> list[dict[str, Any]]:
         """Return the Pareto front on the search half, with real scores where there are some."""
         real = [
-            Candidate(weights, only(rating.domain, self.searched).ndcg_at_10, rating.general)
-            for weights, rating in self.ratings.items()
+            Candidate(merge[0], self._on_search_half(rating).domain.ndcg_at_10, rating.general, merge[1])
+            for merge, rating in self.ratings.items()
         ]
         guessed = [
             candidate
             for candidate in rescored(self.candidates, self.surrogate)
-            if candidate.weights not in self.ratings
+            if (candidate.weights, SUM) not in self.ratings
         ]
         return [
             {
                 "weights": list(point.weights),
+                "method": point.method.model_dump(mode="json"),
                 "dev": point.domain,
                 "general": point.general,
-                "verified": point.weights in self.ratings,
+                "verified": (point.weights, point.method) in self.ratings,
             }
             for point in front([*real, *guessed])
         ]

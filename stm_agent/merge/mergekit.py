@@ -58,7 +58,7 @@ def mergekit_yaml(recipe: Recipe, experts: Sequence[str], base: str, *, notes: S
                 "rescale": recipe.method.startswith("dare"),
             },
             "models": [
-                {"model": name, "parameters": {"weight": _weight(recipe, number), **_options(recipe)}}
+                {"model": name, "parameters": {"weight": _weight(recipe, number), **_options(recipe, number)}}
                 for number, name in enumerate(experts)
             ],
         }
@@ -95,10 +95,10 @@ def _filter(pattern: str) -> str | None:
     return piece if piece and not any(sign in piece for sign in WILD) else None
 
 
-def _options(recipe: Recipe) -> dict[str, float]:
+def _options(recipe: Recipe, number: int) -> dict[str, float]:
     options: dict[str, float] = {}
     if recipe.method != "task-arithmetic":
-        options["density"] = recipe.density
+        options["density"] = recipe.density[number] if isinstance(recipe.density, tuple) else recipe.density
     if recipe.method.startswith("breadcrumbs"):
         options["gamma"] = recipe.outliers
     return options

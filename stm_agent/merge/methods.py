@@ -9,17 +9,15 @@ memory of one matrix from each expert, and of the merged one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
+
+from stm_agent.domain.merge_spec import MethodName
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-MethodName = Literal[
-    "linear", "task-arithmetic", "slerp", "ties", "dare-linear", "dare-ties", "breadcrumbs", "breadcrumbs-ties"
-]
-METHODS: tuple[MethodName, ...] = get_args(MethodName)
 TINY = 1e-8
 """Length or sum below which a value counts as 0 and is not divided by."""
 PART = 1 << 20
@@ -33,13 +31,14 @@ class Knobs:
     """Options of a method in addition to the weights.
 
     Attributes:
-        density: Share of a delta's entries that stay, in ties, dare and breadcrumbs.
+        density: Share of a delta's entries that stay, in ties, dare and breadcrumbs; one for all experts, or one
+            for each.
         outliers: Share of the largest entries that breadcrumbs drops (beta of the paper).
         scale: Factor on the merged delta (lambda of task arithmetic and ties).
         seed: Seed of what dare drops.
     """
 
-    density: float = 0.5
+    density: float | tuple[float, ...] = 0.5
     outliers: float = 0.01
     scale: float = 1.0
     seed: int = 0
@@ -49,7 +48,7 @@ def merge_matrix(method: MethodName, deltas: Tensor, weights: Tensor, knobs: Kno
     """Merge one matrix's deltas.
 
     Args:
-        method: Which of :data:`METHODS`.
+        method: Which of :data:`~stm_agent.domain.merge_spec.METHODS`.
         deltas: ``[experts, *shape]`` float32.
         weights: ``[experts]`` float32; for slerp shares of 1, of which the base has the rest.
         knobs: The method's options.
@@ -96,7 +95,7 @@ def _weighted(deltas: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("k,k...->...", weights, deltas)
 
 
-def bounds(deltas: Tensor, density: float, outliers: float = 0.0) -> tuple[Tensor, Tensor]:
+def bounds(deltas: Tensor, density: float | Sequence[float], outliers: float = 0.0) -> tuple[Tensor, Tensor]:
     """Return the smallest and largest size of the entries that stay, ``[experts, 1]`` each.
 
     The largest entries stay, except for the ``outliers`` share at the top: with none this is TIES (Yadav et al. 2023,
@@ -105,24 +104,28 @@ def bounds(deltas: Tensor, density: float, outliers: float = 0.0) -> tuple[Tenso
 
     Args:
         deltas: ``[experts, entries]``.
-        density: Share of entries that stay.
+        density: Share of entries that stay, of all experts or of each.
         outliers: Share of entries above them.
     """
     import torch
 
     size = deltas.shape[1]
-    staying = max(int(density * size), 1)
-    top = min(int(outliers * size), size - staying)
     low, high = deltas.new_zeros(len(deltas), 1), deltas.new_full((len(deltas), 1), torch.inf)
-    if staying >= size:
-        return low, high
-    for number, delta in enumerate(deltas):
+    for number, (delta, share) in enumerate(zip(deltas, _for_each(density, len(deltas)), strict=True)):
+        staying = max(int(share * size), 1)
+        top = min(int(outliers * size), size - staying)
+        if staying >= size:
+            continue
         # One expert at a time, and a partial sort only.
         limits = _at_ranks(delta.abs(), [size - top - staying, size - top] if top else [size - staying])
         low[number] = limits[0]
         if top:
             high[number] = limits[1]
     return low, high
+
+
+def _for_each(density: float | Sequence[float], experts: int) -> Sequence[float]:
+    return density if isinstance(density, Sequence) else [density] * experts
 
 
 def _at_ranks(sizes: Tensor, ranks: list[int]) -> list[float]:
@@ -141,18 +144,19 @@ def trim(deltas: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return deltas * ((sizes >= low) & (sizes < high))
 
 
-def drop(deltas: Tensor, density: float, draws: Generator) -> Tensor:
+def drop(deltas: Tensor, density: float | Sequence[float], draws: Generator) -> Tensor:
     """Keep each entry with probability ``density`` and divide it by that, so that the mean does not change.
 
     DARE (Yu et al. 2023, arXiv 2311.03099, equation 3).
     """
     import torch
 
-    if density >= 1:
+    shares = torch.tensor(_for_each(density, len(deltas))).view(-1, *[1] * (deltas.dim() - 1))
+    if bool((shares >= 1).all()):
         return deltas
     # Drawn on the CPU, so that every device drops the same entries.
-    stays = torch.rand(deltas.shape, generator=draws) < density
-    return deltas * stays.to(deltas.device) / density
+    stays = torch.rand(deltas.shape, generator=draws) < shares
+    return deltas * stays.to(deltas.device) / shares.to(deltas.device)
 
 
 def _draws(seed: int, name: str) -> Generator:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, model_validator
 
 from stm_agent.domain.fields import Count, Real, Share, Spec
+from stm_agent.domain.merge_spec import Density, Method
 from stm_agent.errors import ConfigError
 from stm_agent.merge.delta import LoraDelta, combine
 from stm_agent.merge.interface import Delta, check_same_base
-from stm_agent.merge.methods import Knobs, MethodName, merge_matrix
+from stm_agent.merge.methods import Knobs, merge_matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,34 +28,74 @@ STACKED = ("linear", "task-arithmetic")
 """Methods that merge adapters exactly without forming a matrix."""
 
 
-class Recipe(Spec):
-    """How experts become one model.
+class MethodOptions(Spec):
+    """A merge method with its options; the weights are given separately. Hashable.
 
     Attributes:
         method: ``linear`` (mean, model soup), ``task-arithmetic`` (sum), ``slerp`` (mean on the sphere), ``ties``,
             ``dare-linear``, ``dare-ties``, ``breadcrumbs``, ``breadcrumbs-ties``.
-        weights: One for each expert.
-        base_weight: Weight of the base model as one more expert, in means.
-        density: Share of a delta's entries that stay, in ties, dare and breadcrumbs.
+        density: Share of a delta's entries that stay, in ties, dare and breadcrumbs; one for all experts, or one for
+            each.
         outliers: Share of the largest entries that breadcrumbs drops.
         scale: Factor on the merged delta.
         seed: Seed of what dare drops.
-        groups: Pattern of weight names (``layers.0.*``) -> the weights to use for them; the first match counts.
     """
 
-    method: MethodName = "linear"
-    weights: WeightList
-    base_weight: Real = 0.0
-    density: Annotated[float, Field(gt=0, le=1)] = 0.5
+    method: Method = "task-arithmetic"
+    density: Density | tuple[Density, ...] = 0.5
     outliers: Share = 0.01
     scale: Weight = 1.0
     seed: Count = 0
+
+    @property
+    def knobs(self) -> Knobs:
+        """The method's options."""
+        return Knobs(density=self.density, outliers=self.outliers, scale=self.scale, seed=self.seed)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the method leaves entries out, so that the density counts."""
+        return self.method not in (*STACKED, *MEANS)
+
+    @property
+    def summary(self) -> str:
+        """The method and the options that count, for example ``ties, density 0.2``; for reports and cards."""
+        parts: list[str] = [self.method]
+        if self.is_sparse:
+            shares = self.density if isinstance(self.density, tuple) else (self.density,)
+            parts.append(f"density {'/'.join(f'{share:g}' for share in shares)}")
+        return ", ".join([*parts, *([f"scale {self.scale:g}"] if self.scale != 1 else [])])
+
+
+SUM = MethodOptions()
+"""The sum of the experts' deltas, each times its weight."""
+
+
+class Recipe(MethodOptions):
+    """How experts become one model.
+
+    Attributes:
+        weights: One for each expert.
+        base_weight: Weight of the base model as one more expert, in means.
+        groups: Pattern of weight names (``layers.0.*``) -> the weights to use for them; the first match counts.
+    """
+
+    method: Method = "linear"
+    weights: WeightList
+    base_weight: Real = 0.0
     groups: dict[str, WeightList] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, weights: Sequence[float], options: MethodOptions) -> Recipe:
+        """Return a method with weights, as a recipe."""
+        return cls(weights=tuple(weights), **options.model_dump())
 
     @model_validator(mode="after")
     def _weights_make_a_merge(self) -> Recipe:
         if self.base_weight and self.method not in MEANS:
             raise ValueError(f"base_weight counts in {' and '.join(MEANS)} only, {self.method} adds to the base")
+        if isinstance(self.density, tuple) and len(self.density) != len(self.weights):
+            raise ValueError(f"density: {len(self.density)} values for {len(self.weights)} experts")
         for key, weights in {"weights": self.weights, **self.groups}.items():
             if len(weights) != len(self.weights):
                 raise ValueError(f"{key}: {len(weights)} weights for {len(self.weights)} experts")
@@ -78,11 +119,6 @@ class Recipe(Spec):
     def factors(self, name: str) -> list[float]:
         """Return the factor on each expert's delta of one weight, for methods that sum them."""
         return [self.scale * weight for weight in self.weights_of(name)]
-
-    @property
-    def knobs(self) -> Knobs:
-        """The method's options."""
-        return Knobs(density=self.density, outliers=self.outliers, scale=self.scale, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -135,10 +171,10 @@ def merge(experts: Sequence[Delta], recipe: Recipe) -> Delta:
     """Return the merged delta: a low-rank one if that is exact, else one that is computed matrix by matrix.
 
     Raises:
-        ConfigError: There is one expert only, another number of weights than experts, experts of different bases, or a
-            group that matches no weight.
+        ConfigError: There is one expert only for another method than the sum, another number of weights than experts,
+            experts of different bases, or a group that matches no weight.
     """
-    if len(experts) < 2:
+    if len(experts) < 2 and recipe.method != "task-arithmetic":
         raise ConfigError("a merge needs two or more experts; give another one")
     if len(experts) != len(recipe.weights):
         raise ConfigError(f"{len(experts)} experts and {len(recipe.weights)} weights; give one weight for each expert")

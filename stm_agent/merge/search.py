@@ -6,29 +6,54 @@ continues on real encodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
+from stm_agent.domain.merge_spec import MethodName
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import paired_bootstrap
 from stm_agent.merge.agreement import Agreement, Encoded, measure_agreement
-from stm_agent.merge.strategies import MergeWeights, StrategyName, corners, grow_soup, is_uniform, soups, walk
+from stm_agent.merge.recipe import SUM, MethodOptions
+from stm_agent.merge.strategies import (
+    MergeWeights,
+    Score,
+    StrategyName,
+    as_mean,
+    corners,
+    grow_soup,
+    is_uniform,
+    scaled,
+    soup,
+    soups,
+    walk,
+)
 from stm_agent.merge.surrogate import Surrogate, Task
 
 LIMIT = 400
 """Weightings that a strategy scores on the surrogate, at most, unless the caller says otherwise."""
+SUMS: tuple[MethodName, ...] = ("linear", "task-arithmetic")
+"""Methods that add deltas, which the surrogate can estimate."""
+SCALES = (0.25, 0.5, 0.75, 1.25)
+"""Factors on the best weightings unless the caller says otherwise."""
+SCALED = 24
+"""Number of the best weightings that are scored with each factor too."""
 NEIGHBOUR = 0.15
 """Largest difference of a weight up to which two weightings are too alike to encode both."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A weighting with the surrogate's guess of nDCG@10 on the domain, and of the mean over the guards."""
+    """A weighting with the surrogate's guess of nDCG@10 on the domain, and of the mean over the guards.
+
+    Points of a front may be merges by other methods, with real scores.
+    """
 
     weights: MergeWeights
     domain: float
     general: float
+    method: MethodOptions = SUM
 
 
 class Rated(Protocol):
@@ -85,12 +110,16 @@ def search(
     budget: int = LIMIT,
     step: float,
     seed: int,
+    methods: Sequence[MethodName] = ("linear",),
+    scales: Sequence[float] = SCALES,
     surrogate: Surrogate | None = None,
 ) -> list[Candidate]:
-    """Score weightings with the surrogate; return them with the best on the domain first.
+    """Score weightings of sums with the surrogate; return them with the best on the domain first.
 
-    Each expert alone and the uniform means of :func:`~stm_agent.merge.strategies.soups` are always included. The
-    weights need not sum to 1: a larger sum extrapolates in the direction of the experts, as task arithmetic does.
+    Each expert alone and the uniform :func:`~stm_agent.merge.strategies.soups` are always included. With ``linear``
+    the strategy chooses means, of sum 1, with ``task-arithmetic`` sums of any size; two methods share the budget. The
+    best are also scored times each factor: below 1 the rest belongs to the start, which is thereby one more expert
+    (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903).
 
     Args:
         domain: Vectors of base and experts on the domain's dev split.
@@ -99,9 +128,10 @@ def search(
         budget: Weightings that the strategy may score.
         step: Grid width of the weights.
         seed: Seed of the strategy.
-        surrogate: The domain's surrogate, if it is to learn from real merges later; None makes one.
+        methods: Methods to search; without one of :data:`SUMS` only the experts alone are scored.
+        scales: Factors on the best weightings.
+        surrogate: The domain's surrogate, if it is to learn from real merges later.
     """
-    experts = len(domain.query_vectors) - 1
     surrogate, guard_surrogates = surrogate or Surrogate(domain), [Surrogate(guard) for guard in guards]
     scores: dict[MergeWeights, float] = {}
 
@@ -110,16 +140,32 @@ def search(
             scores[weights] = surrogate.score(weights)
         return scores[weights]
 
-    alone = corners(experts)
-    ranking = sorted(range(experts), key=lambda number: -score(alone[number]))
-    for weights in soups(experts, ranking):
+    alone = corners(len(domain.query_vectors) - 1)
+    ranking = sorted(range(len(alone)), key=lambda number: -score(alone[number]))
+    sums = [method for method in SUMS if method in methods]
+    for weights in soups(len(alone), ranking) if sums else []:
         score(weights)
-    walk(strategy, score, experts, budget=budget, step=step, seed=seed)
+    for method in sums:
+        of_method: Score = score if method == "task-arithmetic" else lambda weights: score(as_mean(weights))
+        walk(strategy, of_method, len(alone), budget=max(budget // len(sums), 1), step=step, seed=seed)
+    for weights, factor in itertools.product(_directions(scores) if sums else [], scales):
+        score(scaled(weights, factor))
+    return _candidates(scores, guard_surrogates)
+
+
+def _candidates(scores: Mapping[MergeWeights, float], guards: Sequence[Surrogate]) -> list[Candidate]:
     candidates = [
-        Candidate(weights, value, _mean([guard.score(weights) for guard in guard_surrogates]))
+        Candidate(weights, value, _mean([guard.score(weights) for guard in guards]))
         for weights, value in scores.items()
     ]
     return sorted(candidates, key=_by_domain)
+
+
+def _directions(scores: Mapping[MergeWeights, float]) -> list[MergeWeights]:
+    """Return the weightings to score with each factor: every expert alone, the soup of all, and the best."""
+    experts = len(next(iter(scores)))
+    best = sorted(scores, key=lambda weights: (-scores[weights], weights))[:SCALED]
+    return list(dict.fromkeys([*corners(experts), soup(range(experts), experts), *best]))
 
 
 def rescored(candidates: Sequence[Candidate], surrogate: Surrogate) -> list[Candidate]:

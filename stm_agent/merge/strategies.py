@@ -23,8 +23,12 @@ StrategyName = Literal["random", "grid", "cma", "tpe", "greedy"]
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
 HIGHEST = 1.2
 """Largest weight of one expert; above 1 the merge extrapolates beyond the expert, as task arithmetic may."""
+SUMS = (0.25, 1.5)
+"""Smallest and largest sum of the weights of seeded draws; below 1 the start keeps a share."""
 EVERY_SUBSET = 8
 """Number of experts up to which the mean of every subset is tried (247 subsets of 8)."""
+EVERY_PAIR = 24
+"""Number of experts up to which the mean of every pair is tried (276 pairs of 24)."""
 
 
 class Strategy(Protocol):
@@ -51,34 +55,37 @@ def walk(name: StrategyName, score: Score, experts: int, *, budget: int, step: f
     strategies[name](score, experts, budget=budget, step=step, seed=seed)
 
 
-def simplex(experts: int, step: float) -> list[MergeWeights]:
-    """Return all weightings of multiples of ``step`` that sum to 1, STM's grid where every expert counts."""
-    parts = round(1 / step)
-    cuts = itertools.combinations(range(parts + experts - 1), experts - 1)
-    counts = (np.diff([-1, *cut, parts + experts - 1]) - 1 for cut in cuts)
-    return [tuple((np.asarray(count) / parts).round(4).tolist()) for count in counts]
-
-
 def walk_grid(score: Score, experts: int, *, budget: int, step: float, seed: int) -> None:
-    """Score STM's grid, or a seeded sample of it if it is larger than the budget."""
-    if math.comb(round(1 / step) + experts - 1, experts - 1) <= 100 * budget:
-        points = simplex(experts, step)
-        order = np.random.default_rng(seed).permutation(len(points))[:budget]
-        for number in sorted(order.tolist()):
-            score(points[number])
+    """Score STM's grid, or a seeded sample of it if it is larger than the budget.
+
+    Every expert has each multiple of ``step`` from 0 to 1, whatever the sum (arXiv 2602.04731; section 4.3 states 0 to
+    0.9, figure 5 shows 1.0).
+    """
+    ticks = _ticks(step)
+    if len(ticks) ** experts <= budget + 1:
+        points = list(itertools.product(ticks, repeat=experts))
     else:
-        draw(score, experts, budget=budget, step=step, seed=seed)
+        drawn = np.random.default_rng(seed).integers(0, len(ticks), (budget, experts))
+        points = list(dict.fromkeys(tuple(ticks[number] for number in row) for row in drawn.tolist()))
+    for point in points:
+        if any(point):
+            score(point)
+
+
+def _ticks(step: float) -> list[float]:
+    return [round(number * step, 4) for number in range(math.floor(1 / step + 1e-9) + 1)]
 
 
 def draw(score: Score, experts: int, *, budget: int, step: float, seed: int) -> None:
-    """Score a grid with sums of 0.5 to 1.5; if that is too large, seeded draws with sums of 0.7 to 1.3."""
-    ticks = np.round(np.arange(0, 1 + step / 2, step), 4).tolist()
+    """Score a grid with sums of 0.25 to 1.5; if that is too large, seeded draws with such sums."""
+    ticks = _ticks(step)
+    low, high = SUMS
     if len(ticks) ** experts <= 4 * budget:
-        points = [point for point in itertools.product(ticks, repeat=experts) if 0.5 <= sum(point) <= 1.5]
+        points = [point for point in itertools.product(ticks, repeat=experts) if low <= sum(point) <= high]
     else:
         draws = np.random.default_rng(seed)
-        shares = draws.dirichlet(np.ones(experts), budget) * draws.uniform(0.7, 1.3, (budget, 1))
-        points = [tuple(np.round(row, 4).tolist()) for row in shares]
+        shares = draws.dirichlet(np.ones(experts), budget) * draws.uniform(low, high, (budget, 1))
+        points = [_rounded(row) for row in shares.tolist()]
     for point in points:
         score(point)
 
@@ -144,8 +151,8 @@ def corners(experts: int) -> list[MergeWeights]:
 def soups(experts: int, ranking: Sequence[int] | None = None) -> list[MergeWeights]:
     """Return the uniform means to try: of every subset of two or more, for up to :data:`EVERY_SUBSET` experts.
 
-    For more experts: every subset of the best ones, every pair, the best ``k`` for each ``k``, and all but one. Adding
-    an expert never makes the list shorter.
+    For more experts: every subset of the best ones, every pair of up to :data:`EVERY_PAIR`, the best ``k`` for each
+    ``k``, and all but one. Adding an expert never makes the list shorter.
 
     Args:
         experts: Number of experts.
@@ -156,7 +163,7 @@ def soups(experts: int, ranking: Sequence[int] | None = None) -> list[MergeWeigh
     subsets = [members for size in range(2, len(best) + 1) for members in itertools.combinations(best, size)]
     if experts > EVERY_SUBSET:
         numbers = range(experts)
-        subsets += itertools.combinations(numbers, 2)
+        subsets += itertools.combinations(sorted(order[:EVERY_PAIR]), 2)
         subsets += [tuple(sorted(order[:size])) for size in range(EVERY_SUBSET + 1, experts + 1)]
         subsets += [tuple(number for number in numbers if number != left_out) for left_out in numbers]
     return [soup(members, experts) for members in dict.fromkeys(subsets)]
@@ -171,6 +178,17 @@ def is_uniform(weights: MergeWeights) -> bool:
     """Return whether a weighting is one expert or a uniform mean, so that only its members were chosen."""
     members = [number for number, weight in enumerate(weights) if weight]
     return bool(members) and weights == soup(members, len(weights))
+
+
+def scaled(weights: MergeWeights, factor: float) -> MergeWeights:
+    """Return a weighting times a factor; below 1 its merge lies between the start and the merge of ``weights``."""
+    return _rounded([weight * factor for weight in weights])
+
+
+def as_mean(weights: MergeWeights) -> MergeWeights:
+    """Return a weighting with the sum 1, as mergekit's ``linear`` reads it; all 0 stays."""
+    total = sum(weights)
+    return scaled(weights, 1 / total) if total else weights
 
 
 def _rounded(point: Sequence[float]) -> MergeWeights:

@@ -36,7 +36,7 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
     assert {"BM25", "base", "expert plain", "expert hard", "all-in-one", "merged"} <= set(report["rows"])
     assert report["rows"]["merged"]["ndcg_at_10"] > report["rows"]["base"]["ndcg_at_10"]
     folder = workspace / "runs" / report["run"]
-    assert all(sorted(point) == ["dev", "general", "verified", "weights"] for point in report["front"])
+    assert all(sorted(point) == ["dev", "general", "method", "verified", "weights"] for point in report["front"])
     assert report["front"], "what could be traded between the domain and general tasks is in the report"
     recipe = read_json(folder / "model" / "recipe.json")
     assert recipe["weights"] == list(report["weights"].values())

@@ -176,6 +176,7 @@ def test_with_many_experts_the_best_of_them_are_combined() -> None:
     assert len(points) == len(set(points))
     assert tuple(0.3333 if number in (9, 3, 6) else 0.0 for number in range(12)) in points, "a subset of the best"
     assert tuple(0.5 if number in (10, 11) else 0.0 for number in range(12)) in points, "every pair"
+    assert len(soups(100)) < 1000
     assert tuple(0.0909 if number != 9 else 0.0 for number in range(12)) in points, "all but one"
     assert tuple(0.1 if number < 10 else 0.0 for number in range(12)) in points, "the best ten"
 

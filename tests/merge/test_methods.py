@@ -13,10 +13,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModel
 
+from stm_agent.domain.merge_spec import METHODS
 from stm_agent.errors import ConfigError
 from stm_agent.merge import methods
 from stm_agent.merge.delta import LoraDelta, fold, load_delta
-from stm_agent.merge.methods import METHODS, Knobs, bounds, drop, merge_matrix, trim
+from stm_agent.merge.methods import Knobs, bounds, drop, merge_matrix, trim
 from stm_agent.merge.recipe import Recipe, merge
 from stm_agent.testing.pico import pico_decoder
 

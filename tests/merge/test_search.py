@@ -11,8 +11,8 @@ from stm_agent.errors import ConfigError
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.ranking import rank
 from stm_agent.merge.agreement import Encoded, measure_agreement
-from stm_agent.merge.search import Candidate, front, search, verify
-from stm_agent.merge.strategies import STRATEGIES, corners, simplex, walk
+from stm_agent.merge.search import SCALES, Candidate, front, search, verify
+from stm_agent.merge.strategies import STRATEGIES, corners, walk
 from stm_agent.merge.surrogate import Surrogate, Task, mix
 
 PEAK = (0.6, 0.1, 0.3)
@@ -66,10 +66,43 @@ def test_a_soup_grows_only_while_it_helps() -> None:
     assert (0.5, 0.0, 0.5) not in asked
 
 
-def test_stms_grid_is_the_simplex() -> None:
-    points = simplex(4, 0.1)
-    assert len(points) == len(set(points)) == 286
-    assert all(sum(point) == pytest.approx(1) for point in points)
+def test_stms_grid_has_every_weight_of_every_expert_whatever_the_sum() -> None:
+    points: list[tuple[float, ...]] = []
+    walk("grid", lambda weights: points.append(weights) or 0.0, 2, budget=200, step=0.1, seed=0)
+    assert len(points) == len(set(points)) == 11**2 - 1
+    assert {(0.1, 0.0), (0.9, 0.9), (0.3, 0.4)} <= set(points)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("experts", [1, 2, 4])
+def test_every_strategy_but_soups_leaves_the_start_a_share(name: str, experts: int) -> None:
+    if name == "tpe":
+        pytest.importorskip("optuna")
+    sums = []
+    walk(name, lambda weights: sums.append(sum(weights)) or -abs(sums[-1] - 0.4), experts, budget=80, step=0.1, seed=0)
+    assert (min(sums) < 0.75) == (name != "greedy")
+
+
+@pytest.mark.parametrize("method", ["linear", "task-arithmetic"])
+@pytest.mark.parametrize("strategy", ["random", "greedy"])
+def test_each_good_direction_is_tried_on_the_way_back_to_the_start(method: str, strategy: str) -> None:
+    candidates = search(task(), [], strategy=strategy, step=0.1, seed=0, methods=(method,), budget=50)
+    points = {candidate.weights for candidate in candidates}
+    best = next(candidate.weights for candidate in candidates if sum(candidate.weights) == 1)
+    for weights in (best, *corners(3)):
+        assert {tuple(round(weight * scale, 4) for weight in weights) for scale in SCALES} <= points
+
+
+def test_linear_searches_means_and_task_arithmetic_sums() -> None:
+    means = search(task(), [], strategy="grid", step=0.5, seed=0, methods=("linear",), scales=())
+    assert all(sum(candidate.weights) == pytest.approx(1, abs=1e-3) for candidate in means)
+    sums = search(task(), [], strategy="grid", step=0.5, seed=0, methods=("task-arithmetic",), scales=())
+    assert {(1.0, 1.0, 1.0), (0.5, 0.0, 0.0)} <= {candidate.weights for candidate in sums}
+
+
+def test_without_sums_only_the_experts_alone_are_scored() -> None:
+    candidates = search(task(), [], step=0.5, seed=0, methods=("ties",))
+    assert {candidate.weights for candidate in candidates} == set(corners(3))
 
 
 def test_tpe_without_optuna_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,70 @@
+"""What a merge search found, and the scores it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stm_agent.evaluate.metrics import Scores
+from stm_agent.evaluate.scoring import scores_from_json
+from stm_agent.files import read_json
+from stm_agent.merge.recipe import MethodOptions
+from stm_agent.merge.strategies import MergeWeights
+
+RESULT = "merge.json"
+
+
+@dataclass(frozen=True)
+class Rating:
+    """Dev scores of a model.
+
+    Attributes:
+        domain: Scores on the domain's dev queries.
+        general: Mean nDCG@10 over the general guard tasks.
+    """
+
+    domain: Scores
+    general: float
+
+
+def only(scores: Scores, queries: Sequence[str]) -> Scores:
+    """Return scores over some of the queries; Recall@100 and MRR@10 are not known for a part and become 0."""
+    part = {query: scores.per_query[query] for query in queries if query in scores.per_query}
+    return Scores(sum(part.values()) / max(len(part), 1), 0.0, 0.0, part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeResult:
+    """What a :class:`~stm_agent.merge.job.MergeJob` found.
+
+    Attributes:
+        weights: One weight for each expert.
+        method: How the experts are merged.
+        rating: Real scores of the chosen merge, over all queries of the job's dev task.
+        allowed: Whether it keeps the forgetting budget.
+        rank_correlation: Spearman between surrogate and real scores of the verified sums; None: too few.
+        surrogate_is_bad: Whether the search went on with real encodes.
+        agreement: How well the surrogate ordered the encoded sums, in words.
+        verified: Merges that were really encoded: weights, method, surrogate's guess, real scores on the search half.
+        front: Points that no other beats on domain and guards at once, best on the domain first.
+    """
+
+    weights: MergeWeights
+    method: MethodOptions
+    rating: Rating
+    allowed: bool
+    rank_correlation: float | None
+    surrogate_is_bad: bool
+    agreement: str
+    verified: tuple[Mapping[str, Any], ...]
+    front: tuple[Mapping[str, Any], ...]
+
+
+def read_merge(folder: Path) -> MergeResult:
+    """Read the result of a :class:`~stm_agent.merge.job.MergeJob`."""
+    row: dict[str, Any] = read_json(folder / RESULT)
+    rating = Rating(scores_from_json(row["rating"]["domain"]), row["rating"]["general"])
+    lists = {name: tuple(row[name]) for name in ("weights", "verified", "front")}
+    return MergeResult(**{**row, **lists, "rating": rating, "method": MethodOptions(**row["method"])})
