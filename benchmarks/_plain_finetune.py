@@ -21,7 +21,7 @@ EPOCHS = 3
 """Epochs at most; the minutes may end training earlier."""
 
 
-def train(model_name: str, pairs: dict[str, list[str]], rate: float, minutes: float, seed: int):  # noqa: ANN201
+def train(model_name: str, pairs: dict[str, list[str]], rate: float, minutes: float, seed: int):
     """Fine-tune for some minutes; return the model, its steps and seconds."""
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
@@ -35,10 +35,10 @@ def train(model_name: str, pairs: dict[str, list[str]], rate: float, minutes: fl
     class StopInTime(TrainerCallback):
         """End training when the minutes are over."""
 
-        def on_train_begin(self, args, state, control, **kwargs):  # noqa: ANN001, ANN003, ANN201, ARG002
+        def on_train_begin(self, args, state, control, **kwargs):
             self.began = time.monotonic()
 
-        def on_step_end(self, args, state, control, **kwargs):  # noqa: ANN001, ANN003, ANN201, ARG002
+        def on_step_end(self, args, state, control, **kwargs):
             control.should_training_stop = time.monotonic() - self.began > minutes * 60
 
     model = SentenceTransformer(model_name, device="cpu")
@@ -105,7 +105,7 @@ def main() -> None:
     options.output.write_text(json.dumps({**result, "untouched": untouched.ndcg_at_10, **per_query}))
 
 
-def _untouched(name: str):  # noqa: ANN202
+def _untouched(name: str):
     from stm_agent.evaluate.baselines import static_encoder
 
     return static_encoder(name)

@@ -20,10 +20,10 @@ def bm25_run(texts: Mapping[str, str], queries: Mapping[str, str], k: int = 100)
 
 def static_encoder(name: str) -> TextEncoder:
     """Return an unchanged sentence-transformers model as an encoder, for example ``embedded:all-minilm-l6-v2``."""
-    from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.load import load_model
+    from stm_agent.backbone.sides import encoder_of
 
-    return TextEncoder(load_model(name))
+    return encoder_of(load_model(name))
 
 
 @dataclass(frozen=True)

@@ -36,16 +36,16 @@ def evaluate_model(
     judged, texts = collection.splits[split], collection.texts
     if name == "bm25":
         return _numbers(score(bm25_run(texts, judged.queries), judged.qrels))
-    from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.load import load_model
     from stm_agent.backbone.prompts import passage_prompt, query_prompt
+    from stm_agent.backbone.sides import encoder_of
 
     model = load_model(name)
     if engine == "mteb":
         from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
 
         return evaluate_with_mteb(model, mteb_task(collection, split))
-    encoder = TextEncoder(model)
+    encoder = encoder_of(model)
     passages = encoder.encode(list(texts.values()), prefix=passage_prompt(model.prompts))
     queries = encode_queries(None, encoder, list(judged.queries.values()), prefix=query_prompt(model.prompts))
     return _numbers(score(rank(list(judged.queries), queries, list(texts), passages, k=100), judged.qrels))

@@ -31,8 +31,8 @@ def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[
         raise ConfigError("the query is empty; type the words to search for")
     if not (run / "model" / "modules.json").exists() or not (run / "dev" / "corpus.jsonl").exists():
         raise RunError(f"run {run.name} has no model yet; run its optimize command again to resume it")
-    from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.load import load_model
+    from stm_agent.backbone.sides import encoder_of
     from stm_agent.domain.collection import read_beir
     from stm_agent.evaluate.baselines import bm25_run
     from stm_agent.evaluate.fusion import fused_scores
@@ -41,7 +41,7 @@ def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[
 
     model = load_model(str(run / "model"))
     texts = read_beir(run / "dev").texts
-    encoder = TextEncoder(model)
+    encoder = encoder_of(model)
     cache = EmbeddingCache(run.parent / ".cache" / "vectors")
     passages = cache.encode(encoder, list(texts.values()), prefix=model.prompts.get("document") or "")
     query = encode_queries(None, encoder, [words], prefix=model.prompts.get("query") or "")

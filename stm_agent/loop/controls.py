@@ -6,9 +6,10 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import WRITTEN, ExpertSpec
 from stm_agent.files import sha256_text
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.data import TrainingData, pairs_of
+from stm_agent.loop.data import pairs_of
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
+from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.train.job import NO_NEGATIVES, training_speed
 

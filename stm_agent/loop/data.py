@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from stm_agent.files import read_json, read_jsonl, sha256_text
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.job import MiningJob
 from stm_agent.mine.lists import Lists, load_lists
 from stm_agent.mine.reviewed import refused, without_refused
@@ -31,38 +30,6 @@ MOST_EXAMPLES = 100
 """Train queries that show which languages queries are in."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingData:
-    """Training data that the data lever offers to the experts of one round.
-
-    Attributes:
-        mined: Pair id -> mined negatives, hardest first.
-        synthetic: Pair id -> written negatives.
-        written: Pairs whose query the generator wrote.
-        lists: Pair id -> a teacher's scores.
-        trial: Trace of the program that wrote the synthetic negatives; None: there are none.
-    """
-
-    mined: Negatives = field(default_factory=dict)
-    synthetic: Negatives = field(default_factory=dict)
-    written: tuple[Pair, ...] = ()
-    lists: Lists = field(default_factory=dict)
-    trial: str | None = None
-
-    def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> Negatives:
-        """Return the negatives that an expert asked for: written ones first, then mined ones up to the number."""
-        wanted = expert.negatives
-        if not wanted.mined and not wanted.synthetic:
-            return NO_NEGATIVES
-        chosen = {}
-        for pair in pairs:
-            written = self.synthetic.get(pair.id, ())[: wanted.synthetic]
-            mined = self.mined.get(pair.id, ())[: wanted.mined + wanted.synthetic - len(written)]
-            if written or mined:
-                chosen[pair.id] = (*written, *mined)
-        return chosen
-
-
 def pairs_of(context: RunContext, expert: ExpertSpec, training_data: TrainingData) -> tuple[Pair, ...]:
     """Return all pairs of an expert's sources, including pairs that the generator wrote."""
     return tuple(
@@ -70,11 +37,6 @@ def pairs_of(context: RunContext, expert: ExpertSpec, training_data: TrainingDat
         for source in expert.sources
         for pair in (training_data.written if source == WRITTEN else pairs_of_source(context.data, source))
     )
-
-
-def negative_kinds(negatives: Negatives) -> dict[str, int]:
-    """Return the number of negatives of each kind."""
-    return dict(Counter(negative.source for row in negatives.values() for negative in row))
 
 
 def prepare_training_data(context: RunContext, miner: EncoderSource | None) -> TrainingData:

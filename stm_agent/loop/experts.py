@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.data import TrainingData, negative_kinds, pairs_of
+from stm_agent.loop.data import pairs_of
 from stm_agent.loop.state import Expert, RatedModel
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
+from stm_agent.loop.training_data import TrainingData, negative_kinds
 from stm_agent.loop.variants import Choice, Variant, choose_variant, variants
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.train.job import Negatives, training_speed
@@ -36,6 +37,8 @@ def train_all(
     everyone: list[Expert] = []
     compared = 0
     for spec in context.spec.experts:
+        if spec.side == "query":
+            continue
         if not context.has_time(f"expert {spec.name}"):
             continue
         if spec.start is not None and spec.start not in best:

@@ -12,13 +12,27 @@ from stm_agent.merge.job import MergeJob, MergeResult, read_merge
 from stm_agent.merge.recipe import SUM
 
 
-def merge_experts(context: RunContext, state: State, round_: int) -> tuple[State, RatedModel | None]:
-    """Search how to merge the experts; return the state with the search, and the best merge.
+def merge_experts(
+    context: RunContext,
+    state: State,
+    experts: Sequence[Expert],
+    round_: int,
+    *,
+    documents: AdaptedModel | None = None,
+) -> tuple[State, RatedModel | None]:
+    """Search how to merge experts; return the state with the search, and the best merge.
+
+    Args:
+        context: The run.
+        state: The state before.
+        experts: What is merged.
+        round_: Number of the round.
+        documents: The model whose vectors the passages keep, if the experts are those of queries alone.
 
     Returns:
         None as the merge if every merge forgets more than the budget.
     """
-    experts, instruction = state.experts, state.provisional.instruction
+    instruction = state.provisional.instruction
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
     job = MergeJob(
         backbone=context.spec.backbone,
@@ -31,6 +45,7 @@ def merge_experts(context: RunContext, state: State, round_: int) -> tuple[State
         floor=floor,
         seed=context.seed,
         cache=context.cache,
+        documents=documents,
     )
     with context.timed("merge", f"searching merge weights over {len(experts)} experts"):
         result = read_merge(context.build(job))
@@ -44,7 +59,7 @@ def merge_experts(context: RunContext, state: State, round_: int) -> tuple[State
     by_method = "" if result.method == SUM else f"by {result.method.summary} "
     merged = RatedModel(
         label=f"merge {by_method}({used})",
-        model=AdaptedModel(context.spec.backbone, job.adapters, result.weights, result.method),
+        model=job.model(job.adapters, result.weights, result.method),
         experts=tuple(expert.name for expert in experts),
         instruction=instruction,
         rating=result.rating,
@@ -52,14 +67,16 @@ def merge_experts(context: RunContext, state: State, round_: int) -> tuple[State
     return state, merged
 
 
-def consider_models(context: RunContext, state: State, merged: RatedModel | None, round_: int) -> State:
+def consider_models(
+    context: RunContext, state: State, experts: Sequence[Expert], merged: RatedModel | None, round_: int
+) -> State:
     """Take the best of the merge and the experts alone as the provisional model, if the gate prefers it.
 
     Models that forget more than the budget on the general tasks are not candidates.
     """
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
     candidates = [merged] if merged is not None else []
-    candidates += [expert.rated for expert in state.experts if expert.rated.rating.general >= floor]
+    candidates += [expert.rated for expert in experts if expert.rated.rating.general >= floor]
     if not candidates:
         context.decide("merge", f"round {round_}: every expert and merge forgets more than the budget", kept=False)
         return state

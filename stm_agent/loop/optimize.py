@@ -24,6 +24,7 @@ from stm_agent.loop.merging import consider_models, merge_experts
 from stm_agent.loop.options import Options
 from stm_agent.loop.planning import settle_plan
 from stm_agent.loop.prepare import open_context
+from stm_agent.loop.query_side import improve_query_side
 from stm_agent.loop.report import Report
 from stm_agent.loop.runs import RunFolder, open_run, run_state_of
 from stm_agent.loop.starting import with_starts
@@ -103,7 +104,7 @@ def _walk(context: RunContext, rounds: int, *, controls: bool) -> Report:
                     break
                 context.run.ledger.record("round", number=round_)
                 # Each step returns a new state, so a stop inside a step leaves the state before it.
-                for step in (_improve_instruction, _train_experts, _merge):
+                for step in (_improve_instruction, _train_experts, _merge, improve_query_side):
                     state = step(context, state, round_)
             state = confirm(context, state)
             return finish(context, state, controls=controls)
@@ -141,19 +142,26 @@ def _improve_instruction(context: RunContext, state: State, round_: int) -> Stat
 def _train_experts(context: RunContext, state: State, round_: int) -> State:
     training_data = prepare_training_data(context, _miner(context, state))
     trained = train_all(context, training_data, state.provisional.instruction, round_)
-    return replace(state, experts=(*state.experts, *trained.experts), considered=state.considered + trained.compared)
+    return replace(
+        state,
+        experts=(*state.experts, *trained.experts),
+        considered=state.considered + trained.compared,
+        training_data=training_data,
+    )
 
 
 def _merge(context: RunContext, state: State, round_: int) -> State:
     """Merge the experts; if that fails, the best single expert is still a candidate."""
-    if not state.experts:
-        context.note("merge", "no merge: no expert was trained")
+    experts = [expert for expert in state.experts if expert.side == "both"]
+    if not experts:
+        if any(spec.side == "both" for spec in context.spec.experts):
+            context.note("merge", "no merge: no expert was trained")
         return state
     merged: RatedModel | None = None
-    if len(state.experts) > 1 and context.has_time("merge"):
+    if len(experts) > 1 and context.has_time("merge"):
         with context.attempt("merge"):
-            state, merged = merge_experts(context, state, round_)
-    state = consider_models(context, state, merged, round_)
+            state, merged = merge_experts(context, state, experts, round_)
+    state = consider_models(context, state, experts, merged, round_)
     if merged is not None and context.spec.merge.instructions and context.has_time("instruction of the merge"):
         with context.attempt("instruction of the merge"):
             return improve_instruction(context, state, round_, what="merge")

@@ -7,6 +7,7 @@ The plan is stored before anything is trained, so that a resumed run goes on wit
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from stm_agent.domain.data import DomainData
@@ -14,7 +15,7 @@ from stm_agent.domain.profile import max_length_for, profile
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.recipes import plan_experts
+from stm_agent.loop.recipes import Speed, plan_experts
 from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.starting import fit_to_start, race_starts
 from stm_agent.merge.adapted import AdaptedModel
@@ -22,8 +23,8 @@ from stm_agent.merge.adapted import AdaptedModel
 MINUTES = 30.0
 """Minutes that a run of a folder takes on a CPU if the user sets no ceiling."""
 
-SAMPLE = 48
-"""Passages that are encoded to measure the machine."""
+PASSAGES, QUERIES = 64, 128
+"""Texts that are encoded to measure the machine."""
 
 
 PLAN = "plan.json"
@@ -73,8 +74,8 @@ def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float) -> RunPlan:
     if not spec.planned:
         return RunPlan(spec=spec, reasons=reasons)
     speed = measured_speed(spec.backbone, data)
-    spec, more = plan_experts(spec, data, minutes=minutes, passages_per_second=speed)
-    return RunPlan(spec=spec, passages_per_second=speed, reasons=(*reasons, *more))
+    spec, more = plan_experts(spec, data, minutes=minutes, speed=speed)
+    return RunPlan(spec=spec, passages_per_second=speed.passages, reasons=(*reasons, *more))
 
 
 def with_lengths(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple[str, ...]]:
@@ -89,13 +90,19 @@ def with_lengths(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple[
     return spec.model_copy(update={"backbone": first, "starts": tuple(others)}), (reason,)
 
 
-def measured_speed(start: BackboneSpec, data: DomainData) -> float:
-    """Return how many passages a second a start encodes on this machine, from a few seconds of encoding."""
+def measured_speed(start: BackboneSpec, data: DomainData) -> Speed:
+    """Measure how fast a start encodes passages and queries on this machine; takes a few seconds."""
     encoder = AdaptedModel(start).open()
-    texts = data.collection.texts
-    chosen = [texts[name] for name in sorted(texts, key=sha256_text)[:SAMPLE]]
-    # The first forward allocates memory; it is not measured.
-    encoder.encode(chosen[:4])
-    began = time.monotonic()
-    encoder.encode(chosen)
-    return len(chosen) / max(time.monotonic() - began, 1e-6)
+    texts = list(data.collection.texts.values())
+    queries = [text for split in data.collection.splits.values() for text in split.queries.values()]
+
+    def rate(texts: Sequence[str], count: int) -> float:
+        chosen = sorted(texts, key=sha256_text)[:count]
+        # The first forward allocates memory; it is not measured.
+        encoder.encode(chosen[:4])
+        began = time.monotonic()
+        encoder.encode(chosen)
+        return len(chosen) / max(time.monotonic() - began, 1e-6)
+
+    passages = rate(texts, PASSAGES)
+    return Speed(passages=passages, queries=rate(queries, QUERIES) if queries else passages)

@@ -5,105 +5,128 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stm_agent.domain.data import DomainData
-from stm_agent.domain.spec import DomainSpec, ExpertSpec, NegativeSpec
+from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec
 from stm_agent.errors import ConfigError
 
 USABLE = 0.85
 """Share of the minutes that is planned; the rest is for loading, export and a machine that is slower later."""
 
-WHOLE_ENCODINGS = 3
-"""Encodings of the whole corpus: by the start, the merged model, and the best expert for its row."""
-
 STEP_COST = 2.2
 """Time of a training step as a multiple of the time to encode its texts: a forward pass, and a backward pass that needs
 no gradients of the backbone's weights."""
 
-EPOCHS = 6.0
-"""Passes over the pairs after which more steps only learn them by heart."""
+BOTH_SIDES, QUERY_SIDE = 3.0, 8.0
+"""Passes over the pairs after which more steps mostly learn them by heart."""
 
-FEWEST_STEPS = 12
+FEWEST_STEPS = 30
 """Steps below which an expert is not worth its scoring."""
 
-TRUNK = 0.5
-"""Share of the steps that the first expert gets; the others start from it."""
+QUERY_EXPERTS = 4
+"""Experts of queries that a merge can average."""
+
+QUERY_SHARE = 0.4
+"""Share of the training time for the experts of queries, together."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Time:
-    """How the minutes of a planned run are spent; all in seconds."""
+class Speed:
+    """Measured encoding speed of a start on this machine.
 
-    minutes: float
-    encoding: float
-    searching: float
+    Attributes:
+        passages: Passages a second.
+        queries: Queries a second.
+    """
 
-    @property
-    def training(self) -> float:
-        return self.minutes * 60 * USABLE - self.encoding - self.searching
+    passages: float
+    queries: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeTable:
+    """How the minutes of a planned run are spent; all in seconds.
+
+    Attributes:
+        whole: One encoding of the corpus.
+        part: One encoding of the searched part of it.
+        training: What is left for steps if one expert of both sides is trained: the corpus is encoded by the start and
+            by that expert, and the searched part by that expert, once each.
+        queries_only: What is left if only experts of queries are trained.
+    """
+
+    whole: float
+    part: float
+    training: float
+    queries_only: float
+
+
+def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed) -> TimeTable:
+    """Divide the minutes of a run."""
+    documents = len(data.collection.documents)
+    searched = min(documents, spec.loop.search_documents or documents)
+    queries = sum(len(split.queries) for split in data.collection.splits.values())
+    whole, part = documents / speed.passages, searched / speed.passages
+    left = minutes * 60 * USABLE - whole - (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
+    return TimeTable(whole=whole, part=part, training=left - whole - part, queries_only=left)
 
 
 def plan_experts(
-    spec: DomainSpec, data: DomainData, *, minutes: float, passages_per_second: float
-) -> tuple[DomainSpec, list[str]]:
+    spec: DomainSpec, data: DomainData, *, minutes: float, speed: Speed
+) -> tuple[DomainSpec, tuple[str, ...]]:
     """Return the domain with experts for its data that can be trained in the minutes, and the reasons.
 
-    The first expert is the trunk; the others start from it, each with another view of the data, so that a merge can
-    average what each of them learns by chance.
+    First both sides of the start are trained, as one expert, if the minutes allow enough steps. Then several experts of
+    queries alone start from the result; they cost little, and a merge averages what each of them learns by chance.
 
     Args:
         spec: A domain without experts.
         data: What there is to train on.
         minutes: For the whole run.
-        passages_per_second: Encoding speed of the start.
+        speed: Encoding speed of the start.
 
     Raises:
         ConfigError: The minutes are too few.
     """
-    recipes = _recipes(spec, data)
-    documents = len(data.collection.documents)
-    searched = min(documents, spec.loop.search_documents or documents)
-    scorings = len(recipes) + spec.merge.verify + 2
-    plan = _Time(
-        minutes=minutes,
-        encoding=WHOLE_ENCODINGS * documents / passages_per_second,
-        searching=scorings * searched / passages_per_second,
-    )
+    table = time_table(spec, data, minutes, speed)
+    sources, pairs = _sources(spec, data)
     batch = spec.train.batch_size
-    units = 1 + (recipes[1].hard_negatives if len(recipes) > 1 else 0)
-    step = STEP_COST * batch * (TRUNK + (1 - TRUNK) * units) / passages_per_second
-    affordable = int(plan.training / step)
-    if affordable < FEWEST_STEPS * len(recipes):
-        least = (FEWEST_STEPS * len(recipes) * step + plan.encoding + plan.searching) / 60 / USABLE
+    both_step = STEP_COST * batch * (1 / speed.queries + 1 / speed.passages)
+    query_step = STEP_COST * batch / speed.queries
+    both = _steps(BOTH_SIDES * pairs / batch, (1 - QUERY_SHARE) * table.training / both_step)
+    seconds = QUERY_SHARE * table.training if both else table.queries_only
+    queries = _steps(QUERY_SIDE * pairs / batch, seconds / QUERY_EXPERTS / query_step)
+    if not queries:
+        least = minutes + (FEWEST_STEPS * QUERY_EXPERTS * query_step - table.queries_only) / 60 / USABLE
         raise ConfigError(
-            f"{minutes:g} minutes are too few for {documents:,} passages at {passages_per_second:.0f} a second on this "
-            f"machine; set --budget-minutes {least + 1:.0f} or more"
+            f"{minutes:g} minutes are too few: to encode {len(data.collection.documents):,} passages takes "
+            f"{table.whole / 60:.1f} on this machine; set --budget-minutes {least + 1:.0f} or more"
         )
-    pairs = max(len(rows) for rows in data.sources.values()) if data.sources else len(data.pool)
-    useful = int(EPOCHS * pairs / batch) + 1
-    total = min(affordable, useful * len(recipes))
-    experts = tuple(_with_steps(recipe, number, len(recipes), total) for number, recipe in enumerate(recipes))
-    steps = ", ".join(f"{expert.name} {expert.steps}" for expert in experts)
-    reasons = [
-        f"{passages_per_second:.0f} passages a second: of {minutes:g} minutes {plan.encoding / 60:.1f} go to encoding "
-        f"the corpus {WHOLE_ENCODINGS} times and {plan.searching / 60:.1f} to scoring on {searched:,} passages",
-        f"steps of the experts: {steps}"
-        + ("; more would only repeat the pairs" if total < affordable else "; as many as the minutes allow"),
+    trunk = [ExpertSpec(name="both-sides", sources=sources, steps=both)] if both else []
+    experts = [
+        ExpertSpec(name=f"queries-{number}", sources=sources, side="query", bag=number > 1, steps=queries)
+        for number in range(1, QUERY_EXPERTS + 1)
     ]
-    return spec.model_copy(update={"experts": experts}), reasons
+    reasons = (
+        f"{speed.passages:.0f} passages and {speed.queries:.0f} queries a second: one encoding of the corpus takes "
+        f"{table.whole / 60:.1f} of {minutes:g} minutes",
+        f"experts learn from {', '.join(sources)}: {pairs:,} pairs",
+        f"both sides are trained for {both} steps"
+        if both
+        else f"only the side of queries is trained: the minutes allow fewer than {FEWEST_STEPS} steps of both sides",
+        f"{QUERY_EXPERTS} experts of queries are trained for {queries} steps each",
+    )
+    return spec.model_copy(update={"experts": (*trunk, *experts)}), reasons
 
 
-def _recipes(spec: DomainSpec, data: DomainData) -> list[ExpertSpec]:
-    """Return the experts that the data allows, with one step each; the trunk first."""
+def _steps(useful: float, affordable: float) -> int:
+    """Return the steps of an expert: as many as are useful and affordable; 0 if those are too few."""
+    steps = round(min(max(useful, FEWEST_STEPS), affordable))
+    return steps if steps >= FEWEST_STEPS else 0
+
+
+def _sources(spec: DomainSpec, data: DomainData) -> tuple[tuple[str, ...], int]:
+    """Return the sources that experts learn from, and the number of their pairs; judged pairs if there are enough."""
     batch = spec.train.batch_size
-    labelled = [name for name, pairs in data.sources.items() if len(pairs) >= 2 * batch]
-    if not labelled:
-        return [ExpertSpec(name="written", sources=("written",), steps=1)]
-    sources = tuple(labelled)
-    return [
-        ExpertSpec(name="pairs", sources=sources, steps=1, final_rate=0.5),
-        ExpertSpec(name="hard", sources=sources, start="pairs", steps=1, negatives=NegativeSpec(mined=1)),
-    ]
-
-
-def _with_steps(recipe: ExpertSpec, number: int, count: int, total: int) -> ExpertSpec:
-    share = 1.0 if count == 1 else TRUNK if number == 0 else (1 - TRUNK) / (count - 1)
-    return recipe.model_copy(update={"steps": max(FEWEST_STEPS, round(share * total))})
+    labelled = {name: len(pairs) for name, pairs in data.sources.items() if len(pairs) >= 2 * batch}
+    if labelled:
+        return tuple(labelled), sum(labelled.values())
+    return (WRITTEN, SENTENCES), len(data.pool)

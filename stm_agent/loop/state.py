@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.loop.gate import GateState
+from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import MergeResult, Rating
 
@@ -31,8 +33,8 @@ class RatedModel:
 
     @property
     def weights(self) -> dict[str, float]:
-        """Expert's name -> weight."""
-        return dict(zip(self.experts, self.model.weights, strict=True))
+        """Expert's name -> weight; of a model with two sides, of the side of queries."""
+        return dict(zip(self.experts, (self.model.queries or self.model).weights, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Expert:
         folder: The stage folder with ``adapter/`` and ``expert.json``.
         rated: The backbone with this adapter alone, its instruction and its dev scores.
         texts_per_second: Speed of the training.
+        side: ``query`` if the adapter is that of queries alone.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Expert:
     folder: Path
     rated: RatedModel
     texts_per_second: float
+    side: Literal["both", "query"] = "both"
 
     @property
     def adapter(self) -> Path:
@@ -76,6 +80,7 @@ class State:
         considered: Number of changes that were compared with an incumbent so far.
         merge: The newest merge search; None: there was none.
         tested: Whether the last confirmation was made.
+        training_data: What the experts of this round learn from; None: not prepared yet.
         merged: Experts that the newest merge search chose from, in its order.
     """
 
@@ -88,6 +93,7 @@ class State:
     considered: int = 0
     merge: MergeResult | None = None
     merged: tuple[Expert, ...] = ()
+    training_data: TrainingData | None = None
     tested: bool = False
 
     @classmethod

@@ -13,7 +13,7 @@ from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import OutOfMemory
 from stm_agent.instruct.seeds import load_seeds
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.data import TrainingData
+from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.lists import Lists
 from stm_agent.train.job import Negatives, TrainingJob
 from stm_agent.workspace import prompt_path

@@ -37,13 +37,29 @@ class ExportJob(Job):
             CheckFailed: The weights are not finite, or the saved folder does not give the same vectors.
         """
         from stm_agent.backbone.load import load_backbone
+        from stm_agent.merge.export import export_merged, export_sides
+
+        target, delta, prompts = folder / "model", self.model.delta(), dict(self.prompts)
+        fresh = load_backbone(self.model.backbone)
+        queries = self.model.queries
+        if queries is None:
+            export_merged(fresh, delta, target, prompts=prompts, card=self.card)
+            self._describe(self.model, target, "adapter")
+            return
+        sides = (load_backbone(queries.backbone), queries.delta())
+        export_sides((fresh, delta), sides, target, prompts=prompts, card=self.card)
+        # The recipe is that of the side that was merged last; the other side has an adapter of its own.
+        self._describe(self.model.documents, target, "document_adapter")
+        self._describe(queries, target, "adapter")
+
+    @staticmethod
+    def _describe(model: AdaptedModel, target: Path, name: str) -> None:
+        """Write the recipe of one side and, if it is a sum, its adapter."""
         from stm_agent.merge.delta import LoraDelta, save_delta
-        from stm_agent.merge.export import export_merged
         from stm_agent.merge.product import write_recipe
 
-        target, delta = folder / "model", self.model.delta()
-        export_merged(load_backbone(self.model.backbone), delta, target, prompts=dict(self.prompts), card=self.card)
+        delta = model.delta()
         if delta is not None:
-            write_recipe(target, self.model.recipe, list(self.model.adapters), self.model.backbone)
+            write_recipe(target, model.recipe, list(model.adapters), model.backbone)
         if isinstance(delta, LoraDelta):
-            save_delta(delta, target / "adapter", base=self.model.backbone.model)
+            save_delta(delta, target / name, base=model.backbone.model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import BackboneSpec, MergeSpec
-from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.metrics import score
 from stm_agent.evaluate.ranking import rank
@@ -49,6 +49,8 @@ class MergeJob(Job):
         floor: Least mean nDCG@10 on the guards.
         seed: Seed of the search.
         cache: Folder of cached vectors; decides no number.
+        documents: The model whose vectors the passages keep, if the adapters are those of queries alone; None: the
+            passages are encoded with each merge.
     """
 
     kind: ClassVar[str] = "merge"
@@ -62,11 +64,19 @@ class MergeJob(Job):
     floor: float
     seed: int
     cache: Path
+    documents: AdaptedModel | None = None
+
+    def model(
+        self, adapters: tuple[Path, ...] = (), weights: tuple[float, ...] = (), method: MethodOptions = SUM
+    ) -> AdaptedModel:
+        """Return a merge of adapters; only its side of queries if the passages keep their vectors."""
+        merged = AdaptedModel(self.backbone, adapters, weights, method)
+        return merged if self.documents is None else replace(self.documents, queries=merged)
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the weights."""
         return {
-            "backbone": AdaptedModel(self.backbone).source_key(),
+            "backbone": self.model().source_key(),
             "adapters": [adapter_key(path) for path in self.adapters],
             "prefixes": [self.instruction.query_prefix, self.instruction.passage_prefix],
             "dev": self.dev.content_hash,
@@ -92,7 +102,7 @@ class _MergeSearch:
         self.searched = [query for query in job.dev.split.queries if query in set(job.searched)]
         self.ratings: dict[Merge, Rating] = {}
         self._built: dict[MergeWeights, list[Vectors]] = {}
-        models = [AdaptedModel(job.backbone), *(AdaptedModel(job.backbone, (path,), (1.0,)) for path in job.adapters)]
+        models = [job.model(), *(job.model((path,), (1.0,)) for path in job.adapters)]
         self.vectors = [self._encoded(model.open()) for model in models]
         for alone, vectors in zip(corners(len(job.adapters)), self.vectors[1:], strict=True):
             # An expert alone needs no further encode: its vectors are here.
@@ -139,7 +149,7 @@ class _MergeSearch:
         """Build a merge, score it on everything, and return what the search may see of it."""
         safe_point()
         if (weights, method) not in self.ratings:
-            vectors = self._encoded(AdaptedModel(self.job.backbone, self.job.adapters, weights, method).open())
+            vectors = self._encoded(self.job.model(self.job.adapters, weights, method).open())
             if method == SUM:
                 # Only the last one is held: each is a whole set of vectors.
                 self._built = {weights: vectors}
@@ -175,7 +185,7 @@ class _MergeSearch:
     def _encoded(self, encoder: Encoder) -> list[Vectors]:
         return [
             (
-                self.cache.encode(encoder, list(task.split.queries.values()), prefix=instruction.query_prefix),
+                encode_queries(self.cache, encoder, list(task.split.queries.values()), prefix=instruction.query_prefix),
                 self.cache.encode(encoder, list(task.documents.values()), prefix=instruction.passage_prefix),
             )
             for task, instruction in self.tasks

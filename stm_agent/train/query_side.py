@@ -206,9 +206,7 @@ def _fit(job: QuerySideJob, model: SentenceTransformer, rows: list[QueryRow], pa
     return losses
 
 
-def _loss(
-    model: SentenceTransformer, batch: list[QueryRow], passages: Tensor, prefix: str, scale: float
-) -> Tensor:
+def _loss(model: SentenceTransformer, batch: list[QueryRow], passages: Tensor, prefix: str, scale: float) -> Tensor:
     """Return the mean negative log-likelihood that a query's softmax over all passages gives to its positives."""
     import torch
 

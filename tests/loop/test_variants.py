@@ -14,10 +14,10 @@ from stm_agent.errors import CheckFailed
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.files import read_jsonl
 from stm_agent.loop import variants as module
-from stm_agent.loop.data import TrainingData
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.training import TrainingPlan
+from stm_agent.loop.training_data import TrainingData
 from stm_agent.loop.variants import choose_variant, variants
 
 ASKED = Instruction("Find the passage.")
