@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -59,7 +59,8 @@ class ProofJob(Job):
 
     def _collection(self, folder: Path) -> Path:
         documents = tuple(Document(key, "", text) for key, text in self.dev.documents.items())
-        return write_beir(Collection("dev", documents, {"dev": self.dev.split}, "", ""), folder)
+        split = replace(self.dev.split, name="dev")
+        return write_beir(Collection("dev", documents, {"dev": split}, "", ""), folder)
 
     def _measure(self, collection: Path) -> float:
         # A session of its own: Ctrl-C stops the run at its next safe point, not this child in the middle.

@@ -197,7 +197,7 @@ def _fit(job: QuerySideJob, model: SentenceTransformer, rows: list[QueryRow], pa
         if not math.isfinite(loss.item()):
             raise CheckFailed("finite-loss", loss.item(), f"expert {expert.name}: lower learning_rate")
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(weights, CLIP)
         optimizer.step()
         schedule.step()
