@@ -15,7 +15,7 @@ from stm_agent.loop.run_plan import StartScore
 from stm_agent.loop.subcorpus import searched_documents
 from stm_agent.merge.adapted import AdaptedModel
 
-RACE_DOCUMENTS = 600
+RACE_DOCUMENTS = 300
 """Documents that starts are raced on, those judged and those hard for BM25 first."""
 
 GENTLE = 0.25

@@ -109,23 +109,28 @@ class QueryRow:
 def query_rows(
     pairs: tuple[Pair, ...], pool: Mapping[str, str], groups: Mapping[str, frozenset[str]]
 ) -> list[QueryRow]:
-    """Return a row for each distinct query; pairs whose positive is not in the pool are left out.
+    """Return a row for each distinct query.
+
+    The passage of a pair is found by its text, else (a passage without its title, or without one of its sentences) by
+    its group; pairs without any are left out.
 
     Raises:
-        DataError: No pair's positive is in the pool.
+        DataError: No pair has a passage in the pool.
     """
     number = {name: row for row, name in enumerate(pool)}
     by_text: dict[str, int] = {}
     for name, text in pool.items():
         by_text.setdefault(text, number[name])
     positives: dict[tuple[str, str], set[int]] = {}
+    near = {pair.group: {number[name] for name in groups.get(pair.group, ()) if name in number} for pair in pairs}
     for pair in pairs:
-        if pair.positive in by_text:
-            positives.setdefault((pair.group, pair.query), set()).add(by_text[pair.positive])
-    rows = []
-    for (group, query), relevant in positives.items():
-        near = {number[name] for name in groups.get(group, ()) if name in number} - relevant
-        rows.append(QueryRow(query, tuple(sorted(relevant)), tuple(sorted(near))))
+        relevant = {by_text[pair.positive]} if pair.positive in by_text else near[pair.group]
+        if relevant:
+            positives.setdefault((pair.group, pair.query), set()).update(relevant)
+    rows = [
+        QueryRow(query, tuple(sorted(relevant)), tuple(sorted(near[group] - relevant)))
+        for (group, query), relevant in positives.items()
+    ]
     if not rows:
         raise DataError("no training pair's passage is in the corpus; a query-side expert needs pairs from it")
     return rows
