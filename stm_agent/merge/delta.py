@@ -38,6 +38,9 @@ UNSUPPORTED = (
     "arrow_config",
 )
 """Options of peft that make an adapter more, or something else, than ``B A`` on a weight ``[out, in]``."""
+BASE_UNCHANGED = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+"""Initialisations of peft 0.21 that leave the base's weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA)
+take something out of the base, so that ``B A`` is not what the adapter adds to it."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,11 @@ def _adapter_config(folder: Path) -> dict[str, Any]:
     if config.get("peft_type") != "LORA" or unsupported or config.get("bias", "none") != "none":
         uses = ", ".join(unsupported) or config.get("peft_type")
         raise ConfigError(f"adapter {folder} uses {uses}; only plain LoRA can be merged")
+    if (initialised := config.get("init_lora_weights")) not in BASE_UNCHANGED:
+        raise ConfigError(
+            f"adapter {folder} was initialised by {initialised}, which changes its base's weights; convert it to plain "
+            "LoRA with path_initial_model_for_weight_conversion of peft's save_pretrained"
+        )
     if not isinstance(config.get("lora_alpha"), int | float):
         raise ConfigError(f"adapter {folder}: adapter_config.json has no lora_alpha; save it again with peft")
     return config
