@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json, write_json
 from stm_agent.merge.interface import Delta, check_same_base, is_finite, readable
+from stm_agent.merge.names import bare_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PREFIX = "base_model.model."
-CAUSAL = "model."
-"""Prefix of the decoder's weights in a model that has a language-model head."""
 UNSUPPORTED = (
     "use_dora",
     "modules_to_save",
@@ -124,9 +123,9 @@ def load_delta(folder: Path) -> LoraDelta:
         if half.startswith("embedding_"):
             embeddings.add(module)
     pairs = {module: _pair(folder, module, pair, _scaling(config, module)) for module, pair in sorted(halves.items())}
-    # The base is the bare decoder, whatever head the adapter was trained with.
-    bare = {module.removeprefix(CAUSAL): pair for module, pair in pairs.items()}
-    return LoraDelta(bare, frozenset(module.removeprefix(CAUSAL) for module in embeddings))
+    # The base is the bare network, whatever head the adapter was trained with.
+    bare = {bare_name(module): pair for module, pair in pairs.items()}
+    return LoraDelta(bare, frozenset(map(bare_name, embeddings)))
 
 
 def _adapter_config(folder: Path) -> dict[str, Any]:
