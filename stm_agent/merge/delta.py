@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json, write_json
 from stm_agent.merge.interface import Delta, check_same_base, is_finite, readable
+from stm_agent.merge.names import bare_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PREFIX = "base_model.model."
-CAUSAL = "model."
-"""Prefix of the decoder's weights in a model that has a language-model head."""
 UNSUPPORTED = (
     "use_dora",
     "modules_to_save",
@@ -38,6 +37,9 @@ UNSUPPORTED = (
     "arrow_config",
 )
 """Options of peft that make an adapter more, or something else, than ``B A`` on a weight ``[out, in]``."""
+BASE_UNCHANGED = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+"""Initialisations of peft 0.21 that leave the base's weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA)
+take something out of the base, so that ``B A`` is not what the adapter adds to it."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,9 @@ def load_delta(folder: Path) -> LoraDelta:
         if half.startswith("embedding_"):
             embeddings.add(module)
     pairs = {module: _pair(folder, module, pair, _scaling(config, module)) for module, pair in sorted(halves.items())}
-    # The base is the bare decoder, whatever head the adapter was trained with.
-    bare = {module.removeprefix(CAUSAL): pair for module, pair in pairs.items()}
-    return LoraDelta(bare, frozenset(module.removeprefix(CAUSAL) for module in embeddings))
+    # The base is the bare network, whatever head the adapter was trained with.
+    bare = {bare_name(module): pair for module, pair in pairs.items()}
+    return LoraDelta(bare, frozenset(map(bare_name, embeddings)))
 
 
 def _adapter_config(folder: Path) -> dict[str, Any]:
@@ -134,6 +136,11 @@ def _adapter_config(folder: Path) -> dict[str, Any]:
     if config.get("peft_type") != "LORA" or unsupported or config.get("bias", "none") != "none":
         uses = ", ".join(unsupported) or config.get("peft_type")
         raise ConfigError(f"adapter {folder} uses {uses}; only plain LoRA can be merged")
+    if (initialised := config.get("init_lora_weights")) not in BASE_UNCHANGED:
+        raise ConfigError(
+            f"adapter {folder} was initialised by {initialised}, which changes its base's weights; convert it to plain "
+            "LoRA with path_initial_model_for_weight_conversion of peft's save_pretrained"
+        )
     if not isinstance(config.get("lora_alpha"), int | float):
         raise ConfigError(f"adapter {folder}: adapter_config.json has no lora_alpha; save it again with peft")
     return config

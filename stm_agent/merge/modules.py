@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,6 @@ from stm_agent.files import folder_hash, read_json
 
 MODULES = "modules.json"
 POOLINGS: tuple[str, ...] = get_args(get_args(BackboneSpec.model_fields["pooling"].annotation)[0])
-MATTERS = ("prompts", "similarity_fn_name")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Settings:
 
 def check_same_modules(folders: Sequence[Path]) -> None:
     """Check that models differ only in their networks' weights, since nothing else is merged.
+
+    Modules are compared as they are once loaded, so that a checkpoint of an older version and its fine-tune agree.
 
     Raises:
         ConfigError: They differ in their modules, a module's configuration or weights, or their prompts.
@@ -89,8 +91,26 @@ def _shared_parts(folder: Path) -> dict[str, Any]:
         return {MODULES: None}
     modules = read_json(folder / MODULES)
     parts: dict[str, Any] = {MODULES: [module["type"].rsplit(".", 1)[-1] for module in modules]}
-    parts |= {f"its {name}": _config(folder).get(name) for name in MATTERS}
+    config = _config(folder)
+    # An empty prompt is none, and cosine is what sentence-transformers takes without a similarity.
+    parts["its prompts"] = {name: text for name, text in (config.get("prompts") or {}).items() if text}
+    parts["its similarity_fn_name"] = config.get("similarity_fn_name") or "cosine"
     for module in modules[1:]:
-        module_folder = folder / module["path"]
-        parts[f"module {module['path']}"] = folder_hash(module_folder) if module_folder.is_dir() else None
+        parts[f"module {module['path']}"] = _as_loaded(folder, module["type"], module["path"])
     return parts
+
+
+def _as_loaded(folder: Path, kind: str, path: str) -> object:
+    """Return configuration and weights of a module as sentence-transformers loads it; of a foreign one its files."""
+    if not kind.startswith("sentence_transformers."):
+        return folder_hash(folder / path) if (folder / path).is_dir() else None
+    from sentence_transformers.util import import_module_class
+
+    loader: Any = import_module_class(kind)
+    module = loader.load(str(folder), subfolder=path, local_files_only=True)
+    # float32 holds every value of the shorter types.
+    digests = {
+        name: sha256(weight.detach().cpu().float().numpy().tobytes()).hexdigest()
+        for name, weight in module.state_dict().items()
+    }
+    return [module.get_config_dict(), digests]

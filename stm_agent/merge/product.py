@@ -16,7 +16,7 @@ from stm_agent.merge.interface import Delta
 from stm_agent.merge.mergekit import mergekit_yaml
 from stm_agent.merge.modules import check_same_modules, settings_of
 from stm_agent.merge.recipe import Recipe, merge
-from stm_agent.merge.weights import StateDictReader, WeightDelta, write_merged
+from stm_agent.merge.weights import StateDictReader, WeightDelta, left_out, write_merged
 
 ADAPTER = "adapter_config.json"
 
@@ -141,7 +141,8 @@ def _merge_models(experts: Sequence[Path], recipe: Recipe, base: str | None, fol
     root = StateDictReader(Path(resolve_model(base))) if base else models[0]
     if not root.folder.is_dir():
         raise ConfigError(f"full models are merged from folders, and '{base}' is not one; download it first")
-    merged = merge([WeightDelta(model, root) for model in models], recipe)
+    without = left_out([root, *models])
+    merged = merge([WeightDelta(model, root, without) for model in models], recipe)
     write_merged(root, merged, folder)
     _check_written(folder, root, merged)
     _check_loads(folder)

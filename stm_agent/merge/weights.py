@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json
-from stm_agent.merge.delta import CAUSAL
 from stm_agent.merge.interface import Delta, is_finite, readable
+from stm_agent.merge.names import bare_name, is_buffer, unshared_heads
 from stm_agent.merge.rewrite import rewrite
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+HEAD_WEIGHT = "lm_head.weight"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 NOT_OF_THE_MODEL = ("README.md", "recipe.json", "mergekit.yaml", "adapter/*", "onnx/*", "openvino/*", "*.bin", ".git/*")
 """Files of a base's folder that describe or hold the base's weights, not the merged ones."""
@@ -65,7 +66,7 @@ class StateDictReader:
     @cached_property
     def names(self) -> Mapping[str, str]:
         """Name in the files of each weight, by its name in the bare network."""
-        return {name.removeprefix(CAUSAL): name for name in self.files}
+        return {bare_name(name): name for name in self.files}
 
     def tensor(self, name: str, rows: slice | None = None) -> Tensor:
         """Read one weight by its name in the bare network, or some of its rows."""
@@ -80,15 +81,44 @@ class StateDictReader:
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of every weight, from the files' headers."""
+        """Shape of every weight, from the files' headers; buffers, which loading computes, are left out."""
         from safetensors import safe_open
 
         shapes: dict[str, tuple[int, ...]] = {}
         for path in sorted(set(self.files.values())):
             with readable(path), safe_open(path, framework="pt") as file:
                 for stored in file.keys():  # noqa: SIM118 - no dict
-                    shapes[stored.removeprefix(CAUSAL)] = tuple(file.get_slice(stored).get_shape())
+                    name, shape = bare_name(stored), tuple(file.get_slice(stored).get_shape())
+                    if not is_buffer(name, shape):
+                        shapes[name] = shape
         return shapes
+
+    @property
+    def has_tied_head(self) -> bool:
+        """Whether the stored head of a language model is a copy of its token embedding."""
+        import torch
+
+        if HEAD_WEIGHT not in self.shapes:
+            return True
+        alike = [name for name in self.shapes if "emb" in name and self.shapes[name] == self.shapes[HEAD_WEIGHT]]
+        return any(torch.equal(self.tensor(name), self.tensor(HEAD_WEIGHT)) for name in alike)
+
+
+def left_out(models: Sequence[StateDictReader]) -> frozenset[str]:
+    """Return the heads' weights that some models lack; these stay as they are in the base, since no vector needs them.
+
+    Raises:
+        ConfigError: Of language models without sentence-transformers' modules, one has a head of its own and another
+            ties its head to its embedding, so that merging would change what they generate.
+    """
+    names = unshared_heads([model.shapes for model in models])
+    for model in models:
+        if HEAD_WEIGHT in names and not (model.folder / "modules.json").is_file() and not model.has_tied_head:
+            raise ConfigError(
+                f"{model.folder} has a {HEAD_WEIGHT} of its own and others tie theirs to the embedding; "
+                "save all of them with a head, or all without"
+            )
+    return names
 
 
 @dataclass(frozen=True)
@@ -98,10 +128,12 @@ class WeightDelta(Delta):
     Attributes:
         expert: Weights of the model.
         base: Weights of its base.
+        without: Names of weights that are not merged.
     """
 
     expert: StateDictReader
     base: StateDictReader
+    without: frozenset[str] = frozenset()
 
     @property
     def splits(self) -> bool:
@@ -110,8 +142,8 @@ class WeightDelta(Delta):
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every weight."""
-        return self.expert.shapes
+        """Name and shape of every weight that is merged."""
+        return {name: shape for name, shape in self.expert.shapes.items() if name not in self.without}
 
     def matrix(self, name: str) -> Tensor:
         """Return expert minus base, float32.

@@ -96,6 +96,48 @@ def test_saved_delta_loads_in_peft(base: Path, two: list[Path], tmp_path: Path) 
         assert torch.allclose(ours.state_dict()[name], value, atol=1e-5), name
 
 
+def tuned(base: Path, folder: Path, init: str | bool) -> PeftModel:
+    """Return a model with an adapter of an initialisation of peft, changed as by training."""
+    torch.manual_seed(5)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=init)
+    model = get_peft_model(AutoModel.from_pretrained(base), config)
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(folder / "start")
+    model.peft_config["default"].init_lora_weights = init
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.add_(torch.randn_like(weight) * 0.05)
+    return model
+
+
+# peft warns before it converts.
+@pytest.mark.filterwarnings("ignore:.*changes the base weights")
+@pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora"])
+def test_an_adapter_whose_base_was_changed_is_refused_and_merges_exactly_once_converted(
+    base: Path, tmp_path: Path, init: str
+) -> None:
+    model = tuned(base, tmp_path, init)
+    model.save_pretrained(tmp_path / "as-trained")
+    with pytest.raises(ConfigError, match=f"initialised by {init}, which changes its base"):
+        load_delta(tmp_path / "as-trained")
+    model.save_pretrained(tmp_path / "converted", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    ours = AutoModel.from_pretrained(base)
+    fold(ours, load_delta(tmp_path / "converted"))
+    for name, value in weights(model.merge_and_unload()).items():
+        assert torch.allclose(ours.state_dict()[name], value, atol=1e-4), name
+
+
+@pytest.mark.parametrize("init", ["gaussian", "orthogonal", False])
+def test_an_initialisation_that_leaves_the_base_alone_is_merged(base: Path, tmp_path: Path, init: str | bool) -> None:
+    model = tuned(base, tmp_path, init)
+    model.save_pretrained(tmp_path / "as-trained")
+    ours = AutoModel.from_pretrained(base)
+    fold(ours, load_delta(tmp_path / "as-trained"))
+    for name, value in weights(model.merge_and_unload()).items():
+        assert torch.allclose(ours.state_dict()[name], value, atol=1e-5), name
+
+
 def test_bad_input_is_named(base: Path, two: list[Path], tmp_path: Path) -> None:
     deltas = [load_delta(folder) for folder in two]
     with pytest.raises(ConfigError, match="one weight for each"):
