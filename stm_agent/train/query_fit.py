@@ -197,8 +197,9 @@ def _train(
     optimiser = torch.optim.AdamW(weights, lr=spec.learning_rate, weight_decay=spec.weight_decay)
     own = np.asarray(rows)
     for epoch in range(epochs):
-        for batch in torch.randperm(len(own), generator=generator).split(spec.batch_size):
-            loss = _loss(task, lists, own[batch.numpy()], weights, spec.scale)
+        order = torch.randperm(len(own), generator=generator).numpy()
+        for begin in range(0, len(own), spec.batch_size):
+            loss = _loss(task, lists, own[order[begin : begin + spec.batch_size]], weights, spec.scale)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
