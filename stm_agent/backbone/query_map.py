@@ -61,10 +61,11 @@ def query_map_of(model: SentenceTransformer) -> Matrix | None:
     """Return the map W that :func:`add_query_map` added to a model; None: there is none."""
     from sentence_transformers.base.modules import Dense, Router
 
-    last: Any = model[len(model) - 1]
+    last = model[len(model) - 1]
     if not isinstance(last, Router) or "query" not in last.sub_modules:
         return None
-    first: Any = last.sub_modules["query"][0]
+    route: Any = last.sub_modules["query"]
+    first = route[0]
     if not isinstance(first, Dense) or not first.use_residual:
         return None
     weight: Matrix = first.linear.weight.detach().float().cpu().numpy()

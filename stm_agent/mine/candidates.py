@@ -71,8 +71,12 @@ def retrieve(
         passages = retriever.passages(list(sheet.pool.values()))
         run = rank(names, retriever.queries(queries), list(sheet.pool), passages, k=depth)
         for name, row in zip(names, rows, strict=True):
-            row |= dict.fromkeys(sorted(run[name], key=lambda passage, hits=run[name]: (-hits[passage], passage)))
+            row |= dict.fromkeys(_ordered(run[name]))
     return rows
+
+
+def _ordered(hits: Mapping[str, float]) -> list[str]:
+    return sorted(hits, key=lambda passage: (-hits[passage], passage))
 
 
 @dataclass(frozen=True)

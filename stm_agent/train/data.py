@@ -91,18 +91,11 @@ def training_rows(
         DataError: No pair is usable.
     """
     skipped: Counter[str] = Counter()
-    usable = _usable(pairs, skipped)
-    if expert.learns_from_scores:
-        usable = with_scores(usable, lists, skipped)
-    if not usable:
-        raise DataError(
-            f"expert {expert.name} has no usable training pair; check its sources: {', '.join(expert.sources)}"
-        )
+    usable = _trained_on(pairs, expert, lists, skipped)
     table = _Table(usable, expert, _count_copies(usable, expert, lists), skipped)
     prefixes, related = prompts or [query_prefix], table.related()
     columns = table.queries(prefixes) | table.passages(related, negatives, passage_prefix) | table.aliases(prefixes)
-    zeros = [0.0] * expert.hard_negatives
-    grades = [[1.0, *(grade for _, grade in row), *zeros] for row in related] * table.copies
+    grades = table.grades(related)
     if expert.learns_from_scores:
         added, grades = scored_columns(usable, lists, expert, table.copies, passage_prefix, skipped)
         columns |= added
@@ -144,6 +137,11 @@ class _Table:
                 self.skipped["related passage missing, a random one taken"] += 1
             rows.append(row)
         return rows
+
+    def grades(self, related: Sequence[Sequence[tuple[str, float]]]) -> list[list[float]]:
+        """Return the grade of each passage column in every row."""
+        zeros = [0.0] * self.expert.hard_negatives
+        return [[1.0, *(grade for _, grade in row), *zeros] for row in related] * self.copies
 
     def passages(
         self,
@@ -215,6 +213,18 @@ def _neighbours(pairs: Sequence[Pair]) -> list[list[int]]:
     for row, pair in enumerate(pairs):
         rows.setdefault(pair.positive, []).append(row)
     return [[row for text in pair.structural for row in rows.get(text, ())] for pair in pairs]
+
+
+def _trained_on(pairs: Sequence[Pair], expert: ExpertSpec, lists: Lists, skipped: Counter[str]) -> list[Pair]:
+    """Return the pairs an expert is trained on; raise if there are none."""
+    usable = _usable(pairs, skipped)
+    if expert.learns_from_scores:
+        usable = with_scores(usable, lists, skipped)
+    if not usable:
+        raise DataError(
+            f"expert {expert.name} has no usable training pair; check its sources: {', '.join(expert.sources)}"
+        )
+    return usable
 
 
 def _usable(pairs: Sequence[Pair], skipped: Counter[str]) -> list[Pair]:

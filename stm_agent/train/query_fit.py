@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 
+ONE_SIDED = 1.645
+"""Standard errors of a gain above which one in twenty worthless maps would be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class QueryTask:
@@ -62,11 +65,11 @@ class FittedMap:
 
     Attributes:
         matrix: W of ``normalise(q + W q)``, ``[dimension, dimension]`` float32; all 0 if the map was refused.
-        accepted: Whether the gain is larger than its standard error.
+        accepted: Whether the gain is larger than :data:`ONE_SIDED` standard errors.
         before: nDCG@10 of the queries without a map.
-        gain: Mean gain in nDCG@10 of held-out queries at the best epoch.
+        gain: Mean gain in nDCG@10 of held-out queries; the epoch of each fold is chosen on the other folds.
         error: Standard error of the gain, over groups.
-        epochs: Epochs of the best gain.
+        epochs: Epochs with the highest gain over all folds, for which the map is trained.
     """
 
     matrix: Matrix
@@ -89,19 +92,18 @@ def fit_query_map(task: QueryTask, spec: QueryAdapterSpec, seed: int) -> FittedM
     before = task.ndcg(everything, task.queries)
     gains = np.zeros((spec.epochs, len(task.queries)))
     lists = _Lists.of(task, spec.depth, seed)
+    folds = np.array([draw(f"fold:{group}", spec.folds) for group in task.groups])
     for fold in range(spec.folds):
-        held = [row for row in everything if draw(f"fold:{task.groups[row]}", spec.folds) == fold]
-        rest = sorted(set(everything) - set(held))
+        held, rest = np.flatnonzero(folds == fold).tolist(), np.flatnonzero(folds != fold).tolist()
         if held and rest:
 
             def record(epoch: int, matrix: Matrix, held: list[int] = held) -> None:
                 gains[epoch, held] = task.ndcg(held, mapped(task.queries[held], matrix)) - before[held]
 
             _train(task, lists, rest, spec, seed, spec.epochs, record)
-    curve = gains.mean(axis=1)
-    best = int(curve.argmax())
-    error = _error(gains[best], task.groups)
-    accepted = bool(curve[best] > error)
+    honest = _honest(gains, folds)
+    gain, error, best = float(honest.mean()), _error(honest, task.groups), int(gains.mean(axis=1).argmax())
+    accepted = gain > ONE_SIDED * error
     matrix = np.zeros((task.queries.shape[1],) * 2, dtype=np.float32)
     if accepted:
         matrix = _train(task, lists, list(everything), spec, seed, best + 1, lambda epoch, matrix: None)
@@ -109,10 +111,23 @@ def fit_query_map(task: QueryTask, spec: QueryAdapterSpec, seed: int) -> FittedM
         matrix=matrix,
         accepted=accepted,
         before=float(before.mean()),
-        gain=float(curve[best]),
+        gain=gain,
         error=error,
         epochs=best + 1,
     )
+
+
+def _honest(gains: NDArray[np.float64], folds: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the gain of each query at the epoch that is best for the other folds: ``[queries]``.
+
+    The gain at the best epoch of all would be too high, since noise helped to choose it.
+    """
+    honest = np.zeros(len(folds))
+    for fold in set(folds.tolist()):
+        others = gains[:, folds != fold]
+        if others.size:
+            honest[folds == fold] = gains[others.mean(axis=1).argmax(), folds == fold]
+    return honest
 
 
 def _error(gains: NDArray[np.float64], groups: Sequence[str]) -> float:
@@ -146,8 +161,9 @@ class _Lists:
         deepest = depth + max(map(len, excluded), default=0)
         run = rank(names, task.queries, ids, task.passages, k=deepest)
         for row, name in enumerate(names):
-            near = sorted(run[name], key=lambda column, hits=run[name]: (-hits[column], int(column)))
-            hard = [int(column) for column in near if int(column) not in excluded[row]][:depth]
+            hits = {int(column): value for column, value in run[name].items()}
+            near = sorted(hits.items(), key=lambda hit: (-hit[1], hit[0]))
+            hard = [column for column, _ in near if column not in excluded[row]][:depth]
             drawn = random.integers(0, len(ids), depth).tolist()
             easy = [column for column in dict.fromkeys(drawn) if column not in excluded[row] and column not in hard]
             rows.append((sorted(task.relevant[row]), [*hard, *easy]))
@@ -181,8 +197,9 @@ def _train(
     optimiser = torch.optim.AdamW(weights, lr=spec.learning_rate, weight_decay=spec.weight_decay)
     own = np.asarray(rows)
     for epoch in range(epochs):
-        for batch in torch.randperm(len(own), generator=generator).split(spec.batch_size):
-            loss = _loss(task, lists, own[batch.numpy()], weights, spec.scale)
+        order = torch.randperm(len(own), generator=generator).numpy()
+        for begin in range(0, len(own), spec.batch_size):
+            loss = _loss(task, lists, own[order[begin : begin + spec.batch_size]], weights, spec.scale)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
