@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from stm_agent.domain.collection import Collection
+from stm_agent.domain.splitting import SplitPlan
 from stm_agent.files import content_hash
 
 
@@ -49,12 +50,14 @@ class DomainData:
         sources: Training pairs by source name; none shares its query's text with dev or test.
         pool: Passage id -> text that negatives may be mined from and queries written for.
         groups: Group -> ids in the pool that are relevant, or too near, to its queries: never a negative.
+        splits: How dev and test came to be, where the collection lacked them; a run records it.
     """
 
     collection: Collection
     sources: Mapping[str, tuple[Pair, ...]]
     pool: Mapping[str, str]
     groups: Mapping[str, frozenset[str]]
+    splits: SplitPlan = field(default_factory=SplitPlan)
 
     @cached_property
     def content_hash(self) -> str:

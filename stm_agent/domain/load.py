@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from stm_agent.domain.beir_files import offers_train
 from stm_agent.domain.fields import Spec
 from stm_agent.domain.names import domain_name
 from stm_agent.domain.spec import (
@@ -104,7 +105,7 @@ def domain_of_collection(folder: Path) -> DomainSpec:
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
     path = folder.resolve()
-    source = "train" if (path / "qrels" / "train.tsv").exists() else WRITTEN
+    source = "train" if offers_train(path) else WRITTEN
     shown = path.name.encode("utf-8", "replace").decode()
     return DomainSpec(
         name=domain_name(path.name),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from stm_agent.domain.beir_files import collection_files
 from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection, PythonDocsCollection
 from stm_agent.errors import DataError
 from stm_agent.files import content_hash, sha256_file
@@ -38,5 +39,4 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
 def _beir_hash(folder: Path) -> str:
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
-    files = [folder / "corpus.jsonl", folder / "queries.jsonl", *sorted((folder / "qrels").glob("*.tsv"))]
-    return content_hash({str(path.relative_to(folder)): sha256_file(path) for path in files if path.is_file()})
+    return content_hash({str(path.relative_to(folder)): sha256_file(path) for path in collection_files(folder)})
