@@ -7,6 +7,7 @@ BEIR layout (Thakur et al. 2021): ``corpus.jsonl`` (``_id``, ``title``, ``text``
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,12 +20,15 @@ from stm_agent.domain.beir_files import judgement_files, packed_or_plain, rows_o
 from stm_agent.domain.beir_files import read_answers as read_answers
 from stm_agent.domain.beir_files import read_grades as read_grades
 from stm_agent.domain.beir_files import read_queries as read_queries
+from stm_agent.domain.text import NEAR_DUPLICATE, words_of
 from stm_agent.domain.text import normalise as normalise
 from stm_agent.domain.text import share as share
 from stm_agent.errors import DataError
 from stm_agent.files import content_hash, read_json, whole_folder, write_atomic, write_json
 
 logger = logging.getLogger(__name__)
+IGNORED = "ignored_ids"
+"""Key of ``collection.json`` with the queries that are documents; written by :func:`write_beir`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +53,20 @@ class Split:
         name: ``train``, ``dev`` or ``test`` (other names are kept as they are).
         queries: Query id -> text; each has at least one document with a score above 0.
         qrels: Query id -> document id -> integer grade.
+        ignored_ids: Queries that are documents of the corpus themselves (as in ArguAna): the document of a query's own
+            id is not ranked.
     """
 
     name: str
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
+    ignored_ids: frozenset[str] = frozenset()
 
     def only(self, queries: Iterable[str], name: str) -> Split:
         """Return a part of the split, with its queries in their order here."""
         wanted = frozenset(queries)
         chosen = {query: text for query, text in self.queries.items() if query in wanted}
-        return Split(name, chosen, {query: self.qrels[query] for query in chosen})
+        return Split(name, chosen, {query: self.qrels[query] for query in chosen}, self.ignored_ids & chosen.keys())
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,8 @@ class Collection:
         """Hash over documents and splits; name, licence and source do not count."""
         documents = [(document.id, document.title, document.text) for document in self.documents]
         splits = {name: (dict(split.queries), dict(split.qrels)) for name, split in self.splits.items()}
-        return content_hash({"documents": documents, "splits": splits})
+        ignored = {name: sorted(split.ignored_ids) for name, split in self.splits.items() if split.ignored_ids}
+        return content_hash({"documents": documents, "splits": splits} | ({"ignored": ignored} if ignored else {}))
 
 
 def read_beir(folder: Path, name: str | None = None) -> Collection:
@@ -120,9 +128,12 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
     unjudged = queries.keys() - {query for split in splits.values() for query in split.queries}
     if unjudged:
         notes.append(f"{folder}: {len(unjudged)} of {len(queries)} queries have no judgement to learn from; left out")
+    about, ignored = _read_about(folder / "collection.json")
+    splits = {split: _with_ignored_ids(splits[split], documents, ignored) for split in splits}
+    if itself := sum(len(split.ignored_ids) for split in splits.values()):
+        notes.append(f"{folder}: {itself} queries are documents; the document of a query's own id is not ranked")
     for note in notes:
         logger.warning(note)
-    about = _read_about(folder / "collection.json")
     return Collection(
         name=name or about.get("name") or folder.resolve().name,
         documents=documents,
@@ -156,7 +167,8 @@ def write_beir(
             lines = [f"{query}\t{doc}\t{grade}\n" for query, row in split.qrels.items() for doc, grade in row.items()]
             write_atomic(partial / "qrels" / f"{split.name}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(lines))
         about = {"name": collection.name, "licence": collection.licence, "source": collection.source}
-        write_json(partial / "collection.json", about)
+        ignored = sorted({query for split in collection.splits.values() for query in split.ignored_ids})
+        write_json(partial / "collection.json", {**about, IGNORED: ignored} if ignored else about)
     return folder
 
 
@@ -214,10 +226,33 @@ def _read_split(
     return Split(name, {query: queries[query] for query in qrels}, qrels), notes
 
 
-def _read_about(path: Path) -> dict[str, str]:
+def _with_ignored_ids(split: Split, documents: Iterable[Document], ignored: frozenset[str] | None) -> Split:
+    """Mark the queries that are documents: those named in ``collection.json``, else those with a document's text.
+
+    Many collections count queries and documents from 1 each, so the same id alone says nothing.
+    """
+    if ignored is None:
+        same = {document.id: document.full for document in documents if document.id in split.queries}
+        ignored = frozenset(
+            query
+            for query, text in same.items()
+            if split.qrels[query].get(query, 0) <= 0 and _is_document(split.queries[query], text)
+        )
+    return dataclasses.replace(split, ignored_ids=ignored & split.queries.keys())
+
+
+def _is_document(query: str, document: str) -> bool:
+    """Return whether a query is a document's text, with or without its title."""
+    asked, written = words_of(query), words_of(document)
+    return bool(asked) and len(asked & written) >= max(NEAR_DUPLICATE * len(asked), len(written) / 2)
+
+
+def _read_about(path: Path) -> tuple[dict[str, str], frozenset[str] | None]:
+    """Return name, licence and source, and the ids of queries that are documents (None: not stated)."""
     if not path.exists():
-        return {}
+        return {}, None
     about = read_json(path)
+    ignored = about.pop(IGNORED, None) if isinstance(about, dict) else None
     if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
         raise DataError(f"{path} must be one object of strings (name, licence, source); correct or remove it")
-    return about
+    return about, None if ignored is None else frozenset(map(str, ignored))

@@ -36,11 +36,18 @@ def judged_domain_data(collection: Collection) -> DomainData:
     if left_out := len(train.queries) - len(usable):
         logger.warning("%s: %d train queries are also dev or test queries; left out", collection.name, left_out)
     pool = collection.texts
-    groups = {key: frozenset(doc for doc, grade in train.qrels[key].items() if grade > 0) for key in usable}
+    relevant = {key: sorted(doc for doc, grade in train.qrels[key].items() if grade > 0) for key in usable}
+    # Queries with one text are one group: the positives of each are relevant to the others.
+    first: dict[str, str] = {}
+    group_of = {key: first.setdefault(normalise(text), key) for key, text in usable.items()}
+    groups: dict[str, frozenset[str]] = {}
+    for key, group in group_of.items():
+        itself = {key} if key in train.ignored_ids else set()
+        groups[group] = groups.get(group, frozenset()).union(relevant[key], itself)
     pairs = tuple(
-        Pair(f"{key}:{doc}", text, pool[doc], "train", key, related=_related(train.qrels[key], doc, pool))
+        Pair(f"{key}:{doc}", text, pool[doc], "train", group_of[key], related=_related(train.qrels[key], doc, pool))
         for key, text in usable.items()
-        for doc in sorted(groups[key])
+        for doc in relevant[key]
     )
     return DomainData(collection, {"train": pairs}, pool, groups, plan)
 

@@ -203,8 +203,9 @@ def _union(splits: Sequence[Split]) -> Split:
     """Return one split with the queries of several; a query of two has the judgements of both."""
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
+    ignored = frozenset(query for split in splits for query in split.ignored_ids)
     for split in splits:
         for query, text in split.queries.items():
             queries.setdefault(query, text)
             qrels[query] = {**split.qrels[query], **qrels.get(query, {})}
-    return Split("", queries, qrels)
+    return Split("", queries, qrels, ignored)

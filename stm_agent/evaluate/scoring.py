@@ -40,7 +40,8 @@ class ScoredTask:
     def content_hash(self) -> str:
         """Hash over corpus, queries and judgements."""
         qrels = {query: dict(grades) for query, grades in self.split.qrels.items()}
-        return content_hash([list(self.documents.items()), dict(self.split.queries), qrels])
+        ignored = [sorted(self.split.ignored_ids)] if self.split.ignored_ids else []
+        return content_hash([list(self.documents.items()), dict(self.split.queries), qrels, *ignored])
 
 
 def score_split(
@@ -50,7 +51,7 @@ def score_split(
     encode = encode_through(cache, encoder)
     passages = encode(list(documents.values()), prefix=instruction.passage_prefix)
     queries = encode(list(split.queries.values()), prefix=instruction.query_prefix)
-    run = rank(list(split.queries), queries, list(documents), passages, k=DEPTH)
+    run = rank(list(split.queries), queries, list(documents), passages, k=DEPTH, ignored_ids=split.ignored_ids)
     return score(run, split.qrels)
 
 

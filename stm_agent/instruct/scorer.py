@@ -40,7 +40,7 @@ class InstructionScorer:
         """Return the ranking of every query, ``k`` deep."""
         queries = self.cache.encode(self.encoder, list(self.split.queries.values()), prefix=instruction.query_prefix)
         passages = self._vectors(instruction.passage_prefix)
-        return rank(list(self.split.queries), queries, self._ids, passages, k=k)
+        return rank(list(self.split.queries), queries, self._ids, passages, k=k, ignored_ids=self.split.ignored_ids)
 
     def score(self, instruction: Instruction) -> Scores:
         """Return nDCG@10 of every query."""

@@ -74,7 +74,7 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
     final = content_hash([best.model.source_key(), best.instruction.query, best.instruction.passage])
     split = context.firewall.open_test(final, again=context.firewall.opened)
     test = ScoredTask("test", context.documents, split)
-    rows = {"BM25": score(bm25_run(context.documents, split.queries), split.qrels)}
+    rows = {"BM25": score(bm25_run(context.documents, split.queries, ignored_ids=split.ignored_ids), split.qrels)}
     if context.spec.baseline:
         _baseline_row(context, test, rows)
     rows["base"] = context.score(state.base.model, test, state.base.instruction)
