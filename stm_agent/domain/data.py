@@ -21,9 +21,11 @@ class Pair:
         positive: The passage that answers it.
         source: Name of the training source.
         group: Concept or query id; pairs of one group are never each other's negatives.
-        structural: Passages that are similar by the data's own structure; they serve as hard negatives.
+        structural: Passages that are similar by the data's own structure, or that the data names as negatives; they
+            serve as hard negatives.
         aliases: Other short names of what the positive describes, such as its clinical names.
         related: Passages that answer the query less well, each with its grade as a share of the positive's.
+        scores: A teacher's scores of the positive and of each of ``structural``, in this order; empty: none.
     """
 
     id: str
@@ -34,11 +36,13 @@ class Pair:
     structural: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     related: tuple[tuple[str, float], ...] = ()
+    scores: tuple[float, ...] = ()
 
     def content(self) -> list[object]:
         """Return everything of the pair that training depends on, as JSON values."""
         texts = [self.query, self.positive, self.structural, self.aliases, self.related]
-        return [self.id, self.source, self.group, *texts]
+        # Only if there are any, so that the stages of data without scores keep their keys.
+        return [self.id, self.source, self.group, *texts, *([self.scores] if self.scores else [])]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stm_agent.domain.beir_files import collection_files
 from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection, PythonDocsCollection
+from stm_agent.domain.training_files import training_files
 from stm_agent.errors import DataError
 from stm_agent.files import content_hash, sha256_file
 
@@ -25,7 +26,11 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
         DataError: The folder does not exist.
     """
     if isinstance(spec, BeirCollection):
-        return _beir_hash(workspace / spec.path)
+        files = [file for source in spec.sources if source.path for file in training_files(workspace / source.path)]
+        own = [[str(file), sha256_file(file)] for file in files]
+        cuts = [source.model_dump(mode="json") for source in spec.sources]
+        folder = _beir_hash(workspace / spec.path)
+        return content_hash([folder, own, cuts]) if cuts else folder
     about: list[object] = [spec.model_dump(mode="json")]
     if isinstance(spec, HpoCollection):
         from stm_agent.assets.registry import ASSETS
