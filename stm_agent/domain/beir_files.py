@@ -42,7 +42,7 @@ def judgement_files(folder: Path) -> dict[str, Path]:
     A split called validation, valid, val or development is dev.
 
     Raises:
-        DataError: There is no such file, or two are the same split.
+        DataError: The folder has no such file, or two of the same split.
     """
     inside = [path for path in sorted((folder / "qrels").glob("*")) if _ending(path)] if folder.is_dir() else []
     files: dict[str, Path] = {}

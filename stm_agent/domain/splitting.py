@@ -62,7 +62,7 @@ def complete_splits(collection: Collection, seed: int = 0) -> tuple[Collection, 
         seed: Another seed draws other queries.
 
     Raises:
-        DataError: There is no dev split and nothing to cut one from.
+        DataError: The collection lacks a dev split and queries to cut one from.
     """
     cutter = _Cutter(collection, seed)
     cutter.rename_single_split()
@@ -122,7 +122,7 @@ class _Cutter:
         """Cut dev from train; by query if the groups of train are too large to be cut.
 
         Raises:
-            DataError: There is no train split, or it is too small.
+            DataError: The collection lacks a train split, or has one that is too small.
         """
         train = self.splits.get("train")
         if train is None:
