@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stm_agent.domain.collection import Collection
 from stm_agent.domain.data import DomainData
+from stm_agent.domain.own_sources import add_sources
 from stm_agent.domain.sources import judged_domain_data, python_docs_domain_data
 from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection, PythonDocsCollection
 
@@ -31,7 +32,7 @@ def build_domain_data(spec: CollectionSpec, workspace: Path) -> DomainData:
     if isinstance(spec, BeirCollection):
         from stm_agent.domain.collection import read_beir
 
-        return judged_domain_data(read_beir(workspace / spec.path, spec.name))
+        return add_sources(judged_domain_data(read_beir(workspace / spec.path, spec.name)), spec, workspace)
     from stm_agent.domain.hub import read_mteb
 
     return judged_domain_data(read_mteb(spec))

@@ -7,21 +7,28 @@ BEIR layout (Thakur et al. 2021): ``corpus.jsonl`` (``_id``, ``title``, ``text``
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from stm_agent.domain.beir_files import judgement_files, packed_or_plain, rows_of
+from stm_agent.domain.beir_files import read_answers as read_answers
+from stm_agent.domain.beir_files import read_grades as read_grades
+from stm_agent.domain.beir_files import read_queries as read_queries
+from stm_agent.domain.text import NEAR_DUPLICATE, words_of
 from stm_agent.domain.text import normalise as normalise
 from stm_agent.domain.text import share as share
 from stm_agent.errors import DataError
 from stm_agent.files import content_hash, read_json, whole_folder, write_atomic, write_json
 
 logger = logging.getLogger(__name__)
+IGNORED = "ignored_ids"
+"""Key of ``collection.json`` with the queries that are documents; written by :func:`write_beir`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +53,20 @@ class Split:
         name: ``train``, ``dev`` or ``test`` (other names are kept as they are).
         queries: Query id -> text; each has at least one document with a score above 0.
         qrels: Query id -> document id -> integer grade.
+        ignored_ids: Queries that are documents of the corpus themselves (as in ArguAna): the document of a query's own
+            id is not ranked.
     """
 
     name: str
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
+    ignored_ids: frozenset[str] = frozenset()
 
     def only(self, queries: Iterable[str], name: str) -> Split:
         """Return a part of the split, with its queries in their order here."""
         wanted = frozenset(queries)
         chosen = {query: text for query, text in self.queries.items() if query in wanted}
-        return Split(name, chosen, {query: self.qrels[query] for query in chosen})
+        return Split(name, chosen, {query: self.qrels[query] for query in chosen}, self.ignored_ids & chosen.keys())
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class Collection:
         splits: Judged queries by split name.
         licence: Licence of the data, as its authors name it.
         source: Where the data comes from, with its version.
+        notes: What the reader left out, one line each; decides no result.
     """
 
     name: str
@@ -76,6 +87,7 @@ class Collection:
     splits: Mapping[str, Split]
     licence: str
     source: str
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def texts(self) -> dict[str, str]:
@@ -87,36 +99,48 @@ class Collection:
         """Hash over documents and splits; name, licence and source do not count."""
         documents = [(document.id, document.title, document.text) for document in self.documents]
         splits = {name: (dict(split.queries), dict(split.qrels)) for name, split in self.splits.items()}
-        return content_hash({"documents": documents, "splits": splits})
+        ignored = {name: sorted(split.ignored_ids) for name, split in self.splits.items() if split.ignored_ids}
+        return content_hash({"documents": documents, "splits": splits} | ({"ignored": ignored} if ignored else {}))
 
 
 def read_beir(folder: Path, name: str | None = None) -> Collection:
     """Read a collection in BEIR layout and check all of it.
 
+    Judgements that name missing ids, and queries without a relevant document, are left out and counted in a warning.
+
     Args:
-        folder: Holds ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/``.
+        folder: Holds ``corpus.jsonl``, ``queries.jsonl`` (or both with ``.gz``) and ``qrels/``, or one ``qrels.tsv``.
         name: Name of the collection; default: ``collection.json``'s, else the folder's.
 
     Raises:
-        DataError: A file is missing, is not UTF-8 or is malformed; ids are repeated or missing; the
-            corpus is empty; a judged query has no document with a score above 0.
+        DataError: A file is missing, is not UTF-8 or is malformed; ids are repeated; the corpus is empty; a split has
+            no query with a relevant document.
     """
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
-    documents = _read_corpus(folder / "corpus.jsonl")
-    queries = read_queries(folder / "queries.jsonl")
-    files = sorted((folder / "qrels").glob("*.tsv"))
-    if not files:
-        raise DataError(f"{folder} has no judgements; add qrels/dev.tsv and qrels/test.tsv")
+    documents, notes = _read_corpus(packed_or_plain(folder / "corpus.jsonl"))
+    queries = read_queries(packed_or_plain(folder / "queries.jsonl"))
     corpus_ids = frozenset(document.id for document in documents)
-    splits = {path.stem: _read_split(path, queries, corpus_ids) for path in files}
-    about = _read_about(folder / "collection.json")
+    splits = {}
+    for split, path in judgement_files(folder).items():
+        splits[split], left_out = _read_split(split, path, queries, corpus_ids)
+        notes += left_out
+    unjudged = queries.keys() - {query for split in splits.values() for query in split.queries}
+    if unjudged:
+        notes.append(f"{folder}: {len(unjudged)} of {len(queries)} queries have no judgement to learn from; left out")
+    about, ignored = _read_about(folder / "collection.json")
+    splits = {split: _with_ignored_ids(splits[split], documents, ignored) for split in splits}
+    if itself := sum(len(split.ignored_ids) for split in splits.values()):
+        notes.append(f"{folder}: {itself} queries are documents; the document of a query's own id is not ranked")
+    for note in notes:
+        logger.warning(note)
     return Collection(
         name=name or about.get("name") or folder.resolve().name,
         documents=documents,
         splits=splits,
         licence=about.get("licence", "not stated"),
         source=about.get("source", folder.resolve().name),
+        notes=tuple(notes),
     )
 
 
@@ -143,7 +167,8 @@ def write_beir(
             lines = [f"{query}\t{doc}\t{grade}\n" for query, row in split.qrels.items() for doc, grade in row.items()]
             write_atomic(partial / "qrels" / f"{split.name}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(lines))
         about = {"name": collection.name, "licence": collection.licence, "source": collection.source}
-        write_json(partial / "collection.json", about)
+        ignored = sorted({query for split in collection.splits.values() for query in split.ignored_ids})
+        write_json(partial / "collection.json", {**about, IGNORED: ignored} if ignored else about)
     return folder
 
 
@@ -156,41 +181,9 @@ def _jsonl(rows: Iterator[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, line) of all lines that are not blank."""
-    if not path.is_file():
-        raise DataError(f"{path} is missing; a BEIR folder needs corpus.jsonl, queries.jsonl and qrels/<split>.tsv")
-    try:
-        # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it, for example with iconv") from error
-    yield from ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield ("file:line", row) of a JSONL file whose rows have a unique text ``_id`` and a ``text``."""
-    seen: dict[str, int] = {}
-    for number, line in _lines(path):
-        location = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{location} is not valid JSON ({error}); write one object a line") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{location} is not an object; write one object with _id and text a line")
-        for field in ("_id", "text"):
-            if not isinstance(row.get(field), str):
-                raise DataError(f"{location} has no text field '{field}'; every row needs _id and text as strings")
-        if row["_id"] in seen:
-            raise DataError(f"{location} repeats id '{row['_id']}' of line {seen[row['_id']]}; make the ids unique")
-        seen[row["_id"]] = number
-        yield location, row
-
-
-def _read_corpus(path: Path) -> tuple[Document, ...]:
+def _read_corpus(path: Path) -> tuple[tuple[Document, ...], list[str]]:
     documents = []
-    for location, row in _rows(path):
+    for location, row in rows_of(path):
         title = row.get("title") or ""
         if not isinstance(title, str):
             raise DataError(f"{location} has a title that is not a string; quote it or leave it out")
@@ -198,86 +191,68 @@ def _read_corpus(path: Path) -> tuple[Document, ...]:
     if not documents:
         raise DataError(f"{path} has no documents; add one object with _id, title and text a line")
     empty = sum(not document.full for document in documents)
-    if empty:
-        logger.warning("%s: %d of %d documents are empty", path, empty, len(documents))
-    return tuple(documents)
+    return tuple(documents), [f"{path}: {empty} of {len(documents)} documents are empty"] if empty else []
 
 
-def read_queries(path: Path) -> dict[str, str]:
-    """Return query id -> text of a ``queries.jsonl``, judged or not.
-
-    Raises:
-        DataError: The file is missing, is not UTF-8 or is malformed; an id is repeated; a text is empty.
-    """
-    queries = {}
-    for location, row in _rows(path):
-        if not row["text"].strip():
-            raise DataError(f"{location}: query '{row['_id']}' is empty; write its text or remove it")
-        queries[row["_id"]] = row["text"]
-    return queries
-
-
-def read_answers(path: Path) -> dict[str, str]:
-    """Return query id -> answer of a ``queries.jsonl``, for queries whose ``metadata`` has one, as written here.
-
-    Raises:
-        DataError: The file is missing, is not UTF-8 or is malformed; an id is repeated.
-    """
-    metadata = {row["_id"]: row.get("metadata") for _location, row in _rows(path)}
-    answers = {key: entry.get("answer") for key, entry in metadata.items() if isinstance(entry, dict)}
-    return {key: answer for key, answer in answers.items() if isinstance(answer, str) and answer.strip()}
-
-
-def read_grades(path: Path) -> Iterator[tuple[str, str, str, int]]:
-    """Yield ("file:line", query, document, grade) of a ``qrels/<split>.tsv``, without looking its ids up.
-
-    Raises:
-        DataError: The file is missing or not UTF-8; a line is not a judgement, or judges a pair a second time with
-            another score.
-    """
-    judged: dict[tuple[str, str], int] = {}
-    for number, line in _lines(path):
-        location = f"{path}:{number}"
-        cells = line.rstrip("\r").split("\t")
-        if len(cells) != 3:
-            raise DataError(
-                f"{location} has {len(cells)} columns; write query id, corpus id and score with tabs between"
-            )
-        query, document, grade = cells
-        if re.fullmatch(r"-?\d{1,9}", grade.strip()):
-            if judged.setdefault((query, document), int(grade)) != int(grade):
-                raise DataError(
-                    f"{location} judges '{query}' and '{document}' a second time, differently; keep one score"
-                )
-            yield location, query, document, int(grade)
-        elif number > 1:
-            raise DataError(f"{location} has score '{grade}'; a score is an integer")
-
-
-def _read_split(path: Path, queries: Mapping[str, str], corpus_ids: frozenset[str]) -> Split:
+def _read_split(
+    name: str, path: Path, queries: Mapping[str, str], corpus_ids: frozenset[str]
+) -> tuple[Split, list[str]]:
+    """Return the usable judgements of a file, and a line for each kind of judgement that is left out."""
     qrels: dict[str, dict[str, int]] = {}
-    for location, query, document, grade in read_grades(path):
+    missing: dict[str, list[str]] = {"queries.jsonl": [], "corpus.jsonl": []}
+    judgements = 0
+    for _location, query, document, grade in read_grades(path):
+        judgements += 1
         if query not in queries:
-            raise DataError(f"{location} names query '{query}', which queries.jsonl lacks; add it or remove the line")
-        if document not in corpus_ids:
-            raise DataError(
-                f"{location} names document '{document}', which corpus.jsonl lacks; add it or remove the line"
-            )
-        qrels.setdefault(query, {})[document] = grade
-    if not qrels:
+            missing["queries.jsonl"].append(query)
+        elif document not in corpus_ids:
+            missing["corpus.jsonl"].append(document)
+        else:
+            qrels.setdefault(query, {})[document] = grade
+    if not judgements:
         raise DataError(f"{path} has no judgements; add lines of query id, corpus id and score, or remove the file")
+    notes = [
+        f"{path}: {len(ids)} of {judgements} judgements name ids that {file} lacks, such as '{ids[0]}'; left out"
+        for file, ids in missing.items()
+        if ids
+    ]
     unanswered = [query for query, grades in qrels.items() if max(grades.values()) <= 0]
     if unanswered:
-        raise DataError(
-            f"{path}: query '{unanswered[0]}' ({len(unanswered)} in all) has no score above 0; judge it or remove it"
+        notes.append(f"{path}: {len(unanswered)} queries, such as '{unanswered[0]}', have no score above 0; left out")
+    for query in unanswered:
+        del qrels[query]
+    if not qrels:
+        raise DataError(f"{path} has no judgement that can be used; correct it or remove it ({'; '.join(notes)})")
+    return Split(name, {query: queries[query] for query in qrels}, qrels), notes
+
+
+def _with_ignored_ids(split: Split, documents: Iterable[Document], ignored: frozenset[str] | None) -> Split:
+    """Mark the queries that are documents: those named in ``collection.json``, else those with a document's text.
+
+    Many collections count queries and documents from 1 each, so the same id alone says nothing.
+    """
+    if ignored is None:
+        same = {document.id: document.full for document in documents if document.id in split.queries}
+        ignored = frozenset(
+            query
+            for query, text in same.items()
+            if split.qrels[query].get(query, 0) <= 0 and _is_document(split.queries[query], text)
         )
-    return Split(path.stem, {query: queries[query] for query in qrels}, qrels)
+    return dataclasses.replace(split, ignored_ids=ignored & split.queries.keys())
 
 
-def _read_about(path: Path) -> dict[str, str]:
+def _is_document(query: str, document: str) -> bool:
+    """Return whether a query is a document's text, with or without its title."""
+    asked, written = words_of(query), words_of(document)
+    return bool(asked) and len(asked & written) >= max(NEAR_DUPLICATE * len(asked), len(written) / 2)
+
+
+def _read_about(path: Path) -> tuple[dict[str, str], frozenset[str] | None]:
+    """Return name, licence and source, and the ids of queries that are documents (None: not stated)."""
     if not path.exists():
-        return {}
+        return {}, None
     about = read_json(path)
+    ignored = about.pop(IGNORED, None) if isinstance(about, dict) else None
     if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
         raise DataError(f"{path} must be one object of strings (name, licence, source); correct or remove it")
-    return about
+    return about, None if ignored is None else frozenset(map(str, ignored))

@@ -5,9 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from stm_agent.domain.fields import Name, OpenShare, Positive, Spec
+from stm_agent.domain.fields import Name, OpenShare, Positive, Real, Spec
+
+
+def _in_folder(path: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / path
+
+
+RelativePath = Annotated[Path, AfterValidator(_in_folder)]
+"""A path that is relative to the domain file."""
+
+
+class SourceSpec(Spec):
+    """A training set beside the train split of a collection; ``path`` or ``by`` says where it comes from.
+
+    Attributes:
+        name: What experts call it.
+        path: JSONL or Parquet file, or a folder of the ``datasets`` library, with sentence-transformers' columns:
+            ``anchor`` or ``query``, ``positive``, ``negative``, ``negative_1`` ..., ``score``; relative to the domain
+            file. None: the source is a part of train.
+        by: Field of the documents (of ``metadata`` in ``corpus.jsonl``, or beside ``text``) that cuts train. None: no.
+        values: Values of that field whose documents' pairs are this source; empty: the source's name.
+        min_score: Pairs of a graded set with a higher score are positives, the others negatives.
+    """
+
+    name: Name
+    path: RelativePath | None = None
+    by: str | None = None
+    values: tuple[str, ...] = ()
+    min_score: Real = 0.0
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourceSpec:
+        if (self.path is None) == (self.by is None):
+            raise ValueError(f"source '{self.name}' needs either a path or a field to cut train by")
+        return self
 
 
 class BeirCollection(Spec):
@@ -16,18 +51,26 @@ class BeirCollection(Spec):
     Attributes:
         path: The folder; in a domain file relative to that file.
         name: Name in reports; None: the folder's.
+        sources: Training sets beside its train split, which is source ``train``.
     """
 
-    sources: ClassVar[tuple[str, ...]] = ("train",)
     kind: Literal["beir"] = "beir"
-    path: Path
+    path: RelativePath
     name: str | None = None
+    sources: tuple[SourceSpec, ...] = ()
 
-    @field_validator("path")
-    @classmethod
-    def _relative_to_the_file(cls, path: Path, info: ValidationInfo) -> Path:
-        folder: Path = (info.context or {}).get("folder", Path())
-        return folder / path
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names of all training sources."""
+        return ("train", *(source.name for source in self.sources))
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> BeirCollection:
+        names = (*self.source_names, "written")
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise ValueError(f"source '{repeated[0]}' is there twice; train and written are there already")
+        return self
 
 
 class HpoCollection(Spec):
@@ -40,7 +83,7 @@ class HpoCollection(Spec):
         parent_grade: Grade of a parent term's definition; 0: parents are not relevant.
     """
 
-    sources: ClassVar[tuple[str, ...]] = ("lay", "clinical")
+    source_names: ClassVar[tuple[str, ...]] = ("lay", "clinical")
     kind: Literal["hpo"] = "hpo"
     documents: Positive = 2000
     test_share: OpenShare = 0.15
@@ -61,7 +104,7 @@ class PythonDocsCollection(Spec):
         documents: Docstrings in the corpus, at most.
     """
 
-    sources: ClassVar[tuple[str, ...]] = ()
+    source_names: ClassVar[tuple[str, ...]] = ()
     kind: Literal["python-docs"] = "python-docs"
     documents: Positive = 600
 
@@ -76,7 +119,7 @@ class MtebCollection(Spec):
         test_split: Split scored once, at the end.
     """
 
-    sources: ClassVar[tuple[str, ...]] = ("train",)
+    source_names: ClassVar[tuple[str, ...]] = ("train",)
     kind: Literal["mteb"] = "mteb"
     name: Name
     train_split: str | None = None

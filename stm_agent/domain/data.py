@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from stm_agent.domain.collection import Collection
+from stm_agent.domain.splitting import SplitPlan
 from stm_agent.files import content_hash
 
 
@@ -20,9 +21,11 @@ class Pair:
         positive: The passage that answers it.
         source: Name of the training source.
         group: Concept or query id; pairs of one group are never each other's negatives.
-        structural: Passages that are similar by the data's own structure; they serve as hard negatives.
+        structural: Passages that are similar by the data's own structure, or that the data names as negatives; they
+            serve as hard negatives.
         aliases: Other short names of what the positive describes, such as its clinical names.
         related: Passages that answer the query less well, each with its grade as a share of the positive's.
+        scores: A teacher's scores of the positive and of each of ``structural``, in this order; empty: none.
     """
 
     id: str
@@ -33,11 +36,13 @@ class Pair:
     structural: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     related: tuple[tuple[str, float], ...] = ()
+    scores: tuple[float, ...] = ()
 
     def content(self) -> list[object]:
         """Return everything of the pair that training depends on, as JSON values."""
         texts = [self.query, self.positive, self.structural, self.aliases, self.related]
-        return [self.id, self.source, self.group, *texts]
+        # Only if there are any, so that the stages of data without scores keep their keys.
+        return [self.id, self.source, self.group, *texts, *([self.scores] if self.scores else [])]
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,14 @@ class DomainData:
         sources: Training pairs by source name; none shares its query's text with dev or test.
         pool: Passage id -> text that negatives may be mined from and queries written for.
         groups: Group -> ids in the pool that are relevant, or too near, to its queries: never a negative.
+        splits: How dev and test came to be, where the collection lacked them; a run records it.
     """
 
     collection: Collection
     sources: Mapping[str, tuple[Pair, ...]]
     pool: Mapping[str, str]
     groups: Mapping[str, frozenset[str]]
+    splits: SplitPlan = field(default_factory=SplitPlan)
 
     @cached_property
     def content_hash(self) -> str:

@@ -11,6 +11,8 @@ from stm_agent.errors import DataError, FirewallError
 from stm_agent.files import append_jsonl, read_jsonl
 
 SCHEMA = 1
+WAYS_ON = "have queries written for the documents (--corpus), or judge some (stm-agent annotate)"
+"""What to do about missing judgements, as the end of a message."""
 
 
 def require_judged(collection: Collection) -> None:
@@ -21,7 +23,7 @@ def require_judged(collection: Collection) -> None:
     """
     for name in ("dev", "test"):
         if name not in collection.splits:
-            raise DataError(f"collection {collection.name} has no {name} split; add qrels/{name}.tsv")
+            raise DataError(f"collection {collection.name} has no {name} split; add qrels/{name}.tsv, {WAYS_ON}")
 
 
 class Firewall:

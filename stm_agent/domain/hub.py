@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from stm_agent.domain.collection import Collection, Document, Split
@@ -32,7 +33,7 @@ def read_mteb(spec: MtebCollection) -> Collection:
     for ours, theirs in chosen.items():
         for row in data[theirs]["corpus"]:
             documents.setdefault(row["id"], Document(row["id"], row.get("title") or "", row["text"]))
-        splits[ours] = _split(spec.name, ours, data[theirs])
+        splits[ours] = _split(spec.name, ours, data[theirs], documents if task.ignore_identical_ids else {})
     about = task.metadata
     source = f"MTEB {spec.name}: {about.dataset['path']} at {about.dataset['revision']}"
     return Collection(spec.name, tuple(documents.values()), splits, str(about.license or "not stated"), source)
@@ -78,7 +79,7 @@ def _unreachable(task: Any, error: BaseException) -> DataError:  # noqa: ANN401
     )
 
 
-def _split(task: str, name: str, data: Any) -> Split:  # noqa: ANN401
+def _split(task: str, name: str, data: Any, ignorable: Container[str]) -> Split:  # noqa: ANN401
     texts = {row["id"]: row["text"] for row in data["queries"]}
     qrels = {
         query: {doc: int(grade) for doc, grade in grades.items()}
@@ -87,4 +88,6 @@ def _split(task: str, name: str, data: Any) -> Split:  # noqa: ANN401
     }
     if not qrels:
         raise DataError(f"MTEB task {task} has no judged {name} query; name another split")
-    return Split(name, {query: texts[query] for query in qrels}, qrels)
+    # As mteb's ignore_identical_ids: these tasks ask for what resembles a document, not for the document itself.
+    ignored = frozenset(query for query in qrels if query in ignorable)
+    return Split(name, {query: texts[query] for query in qrels}, qrels, ignored)

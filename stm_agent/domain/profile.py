@@ -165,6 +165,7 @@ def profile(data: Collection | DomainData, machine: Machine | None = None) -> Pr
         keyword_share=_keyword_share(collection.splits, texts),
         machine=machine or this_machine(),
         models=models_at_hand(),
+        notes=(*collection.notes, *(data.splits.notes if isinstance(data, DomainData) else ())),
     )
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stm_agent.domain.collection import read_beir
+from stm_agent.domain.collection import Collection, read_beir
+from stm_agent.domain.data import DomainData
+from stm_agent.domain.firewall import require_judged
 from stm_agent.domain.profile import Profile, max_length_for, profile
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.errors import DataError
@@ -42,14 +44,17 @@ def check_folder(folder: Path) -> FolderCheck:
         DataError: The folder cannot be read as a collection.
     """
     collection = read_beir(folder)
+    data: Collection | DomainData = collection
     try:
-        return FolderCheck(profile(judged_domain_data(collection)))
+        data = judged_domain_data(collection)
+        require_judged(data.collection)
     except DataError as error:
-        return FolderCheck(profile(collection), str(error))
+        return FolderCheck(profile(data), str(error))
+    return FolderCheck(profile(data))
 
 
 def profile_lines(facts: Profile) -> list[str]:
-    """Return a profile as lines: a name and a value each."""
+    """Return a profile as lines: a name and a value each. Its notes were logged as warnings when they were made."""
     return [
         _line("collection", facts.name),
         _line("documents", f"{facts.documents:,}, {facts.has_titles:.0%} with a title"),
@@ -68,7 +73,6 @@ def profile_lines(facts: Profile) -> list[str]:
         _line("machine", facts.machine.summary),
         _line("one encoding", _cost(facts)),
         *(_line(f"model {name}", state) for name, state in facts.models.items()),
-        *(_line("note", note) for note in facts.notes),
     ]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from stm_agent.domain.beir_files import collection_files
 from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection, PythonDocsCollection
+from stm_agent.domain.training_files import training_files
 from stm_agent.errors import DataError
 from stm_agent.files import content_hash, sha256_file
 
@@ -24,7 +26,11 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
         DataError: The folder does not exist.
     """
     if isinstance(spec, BeirCollection):
-        return _beir_hash(workspace / spec.path)
+        files = [file for source in spec.sources if source.path for file in training_files(workspace / source.path)]
+        own = [[str(file), sha256_file(file)] for file in files]
+        cuts = [source.model_dump(mode="json") for source in spec.sources]
+        folder = _beir_hash(workspace / spec.path)
+        return content_hash([folder, own, cuts]) if cuts else folder
     about: list[object] = [spec.model_dump(mode="json")]
     if isinstance(spec, HpoCollection):
         from stm_agent.assets.registry import ASSETS
@@ -38,5 +44,4 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
 def _beir_hash(folder: Path) -> str:
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
-    files = [folder / "corpus.jsonl", folder / "queries.jsonl", *sorted((folder / "qrels").glob("*.tsv"))]
-    return content_hash({str(path.relative_to(folder)): sha256_file(path) for path in files if path.is_file()})
+    return content_hash({str(path.relative_to(folder)): sha256_file(path) for path in collection_files(folder)})

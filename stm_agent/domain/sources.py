@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping
 
@@ -10,26 +9,22 @@ from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.python_docs import python_docs
 from stm_agent.domain.spec import PythonDocsCollection
-from stm_agent.domain.text import normalise, share
-from stm_agent.errors import DataError
+from stm_agent.domain.splitting import complete_splits
+from stm_agent.domain.text import normalise
 
 logger = logging.getLogger(__name__)
-
-DEV_SHARE = 0.1
-"""Share of the train queries that become dev if a collection has no dev split."""
-MAX_DEV_QUERIES = 500
-"""Largest number of these; more would cost training data and hardly narrow the intervals."""
 
 
 def judged_domain_data(collection: Collection) -> DomainData:
     """Make training pairs of a collection's train split: one for each query and relevant document.
 
-    Train queries whose text is also a dev or test query are left out and counted.
+    Splits that are missing are cut first (:mod:`~stm_agent.domain.splitting`). Train queries whose text is also a dev
+    or test query are left out and counted.
 
     Raises:
         DataError: There is neither a dev split nor a train split to take one from.
     """
-    collection = with_dev(collection)
+    collection, plan = complete_splits(collection)
     train = collection.splits.get("train", Split("train", {}, {}))
     held = {
         normalise(query)
@@ -41,13 +36,20 @@ def judged_domain_data(collection: Collection) -> DomainData:
     if left_out := len(train.queries) - len(usable):
         logger.warning("%s: %d train queries are also dev or test queries; left out", collection.name, left_out)
     pool = collection.texts
-    groups = {key: frozenset(doc for doc, grade in train.qrels[key].items() if grade > 0) for key in usable}
+    relevant = {key: sorted(doc for doc, grade in train.qrels[key].items() if grade > 0) for key in usable}
+    # Queries with one text are one group: the positives of each are relevant to the others.
+    first: dict[str, str] = {}
+    group_of = {key: first.setdefault(normalise(text), key) for key, text in usable.items()}
+    groups: dict[str, frozenset[str]] = {}
+    for key, group in group_of.items():
+        itself = {key} if key in train.ignored_ids else set()
+        groups[group] = groups.get(group, frozenset()).union(relevant[key], itself)
     pairs = tuple(
-        Pair(f"{key}:{doc}", text, pool[doc], "train", key, related=_related(train.qrels[key], doc, pool))
+        Pair(f"{key}:{doc}", text, pool[doc], "train", group_of[key], related=_related(train.qrels[key], doc, pool))
         for key, text in usable.items()
-        for doc in sorted(groups[key])
+        for doc in relevant[key]
     )
-    return DomainData(collection, {"train": pairs}, pool, groups)
+    return DomainData(collection, {"train": pairs}, pool, groups, plan)
 
 
 def _related(grades: Mapping[str, int], document: str, pool: Mapping[str, str]) -> tuple[tuple[str, float], ...]:
@@ -55,34 +57,6 @@ def _related(grades: Mapping[str, int], document: str, pool: Mapping[str, str]) 
     best = grades[document]
     less = sorted((-grade, other) for other, grade in grades.items() if 0 < grade < best)
     return tuple((pool[other], -grade / best) for grade, other in less)
-
-
-def with_dev(collection: Collection) -> Collection:
-    """Return the collection with a dev split: its own, else a fixed tenth of train (by hash, 500 queries at most).
-
-    Raises:
-        DataError: There is neither a dev nor a train split, or train is too small to give one.
-    """
-    if "dev" in collection.splits:
-        return collection
-    train = collection.splits.get("train")
-    if train is None:
-        raise DataError(f"collection {collection.name} has no dev split and no train split to take one from; add one")
-    order = sorted(train.queries, key=lambda key: (share(f"dev:{key}"), key))
-    chosen = order[: min(MAX_DEV_QUERIES, int(len(order) * DEV_SHARE))]
-    if not chosen:
-        raise DataError(f"collection {collection.name} has no dev split and only {len(order)} train queries; add one")
-    logger.info("%s: %d train queries became the dev split", collection.name, len(chosen))
-    taken = frozenset(chosen)
-    parts = {
-        name: Split(
-            name,
-            {key: text for key, text in train.queries.items() if (key in taken) is wanted},
-            {key: grades for key, grades in train.qrels.items() if (key in taken) is wanted},
-        )
-        for name, wanted in (("train", False), ("dev", True))
-    }
-    return dataclasses.replace(collection, splits={**collection.splits, **parts})
 
 
 def python_docs_domain_data(spec: PythonDocsCollection) -> DomainData:

@@ -213,7 +213,7 @@ class DomainSpec(Spec):
 
     @model_validator(mode="after")
     def _experts_fit(self) -> DomainSpec:
-        offered = (*self.collection.sources, WRITTEN, *UNLABELLED)
+        offered = (*self.collection.source_names, WRITTEN, *UNLABELLED)
         before: list[str] = []
         for expert in self.experts:
             if expert.name in before:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,16 @@ if TYPE_CHECKING:
     from stm_agent.backbone.encoder import TextEncoder
 
 
-def bm25_run(texts: Mapping[str, str], queries: Mapping[str, str], k: int = 100) -> dict[str, dict[str, float]]:
-    """Rank a corpus by BM25, with the settings of ``Bm25Index``."""
+def bm25_run(
+    texts: Mapping[str, str], queries: Mapping[str, str], k: int = 100, ignored_ids: Container[str] = frozenset()
+) -> dict[str, dict[str, float]]:
+    """Rank a corpus by BM25, with the settings of ``Bm25Index``; ``ignored_ids`` as in ``rank``."""
     from stm_agent.evaluate.bm25 import Bm25Index
 
-    hits = Bm25Index(texts).search(list(queries.values()), k)
-    return {query: dict(found) for query, found in zip(queries, hits, strict=True)}
+    run = {}
+    for query, hits in zip(queries, Bm25Index(texts).search(list(queries.values()), k + 1), strict=True):
+        run[query] = dict([hit for hit in hits if hit[0] != query or query not in ignored_ids][:k])
+    return run
 
 
 def static_encoder(name: str) -> TextEncoder:

@@ -35,7 +35,7 @@ def evaluate_model(
         raise ConfigError(f"{collection.name} has no split '{split}'; it has {', '.join(sorted(collection.splits))}")
     judged, texts = collection.splits[split], collection.texts
     if name == "bm25":
-        return _numbers(score(bm25_run(texts, judged.queries), judged.qrels))
+        return _numbers(score(bm25_run(texts, judged.queries, ignored_ids=judged.ignored_ids), judged.qrels))
     from stm_agent.backbone.load import load_model
     from stm_agent.backbone.prompts import passage_prompt, query_prompt
     from stm_agent.backbone.sides import encoder_of
@@ -48,7 +48,8 @@ def evaluate_model(
     encoder = encoder_of(model)
     passages = encoder.encode(list(texts.values()), prefix=passage_prompt(model.prompts))
     queries = encode_queries(None, encoder, list(judged.queries.values()), prefix=query_prompt(model.prompts))
-    return _numbers(score(rank(list(judged.queries), queries, list(texts), passages, k=100), judged.qrels))
+    run = rank(list(judged.queries), queries, list(texts), passages, k=100, ignored_ids=judged.ignored_ids)
+    return _numbers(score(run, judged.qrels))
 
 
 def evaluate_official(name: str, task: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ def rank(
     document_vectors: NDArray[np.float32],
     k: int = 100,
     block: int = BLOCK,
+    ignored_ids: Container[str] = frozenset(),
 ) -> dict[str, dict[str, float]]:
     """Return the ``k`` nearest documents of each query by dot product.
 
@@ -30,17 +31,26 @@ def rank(
         document_vectors: ``[documents, dimension]`` float32, normalised.
         k: Documents kept for each query.
         block: Queries scored at once; bounds memory at ``block x documents`` floats.
+        ignored_ids: Queries whose document of the same id is left out
+            (:attr:`~stm_agent.domain.collection.Split.ignored_ids`).
 
     Raises:
         StopRequested: A stop was asked for between two blocks.
     """
+    own = {document: column for column, document in enumerate(document_ids) if document in ignored_ids}
     run: dict[str, dict[str, float]] = {}
     k = min(k, len(document_ids))
     for begin in range(0, len(query_ids), block):
         safe_point()
         scores = query_vectors[begin : begin + block] @ document_vectors.T
+        for row, query in enumerate(query_ids[begin : begin + block]):
+            if query in own:
+                scores[row, own[query]] = -np.inf
         top = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
         for row, query in enumerate(query_ids[begin : begin + block]):
             columns = range(len(document_ids)) if top is None else top[row]
-            run[query] = {document_ids[column]: float(scores[row, column]) for column in columns}
+            hits = {document_ids[column]: float(scores[row, column]) for column in columns}
+            if query in own:
+                hits.pop(query, None)
+            run[query] = hits
     return run

@@ -40,7 +40,8 @@ class ScoredTask:
     def content_hash(self) -> str:
         """Hash over corpus, queries and judgements."""
         qrels = {query: dict(grades) for query, grades in self.split.qrels.items()}
-        return content_hash([list(self.documents.items()), dict(self.split.queries), qrels])
+        ignored = [sorted(self.split.ignored_ids)] if self.split.ignored_ids else []
+        return content_hash([list(self.documents.items()), dict(self.split.queries), qrels, *ignored])
 
 
 def score_split(
@@ -61,7 +62,7 @@ def dense_run(
     """Encode and rank: query id -> its ``depth`` nearest documents and their cosines."""
     passages = encode_through(cache, encoder)(list(documents.values()), prefix=instruction.passage_prefix)
     queries = encode_queries(cache, encoder, list(split.queries.values()), prefix=instruction.query_prefix)
-    return rank(list(split.queries), queries, list(documents), passages, k=depth)
+    return rank(list(split.queries), queries, list(documents), passages, k=depth, ignored_ids=split.ignored_ids)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
 
     class CollectionTask(AbsTaskRetrieval):
         metadata = about
+        ignore_identical_ids = bool(judged.ignored_ids)
 
         def load_data(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the parent
             self.dataset = {"default": {split: data}}

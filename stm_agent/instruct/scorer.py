@@ -41,7 +41,7 @@ class InstructionScorer:
         texts = list(self.split.queries.values())
         queries = encode_queries(self.cache, self.encoder, texts, prefix=instruction.query_prefix)
         passages = self._vectors(instruction.passage_prefix)
-        return rank(list(self.split.queries), queries, self._ids, passages, k=k)
+        return rank(list(self.split.queries), queries, self._ids, passages, k=k, ignored_ids=self.split.ignored_ids)
 
     def score(self, instruction: Instruction) -> Scores:
         """Return nDCG@10 of every query."""

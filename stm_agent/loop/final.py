@@ -85,7 +85,7 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
     final = content_hash([best.model.source_key(), best.instruction.query, best.instruction.passage])
     split = context.firewall.open_test(final, again=context.firewall.opened)
     test = ScoredTask("test", context.documents, split)
-    rows = {"BM25": score(bm25_run(context.documents, split.queries), split.qrels)}
+    rows = {"BM25": score(bm25_run(context.documents, split.queries, ignored_ids=split.ignored_ids), split.qrels)}
     if context.spec.baseline:
         _baseline_row(context, test, rows)
     rows["base"] = context.score(state.base.model, test, state.base.instruction)
@@ -115,7 +115,7 @@ def _fused_row(context: RunContext, best: RatedModel, test: ScoredTask) -> Score
 
     def runs(split: Split) -> tuple[Run, Run]:
         dense = dense_run(cache, encoder, context.documents, split, best.instruction, DEPTH)
-        return dense, bm25_run(context.documents, split.queries)
+        return dense, bm25_run(context.documents, split.queries, ignored_ids=split.ignored_ids)
 
     weight, on_dev = choose_weight(*runs(context.dev.split), context.dev.split.qrels)
     context.run.ledger.record("fusion", weight=weight, dev=on_dev.ndcg_at_10)

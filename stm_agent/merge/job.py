@@ -192,10 +192,11 @@ class _MergeSearch:
         ]
 
     def _rating(self, vectors: Sequence[Vectors]) -> Rating:
-        found = [
-            score(rank(list(task.split.queries), queries, list(task.documents), documents, k=DEPTH), task.split.qrels)
-            for (task, _), (queries, documents) in zip(self.tasks, vectors, strict=True)
-        ]
+        found = []
+        for (task, _), (queries, documents) in zip(self.tasks, vectors, strict=True):
+            names, ignored = list(task.split.queries), task.split.ignored_ids
+            run = rank(names, queries, list(task.documents), documents, k=DEPTH, ignored_ids=ignored)
+            found.append(score(run, task.split.qrels))
         return Rating(found[0], mean_ndcg(found[1:]))
 
     def _rows(self, split: Split) -> list[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from stm_agent.domain.data import Pair
+from stm_agent.domain.keywords import RULES as KEYWORD_RULES
 from stm_agent.domain.spec import MineSpec
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
@@ -15,6 +16,9 @@ from stm_agent.files import content_hash, write_json
 from stm_agent.job import Job
 from stm_agent.mine.negatives import mine
 from stm_agent.mine.store import save_negatives
+
+RULES = 2
+"""Raised when other candidates are refused than before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class MiningJob(Job):
         """Return what decides the negatives."""
         groups = {pair.group: sorted(self.groups.get(pair.group, ())) for pair in self.pairs}
         return {
+            "rules": RULES,
+            "words": KEYWORD_RULES,
             "spec": self.spec.model_dump(mode="json"),
             "pairs": content_hash([pair.content() for pair in self.pairs]),
             "pool": content_hash(dict(self.pool)),

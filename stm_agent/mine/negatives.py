@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import MineSpec
-from stm_agent.domain.text import is_near_duplicate, words_of
+from stm_agent.domain.text import is_near_duplicate, normalise, words_of
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.cache import EmbeddingCache, encode_through
 from stm_agent.evaluate.encoder import Encoder
@@ -72,9 +72,10 @@ def mine(
 ) -> Mined:
     """Mine negatives for pairs from a pool of passages.
 
-    A candidate is refused if it is relevant to the pair's group, has the positive's text or nearly so, or if the
-    encoder scores it at ``spec.margin`` of the positive's score or above (NV-Retriever's TopK-PercPos, arXiv
-    2407.15831). Without an encoder, the dense retriever and that last filter are skipped, which is counted.
+    A candidate is refused if it is relevant to the group of the pair or of another one with the same query, has the
+    text of the positive or of the query or nearly so, or if the encoder scores it at ``spec.margin`` of the positive's
+    score or above (NV-Retriever's TopK-PercPos, arXiv 2407.15831). Without an encoder, the dense retriever and that
+    last filter are skipped, which is counted.
 
     Args:
         pairs: What negatives are needed for.
@@ -94,16 +95,19 @@ def mine(
     candidates = _retrieve(pairs, pool, spec, judge)
     safe_point()
     words = {passage: words_of(text) for passage, text in pool.items()}
+    relevant_to = _relevant_by_query(pairs, groups)
     negatives = {}
     for index, pair in enumerate(pairs):
         if index % SOME == 0:
             report("mine", "pairs", index, len(pairs))
-        relevant = groups.get(pair.group, frozenset())
-        positive = words_of(pair.positive)
+        relevant = relevant_to[normalise(pair.query)]
+        query, positive = words_of(pair.query), words_of(pair.positive)
         limit = spec.margin * judge.positive(index) if judge else None
         accepted: list[_Hit] = []
         for hit in _distinct(candidates[index]):
-            if reason := _fault(hit, hit.passage in relevant, words[hit.passage], positive, limit):
+            if hit.passage in relevant:
+                counts["relevant by the data"] += 1
+            elif reason := _fault(hit, words[hit.passage], query, positive, limit):
                 counts[reason] += 1
             else:
                 accepted.append(hit)
@@ -150,14 +154,23 @@ def _distinct(hits: Sequence[_Hit]) -> list[_Hit]:
     return list(first.values())
 
 
+def _relevant_by_query(pairs: Sequence[Pair], groups: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Return normalised query -> passages relevant to any pair with it: one text can have several ids and groups."""
+    relevant: dict[str, frozenset[str]] = {}
+    for pair in pairs:
+        query = normalise(pair.query)
+        relevant[query] = relevant.get(query, frozenset()) | groups.get(pair.group, frozenset())
+    return relevant
+
+
 def _fault(
-    hit: _Hit, is_relevant: bool, words: frozenset[str], positive: frozenset[str], limit: float | None
+    hit: _Hit, words: frozenset[str], query: frozenset[str], positive: frozenset[str], limit: float | None
 ) -> str | None:
-    """Return why a candidate is refused, or None."""
-    if is_relevant:
-        return "relevant by the data"
+    """Return why a candidate that is not known to be relevant is refused, or None."""
     if is_near_duplicate(words, positive):
         return "near-duplicate of the positive"
+    if is_near_duplicate(words, query):
+        return "near-duplicate of the query"
     if limit is not None and hit.opinion >= limit:
         return "too near the positive's score"
     return None

@@ -107,7 +107,7 @@ def test_commands_make_show_list_and_check_a_domain(place: Path):
     shown = call("show", "mine")
     assert shown["collection"]["path"] == str(place / "tiny")  # type: ignore[index]
     facts = call("check", "mine.yaml")
-    assert facts["pairs of source train"] == 96  # type: ignore[index]
+    assert facts["pairs of source train"] == 72  # type: ignore[index]
     assert facts["program"] == str(place / "programs" / "hard_negatives.py")  # type: ignore[index]
     with pytest.raises(ConfigError, match="exists; name a new file"):
         call("new", "mine.yaml")
