@@ -101,12 +101,10 @@ def mine(
         relevant = groups.get(pair.group, frozenset())
         positive = words_of(pair.positive)
         limit = spec.margin * judge.positive(index) if judge else None
-        accepted: list[_Hit] = []
-        for hit in _distinct(candidates[index]):
-            if reason := _fault(hit, hit.passage in relevant, words[hit.passage], positive, limit):
-                counts[reason] += 1
-            else:
-                accepted.append(hit)
+        hits = _distinct(candidates[index])
+        faults = [_fault(hit, hit.passage in relevant, words[hit.passage], positive, limit) for hit in hits]
+        counts.update(fault for fault in faults if fault)
+        accepted = [hit for hit, fault in zip(hits, faults, strict=True) if not fault]
         accepted.sort(key=lambda hit: -hit.opinion)
         negatives[pair.id] = tuple(
             Negative(pool[hit.passage], hit.retriever, hit.passage, hit.score) for hit in accepted
