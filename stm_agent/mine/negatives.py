@@ -103,14 +103,12 @@ def mine(
         relevant = relevant_to[normalise(pair.query)]
         query, positive = words_of(pair.query), words_of(pair.positive)
         limit = spec.margin * judge.positive(index) if judge else None
-        accepted: list[_Hit] = []
-        for hit in _distinct(candidates[index]):
-            if hit.passage in relevant:
-                counts["relevant by the data"] += 1
-            elif reason := _fault(hit, words[hit.passage], query, positive, limit):
-                counts[reason] += 1
-            else:
-                accepted.append(hit)
+        hits = _distinct(candidates[index])
+        faults = [
+            _fault(hit, hit.passage in relevant, words[hit.passage], (query, positive), limit) for hit in hits
+        ]
+        counts.update(fault for fault in faults if fault)
+        accepted = [hit for hit, fault in zip(hits, faults, strict=True) if not fault]
         accepted.sort(key=lambda hit: -hit.opinion)
         negatives[pair.id] = tuple(
             Negative(pool[hit.passage], hit.retriever, hit.passage, hit.score) for hit in accepted
@@ -164,9 +162,16 @@ def _relevant_by_query(pairs: Sequence[Pair], groups: Mapping[str, frozenset[str
 
 
 def _fault(
-    hit: _Hit, words: frozenset[str], query: frozenset[str], positive: frozenset[str], limit: float | None
+    hit: _Hit,
+    is_relevant: bool,
+    words: frozenset[str],
+    pair: tuple[frozenset[str], frozenset[str]],
+    limit: float | None,
 ) -> str | None:
-    """Return why a candidate that is not known to be relevant is refused, or None."""
+    """Return why a candidate is refused, or None; ``pair`` has the words of the query and of the positive."""
+    query, positive = pair
+    if is_relevant:
+        return "relevant by the data"
     if is_near_duplicate(words, positive):
         return "near-duplicate of the positive"
     if is_near_duplicate(words, query):
