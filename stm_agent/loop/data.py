@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import WRITTEN, ExpertSpec
 from stm_agent.errors import GenerationError
 from stm_agent.evaluate.encoder import EncoderSource
-from stm_agent.files import read_json, read_jsonl, sha256_text
+from stm_agent.files import read_json, read_jsonl
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
-from stm_agent.mine.job import MiningJob
+from stm_agent.loop.data_jobs import mined_pairs, mining_job, negatives_job
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
-from stm_agent.synthesize.jobs import HardNegativesJob, QueriesJob
+from stm_agent.synthesize.jobs import QueriesJob
 from stm_agent.traces import Trace, TraceStore
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 from stm_agent.workspace import program_path
@@ -81,15 +81,13 @@ def prepare_training_data(context: RunContext, miner: EncoderSource | None) -> T
     experts = context.spec.experts
     asks_queries = any(WRITTEN in expert.sources for expert in experts)
     written = _written_queries(context) if asks_queries and context.has_time("written queries") else ()
-    wanting = [expert for expert in experts if expert.negatives.mined or expert.negatives.synthetic]
-    sources = sorted({source for expert in wanting for source in expert.sources if source != WRITTEN})
-    pairs = tuple(pair for source in sources for pair in context.data.sources[source])
+    pairs = mined_pairs(context.spec, context.data)
     if not pairs or not context.has_time("negatives"):
         return TrainingData(written=written)
     mined = NO_NEGATIVES
     with context.attempt("mining"):
         mined = _without_refused(context, pairs, _mined(context, pairs, miner))
-    asks_negatives = any(expert.negatives.synthetic for expert in wanting)
+    asks_negatives = any(expert.negatives.synthetic for expert in experts)
     synthetic, trial = NO_NEGATIVES, None
     if asks_negatives and mined and context.has_time("written negatives"):
         synthetic, trial = _written_negatives(context, pairs, mined)
@@ -110,16 +108,8 @@ def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Nega
 
 
 def _mined(context: RunContext, pairs: tuple[Pair, ...], miner: EncoderSource | None) -> Negatives:
-    spec = context.spec.mine
-
-    def preference(passage: str) -> tuple[bool, str]:
-        # Passages of the scored corpus first: their vectors are already in the cache.
-        return passage not in context.documents, sha256_text(passage)
-
-    pool = {passage: context.data.pool[passage] for passage in sorted(context.data.pool, key=preference)}
-    pool = dict(list(pool.items())[: spec.documents])
-    job = MiningJob(pairs=pairs, pool=pool, groups=context.data.groups, spec=spec, miner=miner, cache=context.cache)
-    with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(pool):,} passages"):
+    job = mining_job(context.spec, context.data, pairs, miner, context.cache)
+    with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(job.pool):,} passages"):
         folder = context.build(job)
     if bare := read_json(folder / "counts.json").get("pairs without a negative"):
         context.note("mine", f"{bare:,} of {len(pairs):,} pairs have no mined negative")
@@ -156,21 +146,13 @@ def _written_queries(context: RunContext) -> tuple[Pair, ...]:
 
 def _written_negatives(context: RunContext, pairs: Sequence[Pair], mined: Negatives) -> tuple[Negatives, str | None]:
     spec = context.spec.synthesize
-    with_mined = sorted((pair for pair in pairs if mined.get(pair.id)), key=lambda pair: sha256_text(pair.id))
-    chosen = tuple(with_mined[: spec.pairs])
+    chosen = negatives_job(context.spec, context.workspace, pairs, mined, context.generator, spec.pairs)
 
     def job(generator: LlmAccess) -> Job:
-        return HardNegativesJob(
-            pairs=chosen,
-            mined={pair.id: mined[pair.id] for pair in chosen},
-            task=context.spec.task,
-            program=program_path(context.workspace, spec.program),
-            generator=generator,
-            spec=spec,
-        )
+        return replace(chosen, generator=generator)
 
     model = context.generator.options.model
-    with context.timed("synthesize", f"{model} writes hard negatives for {len(chosen)} pairs"):
+    with context.timed("synthesize", f"{model} writes hard negatives for {len(chosen.pairs)} pairs"):
         folder = _build_or_salvage(context, "written negatives", job)
     if folder is None:
         return NO_NEGATIVES, None

@@ -19,6 +19,7 @@ from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.options import LlmOptions
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
+from stm_agent.loop.single import mine_domain, synthesize_domain
 from stm_agent.loop.train_single import train_domain_expert
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.export_job import ExportJob
@@ -114,3 +115,31 @@ def test_train_and_optimize_share_one_folder(tiny_domain: DomainSpec, workspace:
     assert list((runs / ".stages").glob("train-*")) == [folder]
     assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").is_file()
     assert trained["steps"] == spec.experts[0].steps
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("proof_in_this_process")
+def test_mine_synthesize_and_optimize_share_their_folders(
+    tiny_domain: DomainSpec, workspace: Path, tmp_path: Path
+) -> None:
+    runs, options = workspace / "runs", Options(generator="scripted:numbered")
+    counts = mine_domain(tiny_domain, workspace, runs, tmp_path / "mined", None)
+    written = synthesize_domain(tiny_domain, workspace, runs, tmp_path / "written", options, limit=None)
+    assert counts["negatives"]
+    assert written["written"]
+    before = stages(runs, "mine", "synthesize")
+    assert len(before) == 2
+    optimize(tiny_domain, options, workspace=workspace, runs=runs)
+    assert stages(runs, "mine", "synthesize") == before
+
+
+def stages(runs: Path, *kinds: str) -> list[str]:
+    return sorted(folder.name for kind in kinds for folder in (runs / ".stages").glob(f"{kind}-*"))
+
+
+def test_a_look_at_a_few_pairs_needs_no_encoder(tiny_domain: DomainSpec, workspace: Path, tmp_path: Path) -> None:
+    runs, options = workspace / "runs", Options(generator="scripted:numbered")
+    written = synthesize_domain(tiny_domain, workspace, runs, tmp_path / "few", options, limit=2)
+    assert written["pairs"] == 2
+    assert not (runs / ".cache" / "vectors").exists()
+    assert mine_domain(tiny_domain, workspace, runs, tmp_path / "mined", 3)["pairs"] == 3
