@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.files import read_json, read_jsonl
+from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.merge.export_job import ExportJob
+from stm_agent.merge.product import merge_card
+from stm_agent.merge.recipe import Recipe
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+METHOD: Literal["task-arithmetic"] = "task-arithmetic"
 
 
 def read_front(run: Path) -> dict[str, Any]:
@@ -60,9 +66,9 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
         RunError: The run has not merged yet, or its stage folders were deleted.
     """
     from stm_agent.domain.spec import DomainSpec
-    from stm_agent.merge.product import merge_folders
-    from stm_agent.merge.recipe import Recipe
+    from stm_agent.loop.single import build_job, copy_result, fresh_output
 
+    target = fresh_output(output)
     front = read_front(run)
     points = front["points"]
     if not 1 <= number <= len(points):
@@ -75,9 +81,26 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
     if "identity" not in about:
         raise RunError(f"run {run.name} was made by another version; run its optimize command again and pick there")
     spec = DomainSpec.model_validate(about["identity"]["domain"])
-    saved = run / "model" / "config_sentence_transformers.json"
-    prompts = read_json(saved)["prompts"] if saved.is_file() else None
-    recipe = Recipe(method="task-arithmetic", weights=tuple(point["weights"]))
-    done = merge_folders(adapters, recipe, output, backbone=spec.backbone, base=None, prompts=prompts)
-    named = dict(zip(front["experts"], point["weights"], strict=True))
-    return {**done, "weights": named, **{name: point[name] for name in ("dev", "general", "verified")}}
+    job = _export(run, front, number, AdaptedModel(spec.backbone, tuple(adapters), tuple(point["weights"])))
+    copy_result(build_job(job, run.parent) / "model", target)
+    return {
+        "model": str(output),
+        "method": METHOD,
+        "exact_adapter": (target / "adapter").is_dir(),
+        "weights": dict(zip(front["experts"], point["weights"], strict=True)),
+        **{name: point[name] for name in ("dev", "general", "verified")},
+    }
+
+
+def _export(run: Path, front: Mapping[str, Any], number: int, model: AdaptedModel) -> ExportJob:
+    """Return the job that exports a point: of the point that the run exported, the run's own job."""
+    exported = run / "model"
+    saved, card = exported / "config_sentence_transformers.json", exported / "README.md"
+    stored = read_json(saved)["prompts"] if saved.is_file() else model.open().model.prompts
+    prompts = {name: text or "" for name, text in stored.items()}
+    if number == front["taken"] and card.is_file():
+        return ExportJob(model=model, prompts=prompts, card=card.read_text(encoding="utf-8"))
+    recipe = Recipe(method=METHOD, weights=model.weights)
+    command = f"stm-agent merge pick {run.name} --point {number}"
+    text = merge_card(list(front["experts"]), recipe, model.backbone.summary, command)
+    return ExportJob(model=model, prompts=prompts, card=text)

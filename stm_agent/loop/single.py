@@ -13,7 +13,7 @@ from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
-from stm_agent.files import read_json, whole_folder
+from stm_agent.files import read_json, remove_partial, whole_folder
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess, spending
 from stm_agent.loop.data_jobs import drawn, first_miner, mined_pairs, mining_job, negatives_job
@@ -44,6 +44,7 @@ def build_job(job: Job, runs: Path) -> Path:
 
 def copy_result(folder: Path, output: Path) -> None:
     """Copy the files of a stage to ``output``, atomically."""
+    remove_partial(output.parent, output.name)
     with whole_folder(output) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
 
@@ -96,7 +97,9 @@ def synthesize_domain(
     )
     job = negatives_job(spec, workspace, pairs, mined, generator, limit or spec.synthesize.pairs)
     if not job.pairs:
-        raise ConfigError(f"no training pair of domain {spec.name} has a mined negative; raise mine.depth or mine.margin")
+        raise ConfigError(
+            f"no training pair of domain {spec.name} has a mined negative; raise mine.depth or mine.margin"
+        )
     # Each job has a ledger of its own, so that a ceiling counts what this job costs.
     ledger = runs / CACHE / f"{job.folder_name}.jsonl"
     job = replace(job, generator=replace(generator, ledger=ledger))

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.build import build_domain_data
+from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.evaluate.proof import ProofJob
 from stm_agent.evaluate.scoring import ScoredTask, ScoringJob
+from stm_agent.files import read_jsonl
 from stm_agent.instruct.job import InstructionJob
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.options import LlmOptions
+from stm_agent.loop.evaluate_single import evaluate_model
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
 from stm_agent.loop.single import mine_domain, synthesize_domain
@@ -27,6 +29,7 @@ from stm_agent.merge.job import MergeJob
 from stm_agent.mine.job import MiningJob
 from stm_agent.mine.negatives import Negative
 from stm_agent.synthesize.jobs import HardNegativesJob, QueriesJob
+from stm_agent.testing.pico import pico_checkpoint
 from stm_agent.train.job import TrainingJob
 from stm_agent.workspace import program_path
 
@@ -143,3 +146,31 @@ def test_a_look_at_a_few_pairs_needs_no_encoder(tiny_domain: DomainSpec, workspa
     assert written["pairs"] == 2
     assert not (runs / ".cache" / "vectors").exists()
     assert mine_domain(tiny_domain, workspace, runs, tmp_path / "mined", 3)["pairs"] == 3
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("proof_in_this_process")
+def test_evaluate_and_optimize_share_one_folder(tiny_domain: DomainSpec, workspace: Path, tmp_path: Path) -> None:
+    runs, ready = workspace / "runs", str(pico_checkpoint(tmp_path / "ready"))
+    experts = [expert.model_copy(update={"steps": 2}) for expert in tiny_domain.experts[:1]]
+    spec = tiny_domain.model_copy(update={"baseline": ready, "experts": tuple(experts)})
+    collection = build_collection(spec.collection, workspace)
+    found = evaluate_model(ready, collection, "test", runs=runs)
+    (folder,) = (runs / ".stages").glob("evaluate-*")
+    report = optimize(spec, Options(generator="scripted:numbered"), workspace=workspace, runs=runs)
+    row = report["rows"][ready]
+    assert found == {name: row[name] for name in found}  # type: ignore[literal-required]
+    ledger = read_jsonl(runs / report["run"] / "ledger.jsonl")
+    assert folder.name in [entry["folder"] for entry in ledger if entry["event"] == "stage"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # mteb's own
+def test_a_model_is_scored_once_by_each_engine(tiny_domain: DomainSpec, workspace: Path, tmp_path: Path) -> None:
+    ready, collection = str(pico_checkpoint(tmp_path / "ready")), build_collection(tiny_domain.collection, workspace)
+    for name, engine in ((ready, "fast"), (ready, "mteb"), ("bm25", "fast")):
+        runs = tmp_path / f"{name[-4:]}-{engine}"
+        first = evaluate_model(name, collection, "dev", runs=runs, engine=engine)  # type: ignore[arg-type]
+        (folder,) = (runs / ".stages").glob("[!.]*")
+        built = (folder / "manifest.json").stat().st_mtime_ns
+        assert evaluate_model(name, collection, "dev", runs=runs, engine=engine) == first  # type: ignore[arg-type]
+        assert (folder / "manifest.json").stat().st_mtime_ns == built
