@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import InstructSpec
+from stm_agent.errors import StopRequested
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.evaluate.scoring import ScoredTask
-from stm_agent.files import read_json, write_json
-from stm_agent.job import Job
+from stm_agent.files import read_json, write_atomic, write_json
+from stm_agent.job import Job, checkpoint_folder
 from stm_agent.llm.access import LlmAccess
 
 RESULT, TRACES = "instruction.json", "traces.jsonl"
@@ -61,9 +62,10 @@ class InstructionJob(Job):
         }
 
     def build(self, folder: Path) -> None:
-        """Write ``instruction.json`` and ``traces.jsonl``.
+        """Write ``instruction.json`` and ``traces.jsonl``; if stopped, leave the traces so far as a checkpoint.
 
         Raises:
+            StopRequested: A stop was asked for.
             GenerationError: The reflecting LLM cannot be reached, or its budget is spent.
         """
         from stm_agent.instruct.search import search_instruction
@@ -84,6 +86,11 @@ class InstructionJob(Job):
                 task=self.task,
                 framings=self.framings,
             )
+        except StopRequested:
+            checkpoints = checkpoint_folder()
+            if checkpoints is not None and (folder / TRACES).exists():
+                write_atomic(checkpoints / TRACES, (folder / TRACES).read_bytes())
+            raise
         finally:
             if client is not None:
                 client.close()
