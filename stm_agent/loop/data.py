@@ -112,7 +112,7 @@ def _mined(context: RunContext, pairs: tuple[Pair, ...], miner: EncoderSource | 
     with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(job.pool):,} passages"):
         folder = context.build(job)
     if bare := read_json(folder / "counts.json").get("pairs without a negative"):
-        context.note("mine", f"{bare:,} of {len(pairs):,} pairs have no mined negative")
+        context.warn("mine", f"{bare:,} of {len(pairs):,} pairs have no mined negative")
     return load_negatives(folder)
 
 
@@ -183,7 +183,8 @@ def _report_counts(context: RunContext, what: str, path: Path) -> None:
     text = f"{counts['written']} of {counts['asked']} {what} written"
     text += f"; refused: {refusals}" if refusals else ""
     text += f"; {counts['inputs_cut']} inputs cut to the model's context" if counts.get("inputs_cut") else ""
-    context.note("synthesize", text)
+    lacks = counts["written"] < counts["asked"] or counts.get("inputs_cut")
+    (context.warn if lacks else context.note)("synthesize", text)
 
 
 def _trace(context: RunContext, program: Path, written: Path) -> str | None:

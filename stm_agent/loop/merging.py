@@ -84,7 +84,7 @@ def _record(context: RunContext, experts: Sequence[Expert], result: MergeResult,
     quality = "badly, so the search continued with real encodes" if result.surrogate_is_bad else "well enough"
     context.note("merge", f"the surrogate orders the encoded merges {quality} ({result.agreement})")
     if not result.allowed:
-        context.note(
+        context.warn(
             "merge",
             f"every merge forgets too much: the best reaches {result.rating.general:.4f} on the general tasks, "
             f"the floor is {floor:.4f}; raise merge.forgetting_budget or train less",

@@ -142,7 +142,7 @@ def _train_experts(context: RunContext, state: State, round_: int) -> State:
 def _merge(context: RunContext, state: State, round_: int) -> State:
     """Merge the experts; if that fails, the best single expert is still a candidate."""
     if not state.experts:
-        context.note("merge", "no merge: no expert was trained")
+        context.warn("merge", "no merge: no expert was trained")
         return state
     merged: RatedModel | None = None
     if len(state.experts) > 1 and context.has_time("merge"):

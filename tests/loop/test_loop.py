@@ -38,6 +38,8 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
     folder = workspace / "runs" / report["run"]
     assert all(sorted(point) == ["dev", "general", "verified", "weights"] for point in report["front"])
     assert report["front"], "what could be traded between the domain and general tasks is in the report"
+    assert [note for note in report["notes"] if note.startswith("merge: the surrogate orders")]
+    assert not [warning for warning in report["warnings"] if warning.startswith("merge: the surrogate orders")]
     recipe = read_json(folder / "model" / "recipe.json")
     assert recipe["weights"] == list(report["weights"].values())
     assert load_delta(folder / "model" / "adapter").shapes, "the merge is one adapter too"
