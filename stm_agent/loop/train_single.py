@@ -39,16 +39,27 @@ def train_domain_expert(
     *,
     start: Path | None,
     steps: int | None,
-    seed: int,
+    seed: int | None,
 ) -> dict[str, Any]:
     """Train one expert on its sources alone into ``output``; return the report of the training.
 
     If there are several processes, all train and the first one writes.
 
+    Args:
+        spec: The domain.
+        workspace: Folder with ``prompts/``.
+        runs: Folder of stages and caches.
+        name: Name of the expert.
+        output: Folder to write; it must not exist.
+        start: Adapter folder to start from; None: the backbone.
+        steps: Training steps; None: the domain's.
+        seed: Seed of the weights and the batch order; None: the domain's first.
+
     Raises:
         ConfigError: The domain has no such expert, its loss needs mined or written negatives, or ``output`` exists.
     """
     target = fresh_output(output)
+    seed = spec.seeds[0] if seed is None else seed
     expert = _alone(_expert_of(spec, name), steps)
     data = build_domain_data(spec.collection, workspace)
     job = _job(spec, expert, data, workspace, runs, start=start, seed=seed)
