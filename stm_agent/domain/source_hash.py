@@ -38,5 +38,7 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
 def _beir_hash(folder: Path) -> str:
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
-    files = [folder / "corpus.jsonl", folder / "queries.jsonl", *sorted((folder / "qrels").glob("*.tsv"))]
+    # Name, licence and source, in collection.json, are written into the model's card.
+    names = ("corpus.jsonl", "queries.jsonl", "collection.json")
+    files = [*(folder / name for name in names), *sorted((folder / "qrels").glob("*.tsv"))]
     return content_hash({str(path.relative_to(folder)): sha256_file(path) for path in files if path.is_file()})

@@ -168,6 +168,9 @@ def test_whatever_decides_a_result_changes_the_identity(tiny_domain, workspace):
         path.parent.mkdir(exist_ok=True)
         path.write_text((path.read_text() if path.exists() else "") + "\n# changed\n")
         assert new(), name
+    about = tiny_domain.collection.path / "collection.json"
+    about.write_text('{"licence": "CC0-1.0"}')
+    assert new(), "it is written into the model's card"
     for name in ("qrels/train.tsv", "queries.jsonl", "corpus.jsonl"):
         path = tiny_domain.collection.path / name
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
