@@ -14,6 +14,7 @@ from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.files import read_json, write_atomic, write_json
+from stm_agent.instruct.finalist import Finalist
 from stm_agent.job import Job, checkpoint_folder
 from stm_agent.llm.access import LlmAccess
 
@@ -52,6 +53,8 @@ class InstructionJob(Job):
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the search."""
         return {
+            # Raised with the format of instruction.json, so that an older folder is never read as this one.
+            "format": 2,
             "model": self.model.source_key(),
             "search": self.search.content_hash,
             "candidates": [asdict(candidate) for candidate in (*self.seeds, *self.framings, self.incumbent)],
@@ -105,8 +108,7 @@ class FoundInstruction:
     trial: str
     tried: int
     favourite: Instruction
-    inner: Mapping[str, float]
-    full: Mapping[str, float]
+    finalists: tuple[Finalist, ...]
     rejected: Mapping[str, int]
 
 
@@ -114,6 +116,6 @@ def read_found(folder: Path) -> FoundInstruction:
     """Read the result of an :class:`InstructionJob`."""
     row: dict[str, Any] = read_json(folder / RESULT)
     row.pop("incumbent")
-    return FoundInstruction(
-        **{**row, "winner": Instruction(**row["winner"]), "favourite": Instruction(**row["favourite"])}
-    )
+    finalists = tuple(map(Finalist.from_json, row["finalists"]))
+    named = {name: Instruction(**row[name]) for name in ("winner", "favourite")}
+    return FoundInstruction(**{**row, **named, "finalists": finalists})

@@ -118,7 +118,7 @@ def _search(
 ) -> dict[str, Any]:
     split = collection.splits[options.split]
     gate = Gate(cut_dev(split), GateSpec(alpha=options.alpha, looks=1, seed=options.seed))
-    observer({"kind": "note", "name": "gate", "text": gate.halves.note})
+    observer({"kind": "warning" if gate.halves.small else "note", "name": "gate", "text": gate.halves.note})
     ready = ReadyModel(model)
     job = InstructionJob(
         model=ready,
@@ -237,8 +237,13 @@ def _result(
         "gain": asdict(accepted.outcome),
         "tried": found.tried,
         "finalists": [
-            {"instruction": text, "sub_corpus": found.inner[text], "whole_corpus": value}
-            for text, value in found.full.items()
+            {
+                "instruction": finalist.instruction.query,
+                "passage_instruction": finalist.instruction.passage,
+                "sub_corpus": finalist.inner,
+                "whole_corpus": finalist.full,
+            }
+            for finalist in found.finalists
         ],
         "corpora_agree": found.winner.texts == found.favourite.texts,
         "reason": accepted.reason,
