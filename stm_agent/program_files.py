@@ -56,7 +56,7 @@ def _reached(path: Path, root: Path) -> Iterator[Path]:
 
 
 def _named(text: str, root: Path) -> Iterator[Path]:
-    # A docstring is no file's name, and the system refuses to look for one of its length.
+    # A docstring names nothing, and the system refuses to look for a name of its length.
     if 0 < len(text) < 200 and "\n" not in text and "\0" not in text and ".." not in text:
         path = root / text
         if path.is_relative_to(root) and path.is_file():
