@@ -19,6 +19,7 @@ from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.options import LlmOptions
 from stm_agent.loop.evaluate_single import evaluate_model
+from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
 from stm_agent.loop.single import mine_domain, synthesize_domain
@@ -120,8 +121,16 @@ def test_train_and_optimize_share_one_folder(tiny_domain: DomainSpec, workspace:
     assert trained["steps"] == spec.experts[0].steps
 
 
-@pytest.mark.timeout(120)
-@pytest.mark.usefixtures("proof_in_this_process")
+class Killed(BaseException):
+    """As a kill: nothing in the engine may catch it."""
+
+
+def killed_at_training(event: Event) -> None:
+    if event["kind"] == "stage" and event["name"] == "train":
+        raise Killed
+
+
+@pytest.mark.timeout(300)
 def test_mine_synthesize_and_optimize_share_their_folders(
     tiny_domain: DomainSpec, workspace: Path, tmp_path: Path
 ) -> None:
@@ -132,7 +141,12 @@ def test_mine_synthesize_and_optimize_share_their_folders(
     assert written["written"]
     before = stages(runs, "mine", "synthesize")
     assert len(before) == 2
-    optimize(tiny_domain, options, workspace=workspace, runs=runs)
+    # The loop has its negatives when training begins.
+    with pytest.raises(Killed):
+        optimize(tiny_domain, options, workspace=workspace, runs=runs, observer=killed_at_training)
+    (ledger,) = runs.glob("*/ledger.jsonl")
+    used = {entry["folder"] for entry in read_jsonl(ledger) if entry["event"] == "stage"}
+    assert set(before) <= used
     assert stages(runs, "mine", "synthesize") == before
 
 
