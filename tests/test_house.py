@@ -64,7 +64,6 @@ LONGER = {
     "stm_agent/cli/merge.py merge",
     "stm_agent/cli/optimize.py optimize",
     "stm_agent/instruct/search.py search_instruction",
-    "stm_agent/loop/instruct_model.py instruct_model",
 }
 # Phrases that read as a translation; the Python documentation would write subject, verb, object, and "if".
 ODD_ENGLISH = re.compile(

@@ -13,12 +13,13 @@ def doctor(as_json: JsonFlag = False) -> None:
     import dataclasses
 
     from rich.table import Table
+    from rich.text import Text
 
     from stm_agent.inspect.doctor import examine
 
     findings = examine()
     table = Table("", "what", "found", "fix", box=None)
-    marks = {"ok": "[green]ok[/green]", "warn": "[yellow]warn[/yellow]", "fail": "[red]fail[/red]"}
+    styles = {"ok": "green", "warn": "yellow", "fail": "red"}
     for finding in findings:
-        table.add_row(marks[finding.state], finding.what, finding.found, finding.fix)
+        table.add_row(Text(finding.state, style=styles[finding.state]), finding.what, finding.found, finding.fix)
     emit([dataclasses.asdict(finding) for finding in findings], table, as_json)

@@ -47,6 +47,7 @@ def instruct(
     """Search the text in front of queries (and passages) on nDCG@10; only the queries are encoded again.
 
     One part of the judged queries chooses, the other accepts. Every candidate is a trial: stm-agent traces list last.
+    Ctrl-C and "stm-agent runs stop" end at a safe point; the same command resumes.
 
     Example: stm-agent instruct embedded:all-minilm-l6-v2 --collection data/scifact --reflections 8
     """
@@ -56,9 +57,7 @@ def instruct(
     from stm_agent.domain.spec import InstructSpec
     from stm_agent.errors import ConfigError
     from stm_agent.llm.options import read_options
-    from stm_agent.loop.events import ObserverWatcher
     from stm_agent.loop.instruct_model import InstructOptions, instruct_model, write_instructed
-    from stm_agent.progress import watched_by
     from stm_agent.workspace import find_workspace, runs_folder
 
     if output is not None and output.exists():
@@ -88,10 +87,7 @@ def instruct(
         seed=seed,
     )
     observer = screen_observer()
-    with watched_by(ObserverWatcher(observer)):
-        result = instruct_model(
-            model, collection, options, workspace=folder, runs=runs_folder(folder), observer=observer
-        )
+    result = instruct_model(model, collection, options, workspace=folder, runs=runs_folder(folder), observer=observer)
     if output is not None:
         from stm_agent.backbone.load import load_model
 

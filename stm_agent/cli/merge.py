@@ -87,13 +87,14 @@ def merge(
     from pydantic import ValidationError
 
     from stm_agent.domain.load import load_domain
-    from stm_agent.merge.product import merge_folders
+    from stm_agent.loop.merge_single import merge_experts_into
     from stm_agent.merge.recipe import Recipe
-    from stm_agent.workspace import find_workspace
+    from stm_agent.workspace import find_workspace, runs_folder
 
     if not experts or output is None:
         raise ConfigError("name the experts and the output folder: --experts A B --output DIR")
-    backbone = load_domain(domain, find_workspace(workspace)).backbone if domain else None
+    place = find_workspace(workspace)
+    backbone = load_domain(domain, place).backbone if domain else None
     try:
         recipe = Recipe(
             method=method,  # type: ignore[arg-type] # checked there
@@ -109,7 +110,7 @@ def merge(
         first = error.errors()[0]
         option = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{option + ': ' if option else ''}{first['msg'].removeprefix('Value error, ')}") from error
-    done = merge_folders(experts, recipe, output, backbone=backbone, base=base)
+    done = merge_experts_into(experts, recipe, output, runs=runs_folder(place), backbone=backbone, base=base)
     emit(done, f"merged {len(experts)} experts into {output}", as_json)
 
 

@@ -14,7 +14,10 @@ from stm_agent.cli.runs import Place
 def mine(
     domain: Annotated[str, typer.Option(help="Shipped name or path of a domain file.")],
     output: Annotated[Path, typer.Option(help="Folder to write the dataset to; must not exist.")],
-    limit: Annotated[int, typer.Option(help="At most this many training pairs.", min=1)] = 1000,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="At most this many training pairs (default: those that optimize mines for).", min=1),
+    ] = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:

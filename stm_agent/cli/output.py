@@ -17,19 +17,26 @@ MARKS = {
     "stage": "[cyan]·[/cyan]",
     "decision": "[green]✓[/green]",
     "failure": "[red]✗[/red]",
-    "note": "[yellow]![/yellow]",
+    "warning": "[yellow]![/yellow]",
+    "note": "[dim]i[/dim]",
 }
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 def emit(data: object, text: RenderableType, as_json: bool) -> None:
-    """Print ``data`` as JSON, or ``text`` through rich, on standard output."""
+    """Print ``data`` as JSON, or ``text`` through rich, on standard output.
+
+    Text is printed as it is: brackets are no markup, ``:name:`` is no emoji, and a line is broken nowhere. Styles are
+    given by rich's own ``Text``.
+    """
     if as_json:
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
         return
     from rich.console import Console
 
-    Console(soft_wrap=not sys.stdout.isatty()).print(text)
+    plain = isinstance(text, str)
+    console = Console(soft_wrap=plain or not sys.stdout.isatty(), markup=False, emoji=False, highlight=not plain)
+    console.print(text)
 
 
 def screen_observer() -> Observer:
@@ -41,7 +48,7 @@ def screen_observer() -> Observer:
     from rich.markup import escape
     from rich.segment import ControlType
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, emoji=False)
     # Progress is overwritten by the next line, which may be shorter. Nothing is written if there is no terminal.
     erase = Control((ControlType.ERASE_IN_LINE, 2))
     started = time.monotonic()

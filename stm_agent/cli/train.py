@@ -17,7 +17,9 @@ def train(
     output: Annotated[Path, typer.Option(help="Folder to write the adapter to; must not exist.")],
     start: Annotated[Path | None, typer.Option(help="Adapter folder to start from (default: the backbone).")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps (default: the domain's).", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the weights and the batch order.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the weights and the batch order (default: the domain's first).")
+    ] = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:

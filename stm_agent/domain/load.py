@@ -11,7 +11,6 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from stm_agent.domain.beir_files import offers_train
 from stm_agent.domain.fields import Spec
 from stm_agent.domain.names import domain_name
 from stm_agent.domain.spec import (

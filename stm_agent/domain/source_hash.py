@@ -44,4 +44,6 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
 def _beir_hash(folder: Path) -> str:
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
-    return content_hash({str(path.relative_to(folder)): sha256_file(path) for path in collection_files(folder)})
+    # Name, licence and source, in collection.json, are written into the model's card.
+    files = [*collection_files(folder), folder / "collection.json"]
+    return content_hash({str(path.relative_to(folder)): sha256_file(path) for path in files if path.is_file()})

@@ -63,11 +63,13 @@ class ProofJob(Job):
         return write_beir(Collection("dev", documents, {"dev": split}, "", ""), folder)
 
     def _measure(self, collection: Path) -> float:
-        # A session of its own: Ctrl-C stops the run at its next safe point, not this child in the middle.
+        # A workspace of its own, so that no stored vector or score takes the place of what the folder gives.
+        workspace = collection.parent / "workspace"
+        (workspace / "programs").mkdir(parents=True)
         command = [sys.executable, "-m", "stm_agent", "evaluate", str(self.model), "--collection", str(collection)]
-        done = subprocess.run(
-            [*command, "--split", "dev", "--json"], capture_output=True, text=True, check=False, start_new_session=True
-        )
+        command += ["--workspace", str(workspace), "--split", "dev", "--json"]
+        # A session of its own: Ctrl-C stops the run at its next safe point, not this child in the middle.
+        done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
         if done.returncode:
             reason = f"a fresh process cannot score the model: {done.stderr[-300:]}"
             raise CheckFailed("reload", float(done.returncode), reason)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.files import read_json, read_jsonl
+from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.merge.export_job import ExportJob
+from stm_agent.merge.product import merge_card
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,24 +74,49 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
         RunError: The run has not merged yet, or its stage folders were deleted.
     """
     from stm_agent.domain.spec import DomainSpec
-    from stm_agent.merge.product import merge_folders
-    from stm_agent.merge.recipe import Recipe
+    from stm_agent.loop.single import build_job, copy_result, fresh_output
 
+    target = fresh_output(output)
     front = read_front(run)
     points = front["points"]
     if not 1 <= number <= len(points):
         raise ConfigError(f"run {run.name} has points 1 to {len(points)}, not {number}")
     point = points[number - 1]
-    adapters = [run.parent / ".stages" / folder / "adapter" for folder in front["experts"].values()]
-    if missing := [folder for folder in adapters if not folder.is_dir()]:
+    adapters, beneath = (
+        [run.parent / ".stages" / folder / "adapter" for folder in folders]
+        for folders in (front["experts"].values(), front.get("documents", {}))
+    )
+    if missing := [folder for folder in (*adapters, *beneath) if not folder.is_dir()]:
         raise RunError(f"{missing[0]} is missing; run the optimize command of {run.name} to build it again")
     about = read_json(run / "run.json")
     if "identity" not in about:
         raise RunError(f"run {run.name} was made by another version; run its optimize command again and pick there")
-    spec = DomainSpec.model_validate(about["identity"]["domain"])
-    saved = run / "model" / "config_sentence_transformers.json"
-    prompts = read_json(saved)["prompts"] if saved.is_file() else None
-    recipe = Recipe.of(point["weights"], _method_of(point))
-    done = merge_folders(adapters, recipe, output, backbone=spec.backbone, base=None, prompts=prompts)
-    named = dict(zip(front["experts"], point["weights"], strict=True))
-    return {**done, "weights": named, **{name: point[name] for name in ("dev", "general", "verified")}}
+    planned = run / "plan.json"
+    spec = DomainSpec.model_validate(read_json(planned)["spec"] if planned.is_file() else about["identity"]["domain"])
+    model = AdaptedModel(spec.backbone, tuple(adapters), tuple(point["weights"]), _method_of(point))
+    if "documents" in front:
+        # The front is that of the side of queries; the passages keep the vectors of the model beneath.
+        weights = tuple(front["documents"].values())
+        model = AdaptedModel(spec.backbone, tuple(beneath), weights, queries=model)
+    job = _export(run, front, number, model)
+    copy_result(build_job(job, run.parent) / "model", target)
+    return {
+        "model": str(output),
+        "method": _method_of(point).summary,
+        "exact_adapter": (target / "adapter").is_dir(),
+        "weights": dict(zip(front["experts"], point["weights"], strict=True)),
+        **{name: point[name] for name in ("dev", "general", "verified")},
+    }
+
+
+def _export(run: Path, front: Mapping[str, Any], number: int, model: AdaptedModel) -> ExportJob:
+    """Return the job that exports a point: of the point that the run exported, the run's own job."""
+    exported = run / "model"
+    saved, card = exported / "config_sentence_transformers.json", exported / "README.md"
+    stored = read_json(saved)["prompts"] if saved.is_file() else model.open().model.prompts
+    prompts = {name: text or "" for name, text in stored.items()}
+    if number == front["taken"] and card.is_file():
+        return ExportJob(model=model, prompts=prompts, card=card.read_text(encoding="utf-8"))
+    command = f"stm-agent merge pick {run.name} --point {number}"
+    text = merge_card(list(front["experts"]), model.recipe, model.backbone.summary, command)
+    return ExportJob(model=model, prompts=prompts, card=text)

@@ -71,7 +71,7 @@ def _front(report: Mapping[str, Any]) -> list[str]:
 
 
 def _gate_lines(report: Mapping[str, Any]) -> list[str]:
-    """Return what the gate spent, lost levers, warnings and the dev-to-test gap; older reports have none of them."""
+    """Return what the gate spent, lost levers, warnings, remarks and the dev-to-test gap; older reports lack them."""
     if "gate" not in report:
         return []
     gate = report["gate"]
@@ -86,7 +86,9 @@ def _gate_lines(report: Mapping[str, Any]) -> list[str]:
             f"Test was opened {report['test_openings']} time(s) in this run."
         )
     lines += [f"LOST: {failure['lever']}: {failure['reason']}" for failure in report["failures"]]
-    return [*lines, *(f"Warning: {warning}" for warning in report["warnings"])]
+    lines += [f"Warning: {warning}" for warning in report["warnings"]]
+    # Older reports have their remarks among the warnings.
+    return [*lines, *(f"Note: {note}" for note in report.get("notes", []))]
 
 
 def _test(report: Mapping[str, Any]) -> str:

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import InstructSpec
+from stm_agent.errors import StopRequested
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.evaluate.scoring import ScoredTask
-from stm_agent.files import read_json, write_json
-from stm_agent.job import Job
+from stm_agent.files import read_json, write_atomic, write_json
+from stm_agent.instruct.finalist import Finalist
+from stm_agent.job import Job, checkpoint_folder
 from stm_agent.llm.access import LlmAccess
 
 RESULT, TRACES = "instruction.json", "traces.jsonl"
@@ -51,6 +53,8 @@ class InstructionJob(Job):
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the search."""
         return {
+            # Raised with the format of instruction.json, so that an older folder is never read as this one.
+            "format": 2,
             "model": self.model.source_key(),
             "search": self.search.content_hash,
             "candidates": [asdict(candidate) for candidate in (*self.seeds, *self.framings, self.incumbent)],
@@ -61,9 +65,10 @@ class InstructionJob(Job):
         }
 
     def build(self, folder: Path) -> None:
-        """Write ``instruction.json`` and ``traces.jsonl``.
+        """Write ``instruction.json`` and ``traces.jsonl``; if stopped, leave the traces so far as a checkpoint.
 
         Raises:
+            StopRequested: A stop was asked for.
             GenerationError: The reflecting LLM cannot be reached, or its budget is spent.
         """
         from stm_agent.instruct.search import search_instruction
@@ -84,6 +89,11 @@ class InstructionJob(Job):
                 task=self.task,
                 framings=self.framings,
             )
+        except StopRequested:
+            checkpoints = checkpoint_folder()
+            if checkpoints is not None and (folder / TRACES).exists():
+                write_atomic(checkpoints / TRACES, (folder / TRACES).read_bytes())
+            raise
         finally:
             if client is not None:
                 client.close()
@@ -98,8 +108,7 @@ class FoundInstruction:
     trial: str
     tried: int
     favourite: Instruction
-    inner: Mapping[str, float]
-    full: Mapping[str, float]
+    finalists: tuple[Finalist, ...]
     rejected: Mapping[str, int]
 
 
@@ -107,6 +116,6 @@ def read_found(folder: Path) -> FoundInstruction:
     """Read the result of an :class:`InstructionJob`."""
     row: dict[str, Any] = read_json(folder / RESULT)
     row.pop("incumbent")
-    return FoundInstruction(
-        **{**row, "winner": Instruction(**row["winner"]), "favourite": Instruction(**row["favourite"])}
-    )
+    finalists = tuple(map(Finalist.from_json, row["finalists"]))
+    named = {name: Instruction(**row[name]) for name in ("winner", "favourite")}
+    return FoundInstruction(**{**row, **named, "finalists": finalists})

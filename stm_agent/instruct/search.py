@@ -14,6 +14,7 @@ from stm_agent.evaluate.baselines import bm25_run
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.cached import corpus_task, score_with_mteb
 from stm_agent.evaluate.encoder import Encoder
+from stm_agent.instruct.finalist import Finalist
 from stm_agent.instruct.proposers import proposers
 from stm_agent.instruct.scorer import InstructionScorer, subcorpus
 from stm_agent.instruct.trials import Trials
@@ -32,8 +33,7 @@ class SearchResult:
         incumbent: The instruction to beat.
         trial: Name of the winner's trial in the trace store.
         tried: Candidates that were scored.
-        inner: nDCG@10 of each finalist over the sub-corpus, by query instruction.
-        full: The same over the whole corpus, by mteb.
+        finalists: Candidates that were scored over the whole corpus; the incumbent is always among them.
         favourite: The best candidate over the sub-corpus.
         rejected: Answers of the reflecting LLM that nothing could be read from, by reason.
     """
@@ -42,8 +42,7 @@ class SearchResult:
     incumbent: Instruction
     trial: str
     tried: int
-    inner: Mapping[str, float]
-    full: Mapping[str, float]
+    finalists: tuple[Finalist, ...]
     favourite: Instruction
     rejected: Mapping[str, int]
 
@@ -98,15 +97,14 @@ def search_instruction(
         trials.try_one(incumbent.unsaid())
     for proposer in proposers(spec, seeds=seeds, framings=framings, client=reflection, task=task, seed=seed):
         proposer.propose(trials)
-    inner, full = _finalists(trials, whole, incumbent, spec.finalists)
-    winner = min(full, key=lambda candidate: (-full[candidate], sum(map(len, candidate.texts))))
+    finalists = _finalists(trials, whole, incumbent, spec.finalists)
+    winner = min(finalists, key=lambda finalist: (-finalist.full, _length(finalist.instruction))).instruction
     return SearchResult(
         winner=winner,
         incumbent=incumbent,
         trial=trials.name_of(winner),
         tried=len(trials.scores),
-        inner={candidate.query: value for candidate, value in inner.items()},
-        full={candidate.query: value for candidate, value in full.items()},
+        finalists=finalists,
         favourite=trials.best()[0],
         rejected=dict(trials.rejected),
     )
@@ -120,19 +118,22 @@ def _inner(whole: InstructionScorer, hard: int) -> InstructionScorer:
     return whole.among(subcorpus(whole, [whole.run(whole.incumbent, k=hard), keyword], hard))
 
 
-def _finalists(
-    trials: Trials, whole: InstructionScorer, incumbent: Instruction, count: int
-) -> tuple[dict[Instruction, float], dict[Instruction, float]]:
-    """Return the finalists' scores on the sub-corpus and on the whole one; the incumbent is always among them."""
-    full: dict[Instruction, float] = {}
+def _finalists(trials: Trials, whole: InstructionScorer, incumbent: Instruction, count: int) -> tuple[Finalist, ...]:
+    """Return the finalists with their scores on the sub-corpus and on the whole one."""
+    finalists = []
     task = corpus_task(whole.documents, whole.split)
-    for finalist in dict.fromkeys((incumbent, *trials.best(count))):
-        full[finalist] = score_with_mteb(
+    for candidate in dict.fromkeys((incumbent, *trials.best(count))):
+        full = score_with_mteb(
             whole.encoder,
             whole.cache,
             task,
-            query_prefix=finalist.query_prefix,
-            passage_prefix=finalist.passage_prefix,
+            query_prefix=candidate.query_prefix,
+            passage_prefix=candidate.passage_prefix,
         )
-        trials.store.finalist(trials.name_of(finalist), full=full[finalist], passages=len(whole.documents))
-    return {finalist: trials.score_of(finalist) for finalist in full}, full
+        trials.store.finalist(trials.name_of(candidate), full=full, passages=len(whole.documents))
+        finalists.append(Finalist(instruction=candidate, inner=trials.score_of(candidate), full=full))
+    return tuple(finalists)
+
+
+def _length(instruction: Instruction) -> int:
+    return sum(map(len, instruction.texts))

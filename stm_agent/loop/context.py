@@ -65,7 +65,8 @@ class RunContext:
         workspace: Folder with ``programs/`` and ``prompts/``.
         memory: Peak memory.
         failures: Levers that were lost.
-        warnings: Notes so far.
+        warnings: Degradations so far.
+        notes: Remarks so far.
         plan: What the run works with where the domain left it open; None: nothing was left open.
         trained: Experts so far, including those of an unfinished round.
         encoded: Texts and seconds of all scorings.
@@ -91,6 +92,7 @@ class RunContext:
     memory: PeakMemory = field(default_factory=PeakMemory)
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     plan: RunPlan | None = None
     trained: list[Expert] = field(default_factory=list)
     encoded: tuple[int, float] = (0, 0.0)
@@ -256,10 +258,16 @@ class RunContext:
         return total
 
     def note(self, name: str, text: str) -> None:
-        """Show and record a counted warning or a remark."""
+        """Show and record a remark: a count or a choice that costs nothing."""
         self.observer({"kind": "note", "name": name, "text": text})
-        self.warnings.append(f"{name}: {text}")
+        self.notes.append(f"{name}: {text}")
         self.run.ledger.record("note", name=name, text=text)
+
+    def warn(self, name: str, text: str) -> None:
+        """Show and record a warning: something was lost, left out or damaged, and the run continues with less."""
+        self.observer({"kind": "warning", "name": name, "text": text})
+        self.warnings.append(f"{name}: {text}")
+        self.run.ledger.record("warning", name=name, text=text)
 
     def decide(self, lever: str, text: str, **data: object) -> None:
         """Show and record one decision."""

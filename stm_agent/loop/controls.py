@@ -21,7 +21,7 @@ def train_controls(context: RunContext, state: State) -> list[Expert]:
     """Train all-in-one, and random pairs if there are over :data:`RANDOM_PAIRS`; leave out a control that fails."""
     spec = _all_in_one(context, state)
     if spec is None:
-        context.note("control", "all-in-one not trained: no expert was trained on the collection's own pairs")
+        context.warn("control", "all-in-one not trained: no expert was trained on the collection's own pairs")
         return []
     pairs = pairs_of(context, spec, TrainingData())
     plans = [TrainingPlan(spec=spec, pairs=pairs, training_data=TrainingData(), start=None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,17 @@ from stm_agent.domain.spec import WRITTEN, ExpertSpec
 from stm_agent.domain.unlabelled import pairs_of_source, with_unlabelled
 from stm_agent.errors import GenerationError
 from stm_agent.evaluate.encoder import EncoderSource
-from stm_agent.files import read_json, read_jsonl, sha256_text
+from stm_agent.files import read_json, read_jsonl
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.data_jobs import mined_pairs, mining_job, negatives_job, searched_pool
 from stm_agent.loop.training_data import TrainingData
-from stm_agent.mine.job import MiningJob
 from stm_agent.mine.lists import Lists, load_lists
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
 from stm_agent.mine.teaching import TeachingJob
-from stm_agent.synthesize.jobs import HardNegativesJob, QueriesJob
+from stm_agent.synthesize.jobs import QueriesJob
 from stm_agent.traces import Trace, TraceStore
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 from stm_agent.workspace import program_path
@@ -53,15 +54,13 @@ def prepare_training_data(context: RunContext, miner: EncoderSource | None) -> T
     written = _written_queries(context) if asks_queries and context.has_time("written queries") else ()
     data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
     lists = _taught(context, data, TrainingData(written=written))
-    wanting = [expert for expert in experts if expert.negatives.mined or expert.negatives.synthetic]
-    sources = sorted({source for expert in wanting for source in expert.sources if source != WRITTEN})
-    pairs = tuple(pair for source in sources for pair in data.sources[source])
+    pairs = mined_pairs(context.spec, data)
     if not pairs or not context.has_time("negatives"):
         return TrainingData(written=written, lists=lists)
     mined = NO_NEGATIVES
     with context.attempt("mining"):
         mined = _without_refused(context, pairs, _mined(context, data, pairs, miner))
-    asks_negatives = any(expert.negatives.synthetic for expert in wanting)
+    asks_negatives = any(expert.negatives.synthetic for expert in experts)
     synthetic, trial = NO_NEGATIVES, None
     if asks_negatives and mined and context.has_time("written negatives"):
         synthetic, trial = _written_negatives(context, pairs, mined)
@@ -85,24 +84,13 @@ def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Nega
     return left
 
 
-def _searched_pool(context: RunContext) -> dict[str, str]:
-    """Return the passages that negatives and candidates are looked for in."""
-
-    def preference(passage: str) -> tuple[bool, str]:
-        # Passages of the scored corpus first: their vectors are already in the cache.
-        return passage not in context.documents, sha256_text(passage)
-
-    pool = {passage: context.data.pool[passage] for passage in sorted(context.data.pool, key=preference)}
-    return dict(list(pool.items())[: context.spec.mine.documents or None])
-
-
 def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lists:
     """Return a teacher's scores for the pairs of all experts that learn from them."""
     experts = [expert for expert in context.spec.experts if expert.learns_from_scores]
     distinct = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written)}
     if not distinct or not context.has_time("teacher scores"):
         return {}
-    pairs, pool, spec = tuple(distinct.values()), _searched_pool(context), context.spec.teach
+    pairs, pool, spec = tuple(distinct.values()), searched_pool(context.spec, data), context.spec.teach
     job = TeachingJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, cache=context.cache)
     lists: Lists = {}
     with context.attempt("teacher scores"):
@@ -111,18 +99,17 @@ def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lis
         counts = read_json(folder / "counts.json")
         for reason in ("pairs whose positive has no score", "pairs without a candidate"):
             if missing := counts.get(reason):
-                context.note("teach", f"{missing:,} of {len(pairs):,} {reason}")
+                context.warn("teach", f"{missing:,} of {len(pairs):,} {reason}")
         lists = load_lists(folder)
     return lists
 
 
 def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner: EncoderSource | None) -> Negatives:
-    spec, pool = context.spec.mine, _searched_pool(context)
-    job = MiningJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, miner=miner, cache=context.cache)
-    with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(pool):,} passages"):
+    job = mining_job(context.spec, data, pairs, miner, context.cache)
+    with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(job.pool):,} passages"):
         folder = context.build(job)
     if bare := read_json(folder / "counts.json").get("pairs without a negative"):
-        context.note("mine", f"{bare:,} of {len(pairs):,} pairs have no mined negative")
+        context.warn("mine", f"{bare:,} of {len(pairs):,} pairs have no mined negative")
     return load_negatives(folder)
 
 
@@ -156,21 +143,13 @@ def _written_queries(context: RunContext) -> tuple[Pair, ...]:
 
 def _written_negatives(context: RunContext, pairs: Sequence[Pair], mined: Negatives) -> tuple[Negatives, str | None]:
     spec = context.spec.synthesize
-    with_mined = sorted((pair for pair in pairs if mined.get(pair.id)), key=lambda pair: sha256_text(pair.id))
-    chosen = tuple(with_mined[: spec.pairs])
+    chosen = negatives_job(context.spec, context.workspace, pairs, mined, context.generator, spec.pairs)
 
     def job(generator: LlmAccess) -> Job:
-        return HardNegativesJob(
-            pairs=chosen,
-            mined={pair.id: mined[pair.id] for pair in chosen},
-            task=context.spec.task,
-            program=program_path(context.workspace, spec.program),
-            generator=generator,
-            spec=spec,
-        )
+        return replace(chosen, generator=generator)
 
     model = context.generator.options.model
-    with context.timed("synthesize", f"{model} writes hard negatives for {len(chosen)} pairs"):
+    with context.timed("synthesize", f"{model} writes hard negatives for {len(chosen.pairs)} pairs"):
         folder = _build_or_salvage(context, "written negatives", job)
     if folder is None:
         return NO_NEGATIVES, None
@@ -201,7 +180,8 @@ def _report_counts(context: RunContext, what: str, path: Path) -> None:
     text = f"{counts['written']} of {counts['asked']} {what} written"
     text += f"; refused: {refusals}" if refusals else ""
     text += f"; {counts['inputs_cut']} inputs cut to the model's context" if counts.get("inputs_cut") else ""
-    context.note("synthesize", text)
+    lacks = counts["written"] < counts["asked"] or counts.get("inputs_cut")
+    (context.warn if lacks else context.note)("synthesize", text)
 
 
 def _trace(context: RunContext, program: Path, written: Path) -> str | None:

@@ -12,14 +12,14 @@ class Event(TypedDict):
 
     Attributes:
         kind: ``stage`` (a stage begins), ``progress`` (inside a stage), ``decision`` (a change was taken, confirmed or
-            refused), ``failure`` (a lever was lost) or ``note`` (a counted warning, a remark).
+            refused), ``failure`` (a lever was lost), ``warning`` (the run continues with less) or ``note`` (a remark).
         name: The stage or lever.
         text: One line for a person.
         done: Finished units, with ``progress``.
         total: All units, with ``progress``.
     """
 
-    kind: Literal["stage", "progress", "decision", "failure", "note"]
+    kind: Literal["stage", "progress", "decision", "failure", "warning", "note"]
     name: str
     text: str
     done: NotRequired[int]

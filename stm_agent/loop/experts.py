@@ -42,7 +42,7 @@ def train_all(
         if not context.has_time(f"expert {spec.name}"):
             continue
         if spec.start is not None and spec.start not in best:
-            context.note("train", f"expert {spec.name} starts from the backbone: expert {spec.start} is missing")
+            context.warn("train", f"expert {spec.name} starts from the backbone: expert {spec.start} is missing")
         with context.attempt(f"expert {spec.name}"):
             start = best.get(spec.start or "")
             plan = TrainingPlan(
@@ -66,7 +66,7 @@ def _choice(context: RunContext, plan: TrainingPlan, instruction: Instruction) -
     spec = plan.spec
     batch = spec.batch_size or context.spec.train.batch_size
     if len(plan.pairs) < batch:
-        context.note(
+        context.warn(
             "train", f"expert {spec.name} skipped: {len(plan.pairs)} pairs are fewer than one batch of {batch}"
         )
         return Choice(())
@@ -130,4 +130,4 @@ def _report_negatives(context: RunContext, name: str, spec: ExpertSpec, pairs: i
     written = kinds.pop("synthetic", 0)
     if wanted and written < wanted:
         rest = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items())) or "none"
-        context.note("train", f"expert {name}: {written:,} of {wanted:,} written negatives exist; others: {rest}")
+        context.warn("train", f"expert {name}: {written:,} of {wanted:,} written negatives exist; others: {rest}")

@@ -29,7 +29,7 @@ ROW_NAMES = {"embedded:all-minilm-l6-v2": "all-MiniLM-L6-v2"}
 def finish(context: RunContext, state: State, *, controls: bool) -> Report:
     """Export the confirmed model, score it from disk, open test, and store the report."""
     if state.confirmed.model == state.base.model:
-        context.note("final", "no trained model's gain was confirmed; the backbone is written as the model")
+        context.warn("final", "no trained model's gain was confirmed; the backbone is written as the model")
     trained = train_controls(context, state) if controls else []
     with context.timed("export", "writing the model and scoring it in a fresh process"):
         state = _export(context, state)
@@ -53,7 +53,7 @@ def _export(context: RunContext, state: State) -> State:
         return state
     if state.confirmed.model == state.base.model:
         raise caught[0]
-    context.note("final", f"{state.confirmed.label} cannot be exported; the backbone is written as the model")
+    context.warn("final", f"{state.confirmed.label} cannot be exported; the backbone is written as the model")
     prove_model(context, state.base, write_model(context, state.base))
     return replace(state, confirmed=state.base)
 

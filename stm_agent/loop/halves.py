@@ -45,8 +45,8 @@ class DevHalves:
 
     @property
     def small(self) -> bool:
-        """Whether the dev set is so small that the user must be warned."""
-        return len(self.groups) < SMALL
+        """Whether dev has so few queries or groups that the user must be warned."""
+        return len(self.groups) < SMALL or self.mode == "whole"
 
 
 def cut_dev(split: Split, seed: int = 0) -> DevHalves:

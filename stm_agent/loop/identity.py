@@ -15,6 +15,7 @@ from stm_agent.files import content_hash, sha256_file
 from stm_agent.job import numeric_versions
 from stm_agent.loop.options import Options
 from stm_agent.mine.reviewed import FOLDER as REVIEWS
+from stm_agent.program_files import program_files
 from stm_agent.workspace import program_path, prompt_path
 
 Identity = Mapping[str, Any]
@@ -35,7 +36,7 @@ def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identit
         "domain": spec.model_dump(mode="json"),
         "data": _data(spec, workspace),
         "models": _models(spec),
-        "programs": {name: sha256_file(program_path(workspace, name)) for name in _programs(spec)},
+        "programs": {name: program_files(program_path(workspace, name)) for name in _programs(spec)},
         "prompts": {name: sha256_file(prompt_path(workspace, name)) for name in _prompts(spec)},
         "reviews": {path.name: sha256_file(path) for path in sorted((workspace / REVIEWS).glob("*.jsonl"))},
         "versions": {"stm-agent": stm_agent.__version__, **numeric_versions()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,10 @@ from stm_agent.backbone.identity import source_identity
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Collection, read_beir
 from stm_agent.domain.spec import InstructSpec
-from stm_agent.errors import ConfigError
+from stm_agent.errors import ConfigError, StopRequested
 from stm_agent.evaluate.baselines import ReadyModel
 from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, read_scores
+from stm_agent.execute.store import JobStore
 from stm_agent.files import read_json, whole_folder, write_json
 from stm_agent.instruct.job import RESULT, TRACES, FoundInstruction, InstructionJob, read_found
 from stm_agent.job import numeric_versions
@@ -23,10 +24,12 @@ from stm_agent.loop.events import Observer
 from stm_agent.loop.gate import Confirmation, Gate, GateSpec, GateState
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.instructing import written_candidates
-from stm_agent.loop.prepare import CACHE
-from stm_agent.loop.runs import RunFolder, open_run
+from stm_agent.loop.prepare import CACHE, STAGES
+from stm_agent.loop.runs import STOPPED, RunFolder, open_run
 from stm_agent.loop.single import build_job
-from stm_agent.traces import TraceStore, import_traces
+from stm_agent.loop.stopping import StoppableWatcher, StopSignal
+from stm_agent.progress import watched_by
+from stm_agent.traces import TraceStore, import_traces, read_traces
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -76,6 +79,7 @@ def instruct_model(
     The same call resumes a killed search and pays no LLM call twice.
 
     Raises:
+        StopRequested: A stop was asked for; the trials so far are in the run's traces.
         ConfigError: The collection has no such split, or a file of ``prompts/`` cannot be used.
         BackboneError: The model cannot be loaded.
     """
@@ -89,37 +93,72 @@ def instruct_model(
     try:
         if (finished := run.folder / RESULT).exists():
             return dict(read_json(finished))
+        (run.folder / STOPPED).unlink(missing_ok=True)
         text = f"scoring instructions for {model} on {collection.name}"
         observer({"kind": "stage", "name": "instruct", "text": text})
-        ready = ReadyModel(model)
-        gate = Gate(
-            cut_dev(collection.splits[options.split]), GateSpec(alpha=options.alpha, looks=1, seed=options.seed)
-        )
-        observer({"kind": "note", "name": "gate", "text": gate.halves.note})
-        split = collection.splits[options.split]
-        job = InstructionJob(
-            model=ready,
-            search=ScoredTask("search", collection.texts, split.only(gate.halves.search, "search")),
-            seeds=tuple(seeds),
-            framings=tuple(framings),
-            incumbent=Instruction.none(ready.open().model.prompts),
-            reflection=_access(options, run, runs),
-            spec=options.spec,
-            seed=options.seed,
-            task=options.task,
-            cache=runs / CACHE / "vectors",
-        )
-        stage = build_job(job, runs)
-        found = read_found(stage)
-        accepted = _accept(job, found, ScoredTask("dev", collection.texts, split), gate, options, runs)
-        names = import_traces(run.traces, stage / TRACES)
-        TraceStore(run.traces).decide(names[found.trial], accepted=accepted.accepted, reason=accepted.reason)
-        result = _result(run.id, model, collection.name, options, found, accepted)
+        stop = StopSignal(run.folder)
+        with stop.handling_signals(), watched_by(StoppableWatcher(observer, stop)):
+            result = _search(model, collection, options, run, runs, seeds, framings, observer)
         write_json(finished, result)
-        observer({"kind": "decision", "name": "instruct", "text": accepted.reason})
+        observer({"kind": "decision", "name": "instruct", "text": result["reason"]})
         return result
     finally:
         run.close()
+
+
+def _search(
+    model: str,
+    collection: Collection,
+    options: InstructOptions,
+    run: RunFolder,
+    runs: Path,
+    seeds: Sequence[Instruction],
+    framings: Sequence[Instruction],
+    observer: Observer,
+) -> dict[str, Any]:
+    split = collection.splits[options.split]
+    gate = Gate(cut_dev(split), GateSpec(alpha=options.alpha, looks=1, seed=options.seed))
+    observer({"kind": "warning" if gate.halves.small else "note", "name": "gate", "text": gate.halves.note})
+    ready = ReadyModel(model)
+    job = InstructionJob(
+        model=ready,
+        search=ScoredTask("search", collection.texts, split.only(gate.halves.search, "search")),
+        seeds=tuple(seeds),
+        framings=tuple(framings),
+        incumbent=Instruction.none(ready.open().model.prompts),
+        reflection=_access(options, run, runs),
+        spec=options.spec,
+        seed=options.seed,
+        task=options.task,
+        cache=runs / CACHE / "vectors",
+    )
+    try:
+        stage = build_job(job, runs)
+        found = read_found(stage)
+        accepted = _accept(job, found, ScoredTask("dev", collection.texts, split), gate, options, runs)
+    except StopRequested as stop:
+        raise _stopped(stop, job, run, JobStore(runs / STAGES)) from stop
+    names = import_traces(run.traces, stage / TRACES)
+    TraceStore(run.traces).decide(names[found.trial], accepted=accepted.accepted, reason=accepted.reason)
+    return _result(run.id, model, collection.name, options, found, accepted)
+
+
+def _stopped(stop: StopRequested, job: InstructionJob, run: RunFolder, store: JobStore) -> StopRequested:
+    """Store the trials so far in the run; return the stop with the best of them, which no test has accepted yet."""
+    traces = (store.find(job) or store.checkpoints(job)) / TRACES
+    import_traces(run.traces, traces)
+    tried = [trace for trace in read_traces(run.traces) if trace["mean"] is not None]
+    best = max(tried, key=lambda trace: (trace["mean"], -len(trace["text"] + trace["passage"])), default=None)
+    about = {name: best[name] for name in ("trial", "text", "passage", "mean")} if best else None
+    write_json(run.folder / STOPPED, {"reason": str(stop), "tried": len(tried), "best": about})
+    text = "no instruction was scored yet"
+    if best:
+        framed = f" with passages '{best['passage']}'" if best["passage"] else ""
+        text = (
+            f"{len(tried)} instructions scored, the best so far is '{best['text'] or 'none'}'{framed} "
+            f"(nDCG@10 {best['mean']:.4f} on the search half, not accepted yet)"
+        )
+    return StopRequested(f"{stop}; {text}; the same command resumes run {run.id}")
 
 
 def write_instructed(model: SentenceTransformer, result: Mapping[str, Any], folder: Path) -> None:
@@ -198,8 +237,13 @@ def _result(
         "gain": asdict(accepted.outcome),
         "tried": found.tried,
         "finalists": [
-            {"instruction": text, "sub_corpus": found.inner[text], "whole_corpus": value}
-            for text, value in found.full.items()
+            {
+                "instruction": finalist.instruction.query,
+                "passage_instruction": finalist.instruction.passage,
+                "sub_corpus": finalist.inner,
+                "whole_corpus": finalist.full,
+            }
+            for finalist in found.finalists
         ],
         "corpora_agree": found.winner.texts == found.favourite.texts,
         "reason": accepted.reason,

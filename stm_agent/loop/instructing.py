@@ -140,7 +140,7 @@ def _search(context: RunContext, incumbent: RatedModel, round_: int, what: str) 
     found = read_found(folder)
     if found.rejected:
         counts = ", ".join(f"{number} {reason}" for reason, number in sorted(found.rejected.items()))
-        context.note("instruct", f"answers of the reflecting LLM that were rejected: {counts}")
+        context.warn("instruct", f"answers of the reflecting LLM that were rejected: {counts}")
     return found, names.get(found.trial)
 
 

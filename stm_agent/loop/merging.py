@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.state import Expert, RatedModel, State
@@ -49,7 +50,7 @@ def merge_experts(
     )
     with context.timed("merge", f"searching merge weights over {len(experts)} experts"):
         result = read_merge(context.build(job))
-    _record(context, experts, result, round_, floor)
+    _record(context, experts, result, round_, floor, documents)
     state = replace(state, merge=result, merged=tuple(experts))
     if not result.allowed:
         return state, None
@@ -93,17 +94,28 @@ def consider_models(
     return state.taking(best) if verdict.accepted else state
 
 
-def _record(context: RunContext, experts: Sequence[Expert], result: MergeResult, round_: int, floor: float) -> None:
+def _record(
+    context: RunContext,
+    experts: Sequence[Expert],
+    result: MergeResult,
+    round_: int,
+    floor: float,
+    documents: AdaptedModel | None,
+) -> None:
     """Record every merge that was encoded and the front; note how well the surrogate ordered the merges."""
     names = [expert.name for expert in experts]
     for row in result.verified:
         context.run.ledger.record("merge", round=round_, experts=names, **row)
     folders = {expert.name: expert.folder.name for expert in experts}
-    context.run.ledger.record("front", round=round_, experts=folders, points=list(result.front))
+    beneath: dict[str, Any] = {}
+    if documents is not None:
+        stages = (adapter.parent.name for adapter in documents.adapters)
+        beneath = {"documents": dict(zip(stages, documents.weights, strict=True))}
+    context.run.ledger.record("front", round=round_, experts=folders, points=list(result.front), **beneath)
     quality = "badly, so the search continued with real encodes" if result.surrogate_is_bad else "well enough"
     context.note("merge", f"the surrogate orders the encoded merges {quality} ({result.agreement})")
     if not result.allowed:
-        context.note(
+        context.warn(
             "merge",
             f"every merge forgets too much: the best reaches {result.rating.general:.4f} on the general tasks, "
             f"the floor is {floor:.4f}; raise merge.forgetting_budget or train less",

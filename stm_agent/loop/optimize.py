@@ -9,12 +9,12 @@ from pathlib import Path
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import StopRequested
-from stm_agent.evaluate.baselines import ReadyModel
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import read_json
 from stm_agent.loop.confirming import confirm
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import prepare_training_data
+from stm_agent.loop.data_jobs import first_miner
 from stm_agent.loop.events import Observer, silent
 from stm_agent.loop.experts import train_all
 from stm_agent.loop.final import finish, finish_early
@@ -155,7 +155,7 @@ def _merge(context: RunContext, state: State, round_: int) -> State:
     experts = [expert for expert in state.experts if expert.side == "both"]
     if not experts:
         if any(spec.side == "both" for spec in context.spec.experts):
-            context.note("merge", "no merge: no expert was trained")
+            context.warn("merge", "no merge: no expert was trained")
         return state
     merged: RatedModel | None = None
     if len(experts) > 1 and context.has_time("merge"):
@@ -172,4 +172,4 @@ def _miner(context: RunContext, state: State) -> EncoderSource:
     """Return the encoder that mines: at first the domain's choice, later the provisional model if it was trained."""
     if state.provisional.model.adapters:
         return state.provisional.model
-    return ReadyModel(context.spec.mine.encoder) if context.spec.mine.encoder else context.backbone
+    return first_miner(context.spec)

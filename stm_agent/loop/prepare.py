@@ -83,10 +83,10 @@ def _context(
         reflection=reflection,
         workspace=workspace,
     )
-    context.executor = InlineExecutor(store, warn=lambda text: context.note("stages", text))
-    context.note(
-        "gate", f"{gate.halves.note}; the smallest gain they can show is about {gate.smallest_gain():.3f} nDCG@10"
-    )
+    context.executor = InlineExecutor(store, warn=lambda text: context.warn("stages", text))
+    text = f"{gate.halves.note}; the smallest gain they can show is about {gate.smallest_gain():.3f} nDCG@10"
+    # A small dev set can confirm large gains only.
+    (context.warn if gate.halves.small else context.note)("gate", text)
     return context
 
 

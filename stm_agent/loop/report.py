@@ -91,6 +91,7 @@ class Report(TypedDict):
     test_openings: int
     failures: list[dict[str, str]]
     warnings: list[str]
+    notes: NotRequired[list[str]]
     budget: dict[str, float | None]
     cost: Cost
     model: str
@@ -156,6 +157,7 @@ def _report(
         "test_openings": context.firewall.openings,
         "failures": [dataclasses.asdict(failure) for failure in context.failures],
         "warnings": list(context.warnings),
+        "notes": list(context.notes),
         "budget": {"usd": context.generator.usd, "minutes": context.minutes},
         "cost": _cost(context, state),
         "model": _relative(context.run.model),

@@ -22,6 +22,8 @@ from stm_agent.loop.stopping import STOP_FILE
 
 SCHEMA = 2
 LOCK = ".lock"
+STOPPED = "stopped.json"
+"""What a stopped search of an instruction leaves; a run of the loop has a report instead."""
 BEFORE_WORK = {"run.json", LOCK, "firewall.jsonl", "clock"}
 """Contents of a run's folder before anything is scored, trained or paid for."""
 
@@ -182,7 +184,9 @@ def run_state(folder: Path) -> str:
     if is_locked(folder):
         return "running"
     stored = run_state_of(folder / "report.json")
-    return stored or ("finished" if (folder / "instruction.json").exists() else "interrupted")
+    if stored or (folder / "instruction.json").exists():
+        return stored or "finished"
+    return "stopped" if (folder / STOPPED).exists() else "interrupted"
 
 
 def run_state_of(report: Path) -> str | None:

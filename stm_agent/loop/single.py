@@ -11,18 +11,17 @@ from stm_agent.domain.build import build_domain_data
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
-from stm_agent.evaluate.baselines import ReadyModel
 from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
-from stm_agent.files import read_json, whole_folder
+from stm_agent.files import read_json, remove_partial, whole_folder
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess, spending
+from stm_agent.loop.data_jobs import drawn, first_miner, mined_pairs, mining_job, negatives_job
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import CACHE, STAGES
-from stm_agent.mine.job import MiningJob
+from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
-from stm_agent.synthesize.jobs import HardNegativesJob
-from stm_agent.workspace import program_path
+from stm_agent.train.job import Negatives
 
 
 def fresh_output(output: Path) -> Path:
@@ -45,14 +44,27 @@ def build_job(job: Job, runs: Path) -> Path:
 
 def copy_result(folder: Path, output: Path) -> None:
     """Copy the files of a stage to ``output``, atomically."""
+    remove_partial(output.parent, output.name)
     with whole_folder(output) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
 
 
-def mine_domain(spec: DomainSpec, workspace: Path, runs: Path, output: Path, limit: int) -> dict[str, int]:
-    """Mine negatives for a domain's first pairs into ``output``; return counts of negatives and refusals."""
+def mine_domain(spec: DomainSpec, workspace: Path, runs: Path, output: Path, limit: int | None) -> dict[str, int]:
+    """Mine negatives for a domain's pairs into ``output``; return counts of negatives and refusals.
+
+    Args:
+        spec: The domain.
+        workspace: What relative paths in ``spec`` are relative to.
+        runs: Folder of runs, stages and caches.
+        output: Folder to write; it must not exist.
+        limit: At most this many pairs; None: those that the loop mines for.
+
+    Raises:
+        ConfigError: ``output`` exists, or the domain has no training pairs.
+    """
     target = fresh_output(output)
-    job = _mining(spec, workspace, runs, limit, retrievers=spec.mine.retrievers)
+    data = build_domain_data(spec.collection, workspace)
+    job = mining_job(spec, data, _pairs(spec, data)[:limit], first_miner(spec), runs / CACHE / "vectors")
     folder = build_job(job, runs)
     copy_result(folder, target)
     negatives = load_negatives(folder)
@@ -62,26 +74,35 @@ def mine_domain(spec: DomainSpec, workspace: Path, runs: Path, output: Path, lim
 def synthesize_domain(
     spec: DomainSpec, workspace: Path, runs: Path, output: Path, options: Options, *, limit: int | None
 ) -> dict[str, float]:
-    """Write hard negatives for a domain's pairs into ``output``; return counts and cost."""
+    """Write hard negatives for a domain's pairs into ``output``; return counts and cost.
+
+    Args:
+        spec: The domain.
+        workspace: Folder with ``programs/``.
+        runs: Folder of runs, stages and caches.
+        output: Folder to write; it must not exist.
+        options: The LLM and its ceiling.
+        limit: Number of pairs; None: the domain's, mined and chosen as in the loop.
+
+    Raises:
+        ConfigError: ``output`` exists, or no training pair has a mined negative.
+    """
     target = fresh_output(output)
-    # The hardest mined negative is only needed to refuse texts that repeat it; BM25 needs no encoder.
-    mining = _mining(spec, workspace, runs, limit or spec.synthesize.pairs, retrievers=("bm25",))
-    job = HardNegativesJob(
-        pairs=mining.pairs,
-        mined=load_negatives(build_job(mining, runs)),
-        task=spec.task,
-        program=program_path(workspace, spec.synthesize.program),
-        generator=LlmAccess(
-            options=options.llm(spec, options.generator),
-            cache=runs / CACHE / "llm",
-            ledger=runs / CACHE / "synthesize.jsonl",
-            usd=options.budget_usd,
-        ),
-        spec=spec.synthesize,
+    pairs, mined = _mined(spec, workspace, runs, limit)
+    generator = LlmAccess(
+        options=options.llm(spec, options.generator),
+        cache=runs / CACHE / "llm",
+        ledger=runs / CACHE / "synthesize.jsonl",
+        usd=options.budget_usd,
     )
+    job = negatives_job(spec, workspace, pairs, mined, generator, limit or spec.synthesize.pairs)
+    if not job.pairs:
+        raise ConfigError(
+            f"no training pair of domain {spec.name} has a mined negative; raise mine.depth or mine.margin"
+        )
     # Each job has a ledger of its own, so that a ceiling counts what this job costs.
     ledger = runs / CACHE / f"{job.folder_name}.jsonl"
-    job = replace(job, generator=replace(job.generator, ledger=ledger))
+    job = replace(job, generator=replace(generator, ledger=ledger))
     before = spending(ledger)
     folder = build_job(job, runs)
     copy_result(folder, target)
@@ -90,22 +111,26 @@ def synthesize_domain(
     return {"pairs": counts["asked"], "written": counts["written"], **paid, **counts["refused"]}
 
 
-def _mining(spec: DomainSpec, workspace: Path, runs: Path, limit: int, *, retrievers: tuple[str, ...]) -> MiningJob:
-    data, pairs = _first_pairs(spec, workspace, limit)
-    encoder = spec.mine.encoder if "dense" in retrievers else None
-    return MiningJob(
-        pairs=pairs,
-        pool=dict(sorted(data.pool.items())[: spec.mine.documents]),
-        groups=data.groups,
-        spec=spec.mine.model_copy(update={"retrievers": retrievers}),
-        miner=ReadyModel(encoder) if encoder else None,
-        cache=runs / CACHE / "vectors",
-    )
-
-
-def _first_pairs(spec: DomainSpec, workspace: Path, limit: int) -> tuple[DomainData, tuple[Pair, ...]]:
+def _mined(spec: DomainSpec, workspace: Path, runs: Path, limit: int | None) -> tuple[tuple[Pair, ...], Negatives]:
+    """Return pairs and their mined negatives, without those that reviewers refused."""
     data = build_domain_data(spec.collection, workspace)
-    pairs = tuple(pair for source in data.sources.values() for pair in source)[:limit]
+    pairs, miner, cache = _pairs(spec, data), first_miner(spec), runs / CACHE / "vectors"
+    job = mining_job(spec, data, pairs, miner, cache)
+    if limit is not None:
+        # For a look at a few pairs BM25 is enough: it needs no encoder.
+        bm25 = spec.mine.model_copy(update={"retrievers": ("bm25",)})
+        job = replace(job, pairs=drawn(pairs, limit), spec=bm25, miner=None)
+    left, _ = without_refused(pairs, load_negatives(build_job(job, runs)), refused(workspace))
+    return pairs, left
+
+
+def _pairs(spec: DomainSpec, data: DomainData) -> tuple[Pair, ...]:
+    """Return the pairs that the loop mines for; all of the domain's if no expert asks for negatives.
+
+    Raises:
+        ConfigError: The domain has no training pairs.
+    """
+    pairs = mined_pairs(spec, data) or tuple(pair for source in data.sources.values() for pair in source)
     if not pairs:
         raise ConfigError(f"domain {spec.name} has no training pairs; its collection needs a train split")
-    return data, pairs
+    return pairs

@@ -7,8 +7,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+
+from stm_agent.loop.events import Observer
 
 STOP_FILE = "stop"
 """A file of this name in a run's folder asks the run to stop."""
@@ -61,3 +64,24 @@ class StopSignal:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class StoppableWatcher:
+    """Passes the progress of jobs to an observer, and a request to stop to the jobs.
+
+    Attributes:
+        observer: Receives the progress.
+        stop: The request.
+    """
+
+    observer: Observer
+    stop: StopSignal
+
+    def progress(self, name: str, text: str, done: int, total: int) -> None:
+        """Pass one report to the observer."""
+        self.observer({"kind": "progress", "name": name, "text": text, "done": done, "total": total})
+
+    def stop_reason(self) -> str | None:
+        """Return why the work should stop; None: it should continue."""
+        return self.stop.reason()

@@ -39,16 +39,27 @@ def train_domain_expert(
     *,
     start: Path | None,
     steps: int | None,
-    seed: int,
+    seed: int | None,
 ) -> dict[str, Any]:
     """Train one expert on its sources alone into ``output``; return the report of the training.
 
     If there are several processes, all train and the first one writes.
 
+    Args:
+        spec: The domain.
+        workspace: Folder with ``prompts/``.
+        runs: Folder of stages and caches.
+        name: Name of the expert.
+        output: New folder.
+        start: Adapter folder to start from; None: the backbone.
+        steps: Training steps; None: the domain's.
+        seed: Seed of the weights and the batch order; None: the domain's first.
+
     Raises:
         ConfigError: The domain has no such expert, its loss needs mined or written negatives, or ``output`` exists.
     """
     target = fresh_output(output)
+    seed = spec.seeds[0] if seed is None else seed
     expert = _alone(_expert_of(spec, name), steps)
     data = build_domain_data(spec.collection, workspace)
     job = _job(spec, expert, data, workspace, runs, start=start, seed=seed)
@@ -56,21 +67,20 @@ def train_domain_expert(
     executor = InlineExecutor(store)
     if processes().writes:
         (folder,) = executor.run([job])
-        flags = f"{f' --start {start}' if start else ''}{f' --steps {steps}' if steps else ''} --seed {seed}"
-        command = f"stm-agent train --domain {spec.name} --expert {name} --output {output}{flags}"
+        command = f"stm-agent train --domain {spec.name} --expert {name} --output {output}{_flags(start, steps, seed)}"
         trained = read_json(folder / "expert.json")
-        export = _export(spec, expert, data, job, folder, command, trained)
-        _write_output(folder, executor.run([export])[0], target)
+        (export,) = executor.run([_export(spec, expert, data, job, folder, command, trained)])
+        _write_output(folder, export, target)
     elif store.find(job) is None:
         _train_beside(store, job)
     part()
     report: dict[str, Any] = trained if processes().writes else {"name": name, "losses": [0.0]}
-    return {
-        **report,
-        "adapter": str(target / "adapter"),
-        "model": str(target / "model"),
-        "losses": [round(report["losses"][0], 4), round(report["losses"][-1], 4)],
-    }
+    losses = [round(report["losses"][0], 4), round(report["losses"][-1], 4)]
+    return {**report, "adapter": str(target / "adapter"), "model": str(target / "model"), "losses": losses}
+
+
+def _flags(start: Path | None, steps: int | None, seed: int) -> str:
+    return f"{f' --start {start}' if start else ''}{f' --steps {steps}' if steps else ''} --seed {seed}"
 
 
 def _job(

@@ -75,7 +75,7 @@ def build_training(context: RunContext, job: TrainingJob) -> Path:
     except OutOfMemory as error:
         if half < SMALLEST_BATCH:
             raise
-        context.note("train", f"expert {job.expert.name}: {error}; its batch is halved from {batch} to {half} pairs")
+        context.warn("train", f"expert {job.expert.name}: {error}; its batch is halved from {batch} to {half} pairs")
     # Outside of the handler: the error's traceback keeps the model of the failed training alive.
     release_memory()
     expert = job.expert.model_copy(update={"batch_size": half})

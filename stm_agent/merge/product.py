@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ def merge_folders(
     *,
     backbone: BackboneSpec | None,
     base: str | None,
-    prompts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Merge expert folders into ``output``: adapters into a sentence-transformers folder, models into their format.
 
@@ -41,28 +40,20 @@ def merge_folders(
         output: The folder to write; it must not exist.
         backbone: The model that the adapters belong to; None: the one they name.
         base: The base model instead; full models need it for methods on deltas.
-        prompts: sentence-transformers prompts of merged adapters; None: those saved with the adapters, else the
-            backbone's own.
 
     Raises:
         ConfigError: A folder is missing, differs from the others in kind, base, pooling or prompts, or the base is
             unknown.
         CheckFailed: The written folder gives other vectors than the model had before saving.
     """
-    for folder in experts:
-        if not folder.is_dir():
-            raise ConfigError(f"expert folder {folder} does not exist; name a folder of an adapter or a model")
-    adapters = [(folder / ADAPTER).is_file() for folder in experts]
-    if any(adapters) and not all(adapters):
-        model, adapter = experts[adapters.index(False)], experts[adapters.index(True)]
-        raise ConfigError(f"{model} is a model and {adapter} an adapter; merge one kind")
+    adapters = are_adapters(experts)
     if output.exists():
         raise ConfigError(f"{output} exists; name a new folder, nothing is overwritten")
     remove_partial(output.absolute().parent, output.name)
     with whole_folder(output.absolute()) as made:
-        if all(adapters):
-            spec = _with_base(backbone, base, experts)
-            exact = _merge_adapters(experts, recipe, spec, prompts, made)
+        if adapters:
+            spec = adapters_backbone(backbone, base, experts)
+            exact = _merge_adapters(experts, recipe, spec, made)
             write_recipe(made, recipe, experts, spec)
         else:
             exact, root = False, _merge_models(experts, recipe, base, made)
@@ -90,8 +81,28 @@ def write_recipe(folder: Path, recipe: Recipe, experts: Sequence[Path], base: Ba
     write_json(folder / "recipe.json", {"experts": list(map(str, experts)), "base": root, **recipe.model_dump()})
 
 
-def _with_base(backbone: BackboneSpec | None, base: str | None, adapters: Sequence[Path]) -> BackboneSpec:
-    """Return the backbone of adapters: the one given, the domain's, or the one that all of them name."""
+def are_adapters(experts: Sequence[Path]) -> bool:
+    """Return whether experts are adapters; otherwise they are full models.
+
+    Raises:
+        ConfigError: A folder is missing, or some are adapters and some are models.
+    """
+    for folder in experts:
+        if not folder.is_dir():
+            raise ConfigError(f"expert folder {folder} does not exist; name a folder of an adapter or a model")
+    adapters = [(folder / ADAPTER).is_file() for folder in experts]
+    if any(adapters) and not all(adapters):
+        model, adapter = experts[adapters.index(False)], experts[adapters.index(True)]
+        raise ConfigError(f"{model} is a model and {adapter} an adapter; merge one kind")
+    return all(adapters)
+
+
+def adapters_backbone(backbone: BackboneSpec | None, base: str | None, adapters: Sequence[Path]) -> BackboneSpec:
+    """Return the backbone of adapters: the one given, the domain's, or the one that all of them name.
+
+    Raises:
+        ConfigError: The adapters name several bases, or none.
+    """
     if base:
         return backbone.model_copy(update={"model": base}) if backbone else BackboneSpec(model=base)
     named = [read_json(adapter / ADAPTER).get("base_model_name_or_path") for adapter in adapters]
@@ -106,9 +117,7 @@ def _with_base(backbone: BackboneSpec | None, base: str | None, adapters: Sequen
     return BackboneSpec(model=named[0])
 
 
-def _merge_adapters(
-    experts: Sequence[Path], recipe: Recipe, spec: BackboneSpec, prompts: Mapping[str, str] | None, folder: Path
-) -> bool:
+def _merge_adapters(experts: Sequence[Path], recipe: Recipe, spec: BackboneSpec, folder: Path) -> bool:
     """Write the merged model; return whether it was also written as one adapter."""
     from stm_agent.backbone.load import load_backbone
     from stm_agent.merge.export import export_merged
@@ -117,9 +126,9 @@ def _merge_adapters(
     settings = settings_of(experts)
     model = load_backbone(settings.onto(spec) if settings else spec)
     saved = settings.prompts if settings else model.prompts
-    own = {name: text for name, text in (saved if prompts is None else prompts).items() if text}
+    own = {name: text for name, text in saved.items() if text}
     all_prompts = {"query": "", **own, "document": passage_prompt(own)}
-    export_merged(model, delta, folder, prompts=all_prompts, card=_card(experts, recipe, spec.summary))
+    export_merged(model, delta, folder, prompts=all_prompts, card=merge_card(_names(experts), recipe, spec.summary))
     if isinstance(delta, LoraDelta):
         save_delta(delta, folder / "adapter", base=spec.model)
         return True
@@ -146,7 +155,7 @@ def _merge_models(experts: Sequence[Path], recipe: Recipe, base: str | None, fol
     write_merged(root, merged, folder)
     _check_written(folder, root, merged)
     _check_loads(folder)
-    write_atomic(folder / "README.md", _card(experts, recipe, str(root.folder)))
+    write_atomic(folder / "README.md", merge_card(_names(experts), recipe, str(root.folder)))
     return base or str(experts[0])
 
 
@@ -180,12 +189,24 @@ def _check_loads(folder: Path) -> None:
     check_padding_invariance(model)
 
 
-def _card(experts: Sequence[Path], recipe: Recipe, base: str) -> str:
-    rows = [f"| {folder.name} | {weight:g} |" for folder, weight in zip(experts, recipe.weights, strict=True)]
+def _names(experts: Sequence[Path]) -> list[str]:
+    return [folder.name for folder in experts]
+
+
+def merge_card(experts: Sequence[str], recipe: Recipe, base: str, command: str = "stm-agent merge") -> str:
+    """Return the card of a merge that has no scores, as Markdown.
+
+    Args:
+        experts: Names of the experts.
+        recipe: How they are merged.
+        base: What they are merged onto, in words.
+        command: The command that wrote the model.
+    """
+    rows = [f"| {name} | {weight:g} |" for name, weight in zip(experts, recipe.weights, strict=True)]
     options = recipe.model_dump(exclude={"method", "weights"}, exclude_defaults=True)
     described = "".join(f", {name} {value}" for name, value in options.items())
     head = ["---", "library_name: sentence-transformers", "---", "", "# Merged model", ""]
     table = ["| expert | weight |", "|---|---|", *rows, ""]
     return "\n".join(
-        [*head, f"Base {base}; method {recipe.method}{described}.", "", *table, "Made by `stm-agent merge`.", ""]
+        [*head, f"Base {base}; method {recipe.method}{described}.", "", *table, f"Made by `{command}`.", ""]
     )

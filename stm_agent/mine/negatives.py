@@ -104,9 +104,7 @@ def mine(
         query, positive = words_of(pair.query), words_of(pair.positive)
         limit = spec.margin * judge.positive(index) if judge else None
         hits = _distinct(candidates[index])
-        faults = [
-            _fault(hit, hit.passage in relevant, words[hit.passage], (query, positive), limit) for hit in hits
-        ]
+        faults = [_fault(hit, hit.passage in relevant, words[hit.passage], (query, positive), limit) for hit in hits]
         counts.update(fault for fault in faults if fault)
         accepted = [hit for hit, fault in zip(hits, faults, strict=True) if not fault]
         accepted.sort(key=lambda hit: -hit.opinion)

@@ -9,11 +9,12 @@ from typing import ClassVar
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import SynthesizeSpec
-from stm_agent.files import content_hash, sha256_file
+from stm_agent.files import content_hash
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.text import TEXT_RULES
 from stm_agent.mine.negatives import Negative
+from stm_agent.program_files import program_hash
 from stm_agent.progress import report
 
 
@@ -24,7 +25,7 @@ class QueriesJob(Job):
     Attributes:
         pool: Passage id -> text.
         task: One line: what a query is and what should be found.
-        program: File of the DSPy program.
+        program: File of the DSPy program; what it imports from its folder counts too.
         generator: The LLM.
         spec: How many, temperature and token limit.
         seed: Seed of the draw of passages.
@@ -45,7 +46,7 @@ class QueriesJob(Job):
         return {
             "pool": content_hash(dict(self.pool)),
             "task": self.task,
-            "program": sha256_file(self.program),
+            "program": program_hash(self.program),
             "generator": self.generator.key(),
             "text_rules": TEXT_RULES,
             "spec": self.spec.model_dump(mode="json", include={"queries", "temperature", "max_tokens"}),
@@ -91,7 +92,7 @@ class HardNegativesJob(Job):
         pairs: Training pairs.
         mined: Pair id -> mined negatives; the hardest is shown to the LLM.
         task: One line: what a query is and what should be found.
-        program: File of the DSPy program.
+        program: File of the DSPy program; what it imports from its folder counts too.
         generator: The LLM.
         spec: Temperature and token limit.
     """
@@ -111,7 +112,7 @@ class HardNegativesJob(Job):
             "pairs": content_hash([pair.content() for pair in self.pairs]),
             "mined": content_hash(mined),
             "task": self.task,
-            "program": sha256_file(self.program),
+            "program": program_hash(self.program),
             "generator": self.generator.key(),
             "text_rules": TEXT_RULES,
             "spec": self.spec.model_dump(mode="json", include={"temperature", "max_tokens"}),

@@ -381,9 +381,9 @@ def test_the_judged_collection_is_evaluated_by_the_engine(small, tmp_path):
     with small.database.reading() as session:
         project = projects.find(session, Actor(1, "Ada", "admin"), "signs")
         moving.export(session, project, "beir", tmp_path / "beir")
-    from stm_agent.evaluate.models import evaluate_model
+    from stm_agent.loop.evaluate_single import evaluate_model
 
-    assert evaluate_model("bm25", read_beir(tmp_path / "beir"), "dev")["ndcg_at_10"] == 1.0
+    assert evaluate_model("bm25", read_beir(tmp_path / "beir"), "dev", runs=tmp_path)["ndcg_at_10"] == 1.0
 
 
 def test_trec_runs_are_read_and_bad_lines_named():

@@ -11,7 +11,7 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.backbone.load import load_backbone, load_model
 from stm_agent.backbone.prompts import passage_prompt, query_prompt
 from stm_agent.domain.spec import BackboneSpec
-from stm_agent.evaluate.models import evaluate_model
+from stm_agent.loop.evaluate_single import evaluate_model
 from stm_agent.testing.pico import pico_checkpoint
 from stm_agent.testing.tiny import tiny_collection
 
@@ -38,8 +38,8 @@ def test_a_prompt_named_passage_is_the_one_of_passages(checkpoint, load, caplog)
 @pytest.mark.parametrize("engine", ["fast", "mteb"])
 def test_both_scorers_put_it_in_front_of_passages(checkpoint, tmp_path, engine):
     named = pico_checkpoint(tmp_path, prompts={"query": "query: ", "document": "passage: "})
-    expected = evaluate_model(str(named), tiny_collection(), "dev", engine=engine)
-    assert evaluate_model(str(checkpoint), tiny_collection(), "dev", engine=engine) == expected
+    expected = evaluate_model(str(named), tiny_collection(), "dev", runs=tmp_path / "runs", engine=engine)
+    assert evaluate_model(str(checkpoint), tiny_collection(), "dev", runs=tmp_path / "runs", engine=engine) == expected
 
 
 def test_the_prompt_named_document_comes_first():

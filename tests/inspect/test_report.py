@@ -55,6 +55,18 @@ def test_every_row_is_whole_in_eighty_columns():
     assert "…" not in printed(80)
 
 
+def test_remarks_are_not_printed_as_warnings():
+    gate = {"mode": "halves", "search_queries": 40, "accept_queries": 60, "alpha": 0.05, "smallest_gain": 0.02}
+    gate |= {"looks": 1, "alpha_spent": 0.05, "considered": 3}
+    rest = {"gate": gate, "failures": [], "warnings": ["train: its batch is halved"]}
+    out = io.StringIO()
+    for report in ({**REPORT, **rest, "notes": ["merge: the surrogate is good"]}, {**REPORT, **rest}):
+        Console(file=out, width=200).print(report_table(report))
+    lines = out.getvalue().splitlines()
+    assert lines.count("Warning: train: its batch is halved") == 2
+    assert lines.count("Note: merge: the surrogate is good") == 1, "an older report has no notes"
+
+
 def test_zero_weights_are_not_named():
     assert "Merge weights: lay 0.40, clinical 0.60." in printed(200)
 

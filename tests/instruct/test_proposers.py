@@ -112,11 +112,22 @@ def test_an_instruction_that_leaves_no_room_for_the_query_is_refused_before_enco
 def test_finalists_are_scored_on_the_whole_corpus_and_both_numbers_are_told(tmp_path):
     found = search(tmp_path, Picky(), None, InstructSpec(reflections=0, hard=1), seeds=[Instruction("Find it")])
     assert found.agree
-    assert set(found.full) == set(found.inner) == {"", "Find it"}
-    assert found.full["Find it"] == found.inner["Find it"] == 1.0
+    scores = {finalist.instruction.query: (finalist.inner, finalist.full) for finalist in found.finalists}
+    assert set(scores) == {"", "Find it"}
+    assert scores["Find it"] == (1.0, 1.0)
     traces = {one["text"]: one for one in read_traces(tmp_path / "traces.jsonl")}
     assert traces["Find it"]["passages"] < len(DOCUMENTS)
     assert traces["Find it"]["full"] == 1.0
+
+
+def test_finalists_that_share_the_query_instruction_are_both_reported(tmp_path):
+    framings = [Instruction("", "Read it as", "framing:read")]
+    spec = InstructSpec(reflections=0, hard=0, finalists=2)
+    encoder = Picky("Find", "Read")
+    found = search(tmp_path, encoder, None, spec, seeds=[Instruction("Find it")], framings=framings)
+    texts = [finalist.instruction.texts for finalist in found.finalists]
+    assert texts == [("", ""), ("Find it", "Read it as"), ("Find it", "")]
+    assert found.finalists[1].full > found.finalists[2].full, "each has its own score"
 
 
 class Deceived(Picky):
@@ -137,8 +148,9 @@ def test_where_the_corpora_disagree_the_whole_one_decides_and_it_is_said(tmp_pat
     seeds = [Instruction("Guess it"), Instruction("Find it")]
     # One hard passage a query: what the incumbent and BM25 find first, never the one that deceives.
     found = search(tmp_path, Deceived(), None, InstructSpec(reflections=0, hard=1), seeds=seeds)
-    assert found.inner["Guess it"] > found.inner["Find it"]
-    assert found.full["Guess it"] < found.full["Find it"]
+    scores = {finalist.instruction.query: finalist for finalist in found.finalists}
+    assert scores["Guess it"].inner > scores["Find it"].inner
+    assert scores["Guess it"].full < scores["Find it"].full
     assert not found.agree
     assert found.winner.query == "Find it"
     assert found.favourite.query == "Guess it"

@@ -57,10 +57,10 @@ def proof_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ``test_loop.py`` starts the real one.
     """
     from stm_agent.domain.collection import read_beir
-    from stm_agent.evaluate.models import evaluate_model
     from stm_agent.evaluate.proof import ProofJob
+    from stm_agent.loop.evaluate_single import evaluate_model
 
     def measure(job: ProofJob, collection: Path) -> float:
-        return evaluate_model(str(job.model), read_beir(collection), "dev")["ndcg_at_10"]
+        return evaluate_model(str(job.model), read_beir(collection), "dev", runs=collection.parent)["ndcg_at_10"]
 
     monkeypatch.setattr(ProofJob, "_measure", measure)

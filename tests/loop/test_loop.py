@@ -13,7 +13,7 @@ from mergekit.config import MergeConfiguration
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError, FirewallError
-from stm_agent.files import read_json, read_jsonl
+from stm_agent.files import read_json, read_jsonl, write_json
 from stm_agent.inspect.front import pick, read_front
 from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import optimize
@@ -38,6 +38,8 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
     folder = workspace / "runs" / report["run"]
     assert all(sorted(point) == ["dev", "general", "method", "verified", "weights"] for point in report["front"])
     assert report["front"], "what could be traded between the domain and general tasks is in the report"
+    assert [note for note in report["notes"] if note.startswith("merge: the surrogate orders")]
+    assert not [warning for warning in report["warnings"] if warning.startswith("merge: the surrogate orders")]
     recipe = read_json(folder / "model" / "recipe.json")
     assert recipe["weights"] == list(report["weights"].values())
     assert load_delta(folder / "model" / "adapter").shapes, "the merge is one adapter too"
@@ -70,6 +72,16 @@ def _another_point_is_a_model_too(folder: Path, model: Any) -> None:
     other = SentenceTransformer(str(folder.parent / "picked"), device="cpu")
     assert other.prompts == model.prompts
     assert not np.allclose(other.encode_query(["a question"]), model.encode_query(["a question"]))
+    card = (folder.parent / "picked" / "README.md").read_text()
+    assert f"merge pick {folder.name} --point {at}" in card
+    assert all(f"| {name} |" in card for name in done["weights"])
+    # If the run exported this point, picking it is the stage of that export.
+    stages = sorted((folder.parent / ".stages").glob("export-*"))
+    write_json(folder / "report.json", {**read_json(folder / "report.json"), "front_taken": at})
+    shutil.rmtree(folder / "model")
+    shutil.copytree(folder.parent / "picked", folder / "model")
+    pick(folder, at, folder.parent / "again")
+    assert sorted((folder.parent / ".stages").glob("export-*")) == stages
     with pytest.raises(ConfigError, match=f"points 1 to {len(points)}"):
         pick(folder, len(points) + 1, folder.parent / "none")
 

@@ -168,6 +168,9 @@ def test_whatever_decides_a_result_changes_the_identity(tiny_domain, workspace):
         path.parent.mkdir(exist_ok=True)
         path.write_text((path.read_text() if path.exists() else "") + "\n# changed\n")
         assert new(), name
+    about = tiny_domain.collection.path / "collection.json"
+    about.write_text('{"licence": "CC0-1.0"}')
+    assert new(), "it is written into the model's card"
     for name in ("qrels/train.tsv", "queries.jsonl", "corpus.jsonl"):
         path = tiny_domain.collection.path / name
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
@@ -175,6 +178,25 @@ def test_whatever_decides_a_result_changes_the_identity(tiny_domain, workspace):
     config = Path(tiny_domain.backbone.model) / "config.json"
     config.write_text(config.read_text() + " ")
     assert new(), "the backbone's files"
+
+
+def test_helpers_and_states_of_a_program_are_part_of_the_identity_and_name_the_file(tiny_domain, workspace):
+    programs = workspace / "programs"
+    text = (programs / "hard_negatives.py").read_text()
+    (programs / "hard_negatives.py").write_text(f"{text}\nfrom helper import WORDS\n")
+    (programs / "helper.py").write_text("WORDS = 1\n")
+
+    def identity():
+        return run_identity(tiny_domain, Options(), workspace)
+
+    before = identity()
+    (programs / "helper.py").write_text("WORDS = 2\n")
+    (programs / "hard_negatives.json").write_text("{}")
+    changed = [line.partition(":")[0] for line in differences(identity(), before)]
+    assert changed == [
+        "programs.hard_negatives.hard_negatives.json",
+        "programs.hard_negatives.helper.py",
+    ]
 
 
 def test_a_broken_run_file_hides_no_other_run(tmp_path):

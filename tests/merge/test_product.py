@@ -209,13 +209,23 @@ def test_the_command_takes_several_values_after_one_name() -> None:
 def test_the_command_merges_and_tells_a_wrong_recipe(adapters: list[Path], base: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    common = ["merge", "--experts", *map(str, adapters), "--base", str(base), "--output", str(tmp_path / "out")]
+    (tmp_path / "programs").mkdir()
+    place = ["--base", str(base), "--workspace", str(tmp_path)]
+    common = ["merge", "--experts", *map(str, adapters), *place, "--output", str(tmp_path / "out")]
     wrong = CliRunner().invoke(build(), [*common, "--method", "ties", "--density", "1.5"])
     assert isinstance(wrong.exception, ConfigError)
     assert str(wrong.exception).startswith("density: ")
     done = CliRunner().invoke(build(), [*common, "--method", "ties", "--group", "layers.0.*=1,0,0", "--json"])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "modules.json").is_file()
+    (folder,) = (tmp_path / "runs" / ".stages").glob("folders-*")
+    again = [*common[:-1], str(tmp_path / "again"), "--method", "ties", "--group", "layers.0.*=1,0,0"]
+    weights = folder / "model" / "model.safetensors"
+    built = weights.stat().st_mtime_ns
+    assert CliRunner().invoke(build(), again).exit_code == 0
+    assert weights.stat().st_mtime_ns == built, "the same merge is one stage"
+    assert CliRunner().invoke(build(), [*common[:-1], str(tmp_path / "other")]).exit_code == 0
+    assert len(list((tmp_path / "runs" / ".stages").glob("folders-*"))) == 2
 
 
 def saved_with_adapter(base: Path, folder: Path, seed: int, pooling: str, query: str) -> Path:

@@ -1,0 +1,86 @@
+"""The jobs of the data lever, the same in ``optimize`` and in ``stm-agent mine`` and ``synthesize``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stm_agent.domain.data import DomainData, Pair
+from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec
+from stm_agent.evaluate.baselines import ReadyModel
+from stm_agent.evaluate.encoder import EncoderSource
+from stm_agent.files import sha256_text
+from stm_agent.llm.access import LlmAccess
+from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.mine.job import MiningJob
+from stm_agent.synthesize.jobs import HardNegativesJob
+from stm_agent.train.job import Negatives
+from stm_agent.workspace import program_path
+
+
+def asking_experts(spec: DomainSpec) -> list[ExpertSpec]:
+    """Return the experts that train on mined or written negatives."""
+    return [expert for expert in spec.experts if expert.negatives.mined or expert.negatives.synthetic]
+
+
+def mined_pairs(spec: DomainSpec, data: DomainData) -> tuple[Pair, ...]:
+    """Return the pairs that negatives are mined for: those of the sources of :func:`asking_experts`."""
+    sources = sorted({source for expert in asking_experts(spec) for source in expert.sources if source != WRITTEN})
+    return tuple(pair for source in sources for pair in data.sources[source])
+
+
+def first_miner(spec: DomainSpec) -> EncoderSource:
+    """Return the encoder that mines before any model was trained: the domain's choice, else its backbone."""
+    return ReadyModel(spec.mine.encoder) if spec.mine.encoder else AdaptedModel(spec.backbone)
+
+
+def mining_job(
+    spec: DomainSpec, data: DomainData, pairs: tuple[Pair, ...], miner: EncoderSource | None, cache: Path
+) -> MiningJob:
+    """Return the job that mines negatives for pairs; passages of the scored corpus come first in its pool.
+
+    Args:
+        spec: The domain.
+        data: Its data.
+        pairs: What negatives are needed for.
+        miner: The encoder of the dense retriever and of the positive-aware filter; None: BM25 alone.
+        cache: Folder of cached vectors.
+    """
+    pool = searched_pool(spec, data)
+    return MiningJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec.mine, miner=miner, cache=cache)
+
+
+def searched_pool(spec: DomainSpec, data: DomainData) -> dict[str, str]:
+    """Return the passages that negatives and candidates are looked for in: those of the scored corpus first."""
+    documents = data.collection.texts
+
+    def preference(passage: str) -> tuple[bool, str]:
+        # The vectors of the scored corpus are in the cache already.
+        return passage not in documents, sha256_text(passage)
+
+    searched = sorted(data.pool, key=preference)[: spec.mine.documents or None]
+    return {passage: data.pool[passage] for passage in searched}
+
+
+def drawn(pairs: Sequence[Pair], count: int) -> tuple[Pair, ...]:
+    """Return ``count`` pairs, always the same ones."""
+    return tuple(sorted(pairs, key=lambda pair: sha256_text(pair.id))[:count])
+
+
+def negatives_job(
+    spec: DomainSpec, workspace: Path, pairs: Sequence[Pair], mined: Negatives, generator: LlmAccess, count: int
+) -> HardNegativesJob:
+    """Return the job in which an LLM writes negatives for ``count`` of the pairs that have a mined one.
+
+    Raises:
+        ConfigError: The program is missing.
+    """
+    chosen = drawn([pair for pair in pairs if mined.get(pair.id)], count)
+    return HardNegativesJob(
+        pairs=chosen,
+        mined={pair.id: mined[pair.id] for pair in chosen},
+        task=spec.task,
+        program=program_path(workspace, spec.synthesize.program),
+        generator=generator,
+        spec=spec.synthesize,
+    )
