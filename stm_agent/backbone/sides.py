@@ -23,7 +23,8 @@ def join_sides(documents: SentenceTransformer, queries: SentenceTransformer) -> 
     from sentence_transformers.base.modules import Router
 
     # One module in both routes would be saved once and read as two.
-    router = Router({QUERY: list(queries), DOCUMENT: list(documents)}, default_route=DOCUMENT)
+    parts: dict[str, list[Any]] = {QUERY: [*queries.children()], DOCUMENT: [*documents.children()]}
+    router = Router(parts, default_route=DOCUMENT)
     joined = SentenceTransformer(modules=[router], device=str(documents.device))
     joined.similarity_fn_name = "cosine"
     return joined.eval()
@@ -39,7 +40,8 @@ def split_sides(model: SentenceTransformer) -> tuple[SentenceTransformer, Senten
         return None
     sides = []
     for route in (DOCUMENT, QUERY):
-        side = SentenceTransformer(modules=list(first.sub_modules[route]), device=str(model.device))
+        modules: list[Any] = [*first.sub_modules[route].children()]
+        side = SentenceTransformer(modules=modules, device=str(model.device))
         side.prompts, side.similarity_fn_name = dict(model.prompts), model.similarity_fn_name
         sides.append(side.eval())
     return sides[0], sides[1]

@@ -112,7 +112,7 @@ class Bm25Index:
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """Return ``[passages]`` float32: the score of every passage for a query, in the order of the corpus."""
-        (tokens,) = self._tokenize([query])
+        (tokens,) = keywords([query])
         terms = [token for token in tokens if token in self._index.vocab_dict]
         if not terms:
             return np.zeros(len(self._ids), dtype=np.float32)
