@@ -124,7 +124,9 @@ class RunContext:
         """The search half of dev over the searched part of the corpus: what levers choose on."""
         split = self.firewall.dev.only(self.gate.halves.search, "dev-search")
         limit = self.spec.loop.search_documents
-        return ScoredTask("search", searched_documents(self.documents, split, limit, self._dense_hits), split)
+        with self.clock.working():
+            documents = searched_documents(self.documents, split, limit, self._dense_hits)
+        return ScoredTask("search", documents, split)
 
     @cached_property
     def accept(self) -> ScoredTask:

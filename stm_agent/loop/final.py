@@ -93,7 +93,8 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
     models += [(control.name, control.rated) for control in controls]
     for name, rated in [*models, ("merged", best)]:
         rows[name] = _row(context, test, rated)
-    rows[FUSED] = _fused_row(context, best, test)
+    with context.clock.working():
+        rows[FUSED] = _fused_row(context, best, test)
     context.run.ledger.record("test", rows={name: row.ndcg_at_10 for name, row in rows.items()})
     write_json(context.run.folder / "test_per_query.json", {name: dict(row.per_query) for name, row in rows.items()})
     return rows

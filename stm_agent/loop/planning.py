@@ -47,7 +47,8 @@ def settle_plan(context: RunContext) -> RunPlan | None:
     if path.is_file():
         plan = RunPlan.from_json(read_json(path))
     else:
-        plan = _new_plan(context)
+        with context.clock.working():
+            plan = _new_plan(context)
         write_json(path, plan.to_json())
     context.spec = plan.spec
     for reason in plan.reasons:

@@ -67,7 +67,7 @@ def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
 
     def search(_context: Any, incumbent: RatedModel, round_: int, what: str) -> tuple[FoundInstruction, None]:
         result = FoundInstruction(
-            winner=found.winner, trial="i0001", tried=3, favourite=found.winner, inner={}, full={}, rejected={}
+            winner=found.winner, trial="i0001", tried=3, favourite=found.winner, finalists=(), rejected={}
         )
         return result, None
 
