@@ -154,6 +154,8 @@ def _write_output(trained: Path, exported: Path, target: Path) -> None:
 
 def _expert_of(spec: DomainSpec, name: str) -> ExpertSpec:
     by_name = {expert.name: expert for expert in spec.experts}
+    if name in by_name and by_name[name].side == "query":
+        raise ConfigError(f"expert {name} learns queries alone, on top of a run's model; run stm-agent optimize")
     if name not in by_name:
         raise ConfigError(f"domain {spec.name} has no expert '{name}'; it has {', '.join(by_name)}")
     return by_name[name]

@@ -1,0 +1,150 @@
+"""A folder needs no choices: start, length and experts follow from the data, the machine and the minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stm_agent.domain.load import domain_of_collection
+from stm_agent.domain.sources import judged_domain_data
+from stm_agent.domain.spec import AUTO_STARTS, BackboneSpec, DomainSpec
+from stm_agent.errors import ConfigError
+from stm_agent.files import read_json
+from stm_agent.loop.optimize import optimize
+from stm_agent.loop.options import Options
+from stm_agent.loop.plan import plan
+from stm_agent.loop.recipes import FEWEST_STEPS, QUERY_EXPERTS, Speed, plan_experts
+from stm_agent.loop.starting import fit_to_start, with_starts
+from stm_agent.testing.pico import pico_decoder
+from stm_agent.testing.tiny import tiny_beir, tiny_collection
+
+FAST = Speed(passages=1000.0, queries=5000.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny_beir(tmp_path / "My data (v2)")
+
+
+@pytest.fixture
+def planned(folder: Path, tmp_path: Path) -> DomainSpec:
+    """The domain of a folder, with two pico decoders in the race."""
+    spec = domain_of_collection(folder)
+    starts = [
+        BackboneSpec(model=str(pico_decoder(tmp_path / name)), max_length=length)
+        for name, length in (("a", 32), ("b", 8))
+    ]
+    return spec.model_copy(
+        update={
+            "backbone": starts[0],
+            "starts": (starts[1],),
+            "baseline": None,
+            "general": (),
+            "train": spec.train.model_copy(update={"batch_size": 8, "learning_rate": 0.01}),
+            "loop": spec.loop.model_copy(update={"bootstrap": 300}),
+        }
+    )
+
+
+def test_a_folder_leaves_start_and_experts_open(folder: Path) -> None:
+    spec = domain_of_collection(folder)
+    assert spec.planned
+    assert (spec.backbone, *spec.starts) == AUTO_STARTS
+
+
+def test_auto_in_a_file_stands_for_the_starts_within_reach(folder: Path) -> None:
+    values = domain_of_collection(folder).model_dump(mode="json") | {"backbone": "auto"}
+    values.pop("starts")
+    spec = DomainSpec.model_validate(values)
+    assert (spec.backbone, *spec.starts) == AUTO_STARTS
+
+
+def test_both_sides_are_trained_first_and_several_experts_of_queries_after_them(planned: DomainSpec) -> None:
+    spec, reasons = plan_experts(planned, judged_domain_data(tiny_collection()), minutes=30, speed=FAST)
+    first, *queries = spec.experts
+    assert (first.side, len(queries)) == ("both", QUERY_EXPERTS)
+    assert all(expert.side == "query" and expert.steps >= FEWEST_STEPS for expert in queries)
+    assert [expert.bag for expert in queries] == [False, True, True, True], "one expert sees all pairs"
+    assert any("both sides are trained for" in reason for reason in reasons)
+
+
+def test_on_a_slow_machine_the_side_of_queries_is_trained_alone(planned: DomainSpec) -> None:
+    slow = Speed(passages=1.0, queries=200.0)
+    spec, reasons = plan_experts(planned, judged_domain_data(tiny_collection()), minutes=6, speed=slow)
+    assert {expert.side for expert in spec.experts} == {"query"}
+    assert any("only the side of queries" in reason for reason in reasons)
+
+
+def test_minutes_that_are_too_few_are_refused_with_the_number_that_is_enough(planned: DomainSpec) -> None:
+    data, slow = judged_domain_data(tiny_collection()), Speed(passages=0.5, queries=5.0)
+    with pytest.raises(ConfigError, match=r"1 minutes are too few.*--budget-minutes (\d+) or more") as refused:
+        plan_experts(planned, data, minutes=1, speed=slow)
+    enough = float(str(refused.value).split("--budget-minutes ")[1].split()[0])
+    assert plan_experts(planned, data, minutes=enough, speed=slow)[0].experts
+
+
+def test_without_train_pairs_the_corpus_and_the_generator_teach(planned: DomainSpec) -> None:
+    import dataclasses
+
+    data = dataclasses.replace(judged_domain_data(tiny_collection()), sources={})
+    spec, _ = plan_experts(planned, data, minutes=30, speed=FAST)
+    assert {source for expert in spec.experts for source in expert.sources} == {"written", "sentences"}
+
+
+def test_a_named_start_takes_the_place_of_the_backbone(planned: DomainSpec, tmp_path: Path) -> None:
+    other = str(pico_decoder(tmp_path / "other"))
+    spec = with_starts(planned, (other,))
+    assert (spec.backbone.model, spec.starts) == (other, ())
+    assert with_starts(planned, ("auto",)).backbone == AUTO_STARTS[0]
+    assert planned.backbone in with_starts(planned, ("auto",)).starts
+    assert with_starts(planned, ()) == planned
+
+
+def test_learning_rates_of_a_raw_decoder_are_lowered_for_a_ready_encoder(
+    tmp_path: Path, tiny_domain: DomainSpec
+) -> None:
+    from stm_agent.backbone.load import load_backbone
+
+    ready = tmp_path / "ready"
+    load_backbone(tiny_domain.backbone, packed=False).save(str(ready))
+    spec = fit_to_start(tiny_domain, BackboneSpec(model=str(ready)))
+    assert spec.train.learning_rate == pytest.approx(tiny_domain.train.learning_rate / 4)
+    same = fit_to_start(tiny_domain, tiny_domain.backbone)
+    assert same.train == tiny_domain.train
+
+
+def test_the_plan_is_printed_before_anything_is_spent(planned: DomainSpec, workspace: Path) -> None:
+    steps = plan(planned, workspace, rounds=None, generator="scripted:numbered", minutes=30)
+    text = "\n".join(step["what"] for step in steps)
+    assert "passages and" in text and "a second" in text
+    assert "expert queries-1" in text
+    assert not (workspace / "runs").exists() or not any((workspace / "runs").iterdir())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("proof_in_this_process")
+def test_a_folder_becomes_a_model_with_two_sides(planned: DomainSpec, workspace: Path) -> None:
+    report = run(planned, workspace)
+    assert [row["name"] for row in report["race"]] == ["BM25", planned.backbone.model, planned.starts[0].model]
+    assert {"BM25", "base", "merged", "merged + BM25"} <= set(report["rows"])
+    assert report["rows"]["merged"]["ndcg_at_10"] > report["rows"]["base"]["ndcg_at_10"]
+    folder = workspace / "runs" / report["run"]
+    assert read_json(folder / "plan.json")["reasons"] == report["plan"]
+    assert 0 <= read_json(folder / "fusion.json")["weight"] <= 1
+    names = {line["name"] for line in map_ledger(folder, "expert")}
+    assert {f"queries-{number}" for number in range(1, QUERY_EXPERTS + 1)} <= names
+    again = run(planned, workspace, fresh=True)
+    assert again["rows"] == report["rows"], "the same seed gives the same model"
+
+
+def run(spec: DomainSpec, workspace: Path, **flags: Any) -> dict[str, Any]:
+    options = Options(generator="scripted:numbered", **flags)
+    return optimize(spec, options, workspace=workspace, runs=workspace / "runs")
+
+
+def map_ledger(folder: Path, event: str) -> list[dict[str, Any]]:
+    from stm_agent.files import read_jsonl
+
+    return [line for line in read_jsonl(folder / "ledger.jsonl") if line["event"] == event]
