@@ -6,8 +6,8 @@
 Four experts of the biomedical domain are trained for a few steps. Then the same four are merged by both sides, each
 merge in a process of its own, from the start of its reading to the end of its writing; sentence-transformers
 refuses adapters, so its side gets the full models made of them. Memory is what a merge takes above the imported
-libraries. Last, the means of STM's grid with steps of 0.1, every point really encoded, stands beside the surrogate's search on the
-same dev queries.
+libraries. Last, the means of STM's grid with steps of 0.1, every point really encoded, stand beside the surrogate's
+search on the same dev queries.
 """
 
 from __future__ import annotations
