@@ -6,13 +6,14 @@
 Four experts of the biomedical domain are trained for a few steps. Then the same four are merged by both sides, each
 merge in a process of its own, from the start of its reading to the end of its writing; sentence-transformers
 refuses adapters, so its side gets the full models made of them. Memory is what a merge takes above the imported
-libraries. Last, STM's grid with steps of 0.1, every point really encoded, stands beside the surrogate's search on the
-same dev queries.
+libraries. Last, the means of STM's grid with steps of 0.1, every point really encoded, stand beside the surrogate's
+search on the same dev queries.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
@@ -181,7 +182,7 @@ def share_apart(work: Path, one: str, other: str) -> float:
 
 
 def search_both(spec: Any, adapters: list[Path], material: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """Score STM's grid by real encodes, and search the same weights by the surrogate; return both."""
+    """Score the means of STM's grid by real encodes, and search the same weights by the surrogate; return both."""
     import numpy as np
 
     from stm_agent.backbone.encoder import TextEncoder
@@ -190,7 +191,6 @@ def search_both(spec: Any, adapters: list[Path], material: Any, options: argpars
     from stm_agent.evaluate.metrics import score
     from stm_agent.evaluate.ranking import rank
     from stm_agent.merge.delta import combine, fold, load_delta
-    from stm_agent.merge.strategies import simplex
     from stm_agent.merge.surrogate import Surrogate, Task
 
     collection, dev = material.collection, material.collection.splits["dev"]
@@ -217,10 +217,12 @@ def search_both(spec: Any, adapters: list[Path], material: Any, options: argpars
         vectors = encode(weights)
         return score(rank(list(queries), vectors[0], list(documents), vectors[1]), qrels).ndcg_at_10
 
-    points = simplex(len(deltas), 0.1)
+    # The part of STM's grid whose weights sum to 1: the whole of it has 10 ** experts points.
+    tenths = itertools.product(range(11), repeat=len(deltas))
+    points = [tuple(tenth / 10 for tenth in point) for point in tenths if sum(point) == 10]
     began = time.monotonic()
     alone = [encode(tuple(float(n == m) for m in range(len(deltas)))) for n in range(len(deltas))]
-    # On the simplex the base's share is 0: it need not be encoded.
+    # In a mean the base's share is 0: it need not be encoded.
     query_vectors = np.stack([np.zeros_like(alone[0][0]), *(pair[0] for pair in alone)])
     document_vectors = np.stack([np.zeros_like(alone[0][1]), *(pair[1] for pair in alone)])
     surrogate = Surrogate(Task(list(queries), list(documents), qrels, query_vectors, document_vectors))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from stm_agent.domain.fields import Count, Real, Share, Spec
-from stm_agent.domain.merge_spec import Density, Method
+from stm_agent.domain.merge_spec import Method
 from stm_agent.errors import ConfigError
 from stm_agent.merge.delta import LoraDelta, combine
 from stm_agent.merge.interface import Delta, check_same_base
@@ -28,6 +28,14 @@ STACKED = ("linear", "task-arithmetic")
 """Methods that merge adapters exactly without forming a matrix."""
 
 
+def _shares(density: float | tuple[float, ...]) -> float | tuple[float, ...]:
+    """Return a density, or one of each expert, if all lie above 0 and are 1 at most."""
+    values = density if isinstance(density, tuple) else (density,)
+    if not values or not all(0 < value <= 1 for value in values):
+        raise ValueError(f"{density} is not a share of entries that stay; give a value above 0, 1 at most")
+    return density
+
+
 class MethodOptions(Spec):
     """A merge method with its options; the weights are given separately. Hashable.
 
@@ -42,7 +50,7 @@ class MethodOptions(Spec):
     """
 
     method: Method = "task-arithmetic"
-    density: Density | tuple[Density, ...] = 0.5
+    density: Annotated[float | tuple[float, ...], AfterValidator(_shares)] = 0.5
     outliers: Share = 0.01
     scale: Weight = 1.0
     seed: Count = 0
