@@ -18,6 +18,7 @@ from stm_agent.domain.spec import (
     BeirCollection,
     DomainSpec,
     InstructSpec,
+    MergeSpec,
     MineSpec,
     PythonDocsCollection,
     TrainSpec,
@@ -120,6 +121,7 @@ def domain_of_collection(folder: Path) -> DomainSpec:
         train=TrainSpec(learning_rate=LEARNING_RATE, scale=20.0, embeddings=False),
         mine=MineSpec(documents=0, encoder=None),
         instruct=InstructSpec(reflections=0),
+        merge=MergeSpec(methods=("linear", "task-arithmetic", "ties")),
     )
 
 
