@@ -20,6 +20,10 @@ class NegativeSpec(Spec):
     synthetic: Count = 0
 
 
+QUERY_SIDE_OPTIONS = {"name", "sources", "side", "bag", "steps", "batch_size", "learning_rate", "final_rate"}
+"""Options of an expert of queries alone."""
+
+
 class ExpertSpec(Spec):
     """One LoRA adapter and what it learns from.
 
@@ -104,6 +108,21 @@ class ExpertSpec(Spec):
     def lacks_negatives(self) -> bool:
         """Whether the loss needs negatives and the expert asks for none."""
         return self.loss in ("margin", "listwise") and not self.hard_negatives + self.related
+
+    @model_validator(mode="after")
+    def _side_fits(self) -> ExpertSpec:
+        if self.side == "both" and self.bag:
+            raise ValueError(f"expert '{self.name}': bag needs side query")
+        if self.side == "query":
+            fields = type(self).model_fields
+            ignored = [
+                name
+                for name in sorted(set(fields) - QUERY_SIDE_OPTIONS)
+                if getattr(self, name) != fields[name].get_default(call_default_factory=True)
+            ]
+            if ignored:
+                raise ValueError(f"expert '{self.name}': side query has no use for {ignored[0]}; drop it")
+        return self
 
     @model_validator(mode="after")
     def _loss_fits(self) -> ExpertSpec:

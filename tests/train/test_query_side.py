@@ -124,3 +124,10 @@ def test_pairs_without_any_passage_are_refused_in_one_line():
     pairs = (Pair("s", "a query", "not in the corpus", "train", "g"),)
     with pytest.raises(DataError, match="needs pairs from it"):
         query_rows(pairs, {"d": "text"}, {})
+
+
+def test_options_that_an_expert_of_queries_does_not_use_are_refused():
+    with pytest.raises(ValueError, match="side query has no use for teacher_weight"):
+        ExpertSpec(name="q", sources=("train",), side="query", steps=9, teacher_weight=1.0)
+    with pytest.raises(ValueError, match="bag needs side query"):
+        ExpertSpec(name="q", sources=("train",), steps=9, bag=True)
