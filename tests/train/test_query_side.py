@@ -15,9 +15,9 @@ from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import DataError
 from stm_agent.evaluate.encoder import EncodesQueriesApart
-from stm_agent.evaluate.models import evaluate_model
 from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, read_scores
 from stm_agent.files import read_json
+from stm_agent.loop.evaluate_single import evaluate_model
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.export_job import ExportJob
 from stm_agent.testing.tiny import tiny_collection
@@ -103,8 +103,10 @@ def test_an_exported_folder_is_the_model_that_was_scored(job, trained, tmp_path)
     query, passage = plain.encode_query(["my knee is sore"]), plain.encode_document(["my knee is sore"])
     assert not np.allclose(query, passage, atol=1e-3)
     np.testing.assert_allclose(query, model.open().query_encoder.encode(["my knee is sore"]), atol=1e-5)
-    ours = evaluate_model(str(folder), tiny_collection(), "dev")
-    assert ours["ndcg_at_10"] == pytest.approx(scored(model, tmp_path / "scored"), abs=1e-4)
+    recorded = scored(model, tmp_path / "scored")
+    for engine in ("fast", "mteb"):
+        ours = evaluate_model(str(folder), tiny_collection(), "dev", runs=tmp_path / "runs", engine=engine)
+        assert ours["ndcg_at_10"] == pytest.approx(recorded, abs=1e-4), engine
 
 
 def test_pairs_of_one_query_are_one_row_and_near_passages_are_no_negatives():
