@@ -93,6 +93,8 @@ def test_the_same_seed_gives_the_same_adapter(job, trained, tmp_path):
     assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
 
 
+# mteb uses its own old names.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_an_exported_folder_is_the_model_that_was_scored(job, trained, tmp_path):
     from sentence_transformers import SentenceTransformer
 
