@@ -5,9 +5,11 @@ Nothing of the corpus is encoded again, so that experts, their merges and their 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
 from stm_agent.loop.context import RunContext
@@ -73,7 +75,7 @@ def _train(
         documents=documents,
         start=start,
         pairs=pairs,
-        pool=data.pool,
+        pool=_competing(context, data, pairs),
         groups=data.groups,
         instruction=instruction,
         seed=seed,
@@ -97,6 +99,15 @@ def _train(
     )
     context.trained.append(expert)
     return expert
+
+
+def _competing(context: RunContext, data: DomainData, pairs: Sequence[Pair]) -> dict[str, str]:
+    """Return the passages that compete: the corpus, whose vectors are known, and the passages of the pairs."""
+    needed = {passage for pair in pairs for passage in data.groups.get(pair.group, ())}
+    texts = {pair.positive for pair in pairs}
+    return {
+        name: text for name, text in data.pool.items() if name in context.documents or name in needed or text in texts
+    }
 
 
 def _record(
