@@ -39,7 +39,7 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
     assert all(sorted(point) == ["dev", "general", "verified", "weights"] for point in report["front"])
     assert report["front"], "what could be traded between the domain and general tasks is in the report"
     recipe = read_json(folder / "model" / "recipe.json")
-    assert recipe["weights"] == list(report["weights"].values())
+    assert [weight for weight in recipe["weights"] if weight] == list(report["weights"].values())
     assert load_delta(folder / "model" / "adapter").shapes, "the merge is one adapter too"
     MergeConfiguration.model_validate(yaml.safe_load((folder / "model" / "mergekit.yaml").read_text()))
     events = {line["event"]: line for line in _ledger(folder)}
