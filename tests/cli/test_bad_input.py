@@ -36,10 +36,11 @@ def _edit(name: str, change: Callable[[str], str]) -> Prepare:
     return prepare
 
 
-def _remove(name: str) -> Prepare:
+def _remove(*names: str) -> Prepare:
     def prepare(place: Path) -> list[str]:
         folder = tiny_beir(place / "data")
-        (folder / name).unlink()
+        for name in names:
+            (folder / name).unlink()
         return ["optimize", "--collection", str(folder)]
 
     return prepare
@@ -106,7 +107,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "collection folder missing": (_given("optimize", "--collection", "PLACE/none"), "none"),
     "corpus missing": (_remove("corpus.jsonl"), "corpus.jsonl"),
     "queries missing": (_remove("queries.jsonl"), "queries.jsonl"),
-    "test judgements missing": (_remove("qrels/test.tsv"), "test"),
+    "test judgements missing and too few to cut": (_remove("qrels/test.tsv", "qrels/train.tsv"), "no test split"),
     "empty corpus": (_edit("corpus.jsonl", lambda text: ""), "corpus"),
     "empty queries": (_edit("queries.jsonl", lambda text: ""), "quer"),
     "empty qrels": (_edit("qrels/dev.tsv", lambda text: ""), "dev"),
@@ -115,10 +116,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "corpus line without id": (_edit("corpus.jsonl", lambda text: '{"text": "x"}\n' + text), "_id"),
     "duplicate document": (_edit("corpus.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "repeats|twice"),
     "duplicate query": (_edit("queries.jsonl", lambda text: text + text.splitlines()[0] + "\n"), "repeats|twice"),
-    "qrels name an unknown document": (
-        _edit("qrels/dev.tsv", lambda text: text.rstrip() + "\nq-x\tnone\t1\n"),
-        "q-x|none",
-    ),
+    "qrels name nothing but unknown ids": (_edit("qrels/dev.tsv", lambda text: "q-x\tnone\t1\n"), "q-x|none"),
     "qrels grade is a word": (_edit("qrels/dev.tsv", lambda text: text.rstrip()[:-1] + "good\n"), "dev.tsv"),
     "qrels have two columns": (_edit("qrels/dev.tsv", lambda text: text + "a\tb\n"), "dev.tsv"),
     "corpus is not UTF-8": (_bytes("corpus.jsonl", b'{"_id": "a", "text": "\xff\xfe"}\n'), "UTF-8"),
