@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import stm_agent
-from stm_agent.annotate.api import batch, drafts, files, llms, matter, people, projects, team, whole, work
+from stm_agent.annotate.api import batch, drafts, files, llms, matter, people, projects, splits, team, whole, work
 from stm_agent.annotate.api.limits import Limited
 from stm_agent.annotate.api.problems import ANSWERS, tell_problems
 from stm_agent.annotate.tool import Tool
@@ -26,6 +26,6 @@ def build_app(tool: Tool) -> FastAPI:
     app.state.tool = tool
     tell_problems(app)
     app.add_middleware(Limited)
-    for part in (people, llms, projects, team, whole, work, drafts, matter, files, batch):
+    for part in (people, llms, projects, splits, team, whole, work, drafts, matter, files, batch):
         app.include_router(part.router, prefix=PREFIX, responses=ANSWERS)
     return app
