@@ -62,9 +62,12 @@ def emptiest(counts: Mapping[str, int], size: int, shares: SplitShares) -> str:
     """Return the split that lacks most of its share if ``size`` queries are added; the seed decides between equals."""
     total = sum(counts.values()) + size
     order = sorted(SPLITS, key=lambda split: sha256_text(f"{shares.seed}:{total}:{split}"))
-    return max(
-        (split for split in order if shares.of(split)), key=lambda split: shares.of(split) * total - counts[split]
-    )
+    return _furthest_below(order, counts, total, shares)
+
+
+def _furthest_below(order: Sequence[str], counts: Mapping[str, int], total: int, shares: SplitShares) -> str:
+    """Return the split furthest below its share of ``total``, the first in ``order`` of several."""
+    return max((split for split in order if shares.of(split)), key=lambda name: shares.of(name) * total - counts[name])
 
 
 def deal_groups(groups: Iterable[Sequence[str]], present: Mapping[str, str], shares: SplitShares) -> dict[str, str]:
@@ -89,10 +92,7 @@ def deal_groups(groups: Iterable[Sequence[str]], present: Mapping[str, str], sha
             counts[home] += len(group)
     for group in order:
         if group not in dealt:
-            split = max(
-                (split for split in SPLITS if shares.of(split)),
-                key=lambda split: shares.of(split) * total - counts[split],
-            )
+            split = _furthest_below(SPLITS, counts, total, shares)
             dealt[group] = split
             counts[split] += len(group)
     _fill_empty(dealt, shares)

@@ -62,10 +62,7 @@ def test_changed_shares_tell_what_moves_before_and_move_just_that(ada):
         write(ada, f"question {number}")
     shares = {"train": 60, "dev": 20, "test": 20, "seed": 3}
     planned = ada.post(f"{PLACE}/splits/plan", json=shares).json()
-    assert planned["moves"] == [
-        {"from": "dev", "to": "train", "queries": 3},
-        {"from": "test", "to": "train", "queries": 3},
-    ]
+    assert planned["moves"] == [{"from": split, "to": "train", "queries": 3} for split in ("dev", "test")]
     assert ada.get(f"{PLACE}/splits").json()["queries"] == {"train": 0, "dev": 5, "test": 5}
     version = ada.get(PLACE).json()["version"]
     moved = ada.put(f"{PLACE}/splits", json={"version": version, "shares": shares}).json()
