@@ -1,6 +1,6 @@
 // The shell: who is there, where they are, the sheet of keys, light and dark.
 import {
-  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, loggedIn, onLoggedOut, outbox, render, told, useEffect, useKeys,
+  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, loggedIn, onLoggedOut, outbox, render, store, told, useEffect, useKeys,
   useLoad, useRoute, useState,
 } from "/static/lib.js";
 import { Agreement } from "/static/agreement.js";
@@ -70,11 +70,11 @@ function Login({ done }) {
 
 function useTheme() {
   const system = () => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  const [theme, setTheme] = useState(localStorage.getItem("theme") || system());
+  const [theme, setTheme] = useState(store.get("theme") || system());
   useEffect(() => { document.documentElement.dataset.theme = theme; }, [theme]);
   const turn = () => {
     const next = theme === "dark" ? "light" : "dark";
-    localStorage.setItem("theme", next);
+    store.put("theme", next);
     setTheme(next);
   };
   return [theme, turn];
@@ -157,8 +157,7 @@ function App() {
   if (me === undefined) return null;
   if (me === null) return html`<${Login} done=${look} /><${Toasts} />`;
   // What others said in this browser, and the server has not got, is theirs to send.
-  const unsaved = () => Object.keys(localStorage).filter((name) => name.startsWith("unsaved ")
-    && (!name.startsWith("unsaved by ") || name.startsWith(outbox.start)));
+  const unsaved = () => store.names("unsaved ").filter((name) => (!name.startsWith("unsaved by ") || name.startsWith(outbox.start)));
   const end = async () => {
     try {
       await api.del("/session");
@@ -167,7 +166,7 @@ function App() {
       return;
     }
     stopEntries();
-    unsaved().forEach((name) => localStorage.removeItem(name));
+    unsaved().forEach((name) => store.remove(name));
     outbox.close();
     setLeft(false);
     setMe(null);

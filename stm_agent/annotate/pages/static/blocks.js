@@ -1,6 +1,6 @@
 // The blocks of an entry: filled in by a person, or drafted by an LLM and accepted, edited or rejected.
 import {
-  Check, NumberBox, Select, api, enc, html, outbox, query, stream, toast, told, useEffect, useKeys, useRef, useState,
+  Check, NumberBox, Select, api, enc, html, outbox, query, store, stream, toast, told, useEffect, useKeys, useRef, useState,
 } from "/static/lib.js";
 
 const WRITTEN = ["text", "longtext"];
@@ -91,7 +91,7 @@ function useDrafts(place, keeper, open, blocks) {
   // What was made of a draft stays in the browser until it is decided on.
   const keptAs = (draft) => `unsaved draft ${draft.key}`;
   const edit = (block, text) => {
-    localStorage.setItem(keptAs(drafts[block.id].done), text);
+    store.put(keptAs(drafts[block.id].done), text);
     put(block.id, { text });
   };
   const pathOf = (draft) => `${place}/drafts/${draft.key}`;
@@ -100,12 +100,12 @@ function useDrafts(place, keeper, open, blocks) {
     // What was decided on and waits for the server is decided.
     const waits = (row) => row.state === "offered" && [null, keeper.entry.author].includes(row.asked_by) && !outbox.waiting(pathOf(row));
     api.get(`${place}/drafts?${query({ entry: keeper.entry.key })}`).then((rows) => rows.filter(waits)
-      .forEach((row) => put(row.block, { text: localStorage.getItem(keptAs(row)) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
+      .forEach((row) => put(row.block, { text: store.get(keptAs(row)) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
   }, []);
   const came = (block, done, before) => {
     put(block.id, { done, text: done.answer.trim(), before: null });
     if (!before) return;
-    localStorage.removeItem(keptAs(before.done));
+    store.remove(keptAs(before.done));
     toast("Drafted anew", { act: ["Take the one before", () => offer(block, before)] });
   };
   const ask = async (block) => {
@@ -135,12 +135,12 @@ function useDrafts(place, keeper, open, blocks) {
     const kept = decision === "rejected" ? null : WRITTEN.includes(block.type) ? draft.text : draft.done.answer;
     if (kept !== null) keeper.change("values", { [block.id]: WRITTEN.includes(block.type) ? draft.text : draft.done.value });
     outbox.put(pathOf(draft.done), { decision, final: kept });
-    localStorage.removeItem(keptAs(draft.done));
+    store.remove(keptAs(draft.done));
     if (decision === "rejected") toast("Draft rejected", { act: ["Undo", () => offer(block, draft)] });
   };
   const offer = (block, draft) => {
     stops.current[block.id]?.abort();
-    localStorage.setItem(keptAs(draft.done), draft.text);
+    store.put(keptAs(draft.done), draft.text);
     put(block.id, draft);
     outbox.put(pathOf(draft.done), { decision: "offered", final: null });
   };

@@ -1,6 +1,6 @@
 // Judging: a query, its pool in a blind order, a grade for each passage by one key.
 import {
-  Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOpen, useOutbox, useRef, useState,
+  Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, store, toast, told, useEffect, useKeys, useLoad, useOpen, useOutbox, useRef, useState,
 } from "/static/lib.js";
 import { Find } from "/static/find.js";
 import { Edge } from "/static/panes.js";
@@ -85,7 +85,7 @@ export function Judge({ project, me, rest }) {
   const [{ query: key }, turnTo] = useOpen([project.key, "judge"], ["query"], rest);
   const choose = (query) => turnTo({ query }, { step: true });
   const [open, setOpen] = useState(null);
-  const [depth, setDepth] = useState(localStorage.getItem("depth") || "10");
+  const [depth, setDepth] = useState(store.get("depth") || "10");
   const list = useRef();
   const sure = useRef("");
   const { pool, rows, at, setAt, put, move, undo, add } = usePool(place, key, depth);
@@ -138,7 +138,7 @@ export function Judge({ project, me, rest }) {
       else toast("Query added; it waits to be dealt out");
     } catch (error) { told(error); }
   };
-  const deeper = (value) => { localStorage.setItem("depth", value); setDepth(value); };
+  const deeper = (value) => { store.put("depth", value); setDepth(value); };
   const gone = () => {
     work.set(work.data.filter((row) => row.key !== key));
     turnTo({ query: "" });

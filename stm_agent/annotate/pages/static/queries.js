@@ -1,7 +1,7 @@
 // The queries one is to judge, and the form that writes, changes or deletes one.
 import { Clash } from "/static/clash.js";
 import {
-  Dialog, Field, Loaded, Select, api, enc, html, toast, told, useKept, useKeys, useLoad, useMemo, useRef, useState,
+  Dialog, Field, Loaded, Select, api, enc, html, store, toast, told, useKept, useKeys, useLoad, useMemo, useRef, useState,
 } from "/static/lib.js";
 
 const SPLITS = [["dev", "dev"], ["test", "test"], ["train", "train"]];
@@ -27,7 +27,7 @@ export function QueryForm({ place, name, close, saved, gone }) {
   const change = (part, value) => setTyped({ ...form, [part]: value });
   const put = (part) => (event) => change(part, event.target.value);
   const end = () => {
-    localStorage.removeItem(kept);
+    store.remove(kept);
     close();
   };
   const save = (version) => {

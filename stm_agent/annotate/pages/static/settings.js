@@ -1,6 +1,6 @@
 // A project's every part, editable at any time: about, fields, levels, blocks, people.
 import {
-  Check, Dialog, Field, Loaded, NumberBox, Select, api, enc, go, html, toast, told, useKept, useKeys, useLoad, useState,
+  Check, Dialog, Field, Loaded, NumberBox, Select, api, enc, go, html, toast, told, useFull, useKept, useKeys, useLoad, useState,
 } from "/static/lib.js";
 import { Clash } from "/static/clash.js";
 import { conditions } from "/static/filters.js";
@@ -121,6 +121,7 @@ export function Settings({ project, reload }) {
   const { about, schema, version } = mine || { about: aboutOf(there), schema: there.schema, version: there.version };
   const [clash, setClash] = useState(null);
   const [regrade, setRegrade] = useState(null);
+  const full = useFull();
   const llms = useLoad(() => api.get("llms"), []);
   const edit = (part) => (value) => setMine((now) => ({ about, schema, version, ...now, [part]: value }));
   const changed = (made) => {
@@ -145,7 +146,7 @@ export function Settings({ project, reload }) {
     .then((made) => { saved(made, mine); toast("Saved; what people wrote came along"); }).catch((error) => refused(error, grades));
   useKeys({ "Ctrl+s": [() => save(version), "Save the settings"] });
   return html`<div class="stack wide"><div class="row between bar"><span class=${mine ? "saved bad" : "saved"} role="status">
-    ${mine ? "Not saved yet; kept in this browser" : "Saved"}</span>
+    ${!mine ? "Saved" : full ? "Not saved; no local copy, the browser's storage is full" : "Not saved yet; kept in this browser"}</span>
       <span class="row">${mine && html`<button onClick=${() => setMine(null)}>Take back</button>`}
         <button class="main" disabled=${!mine} onClick=${() => save(version)}>Save <kbd>Ctrl+s</kbd></button></span></div>
     <${About} about=${about} set=${edit("about")} />

@@ -1,5 +1,6 @@
 // Small parts that every screen uses.
 import { html, useCallback, useEffect, useLayoutEffect, useRef, useState } from "/static/vendor/preact.js";
+import { store } from "/static/store.js";
 
 const AGAIN = 2500;
 const listeners = new Set();
@@ -44,10 +45,10 @@ export function Toasts() {
 
 // State that a closed tab does not lose; null when there is none.
 export function useKept(name) {
-  const [value, set] = useState(() => JSON.parse(localStorage.getItem(name) || "null"));
+  const [value, set] = useState(() => JSON.parse(store.get(name) || "null"));
   useLayoutEffect(() => {
-    if (value === null) localStorage.removeItem(name);
-    else localStorage.setItem(name, JSON.stringify(value));
+    if (value === null) store.remove(name);
+    else store.put(name, JSON.stringify(value));
   }, [name, value]);
   return [value, set];
 }
