@@ -83,6 +83,15 @@ const WAYS = {
   ArrowRight: ["forward", "word"], ArrowLeft: ["backward", "word"], ArrowDown: ["forward", "line"], ArrowUp: ["backward", "line"],
 };
 
+// What scrolls a text, and the part of the window that shows it: its pane, or in a narrow window the whole page, where
+// the head stays at the top.
+function frameOf(root) {
+  const pane = root.closest(".body");
+  if (pane && pane.scrollHeight > pane.clientHeight) return [pane, pane.getBoundingClientRect()];
+  const head = root.closest("section")?.querySelector(".head")?.getBoundingClientRect();
+  return [document.scrollingElement, { top: Math.max(head?.bottom ?? 0, 0), bottom: innerHeight }];
+}
+
 // Scrolls so that the end of the selection that moves is seen: a text may be longer than its pane.
 function follow(root) {
   const { focusNode: node, focusOffset: at } = getSelection();
@@ -91,8 +100,7 @@ function follow(root) {
   letter.setStart(node, Math.max(at - 1, 0));
   letter.setEnd(node, Math.min(Math.max(at, 1), node.data.length));
   const { top, bottom } = letter.getBoundingClientRect();
-  const pane = root.closest(".body") || document.scrollingElement;
-  const seen = pane.getBoundingClientRect();
+  const [pane, seen] = frameOf(root);
   if (bottom > seen.bottom) pane.scrollTop += bottom - seen.bottom + NEAR;
   else if (top < seen.top) pane.scrollTop -= seen.top - top + NEAR;
 }

@@ -3,7 +3,7 @@ import {
   Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, store, toast, told, useEffect, useKeys, useLoad, useOpen, useOutbox, useRef, useState,
 } from "/static/lib.js";
 import { Find } from "/static/find.js";
-import { Edge } from "/static/panes.js";
+import { Edge, bringIntoView } from "/static/panes.js";
 import { Passage } from "/static/passages.js";
 import { Queries, QueryForm } from "/static/queries.js";
 import { Runs } from "/static/runs.js";
@@ -83,7 +83,8 @@ export function Judge({ project, me, rest }) {
   const admin = me.role === "admin";
   const work = useLoad(() => api.get(`${place}/work`), [project.key]);
   const [{ query: key }, turnTo] = useOpen([project.key, "judge"], ["query"], rest);
-  const choose = (query) => turnTo({ query }, { step: true });
+  const section = useRef();
+  const choose = (query) => { turnTo({ query }, { step: true }); bringIntoView(section.current); };
   const [open, setOpen] = useState(null);
   const [depth, setDepth] = useState(store.get("depth") || "10");
   const list = useRef();
@@ -169,9 +170,9 @@ export function Judge({ project, me, rest }) {
   return html`<div class="panes two"><section aria-label="Queries">
     <${Queries} work=${work} chosen=${key} graded=${rows && graded} choose=${choose} admin=${admin} open=${setOpen} />
       <${Edge} screen="judge" side="left" label="Width of the list of queries" width=${300} /></section>
-    <section aria-label="Passages">${query ? html`<div class="head paper">
-      <div class="row between" style=${{ flexWrap: "nowrap", alignItems: "flex-start" }}><h2>${query.text}</h2>
-        <span class="row" style=${{ flexWrap: "nowrap" }}><button class="bare" onClick=${() => setOpen("edit")}>Edit <kbd>q</kbd></button>
+    <section aria-label="Passages" ref=${section}>${query ? html`<div class="head paper">
+      <div class="row between asked"><h2>${query.text}</h2>
+        <span class="row"><button class="bare" onClick=${() => setOpen("edit")}>Edit <kbd>q</kbd></button>
           <button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button>
           ${!query.done && html`<button disabled=${!rows} onClick=${() => setOpen("find")}>Find <kbd>/</kbd></button>`}
           ${query.done ? html`<button onClick=${() => done(false)}>Open again</button>`

@@ -5,6 +5,14 @@ const LEAST = 180;
 const MOST = 640;
 const STEP = 24;
 
+const narrow = matchMedia("(max-width: 1000px)");
+
+// In a narrow window panes stand one below the other: shows the section that something was opened in.
+export function bringIntoView(section) {
+  if (!narrow.matches || !section) return;
+  scrollTo({ top: section.getBoundingClientRect().top + scrollY });
+}
+
 // `side` is "left" or "right": where the pane is; `width` is what it has unless somebody changed it.
 export function Edge({ screen, side, label, width: usual }) {
   const name = `width ${screen} ${side}`;

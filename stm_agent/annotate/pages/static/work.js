@@ -1,6 +1,7 @@
 // The workspace: documents, one of them open with its evidence, and an entry.
 import {
-  Dialog, Dot, Field, Loaded, Saved, Select, api, enc, freshKey, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useOpen, useState,
+  Dialog, Dot, Field, Loaded, Saved, Select, api, enc, freshKey, html, levelKeys, toast, told, useEffect, useKeys,
+  useLayoutEffect, useLoad, useOpen, useRef, useState,
 } from "/static/lib.js";
 import { Blocks } from "/static/blocks.js";
 import { Clash } from "/static/clash.js";
@@ -8,7 +9,7 @@ import { endSelection, selectedSpan } from "/static/document.js";
 import { Entries, summary } from "/static/entries.js";
 import { useEntry } from "/static/entry.js";
 import { List } from "/static/list.js";
-import { Edge } from "/static/panes.js";
+import { Edge, bringIntoView } from "/static/panes.js";
 import { Document } from "/static/reader.js";
 
 function Evidence({ entry, levels, current, pick, remove, clear, relabel, locked }) {
@@ -157,9 +158,13 @@ export function Work({ project, me, rest }) {
   const theirs = Boolean(entry) && entry.author !== me.name;
   // What is finished stands in exports: it is reopened before it changes.
   const locked = theirs || entry?.state === "done";
-  const show = (document) => put({ document }, { step: true });
+  // The document that is to be brought into view once it is there.
+  const [brought, bring] = useState(null);
+  const section = useRef();
+  const show = (document) => { put({ document }, { step: true }); bring({ document }); };
   const pickEntry = (row) => put({ entry: row.key, document: aboutOf(row) || open }, { step: true });
   const text = useLoad(() => (open ? api.get(`${place}/documents/${enc(open)}`) : Promise.resolve(false)), [open]);
+  useLayoutEffect(() => { if (brought && text.data?.key === brought.document) bringIntoView(section.current); }, [brought, text.data?.key]);
   const acts = useActs(project, place, keeper, put, mine, text, open);
   useEffect(() => {
     const last = mine.data && !key && mine.data.find((row) => row.state === "draft");
@@ -239,7 +244,7 @@ export function Work({ project, me, rest }) {
   };
   return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} text=${text} show=${show} />
       <${Edge} screen="work" side="left" label="Width of the list of documents" width=${248} /></section>
-    <section aria-label="Document">${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
+    <section aria-label="Document" ref=${section}>${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
       : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} entry=${entry} current=${current} looks=${looks}
         pick=${setCurrent} mark=${mark} locked=${locked} />`}<//>`}</section>
     <section aria-label="Entry"><div class="head"><div class="row between"><h2>Entry</h2>
