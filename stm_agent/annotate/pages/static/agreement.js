@@ -55,8 +55,8 @@ function Dispute({ row, text, ready, levels, settle, reopen, at, count }) {
   const words = ready ? Object.values(text.data.fields).filter((value) => typeof value === "string").join("\n") : "";
   const nameOf = (score) => levels.find((level) => level.score === score)?.name ?? score;
   const { final } = row;
-  return html`<article class="card stack"><div class="row between"><h3>${row.text}</h3><span class="small quiet">${at + 1} of ${count}</span></div>
-    <${Fault} of=${text.error} />${ready ? html`<div class="text"><${Long} text=${words} /></div>`
+  return html`<article class="card stack"><div class="row between"><h3 dir="auto">${row.text}</h3><span class="small quiet">${at + 1} of ${count}</span></div>
+    <${Fault} of=${text.error} />${ready ? html`<div class="text" dir="auto"><${Long} text=${words} /></div>`
       : !text.error && html`<p class="quiet">Loading</p>`}
     <dl class="facts">${Object.entries(row.grades).map(([name, value]) => html`<dt>${name}</dt><dd>${nameOf(value)}</dd>`)}</dl>
     ${final && html`<div class="row between"><span>${final.person} settled it as <b>${nameOf(final.grade)}</b>${final.note ? ` (${final.note})` : ""}</span>

@@ -125,7 +125,7 @@ function Inside({ me, leave }) {
   return html`<${Top} me=${me} project=${here} route=${route} leave=${leave} sheet=${() => setSheet(true)} guide=${() => setGuide(true)} />
     <main id="main" tabindex="-1" class=${["work", "judge"].includes(screen) && inProject ? "full" : ""}>${body()}</main>
     ${guide && here && html`<${Dialog} title="Guidelines" close=${() => setGuide(false)}>
-      <p style=${{ whiteSpace: "pre-wrap" }}>${here.guidelines}</p><//>`}
+      <p dir="auto" style=${{ whiteSpace: "pre-wrap", unicodeBidi: "plaintext" }}>${here.guidelines}</p><//>`}
     ${sheet && html`<${Sheet} close=${() => setSheet(false)} />`}<${Toasts} />`;
 }
 

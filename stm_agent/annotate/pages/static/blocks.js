@@ -24,7 +24,7 @@ function Value({ block, value, change }) {
   const put = (event) => change(event.target.value || null);
   switch (block.type) {
     case "longtext":
-      return html`<textarea id=${id} rows="5" placeholder=${block.placeholder} value=${value ?? ""}
+      return html`<textarea id=${id} dir="auto" rows="5" placeholder=${block.placeholder} value=${value ?? ""}
         onInput=${(event) => change(event.target.value)}></textarea>`;
     case "select":
       return html`<${Select} id=${id} value=${value ?? ""} change=${(one) => change(one || null)}
@@ -35,7 +35,7 @@ function Value({ block, value, change }) {
       return html`<${NumberBox} id=${id} step="any" placeholder=${block.placeholder} value=${value} change=${change} />`;
     case "date": return html`<input id=${id} type="date" value=${value ?? ""} onInput=${put} />`;
     default:
-      return html`<input id=${id} placeholder=${block.placeholder} value=${value ?? ""} onInput=${(event) => change(event.target.value)} />`;
+      return html`<input id=${id} dir="auto" placeholder=${block.placeholder} value=${value ?? ""} onInput=${(event) => change(event.target.value)} />`;
   }
 }
 
@@ -63,14 +63,14 @@ function Draft({ block, draft, edit, accept, reject, stop, again }) {
       <div class="row"><button onClick=${again}>Try again</button><button class="bare" onClick=${reject}>Close</button></div></div>`;
   }
   if (!draft.done) {
-    return html`<div class="stack tight"><div class="draft" aria-busy="true">${draft.text || "Waiting for the LLM"}</div>
+    return html`<div class="stack tight"><div class="draft" dir="auto" aria-busy="true">${draft.text || "Waiting for the LLM"}</div>
       <div class="row"><button onClick=${stop}>Stop <kbd>Esc</kbd></button></div></div>`;
   }
   const label = `Draft by ${draft.done.model}`;
   return html`<div class="stack tight" data-draft=${block.id}>${WRITTEN.includes(block.type) ? html`
-      <label><span>${label}; edit it as you like</span><textarea rows=${block.type === "text" ? 2 : 6} value=${draft.text}
+      <label><span>${label}; edit it as you like</span><textarea dir="auto" rows=${block.type === "text" ? 2 : 6} value=${draft.text}
         onInput=${(event) => edit(event.target.value)}></textarea></label>`
-      : html`<span class="small quiet">${label}</span><div class="draft">${String(draft.done.value)}</div>`}
+      : html`<span class="small quiet">${label}</span><div class="draft" dir="auto">${String(draft.done.value)}</div>`}
     <div class="row"><button class="main" onClick=${accept}>Accept <kbd>Ctrl+Enter</kbd></button>
       <button onClick=${reject}>Reject <kbd>Esc</kbd></button></div></div>`;
 }

@@ -79,6 +79,8 @@ export function selectedSpan() {
 }
 
 const NEAR = 24;
+// Left and right change places in a text that is read from right to left.
+const SWAPPED = { ArrowRight: "ArrowLeft", ArrowLeft: "ArrowRight" };
 const WAYS = {
   ArrowRight: ["forward", "word"], ArrowLeft: ["backward", "word"], ArrowDown: ["forward", "line"], ArrowUp: ["backward", "line"],
 };
@@ -107,7 +109,8 @@ function follow(root) {
 
 // Arrows take the next word or line, Shift extends, Ctrl+Shift extends by a letter.
 function moveSelection(event, root) {
-  const way = WAYS[event.key];
+  const leftward = getComputedStyle(root).direction === "rtl";
+  const way = WAYS[(leftward && SWAPPED[event.key]) || event.key];
   if (!way || event.altKey || event.metaKey || (event.ctrlKey && !event.shiftKey)) return;
   event.preventDefault();
   const chosen = getSelection();
@@ -155,7 +158,7 @@ export function Text({ document: key, field, text, points, title, marks, levels,
         onClick=${() => getSelection().isCollapsed && pick(top.key)}>${inner}</span>`;
     });
   }, [text, marks, levels, current, hits, hit]);
-  return html`<div ref=${ref} class=${`text${title ? " title" : ""}`} data-document=${key} data-field=${field} data-points=${points} tabindex="0" role="textbox"
+  return html`<div ref=${ref} dir="auto" class=${`text${title ? " title" : ""}`} data-document=${key} data-field=${field} data-points=${points} tabindex="0" role="textbox"
       aria-readonly="true" aria-multiline="true" aria-label=${`${field} of ${key}`}
       onKeyDown=${(event) => moveSelection(event, ref.current)}>${parts}</div>`;
 }

@@ -92,7 +92,7 @@ function Found({ rows, show }) {
   if (!rows.length) return html`<p class="quiet">Nothing has these words.</p>`;
   return html`<table><thead><tr><th>Document</th><th>Text</th><th class="number">Score</th></tr></thead><tbody>
     ${rows.map((row) => html`<tr key=${row.key}>
-    <td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td><${Snippet} of=${row.snippet} /></td>
+    <td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td dir="auto"><${Snippet} of=${row.snippet} /></td>
     <td class="number quiet small">${row.score.toFixed(3)}</td></tr>`)}</tbody></table>`;
 }
 
@@ -110,7 +110,7 @@ function Page({ data, project, show, view, setView }) {
   if (!data.total) return html`<p class="quiet">${view.filter || view.tag ? "No document fits." : "No documents yet; import some."}</p>`;
   return html`<div class="stack"><table><thead><tr><th>Document</th><th>Text</th>${meta.map((name) => html`<th>${name}</th>`)}<th>Tags</th></tr>
     </thead><tbody>${data.documents.map((row) => html`
-    <tr key=${row.key}><td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td><span class="clamp">${row.snippet}</span>
+    <tr key=${row.key}><td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td><span class="clamp" dir="auto">${row.snippet}</span>
       </td>
       ${meta.map((name) => html`<td class="small">${String(row.metadata[name] ?? "")}</td>`)}
       <td><span class="row">${row.tags.map((tag) => html`<button class="tag" onClick=${() => setView({ ...view, tag, offset: 0 })}>
@@ -175,7 +175,7 @@ export function Documents({ project, me, rest, reload }) {
         </button>`}${me.role !== "annotator" && html`<button onClick=${() => setOpen("export")}>Export <kbd>e</kbd></button>`}</span></div>
     ${progress}
     <div class="row end"><${Field} grow label=${html`Search: <code>"a phrase"</code> <code>-word</code> <code>field:value</code>`}>
-      <input ref=${box} type="search" aria-label="Search" value=${words}
+      <input ref=${box} type="search" dir="auto" aria-label="Search" value=${words}
         onInput=${(event) => { setLike(""); setWords(event.target.value); }} placeholder="Press / to search" /><//>
       <${Field} label="By"><${Select} value=${mode} change=${setMode} options=${MODES} /><//>
       ${mode !== "bm25" && html`<${Field} label="Model">

@@ -39,7 +39,7 @@ export function Entries({ project, me, close, pick, gone }) {
     <${Loaded} of=${rows}>${(data) => { const shown = data.filter(fits); return shown.length ? html`<table><thead><tr><th>Entry</th>
       <th>State</th><th class="number">Evidence</th><th>By</th><th>Changed</th><th><span class="quiet">Delete</span></th></tr></thead>
       <tbody>${shown.slice(0, MOST).map((row) => html`<tr key=${row.key}>
-        <td><button class="link" onClick=${() => pick(row)}>${summary(row)}</button></td><td>${row.state}</td>
+        <td><button class="link" dir="auto" onClick=${() => pick(row)}>${summary(row)}</button></td><td>${row.state}</td>
         <td class="number">${row.evidence.length}</td><td>${row.author}</td>
         <td class="small quiet">${new Date(row.updated_at).toLocaleString()}</td><td>${may(row) && acts(row)}</td></tr>`)}</tbody></table>
       ${shown.length > MOST && html`<p class="hint">These are ${MOST} of ${shown.length.toLocaleString()}; search for the others.</p>`}`

@@ -171,7 +171,7 @@ export function Judge({ project, me, rest }) {
     <${Queries} work=${work} chosen=${key} graded=${rows && graded} choose=${choose} admin=${admin} open=${setOpen} />
       <${Edge} screen="judge" side="left" label="Width of the list of queries" width=${300} /></section>
     <section aria-label="Passages" ref=${section}>${query ? html`<div class="head paper">
-      <div class="row between asked"><h2>${query.text}</h2>
+      <div class="row between asked"><h2 dir="auto">${query.text}</h2>
         <span class="row"><button class="bare" onClick=${() => setOpen("edit")}>Edit <kbd>q</kbd></button>
           <button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button>
           ${!query.done && html`<button disabled=${!rows} onClick=${() => setOpen("find")}>Find <kbd>/</kbd></button>`}

@@ -55,7 +55,7 @@ function useMine(place) {
 
 function Row({ row, open, show }) {
   return html`<li><button class="item" aria-current=${row.key === open ? "true" : null} onClick=${() => show(row.key)}>
-    <b>${row.key}</b>${typeof row.done === "boolean" && html`<span class="small">${row.done ? "✓ done" : "open"}</span>`}<span class="small quiet clamp">
+    <b>${row.key}</b>${typeof row.done === "boolean" && html`<span class="small">${row.done ? "✓ done" : "open"}</span>`}<span class="small quiet clamp" dir="auto">
     ${typeof row.snippet === "string" ? row.snippet : html`<${Snippet} of=${row.snippet} />`}</span></button></li>`;
 }
 
@@ -114,7 +114,7 @@ export function List({ project, place, open, text, show }) {
     ...(any ? { x: [finish, "Done with the document that was dealt to you, or open it again"] } : {}),
   });
   const none = late ? "Nothing has these words." : filter ? "No document fits." : "No documents yet.";
-  return html`<div class="head"><input ref=${box} type="search" aria-label="Search all documents" placeholder="Search all documents  /"
+  return html`<div class="head"><input ref=${box} type="search" dir="auto" aria-label="Search all documents" placeholder="Search all documents  /"
       value=${words} onInput=${(event) => setWords(event.target.value)} />
       ${any && !words.trim() && html`<${Dealt} mine=${mine} choose=${choose} rows=${rows} done=${done} finish=${finish} />`}
       ${!words.trim() && html`<details class="small"><summary>${filter || view.sort ? "Filtered, sorted" : "Filter, sort"}</summary>

@@ -18,12 +18,12 @@ function Body({ row, names }) {
   const text = parts.length ? parts : [row.text];
   const titled = text.length > 1 && text[0].length < 200;
   const rest = (titled ? text.slice(1) : text).join("\n");
-  return html`<div class="text">${titled && html`<b>${text[0]}</b><br />`}<${Long} text=${rest} /></div>`;
+  return html`<div class="text" dir="auto">${titled && html`<b>${text[0]}</b><br />`}<${Long} text=${rest} /></div>`;
 }
 
 // What is typed waits in the outbox at once, goes out within a second, and without waiting when the note is left.
 function Note({ number, value, save, closed }) {
-  return html`<input class="small" aria-label=${`Note on passage ${number}`} readonly=${closed} maxlength="10000"
+  return html`<input class="small" dir="auto" aria-label=${`Note on passage ${number}`} readonly=${closed} maxlength="10000"
     placeholder="Note, if the grade needs one  c" value=${value} onInput=${(event) => save(event.target.value)} onBlur=${() => outbox.flush()} />`;
 }
 

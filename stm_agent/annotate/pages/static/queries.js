@@ -46,8 +46,8 @@ export function QueryForm({ place, name, close, saved, gone }) {
   return html`<${Dialog} title=${name ? "Edit the query" : "New query"} close=${close}>${clash ? html`
     <${Clash} what="This query" parts=${PARTS.map(([part, label]) => [label, clash[part], form[part]])} mine=${() => save(clash.version)} theirs=${theirs} />`
     : form && html`<form class="stack" onSubmit=${send}>
-    <${Field} label="Query"><textarea required autofocus rows="2" value=${form.text} onInput=${put("text")}></textarea><//>
-    <${Field} label="Answer, if there is one"><textarea value=${form.answer} onInput=${put("answer")}></textarea><//>
+    <${Field} label="Query"><textarea required autofocus dir="auto" rows="2" value=${form.text} onInput=${put("text")}></textarea><//>
+    <${Field} label="Answer, if there is one"><textarea dir="auto" value=${form.answer} onInput=${put("answer")}></textarea><//>
     <${Field} label="Split"><${Select} value=${form.split} change=${(split) => change("split", split)} options=${name ? SPLITS : [BY_SHARES, ...SPLITS]} /><//>
     <div class="row between"><span class="row"><button class="main">${name ? "Save" : "Add"}</button>
       ${typed && html`<button type="button" class="bare" onClick=${() => setTyped(null)}>Take back</button>`}</span>
@@ -60,7 +60,7 @@ function Row({ row, current, judged, choose }) {
   const act = useRef();
   act.current = choose;
   return useMemo(() => html`<li><button class="item" aria-current=${current ? "true" : null} onClick=${() => act.current(row.key)}>
-    <span>${row.text}</span><span class="small quiet">${row.done ? "done" : judged ? `${judged} graded` : "not begun"}</span></button></li>`,
+    <span dir="auto">${row.text}</span><span class="small quiet">${row.done ? "done" : judged ? `${judged} graded` : "not begun"}</span></button></li>`,
   [row, current, judged]);
 }
 
@@ -94,7 +94,7 @@ export function Queries({ work, chosen, graded, choose, admin, open }) {
       ${all.length > 0 && html`<div class="stack tight">
         <progress aria-label="Queries done" max=${all.length} value=${done}></progress>
         <span class="small quiet">${done.toLocaleString()} of ${all.length.toLocaleString()} done</span></div>
-        <input ref=${box} type="search" aria-label="Search queries" placeholder="Search queries  s" value=${words}
+        <input ref=${box} type="search" dir="auto" aria-label="Search queries" placeholder="Search queries  s" value=${words}
           onInput=${(event) => setWords(event.target.value)} onKeyDown=${(event) => event.key === "Enter" && shown[0] && choose(shown[0].key)} />`}
       ${admin && html`<button onClick=${() => open("runs")}>Runs and pools <kbd>r</kbd></button>`}</div>
     <div class="body list"><${Loaded} of=${work}>${(rows) => (shown.length ? html`<ul class="plain">${shown.map((row) => html`

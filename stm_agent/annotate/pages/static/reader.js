@@ -30,7 +30,7 @@ export function findIn(bodies, words) {
 function Find({ words, set, count, at, step }) {
   const box = useRef();
   useKeys({ i: [() => { box.current.focus(); box.current.select(); }, "Search in this document"] });
-  return html`<div class="row"><input ref=${box} class="slim" style=${{ width: "12rem" }} type="search" aria-label="Search in this document"
+  return html`<div class="row"><input ref=${box} class="slim" dir="auto" style=${{ width: "12rem" }} type="search" aria-label="Search in this document"
       placeholder="In this document  i" value=${words} onInput=${(event) => set(event.target.value)}
       onKeyDown=${(event) => event.key === "Enter" && step(event.shiftKey ? -1 : 1)} />
     ${words.trim() && html`<span class="small quiet" role="status">${count ? `${(at + 1).toLocaleString()} of ${count.toLocaleString()}` : "none"}</span>
@@ -42,7 +42,7 @@ function Facts({ project, data }) {
   const shown = project.schema.fields.filter((field) => field.metadata && ![null, undefined, ""].includes(data.fields[field.name]));
   const text = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
   return shown.length > 0 && html`<dl class="facts">${shown.map((field) => html`<dt title=${field.description}>${field.name}</dt>
-    <dd>${text(data.fields[field.name])}</dd>`)}</dl>`;
+    <dd dir="auto">${text(data.fields[field.name])}</dd>`)}</dl>`;
 }
 
 const NOTHING = [];

@@ -22,10 +22,10 @@ function BringIn({ place, done }) {
 }
 
 function Doubtful({ row, say }) {
-  return html`<article class="card stack"><div><span class="label">Query</span><h2>${row.query}</h2></div>
-    <div class="halves"><section class="stack tight" aria-label="Its passage"><span class="label">Its passage</span><div class="text">
+  return html`<article class="card stack"><div><span class="label">Query</span><h2 dir="auto">${row.query}</h2></div>
+    <div class="halves"><section class="stack tight" aria-label="Its passage"><span class="label">Its passage</span><div class="text" dir="auto">
       ${row.positive}</div></section>
-      <section class="stack tight" aria-label="The negative"><span class="label">Taken for no answer (${row.origin})</span><div class="text">
+      <section class="stack tight" aria-label="The negative"><span class="label">Taken for no answer (${row.origin})</span><div class="text" dir="auto">
         ${row.negative}</div></section></div>
     <div class="grades" role="group" aria-label="What the negative is">
       ${ANSWERS.map(([key, answer, name, what]) => html`<button onClick=${() => say(answer)}><b>${name}</b><span class="quiet">${what}</span> <kbd>

@@ -17,8 +17,8 @@ function About({ about, set }) {
       <${Field} grow label="Tags, with commas between"><input value=${about.tags} onInput=${put("tags")} /><//>
       <${Field} label="People who judge each query">
         <${NumberBox} min="1" required value=${about.overlap} change=${(overlap) => set({ ...about, overlap })} /><//></div>
-    <${Field} label="Description"><input value=${about.description} onInput=${put("description")} /><//>
-    <${Field} label="Guidelines for annotators"><textarea rows="5" value=${about.guidelines} onInput=${put("guidelines")}></textarea><//></section>`;
+    <${Field} label="Description"><input dir="auto" value=${about.description} onInput=${put("description")} /><//>
+    <${Field} label="Guidelines for annotators"><textarea dir="auto" rows="5" value=${about.guidelines} onInput=${put("guidelines")}></textarea><//></section>`;
 }
 
 const DEALT = [["queries", "queries, to be judged"], ["documents", "documents, to be written about"]];

@@ -25,7 +25,7 @@ function Evidence({ entry, levels, current, pick, remove, clear, relabel, locked
         ${locked ? html`<span class="small">${options(row).find(([id]) => id === row.level)[1]}</span>` : html`<span class="row">
           <${Select} class="slim" aria-label="Level" value=${row.level} change=${(level) => relabel(row, level)} options=${options(row)} />
           <button class="bare small" aria-label="Delete this evidence" onClick=${() => remove(row)}>Delete</button></span>`}</div>
-      <span class="small clamp">${row.text}</span></li>`)}</ul></section>`;
+      <span class="small clamp" dir="auto">${row.text}</span></li>`)}</ul></section>`;
 }
 
 // Closed, it waits: nothing is saved, and nothing of either side goes, until one is chosen.
@@ -130,7 +130,7 @@ function EntryPane({ project, keeper, open, show, levels, current, pick, remove,
     <${Blocks} key=${entry.key} project=${project} keeper=${keeper} open=${open} show=${show} locked=${locked} />
       <${Evidence} entry=${entry} levels=${levels} current=${current} pick=${pick} remove=${remove} clear=${clear} relabel=${relabel}
         locked=${locked} />
-      <${Field} label="Notes"><textarea value=${entry.notes} disabled=${locked} onInput=${(event) => keeper.change("notes", event.target.value)}>
+      <${Field} label="Notes"><textarea dir="auto" value=${entry.notes} disabled=${locked} onInput=${(event) => keeper.change("notes", event.target.value)}>
         </textarea><//></div>
     <div class="foot row between">${theirs ? html`<span class="quiet">Written by ${entry.author}; you can read it.</span>`
       : entry.state === "done" ? html`<button onClick=${() => acts.state("draft")}>Reopen</button><button onClick=${acts.undo}>Undo <kbd>Ctrl+z</kbd>
