@@ -19,6 +19,8 @@ export function onLoggedOut(tell) {
   return () => listeners.delete(tell);
 }
 
+export const loggedOut = () => listeners.forEach((tell) => tell());
+
 // Tells whoever waits for a login, and counts it: what was refused before is no news after it.
 let logins = 0;
 export function loggedIn() {
@@ -55,7 +57,7 @@ async function ask(method, path, body, { raw, quiet, ...options } = {}) {
   if (answer.status === 401 && !path.startsWith("/session")) {
     const { ok } = await refresh().catch(() => ({}));
     if (ok || logins !== before) answer = await send(method, path, body, options);
-    if (answer.status === 401 && !quiet) listeners.forEach((tell) => tell());
+    if (answer.status === 401 && !quiet) loggedOut();
   }
   if (!answer.ok) throw new Problem(await answer.json().catch(() => ({})), answer.status);
   if (raw) return answer;

@@ -4,6 +4,7 @@ import {
   useLoad, useRoute, useState,
 } from "/static/lib.js";
 import { Agreement } from "/static/agreement.js";
+import { Connection } from "/static/alive.js";
 import { saveEntries, stopEntries } from "/static/entry.js";
 import { Documents } from "/static/documents.js";
 import { Judge } from "/static/judge.js";
@@ -25,6 +26,7 @@ const SCREENS = [
 ];
 
 const NAME = "stm-agent annotate";
+const AGAIN = 1500;
 
 // What the window, its tab and its history are called.
 function useTitle(...parts) {
@@ -52,12 +54,18 @@ function LoginForm({ invited, done }) {
 }
 
 // Who works alone has no password: each start of the tool prints an address that lets them in.
+// The address may be opened in any window of this browser: the others go on by themselves.
+function Address({ done }) {
+  useEffect(() => {
+    const timer = setInterval(() => api.get("me", { quiet: true }).then((me) => done(me.name), () => {}), AGAIN);
+    return () => clearInterval(timer);
+  }, []);
+  return html`<p>Open the address that the command printed; each start prints another one. This window then goes on by itself.</p>`;
+}
+
 function Door({ invited, done }) {
   const mode = useLoad(() => api.get("/session"), []);
-  const back = () => api.get("me").then((me) => done(me.name)).catch(told);
-  return html`<${Loaded} of=${mode}>${({ alone }) => (alone ? html`<div class="stack">
-    <p>Open the address that the command printed; it is another one after each start. Then you can go on here as well.</p>
-    <div><button class="main" onClick=${back}>Go on</button></div></div>`
+  return html`<${Loaded} of=${mode}>${({ alone }) => (alone ? html`<${Address} done=${done} />`
     : html`<${LoginForm} invited=${invited} done=${done} />`)}<//>`;
 }
 
@@ -123,7 +131,7 @@ function Inside({ me, leave }) {
       <${Screen} key=${`${key}/${screen}`} project=${data} me=${me} rest=${rest} reload=${project.reload} />`}<//>`;
   };
   return html`<${Top} me=${me} project=${here} route=${route} leave=${leave} sheet=${() => setSheet(true)} guide=${() => setGuide(true)} />
-    <main id="main" tabindex="-1" class=${["work", "judge"].includes(screen) && inProject ? "full" : ""}>${body()}</main>
+    <${Connection} alone=${me.alone} /><main id="main" tabindex="-1" class=${["work", "judge"].includes(screen) && inProject ? "full" : ""}>${body()}</main>
     ${guide && here && html`<${Dialog} title="Guidelines" close=${() => setGuide(false)}>
       <p dir="auto" style=${{ whiteSpace: "pre-wrap", unicodeBidi: "plaintext" }}>${here.guidelines}</p><//>`}
     ${sheet && html`<${Sheet} close=${() => setSheet(false)} />`}<${Toasts} />`;

@@ -55,7 +55,7 @@ function Deal({ place, rows, overlap, dealt }) {
       <button type="button" onClick=${back}>Take back what is not done</button></div></form>`;
 }
 
-function Members({ place, overlap }) {
+function Members({ place, alone, overlap }) {
   const members = useLoad(() => api.get(`${place}/progress`), []);
   const people = useLoad(() => api.get("people"), []);
   const [name, setName] = useState("");
@@ -75,7 +75,8 @@ function Members({ place, overlap }) {
     <${Deal} place=${place} rows=${members.data || []} overlap=${overlap} dealt=${members.reload} />
     <p class="hint">Dealing gives each query, or document, to as many people as you say, those with the fewest first.
       They don't see each other's grades until they are done, and each other's entries never; reviewers see all entries.
-      New people get a link under <a href="#/people">People, LLMs</a>.</p></section>`;
+      ${alone ? html`Others can join once the tool is started with <code>stm-agent annotate --team</code>.`
+        : html`New people get a link under <a href="#/people">People, LLMs</a>.`}</p></section>`;
 }
 
 function End({ project, place, version, changed, refused }) {
@@ -113,7 +114,7 @@ function partsOf(there, about, schema) {
   return [...parts, ...lists];
 }
 
-export function Settings({ project, reload }) {
+export function Settings({ project, me, reload }) {
   const place = `projects/${enc(project.key)}`;
   const [there, setThere] = useState(project);
   // What is being changed, with the version it began from: after a reload, or beside somebody else, it is not lost.
@@ -154,7 +155,7 @@ export function Settings({ project, reload }) {
       ${what}${part === "blocks" ? " A value whose block goes or changes its type is kept aside, and comes back." : ""}</p></div>
       <${Part} part=${part} schema=${schema} change=${edit("schema")} llms=${llms.data || []} /></section>`)}
     <${Splits} place=${place} version=${there.version} shares=${there.splits} changed=${changed} refused=${refused} />
-    <${Members} place=${place} overlap=${there.overlap} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
+    <${Members} place=${place} alone=${me.alone} overlap=${there.overlap} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
     ${regrade && !clash && html`<${Regrade} ...${regrade} levels=${schema.levels} close=${() => setRegrade(null)}
       move=${(grades) => save(version, grades)} />`}
     ${clash && html`<${Dialog} title="Changed somewhere else" wide close=${() => setClash(null)}>
