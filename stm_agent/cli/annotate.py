@@ -166,15 +166,25 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
     lines += [
         f"{one['name']:<11} {annotate_people.work_of(one)}, {one['judgements']} grades" for one in told["progress"]
     ]
-    lines += [
-        f"{one['run']:<11} nDCG@10 {_number(one['ndcg_at_10'])}, holes@10 {_number(one['holes']['10'])}"
-        for one in told["runs"]
-    ]
+    lines += [f"{one['run']:<11} {_measures(one)}" for one in told["runs"]]
     lines += [
         f"{one['name']:<11} {_number(one['value'])} [{_number(one['low'])}, {_number(one['high'])}]"
         for one in told["agreement"]
     ]
     emit(told, "\n".join(lines), as_json)
+
+
+def _measures(run: dict[str, Any]) -> str:
+    splits = "".join(f", {split} {_number(value)}" for split, value in run["splits"].items())
+    parts = [
+        f"nDCG@10 {_number(run['ndcg_at_10'])}{splits}",
+        f"with holes as the best grade {_number(run['ndcg_at_10_holes_best'])}",
+        f"holes@10 {_number(run['holes']['10'])}",
+    ]
+    if run["unranked"]:
+        ranked = _number(run["ndcg_at_10_ranked"])
+        parts.append(f"{run['unranked']} of {run['scored_queries']} queries not ranked (without them {ranked})")
+    return "; ".join(parts)
 
 
 def _number(value: float | None) -> str:

@@ -12,7 +12,7 @@ from stm_agent.annotate.services import queries, runs
 from stm_agent.annotate.tables import Doubt
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import own_project, until
-from stm_agent.testing.browser import CHROMIUM, place, showing
+from stm_agent.testing.browser import CHROMIUM, place, saved, showing
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
@@ -150,3 +150,16 @@ def test_a_selection_by_keys_stays_in_sight_below_the_head(page, size):
       return range.getBoundingClientRect().bottom;
     }"""
     assert 0 < page.evaluate(place_of) <= size[1]
+
+
+def test_runs_show_what_holes_and_queries_that_are_not_ranked_do_to_the_measure(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(place(page.url.split("#")[0], *SCREENS["judge"]))
+    page.locator(".passage").first.wait_for()
+    page.keyboard.press("1")
+    saved(page)
+    page.keyboard.press("r")
+    row = page.get_by_role("row", name="bm25")
+    expect(row).to_contain_text("holes as best")
+    expect(page.get_by_role("dialog")).not_to_contain_text("lower bound")
+    assert page.get_by_role("dialog").evaluate("(one) => one.scrollWidth <= one.clientWidth")

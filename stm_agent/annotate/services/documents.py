@@ -16,6 +16,7 @@ from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import NOWHERE, unstorable
 from stm_agent.annotate.tables import Document, DocumentAssignment, Evidence, Judgement, Project
+from stm_agent.domain.collection import Document as Passage
 
 AT_ONCE = 2000
 LONGEST_KEY = 200
@@ -81,8 +82,19 @@ def get(session: Session, project: Project, key: str) -> Document:
 
 
 def text_of(schema: ProjectSchema, fields: dict[str, Any]) -> str:
-    """Return what is searched, ranked and exported of a document: its content fields, a line each."""
+    """Return the content fields of a document, a line each."""
     return "\n".join(str(fields[name]) for name in schema.content_fields if fields.get(name) not in (None, ""))
+
+
+def passage_of(schema: ProjectSchema, key: str, fields: dict[str, Any]) -> Passage:
+    """Return a document as it is searched, ranked and exported.
+
+    Its title is the field ``title``, if that is one of several content fields; the other content fields are its text.
+    """
+    titled = "title" in schema.content_fields and len(schema.content_fields) > 1
+    title = str(fields.get("title") or "") if titled else ""
+    rest = {name: value for name, value in fields.items() if not (titled and name == "title")}
+    return Passage(key, title, text_of(schema, rest))
 
 
 def brief(schema: ProjectSchema, row: Document) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.finding import KEPT, Asked, Corpus, Finder, fuse, read_query
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services.documents import text_of
+from stm_agent.annotate.services.documents import passage_of
 from stm_agent.annotate.services.encoding import WAITED_FOR, Models
 from stm_agent.annotate.spelling import WORD, snippet
 from stm_agent.annotate.tables import Document, Project
@@ -45,7 +45,7 @@ def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
 
     def load() -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
         rows = session.execute(select(Document.key, Document.fields).where(own).order_by(Document.position)).all()
-        return {key: text_of(schema, fields) for key, fields in rows}, dict(rows)
+        return {key: passage_of(schema, key, fields).full for key, fields in rows}, dict(rows)
 
     return finder.corpus(project.key, [*state, sha256_text(last), schema.content_fields], load)
 
