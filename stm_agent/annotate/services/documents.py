@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services.filtering import filtered, order_of, tagged
+from stm_agent.annotate.services.filtering import MOST_FILTERS, filtered, order_of, tagged
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import NOWHERE, unstorable
@@ -104,8 +104,10 @@ def selected(
     """Select the documents of a project that fit all ``filters`` and have the tag, where there is one.
 
     Raises:
-        Invalid: A filter that cannot be read, or on a field that no document has.
+        Invalid: Too many filters, a filter that cannot be read, or on a field that no document has.
     """
+    if len(filters) > MOST_FILTERS:
+        raise Invalid(f"a selection has at most {MOST_FILTERS} filters; this one has {len(filters):,}")
     wanted = select(Document).where(Document.project_id == project.id)
     for one in filters:
         wanted = filtered(session, project, wanted, one)
