@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 
 from stm_agent.annotate.api.app import PREFIX, build_app
 from stm_agent.annotate.database import Database
-from stm_agent.annotate.pages.mount import mount_pages
 from stm_agent.annotate.quiet import Quiet
 from stm_agent.annotate.serve import first_administrator
 from stm_agent.annotate.tables import Doubt, Draft, Project
@@ -187,21 +186,6 @@ def test_a_password_is_changed_and_other_logins_end(tool, project):
     problem(there.get("/me"), 401)
     problem(here.post("/login", json={"name": "Bo", "password": "password-of-Bo"}), 401)
     assert here.post("/login", json={"name": "Bo", "password": "another long one"}).status_code == 200
-
-
-def test_a_cookie_does_nothing_for_another_page(small):
-    fill(small)
-    app = build_app(small)
-    mount_pages(app)
-    browser = TestClient(app)
-    assert browser.post("/session", json={"name": "Ada", "password": "password-of-Ada"}).status_code == 200
-    place = f"{PREFIX}/projects/signs/entries"
-    problem(browser.post(place, headers={"sec-fetch-site": "cross-site"}), 403)
-    problem(browser.post(place, headers={"sec-fetch-site": "same-site"}), 403)
-    assert browser.post(place, headers={"sec-fetch-site": "same-origin"}).status_code == 201
-    assert browser.post("/session/refresh").status_code == 200
-    policy = browser.get("/").headers["content-security-policy"]
-    assert "default-src 'self'" in policy and "unsafe" not in policy
 
 
 def test_a_team_can_begin_where_somebody_worked_alone(tmp_path):

@@ -10,11 +10,12 @@ from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, The, Who
 from stm_agent.annotate.api.matter import Retrievers
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Forbidden, Invalid
 from stm_agent.annotate.jobs import Job
 from stm_agent.annotate.services import batching, drafts, grading, judging, llms, projects, queries, ranking, searching
 
-router = APIRouter(prefix="/projects/{project}/jobs", tags=["jobs"])
+router = APIRouter(prefix="/projects/{project}/jobs", tags=["jobs"], route_class=BodyRoute)
 MOST = 500
 """Documents or entries of one job, where they are not named."""
 

@@ -5,36 +5,29 @@ from __future__ import annotations
 import secrets
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query, Request, UploadFile
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.faults import Forbidden, Unauthorised
+from stm_agent.annotate.faults import Unauthorised
 from stm_agent.annotate.services import people
-from stm_agent.annotate.storable import LARGEST, unstorable
+from stm_agent.annotate.storable import LARGEST
 from stm_agent.annotate.tool import Tool
 
+API = "/api/v1"
 SESSION = "session"
-SAFE = ("GET", "HEAD", "OPTIONS")
 
 Offset = Annotated[int, Query(ge=0, le=LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=LARGEST)]
 
 
 class Body(BaseModel):
-    """A request's body; unknown keys, and values that no database or no JSON keeps, are an error."""
+    """A request's body; unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _storable(cls, value: Any) -> Any:  # noqa: ANN401 - JSON
-        if (fault := unstorable(value)) is not None:
-            raise ValueError(f"the request {fault}")
-        return value
 
 
 class Named(Body):
@@ -63,21 +56,20 @@ def uploaded(file: UploadFile, folder: Path) -> Path:
     return path
 
 
+def bearer_of(request: Request) -> str | None:
+    """Return the bearer token of a request's header; None if it has none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" and token else None
+
+
 def token_of(request: Request) -> str:
-    """Return the bearer token of a request, from its header or from the page's cookie.
+    """Return the token of a request, from its header or from the page's cookie.
 
     Raises:
         Unauthorised: There is none.
-        Forbidden: Another site's page sends the cookie along.
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
+    if token := bearer_of(request) or request.cookies.get(cookie(request, SESSION)):
         return token
-    if kept := request.cookies.get(cookie(request, SESSION)):
-        # A cookie is sent with what another page on this machine asks for as well: another port is the same site.
-        if request.method not in SAFE and request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            raise Forbidden("another page asked for this; use the tool's own page, or a token")
-        return kept
     raise Unauthorised("this needs a token; log in, or open the URL that the command printed")
 
 
@@ -107,9 +99,10 @@ def _alone(tool: Tool) -> Actor:
 _bearer = HTTPBearer(auto_error=False, description="The token of the URL, or an access token of /login.")
 
 
-def actor(request: Request, _told: Annotated[object, Depends(_bearer)] = None) -> Actor:
-    """Return who asks."""
-    return actor_of_token(tool_of(request), token_of(request))
+async def actor(request: Request, _token: Annotated[object, Depends(_bearer)] = None) -> Actor:
+    """Return who sends a request, as it was found before the body was read."""
+    found: Actor = request.state.actor
+    return found
 
 
 The = Annotated[Tool, Depends(tool_of)]

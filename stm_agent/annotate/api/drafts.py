@@ -16,11 +16,12 @@ from starlette.types import Receive, Scope, Send
 from stm_agent.annotate import answers
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import drafts, entries, llms, projects
 from stm_agent.annotate.services.hearing import Ask, Came, Hearing
 from stm_agent.annotate.tool import Tool
 
-router = APIRouter(prefix="/projects/{project}", tags=["drafts"])
+router = APIRouter(prefix="/projects/{project}", tags=["drafts"], route_class=BodyRoute)
 
 
 class AskDraft(Body):

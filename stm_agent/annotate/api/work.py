@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, Limit, Offset, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import assigning, entries, gathering, judging, projects, queries, settling, undoing
 from stm_agent.annotate.tables import Entry, Project
 
-router = APIRouter(prefix="/projects/{project}", tags=["work"])
+router = APIRouter(prefix="/projects/{project}", tags=["work"], route_class=BodyRoute)
 
 
 class Begin(Body):

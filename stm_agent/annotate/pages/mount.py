@@ -12,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stm_agent.annotate.api.common import SESSION, The, actor_of_token, cookie
+from stm_agent.annotate.api.forgery import csrf_token
 from stm_agent.annotate.api.people import Join, Login, join, login
 from stm_agent.annotate.faults import Unauthorised
 from stm_agent.annotate.services import people
@@ -73,9 +74,10 @@ def _index(request: Request, tool: The, token: str | None = None) -> Response:
     return response
 
 
-def _mode(tool: The) -> dict[str, bool]:
-    """Return whether one person works here alone, so that there is no name to log in by."""
-    return {"alone": tool.token is not None}
+def _mode(tool: The, request: Request) -> JSONResponse:
+    """Return whether one person works here alone, without a login, and the token that proves the page's requests."""
+    mode = {"alone": tool.token is not None, "csrf": csrf_token(request.cookies.get(cookie(request, SESSION)))}
+    return JSONResponse(mode, headers={"Cache-Control": "no-store"})
 
 
 def _begin(body: Login, tool: The, request: Request) -> JSONResponse:
