@@ -10,11 +10,13 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
 from stm_agent.annotate.base import Base, Json, Keyed, Stamped, Utc, now
+from stm_agent.annotate.splits import SplitShares
 
 
 class Project(Keyed, Stamped, Base):
     """A corpus, what is asked about it (``schema``, a ``ProjectSchema`` as JSON), and how.
 
+    ``splits`` are the shares by which its queries train, tune and test (a ``SplitShares`` as JSON).
     ``extra`` is what another tool's file had beside it, kept for the way back.
     """
 
@@ -26,6 +28,7 @@ class Project(Keyed, Stamped, Base):
     schema: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     overlap: Mapped[int] = mapped_column(default=1)
     archived: Mapped[bool] = mapped_column(default=False)
+    splits: Mapped[dict[str, Any]] = mapped_column(Json, default=lambda: SplitShares().model_dump())
     extra: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     version: Mapped[int] = mapped_column(default=1)
 

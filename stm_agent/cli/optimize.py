@@ -60,8 +60,9 @@ def optimize(
     folder = find_workspace(workspace)
     spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
     if dry_run:
-        from stm_agent.loop.plan import plan
+        from stm_agent.loop.plan import check_collection, plan
 
+        check_collection(spec, folder)
         steps = plan(spec, rounds=rounds, generator=generator)
         emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)
         return

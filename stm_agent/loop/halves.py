@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stm_agent.domain.collection import Split, normalise
+from stm_agent.domain.collection import Split
+from stm_agent.domain.groups import query_groups
 from stm_agent.errors import DataError
 from stm_agent.files import sha256_text
 
@@ -64,7 +65,7 @@ def cut_dev(split: Split, seed: int = 0) -> DevHalves:
     """
     if not split.queries:
         raise DataError(f"split '{split.name}' has no query; add judged queries to it")
-    grouped = _groups(split)
+    grouped = query_groups(split)
     numbers = {query: number for number, group in enumerate(grouped) for query in group}
     if len(grouped) < FEWEST_GROUPS:
         queries = tuple(sorted(split.queries))
@@ -83,35 +84,6 @@ def _whole_note(queries: int, groups: int) -> str:
         f"small dev: {queries} queries in {groups} groups are too few to cut; all are searched and accepted on, and a "
         "gain must pass a test corrected for the number of changes tried"
     )
-
-
-def _groups(split: Split) -> list[tuple[str, ...]]:
-    """Return the connected components of queries over shared relevant documents and shared normalised texts."""
-    parent = {query: query for query in split.queries}
-
-    def root(query: str) -> str:
-        while parent[query] != query:
-            parent[query] = parent[parent[query]]
-            query = parent[query]
-        return query
-
-    first: dict[tuple[str, str], str] = {}
-    for query in sorted(split.queries):
-        for trait in _traits(split, query):
-            parent[root(query)] = root(first.setdefault(trait, query))
-    members: dict[str, list[str]] = {}
-    for query in sorted(split.queries):
-        members.setdefault(root(query), []).append(query)
-    return [tuple(group) for group in members.values()]
-
-
-def _traits(split: Split, query: str) -> Iterable[tuple[str, str]]:
-    """Yield what makes two queries one group: a relevant document, or the text."""
-    text = split.queries[query]
-    yield "text", normalise(text) or text
-    for document, grade in split.qrels.get(query, {}).items():
-        if grade > 0:
-            yield "document", document
 
 
 def _deal(groups: Sequence[tuple[str, ...]], seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from stm_agent.domain.spec import WRITTEN, DomainSpec
+from pathlib import Path
+
+from stm_agent.domain.build import build_collection
+from stm_agent.domain.firewall import require_judged
+from stm_agent.domain.spec import WRITTEN, BeirCollection, DomainSpec
+
+
+def check_collection(spec: DomainSpec, workspace: Path) -> None:
+    """Check that a run can begin on a BEIR folder; other collections are first fetched or built, which costs time.
+
+    Raises:
+        DataError: The folder is broken, or has no dev or no test split.
+    """
+    if isinstance(spec.collection, BeirCollection):
+        require_judged(build_collection(spec.collection, workspace))
 
 
 def plan(spec: DomainSpec, *, rounds: int | None, generator: str) -> list[dict[str, str]]:

@@ -79,7 +79,7 @@ def fill(tool: Tool, template: str = "judging") -> str:
         for name in ("Bo", "Cy"):
             assigning.add_member(session, ada, made, name)
         for number, text in enumerate(("high temperature", "skin is red"), 1):
-            queries.create(session, ada, made, text=text, key=f"q{number}")
+            queries.create(session, ada, made, text=text, key=f"q{number}", split="dev")
     return "signs"
 
 

@@ -121,3 +121,9 @@ def test_people_work_while_somebody_sends_60_mb_to_the_login(small):
                 path, changes = f"/projects/signs/entries/{entry['key']}", {"notes": f"note {version}"}
                 assert bo.patch(path, json={"version": version, "changes": changes}).status_code == 200
             assert all(answer is None or answer.status_code == 413 for answer in floods)
+
+
+def test_every_route_of_the_api_parses_its_body_in_a_thread(small):
+    routes = [route for route in build_app(small).routes if getattr(route, "body_field", None)]
+    assert len(routes) > 30
+    assert all(isinstance(route, parsing.BodyRoute) for route in routes)

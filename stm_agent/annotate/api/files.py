@@ -63,7 +63,11 @@ def _index(tool: Tool, who: Actor, project: str) -> None:
 
 @router.get("/export/{kind}")
 def export(project: str, kind: str, tool: The, who: Who) -> FileResponse:
-    """Return an export: a file, or a folder as a zip; the header ``x-left-out`` says what is not in it, if anything."""
+    """Return an export: a file, or a folder as a zip.
+
+    The header ``x-left-out`` counts the queries that nothing can be scored on; ``x-missing`` names the splits that
+    ``stm-agent optimize`` needs and that have no judged query.
+    """
     scrap = Path(tempfile.mkdtemp())
     clean = BackgroundTask(shutil.rmtree, scrap, ignore_errors=True)
     try:
@@ -74,7 +78,7 @@ def export(project: str, kind: str, tool: The, who: Who) -> FileResponse:
             judging.check_sighted(session, who, row)
             told = moving.export(session, row, kind, scrap / "out")
             name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
-        headers = {"x-left-out": told["left_out"]} if "left_out" in told else None
+        headers = {f"x-{key.replace('_', '-')}": told[key] for key in ("left_out", "missing") if key in told}
         if (scrap / "out").is_dir():
             shutil.make_archive(str(scrap / "folder"), "zip", scrap / "out")
             whole = scrap / "folder.zip"

@@ -41,14 +41,14 @@ class NewQuery(Body):
 
     text: str
     answer: str = ""
-    split: str = "dev"
+    split: str | None = None
     key: str | None = None
 
 
 class FromEntry(Body):
-    """The split of the query that an entry makes."""
+    """The split of the query that an entry makes; None: by the project's shares."""
 
-    split: str = "dev"
+    split: str | None = None
 
 
 class Grade(Body):

@@ -100,6 +100,20 @@ class ProjectCalls(Connection):
         """Make a project with the same schema and no documents; return its key."""
         return str(self._ask("POST", f"/projects/{project}/duplicate", json={"name": name})["key"])
 
+    def splits(self, project: str) -> Row:
+        """Return the ``shares`` of train, dev and test, and how many ``queries`` and ``judged`` ones each split has."""
+        return dict(self._ask("GET", f"/projects/{project}/splits"))
+
+    def plan_splits(self, project: str, *, train: int, dev: int, test: int, seed: int = 0) -> Row:
+        """Return which queries other shares, in per cent, would move; nothing is changed."""
+        body = {"train": train, "dev": dev, "test": test, "seed": seed}
+        return dict(self._ask("POST", f"/projects/{project}/splits/plan", json=body))
+
+    def set_splits(self, project: str, *, version: int, train: int, dev: int, test: int, seed: int = 0) -> Row:
+        """Change the shares, in per cent, and return which queries moved."""
+        shares = {"train": train, "dev": dev, "test": test, "seed": seed}
+        return dict(self._ask("PUT", f"/projects/{project}/splits", json={"version": version, "shares": shares}))
+
     def delete_project(self, project: str, *, confirm: str) -> None:
         """Delete a project with all in it; ``confirm`` is its name."""
         self._ask("DELETE", f"/projects/{project}", params={"confirm": confirm})

@@ -22,7 +22,7 @@ BY_EVIDENCE = "judgement.evidence"
 """Kind of the changes that an entry's evidence makes of its author's grades."""
 
 
-def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, split: str = "dev") -> Query:
+def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, split: str | None = None) -> Query:
     """Make a query of a finished entry: its query block, its answer block, and its evidence as its author's judgements.
 
     A document's grade is the highest score of the evidence in it. An entry that made a query before changes that one,
@@ -40,7 +40,8 @@ def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, 
     text, answer = _words(schema, entry)
     query = session.scalar(select(Query).where(Query.entry_id == entry.id).with_for_update())
     if query is None:
-        query = create(session, actor, project, text=text, answer=answer, split=split, entry=entry)
+        relevant = [document for document, grade in _grades(session, schema, entry).items() if grade > 0]
+        query = create(session, actor, project, text=text, answer=answer, split=split, entry=entry, relevant=relevant)
     elif (query.text, query.answer) != (text, answer):
         if _by_others(session, project, entry, query):
             raise Forbidden("somebody else has changed this query since; change it under Judge")

@@ -194,6 +194,8 @@ def _judged(session: Session, project: Project, kind: str, output: Path) -> dict
         raise DataError("no query has a passage judged relevant yet; there is nothing to score on")
     if left := outcome.left_out(told):
         counts["left_out"] = left
+    if missing := outcome.without(collection):
+        counts["missing"] = missing
     if kind == "triplets":
         return {**counts, "rows": triplets.write_triplets(collection, told, output)}
     if kind == "beir":

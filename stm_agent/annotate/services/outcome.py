@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import text_of
+from stm_agent.annotate.splits import NEEDED
 from stm_agent.annotate.tables import Adjudication, Document, Evidence, Judgement, Project, Query
 from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.collection import Document as Passage
@@ -75,6 +76,17 @@ def left_out(told: Graded) -> str | None:
     if not count:
         return None
     return f"{count:,} {'query' if count == 1 else 'queries'} without a passage judged above 0"
+
+
+def without(collection: Collection) -> str | None:
+    """Return in a line which splits a collection lacks that ``stm-agent optimize`` needs; None: none."""
+    missing = [split for split in NEEDED if split not in collection.splits]
+    if not missing:
+        return None
+    return (
+        f"no {' and no '.join(missing)} split, which stm-agent optimize needs; give {' and '.join(missing)} a share "
+        "under Splits in the project's settings, and judge more queries"
+    )
 
 
 def judged_pairs(session: Session, project: Project) -> set[tuple[int, int]]:

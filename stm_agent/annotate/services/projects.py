@@ -16,6 +16,7 @@ from stm_agent.annotate.services.migrating import migrate_entries
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.services.regrading import read_grades, regrade
 from stm_agent.annotate.services.renaming import rename_fields
+from stm_agent.annotate.splits import read_shares
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Entry, Member, Project, Query
 from stm_agent.annotate.templates import TEMPLATES
@@ -109,6 +110,7 @@ def view(session: Session, project: Project) -> dict[str, Any]:
         "tags": project.tags,
         "schema": project.schema,
         "overlap": project.overlap,
+        "splits": project.splits,
         "archived": project.archived,
         "version": project.version,
         "created_at": project.created_at.isoformat(),
@@ -225,6 +227,8 @@ def check_parts(changes: dict[str, Any]) -> None:
         raise Invalid("tags are a list of texts")
     for tag in tags:
         words(tag, "a tag", 100)
+    if "splits" in changes:
+        read_shares(changes["splits"])
     for part in ("description", "guidelines"):
         words(changes.get(part, ""), part)
 
@@ -234,5 +238,5 @@ def duplicate(session: Session, actor: Actor, project: Project, name: str) -> Pr
     copy = create(
         session, actor, name=name, description=project.description, tags=list(project.tags), schema=project.schema
     )
-    copy.guidelines, copy.overlap = project.guidelines, project.overlap
+    copy.guidelines, copy.overlap, copy.splits = project.guidelines, project.overlap, project.splits
     return copy

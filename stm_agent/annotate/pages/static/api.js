@@ -131,5 +131,5 @@ export async function download(path) {
   link.download = named ? decodeURIComponent(named[1]) : "export";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-  return answer.headers.get("x-left-out");
+  return { left: answer.headers.get("x-left-out"), missing: answer.headers.get("x-missing") };
 }

@@ -7,6 +7,7 @@ import { Batch } from "/static/batch.js";
 import { Facets } from "/static/facets.js";
 import { Filters, conditions } from "/static/filters.js";
 import { One } from "/static/one.js";
+import { ExportSplits } from "/static/splits.js";
 
 const PAGE = 50;
 const DEEPEST = 1000;
@@ -22,16 +23,16 @@ const EXPORTS = [
   ["drafts", "LLM drafts", "prompts, models, answers, costs, decisions, edit distances"],
 ];
 
-function Export({ place, close }) {
+function Export({ place, project, admin, close }) {
   const [busy, setBusy] = useState("");
   const take = (kind) => {
     setBusy(kind);
-    download(`${place}/export/${kind}`).then((left) => toast(`The download is ready${left ? `; left out: ${left}` : ""}`))
+    download(`${place}/export/${kind}`).then(({ left, missing }) => toast(["The download is ready", left && `left out: ${left}`, missing].filter(Boolean).join("; ")))
       .catch(told).finally(() => setBusy(""));
   };
-  return html`<${Dialog} title="Export" close=${close}><table><tbody>${EXPORTS.map(([kind, name, what]) => html`
+  return html`<${Dialog} title="Export" close=${close}><div class="stack"><${ExportSplits} place=${place} project=${project} admin=${admin} /><table><tbody>${EXPORTS.map(([kind, name, what]) => html`
     <tr><td><button disabled=${Boolean(busy)} onClick=${() => take(kind)}>${busy === kind ? "Writing" : name}</button></td><td class="quiet">
-      ${what}</td></tr>`)}</tbody></table><//>`;
+      ${what}</td></tr>`)}</tbody></table></div><//>`;
 }
 
 function Report({ of }) {
@@ -193,7 +194,7 @@ export function Documents({ project, me, rest, reload }) {
     ${open === "import" && html`<${Import} place=${place} close=${() => setOpen(null)} done=${changed} />`}
     ${open === "batch" && html`<${Batch} project=${project} place=${place}
       documents=${searched && found.data ? found.data.map((row) => row.key) : null} begin=${begin} close=${() => setOpen(null)} />`}
-    ${open === "export" && html`<${Export} place=${place} close=${() => setOpen(null)} />`}
+    ${open === "export" && html`<${Export} place=${place} project=${project} admin=${admin} close=${() => setOpen(null)} />`}
     ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} close=${() => setOpen(null)}
       changed=${changed} like=${(key) => { setWords(""); setLike(key); }} />`}</div>`;
 }

@@ -5,8 +5,9 @@ import {
 } from "/static/lib.js";
 
 const SPLITS = [["dev", "dev"], ["test", "test"], ["train", "train"]];
+const BY_SHARES = ["", "by the project's shares"];
 const MOST = 200;
-const EMPTY = { text: "", answer: "", split: "dev" };
+const EMPTY = { text: "", answer: "", split: "" };
 const PARTS = [["text", "Query"], ["answer", "Answer"], ["split", "Split"]];
 
 // Deleting is asked for twice: what people judged goes along.
@@ -32,7 +33,7 @@ export function QueryForm({ place, name, close, saved, gone }) {
   const save = (version) => {
     const { text, answer, split } = form;
     const asked = name ? api.patch(`${place}/queries/${enc(name)}`, { version, changes: { text, answer, split } })
-      : api.post(`${place}/queries`, { text, answer, split });
+      : api.post(`${place}/queries`, { text, answer, split: split || null });
     asked.then((made) => { saved(made); end(); }).catch((error) => (error.current ? setClash(error.current) : told(error)));
   };
   const send = (event) => { event.preventDefault(); save(form.version); };
@@ -47,7 +48,7 @@ export function QueryForm({ place, name, close, saved, gone }) {
     : form && html`<form class="stack" onSubmit=${send}>
     <${Field} label="Query"><textarea required autofocus rows="2" value=${form.text} onInput=${put("text")}></textarea><//>
     <${Field} label="Answer, if there is one"><textarea value=${form.answer} onInput=${put("answer")}></textarea><//>
-    <${Field} label="Split"><${Select} value=${form.split} change=${(split) => change("split", split)} options=${SPLITS} /><//>
+    <${Field} label="Split"><${Select} value=${form.split} change=${(split) => change("split", split)} options=${name ? SPLITS : [BY_SHARES, ...SPLITS]} /><//>
     <div class="row between"><span class="row"><button class="main">${name ? "Save" : "Add"}</button>
       ${typed && html`<button type="button" class="bare" onClick=${() => setTyped(null)}>Take back</button>`}</span>
       ${name && html`<${Delete} row=${form} remove=${remove} />`}</div>

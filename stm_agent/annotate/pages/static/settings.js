@@ -8,6 +8,7 @@ import { Progress } from "/static/progress.js";
 import { tagsOf } from "/static/projects.js";
 import { Regrade } from "/static/regrade.js";
 import { PARTS, Part, clean } from "/static/schema.js";
+import { Splits } from "/static/splits.js";
 
 function About({ about, set }) {
   const put = (name) => (event) => set({ ...about, [name]: event.target.value });
@@ -151,6 +152,7 @@ export function Settings({ project, reload }) {
     ${PARTS.map(([part, title, what]) => html`<section class="stack" aria-label=${title}><div><h2>${title}</h2><p class="hint">
       ${what}${part === "blocks" ? " A value whose block goes or changes its type is kept aside, and comes back." : ""}</p></div>
       <${Part} part=${part} schema=${schema} change=${edit("schema")} llms=${llms.data || []} /></section>`)}
+    <${Splits} place=${place} version=${there.version} shares=${there.splits} changed=${changed} refused=${refused} />
     <${Members} place=${place} overlap=${there.overlap} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
     ${regrade && !clash && html`<${Regrade} ...${regrade} levels=${schema.levels} close=${() => setRegrade(null)}
       move=${(grades) => save(version, grades)} />`}

@@ -102,7 +102,7 @@ function useActs(project, place, keeper, put, mine, text, open) {
     }
     const asks = project.schema.blocks.some((block) => block.role === "query");
     try {
-      if (asks) await api.post(`${place}/entries/${keeper.entry.key}/query`, { split: "dev" });
+      if (asks) await api.post(`${place}/entries/${keeper.entry.key}/query`);
       const { key } = keeper.entry;
       await fresh();
       // Offered once the next one is open: that would take whoever reopens this one away from it.
