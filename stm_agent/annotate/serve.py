@@ -29,18 +29,9 @@ def is_loopback(host: str) -> bool:
 
 
 def first_administrator(tool: Tool) -> str | None:
-    """Return an invitation for the first administrator of a team's tool, where nobody can log in yet."""
-    from sqlalchemy import select
-
-    from stm_agent.annotate.actor import Actor
-    from stm_agent.annotate.people_tables import Person
-
+    """Return an invitation for the first administrator of a team's tool; None if one can log in."""
     with tool.database.writing() as session:
-        # The one user of a tool on loopback has no password: nobody could log in as them.
-        able = select(Person.id).where(Person.role == "admin", Person.active, Person.password.is_not(None))
-        if session.scalar(able.limit(1)):
-            return None
-        return inviting.invite(session, Actor(0, "setup", "admin"), role="admin", project=None)
+        return inviting.first_administrator(session)
 
 
 def serve(tool: Tool, *, host: str, port: int, tell: Callable[[str], None]) -> None:

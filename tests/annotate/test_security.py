@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from stm_agent.annotate.api.app import PREFIX, build_app
 from stm_agent.annotate.database import MIGRATIONS, Database
+from stm_agent.annotate.pages.mount import mount_pages
 from stm_agent.annotate.quiet import Quiet
 from stm_agent.annotate.serve import first_administrator
 from stm_agent.annotate.tables import Doubt, Draft, Project
@@ -205,6 +206,62 @@ def test_a_team_can_begin_where_somebody_worked_alone(tmp_path):
     team.close()
 
 
+def join(app, token, name):
+    return app.post("/join", json={"token": token, "name": name, "password": "long enough it is"})
+
+
+def test_a_link_for_the_first_administrator_ends_with_the_next_start(tool):
+    app = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
+    old, new = first_administrator(tool), first_administrator(tool)
+    problem(join(app, old, "Eve"), 401)
+    assert join(app, new, "Ada").status_code == 200
+    problem(join(app, new, "Eve"), 401)
+
+
+def test_a_link_for_the_first_administrator_ends_with_the_first_administrator(tool):
+    app = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
+    token = first_administrator(tool)
+    person(tool, "Ada", "admin")
+    assert "ask them for an invitation" in problem(join(app, token, "Eve"), 401)
+    assert first_administrator(tool) is None
+    assert client(tool, "Ada").get("/invitations").json() == []
+    invited = client(tool, "Ada").post("/invitations", json={"role": "admin"}).json()["token"]
+    assert first_administrator(tool) is None
+    assert join(app, invited, "Bo").status_code == 200, "a start ends no invitation that an administrator made"
+
+
+def test_a_link_with_a_token_logs_in_where_one_person_works_alone_and_in_no_team(tmp_path, small):
+    fill(small)
+    access = client(small, "Bo").headers["authorization"].removeprefix("Bearer ")
+    for tool, token, status in ((small, access, 401), (open_tool(tmp_path / "alone"), None, 200)):
+        app = build_app(tool)
+        mount_pages(app)
+        page = TestClient(app)
+        answer = page.get("/", params={"token": token or tool.token}, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert page.get(f"{PREFIX}/me").status_code == status
+    tool.close()
+
+
+def test_a_login_costs_the_same_for_a_name_that_is_not_there(small, monkeypatch):
+    from argon2 import PasswordHasher
+
+    fill(small)
+    app = TestClient(build_app(small), base_url="http://testserver" + PREFIX)
+    work = []
+    for name in ("hash", "verify"):
+        act = getattr(PasswordHasher, name)
+        counted = lambda self, *asked, name=name, act=act: (work.append(name), act(self, *asked))[1]  # noqa: E731
+        monkeypatch.setattr(PasswordHasher, name, counted)
+    app.post("/login", json={"name": "Nobody yet", "password": "a wrong password"})
+    costs = {}
+    for name in ("Bo", "Nobody", "Also nobody"):
+        work.clear()
+        problem(app.post("/login", json={"name": name, "password": "a wrong password"}), 401)
+        costs[name] = list(work)
+    assert all(steps == ["verify"] for steps in costs.values()), costs
+
+
 def test_a_runs_name_is_no_path(small):
     fill(small)
     ada, bo = client(small, "Ada"), client(small, "Bo")
@@ -239,7 +296,7 @@ def test_servers_that_start_at_once_migrate_once(tool):
     from sqlalchemy import text
 
     with tool.database.writing() as session:
-        names = "people sessions invitations login_failures llms projects members documents entries evidence queries "
+        names = "people sessions api_tokens invitations login_failures llms projects members documents entries evidence queries "
         names += "judgements adjudications llm_grades rankings assignments drafts doubts changes "
         names += "document_assignments alembic_version"
         for name in reversed(names.split()):

@@ -65,12 +65,16 @@ def _page() -> FileResponse:
 
 
 def _index(request: Request, tool: The, token: str | None = None) -> Response:
-    """Return the page; a token in the URL goes into the cookie and out of the address bar."""
+    """Return the page; the token of a tool for one person goes into the cookie and out of the address bar.
+
+    In a team a link must not log anybody in: whoever sends one would choose the account that the reader works in.
+    """
     if token is None:
         return _page()
-    actor_of_token(tool, token)
     response = RedirectResponse("/", status_code=303)
-    _set(response, request, SESSION, token, "/")
+    if tool.token is not None:
+        actor_of_token(tool, token)
+        _set(response, request, SESSION, token, "/")
     return response
 
 
