@@ -296,7 +296,8 @@ def test_servers_that_start_at_once_migrate_once(tool):
     from sqlalchemy import text
 
     with tool.database.writing() as session:
-        names = "people sessions api_tokens invitations login_failures llms projects members documents entries evidence queries "
+        names = "people sessions api_tokens invitations login_failures llms projects members documents "
+        names += "entries evidence queries "
         names += "judgements adjudications llm_grades rankings assignments drafts doubts changes "
         names += "document_assignments alembic_version"
         for name in reversed(names.split()):

@@ -14,7 +14,7 @@ from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.filtering import MOST_FILTERS, filtered, order_of, tagged
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
-from stm_agent.annotate.storable import NOWHERE, unstorable
+from stm_agent.annotate.storable import NOWHERE, unstorable, words
 from stm_agent.annotate.tables import Document, DocumentAssignment, Evidence, Judgement, Project
 
 AT_ONCE = 2000
@@ -22,6 +22,8 @@ LONGEST_KEY = 200
 PAGE = 50
 LONGEST_PAGE = 500
 SNIPPET = 160
+LONGEST_TAG, MOST_TAGS = 100, 100
+"""Largest number of characters of a tag, and of tags of a document or a project."""
 
 
 def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
@@ -161,10 +163,19 @@ def page(
 def tag(
     session: Session, actor: Actor, project: Project, key: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()
 ) -> Document:
-    """Add tags to a document, take others away; what somebody else tags meanwhile stays."""
+    """Add tags to a document, take others away; what somebody else tags meanwhile stays.
+
+    Raises:
+        NotFound: There is no such document.
+        Invalid: A tag is too long, or the document would have too many.
+    """
+    for name in add:
+        words(name, "a tag", LONGEST_TAG)
     row = keyed(session, project, Document, key, "document", lock=True)
     gone = {one.strip() for one in remove}
     clean = sorted({one.strip() for one in (*row.tags, *add) if one.strip()} - gone)
+    if len(clean) > MOST_TAGS and len(clean) > len(row.tags):
+        raise Invalid(f"a document has at most {MOST_TAGS} tags; this one would have {len(clean):,}")
     record(session, project, actor, "document.tag", key, {"tags": row.tags}, {"tags": clean})
     row.tags = clean
     return row

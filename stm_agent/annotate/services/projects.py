@@ -12,6 +12,7 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale, Taken
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.documents import LONGEST_TAG, MOST_TAGS
 from stm_agent.annotate.services.migrating import migrate_entries
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.services.regrading import read_grades, regrade
@@ -225,8 +226,10 @@ def check_parts(changes: dict[str, Any]) -> None:
         raise Invalid("archived is true or false")
     if not isinstance(tags, list):
         raise Invalid("tags are a list of texts")
+    if len(tags) > MOST_TAGS:
+        raise Invalid(f"a project has at most {MOST_TAGS} tags; this one would have {len(tags):,}")
     for tag in tags:
-        words(tag, "a tag", 100)
+        words(tag, "a tag", LONGEST_TAG)
     if "splits" in changes:
         read_shares(changes["splits"])
     for part in ("description", "guidelines"):
