@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session as DbSession
 from sqlalchemy.orm import sessionmaker
 
+from stm_agent.annotate.private import private_file, private_folder
 from stm_agent.errors import ConfigError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -80,10 +81,13 @@ def _shown(url: str) -> str:
 
 
 def sqlite_url(workspace: Path) -> str:
-    """Return the URL of a workspace's own database."""
-    folder = workspace / "annotations"
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / 'annotate.db'}"
+    """Return the URL of a workspace's own database, which nobody but its owner reads."""
+    path = private_file(private_folder(workspace / "annotations") / "annotate.db")
+    # SQLite gives the files beside it the rights of the database; those of an earlier version are closed here.
+    for beside in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        if beside.exists():
+            private_file(beside)
+    return f"sqlite:///{path}"
 
 
 def _engine(url: str) -> Engine:

@@ -9,6 +9,7 @@ from pathlib import Path
 from stm_agent.annotate.database import Database, sqlite_url
 from stm_agent.annotate.finding import Finder
 from stm_agent.annotate.jobs import Jobs
+from stm_agent.annotate.private import private_file, private_folder
 from stm_agent.annotate.secrets import Vault, open_vault
 from stm_agent.annotate.services.ceilings import Ceilings
 from stm_agent.annotate.services.doors import Clients, Turns
@@ -59,7 +60,9 @@ def open_tool(workspace: Path, *, url: str | None = None, team: bool = False) ->
     """
     from stm_agent.workspace import runs_folder
 
-    folder = workspace / "annotations"
+    folder = private_folder(workspace / "annotations")
+    private_folder(folder / "llm")
+    private_file(folder / "llm.jsonl")
     return Tool(
         database=Database(url or sqlite_url(workspace)),
         vault=open_vault(folder),

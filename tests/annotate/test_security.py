@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from fastapi.testclient import TestClient
@@ -17,6 +18,7 @@ from stm_agent.annotate.serve import first_administrator
 from stm_agent.annotate.tables import Doubt, Draft, Project
 from stm_agent.annotate.tool import open_tool
 from stm_agent.errors import ConfigError, GenerationError
+from stm_agent.llm.answer import Answer
 from stm_agent.llm.scripted import ScriptedProvider
 from stm_agent.testing.annotate import client, fill, person
 
@@ -284,6 +286,60 @@ def test_a_key_that_a_server_sends_back_is_hidden():
     with pytest.raises(GenerationError, match=r"Bearer \*\*\*"):
         list(quiet.stream([], temperature=0, max_tokens=1, seed=0))
     assert list(Quiet(ScriptedProvider(["a b"]), "k").stream([], temperature=0, max_tokens=1, seed=0)) == ["a ", "b"]
+
+
+KEY = "sk-a-long-secret-key-1"
+
+
+def test_a_key_that_a_server_writes_into_its_answer_is_hidden_whole_or_in_pieces():
+    class Echo(ScriptedProvider):
+        def stream(self, messages, *, temperature, max_tokens, seed):
+            text = f"key sk-a {KEY}, and {KEY[:6]}"
+            yield ""
+            yield from (text[at : at + size] for size in (3,) for at in range(0, len(text), size))
+            return Answer(text, 1, 1, 0.0, reasoning=f"I see {KEY}")
+
+    settings = {"temperature": 0, "max_tokens": 1, "seed": 0}
+    stream, pieces = Quiet(Echo([]), KEY).stream([], **settings), []
+    try:
+        while True:
+            pieces.append(next(stream))
+    except StopIteration as end:
+        whole = end.value
+    assert pieces[0] == "", "that it is asked again is told at once"
+    assert "".join(pieces) == whole.text == f"key sk-a ***, and {KEY[:6]}"
+    assert whole.reasoning == "I see ***"
+    assert Quiet(ScriptedProvider([f"It is {KEY}"]), KEY).answer([], **settings).text == "It is ***"
+    assert Quiet(ScriptedProvider(["none of it"]), "none").answer([], **settings).text == "none of it"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "asked"),
+    [
+        ("openai/gpt-5-mini", "openai/gpt-5", False),
+        ("openai/gpt-5-mini", "anthropic/claude", True),
+        ("gpt-5-mini", "claude-5", True),
+        ("openai/gpt-5", "gpt-5", True),
+    ],
+)
+def test_another_provider_gets_no_key_unasked(small, before, after, asked):
+    person(small, "Ada", "admin")
+    ada = client(small, "Ada")
+    ada.put("/llms", json={"name": "one", "model": before, "key": KEY})
+    answer = ada.put("/llms", json={"name": "one", "model": after, "version": 1})
+    assert answer.status_code == (422 if asked else 200)
+    assert ada.put("/llms", json={"name": "one", "model": after, "version": 1 + (not asked), "key": KEY}).is_success
+
+
+def test_nobody_but_the_owner_reads_the_folder_its_database_and_what_llms_were_asked(tmp_path):
+    folder = tmp_path / "annotations"
+    folder.mkdir(mode=0o755)
+    (folder / "annotate.db").touch(mode=0o644)
+    with closing(open_tool(tmp_path, team=True)) as tool, tool.database.writing():
+        kept = [folder, *(path for path in folder.iterdir() if path.name != "index")]
+        modes = {path.name: path.stat().st_mode & 0o077 for path in kept}
+    assert {"annotations", "annotate.db", "annotate.db-wal", "secret.key", "llm", "llm.jsonl"} <= modes.keys()
+    assert not any(modes.values()), modes
 
 
 def test_a_database_password_is_not_told():

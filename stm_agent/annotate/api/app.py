@@ -5,7 +5,20 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import stm_agent
-from stm_agent.annotate.api import batch, drafts, files, llms, matter, people, projects, splits, team, whole, work
+from stm_agent.annotate.api import (
+    account,
+    batch,
+    drafts,
+    files,
+    llms,
+    matter,
+    people,
+    projects,
+    splits,
+    team,
+    whole,
+    work,
+)
 from stm_agent.annotate.api.access import Access
 from stm_agent.annotate.api.common import API
 from stm_agent.annotate.api.limits import Limited
@@ -32,6 +45,6 @@ def build_app(tool: Tool) -> FastAPI:
     app.add_middleware(Limited)
     # Added last, it stands in front.
     app.add_middleware(Access)
-    for part in (people, llms, projects, splits, team, whole, work, drafts, matter, files, batch):
+    for part in (people, account, llms, projects, splits, team, whole, work, drafts, matter, files, batch):
         app.include_router(part.router, prefix=PREFIX, responses=ANSWERS)
     return app

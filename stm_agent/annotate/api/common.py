@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Unauthorised
-from stm_agent.annotate.services import people
+from stm_agent.annotate.services import people, tokens
 from stm_agent.annotate.storable import LARGEST
 from stm_agent.annotate.tool import Tool
 
@@ -84,6 +84,11 @@ def actor_of_token(tool: Tool, token: str) -> Actor:
             raise Unauthorised("the token is not this tool's; open the URL that the command printed")
         return _alone(tool)
     with tool.database.reading() as session:
+        if token.startswith(tokens.PREFIX):
+            person = tokens.person_of(session, token)
+            if person is None or not person.active:
+                raise Unauthorised("this API token is unknown, revoked or expired; make another one")
+            return people.actor_of(person)
         return people.who(session, token)
 
 
@@ -96,7 +101,9 @@ def _alone(tool: Tool) -> Actor:
         return people.actor_of(people.local_person(session))
 
 
-_bearer = HTTPBearer(auto_error=False, description="The token of the URL, or an access token of /login.")
+_bearer = HTTPBearer(
+    auto_error=False, description="The token of the URL, a personal API token, or an access token of /login."
+)
 
 
 async def actor(request: Request, _token: Annotated[object, Depends(_bearer)] = None) -> Actor:

@@ -1,7 +1,10 @@
-"""The largest body of a request, by its path and its sender; a larger one is refused, however it is sent."""
+"""The largest body of a request, by its path and its sender, and the longest time for it."""
 
 from __future__ import annotations
 
+from time import monotonic
+
+from anyio import fail_after
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +21,10 @@ OPEN = 16_000
 """Largest number of bytes of a request by anybody: a name and a password are far smaller."""
 FORM = 1_000_000
 """Largest number of bytes of what stands around an uploaded file."""
+BODY_SECONDS = 30.0
+"""Time for a body, beside what its bytes need at the slowest rate."""
+SLOWEST = 10_000
+"""Bytes a second that a client must send on average."""
 UPLOADS = ("/import", "/runs/trec", "/qrels")
 """Ends of the paths that take a file."""
 
@@ -49,14 +56,23 @@ class Limited:
             return
         most, hint = limit_of(scope)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        total = 0
+        began, total, complete = monotonic(), 0, False
 
         async def counted() -> Message:
-            nonlocal total
+            nonlocal total, complete
+            if complete:
+                # Whoever asks now waits for the client to leave.
+                return await receive()
             if announced.isdigit() and int(announced) > most:
                 raise HTTPException(413, _too_large(most, hint))
-            message = await receive()
+            try:
+                with fail_after(began + BODY_SECONDS + total / SLOWEST - monotonic()):
+                    message = await receive()
+            except TimeoutError as error:
+                reason = "the request's body comes too slowly; send it again"
+                raise HTTPException(408, reason, headers={"connection": "close"}) from error
             total += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
             if total > most:
                 raise HTTPException(413, _too_large(most, hint))
             return message

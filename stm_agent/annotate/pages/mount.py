@@ -124,7 +124,7 @@ def _set(response: Response, request: Request, what: str, value: str, path: str)
     response.set_cookie(name, value, path=path, httponly=True, samesite="strict", secure=secure, max_age=14 * 86400)
 
 
-def open_url(tool: Tool, host: str, port: int) -> str:
+def open_url(tool: Tool, host: str, port: int, scheme: str = "http") -> str:
     """Return the address to open: with the token where one person works alone."""
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - what to type, not where to listen
-    return f"http://{shown}:{port}/" + (f"?token={tool.token}" if tool.token else "")
+    return f"{scheme}://{shown}:{port}/" + (f"?token={tool.token}" if tool.token else "")
