@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session as DbSession
 from sqlalchemy.orm import sessionmaker
 
@@ -22,6 +22,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
 LOCK = 734_501
 """Name of the lock of migrations, any number that nobody else takes."""
+CONNECT_SECONDS = 10
+"""Time for a server to answer; without a limit an address that nobody has is waited for for minutes."""
 POOL = 20
 """Connections to a server; each request holds one for milliseconds."""
 
@@ -39,12 +41,12 @@ class Database:
         try:
             self.engine = _engine(url)
             migrate(self.engine)
-        except (ArgumentError, ModuleNotFoundError) as error:
+        except (ArgumentError, ModuleNotFoundError, ValueError) as error:
             raise ConfigError(
                 f"'{_shown(url)}' is no database URL; use sqlite:///file.db or postgresql+psycopg://..."
             ) from error
-        except OperationalError as error:
-            reason = str(error.orig).splitlines()[0]
+        except DBAPIError as error:
+            reason = (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
             raise ConfigError(f"the database {self.engine.url.render_as_string()} cannot be used: {reason}") from error
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
@@ -93,7 +95,9 @@ def sqlite_url(workspace: Path) -> str:
 def _engine(url: str) -> Engine:
     plain = partial(json.dumps, ensure_ascii=False)
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, json_serializer=plain)
+        patience = {} if "connect_timeout" in url else {"connect_timeout": CONNECT_SECONDS}
+        more: dict[str, Any] = {"connect_args": patience, "json_serializer": plain}
+        return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, **more)
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=plain)
 
     @event.listens_for(engine, "connect")

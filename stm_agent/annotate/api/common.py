@@ -12,13 +12,15 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.faults import Unauthorised
+from stm_agent.annotate.faults import Invalid, Unauthorised
 from stm_agent.annotate.services import people, tokens
-from stm_agent.annotate.storable import LARGEST
+from stm_agent.annotate.storable import LARGEST, NOWHERE
 from stm_agent.annotate.tool import Tool
 
 API = "/api/v1"
 SESSION = "session"
+LONGEST_NAME = 255
+"""Largest number of bytes of a file's name."""
 
 Offset = Annotated[int, Query(ge=0, le=LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=LARGEST)]
@@ -49,8 +51,15 @@ def tool_of(request: Request) -> Tool:
 
 
 def uploaded(file: UploadFile, folder: Path) -> Path:
-    """Write an upload to a folder; return its path there."""
-    path = folder / (Path(str(file.filename)).name or "upload")
+    """Write an upload to a folder; return its path there.
+
+    Raises:
+        Invalid: No file can have its name.
+    """
+    name = Path(str(file.filename)).name
+    if name in ("", *NOWHERE) or not name.isprintable() or len(name.encode(errors="replace")) > LONGEST_NAME:
+        raise Invalid(f"no file can be stored under the name {name[:60]!r}; rename it")
+    path = folder / name
     with path.open("wb") as stream:
         shutil.copyfileobj(file.file, stream)
     return path

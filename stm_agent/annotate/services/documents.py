@@ -10,15 +10,15 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.reading import key_fault
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.filtering import MOST_FILTERS, filtered, order_of, tagged
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
-from stm_agent.annotate.storable import NOWHERE, unstorable, words
+from stm_agent.annotate.storable import unstorable, words
 from stm_agent.annotate.tables import Document, DocumentAssignment, Evidence, Judgement, Project
 
 AT_ONCE = 2000
-LONGEST_KEY = 200
 PAGE = 50
 LONGEST_PAGE = 500
 SNIPPET = 160
@@ -64,13 +64,7 @@ def _tidy(session: Session) -> None:
 
 
 def _unfit(key: str, fields: dict[str, Any]) -> str | None:
-    if not key.strip():
-        return "has no id"
-    if len(key) > LONGEST_KEY:
-        return f"has an id over {LONGEST_KEY} characters"
-    if key in NOWHERE:
-        return "has an id that no address can have"
-    return unstorable([key, fields])
+    return key_fault(key, ()) or unstorable([key, fields])
 
 
 def get(session: Session, project: Project, key: str) -> Document:
