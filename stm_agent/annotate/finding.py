@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.spelling import holding
 from stm_agent.errors import ConfigError, DataError, StorageError
 from stm_agent.evaluate.unspaced import UNSPACED
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 TOKEN = re.compile(r'(?P<no>-)?(?:(?P<field>[\w.]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
+LONGEST_SEARCH = 2000
+"""Largest number of characters of a search: each of its words may be looked for in every document."""
 WIDE = 16
 """Hits that operators are applied to first for each one wanted; where too few pass, as many times more."""
 NAMED = 5
@@ -75,7 +78,12 @@ def read_query(text: str, names: Container[str] | None = None) -> Asked:
     Args:
         text: What was typed.
         names: Fields there are, None for any; ``3:1`` asks for no field.
+
+    Raises:
+        Invalid: The text is too long.
     """
+    if len(text) > LONGEST_SEARCH:
+        raise Invalid(f"a search has at most {LONGEST_SEARCH:,} characters; this one has {len(text):,}")
     words: list[str] = []
     phrases: list[str] = []
     without: list[str] = []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.storable import NOWHERE, unstorable
+from stm_agent.annotate.storable import NO_CHARACTER, NOWHERE, unstorable
 from stm_agent.errors import DataError
 
 KEYS = ("_id", "id", "Document_Id", "document_id", "doc_id", "docid", "key")
@@ -183,6 +183,7 @@ def _folder(path: Path) -> Iterator[tuple[str, Any]]:
         return
     from datasets import Dataset, load_from_disk
 
+    _check_inside(path)
     try:
         stored = load_from_disk(str(path))
     except (OSError, ValueError) as error:
@@ -190,6 +191,24 @@ def _folder(path: Path) -> Iterator[tuple[str, Any]]:
     parts = [stored] if isinstance(stored, Dataset) else list(stored.values())
     for part in parts:
         yield from ((f"{path.name}:{number}", _plain(row)) for number, row in enumerate(part, 1))
+
+
+def _check_inside(folder: Path) -> None:
+    """Require that a data set names no file outside its own folder: it may come from anybody.
+
+    Raises:
+        DataError: It does, or a file that describes it is no JSON.
+    """
+    for path in (*folder.rglob("state.json"), *folder.rglob("dataset_dict.json")):
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            files = [*(about.get("_data_files") or ()), *(about.get("_indices_data_files") or ())]
+            names = [*(str(file["filename"]) for file in files), *map(str, about.get("splits") or ())]
+        except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{path.name} of {folder.name} cannot be read: {error}") from error
+        for name in names:
+            if "\0" in name or not (path.parent / name).resolve().is_relative_to(folder.resolve()):
+                raise DataError(f"{path.name} of {folder.name} names '{name}', which is outside of the data set")
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
@@ -244,6 +263,11 @@ def _cell(value: Any, kind: str) -> Any:  # noqa: ANN401 - JSON
         return value
 
 
+def part_fault(key: str) -> str | None:
+    """Return why a key cannot be one part of an address, as that of a project or an entry is; None: it can."""
+    return "has a key with a slash" if "/" in key else key_fault(key, ())
+
+
 def key_fault(key: str, known: Container[str]) -> str | None:
     """Return why no document or query can have this key; None: one can."""
     if not key.strip():
@@ -256,6 +280,8 @@ def key_fault(key: str, known: Container[str]) -> str | None:
         return f"has the id '{key}', which no address can have"
     if any(letter < " " for letter in key):
         return "has an id with a tab or another control character"
+    if NO_CHARACTER in key:
+        return "has an id with U+FFFF, which is no character"
     return None
 
 

@@ -13,6 +13,8 @@ WORD = re.compile(r"\w+")
 STEM = 5
 """Letters from which on a word is marked in all its endings."""
 SNIPPET = 200
+MARKED_WORDS = 64
+"""Largest number of words that are marked: the time to mark a text is the product of its length and their number."""
 
 
 def holding(folded: Mapping[str, str], words: str) -> list[str]:
@@ -58,7 +60,7 @@ def _marks(words: str, *, inside: bool = False) -> re.Pattern[str]:
             parts += [
                 rf"\b{_spelled(word, STEM)}\w*" if len(word) >= STEM else rf"\b{_spelled(word)}\b" for word in whole
             ]
-    return re.compile("|".join(dict.fromkeys(parts)) or "(?!)", re.I)
+    return re.compile("|".join(list(dict.fromkeys(parts))[:MARKED_WORDS]) or "(?!)", re.I)
 
 
 def _spelled(word: str, least: int | None = None) -> str:

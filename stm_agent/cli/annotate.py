@@ -38,6 +38,14 @@ def annotate(
         str, typer.Option(help="Address to listen on; anything but loopback asks for a login.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8321,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="File with a certificate chain (PEM): serve HTTPS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="File with its private key (PEM).")] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address of a reverse proxy whose forwarded addresses are believed; may be repeated."),
+    ] = None,
     team: Annotated[bool, typer.Option("--team", help="Ask for a login on loopback too.")] = False,
     workspace: Place = None,
 ) -> None:
@@ -50,13 +58,17 @@ def annotate(
     if collection is not None and not collection.is_dir():
         raise ConfigError(f"collection folder {collection} does not exist; name a folder in BEIR layout")
     check_installed()
-    from stm_agent.annotate.serve import is_loopback, serve
+    from stm_agent.annotate.serve import Address, is_loopback, serve
 
+    address = Address(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, proxies=tuple(proxy or ()))
+    address.check()
     tool = opened(workspace, database, team=team or not is_loopback(host))
     try:
         if collection is not None:
             _on_collection(tool, collection)
-        serve(tool, host=host, port=port, tell=_tell)
+        if address.warning:
+            _tell_line(address.warning)
+        serve(tool, address, tell=_tell)
     finally:
         tool.close()
 

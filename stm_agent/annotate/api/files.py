@@ -14,6 +14,7 @@ from starlette.background import BackgroundTask
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import The, Who, uploaded
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.formats import trec
 from stm_agent.annotate.incoming import read_incoming
 from stm_agent.annotate.reading import decoded
@@ -21,7 +22,7 @@ from stm_agent.annotate.services import judging, moving, projects, runs, searchi
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
 
-router = APIRouter(prefix="/projects/{project}", tags=["files"])
+router = APIRouter(prefix="/projects/{project}", tags=["files"], route_class=BodyRoute)
 
 
 @router.post("/runs/trec")

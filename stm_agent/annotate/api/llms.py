@@ -9,9 +9,10 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import llms
 
-router = APIRouter(prefix="/llms", tags=["LLMs"])
+router = APIRouter(prefix="/llms", tags=["LLMs"], route_class=BodyRoute)
 
 
 class LlmSetting(Body):

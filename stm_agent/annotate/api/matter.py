@@ -11,6 +11,7 @@ from pydantic import Field
 from stm_agent.annotate import doubting
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import (
     agreements,
     encoding,
@@ -26,7 +27,7 @@ from stm_agent.annotate.services import (
 )
 from stm_agent.annotate.tool import Tool
 
-router = APIRouter(prefix="/projects/{project}", tags=["matter"])
+router = APIRouter(prefix="/projects/{project}", tags=["matter"], route_class=BodyRoute)
 Hits = Annotated[int, Query(ge=1, le=searching.DEPTH)]
 
 

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 
 from stm_agent.annotate.api.common import Body, The, Who, token_of
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Forbidden, TooMany, Unauthorised
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.services import inviting, people, projects
 from stm_agent.annotate.storable import LARGEST
 from stm_agent.annotate.tool import Tool
 
-router = APIRouter(tags=["people"])
+router = APIRouter(tags=["people"], route_class=BodyRoute)
 
 
 class Login(Body):

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, Named, Offset, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.incoming import Incoming
 from stm_agent.annotate.services import dealt, deleting, documents, moving, projects
 from stm_agent.annotate.templates import TEMPLATES
 
-router = APIRouter(tags=["projects"])
+router = APIRouter(tags=["projects"], route_class=BodyRoute)
 
 
 class NewProject(Body):

@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import APIRouter
 
 from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import judging, projects, splitting
 from stm_agent.annotate.splits import read_shares
 
-router = APIRouter(prefix="/projects/{project}/splits", tags=["splits"])
+router = APIRouter(prefix="/projects/{project}/splits", tags=["splits"], route_class=BodyRoute)
 
 
 class Shares(Body):

@@ -9,10 +9,11 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, Named, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.services import assigning, dealing, projects
 
-router = APIRouter(prefix="/projects/{project}", tags=["team"])
+router = APIRouter(prefix="/projects/{project}", tags=["team"], route_class=BodyRoute)
 
 
 class Undeal(Body):

@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import APIRouter, UploadFile
 
 from stm_agent.annotate.api.common import The, Who, uploaded
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.formats import archive
 from stm_agent.annotate.services import moving, projects
 
-router = APIRouter(tags=["projects"])
+router = APIRouter(tags=["projects"], route_class=BodyRoute)
 
 
 @router.post("/projects/import", status_code=201)

@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, Limit, Offset, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import assigning, entries, gathering, judging, projects, queries, settling, undoing
+from stm_agent.annotate.services.evidence import Marks
 from stm_agent.annotate.tables import Entry, Project
 
-router = APIRouter(prefix="/projects/{project}", tags=["work"])
+router = APIRouter(prefix="/projects/{project}", tags=["work"], route_class=BodyRoute)
 
 
 class Begin(Body):
@@ -103,10 +105,16 @@ def one_entry(project: str, entry: str, tool: The, who: Who) -> dict[str, Any]:
 @router.patch("/entries/{entry}")
 def save_entry(project: str, entry: str, body: Save, tool: The, who: Who) -> dict[str, Any]:
     """Save parts of an entry."""
+    with tool.database.reading() as session:
+        # Documents are read here: nobody else who saves waits for that.
+        row = projects.find(session, who, project)
+        found = entries.find(session, who, row, entry)
+        marks = entries.read_evidence(session, who, row, found, body.changes, version=body.version)
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = entries.find(session, who, row, entry)
-        return _followed(session, who, row, entries.save(session, who, row, found, body.changes, version=body.version))
+        saved = entries.save(session, who, row, found, body.changes, version=body.version, marks=marks)
+        return _followed(session, who, row, saved, marks)
 
 
 @router.post("/entries/{entry}/undo")
@@ -127,9 +135,11 @@ def redo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dic
         return _followed(session, who, row, undoing.redo(session, who, row, found, version=body.version))
 
 
-def _followed(session: Session, who: Actor, project: Project, entry: Entry) -> dict[str, Any]:
+def _followed(
+    session: Session, who: Actor, project: Project, entry: Entry, marks: Marks | None = None
+) -> dict[str, Any]:
     gathering.follow(session, who, project, entry)
-    return entries.view(session, entry)
+    return entries.view(session, entry, marks.after if marks else None)
 
 
 @router.delete("/entries/{entry}", status_code=204)

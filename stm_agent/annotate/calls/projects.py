@@ -19,6 +19,18 @@ class ProjectCalls(Connection):
         """Change one's own password; all other logins end."""
         self._ask("PUT", "/me/password", json={"old": old, "new": new})
 
+    def tokens(self) -> list[Row]:
+        """Return one's own API tokens, each with its ``id``, never the token itself."""
+        return list(self._ask("GET", "/me/tokens"))
+
+    def create_token(self, name: str, *, days: int | None = 90) -> str:
+        """Make an API token, which expires after so many days (None: never), and return it this one time."""
+        return str(self._ask("POST", "/me/tokens", json={"name": name, "days": days})["token"])
+
+    def revoke_token(self, token: int) -> None:
+        """Revoke an API token of one's own by its ``id``."""
+        self._ask("DELETE", f"/me/tokens/{token}")
+
     def log_out(self) -> None:
         """End this login."""
         self._ask("POST", "/logout")

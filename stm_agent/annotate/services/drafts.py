@@ -27,6 +27,8 @@ DECISIONS = ("accepted", "edited", "rejected", "offered")
 DECIDED = ("accepted", "edited", "rejected")
 WAITING = ("offered", "superseded")
 """States that can be decided on: also of one that another took the place of before its decision arrived."""
+LONGEST_FINAL = 200_000
+"""Largest number of characters of a text that a draft became: to count the edits takes the product of two lengths."""
 UNHEARD = ("failed", "stopped")
 """States of a draft that never was one."""
 
@@ -184,7 +186,7 @@ def decide(
 def _outcome(row: Draft, decision: str, final: str | None) -> dict[str, Any]:
     if decision not in ("accepted", "edited"):
         return {"state": decision, "final": None, "edit_distance": None}
-    kept = row.answer if final is None else words(final, "the text that is kept")
+    kept = row.answer if final is None else words(final, "the text that is kept", LONGEST_FINAL)
     # What stands around an answer is nobody's edit.
     distance = drafting.edit_distance(row.answer.strip(), kept.strip())
     return {"state": "edited" if distance else "accepted", "final": kept, "edit_distance": distance}

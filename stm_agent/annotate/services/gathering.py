@@ -115,10 +115,10 @@ def _grades(session: Session, schema: ProjectSchema, entry: Entry) -> dict[int, 
     """Return document -> grade; evidence of a level that is gone says nothing."""
     scores = {level.id: level.score for level in schema.levels}
     grades: dict[int, int] = {}
-    for row in session.scalars(select(Evidence).where(Evidence.entry_id == entry.id).order_by(Evidence.id)):
-        if row.level in scores:
-            score = scores[row.level]
-            grades[row.document_id] = max(grades.get(row.document_id, score), score)
+    marks = select(Evidence.document_id, Evidence.level).where(Evidence.entry_id == entry.id).order_by(Evidence.id)
+    for document, level in session.execute(marks):
+        if level in scores:
+            grades[document] = max(grades.get(document, scores[level]), scores[level])
     return grades
 
 

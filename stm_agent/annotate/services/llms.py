@@ -66,7 +66,8 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
     Raises:
         Forbidden: Not an administrator.
         Stale: It was changed since ``version``, or one of that name is there and ``version`` says that it is new.
-        Invalid: No name or no model, or a base URL that is none, or that would get the key of another one.
+        Invalid: No name or no model, or a base URL that is none, or a server or provider that would get the key of
+            another one.
     """
     actor.needs("admin")
     name, model = str(values.get("name", "")).strip(), str(values.get("model", "")).strip()
@@ -85,8 +86,8 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
     if row is None:
         row = Llm(name=name, version=0)
         session.add(row)
-    elif row.key_encrypted and row.api_base != base and not values.get("key"):
-        raise Invalid("the base URL changes: enter the key again, it is not sent to another server unasked")
+    elif row.key_encrypted and not values.get("key"):
+        _check_same_receiver(row, model, base)
     row.model, row.api_base, row.system_prompt = model, base, str(values.get("system_prompt", ""))
     row.version += 1
     if values.get("key"):
@@ -97,6 +98,21 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
         session.execute(update(Llm).values(is_default=Llm.id == row.id))
         session.refresh(row)
     return row
+
+
+def _check_same_receiver(row: Llm, model: str, base: str | None) -> None:
+    if row.api_base != base:
+        raise Invalid("the base URL changes: enter the key again, it is not sent to another server unasked")
+    if _other_provider(row.model, model):
+        raise Invalid("the model's provider changes: enter the key again, it is not sent to another provider unasked")
+
+
+def _other_provider(before: str, after: str) -> bool:
+    """Return whether two models may have different providers; a name without one says nothing of it."""
+    if before == after:
+        return False
+    (first, named, _), (second, _, _) = before.partition("/"), after.partition("/")
+    return first != second or not named
 
 
 def remove(session: Session, actor: Actor, name: str) -> None:

@@ -15,7 +15,7 @@ from stm_agent.annotate.base import now
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.formats import aiano, aiano_out, archive, trec, triplets
 from stm_agent.annotate.incoming import Incoming
-from stm_agent.annotate.reading import Report, usable
+from stm_agent.annotate.reading import Report, part_fault, usable
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import archiving, asking, documents, entries, evidence, outcome, projects
 from stm_agent.annotate.storable import unstorable
@@ -81,6 +81,8 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, i
     documents.add(session, project, parsed.documents.items())
     blocks = {block.id: block for block in parsed.schema.blocks}
     for item in parsed.items:
+        if fault := part_fault(item.key):
+            raise Invalid(f"an entry of {path.name} {fault}: '{item.key[:60]}'; change it in the file")
         entry = entries.create(session, actor, project, key=item.key)
         entry.extra = {"aiano": item.raw}
         fits = {key: fitting(blocks[key], value) for key, value in item.values.items()}

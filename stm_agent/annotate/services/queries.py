@@ -22,6 +22,8 @@ from stm_agent.annotate.tables import Change, Document, Entry, Judgement, Projec
 
 SAVED = "query.save"
 """Kind of the changes that somebody makes of a query by hand."""
+LONGEST = {"text": 20_000, "answer": 100_000, "split": 20}
+"""Largest number of characters of each part of a query that people write; files may bring longer ones."""
 
 
 def find(session: Session, project: Project, key: str) -> Query:
@@ -79,7 +81,8 @@ def create(
         Invalid: No text, or no such split.
         Taken: The key is there.
     """
-    clean = text.strip()
+    clean = words(text, "a query's text", LONGEST["text"]).strip()
+    words(answer, "a query's answer", LONGEST["answer"])
     if not clean:
         raise Invalid("a query needs a text")
     if split is not None and split not in SPLITS:
@@ -131,7 +134,7 @@ def save(
         raise Stale("this query", view(query))
     if unknown := sorted(set(changes) - {"text", "answer", "split"}):
         raise Invalid(f"a query has no '{unknown[0]}'")
-    parts = {part: words(value, f"a query's {part}").strip() for part, value in changes.items()}
+    parts = {part: words(value, f"a query's {part}", LONGEST[part]).strip() for part, value in changes.items()}
     if not parts.get("text", "some"):
         raise Invalid("a query needs a text")
     if parts.get("split", "dev") not in SPLITS:

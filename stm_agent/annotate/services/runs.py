@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.reading import key_fault
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import projects
 from stm_agent.annotate.services.measuring import SCORED, measure
@@ -45,6 +46,8 @@ def put_run(database: Database, actor: Actor, project: str, name: str, run: Foun
     actor.needs("admin")
     if not words(name, "a run's name", 200).strip():
         raise Invalid("a run needs a name")
+    if fault := key_fault(name, ()):
+        raise Invalid(f"the run '{name[:60]}' {fault.replace('an id', 'a name').replace('the id', 'the name')}")
     with database.writing() as session:
         before = _ranked(session, projects.find(session, actor, project), name)
     stored = Counter(dict.fromkeys(COUNTED, 0))

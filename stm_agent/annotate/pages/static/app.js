@@ -3,6 +3,7 @@ import {
   Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, loggedIn, onLoggedOut, outbox, render, store, told, useEffect, useKeys,
   useLoad, useRoute, useState,
 } from "/static/lib.js";
+import { Account } from "/static/account.js";
 import { Agreement } from "/static/agreement.js";
 import { Connection } from "/static/alive.js";
 import { saveEntries, stopEntries } from "/static/entry.js";
@@ -101,6 +102,7 @@ function Top({ me, project, route, leave, sheet, guide }) {
       ${me.role !== "annotator" && html`<a class="button bare" href="#/people" aria-current=${key === "people" ? "page" : null}>People, LLMs</a>`}
       <button class="bare" aria-pressed=${theme === "dark"} onClick=${turn}>Dark</button>
       <button class="bare" onClick=${sheet}>Keys <kbd>?</kbd></button>
+      ${leave && html`<a class="button bare" href="#/account" aria-current=${key === "account" ? "page" : null}>Your account</a>`}
       ${leave && html`<button class="bare" onClick=${leave}>Log out ${me.name}</button>`}</div></header>`;
 }
 
@@ -109,7 +111,7 @@ function Inside({ me, leave }) {
   const [key, screen = "documents", ...rest] = route;
   const [sheet, setSheet] = useState(false);
   const [guide, setGuide] = useState(false);
-  const inProject = Boolean(key) && key !== "people";
+  const inProject = Boolean(key) && !["people", "account"].includes(key);
   const project = useLoad(() => (inProject ? api.get(`projects/${enc(key)}`) : Promise.resolve(false)), [key]);
   const keys = { "?": [() => setSheet(true), "This sheet"], "g p": [() => go(), "All projects"] };
   if (inProject) {
@@ -122,9 +124,10 @@ function Inside({ me, leave }) {
   if (here?.guidelines) keys["g g"] = [() => setGuide(true), "Guidelines"];
   useKeys(keys);
   const [, label, , Screen] = SCREENS.find(([name]) => name === screen) || SCREENS[0];
-  useTitle(key === "people" ? "People, LLMs" : inProject ? label : "Projects", here?.name);
+  useTitle(key === "people" ? "People, LLMs" : key === "account" ? "Your account" : inProject ? label : "Projects", here?.name);
   const body = () => {
     if (key === "people") return html`<${People} me=${me} />`;
+    if (key === "account" && !me.alone) return html`<${Account} />`;
     if (!inProject) return html`<${Projects} me=${me} />`;
     if (project.data && !here) return null;
     return html`<${Loaded} of=${project}>${(data) => data && html`

@@ -17,6 +17,10 @@ function About({ about, set }) {
       <${Field} grow label="Tags, with commas between"><input value=${about.tags} onInput=${put("tags")} /><//>
       <${Field} label="People who judge each query">
         <${NumberBox} min="1" required value=${about.overlap} change=${(overlap) => set({ ...about, overlap })} /><//></div>
+    <div class="row end"><${Field} grow label="Most LLM calls by people who are not administrators" hint="Empty: no limit.">
+        <${NumberBox} min="0" value=${about.llm_calls} change=${(llm_calls) => set({ ...about, llm_calls })} /><//>
+      <${Field} grow label="Most US dollars for these calls" hint="Empty: no limit. A model without a known price is then refused.">
+        <${NumberBox} min="0" step="any" value=${about.llm_usd} change=${(llm_usd) => set({ ...about, llm_usd })} /><//></div>
     <${Field} label="Description"><input dir="auto" value=${about.description} onInput=${put("description")} /><//>
     <${Field} label="Guidelines for annotators"><textarea dir="auto" rows="5" value=${about.guidelines} onInput=${put("guidelines")}></textarea><//></section>`;
 }
@@ -98,14 +102,18 @@ function End({ project, place, version, changed, refused }) {
       <div><button class="bad" disabled=${sure !== project.name}>Delete for good</button></div></form><//>`}</section>`;
 }
 
-const aboutOf = ({ name, description, guidelines, overlap, tags }) => ({ name, description, guidelines, overlap, tags: tags.join(", ") });
+const aboutOf = ({ name, description, guidelines, overlap, llm_calls, llm_usd, tags }) => (
+  { name, description, guidelines, overlap, llm_calls, llm_usd, tags: tags.join(", ") });
 
-const LABELS = { name: "Name", tags: "Tags", overlap: "People who judge each query", description: "Description", guidelines: "Guidelines" };
+const LABELS = {
+  name: "Name", tags: "Tags", overlap: "People who judge each query", llm_calls: "Most LLM calls", llm_usd: "Most US dollars",
+  description: "Description", guidelines: "Guidelines",
+};
 
 // What is there and what is mine of each part, as a table shows it.
 function partsOf(there, about, schema) {
   const theirs = aboutOf(there);
-  const parts = Object.entries(LABELS).map(([part, label]) => [label, String(theirs[part]), String(about[part])]);
+  const parts = Object.entries(LABELS).map(([part, label]) => [label, String(theirs[part] ?? ""), String(about[part] ?? "")]);
   // Of two lists that read alike the rest is shown, so that no difference is passed over.
   const lists = PARTS.map(([part, title]) => {
     const names = [there.schema, schema].map((one) => one[part].map((row) => row.name).join(", "));
