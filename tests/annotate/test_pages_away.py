@@ -106,10 +106,10 @@ def test_nothing_is_settled_before_its_text_is_there_and_the_next_text_is_there_
         page.unroute("**/projects/signs/documents/*")
         with page.expect_response("**/projects/signs/documents/d2"):
             page.locator(".card .text").wait_for()
-        expect(page.locator(".card .text")).to_contain_text("Fever")
+        expect(page.locator(".card .title")).to_have_text("Fever")
     page.keyboard.press("1")
     page.get_by_role("heading", name="To settle (1)").wait_for()
-    expect(page.locator(".card .text")).to_contain_text("Cough")
+    expect(page.locator(".card .title")).to_have_text("Cough")
     expect(grades.first).to_be_enabled()
     page.context.close()
 

@@ -79,7 +79,6 @@ export function Judge({ project, me, rest }) {
   const place = `projects/${enc(project.key)}`;
   const levels = [...project.schema.levels].sort((a, b) => a.score - b.score);
   const keys = levelKeys(levels);
-  const names = project.schema.fields.filter((field) => field.content).map((field) => field.name);
   const admin = me.role === "admin";
   const work = useLoad(() => api.get(`${place}/work`), [project.key]);
   const [{ query: key }, turnTo] = useOpen([project.key, "judge"], ["query"], rest);
@@ -185,8 +184,8 @@ export function Judge({ project, me, rest }) {
           <${Select} class="slim" aria-label="How deep the pool is" value=${depth} change=${deeper} options=${DEPTHS} /></span></div></div>
       <div class="body" ref=${list}><${Fault} of=${pool.error} />${rows && (rows.length ? html`<div class="stack" style=${{ maxWidth: "56rem" }}>
         ${rows.map((row, n) => html`
-        <${Passage} key=${row.document} row=${row} number=${n + 1} current=${n === at} levels=${levels}
-          names=${names} others=${(others.data || []).filter((one) => one.document === row.document && one.person !== me.name)}
+        <${Passage} key=${row.document} project=${project} row=${row} number=${n + 1} current=${n === at} levels=${levels}
+          others=${(others.data || []).filter((one) => one.document === row.document && one.person !== me.name)}
           pick=${() => setAt(n)} grade=${(score) => grade(n, score)} note=${(text) => put(row.document, { note: text }, { wait: TYPING })}
           closed=${query.done} />`)}</div>` : none)}</div>`
       : html`<div class="empty"><p>${work.data?.length ? "Choose a query."

@@ -1,6 +1,6 @@
 // One document in a dialog: what is in it, its tags, and what can be done with it.
 import { Dialog, Loaded, api, enc, go, html, toast, told, useLoad, useState } from "/static/lib.js";
-import { Long } from "/static/passages.js";
+import { Long } from "/static/fields.js";
 
 function Tags({ place, data, reload }) {
   const [text, setText] = useState("");

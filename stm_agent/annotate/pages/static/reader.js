@@ -1,5 +1,6 @@
 // The open document: what is in it, search inside it, its evidence, and the levels to mark with.
 import { Dot, html, keyedLevels, useEffect, useKeys, useMemo, useRef, useState } from "/static/lib.js";
+import { Facts } from "/static/fields.js";
 import { Parts } from "/static/parts.js";
 
 // What single letters fold to that is longer than they are: Straße is also strasse, and a PDF's ﬁ is fi.
@@ -38,13 +39,6 @@ function Find({ words, set, count, at, step }) {
       <button class="bare" aria-label="Next hit" onClick=${() => step(1)}>↓</button>`}</div>`;
 }
 
-function Facts({ project, data }) {
-  const shown = project.schema.fields.filter((field) => field.metadata && ![null, undefined, ""].includes(data.fields[field.name]));
-  const text = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
-  return shown.length > 0 && html`<dl class="facts">${shown.map((field) => html`<dt title=${field.description}>${field.name}</dt>
-    <dd dir="auto">${text(data.fields[field.name])}</dd>`)}</dl>`;
-}
-
 const NOTHING = [];
 export function Document({ project, data, entry, current, looks, pick, mark, locked }) {
   const [words, setWords] = useState("");
@@ -70,7 +64,7 @@ export function Document({ project, data, entry, current, looks, pick, mark, loc
         ${keyedLevels(levels).map(([key, level]) => html`
         <button title=${level.help} onMouseDown=${(event) => event.preventDefault()} onClick=${() => mark(level)}>
           <${Dot} colour=${level.colour} />${level.name}${key && html` <kbd>${key}</kbd>`}</button>`)}</div>`}</div>
-    <div class="body paper stack"><${Facts} project=${project} data=${data} />
+    <div class="body paper stack"><${Facts} project=${project} fields=${data.fields} />
       ${bodies.map(([name, text], place) => html`<${Parts} key=${`${data.key}/${name}`} project=${project} document=${data.key} field=${name} text=${text}
         title=${place < bodies.length - 1 && text.length < 300} levels=${levels} marks=${marks[name]} current=${current} hits=${hits[name]} hit=${at}
         looks=${looks} steps=${steps} pick=${pick} />`)}
