@@ -11,6 +11,7 @@ from stm_agent.annotate.api import (
     drafts,
     files,
     llms,
+    making,
     matter,
     people,
     projects,
@@ -45,6 +46,6 @@ def build_app(tool: Tool) -> FastAPI:
     app.add_middleware(Limited)
     # Added last, it stands in front.
     app.add_middleware(Access)
-    for part in (people, account, llms, projects, splits, team, whole, work, drafts, matter, files, batch):
+    for part in (people, account, llms, projects, splits, team, whole, making, work, drafts, matter, files, batch):
         app.include_router(part.router, prefix=PREFIX, responses=ANSWERS)
     return app

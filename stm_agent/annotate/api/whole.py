@@ -31,5 +31,5 @@ def import_project(file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scrap:
         path = uploaded(file, Path(scrap))
         with tool.database.writing() as session:
-            made, unplaced = moving.import_aiano(session, who, path)
-            return {**projects.view(session, made), "highlights_without_text": unplaced}
+            made, report = moving.import_aiano(session, who, path)
+            return {**projects.view(session, made), **report}

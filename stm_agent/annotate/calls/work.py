@@ -50,6 +50,10 @@ class WorkCalls(Connection):
         place = f"/projects/{project}/entries/{part(entry)}/query"
         return str(self._ask("POST", place, json={"split": split})["key"])
 
+    def make_queries(self, project: str) -> Row:
+        """Make the query of every finished entry that has none; return how many, and why some have none still."""
+        return dict(self._ask("POST", f"/projects/{project}/entries/queries"))
+
     def draft(self, project: str, entry: str, block: str, *, document: str | None = None) -> Row:
         """Draft a block by its LLM and wait for the whole; the entry is not touched.
 

@@ -17,7 +17,7 @@ from stm_agent.annotate.formats import aiano, aiano_out, archive, trec, triplets
 from stm_agent.annotate.incoming import Incoming
 from stm_agent.annotate.reading import Report, part_fault, usable
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services import archiving, asking, documents, entries, evidence, outcome, projects
+from stm_agent.annotate.services import archiving, asking, documents, entries, evidence, making, outcome, projects
 from stm_agent.annotate.storable import unstorable
 from stm_agent.annotate.tables import Document, Entry, Project
 from stm_agent.annotate.values import fitting
@@ -50,12 +50,12 @@ def import_qrels(session: Session, actor: Actor, project: Project, qrels: trec.Q
     return report
 
 
-def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, int]:
-    """Make a project of AIANO's dataset JSON or ``.aiano`` file.
+def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, dict[str, Any]]:
+    """Make a project of AIANO's dataset JSON or ``.aiano`` file, with a query of each entry.
 
     Returns:
-        The project, and how many highlights have no place in it, since their text is not in the file; they are kept,
-        and go out again as they came.
+        The project, and a report: ``highlights_without_text``, whose text is not in the file (they are kept, and go out
+        again as they came); ``queries`` that were made; ``skipped``, reason -> entries without a query.
 
     Raises:
         DataError: It is neither.
@@ -97,7 +97,10 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, i
         ]
         evidence.set_evidence(session, project, parsed.schema, entry, marks)
     session.flush()
-    return project, sum(len(item.unplaced) for item in parsed.items)
+    asked = {"queries": 0, "skipped": {}}
+    if making.block_of_query(project) is not None:
+        asked = making.make_queries(session, actor, project)
+    return project, {"highlights_without_text": sum(len(item.unplaced) for item in parsed.items), **asked}
 
 
 def as_aiano(session: Session, project: Project) -> aiano.Parsed:
