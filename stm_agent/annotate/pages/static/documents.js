@@ -195,6 +195,6 @@ export function Documents({ project, me, rest, reload }) {
     ${open === "batch" && html`<${Batch} project=${project} place=${place}
       documents=${searched && found.data ? found.data.map((row) => row.key) : null} begin=${begin} close=${() => setOpen(null)} />`}
     ${open === "export" && html`<${Export} place=${place} project=${project} admin=${admin} close=${() => setOpen(null)} />`}
-    ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} close=${() => setOpen(null)}
+    ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} words=${searched && !like ? late : ""} close=${() => setOpen(null)}
       changed=${changed} like=${(key) => { setWords(""); setLike(key); }} />`}</div>`;
 }

@@ -52,14 +52,18 @@ function usePool(place, key, depth) {
     outbox.put(pathOf(document), { grade, note: grade === null ? "" : note, version }, wait);
   };
   // What no run has found and the person did.
-  const add = async (document) => {
+  const add = async (document, words) => {
     const there = rows.findIndex((row) => row.document === document);
-    if (there >= 0) { setAt(there); return; }
+    if (there >= 0) {
+      show((row) => row.document === document, { words });
+      setAt(there);
+      return;
+    }
     try {
       const { fields } = await api.get(`${place}/documents/${enc(document)}`);
       const { current } = shown;
       if (current?.key !== key) return;
-      const row = overlay({ document, text: "", fields, grade: null, note: "", version: 0, llm_grade: null });
+      const row = overlay({ document, text: "", fields, words, grade: null, note: "", version: 0, llm_grade: null });
       shown.current = { ...current, rows: [...current.rows, row], added: current.added + 1 };
       pool.set(shown.current);
       setAt(current.rows.length);

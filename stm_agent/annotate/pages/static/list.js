@@ -86,13 +86,14 @@ function Dealt({ mine, choose, rows, done, finish }) {
     ${done !== null && html`<button onClick=${finish}>${done ? "Open again" : "Done with it"} <kbd>x</kbd></button>`}</div>`;
 }
 
-// The document that is open comes as `text`, a load.
-export function List({ project, place, open, text, show }) {
+// The document that is open comes as `text`, a load; `searched` is told the words of the search.
+export function List({ project, place, open, text, show, searched }) {
   const [words, setWords] = useState("");
   const [view, setView] = useState({ filter: "", sort: "" });
   const box = useRef();
   const body = useRef();
   const late = useDebounced(words.trim(), 150);
+  useEffect(() => searched(late), [late]);
   const filter = useDebounced(view.filter, 250);
   const { any, mine, choose } = useMine(place);
   const [rows, more, mark] = useDocuments(place, late, { filter, sort: view.sort, mine });

@@ -14,7 +14,7 @@ export function Passage({ project, row, number, current, levels, others, pick, g
   const nameOf = (score) => levels.find((level) => level.score === score)?.name ?? score;
   const said = row.llm_grade === null || row.llm_grade === undefined ? null : nameOf(row.llm_grade);
   return html`<article class="passage stack" aria-current=${current ? "true" : null} aria-label=${`Passage ${number}`} onClick=${pick}>
-    <${Fields} project=${project} fields=${row.fields} text=${row.text} />
+    <${Fields} project=${project} fields=${row.fields} text=${row.text} words=${row.words} />
     <div class="row between"><div class="grades" role="group" aria-label=${`Grade of passage ${number}`}>${levels.map((level) => html`
         <button aria-pressed=${row.grade === level.score ? "true" : "false"} title=${level.help} onClick=${() => grade(level.score)}>
           <${Dot} colour=${level.colour} />${level.name}</button>`)}</div>

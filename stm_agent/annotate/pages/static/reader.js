@@ -1,6 +1,7 @@
 // The open document: what is in it, search inside it, its evidence, and the levels to mark with.
 import { Dot, html, keyedLevels, useEffect, useKeys, useMemo, useRef, useState } from "/static/lib.js";
 import { Facts } from "/static/fields.js";
+import { searchedIn } from "/static/marking.js";
 import { Parts } from "/static/parts.js";
 
 // What single letters fold to that is longer than they are: Straße is also strasse, and a PDF's ﬁ is fi.
@@ -9,7 +10,7 @@ const FOLD = Object.fromEntries(Object.entries(WIDE).flatMap(([folded, letters])
 
 // The pattern of some words, in any case, whatever space is between them. The text itself is searched: in small
 // letters it may be longer.
-function patternOf(words) {
+export function patternOf(words) {
   const plain = words.trim().replace(/[ßẞ\ufb00-\ufb04]/g, (letter) => FOLD[letter]).replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
   const spelled = plain.replace(/ff[il]|f[fil]|ss/gi, (part) => `(?:${part}|[${WIDE[part.toLowerCase()]}])`);
   return new RegExp(spelled.replace(/\s+/g, "\\s+"), "giu");
@@ -28,6 +29,13 @@ export function findIn(bodies, words) {
   return [found, number];
 }
 
+// Where it has the words that found it; numbered through as well, so that the first is scrolled to.
+function findSearched(bodies, words) {
+  let number = 0;
+  const found = Object.fromEntries(bodies.map(([name, text]) => [name, searchedIn(text, words).map((hit) => ({ ...hit, number: number++ }))]));
+  return [found, number];
+}
+
 function Find({ words, set, count, at, step }) {
   const box = useRef();
   useKeys({ i: [() => { box.current.focus(); box.current.select(); }, "Search in this document"] });
@@ -40,7 +48,7 @@ function Find({ words, set, count, at, step }) {
 }
 
 const NOTHING = [];
-export function Document({ project, data, entry, current, looks, pick, mark, locked }) {
+export function Document({ project, data, searched, entry, current, looks, pick, mark, locked }) {
   const [words, setWords] = useState("");
   const [at, setAt] = useState(0);
   const [steps, setSteps] = useState(0);
@@ -48,7 +56,7 @@ export function Document({ project, data, entry, current, looks, pick, mark, loc
   const names = fields.filter((field) => field.content).map((field) => field.name);
   const bodies = useMemo(() => (names.length ? names : ["text"]).filter((name) => ![null, undefined, ""].includes(data.fields[name]))
     .map((name) => [name, String(data.fields[name])]), [data]);
-  const [hits, count] = useMemo(() => findIn(bodies, words), [bodies, words]);
+  const [hits, count] = useMemo(() => (words.trim() ? findIn(bodies, words) : findSearched(bodies, searched)), [bodies, words, searched]);
   const evidence = entry?.evidence || NOTHING;
   const marks = useMemo(() => Object.fromEntries(bodies.map(([name]) => [name,
     evidence.filter((row) => row.document === data.key && row.field === name)])), [bodies, evidence]);

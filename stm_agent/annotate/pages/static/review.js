@@ -9,16 +9,20 @@ const ANSWERS = [
 
 function BringIn({ place, done }) {
   const [run, setRun] = useState("");
+  const [busy, setBusy] = useState(false);
   const known = useLoad(() => api.get(`${place}/runs`), []);
   const bring = (event) => {
     event.preventDefault();
-    api.post(`${place}/doubts`, { run }).then((one) => { toast(`${one.added} negatives came in`); done(); }).catch(told);
+    setBusy(true);
+    api.post(`${place}/doubts`, { run }).then((one) => { toast(`${one.added} negatives imported`); done(); }).catch(told)
+      .finally(() => setBusy(false));
   };
   const names = (known.data?.models || []).filter((one) => one !== "bm25" && !one.startsWith("embedded:"));
-  return html`<form class="row end" onSubmit=${bring}><${Field} grow label="Bring in the doubtful negatives of a run of stm-agent optimize">
+  return html`<form class="row end" onSubmit=${bring}><${Field} grow label="Import the doubtful negatives of a run of stm-agent optimize">
     <input required list="runs" placeholder="name of the run" value=${run}
       onInput=${(event) => setRun(event.target.value)} /><//><datalist id="runs">${names.map((name) => html`<option value=${name}>
-        </option>`)}</datalist><button>Bring in</button></form>`;
+        </option>`)}</datalist><button disabled=${busy}>${busy ? "Importing" : "Import"}</button>
+    ${busy && html`<progress class="grow" aria-label="Importing negatives"></progress>`}</form>`;
 }
 
 function Doubtful({ row, say }) {

@@ -46,6 +46,14 @@ function Changed({ project, keeper }) {
     <${Clash} what="This entry" parts=${parts} mine=${() => keeper.settle(true)} theirs=${() => keeper.settle(false)} /><//>`;
 }
 
+const FIELDS = ["input", "textarea", "select"].map((name) => `section[aria-label=Entry] .body ${name}:enabled`).join(", ");
+
+function focusOn(selector, otherwise) {
+  const field = document.querySelector(selector);
+  if (field) field.focus();
+  else toast(otherwise);
+}
+
 // Opens an entry, and once it is there its state again.
 function useReopen(keeper, state, put) {
   const [wanted, setWanted] = useState(null);
@@ -151,6 +159,7 @@ export function Work({ project, me, rest }) {
   const [current, setCurrent] = useState(null);
   const [looks, setLooks] = useState(0);
   const [listing, setListing] = useState(false);
+  const [searched, setSearched] = useState("");
   const mine = useLoad(() => api.get(`${place}/entries?mine=true`), [project.key]);
   const keeper = useEntry(place, key);
   const entry = keeper?.entry || null;
@@ -225,6 +234,8 @@ export function Work({ project, me, rest }) {
   useKeys({
     n: [() => acts.fresh(), "New entry"],
     o: [() => setListing(true), "All entries"],
+    t: [() => focusOn("section[aria-label=Document] .text:not(.title)", "Open a document first"), "To the document's text"],
+    e: [() => focusOn(FIELDS, "Open an entry first"), "To the first field of the entry"],
     ...(free ? {
       f: [() => entry.state !== "done" && acts.finish(), "Finish the entry"],
       "Ctrl+z": [acts.undo, "Undo the last change"],
@@ -242,10 +253,10 @@ export function Work({ project, me, rest }) {
     if (row) pickEntry(row);
     else put({ entry: one });
   };
-  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} text=${text} show=${show} />
+  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} text=${text} show=${show} searched=${setSearched} />
       <${Edge} screen="work" side="left" label="Width of the list of documents" width=${248} /></section>
     <section aria-label="Document" ref=${section}>${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
-      : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} entry=${entry} current=${current} looks=${looks}
+      : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} searched=${searched} entry=${entry} current=${current} looks=${looks}
         pick=${setCurrent} mark=${mark} locked=${locked} />`}<//>`}</section>
     <section aria-label="Entry"><div class="head"><div class="row between"><h2>Entry</h2>
         ${entry && html`<${Saved} state=${keeper.state} />`}
