@@ -9,9 +9,14 @@ const FOLD = Object.fromEntries(Object.entries(WIDE).flatMap(([folded, letters])
 // The pattern of some words, in any case, whatever space is between them. The text itself is searched: in small
 // letters it may be longer.
 function patternOf(words) {
-  const plain = words.trim().replace(/[ßẞ\ufb00-\ufb04]/g, (letter) => FOLD[letter]).replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+  const plain = words.trim().normalize("NFC").replace(/[ßẞ\ufb00-\ufb04]/g, (letter) => FOLD[letter]).replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
   const spelled = plain.replace(/ff[il]|f[fil]|ss/gi, (part) => `(?:${part}|[${WIDE[part.toLowerCase()]}])`);
-  return new RegExp(spelled.replace(/\s+/g, "\\s+"), "giu");
+  // A text may have its accents behind their letters (NFD), where a keyboard writes one character.
+  const either = spelled.replace(/[^\x00-\x7f]/gu, (letter) => {
+    const parts = letter.normalize("NFD");
+    return parts === letter ? letter : `(?:${letter}|${parts})`;
+  });
+  return new RegExp(either.replace(/\s+/g, "\\s+"), "giu");
 }
 
 // Where a document has some words: by field, in code units, numbered through.
