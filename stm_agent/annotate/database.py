@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session as DbSession
 from sqlalchemy.orm import sessionmaker
 
 from stm_agent.annotate.private import private_file, private_folder
+from stm_agent.annotate.spelling import composed
 from stm_agent.errors import ConfigError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -106,6 +107,8 @@ def _engine(url: str) -> Engine:
         connection.isolation_level = None
         # SQLite's own knows ASCII only: a filter would not find Über by über.
         connection.create_function("lower", 1, lambda value: str(value).lower() if value is not None else None)
+        # PostgreSQL's own: letters and their accents as one character each.
+        connection.create_function("normalize", 1, lambda value: composed(str(value)) if value is not None else None)
         for pragma in (
             "journal_mode=WAL",
             "synchronous=NORMAL",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.annotate.faults import Invalid
-from stm_agent.annotate.spelling import holding
+from stm_agent.annotate.spelling import composed, folded, holding
 from stm_agent.errors import ConfigError, DataError, StorageError
 from stm_agent.evaluate.unspaced import UNSPACED
 from stm_agent.files import content_hash
@@ -88,12 +88,13 @@ def read_query(text: str, names: Container[str] | None = None) -> Asked:
     phrases: list[str] = []
     without: list[str] = []
     fields: list[tuple[str, str]] = []
+    text = composed(text)
     for found in TOKEN.finditer(text):
         value = (found["phrase"] or found["word"] or "").strip('"')
         if not value:
             continue
         if found["no"]:
-            without.append(value.casefold())
+            without.append(folded(value))
         elif found["field"] and names is not None and found["field"] not in names:
             words += [found["field"], value]
         elif found["field"]:
@@ -101,7 +102,7 @@ def read_query(text: str, names: Container[str] | None = None) -> Asked:
         else:
             words.append(value)
             if found["phrase"]:
-                phrases.append(value.casefold())
+                phrases.append(folded(value))
     ended = not text or not text[-1].isalnum()
     return Asked(" ".join(words), tuple(phrases), tuple(without), tuple(fields), ended)
 
@@ -131,17 +132,17 @@ class Corpus:
 
     @cached_property
     def folded(self) -> Mapping[str, str]:
-        """Key -> case-folded text."""
-        return {key: text.casefold() for key, text in self.texts.items()}
+        """Key -> text without differences of case and of how accents are written."""
+        return {key: folded(text) for key, text in self.texts.items()}
 
     @cached_property
     def ids(self) -> Sequence[tuple[str, str]]:
-        """Case-folded key and key of each document, sorted."""
-        return sorted((key.casefold(), key) for key in self.texts)
+        """Folded key and key of each document, sorted."""
+        return sorted((folded(key), key) for key in self.texts)
 
     def called(self, typed: str) -> list[str]:
         """Return the document whose id was typed, and the first few whose ids begin so."""
-        name = typed.strip().casefold()
+        name = folded(typed.strip())
         begin = bisect.bisect_left(self.ids, (name, ""))
         return [key for one, key in self.ids[begin : begin + NAMED] if name and one.startswith(name)]
 
@@ -186,7 +187,7 @@ class Corpus:
         """Return whether a document has what the operators demand."""
         # Loops, not all() and any(): a rare phrase is looked for in every document.
         for name, value in asked.fields:
-            if value not in str(self.fields[key].get(name, "")).lower():
+            if value not in composed(str(self.fields[key].get(name, ""))).lower():
                 return False
         if not (asked.phrases or asked.without):
             return True
@@ -258,7 +259,8 @@ class Finder:
             texts, fields = load()
             if not texts:
                 raise ConfigError("this project has no documents yet; import some")
-            made = Corpus(texts, fields, self._index(name, texts), name)
+            words = {key: composed(text) for key, text in texts.items()}
+            made = Corpus(texts, fields, self._index(name, words), name)
             with self._lock:
                 # What the project had before its documents changed is never asked for again.
                 for old in [one for one, corpus in self._corpora.items() if corpus.name == name]:

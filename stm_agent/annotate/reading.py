@@ -12,6 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from stm_agent.annotate.formats.stored import check_inside
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.storable import NO_CHARACTER, NOWHERE, unstorable
 from stm_agent.errors import DataError
@@ -183,7 +184,7 @@ def _folder(path: Path) -> Iterator[tuple[str, Any]]:
         return
     from datasets import Dataset, load_from_disk
 
-    _check_inside(path)
+    check_inside(path)
     try:
         stored = load_from_disk(str(path))
     except (OSError, ValueError) as error:
@@ -191,24 +192,6 @@ def _folder(path: Path) -> Iterator[tuple[str, Any]]:
     parts = [stored] if isinstance(stored, Dataset) else list(stored.values())
     for part in parts:
         yield from ((f"{path.name}:{number}", _plain(row)) for number, row in enumerate(part, 1))
-
-
-def _check_inside(folder: Path) -> None:
-    """Require that a data set names no file outside its own folder: it may come from anybody.
-
-    Raises:
-        DataError: It does, or a file that describes it is no JSON.
-    """
-    for path in (*folder.rglob("state.json"), *folder.rglob("dataset_dict.json")):
-        try:
-            about = json.loads(path.read_text(encoding="utf-8"))
-            files = [*(about.get("_data_files") or ()), *(about.get("_indices_data_files") or ())]
-            names = [*(str(file["filename"]) for file in files), *map(str, about.get("splits") or ())]
-        except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{path.name} of {folder.name} cannot be read: {error}") from error
-        for name in names:
-            if "\0" in name or not (path.parent / name).resolve().is_relative_to(folder.resolve()):
-                raise DataError(f"{path.name} of {folder.name} names '{name}', which is outside of the data set")
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any] | Unreadable:

@@ -21,6 +21,7 @@ from stm_agent.annotate.api import (
     work,
 )
 from stm_agent.annotate.api.access import Access
+from stm_agent.annotate.api.addresses import EscapedSlashes
 from stm_agent.annotate.api.common import API
 from stm_agent.annotate.api.limits import Limited
 from stm_agent.annotate.api.parsing import BodyRoute
@@ -44,8 +45,9 @@ def build_app(tool: Tool) -> FastAPI:
     tell_problems(app)
     app.router.route_class = BodyRoute
     app.add_middleware(Limited)
-    # Added last, it stands in front.
+    # Those that are added last stand in front.
     app.add_middleware(Access)
+    app.add_middleware(EscapedSlashes)
     for part in (people, account, llms, projects, splits, team, whole, making, work, drafts, matter, files, batch):
         app.include_router(part.router, prefix=PREFIX, responses=ANSWERS)
     return app

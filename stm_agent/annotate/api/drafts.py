@@ -83,8 +83,8 @@ async def _events(tool: Tool, who: Actor, project: str, ask: Ask, hearing: Heari
     """Yield the events of a draft; asynchronous, for only so a reader that goes away is noticed and the LLM stopped."""
     try:
         while (piece := await tool.turns.wait_for(hearing.next)) is not None:
-            if piece:
-                yield _event("piece", {"text": piece})
+            if piece and (text := hearing.visible()):
+                yield _event("piece", {"text": text})
     finally:
         # Who stopped it waits for nothing, yet what had come is kept.
         with CancelScope(shield=True):
@@ -93,7 +93,7 @@ async def _events(tool: Tool, who: Actor, project: str, ask: Ask, hearing: Heari
     if came.done is None or came.error:
         yield _event("problem", {"title": came.error, "draft": kept})
     else:
-        yield _event("done", {**kept, "value": answers.fitted(ask.block, came.done.text)})
+        yield _event("done", {**kept, "value": answers.fitted(ask.block, came.text)})
 
 
 def _keep(tool: Tool, who: Actor, project: str, ask: Ask, came: Came) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def check_source(request: Request) -> None:
         Forged: Its origin is another one or unknown, or it lacks the token of its cookie.
     """
     session = request.cookies.get(cookie(request, SESSION))
-    logs_in = request.url.path == LOGIN or request.url.path.startswith(f"{LOGIN}/")
+    path = str(request.scope["path"])
+    logs_in = path == LOGIN or path.startswith(f"{LOGIN}/")
     if request.method in SAFE or bearer_of(request) or not (session or logs_in):
         return
     if not _same_origin(request):

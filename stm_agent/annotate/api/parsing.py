@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+# Routes are written with its convertor, so it comes with their class.
+from stm_agent.annotate.api import addresses as addresses
 from stm_agent.annotate.storable import unstorable
 
 SMALL = 50_000

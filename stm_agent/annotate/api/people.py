@@ -168,7 +168,7 @@ def listed(tool: The, who: Who) -> list[dict[str, Any]]:
         return people.listed(session, who)
 
 
-@router.patch("/people/{name:path}")
+@router.patch("/people/{name:key}")
 def change(name: str, body: Change, tool: The, who: Who) -> dict[str, Any]:
     """Change a role, or shut somebody out."""
     with tool.database.writing() as session:

@@ -176,7 +176,7 @@ def new_query(project: str, body: NewQuery, tool: The, who: Who) -> dict[str, An
         return queries.view(queries.create(session, who, row, **body.model_dump()))
 
 
-@router.patch("/queries/{query:path}")
+@router.patch("/queries/{query:key}")
 def save_query(project: str, query: str, body: Save, tool: The, who: Who) -> dict[str, Any]:
     """Change a query."""
     with tool.database.writing() as session:
@@ -192,7 +192,7 @@ def work(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
         return assigning.work(session, who, projects.find(session, who, project))
 
 
-@router.get("/queries/{query:path}/pool")
+@router.get("/queries/{query:key}/pool")
 def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.DEPTH) -> list[dict[str, Any]]:
     """Return the passages to judge, in a blind order."""
     with tool.database.reading() as session:
@@ -200,7 +200,7 @@ def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.D
         return judging.pool(session, who, row, queries.find(session, row, query), depth=depth)
 
 
-@router.put("/queries/{query:path}/judgements/{document:path}")
+@router.put("/queries/{query:key}/judgements/{document:key}")
 def grade(project: str, query: str, document: str, body: Grade, tool: The, who: Who) -> dict[str, Any]:
     """Grade a passage."""
     with tool.database.writing() as session:
@@ -209,7 +209,7 @@ def grade(project: str, query: str, document: str, body: Grade, tool: The, who: 
         return judging.grade(session, who, row, found, document, body.grade, version=body.version, note=body.note)
 
 
-@router.put("/queries/{query:path}/done", status_code=204)
+@router.put("/queries/{query:key}/done", status_code=204)
 def done(project: str, query: str, body: Done, tool: The, who: Who) -> None:
     """Say that one is done with a query."""
     with tool.database.writing() as session:
@@ -217,7 +217,7 @@ def done(project: str, query: str, body: Done, tool: The, who: Who) -> None:
         judging.done(session, who, queries.find(session, row, query), yes=body.done, person=body.person)
 
 
-@router.get("/queries/{query:path}/judgements")
+@router.get("/queries/{query:key}/judgements")
 def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, Any]]:
     """Return everybody's grades, once one is done."""
     with tool.database.reading() as session:
@@ -226,7 +226,7 @@ def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, A
 
 
 # A key may have a slash: what is more than a key is asked for above.
-@router.get("/queries/{query:path}")
+@router.get("/queries/{query:key}")
 def one_query(project: str, query: str, tool: The, who: Who) -> dict[str, Any]:
     """Return a query with the evidence of the entry it came from; to who is still to judge it, ``evidence`` is null."""
     with tool.database.reading() as session:
@@ -241,7 +241,7 @@ def disagreements(project: str, tool: The, who: Who, settled: bool = False) -> l
         return settling.disagreements(session, who, projects.find(session, who, project), settled=settled)
 
 
-@router.put("/queries/{query:path}/final/{document:path}")
+@router.put("/queries/{query:key}/final/{document:key}")
 def adjudicate(project: str, query: str, document: str, body: Settle, tool: The, who: Who) -> dict[str, Any]:
     """Settle a grade, settle it anew, or with None take the final grade back."""
     with tool.database.writing() as session:
@@ -252,7 +252,7 @@ def adjudicate(project: str, query: str, document: str, body: Settle, tool: The,
         return settling.adjudicate(session, who, row, found, document, body.grade, version=body.version, note=body.note)
 
 
-@router.delete("/queries/{query:path}", status_code=204)
+@router.delete("/queries/{query:key}", status_code=204)
 def delete_query(project: str, query: str, tool: The, who: Who) -> None:
     """Delete a query with its judgements."""
     with tool.database.writing() as session:

@@ -93,7 +93,8 @@ def keep(session: Session, actor: Actor, project: Project, ask: Ask, came: Came)
     """
     if came.state == "offered":
         _supersede(session, project, ask.entry_key, ask.block.id, actor.name)
-    about = (ask.entry_key, ask.block.id, ask.model, ask.parameters, ask.chat)
+    parameters = {**ask.parameters, **({"cut": True} if came.cut else {})}
+    about = (ask.entry_key, ask.block.id, ask.model, parameters, ask.chat)
     draft = write(session, project, *about, came.done, came.error)
     draft.answer, draft.state, draft.asked_by = came.text, came.state, actor.name
     session.flush()
@@ -141,7 +142,9 @@ def view(draft: Draft) -> dict[str, Any]:
     """Return a draft as JSON, whole."""
     names = ("key", "entry_key", "block", "model", "parameters", "messages", "answer", "error", "prompt_tokens")
     more = ("completion_tokens", "usd", "state", "asked_by", "decided_by", "final", "edit_distance")
-    return {**{name: getattr(draft, name) for name in (*names, *more)}, "created_at": draft.created_at.isoformat()}
+    told = {name: getattr(draft, name) for name in (*names, *more)}
+    # Whether the answer was cut off at its token limit.
+    return {**told, "cut": bool(draft.parameters.get("cut")), "created_at": draft.created_at.isoformat()}
 
 
 def decide(

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.reading import KEYS
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.spelling import composed
 from stm_agent.annotate.tables import Document, Project
 
 OPERATOR = re.compile(r"<=|>=|!=|[=<>~!]")
@@ -39,6 +40,9 @@ def filtered(session: Session, project: Project, wanted: Select[Any], text: str)
     """
     name, how, value = read_filter(text)
     column, dialect = _column(session, project, name), session.get_bind().dialect.name
+    if not value.isascii() and how in ("~", "=", "!="):
+        # A text may have its accents behind their letters, where a keyboard writes one character.
+        column, value = func.normalize(column, type_=String), composed(value)
     if how == "~":
         return wanted.where(func.lower(column).contains(value.lower(), autoescape=True))
     if how in ("=", "!="):

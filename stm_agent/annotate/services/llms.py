@@ -15,6 +15,7 @@ from stm_agent.annotate.people_tables import Llm
 from stm_agent.annotate.secrets import Vault
 from stm_agent.annotate.storable import NOWHERE, words
 from stm_agent.llm.answer import TRIES
+from stm_agent.llm.text import without_thoughts
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
@@ -152,5 +153,6 @@ def tried(door: LlmClient, choice: LlmChoice) -> dict[str, Any]:
     # A number nothing was asked by before: what the cache holds would tell nothing of the server.
     chat = [*system, {"role": "user", "content": QUESTION}]
     came = door.complete(chat, rollout=time.time_ns(), temperature=0.0, max_tokens=ANSWER_TOKENS)
+    text = without_thoughts(came.text) or "(nothing but thoughts, cut off at the token limit)"
     tokens = {"prompt_tokens": came.prompt_tokens, "completion_tokens": came.completion_tokens}
-    return {"model": choice.model, "answer": came.text, "seconds": came.seconds, **tokens, "usd": came.usd}
+    return {"model": choice.model, "answer": text, "seconds": came.seconds, **tokens, "usd": came.usd}

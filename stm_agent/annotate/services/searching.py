@@ -16,7 +16,7 @@ from stm_agent.annotate.finding import KEPT, Asked, Corpus, Finder, fuse, read_q
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import passage_of
 from stm_agent.annotate.services.encoding import WAITED_FOR, Models
-from stm_agent.annotate.spelling import WORD, snippet
+from stm_agent.annotate.spelling import WORD, composed, snippet
 from stm_agent.annotate.tables import Document, Project
 from stm_agent.errors import StmAgentError
 from stm_agent.files import sha256_text
@@ -98,7 +98,7 @@ def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) ->
     if key not in corpus.texts:
         raise NotFound(f"there is no document '{key}'")
     # Words alone: what looks like an operator in a document is none.
-    asked = Asked(" ".join(WORD.findall(corpus.texts[key][:LIKE])))
+    asked = Asked(" ".join(WORD.findall(composed(corpus.texts[key][:LIKE]))))
     if model:
         vectors = stock.get(model).passages(corpus, most=WAITED_FOR)
         place = list(corpus.texts).index(key)

@@ -66,7 +66,8 @@ function Draft({ block, draft, edit, accept, reject, stop, again }) {
     return html`<div class="stack tight"><div class="draft" dir="auto" aria-busy="true">${draft.text || "Waiting for the LLM"}</div>
       <div class="row"><button onClick=${stop}>Stop <kbd>Esc</kbd></button></div></div>`;
   }
-  const label = `Draft by ${draft.done.model}`;
+  const cut = draft.done.cut ? `, cut off at its limit of ${draft.done.parameters.max_tokens.toLocaleString()} tokens` : "";
+  const label = `Draft by ${draft.done.model}${cut}`;
   return html`<div class="stack tight" data-draft=${block.id}>${WRITTEN.includes(block.type) ? html`
       <label><span>${label}; edit it as you like</span><textarea dir="auto" rows=${block.type === "text" ? 2 : 6} value=${draft.text}
         onInput=${(event) => edit(event.target.value)}></textarea></label>`

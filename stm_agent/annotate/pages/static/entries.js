@@ -45,7 +45,7 @@ export function Entries({ project, me, close, pick, gone }) {
   const [sure, setSure] = useState(null);
   const remove = (row) => api.del(`${place}/entries/${row.key}`).then(() => { setSure(null); rows.reload(); gone(row); }).catch(told);
   const fits = (row) => (!state || row.state === state)
-    && JSON.stringify([row.name, row.values, row.notes, row.author]).toLowerCase().includes(words.trim().toLowerCase());
+    && JSON.stringify([row.name, row.values, row.notes, row.author]).normalize("NFC").toLowerCase().includes(words.trim().normalize("NFC").toLowerCase());
   const may = (row) => row.author === me.name || me.role === "admin";
   const acts = (row) => (sure === row.key ? html`<button class="bad" onClick=${() => remove(row)}>Delete for good</button>`
     : html`<button class="bare" aria-label=${`Delete the entry ${summary(row)}`} onClick=${() => setSure(row.key)}>Delete</button>`);

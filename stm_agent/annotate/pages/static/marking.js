@@ -1,6 +1,6 @@
 // The words of a search, marked where a text has them.
 import { html } from "/static/vendor/preact.js";
-import { patternOf } from "/static/reader.js";
+import { patternOf } from "/static/spelling.js";
 
 const MOST = 2000;
 // Scripts that set no space between words: a word of theirs may stand anywhere.

@@ -102,7 +102,7 @@ export function Projects({ me }) {
   const rows = useLoad(() => api.get(`projects?${query({ tag, archived })}`), [tag, archived]);
   const admin = me.role === "admin";
   useKeys(admin ? { n: [() => setOpen("new"), "New project"], i: [() => setOpen("import"), "Import a project"] } : {});
-  const fits = (row) => `${row.name} ${row.description} ${row.tags.join(" ")}`.toLowerCase().includes(words.trim().toLowerCase());
+  const fits = (row) => `${row.name} ${row.description} ${row.tags.join(" ")}`.normalize("NFC").toLowerCase().includes(words.trim().normalize("NFC").toLowerCase());
   const none = admin ? html`<p>No project yet. A project is a corpus and what is asked about it.</p>
     <button class="main" onClick=${() => setOpen("new")}>New project <kbd>n</kbd></button>`
     : html`<p>You are in no project yet; an administrator can let you in.</p>`;

@@ -68,9 +68,9 @@ function Row({ row, current, judged, choose }) {
 function useShown(rows, chosen, words) {
   const from = useRef(0);
   return useMemo(() => {
-    const want = words.trim().toLowerCase();
+    const want = words.trim().normalize("NFC").toLowerCase();
     if (want) {
-      const found = rows.filter((row) => row.text.toLowerCase().includes(want));
+      const found = rows.filter((row) => row.text.normalize("NFC").toLowerCase().includes(want));
       return [...found.filter((row) => !row.done), ...found.filter((row) => row.done)].slice(0, MOST);
     }
     const at = rows.findIndex((row) => row.key === chosen);

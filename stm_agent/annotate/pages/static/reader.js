@@ -3,18 +3,7 @@ import { Dot, html, keyedLevels, useEffect, useKeys, useMemo, useRef, useState }
 import { Facts } from "/static/fields.js";
 import { searchedIn } from "/static/marking.js";
 import { Parts } from "/static/parts.js";
-
-// What single letters fold to that is longer than they are: Straße is also strasse, and a PDF's ﬁ is fi.
-const WIDE = { ffi: "ﬃ", ffl: "ﬄ", ff: "ﬀ", fi: "ﬁ", fl: "ﬂ", ss: "ßẞ" };
-const FOLD = Object.fromEntries(Object.entries(WIDE).flatMap(([folded, letters]) => [...letters].map((letter) => [letter, folded])));
-
-// The pattern of some words, in any case, whatever space is between them. The text itself is searched: in small
-// letters it may be longer.
-export function patternOf(words) {
-  const plain = words.trim().replace(/[ßẞ\ufb00-\ufb04]/g, (letter) => FOLD[letter]).replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-  const spelled = plain.replace(/ff[il]|f[fil]|ss/gi, (part) => `(?:${part}|[${WIDE[part.toLowerCase()]}])`);
-  return new RegExp(spelled.replace(/\s+/g, "\\s+"), "giu");
-}
+import { patternOf } from "/static/spelling.js";
 
 // Where a document has some words: by field, in code units, numbered through.
 export function findIn(bodies, words) {
