@@ -41,8 +41,8 @@ OVERLAPPED = """
 @pytest.fixture(scope="module")
 def tool(tmp_path_factory) -> Iterator[Tool]:
     opened = open_tool(tmp_path_factory.mktemp("space"))
-    rows = [(f"d{n:03}", {"title": f"Sign {n}", "text": f"A raised temperature and the number {n}."}) for n in range(130)]
-    rows.append(("zz", {"title": "Strasse", "text": "Die Straße hat Feverish Körpertemperatur, aber 発熱 auch. A fever."}))
+    rows = [(f"d{n:03}", {"title": f"Sign {n}", "text": f"A raised temperature, number {n}."}) for n in range(130)]
+    rows.append(("zz", {"title": "Strasse", "text": "Die Straße hat Feverish Körpertemperatur, auch 発熱. A fever."}))
     with own_project(opened, rows) as (session, me, project):
         queries.create(session, me, project, text="temperature", key="q1")
     runs.put_run(opened.database, me, "signs", "mine", {"q1": {f"d{n:03}": float(n) for n in range(12)}})
@@ -148,7 +148,7 @@ def test_importing_negatives_shows_that_it_works(page):
     at(page, "signs", "review")
     page.get_by_label("Import the doubtful negatives of a run").fill("nothing")
     waiting: list = []
-    page.route("**/doubts", lambda route: waiting.append(route) if route.request.method == "POST" else route.continue_())
+    page.route("**/doubts", lambda route: route.continue_() if route.request.method == "GET" else waiting.append(route))
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_role("button", name="Importing")).to_be_disabled()
     expect(page.get_by_role("progressbar", name="Importing negatives")).to_be_visible()
