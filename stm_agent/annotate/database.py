@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session as DbSession
 from sqlalchemy.orm import sessionmaker
 
+from stm_agent.annotate.private import private_file, private_folder
+from stm_agent.annotate.spelling import composed
 from stm_agent.errors import ConfigError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
 LOCK = 734_501
 """Name of the lock of migrations, any number that nobody else takes."""
+CONNECT_SECONDS = 10
+"""Time for a server to answer; without a limit an address that nobody has is waited for for minutes."""
 POOL = 20
 """Connections to a server; each request holds one for milliseconds."""
 
@@ -38,12 +42,12 @@ class Database:
         try:
             self.engine = _engine(url)
             migrate(self.engine)
-        except (ArgumentError, ModuleNotFoundError) as error:
+        except (ArgumentError, ModuleNotFoundError, ValueError) as error:
             raise ConfigError(
                 f"'{_shown(url)}' is no database URL; use sqlite:///file.db or postgresql+psycopg://..."
             ) from error
-        except OperationalError as error:
-            reason = str(error.orig).splitlines()[0]
+        except DBAPIError as error:
+            reason = (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
             raise ConfigError(f"the database {self.engine.url.render_as_string()} cannot be used: {reason}") from error
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
@@ -80,16 +84,21 @@ def _shown(url: str) -> str:
 
 
 def sqlite_url(workspace: Path) -> str:
-    """Return the URL of a workspace's own database."""
-    folder = workspace / "annotations"
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / 'annotate.db'}"
+    """Return the URL of a workspace's own database, which nobody but its owner reads."""
+    path = private_file(private_folder(workspace / "annotations") / "annotate.db")
+    # SQLite gives the files beside it the rights of the database; those of an earlier version are closed here.
+    for beside in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        if beside.exists():
+            private_file(beside)
+    return f"sqlite:///{path}"
 
 
 def _engine(url: str) -> Engine:
     plain = partial(json.dumps, ensure_ascii=False)
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, json_serializer=plain)
+        patience = {} if "connect_timeout" in url else {"connect_timeout": CONNECT_SECONDS}
+        more: dict[str, Any] = {"connect_args": patience, "json_serializer": plain}
+        return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, **more)
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=plain)
 
     @event.listens_for(engine, "connect")
@@ -98,6 +107,8 @@ def _engine(url: str) -> Engine:
         connection.isolation_level = None
         # SQLite's own knows ASCII only: a filter would not find Über by über.
         connection.create_function("lower", 1, lambda value: str(value).lower() if value is not None else None)
+        # PostgreSQL's own: letters and their accents as one character each.
+        connection.create_function("normalize", 1, lambda value: composed(str(value)) if value is not None else None)
         for pragma in (
             "journal_mode=WAL",
             "synchronous=NORMAL",

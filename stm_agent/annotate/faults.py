@@ -45,6 +45,10 @@ class Forbidden(AnnotateError):
     status = 403
 
 
+class Forged(Forbidden):
+    """Raised when a browser sends a request that the tool's own page did not ask for, or asked for before a login."""
+
+
 class NotFound(AnnotateError):
     """Raised when there is no such thing, or it is in a project the person is no member of."""
 

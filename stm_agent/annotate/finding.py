@@ -20,7 +20,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.annotate.spelling import holding
+from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.spelling import composed, folded, holding
 from stm_agent.errors import ConfigError, DataError, StorageError
 from stm_agent.evaluate.unspaced import UNSPACED
 from stm_agent.files import content_hash
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 TOKEN = re.compile(r'(?P<no>-)?(?:(?P<field>[\w.]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
+LONGEST_SEARCH = 2000
+"""Largest number of characters of a search: each of its words may be looked for in every document."""
 WIDE = 16
 """Hits that operators are applied to first for each one wanted; where too few pass, as many times more."""
 NAMED = 5
@@ -75,17 +78,23 @@ def read_query(text: str, names: Container[str] | None = None) -> Asked:
     Args:
         text: What was typed.
         names: Fields there are, None for any; ``3:1`` asks for no field.
+
+    Raises:
+        Invalid: The text is too long.
     """
+    if len(text) > LONGEST_SEARCH:
+        raise Invalid(f"a search has at most {LONGEST_SEARCH:,} characters; this one has {len(text):,}")
     words: list[str] = []
     phrases: list[str] = []
     without: list[str] = []
     fields: list[tuple[str, str]] = []
+    text = composed(text)
     for found in TOKEN.finditer(text):
         value = (found["phrase"] or found["word"] or "").strip('"')
         if not value:
             continue
         if found["no"]:
-            without.append(value.casefold())
+            without.append(folded(value))
         elif found["field"] and names is not None and found["field"] not in names:
             words += [found["field"], value]
         elif found["field"]:
@@ -93,7 +102,7 @@ def read_query(text: str, names: Container[str] | None = None) -> Asked:
         else:
             words.append(value)
             if found["phrase"]:
-                phrases.append(value.casefold())
+                phrases.append(folded(value))
     ended = not text or not text[-1].isalnum()
     return Asked(" ".join(words), tuple(phrases), tuple(without), tuple(fields), ended)
 
@@ -123,17 +132,17 @@ class Corpus:
 
     @cached_property
     def folded(self) -> Mapping[str, str]:
-        """Key -> case-folded text."""
-        return {key: text.casefold() for key, text in self.texts.items()}
+        """Key -> text without differences of case and of how accents are written."""
+        return {key: folded(text) for key, text in self.texts.items()}
 
     @cached_property
     def ids(self) -> Sequence[tuple[str, str]]:
-        """Case-folded key and key of each document, sorted."""
-        return sorted((key.casefold(), key) for key in self.texts)
+        """Folded key and key of each document, sorted."""
+        return sorted((folded(key), key) for key in self.texts)
 
     def called(self, typed: str) -> list[str]:
         """Return the document whose id was typed, and the first few whose ids begin so."""
-        name = typed.strip().casefold()
+        name = folded(typed.strip())
         begin = bisect.bisect_left(self.ids, (name, ""))
         return [key for one, key in self.ids[begin : begin + NAMED] if name and one.startswith(name)]
 
@@ -178,7 +187,7 @@ class Corpus:
         """Return whether a document has what the operators demand."""
         # Loops, not all() and any(): a rare phrase is looked for in every document.
         for name, value in asked.fields:
-            if value not in str(self.fields[key].get(name, "")).lower():
+            if value not in composed(str(self.fields[key].get(name, ""))).lower():
                 return False
         if not (asked.phrases or asked.without):
             return True
@@ -250,7 +259,8 @@ class Finder:
             texts, fields = load()
             if not texts:
                 raise ConfigError("this project has no documents yet; import some")
-            made = Corpus(texts, fields, self._index(name, texts), name)
+            words = {key: composed(text) for key, text in texts.items()}
+            made = Corpus(texts, fields, self._index(name, words), name)
             with self._lock:
                 # What the project had before its documents changed is never asked for again.
                 for old in [one for one, corpus in self._corpora.items() if corpus.name == name]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stm_agent.annotate.formats.archive import DAMAGED, UNZIPPED
+from stm_agent.annotate.formats.archive import DAMAGED
 from stm_agent.annotate.formats.beir import Asked, read_asked
+from stm_agent.annotate.formats.unzip import check_size
 from stm_agent.annotate.reading import read_documents
 from stm_agent.errors import DataError
 
@@ -59,8 +60,7 @@ def _unzipped(path: Path) -> Iterator[Path]:
         folder = Path(scrap) / "unpacked"
         try:
             with zipfile.ZipFile(path) as packed:
-                if sum(one.file_size for one in packed.infolist()) > UNZIPPED:
-                    raise DataError(f"{path.name} unpacks to over {UNZIPPED:,} bytes; import its folder")
+                check_size(packed, path.stat().st_size, path.name)
                 packed.extractall(folder)
         except DAMAGED as error:
             raise DataError(f"{path.name} cannot be unpacked: {error}") from error

@@ -33,13 +33,29 @@ class Session(Stamped, Base):
     refresh_expires_at: Mapped[datetime] = mapped_column(Utc)
 
 
+class ApiToken(Stamped, Base):
+    """A person's token for scripts, until it is revoked or expires. Only its hash is kept."""
+
+    __tablename__ = "api_tokens"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    expires_at: Mapped[datetime | None] = mapped_column(Utc)
+
+
 class Invitation(Stamped, Base):
-    """A link by which somebody joins, once."""
+    """A link by which somebody joins, once.
+
+    A ``setup`` link is that of the first administrator: a start of the tool prints it, and it ends with the next start,
+    or as soon as an administrator can log in.
+    """
 
     __tablename__ = "invitations"
     id: Mapped[int] = mapped_column(primary_key=True)
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     role: Mapped[str] = mapped_column(String(20))
+    setup: Mapped[bool] = mapped_column(default=False)
     project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime] = mapped_column(Utc)
     used_at: Mapped[datetime | None] = mapped_column(Utc)

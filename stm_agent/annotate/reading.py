@@ -12,8 +12,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from stm_agent.annotate.formats.stored import check_inside
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.storable import NOWHERE, unstorable
+from stm_agent.annotate.storable import NO_CHARACTER, NOWHERE, unstorable
 from stm_agent.errors import DataError
 
 KEYS = ("_id", "id", "Document_Id", "document_id", "doc_id", "docid", "key")
@@ -183,6 +184,7 @@ def _folder(path: Path) -> Iterator[tuple[str, Any]]:
         return
     from datasets import Dataset, load_from_disk
 
+    check_inside(path)
     try:
         stored = load_from_disk(str(path))
     except (OSError, ValueError) as error:
@@ -244,6 +246,11 @@ def _cell(value: Any, kind: str) -> Any:  # noqa: ANN401 - JSON
         return value
 
 
+def part_fault(key: str) -> str | None:
+    """Return why a key cannot be one part of an address, as that of a project or an entry is; None: it can."""
+    return "has a key with a slash" if "/" in key else key_fault(key, ())
+
+
 def key_fault(key: str, known: Container[str]) -> str | None:
     """Return why no document or query can have this key; None: one can."""
     if not key.strip():
@@ -256,6 +263,8 @@ def key_fault(key: str, known: Container[str]) -> str | None:
         return f"has the id '{key}', which no address can have"
     if any(letter < " " for letter in key):
         return "has an id with a tab or another control character"
+    if NO_CHARACTER in key:
+        return "has an id with U+FFFF, which is no character"
     return None
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import ssl
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stm_agent.annotate.pages.mount import mount_pages, open_url
 from stm_agent.annotate.services import inviting, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than any client keeps a connection: closed at the same moment by both, a request on it would be lost."""
@@ -29,45 +38,125 @@ def is_loopback(host: str) -> bool:
 
 
 def first_administrator(tool: Tool) -> str | None:
-    """Return an invitation for the first administrator of a team's tool, where nobody can log in yet."""
-    from sqlalchemy import select
-
-    from stm_agent.annotate.actor import Actor
-    from stm_agent.annotate.people_tables import Person
-
+    """Return an invitation for the first administrator of a team's tool; None if one can log in."""
     with tool.database.writing() as session:
-        # The one user of a tool on loopback has no password: nobody could log in as them.
-        able = select(Person.id).where(Person.role == "admin", Person.active, Person.password.is_not(None))
-        if session.scalar(able.limit(1)):
+        return inviting.first_administrator(session)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where the tool listens, and how.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port; 0: any that is free.
+        tls_cert: File with the certificate chain; None: plain HTTP.
+        tls_key: File with its private key.
+        proxies: Addresses of reverse proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed.
+    """
+
+    host: str
+    port: int
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    proxies: Sequence[str] = ()
+
+    def check(self) -> None:
+        """Require a certificate and a key that belong together, or neither.
+
+        Raises:
+            ConfigError: One is missing, or they cannot be used.
+        """
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("TLS needs both --tls-cert and --tls-key")
+        if self.tls_cert is None or self.tls_key is None:
+            return
+        for path in (self.tls_cert, self.tls_key):
+            if not path.is_file():
+                raise ConfigError(f"the TLS file {path} does not exist")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.tls_cert, self.tls_key, password="")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"--tls-cert {self.tls_cert} and its key cannot be used: {error}") from error
+
+    @property
+    def warning(self) -> str | None:
+        """What to say before passwords cross a network in clear; None if they do not."""
+        if self.tls_cert is not None or self.proxies or is_loopback(self.host):
             return None
-        return inviting.invite(session, Actor(0, "setup", "admin"), role="admin", project=None)
+        return (
+            "warning: over plain HTTP passwords and texts cross the network in clear; use --tls-cert and --tls-key, or "
+            "a reverse proxy with TLS and --proxy"
+        )
 
 
-def serve(tool: Tool, *, host: str, port: int, tell: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C; ``tell`` gets the address to open. Port 0 is any that is free.
+def config_of(app: FastAPI, address: Address) -> uvicorn.Config:
+    """Return the configuration of the server at an address."""
+    import uvicorn
+
+    from stm_agent.annotate.deadlines import DeadlineProtocol
+
+    return uvicorn.Config(
+        app,
+        host=address.host,
+        port=address.port,
+        http=DeadlineProtocol,
+        ws="none",
+        log_level="warning",
+        # The token stands in the first request's line; no access log keeps it.
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        # uvicorn's own default believes every client of this machine, and an environment variable.
+        proxy_headers=bool(address.proxies),
+        forwarded_allow_ips=list(address.proxies),
+        ssl_certfile=address.tls_cert,
+        ssl_keyfile=address.tls_key,
+    )
+
+
+def serve(tool: Tool, address: Address, *, tell: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C; ``tell`` gets the address to open.
 
     Raises:
-        ConfigError: The port is taken.
+        ConfigError: The port is taken, the TLS files cannot be used, or the server did not start.
     """
-    import socket
-
     import uvicorn
 
     from stm_agent.annotate.api.app import build_app
+
+    address.check()
+    address = replace(address, port=_free_port(address.host, address.port))
+    app = build_app(tool)
+    mount_pages(app)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    _allow_files()
+    threading.Thread(target=searching.index_all, args=(tool.database, tool.finder), daemon=True).start()
+    url = open_url(tool, address.host, address.port, "http" if address.tls_cert is None else "https")
+    token = first_administrator(tool) if tool.token is None else None
+    tell(f"{url}join#{token}" if token else url)
+    server = uvicorn.Server(config_of(app, address))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise ConfigError(f"the server did not start on {address.host}:{address.port}; its log says why")
+
+
+def _free_port(host: str, port: int) -> int:
+    import socket
 
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-            port = probe.getsockname()[1]
         except OSError as error:
             raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}); use another --port") from error
-    app = build_app(tool)
-    mount_pages(app)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    threading.Thread(target=searching.index_all, args=(tool.database, tool.finder), daemon=True).start()
-    url = open_url(tool, host, port)
-    token = first_administrator(tool) if tool.token is None else None
-    tell(f"{url}join#{token}" if token else url)
-    # The token stands in the first request's line; no access log keeps it.
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_keep_alive=KEEP_ALIVE_SECONDS)
+        return int(probe.getsockname()[1])
+
+
+def _allow_files() -> None:
+    """Let the process open as many files as the system allows it: each connection is one."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any
@@ -10,17 +11,33 @@ from typing import Any
 from stm_agent.evaluate.unspaced import UNSPACED
 
 WORD = re.compile(r"\w+")
+MARKS = "\u0300-\u036f"
+"""Accents that stand behind their letter, as in texts from PDFs and macOS (NFD)."""
+BEGINS, ENDS = r"(?<!\w)", rf"(?![\w{MARKS}])"
+"""Where a word begins and ends: an accent behind a letter is a part of it."""
 STEM = 5
 """Letters from which on a word is marked in all its endings."""
 SNIPPET = 200
+MARKED_WORDS = 64
+"""Largest number of words that are marked: the time to mark a text is the product of its length and their number."""
 
 
-def holding(folded: Mapping[str, str], words: str) -> list[str]:
-    """Return the keys of the case-folded texts that hold each of the words as it is typed, whatever is around it."""
-    keys = list(folded)
+def composed(text: str) -> str:
+    """Return a text with letters and their accents as one character each (NFC), as keyboards write them."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def folded(text: str) -> str:
+    """Return a text in which case, and how accents are written, make no difference."""
+    return composed(composed(text).casefold())
+
+
+def holding(texts: Mapping[str, str], words: str) -> list[str]:
+    """Return the keys of the folded texts that hold each of the words as it is typed, whatever is around it."""
+    keys = list(texts)
     # The longest is mostly the rarest: the others are looked for where it is.
-    for word in sorted(set(words.casefold().split()), key=len, reverse=True):
-        keys = [key for key in keys if word in folded[key]]
+    for word in sorted(set(folded(words).split()), key=len, reverse=True):
+        keys = [key for key in keys if word in texts[key]]
     return keys
 
 
@@ -50,15 +67,18 @@ def _marks(words: str, *, inside: bool = False) -> re.Pattern[str]:
     marked inside of others, as with ``inside`` every word is.
     """
     parts: list[str] = []
-    for typed in words.casefold().split():
+    for typed in folded(words).split():
         if UNSPACED.search(typed) or (inside and len(typed) > 2):
             parts.append(_spelled(typed))
         elif not inside:
             whole = (word for word in WORD.findall(typed) if len(word) > 2)
             parts += [
-                rf"\b{_spelled(word, STEM)}\w*" if len(word) >= STEM else rf"\b{_spelled(word)}\b" for word in whole
+                rf"{BEGINS}{_spelled(word, STEM)}[\w{MARKS}]*"
+                if len(word) >= STEM
+                else rf"{BEGINS}{_spelled(word)}{ENDS}"
+                for word in whole
             ]
-    return re.compile("|".join(dict.fromkeys(parts)) or "(?!)", re.I)
+    return re.compile("|".join(list(dict.fromkeys(parts))[:MARKED_WORDS]) or "(?!)", re.I)
 
 
 def _spelled(word: str, least: int | None = None) -> str:
@@ -71,9 +91,15 @@ def _spelled(word: str, least: int | None = None) -> str:
     for part in re.findall("|".join([*sorted(wide, key=len, reverse=True), "."]), word):
         if least is not None and letters >= least:
             break
-        pattern += f"(?:{part}|[{wide[part]}])" if part in wide else re.escape(part)
+        pattern += f"(?:{part}|[{wide[part]}])" if part in wide else _either(part)
         letters += len(part)
     return pattern
+
+
+def _either(letter: str) -> str:
+    """Return the pattern of a letter, also as its parts: a letter and the accents behind it."""
+    parts = unicodedata.normalize("NFD", letter)
+    return re.escape(letter) if parts == letter else f"(?:{re.escape(letter)}|{re.escape(parts)})"
 
 
 @cache

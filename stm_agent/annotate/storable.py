@@ -13,6 +13,8 @@ DEEPEST = 100
 """How deep lists and objects may be nested; some hundreds would come in and not go out again."""
 NOWHERE = (".", "..")
 """Names that no address can have: it is this folder, or the one above."""
+NO_CHARACTER = "\uffff"
+"""Stands for a slash within one part of an address; Unicode guarantees that it is no character of a text."""
 LARGEST = 2**31 - 1
 """The largest whole number that a column keeps."""
 

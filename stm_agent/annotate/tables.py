@@ -10,11 +10,14 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
 from stm_agent.annotate.base import Base, Json, Keyed, Stamped, Utc, now
+from stm_agent.annotate.splits import SplitShares
 
 
 class Project(Keyed, Stamped, Base):
     """A corpus, what is asked about it (``schema``, a ``ProjectSchema`` as JSON), and how.
 
+    ``llm_calls`` and ``llm_usd`` are the ceilings of what people who are not administrators spend on LLMs; None: none.
+    ``splits`` are the shares by which its queries train, tune and test (a ``SplitShares`` as JSON).
     ``extra`` is what another tool's file had beside it, kept for the way back.
     """
 
@@ -26,6 +29,9 @@ class Project(Keyed, Stamped, Base):
     schema: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     overlap: Mapped[int] = mapped_column(default=1)
     archived: Mapped[bool] = mapped_column(default=False)
+    llm_calls: Mapped[int | None] = mapped_column(default=1000)
+    llm_usd: Mapped[float | None] = mapped_column(default=None)
+    splits: Mapped[dict[str, Any]] = mapped_column(Json, default=lambda: SplitShares().model_dump())
     extra: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     version: Mapped[int] = mapped_column(default=1)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from stm_agent.annotate.database import Database, sqlite_url
 from stm_agent.annotate.finding import Finder
 from stm_agent.annotate.jobs import Jobs
+from stm_agent.annotate.private import private_file, private_folder
 from stm_agent.annotate.secrets import Vault, open_vault
+from stm_agent.annotate.services.ceilings import Ceilings
 from stm_agent.annotate.services.doors import Clients, Turns
 from stm_agent.annotate.services.encoding import Models
 
@@ -28,6 +30,7 @@ class Tool:
         doors: The ways to the LLMs.
         jobs: What goes on in the background.
         turns: Who waits for an LLM.
+        ceilings: LLM calls that count against the ceilings of projects.
         token: In single-user mode the token in the URL, new at every start; None in team mode.
     """
 
@@ -40,6 +43,7 @@ class Tool:
     doors: Clients
     jobs: Jobs
     turns: Turns
+    ceilings: Ceilings
     token: str | None = field(default=None, repr=False)
 
     def close(self) -> None:
@@ -56,7 +60,9 @@ def open_tool(workspace: Path, *, url: str | None = None, team: bool = False) ->
     """
     from stm_agent.workspace import runs_folder
 
-    folder = workspace / "annotations"
+    folder = private_folder(workspace / "annotations")
+    private_folder(folder / "llm")
+    private_file(folder / "llm.jsonl")
     return Tool(
         database=Database(url or sqlite_url(workspace)),
         vault=open_vault(folder),
@@ -67,5 +73,6 @@ def open_tool(workspace: Path, *, url: str | None = None, team: bool = False) ->
         doors=Clients(folder),
         jobs=Jobs(),
         turns=Turns(),
+        ceilings=Ceilings(),
         token=None if team else secrets.token_urlsafe(24),
     )

@@ -42,7 +42,9 @@ def _fits(block: Block, value: Any) -> bool:  # noqa: ANN401 - a JSON value
         case "select":
             return isinstance(value, str) and (value == "" or value in block.options)
         case "multiselect":
-            return isinstance(value, list) and all(one in block.options for one in value)
+            if not isinstance(value, list) or len(value) > len(block.options):
+                return False
+            return all(one in block.options for one in value)
         case "boolean":
             return isinstance(value, bool)
         case "number":

@@ -38,6 +38,14 @@ def annotate(
         str, typer.Option(help="Address to listen on; anything but loopback asks for a login.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8321,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="File with a certificate chain (PEM): serve HTTPS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="File with its private key (PEM).")] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address of a reverse proxy whose forwarded addresses are believed; may be repeated."),
+    ] = None,
     team: Annotated[bool, typer.Option("--team", help="Ask for a login on loopback too.")] = False,
     workspace: Place = None,
 ) -> None:
@@ -50,13 +58,17 @@ def annotate(
     if collection is not None and not collection.is_dir():
         raise ConfigError(f"collection folder {collection} does not exist; name a folder in BEIR layout")
     check_installed()
-    from stm_agent.annotate.serve import is_loopback, serve
+    from stm_agent.annotate.serve import Address, is_loopback, serve
 
+    address = Address(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, proxies=tuple(proxy or ()))
+    address.check()
     tool = opened(workspace, database, team=team or not is_loopback(host))
     try:
         if collection is not None:
             _on_collection(tool, collection)
-        serve(tool, host=host, port=port, tell=_tell)
+        if address.warning:
+            _tell_line(address.warning)
+        serve(tool, address, tell=_tell)
     finally:
         tool.close()
 
@@ -166,15 +178,25 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
     lines += [
         f"{one['name']:<11} {annotate_people.work_of(one)}, {one['judgements']} grades" for one in told["progress"]
     ]
-    lines += [
-        f"{one['run']:<11} nDCG@10 {_number(one['ndcg_at_10'])}, holes@10 {_number(one['holes']['10'])}"
-        for one in told["runs"]
-    ]
+    lines += [f"{one['run']:<11} {_measures(one)}" for one in told["runs"]]
     lines += [
         f"{one['name']:<11} {_number(one['value'])} [{_number(one['low'])}, {_number(one['high'])}]"
         for one in told["agreement"]
     ]
     emit(told, "\n".join(lines), as_json)
+
+
+def _measures(run: dict[str, Any]) -> str:
+    splits = "".join(f", {split} {_number(value)}" for split, value in run["splits"].items())
+    parts = [
+        f"nDCG@10 {_number(run['ndcg_at_10'])}{splits}",
+        f"with holes as the best grade {_number(run['ndcg_at_10_holes_best'])}",
+        f"holes@10 {_number(run['holes']['10'])}",
+    ]
+    if run["unranked"]:
+        ranked = _number(run["ndcg_at_10_ranked"])
+        parts.append(f"{run['unranked']} of {run['scored_queries']} queries not ranked (without them {ranked})")
+    return "; ".join(parts)
 
 
 def _number(value: float | None) -> str:

@@ -15,7 +15,12 @@ from stm_agent.workspace import find_workspace
 if TYPE_CHECKING:
     from stm_agent.annotate.tool import Tool
 
-Url = Annotated[str | None, typer.Option("--database", help="SQLAlchemy URL (default: SQLite in the workspace).")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--database", help="SQLAlchemy URL (default: SQLite in the workspace); the password comes from PGPASSWORD."
+    ),
+]
 Project = Annotated[str, typer.Argument(help="A project's name or key.")]
 NEEDED = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "argon2", "cryptography", "krippendorff")
 SETUP = Actor(0, "setup", "admin")

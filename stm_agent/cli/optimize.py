@@ -64,9 +64,10 @@ def optimize(
     folder = find_workspace(workspace)
     spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
     if dry_run:
-        from stm_agent.loop.plan import plan
+        from stm_agent.loop.plan import check_collection, plan
         from stm_agent.loop.starting import with_starts
 
+        check_collection(spec, folder)
         spec = with_starts(spec, tuple(start or ()))
         steps = plan(spec, folder, rounds=rounds, generator=generator, minutes=budget_minutes)
         emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stm_agent.domain.build import build_domain_data
-from stm_agent.domain.spec import WRITTEN, DomainSpec
+from stm_agent.domain.build import build_collection, build_domain_data
+from stm_agent.domain.firewall import require_judged
+from stm_agent.domain.spec import WRITTEN, BeirCollection, DomainSpec
 from stm_agent.loop.planning import MINUTES, dry_plan
+
+
+def check_collection(spec: DomainSpec, workspace: Path) -> None:
+    """Check that a run can begin on a BEIR folder; other collections are first fetched or built, which costs time.
+
+    Raises:
+        DataError: The folder is broken, or has no dev or no test split.
+    """
+    if isinstance(spec.collection, BeirCollection):
+        require_judged(build_collection(spec.collection, workspace))
 
 
 def plan(

@@ -52,6 +52,22 @@ def client(tool: Tool, name: str) -> TestClient:
     return test_client
 
 
+def page_client(tool: Tool, name: str, address: str = "http://testserver") -> TestClient:
+    """Return a client that is logged in by cookies, and proves its requests, as the tool's own page does."""
+    from fastapi.testclient import TestClient
+
+    from stm_agent.annotate.api.app import build_app
+    from stm_agent.annotate.pages.mount import mount_pages
+
+    app = build_app(tool)
+    mount_pages(app)
+    page = TestClient(app, base_url=address, headers={"origin": address})
+    login = page.post("/session", json={"name": name, "password": f"password-of-{name}"})
+    login.raise_for_status()
+    page.headers["x-csrf-token"] = page.get("/session").json()["csrf"]
+    return page
+
+
 def fill(tool: Tool, template: str = "judging") -> str:
     """Create project ``signs`` with administrator Ada and annotators Bo and Cy; return its key."""
     ada = person(tool, "Ada", "admin")
@@ -63,7 +79,7 @@ def fill(tool: Tool, template: str = "judging") -> str:
         for name in ("Bo", "Cy"):
             assigning.add_member(session, ada, made, name)
         for number, text in enumerate(("high temperature", "skin is red"), 1):
-            queries.create(session, ada, made, text=text, key=f"q{number}")
+            queries.create(session, ada, made, text=text, key=f"q{number}", split="dev")
     return "signs"
 
 

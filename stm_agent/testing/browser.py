@@ -53,26 +53,28 @@ _POINT = """
 
 
 @contextmanager
-def serving(tool: Tool, *, port: int = 0) -> Iterator[str]:
-    """Serve a tool on loopback; yield the address to open."""
+def serving(tool: Tool, *, port: int = 0, tls: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """Serve a tool on loopback, by HTTPS if there is a certificate with its key; yield the address to open."""
     import uvicorn
 
     from stm_agent.annotate.api.app import build_app
     from stm_agent.annotate.pages.mount import mount_pages, open_url
+    from stm_agent.annotate.serve import Address, config_of
 
     app = build_app(tool)
     mount_pages(app)
+    cert, key = tls or (None, None)
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind(("127.0.0.1", port))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
+    server = uvicorn.Server(config_of(app, Address(host="127.0.0.1", port=port, tls_cert=cert, tls_key=key)))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.02)
     try:
-        yield open_url(tool, "127.0.0.1", port)
+        yield open_url(tool, "127.0.0.1", port, "https" if tls else "http")
     finally:
         server.should_exit = True
         thread.join(10)

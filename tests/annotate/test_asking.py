@@ -49,9 +49,8 @@ def grades_in(tool, name):
 def test_a_folder_without_judgements_brings_its_queries_to_be_judged(small, tmp_path):
     told = bring(small, "New", beir(tmp_path / "new"))
     assert (told["added"], told["queries"], told["judgements"], told["skipped"]) == (3, 3, 0, {})
-    assert {key: (row["text"], row["split"]) for key, row in asked_in(small, "New").items()} == {
-        key: (text, "dev") for key, text in QUERIES.items()
-    }
+    assert {key: row["text"] for key, row in asked_in(small, "New").items()} == QUERIES
+    assert {row["split"] for row in asked_in(small, "New").values()} == {"dev", "test"}
 
 
 def test_a_folder_without_judgements_opens_as_a_project_with_its_queries(small, tmp_path, monkeypatch):
@@ -66,7 +65,9 @@ def test_a_folder_without_judgements_opens_as_a_project_with_its_queries(small, 
 def test_queries_that_nobody_judged_come_in_beside_judged_ones(tool, tmp_path):
     told = bring(tool, "New", beir(tmp_path / "new", test=["q1 d1 1", "q1 d2 0"]))
     assert (told["queries"], told["judgements"], told["skipped"]) == (3, 2, {})
-    assert {key: row["split"] for key, row in asked_in(tool, "New").items()} == {"q1": "test", "q2": "dev", "q3": "dev"}
+    splits = {key: row["split"] for key, row in asked_in(tool, "New").items()}
+    assert splits["q1"] == "test"
+    assert sorted(splits.values()) in (["dev", "dev", "test"], ["dev", "test", "test"]), "dev is filled first"
     assert [change["after"]["key"] for change in created(tool)] == ["q1", "q2", "q3"]
 
 
@@ -87,7 +88,7 @@ def test_a_query_whose_passages_are_all_judged_irrelevant_comes_in_judged(small,
 
 
 def test_judgements_of_queries_that_are_there_are_taken(small, tmp_path):
-    bring(small, "New", beir(tmp_path / "first", dev=["q1 d1 1"]))
+    bring(small, "New", beir(tmp_path / "first", dev=["q1 d1 1", "q2 d1 0"]))
     second = beir(tmp_path / "second", {**QUERIES, "q2": "another"}, test=["q1 d1 2", "q2 d3 1", "q9 d1 1", "q2 d9 1"])
     told = bring(small, "New", second)
     assert (told["queries"], told["judgements"]) == (0, 1)
@@ -99,7 +100,7 @@ def test_judgements_of_queries_that_are_there_are_taken(small, tmp_path):
         "the judged query is not in the project": 1,
         "the judged document is not in the project": 1,
     }
-    assert grades_in(small, "New") == {"q1": {"d1": 1}, "q2": {"d3": 1}, "q3": {}}
+    assert grades_in(small, "New") == {"q1": {"d1": 1}, "q2": {"d1": 0, "d3": 1}, "q3": {}}
     assert asked_in(small, "New")["q2"]["text"] == QUERIES["q2"]
 
 

@@ -376,6 +376,22 @@ def test_judgements_go_out_as_qrels_beir_mteb_and_triplets(small, tmp_path):
     assert done.stdout.strip() == "3", done.stderr
 
 
+def test_an_mteb_task_reads_ids_that_begin_with_a_quotation_mark(tmp_path):
+    folder = tmp_path / "data" / "qrels"
+    folder.mkdir(parents=True)
+    texts = {'"quoted': "one", 'whole"': "two", '"both"': "three"}
+    rows = "".join(json.dumps({"_id": key, "title": "", "text": text}) + "\n" for key, text in texts.items())
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        (tmp_path / "data" / name).write_text(rows)
+    lines = [f"{query}\t{document}\t1\n" for query in texts for document in texts]
+    (folder / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    (tmp_path / "task.py").write_text(task_file("Quotes", "test"))
+    code = "import json, task; t = task.QuotesRetrieval(); t.load_data(); "
+    code += "print(json.dumps(t.dataset['default']['test']['relevant_docs']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout) == {query: dict.fromkeys(texts, 1) for query in texts}, done.stderr
+
+
 def test_the_judged_collection_is_evaluated_by_the_engine(small, tmp_path):
     judged(small)
     with small.database.reading() as session:

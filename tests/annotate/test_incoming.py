@@ -9,18 +9,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 
 from stm_agent.annotate import finding
-from stm_agent.annotate.api.app import PREFIX, build_app
+from stm_agent.annotate.api.app import PREFIX
 from stm_agent.annotate.bringing import bring
 from stm_agent.annotate.faults import NotFound
 from stm_agent.annotate.incoming import read_incoming
-from stm_agent.annotate.pages.mount import mount_pages
 from stm_agent.annotate.services import searching
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.evaluate.bm25 import Bm25Index
-from stm_agent.testing.annotate import client, fill
+from stm_agent.testing.annotate import client, fill, page_client
 from stm_agent.testing.tiny import tiny_beir
 
 QRELS = "q1 0 d1 3\nq1 0 d2 0\nq2 0 d9 1\nq9 0 d1 1\nq2 0 d3 7\n"
@@ -92,6 +90,7 @@ def test_a_body_that_is_too_large_is_refused_however_it_is_sent(small, monkeypat
     ada = client(small, "Ada")
     monkeypatch.setattr("stm_agent.annotate.api.limits.JSON", 1000)
     monkeypatch.setattr("stm_agent.annotate.api.limits.FILE", 1000)
+    monkeypatch.setattr("stm_agent.annotate.api.limits.DOCUMENTS", 1000)
     monkeypatch.setattr("stm_agent.annotate.api.limits.FORM", 500)
     body = json.dumps({"text": "x" * 2000})
     assert ada.post("/projects/signs/queries", content=body).status_code == 413
@@ -103,13 +102,8 @@ def test_a_body_that_is_too_large_is_refused_however_it_is_sent(small, monkeypat
 
 def test_two_tools_on_one_host_keep_their_logins_apart(small):
     fill(small)
-    app = build_app(small)
-    mount_pages(app)
-    first, second = (TestClient(app, base_url=f"http://localhost:{port}") for port in (8321, 8322))
-    second.cookies = first.cookies
-    for browser in (first, second):
-        assert browser.get(f"{PREFIX}/me").status_code == 401
-        assert browser.post("/session", json={"name": "Ada", "password": "password-of-Ada"}).status_code == 200
+    first, second = (page_client(small, "Ada", f"http://localhost:{port}") for port in (8321, 8322))
+    second.cookies.update(first.cookies)
     assert first.delete("/session").status_code == 204
     assert first.get(f"{PREFIX}/me").status_code == 401
     assert second.get(f"{PREFIX}/me").json()["name"] == "Ada"

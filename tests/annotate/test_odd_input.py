@@ -143,8 +143,10 @@ def test_numbers_that_no_json_has_and_broken_letters_do_not_come_in_with_documen
 
 
 def test_no_such_place_and_no_such_method_are_problems_too(small):
+    fill(small)
     app = TestClient(build_app(small), base_url="http://testserver" + PREFIX)
-    assert told(app.get("/nowhere")).status_code == 404
+    assert told(app.get("/nowhere")).status_code == 401
+    assert told(client(small, "Bo").get("/nowhere")).status_code == 404
     assert told(app.delete("/login")).status_code == 405
 
 

@@ -106,10 +106,10 @@ def test_nothing_is_settled_before_its_text_is_there_and_the_next_text_is_there_
         page.unroute("**/projects/signs/documents/*")
         with page.expect_response("**/projects/signs/documents/d2"):
             page.locator(".card .text").wait_for()
-        expect(page.locator(".card .text")).to_contain_text("Fever")
+        expect(page.locator(".card .title")).to_have_text("Fever")
     page.keyboard.press("1")
     page.get_by_role("heading", name="To settle (1)").wait_for()
-    expect(page.locator(".card .text")).to_contain_text("Cough")
+    expect(page.locator(".card .title")).to_have_text("Cough")
     expect(grades.first).to_be_enabled()
     page.context.close()
 
@@ -131,11 +131,51 @@ def test_who_works_alone_is_sent_to_the_new_address_and_goes_on(alone, browser):
         assert violations(other) == []
         other.goto(address)
         other.get_by_role("link", name="Signs").wait_for()
-        page.get_by_role("button", name="Go on").click()
+        # Nobody clicks here.
         expect(page.get_by_role("dialog")).to_have_count(0)
         saved(page, "saved")
         page.context.close()
     again.close()
+
+
+def test_a_page_that_nobody_touches_says_that_the_server_is_gone_and_where_to_go_on(alone, browser):
+    with serving(alone) as url:
+        page = new_page(browser, url)
+        page.get_by_role("link", name="Signs").wait_for()
+    page.get_by_role("alert").get_by_text("Connection to the server lost").wait_for()
+    assert violations(page) == []
+    alone.close()
+    again = open_tool(alone.folder.parent)
+    with serving(again, port=port_of(url)) as address:
+        page.get_by_role("dialog").get_by_text(ADDRESS).wait_for()
+        expect(page.get_by_role("alert")).to_have_count(0)
+        other = page.context.new_page()
+        other.goto(address)
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.context.close()
+    again.close()
+
+
+def test_a_team_s_page_that_nobody_touches_says_when_the_server_is_gone_and_back(small, browser):
+    fill(small)
+    with serving(small) as url:
+        page = enter(browser, url, "Bo")
+    page.get_by_role("alert").get_by_text("Connection to the server lost").wait_for()
+    with serving(small, port=port_of(url)):
+        expect(page.get_by_role("alert")).to_have_count(0)
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.context.close()
+
+
+def test_whoever_works_alone_is_offered_no_invitation(alone, small, browser):
+    with serving(alone) as url:
+        page = new_page(browser, url)
+        page.goto(place(url, "people"))
+        page.get_by_text("stm-agent annotate --team").wait_for()
+        expect(page.get_by_role("button", name="Invite somebody")).to_have_count(0)
+        page.goto(place(url, "signs", "settings"))
+        page.get_by_role("region", name="People").get_by_text("stm-agent annotate --team").wait_for()
+        page.context.close()
 
 
 def test_progress_that_is_not_known_is_said_to_be_so(alone, browser, monkeypatch):

@@ -186,10 +186,10 @@ def test_an_entry_that_somebody_changed_is_not_finished_without_its_query(page):
     state(page, "saved")
     page.evaluate(
         """async (key) => {
-          const path = `/api/v1/projects/signs/entries/${key}`;
-          const { version } = await (await fetch(path)).json();
-          const body = JSON.stringify({ version, changes: { notes: "from elsewhere" } });
-          await fetch(path, { method: "PATCH", headers: { "content-type": "application/json" }, body });
+          const { api } = await import("/static/api.js");
+          const path = `projects/signs/entries/${key}`;
+          const { version } = await api.get(path);
+          await api.patch(path, { version, changes: { notes: "from elsewhere" } });
         }""",
         key_of(page),
     )

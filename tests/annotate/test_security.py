@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from fastapi.testclient import TestClient
 
 from stm_agent.annotate.api.app import PREFIX, build_app
-from stm_agent.annotate.database import Database
+from stm_agent.annotate.database import MIGRATIONS, Database
 from stm_agent.annotate.pages.mount import mount_pages
 from stm_agent.annotate.quiet import Quiet
 from stm_agent.annotate.serve import first_administrator
 from stm_agent.annotate.tables import Doubt, Draft, Project
 from stm_agent.annotate.tool import open_tool
 from stm_agent.errors import ConfigError, GenerationError
+from stm_agent.llm.answer import Answer
 from stm_agent.llm.scripted import ScriptedProvider
 from stm_agent.testing.annotate import client, fill, person
 
@@ -189,21 +191,6 @@ def test_a_password_is_changed_and_other_logins_end(tool, project):
     assert here.post("/login", json={"name": "Bo", "password": "another long one"}).status_code == 200
 
 
-def test_a_cookie_does_nothing_for_another_page(small):
-    fill(small)
-    app = build_app(small)
-    mount_pages(app)
-    browser = TestClient(app)
-    assert browser.post("/session", json={"name": "Ada", "password": "password-of-Ada"}).status_code == 200
-    place = f"{PREFIX}/projects/signs/entries"
-    problem(browser.post(place, headers={"sec-fetch-site": "cross-site"}), 403)
-    problem(browser.post(place, headers={"sec-fetch-site": "same-site"}), 403)
-    assert browser.post(place, headers={"sec-fetch-site": "same-origin"}).status_code == 201
-    assert browser.post("/session/refresh").status_code == 200
-    policy = browser.get("/").headers["content-security-policy"]
-    assert "default-src 'self'" in policy and "unsafe" not in policy
-
-
 def test_a_team_can_begin_where_somebody_worked_alone(tmp_path):
     alone = open_tool(tmp_path)
     bearer = {"authorization": f"Bearer {alone.token}"}
@@ -219,6 +206,62 @@ def test_a_team_can_begin_where_somebody_worked_alone(tmp_path):
     assert [row["name"] for row in shown] == ["Mine"]
     assert first_administrator(team) is None
     team.close()
+
+
+def join(app, token, name):
+    return app.post("/join", json={"token": token, "name": name, "password": "long enough it is"})
+
+
+def test_a_link_for_the_first_administrator_ends_with_the_next_start(tool):
+    app = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
+    old, new = first_administrator(tool), first_administrator(tool)
+    problem(join(app, old, "Eve"), 401)
+    assert join(app, new, "Ada").status_code == 200
+    problem(join(app, new, "Eve"), 401)
+
+
+def test_a_link_for_the_first_administrator_ends_with_the_first_administrator(tool):
+    app = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
+    token = first_administrator(tool)
+    person(tool, "Ada", "admin")
+    assert "ask them for an invitation" in problem(join(app, token, "Eve"), 401)
+    assert first_administrator(tool) is None
+    assert client(tool, "Ada").get("/invitations").json() == []
+    invited = client(tool, "Ada").post("/invitations", json={"role": "admin"}).json()["token"]
+    assert first_administrator(tool) is None
+    assert join(app, invited, "Bo").status_code == 200, "a start ends no invitation that an administrator made"
+
+
+def test_a_link_with_a_token_logs_in_where_one_person_works_alone_and_in_no_team(tmp_path, small):
+    fill(small)
+    access = client(small, "Bo").headers["authorization"].removeprefix("Bearer ")
+    for tool, token, status in ((small, access, 401), (open_tool(tmp_path / "alone"), None, 200)):
+        app = build_app(tool)
+        mount_pages(app)
+        page = TestClient(app)
+        answer = page.get("/", params={"token": token or tool.token}, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert page.get(f"{PREFIX}/me").status_code == status
+    tool.close()
+
+
+def test_a_login_costs_the_same_for_a_name_that_is_not_there(small, monkeypatch):
+    from argon2 import PasswordHasher
+
+    fill(small)
+    app = TestClient(build_app(small), base_url="http://testserver" + PREFIX)
+    work = []
+    for name in ("hash", "verify"):
+        act = getattr(PasswordHasher, name)
+        counted = lambda self, *asked, name=name, act=act: (work.append(name), act(self, *asked))[1]  # noqa: E731
+        monkeypatch.setattr(PasswordHasher, name, counted)
+    app.post("/login", json={"name": "Nobody yet", "password": "a wrong password"})
+    costs = {}
+    for name in ("Bo", "Nobody", "Also nobody"):
+        work.clear()
+        problem(app.post("/login", json={"name": name, "password": "a wrong password"}), 401)
+        costs[name] = list(work)
+    assert all(steps == ["verify"] for steps in costs.values()), costs
 
 
 def test_a_runs_name_is_no_path(small):
@@ -245,6 +288,60 @@ def test_a_key_that_a_server_sends_back_is_hidden():
     assert list(Quiet(ScriptedProvider(["a b"]), "k").stream([], temperature=0, max_tokens=1, seed=0)) == ["a ", "b"]
 
 
+KEY = "sk-a-long-secret-key-1"
+
+
+def test_a_key_that_a_server_writes_into_its_answer_is_hidden_whole_or_in_pieces():
+    class Echo(ScriptedProvider):
+        def stream(self, messages, *, temperature, max_tokens, seed):
+            text = f"key sk-a {KEY}, and {KEY[:6]}"
+            yield ""
+            yield from (text[at : at + size] for size in (3,) for at in range(0, len(text), size))
+            return Answer(text, 1, 1, 0.0, reasoning=f"I see {KEY}")
+
+    settings = {"temperature": 0, "max_tokens": 1, "seed": 0}
+    stream, pieces = Quiet(Echo([]), KEY).stream([], **settings), []
+    try:
+        while True:
+            pieces.append(next(stream))
+    except StopIteration as end:
+        whole = end.value
+    assert pieces[0] == "", "that it is asked again is told at once"
+    assert "".join(pieces) == whole.text == f"key sk-a ***, and {KEY[:6]}"
+    assert whole.reasoning == "I see ***"
+    assert Quiet(ScriptedProvider([f"It is {KEY}"]), KEY).answer([], **settings).text == "It is ***"
+    assert Quiet(ScriptedProvider(["none of it"]), "none").answer([], **settings).text == "none of it"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "asked"),
+    [
+        ("openai/gpt-5-mini", "openai/gpt-5", False),
+        ("openai/gpt-5-mini", "anthropic/claude", True),
+        ("gpt-5-mini", "claude-5", True),
+        ("openai/gpt-5", "gpt-5", True),
+    ],
+)
+def test_another_provider_gets_no_key_unasked(small, before, after, asked):
+    person(small, "Ada", "admin")
+    ada = client(small, "Ada")
+    ada.put("/llms", json={"name": "one", "model": before, "key": KEY})
+    answer = ada.put("/llms", json={"name": "one", "model": after, "version": 1})
+    assert answer.status_code == (422 if asked else 200)
+    assert ada.put("/llms", json={"name": "one", "model": after, "version": 1 + (not asked), "key": KEY}).is_success
+
+
+def test_nobody_but_the_owner_reads_the_folder_its_database_and_what_llms_were_asked(tmp_path):
+    folder = tmp_path / "annotations"
+    folder.mkdir(mode=0o755)
+    (folder / "annotate.db").touch(mode=0o644)
+    with closing(open_tool(tmp_path, team=True)) as tool, tool.database.writing():
+        kept = [folder, *(path for path in folder.iterdir() if path.name != "index")]
+        modes = {path.name: path.stat().st_mode & 0o077 for path in kept}
+    assert {"annotations", "annotate.db", "annotate.db-wal", "secret.key", "llm", "llm.jsonl"} <= modes.keys()
+    assert not any(modes.values()), modes
+
+
 def test_a_database_password_is_not_told():
     with pytest.raises(ConfigError) as told:
         Database("nosuch+driver://me:very-secret@host/db")
@@ -255,17 +352,19 @@ def test_servers_that_start_at_once_migrate_once(tool):
     from sqlalchemy import text
 
     with tool.database.writing() as session:
-        names = "people sessions invitations login_failures llms projects members documents entries evidence queries "
+        names = "people sessions api_tokens invitations login_failures llms projects members documents "
+        names += "entries evidence queries "
         names += "judgements adjudications llm_grades rankings assignments drafts doubts changes "
         names += "document_assignments alembic_version"
         for name in reversed(names.split()):
             cascade = " CASCADE" if tool.database.engine.dialect.name == "postgresql" else ""
             session.execute(text(f"DROP TABLE {name}{cascade}"))
+    newest = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("0*.py"))
     with ThreadPoolExecutor(4) as workers:
         opened = list(workers.map(lambda _: Database(tool.database.url), range(4)))
     for one in opened:
         with one.reading() as session:
-            assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0007"]
+            assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [newest]
         one.close()
 
 

@@ -5,12 +5,30 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import stm_agent
-from stm_agent.annotate.api import batch, drafts, files, llms, matter, people, projects, team, whole, work
+from stm_agent.annotate.api import (
+    account,
+    batch,
+    drafts,
+    files,
+    llms,
+    making,
+    matter,
+    people,
+    projects,
+    splits,
+    team,
+    whole,
+    work,
+)
+from stm_agent.annotate.api.access import Access
+from stm_agent.annotate.api.addresses import EscapedSlashes
+from stm_agent.annotate.api.common import API
 from stm_agent.annotate.api.limits import Limited
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.api.problems import ANSWERS, tell_problems
 from stm_agent.annotate.tool import Tool
 
-PREFIX = "/api/v1"
+PREFIX = API
 
 
 def build_app(tool: Tool) -> FastAPI:
@@ -25,7 +43,11 @@ def build_app(tool: Tool) -> FastAPI:
     )
     app.state.tool = tool
     tell_problems(app)
+    app.router.route_class = BodyRoute
     app.add_middleware(Limited)
-    for part in (people, llms, projects, team, whole, work, drafts, matter, files, batch):
+    # Those that are added last stand in front.
+    app.add_middleware(Access)
+    app.add_middleware(EscapedSlashes)
+    for part in (people, account, llms, projects, splits, team, whole, making, work, drafts, matter, files, batch):
         app.include_router(part.router, prefix=PREFIX, responses=ANSWERS)
     return app

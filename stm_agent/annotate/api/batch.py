@@ -10,11 +10,12 @@ from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, The, Who
 from stm_agent.annotate.api.matter import Retrievers
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Forbidden, Invalid
 from stm_agent.annotate.jobs import Job
 from stm_agent.annotate.services import batching, drafts, grading, judging, llms, projects, queries, ranking, searching
 
-router = APIRouter(prefix="/projects/{project}/jobs", tags=["jobs"])
+router = APIRouter(prefix="/projects/{project}/jobs", tags=["jobs"], route_class=BodyRoute)
 MOST = 500
 """Documents or entries of one job, where they are not named."""
 
@@ -22,13 +23,16 @@ MOST = 500
 class Batch(Body):
     """A block to draft for each of some documents, empty: for the first ``limit`` of the project; or in ``entries``.
 
-    Those are entries of one's own: their keys, or a state they are in. What has the block already is skipped.
+    Those are entries of one's own: their keys, or a state they are in. What has the block already is skipped. ``dry``
+    asks how many ``calls`` of which ``model`` that is and how many are ``left`` to this person (null: no ceiling), and
+    nothing is begun.
     """
 
     block: str
     documents: list[str] = []  # noqa: RUF012 - pydantic copies it
     entries: list[str] | Literal["draft", "done", "skipped", "flagged"] | None = None
     limit: int = Field(20, ge=1, le=MOST)
+    dry: bool = False
 
 
 class Grades(Body):
@@ -50,13 +54,13 @@ class Encode(Body):
 
 
 @router.post("/drafts", status_code=202)
-def draft_many(project: str, body: Batch, tool: The, who: Who) -> dict[str, Any]:
+def draft_many(project: str, body: Batch, tool: The, who: Who, response: Response) -> dict[str, Any]:
     """Draft a block in many entries, for documents in new ones of one's own; the drafts wait to be decided on."""
     if body.entries is not None and body.documents:
         raise Invalid("name documents or entries, not both")
     with tool.database.reading() as session:
         # Nothing is asked, and paid, that could not be written down; here and before each call.
-        row = projects.find(session, who, project, to_write=True)
+        row = projects.find(session, who, project, to_write=not body.dry)
         block = drafts.block_of(projects.read_schema(row.schema), body.block)
         if block.mode == "plain":
             raise Invalid(f"block '{block.name}' is written by people alone")
@@ -66,7 +70,13 @@ def draft_many(project: str, body: Batch, tool: The, who: Who) -> dict[str, Any]
             places, skipped = batching.for_documents(session, who, row, block, keys)
         else:
             places, skipped = batching.for_entries(session, who, row, block, body.entries, limit=body.limit)
-    batch = batching.Batch(tool.database, who, project, block.id, choice, tool.doors.door(choice))
+        left = tool.ceilings.left(session, who, row)
+        if not body.dry:
+            tool.ceilings.check(session, who, row, len(places), choice.model)
+    if body.dry:
+        response.status_code = 200
+        return {"calls": len(places), "model": choice.model, "left": left, "skipped": skipped}
+    batch = batching.Batch(tool.database, who, project, block.id, choice, tool.doors.door(choice), tool.ceilings)
     job = Job(project, who.name, "drafts", f"drafting {block.name}", len(places), skipped)
     return tool.jobs.start(job, places, batch.draft).told(who)
 

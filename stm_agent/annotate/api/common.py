@@ -5,36 +5,31 @@ from __future__ import annotations
 import secrets
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query, Request, UploadFile
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.faults import Forbidden, Unauthorised
-from stm_agent.annotate.services import people
-from stm_agent.annotate.storable import LARGEST, unstorable
+from stm_agent.annotate.faults import Invalid, Unauthorised
+from stm_agent.annotate.services import people, tokens
+from stm_agent.annotate.storable import LARGEST, NOWHERE
 from stm_agent.annotate.tool import Tool
 
+API = "/api/v1"
 SESSION = "session"
-SAFE = ("GET", "HEAD", "OPTIONS")
+LONGEST_NAME = 255
+"""Largest number of bytes of a file's name."""
 
 Offset = Annotated[int, Query(ge=0, le=LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=LARGEST)]
 
 
 class Body(BaseModel):
-    """A request's body; unknown keys, and values that no database or no JSON keeps, are an error."""
+    """A request's body; unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _storable(cls, value: Any) -> Any:  # noqa: ANN401 - JSON
-        if (fault := unstorable(value)) is not None:
-            raise ValueError(f"the request {fault}")
-        return value
 
 
 class Named(Body):
@@ -56,28 +51,34 @@ def tool_of(request: Request) -> Tool:
 
 
 def uploaded(file: UploadFile, folder: Path) -> Path:
-    """Write an upload to a folder; return its path there."""
-    path = folder / (Path(str(file.filename)).name or "upload")
+    """Write an upload to a folder; return its path there.
+
+    Raises:
+        Invalid: No file can have its name.
+    """
+    name = Path(str(file.filename)).name
+    if name in ("", *NOWHERE) or not name.isprintable() or len(name.encode(errors="replace")) > LONGEST_NAME:
+        raise Invalid(f"no file can be stored under the name {name[:60]!r}; rename it")
+    path = folder / name
     with path.open("wb") as stream:
         shutil.copyfileobj(file.file, stream)
     return path
 
 
+def bearer_of(request: Request) -> str | None:
+    """Return the bearer token of a request's header; None if it has none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" and token else None
+
+
 def token_of(request: Request) -> str:
-    """Return the bearer token of a request, from its header or from the page's cookie.
+    """Return the token of a request, from its header or from the page's cookie.
 
     Raises:
         Unauthorised: There is none.
-        Forbidden: Another site's page sends the cookie along.
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
+    if token := bearer_of(request) or request.cookies.get(cookie(request, SESSION)):
         return token
-    if kept := request.cookies.get(cookie(request, SESSION)):
-        # A cookie is sent with what another page on this machine asks for as well: another port is the same site.
-        if request.method not in SAFE and request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            raise Forbidden("another page asked for this; use the tool's own page, or a token")
-        return kept
     raise Unauthorised("this needs a token; log in, or open the URL that the command printed")
 
 
@@ -92,6 +93,11 @@ def actor_of_token(tool: Tool, token: str) -> Actor:
             raise Unauthorised("the token is not this tool's; open the URL that the command printed")
         return _alone(tool)
     with tool.database.reading() as session:
+        if token.startswith(tokens.PREFIX):
+            person = tokens.person_of(session, token)
+            if person is None or not person.active:
+                raise Unauthorised("this API token is unknown, revoked or expired; make another one")
+            return people.actor_of(person)
         return people.who(session, token)
 
 
@@ -104,12 +110,15 @@ def _alone(tool: Tool) -> Actor:
         return people.actor_of(people.local_person(session))
 
 
-_bearer = HTTPBearer(auto_error=False, description="The token of the URL, or an access token of /login.")
+_bearer = HTTPBearer(
+    auto_error=False, description="The token of the URL, a personal API token, or an access token of /login."
+)
 
 
-def actor(request: Request, _told: Annotated[object, Depends(_bearer)] = None) -> Actor:
-    """Return who asks."""
-    return actor_of_token(tool_of(request), token_of(request))
+async def actor(request: Request, _token: Annotated[object, Depends(_bearer)] = None) -> Actor:
+    """Return who sends a request, as it was found before the body was read."""
+    found: Actor = request.state.actor
+    return found
 
 
 The = Annotated[Tool, Depends(tool_of)]

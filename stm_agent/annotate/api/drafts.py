@@ -16,11 +16,13 @@ from starlette.types import Receive, Scope, Send
 from stm_agent.annotate import answers
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import drafts, entries, llms, projects
+from stm_agent.annotate.services.ceilings import highest_usd
 from stm_agent.annotate.services.hearing import Ask, Came, Hearing
 from stm_agent.annotate.tool import Tool
 
-router = APIRouter(prefix="/projects/{project}", tags=["drafts"])
+router = APIRouter(prefix="/projects/{project}", tags=["drafts"], route_class=BodyRoute)
 
 
 class AskDraft(Body):
@@ -59,11 +61,11 @@ async def draft(project: str, entry: str, body: AskDraft, tool: The, who: Who) -
     """
     with ExitStack() as held:
         held.enter_context(tool.turns.turn(who))
-        ask, hearing = await run_in_threadpool(_asked, tool, who, project, entry, body)
+        ask, hearing = await run_in_threadpool(_asked, tool, who, project, entry, body, held)
         return Events(_events(tool, who, project, ask, hearing), held.pop_all())
 
 
-def _asked(tool: Tool, who: Actor, project: str, entry: str, body: AskDraft) -> tuple[Ask, Hearing]:
+def _asked(tool: Tool, who: Actor, project: str, entry: str, body: AskDraft, held: ExitStack) -> tuple[Ask, Hearing]:
     with tool.database.reading() as session:
         row = projects.find(session, who, project, to_write=True)
         found = entries.find(session, who, row, entry)
@@ -71,15 +73,18 @@ def _asked(tool: Tool, who: Actor, project: str, entry: str, body: AskDraft) -> 
         choice = llms.choose(session, tool.vault, block.llm)
         chat = drafts.chat_of(session, row, found, block, choice, body.document)
         ask = Ask(entry, block, choice.model, chat, drafts.next_rollout(session, row, entry, block, chat))
-    return ask, ask.of(tool.doors.door(choice))
+        door = tool.doors.door(choice)
+        highest = highest_usd(door, chat, block.max_tokens)
+        held.enter_context(tool.ceilings.call(session, who, row, choice.model, highest))
+    return ask, ask.of(door)
 
 
 async def _events(tool: Tool, who: Actor, project: str, ask: Ask, hearing: Hearing) -> AsyncIterator[str]:
     """Yield the events of a draft; asynchronous, for only so a reader that goes away is noticed and the LLM stopped."""
     try:
         while (piece := await tool.turns.wait_for(hearing.next)) is not None:
-            if piece:
-                yield _event("piece", {"text": piece})
+            if piece and (text := hearing.visible()):
+                yield _event("piece", {"text": text})
     finally:
         # Who stopped it waits for nothing, yet what had come is kept.
         with CancelScope(shield=True):
@@ -88,7 +93,7 @@ async def _events(tool: Tool, who: Actor, project: str, ask: Ask, hearing: Heari
     if came.done is None or came.error:
         yield _event("problem", {"title": came.error, "draft": kept})
     else:
-        yield _event("done", {**kept, "value": answers.fitted(ask.block, came.done.text)})
+        yield _event("done", {**kept, "value": answers.fitted(ask.block, came.text)})
 
 
 def _keep(tool: Tool, who: Actor, project: str, ask: Ask, came: Came) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.background import BackgroundTask
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import The, Who, uploaded
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.formats import trec
 from stm_agent.annotate.incoming import read_incoming
 from stm_agent.annotate.reading import decoded
@@ -21,7 +22,7 @@ from stm_agent.annotate.services import judging, moving, projects, runs, searchi
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
 
-router = APIRouter(prefix="/projects/{project}", tags=["files"])
+router = APIRouter(prefix="/projects/{project}", tags=["files"], route_class=BodyRoute)
 
 
 @router.post("/runs/trec")
@@ -62,7 +63,11 @@ def _index(tool: Tool, who: Actor, project: str) -> None:
 
 @router.get("/export/{kind}")
 def export(project: str, kind: str, tool: The, who: Who) -> FileResponse:
-    """Return an export: a file, or a folder as a zip; the header ``x-left-out`` says what is not in it, if anything."""
+    """Return an export: a file, or a folder as a zip.
+
+    The header ``x-left-out`` counts the queries that nothing can be scored on; ``x-missing`` names the splits that
+    ``stm-agent optimize`` needs and that have no judged query.
+    """
     scrap = Path(tempfile.mkdtemp())
     clean = BackgroundTask(shutil.rmtree, scrap, ignore_errors=True)
     try:
@@ -73,7 +78,7 @@ def export(project: str, kind: str, tool: The, who: Who) -> FileResponse:
             judging.check_sighted(session, who, row)
             told = moving.export(session, row, kind, scrap / "out")
             name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
-        headers = {"x-left-out": told["left_out"]} if "left_out" in told else None
+        headers = {f"x-{key.replace('_', '-')}": told[key] for key in ("left_out", "missing") if key in told}
         if (scrap / "out").is_dir():
             shutil.make_archive(str(scrap / "folder"), "zip", scrap / "out")
             whole = scrap / "folder.zip"

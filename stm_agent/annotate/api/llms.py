@@ -9,9 +9,10 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import llms
 
-router = APIRouter(prefix="/llms", tags=["LLMs"])
+router = APIRouter(prefix="/llms", tags=["LLMs"], route_class=BodyRoute)
 
 
 class LlmSetting(Body):
@@ -40,7 +41,7 @@ def put_llm(body: LlmSetting, tool: The, who: Who) -> dict[str, Any]:
         return llms.view(llms.put(session, who, tool.vault, body.model_dump()))
 
 
-@router.post("/{name:path}/try")
+@router.post("/{name:key}/try")
 async def try_llm(name: str, tool: The, who: Who) -> dict[str, Any]:
     """Ask an LLM a short question, never from the cache; return its answer, how long it took and what it cost."""
     who.needs("admin")
@@ -51,7 +52,7 @@ async def try_llm(name: str, tool: The, who: Who) -> dict[str, Any]:
         return await tool.turns.wait_for(partial(llms.tried, tool.doors.door(choice), choice))
 
 
-@router.delete("/{name:path}", status_code=204)
+@router.delete("/{name:key}", status_code=204)
 def remove_llm(name: str, tool: The, who: Who) -> None:
     """Delete an LLM and its key."""
     with tool.database.writing() as session:

@@ -11,6 +11,7 @@ from pydantic import Field
 from stm_agent.annotate import doubting
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import (
     agreements,
     encoding,
@@ -26,7 +27,7 @@ from stm_agent.annotate.services import (
 )
 from stm_agent.annotate.tool import Tool
 
-router = APIRouter(prefix="/projects/{project}", tags=["matter"])
+router = APIRouter(prefix="/projects/{project}", tags=["matter"], route_class=BodyRoute)
 Hits = Annotated[int, Query(ge=1, le=searching.DEPTH)]
 
 
@@ -68,7 +69,7 @@ def search(
     return searching.search(corpus, q, k=k, mode=mode, model=model, stock=tool.models)
 
 
-@router.get("/like/{document:path}")
+@router.get("/like/{document:key}")
 def like(project: str, document: str, tool: The, who: Who, k: Hits = 20, model: str = "") -> list[dict[str, Any]]:
     """Return the documents most like one: by its words, or by a model."""
     with tool.database.reading() as session:
@@ -123,13 +124,13 @@ def rank(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
     return told
 
 
-@router.delete("/runs/{run:path}", status_code=204)
+@router.delete("/runs/{run:key}", status_code=204)
 def remove_run(project: str, run: str, tool: The, who: Who) -> None:
     """Remove a run; grades of what it found stay."""
     runs.remove_run(tool.database, who, project, run)
 
 
-@router.post("/queries/{query:path}/llm-grades")
+@router.post("/queries/{query:key}/llm-grades")
 async def ask_grades(project: str, query: str, body: AskGrades, tool: The, who: Who) -> dict[str, int]:
     """Ask an LLM to grade a query's pool; people see its grade after their own."""
     who.needs("admin")

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 
 from stm_agent.annotate.api.common import Body, The, Who, token_of
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Forbidden, TooMany, Unauthorised
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.services import inviting, people, projects
 from stm_agent.annotate.storable import LARGEST
 from stm_agent.annotate.tool import Tool
 
-router = APIRouter(tags=["people"])
+router = APIRouter(tags=["people"], route_class=BodyRoute)
 
 
 class Login(Body):
@@ -167,7 +168,7 @@ def listed(tool: The, who: Who) -> list[dict[str, Any]]:
         return people.listed(session, who)
 
 
-@router.patch("/people/{name:path}")
+@router.patch("/people/{name:key}")
 def change(name: str, body: Change, tool: The, who: Who) -> dict[str, Any]:
     """Change a role, or shut somebody out."""
     with tool.database.writing() as session:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 from starlette.exceptions import HTTPException
 
-from stm_agent.annotate.faults import AnnotateError, Stale, TooMany, Unencoded, Unplaced
+from stm_agent.annotate.faults import AnnotateError, Forged, Stale, TooMany, Unencoded, Unplaced
 from stm_agent.errors import StmAgentError
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,11 @@ def tell_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _fault)
 
 
+def response_to(request: Request, error: Exception) -> JSONResponse:
+    """Return the answer to an error of the tool or of its database, for code that runs before any route."""
+    return _known(request, error) if isinstance(error, StmAgentError) else _database(request, error)
+
+
 def _known(_request: Request, error: Exception) -> JSONResponse:
     more: dict[str, Any] = {"current": error.current} if isinstance(error, Stale) else {}
     if isinstance(error, Unplaced):
@@ -74,6 +79,9 @@ def _known(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Unencoded):
         more = {"unencoded": error.unencoded}
     headers = {"retry-after": str(error.wait)} if isinstance(error, TooMany) else None
+    if isinstance(error, Forged):
+        # The page fetches its token again and repeats the request once.
+        headers = {"x-csrf-token": "required"}
     return problem(error.status if isinstance(error, AnnotateError) else 400, str(error), headers=headers, **more)
 
 

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, Named, Offset, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.incoming import Incoming
 from stm_agent.annotate.services import dealt, deleting, documents, moving, projects
 from stm_agent.annotate.templates import TEMPLATES
 
-router = APIRouter(tags=["projects"])
+router = APIRouter(tags=["projects"], route_class=BodyRoute)
 
 
 class NewProject(Body):
@@ -138,21 +139,21 @@ def add_documents(project: str, body: NewDocuments, tool: The, who: Who) -> dict
         return moving.bring_in(session, who, projects.find(session, who, project), Incoming(rows)).told()
 
 
-@router.get("/projects/{project}/documents/{document:path}")
+@router.get("/projects/{project}/documents/{document:key}")
 def document(project: str, document: str, tool: The, who: Who) -> dict[str, Any]:
     """Return a document whole, and whether one is done with it; null: it was not dealt to oneself."""
     with tool.database.reading() as session:
         return dealt.view(session, who, documents.get(session, projects.find(session, who, project), document))
 
 
-@router.put("/projects/{project}/documents/{document:path}/done", status_code=204)
+@router.put("/projects/{project}/documents/{document:key}/done", status_code=204)
 def done(project: str, document: str, body: Finished, tool: The, who: Who) -> None:
     """Say that one is done with a document that was dealt to oneself, or open it again."""
     with tool.database.writing() as session:
         dealt.say_done(session, who, projects.find(session, who, project), document, yes=body.done)
 
 
-@router.patch("/projects/{project}/tags/{document:path}")
+@router.patch("/projects/{project}/tags/{document:key}")
 def tag(project: str, document: str, body: Tags, tool: The, who: Who) -> dict[str, Any]:
     """Add tags to a document, take others away."""
     with tool.database.writing() as session:
@@ -160,7 +161,7 @@ def tag(project: str, document: str, body: Tags, tool: The, who: Who) -> dict[st
         return documents.view(documents.tag(session, who, row, document, add=body.add, remove=body.remove))
 
 
-@router.delete("/projects/{project}/documents/{document:path}", status_code=204)
+@router.delete("/projects/{project}/documents/{document:key}", status_code=204)
 def remove(project: str, document: str, tool: The, who: Who) -> None:
     """Delete a document that nobody used."""
     with tool.database.writing() as session:

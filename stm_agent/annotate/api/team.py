@@ -9,10 +9,11 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from stm_agent.annotate.api.common import Body, Named, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.services import assigning, dealing, projects
 
-router = APIRouter(prefix="/projects/{project}", tags=["team"])
+router = APIRouter(prefix="/projects/{project}", tags=["team"], route_class=BodyRoute)
 
 
 class Undeal(Body):
@@ -43,7 +44,7 @@ def add_member(project: str, body: Named, tool: The, who: Who) -> None:
         assigning.add_member(session, who, projects.find(session, who, project), body.name)
 
 
-@router.delete("/members/{name:path}", status_code=204)
+@router.delete("/members/{name:key}", status_code=204)
 def remove_member(project: str, name: str, tool: The, who: Who) -> None:
     """Take somebody out; what they wrote stays."""
     with tool.database.writing() as session:

@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import APIRouter, UploadFile
 
 from stm_agent.annotate.api.common import The, Who, uploaded
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.formats import archive
 from stm_agent.annotate.services import moving, projects
 
-router = APIRouter(tags=["projects"])
+router = APIRouter(tags=["projects"], route_class=BodyRoute)
 
 
 @router.post("/projects/import", status_code=201)
@@ -30,5 +31,5 @@ def import_project(file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scrap:
         path = uploaded(file, Path(scrap))
         with tool.database.writing() as session:
-            made, unplaced = moving.import_aiano(session, who, path)
-            return {**projects.view(session, made), "highlights_without_text": unplaced}
+            made, report = moving.import_aiano(session, who, path)
+            return {**projects.view(session, made), **report}

@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.api.common import Body, Limit, Offset, The, Who
+from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import assigning, entries, gathering, judging, projects, queries, settling, undoing
+from stm_agent.annotate.services.evidence import Marks
 from stm_agent.annotate.tables import Entry, Project
 
-router = APIRouter(prefix="/projects/{project}", tags=["work"])
+router = APIRouter(prefix="/projects/{project}", tags=["work"], route_class=BodyRoute)
 
 
 class Begin(Body):
@@ -40,14 +42,14 @@ class NewQuery(Body):
 
     text: str
     answer: str = ""
-    split: str = "dev"
+    split: str | None = None
     key: str | None = None
 
 
 class FromEntry(Body):
-    """The split of the query that an entry makes."""
+    """The split of the query that an entry makes; None: by the project's shares."""
 
-    split: str = "dev"
+    split: str | None = None
 
 
 class Grade(Body):
@@ -103,10 +105,16 @@ def one_entry(project: str, entry: str, tool: The, who: Who) -> dict[str, Any]:
 @router.patch("/entries/{entry}")
 def save_entry(project: str, entry: str, body: Save, tool: The, who: Who) -> dict[str, Any]:
     """Save parts of an entry."""
+    with tool.database.reading() as session:
+        # Documents are read here: nobody else who saves waits for that.
+        row = projects.find(session, who, project)
+        found = entries.find(session, who, row, entry)
+        marks = entries.read_evidence(session, who, row, found, body.changes, version=body.version)
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = entries.find(session, who, row, entry)
-        return _followed(session, who, row, entries.save(session, who, row, found, body.changes, version=body.version))
+        saved = entries.save(session, who, row, found, body.changes, version=body.version, marks=marks)
+        return _followed(session, who, row, saved, marks)
 
 
 @router.post("/entries/{entry}/undo")
@@ -127,9 +135,11 @@ def redo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dic
         return _followed(session, who, row, undoing.redo(session, who, row, found, version=body.version))
 
 
-def _followed(session: Session, who: Actor, project: Project, entry: Entry) -> dict[str, Any]:
+def _followed(
+    session: Session, who: Actor, project: Project, entry: Entry, marks: Marks | None = None
+) -> dict[str, Any]:
     gathering.follow(session, who, project, entry)
-    return entries.view(session, entry)
+    return entries.view(session, entry, marks.after if marks else None)
 
 
 @router.delete("/entries/{entry}", status_code=204)
@@ -166,7 +176,7 @@ def new_query(project: str, body: NewQuery, tool: The, who: Who) -> dict[str, An
         return queries.view(queries.create(session, who, row, **body.model_dump()))
 
 
-@router.patch("/queries/{query:path}")
+@router.patch("/queries/{query:key}")
 def save_query(project: str, query: str, body: Save, tool: The, who: Who) -> dict[str, Any]:
     """Change a query."""
     with tool.database.writing() as session:
@@ -182,7 +192,7 @@ def work(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
         return assigning.work(session, who, projects.find(session, who, project))
 
 
-@router.get("/queries/{query:path}/pool")
+@router.get("/queries/{query:key}/pool")
 def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.DEPTH) -> list[dict[str, Any]]:
     """Return the passages to judge, in a blind order."""
     with tool.database.reading() as session:
@@ -190,7 +200,7 @@ def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.D
         return judging.pool(session, who, row, queries.find(session, row, query), depth=depth)
 
 
-@router.put("/queries/{query:path}/judgements/{document:path}")
+@router.put("/queries/{query:key}/judgements/{document:key}")
 def grade(project: str, query: str, document: str, body: Grade, tool: The, who: Who) -> dict[str, Any]:
     """Grade a passage."""
     with tool.database.writing() as session:
@@ -199,7 +209,7 @@ def grade(project: str, query: str, document: str, body: Grade, tool: The, who: 
         return judging.grade(session, who, row, found, document, body.grade, version=body.version, note=body.note)
 
 
-@router.put("/queries/{query:path}/done", status_code=204)
+@router.put("/queries/{query:key}/done", status_code=204)
 def done(project: str, query: str, body: Done, tool: The, who: Who) -> None:
     """Say that one is done with a query."""
     with tool.database.writing() as session:
@@ -207,7 +217,7 @@ def done(project: str, query: str, body: Done, tool: The, who: Who) -> None:
         judging.done(session, who, queries.find(session, row, query), yes=body.done, person=body.person)
 
 
-@router.get("/queries/{query:path}/judgements")
+@router.get("/queries/{query:key}/judgements")
 def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, Any]]:
     """Return everybody's grades, once one is done."""
     with tool.database.reading() as session:
@@ -216,7 +226,7 @@ def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, A
 
 
 # A key may have a slash: what is more than a key is asked for above.
-@router.get("/queries/{query:path}")
+@router.get("/queries/{query:key}")
 def one_query(project: str, query: str, tool: The, who: Who) -> dict[str, Any]:
     """Return a query with the evidence of the entry it came from; to who is still to judge it, ``evidence`` is null."""
     with tool.database.reading() as session:
@@ -231,7 +241,7 @@ def disagreements(project: str, tool: The, who: Who, settled: bool = False) -> l
         return settling.disagreements(session, who, projects.find(session, who, project), settled=settled)
 
 
-@router.put("/queries/{query:path}/final/{document:path}")
+@router.put("/queries/{query:key}/final/{document:key}")
 def adjudicate(project: str, query: str, document: str, body: Settle, tool: The, who: Who) -> dict[str, Any]:
     """Settle a grade, settle it anew, or with None take the final grade back."""
     with tool.database.writing() as session:
@@ -242,7 +252,7 @@ def adjudicate(project: str, query: str, document: str, body: Settle, tool: The,
         return settling.adjudicate(session, who, row, found, document, body.grade, version=body.version, note=body.note)
 
 
-@router.delete("/queries/{query:path}", status_code=204)
+@router.delete("/queries/{query:key}", status_code=204)
 def delete_query(project: str, query: str, tool: The, who: Who) -> None:
     """Delete a query with its judgements."""
     with tool.database.writing() as session:

@@ -49,7 +49,7 @@ class Connection:
 
         Args:
             url: Address of the tool, for example ``http://127.0.0.1:8321``.
-            token: The token that ``stm-agent annotate`` printed, or an access token.
+            token: The token that ``stm-agent annotate`` printed, or a personal API token.
             name: With ``password``, logs in.
             password: The password.
         """

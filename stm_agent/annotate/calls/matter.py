@@ -77,13 +77,15 @@ class MatterCalls(Connection):
         *,
         entries: Sequence[str] | str | None = None,
         limit: int = 20,
+        dry: bool = False,
     ) -> Row:
         """Draft a block for many documents in the background; return the job, with how many were ``skipped``.
 
-        ``entries`` are drafted in instead: keys of one's own, or a state they are in, such as ``draft``.
+        ``entries`` are drafted in instead: keys of one's own, or a state they are in, such as ``draft``. ``dry`` begins
+        nothing: it returns how many ``calls`` of which ``model`` that would be, and how many are ``left``.
         """
         chosen = entries if entries is None or isinstance(entries, str) else list(entries)
-        body = {"block": block, "documents": list(documents), "entries": chosen, "limit": limit}
+        body = {"block": block, "documents": list(documents), "entries": chosen, "limit": limit, "dry": dry}
         return dict(self._ask("POST", f"/projects/{project}/jobs/drafts", json=body))
 
     def grade_many(

@@ -19,6 +19,18 @@ class ProjectCalls(Connection):
         """Change one's own password; all other logins end."""
         self._ask("PUT", "/me/password", json={"old": old, "new": new})
 
+    def tokens(self) -> list[Row]:
+        """Return one's own API tokens, each with its ``id``, never the token itself."""
+        return list(self._ask("GET", "/me/tokens"))
+
+    def create_token(self, name: str, *, days: int | None = 90) -> str:
+        """Make an API token, which expires after so many days (None: never), and return it this one time."""
+        return str(self._ask("POST", "/me/tokens", json={"name": name, "days": days})["token"])
+
+    def revoke_token(self, token: int) -> None:
+        """Revoke an API token of one's own by its ``id``."""
+        self._ask("DELETE", f"/me/tokens/{token}")
+
     def log_out(self) -> None:
         """End this login."""
         self._ask("POST", "/logout")
@@ -99,6 +111,20 @@ class ProjectCalls(Connection):
     def duplicate_project(self, project: str, name: str) -> str:
         """Make a project with the same schema and no documents; return its key."""
         return str(self._ask("POST", f"/projects/{project}/duplicate", json={"name": name})["key"])
+
+    def splits(self, project: str) -> Row:
+        """Return the ``shares`` of train, dev and test, and how many ``queries`` and ``judged`` ones each split has."""
+        return dict(self._ask("GET", f"/projects/{project}/splits"))
+
+    def plan_splits(self, project: str, *, train: int, dev: int, test: int, seed: int = 0) -> Row:
+        """Return which queries other shares, in per cent, would move; nothing is changed."""
+        body = {"train": train, "dev": dev, "test": test, "seed": seed}
+        return dict(self._ask("POST", f"/projects/{project}/splits/plan", json=body))
+
+    def set_splits(self, project: str, *, version: int, train: int, dev: int, test: int, seed: int = 0) -> Row:
+        """Change the shares, in per cent, and return which queries moved."""
+        shares = {"train": train, "dev": dev, "test": test, "seed": seed}
+        return dict(self._ask("PUT", f"/projects/{project}/splits", json={"version": version, "shares": shares}))
 
     def delete_project(self, project: str, *, confirm: str) -> None:
         """Delete a project with all in it; ``confirm`` is its name."""

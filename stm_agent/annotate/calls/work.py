@@ -42,10 +42,17 @@ class WorkCalls(Connection):
         """Delete an entry."""
         self._ask("DELETE", f"/projects/{project}/entries/{part(entry)}")
 
-    def make_query(self, project: str, entry: str, *, split: str = "dev") -> str:
-        """Make a query of a finished entry, its evidence the judgements; return its key."""
+    def make_query(self, project: str, entry: str, *, split: str | None = None) -> str:
+        """Make a query of a finished entry, its evidence the judgements; return its key.
+
+        Without a ``split`` the project's shares decide.
+        """
         place = f"/projects/{project}/entries/{part(entry)}/query"
         return str(self._ask("POST", place, json={"split": split})["key"])
+
+    def make_queries(self, project: str) -> Row:
+        """Make the query of every finished entry that has none; return how many, and why some have none still."""
+        return dict(self._ask("POST", f"/projects/{project}/entries/queries"))
 
     def draft(self, project: str, entry: str, block: str, *, document: str | None = None) -> Row:
         """Draft a block by its LLM and wait for the whole; the entry is not touched.
@@ -91,7 +98,7 @@ class WorkCalls(Connection):
         return dict(self._ask("GET", f"/projects/{project}/queries/{part(query)}"))
 
     def create_query(
-        self, project: str, text: str, *, answer: str = "", split: str = "dev", key: str | None = None
+        self, project: str, text: str, *, answer: str = "", split: str | None = None, key: str | None = None
     ) -> str:
         """Write a query; return its key."""
         body = {"text": text, "answer": answer, "split": split, "key": key}

@@ -86,7 +86,8 @@ def _levels(rows: Sequence[Row]) -> tuple[Level, ...]:
             id=row["id"],
             name=name,
             colour=_colour(row.get("color")),
-            score=max(int(row.get("score") or 0), 0),
+            # What is marked as evidence, and given no score, is relevant.
+            score=1 if row.get("score") is None else max(int(row["score"]), 0),
             help=row.get("description") or "",
         )
         for name, row in zip(names, rows, strict=True)
@@ -123,7 +124,7 @@ def _block(name: str, row: Row, config: Row, sources: Sequence[InputSource]) -> 
         name=name,
         type=kind if options or kind not in ("select", "multiselect") else "text",  # type: ignore[arg-type]
         mode=mode,  # type: ignore[arg-type]
-        role="query" if name.lower() == "question" else "answer" if name.lower() == "answer" else "note",
+        role="query" if name.lower() in ("question", "query") else "answer" if name.lower() == "answer" else "note",
         placeholder=str(row.get("placeholder") or ""),
         description=str(row.get("description") or ""),
         required=bool(config.get("required")),

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stm_agent.annotate.formats.unzip import check_size
 from stm_agent.errors import DataError
 
 SCHEMA = 1
@@ -32,8 +33,6 @@ PARTS = (
 )
 LATER = frozenset({"document_assignments"})
 """Parts that an archive of an earlier version does not have."""
-UNZIPPED = 4_000_000_000
-"""Bytes of an unpacked zip, at most."""
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, KeyError, ValueError)
 """What reading a zip ends with that is damaged, is none, or holds what cannot be read; deep nesting is among them."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -72,12 +71,13 @@ def unpack(data: bytes) -> Unpacked:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(one.file_size for one in archive.infolist()) > UNZIPPED:
-                raise DataError(f"the archive unpacks to over {UNZIPPED:,} bytes")
+            check_size(archive, len(data), "the archive")
             project = json.loads(archive.read("project.json"))
             parts = {name: _read(archive, name) for name in PARTS}
         version = project.pop("archive")
         newer = version > SCHEMA
+    except DataError:
+        raise
     except (*DAMAGED, TypeError, AttributeError) as error:
         raise DataError(f"this is no project archive, or it is damaged: {str(error)[:200]}") from error
     if newer:

@@ -38,7 +38,8 @@ class NAMERetrieval(AbsTaskRetrieval):
     def load_data(self, *args, **kwargs):
         with (DATA / "qrels" / "SPLIT.tsv").open(encoding="utf-8") as lines:
             judged = {}
-            for query, document, grade in list(csv.reader(lines, delimiter="\\t"))[1:]:
+            # An id may begin with a quotation mark, which means nothing in this format.
+            for query, document, grade in list(csv.reader(lines, delimiter="\\t", quoting=csv.QUOTE_NONE))[1:]:
                 judged.setdefault(query, {})[document] = int(grade)
         corpus = [{"id": row["_id"], "title": row["title"], "text": row["text"]} for row in rows("corpus.jsonl")]
         queries = [{"id": row["_id"], "text": row["text"]} for row in rows("queries.jsonl") if row["_id"] in judged]

@@ -12,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stm_agent.annotate.api.common import SESSION, The, actor_of_token, cookie
+from stm_agent.annotate.api.forgery import csrf_token
 from stm_agent.annotate.api.people import Join, Login, join, login
 from stm_agent.annotate.faults import Unauthorised
 from stm_agent.annotate.services import people
@@ -64,18 +65,23 @@ def _page() -> FileResponse:
 
 
 def _index(request: Request, tool: The, token: str | None = None) -> Response:
-    """Return the page; a token in the URL goes into the cookie and out of the address bar."""
+    """Return the page; the token of a tool for one person goes into the cookie and out of the address bar.
+
+    In a team a link must not log anybody in: whoever sends one would choose the account that the reader works in.
+    """
     if token is None:
         return _page()
-    actor_of_token(tool, token)
     response = RedirectResponse("/", status_code=303)
-    _set(response, request, SESSION, token, "/")
+    if tool.token is not None:
+        actor_of_token(tool, token)
+        _set(response, request, SESSION, token, "/")
     return response
 
 
-def _mode(tool: The) -> dict[str, bool]:
-    """Return whether one person works here alone, so that there is no name to log in by."""
-    return {"alone": tool.token is not None}
+def _mode(tool: The, request: Request) -> JSONResponse:
+    """Return whether one person works here alone, without a login, and the token that proves the page's requests."""
+    mode = {"alone": tool.token is not None, "csrf": csrf_token(request.cookies.get(cookie(request, SESSION)))}
+    return JSONResponse(mode, headers={"Cache-Control": "no-store"})
 
 
 def _begin(body: Login, tool: The, request: Request) -> JSONResponse:
@@ -118,7 +124,7 @@ def _set(response: Response, request: Request, what: str, value: str, path: str)
     response.set_cookie(name, value, path=path, httponly=True, samesite="strict", secure=secure, max_age=14 * 86400)
 
 
-def open_url(tool: Tool, host: str, port: int) -> str:
+def open_url(tool: Tool, host: str, port: int, scheme: str = "http") -> str:
     """Return the address to open: with the token where one person works alone."""
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - what to type, not where to listen
-    return f"http://{shown}:{port}/" + (f"?token={tool.token}" if tool.token else "")
+    return f"{scheme}://{shown}:{port}/" + (f"?token={tool.token}" if tool.token else "")

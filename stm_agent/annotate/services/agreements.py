@@ -15,6 +15,8 @@ from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.tables import Judgement, LlmGrade, Project, Query
 
 LLM = "LLM"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of what a spreadsheet takes for a formula."""
 Grades = dict[str, dict[str, int]]
 
 
@@ -93,5 +95,10 @@ def as_csv(told: dict[str, Any]) -> str:
     table = csv.writer(made)
     parts = ("value", "low", "high", "items")
     table.writerow(["measure", "pair", *parts])
-    table.writerows([one["name"], pair, *(one[part] for part in parts)] for pair, one in rows)
+    table.writerows([one["name"], _cell(pair), *(one[part] for part in parts)] for pair, one in rows)
     return made.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Return a text that no spreadsheet runs as a formula (OWASP, "CSV Injection")."""
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -10,9 +10,13 @@ from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, Validat
 from sqlalchemy import Integer, String
 
 from stm_agent.annotate.base import Base, Utc
+from stm_agent.annotate.reading import key_fault, part_fault
 from stm_agent.annotate.storable import LARGEST, unstorable
+from stm_agent.annotate.tables import Document, Query
 from stm_agent.errors import DataError
 
+SLASHED: tuple[type[Base], ...] = (Document, Query)
+"""Tables whose keys may have a slash: their owners gave them, and addresses take it."""
 LOCAL = frozenset({"id", "project_id"})
 """Columns that are this database's own; an archive does not tell them."""
 
@@ -52,6 +56,8 @@ def checked(table: type[Base], told: Any, where: str, *, but: str = "") -> dict[
             except ValidationError as error:
                 reason = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise DataError(f"the archive is damaged: '{name}' of {where}: {reason}") from error
+            if name == "key" and (fault := (key_fault(row[name], ()) if table in SLASHED else part_fault(row[name]))):
+                raise DataError(f"the archive is damaged: {where} {fault}")
         elif needed and name != but:
             raise DataError(f"the archive is damaged: {where} lacks '{name}'")
     return row

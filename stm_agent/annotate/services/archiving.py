@@ -14,8 +14,9 @@ from stm_agent.annotate.faults import Invalid, Taken
 from stm_agent.annotate.formats.archive import pack
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services import entries, projects, queries
+from stm_agent.annotate.services import entries, projects
 from stm_agent.annotate.services.archive_rows import checked
+from stm_agent.annotate.splits import SPLITS
 from stm_agent.annotate.tables import (
     Adjudication,
     Assignment,
@@ -60,7 +61,7 @@ NAMED: dict[str, type[Base]] = {
 """Columns that point to a row, which an archive names by its key (a person by name)."""
 
 CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
-    "queries": {"split": queries.SPLITS},
+    "queries": {"split": SPLITS},
     "entries": {"state": entries.STATES},
 }
 """Columns that hold one of few words."""

@@ -13,20 +13,19 @@ from stm_agent.annotate.formats.beir import Asked
 from stm_agent.annotate.formats.trec import Qrels
 from stm_agent.annotate.reading import Report, key_fault
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services import queries
+from stm_agent.annotate.services import queries, splitting
+from stm_agent.annotate.splits import SPLITS
 from stm_agent.annotate.storable import unstorable
 from stm_agent.annotate.tables import Document, Judgement, Project, Query
 
 VALIDATION = {"validation": "dev", "valid": "dev", "val": "dev"}
 """Other names of the split that is tuned on."""
-UNJUDGED = "dev"
-"""Where queries go that no file of judgements names."""
 
 
 def ask(session: Session, actor: Actor, project: Project, asked: Asked, report: Report) -> None:
     """Take the queries of every split and those nobody judged yet, then the judgements as this person's."""
     taken = {name: VALIDATION.get(name, name) for name in asked.grades}
-    for name in [name for name, split in taken.items() if split not in queries.SPLITS]:
+    for name in [name for name, split in taken.items() if split not in SPLITS]:
         del taken[name]
         for key in asked.grades[name]:
             report.skip(f"{name}/{key}", f"queries of split '{name}'; there are train, dev and test")
@@ -46,6 +45,7 @@ def _fresh(
     """Yield key, text, answer and split of the queries that are new to a project and have a place in it."""
     known = select(Query.key, Query.text, Query.split).where(Query.project_id == project.id)
     there = {key: (text, split) for key, text, split in session.execute(known)}
+    fresh: dict[str, str] = {}
     elsewhere = {key for grades in asked.grades.values() for key in grades} - splits.keys()
     for key, text in asked.queries.items():
         if key in there:
@@ -57,7 +57,11 @@ def _fresh(
         elif reason := key_fault(key, ()) or unstorable([key, text, asked.answers.get(key)]):
             report.skip(key, f"the query {reason}")
         elif key not in elsewhere:
-            yield key, text, asked.answers.get(key, ""), splits.get(key, UNJUDGED)
+            fresh[key] = text.strip()
+    fixed = {key: splits[key] for key in fresh if key in splits}
+    dealt = dict(splitting.split_all(session, project, fresh, fixed))
+    for key, text in fresh.items():
+        yield key, text, asked.answers.get(key, ""), dealt[key]
 
 
 def judge(session: Session, actor: Actor, project: Project, qrels: Qrels, report: Report) -> None:

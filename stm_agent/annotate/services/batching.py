@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Forbidden, Invalid
 from stm_agent.annotate.schema import Block
 from stm_agent.annotate.services import documents, drafts, entries, projects
+from stm_agent.annotate.services.ceilings import Ceilings, highest_usd
 from stm_agent.annotate.services.hearing import Ask
 from stm_agent.annotate.services.llms import LlmChoice
 from stm_agent.annotate.tables import Draft, Entry, Project
@@ -107,15 +109,24 @@ class Batch:
     block: str
     choice: LlmChoice
     door: LlmClient
+    ceilings: Ceilings
 
     def draft(self, place: Place, stopped: Callable[[], bool]) -> None:
         """Draft the block in one place; the draft waits to be decided on.
 
         Raises:
             Invalid: It failed; a new entry was not begun.
+            Forbidden: The project's ceiling of LLM calls or dollars is reached.
         """
-        with self.database.reading() as session:
-            ask = self._ask(session, place)
+        with ExitStack() as held:
+            with self.database.reading() as session:
+                ask = self._ask(session, place)
+                row = projects.find(session, self.actor, self.project)
+                highest = highest_usd(self.door, ask.chat, ask.block.max_tokens)
+                held.enter_context(self.ceilings.call(session, self.actor, row, self.choice.model, highest))
+            self._draft(place, ask, stopped)
+
+    def _draft(self, place: Place, ask: Ask, stopped: Callable[[], bool]) -> None:
         # No transaction is open while an LLM thinks.
         came = ask.of(self.door).whole(stopped).fitting(ask.block)
         with self.database.writing() as session:

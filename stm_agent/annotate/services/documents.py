@@ -10,18 +10,21 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.reading import key_fault
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services.filtering import filtered, order_of, tagged
+from stm_agent.annotate.services.filtering import MOST_FILTERS, filtered, order_of, tagged
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
-from stm_agent.annotate.storable import NOWHERE, unstorable
+from stm_agent.annotate.storable import unstorable, words
 from stm_agent.annotate.tables import Document, DocumentAssignment, Evidence, Judgement, Project
+from stm_agent.domain.collection import Document as Passage
 
 AT_ONCE = 2000
-LONGEST_KEY = 200
 PAGE = 50
 LONGEST_PAGE = 500
 SNIPPET = 160
+LONGEST_TAG, MOST_TAGS = 100, 100
+"""Largest number of characters of a tag, and of tags of a document or a project."""
 
 
 def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
@@ -62,13 +65,7 @@ def _tidy(session: Session) -> None:
 
 
 def _unfit(key: str, fields: dict[str, Any]) -> str | None:
-    if not key.strip():
-        return "has no id"
-    if len(key) > LONGEST_KEY:
-        return f"has an id over {LONGEST_KEY} characters"
-    if key in NOWHERE:
-        return "has an id that no address can have"
-    return unstorable([key, fields])
+    return key_fault(key, ()) or unstorable([key, fields])
 
 
 def get(session: Session, project: Project, key: str) -> Document:
@@ -81,8 +78,19 @@ def get(session: Session, project: Project, key: str) -> Document:
 
 
 def text_of(schema: ProjectSchema, fields: dict[str, Any]) -> str:
-    """Return what is searched, ranked and exported of a document: its content fields, a line each."""
+    """Return the content fields of a document, a line each."""
     return "\n".join(str(fields[name]) for name in schema.content_fields if fields.get(name) not in (None, ""))
+
+
+def passage_of(schema: ProjectSchema, key: str, fields: dict[str, Any]) -> Passage:
+    """Return a document as it is searched, ranked and exported.
+
+    Its title is the field ``title``, if that is one of several content fields; the other content fields are its text.
+    """
+    titled = "title" in schema.content_fields and len(schema.content_fields) > 1
+    title = str(fields.get("title") or "") if titled else ""
+    rest = {name: value for name, value in fields.items() if not (titled and name == "title")}
+    return Passage(key, title, text_of(schema, rest))
 
 
 def brief(schema: ProjectSchema, row: Document) -> dict[str, Any]:
@@ -104,8 +112,10 @@ def selected(
     """Select the documents of a project that fit all ``filters`` and have the tag, where there is one.
 
     Raises:
-        Invalid: A filter that cannot be read, or on a field that no document has.
+        Invalid: Too many filters, a filter that cannot be read, or on a field that no document has.
     """
+    if len(filters) > MOST_FILTERS:
+        raise Invalid(f"a selection has at most {MOST_FILTERS} filters; this one has {len(filters):,}")
     wanted = select(Document).where(Document.project_id == project.id)
     for one in filters:
         wanted = filtered(session, project, wanted, one)
@@ -159,10 +169,19 @@ def page(
 def tag(
     session: Session, actor: Actor, project: Project, key: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()
 ) -> Document:
-    """Add tags to a document, take others away; what somebody else tags meanwhile stays."""
+    """Add tags to a document, take others away; what somebody else tags meanwhile stays.
+
+    Raises:
+        NotFound: There is no such document.
+        Invalid: A tag is too long, or the document would have too many.
+    """
+    for name in add:
+        words(name, "a tag", LONGEST_TAG)
     row = keyed(session, project, Document, key, "document", lock=True)
     gone = {one.strip() for one in remove}
     clean = sorted({one.strip() for one in (*row.tags, *add) if one.strip()} - gone)
+    if len(clean) > MOST_TAGS and len(clean) > len(row.tags):
+        raise Invalid(f"a document has at most {MOST_TAGS} tags; this one would have {len(clean):,}")
     record(session, project, actor, "document.tag", key, {"tags": row.tags}, {"tags": clean})
     row.tags = clean
     return row

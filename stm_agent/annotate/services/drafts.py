@@ -27,6 +27,8 @@ DECISIONS = ("accepted", "edited", "rejected", "offered")
 DECIDED = ("accepted", "edited", "rejected")
 WAITING = ("offered", "superseded")
 """States that can be decided on: also of one that another took the place of before its decision arrived."""
+LONGEST_FINAL = 200_000
+"""Largest number of characters of a text that a draft became: to count the edits takes the product of two lengths."""
 UNHEARD = ("failed", "stopped")
 """States of a draft that never was one."""
 
@@ -91,7 +93,8 @@ def keep(session: Session, actor: Actor, project: Project, ask: Ask, came: Came)
     """
     if came.state == "offered":
         _supersede(session, project, ask.entry_key, ask.block.id, actor.name)
-    about = (ask.entry_key, ask.block.id, ask.model, ask.parameters, ask.chat)
+    parameters = {**ask.parameters, **({"cut": True} if came.cut else {})}
+    about = (ask.entry_key, ask.block.id, ask.model, parameters, ask.chat)
     draft = write(session, project, *about, came.done, came.error)
     draft.answer, draft.state, draft.asked_by = came.text, came.state, actor.name
     session.flush()
@@ -139,7 +142,9 @@ def view(draft: Draft) -> dict[str, Any]:
     """Return a draft as JSON, whole."""
     names = ("key", "entry_key", "block", "model", "parameters", "messages", "answer", "error", "prompt_tokens")
     more = ("completion_tokens", "usd", "state", "asked_by", "decided_by", "final", "edit_distance")
-    return {**{name: getattr(draft, name) for name in (*names, *more)}, "created_at": draft.created_at.isoformat()}
+    told = {name: getattr(draft, name) for name in (*names, *more)}
+    # Whether the answer was cut off at its token limit.
+    return {**told, "cut": bool(draft.parameters.get("cut")), "created_at": draft.created_at.isoformat()}
 
 
 def decide(
@@ -184,7 +189,7 @@ def decide(
 def _outcome(row: Draft, decision: str, final: str | None) -> dict[str, Any]:
     if decision not in ("accepted", "edited"):
         return {"state": decision, "final": None, "edit_distance": None}
-    kept = row.answer if final is None else words(final, "the text that is kept")
+    kept = row.answer if final is None else words(final, "the text that is kept", LONGEST_FINAL)
     # What stands around an answer is nobody's edit.
     distance = drafting.edit_distance(row.answer.strip(), kept.strip())
     return {"state": "edited" if distance else "accepted", "final": kept, "edit_distance": distance}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,7 +16,8 @@ from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import dealt, documents
-from stm_agent.annotate.services.evidence import set_evidence
+from stm_agent.annotate.services.differences import differences
+from stm_agent.annotate.services.evidence import Mark, Marks, read_marks, stored_marks, write_marks
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Draft, Entry, Evidence, Project
@@ -25,6 +27,9 @@ STATES = ("draft", "done", "skipped", "flagged")
 PARTS = ("name", "notes", "values", "state", "evidence")
 PAGE = 1000
 LONGEST_NAME = 300
+LONGEST_NOTES = 100_000
+LONGEST_VALUES = 1_000_000
+"""Largest number of characters that the values of an entry's blocks have together, as JSON."""
 
 
 def find(session: Session, actor: Actor, project: Project, key: str) -> Entry:
@@ -45,15 +50,16 @@ def batched(ids: Sequence[int], most: int = 10_000) -> Iterator[Sequence[int]]:
         yield ids[start : start + most]
 
 
-def view(session: Session, entry: Entry) -> dict[str, Any]:
-    """Return an entry as JSON, with its evidence."""
-    return views(session, [entry])[0]
+def view(session: Session, entry: Entry, marks: Sequence[Mark] | None = None) -> dict[str, Any]:
+    """Return an entry as JSON, with its evidence: ``marks`` if it has been read, else what is stored."""
+    known = stored_marks(session, entry) if marks is None else marks
+    return {**views(session, [entry], marked=False)[0], "evidence": [mark.told() for mark in known]}
 
 
-def views(session: Session, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Return entries as JSON, with their evidence, by two questions to the database however many they are."""
+def views(session: Session, entries: Sequence[Entry], *, marked: bool = True) -> list[dict[str, Any]]:
+    """Return entries as JSON, with their evidence if ``marked``, by two statements however many they are."""
     marks: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for some in batched([entry.id for entry in entries]):
+    for some in batched([entry.id for entry in entries] if marked else []):
         rows = session.execute(
             select(Evidence, Document.key)
             .join(Document, Document.id == Evidence.document_id)
@@ -133,12 +139,40 @@ def resume(session: Session, actor: Actor, project: Project, *, document: str | 
     return found
 
 
-def save(
+def read_evidence(
     session: Session, actor: Actor, project: Project, entry: Entry, changes: dict[str, Any], *, version: int
+) -> Marks | None:
+    """Look up what a save needs of evidence, so that the save itself reads no document; None if it will be refused.
+
+    Raises:
+        Invalid: The evidence cannot be saved.
+        NotFound: No such document.
+    """
+    if entry.person_id != actor.id or entry.version != version:
+        return None
+    return read_marks(session, project, ProjectSchema.model_validate(project.schema), entry, _evidence_of(changes))
+
+
+def _evidence_of(changes: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    if "evidence" in changes and changes["evidence"] is None:
+        raise Invalid("evidence is a list of objects; send an empty one to take all of it away")
+    return changes.get("evidence")
+
+
+def save(
+    session: Session,
+    actor: Actor,
+    project: Project,
+    entry: Entry,
+    changes: dict[str, Any],
+    *,
+    version: int,
+    marks: Marks | None = None,
 ) -> Entry:
     """Save parts of an entry: ``name``, ``notes``, ``values`` (by block, None takes one away), ``state``, ``evidence``.
 
-    Evidence is saved as the whole list, rows with their keys; what is not in it goes.
+    Evidence is saved as the whole list, rows with their keys; what is not in it goes. ``marks`` is what
+    :func:`read_evidence` returned before the save's turn to write; it is read again if something changed since.
 
     Raises:
         Forbidden: It is somebody else's.
@@ -149,14 +183,16 @@ def save(
     if unknown := sorted(set(changes) - set(PARTS)):
         raise Invalid(f"an entry has no '{unknown[0]}'")
     schema = ProjectSchema.model_validate(project.schema)
-    before = snapshot(session, entry)
+    if marks is None or not marks.fits(entry, project):
+        marks = read_marks(session, project, schema, entry, _evidence_of(changes))
+    before = _state_of(entry, marks.there)
     finished = dealt.finished(session, entry)
     if "values" in changes:
         entry.values = _values(schema, entry.values, changes["values"])
-    if "evidence" in changes:
-        set_evidence(session, project, schema, entry, changes["evidence"])
+    if marks.wanted is not None:
+        write_marks(session, entry, marks.there, marks.wanted)
     entry.name = words(changes.get("name", entry.name), "an entry's name", LONGEST_NAME)
-    entry.notes = words(changes.get("notes", entry.notes), "an entry's notes")
+    entry.notes = words(changes.get("notes", entry.notes), "an entry's notes", LONGEST_NOTES)
     if "state" in changes:
         entry.state = _state(schema, entry, changes["state"])
     elif entry.state == "done" and _missing(schema, entry):
@@ -165,7 +201,7 @@ def save(
     entry.version += 1
     session.flush()
     dealt.settle(session, entry, finished)
-    record(session, project, actor, "entry.save", entry.key, before, snapshot(session, entry))
+    record(session, project, actor, "entry.save", entry.key, *differences(before, _state_of(entry, marks.after)))
     return entry
 
 
@@ -211,13 +247,19 @@ def _values(schema: ProjectSchema, there: dict[str, Any], changes: Any) -> dict[
             kept[key] = checked_value(blocks[key], value)
         except ValueError as error:
             raise Invalid(str(error)) from error
+    if (length := len(json.dumps(kept, ensure_ascii=False))) > LONGEST_VALUES:
+        raise Invalid(f"the values of an entry have at most {LONGEST_VALUES:,} characters; these have {length:,}")
     return kept
 
 
 def snapshot(session: Session, entry: Entry) -> dict[str, Any]:
-    """Return what an undo brings back."""
-    whole = view(session, entry)
-    return {part: whole[part] for part in PARTS}
+    """Return an entry's state, of which saves record what differs."""
+    return _state_of(entry, stored_marks(session, entry))
+
+
+def _state_of(entry: Entry, marks: Sequence[Mark]) -> dict[str, Any]:
+    plain = {part: getattr(entry, part) for part in PARTS if part != "evidence"}
+    return {**plain, "values": dict(entry.values), "evidence": [mark.told() for mark in marks]}
 
 
 def remove(session: Session, actor: Actor, project: Project, entry: Entry) -> None:

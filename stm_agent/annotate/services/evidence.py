@@ -1,10 +1,16 @@
-"""Evidence: spans of documents that support an entry, saved as the whole list."""
+"""Evidence: spans of documents that support an entry, saved as the whole list.
+
+A save is in two steps. :func:`read_marks` looks the spans up in their documents, which may be books, while others
+write. :func:`write_marks` then stores what differs, in the save's own turn to write.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.base import new_key
@@ -14,67 +20,131 @@ from stm_agent.annotate.services import documents
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Entry, Evidence, Project
 
+MOST_SPANS = 5000
+"""Largest number of spans of an entry: each is drawn, and sent back, at every save."""
+LONGEST_SPANS = 2_000_000
+"""Largest number of characters that the spans of an entry have together: their texts are stored with them."""
+STATEMENT = 10_000
+"""Largest number of values in the list of one statement."""
+STORED = ("id", "key", "field", "start", "end", "text", "level", "document_id")
+Row = dict[str, Any]
 
-def set_evidence(
-    session: Session, project: Project, schema: ProjectSchema, entry: Entry, rows: list[dict[str, Any]]
-) -> None:
-    """Put a list of evidence in the place of what is there. A level that the project had once stays where it is.
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A span of a document's field, ``[start, end)`` in code points, with its text and its level."""
+
+    key: str
+    document: str
+    field: str
+    start: int
+    end: int
+    text: str
+    level: str
+    document_id: int
+    id: int | None = None
+
+    def told(self) -> Row:
+        """Return it as JSON."""
+        return {name: value for name, value in asdict(self).items() if name not in ("id", "document_id")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """An entry's evidence, read before anybody's turn to write.
+
+    Attributes:
+        entry_version: Version of the entry that was read.
+        project_version: Version of the project: another one may have renamed a field.
+        there: The spans that are stored.
+        wanted: The spans to be stored; None if they stay.
+    """
+
+    entry_version: int
+    project_version: int
+    there: tuple[Mark, ...]
+    wanted: tuple[Mark, ...] | None
+
+    @property
+    def after(self) -> tuple[Mark, ...]:
+        """The spans once ``wanted`` is stored."""
+        return self.there if self.wanted is None else self.wanted
+
+    def fits(self, entry: Entry, project: Project) -> bool:
+        """Return whether entry and project are still as they were read."""
+        return (self.entry_version, self.project_version) == (entry.version, project.version)
+
+
+def stored_marks(session: Session, entry: Entry) -> tuple[Mark, ...]:
+    """Return the spans of an entry, in their order."""
+    # Columns, not rows: a session would keep a row as it was before it is written past it.
+    columns = [getattr(Evidence, name) for name in STORED]
+    wanted = select(*columns, Document.key).join(Document, Document.id == Evidence.document_id)
+    rows = session.execute(wanted.where(Evidence.entry_id == entry.id).order_by(Evidence.id))
+    return tuple(Mark(**dict(zip((*STORED, "document"), row, strict=True))) for row in rows)
+
+
+def read_marks(session: Session, project: Project, schema: ProjectSchema, entry: Entry, rows: Any) -> Marks:  # noqa: ANN401 - JSON
+    """Look a list of evidence up in its documents. A level that the project had once stays where it is.
+
+    Args:
+        session: The database.
+        project: The project.
+        schema: The project's schema.
+        entry: The entry.
+        rows: The list; None if the evidence stays as it is.
 
     Raises:
-        Invalid: No list of spans, a span that is not in its document, or no such level.
+        Invalid: No list of spans, too many, a span that is not in its document, or no such level.
         NotFound: No such document.
     """
+    there = stored_marks(session, entry)
+    wanted = None if rows is None else tuple(_wanted(session, project, schema, there, rows))
+    return Marks(entry_version=entry.version, project_version=project.version, there=there, wanted=wanted)
+
+
+def _wanted(
+    session: Session,
+    project: Project,
+    schema: ProjectSchema,
+    there: Sequence[Mark],
+    rows: Any,  # noqa: ANN401 - JSON
+) -> Iterator[Mark]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Invalid("evidence is a list of objects: document, field, start, end, level")
-    standing = select(Evidence, Document.key).join(Document, Document.id == Evidence.document_id)
-    there = {row.key: (row, key) for row, key in session.execute(standing.where(Evidence.entry_id == entry.id))}
-    levels = {level.id for level in schema.levels}
+    if len(rows) > MOST_SPANS:
+        raise Invalid(f"an entry has at most {MOST_SPANS:,} pieces of evidence; this one has {len(rows):,}")
+    known, levels = {mark.key: mark for mark in there}, {level.id for level in schema.levels}
     fetched: dict[str, Document] = {}
-    made = []
+    seen: set[str] = set()
+    length = 0
     for row in rows:
-        level = row.get("level")
-        before, document = there.get(str(row.get("key")), (None, None))
+        before, level = known.get(str(row.get("key"))), row.get("level")
+        if not isinstance(level, str):
+            raise Invalid("a piece of evidence needs a level")
         if level not in levels and (before is None or before.level != level):
             raise Invalid(f"the project has no level '{level}'")
-        if before is not None and row.get("document") == document and _same(before, row):
-            made.append(_copy(before, str(level)))
+        if before is not None and _stays(before, row):
+            # A span that stays where it is is not looked up again: its document may be a book.
+            mark = replace(before, level=level)
         else:
-            made.append(_span(session, project, entry, row, str(level), fetched))
-    _replace(session, entry, made)
+            mark = _found(session, project, row, level, fetched)
+        if mark.key in seen:
+            raise Invalid(f"evidence '{mark.key}' stands twice in the list")
+        seen.add(mark.key)
+        length += len(mark.text)
+        if length > LONGEST_SPANS:
+            raise Invalid(f"the evidence of an entry has at most {LONGEST_SPANS:,} characters; mark shorter spans")
+        yield mark
 
 
-def restore_evidence(session: Session, project: Project, entry: Entry, rows: list[dict[str, Any]]) -> None:
-    """Bring a list of evidence back as it was, but for what stood in a document that was deleted since."""
-    wanted = [row["document"] for row in rows]
-    known = set(
-        session.scalars(select(Document.key).where(Document.project_id == project.id, Document.key.in_(wanted)))
-    )
-    kept = [row for row in rows if row["document"] in known]
-    fetched: dict[str, Document] = {}
-    _replace(session, entry, [_span(session, project, entry, row, row["level"], fetched) for row in kept])
+def _stays(before: Mark, row: Row) -> bool:
+    place = ("document", "field", "start", "end")
+    given = {"field": "text", **row}
+    return all(getattr(before, name) == given.get(name) for name in place)
 
 
-def _replace(session: Session, entry: Entry, made: list[Evidence]) -> None:
-    keys = [row.key for row in made]
-    if repeated := next((key for key in keys if keys.count(key) > 1), None):
-        raise Invalid(f"evidence '{repeated}' stands twice in the list")
-    session.execute(delete(Evidence).where(Evidence.entry_id == entry.id))
-    session.add_all(made)
-
-
-def _same(before: Evidence, row: dict[str, Any]) -> bool:
-    return (before.field, before.start, before.end) == (row.get("field", "text"), row.get("start"), row.get("end"))
-
-
-def _copy(before: Evidence, level: str) -> Evidence:
-    # What stands where it stood is not read again: its document may be a book.
-    kept = {name: getattr(before, name) for name in ("key", "entry_id", "document_id", "field", "start", "end", "text")}
-    return Evidence(**kept, level=level)
-
-
-def _span(
-    session: Session, project: Project, entry: Entry, row: dict[str, Any], level: str, fetched: dict[str, Document]
-) -> Evidence:
+def _found(session: Session, project: Project, row: Row, level: str, fetched: dict[str, Document]) -> Mark:
     key = words(row.get("document"), "a piece of evidence's document")
     if (document := fetched.get(key)) is None:
         document = fetched[key] = documents.get(session, project, key)
@@ -83,13 +153,66 @@ def _span(
     start, end = row.get("start"), row.get("end")
     if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= len(whole):
         raise Invalid(f"evidence {start}-{end} is not in '{field}' of document '{document.key}' ({len(whole)} long)")
-    return Evidence(
+    return Mark(
         key=words(row.get("key") or "", "a piece of evidence's key", 200).strip() or new_key(),
-        entry_id=entry.id,
-        document_id=document.id,
+        document=document.key,
         field=field,
         start=int(start),
         end=int(end),
         text=whole[start:end],
         level=level,
+        document_id=document.id,
     )
+
+
+def write_marks(session: Session, entry: Entry, there: Sequence[Mark], wanted: Sequence[Mark]) -> None:
+    """Store spans in the place of those that are there. Only what differs is written, if their order allows it."""
+    keep = {mark.key for mark in wanted} & {mark.key for mark in there}
+    staying = [mark.key for mark in there if mark.key in keep]
+    if [mark.key for mark in wanted[: len(staying)]] != staying:
+        # Spans are listed by the number of their row, so another order needs new rows.
+        keep, staying = set(), []
+    gone = [mark.id for mark in there if mark.key not in keep]
+    for begin in range(0, len(gone), STATEMENT):
+        session.execute(delete(Evidence).where(Evidence.id.in_(gone[begin : begin + STATEMENT])))
+    known = {mark.key: mark for mark in there}
+    changed = [
+        {"id": known[mark.key].id, **_columns(mark)} for mark in wanted[: len(staying)] if mark != known[mark.key]
+    ]
+    if changed:
+        session.execute(update(Evidence), changed)
+    if made := [{"entry_id": entry.id, **_columns(mark)} for mark in wanted[len(staying) :]]:
+        session.execute(insert(Evidence), made)
+
+
+def _columns(mark: Mark) -> Row:
+    return {name: value for name, value in asdict(mark).items() if name not in ("id", "document")}
+
+
+def set_evidence(session: Session, project: Project, schema: ProjectSchema, entry: Entry, rows: Any) -> None:  # noqa: ANN401 - JSON
+    """Look a list of evidence up and store it, in one turn to write.
+
+    Raises:
+        Invalid: As :func:`read_marks`.
+        NotFound: No such document.
+    """
+    marks = read_marks(session, project, schema, entry, rows)
+    write_marks(session, entry, marks.there, marks.after)
+
+
+def restore_evidence(session: Session, project: Project, entry: Entry, rows: Sequence[Row]) -> None:
+    """Bring a list of evidence back as it was, but for what stood in a document that was deleted since."""
+    there = stored_marks(session, entry)
+    known = {mark.key: mark for mark in there}
+    fetched: dict[str, Document] = {}
+    names = {row["document"] for row in rows}
+    left = select(Document.key).where(Document.project_id == project.id, Document.key.in_(names))
+    documents_left = set(session.scalars(left))
+    wanted = []
+    for row in rows:
+        before = known.get(row["key"])
+        if before is not None and _stays(before, row):
+            wanted.append(replace(before, level=row["level"]))
+        elif row["document"] in documents_left:
+            wanted.append(_found(session, project, row, row["level"], fetched))
+    write_marks(session, entry, there, wanted)

@@ -12,11 +12,18 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.reading import KEYS
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.spelling import composed
 from stm_agent.annotate.tables import Document, Project
 
-FILTER = re.compile(r"^(?P<field>[^<>=!~]+?)\s*(?P<how><=|>=|!=|=|<|>|~)\s*(?P<value>.*)$")
-NUMBER = r"^\s*[-+]?(\d{1,200}\.?\d*|\.\d+)([eE][-+]?\d{1,2})?\s*$"
-"""A number as text, for either database; none that PostgreSQL has no room for."""
+OPERATOR = re.compile(r"<=|>=|!=|[=<>~!]")
+"""The first match ends a filter's field. It is one short token, so that reading a filter takes linear time."""
+LONGEST_FILTER = 1000
+"""Largest number of characters of a filter, or of a tag that documents are selected by."""
+MOST_FILTERS = 50
+"""Largest number of filters of one selection: each becomes a condition of the statement."""
+NUMBER = r"^\s*[-+]?([0-9]{1,200}(\.[0-9]{0,200})?|\.[0-9]{1,200})([eE][-+]?[0-9]{1,2})?\s*$"
+"""A number as text, for either database, small enough for PostgreSQL. No two parts of the pattern can match the same
+digits, so that it takes linear time on a text of any length."""
 
 
 def filtered(session: Session, project: Project, wanted: Select[Any], text: str) -> Select[Any]:
@@ -31,11 +38,11 @@ def filtered(session: Session, project: Project, wanted: Select[Any], text: str)
     Raises:
         Invalid: It cannot be read, or no document has such a field.
     """
-    read = FILTER.match(text)
-    if read is None:
-        raise Invalid(f"filter '{text}' cannot be read; write field=value, field~part or field>number")
-    name, how, value = read["field"].strip(), read["how"], read["value"].strip()
+    name, how, value = read_filter(text)
     column, dialect = _column(session, project, name), session.get_bind().dialect.name
+    if not value.isascii() and how in ("~", "=", "!="):
+        # A text may have its accents behind their letters, where a keyboard writes one character.
+        column, value = func.normalize(column, type_=String), composed(value)
     if how == "~":
         return wanted.where(func.lower(column).contains(value.lower(), autoescape=True))
     if how in ("=", "!="):
@@ -44,8 +51,29 @@ def filtered(session: Session, project: Project, wanted: Select[Any], text: str)
     return wanted.where({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[how])
 
 
+def read_filter(text: str) -> tuple[str, str, str]:
+    """Return the field, the operator and the value of a filter.
+
+    Raises:
+        Invalid: The filter is too long, or has no field or no operator.
+    """
+    if len(text) > LONGEST_FILTER:
+        raise Invalid(f"a filter has at most {LONGEST_FILTER:,} characters; this one has {len(text):,}")
+    operator = OPERATOR.search(text)
+    name = text[: operator.start()].strip() if operator else ""
+    if operator is None or operator[0] == "!" or not name:
+        raise Invalid(f"filter '{text}' cannot be read; write field=value, field~part or field>number")
+    return name, operator[0], text[operator.end() :].strip()
+
+
 def tagged(wanted: Select[Any], tag: str) -> Select[Any]:
-    """Return a selection of the documents that have a tag."""
+    """Return a selection of the documents that have a tag.
+
+    Raises:
+        Invalid: The tag is too long.
+    """
+    if len(tag) > LONGEST_FILTER:
+        raise Invalid(f"a tag has at most {LONGEST_FILTER:,} characters; this one has {len(tag):,}")
     # Tags are few and short: their JSON text is searched, on every database alike.
     return wanted.where(cast(Document.tags, String).contains(json.dumps(tag, ensure_ascii=False), autoescape=True))
 

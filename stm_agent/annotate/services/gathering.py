@@ -22,7 +22,7 @@ BY_EVIDENCE = "judgement.evidence"
 """Kind of the changes that an entry's evidence makes of its author's grades."""
 
 
-def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, split: str = "dev") -> Query:
+def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, split: str | None = None) -> Query:
     """Make a query of a finished entry: its query block, its answer block, and its evidence as its author's judgements.
 
     A document's grade is the highest score of the evidence in it. An entry that made a query before changes that one,
@@ -40,7 +40,8 @@ def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, 
     text, answer = _words(schema, entry)
     query = session.scalar(select(Query).where(Query.entry_id == entry.id).with_for_update())
     if query is None:
-        query = create(session, actor, project, text=text, answer=answer, split=split, entry=entry)
+        relevant = [document for document, grade in _grades(session, schema, entry).items() if grade > 0]
+        query = create(session, actor, project, text=text, answer=answer, split=split, entry=entry, relevant=relevant)
     elif (query.text, query.answer) != (text, answer):
         if _by_others(session, project, entry, query):
             raise Forbidden("somebody else has changed this query since; change it under Judge")
@@ -114,10 +115,10 @@ def _grades(session: Session, schema: ProjectSchema, entry: Entry) -> dict[int, 
     """Return document -> grade; evidence of a level that is gone says nothing."""
     scores = {level.id: level.score for level in schema.levels}
     grades: dict[int, int] = {}
-    for row in session.scalars(select(Evidence).where(Evidence.entry_id == entry.id).order_by(Evidence.id)):
-        if row.level in scores:
-            score = scores[row.level]
-            grades[row.document_id] = max(grades.get(row.document_id, score), score)
+    marks = select(Evidence.document_id, Evidence.level).where(Evidence.entry_id == entry.id).order_by(Evidence.id)
+    for document, level in session.execute(marks):
+        if level in scores:
+            grades[document] = max(grades.get(document, scores[level]), scores[level])
     return grades
 
 

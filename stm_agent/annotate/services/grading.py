@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
 
 GRADE_TOKENS = 8
+THINKING_TOKENS = 4096
+"""Token limit of a grade by a model that thinks in its answer."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Given:
     grade: int | None
     came: Came
     error: str = ""
+    max_tokens: int = GRADE_TOKENS
 
 
 def to_grade(session: Session, project: Project, query: Query, *, depth: int = DEPTH) -> list[ToGrade]:
@@ -83,14 +86,26 @@ def in_turn(
 def ask_grade(
     door: LlmClient, one: ToGrade, schema: ProjectSchema, stopped: Callable[[], bool] = lambda: False
 ) -> Given:
-    """Ask for one grade; an answer without one is told, never guessed."""
-    came = Hearing(door.stream(one.chat, temperature=0.0, max_tokens=GRADE_TOKENS, again=True)).whole(stopped)
+    """Ask for one grade; an answer without one is told, never guessed.
+
+    A model that thinks in its answer uses up the few tokens of a grade, so it is asked again with room for thoughts.
+    """
+    tokens = GRADE_TOKENS
+    came = _heard(door, one, tokens, stopped)
+    if came.cut and not came.text and not stopped():
+        tokens = THINKING_TOKENS
+        came = _heard(door, one, tokens, stopped)
     if came.done is None:
-        return Given(None, came, came.error or "the grading was stopped before the LLM answered")
+        return Given(None, came, came.error or "the grading was stopped before the LLM answered", tokens)
     try:
-        return Given(answers.read_grade(schema, came.text), came)
+        return Given(answers.read_grade(schema, came.text), came, "", tokens)
     except Invalid as fault:
-        return Given(None, came, str(fault))
+        reason = f"the answer was cut off at {tokens} tokens" if came.cut and not came.text else str(fault)
+        return Given(None, came, reason, tokens)
+
+
+def _heard(door: LlmClient, one: ToGrade, tokens: int, stopped: Callable[[], bool]) -> Came:
+    return Hearing(door.stream(one.chat, temperature=0.0, max_tokens=tokens, again=True)).whole(stopped)
 
 
 def keep_grades(
@@ -99,7 +114,7 @@ def keep_grades(
     """Write down an LLM's grades, each with its draft; return how many were ``graded`` and how many ``failed``."""
     counts = {"graded": 0, "failed": 0}
     for one, given in graded:
-        parameters = {"temperature": 0.0, "max_tokens": GRADE_TOKENS, "query": query.key, "document": one.document}
+        parameters = {"temperature": 0.0, "max_tokens": given.max_tokens, "query": query.key, "document": one.document}
         draft = drafts.write(session, project, None, "", model, parameters, one.chat, given.came.done, given.error)
         draft.answer = given.came.text
         if given.grade is None:

@@ -11,6 +11,7 @@ from stm_agent.annotate import answers
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import Block
 from stm_agent.errors import StmAgentError
+from stm_agent.llm.text import visible_text, without_thoughts
 
 if TYPE_CHECKING:
     from stm_agent.llm.answer import Completion
@@ -45,7 +46,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Came:
-    """What came of an ask: the whole answer, or its text until it failed or was stopped."""
+    """What came of an ask: the whole answer, or its text until it failed or was stopped; without the LLM's thoughts."""
 
     text: str
     done: Completion | None
@@ -58,11 +59,23 @@ class Came:
             return "failed"
         return "stopped" if self.done is None else "offered"
 
+    @property
+    def cut(self) -> bool:
+        """Whether the answer was cut off at its token limit."""
+        return self.done is not None and self.done.finish_reason == "length"
+
     def fitting(self, block: Block) -> Came:
-        """Return it as failed where it is whole and cannot be read as the block's type."""
+        """Return it as failed if it is whole and cannot be the block's value.
+
+        A text that was cut off can be: a person sees that and completes it. What is chosen from an answer that was cut
+        off may not be what the answer would have come to.
+        """
+        if self.done is None:
+            return self
+        if self.cut and (not self.text or block.type not in ("text", "longtext")):
+            return replace(self, error=f"the answer was cut off at {block.max_tokens} tokens; raise the block's limit")
         try:
-            if self.done is not None:
-                answers.fitted(block, self.done.text)
+            answers.fitted(block, self.text)
         except Invalid as fault:
             return replace(self, error=str(fault))
         return self
@@ -70,18 +83,36 @@ class Came:
 
 @dataclass
 class Hearing:
-    """An answer on its way."""
+    """An answer on its way.
+
+    Attributes:
+        stream: Yields its pieces.
+        came: What has come so far, thoughts included until it is left.
+        left: Whether nobody reads it any more.
+        shown: The text that :meth:`visible` has returned.
+    """
 
     stream: Generator[str, None, Completion]
     came: Came = field(default_factory=lambda: Came("", None))
     left: bool = False
+    shown: str = ""
+
+    def visible(self) -> str:
+        """Return what can be shown since the last time: nothing of thoughts, nor of a tag that has only begun."""
+        text = self.came.text
+        text = visible_text(text) if "<" in text else text.lstrip()
+        if not text.startswith(self.shown):
+            # A thought that began without a tag has ended; the whole answer will take the place of all.
+            return ""
+        fresh, self.shown = text[len(self.shown) :], text
+        return fresh
 
     def next(self) -> str | None:
         """Wait for the next piece (an empty one: the LLM is about to be tried again); None at the end."""
         try:
             piece = next(self.stream)
         except StopIteration as end:
-            self.came = Came(end.value.text, end.value)
+            self.came = Came(without_thoughts(end.value.text), end.value)
         except StmAgentError as fault:
             self.came = replace(self.came, error=str(fault))
         else:
@@ -96,7 +127,7 @@ class Hearing:
         came = self.came
         self.left = True
         self._close()
-        return came
+        return replace(came, text=without_thoughts(came.text)) if came.done is None else came
 
     def _close(self) -> None:
         # It cannot be closed while a thread waits in it for a piece; that thread closes it once it is out.

@@ -6,7 +6,7 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DbSession
 
 from stm_agent.annotate.actor import ROLES, Actor
@@ -19,7 +19,24 @@ from stm_agent.annotate.tables import Member, Project
 INVITED = timedelta(days=7)
 
 
-def invite(session: DbSession, actor: Actor, *, role: str, project: Project | None) -> str:
+def administered(session: DbSession) -> bool:
+    """Return whether an administrator can log in; the one user of a tool on loopback has no password."""
+    able = select(Person.id).where(Person.role == "admin", Person.active, Person.password.is_not(None))
+    return session.scalar(able.limit(1)) is not None
+
+
+def first_administrator(session: DbSession) -> str | None:
+    """Return an invitation for the first administrator of a team's tool; None if one can log in.
+
+    The links that earlier starts of the tool printed end here.
+    """
+    session.execute(delete(Invitation).where(Invitation.setup, Invitation.used_at.is_(None)))
+    if administered(session):
+        return None
+    return invite(session, Actor(0, "setup", "admin"), role="admin", project=None, setup=True)
+
+
+def invite(session: DbSession, actor: Actor, *, role: str, project: Project | None, setup: bool = False) -> str:
     """Return the token of a new invitation; it is shown once and only its hash is kept."""
     actor.needs("admin")
     if role not in ROLES:
@@ -29,6 +46,7 @@ def invite(session: DbSession, actor: Actor, *, role: str, project: Project | No
         Invitation(
             token_hash=people.digest(token),
             role=role,
+            setup=setup,
             project_id=project.id if project else None,
             expires_at=now() + INVITED,
         )
@@ -68,12 +86,14 @@ def invited(session: DbSession, token: str, *, hold: bool = False) -> Invitation
     """Return the invitation of a link; with ``hold`` nobody else can use it until the transaction ends.
 
     Raises:
-        Unauthorised: The link is unknown, used or too old.
+        Unauthorised: The link is unknown, used or too old, or is a setup link and an administrator can log in.
     """
     wanted = select(Invitation).where(Invitation.token_hash == people.digest(token))
     row = session.scalar(wanted.with_for_update() if hold else wanted)
     if row is None or row.used_at is not None or row.expires_at < now():
         raise Unauthorised("this invitation is unknown, used or expired; ask for a new one")
+    if row.setup and administered(session):
+        raise Unauthorised("this link was for the first administrator, who has joined; ask them for an invitation")
     return row
 
 

@@ -15,6 +15,7 @@ from stm_agent.annotate.people_tables import Llm
 from stm_agent.annotate.secrets import Vault
 from stm_agent.annotate.storable import NOWHERE, words
 from stm_agent.llm.answer import TRIES
+from stm_agent.llm.text import without_thoughts
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
@@ -66,7 +67,8 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
     Raises:
         Forbidden: Not an administrator.
         Stale: It was changed since ``version``, or one of that name is there and ``version`` says that it is new.
-        Invalid: No name or no model, or a base URL that is none, or that would get the key of another one.
+        Invalid: No name or no model, or a base URL that is none, or a server or provider that would get the key of
+            another one.
     """
     actor.needs("admin")
     name, model = str(values.get("name", "")).strip(), str(values.get("model", "")).strip()
@@ -85,8 +87,8 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
     if row is None:
         row = Llm(name=name, version=0)
         session.add(row)
-    elif row.key_encrypted and row.api_base != base and not values.get("key"):
-        raise Invalid("the base URL changes: enter the key again, it is not sent to another server unasked")
+    elif row.key_encrypted and not values.get("key"):
+        _check_same_receiver(row, model, base)
     row.model, row.api_base, row.system_prompt = model, base, str(values.get("system_prompt", ""))
     row.version += 1
     if values.get("key"):
@@ -97,6 +99,21 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
         session.execute(update(Llm).values(is_default=Llm.id == row.id))
         session.refresh(row)
     return row
+
+
+def _check_same_receiver(row: Llm, model: str, base: str | None) -> None:
+    if row.api_base != base:
+        raise Invalid("the base URL changes: enter the key again, it is not sent to another server unasked")
+    if _other_provider(row.model, model):
+        raise Invalid("the model's provider changes: enter the key again, it is not sent to another provider unasked")
+
+
+def _other_provider(before: str, after: str) -> bool:
+    """Return whether two models may have different providers; a name without one says nothing of it."""
+    if before == after:
+        return False
+    (first, named, _), (second, _, _) = before.partition("/"), after.partition("/")
+    return first != second or not named
 
 
 def remove(session: Session, actor: Actor, name: str) -> None:
@@ -136,5 +153,6 @@ def tried(door: LlmClient, choice: LlmChoice) -> dict[str, Any]:
     # A number nothing was asked by before: what the cache holds would tell nothing of the server.
     chat = [*system, {"role": "user", "content": QUESTION}]
     came = door.complete(chat, rollout=time.time_ns(), temperature=0.0, max_tokens=ANSWER_TOKENS)
+    text = without_thoughts(came.text) or "(nothing but thoughts, cut off at the token limit)"
     tokens = {"prompt_tokens": came.prompt_tokens, "completion_tokens": came.completion_tokens}
-    return {"model": choice.model, "answer": came.text, "seconds": came.seconds, **tokens, "usd": came.usd}
+    return {"model": choice.model, "answer": text, "seconds": came.seconds, **tokens, "usd": came.usd}

@@ -15,9 +15,9 @@ from stm_agent.annotate.base import now
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.formats import aiano, aiano_out, archive, trec, triplets
 from stm_agent.annotate.incoming import Incoming
-from stm_agent.annotate.reading import Report, usable
+from stm_agent.annotate.reading import Report, part_fault, usable
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services import archiving, asking, documents, entries, evidence, outcome, projects
+from stm_agent.annotate.services import archiving, asking, documents, entries, evidence, making, outcome, projects
 from stm_agent.annotate.storable import unstorable
 from stm_agent.annotate.tables import Document, Entry, Project
 from stm_agent.annotate.values import fitting
@@ -50,12 +50,12 @@ def import_qrels(session: Session, actor: Actor, project: Project, qrels: trec.Q
     return report
 
 
-def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, int]:
-    """Make a project of AIANO's dataset JSON or ``.aiano`` file.
+def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, dict[str, Any]]:
+    """Make a project of AIANO's dataset JSON or ``.aiano`` file, with a query of each entry.
 
     Returns:
-        The project, and how many highlights have no place in it, since their text is not in the file; they are kept,
-        and go out again as they came.
+        The project, and a report: ``highlights_without_text``, whose text is not in the file (they are kept, and go out
+        again as they came); ``queries`` that were made; ``skipped``, reason -> entries without a query.
 
     Raises:
         DataError: It is neither.
@@ -81,6 +81,8 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, i
     documents.add(session, project, parsed.documents.items())
     blocks = {block.id: block for block in parsed.schema.blocks}
     for item in parsed.items:
+        if fault := part_fault(item.key):
+            raise Invalid(f"an entry of {path.name} {fault}: '{item.key[:60]}'; change it in the file")
         entry = entries.create(session, actor, project, key=item.key)
         entry.extra = {"aiano": item.raw}
         fits = {key: fitting(blocks[key], value) for key, value in item.values.items()}
@@ -95,7 +97,10 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, i
         ]
         evidence.set_evidence(session, project, parsed.schema, entry, marks)
     session.flush()
-    return project, sum(len(item.unplaced) for item in parsed.items)
+    asked = {"queries": 0, "skipped": {}}
+    if making.block_of_query(project) is not None:
+        asked = making.make_queries(session, actor, project)
+    return project, {"highlights_without_text": sum(len(item.unplaced) for item in parsed.items), **asked}
 
 
 def as_aiano(session: Session, project: Project) -> aiano.Parsed:
@@ -194,6 +199,8 @@ def _judged(session: Session, project: Project, kind: str, output: Path) -> dict
         raise DataError("no query has a passage judged relevant yet; there is nothing to score on")
     if left := outcome.left_out(told):
         counts["left_out"] = left
+    if missing := outcome.without(collection):
+        counts["missing"] = missing
     if kind == "triplets":
         return {**counts, "rows": triplets.write_triplets(collection, told, output)}
     if kind == "beir":

@@ -11,10 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services.documents import text_of
+from stm_agent.annotate.services.documents import passage_of
+from stm_agent.annotate.splits import NEEDED
 from stm_agent.annotate.tables import Adjudication, Document, Evidence, Judgement, Project, Query
 from stm_agent.domain.collection import Collection, Split
-from stm_agent.domain.collection import Document as Passage
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,17 @@ def left_out(told: Graded) -> str | None:
     return f"{count:,} {'query' if count == 1 else 'queries'} without a passage judged above 0"
 
 
+def without(collection: Collection) -> str | None:
+    """Return in a line which splits a collection lacks that ``stm-agent optimize`` needs; None: none."""
+    missing = [split for split in NEEDED if split not in collection.splits]
+    if not missing:
+        return None
+    return (
+        f"no {' and no '.join(missing)} split, which stm-agent optimize needs; give {' and '.join(missing)} a share "
+        "under Splits in the project's settings, and judge more queries"
+    )
+
+
 def judged_pairs(session: Session, project: Project) -> set[tuple[int, int]]:
     """Return the numbers of the queries and documents that have a grade: somebody's, or a reviewer's final one."""
     found: set[tuple[int, int]] = set()
@@ -109,21 +120,13 @@ def beside(session: Session, project: Project, told: Graded) -> dict[str, dict[s
 
 
 def collection_of(session: Session, project: Project) -> Collection:
-    """Return a project as a collection; queries without a relevant passage are left out: nothing is scored on them.
-
-    A document's title is its field ``title``, where that is a content field; the other content fields are its text.
-    """
+    """Return a project as a collection; queries without a relevant passage are left out: nothing is scored on them."""
     schema = ProjectSchema.model_validate(project.schema)
     outcome = graded(session, project)
     rows = session.execute(
         select(Document.key, Document.fields).where(Document.project_id == project.id).order_by(Document.position)
     )
-    titled = "title" in schema.content_fields and len(schema.content_fields) > 1
-    passages = []
-    for key, fields in rows:
-        title = str(fields.get("title") or "") if titled else ""
-        rest = {name: value for name, value in fields.items() if not (titled and name == "title")}
-        passages.append(Passage(key, title, text_of(schema, rest)))
+    passages = [passage_of(schema, key, fields) for key, fields in rows]
     splits: dict[str, Split] = {}
     for name in dict.fromkeys(outcome.splits.values()):
         judged = {

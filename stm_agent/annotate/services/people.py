@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import delete, func, select
@@ -128,20 +129,24 @@ def forget_try(session: DbSession, tries: Sequence[int]) -> None:
 
 
 def right_person(session: DbSession, *, name: str, password: str) -> Person | None:
-    """Return the person of a name and password; it takes as long for a name that is not there."""
+    """Return the person of a name and password; each call verifies one hash, whether or not there is such a name."""
     from argon2 import PasswordHasher
     from argon2.exceptions import VerificationError
 
+    # Made at the first login of any name, so that no later one takes longer.
+    nobody = _nobody()
     row = session.scalar(select(Person).where(Person.name == name.strip()))
     stored = row.password if row is not None and row.active and row.password else None
     try:
-        PasswordHasher().verify(stored or _nobody(), password[:LONGEST])
+        PasswordHasher().verify(stored or nobody, password[:LONGEST])
     except VerificationError:
         return None
     return row if stored else None
 
 
+@cache
 def _nobody() -> str:
+    """Return the hash of a password that nobody knows, with the same costs as those of people."""
     from argon2 import PasswordHasher
 
     return PasswordHasher().hash(secrets.token_urlsafe(16))

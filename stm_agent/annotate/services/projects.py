@@ -12,15 +12,23 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale, Taken
 from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.services.ceilings import check_ceilings
+from stm_agent.annotate.services.documents import LONGEST_TAG, MOST_TAGS
 from stm_agent.annotate.services.migrating import migrate_entries
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.services.regrading import read_grades, regrade
 from stm_agent.annotate.services.renaming import rename_fields
+from stm_agent.annotate.splits import read_shares
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Entry, Member, Project, Query
 from stm_agent.annotate.templates import TEMPLATES
 
 MOST_JUDGES = 100
+
+EDITABLE = frozenset(
+    {"name", "description", "guidelines", "tags", "overlap", "archived", "schema", "llm_calls", "llm_usd"}
+)
+"""Parts of a project that an administrator changes."""
 
 
 def read_schema(value: Any) -> ProjectSchema:  # noqa: ANN401 - JSON
@@ -109,6 +117,9 @@ def view(session: Session, project: Project) -> dict[str, Any]:
         "tags": project.tags,
         "schema": project.schema,
         "overlap": project.overlap,
+        "splits": project.splits,
+        "llm_calls": project.llm_calls,
+        "llm_usd": project.llm_usd,
         "archived": project.archived,
         "version": project.version,
         "created_at": project.created_at.isoformat(),
@@ -189,7 +200,7 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
         raise Forbidden(f"project '{project.name}' is archived; take it out of the archive first")
     changes = dict(changes)
     grades = read_grades(changes.pop("grades", {}))
-    unknown = set(changes) - {"name", "description", "guidelines", "tags", "overlap", "archived", "schema"}
+    unknown = set(changes) - EDITABLE
     if unknown:
         raise Invalid(f"a project has no '{min(unknown)}'")
     before = {name: getattr(project, name) for name in changes}
@@ -223,8 +234,13 @@ def check_parts(changes: dict[str, Any]) -> None:
         raise Invalid("archived is true or false")
     if not isinstance(tags, list):
         raise Invalid("tags are a list of texts")
+    if len(tags) > MOST_TAGS:
+        raise Invalid(f"a project has at most {MOST_TAGS} tags; this one would have {len(tags):,}")
     for tag in tags:
-        words(tag, "a tag", 100)
+        words(tag, "a tag", LONGEST_TAG)
+    check_ceilings(changes)
+    if "splits" in changes:
+        read_shares(changes["splits"])
     for part in ("description", "guidelines"):
         words(changes.get(part, ""), part)
 
@@ -234,5 +250,6 @@ def duplicate(session: Session, actor: Actor, project: Project, name: str) -> Pr
     copy = create(
         session, actor, name=name, description=project.description, tags=list(project.tags), schema=project.schema
     )
-    copy.guidelines, copy.overlap = project.guidelines, project.overlap
+    for part in ("guidelines", "overlap", "splits", "llm_calls", "llm_usd"):
+        setattr(copy, part, getattr(project, part))
     return copy

@@ -13,14 +13,17 @@ from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Forbidden, Invalid, Stale, Taken
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.reading import key_fault
+from stm_agent.annotate.services import splitting
 from stm_agent.annotate.services.keyed import keyed
 from stm_agent.annotate.services.recording import record
+from stm_agent.annotate.splits import SPLITS
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Change, Document, Entry, Judgement, Project, Query
 
-SPLITS = ("train", "dev", "test")
 SAVED = "query.save"
 """Kind of the changes that somebody makes of a query by hand."""
+LONGEST = {"text": 20_000, "answer": 100_000, "split": 20}
+"""Largest number of characters of each part of a query that people write; files may bring longer ones."""
 
 
 def find(session: Session, project: Project, key: str) -> Query:
@@ -64,20 +67,25 @@ def create(
     *,
     text: str,
     answer: str = "",
-    split: str = "dev",
+    split: str | None = None,
     key: str | None = None,
     entry: Entry | None = None,
+    relevant: Iterable[int] = (),
 ) -> Query:
     """Write a query.
+
+    Without a ``split`` the project's shares decide, and what it has in common with other queries: its text, or one of
+    the ``relevant`` documents, given by number.
 
     Raises:
         Invalid: No text, or no such split.
         Taken: The key is there.
     """
-    clean = text.strip()
+    clean = words(text, "a query's text", LONGEST["text"]).strip()
+    words(answer, "a query's answer", LONGEST["answer"])
     if not clean:
         raise Invalid("a query needs a text")
-    if split not in SPLITS:
+    if split is not None and split not in SPLITS:
         raise Invalid(f"there is no split '{split}'; use {', '.join(SPLITS)}")
     if key and (fault := key_fault(key, ())):
         raise Invalid(f"a query {fault}; choose another one, or none")
@@ -88,7 +96,7 @@ def create(
         project_id=project.id,
         text=clean,
         answer=answer,
-        split=split,
+        split=split or splitting.split_of(session, project, clean, relevant),
         entry_id=entry.id if entry else None,
     )
     session.add(query)
@@ -126,7 +134,7 @@ def save(
         raise Stale("this query", view(query))
     if unknown := sorted(set(changes) - {"text", "answer", "split"}):
         raise Invalid(f"a query has no '{unknown[0]}'")
-    parts = {part: words(value, f"a query's {part}").strip() for part, value in changes.items()}
+    parts = {part: words(value, f"a query's {part}", LONGEST[part]).strip() for part, value in changes.items()}
     if not parts.get("text", "some"):
         raise Invalid("a query needs a text")
     if parts.get("split", "dev") not in SPLITS:

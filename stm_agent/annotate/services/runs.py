@@ -12,8 +12,11 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid, NotFound
+from stm_agent.annotate.reading import key_fault
+from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import projects
-from stm_agent.annotate.services.outcome import graded, judged_pairs
+from stm_agent.annotate.services.measuring import SCORED, measure
+from stm_agent.annotate.services.outcome import Graded, graded, judged_pairs
 from stm_agent.annotate.services.searching import DEPTH
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Project, Query, Ranking
@@ -22,8 +25,6 @@ ROWS = 10_000
 """Rankings that are written in one transaction, at most: it takes some tenths of a second, and others wait for it."""
 QUERIES = 100
 """Queries whose rankings are replaced in one transaction, at most."""
-SCORED = 10
-"""How deep nDCG looks."""
 COUNTED = ("queries", "documents", "unknown_queries", "unknown_documents", "cut")
 Found = Mapping[str, Mapping[str, float]]
 """Query -> document -> score."""
@@ -45,6 +46,8 @@ def put_run(database: Database, actor: Actor, project: str, name: str, run: Foun
     actor.needs("admin")
     if not words(name, "a run's name", 200).strip():
         raise Invalid("a run needs a name")
+    if fault := key_fault(name, ()):
+        raise Invalid(f"the run '{name[:60]}' {fault.replace('an id', 'a name').replace('the id', 'the name')}")
     with database.writing() as session:
         before = _ranked(session, projects.find(session, actor, project), name)
     stored = Counter(dict.fromkeys(COUNTED, 0))
@@ -140,13 +143,12 @@ def drop(database: Database, *which: ColumnElement[bool]) -> int:
 def runs_of(
     session: Session, project: Project, *, depths: Sequence[int] = (5, 10, 20), scored: bool = True
 ) -> list[dict[str, Any]]:
-    """Return the project's runs with nDCG@10 on what is judged and holes@k: the share of the top k without a grade.
+    """Return the project's runs with holes@k, the share of the top k without a grade, and nDCG@10 (:func:`measure`).
 
     Without ``scored`` there is no nDCG: it is made of grades, and whoever still judges is not to be led by them.
     """
-    from stm_agent.evaluate.metrics import score
-
-    grades = graded(session, project).grades if scored else {}
+    told = graded(session, project) if scored else Graded({}, {}, {}, {})
+    best = max((level.score for level in ProjectSchema.model_validate(project.schema).levels), default=1)
     judged = judged_pairs(session, project)
     runs: dict[str, list[Any]] = {}
     rows = session.execute(
@@ -157,8 +159,7 @@ def runs_of(
     )
     for run, *rest in rows:
         runs.setdefault(run, []).append(rest)
-    qrels = {query: given for query, given in grades.items() if any(grade > 0 for grade in given.values())}
-    told = []
+    shown = []
     for name, lines in sorted(runs.items()):
         holes = {}
         for depth in depths:
@@ -167,5 +168,5 @@ def runs_of(
         found: dict[str, dict[str, float]] = {}
         for *_, value, query, document in lines:
             found.setdefault(query, {})[document] = value
-        told.append({"run": name, "holes": holes, "ndcg_at_10": score(found, qrels).ndcg_at_10 if qrels else None})
-    return told
+        shown.append({"run": name, "holes": holes, **measure(found, told, best)})
+    return shown

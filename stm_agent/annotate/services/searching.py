@@ -14,9 +14,9 @@ from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.finding import KEPT, Asked, Corpus, Finder, fuse, read_query
 from stm_agent.annotate.schema import ProjectSchema
-from stm_agent.annotate.services.documents import text_of
+from stm_agent.annotate.services.documents import passage_of
 from stm_agent.annotate.services.encoding import WAITED_FOR, Models
-from stm_agent.annotate.spelling import WORD, snippet
+from stm_agent.annotate.spelling import WORD, composed, snippet
 from stm_agent.annotate.tables import Document, Project
 from stm_agent.errors import StmAgentError
 from stm_agent.files import sha256_text
@@ -45,7 +45,7 @@ def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
 
     def load() -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
         rows = session.execute(select(Document.key, Document.fields).where(own).order_by(Document.position)).all()
-        return {key: text_of(schema, fields) for key, fields in rows}, dict(rows)
+        return {key: passage_of(schema, key, fields).full for key, fields in rows}, dict(rows)
 
     return finder.corpus(project.key, [*state, sha256_text(last), schema.content_fields], load)
 
@@ -98,7 +98,7 @@ def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) ->
     if key not in corpus.texts:
         raise NotFound(f"there is no document '{key}'")
     # Words alone: what looks like an operator in a document is none.
-    asked = Asked(" ".join(WORD.findall(corpus.texts[key][:LIKE])))
+    asked = Asked(" ".join(WORD.findall(composed(corpus.texts[key][:LIKE]))))
     if model:
         vectors = stock.get(model).passages(corpus, most=WAITED_FOR)
         place = list(corpus.texts).index(key)

@@ -22,12 +22,13 @@ from stm_agent.annotate.tables import Adjudication, Document, Judgement, Project
 
 @dataclass
 class _Pair:
-    """A query and a passage, who gave what grade and when, and the final grade if there is one."""
+    """A query and a passage, who gave what grade, when and with what note, and the final grade if there is one."""
 
     query: str
     text: str
     document: str
     given: dict[str, tuple[int, datetime]] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     final: Adjudication | None = None
     by: str = ""
 
@@ -46,7 +47,7 @@ class _Pair:
         final = None if self.final is None else {**_view(self.final), "person": self.by}
         row = {"query": self.query, "text": self.text, "document": self.document, "final": final}
         grades = {name: grade for name, (grade, _) in self.given.items()}
-        return {**row, "grades": grades, "gap": max(self.grades) - min(self.grades)}
+        return {**row, "grades": grades, "notes": self.notes, "gap": max(self.grades) - min(self.grades)}
 
 
 def disagreements(session: Session, actor: Actor, project: Project, *, settled: bool = False) -> list[dict[str, Any]]:
@@ -74,6 +75,8 @@ def _pairs(session: Session, actor: Actor, project: Project) -> list[_Pair]:
     for judgement, name, query, text, document in rows:
         pair = pairs.setdefault((judgement.query_id, judgement.document_id), _Pair(query, text, document))
         pair.given[name] = (judgement.grade, judgement.updated_at)
+        if judgement.note:
+            pair.notes[name] = judgement.note
     finals = session.execute(
         select(Adjudication, Person.name)
         .join(Query, Query.id == Adjudication.query_id)

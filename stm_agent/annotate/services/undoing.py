@@ -10,6 +10,7 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import dealt
+from stm_agent.annotate.services.differences import applied, differences, sides
 from stm_agent.annotate.services.entries import own_and_fresh, snapshot
 from stm_agent.annotate.services.evidence import restore_evidence
 from stm_agent.annotate.services.migrating import moved
@@ -30,7 +31,8 @@ def undo(session: Session, actor: Actor, project: Project, entry: Entry, *, vers
     done, _ = _stacks(history(session, project, entry.key))
     if not done:
         raise Invalid("there is nothing to undo")
-    return _bring_back(session, actor, project, entry, "entry.undo", done[-1], done[-1].before or {})
+    before, after = sides(done[-1].before, done[-1].after)
+    return _bring_back(session, actor, project, entry, "entry.undo", done[-1], leave=after, take=before)
 
 
 def redo(session: Session, actor: Actor, project: Project, entry: Entry, *, version: int) -> Entry:
@@ -45,7 +47,8 @@ def redo(session: Session, actor: Actor, project: Project, entry: Entry, *, vers
     _, undone = _stacks(history(session, project, entry.key))
     if not undone:
         raise Invalid("there is nothing to do again")
-    return _bring_back(session, actor, project, entry, "entry.redo", undone[-1], undone[-1].after or {})
+    before, after = sides(undone[-1].before, undone[-1].after)
+    return _bring_back(session, actor, project, entry, "entry.redo", undone[-1], leave=before, take=after)
 
 
 def _stacks(changes: list[Change]) -> tuple[list[Change], list[Change]]:
@@ -64,30 +67,46 @@ def _stacks(changes: list[Change]) -> tuple[list[Change], list[Change]]:
 
 
 def _bring_back(
-    session: Session, actor: Actor, project: Project, entry: Entry, kind: str, change: Change, state: dict[str, Any]
+    session: Session,
+    actor: Actor,
+    project: Project,
+    entry: Entry,
+    kind: str,
+    change: Change,
+    *,
+    leave: dict[str, Any],
+    take: dict[str, Any],
 ) -> Entry:
     was = snapshot(session, entry)
     finished = dealt.finished(session, entry)
-    entry.values, entry.migrated = _values(project, entry, state["values"])
+    state = applied(was, _renamed(session, project, change, leave), _renamed(session, project, change, take))
+    entry.values, entry.migrated = _values(project, entry, take.get("values", {}))
     entry.name, entry.notes, entry.state = state["name"], state["notes"], state["state"]
-    fields = {row["field"] for row in state["evidence"]}
-    names = {field: name_since(session, project, change.id, field) for field in fields}
-    marks = [{**row, "field": names[row["field"]]} for row in state["evidence"]]
-    restore_evidence(session, project, entry, marks)
+    if state["evidence"] != was["evidence"]:
+        restore_evidence(session, project, entry, state["evidence"])
     entry.version += 1
     session.flush()
     dealt.settle(session, entry, finished)
-    record(session, project, actor, kind, entry.key, was, snapshot(session, entry))
+    record(session, project, actor, kind, entry.key, *differences(was, snapshot(session, entry)))
     return entry
 
 
+def _renamed(session: Session, project: Project, change: Change, side: dict[str, Any]) -> dict[str, Any]:
+    """Return one side of a change with the names that its documents' fields have now."""
+    if "marks" not in side:
+        return side
+    marks = side["marks"]
+    names = {field: name_since(session, project, change.id, field) for field in {row["field"] for _, row in marks}}
+    return {**side, "marks": [[place, {**row, "field": names[row["field"]]}] for place, row in marks]}
+
+
 def _values(project: Project, entry: Entry, then: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return values of then as the blocks of now hold them, and what is kept aside, as an edit of the schema does."""
+    """Return the entry's values with some of then, as the blocks of now hold them, and what is kept aside."""
     blocks = {block.id: block for block in ProjectSchema.model_validate(project.schema).blocks}
-    values: dict[str, Any] = {}
-    aside = dict(entry.migrated)
+    values, aside = dict(entry.values), dict(entry.migrated)
     for key, value in then.items():
         fit, kept = moved(None, blocks.get(key), value, None)
+        values.pop(key, None)
         values |= {key: fit} if fit is not None else {}
         aside |= {key: kept} if kept is not None else {}
     return values, aside

@@ -1,8 +1,9 @@
 // How far people agree with each other and with the LLM, and what they are to settle.
 import {
-  Dot, Fault, Loaded, Saved, Select, api, download, enc, html, keyedLevels, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOutbox, useRef, useState,
+  Dot, Fault, Field, Loaded, Saved, Select, api, download, enc, html, keyedLevels, levelKeys, outbox, store, toast, told, useEffect, useKeys,
+  useLoad, useOutbox, useRef, useState,
 } from "/static/lib.js";
-import { Long } from "/static/passages.js";
+import { Passage } from "/static/fields.js";
 import { Progress } from "/static/progress.js";
 
 const NAMES = { raw: "Raw agreement", cohen: "Cohen's kappa", fleiss: "Fleiss' kappa", alpha: "Krippendorff's alpha (ordinal)" };
@@ -51,16 +52,18 @@ function All({ data, levels }) {
 }
 
 // `text` is the passage's document, a load; nothing is settled that cannot be read.
-function Dispute({ row, text, ready, levels, settle, reopen, at, count }) {
-  const words = ready ? Object.values(text.data.fields).filter((value) => typeof value === "string").join("\n") : "";
+function Dispute({ project, row, text, ready, levels, settle, reopen, at, count, note, setNote }) {
   const nameOf = (score) => levels.find((level) => level.score === score)?.name ?? score;
   const { final } = row;
-  return html`<article class="card stack"><div class="row between"><h3>${row.text}</h3><span class="small quiet">${at + 1} of ${count}</span></div>
-    <${Fault} of=${text.error} />${ready ? html`<div class="text"><${Long} text=${words} /></div>`
+  return html`<article class="card stack"><div class="row between"><h3 dir="auto">${row.text}</h3><span class="small quiet">${at + 1} of ${count}</span></div>
+    <${Fault} of=${text.error} />${ready ? html`<${Passage} project=${project} fields=${text.data.fields} />`
       : !text.error && html`<p class="quiet">Loading</p>`}
-    <dl class="facts">${Object.entries(row.grades).map(([name, value]) => html`<dt>${name}</dt><dd>${nameOf(value)}</dd>`)}</dl>
+    <dl class="facts">${Object.entries(row.grades).map(([name, value]) => html`<dt>${name}</dt><dd>${nameOf(value)}${
+      row.notes[name] && html`<span class="quiet" dir="auto">: ${row.notes[name]}</span>`}</dd>`)}</dl>
     ${final && html`<div class="row between"><span>${final.person} settled it as <b>${nameOf(final.grade)}</b>${final.note ? ` (${final.note})` : ""}</span>
       <button disabled=${!ready} onClick=${reopen}>Open it again</button></div>`}
+    <${Field} label=${html`Note on the final grade <kbd>c</kbd>`}><input dir="auto" maxlength="10000" readonly=${!ready} value=${note}
+      onInput=${(event) => setNote(event.target.value)} /><//>
     <div class="grades" role="group" aria-label="Final grade">
       ${keyedLevels(levels).map(([name, level]) => html`<button disabled=${!ready} aria-pressed=${final?.grade === level.score ? "true" : "false"}
         onClick=${() => settle(level)}><${Dot} colour=${level.colour} />${level.name}${name && html` <kbd>${name}</kbd>`}</button>`)}</div></article>`;
@@ -111,13 +114,19 @@ function useDisputes(place, levels) {
   const here = Math.min(at, Math.max(count - 1, 0));
   const row = rows.data?.[here];
   const [text, ready] = useText(place, row, rows.data?.[here + 1]);
+  // What is typed belongs to the pair that it was typed for, and stays in the browser until that is settled.
+  const [, turn] = useState(0);
+  const keptAs = row && `unsaved note ${pathOf(row)}`;
+  const note = row ? store.get(keptAs) ?? row.final?.note ?? "" : "";
+  const setNote = (text) => { store.put(keptAs, text); turn((n) => n + 1); };
   const put = (grade) => {
     rows.set(rows.data.filter((one) => one !== row));
-    outbox.put(pathOf(row), { grade, version: row.final ? row.final.version : 0 });
+    outbox.put(pathOf(row), { grade, note: grade === null ? "" : note, version: row.final ? row.final.version : 0 });
+    store.remove(keptAs);
   };
   const settle = (level) => ready && put(level.score);
   const reopen = () => ready && row.final && put(null);
-  return { rows, row, text, ready, count, here, setAt, settle, reopen, settled, choose: (value) => { setAt(0); setSettled(value); } };
+  return { rows, row, text, ready, count, here, setAt, settle, reopen, note, setNote, settled, choose: (value) => { setAt(0); setSettled(value); } };
 }
 
 export function Agreement({ project }) {
@@ -126,11 +135,12 @@ export function Agreement({ project }) {
   const keys = levelKeys(levels);
   const measures = useLoad(() => api.get(`${place}/agreement`), []);
   const progress = useLoad(() => api.get(`${place}/progress`), []);
-  const { rows, row, text, ready, count, here, setAt, settle, reopen, settled, choose } = useDisputes(place, levels);
+  const { rows, row, text, ready, count, here, setAt, settle, reopen, note, setNote, settled, choose } = useDisputes(place, levels);
   const table = () => download(`${place}/agreement?format=csv`).catch(told);
   useKeys({
     j: [() => setAt(Math.min(here + 1, count - 1)), "Next disagreement"],
     k: [() => setAt(Math.max(here - 1, 0)), "Disagreement before"],
+    c: [() => document.querySelector(".card input")?.focus(), "Note on the final grade"],
     Backspace: [reopen, "Open again what was settled"],
     ...Object.fromEntries(Object.entries(keys).map(([name, level]) => [name, [() => settle(level), `Settle as ${level.name}`]])),
   });
@@ -138,7 +148,8 @@ export function Agreement({ project }) {
   return html`<div class="stack wide"><section class="stack"><div class="row between"><h2>${title}${rows.data ? ` (${count})` : ""}</h2>
       <span class="row"><${Saved} state=${outbox.state} />
         <${Select} class="slim" aria-label="Which disagreements" value=${settled} change=${choose} options=${LISTS} /></span></div>
-      <${Loaded} of=${rows}>${() => (row ? html`<${Dispute} key=${`${row.query}/${row.document}`} row=${row} text=${text} ready=${ready} levels=${levels}
+      <${Loaded} of=${rows}>${() => (row ? html`<${Dispute} key=${`${row.query}/${row.document}`} project=${project}
+        note=${note} setNote=${setNote} row=${row} text=${text} ready=${ready} levels=${levels}
         settle=${settle} reopen=${reopen} at=${here} count=${count} />`
         : html`<p class="quiet">${settled === "true" ? "Nothing was settled yet." : "Nothing is in dispute."}</p>`)}<//></section>
     <section class="stack"><div class="row between"><h2>Agreement</h2><button onClick=${table}>Download as CSV</button></div>

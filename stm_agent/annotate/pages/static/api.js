@@ -19,6 +19,8 @@ export function onLoggedOut(tell) {
   return () => listeners.delete(tell);
 }
 
+export const loggedOut = () => listeners.forEach((tell) => tell());
+
 // Tells whoever waits for a login, and counts it: what was refused before is no news after it.
 let logins = 0;
 export function loggedIn() {
@@ -26,21 +28,36 @@ export function loggedIn() {
   dispatchEvent(new Event("loggedin"));
 }
 
+// The token that goes with the login cookie. No page of another origin can read it, so only this page can send it.
+let csrf = null;
+function csrfToken() {
+  csrf = csrf || fetch("/session").then((answer) => answer.json()).then((mode) => mode.csrf)
+    .catch((error) => { csrf = null; throw error; });
+  return csrf;
+}
+csrfToken().catch(() => {});
+
 let refreshing = null;
 function refresh() {
-  refreshing = refreshing || fetch("/session/refresh", { method: "POST" })
-    .finally(() => setTimeout(() => { refreshing = null; }, 0));
+  refreshing = refreshing || csrfToken()
+    .then((token) => fetch("/session/refresh", { method: "POST", headers: { "x-csrf-token": token } }))
+    .finally(() => {
+      csrf = null;
+      setTimeout(() => { refreshing = null; }, 0);
+    });
   return refreshing;
 }
 
 async function send(method, path, body, options) {
   const form = body instanceof FormData;
   const plain = body === undefined || form;
+  const headers = plain ? {} : { "content-type": "application/json" };
   try {
+    if (method !== "GET") headers["x-csrf-token"] = await csrfToken();
     return await fetch(path.startsWith("/") ? path : `/api/v1/${path}`, {
       method,
       body: plain ? body : JSON.stringify(body),
-      headers: plain ? {} : { "content-type": "application/json" },
+      headers,
       ...options,
     });
   } catch (error) {
@@ -52,11 +69,17 @@ async function send(method, path, body, options) {
 async function ask(method, path, body, { raw, quiet, ...options } = {}) {
   const before = logins;
   let answer = await send(method, path, body, options);
+  if (answer.headers.has("x-csrf-token")) {
+    // Another window has logged in or renewed the login since.
+    csrf = null;
+    answer = await send(method, path, body, options);
+  }
   if (answer.status === 401 && !path.startsWith("/session")) {
     const { ok } = await refresh().catch(() => ({}));
     if (ok || logins !== before) answer = await send(method, path, body, options);
-    if (answer.status === 401 && !quiet) listeners.forEach((tell) => tell());
+    if (answer.status === 401 && !quiet) loggedOut();
   }
+  if (path.startsWith("/session") && method !== "GET") csrf = null;
   if (!answer.ok) throw new Problem(await answer.json().catch(() => ({})), answer.status);
   if (raw) return answer;
   return answer.status === 204 ? null : answer.json();
@@ -110,5 +133,5 @@ export async function download(path) {
   link.download = named ? decodeURIComponent(named[1]) : "export";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-  return answer.headers.get("x-left-out");
+  return { left: answer.headers.get("x-left-out"), missing: answer.headers.get("x-missing") };
 }

@@ -1,9 +1,11 @@
 // The shell: who is there, where they are, the sheet of keys, light and dark.
 import {
-  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, loggedIn, onLoggedOut, outbox, render, told, useEffect, useKeys,
+  Dialog, Field, Loaded, Sheet, Toasts, api, enc, go, html, loggedIn, onLoggedOut, outbox, render, store, told, useEffect, useKeys,
   useLoad, useRoute, useState,
 } from "/static/lib.js";
+import { Account } from "/static/account.js";
 import { Agreement } from "/static/agreement.js";
+import { Connection } from "/static/alive.js";
 import { saveEntries, stopEntries } from "/static/entry.js";
 import { Documents } from "/static/documents.js";
 import { Judge } from "/static/judge.js";
@@ -25,6 +27,7 @@ const SCREENS = [
 ];
 
 const NAME = "stm-agent annotate";
+const AGAIN = 1500;
 
 // What the window, its tab and its history are called.
 function useTitle(...parts) {
@@ -52,12 +55,18 @@ function LoginForm({ invited, done }) {
 }
 
 // Who works alone has no password: each start of the tool prints an address that lets them in.
+// The address may be opened in any window of this browser: the others go on by themselves.
+function Address({ done }) {
+  useEffect(() => {
+    const timer = setInterval(() => api.get("me", { quiet: true }).then((me) => done(me.name), () => {}), AGAIN);
+    return () => clearInterval(timer);
+  }, []);
+  return html`<p>Open the address that the command printed; each start prints another one. This window then goes on by itself.</p>`;
+}
+
 function Door({ invited, done }) {
   const mode = useLoad(() => api.get("/session"), []);
-  const back = () => api.get("me").then((me) => done(me.name)).catch(told);
-  return html`<${Loaded} of=${mode}>${({ alone }) => (alone ? html`<div class="stack">
-    <p>Open the address that the command printed; it is another one after each start. Then you can go on here as well.</p>
-    <div><button class="main" onClick=${back}>Go on</button></div></div>`
+  return html`<${Loaded} of=${mode}>${({ alone }) => (alone ? html`<${Address} done=${done} />`
     : html`<${LoginForm} invited=${invited} done=${done} />`)}<//>`;
 }
 
@@ -70,11 +79,11 @@ function Login({ done }) {
 
 function useTheme() {
   const system = () => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  const [theme, setTheme] = useState(localStorage.getItem("theme") || system());
+  const [theme, setTheme] = useState(store.get("theme") || system());
   useEffect(() => { document.documentElement.dataset.theme = theme; }, [theme]);
   const turn = () => {
     const next = theme === "dark" ? "light" : "dark";
-    localStorage.setItem("theme", next);
+    store.put("theme", next);
     setTheme(next);
   };
   return [theme, turn];
@@ -93,6 +102,7 @@ function Top({ me, project, route, leave, sheet, guide }) {
       ${me.role !== "annotator" && html`<a class="button bare" href="#/people" aria-current=${key === "people" ? "page" : null}>People, LLMs</a>`}
       <button class="bare" aria-pressed=${theme === "dark"} onClick=${turn}>Dark</button>
       <button class="bare" onClick=${sheet}>Keys <kbd>?</kbd></button>
+      ${leave && html`<a class="button bare" href="#/account" aria-current=${key === "account" ? "page" : null}>Your account</a>`}
       ${leave && html`<button class="bare" onClick=${leave}>Log out ${me.name}</button>`}</div></header>`;
 }
 
@@ -101,7 +111,7 @@ function Inside({ me, leave }) {
   const [key, screen = "documents", ...rest] = route;
   const [sheet, setSheet] = useState(false);
   const [guide, setGuide] = useState(false);
-  const inProject = Boolean(key) && key !== "people";
+  const inProject = Boolean(key) && !["people", "account"].includes(key);
   const project = useLoad(() => (inProject ? api.get(`projects/${enc(key)}`) : Promise.resolve(false)), [key]);
   const keys = { "?": [() => setSheet(true), "This sheet"], "g p": [() => go(), "All projects"] };
   if (inProject) {
@@ -114,18 +124,19 @@ function Inside({ me, leave }) {
   if (here?.guidelines) keys["g g"] = [() => setGuide(true), "Guidelines"];
   useKeys(keys);
   const [, label, , Screen] = SCREENS.find(([name]) => name === screen) || SCREENS[0];
-  useTitle(key === "people" ? "People, LLMs" : inProject ? label : "Projects", here?.name);
+  useTitle(key === "people" ? "People, LLMs" : key === "account" ? "Your account" : inProject ? label : "Projects", here?.name);
   const body = () => {
     if (key === "people") return html`<${People} me=${me} />`;
+    if (key === "account" && !me.alone) return html`<${Account} />`;
     if (!inProject) return html`<${Projects} me=${me} />`;
     if (project.data && !here) return null;
     return html`<${Loaded} of=${project}>${(data) => data && html`
       <${Screen} key=${`${key}/${screen}`} project=${data} me=${me} rest=${rest} reload=${project.reload} />`}<//>`;
   };
   return html`<${Top} me=${me} project=${here} route=${route} leave=${leave} sheet=${() => setSheet(true)} guide=${() => setGuide(true)} />
-    <main id="main" tabindex="-1" class=${["work", "judge"].includes(screen) && inProject ? "full" : ""}>${body()}</main>
+    <${Connection} alone=${me.alone} /><main id="main" tabindex="-1" class=${["work", "judge"].includes(screen) && inProject ? "full" : ""}>${body()}</main>
     ${guide && here && html`<${Dialog} title="Guidelines" close=${() => setGuide(false)}>
-      <p style=${{ whiteSpace: "pre-wrap" }}>${here.guidelines}</p><//>`}
+      <p dir="auto" style=${{ whiteSpace: "pre-wrap", unicodeBidi: "plaintext" }}>${here.guidelines}</p><//>`}
     ${sheet && html`<${Sheet} close=${() => setSheet(false)} />`}<${Toasts} />`;
 }
 
@@ -157,8 +168,7 @@ function App() {
   if (me === undefined) return null;
   if (me === null) return html`<${Login} done=${look} /><${Toasts} />`;
   // What others said in this browser, and the server has not got, is theirs to send.
-  const unsaved = () => Object.keys(localStorage).filter((name) => name.startsWith("unsaved ")
-    && (!name.startsWith("unsaved by ") || name.startsWith(outbox.start)));
+  const unsaved = () => store.names("unsaved ").filter((name) => (!name.startsWith("unsaved by ") || name.startsWith(outbox.start)));
   const end = async () => {
     try {
       await api.del("/session");
@@ -167,7 +177,7 @@ function App() {
       return;
     }
     stopEntries();
-    unsaved().forEach((name) => localStorage.removeItem(name));
+    unsaved().forEach((name) => store.remove(name));
     outbox.close();
     setLeft(false);
     setMe(null);

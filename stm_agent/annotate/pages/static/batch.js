@@ -1,10 +1,17 @@
 // Drafts by the dozen: a block drafted in the background, for many documents or in many entries.
-import { Dialog, Field, Select, html, useState } from "/static/lib.js";
+import { Dialog, Field, Select, api, html, useLoad, useState } from "/static/lib.js";
 
 const MOST = 500;
 
 // Whether a block is drafted from what only a person can give: evidence, or another block.
 const afterPeople = (block) => block.mode === "human" && block.inputs.some((one) => one.required && one.kind !== "field");
+
+// How many calls of which model a batch makes, and how many the project's ceiling leaves.
+function Calls({ of }) {
+  if (!of) return null;
+  const left = of.left === null ? "" : `; ${of.left.toLocaleString()} are left in this project`;
+  return html`<span role="status" class="quiet">${of.calls.toLocaleString()} ${of.calls === 1 ? "call" : "calls"} of ${of.model}${left}</span>`;
+}
 
 export function Batch({ project, place, documents, begin, close }) {
   const blocks = project.schema.blocks.filter((block) => block.mode !== "plain");
@@ -14,10 +21,12 @@ export function Batch({ project, place, documents, begin, close }) {
   const late = afterPeople(blocks.find((block) => block.id === id));
   const into = late ? "entries" : chosen;
   const found = documents?.length;
+  const named = into === "entries" ? { entries: "draft" } : { documents: found ? documents.slice(0, most) : [] };
+  const body = { block: id, limit: most, ...named };
+  const counted = useLoad(() => api.post(`${place}/jobs/drafts`, { ...body, dry: true }), [id, into, most]);
   const send = (event) => {
     event.preventDefault();
-    const named = into === "entries" ? { entries: "draft" } : { documents: found ? documents.slice(0, most) : [] };
-    begin({ block: id, limit: most, ...named });
+    begin(body);
     close();
   };
   const first = found ? `the first of the ${found} documents found` : "the first documents of the project";
@@ -29,5 +38,5 @@ export function Batch({ project, place, documents, begin, close }) {
       <${Field} grow label="For"><${Select} value=${into} change=${setChosen} options=${places} /><//>
       <${Field} label="At most"><input type="number" required min="1" max=${(into === "documents" && found) || MOST} value=${most}
         onInput=${(event) => setMost(Number(event.target.value))} /><//></div>
-    <div><button class="main">Begin</button></div></form><//>`;
+    <div class="row"><button class="main">Begin</button><${Calls} of=${counted.data} /></div></form><//>`;
 }

@@ -1,6 +1,6 @@
 // The blocks of an entry: filled in by a person, or drafted by an LLM and accepted, edited or rejected.
 import {
-  Check, NumberBox, Select, api, enc, html, outbox, query, stream, toast, told, useEffect, useKeys, useRef, useState,
+  Check, NumberBox, Select, api, enc, html, outbox, query, store, stream, toast, told, useEffect, useKeys, useRef, useState,
 } from "/static/lib.js";
 
 const WRITTEN = ["text", "longtext"];
@@ -24,7 +24,7 @@ function Value({ block, value, change }) {
   const put = (event) => change(event.target.value || null);
   switch (block.type) {
     case "longtext":
-      return html`<textarea id=${id} rows="5" placeholder=${block.placeholder} value=${value ?? ""}
+      return html`<textarea id=${id} dir="auto" rows="5" placeholder=${block.placeholder} value=${value ?? ""}
         onInput=${(event) => change(event.target.value)}></textarea>`;
     case "select":
       return html`<${Select} id=${id} value=${value ?? ""} change=${(one) => change(one || null)}
@@ -35,7 +35,7 @@ function Value({ block, value, change }) {
       return html`<${NumberBox} id=${id} step="any" placeholder=${block.placeholder} value=${value} change=${change} />`;
     case "date": return html`<input id=${id} type="date" value=${value ?? ""} onInput=${put} />`;
     default:
-      return html`<input id=${id} placeholder=${block.placeholder} value=${value ?? ""} onInput=${(event) => change(event.target.value)} />`;
+      return html`<input id=${id} dir="auto" placeholder=${block.placeholder} value=${value ?? ""} onInput=${(event) => change(event.target.value)} />`;
   }
 }
 
@@ -63,14 +63,15 @@ function Draft({ block, draft, edit, accept, reject, stop, again }) {
       <div class="row"><button onClick=${again}>Try again</button><button class="bare" onClick=${reject}>Close</button></div></div>`;
   }
   if (!draft.done) {
-    return html`<div class="stack tight"><div class="draft" aria-busy="true">${draft.text || "Waiting for the LLM"}</div>
+    return html`<div class="stack tight"><div class="draft" dir="auto" aria-busy="true">${draft.text || "Waiting for the LLM"}</div>
       <div class="row"><button onClick=${stop}>Stop <kbd>Esc</kbd></button></div></div>`;
   }
-  const label = `Draft by ${draft.done.model}`;
+  const cut = draft.done.cut ? `, cut off at its limit of ${draft.done.parameters.max_tokens.toLocaleString()} tokens` : "";
+  const label = `Draft by ${draft.done.model}${cut}`;
   return html`<div class="stack tight" data-draft=${block.id}>${WRITTEN.includes(block.type) ? html`
-      <label><span>${label}; edit it as you like</span><textarea rows=${block.type === "text" ? 2 : 6} value=${draft.text}
+      <label><span>${label}; edit it as you like</span><textarea dir="auto" rows=${block.type === "text" ? 2 : 6} value=${draft.text}
         onInput=${(event) => edit(event.target.value)}></textarea></label>`
-      : html`<span class="small quiet">${label}</span><div class="draft">${String(draft.done.value)}</div>`}
+      : html`<span class="small quiet">${label}</span><div class="draft" dir="auto">${String(draft.done.value)}</div>`}
     <div class="row"><button class="main" onClick=${accept}>Accept <kbd>Ctrl+Enter</kbd></button>
       <button onClick=${reject}>Reject <kbd>Esc</kbd></button></div></div>`;
 }
@@ -91,7 +92,7 @@ function useDrafts(place, keeper, open, blocks) {
   // What was made of a draft stays in the browser until it is decided on.
   const keptAs = (draft) => `unsaved draft ${draft.key}`;
   const edit = (block, text) => {
-    localStorage.setItem(keptAs(drafts[block.id].done), text);
+    store.put(keptAs(drafts[block.id].done), text);
     put(block.id, { text });
   };
   const pathOf = (draft) => `${place}/drafts/${draft.key}`;
@@ -100,12 +101,12 @@ function useDrafts(place, keeper, open, blocks) {
     // What was decided on and waits for the server is decided.
     const waits = (row) => row.state === "offered" && [null, keeper.entry.author].includes(row.asked_by) && !outbox.waiting(pathOf(row));
     api.get(`${place}/drafts?${query({ entry: keeper.entry.key })}`).then((rows) => rows.filter(waits)
-      .forEach((row) => put(row.block, { text: localStorage.getItem(keptAs(row)) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
+      .forEach((row) => put(row.block, { text: store.get(keptAs(row)) ?? row.answer.trim(), done: row, problem: null }))).catch(told);
   }, []);
   const came = (block, done, before) => {
     put(block.id, { done, text: done.answer.trim(), before: null });
     if (!before) return;
-    localStorage.removeItem(keptAs(before.done));
+    store.remove(keptAs(before.done));
     toast("Drafted anew", { act: ["Take the one before", () => offer(block, before)] });
   };
   const ask = async (block) => {
@@ -135,12 +136,12 @@ function useDrafts(place, keeper, open, blocks) {
     const kept = decision === "rejected" ? null : WRITTEN.includes(block.type) ? draft.text : draft.done.answer;
     if (kept !== null) keeper.change("values", { [block.id]: WRITTEN.includes(block.type) ? draft.text : draft.done.value });
     outbox.put(pathOf(draft.done), { decision, final: kept });
-    localStorage.removeItem(keptAs(draft.done));
+    store.remove(keptAs(draft.done));
     if (decision === "rejected") toast("Draft rejected", { act: ["Undo", () => offer(block, draft)] });
   };
   const offer = (block, draft) => {
     stops.current[block.id]?.abort();
-    localStorage.setItem(keptAs(draft.done), draft.text);
+    store.put(keptAs(draft.done), draft.text);
     put(block.id, draft);
     outbox.put(pathOf(draft.done), { decision: "offered", final: null });
   };

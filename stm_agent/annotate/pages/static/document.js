@@ -79,9 +79,20 @@ export function selectedSpan() {
 }
 
 const NEAR = 24;
+// Left and right change places in a text that is read from right to left.
+const SWAPPED = { ArrowRight: "ArrowLeft", ArrowLeft: "ArrowRight" };
 const WAYS = {
   ArrowRight: ["forward", "word"], ArrowLeft: ["backward", "word"], ArrowDown: ["forward", "line"], ArrowUp: ["backward", "line"],
 };
+
+// What scrolls a text, and the part of the window that shows it: its pane, or in a narrow window the whole page, where
+// the head stays at the top.
+function frameOf(root) {
+  const pane = root.closest(".body");
+  if (pane && pane.scrollHeight > pane.clientHeight) return [pane, pane.getBoundingClientRect()];
+  const head = root.closest("section")?.querySelector(".head")?.getBoundingClientRect();
+  return [document.scrollingElement, { top: Math.max(head?.bottom ?? 0, 0), bottom: innerHeight }];
+}
 
 // Scrolls so that the end of the selection that moves is seen: a text may be longer than its pane.
 function follow(root) {
@@ -91,15 +102,15 @@ function follow(root) {
   letter.setStart(node, Math.max(at - 1, 0));
   letter.setEnd(node, Math.min(Math.max(at, 1), node.data.length));
   const { top, bottom } = letter.getBoundingClientRect();
-  const pane = root.closest(".body") || document.scrollingElement;
-  const seen = pane.getBoundingClientRect();
+  const [pane, seen] = frameOf(root);
   if (bottom > seen.bottom) pane.scrollTop += bottom - seen.bottom + NEAR;
   else if (top < seen.top) pane.scrollTop -= seen.top - top + NEAR;
 }
 
 // Arrows take the next word or line, Shift extends, Ctrl+Shift extends by a letter.
 function moveSelection(event, root) {
-  const way = WAYS[event.key];
+  const leftward = getComputedStyle(root).direction === "rtl";
+  const way = WAYS[(leftward && SWAPPED[event.key]) || event.key];
   if (!way || event.altKey || event.metaKey || (event.ctrlKey && !event.shiftKey)) return;
   event.preventDefault();
   const chosen = getSelection();
@@ -147,7 +158,7 @@ export function Text({ document: key, field, text, points, title, marks, levels,
         onClick=${() => getSelection().isCollapsed && pick(top.key)}>${inner}</span>`;
     });
   }, [text, marks, levels, current, hits, hit]);
-  return html`<div ref=${ref} class=${`text${title ? " title" : ""}`} data-document=${key} data-field=${field} data-points=${points} tabindex="0" role="textbox"
+  return html`<div ref=${ref} dir="auto" class=${`text${title ? " title" : ""}`} data-document=${key} data-field=${field} data-points=${points} tabindex="0" role="textbox"
       aria-readonly="true" aria-multiline="true" aria-label=${`${field} of ${key}`}
       onKeyDown=${(event) => moveSelection(event, ref.current)}>${parts}</div>`;
 }

@@ -7,6 +7,7 @@ import { Batch } from "/static/batch.js";
 import { Facets } from "/static/facets.js";
 import { Filters, conditions } from "/static/filters.js";
 import { One } from "/static/one.js";
+import { ExportSplits } from "/static/splits.js";
 
 const PAGE = 50;
 const DEEPEST = 1000;
@@ -22,16 +23,16 @@ const EXPORTS = [
   ["drafts", "LLM drafts", "prompts, models, answers, costs, decisions, edit distances"],
 ];
 
-function Export({ place, close }) {
+function Export({ place, project, admin, close }) {
   const [busy, setBusy] = useState("");
   const take = (kind) => {
     setBusy(kind);
-    download(`${place}/export/${kind}`).then((left) => toast(`The download is ready${left ? `; left out: ${left}` : ""}`))
+    download(`${place}/export/${kind}`).then(({ left, missing }) => toast(["The download is ready", left && `left out: ${left}`, missing].filter(Boolean).join("; ")))
       .catch(told).finally(() => setBusy(""));
   };
-  return html`<${Dialog} title="Export" close=${close}><table><tbody>${EXPORTS.map(([kind, name, what]) => html`
+  return html`<${Dialog} title="Export" close=${close}><div class="stack"><${ExportSplits} place=${place} project=${project} admin=${admin} /><table><tbody>${EXPORTS.map(([kind, name, what]) => html`
     <tr><td><button disabled=${Boolean(busy)} onClick=${() => take(kind)}>${busy === kind ? "Writing" : name}</button></td><td class="quiet">
-      ${what}</td></tr>`)}</tbody></table><//>`;
+      ${what}</td></tr>`)}</tbody></table></div><//>`;
 }
 
 function Report({ of }) {
@@ -91,7 +92,7 @@ function Found({ rows, show }) {
   if (!rows.length) return html`<p class="quiet">Nothing has these words.</p>`;
   return html`<table><thead><tr><th>Document</th><th>Text</th><th class="number">Score</th></tr></thead><tbody>
     ${rows.map((row) => html`<tr key=${row.key}>
-    <td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td><${Snippet} of=${row.snippet} /></td>
+    <td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td dir="auto"><${Snippet} of=${row.snippet} /></td>
     <td class="number quiet small">${row.score.toFixed(3)}</td></tr>`)}</tbody></table>`;
 }
 
@@ -109,7 +110,7 @@ function Page({ data, project, show, view, setView }) {
   if (!data.total) return html`<p class="quiet">${view.filter || view.tag ? "No document fits." : "No documents yet; import some."}</p>`;
   return html`<div class="stack"><table><thead><tr><th>Document</th><th>Text</th>${meta.map((name) => html`<th>${name}</th>`)}<th>Tags</th></tr>
     </thead><tbody>${data.documents.map((row) => html`
-    <tr key=${row.key}><td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td><span class="clamp">${row.snippet}</span>
+    <tr key=${row.key}><td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td><span class="clamp" dir="auto">${row.snippet}</span>
       </td>
       ${meta.map((name) => html`<td class="small">${String(row.metadata[name] ?? "")}</td>`)}
       <td><span class="row">${row.tags.map((tag) => html`<button class="tag" onClick=${() => setView({ ...view, tag, offset: 0 })}>
@@ -174,7 +175,7 @@ export function Documents({ project, me, rest, reload }) {
         </button>`}${me.role !== "annotator" && html`<button onClick=${() => setOpen("export")}>Export <kbd>e</kbd></button>`}</span></div>
     ${progress}
     <div class="row end"><${Field} grow label=${html`Search: <code>"a phrase"</code> <code>-word</code> <code>field:value</code>`}>
-      <input ref=${box} type="search" aria-label="Search" value=${words}
+      <input ref=${box} type="search" dir="auto" aria-label="Search" value=${words}
         onInput=${(event) => { setLike(""); setWords(event.target.value); }} placeholder="Press / to search" /><//>
       <${Field} label="By"><${Select} value=${mode} change=${setMode} options=${MODES} /><//>
       ${mode !== "bm25" && html`<${Field} label="Model">
@@ -193,7 +194,7 @@ export function Documents({ project, me, rest, reload }) {
     ${open === "import" && html`<${Import} place=${place} close=${() => setOpen(null)} done=${changed} />`}
     ${open === "batch" && html`<${Batch} project=${project} place=${place}
       documents=${searched && found.data ? found.data.map((row) => row.key) : null} begin=${begin} close=${() => setOpen(null)} />`}
-    ${open === "export" && html`<${Export} place=${place} close=${() => setOpen(null)} />`}
-    ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} close=${() => setOpen(null)}
+    ${open === "export" && html`<${Export} place=${place} project=${project} admin=${admin} close=${() => setOpen(null)} />`}
+    ${open?.name && html`<${One} project=${project} me=${me} name=${open.name} words=${searched && !like ? late : ""} close=${() => setOpen(null)}
       changed=${changed} like=${(key) => { setWords(""); setLike(key); }} />`}</div>`;
 }

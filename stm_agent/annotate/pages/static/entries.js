@@ -1,5 +1,5 @@
 // All entries of a project: an annotator's own, for a reviewer everybody's.
-import { Dialog, Loaded, Select, api, enc, html, query, told, useLoad, useState } from "/static/lib.js";
+import { Dialog, Loaded, Select, api, enc, html, query, toast, told, useLoad, useState } from "/static/lib.js";
 
 export function summary(row) {
   const said = Object.values(row.values).find((value) => typeof value === "string" && value.trim());
@@ -20,6 +20,23 @@ async function all(place) {
   }
 }
 
+// Entries that were finished without a query, as those of an import: one press makes it of all of them.
+function Waiting({ place, done }) {
+  const waiting = useLoad(() => api.get(`${place}/entries/queries`), []);
+  const make = () => api.post(`${place}/entries/queries`).then((told) => {
+    const skipped = Object.entries(told.skipped).map(([why, count]) => `; ${count.toLocaleString()} skipped: ${why}`).join("");
+    toast(`${told.queries.toLocaleString()} ${told.queries === 1 ? "query" : "queries"} made${skipped}`);
+    waiting.reload();
+    done();
+  }, told);
+  const count = waiting.data?.waiting;
+  if (!count) return null;
+  const words = count === 1 ? "1 finished entry has no query." : `${count.toLocaleString()} finished entries have no query.`;
+  return html`<div class="note row between" role="status"><span>${words} ${waiting.data.block ? ""
+    : "Choose the block that holds the query in the settings first."}</span>
+    ${waiting.data.block && html`<button onClick=${make}>Make ${count === 1 ? "its query" : "their queries"}</button>`}</div>`;
+}
+
 export function Entries({ project, me, close, pick, gone }) {
   const place = `projects/${enc(project.key)}`;
   const rows = useLoad(() => all(place), []);
@@ -28,7 +45,7 @@ export function Entries({ project, me, close, pick, gone }) {
   const [sure, setSure] = useState(null);
   const remove = (row) => api.del(`${place}/entries/${row.key}`).then(() => { setSure(null); rows.reload(); gone(row); }).catch(told);
   const fits = (row) => (!state || row.state === state)
-    && JSON.stringify([row.name, row.values, row.notes, row.author]).toLowerCase().includes(words.trim().toLowerCase());
+    && JSON.stringify([row.name, row.values, row.notes, row.author]).normalize("NFC").toLowerCase().includes(words.trim().normalize("NFC").toLowerCase());
   const may = (row) => row.author === me.name || me.role === "admin";
   const acts = (row) => (sure === row.key ? html`<button class="bad" onClick=${() => remove(row)}>Delete for good</button>`
     : html`<button class="bare" aria-label=${`Delete the entry ${summary(row)}`} onClick=${() => setSure(row.key)}>Delete</button>`);
@@ -36,10 +53,11 @@ export function Entries({ project, me, close, pick, gone }) {
       <input type="search" class="grow" style=${{ width: "auto" }} autofocus aria-label="Search in the entries"
         placeholder="Search in the entries" value=${words} onInput=${(event) => setWords(event.target.value)} />
       <span><${Select} aria-label="State" value=${state} change=${setState} options=${STATES} /></span></div>
+    ${me.role === "admin" && html`<${Waiting} place=${place} done=${rows.reload} />`}
     <${Loaded} of=${rows}>${(data) => { const shown = data.filter(fits); return shown.length ? html`<table><thead><tr><th>Entry</th>
       <th>State</th><th class="number">Evidence</th><th>By</th><th>Changed</th><th><span class="quiet">Delete</span></th></tr></thead>
       <tbody>${shown.slice(0, MOST).map((row) => html`<tr key=${row.key}>
-        <td><button class="link" onClick=${() => pick(row)}>${summary(row)}</button></td><td>${row.state}</td>
+        <td><button class="link" dir="auto" onClick=${() => pick(row)}>${summary(row)}</button></td><td>${row.state}</td>
         <td class="number">${row.evidence.length}</td><td>${row.author}</td>
         <td class="small quiet">${new Date(row.updated_at).toLocaleString()}</td><td>${may(row) && acts(row)}</td></tr>`)}</tbody></table>
       ${shown.length > MOST && html`<p class="hint">These are ${MOST} of ${shown.length.toLocaleString()}; search for the others.</p>`}`

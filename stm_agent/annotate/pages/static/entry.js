@@ -1,6 +1,6 @@
 // An entry that saves itself: what is typed goes out within a second, one request at a time, and is kept in the browser
 // until the server has it.
-import { Problem, api, freshKey, told, useEffect, useMemo, useState } from "/static/lib.js";
+import { Problem, api, freshKey, store, told, useEffect, useMemo, useState } from "/static/lib.js";
 
 const WAIT = 800;
 const AGAIN = 2500;
@@ -80,8 +80,8 @@ class Keeper {
 
   // What windows that were closed have left, as one; it is this window's from now on.
   found() {
-    const names = Object.keys(localStorage).filter((name) => name.startsWith(this.kept));
-    this.copies = Object.fromEntries(names.map((name) => [name, localStorage.getItem(name)]));
+    const names = store.names(this.kept);
+    this.copies = Object.fromEntries(names.map((name) => [name, store.get(name)]));
     const left = Object.values(this.copies).map((text) => JSON.parse(text)).sort((a, b) => a.at - b.at);
     if (!left.length) return null;
     const whole = (part) => left.reduce((all, one) => over(all, one[part]), {});
@@ -91,7 +91,7 @@ class Keeper {
   store() {
     const [sent, changes] = [over(this.lost, this.sending), over(this.sending, this.waiting)];
     const text = JSON.stringify({ version: this.entry.version, at: Date.now(), changes, sent });
-    localStorage.setItem(this.kept + WINDOW, text);
+    store.put(this.kept + WINDOW, text);
     this.copies[this.kept + WINDOW] = text;
   }
 
@@ -104,7 +104,7 @@ class Keeper {
   forget() {
     Object.assign(this, { waiting: {}, lost: {} });
     // What another window has written meanwhile is its own.
-    for (const [name, text] of Object.entries(this.copies)) if (localStorage.getItem(name) === text) localStorage.removeItem(name);
+    for (const [name, text] of Object.entries(this.copies)) if (store.get(name) === text) store.remove(name);
     this.copies = {};
   }
 

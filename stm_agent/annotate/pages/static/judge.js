@@ -1,9 +1,9 @@
 // Judging: a query, its pool in a blind order, a grade for each passage by one key.
 import {
-  Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, toast, told, useEffect, useKeys, useLoad, useOpen, useOutbox, useRef, useState,
+  Dot, Fault, Saved, Select, api, enc, go, html, levelKeys, outbox, store, toast, told, useEffect, useKeys, useLoad, useOpen, useOutbox, useRef, useState,
 } from "/static/lib.js";
 import { Find } from "/static/find.js";
-import { Edge } from "/static/panes.js";
+import { Edge, bringIntoView } from "/static/panes.js";
 import { Passage } from "/static/passages.js";
 import { Queries, QueryForm } from "/static/queries.js";
 import { Runs } from "/static/runs.js";
@@ -52,14 +52,18 @@ function usePool(place, key, depth) {
     outbox.put(pathOf(document), { grade, note: grade === null ? "" : note, version }, wait);
   };
   // What no run has found and the person did.
-  const add = async (document) => {
+  const add = async (document, words) => {
     const there = rows.findIndex((row) => row.document === document);
-    if (there >= 0) { setAt(there); return; }
+    if (there >= 0) {
+      show((row) => row.document === document, { words });
+      setAt(there);
+      return;
+    }
     try {
       const { fields } = await api.get(`${place}/documents/${enc(document)}`);
       const { current } = shown;
       if (current?.key !== key) return;
-      const row = overlay({ document, text: "", fields, grade: null, note: "", version: 0, llm_grade: null });
+      const row = overlay({ document, text: "", fields, words, grade: null, note: "", version: 0, llm_grade: null });
       shown.current = { ...current, rows: [...current.rows, row], added: current.added + 1 };
       pool.set(shown.current);
       setAt(current.rows.length);
@@ -79,13 +83,13 @@ export function Judge({ project, me, rest }) {
   const place = `projects/${enc(project.key)}`;
   const levels = [...project.schema.levels].sort((a, b) => a.score - b.score);
   const keys = levelKeys(levels);
-  const names = project.schema.fields.filter((field) => field.content).map((field) => field.name);
   const admin = me.role === "admin";
   const work = useLoad(() => api.get(`${place}/work`), [project.key]);
   const [{ query: key }, turnTo] = useOpen([project.key, "judge"], ["query"], rest);
-  const choose = (query) => turnTo({ query }, { step: true });
+  const section = useRef();
+  const choose = (query) => { turnTo({ query }, { step: true }); bringIntoView(section.current); };
   const [open, setOpen] = useState(null);
-  const [depth, setDepth] = useState(localStorage.getItem("depth") || "10");
+  const [depth, setDepth] = useState(store.get("depth") || "10");
   const list = useRef();
   const sure = useRef("");
   const { pool, rows, at, setAt, put, move, undo, add } = usePool(place, key, depth);
@@ -138,7 +142,7 @@ export function Judge({ project, me, rest }) {
       else toast("Query added; it waits to be dealt out");
     } catch (error) { told(error); }
   };
-  const deeper = (value) => { localStorage.setItem("depth", value); setDepth(value); };
+  const deeper = (value) => { store.put("depth", value); setDepth(value); };
   const gone = () => {
     work.set(work.data.filter((row) => row.key !== key));
     turnTo({ query: "" });
@@ -169,9 +173,9 @@ export function Judge({ project, me, rest }) {
   return html`<div class="panes two"><section aria-label="Queries">
     <${Queries} work=${work} chosen=${key} graded=${rows && graded} choose=${choose} admin=${admin} open=${setOpen} />
       <${Edge} screen="judge" side="left" label="Width of the list of queries" width=${300} /></section>
-    <section aria-label="Passages">${query ? html`<div class="head paper">
-      <div class="row between" style=${{ flexWrap: "nowrap", alignItems: "flex-start" }}><h2>${query.text}</h2>
-        <span class="row" style=${{ flexWrap: "nowrap" }}><button class="bare" onClick=${() => setOpen("edit")}>Edit <kbd>q</kbd></button>
+    <section aria-label="Passages" ref=${section}>${query ? html`<div class="head paper">
+      <div class="row between asked"><h2 dir="auto">${query.text}</h2>
+        <span class="row"><button class="bare" onClick=${() => setOpen("edit")}>Edit <kbd>q</kbd></button>
           <button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button>
           ${!query.done && html`<button disabled=${!rows} onClick=${() => setOpen("find")}>Find <kbd>/</kbd></button>`}
           ${query.done ? html`<button onClick=${() => done(false)}>Open again</button>`
@@ -184,8 +188,8 @@ export function Judge({ project, me, rest }) {
           <${Select} class="slim" aria-label="How deep the pool is" value=${depth} change=${deeper} options=${DEPTHS} /></span></div></div>
       <div class="body" ref=${list}><${Fault} of=${pool.error} />${rows && (rows.length ? html`<div class="stack" style=${{ maxWidth: "56rem" }}>
         ${rows.map((row, n) => html`
-        <${Passage} key=${row.document} row=${row} number=${n + 1} current=${n === at} levels=${levels}
-          names=${names} others=${(others.data || []).filter((one) => one.document === row.document && one.person !== me.name)}
+        <${Passage} key=${row.document} project=${project} row=${row} number=${n + 1} current=${n === at} levels=${levels}
+          others=${(others.data || []).filter((one) => one.document === row.document && one.person !== me.name)}
           pick=${() => setAt(n)} grade=${(score) => grade(n, score)} note=${(text) => put(row.document, { note: text }, { wait: TYPING })}
           closed=${query.done} />`)}</div>` : none)}</div>`
       : html`<div class="empty"><p>${work.data?.length ? "Choose a query."

@@ -1,5 +1,6 @@
 // Keys of a screen, and the sheet that tells them. A key is "j", "Ctrl+s", "Escape" or a sequence such as "g d".
 import { html, useLayoutEffect, useRef, useState } from "/static/vendor/preact.js";
+import { store } from "/static/store.js";
 import { Dialog } from "/static/widgets.js";
 
 const TYPING = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
@@ -8,7 +9,7 @@ const sheets = [];
 let prefix = "";
 let waiting = 0;
 
-const singleKeys = () => localStorage.getItem("single-keys") !== "off";
+const singleKeys = () => store.get("single-keys") !== "off";
 
 function nameOf(event) {
   const held = event.ctrlKey || event.metaKey;
@@ -71,7 +72,7 @@ export function Sheet({ close }) {
   const [on, setOn] = useState(singleKeys());
   const rows = Object.entries(Object.assign({}, ...sheets.map((sheet) => sheet.current)));
   const turn = () => {
-    localStorage.setItem("single-keys", on ? "off" : "on");
+    store.put("single-keys", on ? "off" : "on");
     setOn(!on);
   };
   const part = (title, some) => some.length > 0 && html`

@@ -55,7 +55,7 @@ function useMine(place) {
 
 function Row({ row, open, show }) {
   return html`<li><button class="item" aria-current=${row.key === open ? "true" : null} onClick=${() => show(row.key)}>
-    <b>${row.key}</b>${typeof row.done === "boolean" && html`<span class="small">${row.done ? "✓ done" : "open"}</span>`}<span class="small quiet clamp">
+    <b>${row.key}</b>${typeof row.done === "boolean" && html`<span class="small">${row.done ? "✓ done" : "open"}</span>`}<span class="small quiet clamp" dir="auto">
     ${typeof row.snippet === "string" ? row.snippet : html`<${Snippet} of=${row.snippet} />`}</span></button></li>`;
 }
 
@@ -86,13 +86,14 @@ function Dealt({ mine, choose, rows, done, finish }) {
     ${done !== null && html`<button onClick=${finish}>${done ? "Open again" : "Done with it"} <kbd>x</kbd></button>`}</div>`;
 }
 
-// The document that is open comes as `text`, a load.
-export function List({ project, place, open, text, show }) {
+// The document that is open comes as `text`, a load; `searched` is told the words of the search.
+export function List({ project, place, open, text, show, searched }) {
   const [words, setWords] = useState("");
   const [view, setView] = useState({ filter: "", sort: "" });
   const box = useRef();
   const body = useRef();
   const late = useDebounced(words.trim(), 150);
+  useEffect(() => searched(late), [late]);
   const filter = useDebounced(view.filter, 250);
   const { any, mine, choose } = useMine(place);
   const [rows, more, mark] = useDocuments(place, late, { filter, sort: view.sort, mine });
@@ -114,7 +115,7 @@ export function List({ project, place, open, text, show }) {
     ...(any ? { x: [finish, "Done with the document that was dealt to you, or open it again"] } : {}),
   });
   const none = late ? "Nothing has these words." : filter ? "No document fits." : "No documents yet.";
-  return html`<div class="head"><input ref=${box} type="search" aria-label="Search all documents" placeholder="Search all documents  /"
+  return html`<div class="head"><input ref=${box} type="search" dir="auto" aria-label="Search all documents" placeholder="Search all documents  /"
       value=${words} onInput=${(event) => setWords(event.target.value)} />
       ${any && !words.trim() && html`<${Dealt} mine=${mine} choose=${choose} rows=${rows} done=${done} finish=${finish} />`}
       ${!words.trim() && html`<details class="small"><summary>${filter || view.sort ? "Filtered, sorted" : "Filter, sort"}</summary>

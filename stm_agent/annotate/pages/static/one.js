@@ -1,6 +1,6 @@
 // One document in a dialog: what is in it, its tags, and what can be done with it.
 import { Dialog, Loaded, api, enc, go, html, toast, told, useLoad, useState } from "/static/lib.js";
-import { Long } from "/static/passages.js";
+import { Long } from "/static/fields.js";
 
 function Tags({ place, data, reload }) {
   const [text, setText] = useState("");
@@ -13,7 +13,7 @@ function Tags({ place, data, reload }) {
       onInput=${(event) => setText(event.target.value)} /><button class="bare">Add</button></form></div>`;
 }
 
-export function One({ project, me, name, close, changed, like }) {
+export function One({ project, me, name, words, close, changed, like }) {
   const place = `projects/${enc(project.key)}`;
   const data = useLoad(() => api.get(`${place}/documents/${enc(name)}`), [name]);
   const [sure, setSure] = useState(false);
@@ -24,8 +24,8 @@ export function One({ project, me, name, close, changed, like }) {
   return html`<${Dialog} wide title=${name} close=${close}><${Loaded} of=${data}>${(row) => html`<div class="stack wide">
     <${Tags} place=${place} data=${row} reload=${reload} />
     ${Object.entries(row.fields).filter(([field]) => read.has(field)).map(([field, value]) => html`<section class="stack tight">
-      <h3 class="quiet small">${field}</h3><div class="text"><${Long} text=${text(value)} most=${50_000} /></div></section>`)}
-    <dl class="facts">${Object.entries(row.fields).filter(([field]) => !read.has(field)).map(([field, value]) => html`<dt>${field}</dt><dd>
+      <h3 class="quiet small">${field}</h3><div class="text" dir="auto"><${Long} text=${text(value)} words=${words} most=${50_000} /></div></section>`)}
+    <dl class="facts">${Object.entries(row.fields).filter(([field]) => !read.has(field)).map(([field, value]) => html`<dt>${field}</dt><dd dir="auto">
       ${text(value).slice(0, 5000)}</dd>`)}</dl>
     <div class="row between"><span class="row"><button class="main" onClick=${() => go(project.key, "work", name)}>Annotate it</button>
       <button onClick=${() => { like(name); close(); }}>More like this</button></span>

@@ -1,5 +1,6 @@
 // What was said by one key and waits for the server: kept in the browser, sent in order, and again until it is there.
 import { Problem, api } from "/static/api.js";
+import { store, useFull } from "/static/store.js";
 import { html, useEffect, useRef, useState } from "/static/vendor/preact.js";
 import { told } from "/static/widgets.js";
 
@@ -41,13 +42,13 @@ class Outbox {
 
   rows() {
     if (!this.start) return [];
-    const names = Object.keys(localStorage).filter((name) => name.startsWith(this.start));
-    return names.map((name) => JSON.parse(localStorage.getItem(name))).sort((a, b) => a.at - b.at);
+    const names = store.names(this.start);
+    return names.map((name) => JSON.parse(store.get(name))).sort((a, b) => a.at - b.at);
   }
 
-  store(row) { localStorage.setItem(this.start + row.path, JSON.stringify(row)); }
+  store(row) { store.put(this.start + row.path, JSON.stringify(row)); }
 
-  waiting(path) { return JSON.parse(localStorage.getItem(this.start + path) || "null"); }
+  waiting(path) { return JSON.parse(store.get(this.start + path) || "null"); }
 
   put(path, body, wait = 0) {
     this.store({ path, body, at: Date.now() });
@@ -104,7 +105,7 @@ class Outbox {
   settle(row, news) {
     this.left += 1;
     const now = this.waiting(row.path);
-    if (now && same(now.body, row.body)) localStorage.removeItem(this.start + row.path);
+    if (now && same(now.body, row.body)) store.remove(this.start + row.path);
     // What was said meanwhile was said over what has just been saved.
     else if (now && news.answer) this.store({ ...now, body: { ...now.body, version: news.answer.version } });
     this.tell(this.state, { path: row.path, ...news });
@@ -146,4 +147,8 @@ export function useOutbox(hear) {
   }), []);
 }
 
-export const Saved = ({ state }) => html`<span class=${`saved${state === "not saved" ? " bad" : ""}`} role="status">${state}</span>`;
+export function Saved({ state }) {
+  const full = useFull();
+  return html`<span class=${`saved${full || state === "not saved" ? " bad" : ""}`} role="status">${state}${
+    full ? "; no local copy, the browser's storage is full" : ""}</span>`;
+}

@@ -1,19 +1,27 @@
 // The edge of a pane: moved by the mouse or by arrows, put back by a double click, and found where it was left.
-import { html, useLayoutEffect, useRef, useState } from "/static/lib.js";
+import { html, store, useLayoutEffect, useRef, useState } from "/static/lib.js";
 
 const LEAST = 180;
 const MOST = 640;
 const STEP = 24;
 
+const narrow = matchMedia("(max-width: 1000px)");
+
+// In a narrow window panes stand one below the other: shows the section that something was opened in.
+export function bringIntoView(section) {
+  if (!narrow.matches || !section) return;
+  scrollTo({ top: section.getBoundingClientRect().top + scrollY });
+}
+
 // `side` is "left" or "right": where the pane is; `width` is what it has unless somebody changed it.
 export function Edge({ screen, side, label, width: usual }) {
   const name = `width ${screen} ${side}`;
-  const [width, setWidth] = useState(Number(localStorage.getItem(name)) || usual);
+  const [width, setWidth] = useState(Number(store.get(name)) || usual);
   const ref = useRef();
   useLayoutEffect(() => { ref.current.closest(".panes").style.setProperty(`--${side}`, `${width}px`); }, [width]);
   const put = (wanted) => {
     const fitting = Math.round(Math.min(Math.max(wanted, LEAST), MOST));
-    localStorage.setItem(name, fitting);
+    store.put(name, fitting);
     setWidth(fitting);
   };
   const hold = (event) => {

@@ -8,6 +8,13 @@ const SHARED = 2_000;
 const STEP = MOST - SHARED;
 const LONGEST_WORD = 200;
 
+// A full storage forgets the place, and nothing else.
+function remember(name, part) {
+  try {
+    sessionStorage.setItem(name, part);
+  } catch { /* The part is found again by hand. */ }
+}
+
 const inPair = (text, at) => /[\udc00-\udfff]/.test(text[at] || "");
 
 // The beginning or the end of the word that stands at a place; where no white space is near, the character's.
@@ -44,7 +51,7 @@ export function Parts({ project, text: whole, marks, hits, current, hit, looks, 
   // Where one was in a book is found again, as long as its window is open.
   const kept = `part ${project.key} ${rest.document} ${rest.field}`;
   const [part, setPart] = useState(() => Math.min(Number(sessionStorage.getItem(kept)) || 0, count - 1));
-  useEffect(() => { if (count > 1) sessionStorage.setItem(kept, part); }, [part]);
+  useEffect(() => { if (count > 1) remember(kept, part); }, [part]);
   const top = useRef();
   const here = useMemo(() => partOf(whole, part), [whole, part]);
   const show = (from, to) => {

@@ -114,9 +114,11 @@ export function People({ me }) {
   const change = ({ name, version }, changes) => api.patch(`people/${enc(name)}`, { version, ...changes })
     .then(people.reload).catch((error) => { told(error); people.reload(); });
   return html`<div class="stack wide"><section class="stack" aria-label="People"><div class="row between"><h2>People</h2>
-    ${admin && html`<button onClick=${() => setInviting(true)}>Invite somebody</button>`}</div>
+    ${admin && !me.alone && html`<button onClick=${() => setInviting(true)}>Invite somebody</button>`}</div>
+      ${me.alone && html`<p class="hint">You work alone here. To invite others, start the tool with <code>stm-agent annotate --team</code>, or with
+        a <code>--host</code> that they can reach.</p>`}
       <${Loaded} of=${people}>${(rows) => html`<table><thead><tr><th>Name</th><th>Role</th><th>State</th><th></th></tr></thead><tbody>
         ${rows.map((row) => html`<${Person} key=${row.name} row=${row} admin=${admin} change=${change} />`)}</tbody></table>`}<//>
-      ${admin && html`<${Invitations} again=${inviting} />`}</section>
+      ${admin && !me.alone && html`<${Invitations} again=${inviting} />`}</section>
     <${Llms} admin=${admin} />${inviting && html`<${Invite} close=${() => setInviting(false)} />`}</div>`;
 }

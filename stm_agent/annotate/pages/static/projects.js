@@ -67,9 +67,11 @@ function BringIn({ close }) {
     form.append("file", event.target.elements.file.files[0]);
     setBusy(true);
     api.post("projects/import", form).then((made) => {
-      const lost = made.highlights_without_text;
-      const how = lost ? `came in; ${lost} highlights have no text in the file: they are kept for the way back` : "came in whole";
-      toast(`Project ${made.name} ${how}`);
+      const { highlights_without_text: lost = 0, queries = 0, skipped = {} } = made;
+      const parts = [`Project ${made.name} imported`, made.skipped && queries > 0 && `${counted(queries, "entry", "entries")} became queries`,
+        lost > 0 && `${counted(lost, "highlight")} without text in the file: kept for an export to AIANO`,
+        ...Object.entries(skipped).map(([why, count]) => `${counted(count, "entry", "entries")} without a query: ${why}`)];
+      toast(parts.filter(Boolean).join("; "));
       go(made.key, "documents");
     }).catch(told).finally(() => setBusy(false));
   };
@@ -80,7 +82,7 @@ function BringIn({ close }) {
     <div><button class="main" disabled=${busy}>${busy ? "Importing" : "Import"}</button></div></form><//>`;
 }
 
-const counted = (count, one) => `${count.toLocaleString()} ${one}${count === 1 ? "" : "s"}`;
+const counted = (count, one, many = `${one}s`) => `${count.toLocaleString()} ${count === 1 ? one : many}`;
 
 function Card({ row, setTag }) {
   return html`<article class="card stack tight"><h3>
@@ -100,7 +102,7 @@ export function Projects({ me }) {
   const rows = useLoad(() => api.get(`projects?${query({ tag, archived })}`), [tag, archived]);
   const admin = me.role === "admin";
   useKeys(admin ? { n: [() => setOpen("new"), "New project"], i: [() => setOpen("import"), "Import a project"] } : {});
-  const fits = (row) => `${row.name} ${row.description} ${row.tags.join(" ")}`.toLowerCase().includes(words.trim().toLowerCase());
+  const fits = (row) => `${row.name} ${row.description} ${row.tags.join(" ")}`.normalize("NFC").toLowerCase().includes(words.trim().normalize("NFC").toLowerCase());
   const none = admin ? html`<p>No project yet. A project is a corpus and what is asked about it.</p>
     <button class="main" onClick=${() => setOpen("new")}>New project <kbd>n</kbd></button>`
     : html`<p>You are in no project yet; an administrator can let you in.</p>`;

@@ -1,12 +1,13 @@
 // The queries one is to judge, and the form that writes, changes or deletes one.
 import { Clash } from "/static/clash.js";
 import {
-  Dialog, Field, Loaded, Select, api, enc, html, toast, told, useKept, useKeys, useLoad, useMemo, useRef, useState,
+  Dialog, Field, Loaded, Select, api, enc, html, store, toast, told, useKept, useKeys, useLoad, useMemo, useRef, useState,
 } from "/static/lib.js";
 
 const SPLITS = [["dev", "dev"], ["test", "test"], ["train", "train"]];
+const BY_SHARES = ["", "by the project's shares"];
 const MOST = 200;
-const EMPTY = { text: "", answer: "", split: "dev" };
+const EMPTY = { text: "", answer: "", split: "" };
 const PARTS = [["text", "Query"], ["answer", "Answer"], ["split", "Split"]];
 
 // Deleting is asked for twice: what people judged goes along.
@@ -26,13 +27,13 @@ export function QueryForm({ place, name, close, saved, gone }) {
   const change = (part, value) => setTyped({ ...form, [part]: value });
   const put = (part) => (event) => change(part, event.target.value);
   const end = () => {
-    localStorage.removeItem(kept);
+    store.remove(kept);
     close();
   };
   const save = (version) => {
     const { text, answer, split } = form;
     const asked = name ? api.patch(`${place}/queries/${enc(name)}`, { version, changes: { text, answer, split } })
-      : api.post(`${place}/queries`, { text, answer, split });
+      : api.post(`${place}/queries`, { text, answer, split: split || null });
     asked.then((made) => { saved(made); end(); }).catch((error) => (error.current ? setClash(error.current) : told(error)));
   };
   const send = (event) => { event.preventDefault(); save(form.version); };
@@ -45,9 +46,9 @@ export function QueryForm({ place, name, close, saved, gone }) {
   return html`<${Dialog} title=${name ? "Edit the query" : "New query"} close=${close}>${clash ? html`
     <${Clash} what="This query" parts=${PARTS.map(([part, label]) => [label, clash[part], form[part]])} mine=${() => save(clash.version)} theirs=${theirs} />`
     : form && html`<form class="stack" onSubmit=${send}>
-    <${Field} label="Query"><textarea required autofocus rows="2" value=${form.text} onInput=${put("text")}></textarea><//>
-    <${Field} label="Answer, if there is one"><textarea value=${form.answer} onInput=${put("answer")}></textarea><//>
-    <${Field} label="Split"><${Select} value=${form.split} change=${(split) => change("split", split)} options=${SPLITS} /><//>
+    <${Field} label="Query"><textarea required autofocus dir="auto" rows="2" value=${form.text} onInput=${put("text")}></textarea><//>
+    <${Field} label="Answer, if there is one"><textarea dir="auto" value=${form.answer} onInput=${put("answer")}></textarea><//>
+    <${Field} label="Split"><${Select} value=${form.split} change=${(split) => change("split", split)} options=${name ? SPLITS : [BY_SHARES, ...SPLITS]} /><//>
     <div class="row between"><span class="row"><button class="main">${name ? "Save" : "Add"}</button>
       ${typed && html`<button type="button" class="bare" onClick=${() => setTyped(null)}>Take back</button>`}</span>
       ${name && html`<${Delete} row=${form} remove=${remove} />`}</div>
@@ -59,7 +60,7 @@ function Row({ row, current, judged, choose }) {
   const act = useRef();
   act.current = choose;
   return useMemo(() => html`<li><button class="item" aria-current=${current ? "true" : null} onClick=${() => act.current(row.key)}>
-    <span>${row.text}</span><span class="small quiet">${row.done ? "done" : judged ? `${judged} graded` : "not begun"}</span></button></li>`,
+    <span dir="auto">${row.text}</span><span class="small quiet">${row.done ? "done" : judged ? `${judged} graded` : "not begun"}</span></button></li>`,
   [row, current, judged]);
 }
 
@@ -67,9 +68,9 @@ function Row({ row, current, judged, choose }) {
 function useShown(rows, chosen, words) {
   const from = useRef(0);
   return useMemo(() => {
-    const want = words.trim().toLowerCase();
+    const want = words.trim().normalize("NFC").toLowerCase();
     if (want) {
-      const found = rows.filter((row) => row.text.toLowerCase().includes(want));
+      const found = rows.filter((row) => row.text.normalize("NFC").toLowerCase().includes(want));
       return [...found.filter((row) => !row.done), ...found.filter((row) => row.done)].slice(0, MOST);
     }
     const at = rows.findIndex((row) => row.key === chosen);
@@ -93,7 +94,7 @@ export function Queries({ work, chosen, graded, choose, admin, open }) {
       ${all.length > 0 && html`<div class="stack tight">
         <progress aria-label="Queries done" max=${all.length} value=${done}></progress>
         <span class="small quiet">${done.toLocaleString()} of ${all.length.toLocaleString()} done</span></div>
-        <input ref=${box} type="search" aria-label="Search queries" placeholder="Search queries  s" value=${words}
+        <input ref=${box} type="search" dir="auto" aria-label="Search queries" placeholder="Search queries  s" value=${words}
           onInput=${(event) => setWords(event.target.value)} onKeyDown=${(event) => event.key === "Enter" && shown[0] && choose(shown[0].key)} />`}
       ${admin && html`<button onClick=${() => open("runs")}>Runs and pools <kbd>r</kbd></button>`}</div>
     <div class="body list"><${Loaded} of=${work}>${(rows) => (shown.length ? html`<ul class="plain">${shown.map((row) => html`

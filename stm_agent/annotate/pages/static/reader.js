@@ -1,18 +1,9 @@
 // The open document: what is in it, search inside it, its evidence, and the levels to mark with.
 import { Dot, html, keyedLevels, useEffect, useKeys, useMemo, useRef, useState } from "/static/lib.js";
+import { Facts } from "/static/fields.js";
+import { searchedIn } from "/static/marking.js";
 import { Parts } from "/static/parts.js";
-
-// What single letters fold to that is longer than they are: Straße is also strasse, and a PDF's ﬁ is fi.
-const WIDE = { ffi: "ﬃ", ffl: "ﬄ", ff: "ﬀ", fi: "ﬁ", fl: "ﬂ", ss: "ßẞ" };
-const FOLD = Object.fromEntries(Object.entries(WIDE).flatMap(([folded, letters]) => [...letters].map((letter) => [letter, folded])));
-
-// The pattern of some words, in any case, whatever space is between them. The text itself is searched: in small
-// letters it may be longer.
-function patternOf(words) {
-  const plain = words.trim().replace(/[ßẞ\ufb00-\ufb04]/g, (letter) => FOLD[letter]).replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-  const spelled = plain.replace(/ff[il]|f[fil]|ss/gi, (part) => `(?:${part}|[${WIDE[part.toLowerCase()]}])`);
-  return new RegExp(spelled.replace(/\s+/g, "\\s+"), "giu");
-}
+import { patternOf } from "/static/spelling.js";
 
 // Where a document has some words: by field, in code units, numbered through.
 export function findIn(bodies, words) {
@@ -27,10 +18,17 @@ export function findIn(bodies, words) {
   return [found, number];
 }
 
+// Where it has the words that found it; numbered through as well, so that the first is scrolled to.
+function findSearched(bodies, words) {
+  let number = 0;
+  const found = Object.fromEntries(bodies.map(([name, text]) => [name, searchedIn(text, words).map((hit) => ({ ...hit, number: number++ }))]));
+  return [found, number];
+}
+
 function Find({ words, set, count, at, step }) {
   const box = useRef();
   useKeys({ i: [() => { box.current.focus(); box.current.select(); }, "Search in this document"] });
-  return html`<div class="row"><input ref=${box} class="slim" style=${{ width: "12rem" }} type="search" aria-label="Search in this document"
+  return html`<div class="row"><input ref=${box} class="slim" dir="auto" style=${{ width: "12rem" }} type="search" aria-label="Search in this document"
       placeholder="In this document  i" value=${words} onInput=${(event) => set(event.target.value)}
       onKeyDown=${(event) => event.key === "Enter" && step(event.shiftKey ? -1 : 1)} />
     ${words.trim() && html`<span class="small quiet" role="status">${count ? `${(at + 1).toLocaleString()} of ${count.toLocaleString()}` : "none"}</span>
@@ -38,15 +36,8 @@ function Find({ words, set, count, at, step }) {
       <button class="bare" aria-label="Next hit" onClick=${() => step(1)}>↓</button>`}</div>`;
 }
 
-function Facts({ project, data }) {
-  const shown = project.schema.fields.filter((field) => field.metadata && ![null, undefined, ""].includes(data.fields[field.name]));
-  const text = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
-  return shown.length > 0 && html`<dl class="facts">${shown.map((field) => html`<dt title=${field.description}>${field.name}</dt>
-    <dd>${text(data.fields[field.name])}</dd>`)}</dl>`;
-}
-
 const NOTHING = [];
-export function Document({ project, data, entry, current, looks, pick, mark, locked }) {
+export function Document({ project, data, searched, entry, current, looks, pick, mark, locked }) {
   const [words, setWords] = useState("");
   const [at, setAt] = useState(0);
   const [steps, setSteps] = useState(0);
@@ -54,7 +45,7 @@ export function Document({ project, data, entry, current, looks, pick, mark, loc
   const names = fields.filter((field) => field.content).map((field) => field.name);
   const bodies = useMemo(() => (names.length ? names : ["text"]).filter((name) => ![null, undefined, ""].includes(data.fields[name]))
     .map((name) => [name, String(data.fields[name])]), [data]);
-  const [hits, count] = useMemo(() => findIn(bodies, words), [bodies, words]);
+  const [hits, count] = useMemo(() => (words.trim() ? findIn(bodies, words) : findSearched(bodies, searched)), [bodies, words, searched]);
   const evidence = entry?.evidence || NOTHING;
   const marks = useMemo(() => Object.fromEntries(bodies.map(([name]) => [name,
     evidence.filter((row) => row.document === data.key && row.field === name)])), [bodies, evidence]);
@@ -70,7 +61,7 @@ export function Document({ project, data, entry, current, looks, pick, mark, loc
         ${keyedLevels(levels).map(([key, level]) => html`
         <button title=${level.help} onMouseDown=${(event) => event.preventDefault()} onClick=${() => mark(level)}>
           <${Dot} colour=${level.colour} />${level.name}${key && html` <kbd>${key}</kbd>`}</button>`)}</div>`}</div>
-    <div class="body paper stack"><${Facts} project=${project} data=${data} />
+    <div class="body paper stack"><${Facts} project=${project} fields=${data.fields} />
       ${bodies.map(([name, text], place) => html`<${Parts} key=${`${data.key}/${name}`} project=${project} document=${data.key} field=${name} text=${text}
         title=${place < bodies.length - 1 && text.length < 300} levels=${levels} marks=${marks[name]} current=${current} hits=${hits[name]} hit=${at}
         looks=${looks} steps=${steps} pick=${pick} />`)}

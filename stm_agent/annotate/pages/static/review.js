@@ -9,23 +9,27 @@ const ANSWERS = [
 
 function BringIn({ place, done }) {
   const [run, setRun] = useState("");
+  const [busy, setBusy] = useState(false);
   const known = useLoad(() => api.get(`${place}/runs`), []);
   const bring = (event) => {
     event.preventDefault();
-    api.post(`${place}/doubts`, { run }).then((one) => { toast(`${one.added} negatives came in`); done(); }).catch(told);
+    setBusy(true);
+    api.post(`${place}/doubts`, { run }).then((one) => { toast(`${one.added} negatives imported`); done(); }).catch(told)
+      .finally(() => setBusy(false));
   };
   const names = (known.data?.models || []).filter((one) => one !== "bm25" && !one.startsWith("embedded:"));
-  return html`<form class="row end" onSubmit=${bring}><${Field} grow label="Bring in the doubtful negatives of a run of stm-agent optimize">
+  return html`<form class="row end" onSubmit=${bring}><${Field} grow label="Import the doubtful negatives of a run of stm-agent optimize">
     <input required list="runs" placeholder="name of the run" value=${run}
       onInput=${(event) => setRun(event.target.value)} /><//><datalist id="runs">${names.map((name) => html`<option value=${name}>
-        </option>`)}</datalist><button>Bring in</button></form>`;
+        </option>`)}</datalist><button disabled=${busy}>${busy ? "Importing" : "Import"}</button>
+    ${busy && html`<progress class="grow" aria-label="Importing negatives"></progress>`}</form>`;
 }
 
 function Doubtful({ row, say }) {
-  return html`<article class="card stack"><div><span class="label">Query</span><h2>${row.query}</h2></div>
-    <div class="halves"><section class="stack tight" aria-label="Its passage"><span class="label">Its passage</span><div class="text">
+  return html`<article class="card stack"><div><span class="label">Query</span><h2 dir="auto">${row.query}</h2></div>
+    <div class="halves"><section class="stack tight" aria-label="Its passage"><span class="label">Its passage</span><div class="text" dir="auto">
       ${row.positive}</div></section>
-      <section class="stack tight" aria-label="The negative"><span class="label">Taken for no answer (${row.origin})</span><div class="text">
+      <section class="stack tight" aria-label="The negative"><span class="label">Taken for no answer (${row.origin})</span><div class="text" dir="auto">
         ${row.negative}</div></section></div>
     <div class="grades" role="group" aria-label="What the negative is">
       ${ANSWERS.map(([key, answer, name, what]) => html`<button onClick=${() => say(answer)}><b>${name}</b><span class="quiet">${what}</span> <kbd>

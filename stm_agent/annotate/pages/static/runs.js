@@ -1,6 +1,15 @@
 // What the pools are made of: runs by BM25, by models, from TREC files; their holes; and the LLM's grades, asked beforehand.
 import { Check, Dialog, Field, Loaded, Select, api, enc, html, toast, told, useJob, useLoad, useState } from "/static/lib.js";
 
+// Beside nDCG@10: each split's, as stm-agent evaluate has it, and what holes and queries that are not ranked do to it.
+function Beside({ run }) {
+  const splits = Object.entries(run.splits).map(([split, value]) => `${split} ${number(value)}`).join(", ");
+  return html`${splits && html`<div class="small quiet">${splits}</div>`}
+    ${run.holes["10"] > 0 && run.ndcg_at_10 !== null && html`<div class="small quiet">holes as best: ${number(run.ndcg_at_10_holes_best)}</div>`}
+    ${run.unranked > 0 && html`<div class="small quiet">${run.unranked.toLocaleString()} of ${run.scored_queries.toLocaleString()} queries
+      not ranked; without them: ${number(run.ndcg_at_10_ranked)}</div>`}`;
+}
+
 const number = (value) => (value === null || value === undefined ? "-" : value.toFixed(3));
 
 function Stored({ runs, place, changed }) {
@@ -11,10 +20,13 @@ function Stored({ runs, place, changed }) {
   if (!runs.length) return html`<p class="quiet">No run yet. The first passages of every run together are the pool that people judge.</p>`;
   return html`<div class="stack tight"><table><thead><tr><th>Run</th><th class="number">nDCG@10</th><th class="number">holes@5</th>
     <th class="number">holes@10</th><th class="number">holes@20</th><th></th></tr></thead>
-    <tbody>${runs.map((run) => html`<tr key=${run.run}><th scope="row">${run.run}</th><td class="number">${number(run.ndcg_at_10)}</td>
+    <tbody>${runs.map((run) => html`<tr key=${run.run}><th scope="row">${run.run}</th><td class="number">
+      ${number(run.ndcg_at_10)}<${Beside} run=${run} /></td>
       ${["5", "10", "20"].map((depth) => html`<td class="number">${number(run.holes[depth])}</td>`)}
       <td class="number">${act(run.run)}</td></tr>`)}</tbody></table>
-    <p class="hint">Holes are the share of a run's first passages that nobody judged. With holes, nDCG@10 is a lower bound.</p></div>`;
+    <p class="hint">Holes are the share of a run's first passages that nobody judged. nDCG@10 counts holes as not relevant; “holes as best”
+      counts them as the best grade. It may rise or fall once they are judged. A query that a run does not rank counts as 0, as in
+      stm-agent evaluate.</p></div>`;
 }
 
 function Grades({ place, done, depth }) {

@@ -1,6 +1,6 @@
 // A project's every part, editable at any time: about, fields, levels, blocks, people.
 import {
-  Check, Dialog, Field, Loaded, NumberBox, Select, api, enc, go, html, toast, told, useKept, useKeys, useLoad, useState,
+  Check, Dialog, Field, Loaded, NumberBox, Select, api, enc, go, html, toast, told, useFull, useKept, useKeys, useLoad, useState,
 } from "/static/lib.js";
 import { Clash } from "/static/clash.js";
 import { conditions } from "/static/filters.js";
@@ -8,6 +8,7 @@ import { Progress } from "/static/progress.js";
 import { tagsOf } from "/static/projects.js";
 import { Regrade } from "/static/regrade.js";
 import { PARTS, Part, clean } from "/static/schema.js";
+import { Splits } from "/static/splits.js";
 
 function About({ about, set }) {
   const put = (name) => (event) => set({ ...about, [name]: event.target.value });
@@ -16,8 +17,12 @@ function About({ about, set }) {
       <${Field} grow label="Tags, with commas between"><input value=${about.tags} onInput=${put("tags")} /><//>
       <${Field} label="People who judge each query">
         <${NumberBox} min="1" required value=${about.overlap} change=${(overlap) => set({ ...about, overlap })} /><//></div>
-    <${Field} label="Description"><input value=${about.description} onInput=${put("description")} /><//>
-    <${Field} label="Guidelines for annotators"><textarea rows="5" value=${about.guidelines} onInput=${put("guidelines")}></textarea><//></section>`;
+    <div class="row end"><${Field} grow label="Most LLM calls by people who are not administrators" hint="Empty: no limit.">
+        <${NumberBox} min="0" value=${about.llm_calls} change=${(llm_calls) => set({ ...about, llm_calls })} /><//>
+      <${Field} grow label="Most US dollars for these calls" hint="Empty: no limit. A model without a known price is then refused.">
+        <${NumberBox} min="0" step="any" value=${about.llm_usd} change=${(llm_usd) => set({ ...about, llm_usd })} /><//></div>
+    <${Field} label="Description"><input dir="auto" value=${about.description} onInput=${put("description")} /><//>
+    <${Field} label="Guidelines for annotators"><textarea dir="auto" rows="5" value=${about.guidelines} onInput=${put("guidelines")}></textarea><//></section>`;
 }
 
 const DEALT = [["queries", "queries, to be judged"], ["documents", "documents, to be written about"]];
@@ -54,7 +59,7 @@ function Deal({ place, rows, overlap, dealt }) {
       <button type="button" onClick=${back}>Take back what is not done</button></div></form>`;
 }
 
-function Members({ place, overlap }) {
+function Members({ place, alone, overlap }) {
   const members = useLoad(() => api.get(`${place}/progress`), []);
   const people = useLoad(() => api.get("people"), []);
   const [name, setName] = useState("");
@@ -74,7 +79,8 @@ function Members({ place, overlap }) {
     <${Deal} place=${place} rows=${members.data || []} overlap=${overlap} dealt=${members.reload} />
     <p class="hint">Dealing gives each query, or document, to as many people as you say, those with the fewest first.
       They don't see each other's grades until they are done, and each other's entries never; reviewers see all entries.
-      New people get a link under <a href="#/people">People, LLMs</a>.</p></section>`;
+      ${alone ? html`Others can join once the tool is started with <code>stm-agent annotate --team</code>.`
+        : html`New people get a link under <a href="#/people">People, LLMs</a>.`}</p></section>`;
 }
 
 function End({ project, place, version, changed, refused }) {
@@ -96,14 +102,18 @@ function End({ project, place, version, changed, refused }) {
       <div><button class="bad" disabled=${sure !== project.name}>Delete for good</button></div></form><//>`}</section>`;
 }
 
-const aboutOf = ({ name, description, guidelines, overlap, tags }) => ({ name, description, guidelines, overlap, tags: tags.join(", ") });
+const aboutOf = ({ name, description, guidelines, overlap, llm_calls, llm_usd, tags }) => (
+  { name, description, guidelines, overlap, llm_calls, llm_usd, tags: tags.join(", ") });
 
-const LABELS = { name: "Name", tags: "Tags", overlap: "People who judge each query", description: "Description", guidelines: "Guidelines" };
+const LABELS = {
+  name: "Name", tags: "Tags", overlap: "People who judge each query", llm_calls: "Most LLM calls", llm_usd: "Most US dollars",
+  description: "Description", guidelines: "Guidelines",
+};
 
 // What is there and what is mine of each part, as a table shows it.
 function partsOf(there, about, schema) {
   const theirs = aboutOf(there);
-  const parts = Object.entries(LABELS).map(([part, label]) => [label, String(theirs[part]), String(about[part])]);
+  const parts = Object.entries(LABELS).map(([part, label]) => [label, String(theirs[part] ?? ""), String(about[part] ?? "")]);
   // Of two lists that read alike the rest is shown, so that no difference is passed over.
   const lists = PARTS.map(([part, title]) => {
     const names = [there.schema, schema].map((one) => one[part].map((row) => row.name).join(", "));
@@ -112,7 +122,7 @@ function partsOf(there, about, schema) {
   return [...parts, ...lists];
 }
 
-export function Settings({ project, reload }) {
+export function Settings({ project, me, reload }) {
   const place = `projects/${enc(project.key)}`;
   const [there, setThere] = useState(project);
   // What is being changed, with the version it began from: after a reload, or beside somebody else, it is not lost.
@@ -120,6 +130,7 @@ export function Settings({ project, reload }) {
   const { about, schema, version } = mine || { about: aboutOf(there), schema: there.schema, version: there.version };
   const [clash, setClash] = useState(null);
   const [regrade, setRegrade] = useState(null);
+  const full = useFull();
   const llms = useLoad(() => api.get("llms"), []);
   const edit = (part) => (value) => setMine((now) => ({ about, schema, version, ...now, [part]: value }));
   const changed = (made) => {
@@ -144,14 +155,15 @@ export function Settings({ project, reload }) {
     .then((made) => { saved(made, mine); toast("Saved; what people wrote came along"); }).catch((error) => refused(error, grades));
   useKeys({ "Ctrl+s": [() => save(version), "Save the settings"] });
   return html`<div class="stack wide"><div class="row between bar"><span class=${mine ? "saved bad" : "saved"} role="status">
-    ${mine ? "Not saved yet; kept in this browser" : "Saved"}</span>
+    ${!mine ? "Saved" : full ? "Not saved; no local copy, the browser's storage is full" : "Not saved yet; kept in this browser"}</span>
       <span class="row">${mine && html`<button onClick=${() => setMine(null)}>Take back</button>`}
         <button class="main" disabled=${!mine} onClick=${() => save(version)}>Save <kbd>Ctrl+s</kbd></button></span></div>
     <${About} about=${about} set=${edit("about")} />
     ${PARTS.map(([part, title, what]) => html`<section class="stack" aria-label=${title}><div><h2>${title}</h2><p class="hint">
       ${what}${part === "blocks" ? " A value whose block goes or changes its type is kept aside, and comes back." : ""}</p></div>
       <${Part} part=${part} schema=${schema} change=${edit("schema")} llms=${llms.data || []} /></section>`)}
-    <${Members} place=${place} overlap=${there.overlap} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
+    <${Splits} place=${place} version=${there.version} shares=${there.splits} changed=${changed} refused=${refused} />
+    <${Members} place=${place} alone=${me.alone} overlap=${there.overlap} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
     ${regrade && !clash && html`<${Regrade} ...${regrade} levels=${schema.levels} close=${() => setRegrade(null)}
       move=${(grades) => save(version, grades)} />`}
     ${clash && html`<${Dialog} title="Changed somewhere else" wide close=${() => setClash(null)}>

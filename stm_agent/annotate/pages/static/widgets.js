@@ -1,5 +1,6 @@
 // Small parts that every screen uses.
 import { html, useCallback, useEffect, useLayoutEffect, useRef, useState } from "/static/vendor/preact.js";
+import { store } from "/static/store.js";
 
 const AGAIN = 2500;
 const listeners = new Set();
@@ -7,13 +8,15 @@ const dialogs = [];
 
 // Tell something at the edge of the screen; `act` is [label, function], an offer beside it.
 export function toast(text, { bad = false, act = null } = {}) {
-  // An open dialog tells its faults itself: to a screen reader, and to the keyboard, nothing else is there. One that
-  // closes at this moment is gone after it.
+  // An open dialog tells it itself: to a screen reader, and to the keyboard, nothing else is there, and it covers no
+  // button. One that closes at this moment is gone after it.
   setTimeout(() => {
-    const tell = bad && dialogs.length ? [dialogs.at(-1)] : [...listeners];
+    const tell = dialogs.length ? [dialogs.at(-1)] : [...listeners];
     tell.forEach((one) => one({ text, bad, act, id: Math.random() }));
   });
 }
+
+const seconds = (row) => (row.bad ? 9 : row.act ? 6 : 3);
 
 export function told(error) {
   if (error.name !== "AbortError") toast(error.message, { bad: true });
@@ -26,12 +29,14 @@ export function Toasts() {
     // The last thing shown is on top, also of an open dialog.
     ref.current.hidePopover();
     if (rows.length) ref.current.showPopover();
+    // Panes give way, so that nothing of theirs is covered.
+    document.documentElement.style.setProperty("--toasts", rows.length ? `${ref.current.offsetHeight + 8}px` : "0px");
   }, [rows]);
   const drop = (row) => setRows((all) => all.filter((one) => one.id !== row.id));
   useEffect(() => {
     const tell = (row) => {
       setRows((all) => [...all.slice(-2), row]);
-      setTimeout(() => drop(row), row.bad ? 9000 : row.act ? 6000 : 3000);
+      setTimeout(() => drop(row), 1000 * seconds(row));
     };
     listeners.add(tell);
     return () => listeners.delete(tell);
@@ -44,10 +49,10 @@ export function Toasts() {
 
 // State that a closed tab does not lose; null when there is none.
 export function useKept(name) {
-  const [value, set] = useState(() => JSON.parse(localStorage.getItem(name) || "null"));
+  const [value, set] = useState(() => JSON.parse(store.get(name) || "null"));
   useLayoutEffect(() => {
-    if (value === null) localStorage.removeItem(name);
-    else localStorage.setItem(name, JSON.stringify(value));
+    if (value === null) store.remove(name);
+    else store.put(name, JSON.stringify(value));
   }, [name, value]);
   return [value, set];
 }
@@ -89,15 +94,25 @@ export function Loaded({ of, children }) {
 export function Dialog({ title, close, children, wide = false }) {
   const ref = useRef();
   const placed = useRef(false);
-  const [fault, setFault] = useState(null);
+  const [note, setNote] = useState(null);
+  const shown = useRef(null);
+  shown.current = note;
+  useEffect(() => {
+    // A fault stays until it is dismissed.
+    const timer = note && !note.bad && setTimeout(() => setNote(null), 1000 * seconds(note));
+    return () => clearTimeout(timer);
+  }, [note]);
   useLayoutEffect(() => {
     const before = document.activeElement;
-    dialogs.push(setFault);
+    dialogs.push(setNote);
     ref.current.showModal();
     // Not its first button: what is typed before the form is there presses nothing.
     ref.current.focus();
     return () => {
-      dialogs.splice(dialogs.indexOf(setFault), 1);
+      dialogs.splice(dialogs.indexOf(setNote), 1);
+      // What was told just before is told on the screen behind.
+      const last = shown.current;
+      if (last && !last.bad) toast(last.text, last);
       // A closed dialog has given the focus back by itself; by now somebody may be typing elsewhere.
       if ([null, document.body].includes(document.activeElement)) before?.focus?.();
     };
@@ -111,8 +126,10 @@ export function Dialog({ title, close, children, wide = false }) {
   });
   return html`<dialog ref=${ref} tabindex="-1" class=${wide ? "wide" : ""} aria-label=${title} onClose=${close}>
     <header><h2>${title}</h2><button class="bare" onClick=${close}>Close <kbd>Esc</kbd></button></header>
-    ${fault && html`<div class="note bad row between" role="alert"><span><b>Not done.</b> ${fault.text}</span>
-      <button class="bare" aria-label="Dismiss" onClick=${() => setFault(null)}>×</button></div>`}${children}</dialog>`;
+    ${note && html`<div class=${`note row between${note.bad ? " bad" : ""}`} role=${note.bad ? "alert" : "status"}>
+      <span>${note.bad ? html`<b>Not done.</b> ` : ""}${note.text}</span><span class="row">
+      ${note.act && html`<button class="bare" onClick=${() => { note.act[1](); setNote(null); }}>${note.act[0]}</button>`}
+      <button class="bare" aria-label="Dismiss" onClick=${() => setNote(null)}>×</button></span></div>`}${children}</dialog>`;
 }
 
 export const Field = ({ label, children, hint, grow }) => html`

@@ -1,6 +1,7 @@
 // The workspace: documents, one of them open with its evidence, and an entry.
 import {
-  Dialog, Dot, Field, Loaded, Saved, Select, api, enc, freshKey, html, levelKeys, toast, told, useEffect, useKeys, useLoad, useOpen, useState,
+  Dialog, Dot, Field, Loaded, Saved, Select, api, enc, freshKey, html, levelKeys, toast, told, useEffect, useKeys,
+  useLayoutEffect, useLoad, useOpen, useRef, useState,
 } from "/static/lib.js";
 import { Blocks } from "/static/blocks.js";
 import { Clash } from "/static/clash.js";
@@ -8,7 +9,7 @@ import { endSelection, selectedSpan } from "/static/document.js";
 import { Entries, summary } from "/static/entries.js";
 import { useEntry } from "/static/entry.js";
 import { List } from "/static/list.js";
-import { Edge } from "/static/panes.js";
+import { Edge, bringIntoView } from "/static/panes.js";
 import { Document } from "/static/reader.js";
 
 function Evidence({ entry, levels, current, pick, remove, clear, relabel, locked }) {
@@ -24,7 +25,7 @@ function Evidence({ entry, levels, current, pick, remove, clear, relabel, locked
         ${locked ? html`<span class="small">${options(row).find(([id]) => id === row.level)[1]}</span>` : html`<span class="row">
           <${Select} class="slim" aria-label="Level" value=${row.level} change=${(level) => relabel(row, level)} options=${options(row)} />
           <button class="bare small" aria-label="Delete this evidence" onClick=${() => remove(row)}>Delete</button></span>`}</div>
-      <span class="small clamp">${row.text}</span></li>`)}</ul></section>`;
+      <span class="small clamp" dir="auto">${row.text}</span></li>`)}</ul></section>`;
 }
 
 // Closed, it waits: nothing is saved, and nothing of either side goes, until one is chosen.
@@ -43,6 +44,14 @@ function Changed({ project, keeper }) {
   }
   return html`<${Dialog} title="Changed somewhere else" close=${() => setShut(true)}>
     <${Clash} what="This entry" parts=${parts} mine=${() => keeper.settle(true)} theirs=${() => keeper.settle(false)} /><//>`;
+}
+
+const FIELDS = ["input", "textarea", "select"].map((name) => `section[aria-label=Entry] .body ${name}:enabled`).join(", ");
+
+function focusOn(selector, otherwise) {
+  const field = document.querySelector(selector);
+  if (field) field.focus();
+  else toast(otherwise);
 }
 
 // Opens an entry, and once it is there its state again.
@@ -102,7 +111,7 @@ function useActs(project, place, keeper, put, mine, text, open) {
     }
     const asks = project.schema.blocks.some((block) => block.role === "query");
     try {
-      if (asks) await api.post(`${place}/entries/${keeper.entry.key}/query`, { split: "dev" });
+      if (asks) await api.post(`${place}/entries/${keeper.entry.key}/query`);
       const { key } = keeper.entry;
       await fresh();
       // Offered once the next one is open: that would take whoever reopens this one away from it.
@@ -129,7 +138,7 @@ function EntryPane({ project, keeper, open, show, levels, current, pick, remove,
     <${Blocks} key=${entry.key} project=${project} keeper=${keeper} open=${open} show=${show} locked=${locked} />
       <${Evidence} entry=${entry} levels=${levels} current=${current} pick=${pick} remove=${remove} clear=${clear} relabel=${relabel}
         locked=${locked} />
-      <${Field} label="Notes"><textarea value=${entry.notes} disabled=${locked} onInput=${(event) => keeper.change("notes", event.target.value)}>
+      <${Field} label="Notes"><textarea dir="auto" value=${entry.notes} disabled=${locked} onInput=${(event) => keeper.change("notes", event.target.value)}>
         </textarea><//></div>
     <div class="foot row between">${theirs ? html`<span class="quiet">Written by ${entry.author}; you can read it.</span>`
       : entry.state === "done" ? html`<button onClick=${() => acts.state("draft")}>Reopen</button><button onClick=${acts.undo}>Undo <kbd>Ctrl+z</kbd>
@@ -150,6 +159,7 @@ export function Work({ project, me, rest }) {
   const [current, setCurrent] = useState(null);
   const [looks, setLooks] = useState(0);
   const [listing, setListing] = useState(false);
+  const [searched, setSearched] = useState("");
   const mine = useLoad(() => api.get(`${place}/entries?mine=true`), [project.key]);
   const keeper = useEntry(place, key);
   const entry = keeper?.entry || null;
@@ -157,9 +167,13 @@ export function Work({ project, me, rest }) {
   const theirs = Boolean(entry) && entry.author !== me.name;
   // What is finished stands in exports: it is reopened before it changes.
   const locked = theirs || entry?.state === "done";
-  const show = (document) => put({ document }, { step: true });
+  // The document that is to be brought into view once it is there.
+  const [brought, bring] = useState(null);
+  const section = useRef();
+  const show = (document) => { put({ document }, { step: true }); bring({ document }); };
   const pickEntry = (row) => put({ entry: row.key, document: aboutOf(row) || open }, { step: true });
   const text = useLoad(() => (open ? api.get(`${place}/documents/${enc(open)}`) : Promise.resolve(false)), [open]);
+  useLayoutEffect(() => { if (brought && text.data?.key === brought.document) bringIntoView(section.current); }, [brought, text.data?.key]);
   const acts = useActs(project, place, keeper, put, mine, text, open);
   useEffect(() => {
     const last = mine.data && !key && mine.data.find((row) => row.state === "draft");
@@ -220,6 +234,8 @@ export function Work({ project, me, rest }) {
   useKeys({
     n: [() => acts.fresh(), "New entry"],
     o: [() => setListing(true), "All entries"],
+    t: [() => focusOn("section[aria-label=Document] .text:not(.title)", "Open a document first"), "To the document's text"],
+    e: [() => focusOn(FIELDS, "Open an entry first"), "To the first field of the entry"],
     ...(free ? {
       f: [() => entry.state !== "done" && acts.finish(), "Finish the entry"],
       "Ctrl+z": [acts.undo, "Undo the last change"],
@@ -237,10 +253,10 @@ export function Work({ project, me, rest }) {
     if (row) pickEntry(row);
     else put({ entry: one });
   };
-  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} text=${text} show=${show} />
+  return html`<div class="panes"><section aria-label="Documents"><${List} project=${project} place=${place} open=${open} text=${text} show=${show} searched=${setSearched} />
       <${Edge} screen="work" side="left" label="Width of the list of documents" width=${248} /></section>
-    <section aria-label="Document">${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
-      : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} entry=${entry} current=${current} looks=${looks}
+    <section aria-label="Document" ref=${section}>${!open ? html`<div class="empty"><p>Choose a document on the left, or search with <kbd>/</kbd>.</p></div>`
+      : html`<${Loaded} of=${text}>${(data) => data && html`<${Document} project=${project} data=${data} searched=${searched} entry=${entry} current=${current} looks=${looks}
         pick=${setCurrent} mark=${mark} locked=${locked} />`}<//>`}</section>
     <section aria-label="Entry"><div class="head"><div class="row between"><h2>Entry</h2>
         ${entry && html`<${Saved} state=${keeper.state} />`}
