@@ -83,6 +83,9 @@ def _context(
         reflection=reflection,
         workspace=workspace,
     )
+    run.ledger.record("splits", **data.splits.to_json())
+    for note in data.splits.notes:
+        context.note("splits", note)
     context.executor = InlineExecutor(store, warn=lambda text: context.warn("stages", text))
     text = f"{gate.halves.note}; the smallest gain they can show is about {gate.smallest_gain():.3f} nDCG@10"
     # A small dev set can confirm large gains only.
