@@ -54,18 +54,22 @@ def merge_experts(
     state = replace(state, merge=result, merged=tuple(experts))
     if not result.allowed:
         return state, None
-    used = ", ".join(
-        f"{expert.name} {weight:.2f}" for expert, weight in zip(experts, result.weights, strict=True) if weight
-    )
-    by_method = "" if result.method == SUM else f"by {result.method.summary} "
     merged = RatedModel(
-        label=f"merge {by_method}({used})",
+        label=_label(experts, result),
         model=job.model(job.adapters, result.weights, result.method),
         experts=tuple(expert.name for expert in experts),
         instruction=instruction,
         rating=result.rating,
     )
     return state, merged
+
+
+def _label(experts: Sequence[Expert], result: MergeResult) -> str:
+    used = ", ".join(
+        f"{expert.name} {weight:.2f}" for expert, weight in zip(experts, result.weights, strict=True) if weight
+    )
+    by_method = "" if result.method == SUM else f"by {result.method.summary} "
+    return f"merge {by_method}({used})"
 
 
 def consider_models(

@@ -1,7 +1,7 @@
 """The plan of a run: which start is adapted, at which length, and which experts a user's own data can train in time.
 
 A domain file that lists experts keeps them; of a folder everything follows from the data, the machine and the minutes.
-The plan is stored before anything is trained, so that a resumed run goes on with the same one.
+The plan is stored before anything is trained, so that a resumed run continues with the same one.
 """
 
 from __future__ import annotations

@@ -37,5 +37,5 @@ class AdapterJob(Job):
 
         delta = self.model.delta()
         if not isinstance(delta, LoraDelta):
-            raise ConfigError(f"a merge by {self.model.method.summary} is no adapter; merge with method linear")
+            raise ConfigError(f"a merge by {self.model.method.summary} cannot be one adapter; merge with method linear")
         save_delta(delta, folder / "adapter", base=self.model.backbone.model)

@@ -60,6 +60,10 @@ class _Hit:
     score: float
     opinion: float
 
+    def negative(self, pool: Mapping[str, str]) -> Negative:
+        """Return the hit as a negative."""
+        return Negative(pool[self.passage], self.retriever, self.passage, self.score)
+
 
 def mine(
     pairs: Sequence[Pair],
@@ -101,16 +105,14 @@ def mine(
         if index % SOME == 0:
             report("mine", "pairs", index, len(pairs))
         relevant = relevant_to[normalise(pair.query)]
-        query, positive = words_of(pair.query), words_of(pair.positive)
+        own = words_of(pair.query), words_of(pair.positive)
         limit = spec.margin * judge.positive(index) if judge else None
         hits = _distinct(candidates[index])
-        faults = [_fault(hit, hit.passage in relevant, words[hit.passage], (query, positive), limit) for hit in hits]
+        faults = [_fault(hit, hit.passage in relevant, words[hit.passage], own, limit) for hit in hits]
         counts.update(fault for fault in faults if fault)
         accepted = [hit for hit, fault in zip(hits, faults, strict=True) if not fault]
         accepted.sort(key=lambda hit: -hit.opinion)
-        negatives[pair.id] = tuple(
-            Negative(pool[hit.passage], hit.retriever, hit.passage, hit.score) for hit in accepted
-        )
+        negatives[pair.id] = tuple(hit.negative(pool) for hit in accepted)
         counts["pairs without a negative"] += not accepted
     return Mined(negatives, dict(counts))
 

@@ -122,7 +122,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "corpus is not UTF-8": (_bytes("corpus.jsonl", b'{"_id": "a", "text": "\xff\xfe"}\n'), "UTF-8"),
     "queries are not UTF-8": (_bytes("queries.jsonl", b"\xff\n"), "UTF-8"),
     "domain file with an unknown key": (_domain(GOOD + "expertz: 1\n"), "expertz"),
-    "domain file without experts": (_domain(GOOD.split("experts:")[0]), "experts"),
+    "experts are a word": (_domain(GOOD.split("experts:")[0] + "experts: all\n"), "experts"),
     "domain file is a list": (_domain("- a\n"), "my.yaml"),
     "domain file is not YAML": (_domain("a: [\n"), "my.yaml"),
     "domain file is empty": (_domain(""), "my.yaml"),

@@ -57,7 +57,7 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown pooling": (GOOD.replace("135m\n", "135m\n  pooling: max\n"), ("'backbone.pooling' is 'max'", "'mean'")),
     "unknown dtype": (GOOD.replace("135m\n", "135m\n  dtype: half\n"), ("'backbone.dtype' is 'half'", "'auto'")),
     "text for eos": (GOOD.replace("135m\n", "135m\n  eos: maybe\n"), ("'backbone.eos' is 'maybe'", "boolean")),
-    "no expert": (GOOD.split("experts:")[0] + "experts: []\n", ("'experts' is []", "at least 1 item")),
+    "experts are a word": (GOOD.split("experts:")[0] + "experts: all\n", ("'experts' is 'all'", "valid tuple")),
     "expert twice": (
         GOOD + "  - {name: first, sources: [train], steps: 1}\n",
         ("expert 'first' is listed twice; give every expert its own name",),
