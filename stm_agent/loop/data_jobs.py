@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec
+from stm_agent.domain.unlabelled import pairs_of_source
 from stm_agent.evaluate.baselines import ReadyModel
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import sha256_text
@@ -26,7 +27,7 @@ def asking_experts(spec: DomainSpec) -> list[ExpertSpec]:
 def mined_pairs(spec: DomainSpec, data: DomainData) -> tuple[Pair, ...]:
     """Return the pairs that negatives are mined for: those of the sources of :func:`asking_experts`."""
     sources = sorted({source for expert in asking_experts(spec) for source in expert.sources if source != WRITTEN})
-    return tuple(pair for source in sources for pair in data.sources[source])
+    return tuple(pair for source in sources for pair in pairs_of_source(data, source))
 
 
 def first_miner(spec: DomainSpec) -> EncoderSource:

@@ -13,6 +13,7 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.build import build_domain_data
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.spec import DomainSpec, ExpertSpec, NegativeSpec
+from stm_agent.domain.unlabelled import pairs_of_source
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.execute.inline import InlineExecutor
@@ -104,7 +105,7 @@ def _job(
         expert=expert,
         train=spec.train,
         backbone=spec.backbone,
-        pairs=tuple(pair for source in expert.sources for pair in data.sources.get(source, ())),
+        pairs=tuple(pair for source in expert.sources for pair in pairs_of_source(data, source)),
         negatives=NO_NEGATIVES,
         instruction=instruction,
         prompts=prompt_prefixes(expert, instruction, workspace, spec.task),
@@ -156,6 +157,8 @@ def _expert_of(spec: DomainSpec, name: str) -> ExpertSpec:
     by_name = {expert.name: expert for expert in spec.experts}
     if name in by_name and by_name[name].side == "query":
         raise ConfigError(f"expert {name} learns queries alone, on top of a run's model; run stm-agent optimize")
+    if name in by_name and by_name[name].learns_from_scores:
+        raise ConfigError(f"expert {name} learns from a teacher's scores, which stm-agent optimize computes; run that")
     if name not in by_name:
         raise ConfigError(f"domain {spec.name} has no expert '{name}'; it has {', '.join(by_name)}")
     return by_name[name]
