@@ -51,13 +51,6 @@ def test_a_zip_that_is_no_collection_says_so_and_writes_nowhere_else(tmp_path, n
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_a_zip_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("stm_agent.annotate.incoming.UNZIPPED", 10)
-    path = zipped(tiny_beir(tmp_path / "tiny"), tmp_path / "tiny.zip")
-    with pytest.raises(DataError, match="unpacks to over 10 bytes"):
-        read_incoming(path)
-
-
 def test_qrels_become_a_persons_judgements_and_their_own_grade_stays(tool, project):
     ada = client(tool, "Ada")
     ada.put("/projects/signs/queries/q1/judgements/d2", json={"grade": 2})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -122,7 +123,7 @@ class Batch:
             with self.database.reading() as session:
                 ask = self._ask(session, place)
                 row = projects.find(session, self.actor, self.project)
-                highest = highest_usd(self.door, ask.chat, ask.block.max_tokens)
+                highest = partial(highest_usd, self.door, ask.chat, ask.block.max_tokens)
                 held.enter_context(self.ceilings.call(session, self.actor, row, self.choice.model, highest))
             self._draft(place, ask, stopped)
 

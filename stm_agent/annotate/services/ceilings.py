@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,9 @@ class Ceilings:
             )
 
     @contextmanager
-    def call(self, session: Session, actor: Actor, project: Project, model: str, usd: float | None) -> Iterator[None]:
+    def call(
+        self, session: Session, actor: Actor, project: Project, model: str, highest: Callable[[], float | None]
+    ) -> Iterator[None]:
         """Count one call from before it is made until it is recorded, when the block ends.
 
         Args:
@@ -92,7 +94,8 @@ class Ceilings:
             actor: Who makes it.
             project: In which project.
             model: Which model is called.
-            usd: The most that the call can cost; None if nobody knows.
+            highest: Returns the most that the call can cost in US dollars, None if nobody knows; asked only if the
+                project has a ceiling of dollars.
 
         Raises:
             Forbidden: It would pass a ceiling, or dollars are limited and the price is unknown.
@@ -100,6 +103,7 @@ class Ceilings:
         if actor.role == "admin":
             yield
             return
+        usd = highest() if project.llm_usd is not None else 0.0
         key, one = project.key, Spending(1, usd or 0.0)
         with self._lock:
             used = spent(session, project) + self._pending.get(key, Spending())
