@@ -63,7 +63,7 @@ class Ceilings:
         self._lock = threading.Lock()
 
     def left(self, session: Session, actor: Actor, project: Project) -> int | None:
-        """Return how many calls a person may still begin in a project; None if there is no ceiling for them."""
+        """Return how many calls a person may still begin in a project; None if they have no ceiling."""
         if actor.role == "admin" or project.llm_calls is None:
             return None
         with self._lock:
@@ -133,7 +133,7 @@ def check_ceilings(changes: dict[str, Any]) -> None:
     """Require ceilings that can be kept.
 
     Raises:
-        Invalid: One is no number, or below 0.
+        Invalid: One is not a number, or below 0.
     """
     calls, usd = changes.get("llm_calls"), changes.get("llm_usd")
     if calls is not None and (not isinstance(calls, int) or isinstance(calls, bool) or not 0 <= calls < 2**31):

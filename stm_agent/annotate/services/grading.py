@@ -86,7 +86,7 @@ def in_turn(
 def ask_grade(
     door: LlmClient, one: ToGrade, schema: ProjectSchema, stopped: Callable[[], bool] = lambda: False
 ) -> Given:
-    """Ask for one grade; an answer without one is told, never guessed.
+    """Ask for one grade; an answer without one is reported, never guessed.
 
     A model that thinks in its answer uses up the few tokens of a grade, so it is asked again with room for thoughts.
     """
