@@ -24,7 +24,7 @@ class Actor:
     role: str
 
     def needs(self, role: str) -> None:
-        """Let pass who has at least this role.
+        """Require at least this role.
 
         Raises:
             Forbidden: The person has less.

@@ -33,7 +33,7 @@ def fitted(block: Block, answer: str) -> Any:  # noqa: ANN401 - a JSON value
             return checked_value(block, value)
     except ValueError:
         pass
-    raise Invalid(f"the answer is no {block.type} for '{block.name}': {answer.strip()[:80]!r}")
+    raise Invalid(f"the answer is not a {block.type} for '{block.name}': {answer.strip()[:80]!r}")
 
 
 def _read(block: Block, text: str) -> Any:  # noqa: ANN401 - a JSON value

@@ -36,7 +36,7 @@ class Database:
         """Open the database at an SQLAlchemy URL and migrate it.
 
         Raises:
-            ConfigError: The URL is no database, or nobody answers there.
+            ConfigError: The URL is not a database URL, or nothing answers there.
         """
         self.url = url
         try:
@@ -44,7 +44,7 @@ class Database:
             migrate(self.engine)
         except (ArgumentError, ModuleNotFoundError, ValueError) as error:
             raise ConfigError(
-                f"'{_shown(url)}' is no database URL; use sqlite:///file.db or postgresql+psycopg://..."
+                f"'{_shown(url)}' is not a database URL; use sqlite:///file.db or postgresql+psycopg://..."
             ) from error
         except DBAPIError as error:
             reason = (str(error.orig).splitlines() or [type(error.orig).__name__])[0]

@@ -16,7 +16,7 @@ HEADER_SECONDS = 20.0
 
 
 class DeadlineProtocol(H11Protocol):
-    """HTTP/1.1 whose clients have a limited time for what they owe, however slowly they go on sending."""
+    """HTTP/1.1 whose clients have a limited time to send a request, however slowly they send."""
 
     _deadline: asyncio.TimerHandle | None = None
 
@@ -26,7 +26,7 @@ class DeadlineProtocol(H11Protocol):
         self._deadline = self.loop.call_later(HEADER_SECONDS, self._close_late)
 
     def data_received(self, data: bytes) -> None:
-        """Take what was sent; the time goes on until all that was owed is there."""
+        """Take what was sent; the deadline stays until the whole request has arrived."""
         super().data_received(data)
         self._set_deadline()
 

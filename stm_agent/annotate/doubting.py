@@ -34,7 +34,7 @@ def doubtful(runs: Path, run: str, *, most: int) -> list[dict[str, Any]]:
     from datasets import load_from_disk
 
     if run in ("", ".", "..") or Path(run).name != run or "\x00" in run:
-        raise RunError(f"'{run}' is no run's name; use one of runs/")
+        raise RunError(f"'{run}' is not the name of a run; use one of runs/")
     stages = {
         entry["name"]: entry["folder"]
         for entry in read_jsonl(runs / run / "ledger.jsonl")
@@ -53,7 +53,7 @@ def doubtful(runs: Path, run: str, *, most: int) -> list[dict[str, Any]]:
         for row in load_from_disk(str(runs / ".stages" / folder / "negatives"))
     ]
     if not rows:
-        raise RunError(f"run {run} has no mined or written negatives; its experts ask for none")
+        raise RunError(f"run {run} has no mined or written negatives; its experts use none")
     return sorted(rows, key=lambda row: (-row["doubt"], row["query"], row["negative"]))[:most]
 
 
@@ -92,13 +92,13 @@ def answer(session: Session, actor: Actor, project: Project, key: str, value: st
     """Say what a negative is; None takes it back.
 
     Raises:
-        NotFound: There is no such doubt.
+        NotFound: The negative does not exist.
         Invalid: No such answer.
         Stale: Somebody else answered since ``version``.
     """
     row = session.scalar(select(Doubt).where(Doubt.project_id == project.id, Doubt.key == key).with_for_update())
     if row is None:
-        raise NotFound(f"there is no doubt '{key}'")
+        raise NotFound(f"there is no negative '{key}'")
     if value is not None and value not in ANSWERS:
         raise Invalid(f"a negative is {', '.join(ANSWERS)}, not '{value}'")
     if row.version != version:
@@ -111,7 +111,7 @@ def answer(session: Session, actor: Actor, project: Project, key: str, value: st
 
 def send_back(session: Session, project: Project, workspace: Path) -> Path:
     """Write all answers where the loop reads them; return the file."""
-    # Of two who answer at once the second waits here, and writes the first's answer too.
+    # If two people answer at once, the second waits here and writes the first's answer too.
     session.refresh(project, with_for_update={"key_share": True})
     answered = select(Doubt).where(Doubt.project_id == project.id, Doubt.answer.is_not(None))
     rows = list(session.scalars(answered.order_by(Doubt.id)))

@@ -53,7 +53,7 @@ def compose(
         Invalid: The block has no LLM, no prompt, or a required input that is empty.
     """
     if block.mode == "plain":
-        raise Invalid(f"block '{block.name}' is written by people alone")
+        raise Invalid(f"block '{block.name}' is filled in by people only")
     if not block.prompt.strip():
         raise Invalid(f"block '{block.name}' has no prompt; an administrator can write one")
     if block.mode == "solo":
@@ -64,7 +64,7 @@ def compose(
         if closed := _closed(schema, source):
             if source.required:
                 raise Invalid(
-                    f"block '{block.name}' needs field '{closed}', which may not go to an LLM; allow it first"
+                    f"block '{block.name}' needs field '{closed}', which must not go to an LLM; allow it first"
                 )
             continue
         label, text = _input(schema, source, values, evidence, fields)

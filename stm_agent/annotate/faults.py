@@ -50,7 +50,7 @@ class Forged(Forbidden):
 
 
 class NotFound(AnnotateError):
-    """Raised when there is no such thing, or it is in a project the person is no member of."""
+    """Raised when something does not exist, or is in a project that the person is not a member of."""
 
     status = 404
 
@@ -102,5 +102,7 @@ class Stale(AnnotateError):
 
     def __init__(self, what: str, current: dict[str, Any]) -> None:
         """Say what changed."""
-        super().__init__(f"{what} was changed by somebody else in between; look at what is there and save again")
+        super().__init__(
+            f"{what} was changed by somebody else in the meantime; look at the stored version and save again"
+        )
         self.current = current

@@ -68,7 +68,7 @@ class Asked:
 
     @property
     def plain(self) -> bool:
-        """Whether there is no operator in it."""
+        """Whether it contains no operator."""
         return not (self.phrases or self.without or self.fields)
 
 
@@ -227,7 +227,7 @@ def fuse(rankings: Sequence[Sequence[tuple[str, float]]], k: int) -> list[tuple[
 
 
 class Finder:
-    """Corpora in memory, made when first asked for, anew when the documents changed."""
+    """Corpora in memory, built on first use and again when the documents have changed."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """Begin with none in memory; the indexes themselves are kept in ``folder``, for the next start."""
@@ -285,7 +285,7 @@ class Finder:
         try:
             made.save(path)
         except StorageError as error:
-            logger.warning("the search index is not kept for the next start: %s", error)
+            logger.warning("the search index could not be stored for the next start: %s", error)
         return made
 
     def _kept(self, key: str) -> Corpus | None:

@@ -67,7 +67,7 @@ def _unzipped(path: Path) -> Iterator[Path]:
         places = [folder, *sorted(one for one in folder.rglob("*") if one.is_dir())]
         found = next((place for place in places if any((place / mark).is_file() for mark in MARKS)), None)
         if found is None:
-            raise DataError(f"{path.name} holds no BEIR folder (corpus.jsonl), no datasets folder and no project")
+            raise DataError(f"{path.name} contains no BEIR folder (corpus.jsonl), no datasets folder and no project")
         try:
             yield found
         except DataError as error:

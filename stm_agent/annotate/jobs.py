@@ -16,7 +16,7 @@ from stm_agent.errors import StmAgentError
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 4
-"""Jobs of one person that go on at a time."""
+"""Jobs that one person may run at a time."""
 T = TypeVar("T")
 Kind = Literal["drafts", "grades", "rankings", "encodings"]
 Act = Callable[[T, Callable[[], bool]], Mapping[str, Any] | None]
@@ -41,8 +41,8 @@ class Job:
         done: Things done, failed ones included.
         failures: What went wrong, the first ones.
         stopped: Whether somebody stopped it.
-        ended: Whether nothing of it goes on any more.
-        result: What is to be told of what it made, plain JSON.
+        ended: Whether no part of it runs any more.
+        result: Its result, as plain JSON.
     """
 
     project: str
@@ -129,7 +129,7 @@ class Jobs:
         """Do ``act`` with each item in a thread of the job's own; a failure is noted, and the next one is tried.
 
         Args:
-            job: What is told of it.
+            job: The job to report on.
             items: The things to do; they may be looked for on the way.
             act: What is done with each.
             size: For how many of the job's total an item counts.
@@ -143,16 +143,16 @@ class Jobs:
             going = [one for one in self._jobs.values() if not one.ended]
             mine = [one for one in going if one.owner == job.owner]
             if any((one.project, one.what) == (job.project, job.what) for one in (going if job.shared else mine)):
-                raise TooMany(f"{job.what} goes on already; wait for its end, or stop it")
+                raise TooMany(f"{job.what} is already running; wait until it ends, or stop it")
             if len(mine) >= AT_ONCE:
-                raise TooMany(f"{AT_ONCE} of your jobs go on; wait for one to end, or stop it")
+                raise TooMany(f"{AT_ONCE} of your jobs are running; wait until one ends, or stop it")
             self._jobs[job.key] = job
 
         threading.Thread(target=job.do, args=(items, act, size), name=f"job {job.key[:8]}", daemon=True).start()
         return job
 
     def running(self, project: str) -> list[Job]:
-        """Return the jobs of a project that go on, the newest last."""
+        """Return the running jobs of a project, the newest last."""
         return [job for job in list(self._jobs.values()) if job.project == project and job.state == "running"]
 
     def get(self, project: str, key: str) -> Job:

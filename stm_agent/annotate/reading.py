@@ -1,4 +1,4 @@
-"""Documents from files as people have them: every field is kept, and what is skipped is told with its reason."""
+"""Documents from files as people have them: every field is kept, and skipped rows are reported with their reason."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TOLD = 20
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row that is no document, and why."""
+    """A row that cannot be a document, and why."""
 
     reason: str
 
@@ -95,7 +95,7 @@ def read_documents(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path} does not exist; name a .json, .jsonl, .csv or .tsv file, or a folder")
     readers = {".json": _array, ".jsonl": _lines, ".ndjson": _lines, ".csv": _table, ".tsv": _table}
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path.name} is no .json, .jsonl, .csv or .tsv; convert it to one of these")
+        raise DataError(f"{path.name} is not a .json, .jsonl, .csv or .tsv file; convert it to one of these")
     return readers[path.suffix.lower()](path)
 
 
@@ -129,7 +129,7 @@ def _array(path: Path) -> Iterator[tuple[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path.name} is not valid JSON: {error}") from error
     if not isinstance(rows, list):
-        raise DataError(f"{path.name} is no JSON array of documents; put the documents in [ ]")
+        raise DataError(f"{path.name} is not a JSON array of documents; put the documents in [ ]")
     yield from ((f"{path.name}:{number}", row) for number, row in enumerate(rows, 1))
 
 
@@ -157,7 +157,7 @@ def _table(path: Path) -> Iterator[tuple[str, Any]]:
             over = None in row
             yield f"{path.name}:{reader.line_num}", Unreadable("has more cells than the header") if over else Cells(row)
     except csv.Error as error:
-        raise DataError(f"{path.name}:{reader.line_num} is no CSV: {error}") from error
+        raise DataError(f"{path.name}:{reader.line_num} is not valid CSV: {error}") from error
 
 
 def _separator(text: io.StringIO) -> str:
@@ -200,7 +200,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
     def told(value: object) -> str:
         if isinstance(value, date):
             return value.isoformat()
-        raise TypeError(f"holds a {type(value).__name__}, which is no JSON; drop that column")
+        raise TypeError(f"holds a {type(value).__name__}, which JSON cannot hold; drop that column")
 
     try:
         plain: dict[str, Any] = json.loads(json.dumps(row, default=told))
@@ -215,7 +215,7 @@ def usable(
     """Yield (key, fields) of the rows that fit the schema; the others are counted in the report."""
     for where, row in rows:
         if not isinstance(row, dict):
-            report.skip(where, row.reason if isinstance(row, Unreadable) else "is no JSON object")
+            report.skip(where, row.reason if isinstance(row, Unreadable) else "is not a JSON object")
             continue
         name = next((name for name in KEYS if row.get(name) not in (None, "")), None)
         if name is None:
@@ -254,17 +254,17 @@ def part_fault(key: str) -> str | None:
 def key_fault(key: str, known: Container[str]) -> str | None:
     """Return why no document or query can have this key; None: one can."""
     if not key.strip():
-        return "has an id of spaces alone"
+        return "has an id of spaces only"
     if key in known:
-        return "has an id that is there already"
+        return "has an id that already exists"
     if len(key) > 200:
         return "has an id over 200 characters"
     if key in NOWHERE:
-        return f"has the id '{key}', which no address can have"
+        return f"has the id '{key}', which cannot be part of a URL"
     if any(letter < " " for letter in key):
         return "has an id with a tab or another control character"
     if NO_CHARACTER in key:
-        return "has an id with U+FFFF, which is no character"
+        return "has an id with U+FFFF, which is not a character"
     return None
 
 
@@ -277,7 +277,7 @@ def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[s
             if one.required:
                 return f"lacks '{one.name}', which is required"
         elif one.type != "text" and not _fits(value, one.type):
-            return f"has '{one.name}' that is no {one.type}"
+            return f"has a '{one.name}' that is not a {one.type}"
     if not any(str(fields.get(name) or "").strip() for name in schema.content_fields):
         return f"has no text in {' or '.join(schema.content_fields)}"
     if sum(len(value) for value in fields.values() if isinstance(value, str)) > LONGEST:

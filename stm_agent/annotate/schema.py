@@ -105,7 +105,7 @@ class Block(Frozen):
     @model_validator(mode="after")
     def _options(self) -> Block:
         if self.type in ("select", "multiselect") and not self.options:
-            raise ValueError(f"block '{self.name}' offers a choice but no options; add some")
+            raise ValueError(f"block '{self.name}' needs options to choose from; add some")
         return self
 
 
@@ -129,7 +129,7 @@ class ProjectSchema(Frozen):
         for block in self.blocks:
             for source in block.inputs:
                 if source.ref not in known[source.kind] or source.ref == block.id:
-                    raise ValueError(f"block '{block.name}' reads {source.kind} '{source.ref}', which is not there")
+                    raise ValueError(f"block '{block.name}' reads {source.kind} '{source.ref}', which does not exist")
         return self
 
     @property
@@ -142,5 +142,5 @@ def _unique(kind: str, names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise ValueError(f"{kind} '{name}' stands twice; give each one of its own")
+            raise ValueError(f"{kind} '{name}' is used twice; give each its own")
         seen.add(name)

@@ -26,7 +26,7 @@ class Vault:
             self._fernet = Fernet(secret)
         except ValueError as error:
             raise ConfigError(
-                f"the secret is no Fernet key (32 bytes in base64); unset {VARIABLE} to make one"
+                f"the secret is not a Fernet key (32 bytes in base64); unset {VARIABLE} to make one"
             ) from error
 
     def lock(self, text: str) -> str:
@@ -44,7 +44,7 @@ class Vault:
         try:
             return self._fernet.decrypt(stored.encode()).decode()
         except InvalidToken as error:
-            raise Invalid("a stored LLM key was locked with another secret; enter the key again") from error
+            raise Invalid("a stored LLM key was encrypted with another secret; enter the key again") from error
 
 
 def open_vault(folder: Path) -> Vault:

@@ -14,7 +14,7 @@ DEEPEST = 100
 NOWHERE = (".", "..")
 """Names that no address can have: it is this folder, or the one above."""
 NO_CHARACTER = "\uffff"
-"""Stands for a slash within one part of an address; Unicode guarantees that it is no character of a text."""
+"""Stands for a slash within one part of an address; Unicode guarantees that no text contains it."""
 LARGEST = 2**31 - 1
 """The largest whole number that a column keeps."""
 
@@ -41,7 +41,7 @@ def _fault(one: Any) -> str | None:  # noqa: ANN401 - JSON
     if isinstance(one, str) and (found := _ODD.search(one)):
         return "holds a NUL character" if found[0] == "\x00" else "holds half a character (a lone surrogate)"
     if isinstance(one, float) and not math.isfinite(one):
-        return f"holds {one}, which is no number that JSON has"
+        return f"holds {one}, which is not a JSON number"
     return None
 
 
@@ -49,10 +49,10 @@ def words(value: Any, what: str, most: int = 1_000_000) -> str:  # noqa: ANN401 
     """Return a text that a column keeps.
 
     Raises:
-        Invalid: It is no text, or too long.
+        Invalid: It is not text, or too long.
     """
     if not isinstance(value, str):
-        raise Invalid(f"{what} is a text, not {str(value)[:60]!r}")
+        raise Invalid(f"{what} must be text, not {str(value)[:60]!r}")
     if len(value) > most:
-        raise Invalid(f"{what} has {len(value):,} characters; {most:,} are taken")
+        raise Invalid(f"{what} has {len(value):,} characters; at most {most:,} are allowed")
     return value

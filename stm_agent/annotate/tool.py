@@ -28,7 +28,7 @@ class Tool:
         finder: Corpora ready to be searched.
         models: Models of the runs, for dense search and pools.
         doors: The ways to the LLMs.
-        jobs: What goes on in the background.
+        jobs: Background jobs.
         turns: Who waits for an LLM.
         ceilings: LLM calls that count against the ceilings of projects.
         token: In single-user mode the token in the URL, new at every start; None in team mode.

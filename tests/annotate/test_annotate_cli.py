@@ -79,7 +79,7 @@ def test_an_annotators_judgements_come_in_and_nothing_goes_into_the_archive(call
         (("export", "none", "beir", "--output", "x"), "no project 'none'"),
         (("import", "P", "gone.json"), "gone.json does not exist"),
         (("--collection", "gone"), "gone does not exist"),
-        (("--database", "nonsense"), "no database URL"),
+        (("--database", "nonsense"), "not a database URL"),
         (("stats", "none"), "there are none yet"),
     ],
 )

@@ -345,7 +345,7 @@ def test_llm_keys_never_leave_and_only_administrators_set_urls(tool, project, ca
     assert "127.0.0.1" not in bo.get("/llms").text
     problem(bo.put("/llms", json=setting), 403)
     assert problem(bo.post("/llms/local/try"), 403)
-    assert "no base URL" in problem(ada.put("/llms", json={**setting, "api_base": "file:///etc/passwd"}), 422)
+    assert "not a base URL" in problem(ada.put("/llms", json={**setting, "api_base": "file:///etc/passwd"}), 422)
     assert "enter the key again" in problem(ada.put("/llms", json={**moved, "api_base": "http://else.where"}), 422)
     assert ada.put("/llms", json=moved).json()["has_key"] is True
     with tool.database.reading() as session:

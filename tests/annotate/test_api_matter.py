@@ -85,7 +85,7 @@ def test_a_block_that_lacks_its_inputs_is_not_asked(asked):
     answer = bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "answer"})
     assert "needs 'Evidence' first" in answer.json()["title"]
     assert (
-        "people alone" in bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "question"}).json()["title"]
+        "people only" in bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "question"}).json()["title"]
     )
     assert bo.post(f"/projects/signs/entries/{entry}/drafts", json={"block": "none"}).status_code == 404
 
@@ -156,7 +156,7 @@ def test_files_are_imported_and_exported(tool, project, tmp_path):
     ada, bo = client(tool, "Ada"), client(tool, "Bo")
     rows = [{"id": "d4", "text": "<b>bold</b> text", "extra": {"kept": 1}}, {"id": "d1", "text": "again"}]
     told = ada.post("/projects/signs/import", files={"file": ("more.json", json.dumps(rows))}).json()
-    assert (told["added"], told["skipped"]) == (1, {"has an id that is there already": 1})
+    assert (told["added"], told["skipped"]) == (1, {"has an id that already exists": 1})
     assert ada.get("/projects/signs/documents/d4").json()["fields"] == {
         "text": "<b>bold</b> text",
         "extra": {"kept": 1},

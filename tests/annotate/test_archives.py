@@ -61,7 +61,7 @@ def files(project, **parts):
     "project", ["[]", "5", "null", '{"archive": "1"}', '{"archive": null}', "{}", "[" * 100_000, '{"archive": 1e999']
 )
 def test_a_project_file_that_is_none_is_refused(ada, project):
-    assert "no project archive, or it is damaged" in send(ada, zipped(files(project)))
+    assert "not a project archive, or it is damaged" in send(ada, zipped(files(project)))
 
 
 def test_a_damaged_stream_is_refused(ada, whole):
@@ -69,7 +69,7 @@ def test_a_damaged_stream_is_refused(ada, whole):
     data = bytearray(archive.pack(project, parts))
     at = data.index(b"documents.jsonl") + len(b"documents.jsonl")
     data[at : at + 20] = bytes(byte ^ 0xFF for byte in data[at : at + 20])
-    assert "no project archive, or it is damaged" in send(ada, bytes(data))
+    assert "not a project archive, or it is damaged" in send(ada, bytes(data))
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_a_part_of_a_project_that_is_of_no_use_is_named(ada, whole, part, value,
     [
         ("documents", {"fields": [1, 2]}, "'fields' of documents.jsonl:1"),
         ("documents", {"key": "d2"}, "documents.jsonl:2 repeats the key 'd2'"),
-        ("queries", {"split": "else"}, "'split' of queries.jsonl:1 is none of train, dev, test"),
+        ("queries", {"split": "else"}, "'split' of queries.jsonl:1 is not one of train, dev, test"),
         ("queries", {"text": 5}, "'text' of queries.jsonl:1"),
         ("entries", {"state": "odd"}, "'state' of entries.jsonl:1 is none of draft"),
         ("entries", {"values": {"question": 5}}, "entries.jsonl:1: block 'Question' holds a"),
-        ("entries", {"values": {"gone": "x"}}, "entries.jsonl:1 has a value of block 'gone', which is not there"),
-        ("entries", {"evidence": {}}, "the evidence of entries.jsonl:1 is no list"),
-        ("entries", {"evidence": [5]}, "the evidence of entries.jsonl:1 is no JSON object"),
+        ("entries", {"values": {"gone": "x"}}, "entries.jsonl:1 has a value of block 'gone', which does not exist"),
+        ("entries", {"evidence": {}}, "the evidence of entries.jsonl:1 is not a list"),
+        ("entries", {"evidence": [5]}, "the evidence of entries.jsonl:1 is not a JSON object"),
         ("judgements", {"grade": "3"}, "'grade' of judgements.jsonl:1"),
         ("judgements", {"document_id": "d9"}, "judgements.jsonl names document 'd9', which it lacks"),
         ("rankings", {"score": "high"}, "'score' of rankings.jsonl:1"),
@@ -126,10 +126,10 @@ def test_a_row_that_is_of_no_use_is_named(ada, whole, part, changes, told):
 def test_rows_that_are_none_or_lack_a_column_or_stand_twice_are_refused(ada, whole):
     project, parts = whole
     about = {**project, "key": "copy", "name": "Copy"}
-    assert "queries.jsonl:1 is no JSON object" in send(ada, archive.pack(about, {**parts, "queries": [[]]}))
+    assert "queries.jsonl:1 is not a JSON object" in send(ada, archive.pack(about, {**parts, "queries": [[]]}))
     assert "queries.jsonl:1 lacks 'key'" in send(ada, archive.pack(about, {**parts, "queries": [{"text": "t"}]}))
     twice = {**parts, "judgements": parts["judgements"] * 2}
-    assert "say the same thing twice" in send(ada, archive.pack(about, twice))
+    assert "contains a row twice" in send(ada, archive.pack(about, twice))
 
 
 def test_whatever_is_stored_of_an_odd_archive_can_be_read(ada, whole):
@@ -155,7 +155,7 @@ def test_whatever_is_stored_of_an_odd_archive_can_be_read(ada, whole):
 
 def test_deep_rows_of_an_archive_are_refused(ada):
     packed = zipped(files('{"archive": 1}', documents="[" * 100_000))
-    assert "no project archive, or it is damaged" in send(ada, packed)
+    assert "not a project archive, or it is damaged" in send(ada, packed)
 
 
 def test_what_an_archive_has_of_aianos_file_is_refused_where_it_goes_out(ada, whole):

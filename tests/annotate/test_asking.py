@@ -93,10 +93,10 @@ def test_judgements_of_queries_that_are_there_are_taken(small, tmp_path):
     told = bring(small, "New", second)
     assert (told["queries"], told["judgements"]) == (0, 1)
     assert told["skipped"] == {
-        "has an id that is there already": 3,
-        "the query is in the project with another text, which stays": 1,
-        "the query is in split 'dev' of the project, and stays there": 2,
-        "you have judged it already": 1,
+        "has an id that already exists": 3,
+        "the query exists with another text, which is kept": 1,
+        "the query is already in split 'dev' and stays there": 2,
+        "you have already judged it": 1,
         "the judged query is not in the project": 1,
         "the judged document is not in the project": 1,
     }
@@ -108,8 +108,8 @@ def test_what_two_splits_say_of_one_query_is_taken_once_and_told(small, tmp_path
     told = bring(small, "New", beir(tmp_path / "new", test=["q1 d1 1", "q1 d2 2"], train=["q1 d1 2", "q1 d3 1"]))
     assert told["judgements"] == 3
     assert told["skipped"] == {
-        "the split 'train' of a query that is in 'test' too": 1,
-        "you have judged it already": 1,
+        "the query is already in split 'test'; 'train' is ignored": 1,
+        "you have already judged it": 1,
     }
     assert grades_in(small, "New")["q1"] == {"d1": 1, "d2": 2, "d3": 1}
 

@@ -92,7 +92,7 @@ def test_a_job_is_its_owners_or_an_administrators_to_stop_and_is_not_begun_twice
     refused = cy.delete(f"{JOBS}/{job['key']}")
     assert refused.status_code == 403 and "Bo's" in refused.json()["title"]
     again = bo.post(f"{JOBS}/drafts", json={"block": "answer", "entries": entries})
-    assert again.status_code == 429 and "goes on already" in again.json()["title"]
+    assert again.status_code == 429 and "is already running" in again.json()["title"]
     assert ada.delete(f"{JOBS}/{job['key']}").json()["state"] == "stopped"
     free.set()
 

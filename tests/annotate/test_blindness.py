@@ -44,7 +44,7 @@ def test_what_was_dealt_closes_them_until_it_is_done(people):
     assert (seen(bo)[:2], seen(rex)) == ((None, 1), (None, 0, {403}))
     assert seen(ada)[1:] == (2, {200}), "administrators see them always"
     refused = rex.get("/projects/signs/agreement").json()
-    assert "finish the queries that were dealt to you" in refused["title"] + refused.get("detail", "")
+    assert "finish the queries assigned to you" in refused["title"] + refused.get("detail", "")
     for query in rex.get("/projects/signs/work").json():
         rex.put(f"/projects/signs/queries/{query['key']}/done", json={"done": True})
     ndcg, count, statuses = seen(rex)

@@ -32,7 +32,7 @@ def test_a_collection_is_made_and_judged_by_script(address, tmp_path):
         told = client.add_documents(
             project, [("a/1", {"text": "fever"}), ("b", {"text": "cough"}), ("b", {"text": "x"})]
         )
-        assert (told["added"], told["skipped"]) == (2, {"has an id that is there already": 1})
+        assert (told["added"], told["skipped"]) == (2, {"has an id that already exists": 1})
         query = client.create_query(project, "hot", answer="a fever")
         assert client.judge(project, query, "a/1", grade=3)["version"] == 1
         with pytest.raises(Stale) as clash:

@@ -33,7 +33,7 @@ def test_a_newer_or_an_unreachable_database_is_one_line(small, tmp_path):
         Database(url)
     with pytest.raises(ConfigError, match="cannot be used"):
         Database("postgresql+psycopg://nobody@127.0.0.1:1/none")
-    with pytest.raises(ConfigError, match="no database URL"):
+    with pytest.raises(ConfigError, match="not a database URL"):
         Database("my database")
     with pytest.raises(ConfigError, match="cannot be used"):
         Database(f"sqlite:///{tmp_path}/no/such/folder/x.db")

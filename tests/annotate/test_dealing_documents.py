@@ -154,7 +154,7 @@ def test_a_person_says_by_hand_that_a_document_is_done(tool, ada):
     assert bo.put(f"{PLACE}/documents/d3/done", json={"done": False}).status_code == 204
     assert theirs(bo)["d3"] is False
     told = ada.put(f"{PLACE}/documents/d3/done", json={})
-    assert (told.status_code, "not dealt to you" in told.json()["title"]) == (422, True)
+    assert (told.status_code, "not assigned to you" in told.json()["title"]) == (422, True)
     assert bo.put(f"{PLACE}/documents/gone/done", json={}).status_code == 404
 
 

@@ -347,7 +347,7 @@ def test_an_archive_is_byte_identical_after_a_round_trip(tool, tmp_path):
             moving.import_archive(session, ada, archive.unpack((tmp_path / "one.zip").read_bytes()))
     other.close()
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
-    with pytest.raises(DataError, match="no project archive"):
+    with pytest.raises(DataError, match="not a project archive"):
         from stm_agent.annotate.formats.archive import unpack
 
         unpack(b"PK nonsense")
@@ -407,7 +407,7 @@ def test_trec_runs_are_read_and_bad_lines_named():
     assert (tag, run) == ("mine", {"q1": {"d1": 2.5, "d2": 1.5}})
     for text, told in [
         ("q1 Q0 d1 1 2.5", "line 1 has 5 parts"),
-        ("q1 Q0 d1 1 x t", "'x' is no number"),
+        ("q1 Q0 d1 1 x t", "'x' is not a number"),
         ("q1 Q0 d 1 1 t\nq1 Q0 d 2 0 t", "twice"),
     ]:
         with pytest.raises(DataError, match=told):

@@ -120,7 +120,7 @@ def test_an_entry_finished_again_leaves_what_was_graded_by_hand(asked):
     done(bo, query)
     evidence[1]["level"] = "irrelevant"
     saved = bo.patch(place, json={"version": saved["version"], "changes": {"evidence": evidence}}).json()
-    assert "you are done" in problem(bo.post(f"{place}/query", json={}), 422), "Bo has seen what Cy said"
+    assert "you have finished" in problem(bo.post(f"{place}/query", json={}), 422), "Bo has seen what Cy said"
     assert pool(bo, query)["d2"]["grade"] == 1
 
 

@@ -145,7 +145,7 @@ def test_documents_are_read_while_somebody_else_saves(tool, place, monkeypatch):
         ({"evidence": [span(0)] * (evidence.MOST_SPANS + 1)}, "at most 5,000 pieces"),
         ({"evidence": [{**span(0), "key": f"k{n}", "end": 11_000} for n in range(190)]}, "at most 2,000,000 char"),
         ({"evidence": None}, "a list of objects"),
-        ({"evidence": [span(0), span(0)]}, "stands twice"),
+        ({"evidence": [span(0), span(0)]}, "is in the list twice"),
         ({"evidence": [{**span(0), "level": []}]}, "needs a level"),
         ({"values": {"question": "x" * 1_000_001}}, "at most 1,000,000 characters"),
         ({"notes": "x" * 100_001}, "100,000"),

@@ -63,9 +63,9 @@ def test_rows_that_cannot_be_taken_are_counted_with_their_reason(tmp_path):
     found, report = taken(tmp_path / "a.json")
     assert [key for key, _ in found] == ["a"]
     reasons = " ".join(report.skipped)
-    for told in ("there already", "no id", "no text in text", "'year' that is no number", "NUL", "no JSON object"):
+    for told in ("there already", "no id", "no text in text", "'year' that is no number", "NUL", "not a JSON object"):
         assert told in reasons
-    assert report.examples[0] == "a.json:2: has an id that is there already"
+    assert report.examples[0] == "a.json:2: has an id that already exists"
 
 
 def test_cells_of_a_table_are_read_as_the_schema_has_them(tmp_path):
@@ -89,7 +89,7 @@ def test_cells_of_a_table_are_read_as_the_schema_has_them(tmp_path):
     assert [key for key, _ in found] == ["a", "b"]
     told = " ".join(report.skipped)
     assert all(reason in told for reason in ("no number", "no boolean", "more cells than the header"))
-    assert report.skipped["has 'year' that is no number"] == 2
+    assert report.skipped["has a 'year' that is not a number"] == 2
 
 
 def test_a_data_set_keeps_its_days_and_what_json_has_not_is_told(tmp_path):
@@ -99,7 +99,7 @@ def test_a_data_set_keeps_its_days_and_what_json_has_not_is_told(tmp_path):
     Dataset.from_list([{"id": "a", "text": "x", "raw": b"\xff"}]).save_to_disk(str(tmp_path / "bytes"))
     found, report = taken(tmp_path / "bytes")
     assert not found
-    assert report.examples == ["bytes:1: holds a bytes, which is no JSON; drop that column"]
+    assert report.examples == ["bytes:1: holds a bytes, which JSON cannot hold; drop that column"]
 
 
 def test_json_that_is_too_deep_is_told(tmp_path):
@@ -117,9 +117,9 @@ def test_files_that_are_none_are_told(tmp_path):
     (tmp_path / "z.pdf").write_text("")
     (tmp_path / "empty").mkdir()
     for name, told in [
-        ("x.json", "no JSON array"),
+        ("x.json", "not a JSON array"),
         ("y.json", "not UTF-8"),
-        ("z.pdf", "no .json"),
+        ("z.pdf", "not a .json"),
         ("none", "not exist"),
         ("empty", "neither"),
     ]:
@@ -209,7 +209,7 @@ def test_an_llm_is_sent_the_inputs_with_document_ids():
 def test_a_required_input_that_is_empty_is_named():
     with pytest.raises(Invalid, match="needs 'Evidence' first"):
         drafting.compose(QA, ANSWER, values={"question": "x"}, evidence=[], fields={})
-    with pytest.raises(Invalid, match="people alone"):
+    with pytest.raises(Invalid, match="people only"):
         drafting.compose(QA, QA.blocks[0], values={}, evidence=[], fields={})
 
 
@@ -332,7 +332,7 @@ def test_agreement_that_is_not_defined_is_none():
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
-        ({"blocks": [{"id": "a", "name": "A", "type": "select"}]}, "no options"),
+        ({"blocks": [{"id": "a", "name": "A", "type": "select"}]}, "needs options"),
         ({"blocks": [{"id": "a", "name": "A"}, {"id": "a", "name": "B"}]}, "twice"),
         ({"levels": [{"id": "a", "name": "A", "colour": "red", "score": 1}]}, "colour"),
         ({"blocks": [{"id": "a", "name": "A", "purple": 1}]}, "purple"),

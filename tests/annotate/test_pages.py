@@ -98,7 +98,7 @@ def go(page: Page, key: str) -> None:
 
 def test_a_project_is_made_by_the_wizard(page):
     assert "token" not in page.url, "the token is out of the address bar"
-    page.get_by_text("No project yet.").wait_for()
+    page.get_by_text("No projects yet.").wait_for()
     look(page, "projects-empty")
     page.keyboard.press("n")
     page.get_by_label("Name").fill("Signs")
@@ -116,7 +116,7 @@ def test_a_project_is_made_by_the_wizard(page):
     page.get_by_role("button", name="Next: Blocks").click()
     expect(page.get_by_role("group", name="Answer", exact=True).get_by_label("Who writes")).to_have_value("human")
     look(page, "wizard-blocks")
-    page.get_by_role("button", name="Make the project").click()
+    page.get_by_role("button", name="Create the project").click()
     page.get_by_role("heading", name="0 documents").wait_for()
 
 
@@ -127,7 +127,7 @@ def test_documents_come_in_with_a_report_and_are_found_as_one_types(page, tmp_pa
     page.keyboard.press("i")
     page.set_input_files("input[type=file]", tmp_path / "documents.json")
     page.get_by_role("dialog").get_by_role("button", name="Import", exact=True).click()
-    page.get_by_text(f"{len(DOCUMENTS)} documents went in.").wait_for()
+    page.get_by_text(f"Imported {len(DOCUMENTS)} documents.").wait_for()
     expect(page.get_by_text("1 skipped: has no id")).to_be_visible()
     look(page, "import")
     shut(page)
@@ -138,7 +138,7 @@ def test_documents_come_in_with_a_report_and_are_found_as_one_types(page, tmp_pa
     page.get_by_role("button", name="rash", exact=True).click()
     page.get_by_label("New tag").fill("skin")
     page.keyboard.press("Enter")
-    page.get_by_label("Take tag skin away").wait_for()
+    page.get_by_label("Remove tag skin").wait_for()
     look(page, "document")
     shut(page)
     expect(page.locator("tbody").get_by_role("button", name="skin")).to_be_visible()
@@ -156,7 +156,7 @@ def test_llms_are_set_up_and_their_keys_stay_on_the_server(page):
     for name in ("writer", "judge"):
         page.get_by_role("button", name="Set up an LLM").click()
         page.get_by_role("textbox", name="Name Blocks refer").fill(name)
-        page.get_by_role("textbox", name="Model, as LiteLLM names it").fill("scripted:numbered")
+        page.get_by_role("textbox", name="Model (LiteLLM name)").fill("scripted:numbered")
         page.get_by_role("textbox", name="Key Stored encrypted").fill("sk-secret")
         page.get_by_role("dialog").get_by_role("button", name="Save").click()
         page.get_by_role("rowheader", name=name).wait_for()
@@ -243,7 +243,7 @@ def test_a_pool_is_judged_blind_by_keys(page):
     page.get_by_role("rowheader", name="bm25").wait_for()
     page.get_by_label("LLM that grades").select_option("judge")
     page.get_by_role("button", name="Grade all pools").click()
-    page.get_by_role("button", name="Grade them").click()
+    page.get_by_role("button", name="Start grading").click()
     page.get_by_text("grading pools:").filter(has_text="done").wait_for()
     look(page, "runs")
     shut(page)
@@ -269,7 +269,7 @@ def test_a_pool_is_judged_blind_by_keys(page):
 
 def test_every_other_screen_is_readable(page):
     go(page, "n")
-    page.get_by_text("Nothing waits for an answer.").wait_for()
+    page.get_by_text("No negatives to review.").wait_for()
     look(page, "negatives")
     go(page, "m")
     page.get_by_text("Krippendorff's alpha").first.wait_for()
@@ -279,7 +279,7 @@ def test_every_other_screen_is_readable(page):
     look(page, "settings")
     page.get_by_role("group", name="Question", exact=True).get_by_label("Help").fill("As a patient would ask it")
     page.keyboard.press("Control+s")
-    page.get_by_text("what people wrote came along").wait_for()
+    page.get_by_text("Existing annotations were migrated").wait_for()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("?")
     page.get_by_role("heading", name="Keys").wait_for()
@@ -311,8 +311,8 @@ def test_the_export_is_evaluated_and_the_archive_comes_back(page, tmp_path):
     go(page, "s")
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_label("to confirm").fill("Signs")
-    page.get_by_role("button", name="Delete for good").click()
-    page.get_by_text("No project yet.").wait_for()
+    page.get_by_role("button", name="Delete permanently").click()
+    page.get_by_text("No projects yet.").wait_for()
     page.keyboard.press("i")
     page.set_input_files("input[type=file]", Path(tmp_path / "Whol.zip"))
     page.get_by_role("dialog").get_by_role("button", name="Import", exact=True).click()

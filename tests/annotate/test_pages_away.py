@@ -72,7 +72,7 @@ def test_a_document_is_done_with_once_the_server_is_back(small, browser):
         page.goto(place(url, "signs", "work"))
         row = page.get_by_role("region", name="Documents").locator("li").first
         row.get_by_role("button").click()
-        page.get_by_role("button", name="Done with it").wait_for()
+        page.get_by_role("button", name="Mark as done").wait_for()
         key = row.locator("b").inner_text()
     page.keyboard.press("x")
     expect(row).to_contain_text("✓ done")
@@ -187,9 +187,9 @@ def test_progress_that_is_not_known_is_said_to_be_so(alone, browser, monkeypatch
         page.goto(place(url, "signs", "documents"))
         page.get_by_role("combobox").filter(has_text="meaning").select_option("dense")
         page.get_by_label("Search", exact=True).fill("fever")
-        page.get_by_role("button", name="Encode them").click()
+        page.get_by_role("button", name="Encode the documents").click()
         page.get_by_text("encoding by first").wait_for()
-    page.get_by_text("how far it is now is not known: the server does not answer").wait_for()
+    page.get_by_text("current progress unknown: the server does not answer").wait_for()
     assert violations(page) == []
     with serving(alone, port=port_of(url)):
         expect(page.get_by_text("is not known")).to_have_count(0)

@@ -79,9 +79,9 @@ def test_a_block_that_needs_others_is_drafted_in_the_entries_that_lack_it(free, 
     options = page.get_by_role("dialog").locator("option")
     assert options.all_inner_texts() == ["Answer", "my unfinished entries without this block"]
     assert violations(page) == []
-    page.get_by_role("button", name="Begin").click()
+    page.get_by_role("button", name="Start").click()
     page.get_by_text("1 of 2 done, 1 failed").wait_for()
-    page.get_by_role("button", name="Go there").click()
+    page.get_by_role("button", name="Open").click()
     page.get_by_label("Your entries").select_option(label="draft: Ready")
     box = page.get_by_label("Draft by scripted:numbered; edit it as you like")
     expect(box).to_have_value("It is hot [d1]. True")

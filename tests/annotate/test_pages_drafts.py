@@ -112,7 +112,7 @@ def test_a_draft_that_waits_stays_until_there_is_another_and_comes_back(tool, pa
     page.get_by_role("region", name="Topic", exact=True).get_by_role("button", name="Draft", exact=True).click()
     expect(box).to_have_value("On Fever")
     with page.expect_response("**/drafts/*") as told:
-        page.get_by_role("button", name="Take the one before").click()
+        page.get_by_role("button", name="Restore the previous draft").click()
     assert told.value.json()["state"] == "offered"
     expect(box).to_have_value("Edited")
     page.evaluate("document.activeElement.blur()")
@@ -164,7 +164,7 @@ def test_a_job_is_found_again_when_one_comes_back(held, opened):
     page.goto(place(url, "signs", "documents"))
     page.get_by_role("heading", name="3 documents").wait_for()
     page.keyboard.press("b")
-    page.get_by_role("button", name="Begin").click()
+    page.get_by_role("button", name="Start").click()
     page.get_by_role("progressbar").wait_for()
     page.reload()
     page.get_by_role("progressbar").wait_for()
@@ -194,7 +194,7 @@ def test_a_field_that_may_go_to_no_llm_is_no_input_any_more(tool, opened):
     page, url = opened
     page.goto(place(url, "signs", "settings"))
     topic = page.get_by_role("group", name="Topic", exact=True)
-    allowed = page.get_by_role("group", name="title", exact=True).get_by_label("May go to an LLM")
+    allowed = page.get_by_role("group", name="title", exact=True).get_by_label("May be sent to an LLM")
     expect(topic.get_by_label("field title")).to_be_checked()
     allowed.uncheck()
     expect(topic.get_by_label("field title")).to_have_count(0)
@@ -202,7 +202,7 @@ def test_a_field_that_may_go_to_no_llm_is_no_input_any_more(tool, opened):
     expect(topic.get_by_label("field title")).to_be_checked()
     allowed.uncheck()
     page.get_by_role("button", name="Save").click()
-    page.get_by_text("Saved; what people wrote came along").wait_for()
+    page.get_by_text("Saved. Existing annotations were migrated").wait_for()
     with tool.database.reading() as session:
         row = projects.find(session, people.actor_of(people.local_person(session)), "signs")
         assert row.schema["blocks"][1]["inputs"] == []

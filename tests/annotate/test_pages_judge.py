@@ -62,9 +62,9 @@ def test_whoever_grades_faster_than_the_server_answers_loses_no_grade(tool, page
     page.get_by_label("Passage 1", exact=True).locator(".text").click()
     page.keyboard.press("0")
     page.keyboard.press("f")
-    page.get_by_text("Done; on to the next query").wait_for()
+    page.get_by_text("Query finished; here is the next one").wait_for()
     assert {key: grade for key, (grade, _) in kept(tool).items()} == dict(zip(order, (0, 2, 3), strict=True))
-    expect(page.get_by_text("Not done.")).to_have_count(0)
+    expect(page.get_by_text("Error:")).to_have_count(0)
 
 
 def test_undo_takes_back_what_was_said_last(tool, page):
@@ -105,7 +105,7 @@ def test_of_two_who_change_a_query_the_second_sees_what_is_there(tool, page):
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_role("cell", name="theirs").wait_for()
     assert violations(page) == []
-    page.get_by_role("button", name="Save mine over it").click()
+    page.get_by_role("button", name="Keep mine").click()
     page.get_by_role("heading", name="mine").wait_for()
     assert bo.get("/projects/signs/queries").json()[0]["text"] == "mine"
 
@@ -117,7 +117,7 @@ def test_a_mistaken_query_is_deleted(tool, page):
     page.get_by_role("heading", name="mistaken").wait_for()
     page.keyboard.press("q")
     page.get_by_role("button", name="Delete").click()
-    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_role("button", name="Delete permanently").click()
     page.get_by_text("Query deleted").wait_for()
     page.get_by_role("heading", name="high temperature").wait_for()
     assert [row["key"] for row in client(tool, "Bo").get("/projects/signs/queries").json()] == ["q1", "q2"]

@@ -59,7 +59,7 @@ def test_negatives_are_answered_by_one_key_and_taken_back(tool, opened):
     expect(heading).to_contain_text("(2)")
     page.keyboard.press("3")
     page.keyboard.press("3")
-    page.get_by_text("Nothing waits for an answer.").wait_for()
+    page.get_by_text("No negatives to review.").wait_for()
     told: set[str] = set()
     end = time.monotonic() + 30
     while len(told) < len(DOUBTFUL) and time.monotonic() < end:
@@ -75,9 +75,9 @@ def test_a_block_is_drafted_for_many_documents_while_one_goes_on(tool, opened):
     page.keyboard.press("b")
     page.get_by_role("heading", name="Draft for many documents").wait_for()
     assert violations(page) == []
-    page.get_by_role("button", name="Begin").click()
+    page.get_by_role("button", name="Start").click()
     page.get_by_text("3 of 3 done").wait_for()
-    page.get_by_role("button", name="Go there").click()
+    page.get_by_role("button", name="Open").click()
     box = page.get_by_label("Draft by scripted:numbered; edit it as you like")
     page.get_by_label("Your entries").select_option(label="draft: d2")
     expect(box).to_have_value("What is Cough")
@@ -112,7 +112,7 @@ def test_files_come_in_by_every_dialog(opened, tmp_path):
     page.get_by_label("Or import a TREC run").set_input_files(tmp_path / "a.run")
     page.get_by_text("mine: 1 passages for 1 query").wait_for()
     page.get_by_label("Import TREC qrels as your own judgements").set_input_files(tmp_path / "a.qrels")
-    page.get_by_text("1 judgements came in as yours; 1 skipped: the judged document is not in the project").wait_for()
+    page.get_by_text("1 judgements imported as yours; 1 skipped: the judged document is not in the project").wait_for()
 
 
 def test_a_draft_is_rejected_only_in_it_and_comes_back_with_its_edits(opened):

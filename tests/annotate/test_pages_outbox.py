@@ -66,17 +66,17 @@ def test_grades_and_a_note_wait_for_a_server_that_is_away(tool, browser):
     page.keyboard.type("seen twice")
     saved(page, "not saved")
     expect(page.locator(".passage [aria-pressed=true]")).to_have_count(3)
-    expect(page.get_by_text("Not done.")).to_have_count(0)
+    expect(page.get_by_text("Error:")).to_have_count(0)
     assert violations(page) == []
     assert stored(tool) == [(1, ""), (None, ""), (None, "")]
     shut(page)
     page.keyboard.press("f")
-    page.get_by_text("say that you are done once they are").wait_for()
+    page.get_by_text("finish the query when they are").wait_for()
     with serving(tool, port=port_of(url)):
         saved(page, "saved")
         assert stored(tool) == [(1, ""), (2, "seen twice"), (3, "")]
         page.keyboard.press("f")
-        page.get_by_text("Done; on to the next query").wait_for()
+        page.get_by_text("Query finished; here is the next one").wait_for()
         page.context.close()
 
 
@@ -122,7 +122,7 @@ def test_an_answer_that_got_lost_is_no_conflict_and_another_windows_grade_is(too
         page.route("**/judgements/**", lambda route: route.abort() if route.fetch() else None, times=1)
         page.keyboard.press("2")
         saved(page, "saved")
-        expect(page.get_by_text("Not done.")).to_have_count(0)
+        expect(page.get_by_text("Error:")).to_have_count(0)
         assert bo.put(grade, json={"grade": 1, "version": 1}).status_code == 200
         page.keyboard.press("k")
         page.keyboard.press("3")
@@ -137,7 +137,7 @@ def test_a_login_that_ends_keeps_the_grades(tool, browser):
         page = begin(browser, url)
         end_logins(tool)
         page.keyboard.press("1")
-        page.get_by_role("heading", name="Your login has ended").wait_for()
+        page.get_by_role("heading", name="Your session has expired").wait_for()
         assert violations(page) == []
         log_in(page, "Bo")
         saved(page, "saved")
@@ -151,10 +151,10 @@ def test_what_could_not_be_loaded_comes_once_the_server_or_the_login_is_back(too
         page = begin(browser, url)
         end_logins(tool)
         page.get_by_role("button", name="skin is red").click()
-        page.get_by_role("heading", name="Your login has ended").wait_for()
+        page.get_by_role("heading", name="Your session has expired").wait_for()
         log_in(page, "Bo")
         page.get_by_text("No passage is pooled for this query").wait_for()
-        expect(page.get_by_role("heading", name="Your login has ended")).to_have_count(0)
+        expect(page.get_by_role("heading", name="Your session has expired")).to_have_count(0)
     page.get_by_role("button", name="high temperature").click()
     page.get_by_text("the server does not answer").wait_for()
     with serving(tool, port=port_of(url)):
@@ -168,7 +168,7 @@ def test_nothing_is_saved_in_the_name_of_somebody_else(tool, browser):
         page = begin(browser, url)
         end_logins(tool)
         page.keyboard.press("1")
-        page.get_by_role("heading", name="Your login has ended").wait_for()
+        page.get_by_role("heading", name="Your session has expired").wait_for()
         log_in(page, "Cy")
         page.get_by_role("button", name="Log out Cy").wait_for()
         page.locator(".passage").first.wait_for()
@@ -240,7 +240,7 @@ def test_what_is_settled_while_the_server_is_away_is_settled_later(tool, browser
         page.get_by_label("Which disagreements").select_option("Settled")
         page.get_by_text("Ada settled it as").wait_for()
         page.locator(".card .text").wait_for()
-    page.get_by_role("button", name="Open it again").click()
+    page.get_by_role("button", name="Reopen").click()
     saved(page, "not saved")
     again = page.context.new_page()
     page.close()

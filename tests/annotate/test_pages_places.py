@@ -35,7 +35,7 @@ def test_a_document_and_its_entry_are_found_again_by_a_reload_and_by_back(tool, 
         page.get_by_label("Search", exact=True).fill("fever")
         page.get_by_role("columnheader", name="Score").wait_for()
         page.get_by_role("button", name="d1", exact=True).click()
-        page.get_by_role("button", name="Annotate it").click()
+        page.get_by_role("button", name="Annotate this document").click()
         page.get_by_role("heading", name="d1").wait_for()
         page.get_by_role("button", name="New n").click()
         page.locator("#block-question").fill("what is it?")
@@ -85,7 +85,7 @@ def test_the_query_that_was_open_is_found_again_among_many(tool, browser):
         expect(rows.filter(has_text="number 433").locator("[aria-current=true]")).to_have_count(1)
         expect(rows).to_have_count(COUNT - (433 - 100))
         page.get_by_label("Search queries").fill("no such words")
-        page.get_by_text("No query has these words.").wait_for()
+        page.get_by_text("No query matches.").wait_for()
         page.go_back()
         page.get_by_role("heading", name="query number 000").wait_for()
 

@@ -45,7 +45,7 @@ def test_documents_are_encoded_where_a_search_needs_it_and_then_found(tool, open
     page.get_by_label("Search", exact=True).fill("high temperature")
     page.get_by_text(f"first has encoded 0 of {COUNT} documents").wait_for()
     assert violations(page) == []
-    page.get_by_role("button", name="Encode them").click()
+    page.get_by_role("button", name="Encode the documents").click()
     page.get_by_text(f"encoding by first: {encoding.PART} of {COUNT}").wait_for()
     assert violations(page) == []
     page.reload()
@@ -69,7 +69,7 @@ def test_a_ranking_goes_on_when_its_dialog_is_closed_and_is_told_at_the_end(tool
     page.get_by_role("button", name="Rank", exact=True).click()
     shown = page.get_by_text(f"ranking the queries: {encoding.PART + 1} of {COUNT + 3}")
     shown.wait_for()
-    page.get_by_text("This goes on when the dialog is closed.").wait_for()
+    page.get_by_text("This continues when the dialog is closed.").wait_for()
     expect(page.get_by_role("rowheader", name="bm25")).to_have_count(0)
     assert violations(page) == []
     shut(page)
@@ -93,7 +93,7 @@ def test_a_ranking_is_stopped(tool, opened):
     page.get_by_role("button", name="Rank", exact=True).click()
     page.get_by_text("ranking the queries: 257 of").wait_for()
     page.get_by_role("dialog").get_by_role("button", name="Stop").click()
-    page.get_by_text("the ranking was stopped; what is encoded or ranked is kept").wait_for()
+    page.get_by_text("the ranking was stopped; finished parts are kept").wait_for()
     expect(page.get_by_role("button", name="Rank", exact=True)).to_be_enabled()
     slow.may.release(TURNS)
     shut(page)
@@ -116,7 +116,7 @@ def test_a_run_is_removed_by_two_presses(tool, opened):
     page.get_by_role("button", name="Remove mine").click()
     expect(row).to_have_count(1)
     assert violations(page) == []
-    page.get_by_role("button", name="Remove for good").click()
+    page.get_by_role("button", name="Remove permanently").click()
     page.get_by_text("mine is removed").wait_for()
     expect(row).to_have_count(0)
     shut(page)
@@ -135,7 +135,7 @@ def test_calls_are_counted_before_an_llm_is_asked(tool, opened):
     expect(sure).to_have_count(0)
     assert said == []
     page.get_by_role("button", name="Grade all pools").click()
-    page.get_by_role("button", name="Grade them").click()
+    page.get_by_role("button", name="Start grading").click()
     page.get_by_text("grading pools:").filter(has_text="done").wait_for()
     assert len(said) >= 10
     page.get_by_role("button", name="Grade all pools").click()

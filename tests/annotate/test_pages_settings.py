@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
-SAVED = "Saved; what people wrote came along"
+SAVED = "Saved. Existing annotations were migrated"
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_of_two_who_change_the_settings_the_second_sees_what_is_there(tool, page
     page.keyboard.press("Control+s")
     page.get_by_role("cell", name="theirs").wait_for()
     assert violations(page) == []
-    page.get_by_role("button", name="Take what is there").click()
+    page.get_by_role("button", name="Keep theirs").click()
     expect(page.get_by_label("Description").first).to_have_value("theirs")
     page.get_by_label("Description").first.fill("after all mine")
     page.keyboard.press("Control+s")
@@ -79,7 +79,7 @@ def test_settings_that_were_not_saved_survive_a_closed_tab_and_can_be_taken_back
     page.get_by_text("Not saved yet").wait_for()
     page.reload()
     expect(page.get_by_label("Description").first).to_have_value("half written")
-    page.get_by_role("button", name="Take back", exact=True).click()
+    page.get_by_role("button", name="Discard changes", exact=True).click()
     expect(page.get_by_label("Description").first).to_have_value("")
     expect(page.get_by_text("Saved", exact=True)).to_be_visible()
     assert client(tool, "Ada").get("/projects/signs").json()["description"] == ""
@@ -96,10 +96,10 @@ def test_a_wizard_that_was_left_goes_on_where_it_was(tool, page):
     page.reload()
     page.get_by_role("button", name="New project").click()
     expect(page.get_by_role("group", name="year")).to_be_visible()
-    page.get_by_role("button", name="Start anew").click()
+    page.get_by_role("button", name="Start over").click()
     expect(page.get_by_label("Name")).to_have_value("")
     page.get_by_label("Name").fill("Third")
-    page.get_by_role("button", name="Make it as it is").click()
+    page.get_by_role("button", name="Create now").click()
     page.get_by_role("heading", name="0 documents").wait_for()
     names = sorted(row["name"] for row in client(tool, "Ada").get("/projects").json())
     assert names == ["Signs", "Third"]

@@ -40,7 +40,7 @@ def test_a_wrong_password_opens_nothing_and_an_invitation_does(tool, url, browse
     page.get_by_label("Name").fill("Bo")
     page.get_by_label("Password").fill("not the password")
     page.get_by_role("button", name="Log in").click()
-    page.get_by_text("name or password is wrong").wait_for()
+    page.get_by_text("wrong name or password").wait_for()
     assert violations(page) == []
     picture(page, "login")
     with tool.database.writing() as session:
@@ -49,7 +49,7 @@ def test_a_wrong_password_opens_nothing_and_an_invitation_does(tool, url, browse
     page.get_by_label("Name").fill("Di")
     page.get_by_label("Password").fill("a long password")
     page.get_by_role("button", name="Join").click()
-    page.get_by_text("You are in no project yet").wait_for()
+    page.get_by_text("You are not in a project yet").wait_for()
     page.context.close()
 
 
@@ -85,7 +85,7 @@ def test_two_people_judge_blind_to_each_other_and_a_third_settles(url, browser):
     ada.keyboard.press("g")
     ada.keyboard.press("m")
     ada.get_by_role("heading", name="To settle (").wait_for()
-    ada.get_by_text("People with people").wait_for()
+    ada.get_by_text("Between people").wait_for()
     assert violations(ada) == []
     picture(ada, "agreement")
     before = ada.get_by_role("heading", name="To settle (").inner_text()
@@ -94,14 +94,14 @@ def test_two_people_judge_blind_to_each_other_and_a_third_settles(url, browser):
     expect(ada.get_by_role("heading", name="To settle (")).not_to_have_text(before)
     ada.get_by_label("Which disagreements").select_option("Settled")
     ada.get_by_text("Ada settled it as Related").wait_for()
-    ada.get_by_text("What Bo and Cy said of the same passages").click()
+    ada.get_by_text("Bo and Cy on the same passages").click()
     ada.get_by_text("Bo (rows) and Cy (columns)").wait_for()
     assert violations(ada) == []
     with ada.expect_download() as loading:
         ada.get_by_role("button", name="Download as CSV").click()
     assert loading.value.suggested_filename == "agreement.csv"
-    ada.get_by_role("button", name="Open it again").click()
-    ada.get_by_text("Nothing was settled yet").wait_for()
+    ada.get_by_role("button", name="Reopen").click()
+    ada.get_by_text("Nothing settled yet").wait_for()
     ada.get_by_label("Which disagreements").select_option("To settle")
     expect(ada.get_by_role("heading", name="To settle (")).to_have_text(before)
     ada.context.close()
@@ -111,13 +111,13 @@ def test_an_invitation_is_seen_and_taken_back(tool, url, browser):
     page = enter(browser, url, "Ada")
     page.get_by_role("link", name="People, LLMs").click()
     page.get_by_role("button", name="Invite somebody").click()
-    page.get_by_role("button", name="Make a link").click()
-    page.get_by_text("It works once").wait_for()
+    page.get_by_role("button", name="Create a link").click()
+    page.get_by_text("The link works once").wait_for()
     shut(page)
     page.get_by_text("Open invitations").wait_for()
     assert violations(page) == []
-    page.get_by_role("button", name="Take back").click()
-    page.get_by_text("Taken back").wait_for()
+    page.get_by_role("button", name="Revoke").click()
+    page.get_by_text("Invitation revoked").wait_for()
     assert client(tool, "Ada").get("/invitations").json() == []
     page.context.close()
 
@@ -131,12 +131,12 @@ def test_a_login_that_ends_keeps_the_page_and_what_was_typed(tool, url, browser)
     end_logins(tool)
     # A load that was still on its way may have told it by now; then the button is behind that dialog.
     page.get_by_role("button", name="Add", exact=True).dispatch_event("click")
-    page.get_by_role("heading", name="Your login has ended").wait_for()
+    page.get_by_role("heading", name="Your session has expired").wait_for()
     assert violations(page) == []
     log_in(page, "Bo")
-    expect(page.get_by_role("heading", name="Your login has ended")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Your session has expired")).to_have_count(0)
     expect(page.get_by_label("Query", exact=True)).to_have_value("typed before the login ended")
     page.get_by_role("button", name="Add", exact=True).click()
-    page.get_by_text("Query added; it waits to be dealt out").wait_for()
+    page.get_by_text("Query added; it is not assigned to anybody yet").wait_for()
     assert client(tool, "Ada").get("/projects/signs/queries").json()[-1]["text"] == "typed before the login ended"
     page.context.close()

@@ -98,7 +98,7 @@ def test_an_answer_that_got_lost_is_no_conflict_with_what_was_typed_since(page):
     state(page, "not saved")
     page.locator("#block-answer").fill("the second")
     state(page, "saved")
-    expect(page.get_by_role("heading", name="Changed somewhere else")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Changed elsewhere")).to_have_count(0)
     row = page.evaluate("async (key) => (await fetch(`/api/v1/projects/signs/entries/${key}`)).json()", key_of(page))
     assert row["values"] == {"question": "the first", "answer": "the second"}
 
@@ -111,15 +111,15 @@ def test_a_window_that_saves_takes_nothing_from_one_that_waits_for_a_choice(page
     other.locator("#block-question").fill("from the other")
     state(other, "saved")
     page.locator("#block-question").fill("from here")
-    page.get_by_role("heading", name="Changed somewhere else").wait_for()
+    page.get_by_role("heading", name="Changed elsewhere").wait_for()
     other.locator("#block-answer").fill("more from the other")
     state(other, "waiting")
     state(other, "saved")
     page.close()
     other.reload()
-    other.get_by_role("heading", name="Changed somewhere else").wait_for()
+    other.get_by_role("heading", name="Changed elsewhere").wait_for()
     expect(other.locator("dialog td", has_text="from here")).to_have_count(1)
-    other.get_by_role("button", name="Save mine over it").click()
+    other.get_by_role("button", name="Keep mine").click()
     state(other, "saved")
     expect(other.locator("#block-question")).to_have_value("from here")
     expect(other.locator("#block-answer")).to_have_value("more from the other")
@@ -209,7 +209,7 @@ def test_an_entry_whose_query_cannot_be_made_is_not_finished(page):
     state(page, "saved")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("f")
-    page.get_by_text("Not done.").wait_for()
+    page.get_by_text("Error:").wait_for()
     expect(page.get_by_label("State of the entry")).to_have_value("draft")
     state(page, "saved")
     page.unroute("**/query")
@@ -247,7 +247,7 @@ def test_an_entry_that_is_begun_twice_is_no_conflict_with_oneself(page, url):
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("n")
     expect(page.locator("#block-question")).to_have_value("")
-    expect(page.get_by_role("heading", name="Changed somewhere else")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Changed elsewhere")).to_have_count(0)
     row = page.evaluate("async (key) => (await fetch(`/api/v1/projects/signs/entries/${key}`)).json()", there)
     assert row["values"] == {"question": "and more of it"}
 
@@ -279,7 +279,7 @@ def test_undo_pressed_twice_at_once_undoes_two_things_and_tells_no_conflict(page
     page.keyboard.press("Control+z")
     page.keyboard.press("Control+z")
     expect(page.locator("#block-question")).to_have_value("one")
-    expect(page.get_by_text("Not done.")).to_have_count(0)
+    expect(page.get_by_text("Error:")).to_have_count(0)
 
 
 def test_an_entry_that_cannot_be_loaded_comes_later_and_nothing_is_marked_elsewhere(page, url):
@@ -294,7 +294,7 @@ def test_an_entry_that_cannot_be_loaded_comes_later_and_nothing_is_marked_elsewh
     again.get_by_role("textbox", name="text of long").focus()
     again.keyboard.press("ArrowDown")
     again.keyboard.press("1")
-    again.get_by_text("The entry is not there yet").wait_for()
+    again.get_by_text("The entry is still loading").wait_for()
     again.unroute("**/entries/*")
     expect(again.locator("#block-question")).to_have_value("here I am")
     again.keyboard.press("1")
@@ -319,7 +319,7 @@ def test_of_several_files_a_bad_one_keeps_no_other_out(page, url, tmp_path):
     page.get_by_role("button", name="Import i").click()
     page.get_by_label("Files").set_input_files([tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl")])
     page.get_by_role("button", name="Import", exact=True).click()
-    page.get_by_text("2 documents went in").wait_for()
+    page.get_by_text("Imported 2 documents").wait_for()
     assert violations(page) == []
 
 
@@ -360,7 +360,7 @@ def test_whoever_logs_out_is_asked_about_what_is_not_saved(small, browser: Brows
         page.route("**/entries/*", no_saves)
         page.locator("#block-question").fill("not saved")
         page.get_by_role("button", name="Log out Bo").click()
-        page.get_by_role("heading", name="Not all is saved").wait_for()
+        page.get_by_role("heading", name="Unsaved changes").wait_for()
         assert violations(page) == []
         page.get_by_role("button", name="Stay").click()
         expect(page.locator("#block-question")).to_have_value("not saved")
@@ -368,7 +368,7 @@ def test_whoever_logs_out_is_asked_about_what_is_not_saved(small, browser: Brows
         page.evaluate('localStorage.setItem(\'unsaved by Bo x\', \'{"path": "gone", "at": 1, "body": {}}\')')
         page.route("**/gone", lambda route: route.abort())
         page.get_by_role("button", name="Log out Bo").click()
-        page.get_by_role("button", name="Log out without it").click()
+        page.get_by_role("button", name="Log out and discard it").click()
         page.get_by_role("button", name="Log in", exact=True).wait_for()
         kept = page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('unsaved '))")
         assert kept == ["unsaved by Cy x"], "what is somebody else's is theirs"

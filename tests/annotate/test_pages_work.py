@@ -97,7 +97,7 @@ def test_the_key_goes_on_beyond_what_is_listed(page):
 
 @browsed
 def test_the_list_is_filtered_and_sorted_by_fields(page):
-    page.get_by_text("Filter, sort").click()
+    page.get_by_text("Filter and sort").click()
     page.get_by_label("Filter by fields").fill("year>=1990, title~9")
     expect(listed(page)).to_have_count(12)
     page.get_by_label("Sort").select_option("year, falling")
@@ -188,6 +188,6 @@ def test_a_search_goes_on_behind_its_first_hits(tool, browser):
         expect(listed(page)).to_have_count(100)
         page.get_by_role("link", name="Documents").click()
         page.get_by_label("Search", exact=True).fill("number of many")
-        page.get_by_role("button", name="More than these 50").click()
-        page.get_by_role("button", name="More than these 100").wait_for()
+        page.get_by_role("button", name="Show more than 50").click()
+        page.get_by_role("button", name="Show more than 100").wait_for()
         expect(page.locator("tbody tr")).to_have_count(100)

@@ -87,7 +87,7 @@ def test_a_stopped_job_is_not_begun_again_while_it_is_at_its_last_piece(small, l
         time.sleep(0.01)
     assert bo.delete(f"{JOBS}/{job['key']}").json()["state"] == "stopped"
     again = bo.post(f"{JOBS}/drafts", json={"block": "answer"})
-    assert again.status_code == 429 and "goes on already" in again.json()["title"]
+    assert again.status_code == 429 and "is already running" in again.json()["title"]
     llm.free.set()
     while not (whole := bo.get(f"{JOBS}/{job['key']}").json())["ended"]:
         time.sleep(0.01)
@@ -104,7 +104,7 @@ def test_what_is_graded_for_all_is_not_graded_twice_at_once():
         return jobs.start(Job("p", owner, kind, f"{kind} of p", 1), [1], lambda _item, _stopped: free.wait(30) and {})
 
     begin("grades", "Ada"), begin("drafts", "Ada")
-    with pytest.raises(Exception, match="goes on already"):
+    with pytest.raises(Exception, match="is already running"):
         begin("grades", "Eve")
     begin("drafts", "Eve")
     free.set()

@@ -116,7 +116,9 @@ def test_a_model_that_does_not_exist_is_refused_at_once(ada, name, reason):
 def test_a_ranking_by_nothing_is_refused_at_once(ada):
     for path in (f"{JOBS}/rankings", "/projects/signs/runs"):
         refused = ada.post(path, json={"retrievers": []})
-        assert refused.status_code == 422 and refused.json()["title"].startswith("name what is to rank: bm25")
+        assert refused.status_code == 422 and refused.json()["title"].startswith(
+            "name what should rank the queries: bm25"
+        )
 
 
 def test_a_search_by_meaning_waits_for_no_more_than_a_few_documents(small, ada, monkeypatch):

@@ -27,7 +27,7 @@ def test_nothing_is_called_what_no_address_can_have(small, name):
     ada = client(small, "Ada")
     told = ada.post("/projects/signs/documents", json={"documents": [[name, {"text": "x"}], ["...", {"text": "x"}]]})
     assert told.json()["added"] == 1
-    assert told.json()["skipped"] == {f"has the id '{name}', which no address can have": 1}
+    assert told.json()["skipped"] == {f"has the id '{name}', which cannot be part of a URL": 1}
     with small.database.writing() as session:
         row = session.scalar(projects.select(projects.Project))
         with pytest.raises(Invalid, match="no address"):

@@ -110,7 +110,7 @@ def test_undo_and_redo_keep_to_a_schema_that_changed_since(tool, project):
     problem(bo.post(f"{place}/redo", json={"version": 3}), 409)
     again = bo.post(f"{place}/redo", json={"version": 4}).json()
     assert again["notes"] == "two"
-    assert "nothing to do again" in problem(bo.post(f"{place}/redo", json={"version": 5}), 422)
+    assert "nothing to redo" in problem(bo.post(f"{place}/redo", json={"version": 5}), 422)
     seen = ada.get("/projects/signs").json()
     schema = {**seen["schema"], "levels": LEVELS}
     assert ada.patch("/projects/signs", json={"version": seen["version"], "changes": {"schema": schema}}).is_success
@@ -268,7 +268,7 @@ def test_a_runs_name_is_no_path(small):
     fill(small)
     ada, bo = client(small, "Ada"), client(small, "Bo")
     for run in ("../..", "..", ".", "", "a/b", "/etc"):
-        assert "no run's name" in problem(ada.post("/projects/signs/doubts", json={"run": run}), 400)
+        assert "not the name of a run" in problem(ada.post("/projects/signs/doubts", json={"run": run}), 400)
     problem(bo.post("/projects/signs/doubts", json={"run": "../.."}), 403)
     for model in ("../../etc", "/etc", "a/b"):
         asked = {"q": "fever", "mode": "dense", "model": model}

@@ -47,7 +47,7 @@ def test_an_aiano_file_that_is_too_deep_is_told(ada, small, tmp_path, name, text
 
 
 def test_documents_that_are_too_deep_are_told_by_the_name_of_their_file(ada):
-    for name, text, what in (("x.json", DEEP, "is not valid JSON"), ("x.json", "{}", "is no JSON array")):
+    for name, text, what in (("x.json", DEEP, "is not valid JSON"), ("x.json", "{}", "is not a JSON array")):
         told = ada.post("/projects/signs/import", files={"file": (name, text)})
         assert told.status_code == 400 and told.json()["title"].startswith(f"{name} {what}"), told.text
     told = ada.post("/projects/signs/import", files={"file": ("x.csv", b"id,text\na,\xff\n")})

@@ -63,7 +63,7 @@ def draft_many(project: str, body: Batch, tool: The, who: Who, response: Respons
         row = projects.find(session, who, project, to_write=not body.dry)
         block = drafts.block_of(projects.read_schema(row.schema), body.block)
         if block.mode == "plain":
-            raise Invalid(f"block '{block.name}' is written by people alone")
+            raise Invalid(f"block '{block.name}' is filled in by people only")
         choice = llms.choose(session, tool.vault, block.llm)
         if body.entries is None:
             keys = body.documents or batching.first_documents(session, row, body.limit)
@@ -115,7 +115,7 @@ def grade_many(project: str, body: Grades, tool: The, who: Who, response: Respon
 
 @router.post("/rankings", status_code=202)
 def rank_many(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
-    """Rank all queries by some retrievers, part by part; the result tells what of each run is stored.
+    """Rank all queries by some retrievers, part by part; the result counts what of each run is stored.
 
     Stopped, or cut off by the end of the server, it leaves new rankings of some queries and what there was of the
     others. Who begins it again loses nothing that was encoded.
@@ -141,7 +141,7 @@ def encode_all(project: str, body: Encode, tool: The, who: Who) -> dict[str, Any
 
 @router.get("")
 def running(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
-    """Return the jobs of a project that go on."""
+    """Return the running jobs of a project."""
     with tool.database.reading() as session:
         projects.find(session, who, project)
     return [job.told(who) for job in tool.jobs.running(project)]
@@ -162,6 +162,6 @@ def stop(project: str, job: str, tool: The, who: Who) -> dict[str, Any]:
         projects.find(session, who, project)
     found = tool.jobs.get(project, job)
     if not found.may_stop(who):
-        raise Forbidden(f"this job is {found.owner}'s; they can stop it, or an administrator")
+        raise Forbidden(f"this job is {found.owner}'s; only they or an administrator can stop it")
     found.stopped = True
     return found.told(who)

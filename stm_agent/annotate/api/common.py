@@ -96,7 +96,7 @@ def actor_of_token(tool: Tool, token: str) -> Actor:
         if token.startswith(tokens.PREFIX):
             person = tokens.person_of(session, token)
             if person is None or not person.active:
-                raise Unauthorised("this API token is unknown, revoked or expired; make another one")
+                raise Unauthorised("this API token is unknown, revoked or expired; create another one")
             return people.actor_of(person)
         return people.who(session, token)
 

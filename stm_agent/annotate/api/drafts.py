@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from anyio import CancelScope
@@ -74,7 +75,7 @@ def _asked(tool: Tool, who: Actor, project: str, entry: str, body: AskDraft, hel
         chat = drafts.chat_of(session, row, found, block, choice, body.document)
         ask = Ask(entry, block, choice.model, chat, drafts.next_rollout(session, row, entry, block, chat))
         door = tool.doors.door(choice)
-        highest = highest_usd(door, chat, block.max_tokens)
+        highest = partial(highest_usd, door, chat, block.max_tokens)
         held.enter_context(tool.ceilings.call(session, who, row, choice.model, highest))
     return ask, ask.of(door)
 

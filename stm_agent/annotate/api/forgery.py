@@ -60,7 +60,7 @@ def _address(place: SplitResult, scheme: str) -> tuple[str, int]:
     """Return host and port; a host that is missing equals no other.
 
     Raises:
-        ValueError: There is no host, or the port is no number.
+        ValueError: The host is missing, or the port is not a number.
     """
     if not place.hostname or scheme not in PORTS:
         raise ValueError("no address")

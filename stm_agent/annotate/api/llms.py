@@ -46,7 +46,7 @@ async def try_llm(name: str, tool: The, who: Who) -> dict[str, Any]:
     """Ask an LLM a short question, never from the cache; return its answer, how long it took and what it cost."""
     who.needs("admin")
     with tool.database.reading() as session:
-        # Whoever looks whether it is there is told at once that it is not.
+        # A missing LLM is reported before any call.
         choice = llms.choose(session, tool.vault, name, tries=1)
     with tool.turns.turn(who):
         return await tool.turns.wait_for(partial(llms.tried, tool.doors.door(choice), choice))

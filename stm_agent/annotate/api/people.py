@@ -65,7 +65,7 @@ def login(body: Login, tool: The, request: Request) -> dict[str, Any]:
     """Return an access token (an hour) and a refresh token (two weeks)."""
     person = _right_person(tool, request, body.name, body.password)
     if person is None:
-        raise Unauthorised("name or password is wrong")
+        raise Unauthorised("wrong name or password")
     with tool.database.writing() as session:
         return people.begin(session, person)
 

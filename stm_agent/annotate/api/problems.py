@@ -40,7 +40,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     for status, what in (
         (401, "No token, a wrong or an expired one"),
         (403, "Not allowed"),
-        (404, "There is no such thing, or it is not yours to see"),
+        (404, "It does not exist, or you may not see it"),
         (413, "More bytes than a request may have"),
         (409, "Somebody else was faster, the name is taken, or vectors are missing"),
         (422, "A value that cannot be used"),
@@ -96,13 +96,13 @@ def _unreadable(_request: Request, error: Exception) -> JSONResponse:
 
 def _http(_request: Request, error: Exception) -> JSONResponse:
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
-    titles = {404: "there is nothing at this address", 405: "this address does not take that method"}
+    titles = {404: "nothing exists at this address", 405: "this address does not support that method"}
     return problem(status, titles.get(status, str(getattr(error, "detail", error))), headers=headers)
 
 
 def _database(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, IntegrityError):
-        return problem(409, "somebody else saved the same thing at the same moment; load it again")
+        return problem(409, "somebody else saved the same thing at the same time; load it again")
     if isinstance(error, DataError):
         return problem(422, "a value is too long or too large for the database")
     if isinstance(error, OperationalError):

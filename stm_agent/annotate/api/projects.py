@@ -17,7 +17,7 @@ router = APIRouter(tags=["projects"], route_class=BodyRoute)
 
 
 class NewProject(Body):
-    """A project to make; ``template`` is used where there is no schema."""
+    """A project to create; ``template`` is used if ``schema`` is missing."""
 
     name: str
     description: str = ""

@@ -23,7 +23,7 @@ def import_project(file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
     who.needs("admin")
     name = Path(str(file.filename)).name
     if Path(name).suffix.lower() not in (".zip", ".aiano", ".json"):
-        raise Invalid(f"{name} is no .zip, .aiano or .json; documents alone are imported into a project")
+        raise Invalid(f"{name} is not a .zip, .aiano or .json file; to import only documents, open a project first")
     if name.lower().endswith(".zip"):
         unpacked = archive.unpack(file.file.read())
         with tool.database.writing() as session:

@@ -161,7 +161,7 @@ def query_of_entry(project: str, entry: str, body: FromEntry, tool: The, who: Wh
 
 @router.get("/queries")
 def all_queries(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
-    """Return the queries of a project; who still judges is told the number of their own judgements alone."""
+    """Return the queries of a project; people who still judge get only the number of their own judgements."""
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
         of = None if judging.sighted(session, who, row) else who
@@ -243,7 +243,7 @@ def disagreements(project: str, tool: The, who: Who, settled: bool = False) -> l
 
 @router.put("/queries/{query:key}/final/{document:key}")
 def adjudicate(project: str, query: str, document: str, body: Settle, tool: The, who: Who) -> dict[str, Any]:
-    """Settle a grade, settle it anew, or with None take the final grade back."""
+    """Set or change a final grade; None removes it."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         found = queries.find(session, row, query)

@@ -31,7 +31,7 @@ FAULTS: dict[int, type[AnnotateError]] = {
     429: TooMany,
 }
 Row = dict[str, Any]
-"""One thing as the API tells it."""
+"""One object as the API returns it."""
 
 
 def part(name: str) -> str:

@@ -99,7 +99,7 @@ class MatterCalls(Connection):
         return dict(self._ask("POST", f"/projects/{project}/jobs/grades", json=body))
 
     def jobs(self, project: str) -> list[Row]:
-        """Return the jobs that go on."""
+        """Return the running jobs."""
         return list(self._ask("GET", f"/projects/{project}/jobs"))
 
     def job(self, project: str, job: str) -> Row:

@@ -48,7 +48,7 @@ class ProjectCalls(Connection):
         self._ask("DELETE", f"/invitations/{invitation}")
 
     def join(self, token: str, name: str, password: str) -> None:
-        """Make an account by an invitation, and go on as that person."""
+        """Create an account with an invitation and continue as that person."""
         self._keep(self._ask("POST", "/join", json={"token": token, "name": name, "password": password}))
 
     def people(self) -> list[Row]:

@@ -50,6 +50,10 @@ class WorkCalls(Connection):
         place = f"/projects/{project}/entries/{part(entry)}/query"
         return str(self._ask("POST", place, json={"split": split})["key"])
 
+    def entries_without_query(self, project: str) -> Row:
+        """Return how many finished entries have no query, and the block that would hold it."""
+        return dict(self._ask("GET", f"/projects/{project}/entries/queries"))
+
     def make_queries(self, project: str) -> Row:
         """Make the query of every finished entry that has none; return how many, and why some have none still."""
         return dict(self._ask("POST", f"/projects/{project}/entries/queries"))

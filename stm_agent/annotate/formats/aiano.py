@@ -72,7 +72,7 @@ def read(whole: Any) -> Parsed:  # noqa: ANN401 - JSON
                 return _each_once(_read_dataset(whole))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"the AIANO file is damaged: {type(error).__name__} {str(error)[:200]}") from error
-    raise DataError("this is no AIANO file: it needs 'project', and 'entries' or metadata.format 'aiano'")
+    raise DataError("this is not an AIANO file: it needs 'project', and 'entries' or metadata.format 'aiano'")
 
 
 def _each_once(parsed: Parsed) -> Parsed:
@@ -140,7 +140,7 @@ def _read_dataset(whole: dict[str, Any]) -> Parsed:
 
 
 def _dataset_item(entry: dict[str, Any], schema: ProjectSchema, documents: Documents) -> Item:
-    # Blocks and levels are told by name here; annotationLevelId is a score.
+    # Blocks and levels are given by name here; annotationLevelId is a score.
     blocks = {block.name: block.id for block in schema.blocks}
     levels = {level.name: level.id for level in schema.levels}
     marks, unplaced = _marks(entry.get("highlights", ()), documents, lambda row: levels.get(row["annotationLevel"]))

@@ -93,7 +93,7 @@ def project_entry(now: Parsed, item: Item, raw: Row, unplaced: Sequence[Row], mo
 def project_documents(now: Parsed, came: Sequence[Row]) -> list[Row]:
     """Return the documents of an ``.aiano`` file: those that came as they came, then those that came later.
 
-    One whose fields are others by now is written anew.
+    One whose fields have changed is written again.
     """
     known = {document_key(row): row for row in came}
     kept = [
@@ -110,7 +110,7 @@ def _document(key: str, fields: Mapping[str, Any]) -> Row:
 
 
 def counted_dataset(now: Parsed, shell: Row, entries: list[Row]) -> Row:
-    """Return a dataset JSON with its entries, counted anew."""
+    """Return a dataset JSON with its entries and new counts."""
     counts = {"totalEntries": len(entries), "totalDocuments": len(now.documents)}
     marks = sum(len(entry.get("highlights", ())) for entry in entries)
     return {
@@ -127,7 +127,7 @@ def counted_dataset(now: Parsed, shell: Row, entries: list[Row]) -> Row:
 
 
 def counted_project(now: Parsed, shell: Row, documents: list[Row], entries: list[Row]) -> Row:
-    """Return an ``.aiano`` file with its documents and entries, counted anew."""
+    """Return an ``.aiano`` file with its documents and entries and new counts."""
     about = shell["metadata"]
     counts = {"documents": len(documents), "aianoBlocks": len(now.schema.blocks), "annotationEntries": len(entries)}
     told = {**about, "dataCounts": {**(about.get("dataCounts") or {}), **counts}}

@@ -1,4 +1,4 @@
-"""The way back to AIANO: what came from it goes out as it was, where nobody changed it; the rest is written anew."""
+"""Export to AIANO: unchanged parts of an imported file are written as they were, the rest from the project."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def unpack(data: bytes) -> Unpacked:
     """Return a project and its rows by part.
 
     Raises:
-        DataError: It is no archive of ours, is damaged, or of a newer version.
+        DataError: It is not a project archive, is damaged, or of a newer version.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -79,7 +79,7 @@ def unpack(data: bytes) -> Unpacked:
     except DataError:
         raise
     except (*DAMAGED, TypeError, AttributeError) as error:
-        raise DataError(f"this is no project archive, or it is damaged: {str(error)[:200]}") from error
+        raise DataError(f"this is not a project archive, or it is damaged: {str(error)[:200]}") from error
     if newer:
         raise DataError("the archive was written by a newer version; upgrade stm-agent")
     return project, parts

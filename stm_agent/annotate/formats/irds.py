@@ -26,7 +26,7 @@ def read_catalogue(name: str) -> Incoming:
 
     Raises:
         ConfigError: ir_datasets is not installed.
-        DataError: There is no such data set, it has no documents, or its files cannot be fetched.
+        DataError: The data set does not exist, has no documents, or its files cannot be fetched.
     """
     try:
         import ir_datasets

@@ -12,7 +12,7 @@ def check_inside(folder: Path) -> None:
     """Require that a data set names no file outside its own folder: it may come from anybody.
 
     Raises:
-        DataError: It does, or a file that describes it is no JSON.
+        DataError: It does, or a file that describes it is not JSON.
     """
     for path in (*folder.rglob("state.json"), *folder.rglob("dataset_dict.json")):
         try:

@@ -34,7 +34,7 @@ def read_qrels(text: str) -> dict[str, dict[str, int]]:
     """Read a qrels file.
 
     Raises:
-        DataError: A line has not four parts, or a grade that is no integer.
+        DataError: A line does not have four columns, or its grade is not an integer.
     """
     found: dict[str, dict[str, int]] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -46,7 +46,7 @@ def read_qrels(text: str) -> dict[str, dict[str, int]]:
         try:
             found.setdefault(parts[0], {})[parts[2]] = int(parts[3])
         except ValueError as error:
-            raise DataError(f"qrels line {number}: grade '{parts[3]}' is no integer") from error
+            raise DataError(f"qrels line {number}: grade '{parts[3]}' is not an integer") from error
     return found
 
 
@@ -54,7 +54,7 @@ def read_run(text: str) -> tuple[str, dict[str, dict[str, float]]]:
     """Read a run; return its tag and query -> document -> score.
 
     Raises:
-        DataError: A line has not six parts, a score that is no number, or a document twice for a query.
+        DataError: A line does not have six columns, a score is not a number, or a query has a document twice.
     """
     found: dict[str, dict[str, float]] = {}
     tag = "run"
@@ -70,7 +70,7 @@ def read_run(text: str) -> tuple[str, dict[str, dict[str, float]]]:
         except ValueError:
             score = math.nan
         if not math.isfinite(score):
-            raise DataError(f"run line {number}: score '{value}' is no number")
+            raise DataError(f"run line {number}: score '{value}' is not a number")
         if document in found.setdefault(query, {}):
             raise DataError(f"run line {number}: query {query} has document {document} twice")
         found[query][document] = score

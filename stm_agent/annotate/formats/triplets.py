@@ -39,7 +39,7 @@ def write_triplets(collection: Collection, told: Graded, folder: Path) -> int:
     """Write ``triplets.jsonl`` and ``dataset/`` into a new folder; return how many rows there are.
 
     Raises:
-        DataError: There is no relevant passage yet.
+        DataError: No passage is judged relevant yet.
     """
     from datasets import Dataset, disable_progress_bars
 

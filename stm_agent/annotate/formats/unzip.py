@@ -33,7 +33,7 @@ def check_size(packed: zipfile.ZipFile, size: int, name: str) -> None:
     files = packed.infolist()
     unpacked = sum(file.file_size for file in files)
     if len(files) > MOST_FILES:
-        raise DataError(f"{name} has {len(files):,} files; {MOST_FILES:,} are taken, import its folder")
+        raise DataError(f"{name} has {len(files):,} files, more than {MOST_FILES:,}; import its folder")
     if unpacked > max(SMALL, RATIO * size):
         raise DataError(f"{name} unpacks to over {RATIO} times its size; import its folder")
     if unpacked > min(UNZIPPED, max(SMALL, free_memory() // SHARE)):

@@ -33,19 +33,19 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 
 
 def checked(table: type[Base], told: Any, where: str, *, but: str = "") -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """Return the columns of a row, moments as such; those that are not told are left to their defaults.
+    """Return the columns of a row, moments as such; missing ones keep their defaults.
 
     Args:
         table: Where the row goes.
-        told: What the archive has; keys that are no columns are left out.
+        told: What the archive has; keys that are not columns are left out.
         where: The file and line, for the message.
         but: A column that the archive does not tell, since the row stands within another.
 
     Raises:
-        DataError: It is no row of the table.
+        DataError: It is not a row of the table.
     """
     if not isinstance(told, dict):
-        raise DataError(f"the archive is damaged: {where} is no JSON object")
+        raise DataError(f"the archive is damaged: {where} is not a JSON object")
     if reason := unstorable(told):
         raise DataError(f"the archive is damaged: {where} {reason}")
     row = {}
@@ -65,7 +65,7 @@ def checked(table: type[Base], told: Any, where: str, *, but: str = "") -> dict[
 
 @cache
 def _columns(table: type[Base]) -> dict[str, tuple[TypeAdapter[Any], bool]]:
-    """Return the columns that an archive tells: what each holds, and whether a row needs it."""
+    """Return the columns of an archive: what each holds, and whether a row needs it."""
     hints = get_type_hints(table)
     return {
         column.name: (

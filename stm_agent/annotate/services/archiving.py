@@ -143,7 +143,7 @@ def restore(session: Session, actor: Actor, project: dict[str, Any], parts: dict
     rows = {part: _checked(part, table, parts[part]) for part, table in TABLES.items()}
     _check_values(schema, rows["entries"])
     if session.scalar(select(Project.id).where((Project.key == about["key"]) | (Project.name == about["name"]))):
-        raise Taken(f"project '{about['name']}' is here already; rename or delete it first")
+        raise Taken(f"project '{about['name']}' already exists; rename or delete it first")
     made = Project(**about)
     session.add(made)
     session.flush()
@@ -167,10 +167,10 @@ def _checked(part: str, table: type[Base], rows: list[dict[str, Any]]) -> list[T
         keys.add(row.get("key", ""))
         for name, choices in CHOICES.get(part, {}).items():
             if row.get(name, choices[0]) not in choices:
-                raise DataError(f"the archive is damaged: '{name}' of {where} is none of {', '.join(choices)}")
+                raise DataError(f"the archive is damaged: '{name}' of {where} is not one of {', '.join(choices)}")
         marks = told.get("evidence", []) if table is Entry else []
         if not isinstance(marks, list):
-            raise DataError(f"the archive is damaged: the evidence of {where} is no list")
+            raise DataError(f"the archive is damaged: the evidence of {where} is not a list")
         read.append((row, [checked(Evidence, mark, f"the evidence of {where}", but="entry_id") for mark in marks]))
     return read
 
@@ -181,7 +181,7 @@ def _check_values(schema: ProjectSchema, rows: list[Told]) -> None:
         where = f"entries.jsonl:{number}"
         for key, value in row.get("values", {}).items():
             if key not in blocks:
-                raise DataError(f"the archive is damaged: {where} has a value of block '{key}', which is not there")
+                raise DataError(f"the archive is damaged: {where} has a value of block '{key}', which does not exist")
             try:
                 checked_value(blocks[key], value)
             except ValueError as error:

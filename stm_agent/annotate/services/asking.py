@@ -28,12 +28,12 @@ def ask(session: Session, actor: Actor, project: Project, asked: Asked, report: 
     for name in [name for name, split in taken.items() if split not in SPLITS]:
         del taken[name]
         for key in asked.grades[name]:
-            report.skip(f"{name}/{key}", f"queries of split '{name}'; there are train, dev and test")
+            report.skip(f"{name}/{key}", f"split '{name}' is unknown; use train, dev or test")
     splits: dict[str, str] = {}
     for name, split in taken.items():
         for key in asked.grades[name]:
             if splits.setdefault(key, split) != split:
-                report.skip(f"{name}/{key}", f"the split '{split}' of a query that is in '{splits[key]}' too")
+                report.skip(f"{name}/{key}", f"the query is already in split '{splits[key]}'; '{split}' is ignored")
     report.queries += queries.add(session, actor, project, _fresh(session, project, asked, splits, report))
     for name in taken:
         judge(session, actor, project, asked.grades[name], report)
@@ -51,9 +51,9 @@ def _fresh(
         if key in there:
             kept, split = there[key]
             if text.strip() != kept:
-                report.skip(key, "the query is in the project with another text, which stays")
+                report.skip(key, "the query exists with another text, which is kept")
             if splits.get(key, split) != split:
-                report.skip(key, f"the query is in split '{split}' of the project, and stays there")
+                report.skip(key, f"the query is already in split '{split}' and stays there")
         elif reason := key_fault(key, ()) or unstorable([key, text, asked.answers.get(key)]):
             report.skip(key, f"the query {reason}")
         elif key not in elsewhere:
@@ -79,9 +79,9 @@ def judge(session: Session, actor: Actor, project: Project, qrels: Qrels, report
         elif document not in ids:
             reason = "the judged document is not in the project"
         elif grade not in levels:
-            reason = f"grade {grade} is no level of this project"
+            reason = f"this project has no level of grade {grade}"
         elif (known[query], ids[document]) in given:
-            reason = "you have judged it already"
+            reason = "you have already judged it"
         else:
             rows.append({"query_id": known[query], "document_id": ids[document], "person_id": actor.id, "grade": grade})
             continue

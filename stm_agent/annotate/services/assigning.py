@@ -43,7 +43,7 @@ def remove_member(session: Session, actor: Actor, project: Project, name: str) -
         .where(Member.project_id == project.id, Person.name == name)
     )
     if place is None:
-        raise NotFound(f"'{name}' is no member of project '{project.name}'")
+        raise NotFound(f"'{name}' is not a member of project '{project.name}'")
     queries = Assignment.query_id.in_(select(Query.id).where(Query.project_id == project.id))
     texts = DocumentAssignment.document_id.in_(select(Document.id).where(Document.project_id == project.id))
     for table, here in ((Assignment, queries), (DocumentAssignment, texts)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -64,7 +65,7 @@ def for_entries(
         limit: Entries of a state, at most.
 
     Raises:
-        NotFound: There is no such entry.
+        NotFound: The entry does not exist.
         Forbidden: One is somebody else's.
     """
     if isinstance(wanted, str):
@@ -74,7 +75,7 @@ def for_entries(
         limit = len(found)
     for entry in found:
         if entry.person_id != actor.id:
-            raise Forbidden(f"entry '{entry.key}' is somebody else's; draft in your own")
+            raise Forbidden(f"entry '{entry.key}' belongs to somebody else; draft in your own")
     had = _drafted(session, project, block, found)
     lacking = [entry for entry in found if entry.key not in had][:limit]
     shown = entries.views(session, lacking)
@@ -115,14 +116,14 @@ class Batch:
         """Draft the block in one place; the draft waits to be decided on.
 
         Raises:
-            Invalid: It failed; a new entry was not begun.
+            Invalid: It failed; a new entry was not started.
             Forbidden: The project's ceiling of LLM calls or dollars is reached.
         """
         with ExitStack() as held:
             with self.database.reading() as session:
                 ask = self._ask(session, place)
                 row = projects.find(session, self.actor, self.project)
-                highest = highest_usd(self.door, ask.chat, ask.block.max_tokens)
+                highest = partial(highest_usd, self.door, ask.chat, ask.block.max_tokens)
                 held.enter_context(self.ceilings.call(session, self.actor, row, self.choice.model, highest))
             self._draft(place, ask, stopped)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,7 @@ class Ceilings:
         self._lock = threading.Lock()
 
     def left(self, session: Session, actor: Actor, project: Project) -> int | None:
-        """Return how many calls a person may still begin in a project; None if there is no ceiling for them."""
+        """Return how many calls a person may still begin in a project; None if they have no ceiling."""
         if actor.role == "admin" or project.llm_calls is None:
             return None
         with self._lock:
@@ -84,7 +84,9 @@ class Ceilings:
             )
 
     @contextmanager
-    def call(self, session: Session, actor: Actor, project: Project, model: str, usd: float | None) -> Iterator[None]:
+    def call(
+        self, session: Session, actor: Actor, project: Project, model: str, highest: Callable[[], float | None]
+    ) -> Iterator[None]:
         """Count one call from before it is made until it is recorded, when the block ends.
 
         Args:
@@ -92,7 +94,8 @@ class Ceilings:
             actor: Who makes it.
             project: In which project.
             model: Which model is called.
-            usd: The most that the call can cost; None if nobody knows.
+            highest: Returns the most that the call can cost in US dollars, None if nobody knows; asked only if the
+                project has a ceiling of dollars.
 
         Raises:
             Forbidden: It would pass a ceiling, or dollars are limited and the price is unknown.
@@ -100,6 +103,7 @@ class Ceilings:
         if actor.role == "admin":
             yield
             return
+        usd = highest() if project.llm_usd is not None else 0.0
         key, one = project.key, Spending(1, usd or 0.0)
         with self._lock:
             used = spent(session, project) + self._pending.get(key, Spending())
@@ -129,7 +133,7 @@ def check_ceilings(changes: dict[str, Any]) -> None:
     """Require ceilings that can be kept.
 
     Raises:
-        Invalid: One is no number, or below 0.
+        Invalid: One is not a number, or below 0.
     """
     calls, usd = changes.get("llm_calls"), changes.get("llm_usd")
     if calls is not None and (not isinstance(calls, int) or isinstance(calls, bool) or not 0 <= calls < 2**31):

@@ -173,16 +173,16 @@ def shares(wanted: Iterable[int], given: Iterable[Share], people: Iterable[int],
 def _people(session: Session, actor: Actor, project: Project, to: To, what: str) -> tuple[list[int], int, list[int]]:
     """Return to whom it may be dealt, how many each is to have, and everybody of the project.
 
-    Of two who deal at once the second sees what the first gave out.
+    If two people assign at once, the second sees what the first assigned.
     """
     actor.needs("admin")
-    # Not wholly locked: rows that point to the project go on being written.
+    # Not fully locked: rows that point to the project can still be written.
     session.refresh(project, with_for_update={"key_share": True})
     inside = {person.name: person.id for person in assigning.members(session, project)}
     if unknown := next((name for name in to.people if name not in inside), None):
-        raise NotFound(f"'{unknown}' is no active member of project '{project.name}'")
+        raise NotFound(f"'{unknown}' is not an active member of project '{project.name}'")
     people = [inside[name] for name in to.people or inside]
     each = project.overlap if to.each is None else to.each
     if len(people) < each:
-        raise Invalid(f"each {what} by {each} people and there are {len(people)}; invite more, or let fewer do it")
+        raise Invalid(f"{each} people for each {what}, but there are only {len(people)}; add people or choose fewer")
     return people, each, list(inside.values())

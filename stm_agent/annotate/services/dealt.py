@@ -30,7 +30,7 @@ def finished(session: Session, entry: Entry) -> set[int]:
 
 
 def settle(session: Session, entry: Entry, before: set[int]) -> None:
-    """Let documents be done for an entry's author once it is ``finished`` on them; where it is no more, they are open.
+    """Mark documents as done for an entry's author when it is ``finished`` on them, and open when it is not any more.
 
     A document with another finished entry of theirs stays done, and so does what they opened by hand stay open.
 
@@ -58,7 +58,7 @@ def say_done(session: Session, actor: Actor, project: Project, key: str, *, yes:
     """
     row = _own(session, actor, documents.get(session, project, key))
     if row is None:
-        raise Invalid(f"document '{key}' was not dealt to you, so it does not wait for you")
+        raise Invalid(f"document '{key}' is not assigned to you")
     row.done = yes
 
 

@@ -15,18 +15,18 @@ BEGUN = "deleted in part"
 def delete(database: Database, actor: Actor, project: str, *, confirm: str) -> None:
     """Delete a project with all in it, its runs first.
 
-    Cut off half-way, it leaves the project in the archive with a tag that tells, and all that people wrote; the same
+    Cut off half-way, it leaves the project in the archive with a tag, and everything that people wrote; the same
     call deletes it, or it is taken out of the archive and its queries are ranked again.
 
     Raises:
-        Forbidden: The actor is no administrator, or ``confirm`` is not its name.
-        NotFound: There is no such project.
+        Forbidden: The actor is not an administrator, or ``confirm`` is not its name.
+        NotFound: The project does not exist.
     """
     actor.needs("admin")
     with database.writing() as session:
         row = projects.find(session, actor, project, also_archived=True)
         if confirm != row.name:
-            raise Forbidden(f"to delete project '{row.name}' with all that people wrote, confirm with its name")
+            raise Forbidden(f"to delete project '{row.name}' and everything in it, confirm with its name")
         # In the archive nobody writes into it any more.
         row.archived, row.tags, row.version = True, sorted({*row.tags, BEGUN}), row.version + 1
     runs.drop(database, Query.project_id == row.id)

@@ -172,7 +172,7 @@ def tag(
     """Add tags to a document, take others away; what somebody else tags meanwhile stays.
 
     Raises:
-        NotFound: There is no such document.
+        NotFound: The document does not exist.
         Invalid: A tag is too long, or the document would have too many.
     """
     for name in add:

@@ -92,7 +92,7 @@ class Turns:
         """
         with self._lock:
             if self._waiting[actor.id] >= AT_ONCE:
-                raise TooMany(f"the LLM is writing {AT_ONCE} answers for you; wait for one, or stop it")
+                raise TooMany(f"{AT_ONCE} drafts are being written for you; wait for one, or stop it")
             self._waiting[actor.id] += 1
         try:
             yield

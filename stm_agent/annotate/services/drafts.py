@@ -70,9 +70,9 @@ def chat_of(
 def next_rollout(
     session: Session, project: Project, entry_key: str | None, block: Block, chat: list[dict[str, str]]
 ) -> int:
-    """Return the number of the next sample: asked again, an LLM answers anew, also where its answer was no value.
+    """Return the number of the next sample: asking again gives a new answer, also if the last one did not fit.
 
-    Where chance has a part, the same chat for another entry or document is asked anew as well. Without it that would be
+    Where chance has a part, the same chat for another entry or document is asked again too. Without it that would be
     to pay twice for the same words.
     """
     # What was heard to its end has its price.
@@ -156,7 +156,7 @@ def decide(
     more. Said twice, as by a page that did not hear the answer, it is said once.
 
     Raises:
-        NotFound: There is no such draft.
+        NotFound: The draft does not exist.
         Forbidden: It is for somebody else's entry, or for none.
         Invalid: No such decision, it does not wait for one, or it has none to take back.
     """
@@ -172,7 +172,7 @@ def decide(
     if before == {part: outcome[part] for part in before}:
         return view(row)
     if decision != "offered" and row.state not in WAITING:
-        raise Invalid(f"this draft is {row.state} already")
+        raise Invalid(f"this draft is already {row.state}")
     if decision == "offered" and row.state not in (*DECIDED, "superseded"):
         raise Invalid(f"this draft is {row.state}; nobody decided on it")
     if decision == "offered":

@@ -38,7 +38,7 @@ def parts(texts: Sequence[str]) -> list[Sequence[str]]:
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model; it serves one after another, those who wait for a search before what goes on in the background.
+    """A loaded model; it serves one after another, searches that somebody waits for before background work.
 
     Attributes:
         name: A run's, or an embedded model's.
@@ -120,7 +120,7 @@ class Models:
         """Return where a model is loaded from: a run's folder, or an embedded model's own name.
 
         Raises:
-            NotFound: There is no such run, and no such embedded model.
+            NotFound: No run and no embedded model has this name.
         """
         if name in models(self.runs):
             return str(self.runs / name / "model")

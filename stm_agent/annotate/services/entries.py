@@ -155,7 +155,7 @@ def read_evidence(
 
 def _evidence_of(changes: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
     if "evidence" in changes and changes["evidence"] is None:
-        raise Invalid("evidence is a list of objects; send an empty one to take all of it away")
+        raise Invalid("evidence is a list of objects; send an empty list to delete all of it")
     return changes.get("evidence")
 
 
@@ -213,7 +213,7 @@ def own_and_fresh(session: Session, actor: Actor, entry: Entry, version: int) ->
         Stale: It was saved since ``version``.
     """
     if entry.person_id != actor.id:
-        raise Forbidden(f"entry '{entry.key}' is somebody else's; you can read it")
+        raise Forbidden(f"entry '{entry.key}' belongs to somebody else; you can only read it")
     session.refresh(entry, with_for_update=True)
     if entry.version != version:
         raise Stale(f"entry '{entry.name or entry.key}'", view(session, entry))
@@ -265,7 +265,7 @@ def _state_of(entry: Entry, marks: Sequence[Mark]) -> dict[str, Any]:
 def remove(session: Session, actor: Actor, project: Project, entry: Entry) -> None:
     """Delete one's own entry; the record keeps what it was."""
     if entry.person_id != actor.id and actor.role != "admin":
-        raise Forbidden(f"entry '{entry.key}' is somebody else's")
+        raise Forbidden(f"entry '{entry.key}' belongs to somebody else")
     record(session, project, actor, "entry.delete", entry.key, snapshot(session, entry), None)
     finished = dealt.finished(session, entry)
     session.delete(entry)

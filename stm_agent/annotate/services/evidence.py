@@ -130,7 +130,7 @@ def _wanted(
         else:
             mark = _found(session, project, row, level, fetched)
         if mark.key in seen:
-            raise Invalid(f"evidence '{mark.key}' stands twice in the list")
+            raise Invalid(f"evidence '{mark.key}' is in the list twice")
         seen.add(mark.key)
         length += len(mark.text)
         if length > LONGEST_SPANS:

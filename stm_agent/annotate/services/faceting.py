@@ -16,11 +16,11 @@ from stm_agent.annotate.services.filtering import text_field
 from stm_agent.annotate.tables import Document, Project
 
 MOST = 8
-"""Values of a field that are told."""
+"""Values of a field that are returned."""
 LOOKED_AT = 100
 """Documents whose fields are looked at for names that the schema lacks."""
 LONGEST = 100
-"""Characters beyond which a value tells no two documents that they belong together."""
+"""Characters beyond which a value is too long to group documents by."""
 
 
 def facets(

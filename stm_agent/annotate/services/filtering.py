@@ -122,6 +122,6 @@ def text_field(name: str, dialect: str) -> Any:  # noqa: ANN401 - SQLAlchemy's e
 
 
 def _number(column: Any, dialect: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
-    """Return a field as a number, NULL where it is none: one odd document is no reason to refuse the others."""
+    """Return a field as a number, NULL if it is not one: a single odd document does not refuse the others."""
     matches = column.op("~")(NUMBER) if dialect == "postgresql" else column.regexp_match(NUMBER)
     return case((matches, cast(column, Float)))

@@ -33,7 +33,7 @@ def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, 
         Invalid: The entry is not done, the project has no block for the query, or the author is done judging it.
     """
     if entry.person_id != actor.id and actor.role != "admin":
-        raise Forbidden(f"entry '{entry.key}' is somebody else's; its author or an administrator makes its query")
+        raise Forbidden(f"entry '{entry.key}' belongs to somebody else; its author or an administrator makes its query")
     # Asked for twice at once, it makes one query.
     session.refresh(entry, with_for_update=True)
     schema = ProjectSchema.model_validate(project.schema)
@@ -87,7 +87,7 @@ def _reword(session: Session, actor: Actor, project: Project, query: Query, text
 def with_evidence(session: Session, actor: Actor, query: Query) -> dict[str, Any]:
     """Return a query as JSON with the evidence of the entry it came from.
 
-    Evidence tells its author's grades: it is None to whoever is not to see others' grades of the query yet.
+    Evidence reveals its author's grades: it is None for people who may not see others' grades of the query yet.
     """
     entry = session.get(Entry, query.entry_id) if query.entry_id is not None else None
     if entry is None:
@@ -99,9 +99,9 @@ def with_evidence(session: Session, actor: Actor, query: Query) -> dict[str, Any
 def _words(schema: ProjectSchema, entry: Entry) -> tuple[str, str]:
     by_role = {block.role: str(entry.values.get(block.id, "")) for block in reversed(schema.blocks)}
     if entry.state != "done":
-        raise Invalid("only an entry that is done makes a query; finish it first")
+        raise Invalid("only a finished entry makes a query; finish it first")
     if "query" not in by_role:
-        raise Invalid("no block of this project holds a query; give one the role 'query'")
+        raise Invalid("no block of this project holds the query; choose one in the settings, under Blocks")
     if not by_role["query"].strip():
         raise Invalid("this entry's query is empty; write one first")
     return by_role["query"].strip(), _answer(schema, entry)

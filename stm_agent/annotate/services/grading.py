@@ -86,13 +86,13 @@ def in_turn(
 def ask_grade(
     door: LlmClient, one: ToGrade, schema: ProjectSchema, stopped: Callable[[], bool] = lambda: False
 ) -> Given:
-    """Ask for one grade; an answer without one is told, never guessed.
+    """Ask for one grade; an answer without one is reported, never guessed.
 
     A model that thinks in its answer uses up the few tokens of a grade, so it is asked again with room for thoughts.
     """
     tokens = GRADE_TOKENS
     came = _heard(door, one, tokens, stopped)
-    if came.cut and not came.text and not stopped():
+    if came.cut and not came.text.strip() and not stopped():
         tokens = THINKING_TOKENS
         came = _heard(door, one, tokens, stopped)
     if came.done is None:
@@ -100,7 +100,7 @@ def ask_grade(
     try:
         return Given(answers.read_grade(schema, came.text), came, "", tokens)
     except Invalid as fault:
-        reason = f"the answer was cut off at {tokens} tokens" if came.cut and not came.text else str(fault)
+        reason = f"the answer was cut off at {tokens} tokens" if came.cut and not came.text.strip() else str(fault)
         return Given(None, came, reason, tokens)
 
 

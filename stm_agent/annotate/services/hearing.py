@@ -72,13 +72,18 @@ class Came:
         """
         if self.done is None:
             return self
-        if self.cut and (not self.text or block.type not in ("text", "longtext")):
+        if self.cut and (not self.text.strip() or block.type not in ("text", "longtext")):
             return replace(self, error=f"the answer was cut off at {block.max_tokens} tokens; raise the block's limit")
         try:
             answers.fitted(block, self.text)
         except Invalid as fault:
             return replace(self, error=str(fault))
         return self
+
+
+def answer_of(text: str) -> str:
+    """Return an LLM's text without its thoughts, as it is if there are none."""
+    return without_thoughts(text) if "<" in text else text
 
 
 @dataclass
@@ -112,7 +117,7 @@ class Hearing:
         try:
             piece = next(self.stream)
         except StopIteration as end:
-            self.came = Came(without_thoughts(end.value.text), end.value)
+            self.came = Came(answer_of(end.value.text), end.value)
         except StmAgentError as fault:
             self.came = replace(self.came, error=str(fault))
         else:
@@ -127,7 +132,7 @@ class Hearing:
         came = self.came
         self.left = True
         self._close()
-        return replace(came, text=without_thoughts(came.text)) if came.done is None else came
+        return replace(came, text=answer_of(came.text)) if came.done is None else came
 
     def _close(self) -> None:
         # It cannot be closed while a thread waits in it for a piece; that thread closes it once it is out.

@@ -26,7 +26,7 @@ BY_HAND = "judgement"
 def pool(session: Session, actor: Actor, project: Project, query: Query, *, depth: int = DEPTH) -> list[dict[str, Any]]:
     """Return the passages to judge: the first ``depth`` of every run, and what was judged beside them.
 
-    The order is a seeded shuffle of this person's own, so that it tells nothing of ranks, runs or others. Grades of
+    The order is a seeded shuffle of this person's own, so that it reveals no ranks, runs or people. Grades of
     others are not in it; the LLM's grade only where the person has given theirs.
     """
     schema = ProjectSchema.model_validate(project.schema)
@@ -107,7 +107,7 @@ def grade(
 
 
 def check_grade(project: Project, value: int) -> None:
-    """Let pass a grade that a project has.
+    """Check that a project has a grade.
 
     Raises:
         Invalid: No level has that score.
@@ -118,13 +118,13 @@ def check_grade(project: Project, value: int) -> None:
 
 
 def check_open(session: Session, person: int, query: Query) -> None:
-    """Let pass who is not done with a query: until then the others' grades were hidden from them.
+    """Check that a person is not done with a query: until then the others' grades are hidden from them.
 
     Raises:
         Invalid: They are.
     """
     if is_done(session, person, query):
-        raise Invalid("you said that you are done with this query; open it again to change a grade")
+        raise Invalid("you have finished this query; reopen it to change a grade")
 
 
 def _first(session: Session, actor: Actor, project: Project, query: Query, document: str) -> int | None:
@@ -182,7 +182,7 @@ def done(session: Session, actor: Actor, query: Query, *, yes: bool = True, pers
     elif not yes and actor.role == "annotator" and is_done(session, whose, query):
         others = select(Judgement.id).where(Judgement.query_id == query.id, Judgement.person_id != actor.id)
         if session.scalar(others.limit(1)) is not None:
-            raise Forbidden("the others' grades have been open to you; ask a reviewer to open this query again")
+            raise Forbidden("you have seen the others' grades; ask a reviewer to reopen this query")
     row = session.scalar(select(Assignment).where(Assignment.query_id == query.id, Assignment.person_id == whose))
     if row is None:
         row = Assignment(query_id=query.id, person_id=whose, dealt=False)
@@ -206,13 +206,13 @@ def sighted(session: Session, actor: Actor, project: Project) -> bool:
 
 
 def check_sighted(session: Session, actor: Actor, project: Project) -> None:
-    """Let pass who may see measures of everybody's grades.
+    """Check that a person may see measures of everybody's grades.
 
     Raises:
         Forbidden: Queries dealt to this person still wait for their grades.
     """
     if not sighted(session, actor, project):
-        raise Forbidden("finish the queries that were dealt to you first; until then others' grades are hidden")
+        raise Forbidden("finish the queries assigned to you first; until then others' grades are hidden")
 
 
 def unveiled(session: Session, actor: Actor, query: Query) -> bool:
@@ -228,7 +228,7 @@ def others(session: Session, actor: Actor, query: Query) -> list[dict[str, Any]]
         Forbidden: An annotator, or whoever is to judge the query, is not done yet: what others said must not lead them.
     """
     if not unveiled(session, actor, query):
-        raise Forbidden("say that you are done with this query first; until then others' grades are hidden")
+        raise Forbidden("finish this query first; until then others' grades are hidden")
     rows = session.execute(
         select(Document.key, Person.name, Judgement.grade, Judgement.note)
         .join(Judgement, Judgement.document_id == Document.id)

@@ -75,10 +75,10 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
     if not name or not model:
         raise Invalid("an LLM needs a name and a model, for example openai/gpt-5-mini")
     if name in NOWHERE:
-        raise Invalid(f"no address can have the name '{name}'; choose another one")
+        raise Invalid(f"the name '{name}' cannot be part of a URL; choose another one")
     base = values.get("api_base") or None
     if base is not None and not str(base).startswith(("http://", "https://")):
-        raise Invalid(f"'{base}' is no base URL; it begins with http:// or https://")
+        raise Invalid(f"'{base}' is not a base URL; a base URL begins with http:// or https://")
     for part, most in (("name", 200), ("model", 300), ("api_base", 500), ("system_prompt", 100_000)):
         words(values.get(part) or "", f"an LLM's {part}", most)
     row = session.scalar(select(Llm).where(Llm.name == name).with_for_update())
@@ -103,9 +103,11 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
 
 def _check_same_receiver(row: Llm, model: str, base: str | None) -> None:
     if row.api_base != base:
-        raise Invalid("the base URL changes: enter the key again, it is not sent to another server unasked")
+        raise Invalid("the base URL has changed; enter the key again, since no stored key is sent to another server")
     if _other_provider(row.model, model):
-        raise Invalid("the model's provider changes: enter the key again, it is not sent to another provider unasked")
+        raise Invalid(
+            "the model's provider has changed; enter the key again, since no stored key is sent to another provider"
+        )
 
 
 def _other_provider(before: str, after: str) -> bool:
@@ -137,14 +139,16 @@ def choose(session: Session, vault: Vault, name: str, *, tries: int = TRIES) -> 
     row = session.scalar(select(Llm).where(Llm.name == name if name else Llm.is_default))
     if row is None:
         raise NotFound(
-            f"there is no LLM '{name}'" if name else "no LLM is set up; an administrator can, under 'People, LLMs'"
+            f"there is no LLM '{name}'"
+            if name
+            else "no LLM is set up; an administrator can set one up under 'People, LLMs'"
         )
     key = vault.unlock(row.key_encrypted) if row.key_encrypted else None
     return LlmChoice(row.name, row.model, row.api_base, row.system_prompt, key, tries)
 
 
 def tried(door: LlmClient, choice: LlmChoice) -> dict[str, Any]:
-    """Ask an LLM a short question anew; return its ``answer``, the ``seconds`` it took, tokens and ``usd``.
+    """Ask an LLM a short, uncached question; return its ``answer``, the ``seconds`` it took, tokens and ``usd``.
 
     Raises:
         GenerationError: It cannot be reached, refuses, or says nothing.

@@ -35,7 +35,7 @@ def make_queries(session: Session, actor: Actor, project: Project) -> dict[str, 
         ``queries``, how many were made, and ``skipped``, reason -> how many entries.
 
     Raises:
-        Forbidden: The actor is no administrator.
+        Forbidden: The actor is not an administrator.
         Invalid: No block of the project holds a query.
     """
     actor.needs("admin")

@@ -16,7 +16,7 @@ def measure(run: Run, told: Graded, best: int) -> dict[str, Any]:
     """Return nDCG@10 of a run over the queries with a passage judged relevant.
 
     Holes are passages among a run's first ten that nobody judged. Their grades change what the run gains and also the
-    ideal ranking that it is divided by, so nDCG@10 with holes is no lower bound; it may rise or fall when they are
+    ideal ranking that it is divided by, so nDCG@10 with holes is not a lower bound; it may rise or fall when they are
     judged.
 
     Args:
@@ -28,7 +28,7 @@ def measure(run: Run, told: Graded, best: int) -> dict[str, Any]:
         ``ndcg_at_10``, with every hole graded 0 and queries that the run does not rank counted as 0, as
         ``stm-agent evaluate`` does; ``ndcg_at_10_holes_best``, with every hole graded ``best``; ``ndcg_at_10_ranked``,
         over the queries that the run ranks; ``splits``, ``ndcg_at_10`` by split; ``scored_queries`` and ``unranked``
-        of them, as numbers. The measures are None if there is no query to score on.
+        of them, as numbers. The measures are None if no query can be scored.
     """
     qrels = {query: grades for query, grades in told.grades.items() if any(grade > 0 for grade in grades.values())}
     ranked = {query: grades for query, grades in qrels.items() if run.get(query)}

@@ -59,7 +59,7 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, d
 
     Raises:
         DataError: It is neither.
-        Invalid: It is no JSON, or holds what cannot be stored.
+        Invalid: It is not JSON, or contains something that cannot be stored.
         Taken: A project of its name is here.
     """
     try:
@@ -140,7 +140,7 @@ def import_archive(session: Session, actor: Actor, unpacked: archive.Unpacked) -
     try:
         return archiving.restore(session, actor, project, parts)
     except IntegrityError as error:
-        raise DataError("the archive is damaged: two of its rows say the same thing twice") from error
+        raise DataError("the archive is damaged: it contains a row twice") from error
 
 
 def export(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _as_aianos_file(session: Session, project: Project, kind: str) -> dict[str, 
         return write(as_aiano(session, project), moment=now().isoformat())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         # An archive keeps what AIANO's file had beside it as it is, whatever it is.
-        raise DataError(f"what AIANO's file had beside this project is damaged: {str(error)[:200]}") from error
+        raise DataError(f"the parts kept from AIANO's file are damaged: {str(error)[:200]}") from error
 
 
 def _judged(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:

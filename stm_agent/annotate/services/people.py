@@ -74,11 +74,11 @@ def enter(session: DbSession, *, name: str, role: str, stored: str | None) -> Pe
     if not clean:
         raise Invalid("a person needs a name")
     if clean in NOWHERE:
-        raise Invalid(f"no address can have the name '{clean}'; choose another one")
+        raise Invalid(f"the name '{clean}' cannot be part of a URL; choose another one")
     if role not in ROLES:
         raise Invalid(f"there is no role '{role}'; use {', '.join(ROLES)}")
     if session.scalar(select(Person.id).where(Person.name == clean)):
-        raise Taken(f"there is somebody called '{clean}'; choose another name")
+        raise Taken(f"the name '{clean}' is taken; choose another one")
     person = Person(name=clean, role=role, password=stored)
     session.add(person)
     session.flush()
@@ -94,7 +94,7 @@ def hashed(password: str) -> str:
     from argon2 import PasswordHasher
 
     if not SHORTEST <= len(password) <= LONGEST:
-        raise Invalid(f"a password needs {SHORTEST} characters or more, and at most {LONGEST}")
+        raise Invalid(f"use a password of {SHORTEST} to {LONGEST} characters")
     return PasswordHasher().hash(password)
 
 
@@ -266,7 +266,7 @@ def change(
         Invalid: No such role, or the last administrator would be gone.
     """
     actor.needs("admin")
-    # All administrators, in one order: of two who take each other's role the second sees what the first did.
+    # All administrators, in one order: if two take each other's role, the second sees what the first did.
     held = select(Person).where((Person.role == "admin") | (Person.name == name)).order_by(Person.id)
     # Not so firmly that nobody could write in their names.
     held = held.with_for_update(key_share=True)
@@ -281,6 +281,6 @@ def change(
     row.role, row.active = role or row.role, row.active if active is None else active
     session.flush()
     if not session.scalar(select(func.count()).where(Person.role == "admin", Person.active)):
-        raise Invalid(f"'{name}' is the last administrator; make another one first")
+        raise Invalid(f"'{name}' is the last administrator; make somebody else an administrator first")
     session.execute(delete(Session).where(Session.person_id == row.id))
     return row

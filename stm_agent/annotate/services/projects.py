@@ -59,7 +59,7 @@ def find(
         to_write: What is read now is to be written about later, as by an LLM that is asked, and paid, in between.
 
     Raises:
-        NotFound: There is none, or they are no member: which of the two is not told.
+        NotFound: It does not exist, or they are not a member; the message does not say which.
         Forbidden: It is in the archive, and something is to be written.
     """
     wanted, writes = select(Project).where(Project.key == project), _writes(session)
@@ -82,13 +82,13 @@ def _writes(session: Session) -> bool:
 
 
 def check_open(project: Project) -> None:
-    """Let pass a project that can be written in.
+    """Check that a project can be changed.
 
     Raises:
         Forbidden: It is in the archive.
     """
     if project.archived:
-        raise Forbidden(f"project '{project.name}' is archived; take it out of the archive in its settings first")
+        raise Forbidden(f"project '{project.name}' is archived; restore it in its settings first")
 
 
 def called(session: Session, name: str) -> Project | None:
@@ -178,7 +178,7 @@ def _free_name(session: Session, name: Any, but: int | None = None) -> str:  # n
         raise Invalid("a project needs a name")
     other = session.scalar(select(Project.id).where(Project.name == clean))
     if other is not None and other != but:
-        raise Taken(f"there is a project '{clean}'; choose another name")
+        raise Taken(f"a project '{clean}' already exists; choose another name")
     return clean
 
 
@@ -197,7 +197,7 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
     if project.version != version:
         raise Stale(f"project '{project.name}'", view(session, project))
     if project.archived and changes.get("archived", True):
-        raise Forbidden(f"project '{project.name}' is archived; take it out of the archive first")
+        raise Forbidden(f"project '{project.name}' is archived; restore it first")
     changes = dict(changes)
     grades = read_grades(changes.pop("grades", {}))
     unknown = set(changes) - EDITABLE
@@ -222,7 +222,7 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
 
 
 def check_parts(changes: dict[str, Any]) -> None:
-    """Let pass what can stand in a project; its name and its schema have checks of their own.
+    """Check the parts of a project; its name and its schema have checks of their own.
 
     Raises:
         Invalid: A value that cannot be used.
@@ -231,9 +231,9 @@ def check_parts(changes: dict[str, Any]) -> None:
     if not isinstance(overlap, int) or isinstance(overlap, bool) or not 1 <= overlap <= MOST_JUDGES:
         raise Invalid(f"overlap is the number of people who judge a query; use 1 to {MOST_JUDGES}")
     if not isinstance(archived, bool):
-        raise Invalid("archived is true or false")
+        raise Invalid("archived must be true or false")
     if not isinstance(tags, list):
-        raise Invalid("tags are a list of texts")
+        raise Invalid("tags must be a list of strings")
     if len(tags) > MOST_TAGS:
         raise Invalid(f"a project has at most {MOST_TAGS} tags; this one would have {len(tags):,}")
     for tag in tags:

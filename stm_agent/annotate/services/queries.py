@@ -90,7 +90,7 @@ def create(
     if key and (fault := key_fault(key, ())):
         raise Invalid(f"a query {fault}; choose another one, or none")
     if key and session.scalar(select(Query.id).where(Query.project_id == project.id, Query.key == key)):
-        raise Taken(f"there is a query '{key}'")
+        raise Taken(f"a query '{key}' already exists")
     query = Query(
         key=key or new_key(),
         project_id=project.id,
@@ -149,13 +149,13 @@ def save(
 
 
 def check_rewording(session: Session, actor: Actor, query: Query) -> None:
-    """Let pass who may change a query: what others judged would be another query's.
+    """Check that a person may change a query that others may have judged.
 
     Raises:
         Forbidden: Others judged it as it is, and the person is an annotator.
     """
     if actor.role == "annotator" and _judged_by_others(session, actor, query):
-        raise Forbidden("others have judged this query as it is; ask a reviewer to change it")
+        raise Forbidden("others have judged this query; ask a reviewer to change it")
 
 
 def _judged_by_others(session: Session, actor: Actor, query: Query) -> bool:
@@ -167,7 +167,7 @@ def remove(session: Session, actor: Actor, project: Project, query: Query) -> No
     """Delete a query with its judgements, which the record keeps.
 
     Raises:
-        Forbidden: Somebody else wrote it, or judged it, and the person is no administrator.
+        Forbidden: Somebody else wrote it, or judged it, and the person is not an administrator.
     """
     session.refresh(query, with_for_update=True)
     if actor.role != "admin":

@@ -34,7 +34,7 @@ class Part:
 
 
 Store = Callable[[Part], dict[str, int]]
-"""Ranks the queries of a part and stores their rankings; tells how many."""
+"""Ranks the queries of a part and stores their rankings; returns how many."""
 
 
 def to_encode(model: str, texts: Iterable[str], kind: encoding.Kind = "document") -> list[Part]:
@@ -68,11 +68,11 @@ class Ranker:
         """Return the parts of some retrievers' work: ``bm25``'s, or models'; each is encoded first, then ranks.
 
         Raises:
-            Invalid: There is no retriever.
-            NotFound: There is no such model.
+            Invalid: No retriever is named.
+            NotFound: The model does not exist.
         """
         if not retrievers:
-            raise Invalid("name what is to rank: bm25, a run with a model, or embedded:all-minilm-l6-v2")
+            raise Invalid("name what should rank the queries: bm25, a run with a model, or embedded:all-minilm-l6-v2")
         return [part for name in dict.fromkeys(retrievers) for part in self._parts(name)]
 
     def _parts(self, retriever: str) -> list[Part]:
@@ -106,8 +106,8 @@ def ranker(
     """Return what ranks the queries of a project as it is now.
 
     Raises:
-        Forbidden: The actor is no administrator, or the project is archived.
-        NotFound: There is no such project.
+        Forbidden: The actor is not an administrator, or the project is archived.
+        NotFound: The project does not exist.
         ConfigError: It has no documents.
     """
     actor.needs("admin")
@@ -158,7 +158,7 @@ class Worker:
 def _told(error: Exception) -> str:
     if isinstance(error, StmAgentError):
         return str(error)
-    # A model of somebody's own may fail in any way; the other retrievers go on.
+    # A model of somebody's own may fail in any way; the other retrievers continue.
     logger.error("a retriever failed", exc_info=error)
     reason = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {reason}; the server's log has more"

@@ -75,7 +75,7 @@ def _given(session: Session, project: Project) -> Counter[int]:
 def _goals(
     old: ProjectSchema, new: ProjectSchema, given: Mapping[int, int], asked: Mapping[int, int]
 ) -> dict[int, int]:
-    """Return where each given grade goes; all that have no place are told at once."""
+    """Return the new grade of each given grade; all that have none are reported together."""
     goals = {}
     unplaced = []
     for grade in sorted(given):
@@ -108,7 +108,7 @@ def _row(old: ProjectSchema, grade: int, count: int, goal: int) -> dict[str, Any
 
 
 def _how(grade: int, goal: int) -> str:
-    return f'keep the levels apart, or say where they go with "grades": {{"{grade}": {goal}}}'
+    return f'keep the levels apart, or choose where their grades go with "grades": {{"{grade}": {goal}}}'
 
 
 def _move(session: Session, project: Project, moves: Mapping[int, int]) -> None:

@@ -39,8 +39,8 @@ def put_run(database: Database, actor: Actor, project: str, name: str, run: Foun
         What is stored, as :func:`put_part` counts it.
 
     Raises:
-        Forbidden: The actor is no administrator, or the project is archived.
-        NotFound: There is no such project.
+        Forbidden: The actor is not an administrator, or the project is archived.
+        NotFound: The project does not exist.
         Invalid: No name, or one that is too long.
     """
     actor.needs("admin")
@@ -117,8 +117,8 @@ def remove_run(database: Database, actor: Actor, project: str, name: str) -> Non
     """Remove a run in parts; grades of what it found stay. Who was cut off half-way begins it again.
 
     Raises:
-        Forbidden: The actor is no administrator, or the project is archived.
-        NotFound: There is no such run, or no such project.
+        Forbidden: The actor is not an administrator, or the project is archived.
+        NotFound: The run or the project does not exist.
     """
     actor.needs("admin")
     with database.writing() as session:
@@ -145,7 +145,7 @@ def runs_of(
 ) -> list[dict[str, Any]]:
     """Return the project's runs with holes@k, the share of the top k without a grade, and nDCG@10 (:func:`measure`).
 
-    Without ``scored`` there is no nDCG: it is made of grades, and whoever still judges is not to be led by them.
+    Without ``scored``, nDCG is left out: it is made of grades, which must not influence people who still judge.
     """
     told = graded(session, project) if scored else Graded({}, {}, {}, {})
     best = max((level.score for level in ProjectSchema.model_validate(project.schema).levels), default=1)

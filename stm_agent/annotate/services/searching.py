@@ -37,7 +37,7 @@ def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
     """
     own = Document.project_id == project.id
     state = session.execute(select(func.count(), func.max(Document.id)).where(own)).one()
-    # SQLite gives the number of a deleted last row to the next one: what is in the last row tells them apart.
+    # SQLite gives the number of a deleted last row to the next one: the last row's content distinguishes them.
     # Every search asks: it is taken as it is stored, for to read the JSON of a book takes a while.
     stored = Document.key + cast(Document.fields, String)
     last = session.scalar(select(stored).where(own).order_by(Document.position.desc()).limit(1)) or ""
@@ -105,7 +105,7 @@ def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) ->
         found = corpus.dense(asked, k + 1, vectors, vectors[place : place + 1])
     else:
         found = corpus.bm25(asked, k + 1)
-    # That all its words are in the others as well is no news.
+    # All its own words match it: that says nothing.
     return _shown(corpus, [hit for hit in found if hit[0] != key][:k], "")
 
 

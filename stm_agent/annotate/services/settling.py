@@ -106,7 +106,7 @@ def adjudicate(
     version: int = 0,
     note: str = "",
 ) -> dict[str, Any]:
-    """Settle the grade of a pair, or settle it anew; exports use it.
+    """Set or change the final grade of a pair; exports use it.
 
     Raises:
         Invalid: No level has that score.
@@ -141,7 +141,7 @@ def reopen(
 
     Raises:
         NotFound: Nobody settled it.
-        Stale: Somebody settled it anew since ``version``.
+        Stale: Somebody settled it again since ``version``.
     """
     _check_unveiled(session, actor, query)
     known = _known(session, project, query, document, version)
@@ -155,7 +155,7 @@ def reopen(
 def _check_unveiled(session: Session, actor: Actor, query: Query) -> None:
     actor.needs("reviewer")
     if not unveiled(session, actor, query):
-        raise Forbidden("judge this query, which was dealt to you, first; until then others' grades are hidden")
+        raise Forbidden("finish this query, which is assigned to you, first; until then others' grades are hidden")
 
 
 def _known(session: Session, project: Project, query: Query, document: str, version: int | None) -> Adjudication | None:

@@ -1,4 +1,4 @@
-"""The splits of a project's queries: a new query's, and all of them dealt anew when the shares are changed."""
+"""The splits of a project's queries: of a new query, and of all queries when the shares are changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stm_agent.domain.groups import query_groups
 from stm_agent.files import sha256_text
 
 MOVED = "query.split"
-"""Kind of the changes that dealing anew makes of queries."""
+"""Kind of the changes that new shares make to queries."""
 
 
 def shares_of(project: Project) -> SplitShares:
@@ -92,7 +92,7 @@ def plan(session: Session, actor: Actor, project: Project, shares: SplitShares) 
     """Return what the splits would hold with other shares, and which queries would move: ``from``, ``to``, ``queries``.
 
     Raises:
-        Forbidden: The actor is no administrator.
+        Forbidden: The actor is not an administrator.
     """
     actor.needs("admin")
     told = graded(session, project)
@@ -103,7 +103,7 @@ def deal_anew(session: Session, actor: Actor, project: Project, shares: SplitSha
     """Change a project's shares, move its queries accordingly and return what moved, as :func:`plan` does.
 
     Raises:
-        Forbidden: The actor is no administrator.
+        Forbidden: The actor is not an administrator.
         Stale: Somebody else changed the project since ``version``.
     """
     actor.needs("admin")

@@ -45,7 +45,7 @@ def create(session: DbSession, actor: Actor, name: str, *, days: int | None) -> 
         days: After how many days it expires; None: never.
 
     Raises:
-        Invalid: There is no name, or the person has too many tokens.
+        Invalid: The name is empty, or the person has too many tokens.
     """
     clean = words(name, "a token's name", 200).strip()
     if not clean:

@@ -1,4 +1,4 @@
-"""Turns at a model: one after another, who waits at a screen before what goes on in the background."""
+"""Turns at a model: one after another, people who wait at a screen before background work."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def redo(session: Session, actor: Actor, project: Project, entry: Entry, *, vers
     own_and_fresh(session, actor, entry, version)
     _, undone = _stacks(history(session, project, entry.key))
     if not undone:
-        raise Invalid("there is nothing to do again")
+        raise Invalid("there is nothing to redo")
     before, after = sides(undone[-1].before, undone[-1].after)
     return _bring_back(session, actor, project, entry, "entry.redo", undone[-1], leave=before, take=after)
 

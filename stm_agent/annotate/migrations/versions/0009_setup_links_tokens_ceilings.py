@@ -34,7 +34,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_api_tokens_person_id", "api_tokens", ["person_id"])
     op.add_column("projects", sa.Column("llm_calls", sa.Integer(), nullable=True, server_default="1000"))
-    op.add_column("projects", sa.Column("llm_usd", sa.Float(), nullable=True))
+    op.add_column("projects", sa.Column("llm_usd", sa.Double(), nullable=True))
 
 
 def downgrade() -> None:

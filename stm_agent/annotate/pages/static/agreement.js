@@ -25,11 +25,11 @@ function Confusion({ caption, levels, cells, row, column }) {
 
 function Pairs({ pairs, levels }) {
   const name = (pair) => `${pair.first} and ${pair.second}`;
-  return html`<table class="fit"><caption>Each two people: Cohen's kappa</caption><thead><tr><th>Pair</th><th class="number">Value</th>
+  return html`<table class="fit"><caption>Pairs of people: Cohen's kappa</caption><thead><tr><th>Pair</th><th class="number">Value</th>
     <th class="number">95 % interval</th><th class="number">Passages</th></tr></thead>
     <tbody>${pairs.map((pair) => html`<tr><th scope="row">${name(pair)}</th><td class="number">${number(pair.value)}</td><td class="number">
       ${pair.low === null ? "-" : `${number(pair.low)} to ${number(pair.high)}`}</td><td class="number">${pair.items}</td></tr>`)}</tbody></table>
-    ${pairs.map((pair) => html`<details><summary>What ${name(pair)} said of the same passages</summary>
+    ${pairs.map((pair) => html`<details><summary>${name(pair)} on the same passages</summary>
       <${Confusion} caption=${`${pair.first} (rows) and ${pair.second} (columns)`} levels=${levels} cells=${pair.confusion} row="first" column="second" />
         </details>`)}`;
 }
@@ -42,13 +42,13 @@ function bias(value) {
 function All({ data, levels }) {
   const graded = Object.entries(data.with_llm).filter(([, rows]) => rows[0].items);
   if (!graded.length && !data.people[0].items) {
-    return html`<p class="quiet">Two people who judged the same passages, or a person and an LLM, are needed before there is anything to measure.</p>`;
+    return html`<p class="quiet">Agreement is measured once two people, or a person and an LLM, have judged the same passages.</p>`;
   }
-  return html`<div class="stack wide">${data.people[0].items > 0 && html`<${Measures} rows=${data.people} caption="People with people" />`}
+  return html`<div class="stack wide">${data.people[0].items > 0 && html`<${Measures} rows=${data.people} caption="Between people" />`}
     ${data.pairs.length > 0 && html`<${Pairs} pairs=${data.pairs} levels=${levels} />`}
-    ${graded.map(([name, rows]) => html`<${Measures} rows=${rows} caption=${`${name} with the LLM${bias(data.llm_bias[name])}`} />
+    ${graded.map(([name, rows]) => html`<${Measures} rows=${rows} caption=${`${name} and the LLM${bias(data.llm_bias[name])}`} />
       <${Confusion} caption=${`${name} (rows) and the LLM (columns)`} levels=${levels} cells=${data.confusion[name]} row="person" column="llm" />`)}
-    ${graded.length > 0 && html`<p class="hint">With the LLM counts what a person said first, before its grade was shown to them.</p>`}</div>`;
+    ${graded.length > 0 && html`<p class="hint">For the LLM, each person's first grade counts, given before they saw the LLM's.</p>`}</div>`;
 }
 
 // `text` is the passage's document, a load; nothing is settled that cannot be read.
@@ -61,7 +61,7 @@ function Dispute({ project, row, text, ready, levels, settle, reopen, at, count,
     <dl class="facts">${Object.entries(row.grades).map(([name, value]) => html`<dt>${name}</dt><dd>${nameOf(value)}${
       row.notes[name] && html`<span class="quiet" dir="auto">: ${row.notes[name]}</span>`}</dd>`)}</dl>
     ${final && html`<div class="row between"><span>${final.person} settled it as <b>${nameOf(final.grade)}</b>${final.note ? ` (${final.note})` : ""}</span>
-      <button disabled=${!ready} onClick=${reopen}>Open it again</button></div>`}
+      <button disabled=${!ready} onClick=${reopen}>Reopen</button></div>`}
     <${Field} label=${html`Note on the final grade <kbd>c</kbd>`}><input dir="auto" maxlength="10000" readonly=${!ready} value=${note}
       onInput=${(event) => setNote(event.target.value)} /><//>
     <div class="grades" role="group" aria-label="Final grade">
@@ -107,7 +107,7 @@ function useDisputes(place, levels) {
   useOutbox(({ path, answer }) => {
     if (!path.startsWith(`${place}/queries/`) || !path.includes("/final/")) return;
     const level = levels.find((one) => one.score === answer?.grade);
-    if (answer) toast(level ? `Settled as ${level.name}; exports use it` : "Open again");
+    if (answer) toast(level ? `Settled as ${level.name}; exports use it` : "Reopened");
     rows.reload();
   });
   const count = rows.data?.length || 0;
@@ -139,9 +139,9 @@ export function Agreement({ project }) {
   const table = () => download(`${place}/agreement?format=csv`).catch(told);
   useKeys({
     j: [() => setAt(Math.min(here + 1, count - 1)), "Next disagreement"],
-    k: [() => setAt(Math.max(here - 1, 0)), "Disagreement before"],
+    k: [() => setAt(Math.max(here - 1, 0)), "Previous disagreement"],
     c: [() => document.querySelector(".card input")?.focus(), "Note on the final grade"],
-    Backspace: [reopen, "Open again what was settled"],
+    Backspace: [reopen, "Reopen what was settled"],
     ...Object.fromEntries(Object.entries(keys).map(([name, level]) => [name, [() => settle(level), `Settle as ${level.name}`]])),
   });
   const title = LISTS.find(([value]) => value === settled)[1];
@@ -151,7 +151,7 @@ export function Agreement({ project }) {
       <${Loaded} of=${rows}>${() => (row ? html`<${Dispute} key=${`${row.query}/${row.document}`} project=${project}
         note=${note} setNote=${setNote} row=${row} text=${text} ready=${ready} levels=${levels}
         settle=${settle} reopen=${reopen} at=${here} count=${count} />`
-        : html`<p class="quiet">${settled === "true" ? "Nothing was settled yet." : "Nothing is in dispute."}</p>`)}<//></section>
+        : html`<p class="quiet">${settled === "true" ? "Nothing settled yet." : "Nothing to settle."}</p>`)}<//></section>
     <section class="stack"><div class="row between"><h2>Agreement</h2><button onClick=${table}>Download as CSV</button></div>
       <${Loaded} of=${measures}>${(data) => html`<${All} data=${data} levels=${levels} />`}<//></section>
     <section class="stack"><h2>Progress</h2><${Loaded} of=${progress}>${(people) => html`<${Progress} rows=${people} />`}<//>

@@ -47,7 +47,7 @@ function LoginForm({ invited, done }) {
     }).catch(told);
   };
   return html`<form class="stack" onSubmit=${send}>
-    ${invited && html`<p class="quiet">Choose a name and a password of ten characters or more.</p>`}
+    ${invited && html`<p class="quiet">Choose a name and a password of at least ten characters.</p>`}
     <${Field} label="Name"><input autocomplete="username" required value=${form.name} onInput=${set("name")} /><//>
     <${Field} label="Password"><input type="password" required autocomplete=${invited ? "new-password" : "current-password"}
       value=${form.password} onInput=${set("password")} /><//>
@@ -61,7 +61,7 @@ function Address({ done }) {
     const timer = setInterval(() => api.get("me", { quiet: true }).then((me) => done(me.name), () => {}), AGAIN);
     return () => clearInterval(timer);
   }, []);
-  return html`<p>Open the address that the command printed; each start prints another one. This window then goes on by itself.</p>`;
+  return html`<p>Open the address that the command printed. Each start prints a new one. This window continues after that.</p>`;
 }
 
 function Door({ invited, done }) {
@@ -113,7 +113,7 @@ function Inside({ me, leave }) {
   const [guide, setGuide] = useState(false);
   const inProject = Boolean(key) && !["people", "account"].includes(key);
   const project = useLoad(() => (inProject ? api.get(`projects/${enc(key)}`) : Promise.resolve(false)), [key]);
-  const keys = { "?": [() => setSheet(true), "This sheet"], "g p": [() => go(), "All projects"] };
+  const keys = { "?": [() => setSheet(true), "Show these keys"], "g p": [() => go(), "All projects"] };
   if (inProject) {
     for (const [name, label, letter, , roles] of SCREENS) {
       if (roles.includes(me.role)) keys[`g ${letter}`] = [() => name !== screen && go(key, name), label];
@@ -188,12 +188,12 @@ function App() {
     else await end();
   };
   return html`<${Inside} me=${me} leave=${me.alone ? null : leave} />${left && html`
-    <${Dialog} title="Not all is saved" close=${() => setLeft(false)}><div class="stack">
-      <p>Something you typed was not saved: a form, a draft, or what the server has not got yet. Who logs out loses it.</p>
+    <${Dialog} title="Unsaved changes" close=${() => setLeft(false)}><div class="stack">
+      <p>Some of what you typed is not saved: a form, a draft, or changes that the server has not received. It is lost if you log out.</p>
       <div class="row"><button class="main" onClick=${() => setLeft(false)}>Stay</button>
-        <button class="bad" onClick=${end}>Log out without it</button></div></div><//>`}${out && html`
-    <${Dialog} title="Your login has ended" close=${() => setOut(false)}>
-      <p>What you typed stays on this page and is saved once you are in again.</p>
+        <button class="bad" onClick=${end}>Log out and discard it</button></div></div><//>`}${out && html`
+    <${Dialog} title="Your session has expired" close=${() => setOut(false)}>
+      <p>What you typed stays on this page and is saved after you log in again.</p>
       <${Door} done=${again} /><//>`}`;
 }
 

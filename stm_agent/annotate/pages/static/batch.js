@@ -32,11 +32,11 @@ export function Batch({ project, place, documents, begin, close }) {
   const first = found ? `the first of the ${found} documents found` : "the first documents of the project";
   const places = [...(late ? [] : [["documents", first]]), ["entries", "my unfinished entries without this block"]];
   return html`<${Dialog} title="Draft for many documents or entries" close=${close}><form class="stack" onSubmit=${send}>
-    <p class="quiet">Each draft waits in its entry to be accepted, edited or rejected; a document gets an entry of its own. What has a draft of this block
-      already is left out.${late && " This block needs what only a person can give, so it is drafted in entries that have it."}</p>
+    <p class="quiet">Each draft is stored in its entry until it is accepted, edited or rejected. Each document gets its own entry. Documents and
+      entries that have a draft of this block are skipped.${late && " This block needs input from a person, so it is drafted in entries that have it."}</p>
     <div class="row end"><${Field} grow label="Block"><${Select} value=${id} change=${setId} options=${blocks.map((block) => [block.id, block.name])} /><//>
       <${Field} grow label="For"><${Select} value=${into} change=${setChosen} options=${places} /><//>
       <${Field} label="At most"><input type="number" required min="1" max=${(into === "documents" && found) || MOST} value=${most}
         onInput=${(event) => setMost(Number(event.target.value))} /><//></div>
-    <div class="row"><button class="main">Begin</button><${Calls} of=${counted.data} /></div></form><//>`;
+    <div class="row"><button class="main">Start</button><${Calls} of=${counted.data} /></div></form><//>`;
 }

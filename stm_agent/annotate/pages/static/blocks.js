@@ -69,7 +69,7 @@ function Draft({ block, draft, edit, accept, reject, stop, again }) {
   const cut = draft.done.cut ? `, cut off at its limit of ${draft.done.parameters.max_tokens.toLocaleString()} tokens` : "";
   const label = `Draft by ${draft.done.model}${cut}`;
   return html`<div class="stack tight" data-draft=${block.id}>${WRITTEN.includes(block.type) ? html`
-      <label><span>${label}; edit it as you like</span><textarea dir="auto" rows=${block.type === "text" ? 2 : 6} value=${draft.text}
+      <label><span>${label} (you can edit it)</span><textarea dir="auto" rows=${block.type === "text" ? 2 : 6} value=${draft.text}
         onInput=${(event) => edit(event.target.value)}></textarea></label>`
       : html`<span class="small quiet">${label}</span><div class="draft" dir="auto">${String(draft.done.value)}</div>`}
     <div class="row"><button class="main" onClick=${accept}>Accept <kbd>Ctrl+Enter</kbd></button>
@@ -107,7 +107,7 @@ function useDrafts(place, keeper, open, blocks) {
     put(block.id, { done, text: done.answer.trim(), before: null });
     if (!before) return;
     store.remove(keptAs(before.done));
-    toast("Drafted anew", { act: ["Take the one before", () => offer(block, before)] });
+    toast("New draft", { act: ["Restore the previous draft", () => offer(block, before)] });
   };
   const ask = async (block) => {
     stops.current[block.id]?.abort();
@@ -161,7 +161,7 @@ export function Blocks({ project, keeper, open, show, locked }) {
   };
   const next = () => {
     if (first()) ask(first());
-    else if (waiting) toast(`A draft of ${waiting.name} waits; accept or reject it first`);
+    else if (waiting) toast(`Accept or reject the draft of ${waiting.name} first`);
   };
   // The draft that a key is pressed in, or the first.
   const meant = (event) => {
@@ -179,7 +179,7 @@ export function Blocks({ project, keeper, open, show, locked }) {
       <div class="row between"><label class="own" for=${`block-${block.id}`}><span>
         ${block.name}${block.required ? html` <span class="small quiet">required</span>` : ""}</span></label>
         ${block.mode !== "plain" && !locked && html`<span class="row">${lack && html`<span class="small quiet">${lack}</span>`}
-          <button disabled=${Boolean(lack)} title=${block.mode === "solo" ? "The LLM sees the prompt alone" : "The LLM sees this block's inputs"}
+          <button disabled=${Boolean(lack)} title=${block.mode === "solo" ? "The LLM sees only the prompt" : "The LLM sees this block's inputs"}
             onClick=${() => ask(block)}>Draft</button></span>`}</div>
       ${block.description && html`<p class="hint">${block.description}</p>`}
       <fieldset disabled=${locked}><${Value} block=${block} value=${entry.values[block.id]} change=${(value) => change(block, value)} /></fieldset>
@@ -188,6 +188,6 @@ export function Blocks({ project, keeper, open, show, locked }) {
         accept=${() => decide(block, "accepted")} reject=${() => decide(block, "rejected")} stop=${() => decide(block, "rejected")} />`}</section>`;
   };
   return html`${schema.blocks.map(one)}
-    ${Object.keys(entry.migrated).length > 0 && html`<details class="note"><summary>Kept from an earlier schema</summary><dl class="facts">
+    ${Object.keys(entry.migrated).length > 0 && html`<details class="note"><summary>Values from earlier blocks</summary><dl class="facts">
       ${Object.entries(entry.migrated).map(([name, value]) => html`<dt>${name}</dt><dd>${JSON.stringify(value)}</dd>`)}</dl></details>`}`;
 }

@@ -11,15 +11,15 @@ import { ExportSplits } from "/static/splits.js";
 
 const PAGE = 50;
 const DEEPEST = 1000;
-const MODES = [["bm25", "words (BM25)"], ["dense", "meaning"], ["both", "both, fused"]];
+const MODES = [["bm25", "words (BM25)"], ["dense", "meaning (a model)"], ["both", "both (fused)"]];
 const EXPORTS = [
   ["beir", "BEIR folder", "for stm-agent optimize --collection and evaluate"],
-  ["qrels", "TREC qrels", "one line a judgement"],
+  ["qrels", "TREC qrels", "one line per judgement"],
   ["mteb", "mteb task", "with its data"],
   ["triplets", "Triplets", "JSON lines and a datasets folder, with judged hard negatives"],
   ["aiano", "AIANO dataset", "JSON"],
   ["aiano-project", "AIANO project", ".aiano"],
-  ["archive", "Whole project", "for another stm-agent; import gives the same project"],
+  ["archive", "Whole project", "for another stm-agent; importing it gives the same project"],
   ["drafts", "LLM drafts", "prompts, models, answers, costs, decisions, edit distances"],
 ];
 
@@ -41,11 +41,11 @@ function Report({ of }) {
   const failed = of.failed.length > 0 && html`<div class="note bad stack tight" role="alert">${of.failed.map((why) => html`
     <div><b>Not imported.</b> ${why}</div>`)}</div>`;
   if (of.failed.length === of.files) return failed;
-  return html`${failed}<div class="note stack tight" role="status"><b>${came} went in.</b>
+  return html`${failed}<div class="note stack tight" role="status"><b>Imported ${came}.</b>
     ${Object.entries(of.skipped).map(([why, count]) => html`<div>${count.toLocaleString()} skipped: ${why}</div>`)}
-    ${of.examples.length > 0 && html`<details><summary>Which were skipped</summary>${of.examples.map((one) => html`<div class="small">
+    ${of.examples.length > 0 && html`<details><summary>Skipped documents</summary>${of.examples.map((one) => html`<div class="small">
       ${one}</div>`)}</details>`}
-    ${Object.keys(of.fields).length > 0 && html`<div class="small quiet">Fields kept: ${Object.keys(of.fields).join(", ")}</div>`}</div>`;
+    ${Object.keys(of.fields).length > 0 && html`<div class="small quiet">Fields: ${Object.keys(of.fields).join(", ")}</div>`}</div>`;
 }
 
 async function importAll(place, files) {
@@ -89,7 +89,7 @@ function Import({ place, close, done }) {
 }
 
 function Found({ rows, show }) {
-  if (!rows.length) return html`<p class="quiet">Nothing has these words.</p>`;
+  if (!rows.length) return html`<p class="quiet">No match.</p>`;
   return html`<table><thead><tr><th>Document</th><th>Text</th><th class="number">Score</th></tr></thead><tbody>
     ${rows.map((row) => html`<tr key=${row.key}>
     <td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td dir="auto"><${Snippet} of=${row.snippet} /></td>
@@ -99,15 +99,15 @@ function Found({ rows, show }) {
 // A model that has much to encode first does so behind the page; then the search is asked again.
 function Unencoded({ of, place, me, again }) {
   const [progress, begin] = useJob(place, "encodings", again);
-  return html`<div class="note stack tight" role="status"><p>${progress ? "The search goes on once they are encoded." : of.message}</p>
+  return html`<div class="note stack tight" role="status"><p>${progress ? "The search continues when the documents are encoded." : of.message}</p>
     ${progress || (me.role !== "annotator" && html`<div>
-      <button class="main" onClick=${() => begin({ model: of.unencoded.model })}>Encode them</button></div>`)}</div>`;
+      <button class="main" onClick=${() => begin({ model: of.unencoded.model })}>Encode the documents</button></div>`)}</div>`;
 }
 
 function Page({ data, project, show, view, setView }) {
   const meta = project.schema.fields.filter((field) => field.metadata).slice(0, 3).map((field) => field.name);
   const to = (offset) => setView({ ...view, offset });
-  if (!data.total) return html`<p class="quiet">${view.filter || view.tag ? "No document fits." : "No documents yet; import some."}</p>`;
+  if (!data.total) return html`<p class="quiet">${view.filter || view.tag ? "No document matches." : "No documents yet. Import some."}</p>`;
   return html`<div class="stack"><table><thead><tr><th>Document</th><th>Text</th>${meta.map((name) => html`<th>${name}</th>`)}<th>Tags</th></tr>
     </thead><tbody>${data.documents.map((row) => html`
     <tr key=${row.key}><td><button class="link" onClick=${() => show(row.key)}>${row.key}</button></td><td><span class="clamp" dir="auto">${row.snippet}</span>
@@ -117,7 +117,7 @@ function Page({ data, project, show, view, setView }) {
         ${tag}</button>`)}</span></td></tr>`)}</tbody></table>
     <div class="row between"><span class="quiet small">
       ${(view.offset + 1).toLocaleString()} to ${Math.min(view.offset + PAGE, data.total).toLocaleString()} of ${data.total.toLocaleString()}</span>
-      <span class="row"><button disabled=${!view.offset} onClick=${() => to(Math.max(0, view.offset - PAGE))}>Before</button>
+      <span class="row"><button disabled=${!view.offset} onClick=${() => to(Math.max(0, view.offset - PAGE))}>Previous</button>
       <button disabled=${view.offset + PAGE >= data.total} onClick=${() => to(view.offset + PAGE)}>Next</button></span></div></div>`;
 }
 
@@ -158,7 +158,7 @@ export function Documents({ project, me, rest, reload }) {
   const further = () => setReach({ asked, k: Math.min(2 * k, DEEPEST) });
   const [progress, begin] = useJob(place, "drafts", () => {
     reload();
-    toast("The drafts wait under Annotate", { act: ["Go there", () => go(project.key, "work")] });
+    toast("The drafts are under Annotate", { act: ["Open", () => go(project.key, "work")] });
   });
   const drafted = project.schema.blocks.some((block) => block.mode !== "plain");
   useKeys({
@@ -180,12 +180,12 @@ export function Documents({ project, me, rest, reload }) {
       <${Field} label="By"><${Select} value=${mode} change=${setMode} options=${MODES} /><//>
       ${mode !== "bm25" && html`<${Field} label="Model">
         <${Select} value=${chosen} change=${setModel} options=${(models.data || []).map((one) => [one, one])} /><//>`}</div>
-    ${like && html`<div><button onClick=${() => setLike("")}>Like ${like} ×</button></div>`}
+    ${like && html`<div><button onClick=${() => setLike("")}>Similar to ${like} ×</button></div>`}
     ${searched && found.error?.unencoded ? html`<${Unencoded} of=${found.error} place=${place} me=${me} again=${found.reload} />`
       : searched ? html`${!like && html`<${Facets} place=${place} asked=${{ q: late, mode, model: by }}
         narrow=${(one) => setWords(`${words.trim()} ${one}`)} />`}
         <${Loaded} of=${found}>${(rows) => rows && html`<${Found} rows=${rows} show=${show} />
-          ${rows.length === k && k < DEEPEST && html`<div><button onClick=${further}>More than these ${k}</button></div>`}`}<//>`
+          ${rows.length === k && k < DEEPEST && html`<div><button onClick=${further}>Show more than ${k}</button></div>`}`}<//>`
       : html`<${Filters} project=${project} view=${view} change=${(part) => setView({ ...view, ...part, offset: 0 })}>
         ${view.tag && html`<button onClick=${() => setView({ ...view, tag: "", offset: 0 })}>Tagged ${view.tag} ×</button>`}<//>
         <${Facets} place=${place} asked=${{ filter: conditions(filter), tag: view.tag }} tag=${(tag) => setView({ ...view, tag, offset: 0 })}

@@ -3,7 +3,7 @@ import { Dialog, Loaded, Select, api, enc, html, query, toast, told, useLoad, us
 
 export function summary(row) {
   const said = Object.values(row.values).find((value) => typeof value === "string" && value.trim());
-  return row.name || said || `begun ${new Date(row.created_at).toLocaleString()}`;
+  return row.name || said || `started ${new Date(row.created_at).toLocaleString()}`;
 }
 
 const PAGE = 1000;
@@ -47,7 +47,7 @@ export function Entries({ project, me, close, pick, gone }) {
   const fits = (row) => (!state || row.state === state)
     && JSON.stringify([row.name, row.values, row.notes, row.author]).normalize("NFC").toLowerCase().includes(words.trim().normalize("NFC").toLowerCase());
   const may = (row) => row.author === me.name || me.role === "admin";
-  const acts = (row) => (sure === row.key ? html`<button class="bad" onClick=${() => remove(row)}>Delete for good</button>`
+  const acts = (row) => (sure === row.key ? html`<button class="bad" onClick=${() => remove(row)}>Delete permanently</button>`
     : html`<button class="bare" aria-label=${`Delete the entry ${summary(row)}`} onClick=${() => setSure(row.key)}>Delete</button>`);
   return html`<${Dialog} wide title="Entries" close=${close}><div class="stack"><div class="row">
       <input type="search" class="grow" style=${{ width: "auto" }} autofocus aria-label="Search in the entries"
@@ -60,6 +60,6 @@ export function Entries({ project, me, close, pick, gone }) {
         <td><button class="link" dir="auto" onClick=${() => pick(row)}>${summary(row)}</button></td><td>${row.state}</td>
         <td class="number">${row.evidence.length}</td><td>${row.author}</td>
         <td class="small quiet">${new Date(row.updated_at).toLocaleString()}</td><td>${may(row) && acts(row)}</td></tr>`)}</tbody></table>
-      ${shown.length > MOST && html`<p class="hint">These are ${MOST} of ${shown.length.toLocaleString()}; search for the others.</p>`}`
-      : html`<p class="quiet">No entry here.</p>`; }}<//></div><//>`;
+      ${shown.length > MOST && html`<p class="hint">Showing ${MOST} of ${shown.length.toLocaleString()}; search to find the others.</p>`}`
+      : html`<p class="quiet">No entries.</p>`; }}<//></div><//>`;
 }

@@ -13,6 +13,6 @@ export function Find({ place, start, pooled, add, close }) {
     <${Loaded} of=${rows}>${(found) => (found.length ? html`<ul class="plain list">${found.map((row) => html`<li key=${row.key}>
       <button class="item" onClick=${() => pick(row)}><b>${row.key}</b>${pooled.has(row.key) ? html` <span class="small quiet">in the pool</span>` : ""}
         <span class="small quiet clamp" dir="auto"><${Snippet} of=${row.snippet} /></span></button></li>`)}</ul>`
-      : html`<p class="quiet">${late ? "Nothing has these words."
-        : "What is chosen is put behind the pool, to be graded like the others."}</p>`)}<//></div><//>`;
+      : html`<p class="quiet">${late ? "No match."
+        : "The passage you choose is added to the pool and graded like the others."}</p>`)}<//></div><//>`;
 }

@@ -10,7 +10,7 @@ const screens = new Map();
 function outcome(job) {
   // A model that failed has passed over the rest: there is nothing to count.
   if (job.kind === "encodings" && job.failed) return job.failures[0] ?? `${job.what} failed`;
-  const left = job.skipped ? `, ${job.skipped} left out: drafted before` : "";
+  const left = job.skipped ? `, ${job.skipped} skipped because they have a draft` : "";
   const made = `${job.what}: ${(job.done - job.failed).toLocaleString()} of ${job.total.toLocaleString()} done${left}`;
   // What went wrong in somebody else's is not told.
   const why = job.failures.length ? `; ${job.failures[0]}` : "";
@@ -64,7 +64,7 @@ export function useJob(place, kind, ended, report = outcome) {
   }, [place]);
   const stop = () => api.del(`${place}/jobs/${job.key}`).then(() => setJob(null)).catch(told);
   const count = job && `${job.what}: ${job.done.toLocaleString()} of ${job.total.toLocaleString()}${
-    job.away ? `; how far it is now is not known: ${job.away}` : ""}`;
+    job.away ? `; current progress unknown: ${job.away}` : ""}`;
   const shown = job && html`<div class="row" role="status"><progress class="grow" aria-label=${job.what} max=${job.total} value=${job.done}>
     </progress><span class="small quiet">${count}</span>${job.stoppable && html`<button disabled=${Boolean(job.away)} onClick=${stop}>Stop</button>`}</div>`;
   return [shown, (body) => api.post(`${place}/jobs/${kind}`, body).then(follow).catch(told)];

@@ -111,7 +111,7 @@ export function Judge({ project, me, rest }) {
   const back = () => rows?.[at] && rows[at].grade !== null && put(rows[at].document, { grade: null });
   const done = async (yes) => {
     if (!(await outbox.flush())) {
-      toast("Grades of yours are not saved yet; say that you are done once they are", { bad: true });
+      toast("Some of your grades are not saved yet; finish the query when they are", { bad: true });
       return;
     }
     try {
@@ -120,7 +120,7 @@ export function Judge({ project, me, rest }) {
       work.set(all);
       if (!yes) return;
       const next = all.find((row) => !row.done);
-      toast(next ? "Done; on to the next query" : "All queries are done");
+      toast(next ? "Query finished; here is the next one" : "All queries are done");
       if (next) choose(next.key);
     } catch (error) { told(error); }
   };
@@ -129,7 +129,7 @@ export function Judge({ project, me, rest }) {
     const left = rows ? rows.filter((row) => row.grade === null).length : 0;
     if (left && sure.current !== key) {
       sure.current = key;
-      toast(`${left} passage${left === 1 ? " is" : "s are"} unjudged; once more if you are done all the same`);
+      toast(`${left} passage${left === 1 ? " is" : "s are"} unjudged; press again to finish the query anyway`);
       return;
     }
     done(true);
@@ -139,7 +139,7 @@ export function Judge({ project, me, rest }) {
       const all = await api.get(`${place}/work`);
       work.set(all);
       if (all.some((row) => row.key === made.key)) choose(made.key);
-      else toast("Query added; it waits to be dealt out");
+      else toast("Query added; it is not assigned to anybody yet");
     } catch (error) { told(error); }
   };
   const deeper = (value) => { store.put("depth", value); setDepth(value); };
@@ -153,21 +153,21 @@ export function Judge({ project, me, rest }) {
       name, [() => rows?.[at] && grade(at, level.score), level.help ? `${level.name}: ${level.help}` : level.name],
     ])),
     j: [() => move(1), "Next passage"],
-    k: [() => move(-1), "Passage before"],
+    k: [() => move(-1), "Previous passage"],
     ArrowDown: [() => move(1), "Next passage"],
-    ArrowUp: [() => move(-1), "Passage before"],
-    Backspace: [back, "Take the grade back: unjudged"],
+    ArrowUp: [() => move(-1), "Previous passage"],
+    Backspace: [back, "Remove the grade (unjudged)"],
     "Ctrl+z": [undo, "Undo the last grade"],
     c: [() => here("input")?.focus(), "Note on the passage"],
-    o: [() => here(".more")?.click(), "Show all of the passage, or less"],
-    f: [() => query && !query.done && finish(), "Done with this query"],
-    "/": [() => rows && !query?.done && setOpen("find"), "Find a passage that the pool lacks"],
+    o: [() => here(".more")?.click(), "Show the whole passage, or less"],
+    f: [() => query && !query.done && finish(), "Finish this query"],
+    "/": [() => rows && !query?.done && setOpen("find"), "Find a passage that is not in the pool"],
     n: [() => setOpen("new"), "New query"],
     q: [() => query && setOpen("edit"), "Edit the query"],
     ...(admin ? { r: [() => setOpen("runs"), "Runs and pools"] } : {}),
   });
   const graded = rows ? rows.filter((row) => row.grade !== null).length : 0;
-  const ranks = admin ? "Rank the queries by BM25, a model, or a run of your own." : "An administrator ranks the queries first.";
+  const ranks = admin ? "Rank the queries by BM25, a model, or a run of your own." : "Ask an administrator to rank the queries.";
   const none = html`<div class="empty"><p>No passage is pooled for this query. ${ranks}</p>
     ${admin && html`<button class="main" onClick=${() => setOpen("runs")}>Runs and pools</button>`}</div>`;
   return html`<div class="panes two"><section aria-label="Queries">
@@ -178,14 +178,14 @@ export function Judge({ project, me, rest }) {
         <span class="row"><button class="bare" onClick=${() => setOpen("edit")}>Edit <kbd>q</kbd></button>
           <button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button>
           ${!query.done && html`<button disabled=${!rows} onClick=${() => setOpen("find")}>Find <kbd>/</kbd></button>`}
-          ${query.done ? html`<button onClick=${() => done(false)}>Open again</button>`
+          ${query.done ? html`<button onClick=${() => done(false)}>Reopen</button>`
             : html`<button class="main" onClick=${finish}>Done <kbd>f</kbd></button>`}</span></div>
       <div class="row between small"><span class="row" role="group" aria-label="Keys of the grades">
         ${Object.entries(keys).map(([name, level]) => html`<span class="row" title=${level.help} style=${{ gap: ".35rem" }}><kbd>${name}</kbd>
         <${Dot} colour=${level.colour} />${level.name}</span>`)}</span>
         <span class="row quiet"><${Saved} state=${outbox.state} />${rows && html`<span role="status">
           ${graded} of ${rows.length} judged</span>`}
-          <${Select} class="slim" aria-label="How deep the pool is" value=${depth} change=${deeper} options=${DEPTHS} /></span></div></div>
+          <${Select} class="slim" aria-label="Depth of the pool" value=${depth} change=${deeper} options=${DEPTHS} /></span></div></div>
       <div class="body" ref=${list}><${Fault} of=${pool.error} />${rows && (rows.length ? html`<div class="stack" style=${{ maxWidth: "56rem" }}>
         ${rows.map((row, n) => html`
         <${Passage} key=${row.document} project=${project} row=${row} number=${n + 1} current=${n === at} levels=${levels}
@@ -193,7 +193,7 @@ export function Judge({ project, me, rest }) {
           pick=${() => setAt(n)} grade=${(score) => grade(n, score)} note=${(text) => put(row.document, { note: text }, { wait: TYPING })}
           closed=${query.done} />`)}</div>` : none)}</div>`
       : html`<div class="empty"><p>${work.data?.length ? "Choose a query."
-        : "Write a query with n, or finish an entry under Annotate: its question is a query."}</p>
+        : "Write a query with n, or finish an entry under Annotate; its question becomes a query."}</p>
         ${project.schema.blocks.length > 0 && html`<button onClick=${() => go(project.key, "work")}>Annotate</button>`}</div>`}</section>
     ${open === "runs" && html`<${Runs} project=${project} close=${() => setOpen(null)} done=${pool.reload} depth=${Number(depth)} />`}
     ${open === "find" && html`<${Find} place=${place} start=${query.text} pooled=${new Set(rows.map((row) => row.document))} add=${add}

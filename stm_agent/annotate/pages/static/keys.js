@@ -83,6 +83,6 @@ export function Sheet({ close }) {
       ${part("Everywhere", rows.filter(([key]) => key.startsWith("g ") || key === "?"))}</div>
     <p class="quiet small">In a text, arrows select word by word and line by line; with <kbd>Shift</kbd> they extend the
       selection, with <kbd>Ctrl</kbd> <kbd>Shift</kbd> by one letter. A level's number then marks it.</p>
-    <label class="line"><input type="checkbox" checked=${on} onChange=${turn} />Single keys work (switch off for speech
+    <label class="line"><input type="checkbox" checked=${on} onChange=${turn} />Use single keys (switch off for speech
       input)</label></div><//>`;
 }

@@ -7,7 +7,7 @@ import { Filters, conditions } from "/static/filters.js";
 const PAGE = 120;
 const FOUND = 50;
 const DEEPEST = 1000;
-const WHOSE = [["true", "Dealt to you"], ["false", "All documents"]];
+const WHOSE = [["true", "Assigned to you"], ["false", "All documents"]];
 
 // Gives what is listed, a function that adds the next page to it, and one that tells it what is done since.
 function useDocuments(place, words, { filter, sort, mine }) {
@@ -73,7 +73,7 @@ function useDone(place, text) {
   const turn = () => {
     if (!dealt) return;
     outbox.put(pathOf(key), { done: !now });
-    toast(now ? "Open again" : `Done with ${key}`);
+    toast(now ? "Reopened" : `${key} is marked as done`);
   };
   return [now, turn];
 }
@@ -83,7 +83,7 @@ function Dealt({ mine, choose, rows, done, finish }) {
       change=${(value) => choose(value === "true")} options=${WHOSE} />
     ${mine && rows.data?.open !== undefined && html`<span class="small quiet" role="status">${rows.data.open} open of ${rows.data.total}</span>`}
     ${outbox.state === "not saved" && html`<${Saved} state=${outbox.state} />`}
-    ${done !== null && html`<button onClick=${finish}>${done ? "Open again" : "Done with it"} <kbd>x</kbd></button>`}</div>`;
+    ${done !== null && html`<button onClick=${finish}>${done ? "Reopen" : "Mark as done"} <kbd>x</kbd></button>`}</div>`;
 }
 
 // The document that is open comes as `text`, a load; `searched` is told the words of the search.
@@ -111,14 +111,14 @@ export function List({ project, place, open, text, show, searched }) {
   useKeys({
     "/": [() => box.current.focus(), "Search all documents"],
     j: [() => step(1), "Next document"],
-    k: [() => step(-1), "Document before"],
-    ...(any ? { x: [finish, "Done with the document that was dealt to you, or open it again"] } : {}),
+    k: [() => step(-1), "Previous document"],
+    ...(any ? { x: [finish, "Mark the document assigned to you as done, or reopen it"] } : {}),
   });
-  const none = late ? "Nothing has these words." : filter ? "No document fits." : "No documents yet.";
+  const none = late ? "No match." : filter ? "No document matches." : "No documents yet.";
   return html`<div class="head"><input ref=${box} type="search" dir="auto" aria-label="Search all documents" placeholder="Search all documents  /"
       value=${words} onInput=${(event) => setWords(event.target.value)} />
       ${any && !words.trim() && html`<${Dealt} mine=${mine} choose=${choose} rows=${rows} done=${done} finish=${finish} />`}
-      ${!words.trim() && html`<details class="small"><summary>${filter || view.sort ? "Filtered, sorted" : "Filter, sort"}</summary>
+      ${!words.trim() && html`<details class="small"><summary>${filter || view.sort ? "Filter and sort (active)" : "Filter and sort"}</summary>
         <${Filters} project=${project} view=${view} change=${(part) => setView({ ...view, ...part })} /></details>`}</div>
     <div class="body list" ref=${body}><${Loaded} of=${rows}>${({ total }) => html`<ul class="plain">${listed.map((row) => html`
       <${Row} key=${row.key} row=${row} open=${open} show=${show} />`)}</ul>

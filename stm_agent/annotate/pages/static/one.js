@@ -7,7 +7,7 @@ function Tags({ place, data, reload }) {
   const put = (change) => api.patch(`${place}/tags/${enc(data.key)}`, change).then(() => { setText(""); reload(); }).catch(told);
   const add = (event) => { event.preventDefault(); put({ add: [text] }); };
   return html`<div class="row"><span class="quiet small">Tags</span>${data.tags.map((tag) => html`<span class="tag">
-    ${tag}<button class="link" aria-label=${`Take tag ${tag} away`}
+    ${tag}<button class="link" aria-label=${`Remove tag ${tag}`}
       onClick=${() => put({ remove: [tag] })}>×</button></span>`)}
     <form class="row" onSubmit=${add}><input class="slim" style=${{ width: "9rem" }} aria-label="New tag" placeholder="New tag" required value=${text}
       onInput=${(event) => setText(event.target.value)} /><button class="bare">Add</button></form></div>`;
@@ -27,8 +27,8 @@ export function One({ project, me, name, words, close, changed, like }) {
       <h3 class="quiet small">${field}</h3><div class="text" dir="auto"><${Long} text=${text(value)} words=${words} most=${50_000} /></div></section>`)}
     <dl class="facts">${Object.entries(row.fields).filter(([field]) => !read.has(field)).map(([field, value]) => html`<dt>${field}</dt><dd dir="auto">
       ${text(value).slice(0, 5000)}</dd>`)}</dl>
-    <div class="row between"><span class="row"><button class="main" onClick=${() => go(project.key, "work", name)}>Annotate it</button>
+    <div class="row between"><span class="row"><button class="main" onClick=${() => go(project.key, "work", name)}>Annotate this document</button>
       <button onClick=${() => { like(name); close(); }}>More like this</button></span>
-      ${me.role === "admin" && (sure ? html`<button class="bad" onClick=${remove}>Delete for good</button>`
+      ${me.role === "admin" && (sure ? html`<button class="bad" onClick=${remove}>Delete permanently</button>`
         : html`<button class="bare" onClick=${() => setSure(true)}>Delete</button>`)}</div></div>`}<//><//>`;
 }

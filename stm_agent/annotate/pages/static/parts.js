@@ -41,7 +41,7 @@ const inPart = (rows, by, most, [from, to]) => rows.filter((row) => row[to] > by
 function Pager({ part, count, turn, field }) {
   const options = Array.from({ length: count }, (_, number) => [String(number), `part ${number + 1} of ${count}`]);
   return html`<div class="row" role="group" aria-label=${`Parts of ${field}`}>
-    <button disabled=${part === 0} onClick=${() => turn(part - 1)}>Part before</button>
+    <button disabled=${part === 0} onClick=${() => turn(part - 1)}>Previous part</button>
     <span><${Select} class="slim" aria-label=${`Part of ${field}`} value=${String(part)} options=${options} change=${(value) => turn(Number(value))} /></span>
     <button disabled=${part === count - 1} onClick=${() => turn(part + 1)}>Next part</button></div>`;
 }

@@ -7,7 +7,7 @@ import { html } from "/static/vendor/preact.js";
 // What is typed waits in the outbox at once, goes out within a second, and without waiting when the note is left.
 function Note({ number, value, save, closed }) {
   return html`<input class="small" dir="auto" aria-label=${`Note on passage ${number}`} readonly=${closed} maxlength="10000"
-    placeholder="Note, if the grade needs one  c" value=${value} onInput=${(event) => save(event.target.value)} onBlur=${() => outbox.flush()} />`;
+    placeholder="Note (optional)  c" value=${value} onInput=${(event) => save(event.target.value)} onBlur=${() => outbox.flush()} />`;
 }
 
 export function Passage({ project, row, number, current, levels, others, pick, grade, note, closed }) {

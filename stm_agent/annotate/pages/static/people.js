@@ -8,9 +8,9 @@ function Person({ row, admin, change }) {
   return html`<tr><th scope="row">${row.name}</th><td>
     ${admin ? html`<${Select} class="slim" aria-label=${`Role of ${row.name}`}
       value=${row.role} change=${(role) => change(row, { role })} options=${ROLES} />` : row.role}</td>
-    <td>${row.active ? "" : html`<span class="quiet">shut out</span>`}</td><td class="number">
-      ${admin && html`<button class="bare" aria-label=${`${row.active ? "Shut out" : "Let in"} ${row.name}`}
-      onClick=${() => change(row, { active: !row.active })}>${row.active ? "Shut out" : "Let in"}</button>`}</td></tr>`;
+    <td>${row.active ? "" : html`<span class="quiet">deactivated</span>`}</td><td class="number">
+      ${admin && html`<button class="bare" aria-label=${`${row.active ? "Deactivate" : "Activate"} ${row.name}`}
+      onClick=${() => change(row, { active: !row.active })}>${row.active ? "Deactivate" : "Activate"}</button>`}</td></tr>`;
 }
 
 function Invite({ close }) {
@@ -29,23 +29,23 @@ function Invite({ close }) {
     } catch { toast("Select the link and copy it", { bad: true }); }
   };
   return html`<${Dialog} title="Invite somebody" close=${close}><div class="stack"><form class="row end" onSubmit=${ask}>
-      <${Field} grow label="As"><${Select} value=${form.role} change=${(role) => setForm({ ...form, role })} options=${ROLES} /><//>
-      <${Field} grow label="Into the project">
+      <${Field} grow label="Role"><${Select} value=${form.role} change=${(role) => setForm({ ...form, role })} options=${ROLES} /><//>
+      <${Field} grow label="Project">
         <${Select} value=${form.project}
           change=${(project) => setForm({ ...form, project })} options=${[["", "none yet"], ...(projects.data || []).map((row) => [row.key, row.name])]} /><//>
-      <button class="main">Make a link</button></form>
+      <button class="main">Create a link</button></form>
     <p class="hint">Annotators see their own work, reviewers everybody's and settle disagreements, administrators also make projects, people and LLMs.</p>
-    ${link && html`<div class="note stack tight"><span>It works once, for seven days:</span><code>${link}</code><div>
+    ${link && html`<div class="note stack tight"><span>The link works once, for seven days:</span><code>${link}</code><div>
       <button onClick=${copy}>Copy</button></div></div>`}</div><//>`;
 }
 
 function Invitations({ again }) {
   const open = useLoad(() => api.get("invitations"), [again]);
-  const revoke = (row) => api.del(`invitations/${row.id}`).then(() => { toast("Taken back; its link lets nobody in"); open.reload(); }).catch(told);
+  const revoke = (row) => api.del(`invitations/${row.id}`).then(() => { toast("Invitation revoked"); open.reload(); }).catch(told);
   if (!open.data?.length) return null;
-  return html`<table class="fit"><caption>Open invitations</caption><thead><tr><th>As</th><th>Into the project</th><th>Until</th><th></th></tr></thead>
+  return html`<table class="fit"><caption>Open invitations</caption><thead><tr><th>Role</th><th>Project</th><th>Until</th><th></th></tr></thead>
     <tbody>${open.data.map((row) => html`<tr key=${row.id}><td>${ROLES.find(([role]) => role === row.role)[1]}</td><td>${row.project || "none yet"}</td>
-      <td>${new Date(row.expires_at).toLocaleString()}</td><td><button class="bare" onClick=${() => revoke(row)}>Take back</button></td></tr>`)}
+      <td>${new Date(row.expires_at).toLocaleString()}</td><td><button class="bare" onClick=${() => revoke(row)}>Revoke</button></td></tr>`)}
         </tbody></table>`;
 }
 
@@ -61,14 +61,14 @@ function LlmForm({ start, close, saved }) {
   return html`<${Dialog} title=${start.name ? `Change ${start.name}` : "Set up an LLM"} close=${close}><form class="stack" onSubmit=${save}>
     <${Field} label="Name" hint="Blocks refer to it by this name.">
       <input required autofocus readonly=${Boolean(start.name)} value=${name} onInput=${put("name")} /><//>
-    <${Field} label="Model, as LiteLLM names it" hint="embedded:smollm2-135m needs no key and no network.">
+    <${Field} label="Model (LiteLLM name)" hint="embedded:smollm2-135m needs no key and no network.">
       <input required placeholder="openai/gpt-5-mini" value=${model} onInput=${put("model")} /><//>
-    <${Field} label="Base URL, if it has its own">
+    <${Field} label="Base URL (optional)">
       <input type="url" placeholder="http://127.0.0.1:8000/v1" value=${llm.api_base} onInput=${put("api_base")} /><//>
-    <${Field} label="Key" hint=${start.has_key ? "One is stored; leave this empty to keep it." : "Stored encrypted, never shown again."}>
+    <${Field} label="Key" hint=${start.has_key ? "A key is stored; leave this empty to keep it." : "Stored encrypted, never shown again."}>
       <input type="password" autocomplete="off" value=${llm.key} onInput=${put("key")} /><//>
-    <${Field} label="System prompt, before every block's own"><textarea value=${system_prompt} onInput=${put("system_prompt")}></textarea><//>
-    <${Check} checked=${first} change=${() => setLlm({ ...llm, default: !first })}>Used where a block names none<//>
+    <${Field} label="System prompt, sent before each block's own"><textarea value=${system_prompt} onInput=${put("system_prompt")}></textarea><//>
+    <${Check} checked=${first} change=${() => setLlm({ ...llm, default: !first })}>Default for blocks that name no LLM<//>
     <div><button class="main">Save</button></div></form><//>`;
 }
 
@@ -95,7 +95,7 @@ function Llms({ admin }) {
   const acts = (row) => html`<button class="bare" aria-label=${`Try ${row.name}`} disabled=${Boolean(tried[row.name]?.busy)}
       onClick=${() => attempt(row.name)}>Try</button>
     <button class="bare" aria-label=${`Change ${row.name}`} onClick=${() => setOpen(row)}>Change</button>
-    ${sure === row.name ? html`<button class="bad" onClick=${() => remove(row.name)}>Delete for good</button>`
+    ${sure === row.name ? html`<button class="bad" onClick=${() => remove(row.name)}>Delete permanently</button>`
       : html`<button class="bare" aria-label=${`Delete ${row.name}`} onClick=${() => setSure(row.name)}>Delete</button>`}`;
   return html`<section class="stack" aria-label="LLMs"><div class="row between"><h2>LLMs</h2>
     ${admin && html`<button onClick=${() => setOpen(EMPTY)}>Set up an LLM</button>`}</div>
@@ -103,7 +103,7 @@ function Llms({ admin }) {
       ${rows.map((row) => html`<tr key=${row.name}><th scope="row">${row.name}${row.default ? html` <span class="quiet">(default)</span>` : ""}</th>
       <td><code>${row.model}</code></td><td>${row.has_key ? "stored" : "none"}</td><td class="number">${admin && acts(row)}</td></tr>
       ${tried[row.name] && html`<tr><td colspan="4"><${Tried} of=${tried[row.name]} /></td></tr>`}`)}</tbody>
-        </table>` : html`<p class="quiet">None yet, so no block can be drafted. embedded:smollm2-135m needs no key and no network.</p>`)}<//>
+        </table>` : html`<p class="quiet">No LLM yet, so no block can be drafted. embedded:smollm2-135m needs no key and no network.</p>`)}<//>
     ${open && html`<${LlmForm} start=${open} close=${() => setOpen(null)} saved=${llms.reload} />`}</section>`;
 }
 

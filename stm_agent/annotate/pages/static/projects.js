@@ -14,7 +14,7 @@ function About({ form, set, template, choose }) {
   const put = (name) => (event) => set({ ...form, [name]: event.target.value });
   return html`<div class="stack"><${Field} label="Name"><input required autofocus value=${form.name} onInput=${put("name")} /><//>
     <${Field} label="Description"><input value=${form.description} onInput=${put("description")} /><//>
-    <${Field} label="Tags, with commas between"><input value=${form.tags} onInput=${put("tags")} /><//>
+    <${Field} label="Tags (separated by commas)"><input value=${form.tags} onInput=${put("tags")} /><//>
     <fieldset><legend>Start from</legend><div class="choices">${TEMPLATES.map(([name, title, what]) => html`<label>
       <input type="radio" name="template" value=${name}
       checked=${template === name} onChange=${() => choose(name)} /><span><b>${title}</b><span class="quiet">${what}</span></span></label>`)}
@@ -33,7 +33,7 @@ function Wizard({ close }) {
   const setStep = (to) => change({ step: to });
   const done = (made) => {
     setKept(null);
-    toast(`Project ${made.name} is there; import its documents`);
+    toast(`Project ${made.name} created; import its documents next`);
     go(made.key, "documents");
   };
   const make = () => api.post("projects", { ...form, tags: tagsOf(form.tags), schema: clean(schema) }).then(done).catch(told);
@@ -50,12 +50,12 @@ function Wizard({ close }) {
       ${STEPS.map((name, place) => html`<li aria-current=${place === step ? "step" : null}
       class=${place === step ? "" : "quiet"}>${place === step ? html`<b>${place + 1}. ${name}</b>` : `${place + 1}. ${name}`}</li>`)}</ol>
     ${step === 0 ? html`<${About} form=${form} set=${change} template=${template} choose=${(name) => change({ template: name, schema: null })} />`
-      : html`<section class="stack" aria-label=${title}><p class="quiet">${what} All of it can be changed later.</p>
+      : html`<section class="stack" aria-label=${title}><p class="quiet">${what} You can change this later.</p>
         <${Part} part=${part} schema=${schema} change=${(all) => change({ schema: all })} llms=${llms.data || []} /></section>`}
     <div class="row between"><span>${step > 0 && html`<button type="button" onClick=${() => setStep(step - 1)}>Back</button>`}</span>
-      <span class="row">${kept && html`<button type="button" class="bare" onClick=${() => setKept(null)}>Start anew</button>`}
-      ${step < STEPS.length - 1 && html`<button value="make">Make it as it is</button>`}
-      <button class="main" value="on">${step < STEPS.length - 1 ? `Next: ${STEPS[step + 1]}` : "Make the project"}</button></span></div></form>`}<//>
+      <span class="row">${kept && html`<button type="button" class="bare" onClick=${() => setKept(null)}>Start over</button>`}
+      ${step < STEPS.length - 1 && html`<button value="make">Create now</button>`}
+      <button class="main" value="on">${step < STEPS.length - 1 ? `Next: ${STEPS[step + 1]}` : "Create the project"}</button></span></div></form>`}<//>
         <//>`;
 }
 
@@ -76,8 +76,8 @@ function BringIn({ close }) {
     }).catch(told).finally(() => setBusy(false));
   };
   return html`<${Dialog} title="Import a project" close=${close}><form class="stack" onSubmit=${send}>
-    <p class="quiet">An archive of stm-agent annotate (.zip), AIANO's dataset JSON, or an .aiano file. Documents alone go into a project, on its
-      Documents screen.</p>
+    <p class="quiet">An archive of stm-agent annotate (.zip), AIANO's dataset JSON, or an .aiano file. To import only documents, open a
+      project and go to Documents.</p>
     <${Field} label="File"><input type="file" name="file" required accept=".zip,.json,.aiano" /><//>
     <div><button class="main" disabled=${busy}>${busy ? "Importing" : "Import"}</button></div></form><//>`;
 }
@@ -103,9 +103,9 @@ export function Projects({ me }) {
   const admin = me.role === "admin";
   useKeys(admin ? { n: [() => setOpen("new"), "New project"], i: [() => setOpen("import"), "Import a project"] } : {});
   const fits = (row) => `${row.name} ${row.description} ${row.tags.join(" ")}`.normalize("NFC").toLowerCase().includes(words.trim().normalize("NFC").toLowerCase());
-  const none = admin ? html`<p>No project yet. A project is a corpus and what is asked about it.</p>
+  const none = admin ? html`<p>No projects yet. A project is a corpus and the questions asked about it.</p>
     <button class="main" onClick=${() => setOpen("new")}>New project <kbd>n</kbd></button>`
-    : html`<p>You are in no project yet; an administrator can let you in.</p>`;
+    : html`<p>You are not in a project yet; an administrator can add you.</p>`;
   return html`<div class="stack wide"><div class="row between"><h2>${archived ? "Archived projects" : "Projects"}</h2><span class="row">
       <input class="slim" type="search" aria-label="Search the projects" placeholder="Search" value=${words}
         onInput=${(event) => setWords(event.target.value)} />

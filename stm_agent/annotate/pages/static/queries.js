@@ -15,7 +15,7 @@ function Delete({ row, remove }) {
   const [sure, setSure] = useState(false);
   if (!sure) return html`<button type="button" class="bad" onClick=${() => setSure(true)}>Delete</button>`;
   return html`<button type="button" class="bad" onClick=${remove}>
-    Delete for good${row.judgements ? `, with ${row.judgements} judgement${row.judgements === 1 ? "" : "s"}` : ""}</button>`;
+    Delete permanently${row.judgements ? `, with ${row.judgements} judgement${row.judgements === 1 ? "" : "s"}` : ""}</button>`;
 }
 
 export function QueryForm({ place, name, close, saved, gone }) {
@@ -47,10 +47,10 @@ export function QueryForm({ place, name, close, saved, gone }) {
     <${Clash} what="This query" parts=${PARTS.map(([part, label]) => [label, clash[part], form[part]])} mine=${() => save(clash.version)} theirs=${theirs} />`
     : form && html`<form class="stack" onSubmit=${send}>
     <${Field} label="Query"><textarea required autofocus dir="auto" rows="2" value=${form.text} onInput=${put("text")}></textarea><//>
-    <${Field} label="Answer, if there is one"><textarea dir="auto" value=${form.answer} onInput=${put("answer")}></textarea><//>
+    <${Field} label="Answer (optional)"><textarea dir="auto" value=${form.answer} onInput=${put("answer")}></textarea><//>
     <${Field} label="Split"><${Select} value=${form.split} change=${(split) => change("split", split)} options=${name ? SPLITS : [BY_SHARES, ...SPLITS]} /><//>
     <div class="row between"><span class="row"><button class="main">${name ? "Save" : "Add"}</button>
-      ${typed && html`<button type="button" class="bare" onClick=${() => setTyped(null)}>Take back</button>`}</span>
+      ${typed && html`<button type="button" class="bare" onClick=${() => setTyped(null)}>Discard changes</button>`}</span>
       ${name && html`<${Delete} row=${form} remove=${remove} />`}</div>
       </form>`}<//>`;
 }
@@ -60,7 +60,7 @@ function Row({ row, current, judged, choose }) {
   const act = useRef();
   act.current = choose;
   return useMemo(() => html`<li><button class="item" aria-current=${current ? "true" : null} onClick=${() => act.current(row.key)}>
-    <span dir="auto">${row.text}</span><span class="small quiet">${row.done ? "done" : judged ? `${judged} graded` : "not begun"}</span></button></li>`,
+    <span dir="auto">${row.text}</span><span class="small quiet">${row.done ? "done" : judged ? `${judged} graded` : "not started"}</span></button></li>`,
   [row, current, judged]);
 }
 
@@ -100,7 +100,7 @@ export function Queries({ work, chosen, graded, choose, admin, open }) {
     <div class="body list"><${Loaded} of=${work}>${(rows) => (shown.length ? html`<ul class="plain">${shown.map((row) => html`
       <${Row} key=${row.key} row=${row} current=${row.key === chosen} judged=${judged(row)} choose=${choose} />`)}</ul>
       ${shown.length === MOST && rows.length > MOST && html`<p class="hint" style=${{ padding: ".6rem" }}>
-        These are ${MOST} of ${rows.length.toLocaleString()}; search for the others.</p>`}`
-      : html`<p class="quiet small" style=${{ padding: ".6rem" }}>${rows.length ? "No query has these words."
+        Showing ${MOST} of ${rows.length.toLocaleString()}; search to find the others.</p>`}`
+      : html`<p class="quiet small" style=${{ padding: ".6rem" }}>${rows.length ? "No query matches."
         : "No query yet. Write one, or finish an entry under Annotate."}</p>`)}<//></div>`;
 }

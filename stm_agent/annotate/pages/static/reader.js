@@ -32,7 +32,7 @@ function Find({ words, set, count, at, step }) {
       placeholder="In this document  i" value=${words} onInput=${(event) => set(event.target.value)}
       onKeyDown=${(event) => event.key === "Enter" && step(event.shiftKey ? -1 : 1)} />
     ${words.trim() && html`<span class="small quiet" role="status">${count ? `${(at + 1).toLocaleString()} of ${count.toLocaleString()}` : "none"}</span>
-      <button class="bare" aria-label="Hit before" onClick=${() => step(-1)}>↑</button>
+      <button class="bare" aria-label="Previous hit" onClick=${() => step(-1)}>↑</button>
       <button class="bare" aria-label="Next hit" onClick=${() => step(1)}>↓</button>`}</div>`;
 }
 
@@ -65,6 +65,6 @@ export function Document({ project, data, searched, entry, current, looks, pick,
       ${bodies.map(([name, text], place) => html`<${Parts} key=${`${data.key}/${name}`} project=${project} document=${data.key} field=${name} text=${text}
         title=${place < bodies.length - 1 && text.length < 300} levels=${levels} marks=${marks[name]} current=${current} hits=${hits[name]} hit=${at}
         looks=${looks} steps=${steps} pick=${pick} />`)}
-      ${!bodies.length && html`<p class="quiet">This document has nothing to read in ${(names.length ? names : ["text"]).join(", ")}; a field can be marked
-        as content in the settings.</p>`}</div>`;
+      ${!bodies.length && html`<p class="quiet">This document has no text in ${(names.length ? names : ["text"]).join(", ")}. Content fields are chosen
+        in the settings.</p>`}</div>`;
 }

@@ -7,9 +7,9 @@ export function Regrade({ rows, grades, levels, move, close }) {
   useEffect(() => { setGoals(near()); }, [rows]);
   const options = levels.map((level) => [String(level.score), `${level.name} (${level.score})`]);
   const send = (event) => { event.preventDefault(); move({ ...grades, ...goals }); };
-  return html`<${Dialog} title="Where do their grades go?" close=${close}><form class="stack" onSubmit=${send}>
-    <p>Judgements were given that have no level of their own any more. Nothing is saved until each has a place; closing this
-      saves nothing.</p>
+  return html`<${Dialog} title="Move existing grades" close=${close}><form class="stack" onSubmit=${send}>
+    <p>Some judgements have a grade that no level has any more. Choose a new grade for each; nothing is saved before
+      that.</p>
     ${rows.map((row) => html`<${Field} key=${row.grade} label=${`${row.count.toLocaleString()} of grade ${row.grade} (${row.name}) become`}>
       <${Select} value=${String(goals[row.grade])} options=${options}
         change=${(value) => setGoals({ ...goals, [row.grade]: Number(value) })} /><//>`)}

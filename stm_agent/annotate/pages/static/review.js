@@ -4,7 +4,7 @@ import { Field, Loaded, Saved, api, enc, html, outbox, toast, told, useKeys, use
 const ANSWERS = [
   ["1", "negative", "Negative", "it does not answer the query"],
   ["2", "false_negative", "False negative", "it does answer the query"],
-  ["3", "broken", "Broken", "it is no passage at all"],
+  ["3", "broken", "Broken", "it is not a real passage"],
 ];
 
 function BringIn({ place, done }) {
@@ -29,7 +29,7 @@ function Doubtful({ row, say }) {
   return html`<article class="card stack"><div><span class="label">Query</span><h2 dir="auto">${row.query}</h2></div>
     <div class="halves"><section class="stack tight" aria-label="Its passage"><span class="label">Its passage</span><div class="text" dir="auto">
       ${row.positive}</div></section>
-      <section class="stack tight" aria-label="The negative"><span class="label">Taken for no answer (${row.origin})</span><div class="text" dir="auto">
+      <section class="stack tight" aria-label="The negative"><span class="label">Assumed not relevant (${row.origin})</span><div class="text" dir="auto">
         ${row.negative}</div></section></div>
     <div class="grades" role="group" aria-label="What the negative is">
       ${ANSWERS.map(([key, answer, name, what]) => html`<button onClick=${() => say(answer)}><b>${name}</b><span class="quiet">${what}</span> <kbd>
@@ -72,7 +72,7 @@ export function Review({ project, me }) {
   return html`<div class="stack wide"><div class="row between"><div><h2>Hard negatives to review${count}</h2>
     <p class="hint">A false negative or a broken passage is left out of the next round's training.</p></div>
       <span class="row"><${Saved} state=${outbox.state} /><button onClick=${undo}>Undo <kbd>Ctrl+z</kbd></button></span></div>
-    <${Loaded} of=${rows}>${() => (row ? html`<${Doubtful} row=${row} say=${say} />` : html`<div class="empty"><p>Nothing waits for an answer.</p>
+    <${Loaded} of=${rows}>${() => (row ? html`<${Doubtful} row=${row} say=${say} />` : html`<div class="empty"><p>No negatives to review.</p>
       </div>`)}<//>
     ${me.role === "admin" && html`<${BringIn} place=${place} done=${rows.reload} />`}</div>`;
 }

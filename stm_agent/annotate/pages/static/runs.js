@@ -15,9 +15,9 @@ const number = (value) => (value === null || value === undefined ? "-" : value.t
 function Stored({ runs, place, changed }) {
   const [sure, setSure] = useState(null);
   const remove = (name) => api.del(`${place}/runs/${enc(name)}`).then(() => { setSure(null); toast(`${name} is removed`); changed(); }).catch(told);
-  const act = (name) => (sure === name ? html`<button class="bad" onClick=${() => remove(name)}>Remove for good</button>`
+  const act = (name) => (sure === name ? html`<button class="bad" onClick=${() => remove(name)}>Remove permanently</button>`
     : html`<button class="bare" aria-label=${`Remove ${name}`} onClick=${() => setSure(name)}>Remove</button>`);
-  if (!runs.length) return html`<p class="quiet">No run yet. The first passages of every run together are the pool that people judge.</p>`;
+  if (!runs.length) return html`<p class="quiet">No run yet. The first passages of all runs form the pool that people judge.</p>`;
   return html`<div class="stack tight"><table><thead><tr><th>Run</th><th class="number">nDCG@10</th><th class="number">holes@5</th>
     <th class="number">holes@10</th><th class="number">holes@20</th><th></th></tr></thead>
     <tbody>${runs.map((run) => html`<tr key=${run.run}><th scope="row">${run.run}</th><td class="number">
@@ -42,8 +42,8 @@ function Grades({ place, done, depth }) {
   const go = () => { setAsked(null); begin({ llm, depth }); };
   const none = html`<span class="quiet">No LLM is set up; do so under <a href="#/people">People, LLMs</a>.</span>`;
   const sure = asked && html`<div class="row" role="alert"><span>${asked.calls.toLocaleString()} ${asked.calls === 1 ? "call" : "calls"} to
-    ${" "}${asked.model}; go on?</span><button class="main" onClick=${go}>Grade them</button><button onClick=${() => setAsked(null)}>Cancel</button></div>`;
-  return html`<fieldset><legend>The LLM as second judge; a person sees its grade only after their own</legend>${progress || html`<div class="stack tight">
+    ${" "}${asked.model}. Continue?</span><button class="main" onClick=${go}>Start grading</button><button onClick=${() => setAsked(null)}>Cancel</button></div>`;
+  return html`<fieldset><legend>LLM as a second judge; people see its grade only after giving their own</legend>${progress || html`<div class="stack tight">
     ${llms.data && !llms.data.length ? none : html`<div class="row"><span>
       <${Select} aria-label="LLM that grades" value=${llm} change=${choose} options=${options} /></span>
       <button onClick=${count}>Grade all pools, top ${depth}</button></div>`}${sure}</div>`}</fieldset>`;
@@ -55,7 +55,7 @@ const report = (runs) => Object.entries(runs).map(([name, one]) => `${name}: ${o
   one.cut ? `, ${one.cut.toLocaleString()} passages ranked deeper than 1,000 are left out` : ""}`).join("; ");
 
 const ranked = ({ result, state, failures }) => [
-  report(result), state === "stopped" && "the ranking was stopped; what is encoded or ranked is kept", ...failures,
+  report(result), state === "stopped" && "the ranking was stopped; finished parts are kept", ...failures,
 ].filter(Boolean).join("; ");
 
 function Rank({ place, models, done }) {
@@ -66,7 +66,7 @@ function Rank({ place, models, done }) {
   const send = () => { setBusy(true); begin({ retrievers: chosen, depth: 100 }).finally(() => setBusy(false)); };
   return html`<fieldset><legend>Rank all queries by</legend><div class="stack tight">
     ${models.map((name) => html`<${Check} key=${name} checked=${chosen.includes(name)} change=${() => turn(name)}>${name}<//>`)}
-    ${progress ? html`${progress}<p class="hint">This goes on when the dialog is closed.</p>`
+    ${progress ? html`${progress}<p class="hint">This continues when the dialog is closed.</p>`
       : html`<div class="row"><button class="main" disabled=${busy || !chosen.length} onClick=${send}>${busy ? "Ranking" : "Rank"}</button></div>`}
     </div></fieldset>`;
 }
@@ -86,7 +86,7 @@ export function Runs({ project, close, done, depth }) {
     form.append("file", event.target.files[0]);
     api.post(`${place}/qrels`, form).then((one) => {
       const skipped = Object.entries(one.skipped).map(([why, count]) => `; ${count} skipped: ${why}`).join("");
-      toast(`${one.judgements} judgements came in as yours${skipped}`);
+      toast(`${one.judgements} judgements imported as yours${skipped}`);
       changed();
     }).catch(told);
     event.target.value = "";

@@ -11,11 +11,11 @@ const FRESH = {
   }),
 };
 const FIELD_TYPES = ["text", "number", "date", "boolean", "array", "object"].map((one) => [one, one]);
-const BLOCK_TYPES = [["text", "text"], ["longtext", "long text"], ["select", "one of some"], ["multiselect", "some of some"], ["boolean", "yes or no"],
+const BLOCK_TYPES = [["text", "text"], ["longtext", "long text"], ["select", "one of several"], ["multiselect", "several of several"], ["boolean", "yes or no"],
   ["number", "number"], ["date", "date"]];
 const ROLES = [["query", "the query"], ["answer", "its answer"], ["note", "a note"]];
-const MODES = [["plain", "People alone"], ["solo", "LLM, from its prompt alone"], ["human", "LLM drafts from inputs, people decide"]];
-const SWITCHES = [["content", "Read and searched"], ["metadata", "Shown beside"], ["ai_input", "May go to an LLM"], ["required", "Required"],
+const MODES = [["plain", "People only"], ["solo", "LLM, from its prompt only"], ["human", "LLM from the inputs below"]];
+const SWITCHES = [["content", "Read and searched"], ["metadata", "Shown beside the text"], ["ai_input", "May be sent to an LLM"], ["required", "Required"],
   ["output", "In exports"]];
 
 const Line = ({ row, set, name, label, grow, ...more }) => html`<${Field} label=${label} grow=${grow}>
@@ -58,7 +58,7 @@ function Inputs({ row, set, schema }) {
   return html`<fieldset><legend>What the LLM is sent</legend><div class="stack tight">${sources.map(([kind, ref, name]) => {
     const place = at(kind, ref);
     return html`<div class="row"><${Check} checked=${place >= 0} change=${() => turn(kind, ref, place)}>${name}<//>
-      ${place >= 0 && html`<${Check} checked=${row.inputs[place].required} change=${() => need(place)}><span class="quiet">no draft without it</span>
+      ${place >= 0 && html`<${Check} checked=${row.inputs[place].required} change=${() => need(place)}><span class="quiet">required for a draft</span>
         <//>`}</div>`;
   })}</div></fieldset>`;
 }
@@ -68,19 +68,19 @@ function BlockEditor({ row, set, schema, llms }) {
   if (row.llm && !llms.some((one) => one.name === row.llm)) names.push([row.llm, `${row.llm} (not set up)`]);
   return html`<div class="row end"><${Line} grow ...${{ row, set, name: "name", label: "Name", required: true }} />
       <${Choice} ...${{ row, set, name: "type", label: "Type", options: BLOCK_TYPES }} />
-        <${Choice} ...${{ row, set, name: "role", label: "To the loop it is", options: ROLES }} />
+        <${Choice} ...${{ row, set, name: "role", label: "Used as", options: ROLES }} />
       <${Choice} ...${{ row, set, name: "mode", label: "Who writes", options: MODES }} /></div>
-    ${["select", "multiselect"].includes(row.type) && html`<${Field} label="Options, a line each"><textarea required value=${row.options.join("\n")}
+    ${["select", "multiselect"].includes(row.type) && html`<${Field} label="Options, one per line"><textarea required value=${row.options.join("\n")}
       onInput=${(event) => set({ ...row, options: event.target.value.split("\n") })}></textarea><//>`}
-    ${row.type === "boolean" && html`<div class="row"><${Line} ...${{ row, set, name: "yes", label: "Word for yes" }} />
-      <${Line} ...${{ row, set, name: "no", label: "Word for no" }} /></div>`}
+    ${row.type === "boolean" && html`<div class="row"><${Line} ...${{ row, set, name: "yes", label: "Label for yes" }} />
+      <${Line} ...${{ row, set, name: "no", label: "Label for no" }} /></div>`}
     <div class="row end"><${Line} grow ...${{ row, set, name: "placeholder", label: "Placeholder" }} />
       <${Line} grow ...${{ row, set, name: "description", label: "Help" }} />
       <${Switch} ...${{ row, set, name: "required", label: "Required" }} /></div>
     ${row.mode !== "plain" && html`<${Area} ...${{ row, set, name: "prompt", label: "Prompt" }} />
       <div class="row end"><${Choice} ...${{ row, set, name: "llm", label: "LLM", options: names }} />
         <${Amount} ...${{ row, set, name: "temperature", label: "Temperature", min: 0, max: 2, step: "any" }} />
-        <${Amount} ...${{ row, set, name: "max_tokens", label: "Tokens, at most", min: 1, max: 32768 }} /></div>`}
+        <${Amount} ...${{ row, set, name: "max_tokens", label: "Maximum tokens", min: 1, max: 32768 }} /></div>`}
     ${row.mode === "human" && html`<${Inputs} row=${row} set=${set} schema=${schema} />`}`;
 }
 
@@ -130,7 +130,7 @@ export function clean(schema) {
 }
 
 export const PARTS = [
-  ["fields", "Document fields", "What of a document is read, shown, and may go to an LLM. Every other field is kept too."],
+  ["fields", "Document fields", "Which fields of a document are read, shown and sent to an LLM. All other fields are kept."],
   ["levels", "Levels", "Grades of relevance, for evidence and judgements alike; their numbers are the keys."],
-  ["blocks", "Blocks", "What an annotator fills in, or an LLM drafts."],
+  ["blocks", "Blocks", "What annotators fill in or an LLM drafts."],
 ];

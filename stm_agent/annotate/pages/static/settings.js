@@ -14,7 +14,7 @@ function About({ about, set }) {
   const put = (name) => (event) => set({ ...about, [name]: event.target.value });
   return html`<section class="stack" aria-label="About"><h2>About</h2><div class="row end"><${Field} grow label="Name">
     <input value=${about.name} onInput=${put("name")} /><//>
-      <${Field} grow label="Tags, with commas between"><input value=${about.tags} onInput=${put("tags")} /><//>
+      <${Field} grow label="Tags (separated by commas)"><input value=${about.tags} onInput=${put("tags")} /><//>
       <${Field} label="People who judge each query">
         <${NumberBox} min="1" required value=${about.overlap} change=${(overlap) => set({ ...about, overlap })} /><//></div>
     <div class="row end"><${Field} grow label="Most LLM calls by people who are not administrators" hint="Empty: no limit.">
@@ -25,14 +25,14 @@ function About({ about, set }) {
     <${Field} label="Guidelines for annotators"><textarea dir="auto" rows="5" value=${about.guidelines} onInput=${put("guidelines")}></textarea><//></section>`;
 }
 
-const DEALT = [["queries", "queries, to be judged"], ["documents", "documents, to be written about"]];
+const DEALT = [["queries", "queries to judge"], ["documents", "documents to write about"]];
 
 // What came of dealing, in words: nothing may mean that nothing fits, or that all was dealt before.
 function outcome(what, { dealt, of }) {
   const one = what === "queries" ? "query" : "document";
-  if (!of) return what === "queries" ? "There is no query yet" : "No document fits; nothing is dealt";
-  if (!dealt) return `All ${of.toLocaleString()} ${what} have their people already`;
-  return `${dealt.toLocaleString()} shares of ${of.toLocaleString()} ${of === 1 ? one : what} dealt out`;
+  if (!of) return what === "queries" ? "There is no query yet" : "No document matches; nothing was assigned";
+  if (!dealt) return `All ${of.toLocaleString()} ${what} are already assigned`;
+  return `Made ${dealt.toLocaleString()} ${dealt === 1 ? "assignment" : "assignments"} for ${of.toLocaleString()} ${of === 1 ? one : what}`;
 }
 
 function Deal({ place, rows, overlap, dealt }) {
@@ -47,16 +47,16 @@ function Deal({ place, rows, overlap, dealt }) {
     event.preventDefault();
     send("deal", { people, each: Number(form.each ?? overlap) }, (one) => outcome(what, one));
   };
-  const back = () => send("undeal", {}, ({ taken }) => (taken ? `${taken.toLocaleString()} shares taken back; what is done stays` : "Nothing to take back"));
-  return html`<form class="stack tight" onSubmit=${deal}><div class="row end"><${Field} label="Deal out">
+  const back = () => send("undeal", {}, ({ taken }) => (taken ? `${taken.toLocaleString()} assignments withdrawn; finished work stays` : "Nothing to withdraw"));
+  return html`<form class="stack tight" onSubmit=${deal}><div class="row end"><${Field} label="Assign">
       <${Select} value=${what} change=${(now) => setForm({ ...form, what: now })} options=${DEALT} /><//>
     <${Field} label="People for each"><input class="slim" type="number" min="1" required value=${form.each ?? overlap} onInput=${put("each")} /><//>
     ${what === "documents" && html`<${Field} label="Only with the tag"><input value=${form.tag} onInput=${put("tag")} /><//>
-      <${Field} grow label="Only where fields fit: year>2000, title~rash"><input value=${form.filter} onInput=${put("filter")} /><//>`}</div>
+      <${Field} grow label="Only with fields: year>2000, title~rash"><input value=${form.filter} onInput=${put("filter")} /><//>`}</div>
     ${rows.length > 1 && html`<div class="row" role="group" aria-label="To whom"><span class="small quiet">To</span>
       ${rows.map(({ name }) => html`<${Check} key=${name} checked=${!without.includes(name)} change=${() => turn(name)}>${name}<//>`)}</div>`}
-    <div class="row"><button disabled=${!people.length}>Deal the ${what} out</button>
-      <button type="button" onClick=${back}>Take back what is not done</button></div></form>`;
+    <div class="row"><button disabled=${!people.length}>Assign the ${what}</button>
+      <button type="button" onClick=${back}>Withdraw unfinished assignments</button></div></form>`;
 }
 
 function Members({ place, alone, overlap }) {
@@ -68,14 +68,14 @@ function Members({ place, alone, overlap }) {
     api.post(`${place}/members`, { name }).then(() => { setName(""); members.reload(); }).catch(told);
   };
   // What they wrote stays, and they can be let in again.
-  const remove = (one) => api.del(`${place}/members/${enc(one)}`).then(() => { toast(`${one} is out; what they wrote stays`); members.reload(); }).catch(told);
+  const remove = (one) => api.del(`${place}/members/${enc(one)}`).then(() => { toast(`${one} removed; their work stays`); members.reload(); }).catch(told);
   const inside = new Set((members.data || []).map((row) => row.name));
   const others = (people.data || []).filter((row) => row.active && !inside.has(row.name)).map((row) => [row.name, `${row.name} (${row.role})`]);
   return html`<section class="stack" aria-label="People"><h2>People</h2><${Loaded} of=${members}>${(rows) => html`<${Progress} rows=${rows}
-      act=${(one) => html`<button class="bare" aria-label=${`Take ${one} out`} onClick=${() => remove(one)}>Take out</button>`} />`}<//>
+      act=${(one) => html`<button class="bare" aria-label=${`Remove ${one}`} onClick=${() => remove(one)}>Remove</button>`} />`}<//>
     ${others.length > 0 && html`<form class="row" onSubmit=${add}><span>
-      <${Select} aria-label="Somebody to let in" required value=${name} change=${setName} options=${[["", "Somebody else"], ...others]} /></span>
-      <button disabled=${!name}>Let in</button></form>`}
+      <${Select} aria-label="Person to add" required value=${name} change=${setName} options=${[["", "Choose a person"], ...others]} /></span>
+      <button disabled=${!name}>Add</button></form>`}
     <${Deal} place=${place} rows=${members.data || []} overlap=${overlap} dealt=${members.reload} />
     <p class="hint">Dealing gives each query, or document, to as many people as you say, those with the fewest first.
       They don't see each other's grades until they are done, and each other's entries never; reviewers see all entries.
@@ -86,20 +86,20 @@ function Members({ place, alone, overlap }) {
 function End({ project, place, version, changed, refused }) {
   const [sure, setSure] = useState(null);
   const duplicate = () => api.post(`${place}/duplicate`, { name: `${project.name} (copy)` })
-    .then((made) => { toast("A copy without documents"); go(made.key, "settings"); }).catch(told);
+    .then((made) => { toast("Copied without documents"); go(made.key, "settings"); }).catch(told);
   const archive = () => api.patch(place, { version, changes: { archived: !project.archived } })
-    .then((made) => { toast(project.archived ? "Out of the archive" : "Archived; it is under Archived on the first page"); changed(made); }).catch(refused);
+    .then((made) => { toast(project.archived ? "Project restored" : "Project archived; find it under Archived on the first page"); changed(made); }).catch(refused);
   const remove = (event) => { event.preventDefault(); api.del(`${place}?confirm=${enc(sure)}`).then(() => { toast("Deleted"); go(); }).catch(told); };
-  return html`<section class="stack" aria-label="The whole project"><h2>The whole project</h2><div class="row">
+  return html`<section class="stack" aria-label="Project"><h2>Project</h2><div class="row">
     <button onClick=${duplicate}>Duplicate without documents</button>
-      <button onClick=${archive}>${project.archived ? "Take out of the archive" : "Archive"}</button>
+      <button onClick=${archive}>${project.archived ? "Restore from the archive" : "Archive"}</button>
         <button class="bad" onClick=${() => setSure("")}>Delete</button></div>
     ${sure !== null && html`<${Dialog} title="Delete the project" close=${() => setSure(null)}><form class="stack" onSubmit=${remove}>
       <p>This deletes ${project.documents.toLocaleString()} documents, ${project.entries.toLocaleString()} entries
         and ${project.queries.toLocaleString()} queries with their judgements. An archive under Export keeps
         all of it.</p>
       <${Field} label=${`Type “${project.name}” to confirm`}><input autofocus value=${sure} onInput=${(event) => setSure(event.target.value)} /><//>
-      <div><button class="bad" disabled=${sure !== project.name}>Delete for good</button></div></form><//>`}</section>`;
+      <div><button class="bad" disabled=${sure !== project.name}>Delete permanently</button></div></form><//>`}</section>`;
 }
 
 const aboutOf = ({ name, description, guidelines, overlap, llm_calls, llm_usd, tags }) => (
@@ -152,20 +152,20 @@ export function Settings({ project, me, reload }) {
     changed(made);
   };
   const save = (seen, grades = {}) => api.patch(place, { version: seen, changes: { ...about, tags: tagsOf(about.tags), schema: clean(schema), grades } })
-    .then((made) => { saved(made, mine); toast("Saved; what people wrote came along"); }).catch((error) => refused(error, grades));
+    .then((made) => { saved(made, mine); toast("Saved. Existing annotations were migrated"); }).catch((error) => refused(error, grades));
   useKeys({ "Ctrl+s": [() => save(version), "Save the settings"] });
   return html`<div class="stack wide"><div class="row between bar"><span class=${mine ? "saved bad" : "saved"} role="status">
     ${!mine ? "Saved" : full ? "Not saved; no local copy, the browser's storage is full" : "Not saved yet; kept in this browser"}</span>
-      <span class="row">${mine && html`<button onClick=${() => setMine(null)}>Take back</button>`}
+      <span class="row">${mine && html`<button onClick=${() => setMine(null)}>Discard changes</button>`}
         <button class="main" disabled=${!mine} onClick=${() => save(version)}>Save <kbd>Ctrl+s</kbd></button></span></div>
     <${About} about=${about} set=${edit("about")} />
     ${PARTS.map(([part, title, what]) => html`<section class="stack" aria-label=${title}><div><h2>${title}</h2><p class="hint">
-      ${what}${part === "blocks" ? " A value whose block goes or changes its type is kept aside, and comes back." : ""}</p></div>
+      ${what}${part === "blocks" ? " Values of a removed or changed block are kept and come back with it." : ""}</p></div>
       <${Part} part=${part} schema=${schema} change=${edit("schema")} llms=${llms.data || []} /></section>`)}
     <${Splits} place=${place} version=${there.version} shares=${there.splits} changed=${changed} refused=${refused} />
     <${Members} place=${place} alone=${me.alone} overlap=${there.overlap} /><${End} project=${project} place=${place} version=${version} changed=${changed} refused=${refused} />
     ${regrade && !clash && html`<${Regrade} ...${regrade} levels=${schema.levels} close=${() => setRegrade(null)}
       move=${(grades) => save(version, grades)} />`}
-    ${clash && html`<${Dialog} title="Changed somewhere else" wide close=${() => setClash(null)}>
+    ${clash && html`<${Dialog} title="Changed elsewhere" wide close=${() => setClash(null)}>
       <${Clash} what="This project" parts=${partsOf(clash, about, schema)} mine=${() => save(clash.version)} theirs=${() => saved(clash, mine)} /><//>`}</div>`;
 }

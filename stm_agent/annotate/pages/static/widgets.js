@@ -42,7 +42,7 @@ export function Toasts() {
     return () => listeners.delete(tell);
   }, []);
   return html`<div ref=${ref} popover="manual" class="toasts" role="status" aria-live="polite">${rows.map((row) => html`
-    <div key=${row.id} class=${row.bad ? "bad" : ""}><span>${row.bad ? html`<b>Not done.</b> ` : ""}${row.text}</span>
+    <div key=${row.id} class=${row.bad ? "bad" : ""}><span>${row.bad ? html`<b>Error:</b> ` : ""}${row.text}</span>
       ${row.act && html`<button class="bare" onClick=${() => { row.act[1](); drop(row); }}>${row.act[0]}</button>`}
       <button class="bare" aria-label="Dismiss" onClick=${() => drop(row)}>×</button></div>`)}</div>`;
 }
@@ -127,7 +127,7 @@ export function Dialog({ title, close, children, wide = false }) {
   return html`<dialog ref=${ref} tabindex="-1" class=${wide ? "wide" : ""} aria-label=${title} onClose=${close}>
     <header><h2>${title}</h2><button class="bare" onClick=${close}>Close <kbd>Esc</kbd></button></header>
     ${note && html`<div class=${`note row between${note.bad ? " bad" : ""}`} role=${note.bad ? "alert" : "status"}>
-      <span>${note.bad ? html`<b>Not done.</b> ` : ""}${note.text}</span><span class="row">
+      <span>${note.bad ? html`<b>Error:</b> ` : ""}${note.text}</span><span class="row">
       ${note.act && html`<button class="bare" onClick=${() => { note.act[1](); setNote(null); }}>${note.act[0]}</button>`}
       <button class="bare" aria-label="Dismiss" onClick=${() => setNote(null)}>×</button></span></div>`}${children}</dialog>`;
 }

@@ -39,10 +39,10 @@ function Changed({ project, keeper }) {
     ["Notes", clash.notes, entry.notes], ["State", clash.state, entry.state], ["Evidence", marks(clash), marks(entry)],
   ];
   if (shut) {
-    return html`<div class="note bad row between" role="alert"><span>Changed somewhere else; nothing is saved until you choose.</span>
+    return html`<div class="note bad row between" role="alert"><span>Changed elsewhere. Nothing is saved until you choose a version.</span>
       <button onClick=${() => setShut(false)}>Choose</button></div>`;
   }
-  return html`<${Dialog} title="Changed somewhere else" close=${() => setShut(true)}>
+  return html`<${Dialog} title="Changed elsewhere" close=${() => setShut(true)}>
     <${Clash} what="This entry" parts=${parts} mine=${() => keeper.settle(true)} theirs=${() => keeper.settle(false)} /><//>`;
 }
 
@@ -102,10 +102,10 @@ function useActs(project, place, keeper, put, mine, text, open) {
     if (!(await state("done"))) {
       if (keeper.clash) {
         keeper.withdraw("state", before);
-        toast("The entry was changed somewhere else, so it is not finished; finish it once you have seen that", { bad: true });
+        toast("The entry was changed elsewhere, so it is not finished. Choose a version, then finish it", { bad: true });
         return;
       }
-      if (keeper.away) toast("The server does not answer, so the entry is not finished; what you typed is kept. Finish it later", { bad: true });
+      if (keeper.away) toast("The server does not answer, so the entry is not finished. What you typed is kept; finish it later", { bad: true });
       keeper.change("state", before);
       return;
     }
@@ -127,7 +127,7 @@ function useActs(project, place, keeper, put, mine, text, open) {
     toast(words, more);
     follow();
   };
-  const redo = () => step("redo", "Done again");
+  const redo = () => step("redo", "Redone");
   const undo = () => step("undo", "Undone", { act: ["Redo", redo] });
   return { fresh, state, finish, undo, redo };
 }
@@ -140,7 +140,7 @@ function EntryPane({ project, keeper, open, show, levels, current, pick, remove,
         locked=${locked} />
       <${Field} label="Notes"><textarea dir="auto" value=${entry.notes} disabled=${locked} onInput=${(event) => keeper.change("notes", event.target.value)}>
         </textarea><//></div>
-    <div class="foot row between">${theirs ? html`<span class="quiet">Written by ${entry.author}; you can read it.</span>`
+    <div class="foot row between">${theirs ? html`<span class="quiet">Written by ${entry.author} (read only)</span>`
       : entry.state === "done" ? html`<button onClick=${() => acts.state("draft")}>Reopen</button><button onClick=${acts.undo}>Undo <kbd>Ctrl+z</kbd>
         </button>`
       : html`<button class="main" onClick=${acts.finish}>Finish <kbd>f</kbd></button><span class="row">
@@ -206,7 +206,7 @@ export function Work({ project, me, rest }) {
       return;
     }
     if (key && !entry) {
-      toast("The entry is not there yet; mark once it is", { bad: true });
+      toast("The entry is still loading; mark the text again in a moment", { bad: true });
       return;
     }
     const span = selectedSpan();
@@ -230,7 +230,7 @@ export function Work({ project, me, rest }) {
   };
   const free = Boolean(entry) && !theirs;
   const marking = Object.fromEntries(Object.entries(levelKeys(levels))
-    .map(([name, level]) => [name, [() => mark(level), `Mark, or relabel, as ${level.name}`]]));
+    .map(([name, level]) => [name, [() => mark(level), `Mark or relabel as ${level.name}`]]));
   useKeys({
     n: [() => acts.fresh(), "New entry"],
     o: [() => setListing(true), "All entries"],
@@ -239,9 +239,9 @@ export function Work({ project, me, rest }) {
     ...(free ? {
       f: [() => entry.state !== "done" && acts.finish(), "Finish the entry"],
       "Ctrl+z": [acts.undo, "Undo the last change"],
-      "Ctrl+Shift+z": [acts.redo, "Redo what was undone"],
+      "Ctrl+Shift+z": [acts.redo, "Redo the change that was undone"],
       "Ctrl+s": [() => keeper.flush(), "Save now"],
-      Delete: [() => chosen && !locked && remove(chosen), "Delete the chosen evidence"],
+      Delete: [() => chosen && !locked && remove(chosen), "Delete the selected evidence"],
     } : {}),
     ...(theirs ? {} : marking),
   });
@@ -268,7 +268,7 @@ export function Work({ project, me, rest }) {
       ${entry ? html`<${EntryPane} project=${project} keeper=${keeper} open=${open} show=${show} levels=${levels} current=${current}
           pick=${showEvidence} remove=${remove} clear=${clear} relabel=${relabel} acts=${acts} locked=${locked} theirs=${theirs} />`
         : key ? html`<div class="empty"><p class="quiet">Loading</p></div>`
-        : html`<div class="empty"><p>Begin an entry with <kbd>n</kbd>, or by marking evidence.</p></div>`}
+        : html`<div class="empty"><p>Start an entry with <kbd>n</kbd> or by marking evidence.</p></div>`}
       <${Edge} screen="work" side="right" label="Width of the entry" width=${348} /></section>
     ${listing && html`<${Entries} project=${project} me=${me} close=${() => setListing(false)}
       pick=${(row) => { setListing(false); pickEntry(row); }}
