@@ -51,7 +51,7 @@ def block(kind):
 )
 def test_an_answer_is_a_value_of_its_block_or_refused(kind, answer, value):
     if value is None:
-        with pytest.raises(Invalid, match=f"no {kind} for 'B'"):
+        with pytest.raises(Invalid, match=f"not a {kind} for 'B'"):
             answers.fitted(block(kind), answer)
     else:
         found = answers.fitted(block(kind), answer)
