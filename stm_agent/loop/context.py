@@ -40,7 +40,6 @@ from stm_agent.memory import PeakMemory
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import Rating
 
-
 PROOF_DOCUMENTS = 500
 """Passages that an exported folder is scored on: each is encoded again there."""
 
