@@ -50,6 +50,7 @@ def process(tmp_path: Path) -> Any:
             rate=lambda model, instruction: rating(float(model.adapters[0].parent.name.removeprefix("gain-"))),
             decide=lambda lever, text, **data: decisions.append(text),
             note=lambda lever, text: decisions.append(text),
+            warn=lambda lever, text: decisions.append(text),
             decisions=decisions,
         )
 
