@@ -45,8 +45,8 @@ def own_data() -> str:
     failing = sum(not entry["holds"] for entry in record["claims"])
     lines += [
         "",
-        "Test nDCG@10; the start is all-MiniLM-L6-v2, plain fine-tuning is that of all its weights by the documented defaults of "
-        "sentence-transformers, for the same minutes. "
+        "Test nDCG@10; the start is all-MiniLM-L6-v2. Plain fine-tuning is that of all its weights by the documented "
+        "defaults of sentence-transformers, for the same minutes. "
         f"[All claims](docs/benchmarks.md#own_data); {failing} of {len(record['claims'])} fail and are listed there.",
     ]
     return "\n".join(lines) + "\n"
