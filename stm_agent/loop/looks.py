@@ -126,7 +126,7 @@ def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
     adapters = tuple(Path(os.path.normpath(context.run.folder / adapter)) for adapter in row["adapters"])
     for adapter in adapters:
         if fault := folder_fault(adapter.parent):
-            context.note("gate", f"{row['label']} was confirmed before and cannot be used again: {fault}")
+            context.warn("gate", f"{row['label']} was confirmed before and cannot be used again: {fault}")
             return None
     model = AdaptedModel(context.spec.backbone, adapters, tuple(row["weights"]))
     instruction = Instruction(**row["instruction"])
