@@ -40,6 +40,9 @@ from stm_agent.memory import PeakMemory
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import Rating
 
+PROOF_DOCUMENTS = 500
+"""Passages that an exported folder is scored on: each is encoded again there."""
+
 
 @dataclass(kw_only=True)
 class RunContext:
@@ -139,6 +142,12 @@ class RunContext:
         limit = self.spec.loop.probe_documents
         split = self.search.split
         return ScoredTask("probe", searched_documents(self.search.documents, split, limit), split)
+
+    @cached_property
+    def proved(self) -> ScoredTask:
+        """The search half over few passages: what an exported folder is scored on in a process of its own."""
+        split = self.search.split
+        return ScoredTask("proof", searched_documents(self.search.documents, split, PROOF_DOCUMENTS), split)
 
     def _dense_hits(self, split: Split, depth: int) -> set[str]:
         """Return the documents that the start ranks first for each query of a split."""

@@ -50,11 +50,11 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
 
 
 def prove_model(context: RunContext, best: RatedModel, model: Path) -> None:
-    """Score an exported folder on the search half in a fresh process; the score must be the recorded one.
+    """Score an exported folder in a fresh process, on dev queries; the score must be that of the model in this one.
 
     Raises:
         CheckFailed: The model cannot be scored there, or has another score.
     """
-    expected = best.rating.domain.ndcg_at_10
-    measured = read_proof(context.build(ProofJob(model, context.search, expected)))
+    expected = context.score(best.model, context.proved, best.instruction).ndcg_at_10
+    measured = read_proof(context.build(ProofJob(model, context.proved, expected)))
     context.run.ledger.record("proved", dev=expected, reloaded=measured)

@@ -136,7 +136,7 @@ def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
     model = _model_of(context, row)
     for adapter in (*model.adapters, *(model.queries.adapters if model.queries else ())):
         if fault := folder_fault(adapter.parent):
-            context.note("gate", f"{row['label']} was confirmed before and cannot be used again: {fault}")
+            context.warn("gate", f"{row['label']} was confirmed before and cannot be used again: {fault}")
             return None
     instruction = Instruction(**row["instruction"])
     return RatedModel(

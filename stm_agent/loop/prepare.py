@@ -105,7 +105,7 @@ def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess) -
     Raises:
         ConfigError: LiteLLM does not know a model, or a dollar ceiling meets one without a known price.
     """
-    writes = any(expert.negatives.synthetic or WRITTEN in expert.sources for expert in spec.experts)
+    writes = spec.planned or any(expert.negatives.synthetic or WRITTEN in expert.sources for expert in spec.experts)
     reflects = bool(spec.instruct.pool or spec.instruct.reflections)
     for access, asked in ((generator, writes), (reflection, reflects)):
         if asked:

@@ -90,7 +90,7 @@ def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruc
             scores[variant.label] = _probe(context, variant, steps, plan)
     probed = [variant for variant in offered if variant.label in scores]
     if not probed:
-        context.note("train", f"expert {plan.spec.name} skipped: every probe of it failed")
+        context.warn("train", f"expert {plan.spec.name} skipped: every probe of it failed")
         return Choice(())
     best = _best_probe(context, plan, probed, scores)
     ranked = sorted(probed, key=lambda variant: -scores[variant.label].ndcg_at_10)

@@ -14,10 +14,10 @@ from stm_agent.domain.collection import Collection, Document, Split, read_beir, 
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import MineSpec, MtebCollection
 from stm_agent.evaluate.baselines import bm25_run
-from stm_agent.evaluate.models import evaluate_model
 from stm_agent.evaluate.ranking import rank
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.evaluate.tasks import mteb_task
+from stm_agent.loop.evaluate_single import evaluate_model
 from stm_agent.mine.negatives import mine
 
 ARGUMENTS = {
@@ -53,8 +53,8 @@ def test_queries_that_are_documents_are_found_by_id_and_text(
     assert part.ignored_ids == {"veg-pro"}
 
 
-def test_a_query_is_never_ranked_against_itself(arguments: Collection) -> None:
-    assert evaluate_model("bm25", arguments, "dev")["ndcg_at_10"] == 1.0
+def test_a_query_is_never_ranked_against_itself(arguments: Collection, tmp_path: Path) -> None:
+    assert evaluate_model("bm25", arguments, "dev", runs=tmp_path / "runs")["ndcg_at_10"] == 1.0
     split = arguments.splits["dev"]
     run = bm25_run(arguments.texts, split.queries, k=1, ignored_ids=split.ignored_ids)
     assert {query: list(hits) for query, hits in run.items()}["veg-pro"] == ["veg-con"]
@@ -175,8 +175,8 @@ ARABIC = {"a0": "ذَهَبَ الوَلَدُ إلى المَدْرَسَة", "
     ],
     ids=["Hindi", "French", "French corpus in NFD", "French queries in NFD", "Arabic", "Hebrew", "Chinese"],
 )
-def test_keywords_are_found_in_every_script(texts: dict[str, str], queries: dict[str, str]) -> None:
+def test_keywords_are_found_in_every_script(texts: dict[str, str], queries: dict[str, str], tmp_path: Path) -> None:
     collection = of(
         texts, {f"q{key}": text for key, text in queries.items()}, {f"q{key}": key for key in queries}, "dev"
     )
-    assert evaluate_model("bm25", collection, "dev")["ndcg_at_10"] == 1.0
+    assert evaluate_model("bm25", collection, "dev", runs=tmp_path / "runs")["ndcg_at_10"] == 1.0

@@ -112,7 +112,7 @@ def test_one_file_with_all_judgements_is_cut(tmp_path: Path, name: str) -> None:
     assert len(read_beir(folder).splits) == 1
     splits = build_domain_data(BeirCollection(path=folder), tmp_path).collection.splits
     assert {key: len(split.queries) for key, split in splits.items()} == {"train": 120, "test": 40, "dev": 40}
-    assert domain_of_collection(folder).experts[0].sources == ("train",)
+    assert domain_of_collection(folder).planned
 
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val", "Validation"])

@@ -107,13 +107,13 @@ def test_an_accepted_instruction_survives_a_merge_that_is_refused(context: Any) 
     state = improve_instruction(context, State.start(rated()), 1, what="incumbent")
     forgetful = rated(0.3, FIND, "merge")
     worse = Rating(forgetful.rating.domain, 0.1)
-    state = consider_models(context, state, None, 1)
+    state = consider_models(context, state, state.experts, None, 1)
     assert state.provisional.instruction == FIND
     expert = Expert(
         name="a", spec_name="a", variant="FT", folder=None, rated=rated(-0.1, FIND, "a"), texts_per_second=1.0
     )
     state = replace(state, experts=(replace(expert, rated=replace(expert.rated, rating=worse)),))
-    assert consider_models(context, state, None, 1).confirmed.instruction == FIND
+    assert consider_models(context, state, state.experts, None, 1).confirmed.instruction == FIND
 
 
 def test_the_best_single_expert_is_a_candidate_when_the_merge_is_refused(context: Any) -> None:
@@ -123,7 +123,7 @@ def test_the_best_single_expert_is_a_candidate_when_the_merge_is_refused(context
         )
         for name, gain in (("a", 0.1), ("b", 0.3))
     )
-    state = consider_models(context, replace(State.start(rated()), experts=experts), None, 1)
+    state = consider_models(context, State.start(rated()), experts, None, 1)
     assert state.provisional.label == "b"
     assert state.confirmed.label == "backbone", "nothing is claimed before the look at the accept half"
 

@@ -250,6 +250,6 @@ def test_a_wrong_method_in_a_file_is_one_line(tmp_path: Path) -> None:
     from stm_agent.domain.load import load_domain, new_domain
 
     file = new_domain(tmp_path / "my.yaml", None)
-    file.write_text(file.read_text().replace("  verify: 2", "  verify: 2\n  method: soup"))
+    file.write_text(file.read_text().replace("  methods: [linear, task-arithmetic]\n", "  method: soup\n"))
     with pytest.raises(ConfigError, match=r"my\.yaml:\d+: .*soup.* linear"):
         load_domain(str(file), tmp_path)
