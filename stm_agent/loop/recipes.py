@@ -118,7 +118,7 @@ def plan_experts(
         f"experts learn from {', '.join(sources)}: {pairs:,} pairs",
         f"both sides are trained for {both} steps"
         if both
-        else f"only the side of queries is trained: the minutes allow fewer than {FEWEST_STEPS} steps of both sides before it",
+        else f"only the side of queries is trained: {FEWEST_STEPS} steps of both sides do not fit before it",
         f"{QUERY_EXPERTS} experts of queries are trained for {queries} steps each",
     )
     return spec.model_copy(update={"experts": (*trunk, *experts)}), reasons

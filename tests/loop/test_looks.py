@@ -47,7 +47,6 @@ def process(tmp_path: Path) -> Any:
             failures=list(failures),
             spec=SimpleNamespace(backbone=BackboneSpec(model="nowhere")),
             run=SimpleNamespace(folder=tmp_path / "run", ledger=Ledger(tmp_path / "run" / "ledger.jsonl")),
-            accept_scores=lambda rated: rated.rating.domain.per_query,
             rate=lambda model, instruction: rating(float(model.adapters[0].parent.name.removeprefix("gain-"))),
             accept_scores=lambda rated: rated.rating.domain.per_query,
             decide=lambda lever, text, **data: decisions.append(text),
