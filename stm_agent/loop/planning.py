@@ -41,7 +41,7 @@ def settle_plan(context: RunContext) -> RunPlan | None:
         BackboneError: No start can be loaded.
         ConfigError: The minutes are too few to train anything.
     """
-    if not context.spec.starts and not context.spec.planned:
+    if not context.spec.starts and not context.spec.planned and context.spec.backbone == context.own_backbone:
         return None
     path = context.run.folder / PLAN
     if path.is_file():
@@ -60,7 +60,7 @@ def _new_plan(context: RunContext) -> RunPlan:
     spec, length_reasons = with_lengths(context.spec, context.data)
     context.spec = spec
     start, race = race_starts(context) if spec.starts else (spec.backbone, ())
-    fitted, minutes = fit_to_start(spec, start), context.minutes or MINUTES
+    fitted, minutes = fit_to_start(spec, start, context.own_backbone), context.minutes or MINUTES
     # On a slow machine the race takes a good part of the minutes.
     plan = dry_plan(fitted, context.data, minutes=minutes, spent=context.clock.seconds() / 60)
     return replace(plan, race=race, reasons=(*length_reasons, *plan.reasons))

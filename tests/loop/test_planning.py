@@ -135,10 +135,25 @@ def test_learning_rates_of_a_raw_decoder_are_lowered_for_a_ready_encoder(
 
     ready = tmp_path / "ready"
     load_backbone(tiny_domain.backbone, packed=False).save(str(ready))
-    spec = fit_to_start(tiny_domain, BackboneSpec(model=str(ready)))
+    started = with_starts(tiny_domain, (str(ready),))
+    spec = fit_to_start(started, started.backbone, tiny_domain.backbone)
     assert spec.train.learning_rate == pytest.approx(tiny_domain.train.learning_rate / 4)
-    same = fit_to_start(tiny_domain, tiny_domain.backbone)
+    assert {expert.teacher_weight for expert in spec.experts} == {0.0}
+    same = fit_to_start(started, tiny_domain.backbone, tiny_domain.backbone)
     assert same.train == tiny_domain.train
+    planned = domain_of_collection(tiny_beir(tmp_path / "folder"))
+    raw_first = with_starts(planned, (tiny_domain.backbone.model, str(ready)))
+    assert fit_to_start(raw_first, started.backbone, planned.backbone).train == planned.train, "these are for it"
+
+
+def test_a_ready_encoder_that_a_user_names_is_trained_gently(tiny_domain: DomainSpec, workspace: Path) -> None:
+    from stm_agent.backbone.load import load_backbone
+
+    ready = workspace / "ready"
+    load_backbone(tiny_domain.backbone, packed=False).save(str(ready))
+    report = run(tiny_domain, workspace, starts=(str(ready),))
+    spec = read_json(workspace / "runs" / report["run"] / "plan.json")["spec"]
+    assert spec["train"]["learning_rate"] == pytest.approx(tiny_domain.train.learning_rate / 4)
 
 
 def test_the_plan_is_printed_before_anything_is_spent(planned: DomainSpec, workspace: Path) -> None:
