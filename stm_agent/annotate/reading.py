@@ -139,7 +139,7 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
-                row = Unreadable("is no valid JSON")
+                row = Unreadable("is not valid JSON")
             yield f"{path.name}:{number}", row
 
 

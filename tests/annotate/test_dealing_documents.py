@@ -76,7 +76,7 @@ def test_documents_are_dealt_evenly_each_to_as_many_as_the_overlap(tool, ada):
     told = ada.post(f"{PLACE}/deal", json={"what": "documents"})
     assert (told.status_code, told.json()["title"]) == (
         422,
-        "each document is to be read by 3 people and there are 2; invite more, or let fewer do it",
+        "3 people for each document, but there are only 2; add people or choose fewer",
     )
 
 

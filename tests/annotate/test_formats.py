@@ -412,7 +412,7 @@ def test_trec_runs_are_read_and_bad_lines_named():
     ]:
         with pytest.raises(DataError, match=told):
             trec.read_run(text)
-    with pytest.raises(DataError, match="no integer"):
+    with pytest.raises(DataError, match="not an integer"):
         trec.read_qrels("q 0 d x")
     for ids in ({"q 1": {"d": 1}}, {"q": {"d 1": 1}}):
         with pytest.raises(DataError, match="has a space, which qrels cannot hold"):

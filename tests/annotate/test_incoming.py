@@ -60,7 +60,7 @@ def test_qrels_become_a_persons_judgements_and_their_own_grade_stays(tool, proje
         "you have already judged it": 1,
         "the judged document is not in the project": 1,
         "the judged query is not in the project": 1,
-        "grade 7 is no level of this project": 1,
+        "this project has no level of grade 7": 1,
     }
     assert ada.get("/projects/signs/export/qrels").text == "q1 0 d1 3\nq1 0 d2 2\n"
     assert client(tool, "Bo").post("/projects/signs/qrels", files={"file": ("x", QRELS)}).status_code == 403
@@ -172,7 +172,7 @@ def test_a_date_is_a_day(small, tmp_path):
     made = ada.post("/projects", json={"name": "Days", "schema": schema}).json()["key"]
     rows = [["a", {"text": "x", "seen": "2024-02-29"}], ["b", {"text": "x", "seen": "soon"}]]
     told = ada.post(f"/projects/{made}/documents", json={"documents": rows}).json()
-    assert (told["added"], told["skipped"]) == (1, {"has 'seen' that is no date": 1})
+    assert (told["added"], told["skipped"]) == (1, {"has a 'seen' that is not a date": 1})
 
 
 def test_judgements_from_the_command_line_are_whose_they_are_said_to_be(small, tmp_path):

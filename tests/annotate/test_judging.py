@@ -129,7 +129,7 @@ def test_only_its_author_or_an_administrator_makes_an_entrys_query(asked):
     ada, bo, ruth = (client(asked, name) for name in ("Ada", "Bo", "Ruth"))
     ada.post(f"{PLACE}/members", json={"name": "Ruth"})
     place, _ = finished(bo, [("d1", "relevant")])
-    assert "somebody else's" in problem(ruth.post(f"{place}/query", json={}), 403)
+    assert "belongs to somebody else" in problem(ruth.post(f"{place}/query", json={}), 403)
     query = ada.post(f"{place}/query", json={}).json()["key"]
     assert pool(bo, query)["d1"]["grade"] == 1
     assert pool(ada, query) == {}

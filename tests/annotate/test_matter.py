@@ -63,7 +63,14 @@ def test_rows_that_cannot_be_taken_are_counted_with_their_reason(tmp_path):
     found, report = taken(tmp_path / "a.json")
     assert [key for key, _ in found] == ["a"]
     reasons = " ".join(report.skipped)
-    for told in ("there already", "no id", "no text in text", "'year' that is no number", "NUL", "not a JSON object"):
+    for told in (
+        "already exists",
+        "no id",
+        "no text in text",
+        "'year' that is not a number",
+        "NUL",
+        "not a JSON object",
+    ):
         assert told in reasons
     assert report.examples[0] == "a.json:2: has an id that already exists"
 
@@ -88,7 +95,7 @@ def test_cells_of_a_table_are_read_as_the_schema_has_them(tmp_path):
     assert found[0] == ("a", {"text": "one\u2028line", **values})
     assert [key for key, _ in found] == ["a", "b"]
     told = " ".join(report.skipped)
-    assert all(reason in told for reason in ("no number", "no boolean", "more cells than the header"))
+    assert all(reason in told for reason in ("not a number", "not a boolean", "more cells than the header"))
     assert report.skipped["has a 'year' that is not a number"] == 2
 
 
@@ -108,7 +115,7 @@ def test_json_that_is_too_deep_is_told(tmp_path):
     (tmp_path / "a.jsonl").write_text(deep + "\n")
     with pytest.raises(DataError, match="not valid JSON"):
         taken(tmp_path / "a.json")
-    assert taken(tmp_path / "a.jsonl")[1].skipped == {"is no valid JSON": 1}
+    assert taken(tmp_path / "a.jsonl")[1].skipped == {"is not valid JSON": 1}
 
 
 def test_files_that_are_none_are_told(tmp_path):
@@ -236,7 +243,7 @@ def test_an_answer_is_read_as_the_blocks_type(kind, answer, value):
 
 
 def test_an_answer_of_another_type_is_refused():
-    with pytest.raises(Invalid, match="no number"):
+    with pytest.raises(Invalid, match="not a number"):
         answers.fitted(Block(id="b", name="B", type="number"), "many")
     with pytest.raises(Invalid, match="no grade"):
         answers.read_grade(TEMPLATES["judging"], "perhaps 17")

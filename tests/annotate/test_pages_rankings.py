@@ -128,7 +128,7 @@ def test_calls_are_counted_before_an_llm_is_asked(tool, opened):
     lend_llm(tool, lambda messages: said.append(messages) or "2")
     pooled(tool, page, url)
     page.get_by_role("button", name="Grade all pools").click()
-    sure = page.get_by_text(re.compile(r"\d+ calls to scripted:numbered; go on\?"))
+    sure = page.get_by_text(re.compile(r"\d+ calls to scripted:numbered. Continue\?"))
     sure.wait_for()
     assert violations(page) == []
     page.get_by_role("button", name="Cancel").click()

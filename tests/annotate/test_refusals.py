@@ -30,15 +30,15 @@ def test_nothing_is_called_what_no_address_can_have(small, name):
     assert told.json()["skipped"] == {f"has the id '{name}', which cannot be part of a URL": 1}
     with small.database.writing() as session:
         row = session.scalar(projects.select(projects.Project))
-        with pytest.raises(Invalid, match="no address"):
+        with pytest.raises(Invalid, match="cannot be part of a URL"):
             documents.add(session, row, [(name, {"text": "x"})])
     told = ada.post("/projects/signs/queries", json={"text": "a query", "key": name})
-    assert told.status_code == 422 and "no address" in told.json()["title"]
+    assert told.status_code == 422 and "cannot be part of a URL" in told.json()["title"]
     told = ada.put("/llms", json={"name": name, "model": "scripted:numbered"})
-    assert told.status_code == 422 and "no address" in told.json()["title"]
+    assert told.status_code == 422 and "cannot be part of a URL" in told.json()["title"]
     token = ada.post("/invitations", json={}).json()["token"]
     told = ada.post("/join", json={"token": token, "name": name, "password": "long enough it is"})
-    assert told.status_code == 422 and "no address" in told.json()["title"]
+    assert told.status_code == 422 and "cannot be part of a URL" in told.json()["title"]
 
 
 def test_one_persons_wrong_passwords_shut_nobody_else_out(tool, project):

@@ -126,7 +126,7 @@ def test_a_done_query_stands_once_others_could_be_seen(tool, project):
     place = "/projects/signs/queries/q1"
     bo.put(f"{place}/judgements/d1", json={"grade": 3})
     bo.put(f"{place}/done", json={})
-    assert "open it again" in problem(bo.put(f"{place}/judgements/d1", json={"grade": 0, "version": 1}), 422)
+    assert "reopen it" in problem(bo.put(f"{place}/judgements/d1", json={"grade": 0, "version": 1}), 422)
     assert bo.put(f"{place}/done", json={"done": False}).status_code == 204, "nobody else graded it yet"
     bo.put(f"{place}/done", json={})
     cy.put(f"{place}/judgements/d1", json={"grade": 0})

@@ -54,7 +54,7 @@ def deal(session: Session, actor: Actor, project: Project, to: To = EVERYBODY) -
         Invalid: There are fewer people than each query is to have.
         NotFound: Somebody who is named is not of the project.
     """
-    people, each, members = _people(session, actor, project, to, "query is to be judged")
+    people, each, members = _people(session, actor, project, to, "query")
     every = select(Query.id).where(Query.project_id == project.id)
     here = Assignment.query_id.in_(every)
     session.execute(delete(Assignment).where(here, ~Assignment.done, Assignment.person_id.not_in(members)))
@@ -94,7 +94,7 @@ def deal_documents(
         Invalid: There are fewer people than each document is to have, or a filter cannot be read.
         NotFound: Somebody who is named is not of the project.
     """
-    people, each, members = _people(session, actor, project, to, "document is to be read")
+    people, each, members = _people(session, actor, project, to, "document")
     here = DocumentAssignment.document_id.in_(select(Document.id).where(Document.project_id == project.id))
     free = DocumentAssignment.person_id.not_in(members)
     session.execute(delete(DocumentAssignment).where(here, ~DocumentAssignment.done, free))
