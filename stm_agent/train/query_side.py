@@ -74,19 +74,7 @@ class QuerySideJob(Job):
         shared = {"batch_size", "learning_rate", "scale", "warmup", "lora_rank", "lora_alpha", "embeddings", "qlora"}
         return {
             "expert": self.expert.model_dump(mode="json", include=options),
-            "train": self.train.model_dump(
-                mode="json",
-                include={
-                    "batch_size",
-                    "learning_rate",
-                    "scale",
-                    "warmup",
-                    "lora_rank",
-                    "lora_alpha",
-                    "embeddings",
-                    "qlora",
-                },
-            ),
+            "train": self.train.model_dump(mode="json", include=shared),
             "backbone": self.backbone.model_dump(mode="json"),
             # Decides the dtype.
             "device": "cuda" if torch.cuda.is_available() else "cpu",
