@@ -117,7 +117,7 @@ def test_a_draft_that_waits_stays_until_there_is_another_and_comes_back(tool, pa
     expect(box).to_have_value("Edited")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("d")
-    page.get_by_text("A draft of Topic waits; accept or reject it first").wait_for()
+    page.get_by_text("Accept or reject the draft of Topic first").wait_for()
     with page.expect_response("**/drafts/*") as told:
         box.press("Control+Enter")
     expect(page.locator("#block-topic")).to_have_value("Edited")
@@ -153,7 +153,7 @@ def test_somebody_elses_entry_offers_nothing_to_decide_on(tool, opened):
         drafts.write(session, row, key, block.id, "m", {}, [], None, "")
     with page.expect_response("**/drafts?entry=*"):
         page.goto(place(url, "signs", "work", "d1", key))
-    page.get_by_text("Written by Bo; you can read it.").wait_for()
+    page.get_by_text("Written by Bo (read only)").wait_for()
     expect(page.get_by_role("button", name="Accept")).to_have_count(0)
     expect(page.get_by_role("button", name="Reject")).to_have_count(0)
 
