@@ -118,5 +118,5 @@ def _export(run: Path, front: Mapping[str, Any], number: int, model: AdaptedMode
     if number == front["taken"] and card.is_file():
         return ExportJob(model=model, prompts=prompts, card=card.read_text(encoding="utf-8"))
     command = f"stm-agent merge pick {run.name} --point {number}"
-    text = merge_card(list(front["experts"]), model.recipe, model.backbone.summary, command)
+    text = merge_card(list(front["experts"]), model.merged.recipe, model.backbone.summary, command)
     return ExportJob(model=model, prompts=prompts, card=text)

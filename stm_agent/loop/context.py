@@ -17,7 +17,7 @@ from stm_agent.clock import RunClock
 from stm_agent.domain.collection import Split
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
-from stm_agent.domain.spec import DomainSpec
+from stm_agent.domain.spec import BackboneSpec, DomainSpec
 from stm_agent.errors import StmAgentError
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
@@ -61,6 +61,7 @@ class RunContext:
         data: Corpus, dev and training data, without test.
         guards: General tasks that show forgetting.
         firewall: Holds test back.
+        own_backbone: The domain's backbone before a user named starts; its learning rates were chosen for it.
         finished_before: Whether the run was finished once and continues with a raised budget.
         gate: The cut dev set and its tests.
         generator: The LLM that writes.
@@ -87,6 +88,7 @@ class RunContext:
     data: DomainData
     guards: tuple[ScoredTask, ...]
     firewall: Firewall
+    own_backbone: BackboneSpec
     finished_before: bool
     gate: Gate
     generator: LlmAccess

@@ -25,7 +25,7 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         name=context.run.id,
         domain=context.spec,
         weights={name: weight for name, weight in best.weights.items() if weight},
-        method=best.model.method,
+        method=best.model.merged.method,
         dev=best.rating.domain.ndcg_at_10,
         general=best.rating.general,
         sources=sources_of(context.spec, context.data.collection),

@@ -20,6 +20,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.gate import GateState
 from stm_agent.loop.state import RatedModel, State
 from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.merge.recipe import MethodOptions
 
 MODEL, INSTRUCTION = "model", "instruction"
 """What a look tests."""
@@ -116,19 +117,27 @@ def _to_json(rated: RatedModel, run: Path) -> dict[str, Any]:
     return {
         "label": rated.label,
         "experts": list(rated.experts),
-        "adapters": [Path(os.path.relpath(adapter, run)).as_posix() for adapter in rated.model.adapters],
-        "weights": list(rated.model.weights),
+        **_model_to_json(rated.model, run),
         "instruction": asdict(rated.instruction),
     }
 
 
+def _model_to_json(model: AdaptedModel, run: Path) -> dict[str, Any]:
+    """Return adapters relative to the run, weights and method, and the same of a side of queries."""
+    return {
+        "adapters": [Path(os.path.relpath(adapter, run)).as_posix() for adapter in model.adapters],
+        "weights": list(model.weights),
+        "method": model.method.model_dump(mode="json"),
+        "queries": _model_to_json(model.queries, run) if model.queries else None,
+    }
+
+
 def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
-    adapters = tuple(Path(os.path.normpath(context.run.folder / adapter)) for adapter in row["adapters"])
-    for adapter in adapters:
+    model = _model_of(context, row)
+    for adapter in (*model.adapters, *(model.queries.adapters if model.queries else ())):
         if fault := folder_fault(adapter.parent):
             context.warn("gate", f"{row['label']} was confirmed before and cannot be used again: {fault}")
             return None
-    model = AdaptedModel(context.spec.backbone, adapters, tuple(row["weights"]))
     instruction = Instruction(**row["instruction"])
     return RatedModel(
         label=row["label"],
@@ -136,4 +145,16 @@ def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
         experts=tuple(row["experts"]),
         instruction=instruction,
         rating=context.rate(model, instruction),
+    )
+
+
+def _model_of(context: RunContext, row: dict[str, Any]) -> AdaptedModel:
+    """Return the model of a look; looks of earlier versions hold sums with one side only."""
+    queries = row.get("queries")
+    return AdaptedModel(
+        context.spec.backbone,
+        tuple(Path(os.path.normpath(context.run.folder / adapter)) for adapter in row["adapters"]),
+        tuple(row["weights"]),
+        MethodOptions(**row.get("method", {})),
+        _model_of(context, queries) if queries else None,
     )

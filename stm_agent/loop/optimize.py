@@ -60,9 +60,8 @@ def optimize(
         StopRequested: A stop was asked for; the best model so far is exported.
         StmAgentError: A fault that the user can correct; the run folder stays intact.
     """
-    spec = with_starts(spec, options.starts)
     rounds = options.rounds_of(spec)
-    identity = run_identity(spec, options, workspace)
+    identity = run_identity(with_starts(spec, options.starts), options, workspace)
     run = open_run(runs, spec.name, identity, run_id=options.run_id, fresh=options.fresh)
     try:
         finished = _finished(run, options)

@@ -41,7 +41,7 @@ def settle_plan(context: RunContext) -> RunPlan | None:
         BackboneError: No start can be loaded.
         ConfigError: The minutes are too few to train anything.
     """
-    if not context.spec.starts and not context.spec.planned:
+    if not context.spec.starts and not context.spec.planned and context.spec.backbone == context.own_backbone:
         return None
     path = context.run.folder / PLAN
     if path.is_file():
@@ -60,11 +60,13 @@ def _new_plan(context: RunContext) -> RunPlan:
     spec, length_reasons = with_lengths(context.spec, context.data)
     context.spec = spec
     start, race = race_starts(context) if spec.starts else (spec.backbone, ())
-    plan = dry_plan(fit_to_start(spec, start), context.data, minutes=context.minutes or MINUTES)
+    fitted, minutes = fit_to_start(spec, start, context.own_backbone), context.minutes or MINUTES
+    # On a slow machine the race takes a good part of the minutes.
+    plan = dry_plan(fitted, context.data, minutes=minutes, spent=context.clock.seconds() / 60)
     return replace(plan, race=race, reasons=(*length_reasons, *plan.reasons))
 
 
-def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float) -> RunPlan:
+def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float, spent: float = 0.0) -> RunPlan:
     """Return the plan of a domain that leaves only its experts and lengths open; nothing is stored.
 
     Raises:
@@ -75,7 +77,7 @@ def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float) -> RunPlan:
     if not spec.planned:
         return RunPlan(spec=spec, reasons=reasons)
     speed = measured_speed(spec.backbone, data)
-    spec, more = plan_experts(spec, data, minutes=minutes, speed=speed)
+    spec, more = plan_experts(spec, data, minutes=minutes, speed=speed, spent=spent)
     return RunPlan(spec=spec, passages_per_second=speed.passages, reasons=(*reasons, *more))
 
 

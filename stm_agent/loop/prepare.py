@@ -22,6 +22,7 @@ from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.options import Options
 from stm_agent.loop.runs import RunFolder, run_state_of
+from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StopSignal
 
 STAGES, CACHE = ".stages", ".cache"
@@ -32,7 +33,10 @@ STAGES, CACHE = ".stages", ".cache"
 def open_context(
     spec: DomainSpec, options: Options, run: RunFolder, *, workspace: Path, runs: Path, observer: Observer
 ) -> Iterator[RunContext]:
-    """Open a run's context; inside the block signals ask for a stop and the clock is stored."""
+    """Open a run's context; inside the block signals ask for a stop and the clock is stored.
+
+    ``spec`` is the domain as its file has it; the context's has the starts that the user named.
+    """
     stop = StopSignal(run.folder)
     clock = RunClock(run.clock)
     with clock, stop.handling_signals():
@@ -52,6 +56,7 @@ def _context(
     runs: Path,
     observer: Observer,
 ) -> RunContext:
+    own, spec = spec.backbone, with_starts(spec, options.starts)
     generator, reflection = (
         _access(spec, options, model, run, runs)
         for model in (options.generator, options.reflection or options.generator)
@@ -77,20 +82,27 @@ def _context(
         data=data,
         guards=guards,
         firewall=firewall,
+        own_backbone=own,
         finished_before=finished_before,
         gate=gate,
         generator=generator,
         reflection=reflection,
         workspace=workspace,
     )
-    run.ledger.record("splits", **data.splits.to_json())
-    for note in data.splits.notes:
-        context.note("splits", note)
     context.executor = InlineExecutor(store, warn=lambda text: context.warn("stages", text))
-    text = f"{gate.halves.note}; the smallest gain they can show is about {gate.smallest_gain():.3f} nDCG@10"
-    # A small dev set can confirm large gains only.
-    (context.warn if gate.halves.small else context.note)("gate", text)
+    _record_splits(context)
     return context
+
+
+def _record_splits(context: RunContext) -> None:
+    """Record how the queries were split, and what the dev set can show."""
+    context.run.ledger.record("splits", **context.data.splits.to_json())
+    for note in context.data.splits.notes:
+        context.note("splits", note)
+    halves = context.gate.halves
+    text = f"{halves.note}; the smallest gain they can show is about {context.gate.smallest_gain():.3f} nDCG@10"
+    # A small dev set can confirm large gains only.
+    (context.warn if halves.small else context.note)("gate", text)
 
 
 def _gate_spec(spec: DomainSpec, options: Options) -> GateSpec:

@@ -21,6 +21,9 @@ BOTH_SIDES, QUERY_SIDE = 3.0, 8.0
 FEWEST_STEPS = 30
 """Steps below which an expert is not worth its scoring."""
 
+SHOWN = 0.05
+"""Minutes that have passed are named from here on."""
+
 QUERY_EXPERTS = 4
 """Experts of queries that a merge can average."""
 
@@ -59,18 +62,18 @@ class TimeTable:
     queries_only: float
 
 
-def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed) -> TimeTable:
-    """Divide the minutes of a run."""
+def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spent: float = 0.0) -> TimeTable:
+    """Divide the minutes of a run, of which ``spent`` have passed."""
     documents = len(data.collection.documents)
     searched = min(documents, spec.loop.search_documents or documents)
     queries = sum(len(split.queries) for split in data.collection.splits.values())
     whole, part = documents / speed.passages, searched / speed.passages
-    left = minutes * 60 * USABLE - whole - (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
+    left = (minutes * USABLE - spent) * 60 - whole - (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
     return TimeTable(whole=whole, part=part, training=left - whole - part, queries_only=left)
 
 
 def plan_experts(
-    spec: DomainSpec, data: DomainData, *, minutes: float, speed: Speed
+    spec: DomainSpec, data: DomainData, *, minutes: float, speed: Speed, spent: float = 0.0
 ) -> tuple[DomainSpec, tuple[str, ...]]:
     """Return the domain with experts for its data that can be trained in the minutes, and the reasons.
 
@@ -82,23 +85,27 @@ def plan_experts(
         data: What there is to train on.
         minutes: For the whole run.
         speed: Encoding speed of the start.
+        spent: Minutes that have passed, for example in the start race.
 
     Raises:
         ConfigError: The minutes are too few.
     """
-    table = time_table(spec, data, minutes, speed)
+    table = time_table(spec, data, minutes, speed, spent)
     sources, pairs = _sources(spec, data)
     batch = spec.train.batch_size
     both_step = STEP_COST * batch * (1 / speed.queries + 1 / speed.passages)
     query_step = STEP_COST * batch / speed.queries
     both = _steps(BOTH_SIDES * pairs / batch, (1 - QUERY_SHARE) * table.training / both_step)
-    seconds = QUERY_SHARE * table.training if both else table.queries_only
-    queries = _steps(QUERY_SIDE * pairs / batch, seconds / QUERY_EXPERTS / query_step)
+    useful = QUERY_SIDE * pairs / batch
+    queries = _steps(useful, QUERY_SHARE * table.training / QUERY_EXPERTS / query_step) if both else 0
+    if not queries:
+        # Passages as short as queries leave time for both sides, but too little for the experts of queries after them.
+        both, queries = 0, _steps(useful, table.queries_only / QUERY_EXPERTS / query_step)
     if not queries:
         least = minutes + (FEWEST_STEPS * QUERY_EXPERTS * query_step - table.queries_only) / 60 / USABLE
         raise ConfigError(
             f"{minutes:g} minutes are too few: to encode {len(data.collection.documents):,} passages takes "
-            f"{table.whole / 60:.1f} on this machine; set --budget-minutes {least + 1:.0f} or more"
+            f"{table.whole / 60:.1f} on this machine{_passed(spent)}; set --budget-minutes {least + 1:.0f} or more"
         )
     trunk = [ExpertSpec(name="both-sides", sources=sources, steps=both)] if both else []
     experts = [
@@ -107,14 +114,18 @@ def plan_experts(
     ]
     reasons = (
         f"{speed.passages:.0f} passages and {speed.queries:.0f} queries a second: one encoding of the corpus takes "
-        f"{table.whole / 60:.1f} of {minutes:g} minutes",
+        f"{table.whole / 60:.1f} of {minutes:g} minutes{_passed(spent)}",
         f"experts learn from {', '.join(sources)}: {pairs:,} pairs",
         f"both sides are trained for {both} steps"
         if both
-        else f"only the side of queries is trained: the minutes allow fewer than {FEWEST_STEPS} steps of both sides",
+        else f"only the side of queries is trained: {FEWEST_STEPS} steps of both sides do not fit before it",
         f"{QUERY_EXPERTS} experts of queries are trained for {queries} steps each",
     )
     return spec.model_copy(update={"experts": (*trunk, *experts)}), reasons
+
+
+def _passed(spent: float) -> str:
+    return f" ({spent:.1f} min have passed)" if spent >= SHOWN else ""
 
 
 def _steps(useful: float, affordable: float) -> int:

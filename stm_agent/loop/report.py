@@ -172,7 +172,7 @@ def _point_taken(state: State, best: RatedModel) -> int | None:
     for number, point in enumerate(state.merge.front, 1):
         weights = {name: weight for name, weight in zip(names, point["weights"], strict=True) if weight}
         same = weights == {name: weight for name, weight in best.weights.items() if weight}
-        if same and point["method"] == best.model.method.model_dump(mode="json"):
+        if same and point["method"] == best.model.merged.method.model_dump(mode="json"):
             return number
     return None
 

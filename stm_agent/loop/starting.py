@@ -58,14 +58,20 @@ def _score(context: RunContext, start: BackboneSpec, task: ScoredTask) -> StartS
     return StartScore(name=start.model, ndcg_at_10=read_scores(folder)["race"].ndcg_at_10, seconds_per_1000=speed)
 
 
-def fit_to_start(spec: DomainSpec, start: BackboneSpec) -> DomainSpec:
+def fit_to_start(spec: DomainSpec, start: BackboneSpec, own: BackboneSpec) -> DomainSpec:
     """Return the domain with another start in place of its backbone.
 
     Learning rates that a file chose for its own backbone are lowered for a ready encoder, which needs little, and a
-    teacher that is the start itself, or the encoder that it replaces, is left out.
+    teacher that is the start itself, or the encoder that it replaces, is left out. A planned domain has learning rates
+    for ready encoders and no teacher.
+
+    Args:
+        spec: The domain, perhaps :func:`with_starts`.
+        start: The model that is adapted.
+        own: The backbone that the domain had before a user named starts.
     """
     changes: dict[str, object] = {"backbone": start, "starts": ()}
-    if start != spec.backbone and is_ready(start.model) and not is_ready(spec.backbone.model):
+    if not spec.planned and start != own and is_ready(start.model) and not is_ready(own.model):
         train = spec.train.model_copy(update={"learning_rate": spec.train.learning_rate * GENTLE})
         changes |= {"train": train, "experts": tuple(_gently(expert) for expert in spec.experts)}
     return spec.model_copy(update=changes)

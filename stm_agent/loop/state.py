@@ -34,7 +34,7 @@ class RatedModel:
     @property
     def weights(self) -> dict[str, float]:
         """Expert's name -> weight; of a model with two sides, of the side of queries."""
-        return dict(zip(self.experts, (self.model.queries or self.model).weights, strict=True))
+        return dict(zip(self.experts, self.model.merged.weights, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,11 @@ class AdaptedModel:
         """The model that passages are encoded with."""
         return replace(self, queries=None)
 
+    @property
+    def merged(self) -> AdaptedModel:
+        """The side that was merged last: that of queries, if it has weights of its own."""
+        return self.queries or self
+
     def source_key(self) -> object:
         """Return backbone, adapters, weights and method as JSON values."""
         from stm_agent.backbone.identity import source_identity

@@ -67,15 +67,17 @@ class QuerySideJob(Job):
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the adapter."""
+        import torch
+
         groups = {pair.group: sorted(self.groups.get(pair.group, ())) for pair in self.pairs}
         options = {"steps", "batch_size", "learning_rate", "final_rate", "bag"}
+        shared = {"batch_size", "learning_rate", "scale", "warmup", "lora_rank", "lora_alpha", "embeddings", "qlora"}
         return {
             "expert": self.expert.model_dump(mode="json", include=options),
-            "train": self.train.model_dump(
-                mode="json",
-                include={"batch_size", "learning_rate", "scale", "warmup", "lora_rank", "lora_alpha", "embeddings"},
-            ),
+            "train": self.train.model_dump(mode="json", include=shared),
             "backbone": self.backbone.model_dump(mode="json"),
+            # Decides the dtype.
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
             "documents": self.documents.source_key(),
             "start": adapter_origin(self.start),
             "pairs": pairs_hash(self.pairs),

@@ -23,6 +23,7 @@ from stm_agent.loop.looks import INSTRUCTION, alpha_spent, take_look
 from stm_agent.loop.state import RatedModel, State
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import Rating
+from stm_agent.merge.recipe import MethodOptions
 
 QUERIES = {f"q{number}": f"question {number}" for number in range(120)}
 GATE = Gate(cut_dev(Split("dev", QUERIES, {query: {query: 1} for query in QUERIES})), GateSpec(looks=2, samples=2000))
@@ -46,8 +47,8 @@ def process(tmp_path: Path) -> Any:
             failures=list(failures),
             spec=SimpleNamespace(backbone=BackboneSpec(model="nowhere")),
             run=SimpleNamespace(folder=tmp_path / "run", ledger=Ledger(tmp_path / "run" / "ledger.jsonl")),
-            accept_scores=lambda rated: rated.rating.domain.per_query,
             rate=lambda model, instruction: rating(float(model.adapters[0].parent.name.removeprefix("gain-"))),
+            accept_scores=lambda rated: rated.rating.domain.per_query,
             decide=lambda lever, text, **data: decisions.append(text),
             note=lambda lever, text: decisions.append(text),
             warn=lambda lever, text: decisions.append(text),
@@ -132,6 +133,31 @@ def test_a_continued_run_must_beat_the_model_that_was_confirmed(
         state = ended(context, with_=base() if gain is None else rated(tmp_path, gain))
         assert state.confirmed == replace(rated(tmp_path, float(confirmed.split()[1])), label=confirmed)
         assert state.provisional == state.confirmed
+
+
+@pytest.mark.parametrize("method", [MethodOptions(), MethodOptions(method="ties", density=0.3)])
+@pytest.mark.parametrize("beneath", [True, False])
+def test_a_confirmed_model_with_a_side_of_queries_comes_back_whole(
+    process: Any, tmp_path: Path, method: MethodOptions, beneath: bool
+) -> None:
+    documents, one, two = (rated(tmp_path, gain).model for gain in (0.05, 0.06, 0.07))
+    queries = AdaptedModel(documents.backbone, (*one.adapters, *two.adapters), (0.4, 0.6), method)
+    model = replace(documents if beneath else AdaptedModel(documents.backbone), queries=queries)
+    both = replace(rated(tmp_path, 0.05), model=model, experts=("b", "c"))
+    first, second = process(LOST), process()
+    second.rate = lambda model, instruction: rating(0.05)
+    assert ended(first, with_=both).confirmed == both
+    assert ended(second, with_=base()).confirmed == both
+    assert both.weights == {"b": 0.4, "c": 0.6}
+
+
+def test_a_damaged_side_of_queries_is_named(process: Any, tmp_path: Path) -> None:
+    documents, queries = (rated(tmp_path, gain).model for gain in (0.05, 0.06))
+    ended(process(LOST), with_=replace(rated(tmp_path, 0.05), model=replace(documents, queries=queries)))
+    (tmp_path / ".stages" / "gain-0.06" / "manifest.json").unlink()
+    context = process()
+    assert ended(context, with_=base()).confirmed.label == "backbone"
+    assert "cannot be used again" in context.decisions[0]
 
 
 def test_a_confirmed_model_that_is_damaged_is_named(process: Any, tmp_path: Path) -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from stm_agent.domain.data import DomainData
 from stm_agent.domain.load import domain_of_collection
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import AUTO_STARTS, BackboneSpec, DomainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import read_json
+from stm_agent.inspect.front import pick, read_front
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
 from stm_agent.loop.plan import plan
 from stm_agent.loop.recipes import FEWEST_STEPS, QUERY_EXPERTS, Speed, plan_experts
+from stm_agent.loop.report import _point_taken
 from stm_agent.loop.starting import fit_to_start, with_starts
+from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.merge.recipe import MethodOptions
 from stm_agent.testing.pico import pico_decoder
 from stm_agent.testing.tiny import tiny_beir, tiny_collection
 
@@ -85,6 +91,26 @@ def test_minutes_that_are_too_few_are_refused_with_the_number_that_is_enough(pla
     assert plan_experts(planned, data, minutes=enough, speed=slow)[0].experts
 
 
+def test_passages_as_short_as_queries_still_get_a_plan_in_few_minutes(planned: DomainSpec) -> None:
+    data, even = judged_domain_data(tiny_collection()), Speed(passages=5.0, queries=5.0)
+    least = next(minutes for minutes in range(1, 60) if _fits(planned, data, minutes, even))
+    assert all(_fits(planned, data, minutes, even) for minutes in range(least, 3 * least)), "more minutes always fit"
+
+
+def _fits(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spent: float = 0.0) -> bool:
+    try:
+        return bool(plan_experts(spec, data, minutes=minutes, speed=speed, spent=spent)[0].experts)
+    except ConfigError:
+        return False
+
+
+def test_minutes_that_a_slow_race_took_are_not_planned_again(planned: DomainSpec) -> None:
+    data, slow = judged_domain_data(tiny_collection()), Speed(passages=1.0, queries=200.0)
+    assert _fits(planned, data, 3, slow)
+    with pytest.raises(ConfigError, match=r"\(2.5 min have passed\)"):
+        plan_experts(planned, data, minutes=3, speed=slow, spent=2.5)
+
+
 def test_without_train_pairs_the_corpus_and_the_generator_teach(planned: DomainSpec) -> None:
     import dataclasses
 
@@ -109,10 +135,25 @@ def test_learning_rates_of_a_raw_decoder_are_lowered_for_a_ready_encoder(
 
     ready = tmp_path / "ready"
     load_backbone(tiny_domain.backbone, packed=False).save(str(ready))
-    spec = fit_to_start(tiny_domain, BackboneSpec(model=str(ready)))
+    started = with_starts(tiny_domain, (str(ready),))
+    spec = fit_to_start(started, started.backbone, tiny_domain.backbone)
     assert spec.train.learning_rate == pytest.approx(tiny_domain.train.learning_rate / 4)
-    same = fit_to_start(tiny_domain, tiny_domain.backbone)
+    assert {expert.teacher_weight for expert in spec.experts} == {0.0}
+    same = fit_to_start(started, tiny_domain.backbone, tiny_domain.backbone)
     assert same.train == tiny_domain.train
+    planned = domain_of_collection(tiny_beir(tmp_path / "folder"))
+    raw_first = with_starts(planned, (tiny_domain.backbone.model, str(ready)))
+    assert fit_to_start(raw_first, started.backbone, planned.backbone).train == planned.train, "these are for it"
+
+
+def test_a_ready_encoder_that_a_user_names_is_trained_gently(tiny_domain: DomainSpec, workspace: Path) -> None:
+    from stm_agent.backbone.load import load_backbone
+
+    ready = workspace / "ready"
+    load_backbone(tiny_domain.backbone, packed=False).save(str(ready))
+    report = run(tiny_domain, workspace, starts=(str(ready),))
+    spec = read_json(workspace / "runs" / report["run"] / "plan.json")["spec"]
+    assert spec["train"]["learning_rate"] == pytest.approx(tiny_domain.train.learning_rate / 4)
 
 
 def test_the_plan_is_printed_before_anything_is_spent(planned: DomainSpec, workspace: Path) -> None:
@@ -135,8 +176,24 @@ def test_a_folder_becomes_a_model_with_two_sides(planned: DomainSpec, workspace:
     assert 0 <= read_json(folder / "fusion.json")["weight"] <= 1
     names = {line["name"] for line in map_ledger(folder, "expert")}
     assert {f"queries-{number}" for number in range(1, QUERY_EXPERTS + 1)} <= names
+    points = read_front(folder)
+    other = next(number for number in range(1, len(points["points"]) + 1) if number != points["taken"])
+    done = pick(folder, other, workspace / "picked")
+    card = (workspace / "picked" / "README.md").read_text()
+    assert all(f"| {name} | {weight:g} |" in card for name, weight in done["weights"].items())
     again = run(planned, workspace, fresh=True)
     assert again["rows"] == report["rows"], "the same seed gives the same model"
+
+
+def test_the_exported_point_of_a_front_of_queries_is_known_by_the_method_of_that_side(tmp_path: Path) -> None:
+    ties, backbone = MethodOptions(method="ties"), BackboneSpec(model="nowhere")
+    queries = AdaptedModel(backbone, (tmp_path / "a", tmp_path / "b"), (0.4, 0.6), ties)
+    best: Any = SimpleNamespace(model=AdaptedModel(backbone, queries=queries), weights={"a": 0.4, "b": 0.6})
+    points = [{"weights": [0.4, 0.6], "method": method.model_dump(mode="json")} for method in (MethodOptions(), ties)]
+    state: Any = SimpleNamespace(
+        merged=(SimpleNamespace(name="a"), SimpleNamespace(name="b")), merge=SimpleNamespace(front=points)
+    )
+    assert _point_taken(state, best) == 2
 
 
 def run(spec: DomainSpec, workspace: Path, **flags: Any) -> dict[str, Any]:

@@ -82,6 +82,8 @@ def test_passages_keep_their_vectors(job, trained):
 def test_the_job_is_a_value_whose_key_follows_its_inputs(job):
     assert pickle.loads(pickle.dumps(job)).key() == job.key()  # noqa: S301 - our own bytes
     assert replace(job, seed=1).key() != job.key()
+    quantised = job.train.model_copy(update={"qlora": True})
+    assert replace(job, train=quantised).key() != job.key()
     assert replace(job, pool={**job.pool, "new": "one more passage"}).key() != job.key()
     renamed = replace(job, expert=EXPERT.model_copy(update={"name": "other"}))
     assert renamed.key() == job.key(), "a new name makes no new adapter"
