@@ -315,9 +315,7 @@ def test_an_invitation_works_once(tool, project):
     ada = client(tool, "Ada")
     token = ada.post("/invitations", json={"project": "signs"}).json()["token"]
     app = TestClient(build_app(tool), base_url="http://testserver" + PREFIX)
-    assert "10 to 1000" in problem(
-        app.post("/join", json={"token": token, "name": "Eve", "password": "short"}), 422
-    )
+    assert "10 to 1000" in problem(app.post("/join", json={"token": token, "name": "Eve", "password": "short"}), 422)
     joined = app.post("/join", json={"token": token, "name": "Eve", "password": "long enough it is"}).json()
     bearer = {"authorization": f"Bearer {joined['access_token']}"}
     assert [row["key"] for row in app.get("/projects", headers=bearer).json()] == ["signs"]
