@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.annotate.faults import Invalid
-from stm_agent.annotate.spelling import composed, folded, holding
+from stm_agent.annotate.spelling import composed, folded, holding, whole_word
 from stm_agent.errors import ConfigError, DataError, StorageError
 from stm_agent.evaluate.unspaced import UNSPACED
 from stm_agent.files import content_hash
@@ -214,7 +214,7 @@ class Corpus:
 
 
 def _has_word(text: str, word: str) -> bool:
-    return bool(UNSPACED.search(word) or re.search(rf"\b{re.escape(word)}\b", text))
+    return bool(UNSPACED.search(word) or whole_word(word).search(text))
 
 
 def fuse(rankings: Sequence[Sequence[tuple[str, float]]], k: int) -> list[tuple[str, float]]:

@@ -41,6 +41,12 @@ def holding(texts: Mapping[str, str], words: str) -> list[str]:
     return keys
 
 
+@lru_cache(maxsize=2000)
+def whole_word(word: str) -> re.Pattern[str]:
+    """Return the pattern of a whole word; ``re`` itself caches fewer than one search may exclude."""
+    return re.compile(rf"\b{re.escape(word)}\b")
+
+
 def snippet(text: str, words: str) -> dict[str, Any]:
     """Return the part of a text around its first hit, and where its hits are: ``[start, end)`` in that part.
 

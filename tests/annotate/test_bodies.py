@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from stm_agent.annotate import api
-from stm_agent.annotate.api import limits, parsing
+from stm_agent.annotate.api import limits, parsing, problems
 from stm_agent.annotate.api.app import PREFIX, build_app
 from stm_agent.testing.annotate import client, fill
 from stm_agent.testing.browser import serving
@@ -137,3 +137,32 @@ def test_every_route_of_the_api_parses_its_body_in_a_thread(small):
     ]
     assert len(routes) > 60
     assert all(isinstance(route, parsing.BodyRoute) for route in routes)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("projects/signs/jobs/drafts", {"block": "answer", "documents": [1, 2, 3]}),
+        ("projects/signs/jobs/drafts", {"block": "answer", "entries": [1, 2, 3]}),
+        ("projects/signs/jobs/grades", {"queries": [1, 2, 3]}),
+        ("projects/signs/runs", {"retrievers": [1, 2, 3]}),
+        ("projects/signs/documents", {"documents": [1, 2, 3]}),
+        ("projects/signs/deal", {"people": [1, 2, 3], "filters": []}),
+        ("projects", {"name": "New", "tags": [1, 2, 3]}),
+    ],
+)
+def test_of_a_list_of_wrong_values_the_first_alone_is_reported(small, path, body, monkeypatch):
+    # A body of 8 MB holds four million of them, and the event loop would stand still until all are reported.
+    fill(small, "qa")
+    counts = []
+    told = problems._unreadable
+    monkeypatch.setattr(problems, "_unreadable", lambda request, error: counts.append(error) or told(request, error))
+    answer = client(small, "Ada").post(f"/{path}", json=body)
+    assert answer.status_code == 422
+    assert len([error for error in counts[0].errors() if error["type"] != "literal_error"]) == 1
+
+
+def test_a_body_of_unknown_keys_is_refused_before_each_becomes_an_error(small):
+    fill(small)
+    answer = client(small, "Bo").post("/projects/signs/entries", json={f"key {number}": 1 for number in range(101)})
+    assert (answer.status_code, "101 keys" in answer.json()["title"]) == (422, True)

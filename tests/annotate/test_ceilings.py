@@ -6,6 +6,10 @@ import threading
 
 import pytest
 
+from stm_agent.annotate.actor import Actor
+from stm_agent.annotate.services import drafts, projects
+from stm_agent.annotate.services.ceilings import spent
+from stm_agent.annotate.services.hearing import Ask
 from stm_agent.llm.answer import Answer
 from stm_agent.llm.facts import ModelFacts
 from stm_agent.llm.scripted import scripted
@@ -120,3 +124,21 @@ def test_a_ceiling_is_a_number_from_zero(team, ceilings):
     assert ada.patch("/projects/signs", json={"version": version, "changes": ceilings}).status_code == 422
     bo = client(team, "Bo")
     assert bo.patch("/projects/signs", json={"version": version, "changes": {"llm_calls": None}}).status_code == 403
+
+
+def test_a_draft_that_was_stopped_counts_in_dollars_and_is_no_sample(team, tmp_path, asked):
+    lend(team, tmp_path, asked, facts=ModelFacts(price=(0.0, 0.001)))
+    bo = Actor(2, "Bo", "annotator")
+    with team.database.writing() as session:
+        project = projects.find(session, bo, "signs")
+        block = drafts.block_of(projects.read_schema(project.schema), "answer")
+        chat = [{"role": "user", "content": "Why?"}]
+        ask = Ask("an entry", block, "scripted:numbered", chat, 0)
+        hearing = ask.of(team.doors.door(None))
+        assert hearing.next()
+        kept = drafts.keep(session, bo, project, ask, hearing.leave())
+        assert kept.state == "stopped"
+        assert spent(session, project).usd == kept.usd > 0
+        assert drafts.next_rollout(session, project, "an entry", block, chat) == 0
+        untouched = ask.of(team.doors.door(None)).leave()
+        assert drafts.keep(session, bo, project, ask, untouched).usd is None, "nobody was asked"

@@ -51,7 +51,7 @@ def block(kind):
 )
 def test_an_answer_is_a_value_of_its_block_or_refused(kind, answer, value):
     if value is None:
-        with pytest.raises(Invalid, match=f"no {kind} for 'B'"):
+        with pytest.raises(Invalid, match=f"not a {kind} for 'B'"):
             answers.fitted(block(kind), answer)
     else:
         found = answers.fitted(block(kind), answer)
@@ -88,7 +88,7 @@ def test_a_field_that_may_go_to_no_llm_is_not_sent():
     kept = drafting.compose(closed, asked, values={}, evidence=[], fields={"text": "secret"})
     assert "secret" not in kept[1]["content"]
     needed = asked.model_copy(update={"inputs": (asked.inputs[0].model_copy(update={"required": True}),)})
-    with pytest.raises(Invalid, match="may not go to an LLM"):
+    with pytest.raises(Invalid, match="must not go to an LLM"):
         drafting.compose(closed, needed, values={}, evidence=[], fields={"text": "secret"})
 
 

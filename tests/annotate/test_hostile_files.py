@@ -133,3 +133,16 @@ def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(plac
         Database(f"postgresql+psycopg://me:very-secret@{place}")
     assert "\n" not in str(told.value)
     assert "very-secret" not in str(told.value)
+
+
+def test_an_archive_with_a_person_that_no_address_has_is_refused(small):
+    fill(small)
+    ada = client(small, "Ada")
+    ada.post("/projects/signs/entries")
+    whole = zipfile.ZipFile(io.BytesIO(ada.get("/projects/signs/export/archive").content))
+    files = {name: whole.read(name).decode() for name in whole.namelist()}
+    files["entries.jsonl"] = files["entries.jsonl"].replace('"person_id":"Ada"', '"person_id":".."')
+    files["changes.jsonl"] = ""
+    assert ada.delete("/projects/signs", params={"confirm": "Signs"}).status_code == 204
+    answer = ada.post("/projects/import", files={"file": ("a.zip", packed(files))})
+    assert (answer.status_code, "person is named '..'" in answer.json()["title"]) == (400, True), answer.text

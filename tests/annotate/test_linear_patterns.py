@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from stm_agent.annotate.faults import Invalid
+from stm_agent.annotate.finding import Corpus, read_query
 from stm_agent.annotate.services import filtering
-from stm_agent.annotate.spelling import MARKED_WORDS, snippet
+from stm_agent.annotate.spelling import MARKED_WORDS, snippet, whole_word
+from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.testing.annotate import client, fill
 
 HOURS = 120
@@ -89,3 +91,16 @@ def test_numbers_are_numbers(text):
 @pytest.mark.parametrize("text", ["", "1" * 400, "1e999", "x1", "1 2", "."])
 def test_what_is_no_number_or_too_large_for_a_database_is_none(text):
     assert not re.match(filtering.NUMBER, text)
+
+
+def test_each_word_that_a_search_excludes_is_compiled_once():
+    words = [f"-{first}{second}" for first in "abcdefghijklmnopqrstuvwxyz" for second in "abcdefghijklmnopqrstuvw"][
+        :490
+    ]
+    text = f"wanted {' '.join(f'x{word[1:]}x' for word in words)}"
+    texts = {f"d{number}": text for number in range(3)}
+    corpus = Corpus(texts, {key: {"text": text} for key in texts}, Bm25Index(texts))
+    asked = read_query(f"wanted {' '.join(words)}")
+    whole_word.cache_clear()
+    assert len(corpus.bm25(asked, 3)) == 3
+    assert whole_word.cache_info().misses == len(words)

@@ -49,3 +49,12 @@ def test_an_export_tells_what_it_leaves_out(tool, browser):
         page.get_by_role("button", name="Export").click()
         page.get_by_role("button", name="BEIR folder").click()
         page.get_by_text("left out: 1 query without a passage judged above 0").wait_for()
+
+
+def test_an_address_with_a_percent_sign_does_not_break_the_page(tool, browser):
+    with showing(tool, browser, "signs", "documents") as page:
+        for hash in ("#/%", "#/signs/work/100%"):
+            page.evaluate("(hash) => { location.hash = hash; }", hash)
+            page.reload()
+            page.get_by_role("alert").first.wait_for()
+            expect(page.get_by_role("link", name="All projects")).to_be_visible()

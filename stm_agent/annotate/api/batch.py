@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.common import Body, Names, The, Who
 from stm_agent.annotate.api.matter import Retrievers
 from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Forbidden, Invalid
@@ -29,8 +29,8 @@ class Batch(Body):
     """
 
     block: str
-    documents: list[str] = []  # noqa: RUF012 - pydantic copies it
-    entries: list[str] | Literal["draft", "done", "skipped", "flagged"] | None = None
+    documents: Names = []  # noqa: RUF012 - pydantic copies it
+    entries: Names | Literal["draft", "done", "skipped", "flagged"] | None = None
     limit: int = Field(20, ge=1, le=MOST)
     dry: bool = False
 
@@ -41,7 +41,7 @@ class Grades(Body):
     ``dry`` asks how many ``calls`` of which ``model`` that is, and nothing is begun.
     """
 
-    queries: list[str] = []  # noqa: RUF012 - pydantic copies it
+    queries: Names = []  # noqa: RUF012 - pydantic copies it
     llm: str = ""
     depth: int = Field(judging.DEPTH, ge=1, le=1000)
     dry: bool = False

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request, UploadFile
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, Unauthorised
@@ -24,6 +24,10 @@ LONGEST_NAME = 255
 
 Offset = Annotated[int, Query(ge=0, le=LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=LARGEST)]
+
+
+Names = Annotated[list[str], Field(fail_fast=True)]
+"""Names in a body. Only the first that is not text is reported: to report millions of them takes minutes."""
 
 
 class Body(BaseModel):

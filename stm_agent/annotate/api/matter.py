@@ -10,7 +10,7 @@ from pydantic import Field
 
 from stm_agent.annotate import doubting
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.api.common import Body, The, Who
+from stm_agent.annotate.api.common import Body, Names, The, Who
 from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.services import (
     agreements,
@@ -34,7 +34,7 @@ Hits = Annotated[int, Query(ge=1, le=searching.DEPTH)]
 class Retrievers(Body):
     """What ranks the queries: ``bm25``, runs' names, ``embedded:`` names."""
 
-    retrievers: list[str]
+    retrievers: Names
     depth: int = Field(50, ge=1, le=1000)
 
 

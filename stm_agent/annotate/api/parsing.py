@@ -18,6 +18,8 @@ from stm_agent.annotate.storable import unstorable
 
 SMALL = 50_000
 """Bytes that are parsed at once: a thread takes longer to start than they need."""
+MOST_PARTS = 100
+"""Largest number of keys of a body. The largest body has a dozen; each unknown one would become an error of its own."""
 
 
 class BodyRoute(APIRoute):
@@ -53,4 +55,6 @@ def _parse(body: bytes) -> Any:  # noqa: ANN401 - JSON
     if (fault := unstorable(value)) is not None:
         # FastAPI answers other errors that a body raises with 400 and no reason.
         raise HTTPException(422, f"the request {fault}")
+    if isinstance(value, dict) and len(value) > MOST_PARTS:
+        raise HTTPException(422, f"the request has {len(value):,} keys; no request has more than {MOST_PARTS}")
     return value

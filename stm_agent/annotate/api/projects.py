@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from stm_agent.annotate.api.common import Body, Named, Offset, The, Who
+from stm_agent.annotate.api.common import Body, Named, Names, Offset, The, Who
 from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.incoming import Incoming
 from stm_agent.annotate.services import dealt, deleting, documents, moving, projects
@@ -21,7 +21,7 @@ class NewProject(Body):
 
     name: str
     description: str = ""
-    tags: list[str] = Field(default_factory=list)
+    tags: Names = Field(default_factory=list)
     template: str | None = None
     model_schema: dict[str, Any] | None = Field(None, alias="schema")
 
@@ -36,8 +36,8 @@ class Edit(Body):
 class Tags(Body):
     """Tags to add, and tags to take away."""
 
-    add: list[str] = Field(default_factory=list)
-    remove: list[str] = Field(default_factory=list)
+    add: Names = Field(default_factory=list)
+    remove: Names = Field(default_factory=list)
 
 
 class Finished(Body):
@@ -49,7 +49,7 @@ class Finished(Body):
 class NewDocuments(Body):
     """Documents: a key and its fields each."""
 
-    documents: list[tuple[str, dict[str, Any]]]
+    documents: Annotated[list[tuple[str, dict[str, Any]]], Field(fail_fast=True)]
 
 
 @router.get("/templates")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter
 from pydantic import Field
 
-from stm_agent.annotate.api.common import Body, Named, The, Who
+from stm_agent.annotate.api.common import Body, Named, Names, The, Who
 from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.services import assigning, dealing, projects
@@ -21,7 +21,7 @@ class Undeal(Body):
 
     what: Literal["queries", "documents"] = "queries"
     tag: str | None = None
-    filters: list[str] = Field(default_factory=list)
+    filters: Names = Field(default_factory=list)
 
 
 class Deal(Undeal):
@@ -30,7 +30,7 @@ class Deal(Undeal):
     ``each`` is how many each query or document is to have, where not as many as judge a query of the project.
     """
 
-    people: list[str] = Field(default_factory=list)
+    people: Names = Field(default_factory=list)
     each: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 

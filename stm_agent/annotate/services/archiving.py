@@ -17,6 +17,7 @@ from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import entries, projects
 from stm_agent.annotate.services.archive_rows import checked
 from stm_agent.annotate.splits import SPLITS
+from stm_agent.annotate.storable import NOWHERE
 from stm_agent.annotate.tables import (
     Adjudication,
     Assignment,
@@ -210,6 +211,8 @@ def _people(session: Session, parts: dict[str, list[Told]]) -> dict[str, int]:
     known = dict(session.execute(select(Person.name, Person.id)).all())
     wanted = {row["person_id"] for rows in parts.values() for row, _ in rows if row.get("person_id")}
     for name in sorted(wanted - known.keys()):
+        if name in NOWHERE:
+            raise DataError(f"the archive is damaged: a person is named '{name}', which cannot be part of a URL")
         person = Person(name=name, role="annotator", active=False)
         session.add(person)
         session.flush()

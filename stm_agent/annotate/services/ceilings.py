@@ -54,6 +54,13 @@ def highest_usd(door: LlmClient, chat: list[dict[str, str]], max_tokens: int) ->
     return door.facts.cost(chat_tokens(chat), max_tokens + door.facts.headroom) or 0.0
 
 
+def partial_usd(door: LlmClient, chat: list[dict[str, str]], text: str) -> float | None:
+    """Return the estimated cost in US dollars of a call that was left once ``text`` had come; None if it is unknown."""
+    from stm_agent.llm.tokens import chat_tokens, rough_tokens
+
+    return door.facts.cost(chat_tokens(chat), rough_tokens(text) if text else 0)
+
+
 class Ceilings:
     """Calls that are being made now, by project; those that were made are in the database."""
 

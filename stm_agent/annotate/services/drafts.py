@@ -76,7 +76,7 @@ def next_rollout(
     to pay twice for the same words.
     """
     # What was heard to its end has its price.
-    heard = [Draft.project_id == project.id, Draft.block == block.id, Draft.usd.is_not(None)]
+    heard = [Draft.project_id == project.id, Draft.block == block.id, Draft.usd.is_not(None), Draft.state != "stopped"]
     if block.temperature > 0:
         heard.append(Draft.chat_hash == content_hash(chat))
     elif entry_key is None:
@@ -97,6 +97,9 @@ def keep(session: Session, actor: Actor, project: Project, ask: Ask, came: Came)
     about = (ask.entry_key, ask.block.id, ask.model, parameters, ask.chat)
     draft = write(session, project, *about, came.done, came.error)
     draft.answer, draft.state, draft.asked_by = came.text, came.state, actor.name
+    if came.done is None:
+        # Who stops every draft just before its end spends the project's dollars all the same.
+        draft.usd = came.partial_usd
     session.flush()
     return draft
 

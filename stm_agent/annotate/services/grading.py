@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -16,6 +17,7 @@ from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents, drafts, projects, queries
+from stm_agent.annotate.services.ceilings import partial_usd
 from stm_agent.annotate.services.hearing import Came, Hearing
 from stm_agent.annotate.services.judging import DEPTH
 from stm_agent.annotate.tables import Document, LlmGrade, Project, Query, Ranking
@@ -105,7 +107,8 @@ def ask_grade(
 
 
 def _heard(door: LlmClient, one: ToGrade, tokens: int, stopped: Callable[[], bool]) -> Came:
-    return Hearing(door.stream(one.chat, temperature=0.0, max_tokens=tokens, again=True)).whole(stopped)
+    stream = door.stream(one.chat, temperature=0.0, max_tokens=tokens, again=True)
+    return Hearing(stream, partial(partial_usd, door, one.chat)).whole(stopped)
 
 
 def keep_grades(

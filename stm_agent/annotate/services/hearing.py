@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.annotate import answers
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import Block
+from stm_agent.annotate.services.ceilings import partial_usd
 from stm_agent.errors import StmAgentError
 from stm_agent.llm.text import visible_text, without_thoughts
 
@@ -41,16 +43,21 @@ class Ask:
     def of(self, door: LlmClient) -> Hearing:
         """Ask."""
         # A person asks: an answer that was rejected before is paid for again.
-        return Hearing(door.stream(self.chat, rollout=self.rollout, again=True, **self.settings))
+        stream = door.stream(self.chat, rollout=self.rollout, again=True, **self.settings)
+        return Hearing(stream, partial(partial_usd, door, self.chat))
 
 
 @dataclass(frozen=True)
 class Came:
-    """What came of an ask: the whole answer, or its text until it failed or was stopped; without the LLM's thoughts."""
+    """What came of an ask: the whole answer, or its text until it failed or was stopped; without the LLM's thoughts.
+
+    ``partial_usd`` is the estimated cost of one that was stopped, in US dollars.
+    """
 
     text: str
     done: Completion | None
     error: str = ""
+    partial_usd: float | None = None
 
     @property
     def state(self) -> str:
@@ -92,13 +99,17 @@ class Hearing:
 
     Attributes:
         stream: Yields its pieces.
+        cost: Returns the estimated cost of a text that came before the answer was left.
         came: What has come so far, thoughts included until it is left.
+        asked: Whether the LLM was asked.
         left: Whether nobody reads it any more.
         shown: The text that :meth:`visible` has returned.
     """
 
     stream: Generator[str, None, Completion]
+    cost: Callable[[str], float | None]
     came: Came = field(default_factory=lambda: Came("", None))
+    asked: bool = False
     left: bool = False
     shown: str = ""
 
@@ -114,6 +125,7 @@ class Hearing:
 
     def next(self) -> str | None:
         """Wait for the next piece (an empty one: the LLM is about to be tried again); None at the end."""
+        self.asked = True
         try:
             piece = next(self.stream)
         except StopIteration as end:
@@ -132,7 +144,10 @@ class Hearing:
         came = self.came
         self.left = True
         self._close()
-        return replace(came, text=answer_of(came.text)) if came.done is None else came
+        if came.done is not None:
+            return came
+        usd = self.cost(came.text) if self.asked and not came.error else None
+        return replace(came, text=answer_of(came.text), partial_usd=usd)
 
     def _close(self) -> None:
         # It cannot be closed while a thread waits in it for a piece; that thread closes it once it is out.

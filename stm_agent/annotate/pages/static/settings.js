@@ -77,7 +77,7 @@ function Members({ place, alone, overlap }) {
       <${Select} aria-label="Person to add" required value=${name} change=${setName} options=${[["", "Choose a person"], ...others]} /></span>
       <button disabled=${!name}>Add</button></form>`}
     <${Deal} place=${place} rows=${members.data || []} overlap=${overlap} dealt=${members.reload} />
-    <p class="hint">Dealing gives each query, or document, to as many people as you say, those with the fewest first.
+    <p class="hint">Each query or document is assigned to the number of people you choose, first to those who have the fewest.
       They don't see each other's grades until they are done, and each other's entries never; reviewers see all entries.
       ${alone ? html`Others can join once the tool is started with <code>stm-agent annotate --team</code>.`
         : html`New people get a link under <a href="#/people">People, LLMs</a>.`}</p></section>`;

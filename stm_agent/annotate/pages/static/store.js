@@ -7,6 +7,8 @@ const memory = new Map();
 const listeners = new Set();
 let full = false;
 
+const inMemory = () => [...memory.keys()].some((name) => name.startsWith(UNSAVED));
+
 function trying(act, otherwise) {
   try {
     return act();
@@ -36,7 +38,7 @@ export const store = {
       memory.set(name, text);
     }
     // Settings of the screen, as its theme, are no loss.
-    if (name.startsWith(UNSAVED)) setFull(!stored);
+    if (name.startsWith(UNSAVED)) setFull(!stored || inMemory());
   },
 
   remove(name) {
@@ -52,7 +54,7 @@ export const store = {
 
 // What is in this window alone is lost with it: the browser asks before it closes.
 addEventListener("beforeunload", (event) => {
-  if ([...memory.keys()].some((name) => name.startsWith(UNSAVED))) event.preventDefault();
+  if (inMemory()) event.preventDefault();
 });
 
 export function useFull() {

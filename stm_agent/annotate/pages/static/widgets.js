@@ -182,7 +182,14 @@ export function Snippet({ of }) {
 // The address: project, screen, and what is open on it; any of these may be empty.
 function whereabouts() {
   const path = location.hash.startsWith("#/") ? location.hash.slice(2).replace(/\/+$/, "") : "";
-  return path ? path.split("/").map(decodeURIComponent) : [];
+  return path ? path.split("/").map(decoded) : [];
+}
+
+// A part of an address that nobody encoded, as "100%", stays as it is typed.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch { return part; }
 }
 
 function move(way, parts) {
