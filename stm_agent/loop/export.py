@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from stm_agent.domain.collection import write_beir
+from stm_agent.domain.spec import BeirCollection
 from stm_agent.evaluate.proof import ProofJob, read_proof
 from stm_agent.files import TEMPORARY, remove_partial, storing, whole_folder
 from stm_agent.loop.context import RunContext
@@ -29,7 +30,7 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         dev=best.rating.domain.ndcg_at_10,
         general=best.rating.general,
         sources=sources_of(context.spec, context.data.collection),
-        command=f"stm-agent optimize --domain {context.spec.name} --seed {context.seed}",
+        command=_command(context),
     )
     folder = context.build(ExportJob(model=best.model, prompts=prompts, card=card))
     remove_partial(context.run.folder)
@@ -47,6 +48,14 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         # The corpus of "stm-agent search".
         write_beir(context.data.collection, context.run.folder / "dev")
     return folder / "model"
+
+
+def _command(context: RunContext) -> str:
+    """Return the command that makes the model again, without a path of this machine."""
+    collection = context.spec.collection
+    of_folder = context.plan is not None and isinstance(collection, BeirCollection)
+    named = f"--collection {collection.path.name}" if of_folder else f"--domain {context.spec.name}"
+    return f"stm-agent optimize {named} --seed {context.seed}"
 
 
 def prove_model(context: RunContext, best: RatedModel, model: Path) -> None:

@@ -47,6 +47,8 @@ def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identit
             "reflection": options.reflection or options.generator,
             "api_base": options.api_base,
             "controls": options.controls,
+            # The same starts race with other learning rates if the user, not the file, named them.
+            "starts": list(options.starts),
             # Decides the steps of planned experts.
             "minutes": options.budget_minutes if spec.planned else None,
         },

@@ -169,6 +169,6 @@ def _merge(context: RunContext, state: State, round_: int) -> State:
 
 def _miner(context: RunContext, state: State) -> EncoderSource:
     """Return the encoder that mines: at first the domain's choice, later the provisional model if it was trained."""
-    if state.provisional.model.adapters:
+    if state.provisional.model != state.base.model:
         return state.provisional.model
     return first_miner(context.spec)
