@@ -62,7 +62,7 @@ def profile_lines(facts: Profile) -> list[str]:
         _line("training pairs", f"{facts.train_pairs:,}"),
         _line("passage lengths", _lengths(facts, "passage")),
         _line("query lengths", _lengths(facts, "query")),
-        _line("max_length", max_length_for(facts)[1]),
+        _line("length", max_length_for(facts)[1]),
         _line(
             "duplicates", f"{facts.exact_duplicates:,} documents repeat another one, {facts.near_duplicates:,} nearly"
         ),

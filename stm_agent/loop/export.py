@@ -53,8 +53,9 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
 def _command(context: RunContext) -> str:
     """Return the command that makes the model again, without a path of this machine."""
     collection = context.spec.collection
-    of_folder = context.plan is not None and isinstance(collection, BeirCollection)
-    named = f"--collection {collection.path.name}" if of_folder else f"--domain {context.spec.name}"
+    named = f"--domain {context.spec.name}"
+    if context.plan is not None and isinstance(collection, BeirCollection):
+        named = f"--collection {collection.path.name}"
     return f"stm-agent optimize {named} --seed {context.seed}"
 
 
