@@ -83,5 +83,5 @@ def test_a_block_that_needs_others_is_drafted_in_the_entries_that_lack_it(free, 
     page.get_by_text("1 of 2 done, 1 failed").wait_for()
     page.get_by_role("button", name="Open").click()
     page.get_by_label("Your entries").select_option(label="draft: Ready")
-    box = page.get_by_label("Draft by scripted:numbered; edit it as you like")
+    box = page.get_by_label("Draft by scripted:numbered (you can edit it)")
     expect(box).to_have_value("It is hot [d1]. True")

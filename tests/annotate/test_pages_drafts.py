@@ -71,7 +71,7 @@ def draft(page: Page, block: str) -> Locator:
     """Ask for a draft of a block; return the box that it waits in."""
     part = page.get_by_role("region", name=block, exact=True)
     part.get_by_role("button", name="Draft", exact=True).click()
-    return part.get_by_label("Draft by scripted:numbered; edit it as you like")
+    return part.get_by_label("Draft by scripted:numbered (you can edit it)")
 
 
 def test_a_no_is_said_and_each_draft_is_decided_on_in_its_own_box(page):
@@ -117,7 +117,7 @@ def test_a_draft_that_waits_stays_until_there_is_another_and_comes_back(tool, pa
     expect(box).to_have_value("Edited")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("d")
-    page.get_by_text("A draft of Topic waits; accept or reject it first").wait_for()
+    page.get_by_text("Accept or reject the draft of Topic first").wait_for()
     with page.expect_response("**/drafts/*") as told:
         box.press("Control+Enter")
     expect(page.locator("#block-topic")).to_have_value("Edited")
@@ -153,7 +153,7 @@ def test_somebody_elses_entry_offers_nothing_to_decide_on(tool, opened):
         drafts.write(session, row, key, block.id, "m", {}, [], None, "")
     with page.expect_response("**/drafts?entry=*"):
         page.goto(place(url, "signs", "work", "d1", key))
-    page.get_by_text("Written by Bo; you can read it.").wait_for()
+    page.get_by_text("Written by Bo (read only)").wait_for()
     expect(page.get_by_role("button", name="Accept")).to_have_count(0)
     expect(page.get_by_role("button", name="Reject")).to_have_count(0)
 
@@ -183,11 +183,11 @@ def test_of_many_entries_it_is_said_how_many_are_shown_and_the_others_are_found(
             entries.create(session, me, row)
     page.reload()
     page.get_by_role("button", name="All o").click()
-    page.get_by_text(re.compile("These are 300 of 1,0[0-9]{2};")).wait_for()
+    page.get_by_text(re.compile("Showing 300 of 1,0[0-9]{2};")).wait_for()
     expect(page.locator("dialog tbody tr")).to_have_count(300)
     page.get_by_label("Search in the entries").fill("the oldest of all")
     expect(page.locator("dialog tbody tr")).to_have_count(1)
-    expect(page.get_by_text("These are 300 of ")).to_have_count(0)
+    expect(page.get_by_text("Showing 300 of ")).to_have_count(0)
 
 
 def test_a_field_that_may_go_to_no_llm_is_no_input_any_more(tool, opened):

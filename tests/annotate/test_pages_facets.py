@@ -66,5 +66,5 @@ def test_documents_like_one_are_listed(page):
     expect(page.locator("tbody tr").first).to_have_text(re.compile("n2"))
     assert "n1" not in listed(page)
     assert violations(page) == []
-    page.get_by_role("button", name="Like n1").click()
+    page.get_by_role("button", name="Similar to n1").click()
     expect(page.locator("tbody tr")).to_have_count(4)

@@ -73,7 +73,7 @@ def test_the_query_that_was_open_is_found_again_among_many(tool, browser):
         page.get_by_role("heading", name="query number 000").wait_for()
         rows = page.get_by_role("region", name="Queries").locator("li")
         expect(rows).to_have_count(200)
-        page.get_by_text(f"These are 200 of {COUNT}").wait_for()
+        page.get_by_text(f"Showing 200 of {COUNT}").wait_for()
         page.keyboard.press("s")
         page.keyboard.type("NUMBER 433")
         expect(rows).to_have_count(1)
