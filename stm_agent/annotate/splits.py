@@ -59,8 +59,14 @@ def read_shares(value: Any) -> SplitShares:  # noqa: ANN401 - JSON
 
 
 def emptiest(counts: Mapping[str, int], size: int, shares: SplitShares) -> str:
-    """Return the split that lacks most of its share if ``size`` queries are added; the seed decides between equals."""
+    """Return the split that lacks most of its share if ``size`` queries are added.
+
+    The first query goes to dev, and the seed decides between splits that lack the same.
+    """
     total = sum(counts.values()) + size
+    if total == size and shares.dev:
+        # Work begins on dev.
+        return "dev"
     order = sorted(SPLITS, key=lambda split: sha256_text(f"{shares.seed}:{total}:{split}"))
     return _furthest_below(order, counts, total, shares)
 
