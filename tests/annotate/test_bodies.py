@@ -107,12 +107,14 @@ def test_people_work_while_somebody_sends_60_mb_to_the_login(small):
     fill(small)
     with serving(small) as url:
         token = httpx.post(f"{url}api/v1/login", json={"name": "Bo", "password": "password-of-Bo"}).json()
-        bo = httpx.Client(base_url=f"{url}api/v1", headers={"authorization": f"Bearer {token['access_token']}"})
+        headers = {"authorization": f"Bearer {token['access_token']}"}
+        bo = httpx.Client(base_url=f"{url}api/v1", headers=headers, timeout=60)
 
         def flood(_):
             pieces = (b" " * 1_000_000 for _ in range(60))
             try:
-                return httpx.post(f"{url}api/v1/login", content=pieces, headers={"content-type": "application/json"})
+                kind = {"content-type": "application/json"}
+                return httpx.post(f"{url}api/v1/login", content=pieces, headers=kind, timeout=60)
             except httpx.TransportError:
                 # The server may close the connection before it has read everything.
                 return None
