@@ -104,13 +104,6 @@ class TextEncoder:
             )
         return np.asarray(encoded, dtype=np.float32)
 
-    def map_queries(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the vectors that queries are searched with: those given, or moved by the model's own query map."""
-        from stm_agent.backbone.query_map import mapped, query_map_of
-
-        matrix = query_map_of(self.model)
-        return vectors if matrix is None else mapped(vectors, matrix)
-
     def room(self, prefix: str) -> int | None:
         """Return the tokens the window has left after ``prefix`` and special tokens; None if it is unlimited."""
         if not self.model.max_seq_length:

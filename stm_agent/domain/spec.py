@@ -16,7 +16,7 @@ from stm_agent.domain.collection_spec import (
 )
 from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec
 from stm_agent.domain.merge_spec import MergeSpec
-from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, QueryAdapterSpec, TeacherSpec, TrainSpec
+from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, TeacherSpec, TrainSpec
 
 __all__ = [
     "WRITTEN",
@@ -34,7 +34,6 @@ __all__ = [
     "MtebCollection",
     "NegativeSpec",
     "PythonDocsCollection",
-    "QueryAdapterSpec",
     "SynthesizeSpec",
     "TeacherSpec",
     "TrainSpec",
@@ -161,7 +160,6 @@ class DomainSpec(Spec):
         synthesize: What the generator writes.
         mine: Hard-negative mining.
         teach: Teacher scores for experts with loss ``distil``.
-        query_adapter: The map on query vectors.
         instruct: Instruction search.
         merge: Merging.
         loop: Gates and rounds.
@@ -181,7 +179,6 @@ class DomainSpec(Spec):
     synthesize: SynthesizeSpec = SynthesizeSpec()
     mine: MineSpec = MineSpec()
     teach: TeacherSpec = TeacherSpec()
-    query_adapter: QueryAdapterSpec = QueryAdapterSpec()
     instruct: InstructSpec = InstructSpec()
     merge: MergeSpec = MergeSpec()
     loop: LoopSpec = LoopSpec()

@@ -266,31 +266,3 @@ class TeacherSpec(Spec):
         if self.scores == ENSEMBLE and not self.bm25 and not any(self.weights):
             raise ValueError("teach: all weights of the ensemble are 0; raise bm25 or encoder_weights")
         return self
-
-
-class QueryAdapterSpec(Spec):
-    """A low-rank map on query vectors, trained on cached vectors; the corpus and its index stay as they are.
-
-    Attributes:
-        rank: Rank of the map.
-        epochs: Passes over the queries, at most.
-        learning_rate: Step size of AdamW.
-        weight_decay: AdamW's decay towards the identity.
-        scale: Factor on cosine similarity in the loss (1 / temperature).
-        depth: Hard candidates of each query.
-        batch_size: Queries a step.
-        folds: Parts of the groups, each held out once to find the number of epochs.
-        queries: Queries used, at most, chosen by hash.
-        fewest: Queries below which no map is trained.
-    """
-
-    rank: Positive = 16
-    epochs: Positive = 20
-    learning_rate: PositiveReal = 1e-3
-    weight_decay: Real = 0.01
-    scale: PositiveReal = 20.0
-    depth: Positive = 50
-    batch_size: Positive = 64
-    folds: Annotated[int, Field(strict=True, ge=2)] = 4
-    queries: Positive = 4000
-    fewest: Positive = 40

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stm_agent.evaluate.encoder import Encoder, EncodesQueriesApart, MapsQueries
+from stm_agent.evaluate.encoder import Encoder, EncodesQueriesApart
 from stm_agent.files import content_hash, write_atomic
 from stm_agent.progress import report
 
@@ -39,13 +39,10 @@ def encode_through(cache: EmbeddingCache | None, encoder: Encoder) -> Callable[.
 def encode_queries(
     cache: EmbeddingCache | None, encoder: Encoder, texts: Sequence[str], *, prefix: str = ""
 ) -> Vectors:
-    """Return the vectors ``[texts, dimension]`` float32 that queries are searched with.
-
-    A map on query vectors is applied to what the cache holds, so a change of the map encodes nothing again.
-    """
+    """Return the vectors ``[texts, dimension]`` float32 that queries are searched with."""
     apart = encoder.query_encoder if isinstance(encoder, EncodesQueriesApart) else encoder
     vectors: Vectors = encode_through(cache, apart)(texts, prefix=prefix)
-    return encoder.map_queries(vectors) if isinstance(encoder, MapsQueries) else vectors
+    return vectors
 
 
 class EmbeddingCache:

@@ -32,15 +32,6 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
-class MapsQueries(Protocol):
-    """An encoder with a map on query vectors; passages, and what is cached of both, are those of the encoder."""
-
-    def map_queries(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the vectors ``[queries, dimension]`` float32 that queries are searched with, L2-normalised."""
-        ...
-
-
-@runtime_checkable
 class EncodesQueriesApart(Protocol):
     """An encoder of passages with another encoder for queries; its identity and ``encode`` are those of passages."""
 
