@@ -16,10 +16,7 @@ def bm25_run(
     """Rank a corpus by BM25, with the settings of ``Bm25Index``; ``ignored_ids`` as in ``rank``."""
     from stm_agent.evaluate.bm25 import Bm25Index
 
-    run = {}
-    for query, hits in zip(queries, Bm25Index(texts).search(list(queries.values()), k + 1), strict=True):
-        run[query] = dict([hit for hit in hits if hit[0] != query or query not in ignored_ids][:k])
-    return run
+    return Bm25Index(texts).run(queries, k, ignored_ids)
 
 
 def static_encoder(name: str) -> TextEncoder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,6 +109,16 @@ class Bm25Index:
             pairs = zip(hits[0].tolist(), scores[0].tolist(), strict=True)
             results.append([(self._ids[hit], float(value)) for hit, value in pairs if value > 0])
         return results
+
+    def run(
+        self, queries: Mapping[str, str], k: int = 100, ignored_ids: Container[str] = frozenset()
+    ) -> dict[str, dict[str, float]]:
+        """Return query id -> document id -> score of the ``k`` best; ``ignored_ids`` as in ``rank``."""
+        found = zip(queries, self.search(list(queries.values()), k + 1), strict=True)
+        return {
+            query: dict([hit for hit in hits if hit[0] != query or query not in ignored_ids][:k])
+            for query, hits in found
+        }
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """Return ``[passages]`` float32: the score of every passage for a query, in the order of the corpus."""

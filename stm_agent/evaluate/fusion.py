@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stm_agent.evaluate.metrics import Scores, score
+from stm_agent.evaluate.metrics import Run, Scores, score
 
-Run = Mapping[str, Mapping[str, float]]
-"""Query id -> document id -> score."""
+FUSION = "fusion.json"
+"""File of a run's folder with the weight of BM25 that dev chose."""
 
 WEIGHTS = tuple(step / 20 for step in range(21))
 """Weights of the lexical ranking that :func:`choose_weight` tries."""

@@ -7,10 +7,8 @@ from typing import Any
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
+from stm_agent.evaluate.fusion import FUSION
 from stm_agent.files import read_json
-
-FUSION = "fusion.json"
-"""File of a run's folder with the weight of BM25 that dev chose."""
 
 
 def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[dict[str, Any]]:

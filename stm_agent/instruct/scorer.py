@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,16 +56,3 @@ class InstructionScorer:
         if prefix not in self._passages:
             self._passages[prefix] = self.cache.encode(self.encoder, list(self.documents.values()), prefix=prefix)
         return self._passages[prefix]
-
-
-def subcorpus(scorer: InstructionScorer, runs: Sequence[Run], hard: int) -> dict[str, str]:
-    """Return the judged passages of a scorer's queries and the ``hard`` best passages of every run for each query.
-
-    Scores on the sub-corpus are too high. It orders instructions as the whole corpus does only as long as the passages
-    that an instruction ranks high are part of it, so finalists are scored on the whole corpus.
-    """
-    chosen = {document for grades in scorer.split.qrels.values() for document in grades}
-    for run in runs:
-        for ranking in run.values():
-            chosen.update(sorted(ranking, key=lambda document: -ranking[document])[:hard])
-    return {document: text for document, text in scorer.documents.items() if document in chosen}

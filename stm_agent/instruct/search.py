@@ -14,9 +14,10 @@ from stm_agent.evaluate.baselines import bm25_run
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.cached import corpus_task, score_with_mteb
 from stm_agent.evaluate.encoder import Encoder
+from stm_agent.evaluate.subcorpus import subcorpus
 from stm_agent.instruct.finalist import Finalist
 from stm_agent.instruct.proposers import proposers
-from stm_agent.instruct.scorer import InstructionScorer, subcorpus
+from stm_agent.instruct.scorer import InstructionScorer
 from stm_agent.instruct.trials import Trials
 from stm_agent.traces import TraceStore
 
@@ -114,8 +115,9 @@ def _inner(whole: InstructionScorer, hard: int) -> InstructionScorer:
     """Return the scorer of the inner loop: judged passages and those hard for the incumbent or for BM25."""
     if not hard:
         return whole
-    keyword = bm25_run(whole.documents, whole.split.queries, k=hard)
-    return whole.among(subcorpus(whole, [whole.run(whole.incumbent, k=hard), keyword], hard))
+    keyword = bm25_run(whole.documents, whole.split.queries, hard, whole.split.ignored_ids)
+    runs = [whole.run(whole.incumbent, k=hard), keyword]
+    return whole.among(subcorpus(whole.documents, whole.split, runs, hard))
 
 
 def _finalists(trials: Trials, whole: InstructionScorer, incumbent: Instruction, count: int) -> tuple[Finalist, ...]:

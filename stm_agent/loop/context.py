@@ -19,12 +19,14 @@ from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
 from stm_agent.errors import StmAgentError
+from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
-from stm_agent.evaluate.metrics import Scores
+from stm_agent.evaluate.metrics import Run, Scores
 from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, dense_run, encoding_of, mean_ndcg, read_scores
+from stm_agent.evaluate.subcorpus import subcorpus
 from stm_agent.execute.inline import Executor
-from stm_agent.files import append_jsonl, read_jsonl
+from stm_agent.files import append_jsonl
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.events import Observer
@@ -35,10 +37,12 @@ from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.runs import RunFolder
 from stm_agent.loop.state import Expert, RatedModel
 from stm_agent.loop.stopping import StopSignal
-from stm_agent.loop.subcorpus import searched_documents
 from stm_agent.memory import PeakMemory
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import Rating
+
+HARD = 20
+"""Passages that each retriever gives for each query to a part of the corpus."""
 
 PROOF_DOCUMENTS = 500
 """Passages that an exported folder is scored on: each is encoded again there."""
@@ -125,13 +129,31 @@ class RunContext:
         return ScoredTask("dev", self.data.collection.texts, self.firewall.dev)
 
     @cached_property
+    def lexical(self) -> Bm25Index:
+        """BM25 over the whole corpus, indexed once a process."""
+        return Bm25Index(self.documents)
+
+    @cached_property
     def search(self) -> ScoredTask:
         """The search half of dev over the searched part of the corpus: what levers choose on."""
         split = self.firewall.dev.only(self.gate.halves.search, "dev-search")
-        limit = self.spec.loop.search_documents
         with self.clock.working():
-            documents = searched_documents(self.documents, split, limit, self._dense_hits)
-        return ScoredTask("search", documents, split)
+            runs, size = self._runs(split, dense=True), self.spec.loop.search_documents
+            return ScoredTask("search", subcorpus(self.documents, split, runs, HARD, size=size), split)
+
+    def searched(self, name: str, size: int) -> ScoredTask:
+        """Return the search half over fewer passages, those judged and those hard for BM25 first."""
+        split = self.search.split
+        part = subcorpus(self.search.documents, split, self._runs(split, dense=False), HARD, size=size)
+        return ScoredTask(name, part, split)
+
+    def _runs(self, split: Split, *, dense: bool) -> Iterator[Run]:
+        """Yield what BM25, and the start if asked for, ranks first for each query of a split."""
+        yield self.lexical.run(split.queries, HARD, split.ignored_ids)
+        if dense:
+            encoder = self.backbone.open()
+            instruction = Instruction.none(encoder.model.prompts)
+            yield dense_run(EmbeddingCache(self.cache), encoder, self.documents, split, instruction, HARD)
 
     @cached_property
     def accept(self) -> ScoredTask:
@@ -140,23 +162,13 @@ class RunContext:
 
     @cached_property
     def probed(self) -> ScoredTask:
-        """The search half of dev over the probes' smaller corpus: comparable between probes, not with a rating."""
-        limit = self.spec.loop.probe_documents
-        split = self.search.split
-        return ScoredTask("probe", searched_documents(self.search.documents, split, limit), split)
+        """What probes are scored on: comparable between probes, not with a rating."""
+        return self.searched("probe", self.spec.loop.probe_documents)
 
     @cached_property
     def proved(self) -> ScoredTask:
-        """The search half over few passages: what an exported folder is scored on in a process of its own."""
-        split = self.search.split
-        return ScoredTask("proof", searched_documents(self.search.documents, split, PROOF_DOCUMENTS), split)
-
-    def _dense_hits(self, split: Split, depth: int) -> set[str]:
-        """Return the documents that the start ranks first for each query of a split."""
-        encoder = self.backbone.open()
-        instruction = Instruction.none(encoder.model.prompts)
-        run = dense_run(EmbeddingCache(self.cache), encoder, self.documents, split, instruction, depth)
-        return {document for hits in run.values() for document in hits}
+        """What an exported folder is scored on in a process of its own."""
+        return self.searched("proof", PROOF_DOCUMENTS)
 
     def rate(self, model: EncoderSource, instruction: Instruction) -> Rating:
         """Score the search half and the guards. Guards get no instruction, as in general use of the model."""
@@ -178,11 +190,6 @@ class RunContext:
         texts, seconds = encoding_of(folder)
         self.encoded = (self.encoded[0] + texts, self.encoded[1] + seconds)
         return read_scores(folder)
-
-    def encoding_speed(self) -> float:
-        """Return texts per second over all scorings of this run, including those of earlier processes."""
-        texts, seconds = self.encoded
-        return round(texts / seconds, 1) if seconds else 0.0
 
     @property
     def backbone(self) -> AdaptedModel:
@@ -262,13 +269,6 @@ class RunContext:
         finally:
             seconds = round(time.monotonic() - started, 3)
             append_jsonl(self.run.seconds, {"schema": SCHEMA, "name": name, "seconds": seconds})
-
-    def seconds(self) -> dict[str, float]:
-        """Return the seconds of each kind of stage, over all processes that worked on this run."""
-        total: dict[str, float] = {}
-        for entry in read_jsonl(self.run.seconds):
-            total[entry["name"]] = total.get(entry["name"], 0.0) + entry["seconds"]
-        return total
 
     def note(self, name: str, text: str) -> None:
         """Show and record a remark: a count or a choice that costs nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import ExpertSpec
@@ -13,7 +14,7 @@ from stm_agent.loop.training import TrainingPlan, build_training, training_job
 from stm_agent.loop.training_data import TrainingData, negative_kinds
 from stm_agent.loop.variants import Choice, Variant, choose_variant, variants
 from stm_agent.merge.adapted import AdaptedModel
-from stm_agent.train.job import Negatives, training_speed
+from stm_agent.train.job import NO_NEGATIVES, Negatives, training_speed
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,39 @@ def _train(context: RunContext, variant: Variant, name: str, plan: TrainingPlan)
     text = f"training expert {name} ({variant.label}): {spec.steps} steps on {len(plan.pairs):,} pairs"
     with context.timed("train", text):
         folder = build_training(context, training_job(context, spec, plan, negatives, instruction))
+    model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
+    return rate_expert(context, plan, variant, name, folder, model, negatives)
+
+
+def rate_expert(
+    context: RunContext,
+    plan: TrainingPlan,
+    variant: Variant,
+    name: str,
+    folder: Path,
+    model: AdaptedModel,
+    negatives: Negatives = NO_NEGATIVES,
+) -> Expert:
+    """Score a trained expert on the search half, and record and show it.
+
+    Args:
+        context: The run.
+        plan: What it was trained on.
+        variant: How it was trained, and the instruction that it is scored with.
+        name: Its name in this run.
+        folder: Stage folder of its training.
+        model: The model that its adapter makes.
+        negatives: Hard negatives that it had.
+    """
     with context.timed("rate", f"scoring expert {name} on dev"):
-        model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
-        rating = context.rate(model, instruction)
+        rating = context.rate(model, variant.instruction)
     speed, searched = training_speed(folder), rating.domain.ndcg_at_10
     context.run.ledger.record(
         "expert",
         name=name,
         variant=variant.label,
         folder=folder.name,
-        steps=spec.steps,
+        steps=plan.spec.steps,
         pairs=len(plan.pairs),
         negatives=negative_kinds(negatives),
         search=searched,
@@ -115,9 +139,15 @@ def _train(context: RunContext, variant: Variant, name: str, plan: TrainingPlan)
         f"{rating.general:.4f}; trained at {speed:.0f} texts/s"
     )
     context.observer({"kind": "decision", "name": "expert", "text": text})
-    rated = RatedModel(label=f"expert {name}", model=model, experts=(name,), instruction=instruction, rating=rating)
+    instruction = variant.instruction
     expert = Expert(
-        name=name, spec_name=spec.name, variant=variant.label, folder=folder, rated=rated, texts_per_second=speed
+        name=name,
+        spec_name=plan.spec.name,
+        variant=variant.label,
+        folder=folder,
+        rated=RatedModel(label=f"expert {name}", model=model, experts=(name,), instruction=instruction, rating=rating),
+        texts_per_second=speed,
+        side=plan.spec.side,
     )
     context.trained.append(expert)
     return expert

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
-from stm_agent.evaluate.baselines import ReadyModel, bm25_run
+from stm_agent.evaluate.baselines import ReadyModel
 from stm_agent.evaluate.cache import EmbeddingCache
-from stm_agent.evaluate.fusion import Run, choose_weight, fuse
-from stm_agent.evaluate.metrics import Scores, score
+from stm_agent.evaluate.fusion import FUSION, choose_weight, fuse
+from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.scoring import DEPTH, ScoredTask, dense_run
 from stm_agent.files import content_hash, write_json
 from stm_agent.loop.context import RunContext
@@ -21,8 +21,6 @@ from stm_agent.loop.state import Expert, RatedModel, State
 
 FUSED = "merged + BM25"
 """Row of the exported model fused with BM25."""
-FUSION = "fusion.json"
-"""File of a run's folder with the weight of BM25 that dev chose."""
 ROW_NAMES = {"embedded:all-minilm-l6-v2": "all-MiniLM-L6-v2"}
 
 
@@ -85,7 +83,9 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
     final = content_hash([best.model.source_key(), best.instruction.query, best.instruction.passage])
     split = context.firewall.open_test(final, again=context.firewall.opened)
     test = ScoredTask("test", context.documents, split)
-    rows = {"BM25": score(bm25_run(context.documents, split.queries, ignored_ids=split.ignored_ids), split.qrels)}
+    with context.clock.working():
+        lexical = context.lexical.run(split.queries, DEPTH, split.ignored_ids)
+    rows = {"BM25": score(lexical, split.qrels)}
     if context.spec.baseline:
         _baseline_row(context, test, rows)
     rows["base"] = context.score(state.base.model, test, state.base.instruction)
@@ -116,7 +116,7 @@ def _fused_row(context: RunContext, best: RatedModel, test: ScoredTask) -> Score
 
     def runs(split: Split) -> tuple[Run, Run]:
         dense = dense_run(cache, encoder, context.documents, split, best.instruction, DEPTH)
-        return dense, bm25_run(context.documents, split.queries, ignored_ids=split.ignored_ids)
+        return dense, context.lexical.run(split.queries, DEPTH, split.ignored_ids)
 
     weight, on_dev = choose_weight(*runs(context.dev.split), context.dev.split.qrels)
     context.run.ledger.record("fusion", weight=weight, dev=on_dev.ndcg_at_10)

@@ -87,11 +87,12 @@ def consider_models(
         return state
     # The merge search chose by a test of its own, so of equal scores the merge comes first.
     best = max(candidates, key=lambda rated: rated.rating.domain.ndcg_at_10)
-    tried = len(state.merge.verified) if state.merge else len(candidates)
+    # A merge was chosen among all that were encoded, the experts alone included.
+    tried = len(state.merge.verified) if merged is not None and state.merge else len(candidates)
     verdict = context.gate.consider(
-        best.rating.domain.per_query, state.provisional.rating.domain.per_query, tried=max(tried, 1)
+        best.rating.domain.per_query, state.provisional.rating.domain.per_query, tried=tried
     )
-    state = replace(state, considered=state.considered + max(tried, 1))
+    state = replace(state, considered=state.considered + tried)
     context.decide(
         "merge", f"round {round_}: {best.label} {verdict.reason}", kept=verdict.accepted, weights=best.weights
     )

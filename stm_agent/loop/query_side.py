@@ -9,18 +9,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import DomainData, Pair
-from stm_agent.domain.spec import ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
+from stm_agent.loop.experts import rate_expert
 from stm_agent.loop.merging import consider_models, merge_experts
 from stm_agent.loop.state import Expert, RatedModel, State
+from stm_agent.loop.training import TrainingPlan
 from stm_agent.loop.training_data import TrainingData
+from stm_agent.loop.variants import Variant
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.adapter_job import AdapterJob
-from stm_agent.train.job import training_speed
 from stm_agent.train.query_side import QuerySideJob
+
+QUERIES_ALONE = "queries alone"
+"""Label of the one variant that an expert of queries has."""
 
 
 def improve_query_side(context: RunContext, state: State, round_: int) -> State:
@@ -35,8 +40,17 @@ def improve_query_side(context: RunContext, state: State, round_: int) -> State:
         for number, spec in enumerate(specs):
             if context.has_time(f"expert {spec.name}"):
                 with context.attempt(f"expert {spec.name}"):
+                    training_data = state.training_data or TrainingData()
+                    plan = TrainingPlan(
+                        spec=spec,
+                        pairs=pairs_of(context, spec, training_data),
+                        training_data=training_data,
+                        start=start,
+                    )
+                    instruction = state.provisional.instruction
+                    name = spec.name if round_ == 1 else f"{spec.name}@{round_}"
                     seed = context.seed + number
-                    experts.append(_train(context, state, spec, documents, start, round_, seed))
+                    experts.append(_train(context, plan, instruction, documents, name, seed))
     if not experts:
         return state
     state = replace(state, experts=(*state.experts, *experts))
@@ -50,30 +64,20 @@ def improve_query_side(context: RunContext, state: State, round_: int) -> State:
 def _start(context: RunContext, documents: AdaptedModel) -> Path | None:
     """Return the adapter that the side of queries starts from: what the model of the passages has learnt."""
     used = [path for path, weight in zip(documents.adapters, documents.weights, strict=True) if weight]
-    if not used:
-        return None
-    return context.build(AdapterJob(documents)) / "adapter"
+    return context.build(AdapterJob(documents)) / "adapter" if used else None
 
 
 def _train(
-    context: RunContext,
-    state: State,
-    spec: ExpertSpec,
-    documents: AdaptedModel,
-    start: Path | None,
-    round_: int,
-    seed: int,
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, name: str, seed: int
 ) -> Expert:
-    instruction = state.provisional.instruction
+    spec, pairs = plan.spec, plan.pairs
     data = with_unlabelled(context.data, spec.sources)
-    pairs = pairs_of(context, spec, state.training_data or TrainingData())
-    name = spec.name if round_ == 1 else f"{spec.name}@{round_}"
     job = QuerySideJob(
         expert=spec,
         train=context.spec.train,
         backbone=context.spec.backbone,
         documents=documents,
-        start=start,
+        start=plan.start,
         pairs=pairs,
         pool=_competing(context, data, pairs),
         groups=data.groups,
@@ -81,24 +85,11 @@ def _train(
         seed=seed,
         cache=context.cache,
     )
-    with context.timed("train", f"training expert {name} (queries alone): {spec.steps} steps on {len(pairs):,} pairs"):
+    text = f"training expert {name} ({QUERIES_ALONE}): {spec.steps} steps on {len(pairs):,} pairs"
+    with context.timed("train", text):
         folder = context.build(job)
     model = replace(documents, queries=AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,)))
-    with context.timed("rate", f"scoring expert {name} on dev"):
-        rating = context.rate(model, instruction)
-    _record(context, name, folder, spec, len(pairs), rating.domain.ndcg_at_10, rating.general)
-    rated = RatedModel(label=f"expert {name}", model=model, experts=(name,), instruction=instruction, rating=rating)
-    expert = Expert(
-        name=name,
-        spec_name=spec.name,
-        variant="query side",
-        folder=folder,
-        rated=rated,
-        texts_per_second=training_speed(folder),
-        side="query",
-    )
-    context.trained.append(expert)
-    return expert
+    return rate_expert(context, plan, Variant(QUERIES_ALONE, spec, instruction), name, folder, model)
 
 
 def _competing(context: RunContext, data: DomainData, pairs: Sequence[Pair]) -> dict[str, str]:
@@ -108,21 +99,3 @@ def _competing(context: RunContext, data: DomainData, pairs: Sequence[Pair]) -> 
     return {
         name: text for name, text in data.pool.items() if name in context.documents or name in needed or text in texts
     }
-
-
-def _record(
-    context: RunContext, name: str, folder: Path, spec: ExpertSpec, pairs: int, searched: float, general: float
-) -> None:
-    context.run.ledger.record(
-        "expert",
-        name=name,
-        variant="query side",
-        folder=folder.name,
-        steps=spec.steps,
-        pairs=pairs,
-        negatives={},
-        search=searched,
-        general=general,
-    )
-    text = f"expert {name} (queries alone): nDCG@10 {searched:.4f} on the search half of dev, general {general:.4f}"
-    context.observer({"kind": "decision", "name": "expert", "text": text})

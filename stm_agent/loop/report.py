@@ -9,6 +9,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
+from stm_agent.files import read_jsonl
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.looks import alpha_spent
 from stm_agent.loop.state import RatedModel, State
@@ -217,21 +218,31 @@ def _cost(context: RunContext, state: State) -> Cost:
     from stm_agent.llm.access import spending
 
     spent = spending(context.run.llm_ledger)
+    # Over all scorings of the run, those of earlier processes included.
+    texts, seconds = context.encoded
     return {
         "usd": spent.usd,
         "llm_calls": spent.calls,
         "prompt_tokens": spent.prompt_tokens,
         "completion_tokens": spent.completion_tokens,
         "minutes": round(context.clock.seconds() / 60, 2),
-        "seconds": {name: round(value, 1) for name, value in context.seconds().items()},
+        "seconds": {name: round(value, 1) for name, value in _seconds(context).items()},
         # Time outside of jobs.
         "overhead_share": round(context.clock.overhead_share(), 4),
         "texts_per_second": {
-            "encoding": context.encoding_speed(),
+            "encoding": round(texts / seconds, 1) if seconds else 0.0,
             "training": round(sum(expert.texts_per_second for expert in state.experts) / max(len(state.experts), 1), 1),
         },
         "peak_memory_gib": round(context.memory.gib, 2),
     }
+
+
+def _seconds(context: RunContext) -> dict[str, float]:
+    """Return the seconds of each kind of stage, over all processes that worked on the run."""
+    total: dict[str, float] = {}
+    for entry in read_jsonl(context.run.seconds):
+        total[entry["name"]] = total.get(entry["name"], 0.0) + entry["seconds"]
+    return total
 
 
 def _relative(path: Path) -> str:
