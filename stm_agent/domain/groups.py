@@ -1,11 +1,31 @@
-"""Groups of queries that are not independent: they share a relevant document or a text."""
+"""Groups of things that are not independent: queries that share a relevant document or a text, for example."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from stm_agent.domain.collection import Split
 from stm_agent.domain.text import normalise
+
+Trait = tuple[str, str]
+"""Kind and value of what two things can share."""
+
+
+def representatives(traits: Mapping[str, Iterable[Trait]]) -> dict[str, str]:
+    """Return for each name the first name that it shares a trait with, directly or through others (union-find)."""
+    parent = {name: name for name in traits}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    first: dict[Trait, str] = {}
+    for name, own in traits.items():
+        for trait in own:
+            parent[root(name)] = root(first.setdefault(trait, name))
+    return {name: root(name) for name in traits}
 
 
 def query_groups(split: Split) -> list[tuple[str, ...]]:
@@ -17,25 +37,15 @@ def query_groups(split: Split) -> list[tuple[str, ...]]:
     Returns:
         Groups of query ids, each sorted, in the order of their first ids.
     """
-    parent = {query: query for query in split.queries}
-
-    def root(query: str) -> str:
-        while parent[query] != query:
-            parent[query] = parent[parent[query]]
-            query = parent[query]
-        return query
-
-    first: dict[tuple[str, str], str] = {}
-    for query in sorted(split.queries):
-        for trait in _traits(split, query):
-            parent[root(query)] = root(first.setdefault(trait, query))
+    ordered = sorted(split.queries)
+    group_of = representatives({query: _traits(split, query) for query in ordered})
     members: dict[str, list[str]] = {}
-    for query in sorted(split.queries):
-        members.setdefault(root(query), []).append(query)
+    for query in ordered:
+        members.setdefault(group_of[query], []).append(query)
     return [tuple(group) for group in members.values()]
 
 
-def _traits(split: Split, query: str) -> Iterable[tuple[str, str]]:
+def _traits(split: Split, query: str) -> Iterable[Trait]:
     """Yield what makes two queries one group: a relevant document, or the text."""
     text = split.queries[query]
     yield "text", normalise(text) or text

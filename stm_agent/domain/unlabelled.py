@@ -12,11 +12,12 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from stm_agent.domain.collection import Collection, Document
 from stm_agent.domain.data import DomainData, Pair
+from stm_agent.domain.groups import Trait, representatives
 from stm_agent.domain.spec import SENTENCES, TITLES, UNLABELLED
 from stm_agent.domain.text import NEAR_DUPLICATE, draw, is_near_duplicate, normalise, words_of
 
@@ -134,26 +135,20 @@ def _groups(data: DomainData, *, by_title: bool) -> dict[str, str]:
 
     Documents with one text, or with one title if titles are the queries, share a group.
     """
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    first: dict[str, str] = {}
-    for document in data.collection.documents:
-        title = normalise(document.title) if by_title else ""
-        for trait in (f"title {title}" if title else "", f"text {normalise(document.text) or document.text}"):
-            if trait:
-                parent[root(document.id)] = root(first.setdefault(trait, document.id))
+    documents = data.collection.documents
+    first = representatives({document.id: _traits(document, by_title) for document in documents})
     judged: dict[str, str] = {}
     for group in sorted(data.groups):
-        for document_id in sorted(data.groups[group]):
-            judged.setdefault(root(document_id), group)
-    ids = (document.id for document in data.collection.documents)
-    return {name: judged.get(root(name), f"document {root(name)}") for name in ids}
+        for name in sorted(data.groups[group] & first.keys()):
+            judged.setdefault(first[name], group)
+    return {name: judged.get(same, f"document {same}") for name, same in first.items()}
+
+
+def _traits(document: Document, by_title: bool) -> Iterator[Trait]:
+    """Yield what makes two documents one: the text and, if titles are the queries, the title."""
+    yield "text", normalise(document.text) or document.text
+    if by_title and (title := normalise(document.title)):
+        yield "title", title
 
 
 @dataclass(frozen=True)
