@@ -11,7 +11,7 @@ from stm_agent.errors import DataError, FirewallError
 from stm_agent.files import append_jsonl, read_jsonl
 
 SCHEMA = 1
-WAYS_ON = "have queries written for the documents (--corpus), or judge some (stm-agent annotate)"
+WAYS_ON = "or make queries and judgements with stm-agent annotate"
 """What to do about missing judgements, as the end of a message."""
 
 

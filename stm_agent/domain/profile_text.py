@@ -68,7 +68,7 @@ def profile_lines(facts: Profile) -> list[str]:
         ),
         *_leakage_lines(facts),
         _line("script", ", ".join(f"{name.title()} {share:.0%}" for name, share in _common(facts))),
-        *([_line("language", ", ".join(facts.languages))] if facts.languages else []),
+        *([_line("languages, at a guess", ", ".join(facts.languages))] if facts.languages else []),
         *_keyword_lines(facts),
         _line("machine", facts.machine.summary),
         _line("one encoding", _cost(facts)),

@@ -97,8 +97,8 @@ def _context(
 def _record_splits(context: RunContext) -> None:
     """Record how the queries were split, and what the dev set can show."""
     context.run.ledger.record("splits", **context.data.splits.to_json())
-    for note in context.data.splits.notes:
-        context.note("splits", note)
+    # They were shown when the splits were cut.
+    context.notes += [f"splits: {note}" for note in context.data.splits.notes]
     halves = context.gate.halves
     text = f"{halves.note}; the smallest gain they can show is about {context.gate.smallest_gain():.3f} nDCG@10"
     # A small dev set can confirm large gains only.

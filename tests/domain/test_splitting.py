@@ -114,7 +114,7 @@ def test_dev_alone_gives_a_test_split() -> None:
 def test_too_few_queries_for_a_test_split_say_the_two_ways_on() -> None:
     data = judged_domain_data(collection(judged("train", 0, 40), judged("dev", 5000, 20)))
     assert "its 60 queries are too few to cut one of (100 are needed)" in data.splits.notes[0]
-    with pytest.raises(DataError, match=r"has no test split; add qrels/test.tsv, .*--corpus.*stm-agent annotate"):
+    with pytest.raises(DataError, match=r"has no test split; add qrels/test.tsv, or .*stm-agent annotate"):
         require_judged(data.collection)
 
 
@@ -127,7 +127,7 @@ def test_too_few_queries_for_a_test_split_say_the_two_ways_on() -> None:
     ],
 )
 def test_what_cannot_be_cut_is_one_line_with_the_ways_on(splits: list[Split], message: str) -> None:
-    with pytest.raises(DataError, match=rf"{message}.*--corpus.*stm-agent annotate") as caught:
+    with pytest.raises(DataError, match=rf"{message}.*stm-agent annotate") as caught:
         complete_splits(collection(*splits))
     assert "\n" not in str(caught.value)
 
