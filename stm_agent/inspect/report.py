@@ -131,8 +131,8 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
     return [
         *(line for line in (verdict(report, other) for other in others) if line),
         f"Merge weights: {weights or 'none, it is the backbone'}. Instruction: {report['instruction'] or 'none'}.",
-        f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after; "
-        f"other trade-offs: stm-agent merge pick {report['run']}.",
+        f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after"
+        + (f"; other trade-offs: stm-agent merge pick {report['run']}." if report.get("front") else "."),
         *_front(report),
         *_gate_lines(report),
         f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {_minutes(cost):.1f} minutes "

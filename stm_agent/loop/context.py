@@ -249,7 +249,10 @@ class RunContext:
         if in_time or self.run.ledger.repeats("started", lever=lever):
             self.run.ledger.record("started", lever=lever)
             return True
-        reason = f"budget of {self.minutes:g} minutes is spent; raise --budget-minutes to continue"
+        # The minutes of a planned run decide its steps, so that more of them make another run.
+        planned = self.run.identity.get("flags", {}).get("minutes")
+        more = "plan a longer run with a higher --budget-minutes" if planned else "raise --budget-minutes to continue"
+        reason = f"budget of {self.minutes:g} minutes is spent; {more}"
         failure = Failure(lever, "budget", reason)
         if failure not in self.failures:
             self.failures.append(failure)

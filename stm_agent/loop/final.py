@@ -13,6 +13,7 @@ from stm_agent.evaluate.fusion import FUSION, choose_weight, fuse
 from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.scoring import DEPTH, ScoredTask, dense_run
 from stm_agent.files import content_hash, write_json
+from stm_agent.loop.advice import advice
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.controls import train_controls
 from stm_agent.loop.export import prove_model, write_model
@@ -27,7 +28,8 @@ ROW_NAMES = {"embedded:all-minilm-l6-v2": "all-MiniLM-L6-v2"}
 def finish(context: RunContext, state: State, *, controls: bool) -> Report:
     """Export the confirmed model, score it from disk, open test, and store the report."""
     if state.confirmed.model == state.base.model:
-        context.warn("final", "no trained model's gain was confirmed; the backbone is written as the model")
+        reason = "no trained model's gain was confirmed, so the start is written as the model"
+        context.warn("final", f"{reason}; {advice(context)}")
     trained = train_controls(context, state) if controls else []
     with context.timed("export", "writing the model and scoring it in a fresh process"):
         state = _export(context, state)

@@ -26,7 +26,6 @@ MINUTES = 30.0
 PASSAGES, QUERIES = 64, 128
 """Texts that are encoded to measure the machine."""
 
-
 PLAN = "plan.json"
 """File of a run's folder with its plan."""
 
@@ -78,7 +77,7 @@ def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float, spent: float
         return RunPlan(spec=spec, reasons=reasons)
     speed = measured_speed(spec.backbone, data)
     spec, more = plan_experts(spec, data, minutes=minutes, speed=speed, spent=spent)
-    return RunPlan(spec=spec, passages_per_second=speed.passages, reasons=(*reasons, *more))
+    return RunPlan(spec=spec, reasons=(*reasons, *more))
 
 
 def with_lengths(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple[str, ...]]:

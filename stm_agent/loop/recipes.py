@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stm_agent.domain.data import DomainData
-from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec
+from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec, PythonDocsCollection
 from stm_agent.errors import ConfigError
+from stm_agent.loop.context import PROOF_DOCUMENTS
 
 USABLE = 0.85
-"""Share of the minutes that is planned; the rest is for loading, export and a machine that is slower later."""
+"""Share of the minutes that is planned; the rest is for loading models and for a machine that is slower later."""
 
 STEP_COST = 2.2
 """Time of a training step as a multiple of the time to encode its texts: a forward pass, and a backward pass that needs
@@ -22,7 +23,7 @@ FEWEST_STEPS = 30
 """Steps below which an expert is not worth its scoring."""
 
 SHOWN = 0.05
-"""Minutes that have passed are named from here on."""
+"""Minutes below which it is not said that they have passed."""
 
 QUERY_EXPERTS = 4
 """Experts of queries that a merge can average."""
@@ -49,27 +50,31 @@ class TimeTable:
     """How the minutes of a planned run are spent; all in seconds.
 
     Attributes:
-        whole: One encoding of the corpus.
-        part: One encoding of the searched part of it.
-        training: What is left for steps if one expert of both sides is trained: the corpus is encoded by the start and
-            by that expert, and the searched part by that expert, once each.
-        queries_only: What is left if only experts of queries are trained.
+        encoding: One encoding of the corpus and of the guards' passages, by the start.
+        both: Further encodings if both sides are trained: of the corpus, of its searched part and of the guards.
+        scoring: Scores of the experts, the merge and test, and the proof of the exported folder.
+        left: What is left for training steps if only the side of queries is trained.
     """
 
-    whole: float
-    part: float
-    training: float
-    queries_only: float
+    encoding: float
+    both: float
+    scoring: float
+    left: float
 
 
 def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spent: float = 0.0) -> TimeTable:
     """Divide the minutes of a run, of which ``spent`` have passed."""
     documents = len(data.collection.documents)
     searched = min(documents, spec.loop.search_documents or documents)
+    guards = sum(guard.documents for guard in spec.general if isinstance(guard, PythonDocsCollection))
     queries = sum(len(split.queries) for split in data.collection.splits.values())
-    whole, part = documents / speed.passages, searched / speed.passages
-    left = (minutes * USABLE - spent) * 60 - whole - (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
-    return TimeTable(whole=whole, part=part, training=left - whole - part, queries_only=left)
+    encoding = (documents + guards) / speed.passages
+    scoring = (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
+    scoring += min(documents, PROOF_DOCUMENTS) / speed.passages
+    left = (minutes * USABLE - spent) * 60 - encoding - scoring
+    return TimeTable(
+        encoding=encoding, both=(documents + searched + guards) / speed.passages, scoring=scoring, left=left
+    )
 
 
 def plan_experts(
@@ -95,33 +100,49 @@ def plan_experts(
     batch = spec.train.batch_size
     both_step = STEP_COST * batch * (1 / speed.queries + 1 / speed.passages)
     query_step = STEP_COST * batch / speed.queries
-    both = _steps(BOTH_SIDES * pairs / batch, (1 - QUERY_SHARE) * table.training / both_step)
+    training = table.left - table.both
+    both = _steps(BOTH_SIDES * pairs / batch, (1 - QUERY_SHARE) * training / both_step)
     useful = QUERY_SIDE * pairs / batch
-    queries = _steps(useful, QUERY_SHARE * table.training / QUERY_EXPERTS / query_step) if both else 0
+    queries = _steps(useful, QUERY_SHARE * training / QUERY_EXPERTS / query_step) if both else 0
     if not queries:
         # Passages as short as queries leave time for both sides, but too little for the experts of queries after them.
-        both, queries = 0, _steps(useful, table.queries_only / QUERY_EXPERTS / query_step)
+        both, queries = 0, _steps(useful, table.left / QUERY_EXPERTS / query_step)
     if not queries:
-        least = minutes + (FEWEST_STEPS * QUERY_EXPERTS * query_step - table.queries_only) / 60 / USABLE
+        least = minutes + (FEWEST_STEPS * QUERY_EXPERTS * query_step - table.left) / 60 / USABLE
         raise ConfigError(
             f"{minutes:g} minutes are too few: to encode {len(data.collection.documents):,} passages takes "
-            f"{table.whole / 60:.1f} on this machine{_passed(spent)}; set --budget-minutes {least + 1:.0f} or more"
+            f"{table.encoding / 60:.1f} on this machine{_passed(spent)}; set --budget-minutes {least + 1:.0f} or more"
         )
-    trunk = [ExpertSpec(name="both-sides", sources=sources, steps=both)] if both else []
-    experts = [
-        ExpertSpec(name=f"queries-{number}", sources=sources, side="query", bag=number > 1, steps=queries)
-        for number in range(1, QUERY_EXPERTS + 1)
-    ]
+    experts = _experts(sources, both, queries)
+    by_stage = {
+        "encoding the corpus": table.encoding,
+        "both sides": (table.both + both * both_step) if both else 0.0,
+        f"{QUERY_EXPERTS} experts of queries": QUERY_EXPERTS * queries * query_step,
+        "scores, merge, export and test": table.scoring,
+    }
+    stages = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in by_stage.items() if seconds)
     reasons = (
-        f"{speed.passages:.0f} passages and {speed.queries:.0f} queries a second: one encoding of the corpus takes "
-        f"{table.whole / 60:.1f} of {minutes:g} minutes{_passed(spent)}",
-        f"experts learn from {', '.join(sources)}: {pairs:,} pairs",
+        f"{speed.passages:.0f} passages and {speed.queries:.0f} queries a second on this machine{_passed(spent)}",
+        f"experts learn from {', '.join(sources)}: {pairs:,} {'pairs' if WRITTEN not in sources else 'passages'}",
         f"both sides are trained for {both} steps"
         if both
         else f"only the side of queries is trained: {FEWEST_STEPS} steps of both sides do not fit before it",
         f"{QUERY_EXPERTS} experts of queries are trained for {queries} steps each",
+        f"minutes, about: {stages}; {sum(by_stage.values()) / 60:.1f} of {minutes:g}",
     )
-    return spec.model_copy(update={"experts": (*trunk, *experts)}), reasons
+    return spec.model_copy(update={"experts": experts}), reasons
+
+
+def _experts(sources: tuple[str, ...], both: int, queries: int) -> tuple[ExpertSpec, ...]:
+    trunk = [ExpertSpec(name="both-sides", sources=sources, steps=both)] if both else []
+    # The first one sees all pairs; the others differ in what they learn by chance.
+    return (
+        *trunk,
+        *(
+            ExpertSpec(name=f"queries-{number}", sources=sources, side="query", bag=number > 1, steps=queries)
+            for number in range(1, QUERY_EXPERTS + 1)
+        ),
+    )
 
 
 def _passed(spent: float) -> str:

@@ -30,13 +30,11 @@ class RunPlan:
     Attributes:
         spec: The domain with start, lengths and experts as they are used.
         race: Table of the start race; empty: there was none.
-        passages_per_second: Measured encoding speed of the start; None: not measured.
         reasons: One line for each value that follows from the data or the machine.
     """
 
     spec: DomainSpec
     race: tuple[StartScore, ...] = ()
-    passages_per_second: float | None = None
     reasons: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -49,4 +47,4 @@ class RunPlan:
         """Read :meth:`to_json` back."""
         spec = DomainSpec.model_validate(row["spec"])
         race = tuple(StartScore(**score) for score in row["race"])
-        return cls(spec=spec, race=race, passages_per_second=row["passages_per_second"], reasons=tuple(row["reasons"]))
+        return cls(spec=spec, race=race, reasons=tuple(row["reasons"]))

@@ -1,0 +1,22 @@
+"""What would help a run that confirmed nothing."""
+
+from __future__ import annotations
+
+from stm_agent.loop.context import RunContext
+
+FEW_PAIRS = 1000
+"""Training pairs below which more of them are likely to help."""
+
+
+def advice(context: RunContext) -> str:
+    """Return in one line what would help, the surest first."""
+    queries, smallest = len(context.gate.halves.accept), context.gate.smallest_gain()
+    ways = [f"more dev queries (the {queries} that gains are accepted on show none below about {smallest:.3f} nDCG@10)"]
+    pairs = sum(map(len, context.data.sources.values()))
+    if pairs < FEW_PAIRS:
+        ways.append(f"more judged pairs to train on (there are {pairs:,})")
+    if any(failure.kind == "budget" for failure in context.failures):
+        ways.append("a higher budget (levers were lost to it)")
+    if any(failure.kind != "budget" for failure in context.failures):
+        ways.append("what the lost levers name")
+    return f"what would help: {'; '.join(ways)}"
