@@ -78,3 +78,7 @@ def checked(text: str) -> str:
     if any(ord(letter) < 32 for letter in text):
         raise ConfigError(f"an instruction contains a line break or a control character: {text[:60]!r}")
     return text
+
+
+NO_INSTRUCTION = Instruction()
+"""Nothing in front of queries and passages."""

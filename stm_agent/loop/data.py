@@ -11,12 +11,11 @@ from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import WRITTEN, ExpertSpec
 from stm_agent.domain.unlabelled import pairs_of_source, with_unlabelled
 from stm_agent.errors import GenerationError
-from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.data_jobs import mined_pairs, mining_job, negatives_job, searched_pool
+from stm_agent.loop.data_jobs import Miner, mined_pairs, mining_job, negatives_job, searched_pool
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.lists import Lists, load_lists
 from stm_agent.mine.reviewed import refused, without_refused
@@ -40,7 +39,7 @@ def pairs_of(context: RunContext, expert: ExpertSpec, training_data: TrainingDat
     )
 
 
-def prepare_training_data(context: RunContext, miner: EncoderSource | None) -> TrainingData:
+def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
     """Write queries, mine negatives and write negatives for the experts of this round.
 
     A part that fails is left out; experts then train on the other parts.
@@ -104,7 +103,7 @@ def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lis
     return lists
 
 
-def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner: EncoderSource | None) -> Negatives:
+def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner: Miner) -> Negatives:
     job = mining_job(context.spec, data, pairs, miner, context.cache)
     with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(job.pool):,} passages"):
         folder = context.build(job)

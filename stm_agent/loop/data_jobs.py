@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec
 from stm_agent.domain.unlabelled import pairs_of_source
@@ -30,25 +31,35 @@ def mined_pairs(spec: DomainSpec, data: DomainData) -> tuple[Pair, ...]:
     return tuple(pair for source in sources for pair in pairs_of_source(data, source))
 
 
-def first_miner(spec: DomainSpec) -> EncoderSource:
-    """Return the encoder that mines before any model was trained: the domain's choice, else its backbone."""
-    return ReadyModel(spec.mine.encoder) if spec.mine.encoder else AdaptedModel(spec.backbone)
+Miner = tuple[EncoderSource, Instruction]
+"""The encoder that mines, and what its queries and passages have in front of them."""
 
 
-def mining_job(
-    spec: DomainSpec, data: DomainData, pairs: tuple[Pair, ...], miner: EncoderSource | None, cache: Path
-) -> MiningJob:
+def first_miner(spec: DomainSpec) -> Miner:
+    """Return what mines before any model was trained: the domain's choice, else its backbone, with its own prompts."""
+    model = ReadyModel(spec.mine.encoder) if spec.mine.encoder else AdaptedModel(spec.backbone)
+    return model, Instruction.none(model.open().model.prompts)
+
+
+def mining_job(spec: DomainSpec, data: DomainData, pairs: tuple[Pair, ...], miner: Miner, cache: Path) -> MiningJob:
     """Return the job that mines negatives for pairs; passages of the scored corpus come first in its pool.
 
     Args:
         spec: The domain.
         data: Its data.
         pairs: What negatives are needed for.
-        miner: The encoder of the dense retriever and of the positive-aware filter; None: BM25 alone.
+        miner: The encoder of the dense retriever and of the positive-aware filter.
         cache: Folder of cached vectors.
     """
-    pool = searched_pool(spec, data)
-    return MiningJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec.mine, miner=miner, cache=cache)
+    return MiningJob(
+        pairs=pairs,
+        pool=searched_pool(spec, data),
+        groups=data.groups,
+        spec=spec.mine,
+        miner=miner[0],
+        instruction=miner[1],
+        cache=cache,
+    )
 
 
 def searched_pool(spec: DomainSpec, data: DomainData) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,35 +123,41 @@ def rate_expert(
     """
     with context.timed("rate", f"scoring expert {name} on dev"):
         rating = context.rate(model, variant.instruction)
-    speed, searched = training_speed(folder), rating.domain.ndcg_at_10
-    context.run.ledger.record(
-        "expert",
-        name=name,
-        variant=variant.label,
-        folder=folder.name,
-        steps=plan.spec.steps,
-        pairs=len(plan.pairs),
-        negatives=negative_kinds(negatives),
-        search=searched,
-        general=rating.general,
+    rated = RatedModel(
+        label=f"expert {name}", model=model, experts=(name,), instruction=variant.instruction, rating=rating
     )
-    text = (
-        f"expert {name} ({variant.label}): nDCG@10 {searched:.4f} on the search half of dev, general "
-        f"{rating.general:.4f}; trained at {speed:.0f} texts/s"
-    )
-    context.observer({"kind": "decision", "name": "expert", "text": text})
-    instruction = variant.instruction
     expert = Expert(
         name=name,
         spec_name=plan.spec.name,
         variant=variant.label,
         folder=folder,
-        rated=RatedModel(label=f"expert {name}", model=model, experts=(name,), instruction=instruction, rating=rating),
-        texts_per_second=speed,
+        rated=rated,
+        texts_per_second=training_speed(folder),
         side=plan.spec.side,
     )
+    _record(context, expert, plan, negative_kinds(negatives))
     context.trained.append(expert)
     return expert
+
+
+def _record(context: RunContext, expert: Expert, plan: TrainingPlan, kinds: Mapping[str, int]) -> None:
+    searched, general = expert.rated.rating.domain.ndcg_at_10, expert.rated.rating.general
+    context.run.ledger.record(
+        "expert",
+        name=expert.name,
+        variant=expert.variant,
+        folder=expert.folder.name,
+        steps=plan.spec.steps,
+        pairs=len(plan.pairs),
+        negatives=kinds,
+        search=searched,
+        general=general,
+    )
+    text = (
+        f"expert {expert.name} ({expert.variant}): nDCG@10 {searched:.4f} on the search half of dev, general "
+        f"{general:.4f}; trained at {expert.texts_per_second:.0f} texts/s"
+    )
+    context.observer({"kind": "decision", "name": "expert", "text": text})
 
 
 def _report_negatives(context: RunContext, name: str, spec: ExpertSpec, pairs: int, negatives: Negatives) -> None:

@@ -38,6 +38,7 @@ def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identit
         "models": _models(spec),
         "programs": {name: program_files(program_path(workspace, name)) for name in _programs(spec)},
         "prompts": {name: sha256_file(prompt_path(workspace, name)) for name in _prompts(spec)},
+        "teacher scores": _teacher_file(spec),
         "reviews": {path.name: sha256_file(path) for path in sorted((workspace / REVIEWS).glob("*.jsonl"))},
         "versions": {"stm-agent": stm_agent.__version__, **numeric_versions()},
         "flags": {
@@ -116,6 +117,12 @@ def _models(spec: DomainSpec) -> dict[str, str]:
                 raise
             identities[role] = f"{name} (not found)"
     return identities
+
+
+def _teacher_file(spec: DomainSpec) -> str | None:
+    """Return the hash of the file of scores that experts learn from; None: no expert does."""
+    asked = any(expert.learns_from_scores for expert in spec.experts)
+    return sha256_file(spec.teach.file) if asked and spec.teach.file else None
 
 
 def _programs(spec: DomainSpec) -> list[str]:

@@ -9,12 +9,11 @@ from pathlib import Path
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import StopRequested
-from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import read_json
 from stm_agent.loop.confirming import confirm
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import prepare_training_data
-from stm_agent.loop.data_jobs import first_miner
+from stm_agent.loop.data_jobs import Miner, first_miner
 from stm_agent.loop.events import Observer, silent
 from stm_agent.loop.experts import train_all
 from stm_agent.loop.final import finish, finish_early
@@ -167,8 +166,8 @@ def _merge(context: RunContext, state: State, round_: int) -> State:
     return state
 
 
-def _miner(context: RunContext, state: State) -> EncoderSource:
-    """Return the encoder that mines: at first the domain's choice, later the provisional model if it was trained."""
+def _miner(context: RunContext, state: State) -> Miner:
+    """Return what mines: at first the domain's choice, later the provisional model if it was trained."""
     if state.provisional.model != state.base.model:
-        return state.provisional.model
+        return state.provisional.model, state.provisional.instruction
     return first_miner(context.spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stm_agent.domain.data import DomainData
@@ -113,24 +114,33 @@ def plan_experts(
             f"{minutes:g} minutes are too few: to encode {len(data.collection.documents):,} passages takes "
             f"{table.encoding / 60:.1f} on this machine{_passed(spent)}; set --budget-minutes {least + 1:.0f} or more"
         )
-    experts = _experts(sources, both, queries)
     by_stage = {
         "encoding the corpus": table.encoding,
         "both sides": (table.both + both * both_step) if both else 0.0,
         f"{QUERY_EXPERTS} experts of queries": QUERY_EXPERTS * queries * query_step,
         "scores, merge, export and test": table.scoring,
     }
-    stages = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in by_stage.items() if seconds)
     reasons = (
         f"{speed.passages:.0f} passages and {speed.queries:.0f} queries a second on this machine{_passed(spent)}",
         f"experts learn from {', '.join(sources)}: {pairs:,} {'pairs' if WRITTEN not in sources else 'passages'}",
+        *_steps_told(both, queries),
+        _minutes_told(by_stage, minutes),
+    )
+    return spec.model_copy(update={"experts": _experts(sources, both, queries)}), reasons
+
+
+def _steps_told(both: int, queries: int) -> tuple[str, str]:
+    return (
         f"both sides are trained for {both} steps"
         if both
         else f"only the side of queries is trained: {FEWEST_STEPS} steps of both sides do not fit before it",
         f"{QUERY_EXPERTS} experts of queries are trained for {queries} steps each",
-        f"minutes, about: {stages}; {sum(by_stage.values()) / 60:.1f} of {minutes:g}",
     )
-    return spec.model_copy(update={"experts": experts}), reasons
+
+
+def _minutes_told(by_stage: Mapping[str, float], minutes: float) -> str:
+    stages = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in by_stage.items() if seconds)
+    return f"minutes, about: {stages}; {sum(by_stage.values()) / 60:.1f} of {minutes:g}"
 
 
 def _experts(sources: tuple[str, ...], both: int, queries: int) -> tuple[ExpertSpec, ...]:

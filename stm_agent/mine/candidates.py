@@ -10,7 +10,8 @@ from stm_agent.domain.data import Pair
 from stm_agent.domain.text import is_near_duplicate, words_of
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.ranking import rank
-from stm_agent.mine.score_teachers import FileTeacher, PromptedEncoder, Question, ScoreTeacher
+from stm_agent.mine.prompted import PromptedEncoder
+from stm_agent.mine.score_teachers import FileTeacher, Question, ScoreTeacher
 
 
 @dataclass(frozen=True)

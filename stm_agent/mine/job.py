@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from stm_agent.backbone.instruction import NO_INSTRUCTION, Instruction
 from stm_agent.domain.data import Pair
 from stm_agent.domain.keywords import RULES as KEYWORD_RULES
 from stm_agent.domain.spec import MineSpec
@@ -15,6 +16,7 @@ from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import content_hash, write_json
 from stm_agent.job import Job
 from stm_agent.mine.negatives import mine
+from stm_agent.mine.prompted import PromptedEncoder
 from stm_agent.mine.store import save_negatives
 
 RULES = 2
@@ -31,6 +33,7 @@ class MiningJob(Job):
         groups: Group -> passages that are never a negative of its pairs.
         spec: Retrievers, depth and margin.
         miner: Encoder of the dense retriever and of the positive-aware filter; None: BM25 alone.
+        instruction: What the miner's queries and passages have in front of them.
         cache: Folder of cached vectors; decides no number.
     """
 
@@ -40,6 +43,7 @@ class MiningJob(Job):
     groups: Mapping[str, frozenset[str]]
     spec: MineSpec
     miner: EncoderSource | None
+    instruction: Instruction = NO_INSTRUCTION
     cache: Path
 
     def inputs(self) -> Mapping[str, object]:
@@ -53,12 +57,13 @@ class MiningJob(Job):
             "pool": content_hash(dict(self.pool)),
             "groups": content_hash(groups),
             "miner": self.miner.source_key() if self.miner else None,
+            "prefixes": [self.instruction.query_prefix, self.instruction.passage_prefix],
         }
 
     def build(self, folder: Path) -> None:
         """Write ``negatives/`` (a ``datasets`` folder) and ``counts.json`` (candidates refused, by reason)."""
-        encoder = self.miner.open() if self.miner else None
-        cache = EmbeddingCache(self.cache)
-        mined = mine(self.pairs, self.pool, self.groups, spec=self.spec, encoder=encoder, cache=cache)
+        prefixes, cache = (self.instruction.query_prefix, self.instruction.passage_prefix), EmbeddingCache(self.cache)
+        encoder = PromptedEncoder(self.miner.open(), *prefixes, cache) if self.miner else None
+        mined = mine(self.pairs, self.pool, self.groups, spec=self.spec, encoder=encoder)
         save_negatives(folder, self.pairs, mined.negatives)
         write_json(folder / "counts.json", {"pairs": len(self.pairs), **mined.counts})

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import MineSpec
 from stm_agent.domain.text import is_near_duplicate, normalise, words_of
 from stm_agent.evaluate.bm25 import Bm25Index
-from stm_agent.evaluate.cache import EmbeddingCache, encode_through
-from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.ranking import rank
+from stm_agent.mine.prompted import PromptedEncoder
 from stm_agent.progress import report, safe_point
 
 Retriever = Literal["bm25", "dense"]
@@ -71,8 +67,7 @@ def mine(
     groups: Mapping[str, frozenset[str]],
     *,
     spec: MineSpec,
-    encoder: Encoder | None,
-    cache: EmbeddingCache | None,
+    encoder: PromptedEncoder | None,
 ) -> Mined:
     """Mine negatives for pairs from a pool of passages.
 
@@ -87,13 +82,12 @@ def mine(
         groups: Group -> ids of the passages that are relevant to it.
         spec: Retrievers, depth and margin.
         encoder: The dense retriever and filter; None: BM25 alone.
-        cache: Vectors that were computed before; None: no cache.
 
     Raises:
         StopRequested: A stop was asked for between two pairs.
     """
     counts: Counter[str] = Counter()
-    judge = _Judge(pairs, pool, encode_through(cache, encoder)) if encoder is not None else None
+    judge = _Judge(pairs, pool, encoder) if encoder is not None else None
     if judge is None:
         counts["pairs without a positive-aware filter"] = len(pairs)
     candidates = _retrieve(pairs, pool, spec, judge)
@@ -184,18 +178,13 @@ def _fault(
 class _Judge:
     """The encoder's scores of pairs and passages."""
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        pool: Mapping[str, str],
-        encode: Callable[[Sequence[str]], NDArray[np.float32]],
-    ) -> None:
+    def __init__(self, pairs: Sequence[Pair], pool: Mapping[str, str], encoder: PromptedEncoder) -> None:
         self._names = [str(index) for index in range(len(pairs))]
         self._ids = list(pool)
         self._columns = {passage: column for column, passage in enumerate(self._ids)}
-        self._passages = encode(list(pool.values()))
-        self._queries = encode([pair.query for pair in pairs])
-        self._positive = (self._queries * encode([pair.positive for pair in pairs])).sum(axis=1)
+        self._passages = encoder.passages(list(pool.values()))
+        self._queries = encoder.queries([pair.query for pair in pairs])
+        self._positive = (self._queries * encoder.passages([pair.positive for pair in pairs])).sum(axis=1)
 
     def search(self, depth: int) -> list[list[tuple[str, float]]]:
         """Return the nearest passages of each pair's query and their scores, nearest first."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from stm_agent.backbone.instruction import Instruction
+from stm_agent.backbone.instruction import NO_INSTRUCTION, Instruction
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import TeacherSpec
 from stm_agent.domain.text import draw
@@ -24,18 +24,15 @@ from stm_agent.files import content_hash, sha256_file, write_json
 from stm_agent.job import Job
 from stm_agent.mine.candidates import Selection, Sheet, retrieve
 from stm_agent.mine.lists import Candidate, ScoredList, save_lists
+from stm_agent.mine.prompted import PromptedEncoder, ready_encoder
 from stm_agent.mine.score_teachers import (
     BiEncoderTeacher,
     CrossEncoderTeacher,
     EnsembleTeacher,
     FileTeacher,
     Passage,
-    PromptedEncoder,
     ScoreTeacher,
-    ready_encoder,
 )
-
-NO_INSTRUCTION = Instruction()
 
 
 @dataclass(frozen=True)

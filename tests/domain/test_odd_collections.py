@@ -80,7 +80,7 @@ def test_a_query_that_is_a_document_is_never_its_own_negative(arguments: Collect
     splits = {**arguments.splits, "dev": Split("dev", {"x": "other"}, {"x": {"1": 1}})}
     data = judged_domain_data(Collection("odd", arguments.documents, splits, "", ""))
     pairs = data.sources["train"]
-    mined = mine(pairs, data.pool, data.groups, spec=MineSpec(), encoder=None, cache=None).negatives
+    mined = mine(pairs, data.pool, data.groups, spec=MineSpec(), encoder=None).negatives
     itself = {negative.passage_id for pair in pairs for negative in mined[pair.id] if pair.query == negative.text}
     assert len(pairs) >= 2
     assert itself == set()
@@ -115,7 +115,7 @@ def test_positives_of_one_query_text_are_not_negatives_of_its_other_id() -> None
     pairs = data.sources["train"]
     assert {pair.group for pair in pairs} == {"1"}
     assert data.groups["1"] == {"rest", "ice"}
-    mined = mine(pairs, data.pool, data.groups, spec=MineSpec(), encoder=None, cache=None).negatives
+    mined = mine(pairs, data.pool, data.groups, spec=MineSpec(), encoder=None).negatives
     assert {negative.passage_id for row in mined.values() for negative in row} == {"doc"}
 
 
@@ -125,7 +125,7 @@ def test_groups_of_one_query_text_protect_each_other_in_mining() -> None:
     pool = {"a": "red knee after a fall", "b": "red knee after a run", "c": "red knee of a child"}
     pairs = [Pair("1", "red knee", pool["a"], "s", "g1"), Pair("2", "Red knee", pool["b"], "s", "g2")]
     groups = {"g1": frozenset({"a"}), "g2": frozenset({"b"})}
-    mined = mine(pairs, pool, groups, spec=MineSpec(), encoder=None, cache=None)
+    mined = mine(pairs, pool, groups, spec=MineSpec(), encoder=None)
     assert {negative.passage_id for row in mined.negatives.values() for negative in row} == {"c"}
 
 

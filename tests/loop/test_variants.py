@@ -78,6 +78,7 @@ def context_of(loop, decisions=()):
         decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
         attempt=lambda lever: suppress(CheckFailed),
         note=lambda lever, text: None,
+        warn=lambda lever, text: None,
     )
 
 

@@ -17,6 +17,7 @@ from stm_agent.errors import StopRequested
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.unspaced import bigrams
 from stm_agent.mine.negatives import SOME, mine
+from stm_agent.mine.prompted import PromptedEncoder
 from stm_agent.mine.store import load_negatives, save_negatives
 from stm_agent.progress import watched_by
 
@@ -49,7 +50,7 @@ class Words:
 
 
 def test_nothing_relevant_or_too_near_is_mined() -> None:
-    mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=Words(), cache=None)
+    mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=PromptedEncoder(Words()))
     kept = {negative.passage_id for negative in mined.negatives["1"]}
     assert "hard" in kept
     assert kept.isdisjoint({"p", "parent", "near", "twin"})
@@ -58,7 +59,7 @@ def test_nothing_relevant_or_too_near_is_mined() -> None:
 
 
 def test_without_an_encoder_the_missing_filter_is_counted() -> None:
-    mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=None, cache=None)
+    mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=None)
     assert mined.counts["pairs without a positive-aware filter"] == 1
 
 
@@ -75,11 +76,11 @@ def test_mining_stops_between_two_pairs(retriever: Literal["bm25", "dense"]) -> 
 
     pairs = [replace(PAIR, id=str(number)) for number in range(3 * SOME)]
     with watched_by(Watcher()), pytest.raises(StopRequested):
-        mine(pairs, POOL, GROUPS, spec=MineSpec(retrievers=(retriever,)), encoder=Words(), cache=None)
+        mine(pairs, POOL, GROUPS, spec=MineSpec(retrievers=(retriever,)), encoder=PromptedEncoder(Words()))
 
 
 def test_round_trip_through_a_datasets_folder(tmp_path: Path) -> None:
-    mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=Words(), cache=None)
+    mined = mine([PAIR], POOL, GROUPS, spec=MineSpec(), encoder=PromptedEncoder(Words()))
     save_negatives(tmp_path, [PAIR], mined.negatives)
     assert load_negatives(tmp_path) == dict(mined.negatives)
 

@@ -16,7 +16,8 @@ from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.files import read_json
 from stm_agent.mine.candidates import Sheet
 from stm_agent.mine.lists import Candidate, ScoredList, load_lists, save_lists
-from stm_agent.mine.score_teachers import CrossEncoderTeacher, EnsembleTeacher, FileTeacher, PromptedEncoder
+from stm_agent.mine.prompted import PromptedEncoder
+from stm_agent.mine.score_teachers import CrossEncoderTeacher, EnsembleTeacher, FileTeacher
 from stm_agent.mine.teaching import TeachingJob, choose, open_teacher, teach
 from stm_agent.testing.pico import pico_checkpoint, pico_decoder
 
