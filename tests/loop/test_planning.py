@@ -169,21 +169,24 @@ def test_the_plan_is_printed_before_anything_is_spent(planned: DomainSpec, works
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("proof_in_this_process")
 def test_a_folder_becomes_a_model_with_two_sides(planned: DomainSpec, workspace: Path) -> None:
-    report = run(planned, workspace)
+    report = run(planned, workspace, controls=True)
     assert [row["name"] for row in report["race"]] == ["BM25", planned.backbone.model, planned.starts[0].model]
-    assert {"BM25", "base", "merged", "merged + BM25"} <= set(report["rows"])
+    assert {"BM25", "base", "merged", "merged + BM25", "all-in-one"} <= set(report["rows"])
     assert report["rows"]["merged"]["ndcg_at_10"] > report["rows"]["base"]["ndcg_at_10"]
     folder = workspace / "runs" / report["run"]
     assert read_json(folder / "plan.json")["reasons"] == report["plan"]
     assert 0 <= read_json(folder / "fusion.json")["weight"] <= 1
     names = {line["name"] for line in map_ledger(folder, "expert")}
     assert {f"queries-{number}" for number in range(1, QUERY_EXPERTS + 1)} <= names
+    (control,) = map_ledger(folder, "control")
+    experts = read_json(folder / "plan.json")["spec"]["experts"]
+    assert control["steps"] == sum(expert["steps"] for expert in experts), "as many steps, of both sides and of queries"
     points = read_front(folder)
     other = next(number for number in range(1, len(points["points"]) + 1) if number != points["taken"])
     done = pick(folder, other, workspace / "picked")
     card = (workspace / "picked" / "README.md").read_text()
     assert all(f"| {name} | {weight:g} |" in card for name, weight in done["weights"].items())
-    again = run(planned, workspace, fresh=True)
+    again = run(planned, workspace, controls=True, fresh=True)
     assert again["rows"] == report["rows"], "the same seed gives the same model"
 
 
