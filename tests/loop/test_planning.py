@@ -13,13 +13,16 @@ from stm_agent.domain.load import domain_of_collection
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import AUTO_STARTS, BackboneSpec, DomainSpec
 from stm_agent.errors import ConfigError
-from stm_agent.files import read_json
+from stm_agent.files import read_json, write_json
 from stm_agent.inspect.front import pick, read_front
+from stm_agent.loop import planning
+from stm_agent.loop.failures import Failure
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
 from stm_agent.loop.plan import plan
 from stm_agent.loop.recipes import FEWEST_STEPS, QUERY_EXPERTS, Speed, plan_experts
 from stm_agent.loop.report import _point_taken
+from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.starting import fit_to_start, with_starts
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.recipe import MethodOptions
@@ -104,6 +107,35 @@ def _fits(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spen
         return bool(plan_experts(spec, data, minutes=minutes, speed=speed, spent=spent)[0].experts)
     except ConfigError:
         return False
+
+
+def test_minutes_that_are_too_few_for_every_start_are_refused_before_the_race(
+    planned: DomainSpec, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "measured_speed", lambda start, data: Speed(passages=0.5, queries=5.0))
+    monkeypatch.setattr(planning, "race_starts", lambda context: pytest.fail("the race began"))
+    with pytest.raises(ConfigError, match="1 minutes are too few"):
+        run(planned, workspace, budget_minutes=1)
+
+
+def test_one_start_that_is_fast_enough_lets_the_race_begin(
+    planned: DomainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Speed(passages=0.5, queries=5.0)
+    monkeypatch.setattr(planning, "measured_speed", lambda start, data: slow if start == planned.backbone else FAST)
+    planning.refuse_too_few_minutes(planned, judged_domain_data(tiny_collection()), 1)
+
+
+def test_a_start_that_was_lost_in_the_race_is_reported_by_a_resumed_run_too(
+    planned: DomainSpec, tmp_path: Path
+) -> None:
+    lost = Failure("start nowhere", "error", "no such model")
+    write_json(tmp_path / planning.PLAN, RunPlan(spec=planned, failures=(lost,)).to_json())
+    context: Any = SimpleNamespace(
+        spec=planned, own_backbone=planned.backbone, run=SimpleNamespace(folder=tmp_path), failures=[]
+    )
+    planning.settle_plan(context)
+    assert context.failures == [lost]
 
 
 def test_minutes_that_a_slow_race_took_are_not_planned_again(planned: DomainSpec) -> None:
