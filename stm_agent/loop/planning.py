@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from stm_agent.domain.data import DomainData
@@ -16,6 +17,7 @@ from stm_agent.domain.spec import BackboneSpec, DomainSpec
 from stm_agent.errors import BackboneError, ConfigError
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.estimate import memory, model_size
 from stm_agent.loop.recipes import Speed, plan_experts
 from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.starting import fit_to_start, race_starts
@@ -61,6 +63,10 @@ def _new_plan(context: RunContext) -> RunPlan:
     spec, length_reasons = with_lengths(context.spec, context.data)
     context.spec = spec
     minutes, lost_before = context.minutes or MINUTES, len(context.failures)
+    if spec.planned:
+        with suppress(BackboneError):  # a start that cannot be loaded is the race's to report
+            line, enough = memory(context.data, model_size(spec.backbone, spec.train))
+            (context.note if enough else context.warn)("plan", line)
     if spec.starts and spec.planned:
         refuse_too_few_minutes(spec, context.data, minutes)
     start, race = race_starts(context) if spec.starts else (spec.backbone, ())

@@ -191,8 +191,9 @@ def test_a_ready_encoder_that_a_user_names_is_trained_gently(tiny_domain: Domain
 
 
 def test_the_plan_is_printed_before_anything_is_spent(planned: DomainSpec, workspace: Path) -> None:
-    steps = plan(planned, workspace, rounds=None, generator="scripted:numbered", minutes=30)
+    steps = plan(planned, workspace, Options(generator="scripted:numbered", budget_minutes=30))
     text = "\n".join(step["what"] for step in steps)
+    assert {"dollars", "disk", "memory"} <= {step["stage"] for step in steps}
     assert "passages and" in text and "a second" in text
     assert "expert queries-1" in text
     assert not any(path.is_dir() for path in (workspace / "runs").iterdir()), "nothing was begun"
