@@ -96,9 +96,9 @@ def dollars(spec: DomainSpec, options: Options, passage_tokens: int) -> str:
         parts.append(f"{stage.stage} {rounds * stage.number:,} calls of {model}{price}")
     if not parts:
         return "no LLM calls: 0 USD"
-    rest = (
-        f"{total:.4f} USD together" if not unknown else f"nobody knows the price of {unknown}; name it with --price-in"
-    )
+    rest = f"{total:.4f} USD together"
+    if unknown:
+        rest = f"nobody knows the price of {unknown}; name it with --price-in and --price-out"
     return f"LLM, at most about: {', '.join(parts)}; {rest}"
 
 
