@@ -53,6 +53,7 @@ def optimize(
     Example: stm-agent optimize --domain biomedical
     """
     from stm_agent.domain.load import domain_of_collection, load_domain
+    from stm_agent.loop.options import Options
     from stm_agent.train.processes import one_process
     from stm_agent.workspace import find_workspace, runs_folder
 
@@ -63,27 +64,6 @@ def optimize(
     one_process()
     folder = find_workspace(workspace)
     spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
-    if dry_run:
-        from stm_agent.loop.plan import check_collection, plan
-        from stm_agent.loop.starting import with_starts
-
-        check_collection(spec, folder)
-        spec = with_starts(spec, tuple(start or ()))
-        steps = plan(spec, folder, rounds=rounds, generator=generator, minutes=budget_minutes)
-        emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)
-        return
-    from stm_agent.backbone.threads import choose_threads, set_threads
-    from stm_agent.inspect.report import report_table
-    from stm_agent.loop.optimize import optimize
-    from stm_agent.loop.options import Options
-
-    observer = screen_observer()
-
-    def use_idle_cores() -> None:
-        threads, why = choose_threads()
-        set_threads(threads)
-        observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
-
     options = Options(
         seed=seed,
         rounds=rounds,
@@ -99,6 +79,26 @@ def optimize(
         run_id=run_id,
         fresh=fresh,
     )
+    if dry_run:
+        from stm_agent.loop.plan import check_collection, plan
+        from stm_agent.loop.starting import with_starts
+
+        check_collection(spec, folder)
+        spec = with_starts(spec, options.starts)
+        steps = plan(spec, folder, options)
+        emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)
+        return
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.inspect.report import report_table
+    from stm_agent.loop.optimize import optimize
+
+    observer = screen_observer()
+
+    def use_idle_cores() -> None:
+        threads, why = choose_threads()
+        set_threads(threads)
+        observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
+
     report = optimize(
         spec, options, workspace=folder, runs=runs_folder(folder), observer=observer, before_work=use_idle_cores
     )

@@ -22,6 +22,7 @@ from stm_agent.domain.spec import (
     MineSpec,
     PythonDocsCollection,
     TrainSpec,
+    WordNetCollection,
 )
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import write_atomic
@@ -115,7 +116,7 @@ def domain_of_collection(folder: Path) -> DomainSpec:
         description=f"Made from the collection {shown}",
         task="Given a query, find the passages that answer it.",
         collection=BeirCollection(path=path),
-        general=(PythonDocsCollection(documents=200),),
+        general=(PythonDocsCollection(documents=200), WordNetCollection(documents=200)),
         backbone=first,
         starts=tuple(others),
         train=TrainSpec(learning_rate=LEARNING_RATE, scale=20.0, embeddings=False),
@@ -197,7 +198,7 @@ def _explain(detail: ErrorDetails, node: yaml.Node, path: Path) -> str:
     if kind == "value_error":
         return f"{location}: {message}"
     if kind.startswith("union_tag"):
-        return f"{location}: '{name}' needs a kind: beir, hpo, mteb or python-docs"
+        return f"{location}: '{name}' needs a kind: beir, hpo, mteb, python-docs or wordnet"
     return f"{location}: '{name}' is {_shown(detail['input'])}; {message[0].lower()}{message[1:]}"
 
 

@@ -70,6 +70,15 @@ def _front(report: Mapping[str, Any]) -> list[str]:
     return [f"Pareto front on the search half of dev, {len(points)} points:", *lines, *rest] if points else []
 
 
+def _guards(report: Mapping[str, Any]) -> list[str]:
+    """Return each general task on its test queries, the model against the start; older reports have none."""
+    return [
+        f"  general task {name}: {row['base']:.3f} before, {row['merged']:.3f} after, "
+        f"{row['delta']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        for name, row in report.get("guards", {}).items()
+    ]
+
+
 def _gate_lines(report: Mapping[str, Any]) -> list[str]:
     """Return what the gate spent, lost levers, warnings, remarks and the dev-to-test gap; older reports lack them."""
     if "gate" not in report:
@@ -133,6 +142,7 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         f"Merge weights: {weights or 'none, it is the backbone'}. Instruction: {report['instruction'] or 'none'}.",
         f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after"
         + (f"; other trade-offs: stm-agent merge pick {report['run']}." if report.get("front") else "."),
+        *_guards(report),
         *_front(report),
         *_gate_lines(report),
         f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {_minutes(cost):.1f} minutes "

@@ -18,6 +18,7 @@ from stm_agent.execute.store import JobStore
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
+from stm_agent.loop.forgetting import held_guards
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.options import Options
@@ -65,7 +66,7 @@ def _context(
     store = JobStore(runs / STAGES)
     store.clean()
     observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
-    data, guards = load_domain_data(spec, workspace)
+    data, guards, held = load_domain_data(spec, workspace)
     finished_before = run_state_of(run.report) == "finished"
     data, firewall = hold_out_test(data, run.folder / "firewall.jsonl")
     gate = Gate(cut_dev(firewall.dev), _gate_spec(spec, options))
@@ -81,6 +82,7 @@ def _context(
         minutes=options.budget_minutes,
         data=data,
         guards=guards,
+        held_guards=held,
         firewall=firewall,
         own_backbone=own,
         finished_before=finished_before,
@@ -143,11 +145,14 @@ def hold_out_test(data: DomainData, ledger: Path) -> tuple[DomainData, Firewall]
     return dataclasses.replace(data, collection=dataclasses.replace(collection, splits=visible)), firewall
 
 
-def load_domain_data(spec: DomainSpec, workspace: Path) -> tuple[DomainData, tuple[ScoredTask, ...]]:
-    """Build the domain's data and its guard tasks."""
+def load_domain_data(
+    spec: DomainSpec, workspace: Path
+) -> tuple[DomainData, tuple[ScoredTask, ...], tuple[ScoredTask, ...]]:
+    """Build the domain's data and its guard tasks: those that levers are scored on, and those of the report."""
     data = build_domain_data(spec.collection, workspace)
-    guards = []
-    for number, guard in enumerate(spec.general, 1):
-        collection = build_collection(guard, workspace)
-        guards.append(ScoredTask(f"general {number}", collection.texts, collection.splits["dev"]))
-    return data, tuple(guards)
+    collections = [build_collection(guard, workspace) for guard in spec.general]
+    guards = tuple(
+        ScoredTask(f"general {number}", collection.texts, collection.splits["dev"])
+        for number, collection in enumerate(collections, 1)
+    )
+    return data, guards, held_guards(collections)
