@@ -128,7 +128,7 @@ def _teacher_file(spec: DomainSpec) -> str | None:
 def _programs(spec: DomainSpec) -> list[str]:
     negatives = any(expert.negatives.synthetic for expert in spec.experts)
     queries = spec.planned or any(WRITTEN in expert.sources for expert in spec.experts)
-    return [*([spec.synthesize.program] if negatives else []), *(["queries"] if queries else [])]
+    return [*([spec.synthesize.program] if negatives else []), *([spec.synthesize.query_program] if queries else [])]
 
 
 def _prompts(spec: DomainSpec) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.firewall import require_judged
 from stm_agent.domain.spec import WRITTEN, BeirCollection, DomainSpec
+from stm_agent.loop.data_jobs import negatives_asked
 from stm_agent.loop.planning import MINUTES, dry_plan
 
 
@@ -43,7 +44,8 @@ def plan(
     for number in range(1, (rounds or spec.loop.rounds) + 1):
         asks = any(expert.negatives.synthetic for expert in spec.experts)
         writes = any(WRITTEN in expert.sources for expert in spec.experts)
-        calls = spec.synthesize.pairs * asks + spec.synthesize.queries * writes + spec.instruct.reflections
+        negatives = spec.synthesize.pairs * negatives_asked(spec) * asks
+        calls = negatives + spec.synthesize.queries * writes + spec.instruct.reflections
         steps.append({"stage": f"round {number}", "what": f"up to {calls} LLM calls by {generator}"})
         steps += [
             {"stage": "  train", "what": f"expert {expert.name}: {expert.steps} steps on {', '.join(expert.sources)}"}
