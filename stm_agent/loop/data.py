@@ -210,4 +210,6 @@ def _trace(context: RunContext, program: Path, written: Path) -> str | None:
         return None
     text = sample.pop("instructions")
     trace = Trace("program", text, "workspace", context.generator.options.model, program=str(program), **sample)
-    return TraceStore(context.run.traces).add(trace)
+    trial = TraceStore(context.run.traces).add(trace)
+    context.run.ledger.record("written", folder=written.parent.name, trial=trial)
+    return trial

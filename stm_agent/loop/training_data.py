@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stm_agent.domain.data import Pair
-from stm_agent.domain.spec import ExpertSpec
+from stm_agent.domain.spec import ExpertSpec, NegativeSpec
+from stm_agent.domain.text import share
 from stm_agent.mine.lists import Lists
+from stm_agent.mine.negatives import Negative
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 
 
@@ -31,17 +33,44 @@ class TrainingData:
     trial: str | None = None
 
     def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> Negatives:
-        """Return the negatives that an expert asked for: written ones first, then mined ones up to the number."""
+        """Return the negatives that an expert asked for.
+
+        Written ones first, then mined ones up to the number; or mixed by the share of written ones.
+        """
         wanted = expert.negatives
-        if not wanted.mined and not wanted.synthetic:
+        if not wanted.written_and_mined:
             return NO_NEGATIVES
         chosen = {}
         for pair in pairs:
-            written = self.synthetic.get(pair.id, ())[: wanted.synthetic]
-            mined = self.mined.get(pair.id, ())[: wanted.mined + wanted.synthetic - len(written)]
-            if written or mined:
-                chosen[pair.id] = (*written, *mined)
+            written, mined = self.synthetic.get(pair.id, ()), self.mined.get(pair.id, ())
+            row = (
+                _in_order(written, mined, wanted)
+                if wanted.synthetic_share is None
+                else _mixed(pair, written, mined, wanted)
+            )
+            if row:
+                chosen[pair.id] = row
         return chosen
+
+
+Row = tuple[Negative, ...]
+
+
+def _in_order(written: Row, mined: Row, wanted: NegativeSpec) -> Row:
+    first = written[: wanted.synthetic]
+    return (*first, *mined[: wanted.written_and_mined - len(first)])
+
+
+def _mixed(pair: Pair, written: Row, mined: Row, wanted: NegativeSpec) -> Row:
+    """Return a pair's negatives: a fixed hash draws the kind of each; if that one has no more, the other follows."""
+    left = {True: list(written), False: list(mined)}
+    row: list[Negative] = []
+    for number in range(wanted.written_and_mined):
+        is_written = share(f"negative:{pair.id}:{number}") < (wanted.synthetic_share or 0.0)
+        source = left[is_written] or left[not is_written]
+        if source:
+            row.append(source.pop(0))
+    return tuple(row)
 
 
 def negative_kinds(negatives: Negatives) -> dict[str, int]:
