@@ -113,7 +113,7 @@ def find_row(rows: Sequence[Shown], name: str) -> Shown:
             return row
     near = difflib.get_close_matches(name, [row["id"] for row in rows], n=1)
     hint = f"did you mean {near[0]}?" if near else "'data show' without --row lists them"
-    raise ConfigError(f"there is no row '{name}'; {hint}")
+    raise ConfigError(f"row '{name}' does not exist; {hint}")
 
 
 def training_example(row: Shown) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import (
     Miner,
     first_miner,
+    graded_job,
     mined_pairs,
     mining_job,
     negatives_job,
@@ -29,17 +30,21 @@ from stm_agent.mine.lists import Lists, load_lists
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
 from stm_agent.mine.teaching import TeachingJob
+from stm_agent.synthesize.graded import GradedPassages
 from stm_agent.traces import Trace, TraceStore
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 from stm_agent.workspace import program_path
 
 
 def pairs_of(context: RunContext, expert: ExpertSpec, training_data: TrainingData) -> tuple[Pair, ...]:
-    """Return all pairs of an expert's sources, including pairs that the generator wrote."""
-    return tuple(
-        pair
-        for source in expert.sources
-        for pair in (training_data.written if source == WRITTEN else pairs_of_source(context.data, source))
+    """Return all pairs of an expert's sources, including pairs and graded passages that the generator wrote."""
+    return training_data.with_related(
+        expert,
+        (
+            pair
+            for source in expert.sources
+            for pair in (training_data.written if source == WRITTEN else pairs_of_source(context.data, source))
+        ),
     )
 
 
@@ -59,10 +64,11 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
         pool = searched_pool(context.spec, context.data)
         written = more_written_queries(context, pool, context.spec.synthesize.queries, miner)
     data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
+    graded = _graded(context, TrainingData(written=written)) if context.has_time("graded passages") else {}
     lists = _taught(context, data, TrainingData(written=written))
     pairs = mined_pairs(context.spec, data)
     if not pairs or not context.has_time("negatives"):
-        return TrainingData(written=written, lists=lists)
+        return TrainingData(written=written, lists=lists, graded=graded)
     mined = NO_NEGATIVES
     with context.attempt("mining"):
         mined = _without_refused(context, pairs, _mined(context, data, pairs, miner))
@@ -75,6 +81,7 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
         synthetic=_without_refused(context, pairs, synthetic),
         written=written,
         lists=lists,
+        graded=graded,
         trial=trial,
     )
 
@@ -175,6 +182,31 @@ def _written_negatives(context: RunContext, pairs: Sequence[Pair], mined: Negati
     _report_counts(context, "hard negatives", folder / "written.json")
     trial = _trace(context, program_path(context.workspace, spec.program), folder / "written.json")
     return load_negatives(folder), trial
+
+
+def _graded(context: RunContext, written: TrainingData) -> Mapping[str, GradedPassages]:
+    """Return written passages of lower relevance for pairs of the experts that ask for related ones."""
+    from stm_agent.synthesize.graded import load_graded
+
+    experts = [expert for expert in context.spec.experts if expert.related]
+    pairs = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written) if not pair.related}
+    if not pairs or not context.spec.synthesize.graded:
+        return {}
+    folder: Path | None = None
+    with context.attempt("graded passages"):
+        whole = graded_job(context.spec, context.workspace, tuple(pairs.values()), context.generator)
+
+        def job(generator: LlmAccess) -> Job:
+            return replace(whole, generator=generator)
+
+        model = context.generator.options.model
+        with context.timed("synthesize", f"{model} writes passages of lower relevance for {len(whole.pairs)} pairs"):
+            folder = _build_or_salvage(context, "graded passages", job)
+    if folder is None:
+        return {}
+    _report_counts(context, "graded passages", folder / "written.json")
+    _trace(context, whole.program, folder / "written.json")
+    return load_graded(folder)
 
 
 def _build_or_salvage(context: RunContext, lever: str, job: Callable[[LlmAccess], Job]) -> Path | None:

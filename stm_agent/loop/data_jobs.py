@@ -16,7 +16,7 @@ from stm_agent.files import sha256_text
 from stm_agent.llm.access import LlmAccess
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.mine.job import MiningJob
-from stm_agent.synthesize.jobs import HardNegativesJob, QueriesJob
+from stm_agent.synthesize.jobs import GradedJob, HardNegativesJob, QueriesJob
 from stm_agent.synthesize.spread import Spread
 from stm_agent.train.job import Negatives
 from stm_agent.workspace import program_path
@@ -149,4 +149,19 @@ def negatives_job(
         generator=generator,
         spec=spec.synthesize,
         count=negatives_asked(spec),
+    )
+
+
+def graded_job(spec: DomainSpec, workspace: Path, pairs: Sequence[Pair], generator: LlmAccess) -> GradedJob:
+    """Return the job in which an LLM writes passages of lower relevance for some of the pairs.
+
+    Raises:
+        ConfigError: The program is missing.
+    """
+    return GradedJob(
+        pairs=drawn(pairs, spec.synthesize.graded),
+        task=spec.task,
+        program=program_path(workspace, spec.synthesize.graded_program),
+        generator=generator,
+        spec=spec.synthesize,
     )

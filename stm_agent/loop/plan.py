@@ -9,6 +9,7 @@ from stm_agent.domain.firewall import require_judged
 from stm_agent.domain.spec import WRITTEN, BeirCollection, DomainSpec
 from stm_agent.loop.data_jobs import negatives_asked
 from stm_agent.loop.planning import MINUTES, dry_plan
+from stm_agent.synthesize.graded import LEVELS
 
 
 def check_collection(spec: DomainSpec, workspace: Path) -> None:
@@ -45,7 +46,8 @@ def plan(
         asks = any(expert.negatives.synthetic for expert in spec.experts)
         writes = any(WRITTEN in expert.sources for expert in spec.experts)
         negatives = spec.synthesize.pairs * negatives_asked(spec) * asks
-        calls = negatives + spec.synthesize.queries * writes + spec.instruct.reflections
+        graded = spec.synthesize.graded * len(LEVELS) * any(expert.related for expert in spec.experts)
+        calls = negatives + graded + spec.synthesize.queries * writes + spec.instruct.reflections
         steps.append({"stage": f"round {number}", "what": f"up to {calls} LLM calls by {generator}"})
         steps += [
             {"stage": "  train", "what": f"expert {expert.name}: {expert.steps} steps on {', '.join(expert.sources)}"}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec
 from stm_agent.domain.text import share
 from stm_agent.mine.lists import Lists
 from stm_agent.mine.negatives import Negative
+from stm_agent.synthesize.graded import GradedPassages
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 
 
@@ -23,6 +24,7 @@ class TrainingData:
         synthetic: Pair id -> written negatives.
         written: Pairs whose query the generator wrote.
         lists: Pair id -> a teacher's scores.
+        graded: Pair id -> written passages of lower relevance.
         trial: Trace of the program that wrote the synthetic negatives; None: there are none.
     """
 
@@ -30,7 +32,22 @@ class TrainingData:
     synthetic: Negatives = field(default_factory=dict)
     written: tuple[Pair, ...] = ()
     lists: Lists = field(default_factory=dict)
+    graded: Mapping[str, GradedPassages] = field(default_factory=dict)
     trial: str | None = None
+
+    def with_related(self, expert: ExpertSpec, pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+        """Return the pairs, those without graded passages of their own with written ones, if the expert asks for them.
+
+        Args:
+            expert: The expert; only ``related`` ones count.
+            pairs: Its pairs.
+        """
+        if not expert.related or not self.graded:
+            return tuple(pairs)
+        return tuple(
+            replace(pair, related=self.graded[pair.id].related) if pair.id in self.graded and not pair.related else pair
+            for pair in pairs
+        )
 
     def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> Negatives:
         """Return the negatives that an expert asked for.
@@ -42,7 +59,7 @@ class TrainingData:
             return NO_NEGATIVES
         chosen = {}
         for pair in pairs:
-            written, mined = self.synthetic.get(pair.id, ()), self.mined.get(pair.id, ())
+            written, mined = self._written_negatives(pair), self.mined.get(pair.id, ())
             row = (
                 _in_order(written, mined, wanted)
                 if wanted.synthetic_share is None
@@ -51,6 +68,11 @@ class TrainingData:
             if row:
                 chosen[pair.id] = row
         return chosen
+
+    def _written_negatives(self, pair: Pair) -> Row:
+        """Return the negatives written for a pair; if there are none, its graded passages of the lowest level."""
+        graded = self.graded.get(pair.id, GradedPassages()).negatives
+        return self.synthetic.get(pair.id, ()) or tuple(Negative(text, "synthetic") for text in graded)
 
 
 Row = tuple[Negative, ...]

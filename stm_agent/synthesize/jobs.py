@@ -1,4 +1,4 @@
-"""The jobs in which an LLM writes training text: queries for passages, hard negatives for pairs."""
+"""The jobs in which an LLM writes training text: queries for passages; hard negatives and graded passages for pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stm_agent.program_files import program_hash
 from stm_agent.progress import report
 from stm_agent.synthesize.spread import Spread
 
-QUERY_RULES = NEGATIVE_RULES = 1
+QUERY_RULES = NEGATIVE_RULES = GRADED_RULES = 1
 """Raised when other passages, types or requirements are asked for, or other texts are left out, than before."""
 DECIDES_TEXTS = {"structured", "attempts", "temperature", "max_tokens"}
 DECIDES_QUERIES = {*DECIDES_TEXTS, "queries", "per_passage", "types", "examples", "round_trip"}
@@ -160,6 +160,65 @@ class HardNegativesJob(Job):
                 folder=folder,
                 count=self.count,
                 progress=lambda done, total: report("synthesize", "hard negatives", done, total),
+            )
+        finally:
+            client.close()
+        if self.generator.answered is None:
+            # A result that is not whole must not be stored under the key of the whole one.
+            written.report.require_whole()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradedJob(Job):
+    """Writes passages of lower relevance for pairs.
+
+    Attributes:
+        pairs: Training pairs.
+        task: One line: what a query is and what should be found.
+        program: File of the DSPy program; what it imports from its folder counts too.
+        generator: The LLM.
+        spec: Format, attempts, temperature and token limit.
+    """
+
+    kind: ClassVar[str] = "graded"
+    pairs: tuple[Pair, ...]
+    task: str
+    program: Path
+    generator: LlmAccess
+    spec: SynthesizeSpec
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the passages."""
+        return {
+            "pairs": content_hash([pair.content() for pair in self.pairs]),
+            "task": self.task,
+            "program": program_hash(self.program),
+            "generator": self.generator.key(),
+            "text_rules": TEXT_RULES,
+            "rules": GRADED_RULES,
+            "spec": self.spec.model_dump(mode="json", include=DECIDES_TEXTS),
+        }
+
+    def build(self, folder: Path) -> None:
+        """Write the rows and ``written.json``: passages refused, counted by reason.
+
+        Raises:
+            BudgetExceeded: The budget is spent; answers so far stay cached.
+            GenerationError: The LLM cannot be reached; answers so far stay cached.
+            ConfigError: The program cannot be used.
+        """
+        from stm_agent.synthesize.graded import write_graded
+
+        client = self.generator.open()
+        try:
+            written = write_graded(
+                self.pairs,
+                task=self.task,
+                program=self.program,
+                client=client,
+                spec=self.spec,
+                folder=folder,
+                progress=lambda done, total: report("synthesize", "graded passages", done, total),
             )
         finally:
             client.close()

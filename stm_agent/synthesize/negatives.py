@@ -7,7 +7,7 @@ requirement of the query, a different one in each sample (arXiv 2606.01304).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,18 +91,30 @@ def synthesize_negatives(
         ConfigError: The program cannot be built or fails.
     """
     writer = Writer(program, client, "hard_negative", structured=spec.structured, attempts=spec.attempts)
+    rows, ended = _ask(writer, pairs, _requests(pairs, mined, task, count), count, progress)
     blank = blank_row(STAGE, "", task, program, client)
-    rows: list[Row] = []
-    ended: GenerationError | None = None
+    return _stored(folder, pairs, _distinct([_row(blank, *row) for row in rows], writer), writer, ended)
+
+
+def _ask(
+    writer: Writer, pairs: Sequence[Pair], requests: Iterable[WriteRequest], count: int, progress: Progress | None
+) -> tuple[list[tuple[Pair, int, Produced]], GenerationError | None]:
+    """Return each text with its pair and its number in it, and why the stage ended early."""
+    texts: list[tuple[Pair, int, Produced]] = []
     try:
-        with closing(writer.produce_all(_requests(pairs, mined, task, count))) as produced:
+        with closing(writer.produce_all(requests)) as produced:
             for number, (text, *_) in enumerate(produced):
-                rows.append(_row(blank, pairs[number // count], number % count, text))
+                texts.append((pairs[number // count], number % count, text))
                 if progress:
                     progress(number + 1, len(pairs) * count)
     except GenerationError as error:
-        ended = error
-    rows = _distinct(rows, writer)
+        return texts, error
+    return texts, None
+
+
+def _stored(
+    folder: Path, pairs: Sequence[Pair], rows: Sequence[Row], writer: Writer, ended: GenerationError | None
+) -> WrittenNegatives:
     negatives = _negatives(rows)
     save_negatives(folder, pairs, negatives)
     save_rows(folder, rows)

@@ -95,11 +95,17 @@ def write_queries(
     texts, ended = _ask(writer, plan, progress)
     rows = list(_rows(plan, texts, pool, blank_row(STAGE, "written", task, program, client)))
     rows = _filtered(rows, held, pool, spec.round_trip, encoder)
-    pairs = tuple(_pair(row) for row in rows if row.verdict == ACCEPTED)
     writer.refused.update(row.reason for row in rows if row.reason in LEFT_OUT)
-    report = writer.report(len(pairs), ended)
+    report = writer.report(sum(row.verdict == ACCEPTED for row in rows), ended)
     about = {"generator": client.model, "clusters": chosen.clusters, "mix": dict(plan.mix), "sample": writer.sample()}
-    _store(folder, pairs, rows, {**about, **report.to_json()})
+    return _stored(folder, rows, report, about)
+
+
+def _stored(folder: Path, rows: Sequence[Row], report: WritingReport, about: Mapping[str, object]) -> WrittenQueries:
+    pairs = tuple(_pair(row) for row in rows if row.verdict == ACCEPTED)
+    stored = [{"id": p.id, "query": p.query, "positive": p.positive, "group": p.group} for p in pairs]
+    write_json(folder / PAIRS, {**about, **report.to_json(), "pairs": stored})
+    save_rows(folder, rows)
     return WrittenQueries(pairs, report, tuple(rows))
 
 
@@ -162,12 +168,6 @@ def _filtered(
 def _pair(row: Row) -> Pair:
     passage = row.positives[0]
     return Pair(row.id, row.query, passage.text, "written", passage.id)
-
-
-def _store(folder: Path, pairs: Sequence[Pair], rows: Sequence[Row], about: Mapping[str, object]) -> None:
-    stored = [{"id": p.id, "query": p.query, "positive": p.positive, "group": p.group} for p in pairs]
-    write_json(folder / PAIRS, {**about, "pairs": stored})
-    save_rows(folder, rows)
 
 
 def load_pairs(folder: Path) -> tuple[Pair, ...]:

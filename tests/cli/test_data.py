@@ -127,7 +127,7 @@ def test_a_folder_that_synthesize_wrote_is_shown_too(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--row", "written:d9"), "there is no row 'written:d9'; did you mean written:d"),
+        (("--row", "written:d9"), "row 'written:d9' does not exist; did you mean written:d"),
         (("--verdict", "acepted"), "no row has verdict 'acepted'; did you mean accepted"),
         (("--source", "x"), "no row has source 'x'; there are: train, written"),
     ],
