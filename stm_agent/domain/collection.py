@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 IGNORED = "ignored_ids"
 """Key of ``collection.json`` with the queries that are documents; written by :func:`write_beir`."""
 SYNTHETIC_NOTE = (
-    "an LLM wrote their queries and nobody judged them, so scores compare models, not what people would find"
+    (
+    "an LLM wrote them and nobody judged what is relevant, so scores compare models and do not say what people would find"
+)
 )
 """What the scores of synthetic splits are worth, as the end of a sentence."""
 
@@ -147,7 +149,7 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
     if itself := sum(len(split.ignored_ids) for split in splits.values()):
         notes.append(f"{folder}: {itself} queries are documents; the document of a query's own id is not ranked")
     if synthetic := " and ".join(name for name, split in splits.items() if split.synthetic):
-        notes.append(f"{folder}: {synthetic} are synthetic: {SYNTHETIC_NOTE}")
+        notes.append(f"{folder}: the queries of {synthetic} are synthetic: {SYNTHETIC_NOTE}")
     for note in notes:
         logger.warning(note)
     return Collection(

@@ -15,6 +15,8 @@ from stm_agent.files import sha256_text
 PASSAGE_TOKENS = 128
 """Tokens of a passage with its title, at most: the window of the shortest start, and about the 100 words of a passage
 in DPR (Karpukhin et al. 2020). It is the same for every start, so that another start costs no queries again."""
+SPECIAL_TOKENS = 2
+"""Tokens that a model puts around a text."""
 PART_PASSAGES = 10
 """Passages of a document that are split together: a longer document counts as several, or one book would be a split."""
 FEWEST_TOKENS = 16
@@ -54,6 +56,7 @@ def cut_passages(documents: Iterable[Document], *, tokens: int = PASSAGE_TOKENS)
     A passage ends where a sentence does; a sentence that is longer itself is cut between words or, in a script without
     spaces, between letters.
     """
+    tokens -= SPECIAL_TOKENS
     passages: list[Document] = []
     document_of: dict[str, str] = {}
     part_of: dict[str, str] = {}

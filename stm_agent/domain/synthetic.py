@@ -57,7 +57,13 @@ def check_can_be_split(name: str, drawn: Mapping[str, str], passages: Passages) 
 
 
 def synthetic_collection(
-    name: str, passages: Passages, written: Sequence[tuple[str, str]], *, writer: str, seed: int
+    name: str,
+    passages: Passages,
+    written: Sequence[tuple[str, str]],
+    *,
+    writer: str,
+    seed: int,
+    refused: Mapping[str, int] | None = None,
 ) -> SyntheticCollection:
     """Return the collection of a corpus and the queries written for its passages.
 
@@ -71,11 +77,13 @@ def synthetic_collection(
         written: (passage id, query) of each written query.
         writer: Name of the LLM.
         seed: Another seed gives other splits.
+        refused: Texts of the LLM that were no queries, by reason; they are counted among those left out.
 
     Raises:
         DataError: Too few queries are usable.
     """
-    usable, left_out = _usable(passages, written)
+    usable, repeated = _usable(passages, written)
+    left_out = {**(refused or {}), **repeated}
     if len(usable) < FEWEST_QUERIES:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise DataError(

@@ -98,10 +98,17 @@ def write_collection(
     _show_counts(counts, len(plan.drawn), observer)
     passages = {text: key for key, text in plan.drawn.items()}
     written = [(passages[row["positive"]], row["query"]) for row in counts["pairs"]]
-    made = synthetic_collection(plan.corpus.name, plan.passages, written, writer=options.generator, seed=seed)
+    made = synthetic_collection(
+        plan.corpus.name,
+        plan.passages,
+        written,
+        writer=options.generator,
+        seed=seed,
+        refused=counts["refused"],
+    )
     spent = spending(job.generator.ledger)
     record = {
-        **_record(plan, made, counts, options.generator),
+        **_record(plan, made, options.generator),
         "usd": spent.usd,
         "calls": spent.calls,
         "minutes": round(stored_seconds(clock) / 60, 2),
@@ -109,14 +116,14 @@ def write_collection(
     return _result(_stored(made.collection, record, plan.corpus.name, runs), observer)
 
 
-def _record(plan: CorpusPlan, made: SyntheticCollection, counts: Mapping[str, Any], generator: str) -> dict[str, Any]:
+def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict[str, Any]:
     return {
         "generator": generator,
         "documents": len(plan.corpus.documents),
         "passages": len(plan.passages.documents),
         "asked": len(plan.drawn),
         "queries": {name: len(split.queries) for name, split in made.collection.splits.items()},
-        "left_out": {**counts["refused"], **made.left_out},
+        "left_out": dict(made.left_out),
         "bm25_finds": round(_round_trip(made.collection), 4),
     }
 

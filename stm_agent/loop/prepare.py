@@ -102,7 +102,7 @@ def _record_splits(context: RunContext) -> None:
     context.notes += [f"splits: {note}" for note in context.data.splits.notes]
     if context.firewall.synthetic:
         # It was shown when the collection was read.
-        text = f"{' and '.join(context.firewall.synthetic)} are synthetic: {SYNTHETIC_NOTE}"
+        text = f"the queries of {' and '.join(context.firewall.synthetic)} are synthetic: {SYNTHETIC_NOTE}"
         context.warnings.append(f"collection: {text}")
         context.run.ledger.record("warning", name="collection", text=text)
     halves = context.gate.halves

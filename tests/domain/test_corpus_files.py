@@ -91,10 +91,10 @@ def test_of_a_beir_folder_the_corpus_alone_is_read(write, tmp_path):
 
 
 def test_a_pdf_loses_its_running_heads_and_page_numbers(write, tmp_path):
-    pages = [f"The Handbook\nSentence {number} about tea and wa-\nter.\n{number}" for number in range(1, 6)]
+    pages = [f"The Handbook\nSentence {number} about tea and wa-\nter {number}.\n{number}" for number in range(1, 6)]
     write("docs/book.pdf", pdf(pages))
     (document,) = read_corpus(tmp_path / "docs").documents
-    assert document.text.split("\n") == [f"Sentence {number} about tea and water." for number in range(1, 6)]
+    assert document.text.split("\n") == [f"Sentence {number} about tea and water {number}." for number in range(1, 6)]
 
 
 def encrypted():

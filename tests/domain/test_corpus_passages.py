@@ -87,5 +87,5 @@ def test_passages_fit_the_window_as_the_embedded_tokenizer_counts():
     count, name = token_counter()
     if not name.startswith("tokens of"):
         pytest.skip("the embedded encoder is not on this machine")
-    texts = [passage.full for passage in cut_passages([Document("d", "", LANGUAGES["English"] * 100)]).documents]
+    texts = [passage.full for passage in cut_passages(corpus(1, sentences=300)).documents]
     assert max(count(texts)) <= PASSAGE_TOKENS
