@@ -29,6 +29,8 @@ from stm_agent.files import write_atomic
 
 LEARNING_RATE = 5e-4
 """Peak learning rate of LoRA on a ready encoder."""
+TASK = "Given a query, find the passages that answer it."
+"""Task of a domain made of a folder: nothing more is known of its queries."""
 _SHIPPED = Path(__file__).resolve().parent
 _KEYS = sorted({key for part in Spec.__subclasses__() for key in part.model_fields})
 
@@ -114,7 +116,7 @@ def domain_of_collection(folder: Path) -> DomainSpec:
     return DomainSpec(
         name=domain_name(path.name),
         description=f"Made from the collection {shown}",
-        task="Given a query, find the passages that answer it.",
+        task=TASK,
         collection=BeirCollection(path=path),
         general=(PythonDocsCollection(documents=200), WordNetCollection(documents=200)),
         backbone=first,

@@ -10,9 +10,11 @@ from stm_agent.domain.data import DomainData
 from stm_agent.domain.spec import WRITTEN, BackboneSpec, DomainSpec, TrainSpec
 from stm_agent.evaluate.ranking import SCORES_AT_ONCE
 from stm_agent.llm.facts import ModelFacts, model_facts
+from stm_agent.loop.data_jobs import negatives_asked
 from stm_agent.loop.options import Options
 from stm_agent.machine import this_machine
 from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.synthesize.graded import LEVELS
 
 LETTERS_OF_A_TOKEN = 4
 """Letters of a token of English, about."""
@@ -63,7 +65,9 @@ def llm_calls(spec: DomainSpec, passage_tokens: int) -> tuple[Calls, ...]:
         passage_tokens: Tokens of a passage of the corpus.
     """
     written = spec.synthesize.queries * any(WRITTEN in expert.sources for expert in spec.experts)
-    negatives = spec.synthesize.pairs * any(expert.negatives.synthetic for expert in spec.experts)
+    asked = any(expert.negatives.synthetic for expert in spec.experts)
+    negatives = spec.synthesize.pairs * negatives_asked(spec) * asked
+    graded = spec.synthesize.graded * len(LEVELS) * any(expert.related for expert in spec.experts)
     tokens = PROGRAM_TOKENS + passage_tokens
     stages = (
         Calls(stage="written queries", number=written, prompt_tokens=tokens, answer_tokens=spec.synthesize.max_tokens),
@@ -71,6 +75,12 @@ def llm_calls(spec: DomainSpec, passage_tokens: int) -> tuple[Calls, ...]:
             stage="written negatives",
             number=negatives,
             prompt_tokens=tokens + passage_tokens,
+            answer_tokens=spec.synthesize.max_tokens,
+        ),
+        Calls(
+            stage="graded passages",
+            number=graded,
+            prompt_tokens=tokens,
             answer_tokens=spec.synthesize.max_tokens,
         ),
         Calls(

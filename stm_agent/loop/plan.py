@@ -6,8 +6,8 @@ from pathlib import Path
 
 from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.firewall import require_judged
-from stm_agent.domain.spec import WRITTEN, BeirCollection, DomainSpec
-from stm_agent.loop.estimate import disk, dollars, memory, model_size, passage_tokens
+from stm_agent.domain.spec import BeirCollection, DomainSpec
+from stm_agent.loop.estimate import disk, dollars, llm_calls, memory, model_size, passage_tokens
 from stm_agent.loop.options import Options
 from stm_agent.loop.planning import MINUTES, dry_plan
 
@@ -60,9 +60,7 @@ def plan(spec: DomainSpec, workspace: Path, options: Options) -> list[dict[str, 
     steps += [{"stage": "start", "what": start.summary} for start in starts]
     steps += [{"stage": "plan", "what": reason} for reason in reasons]
     for number in range(1, options.rounds_of(spec) + 1):
-        asks = any(expert.negatives.synthetic for expert in spec.experts)
-        writes = any(WRITTEN in expert.sources for expert in spec.experts)
-        calls = spec.synthesize.pairs * asks + spec.synthesize.queries * writes + spec.instruct.reflections
+        calls = sum(stage.number for stage in llm_calls(spec, TOKENS))
         steps.append({"stage": f"round {number}", "what": f"up to {calls} LLM calls by {options.generator}"})
         steps += [
             {"stage": "  train", "what": f"expert {expert.name}: {expert.steps} steps on {', '.join(expert.sources)}"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stm_agent.clock import RunClock
 from stm_agent.domain.build import build_collection, build_domain_data
+from stm_agent.domain.collection import SYNTHETIC_NOTE
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.spec import WRITTEN, DomainSpec
@@ -101,6 +102,11 @@ def _record_splits(context: RunContext) -> None:
     context.run.ledger.record("splits", **context.data.splits.to_json())
     # They were shown when the splits were cut.
     context.notes += [f"splits: {note}" for note in context.data.splits.notes]
+    if context.firewall.synthetic:
+        # It was shown when the collection was read.
+        text = f"the queries of {' and '.join(context.firewall.synthetic)} are synthetic: {SYNTHETIC_NOTE}"
+        context.warnings.append(f"collection: {text}")
+        context.run.ledger.record("warning", name="collection", text=text)
     halves = context.gate.halves
     text = f"{halves.note}; the smallest gain they can show is about {context.gate.smallest_gain():.3f} nDCG@10"
     # A small dev set can confirm large gains only.

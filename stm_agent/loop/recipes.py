@@ -172,4 +172,8 @@ def _sources(spec: DomainSpec, data: DomainData) -> tuple[tuple[str, ...], int]:
     labelled = {name: len(pairs) for name, pairs in data.sources.items() if len(pairs) >= 2 * batch}
     if labelled:
         return tuple(labelled), sum(labelled.values())
+    if data.collection.synthetic:
+        # A generator wrote all the queries that it was asked for; no more are paid for, and sentences teach as well.
+        own = {name: len(pairs) for name, pairs in data.sources.items() if pairs}
+        return (*own, SENTENCES), sum(own.values()) + len(data.pool)
     return (WRITTEN, SENTENCES), len(data.pool)

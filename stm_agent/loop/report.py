@@ -148,6 +148,7 @@ def _report(
             "licence": context.data.collection.licence,
             "documents": len(context.documents),
             "dev_queries": len(context.dev.split.queries),
+            "synthetic": list(context.firewall.synthetic),
         },
         "rows": {},
         "best_expert_on_dev": max(searched, key=lambda name: searched[name]) if searched else None,
