@@ -22,6 +22,9 @@ from stm_agent.loop.training_data import TrainingData
 from stm_agent.loop.variants import Variant
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.adapter_job import AdapterJob
+from stm_agent.merge.export_job import ExportJob
+from stm_agent.merge.query_start import QueryStart, standing_on
+from stm_agent.merge.recipe import SUM
 from stm_agent.train.query_side import QuerySideJob
 
 QUERIES_ALONE = "queries alone"
@@ -45,48 +48,58 @@ def improve_query_side(context: RunContext, state: State, round_: int) -> State:
                         spec=spec,
                         pairs=pairs_of(context, spec, training_data),
                         training_data=training_data,
-                        start=start,
+                        start=start.adapter,
                     )
                     instruction = state.provisional.instruction
                     name = spec.name if round_ == 1 else f"{spec.name}@{round_}"
                     seed = context.seed + number
-                    experts.append(_train(context, plan, instruction, documents, name, seed))
+                    experts.append(_train(context, plan, instruction, start, name, seed))
     if not experts:
         return state
     state = replace(state, experts=(*state.experts, *experts))
     merged: RatedModel | None = None
     if len(experts) > 1 and context.has_time("merge of the query side"):
         with context.attempt("merge of the query side"):
-            state, merged = merge_experts(context, state, experts, round_, documents=documents)
+            state, merged = merge_experts(context, state, experts, round_, beneath=start)
     return consider_models(context, state, experts, merged, round_)
 
 
-def query_start(context: RunContext, documents: AdaptedModel) -> Path | None:
-    """Return the adapter that the side of queries starts from: what the model of the passages has learnt."""
-    used = [path for path, weight in zip(documents.adapters, documents.weights, strict=True) if weight]
-    return context.build(AdapterJob(documents)) / "adapter" if used else None
+def query_start(context: RunContext, documents: AdaptedModel) -> QueryStart:
+    """Return what the side of queries starts from: what the model of the passages has learnt.
+
+    A sum of adapters is one adapter. A merge by another method is not, so it is written as a model of its own, and the
+    adapters of queries are trained on that.
+    """
+    if not any(documents.weights):
+        return QueryStart(documents=documents, backbone=documents.backbone, adapter=None)
+    if documents.method == SUM:
+        adapter = context.build(AdapterJob(documents)) / "adapter"
+        return QueryStart(documents=documents, backbone=documents.backbone, adapter=adapter)
+    prompts = {name: text or "" for name, text in context.backbone.open().model.prompts.items()}
+    job = ExportJob(model=documents, prompts=prompts, card="A merge that experts of queries start from.\n")
+    return QueryStart(documents=documents, backbone=standing_on(documents.backbone, context.build(job)), adapter=None)
 
 
 def _train(
-    context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, name: str, seed: int
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, start: QueryStart, name: str, seed: int
 ) -> Expert:
     spec = plan.spec
     text = f"training expert {name} ({QUERIES_ALONE}): {spec.steps} steps on {len(plan.pairs):,} pairs"
     with context.timed("train", text):
-        folder, model = train_query_side(context, plan, instruction, documents, seed)
+        folder, model = train_query_side(context, plan, instruction, start, seed)
     return rate_expert(context, plan, Variant(QUERIES_ALONE, spec, instruction), name, folder, model)
 
 
 def train_query_side(
-    context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, seed: int
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, start: QueryStart, seed: int
 ) -> tuple[Path, AdaptedModel]:
     """Train an adapter of queries alone; return its stage folder and the model that it makes.
 
     Args:
         context: The run.
-        plan: The expert, its pairs, and the adapter it starts from.
+        plan: The expert and its pairs.
         instruction: What stands in front of queries and passages.
-        documents: The model whose vectors the passages keep.
+        start: What the side of queries starts from.
         seed: Seed of the new weights and of the order.
     """
     spec, pairs = plan.spec, plan.pairs
@@ -94,9 +107,9 @@ def train_query_side(
     job = QuerySideJob(
         expert=spec,
         train=context.spec.train,
-        backbone=context.spec.backbone,
-        documents=documents,
-        start=plan.start,
+        backbone=start.backbone,
+        documents=start.documents,
+        start=start.adapter,
         pairs=pairs,
         pool=_competing(context, data, pairs),
         groups=data.groups,
@@ -105,7 +118,8 @@ def train_query_side(
         cache=context.cache,
     )
     folder = context.build(job)
-    return folder, replace(documents, queries=AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,)))
+    queries = AdaptedModel(start.backbone, (folder / "adapter",), (1.0,))
+    return folder, replace(start.documents, queries=queries)
 
 
 def _competing(context: RunContext, data: DomainData, pairs: Sequence[Pair]) -> dict[str, str]:
