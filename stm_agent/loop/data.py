@@ -62,7 +62,7 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
     written: tuple[Pair, ...] = ()
     if asks_queries and context.has_time("written queries"):
         pool = searched_pool(context.spec, context.data)
-        written = more_written_queries(context, pool, context.spec.synthesize.queries, miner)
+        written = more_written_queries(context, pool, context.spec.synthesize.queries)
     data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
     graded = _graded(context, TrainingData(written=written)) if context.has_time("graded passages") else {}
     lists = _taught(context, data, TrainingData(written=written))
@@ -126,16 +126,13 @@ def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner
     return load_negatives(folder)
 
 
-def more_written_queries(
-    context: RunContext, pool: Mapping[str, str], count: int, miner: Miner | None = None
-) -> tuple[Pair, ...]:
+def more_written_queries(context: RunContext, pool: Mapping[str, str], count: int) -> tuple[Pair, ...]:
     """Return pairs whose queries the generator writes for passages of a pool; fewer if it gives out.
 
     Args:
         context: The run.
         pool: Passage id -> text.
         count: Queries wanted.
-        miner: The encoder whose cached vectors spread the passages over the pool; None: the first round's.
     """
     from stm_agent.synthesize.queries import load_pairs
 
@@ -147,7 +144,8 @@ def more_written_queries(
             context.workspace,
             context.data,
             pool,
-            miner or first_miner(context.spec),
+            # The same in every round, so that the same queries are written once.
+            first_miner(context.spec),
             context.generator,
             seed=context.seed,
             cache=context.cache,
