@@ -13,6 +13,7 @@ from stm_agent.domain.collection_spec import (
     HpoCollection,
     MtebCollection,
     PythonDocsCollection,
+    WordNetCollection,
 )
 from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec
 from stm_agent.domain.merge_spec import MergeSpec
@@ -38,6 +39,7 @@ __all__ = [
     "SynthesizeSpec",
     "TeacherSpec",
     "TrainSpec",
+    "WordNetCollection",
 ]
 
 AUTO = "auto"
