@@ -58,6 +58,11 @@ class LlmClient:
         return self.options.identity
 
     @property
+    def width(self) -> int:
+        """Calls at a time: the user's number, else what suits the model."""
+        return self.options.width or self.facts.width
+
+    @property
     def room(self) -> int | None:
         """Tokens that a prompt may have so that its answer fits the context; None if the context is unknown."""
         if self.facts.context is None:

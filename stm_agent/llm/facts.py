@@ -10,6 +10,8 @@ from stm_agent.llm.options import LlmOptions
 
 EMBEDDED_CONTEXT = 2048
 """Tokens of the embedded decoder's context: its key-value cache then takes 45 MB."""
+REMOTE_WIDTH = 16
+"""Calls at a time to a provider: most grant a new key more, and an own server batches about as many."""
 THINKING_TOKENS = 8192
 """Room for a reasoning model's thoughts beside ``max_tokens``. Providers count both against one limit, and the models
 of 2026 spend up to a few thousand tokens on a short task at medium effort."""
@@ -24,12 +26,14 @@ class ModelFacts:
         price: US dollars for one prompt token and one answer token; None if only the answers tell.
         context: Most tokens of a prompt and its answer together; None if unknown.
         headroom: Tokens added to the limit of an answer for a reasoning model's thoughts.
+        width: Calls at a time that suit the model.
     """
 
     priced: bool = True
     price: tuple[float, float] | None = None
     context: int | None = None
     headroom: int = 0
+    width: int = 1
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """Return the US dollars of so many tokens; None if the price is unknown."""
@@ -51,6 +55,7 @@ def model_facts(options: LlmOptions) -> ModelFacts:
         price=price,
         context=entry.get("max_input_tokens") or None,
         headroom=_headroom(options, entry),
+        width=REMOTE_WIDTH,
     )
 
 

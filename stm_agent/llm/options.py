@@ -26,6 +26,7 @@ class LlmOptions(BaseModel):
         max_tokens: Ceiling of one answer, in tokens; the thoughts of a reasoning model do not count.
         price_in: US dollars per million prompt tokens; None: LiteLLM's price.
         price_out: US dollars per million answer tokens; None: LiteLLM's price.
+        width: Calls at a time; None: what suits the model. It decides no answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +37,7 @@ class LlmOptions(BaseModel):
     max_tokens: Annotated[int, Field(gt=0)] = 256
     price_in: Price | None = None
     price_out: Price | None = None
+    width: Annotated[int, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _both_prices(self) -> LlmOptions:
@@ -52,7 +54,7 @@ class LlmOptions(BaseModel):
 
     @property
     def identity(self) -> str:
-        """Hash of what decides answers beside the messages; prices do not count."""
+        """Hash of what decides answers beside the messages; prices and width do not count."""
         # The same name at another server is another model.
         server = [self.api_base] if self.api_base else []
         return content_hash([self.model, self.temperature, self.max_tokens, *server])

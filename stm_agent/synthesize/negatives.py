@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from stm_agent.files import sha256_file, write_json
 from stm_agent.llm.checking import TextCheck
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.store import save_negatives
-from stm_agent.synthesize.program import Writer
+from stm_agent.synthesize.program import Writer, WriteRequest
 from stm_agent.synthesize.report import WritingReport
 
 if TYPE_CHECKING:
@@ -60,7 +61,6 @@ def synthesize_negatives(
         ConfigError: The program cannot be built or fails.
     """
     writer = Writer(program, client, "hard_negative")
-    profile = LanguageProfile.of(pair.positive for pair in pairs)
     made_by = (
         ("generator", client.model),
         ("program", sha256_file(program)[:16]),
@@ -68,19 +68,24 @@ def synthesize_negatives(
     )
     negatives: dict[str, tuple[Negative, ...]] = {}
     ended: GenerationError | None = None
-    for number, pair in enumerate(pairs, 1):
-        hardest = tuple(negative.text for negative in mined.get(pair.id, ())[:1])
-        check = TextCheck("passage", (pair.query, pair.positive, *hardest), profile, pair.positive)
-        try:
-            text = writer.write(check, task=task, query=pair.query, passage=pair.positive)
-        except GenerationError as error:
-            ended = error
-            break
-        if text is not None:
-            negatives[pair.id] = (Negative(text, "synthetic", provenance=made_by),)
-        if progress:
-            progress(number, len(pairs))
+    try:
+        with closing(writer.write_all(_requests(pairs, mined, task))) as texts:
+            for number, (pair, text) in enumerate(zip(pairs, texts, strict=True), 1):
+                if text is not None:
+                    negatives[pair.id] = (Negative(text, "synthetic", provenance=made_by),)
+                if progress:
+                    progress(number, len(pairs))
+    except GenerationError as error:
+        ended = error
     save_negatives(folder, pairs, negatives)
     report = writer.report(len(negatives), ended)
     write_json(folder / REPORT, {"pairs": len(pairs), **report.to_json(), "sample": writer.sample()})
     return WrittenNegatives(negatives, report)
+
+
+def _requests(pairs: Sequence[Pair], mined: Mapping[str, tuple[Negative, ...]], task: str) -> Iterator[WriteRequest]:
+    profile = LanguageProfile.of(pair.positive for pair in pairs)
+    for pair in pairs:
+        hardest = tuple(negative.text for negative in mined.get(pair.id, ())[:1])
+        check = TextCheck("passage", (pair.query, pair.positive, *hardest), profile, pair.positive)
+        yield WriteRequest(check, {"task": task, "query": pair.query, "passage": pair.positive})

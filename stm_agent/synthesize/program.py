@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, Genera
 from stm_agent.llm.answer import EMPTY, Completion
 from stm_agent.llm.call_record import CallRecord
 from stm_agent.llm.checking import FORMAT, TextCheck
+from stm_agent.llm.parallel import in_parallel
 from stm_agent.llm.text import clean_text
 from stm_agent.synthesize.load import accepted_inputs, load_program
 from stm_agent.synthesize.report import PROGRAM, FailureLimit, WritingReport
@@ -19,8 +22,27 @@ if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
 
 
+@dataclass(frozen=True)
+class WriteRequest:
+    """One text to write: what it must be, the program's inputs, and the number of the sample."""
+
+    check: TextCheck
+    inputs: Mapping[str, str]
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What came of one request: a text that can be used, or why there is none."""
+
+    record: CallRecord
+    text: str | None = None
+    fault: str | None = None
+    rejection: AnswerRejected | None = None
+
+
 class Writer:
-    """One program, one client: asks, cleans, checks, and counts refusals by reason. Threads may share it.
+    """One program, one client: asks, cleans, checks, and counts refusals by reason.
 
     Attributes:
         refused: Texts that could not be used, by reason.
@@ -45,7 +67,6 @@ class Writer:
         self._usd = self._seconds = 0.0
         self._first: Completion | None = None
         self._spent = client.budget.spent
-        self._lock = threading.Lock()
 
     def write(self, check: TextCheck, *, sample: int = 0, **inputs: str) -> str | None:
         """Ask for one text; None if it cannot be used (counted in ``refused``).
@@ -60,22 +81,50 @@ class Writer:
             GenerationError: The generator cannot be used, or rejects one request after another.
             ConfigError: The program fails again and again, or returns no such output.
         """
+        return next(self.write_all([WriteRequest(check, inputs, sample)]))
+
+    def write_all(self, requests: Iterable[WriteRequest]) -> Generator[str | None, None, None]:
+        """Yield a text for each request, in their order, as :meth:`write` returns it.
+
+        As many are asked for at a time as the client's width allows. Counts, texts and the point at which rejections
+        end the work are those of asking one after another. Close the generator to leave it early.
+
+        Raises:
+            BudgetExceeded: A ceiling is reached.
+            GenerationError: The generator cannot be used, or rejects one request after another.
+            ConfigError: The program fails again and again, or returns no such output.
+        """
+        with closing(in_parallel(self._draft, requests, width=self.client.width)) as drafts:
+            while True:
+                try:
+                    draft = next(drafts, None)
+                except GenerationError:
+                    self._asked += 1
+                    raise
+                if draft is None:
+                    return
+                self._count(draft.record)
+                yield self._accept(draft)
+
+    def _draft(self, request: WriteRequest) -> _Draft:
+        """Ask for one text; threads may call it at the same time."""
         record = CallRecord()
         try:
-            text = clean_text(self._ask(record, sample, inputs), check.kind)
+            text = clean_text(self._ask(record, request.sample, dict(request.inputs)), request.check.kind)
         except AnswerRejected as error:
-            with self._lock:
-                self.refused[error.reason] += 1
-                self._limit.failed(error)
+            return _Draft(record, rejection=error)
+        return _Draft(record, text, request.check.fault(text))
+
+    def _accept(self, draft: _Draft) -> str | None:
+        if draft.rejection is not None:
+            self.refused[draft.rejection.reason] += 1
+            self._limit.failed(draft.rejection)
             return None
-        finally:
-            self._count(record)
-        fault = check.fault(text)
-        with self._lock:
-            self._limit.passed()
-            if fault:
-                self.refused[fault] += 1
-        return None if fault else text
+        self._limit.passed()
+        if draft.fault:
+            self.refused[draft.fault] += 1
+            return None
+        return draft.text
 
     def report(self, written: int, ended: GenerationError | None = None) -> WritingReport:
         """Return the counts so far, and why the stage ended early if it did."""
@@ -140,11 +189,10 @@ class Writer:
         return str(value)
 
     def _count(self, record: CallRecord) -> None:
-        with self._lock:
-            self._asked += 1
-            self._inputs_cut += record.inputs_cut
-            for completion in record.completions:
-                self._first = self._first or completion
-                self._tokens += completion.prompt_tokens + completion.completion_tokens
-                self._usd += completion.usd
-                self._seconds += completion.seconds
+        self._asked += 1
+        self._inputs_cut += record.inputs_cut
+        for completion in record.completions:
+            self._first = self._first or completion
+            self._tokens += completion.prompt_tokens + completion.completion_tokens
+            self._usd += completion.usd
+            self._seconds += completion.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.errors import GenerationError
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.llm.checking import TextCheck
-from stm_agent.synthesize.program import Writer
+from stm_agent.synthesize.program import Writer, WriteRequest
 from stm_agent.synthesize.report import WritingReport
 
 if TYPE_CHECKING:
@@ -74,14 +75,17 @@ def write_queries(
     profile = LanguageProfile.of([*examples[:100], *(pool[passage] for passage in drawn)])
     pairs: list[Pair] = []
     ended: GenerationError | None = None
+    requests = [
+        WriteRequest(TextCheck("query", (pool[passage],), profile), {"task": task, "passage": pool[passage]})
+        for passage in drawn
+    ]
     try:
-        for number, passage in enumerate(drawn, 1):
-            text = pool[passage]
-            query = writer.write(TextCheck("query", (text,), profile), task=task, passage=text)
-            if query is not None:
-                pairs.append(Pair(f"written:{passage}", query, text, "written", passage))
-            if progress:
-                progress(number, len(drawn))
+        with closing(writer.write_all(requests)) as queries:
+            for number, (passage, query) in enumerate(zip(drawn, queries, strict=True), 1):
+                if query is not None:
+                    pairs.append(Pair(f"written:{passage}", query, pool[passage], "written", passage))
+                if progress:
+                    progress(number, len(drawn))
     except GenerationError as error:
         ended = error
     report = writer.report(len(pairs), ended)
