@@ -16,6 +16,7 @@ from stm_agent.llm.answer import BAD_REQUEST, FILTERED, Answer, Messages
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.client import LlmClient
 from stm_agent.llm.facts import ModelFacts
+from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.scripted import scripted
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.negatives import WrittenNegatives, synthesize_negatives
@@ -299,3 +300,23 @@ def build():
     done = queries(client, tmp_path, {"a": "first passage", "b": "second passage"}, own_program(tmp_path, text))
     assert [pair.query for pair in done.pairs] == ["sore knee"]
     assert done.ended_by and "budget" in done.ended_by
+
+
+def _as_told(messages: Messages) -> str | Answer:
+    number = int(messages[-1]["content"].rsplit("number ", 1)[1].split()[0].rstrip("."))
+    if number % 5 == 0:
+        raise AnswerRejected("filtered", FILTERED)
+    return " " if number % 5 == 1 else f"a text on elbows and the case {number} of them"
+
+
+@pytest.mark.parametrize("script", [_as_told, lambda messages: " "])
+def test_the_files_of_a_stage_are_the_same_at_any_width(tmp_path: Path, script: Any) -> None:
+    files = []
+    for width in (1, 7):
+        folder = tmp_path / str(width)
+        client = scripted(script, folder, options=LlmOptions(model="scripted:test", width=width))
+        done = negatives(client, folder, PAIRS)
+        stored = read_json(folder / FOLDER / "written.json")
+        stored["sample"].pop("seconds")
+        files.append((stored, done.negatives))
+    assert files[0] == files[1]
