@@ -12,6 +12,7 @@ from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.files import content_hash
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.rate import CallRate
 from stm_agent.llm.text import TEXT_RULES
 from stm_agent.mine.negatives import Negative
 from stm_agent.program_files import program_hash
@@ -65,6 +66,7 @@ class QueriesJob(Job):
         from stm_agent.synthesize.queries import write_queries
 
         client = self.generator.open()
+        rate = CallRate(client)
         try:
             written = write_queries(
                 self.pool,
@@ -75,7 +77,7 @@ class QueriesJob(Job):
                 seed=self.seed,
                 folder=folder,
                 examples=self.examples,
-                progress=lambda done, total: report("synthesize", "queries", done, total),
+                progress=lambda done, total: report("synthesize", rate.text("queries", done, total), done, total),
             )
         finally:
             client.close()
@@ -129,6 +131,7 @@ class HardNegativesJob(Job):
         from stm_agent.synthesize.negatives import synthesize_negatives
 
         client = self.generator.open()
+        rate = CallRate(client)
         try:
             written = synthesize_negatives(
                 self.pairs,
@@ -138,7 +141,9 @@ class HardNegativesJob(Job):
                 client=client,
                 spec=self.spec,
                 folder=folder,
-                progress=lambda done, total: report("synthesize", "hard negatives", done, total),
+                progress=lambda done, total: report(
+                    "synthesize", rate.text("hard negatives", done, total), done, total
+                ),
             )
         finally:
             client.close()

@@ -35,8 +35,9 @@ class WriteRequest:
 class _Draft:
     """What came of one request: a text that can be used, or why there is none."""
 
+    request: WriteRequest
     record: CallRecord
-    text: str | None = None
+    text: str = ""
     fault: str | None = None
     rejection: AnswerRejected | None = None
 
@@ -62,7 +63,7 @@ class Writer:
         self.program, self.path = load_program(program, output), program
         self.client, self.output = client, output
         self.refused: Counter[str] = Counter()
-        self._limit = FailureLimit()
+        self._limit = FailureLimit(client.model)
         self._asked = self._inputs_cut = self._tokens = 0
         self._usd = self._seconds = 0.0
         self._first: Completion | None = None
@@ -112,19 +113,18 @@ class Writer:
         try:
             text = clean_text(self._ask(record, request.sample, dict(request.inputs)), request.check.kind)
         except AnswerRejected as error:
-            return _Draft(record, rejection=error)
-        return _Draft(record, text, request.check.fault(text))
+            return _Draft(request, record, rejection=error)
+        return _Draft(request, record, text, request.check.fault(text))
 
     def _accept(self, draft: _Draft) -> str | None:
         if draft.rejection is not None:
             self.refused[draft.rejection.reason] += 1
             self._limit.failed(draft.rejection)
             return None
-        self._limit.passed()
         if draft.fault:
             self.refused[draft.fault] += 1
-            return None
-        return draft.text
+        self._limit.passed(draft.text, draft.request.inputs)
+        return None if draft.fault else draft.text
 
     def report(self, written: int, ended: GenerationError | None = None) -> WritingReport:
         """Return the counts so far, and why the stage ended early if it did."""

@@ -60,6 +60,10 @@ def own_program(folder: Path, text: str) -> Path:
     return path
 
 
+def _numbered(messages: Messages) -> str:
+    return f"a text on elbows with the number {sum(map(ord, messages[-1]['content']))}"
+
+
 def about(n: int) -> Callable[[Messages], bool]:
     return lambda messages: f"number {n}" in messages[-1]["content"]
 
@@ -122,7 +126,7 @@ def test_one_passage_that_the_provider_refuses_costs_that_passage(tmp_path: Path
     def script(messages: Messages) -> str:
         if about(5)(messages):
             raise AnswerRejected("filtered", FILTERED)
-        return "a text on elbows and other joints"
+        return _numbered(messages)
 
     done = negatives(scripted(script, tmp_path), tmp_path, PAIRS)
     assert (len(done.negatives), done.report.refused, done.ended_by) == (11, {"content filter": 1}, None)
@@ -150,13 +154,13 @@ def test_a_generator_that_never_works_ends_the_stage_after_four(tmp_path: Path) 
 
 
 def test_a_budget_that_ends_leaves_what_was_written(tmp_path: Path) -> None:
-    client = scripted(lambda messages: "a text on elbows", tmp_path, budget=Budget(calls=3))
+    client = scripted(_numbered, tmp_path, budget=Budget(calls=3))
     done = negatives(client, tmp_path, PAIRS)
     assert len(done.negatives) == 3
     assert done.ended_by and "budget of 3 calls" in done.ended_by
     assert len(load_negatives(tmp_path / FOLDER)) == 3
     assert read_json(tmp_path / FOLDER / "written.json")["ended_by"] == done.ended_by
-    resumed = scripted(lambda messages: "a text on elbows", tmp_path, budget=Budget(calls=12))
+    resumed = scripted(_numbered, tmp_path, budget=Budget(calls=12))
     whole = negatives(resumed, tmp_path / "again", PAIRS)
     assert (len(whole.negatives), whole.report.calls) == (12, 9), "what was written is not paid again"
 
@@ -320,3 +324,10 @@ def test_the_files_of_a_stage_are_the_same_at_any_width(tmp_path: Path, script: 
         stored["sample"].pop("seconds")
         files.append((stored, done.negatives))
     assert files[0] == files[1]
+
+
+def test_a_generator_that_answers_the_same_for_ever_ends_the_stage_in_one_line(tmp_path: Path) -> None:
+    done = negatives(scripted(lambda messages: "a text on elbows", tmp_path), tmp_path, PAIRS)
+    assert "answers the same to 8 different requests in a row ('a text on elbows')" in str(done.ended_by)
+    assert "use another generator" in str(done.ended_by)
+    assert len(done.negatives) == 7
