@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ class Budget:
         self._reserved_usd, self._reserved_calls = 0.0, 0
         # Reservations that a waiting call may count on to end: those of whole answers, not of streams.
         self._ending = 0
+        self._turns: deque[object] = deque()
         self._ledgers: set[Path] = set()
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
@@ -121,8 +123,8 @@ class Budget:
             BudgetExceeded: A ceiling is reached, or the call could pass it.
         """
         with self._freed:
-            while waits and self._ending and self._is_full(usd) and not self._is_spent(usd):
-                self._freed.wait()
+            if waits:
+                self._wait_for_room(usd)
             self._check(usd)
             self._reserved_usd += usd
             self._reserved_calls += 1
@@ -144,6 +146,17 @@ class Budget:
         """
         with self._lock:
             self._check(usd)
+
+    def _wait_for_room(self, usd: float) -> None:
+        """Wait until calls in flight leave room or cannot; in the order of arrival, or late calls could starve one."""
+        turn = object()
+        self._turns.append(turn)
+        try:
+            while self._turns[0] is not turn or (self._ending and self._is_full(usd) and not self._is_spent(usd)):
+                self._freed.wait()
+        finally:
+            self._turns.remove(turn)
+            self._freed.notify_all()
 
     def _is_spent(self, usd: float) -> bool:
         """Return whether there is no room for the call, even if calls in flight cost nothing more."""

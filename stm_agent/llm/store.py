@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from stm_agent.errors import StorageError
@@ -38,7 +39,7 @@ class LlmRequest:
     max_tokens: int
     rollout: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of everything that decides the answer."""
         server = [self.api_base] if self.api_base else []
