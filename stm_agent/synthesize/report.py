@@ -14,7 +14,7 @@ PROGRAM = "the program failed"
 FAILURES_IN_A_ROW = 8
 """Rejections one after another that end a stage: passages that nothing can be written for do not come in such runs."""
 SAME_IN_A_ROW = 8
-"""Different requests in a row with the same answer that end a stage: texts that fit everything teach nothing."""
+"""Different passages in a row with the same answer that end a stage: texts that fit everything teach nothing."""
 FIRST_FAILURES = 4
 """Equal rejections of the very first requests that end a stage: a wrong setting, not a bad passage."""
 
@@ -30,6 +30,7 @@ class WritingReport:
         inputs_cut: Inputs cut to fit the model's context.
         usd: US dollars spent.
         calls: Calls paid, retries included.
+        repaired: Texts that could be used at the second attempt or a later one.
         ended_by: Why the stage ended before its end: the budget, or the LLM; None: it is whole.
         over_budget: Whether it was the budget.
     """
@@ -40,6 +41,7 @@ class WritingReport:
     inputs_cut: int
     usd: float
     calls: int
+    repaired: int = 0
     ended_by: str | None = None
     over_budget: bool = False
 
@@ -72,18 +74,18 @@ class FailureLimit:
         self._same: set[str] = set()
 
     def passed(self, text: str, inputs: Mapping[str, str]) -> None:
-        """Note a request that was answered; samples of the same inputs may be alike.
+        """Note a request that was answered; samples for the same passage may be alike.
 
         Raises:
-            GenerationError: Different inputs get the same text again and again.
+            GenerationError: Different passages get the same text again and again.
         """
         self._in_a_row, self._first = [], False
         if text != self._text:
             self._text, self._same = text, set()
-        self._same.add(content_hash(dict(inputs)))
+        self._same.add(inputs.get("passage") or content_hash(dict(inputs)))
         if text and len(self._same) >= SAME_IN_A_ROW:
             raise GenerationError(
-                f"{self._model} answers the same to {len(self._same)} different requests in a row ({text[:60]!r}); "
+                f"{self._model} answers the same to {len(self._same)} different passages in a row ({text[:60]!r}); "
                 "raise its temperature, correct the program, or use another generator"
             )
 
