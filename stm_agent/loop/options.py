@@ -11,7 +11,7 @@ from stm_agent.llm.options import DEFAULT_GENERATOR, LlmOptions, read_options
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Flags of ``stm-agent optimize``; all but ceilings, prices and name are part of the run's identity.
+    """Flags of ``stm-agent optimize``; all but ceilings, prices, width and name are part of the run's identity.
 
     Attributes:
         seed: Seed of batches, searches and tests; None: the domain's first.
@@ -19,6 +19,7 @@ class Options:
         generator: LiteLLM name of the LLM that writes.
         reflection: LiteLLM name of the LLM that reflects on instructions; None: the generator.
         api_base: Base URL of an OpenAI-compatible server; None: the provider's own.
+        parallel: Texts that the LLM is asked for at a time; None: what suits the model.
         price_in: US dollars per million prompt tokens, for a model whose price LiteLLM does not know.
         price_out: US dollars per million completion tokens.
         budget_usd: Ceiling on LLM money; None: no ceiling.
@@ -35,6 +36,7 @@ class Options:
     generator: str = DEFAULT_GENERATOR
     reflection: str | None = None
     api_base: str | None = None
+    parallel: int | None = None
     price_in: float | None = None
     price_out: float | None = None
     budget_usd: float | None = None
@@ -67,6 +69,7 @@ class Options:
                 "api_base": self.api_base,
                 "temperature": spec.synthesize.temperature,
                 "max_tokens": spec.synthesize.max_tokens,
+                "width": self.parallel,
                 "price_in": self.price_in,
                 "price_out": self.price_out,
             }
