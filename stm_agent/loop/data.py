@@ -27,6 +27,7 @@ from stm_agent.loop.data_jobs import (
 )
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.lists import Lists, load_lists
+from stm_agent.mine.own_scores import own_lists, unused_scores
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
 from stm_agent.mine.teaching import TeachingJob
@@ -98,14 +99,21 @@ def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Nega
 
 
 def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lists:
-    """Return a teacher's scores for the pairs of all experts that learn from them."""
+    """Return scores for the pairs of all experts that learn from them: the data's own, else a teacher's."""
+    if line := unused_scores(context.spec.experts, (pair for row in data.sources.values() for pair in row)):
+        context.warn("data", line)
     experts = [expert for expert in context.spec.experts if expert.learns_from_scores]
     distinct = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written)}
-    if not distinct or not context.has_time("teacher scores"):
-        return {}
-    pairs, pool, spec = tuple(distinct.values()), searched_pool(context.spec, data), context.spec.teach
-    job = TeachingJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, cache=context.cache)
-    lists: Lists = {}
+    spec = context.spec.teach
+    lists: Lists = own_lists(distinct.values(), spec)
+    pairs = tuple(pair for pair in distinct.values() if pair.id not in lists)
+    if lists:
+        context.note("teach", f"{len(lists):,} pairs have scores of their own, {len(pairs):,} need the teacher's")
+    if not pairs or not context.has_time("teacher scores"):
+        return lists
+    job = TeachingJob(
+        pairs=pairs, pool=searched_pool(context.spec, data), groups=data.groups, spec=spec, cache=context.cache
+    )
     with context.attempt("teacher scores"):
         with context.timed("teach", f"{spec.scores} scores candidates of {len(pairs):,} pairs"):
             folder = context.build(job)
@@ -113,7 +121,7 @@ def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lis
         for reason in ("pairs whose positive has no score", "pairs without a candidate"):
             if missing := counts.get(reason):
                 context.warn("teach", f"{missing:,} of {len(pairs):,} {reason}")
-        lists = load_lists(folder)
+        lists = {**lists, **load_lists(folder)}
     return lists
 
 
