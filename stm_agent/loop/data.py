@@ -50,7 +50,9 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
     """
     experts = context.spec.experts
     asks_queries = any(WRITTEN in expert.sources for expert in experts)
-    written = _written_queries(context) if asks_queries and context.has_time("written queries") else ()
+    written: tuple[Pair, ...] = ()
+    if asks_queries and context.has_time("written queries"):
+        written = more_written_queries(context, context.data.pool, context.spec.synthesize.queries)
     data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
     lists = _taught(context, data, TrainingData(written=written))
     pairs = mined_pairs(context.spec, data)
@@ -89,7 +91,12 @@ def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lis
     distinct = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written)}
     if not distinct or not context.has_time("teacher scores"):
         return {}
-    pairs, pool, spec = tuple(distinct.values()), searched_pool(context.spec, data), context.spec.teach
+    return teacher_lists(context, data, tuple(distinct.values()))
+
+
+def teacher_lists(context: RunContext, data: DomainData, pairs: tuple[Pair, ...]) -> Lists:
+    """Return a teacher's scores of candidates for pairs; none if the teacher fails."""
+    pool, spec = searched_pool(context.spec, data), context.spec.teach
     job = TeachingJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, cache=context.cache)
     lists: Lists = {}
     with context.attempt("teacher scores"):
@@ -112,16 +119,17 @@ def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner
     return load_negatives(folder)
 
 
-def _written_queries(context: RunContext) -> tuple[Pair, ...]:
+def more_written_queries(context: RunContext, pool: Mapping[str, str], count: int) -> tuple[Pair, ...]:
+    """Return pairs whose queries the generator writes for ``count`` passages of a pool; fewer if it gives out."""
     from stm_agent.synthesize.queries import load_pairs
 
-    spec = context.spec.synthesize
+    spec = context.spec.synthesize.model_copy(update={"queries": count})
     pairs = sorted((pair.id, pair.query) for source in context.data.sources.values() for pair in source)
     examples = tuple(query for _, query in pairs[:MOST_EXAMPLES])
 
     def job(generator: LlmAccess) -> Job:
         return QueriesJob(
-            pool=context.data.pool,
+            pool=pool,
             task=context.spec.task,
             program=program_path(context.workspace, "queries"),
             generator=generator,

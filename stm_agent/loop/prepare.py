@@ -16,7 +16,7 @@ from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
 from stm_agent.llm.access import LlmAccess
-from stm_agent.loop.context import RunContext
+from stm_agent.loop.context import FOR_LEVERS, RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
@@ -24,6 +24,10 @@ from stm_agent.loop.options import Options
 from stm_agent.loop.runs import RunFolder, run_state_of
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StopSignal
+
+FREE_SEARCHES = 3
+"""Searches of an instruction that the gate plans looks for, if a policy chooses freely; later ones spend no alpha and
+so accept nothing."""
 
 STAGES, CACHE = ".stages", ".cache"
 """Folders of ``runs/`` that all runs share."""
@@ -61,7 +65,7 @@ def _context(
         _access(spec, options, model, run, runs)
         for model in (options.generator, options.reflection or options.generator)
     )
-    _check_llms(spec, generator, reflection)
+    _check_llms(spec, generator, reflection, plans=options.policy == "planner")
     store = JobStore(runs / STAGES)
     store.clean()
     observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
@@ -107,18 +111,20 @@ def _record_splits(context: RunContext) -> None:
 
 def _gate_spec(spec: DomainSpec, options: Options) -> GateSpec:
     """Return the gate's options: one look for each search of an instruction, and the last one for the model."""
-    searches = options.rounds_of(spec) * (1 + spec.merge.instructions)
+    # A policy that chooses freely may search the instruction of each new model.
+    rounds = options.rounds_of(spec) if options.policy == "stm" else FREE_SEARCHES
+    searches = rounds * (1 + spec.merge.instructions)
     return GateSpec(alpha=spec.loop.alpha, looks=searches + 1, samples=spec.loop.bootstrap, seed=options.seed_of(spec))
 
 
-def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess) -> None:
+def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess, *, plans: bool) -> None:
     """Refuse an LLM that cannot be used before anything is spent, so that a wrong flag costs no lever hours later.
 
     Raises:
         ConfigError: LiteLLM does not know a model, or a dollar ceiling meets one without a known price.
     """
     writes = spec.planned or any(expert.negatives.synthetic or WRITTEN in expert.sources for expert in spec.experts)
-    reflects = bool(spec.instruct.pool or spec.instruct.reflections)
+    reflects = bool(spec.instruct.pool or spec.instruct.reflections or plans)
     for access, asked in ((generator, writes), (reflection, reflects)):
         if asked:
             access.open().close()
@@ -131,7 +137,9 @@ def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs
         ledger=run.llm_ledger,
         clock=run.clock,
         usd=options.budget_usd,
-        minutes=options.budget_minutes,
+        # No call starts in the part of the minutes that is for export and test.
+        minutes=None if options.budget_minutes is None else options.budget_minutes * FOR_LEVERS,
+        calls=options.budget_calls,
     )
 
 

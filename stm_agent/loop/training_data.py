@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
+from stm_agent.files import content_hash
 from stm_agent.mine.lists import Lists
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 
@@ -29,6 +31,16 @@ class TrainingData:
     written: tuple[Pair, ...] = ()
     lists: Lists = field(default_factory=dict)
     trial: str | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of what experts learn from."""
+        negatives = {
+            pair: [negative.text for negative in row]
+            for kind in (self.mined, self.synthetic)
+            for pair, row in kind.items()
+        }
+        return content_hash([negatives, [pair.content() for pair in self.written], sorted(self.lists)])
 
     def for_expert(self, expert: ExpertSpec, pairs: Sequence[Pair]) -> Negatives:
         """Return the negatives that an expert asked for: written ones first, then mined ones up to the number."""
