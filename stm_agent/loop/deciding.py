@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from stm_agent.evaluate.significance import confidence_interval
 from stm_agent.llm.budget import read_spending
 from stm_agent.loop.actions.action import value_of
 from stm_agent.loop.actions.menu import Stop
@@ -24,7 +26,15 @@ class Search:
         steps: What was done so far.
     """
 
-    def __init__(self, context: RunContext, state: State, policy: Policy, rules: Sequence[StopRule]) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        state: State,
+        policy: Policy,
+        rules: Sequence[StopRule] = (),
+        *,
+        rounds: int | None = None,
+    ) -> None:
         """Begin with a state.
 
         Args:
@@ -32,9 +42,10 @@ class Search:
             state: The rated backbone.
             policy: Decides.
             rules: Asked before each new decision; what the ledger holds is repeated whatever they say.
+            rounds: Rounds of training data, at most; None: no such bound.
         """
         self.context, self.state, self.steps = context, state, list[Step]()
-        self._policy, self._rules = policy, tuple(rules)
+        self._policy, self._rules, self._rounds = policy, tuple(rules), rounds
 
     def run(self) -> State:
         """Do what the ledger holds, then what the policy decides, until it stops; return the last state."""
@@ -57,11 +68,18 @@ class Search:
                 self._show_end(reason)
                 return None
         decision = self._policy.choose(situation)
-        return decision and replace(decision, key=decision.action.key(self.state))
+        if decision is None:
+            self._show_end("the policy expects nothing of what is left to try")
+            return None
+        return replace(decision, key=decision.action.key(self.state))
 
     def _situation(self) -> Situation:
         return Situation(
-            context=self.context, state=self.state, steps=tuple(self.steps), left=budget_left(self.context)
+            context=self.context,
+            state=self.state,
+            steps=tuple(self.steps),
+            left=budget_left(self.context),
+            rounds=self._rounds,
         )
 
     def _show_end(self, reason: str) -> None:
@@ -88,16 +106,15 @@ class Search:
         write_summary(context, self.state, self.steps, budget_left(context))
 
     def _announce(self, number: int, decision: Decision) -> None:
-        context, provisional = self.context, self.state.provisional
-        scores = provisional.rating.domain
+        context, scores = self.context, self.state.provisional.rating.domain
+        loop, minutes = context.spec.loop, context.clock.seconds() / 60
+        interval = confidence_interval(scores.per_query, samples=loop.bootstrap, seed=context.seed, alpha=loop.alpha)
         about = f", about {decision.seconds:.0f} s" if decision.seconds else ""
-        minutes = context.clock.seconds() / 60
-        spent = (
-            f"{minutes:.1f} min spent" if context.minutes is None else f"{minutes:.1f} of {context.minutes:g} min spent"
-        )
+        ceiling = "" if context.minutes is None else f" of {context.minutes:g}"
         text = (
             f"{number}. {decision.action.summary}{about}; {decision.by}: {decision.reason}; "
-            f"incumbent {scores.ndcg_at_10:.4f} on the search half; {spent}"
+            f"incumbent {scores.ndcg_at_10:.4f} [{interval.low:.4f}, {interval.high:.4f}] on the search half; "
+            f"{minutes:.1f}{ceiling} min spent"
         )
         context.observer({"kind": "action", "name": decision.action.kind, "text": text})
 
@@ -108,6 +125,6 @@ def budget_left(context: RunContext) -> Left:
     usd, calls = context.generator.usd, context.generator.calls
     return Left(
         seconds=context.seconds_left(),
-        **({} if usd is None else {"dollars": usd - spent.usd}),
-        **({} if calls is None else {"calls": calls - spent.calls}),
+        dollars=math.inf if usd is None else usd - spent.usd,
+        calls=math.inf if calls is None else calls - spent.calls,
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.spec import DomainSpec, ExpertSpec, PythonDocsCollection
+from stm_agent.errors import ConfigError
 from stm_agent.llm.budget import read_spending
 from stm_agent.llm.options import LlmOptions
-from stm_agent.loop.context import PROOF_DOCUMENTS, RunContext
+from stm_agent.loop.context import FOR_LEVERS, PROOF_DOCUMENTS, RunContext
 from stm_agent.loop.halves import ACCEPT_SHARE
 from stm_agent.loop.instructing import written_candidates
+from stm_agent.loop.options import Options
 from stm_agent.loop.planning import measured_speed
 from stm_agent.loop.recipes import STEP_COST, Speed
 
@@ -34,14 +37,20 @@ class Cost:
     Attributes:
         seconds: Wall time.
         dollars: US dollars for LLM calls.
+        calls: LLM calls.
     """
 
     seconds: float
     dollars: float = 0.0
+    calls: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         """Return both together."""
-        return Cost(seconds=self.seconds + other.seconds, dollars=self.dollars + other.dollars)
+        return Cost(
+            seconds=self.seconds + other.seconds,
+            dollars=self.dollars + other.dollars,
+            calls=self.calls + other.calls,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +123,7 @@ class Workload:
 
     def calls(self, number: int) -> Cost:
         """Return the cost of LLM calls."""
-        return Cost(seconds=number * self.rates.call, dollars=number * self.rates.dollars)
+        return Cost(seconds=number * self.rates.call, dollars=number * self.rates.dollars, calls=number)
 
 
 def workload_of(context: RunContext) -> Workload:
@@ -198,3 +207,26 @@ def rates_of(context: RunContext) -> Rates:
 
 def _assumed_dollars(options: LlmOptions) -> float:
     return 0.0 if options.model.startswith(FREE_LLMS) and options.price is None else CALL_DOLLARS
+
+
+def require_minutes(context: RunContext, options: Options) -> None:
+    """Refuse minutes that end before anything could be tried, by the speed of this machine.
+
+    The published order is not refused: it exports what it has, and a higher budget continues it.
+
+    Raises:
+        ConfigError: To score the start and to open test takes longer.
+    """
+    begun = context.run.ledger.entries("base")
+    if options.policy == "stm" or context.minutes is None or begun:
+        return
+    spec = context.spec
+    with context.clock.working():
+        speed = measured_speed(spec.backbone, context.data)
+    work = workload_before(spec, context.data, context.workspace, speed, context.generator.options)
+    needed = (work.scoring + work.ending).seconds / 60 / FOR_LEVERS
+    if needed > context.minutes:
+        raise ConfigError(
+            f"{context.minutes:g} minutes are too few: to score the start and to open test takes about {needed:.1f} on "
+            f"this machine; set --budget-minutes {math.ceil(2 * needed)} or more"
+        )

@@ -12,6 +12,7 @@ from stm_agent.files import read_json
 from stm_agent.loop.confirming import confirm
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.deciding import Search
+from stm_agent.loop.estimates import require_minutes
 from stm_agent.loop.events import Observer, silent
 from stm_agent.loop.final import finish, finish_early
 from stm_agent.loop.identity import run_identity
@@ -78,6 +79,7 @@ def _finished(run: RunFolder, options: Options) -> Report | None:
     raised = _is_raised(options.budget_usd, report["budget"]["usd"]) or _is_raised(
         options.budget_minutes, report["budget"]["minutes"]
     )
+    raised = raised or _is_raised(options.budget_calls, report["budget"].get("calls"))
     return None if lost_to_budget and raised else report
 
 
@@ -92,7 +94,9 @@ def _walk(context: RunContext, options: Options, rounds: int) -> Report:
             with context.timed("plan", "planning the run"):
                 context.plan = settle_plan(context)
             policy, rules = policy_of(options, context, rounds)
-            search = Search(context, _start(context), policy, rules)
+            bound = None if options.policy == "stm" else options.rounds
+            require_minutes(context, options)
+            search = Search(context, _start(context), policy, rules, rounds=bound)
             search.run()
             search.state = confirm(context, search.state)
             return finish(context, search.state, controls=options.controls)

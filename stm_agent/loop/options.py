@@ -74,7 +74,7 @@ class Options:
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"--patience {self.patience} ends every search at once; use 1 or more")
         if self.target is not None and not 0 < self.target <= 1:
-            raise ConfigError(f"--target {self.target:g} is no nDCG@10; use a value above 0 and at most 1")
+            raise ConfigError(f"--target {self.target:g} cannot be an nDCG@10; use a value above 0 and at most 1")
 
     def search_flags(self) -> dict[str, object]:
         """Return the flags that decide the course of the search, without those that are as usual."""

@@ -16,7 +16,7 @@ from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
 from stm_agent.llm.access import LlmAccess
-from stm_agent.loop.context import FOR_LEVERS, RunContext
+from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
@@ -94,6 +94,8 @@ def _context(
         workspace=workspace,
     )
     context.executor = InlineExecutor(store, warn=lambda text: context.warn("stages", text))
+    if run.had_stop_request:
+        context.note("stop", "a request to stop from before this process was removed; the run begins")
     _record_splits(context)
     return context
 
@@ -137,8 +139,7 @@ def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs
         ledger=run.llm_ledger,
         clock=run.clock,
         usd=options.budget_usd,
-        # No call starts in the part of the minutes that is for export and test.
-        minutes=None if options.budget_minutes is None else options.budget_minutes * FOR_LEVERS,
+        minutes=options.budget_minutes,
         calls=options.budget_calls,
     )
 

@@ -65,7 +65,7 @@ def query_experts(state: State, round_: int) -> list[Expert]:
 
 
 def adapter_of(context: RunContext, documents: AdaptedModel) -> Path | None:
-    """Return one adapter that holds what a model has learnt, to go on from; None: the backbone."""
+    """Return one adapter that holds what a model has learnt, to start from; None: the backbone."""
     used = [path for path, weight in zip(documents.adapters, documents.weights, strict=True) if weight]
     return context.build(AdapterJob(documents)) / "adapter" if used else None
 

@@ -23,7 +23,7 @@ QUESTION_MARKS = ("?", "\uff1f", "\u061f")
 """Of Latin, Chinese and Japanese, and Arabic text."""
 
 KEYWORDS = 4
-"""Words up to which a query that is no question counts as keywords."""
+"""Words up to which a query counts as keywords if it is not a question."""
 
 FINDABLE = 10
 """First ranks of BM25 among which a relevant passage makes a query findable."""

@@ -36,16 +36,6 @@ def patience(actions: int) -> StopRule:
     return rule
 
 
-def rounds(most: int) -> StopRule:
-    """Stop when the next training data would be that of a further round and nothing else is on the menu."""
-
-    def rule(situation: Situation) -> str | None:
-        within = [offer for offer in situation.menu if offer.action.round <= most]
-        return None if within else f"{most} rounds are over"
-
-    return rule
-
-
 def budget(situation: Situation) -> str | None:
     """Stop when nothing on the menu can be afforded any more."""
     if not situation.menu:

@@ -19,7 +19,7 @@ from stm_agent.loop.estimates import Cost, Workload
 from stm_agent.loop.state import Expert, State
 
 CONTINUED = 2
-"""Best experts that a menu offers to go on with."""
+"""Best experts that a menu offers to continue."""
 
 
 class Stop(LeverAction):
@@ -66,7 +66,7 @@ def read_action(values: Mapping[str, Any]) -> Action:
     """Return the action of some JSON values.
 
     Raises:
-        ConfigError: There is no such kind, or a parameter is unknown, missing or wrong.
+        ConfigError: The kind does not exist, or a parameter is unknown, missing or wrong.
     """
     try:
         return _READER.validate_python(dict(values))
@@ -84,14 +84,15 @@ def offered(context: RunContext, state: State, done: Collection[str]) -> tuple[A
         state: Its state.
         done: Keys of the actions so far.
     """
-    return tuple(action for action in _possible(context, state) if action.key(state) not in done)
+    return tuple(action for action in _possible(context, state, done) if action.key(state) not in done)
 
 
-def _possible(context: RunContext, state: State) -> Iterator[Action]:
+def _possible(context: RunContext, state: State, done: Collection[str]) -> Iterator[Action]:
     round_ = max(state.round, 1)
     yield SearchInstruction(round=round_)
     yield from _data(context, state, round_)
-    yield from _trainings(context, state, round_)
+    prepared = state.training_data is not None or PrepareData(round=1).key(State.start(state.base)) in done
+    yield from _trainings(context, state, round_, ready=prepared or not needs_data(context.spec))
     yield from _continued(context, state, round_)
     for side in ("both", "query"):
         merge = MergeExperts(side=side, round=round_)
@@ -113,8 +114,7 @@ def _data(context: RunContext, state: State, round_: int) -> Iterator[Action]:
         yield WriteQueries(queries=spec.synthesize.queries, where="failing", round=round_)
 
 
-def _trainings(context: RunContext, state: State, round_: int) -> Iterator[Action]:
-    ready = state.training_data is not None or not needs_data(context.spec)
+def _trainings(context: RunContext, state: State, round_: int, *, ready: bool) -> Iterator[Action]:
     trained = state.provisional.model.documents.adapters
     for spec in context.spec.experts:
         if not (ready or _needs_nothing(spec)):

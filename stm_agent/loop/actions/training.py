@@ -1,4 +1,4 @@
-"""Train an expert, or go on with one."""
+"""Train an expert, or continue one."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class TrainQueryExpert(LeverAction):
 
 
 class ContinueTraining(LeverAction):
-    """Goes on training an expert from its weights, on the newest data, for half of its steps.
+    """Continues the training of an expert from its weights, on the newest data, for half of its steps.
 
     Attributes:
         expert: Name of the expert in this run.

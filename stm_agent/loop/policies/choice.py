@@ -25,8 +25,6 @@ def policy_of(options: Options, context: RunContext, rounds: int) -> tuple[Polic
             rules.append(stop_rules.patience(options.patience))
         return FixedOrder(rounds), [*rules, _round_has_time(rounds)]
     rules.append(stop_rules.patience(options.patience or PATIENCE))
-    if options.rounds is not None:
-        rules.append(stop_rules.rounds(options.rounds))
     rules.append(stop_rules.budget)
     return _free(options, context), rules
 

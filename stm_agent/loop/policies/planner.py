@@ -7,8 +7,9 @@ from collections import Counter
 
 from stm_agent.errors import ConfigError, StmAgentError
 from stm_agent.loop.actions.action import Action
-from stm_agent.loop.actions.menu import read_action
+from stm_agent.loop.actions.menu import Stop, read_action
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.estimates import Cost
 from stm_agent.loop.failures import NEVER_CAUGHT
 from stm_agent.loop.history import Decision
 from stm_agent.loop.policies.policy import Offer, Policy, Situation
@@ -17,6 +18,8 @@ from stm_agent.workspace import program_path
 
 PROGRAM = "planner"
 NOT_THERE, UNAFFORDABLE, WRONG, SILENT = "not on the menu", "unaffordable", "wrong parameters", "no answer"
+STOP = Offer(Stop(), Cost(seconds=0.0))
+"""On a planner's menu beside what can be done."""
 
 
 class Fallback(Exception):
@@ -83,7 +86,7 @@ def ask(situation: Situation) -> str:
     context = situation.context
     path = program_path(context.workspace, PROGRAM)
     program = load_program(path, "action")
-    inputs = {"state": _state_text(situation), "menu": menu_text(situation.menu)}
+    inputs = {"state": _state_text(situation), "menu": menu_text((*situation.menu, STOP))}
     client = context.reflection.open()
     record = CallRecord()
     try:
@@ -108,7 +111,7 @@ def chosen(answer: str, situation: Situation) -> Offer:
     """
     lines = [line.strip(" -*`") for line in answer.strip().splitlines() if line.strip()]
     kind, *parameters = (lines[0] if lines else "").partition(":")[0].split()[:20] or [""]
-    of_kind = [offer for offer in situation.menu if offer.action.kind == kind]
+    of_kind = [offer for offer in (*situation.menu, STOP) if offer.action.kind == kind]
     if not of_kind:
         raise Fallback(NOT_THERE)
     try:

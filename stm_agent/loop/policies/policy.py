@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class Left:
 
     def allows(self, cost: Cost) -> bool:
         """Return whether an action can be afforded."""
-        return cost.seconds <= self.seconds and cost.dollars <= self.dollars
+        return cost.seconds <= self.seconds and cost.dollars <= self.dollars and cost.calls <= self.calls
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,14 @@ class Situation:
         state: Its state.
         steps: What was done so far.
         left: What is left of the budget.
+        rounds: Rounds of training data, at most; None: no such bound.
     """
 
     context: RunContext
     state: State
     steps: tuple[Step, ...]
     left: Left
+    rounds: int | None = None
 
     @cached_property
     def workload(self) -> Workload:
@@ -75,7 +77,8 @@ class Situation:
     def menu(self) -> tuple[Offer, ...]:
         """Everything that can be done, with prices, affordable or not."""
         done = {step.decision.key for step in self.steps}
-        actions = offered(self.context, self.state, done)
+        most = math.inf if self.rounds is None else self.rounds
+        actions = [action for action in offered(self.context, self.state, done) if action.round <= most]
         return tuple(Offer(action, self._price(action)) for action in actions)
 
     @cached_property
@@ -85,7 +88,7 @@ class Situation:
 
     def _price(self, action: Action) -> Cost:
         cost = action.estimate(self.workload, self.state)
-        return Cost(seconds=cost.seconds * correction(self.steps, action.kind), dollars=cost.dollars)
+        return replace(cost, seconds=cost.seconds * correction(self.steps, action.kind))
 
 
 def correction(steps: tuple[Step, ...], kind: str) -> float:
