@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from stm_agent.errors import StmAgentError
-from stm_agent.loop.history import OUTCOME
+from stm_agent.loop.history import OUTCOME, credited_gains
 from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.runs import known_runs
 
@@ -30,7 +30,10 @@ def earlier_gains(runs: Path, *, besides: str) -> dict[str, list[float]]:
             entries = Ledger(runs / name / "ledger.jsonl").entries(OUTCOME)
         except StmAgentError:
             continue
-        for entry in {entry["number"]: entry for entry in entries}.values():
-            if not entry["failed"] and math.isfinite(entry["gain"]):
-                gains.setdefault(entry["kind"], []).append(float(entry["gain"]))
+        newest = {entry["number"]: entry for entry in entries}
+        outcomes = [
+            (str(entry["kind"]), float(entry["gain"])) for _, entry in sorted(newest.items()) if not entry["failed"]
+        ]
+        for kind, values in credited_gains(outcomes).items():
+            gains.setdefault(kind, []).extend(value for value in values if math.isfinite(value))
     return gains

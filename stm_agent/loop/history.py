@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from stm_agent.loop.actions.action import Action
-from stm_agent.loop.actions.menu import read_action
+from stm_agent.loop.actions.menu import ONLY_DATA, read_action
 from stm_agent.loop.ledger import Ledger
 
 ACTION, OUTCOME = "action", "outcome"
@@ -120,3 +121,22 @@ def record_outcome(ledger: Ledger, step: Step) -> None:
 def of_kind(steps: Sequence[Step], kind: str) -> list[Step]:
     """Return the steps of one kind of action that did not fail."""
     return [step for step in steps if step.decision.action.kind == kind and not step.failed]
+
+
+def credited_gains(outcomes: Sequence[tuple[str, float]]) -> dict[str, list[float]]:
+    """Return kind -> gains, in order.
+
+    New data gains what the best of the actions after it does, up to the next new data; without one, nothing is known.
+
+    Args:
+        outcomes: Kind and gain of each action of a run that did not fail.
+    """
+    gains: dict[str, list[float]] = {}
+    for number, (kind, gain) in enumerate(outcomes):
+        if kind not in ONLY_DATA:
+            gains.setdefault(kind, []).append(gain)
+            continue
+        after = list(takewhile(lambda outcome: outcome[0] not in ONLY_DATA, outcomes[number + 1 :]))
+        if after:
+            gains.setdefault(kind, []).append(max(0.0, *(later for _, later in after)))
+    return gains

@@ -20,7 +20,7 @@ from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.actions.training import ContinueTraining, TrainExpert
 from stm_agent.loop.earlier import earlier_gains
 from stm_agent.loop.estimates import Cost
-from stm_agent.loop.history import Decision, Step, record_decision, record_outcome, stored_decision
+from stm_agent.loop.history import Decision, Step, credited_gains, record_decision, record_outcome, stored_decision
 from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.options import Options
 from stm_agent.loop.policies.gain_per_cost import Belief, GainPerCost
@@ -177,6 +177,16 @@ def test_gains_of_earlier_runs_are_read_and_a_ledger_of_another_version_teaches_
         Ledger(tmp_path / old / "ledger.jsonl").entries()
 
 
+def test_new_data_is_credited_with_what_the_actions_after_it_gain() -> None:
+    outcomes = [("prepare-data", 0.0), ("train-expert", 0.1), ("merge", 0.02), ("write-queries", 0.0), ("merge", -0.01)]
+    assert credited_gains([*outcomes, ("prepare-data", 0.0)]) == {
+        "prepare-data": [0.1],
+        "train-expert": [0.1],
+        "merge": [0.02, -0.01],
+        "write-queries": [0.0],
+    }
+
+
 def test_a_search_ends_by_patience_by_target_and_when_nothing_can_be_afforded() -> None:
     rated = SimpleNamespace(rating=SimpleNamespace(domain=SimpleNamespace(ndcg_at_10=0.7), general=0.5))
     merge = SimpleNamespace(forgetting_budget=0.1)
@@ -185,6 +195,9 @@ def test_a_search_ends_by_patience_by_target_and_when_nothing_can_be_afforded() 
     seen.context = SimpleNamespace(spec=SimpleNamespace(merge=merge))
     assert stop_rules.patience(2)(seen) == "2 actions in a row brought nothing"
     assert stop_rules.patience(3)(seen) is None
+    seen.steps = (step(TRAIN, 0.1), step(SEARCH, 0.0), step(PrepareData(), 0.0))
+    assert stop_rules.patience(2)(seen) is None, "data alone cannot gain"
+    seen.steps = ()
     assert "0.7000 on the search half reaches the target of 0.7" in str(stop_rules.target(0.7)(seen))
     assert stop_rules.target(0.71)(seen) is None
     assert "merge the experts) takes about 90 s" in str(stop_rules.budget(seen))

@@ -19,6 +19,7 @@ class Action(Protocol):
     """A lever tried once. Its parameters are typed and frozen, and survive JSON."""
 
     prior: ClassVar[Prior]
+    only_data: ClassVar[bool]
 
     @property
     def kind(self) -> str:
@@ -62,9 +63,11 @@ class LeverAction(Spec):
     """Base of the actions: parameters as fields, and a key.
 
     Attributes:
+        only_data: It changes training data alone, so that it gains nothing before an expert is trained.
         round: Number of the round; names what comes of the action, and decides nothing else.
     """
 
+    only_data: ClassVar[bool] = False
     round: Positive = Field(default=1)
 
     def key(self, state: State) -> str:

@@ -24,6 +24,7 @@ class PrepareData(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.005, spread=0.01)
+    only_data: ClassVar[bool] = True
     kind: Literal["prepare-data"] = "prepare-data"
 
     @property
@@ -61,6 +62,7 @@ class WriteQueries(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.006, spread=0.02)
+    only_data: ClassVar[bool] = True
     kind: Literal["write-queries"] = "write-queries"
     queries: Positive
     where: Literal["spread", "failing"] = "spread"

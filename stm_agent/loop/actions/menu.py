@@ -62,6 +62,10 @@ KINDS = (
 _READER: TypeAdapter[AnyAction] = TypeAdapter(AnyAction)
 
 
+ONLY_DATA = (PrepareData().kind, WriteQueries(queries=1).kind)
+"""Kinds that change training data alone."""
+
+
 def read_action(values: Mapping[str, Any]) -> Action:
     """Return the action of some JSON values.
 
@@ -95,7 +99,7 @@ def _possible(context: RunContext, state: State, done: Collection[str]) -> Itera
     yield from _trainings(context, state, round_, ready=prepared or not needs_data(context.spec))
     yield from _continued(context, state, round_)
     for side in ("both", "query"):
-        merge = MergeExperts(side=side, round=round_)
+        merge = MergeExperts(side=side, strict=True, round=round_)
         if len(merge.experts(state)) > 1:
             yield merge
 

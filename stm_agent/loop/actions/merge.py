@@ -19,12 +19,14 @@ class MergeExperts(LeverAction):
     Attributes:
         side: ``both``: all experts of both sides; ``query``: the experts of queries of this round.
         instruct: Also search the instruction of the merge.
+        strict: The gate takes nothing that looks worse than the incumbent.
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.01, spread=0.01)
     kind: Literal["merge"] = "merge"
     side: Literal["both", "query"] = "both"
     instruct: bool = False
+    strict: bool = False
 
     @property
     def summary(self) -> str:
@@ -62,7 +64,7 @@ class MergeExperts(LeverAction):
         if len(experts) > 1 and context.has_time(lever):
             with context.attempt(lever):
                 state, merged = merge_experts(context, state, experts, self.round, documents=documents)
-        state = consider_models(context, state, experts, merged, self.round)
+        state = consider_models(context, state, experts, merged, self.round, strict=self.strict)
         if merged is not None and self.instruct and context.has_time("instruction of the merge"):
             with context.attempt("instruction of the merge"):
                 return improve_instruction(context, state, self.round, what="merge")

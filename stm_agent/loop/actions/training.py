@@ -67,7 +67,7 @@ class TrainExpert(LeverAction):
                 considered=state.considered + trained.compared,
             )
             if self.take and trained.experts:
-                state = consider_models(context, state, trained.experts, None, self.round)
+                state = consider_models(context, state, trained.experts, None, self.round, strict=True)
         return state
 
     def _start(self, context: RunContext, state: State, spec: ExpertSpec) -> Path | None:
@@ -112,7 +112,7 @@ class TrainQueryExpert(LeverAction):
             expert = train_query_expert(context, state, spec, self.round)
             state = replace(state, experts=(*state.experts, expert))
             if self.take:
-                state = consider_models(context, state, [expert], None, self.round)
+                state = consider_models(context, state, [expert], None, self.round, strict=True)
         return state
 
 
@@ -155,7 +155,7 @@ class ContinueTraining(LeverAction):
                 experts, compared = trained.experts, trained.compared
             state = replace(state, experts=(*state.experts, *experts), considered=state.considered + compared)
             if experts:
-                state = consider_models(context, state, experts, None, self.round)
+                state = consider_models(context, state, experts, None, self.round, strict=True)
         return state
 
     def _spec(self, domain: DomainSpec, state: State) -> ExpertSpec:
@@ -203,7 +203,7 @@ class Distil(LeverAction):
             experts = (*state.experts, *trained.experts)
             state = replace(state, experts=experts, considered=state.considered + trained.compared)
             if trained.experts:
-                state = consider_models(context, state, trained.experts, None, self.round)
+                state = consider_models(context, state, trained.experts, None, self.round, strict=True)
         return state
 
     def _spec(self, domain: DomainSpec) -> ExpertSpec:

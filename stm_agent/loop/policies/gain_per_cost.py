@@ -19,7 +19,7 @@ from stm_agent.loop.actions.training import TrainExpert
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.earlier import earlier_gains
 from stm_agent.loop.estimates import Cost
-from stm_agent.loop.history import Decision, of_kind
+from stm_agent.loop.history import Decision, credited_gains
 from stm_agent.loop.policies.policy import Left, Offer, Situation
 
 PRIOR_WEIGHT = 1.0
@@ -90,7 +90,8 @@ class GainPerCost:
     def belief(self, action: Action, situation: Situation) -> Belief:
         """Return what an action is believed to gain."""
         prior = _prior(action, situation)
-        measured = [step.gain for step in of_kind(situation.steps, action.kind)]
+        outcomes = [(step.decision.action.kind, step.gain) for step in situation.steps if not step.failed]
+        measured = credited_gains(outcomes).get(action.kind, [])
         earlier = self.earlier.get(action.kind, ())
         weight = min(EARLIER_WEIGHT, float(len(earlier)))
         total = PRIOR_WEIGHT * prior.gain + weight * (mean(earlier) if earlier else 0.0) + sum(measured)
@@ -106,7 +107,7 @@ def _prior(action: Action, situation: Situation) -> Prior:
 
 def _until_it_pays(action: Action, situation: Situation) -> Cost:
     """Return the cost of what must follow before an action can gain: data alone changes no model."""
-    if not isinstance(action, PrepareData) or situation.state.training_data is not None:
+    if not action.only_data:
         return Cost(seconds=0.0)
     costs = [situation.workload.training(spec) for spec in situation.workload.spec.experts]
     return min(costs, key=lambda cost: cost.seconds, default=Cost(seconds=0.0))

@@ -133,7 +133,7 @@ def menu_text(menu: tuple[Offer, ...]) -> str:
 
 
 def _line(action: Action) -> str:
-    hidden = ("kind", "round", "take", "instruct")
+    hidden = ("kind", "round", "take", "instruct", "strict")
     shown = [f"{name}={value}" for name, value in action.to_json().items() if name not in hidden]
     return " ".join([action.kind, *shown])
 

@@ -78,7 +78,13 @@ class Situation:
         """Everything that can be done, with prices, affordable or not."""
         done = {step.decision.key for step in self.steps}
         most = math.inf if self.rounds is None else self.rounds
-        actions = [action for action in offered(self.context, self.state, done) if action.round <= most]
+        # Nothing would learn from data that is changed twice in a row.
+        new_data = bool(self.steps) and self.steps[-1].decision.action.only_data
+        actions = [
+            action
+            for action in offered(self.context, self.state, done)
+            if action.round <= most and not (new_data and action.only_data)
+        ]
         return tuple(Offer(action, self._price(action)) for action in actions)
 
     @cached_property
