@@ -37,10 +37,11 @@ def optimize(
         float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
     ] = None,
     seeds: Annotated[
-        list[int] | None, typer.Option(help="Several seeds, one run each: mean and spread, and the best model on dev.")
+        list[int] | None,
+        typer.Option(help="Seeds, such as 0 1 2, one run each: mean and spread, and the best model on dev."),
     ] = None,
     more_seeds: Annotated[
-        list[int] | None, typer.Argument(hidden=True, help="Seeds after the first of --seeds.")
+        list[int] | None, typer.Argument(hidden=True, metavar="[SEED]...", help="More of --seeds.")
     ] = None,
     policy: Annotated[
         str, typer.Option(help="What decides what is next: stm, random, gain-per-cost, tpe or planner.")

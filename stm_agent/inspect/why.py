@@ -137,7 +137,7 @@ def _expert(record: _Record, name: str, role: str) -> Reason:
     )
     stem, _, round_ = name.partition("@")
     spec = record.experts.get(stem.split(" ")[0].rstrip("+"), {})
-    parts = [*_decision(record, spec.get("name", stem), int(round_ or 1))]
+    parts = _decision(record, spec.get("name", stem), int(round_ or 1), len(stem) - len(stem.rstrip("+")))
     if spec.get("start"):
         parts.append(Reason(f"starts from expert {spec['start']}"))
     parts += [_source(record, source) for source in spec.get("sources", ())]
@@ -147,11 +147,15 @@ def _expert(record: _Record, name: str, role: str) -> Reason:
     return Reason(text, tuple(parts))
 
 
-def _decision(record: _Record, expert: str, round_: int) -> Iterator[Reason]:
+def _decision(record: _Record, expert: str, round_: int, again: int) -> list[Reason]:
+    """Return the decision to train an expert: of a round's several, the one that its name counts."""
+    reasons = []
     for entry in record.events(ACTION):
         action = entry["action"]
-        if action.get("expert", "").rstrip("+") == expert and action["round"] == round_:
-            yield Reason(f"decision {entry['number']}, {action['kind']}, by {entry['by']}: {entry['reason']}")
+        stem = action.get("expert", "").partition("@")[0].split(" ")[0].rstrip("+")
+        if stem == expert and action["round"] == round_:
+            reasons.append(Reason(f"decision {entry['number']}, {action['kind']}, by {entry['by']}: {entry['reason']}"))
+    return reasons[again : again + 1] or reasons
 
 
 def _source(record: _Record, source: str) -> Reason:

@@ -59,7 +59,14 @@ def slices_of(context: RunContext, scores: Scores) -> tuple[Slice, ...]:
 
 
 def traits(context: RunContext) -> Mapping[str, Mapping[str, str]]:
-    """Return trait -> query id -> value, for the queries of the search half."""
+    """Return trait -> query id -> value, for the queries of the search half; found once for each ``context``."""
+    known: dict[str, Mapping[str, str]] = context.__dict__.setdefault("_traits", {})
+    if not known:
+        known.update(_traits(context))
+    return known
+
+
+def _traits(context: RunContext) -> Mapping[str, Mapping[str, str]]:
     split = context.search.split
     titles = {document.id: document.title for document in context.data.collection.documents}
     ranked = context.lexical.run(split.queries, FINDABLE, split.ignored_ids)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from stm_agent.errors import ConfigError
 from stm_agent.loop.actions.action import Action
-from stm_agent.loop.actions.menu import KINDS
+from stm_agent.loop.actions.menu import KINDS, Stop
 from stm_agent.loop.history import Decision, Step
 from stm_agent.loop.policies.policy import Offer, Situation
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOT_ASKED = "-"
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "kind": KINDS,
+    "kind": tuple(kind for kind in KINDS if kind != Stop().kind),
     "start": ("listed", "incumbent", NOT_ASKED),
     "side": ("both", "query", NOT_ASKED),
     "where": ("spread", "failing", NOT_ASKED),
