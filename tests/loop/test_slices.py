@@ -43,7 +43,8 @@ def scores(bikes: float, walls: float) -> Scores:
 
 
 def test_slices_say_what_kind_of_query_fails(context: Any) -> None:
-    slices = {(part.by, part.name): (len(part.queries), part.ndcg_at_10) for part in slices_of(context, scores(0.9, 0.1))}
+    parts = slices_of(context, scores(0.9, 0.1))
+    slices = {(part.by, part.name): (len(part.queries), part.ndcg_at_10) for part in parts}
     assert slices["type", "question"] == (6, pytest.approx(0.9))
     assert slices["type", "keywords"] == (6, pytest.approx(0.1))
     assert slices["BM25", "findable"] == (6, pytest.approx(0.9))
