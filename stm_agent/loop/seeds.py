@@ -79,7 +79,7 @@ def optimize_seeds(
         raise ConfigError(f"--seeds {' '.join(map(str, seeds))} has a seed twice; give each once")
     if options.run_id is not None and len(seeds) > 1:
         raise ConfigError("--run-id names one run and --seeds makes several; leave one of them out")
-    reports = {}
+    reports: dict[int, Report] = {}
     for seed in seeds:
         observer({"kind": "note", "name": "seeds", "text": f"seed {seed}, {len(reports) + 1} of {len(seeds)}"})
         flags = replace(options, seed=seed)

@@ -13,7 +13,7 @@ from stm_agent.loop.actions.action import LeverAction, Prior
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of, teacher_lists
 from stm_agent.loop.estimates import Cost, Workload
-from stm_agent.loop.experts import listed_start, train_expert
+from stm_agent.loop.experts import TrainedExperts, listed_start, train_expert
 from stm_agent.loop.merging import consider_models
 from stm_agent.loop.query_side import adapter_of, train_query_expert
 from stm_agent.loop.state import Expert, State
@@ -147,16 +147,19 @@ class ContinueTraining(LeverAction):
         if not context.has_time(lever):
             return state
         with context.attempt(lever):
-            if before.side == "query":
-                expert = train_query_expert(context, state, spec, self.round, start=before.adapter)
-                experts, compared = (expert,), 0
-            else:
-                trained = train_expert(context, state, spec, self.round, before.adapter)
-                experts, compared = trained.experts, trained.compared
-            state = replace(state, experts=(*state.experts, *experts), considered=state.considered + compared)
+            trained = self._train(context, state, before, spec)
+            experts = trained.experts
+            considered = state.considered + trained.compared
+            state = replace(state, experts=(*state.experts, *experts), considered=considered)
             if experts:
                 state = consider_models(context, state, experts, None, self.round, strict=True)
         return state
+
+    def _train(self, context: RunContext, state: State, before: Expert, spec: ExpertSpec) -> TrainedExperts:
+        if before.side == "both":
+            return train_expert(context, state, spec, self.round, before.adapter)
+        expert = train_query_expert(context, state, spec, self.round, start=before.adapter)
+        return TrainedExperts((expert,), 0)
 
     def _spec(self, domain: DomainSpec, state: State) -> ExpertSpec:
         spec = expert_of(domain, _trained(state, self.expert).spec_name)
