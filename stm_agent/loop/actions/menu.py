@@ -13,7 +13,14 @@ from stm_agent.loop.actions.action import Action, LeverAction, Prior
 from stm_agent.loop.actions.data import PrepareData, WriteQueries, needs_data, writes
 from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.merge import MergeExperts
-from stm_agent.loop.actions.training import ContinueTraining, Distil, TrainExpert, TrainQueryExpert
+from stm_agent.loop.actions.training import (
+    LADDER_FROM,
+    ContinueTraining,
+    Distil,
+    Rung,
+    TrainExpert,
+    TrainQueryExpert,
+)
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.estimates import Cost, Workload
 from stm_agent.loop.state import Expert, State
@@ -123,13 +130,14 @@ def _trainings(context: RunContext, state: State, round_: int, *, ready: bool) -
     for spec in context.spec.experts:
         if not (ready or _needs_nothing(spec)):
             continue
+        rung = _rung(state, spec)
         if spec.side == "query":
-            yield TrainQueryExpert(expert=spec.name, take=True, round=round_)
+            yield TrainQueryExpert(expert=spec.name, take=True, rung=rung, round=round_)
             continue
         if spec.start is None or any(expert.spec_name == spec.start for expert in state.experts):
-            yield TrainExpert(expert=spec.name, take=True, round=round_)
+            yield TrainExpert(expert=spec.name, take=True, rung=rung, round=round_)
         if trained:
-            yield TrainExpert(expert=spec.name, start="incumbent", take=True, round=round_)
+            yield TrainExpert(expert=spec.name, start="incumbent", take=True, rung=rung, round=round_)
         if _can_distil(context, spec):
             yield Distil(expert=spec.name, round=round_)
 
@@ -142,6 +150,15 @@ def _continued(context: RunContext, state: State, round_: int) -> Iterator[Actio
     worth = [expert for expert in state.experts if score(expert) > base and _is_on_top(expert, state)]
     for expert in sorted(worth, key=score, reverse=True)[:CONTINUED]:
         yield ContinueTraining(expert=expert.name, round=round_)
+
+
+def _rung(state: State, spec: ExpertSpec) -> Rung:
+    """Return the rung of an expert: a whole training comes only after a short one that was better than the base."""
+    base = state.base.rating.domain.ndcg_at_10
+    passed = any(
+        expert.spec_name == spec.name and expert.rated.rating.domain.ndcg_at_10 > base for expert in state.experts
+    )
+    return "whole" if passed or spec.steps < LADDER_FROM else "short"
 
 
 def _is_on_top(expert: Expert, state: State) -> bool:

@@ -19,10 +19,20 @@ from stm_agent.loop.query_side import adapter_of, train_query_expert
 from stm_agent.loop.state import Expert, State
 from stm_agent.loop.training_data import TrainingData
 
+Rung = Literal["short", "whole"]
+"""How long an expert is trained: for a part of its steps, or for all of them."""
 
-def expert_of(domain: DomainSpec, name: str) -> ExpertSpec:
-    """Return a listed or planned expert by its name."""
-    return next(spec for spec in domain.experts if spec.name == name)
+SHORT = 0.25
+"""Share of the steps of a short training."""
+
+LADDER_FROM = 120
+"""Steps of an expert from which a short training comes first: a quarter of fewer says little."""
+
+
+def expert_of(domain: DomainSpec, name: str, rung: Rung = "whole") -> ExpertSpec:
+    """Return a listed or planned expert by its name, with the steps of a rung."""
+    spec = next(spec for spec in domain.experts if spec.name == name)
+    return spec if rung == "whole" else spec.model_copy(update={"steps": max(1, round(SHORT * spec.steps))})
 
 
 class TrainExpert(LeverAction):
@@ -32,6 +42,7 @@ class TrainExpert(LeverAction):
         expert: Its name in the domain.
         start: Where training starts: where the domain says, or from what the provisional model has learnt.
         take: The gate considers the expert alone at once; else a merge decides.
+        rung: How long it is trained.
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.02, spread=0.03)
@@ -39,11 +50,12 @@ class TrainExpert(LeverAction):
     expert: Name
     start: Literal["listed", "incumbent"] = "listed"
     take: bool = False
+    rung: Rung = "whole"
 
     @property
     def summary(self) -> str:
         """One line for people."""
-        return f"train expert {self.expert}" + (" from the incumbent" if self.start == "incumbent" else "")
+        return f"{_verb(self.rung)} expert {self.expert}" + (" from the incumbent" if self.start == "incumbent" else "")
 
     def depends(self, state: State) -> object:
         """Return instruction and data, and the model if training starts from it."""
@@ -52,11 +64,11 @@ class TrainExpert(LeverAction):
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
-        return work.training(expert_of(work.spec, self.expert))
+        return work.training(expert_of(work.spec, self.expert, self.rung))
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""
-        spec = expert_of(context.spec, self.expert)
+        spec = expert_of(context.spec, self.expert, self.rung)
         if not context.has_time(f"expert {spec.name}"):
             return state
         with context.attempt(f"expert {spec.name}"):
@@ -82,17 +94,19 @@ class TrainQueryExpert(LeverAction):
     Attributes:
         expert: Its name in the domain.
         take: The gate considers the expert alone at once; else a merge decides.
+        rung: How long it is trained.
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.015, spread=0.02)
     kind: Literal["train-query-expert"] = "train-query-expert"
     expert: Name
     take: bool = False
+    rung: Rung = "whole"
 
     @property
     def summary(self) -> str:
         """One line for people."""
-        return f"train expert {self.expert} of queries on top of the incumbent"
+        return f"{_verb(self.rung)} expert {self.expert} of queries on top of the incumbent"
 
     def depends(self, state: State) -> object:
         """Return the model of the passages, instruction and data."""
@@ -101,11 +115,11 @@ class TrainQueryExpert(LeverAction):
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
-        return work.training(expert_of(work.spec, self.expert))
+        return work.training(expert_of(work.spec, self.expert, self.rung))
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""
-        spec = expert_of(context.spec, self.expert)
+        spec = expert_of(context.spec, self.expert, self.rung)
         if not context.has_time(f"expert {spec.name}"):
             return state
         with context.attempt(f"expert {spec.name}"):
@@ -212,6 +226,10 @@ class Distil(LeverAction):
     def _spec(self, domain: DomainSpec) -> ExpertSpec:
         spec = expert_of(domain, self.expert)
         return ExpertSpec(name=spec.name, sources=spec.sources, steps=spec.steps, loss="distil")
+
+
+def _verb(rung: Rung) -> str:
+    return "train" if rung == "whole" else "train for a quarter of its steps"
 
 
 def _trained(state: State, name: str) -> Expert:

@@ -18,6 +18,7 @@ NOT_ASKED = "-"
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "kind": tuple(kind for kind in KINDS if kind != Stop().kind),
     "start": ("listed", "incumbent", NOT_ASKED),
+    "rung": ("short", "whole", NOT_ASKED),
     "side": ("both", "query", NOT_ASKED),
     "where": ("spread", "failing", NOT_ASKED),
 }
