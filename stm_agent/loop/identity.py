@@ -130,7 +130,13 @@ def _programs(spec: DomainSpec, options: Options) -> list[str]:
     negatives = any(expert.negatives.synthetic for expert in spec.experts)
     planner = ["planner"] if options.policy == "planner" else []
     queries = spec.planned or any(WRITTEN in expert.sources for expert in spec.experts)
-    return [*([spec.synthesize.program] if negatives else []), *(["queries"] if queries else []), *planner]
+    graded = bool(spec.synthesize.graded) and any(expert.related for expert in spec.experts)
+    wanted = {
+        spec.synthesize.program: negatives,
+        spec.synthesize.query_program: queries,
+        spec.synthesize.graded_program: graded,
+    }
+    return [*(name for name, asked in wanted.items() if asked), *planner]
 
 
 def _prompts(spec: DomainSpec) -> list[str]:

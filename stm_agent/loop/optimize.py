@@ -11,8 +11,8 @@ from stm_agent.errors import StopRequested
 from stm_agent.files import read_json
 from stm_agent.loop.confirming import confirm
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.costs import require_minutes
 from stm_agent.loop.deciding import Search
-from stm_agent.loop.estimates import require_minutes
 from stm_agent.loop.events import Observer, silent
 from stm_agent.loop.final import finish, finish_early
 from stm_agent.loop.identity import run_identity

@@ -46,7 +46,7 @@ def train_query_expert(
         spec=spec,
         pairs=pairs_of(context, spec, training_data),
         training_data=training_data,
-        start=start or adapter_of(context, documents),
+        start=start or query_start(context, documents),
         suffix=name_suffix(state, spec.name, round_),
     )
     # Experts of the same sources differ by their seeds.
@@ -64,7 +64,7 @@ def query_experts(state: State, round_: int) -> list[Expert]:
     ]
 
 
-def adapter_of(context: RunContext, documents: AdaptedModel) -> Path | None:
+def query_start(context: RunContext, documents: AdaptedModel) -> Path | None:
     """Return one adapter that holds what a model has learnt, to start from; None: the backbone."""
     used = [path for path, weight in zip(documents.adapters, documents.weights, strict=True) if weight]
     return context.build(AdapterJob(documents)) / "adapter" if used else None
@@ -73,7 +73,27 @@ def adapter_of(context: RunContext, documents: AdaptedModel) -> Path | None:
 def _train(
     context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, round_: int, seed: int
 ) -> Expert:
-    spec, pairs, name = plan.spec, plan.pairs, in_round(f"{plan.spec.name}{plan.suffix}", round_)
+    spec, name = plan.spec, in_round(f"{plan.spec.name}{plan.suffix}", round_)
+    text = f"training expert {name} ({QUERIES_ALONE}): {spec.steps} steps on {len(plan.pairs):,} pairs"
+    with context.timed("train", text):
+        folder, model = train_query_side(context, plan, instruction, documents, seed)
+    variant = Variant(QUERIES_ALONE, spec, instruction)
+    return rate_expert(context, plan, variant, name, folder, model, round_=round_)
+
+
+def train_query_side(
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, seed: int
+) -> tuple[Path, AdaptedModel]:
+    """Train an adapter of queries alone; return its stage folder and the model that it makes.
+
+    Args:
+        context: The run.
+        plan: The expert, its pairs, and the adapter it starts from.
+        instruction: What stands in front of queries and passages.
+        documents: The model whose vectors the passages keep.
+        seed: Seed of the new weights and of the order.
+    """
+    spec, pairs = plan.spec, plan.pairs
     data = with_unlabelled(context.data, spec.sources)
     job = QuerySideJob(
         expert=spec,
@@ -88,12 +108,8 @@ def _train(
         seed=seed,
         cache=context.cache,
     )
-    text = f"training expert {name} ({QUERIES_ALONE}): {spec.steps} steps on {len(pairs):,} pairs"
-    with context.timed("train", text):
-        folder = context.build(job)
-    model = replace(documents, queries=AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,)))
-    variant = Variant(QUERIES_ALONE, spec, instruction)
-    return rate_expert(context, plan, variant, name, folder, model, round_=round_)
+    folder = context.build(job)
+    return folder, replace(documents, queries=AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,)))
 
 
 def _competing(context: RunContext, data: DomainData, pairs: Sequence[Pair]) -> dict[str, str]:

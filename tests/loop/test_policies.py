@@ -18,8 +18,8 @@ from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.menu import read_action
 from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.actions.training import ContinueTraining, TrainExpert
+from stm_agent.loop.costs import Cost
 from stm_agent.loop.earlier import earlier_gains
-from stm_agent.loop.estimates import Cost
 from stm_agent.loop.history import Decision, Step, credited_gains, record_decision, record_outcome, stored_decision
 from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.options import Options

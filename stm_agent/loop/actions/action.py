@@ -11,7 +11,7 @@ from pydantic import Field
 from stm_agent.domain.fields import Positive, Spec
 from stm_agent.files import content_hash
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.estimates import Cost, Workload
+from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.state import State
 
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from stm_agent.domain.fields import Positive
-from stm_agent.domain.spec import WRITTEN, DomainSpec
+from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec
 from stm_agent.loop.actions.action import LeverAction, Prior
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.data import more_written_queries, prepare_training_data
-from stm_agent.loop.data_jobs import Miner, first_miner
-from stm_agent.loop.estimates import Cost, Workload
+from stm_agent.loop.data_jobs import Miner, first_miner, searched_pool
+from stm_agent.loop.estimate import INSTRUCTIONS, llm_calls
 from stm_agent.loop.failing import passages_near_failures
 from stm_agent.loop.state import State
 from stm_agent.loop.training_data import TrainingData
@@ -41,7 +42,7 @@ class PrepareData(LeverAction):
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the encodings of the pool, and the calls of a first round."""
         experts = work.spec.experts
-        mines = any(expert.negatives.mined or expert.negatives.synthetic for expert in experts)
+        mines = any(expert.negatives.written_and_mined for expert in experts)
         calls = 0 if state.training_data else written_texts(work.spec)
         return Cost(seconds=mines * work.pool * work.rates.passage) + work.calls(calls)
 
@@ -89,19 +90,19 @@ class WriteQueries(LeverAction):
         with context.attempt("more written queries"):
             data = state.training_data or TrainingData()
             used = {pair.positive for pair in data.written}
-            pool = {name: text for name, text in context.data.pool.items() if text not in used}
+            searched = searched_pool(context.spec, context.data)
+            pool = {name: text for name, text in searched.items() if text not in used}
             if self.where == "failing":
                 chosen = passages_near_failures(context, state.provisional.rating.domain, pool, self.queries)
                 pool = {name: pool[name] for name in chosen}
-            written = more_written_queries(context, pool, self.queries)
+            written = more_written_queries(context, pool, self.queries, miner_of(context, state))
             return replace(state, training_data=replace(data, written=(*data.written, *written)))
         return state
 
 
 def written_texts(spec: DomainSpec) -> int:
     """Return the LLM calls that the data of a first round needs."""
-    asks = any(expert.negatives.synthetic for expert in spec.experts)
-    return spec.synthesize.pairs * asks + spec.synthesize.queries * writes(spec)
+    return sum(stage.number for stage in llm_calls(spec, 1) if stage.stage != INSTRUCTIONS)
 
 
 def writes(spec: DomainSpec) -> bool:
@@ -111,10 +112,13 @@ def writes(spec: DomainSpec) -> bool:
 
 def needs_data(spec: DomainSpec) -> bool:
     """Return whether any expert waits for data that is mined, written or scored."""
-    experts = spec.experts
-    return writes(spec) or any(
-        expert.negatives.mined or expert.negatives.synthetic or expert.learns_from_scores for expert in experts
-    )
+    return any(waits_for_data(expert) for expert in spec.experts)
+
+
+def waits_for_data(expert: ExpertSpec) -> bool:
+    """Return whether an expert waits for data that is mined, written or scored."""
+    asks = expert.negatives.written_and_mined or expert.related or expert.learns_from_scores
+    return bool(asks) or WRITTEN in expert.sources
 
 
 def miner_of(context: RunContext, state: State) -> Miner:

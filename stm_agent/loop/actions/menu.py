@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from stm_agent.domain.spec import WRITTEN, ExpertSpec
+from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import ConfigError
 from stm_agent.loop.actions.action import Action, LeverAction, Prior
-from stm_agent.loop.actions.data import PrepareData, WriteQueries, needs_data, writes
+from stm_agent.loop.actions.data import PrepareData, WriteQueries, needs_data, waits_for_data, writes
 from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.actions.training import (
@@ -22,7 +22,7 @@ from stm_agent.loop.actions.training import (
     TrainQueryExpert,
 )
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.estimates import Cost, Workload
+from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.state import Expert, State
 
 CONTINUED = 2
@@ -117,7 +117,7 @@ def _data(context: RunContext, state: State, round_: int) -> Iterator[Action]:
         if needs_data(spec):
             yield PrepareData(round=1)
         return
-    mines = any(expert.negatives.mined or expert.negatives.synthetic for expert in spec.experts)
+    mines = any(expert.negatives.written_and_mined for expert in spec.experts)
     if mines and state.provisional.model != state.base.model:
         yield PrepareData(round=round_ + 1)
     if writes(spec) and spec.synthesize.queries:
@@ -128,7 +128,7 @@ def _data(context: RunContext, state: State, round_: int) -> Iterator[Action]:
 def _trainings(context: RunContext, state: State, round_: int, *, ready: bool) -> Iterator[Action]:
     trained = state.provisional.model.documents.adapters
     for spec in context.spec.experts:
-        if not (ready or _needs_nothing(spec)):
+        if not ready and waits_for_data(spec):
             continue
         rung = _rung(state, spec)
         if spec.side == "query":
@@ -164,11 +164,6 @@ def _rung(state: State, spec: ExpertSpec) -> Rung:
 def _is_on_top(expert: Expert, state: State) -> bool:
     """Return whether an expert of queries was trained for the passages' vectors that are used now."""
     return expert.side == "both" or expert.rated.model.documents == state.provisional.model.documents
-
-
-def _needs_nothing(spec: ExpertSpec) -> bool:
-    wanted = spec.negatives.mined or spec.negatives.synthetic or spec.learns_from_scores
-    return not wanted and WRITTEN not in spec.sources
 
 
 def _can_distil(context: RunContext, spec: ExpertSpec) -> bool:

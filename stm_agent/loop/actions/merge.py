@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from stm_agent.loop.actions.action import LeverAction, Prior
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.estimates import Cost, Workload
+from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.instructing import improve_instruction
 from stm_agent.loop.merging import consider_models, merge_experts
 from stm_agent.loop.query_side import query_experts

@@ -11,11 +11,11 @@ from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
 from stm_agent.loop.actions.action import LeverAction, Prior
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.data import pairs_of, teacher_lists
-from stm_agent.loop.estimates import Cost, Workload
 from stm_agent.loop.experts import TrainedExperts, listed_start, train_expert
 from stm_agent.loop.merging import consider_models
-from stm_agent.loop.query_side import adapter_of, train_query_expert
+from stm_agent.loop.query_side import query_start, train_query_expert
 from stm_agent.loop.state import Expert, State
 from stm_agent.loop.training_data import TrainingData
 
@@ -84,7 +84,7 @@ class TrainExpert(LeverAction):
 
     def _start(self, context: RunContext, state: State, spec: ExpertSpec) -> Path | None:
         if self.start == "incumbent":
-            return adapter_of(context, state.provisional.model.documents)
+            return query_start(context, state.provisional.model.documents)
         return listed_start(context, state, spec, self.round)
 
 

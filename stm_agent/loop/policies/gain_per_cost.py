@@ -17,8 +17,8 @@ from stm_agent.loop.actions.action import Action, Prior
 from stm_agent.loop.actions.data import PrepareData
 from stm_agent.loop.actions.training import TrainExpert
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.costs import Cost
 from stm_agent.loop.earlier import earlier_gains
-from stm_agent.loop.estimates import Cost
 from stm_agent.loop.history import Decision, credited_gains
 from stm_agent.loop.policies.policy import Left, Offer, Situation
 

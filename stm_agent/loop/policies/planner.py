@@ -9,7 +9,7 @@ from stm_agent.errors import ConfigError, StmAgentError
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.menu import Stop, read_action
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.estimates import Cost
+from stm_agent.loop.costs import Cost
 from stm_agent.loop.failures import NEVER_CAUGHT
 from stm_agent.loop.history import Decision
 from stm_agent.loop.policies.policy import Offer, Policy, Situation

@@ -10,7 +10,7 @@ from typing import Protocol
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.menu import offered
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.estimates import Cost, Workload, workload_of
+from stm_agent.loop.costs import Cost, Workload, workload_of
 from stm_agent.loop.history import Decision, Step, of_kind
 from stm_agent.loop.state import State
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
-from stm_agent.domain.spec import DomainSpec, ExpertSpec, PythonDocsCollection
+from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.errors import ConfigError
 from stm_agent.llm.budget import read_spending
+from stm_agent.llm.facts import model_facts
 from stm_agent.llm.options import LlmOptions
 from stm_agent.loop.context import FOR_LEVERS, PROOF_DOCUMENTS, RunContext
 from stm_agent.loop.halves import ACCEPT_SHARE
@@ -23,11 +25,10 @@ CALL_SECONDS = 2.0
 """Seconds of an LLM call, assumed before the run has made one."""
 
 CALL_DOLLARS = 0.0005
-"""US dollars of a call to an LLM that costs something, assumed before the run has made one: 500 tokens at 1 USD per
-million."""
+"""US dollars of a call to an LLM whose price is unknown."""
 
-FREE_LLMS = ("embedded:", "scripted:")
-"""Beginnings of the names of LLMs that cost nothing."""
+CALL_TOKENS = 400
+"""Tokens of a prompt, about, before the run has made a call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ def workload_before(spec: DomainSpec, data: DomainData, workspace: Path, speed: 
         ),
         searched=min(documents, spec.loop.search_documents or documents),
         queries=round(len(dev) * (1 - ACCEPT_SHARE)),
-        guard_passages=sum(guard.documents for guard in spec.general if isinstance(guard, PythonDocsCollection)),
+        guard_passages=sum(guard.documents for guard in spec.general if isinstance(guard, FrozenCollection)),
         guard_queries=0,
     )
 
@@ -206,7 +207,10 @@ def rates_of(context: RunContext) -> Rates:
 
 
 def _assumed_dollars(options: LlmOptions) -> float:
-    return 0.0 if options.model.startswith(FREE_LLMS) and options.price is None else CALL_DOLLARS
+    facts = model_facts(options)
+    if not facts.priced:
+        return CALL_DOLLARS
+    return facts.cost(CALL_TOKENS, options.max_tokens + facts.headroom) or 0.0
 
 
 def require_minutes(context: RunContext, options: Options) -> None:
