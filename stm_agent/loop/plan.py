@@ -49,8 +49,8 @@ def plan(spec: DomainSpec, workspace: Path, options: Options) -> list[dict[str, 
     """Return the stages of a run, in order, with a description of each, and what the run takes.
 
     The experts of a folder are planned as the run plans them, from its data and a few seconds of encoding with the
-    first start; minutes, dollars, disk and memory are listed by stage, and seconds by action. Of a domain that lists its
-    experts nothing is loaded, so only dollars are.
+    first start; minutes, dollars, disk and memory are listed by stage, and seconds by action. Of a domain that lists
+    its experts nothing is loaded, so only dollars are.
 
     Args:
         spec: The domain.

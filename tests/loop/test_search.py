@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from stm_agent.cli.main import build
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import read_json, read_jsonl
@@ -125,6 +127,10 @@ def test_the_state_and_the_reasons_of_a_run_can_be_read(small: DomainSpec, works
     assert any("look at the accept half" in line for line in lines)
     for name in report["weights"]:
         assert any(line.strip().startswith(f"expert {name}") for line in lines)
+    for command in (["runs", "show", "last", "--state"], ["traces", "why", "last"]):
+        shown = CliRunner().invoke(build(), [*command, "--workspace", str(workspace)])
+        assert shown.exit_code == 0, shown.output
+        assert report["model_label"] in shown.output
 
 
 def test_minutes_that_end_before_anything_are_refused_in_one_line(small: DomainSpec, workspace: Path) -> None:
