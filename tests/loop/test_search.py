@@ -110,6 +110,16 @@ def test_a_planner_that_answers_nonsense_falls_back_and_is_counted(small: Domain
     assert {row["by"] for row in rows if row["event"] == "action"} == {"gain-per-cost"}
 
 
+def test_a_planner_that_reads_the_menu_decides(small: DomainSpec, workspace: Path) -> None:
+    flags = {"policy": "planner", "planner_share": 1.0, "patience": 1, "reflection": "scripted:planner"}
+    report = run(small, workspace, **flags)
+    assert not [warning for warning in report["warnings"] if warning.startswith("planner: ")]
+    rows = read_jsonl(workspace / "runs" / report["run"] / "ledger.jsonl")
+    chosen = [(row["by"], row["action"]["kind"]) for row in rows if row["event"] == "action"]
+    assert chosen[0] == ("planner", "train-query-expert")
+    assert {by for by, _ in chosen} == {"planner"}
+
+
 def test_the_state_and_the_reasons_of_a_run_can_be_read(small: DomainSpec, workspace: Path) -> None:
     report = run(small, workspace, policy="stm", patience=None, budget_minutes=600.0)
     folder = workspace / "runs" / report["run"]
