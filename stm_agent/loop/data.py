@@ -104,16 +104,20 @@ def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lis
         context.warn("data", line)
     experts = [expert for expert in context.spec.experts if expert.learns_from_scores]
     distinct = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written)}
-    spec = context.spec.teach
-    lists: Lists = own_lists(distinct.values(), spec)
+    lists: Lists = own_lists(distinct.values(), context.spec.teach)
     pairs = tuple(pair for pair in distinct.values() if pair.id not in lists)
     if lists:
         context.note("teach", f"{len(lists):,} pairs have scores of their own, {len(pairs):,} need the teacher's")
     if not pairs or not context.has_time("teacher scores"):
         return lists
-    job = TeachingJob(
-        pairs=pairs, pool=searched_pool(context.spec, data), groups=data.groups, spec=spec, cache=context.cache
-    )
+    return {**lists, **teacher_lists(context, data, pairs)}
+
+
+def teacher_lists(context: RunContext, data: DomainData, pairs: tuple[Pair, ...]) -> Lists:
+    """Return a teacher's scores of candidates for pairs; none if the teacher fails."""
+    pool, spec = searched_pool(context.spec, data), context.spec.teach
+    job = TeachingJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, cache=context.cache)
+    lists: Lists = {}
     with context.attempt("teacher scores"):
         with context.timed("teach", f"{spec.scores} scores candidates of {len(pairs):,} pairs"):
             folder = context.build(job)
@@ -121,7 +125,7 @@ def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lis
         for reason in ("pairs whose positive has no score", "pairs without a candidate"):
             if missing := counts.get(reason):
                 context.warn("teach", f"{missing:,} of {len(pairs):,} {reason}")
-        lists = {**lists, **load_lists(folder)}
+        lists = load_lists(folder)
     return lists
 
 
