@@ -31,11 +31,9 @@ logger = logging.getLogger(__name__)
 IGNORED = "ignored_ids"
 """Key of ``collection.json`` with the queries that are documents; written by :func:`write_beir`."""
 SYNTHETIC_NOTE = (
-    (
-    "an LLM wrote them and nobody judged what is relevant, so scores compare models and do not say what people would find"
+    "an LLM wrote them and nobody judged them, so scores compare models, not what people would find"
+    """What the scores of synthetic splits are worth, as the end of a sentence."""
 )
-)
-"""What the scores of synthetic splits are worth, as the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 
@@ -30,7 +31,7 @@ def corpus(tmp_path):
     folder.mkdir()
     for place in PLACES:
         for sign in SIGNS:
-            text = f"Finding: the {place} is {sign}.\n\nIt was seen on the {place} of many people, and most got well again."
+            text = f"Finding: the {place} is {sign}.\n\nThe {place} of many people is so, and most got well again."
             (folder / f"{sign}-{place}.txt").write_text(text)
     return folder
 
@@ -133,7 +134,7 @@ def test_a_run_calls_its_numbers_synthetic_everywhere(corpus, workspace, clinic,
     assert any(text.startswith("collection: the queries of dev and test are synthetic") for text in report["warnings"])
     from rich.console import Console
 
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(report_table(report))
     shown = console.export_text()
     for part in (": synthetic test nDCG@10, 18 queries", "on synthetic queries", "synthetic dev queries to search"):
@@ -141,9 +142,7 @@ def test_a_run_calls_its_numbers_synthetic_everywhere(corpus, workspace, clinic,
     assert "queries written by scripted:clinic, judged by nobody" in shown
     card = (runs / report["run"] / "model" / "README.md").read_text()
     assert "nDCG@10 on synthetic dev: " in card
-    assert "The queries of train and dev and test are synthetic: an LLM wrote" in card.replace(
-        "dev and train", "train and dev"
-    )
+    assert re.search(r"The queries of (dev|train|test) and \w+ and \w+ are synthetic: an LLM wrote", card)
     files = {path.name for path in (runs / report["run"] / "dev").rglob("*")}
     assert {"queries.synthetic.jsonl", "dev.synthetic.tsv"} <= files
     assert "queries.jsonl" not in files
