@@ -16,9 +16,11 @@ from stm_agent.inspect.report import report_table
 from stm_agent.inspect.runs import list_runs
 from stm_agent.llm.scripted import ScriptedProvider
 from stm_agent.loop.corpus import write_collection
+from stm_agent.loop.corpus_plan import plan_corpus
 from stm_agent.loop.events import silent
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
+from stm_agent.testing.pdf import pdf
 
 PLACES = ("ear", "eye", "foot", "hand", "heart", "knee", "lung", "nose", "skin", "tooth")
 SIGNS = ("sore", "swollen", "weak", "itchy", "cold", "small")
@@ -99,6 +101,14 @@ def test_what_was_written_before_the_llm_went_away_is_used(corpus, workspace, cl
     assert whole.folder != part.folder
 
 
+def test_too_few_queries_because_the_llm_went_away_name_that_and_not_the_generator(
+    corpus, workspace, clinic, monkeypatch
+):
+    monkeypatch.setattr(clinic, "fails_after", 10)
+    with pytest.raises(DataError, match=r"10 usable queries .* \(left out: 50 not asked\); .*cannot be reached"):
+        write(corpus, workspace)
+
+
 def test_ceilings_are_of_writing_and_run_together(corpus, workspace, clinic):
     written = write(corpus, workspace, budget_usd=1.0, budget_minutes=10.0, price_in=10.0, price_out=10.0)
     left = written.remaining(Options(budget_usd=1.0, budget_minutes=10.0))
@@ -173,7 +183,15 @@ def test_a_dry_run_tells_passages_calls_and_costs_and_asks_nothing(corpus, comma
     assert re.search(r"at most 30 LLM calls by scripted:clinic .*at most about 0\.0\d USD", shown)
     assert "40% train, 30% dev, 30% test by document" in shown
     assert not clinic.made
-    assert not list((workspace / "runs").iterdir())
+    assert [path.name for path in (workspace / "runs").iterdir()] == ["README.md"], "nothing was written"
+
+
+def test_a_pdf_of_200_pages_is_a_corpus(tmp_path):
+    page = "\n".join(f"On page {{0}} line {number} says what tea needs." for number in range(12))
+    (tmp_path / "book.pdf").write_bytes(pdf([page.format(number) for number in range(200)]))
+    plan = plan_corpus(tmp_path / "book.pdf", queries=100)
+    assert len(plan.drawn) == 100
+    assert len({plan.passages.part_of[key] for key in plan.drawn}) > 20, "queries are spread over the book"
 
 
 def test_flags_that_contradict_each_other_and_corpora_that_are_too_small_are_refused(corpus, command):
