@@ -27,6 +27,7 @@ from stm_agent.loop.data_jobs import (
 )
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.lists import Lists, load_lists
+from stm_agent.mine.own_scores import own_lists, unused_scores
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
 from stm_agent.mine.teaching import TeachingJob
@@ -98,12 +99,23 @@ def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Nega
 
 
 def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lists:
-    """Return a teacher's scores for the pairs of all experts that learn from them."""
+    """Return scores for the pairs of all experts that learn from them: the data's own, else a teacher's."""
+    if line := unused_scores(context.spec.experts, (pair for row in data.sources.values() for pair in row)):
+        context.warn("data", line)
     experts = [expert for expert in context.spec.experts if expert.learns_from_scores]
     distinct = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written)}
-    if not distinct or not context.has_time("teacher scores"):
-        return {}
-    pairs, pool, spec = tuple(distinct.values()), searched_pool(context.spec, data), context.spec.teach
+    lists: Lists = own_lists(distinct.values(), context.spec.teach)
+    pairs = tuple(pair for pair in distinct.values() if pair.id not in lists)
+    if lists:
+        context.note("teach", f"{len(lists):,} pairs have scores of their own, {len(pairs):,} need the teacher's")
+    if not pairs or not context.has_time("teacher scores"):
+        return lists
+    return {**lists, **teacher_lists(context, data, pairs)}
+
+
+def teacher_lists(context: RunContext, data: DomainData, pairs: tuple[Pair, ...]) -> Lists:
+    """Return a teacher's scores of candidates for pairs; none if the teacher fails."""
+    pool, spec = searched_pool(context.spec, data), context.spec.teach
     job = TeachingJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, cache=context.cache)
     lists: Lists = {}
     with context.attempt("teacher scores"):
