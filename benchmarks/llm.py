@@ -54,12 +54,12 @@ def counts(address: str) -> dict[str, int]:
 
 
 def remote(address: str, folder: Path, *, width: int, usd: float | None = None, patience: float | None = None) -> Any:
-    """Open a client to the stub."""
+    """Open a client to the stub; by its name the model is small and gets the plain format."""
     from stm_agent.llm.budget import Budget
     from stm_agent.llm.open import open_client
     from stm_agent.llm.options import LlmOptions
 
-    options = LlmOptions(model="openai/stub", api_base=f"{address}/v1", price_in=1, price_out=2, width=width)
+    options = LlmOptions(model="openai/stub-1b", api_base=f"{address}/v1", price_in=1, price_out=2, width=width)
     budget = Budget(usd=usd)
     return open_client(
         options, cache=folder / "llm", ledger=folder / "llm.jsonl", budget=budget, api_key="stub", patience=patience
