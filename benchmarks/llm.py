@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 PROGRAMS = HERE.parent / "programs"
 CALLS, WIDTH, SECONDS = 1000, 64, 0.2
 FAULTS, PAIRS, PATIENCE = 0.3, 200, 2.0
+INPUTS = {"task": "A complaint -> the finding", "query_type": "everyday wording", "examples": ""}
 TIGHT = 0.01
 """US dollars of the second run against the faulty server: about a third of what all calls cost."""
 
@@ -128,13 +129,13 @@ def embedded_texts(work: Path, name: str, options: argparse.Namespace, *, slots:
         # The server is started before the clock runs.
         client.complete([{"role": "user", "content": "hello"}], max_tokens=1)
         asked = [
-            WriteRequest(TextCheck("query", (text,)), {"task": "A sentence -> its subject", "passage": text}, sample)
+            WriteRequest(TextCheck("query", (text,)), {**INPUTS, "passage": text}, sample)
             for text in passages(options.passages)
             for sample in range(options.samples)
         ][::order]
         writer = Writer(PROGRAMS / "queries.py", client, "query")
         began, cpu = time.monotonic(), time.process_time()
-        drafts = [str(text) for text in writer.write_all(asked)]
+        drafts = [first.text for first, *_ in writer.produce_all(asked)]
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
     texts = {f"{request.sample} {request.inputs['passage']}": text for request, text in zip(asked, drafts, strict=True)}
     return texts, {"texts": len(texts), "seconds": seconds, "cpu_seconds": cpu, "a_minute": 60 * len(texts) / seconds}

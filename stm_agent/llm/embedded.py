@@ -121,4 +121,7 @@ class EmbeddedProvider:
 
     def close(self) -> None:
         """Stop the server."""
-        self._server = self._inner = None
+        with self._lock:
+            if self._inner is not None:
+                self._inner.close()
+            self._server = self._inner = None
