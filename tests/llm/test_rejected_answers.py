@@ -186,7 +186,7 @@ def test_a_refusal_with_its_cost_is_counted_in_dollars(tmp_path: Path) -> None:
 
 def test_a_wrong_model_name_ends_in_one_line_after_one_call(server: ChatServer, tmp_path: Path) -> None:
     server.answers = [(404, "the model `locl` does not exist")]
-    with pytest.raises(GenerationError, match="correct the name or --api-base: .* does not exist") as error:
+    with pytest.raises(GenerationError, match=r"correct the name or --api-base: .* does not exist") as error:
         client_of(server, tmp_path).complete(CHAT)
     assert "\n" not in str(error.value)
     assert len(server.bodies) == 1
