@@ -246,14 +246,13 @@ def main() -> None:
     """Run the parts asked for, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=("wide", "embedded", "faults"))
-    parser.add_argument("--passages", type=int, default=12, help="passages of the embedded part")
+    parser.add_argument("--passages", type=int, default=24, help="passages of the embedded part")
     parser.add_argument("--samples", type=int, default=2, help="samples for each passage")
     parser.add_argument("--model", default="embedded:smollm2-135m")
     parser.add_argument("--work", type=Path, default=HERE / "work" / "llm")
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
-    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     path, before = RESULTS / "llm.json", machine()
     parts: dict[str, Any] = json.loads(path.read_text())["parts"] if options.parts and path.exists() else {}
     made = {
