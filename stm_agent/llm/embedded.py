@@ -43,7 +43,7 @@ class EmbeddedProvider:
             patience: Seconds after which a silent server is given up; None: LiteLLM's, with retries.
 
         Raises:
-            ConfigError: There is no such asset or file, or the asset is optional and not installed.
+            ConfigError: The asset or file does not exist, or is optional and not installed.
         """
         check_decoder(model)
         self.model, self.slots, self.patience = model, slots, patience
