@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from stm_agent.cli.llm_flags import Generator, Parallel
 from stm_agent.cli.output import JsonFlag, emit, json_observer, screen_observer
 from stm_agent.errors import ConfigError
 
@@ -28,7 +29,7 @@ def optimize(
         list[str] | None,
         typer.Option(help="Model to adapt; several race on dev; 'auto': those within reach of every machine."),
     ] = None,
-    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
+    generator: Generator = "embedded:smollm2-135m",
     reflection: Annotated[
         str | None, typer.Option(help="LLM that reflects on instructions (default: the generator).")
     ] = None,
@@ -37,6 +38,7 @@ def optimize(
     seed: Annotated[
         int | None, typer.Option(help="Seed of batches and searches (default: the domain's first).")
     ] = None,
+    parallel: Parallel = None,
     price_in: Annotated[
         float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
     ] = None,
@@ -102,6 +104,7 @@ def optimize(
         generator=generator,
         reflection=reflection,
         api_base=api_base,
+        parallel=parallel,
         price_in=price_in,
         price_out=price_out,
         budget_usd=budget_usd,

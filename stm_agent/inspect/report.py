@@ -113,8 +113,9 @@ def _gate_lines(report: Mapping[str, Any]) -> list[str]:
     gate = report["gate"]
     lines = [
         f"Gate ({gate['mode']}): {gate['search_queries']} {_mark(report, 'dev')}dev queries to search, "
-        f"{gate['accept_queries']} to accept; looks: {gate['looks']}, alpha {gate['alpha_spent']:.3f} of {gate['alpha']:.3f} spent, {gate['considered']} "
-        f"changes considered; smallest gain it can show about {gate['smallest_gain']:.3f}."
+        f"{gate['accept_queries']} to accept; looks: {gate['looks']}, alpha {gate['alpha_spent']:.3f} of "
+        f"{gate['alpha']:.3f} spent, {gate['considered']} changes considered; smallest gain it can show about "
+        f"{gate['smallest_gain']:.3f}."
     ]
     if "dev_to_test_gap" in report:
         lines.append(

@@ -44,8 +44,8 @@ def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identit
         "flags": {
             "seed": options.seed_of(spec),
             "rounds": options.rounds_of(spec),
-            "generator": options.generator,
-            "reflection": options.reflection or options.generator,
+            "generator": options.llm(spec, options.generator).weights,
+            "reflection": options.llm(spec, options.reflection or options.generator).weights,
             "api_base": options.api_base,
             "controls": options.controls,
             # The same starts race with other learning rates if the user, not the file, named them.

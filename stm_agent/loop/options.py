@@ -15,7 +15,7 @@ POLICIES: tuple[PolicyName, ...] = ("stm", "random", "gain-per-cost", "tpe", "pl
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Flags of ``stm-agent optimize``; all but ceilings, prices and name are part of the run's identity.
+    """Flags of ``stm-agent optimize``; all but ceilings, prices, width and name are part of the run's identity.
 
     Attributes:
         seed: Seed of batches, searches and tests; None: the domain's first.
@@ -24,6 +24,7 @@ class Options:
         generator: LiteLLM name of the LLM that writes.
         reflection: LiteLLM name of the LLM that reflects on instructions; None: the generator.
         api_base: Base URL of an OpenAI-compatible server; None: the provider's own.
+        parallel: Texts that the LLM is asked for at a time; None: what suits the model.
         price_in: US dollars per million prompt tokens, for a model whose price LiteLLM does not know.
         price_out: US dollars per million completion tokens.
         budget_usd: Ceiling on LLM money; None: no ceiling.
@@ -47,6 +48,7 @@ class Options:
     generator: str = DEFAULT_GENERATOR
     reflection: str | None = None
     api_base: str | None = None
+    parallel: int | None = None
     price_in: float | None = None
     price_out: float | None = None
     budget_usd: float | None = None
@@ -105,6 +107,7 @@ class Options:
                 "api_base": self.api_base,
                 "temperature": spec.synthesize.temperature,
                 "max_tokens": spec.synthesize.max_tokens,
+                "width": self.parallel,
                 "price_in": self.price_in,
                 "price_out": self.price_out,
             }
