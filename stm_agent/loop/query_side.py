@@ -11,12 +11,12 @@ from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import DomainData, Pair
+from stm_agent.domain.spec import ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
-from stm_agent.loop.experts import rate_expert
-from stm_agent.loop.merging import consider_models, merge_experts
-from stm_agent.loop.state import Expert, RatedModel, State
+from stm_agent.loop.experts import in_round, name_suffix, rate_expert
+from stm_agent.loop.state import Expert, State
 from stm_agent.loop.training import TrainingPlan
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.loop.variants import Variant
@@ -31,37 +31,57 @@ QUERIES_ALONE = "queries alone"
 """Label of the one variant that an expert of queries has."""
 
 
-def improve_query_side(context: RunContext, state: State, round_: int) -> State:
-    """Train the query-side experts of the domain, merge them, and take the best if the gate prefers it."""
-    specs = [spec for spec in context.spec.experts if spec.side == "query"]
+def train_query_expert(
+    context: RunContext, state: State, spec: ExpertSpec, round_: int, before: Expert | None = None
+) -> Expert:
+    """Train one expert of queries on top of the provisional model, and rate it on dev.
+
+    Args:
+        context: The run.
+        state: Its training data and its provisional model are used.
+        spec: The expert.
+        round_: Number of the round.
+        before: Expert of queries whose training continues; None: it starts from what the model of the passages has
+            learnt.
+    """
     documents = state.provisional.model.documents
-    if not specs:
-        return state
-    experts: list[Expert] = []
-    with context.attempt("query side"):
+    if before is None:
         start = query_start(context, documents)
-        for number, spec in enumerate(specs):
-            if context.has_time(f"expert {spec.name}"):
-                with context.attempt(f"expert {spec.name}"):
-                    training_data = state.training_data or TrainingData()
-                    plan = TrainingPlan(
-                        spec=spec,
-                        pairs=pairs_of(context, spec, training_data),
-                        training_data=training_data,
-                        start=start.adapter,
-                    )
-                    instruction = state.provisional.instruction
-                    name = spec.name if round_ == 1 else f"{spec.name}@{round_}"
-                    seed = context.seed + number
-                    experts.append(_train(context, plan, instruction, start, name, seed))
-    if not experts:
-        return state
-    state = replace(state, experts=(*state.experts, *experts))
-    merged: RatedModel | None = None
-    if len(experts) > 1 and context.has_time("merge of the query side"):
-        with context.attempt("merge of the query side"):
-            state, merged = merge_experts(context, state, experts, round_, beneath=start)
-    return consider_models(context, state, experts, merged, round_)
+    else:
+        start = QueryStart(documents=documents, backbone=before.rated.model.merged.backbone, adapter=before.adapter)
+    training_data = state.training_data or TrainingData()
+    plan = TrainingPlan(
+        spec=spec,
+        pairs=pairs_of(context, spec, training_data),
+        training_data=training_data,
+        start=start.adapter,
+        suffix=name_suffix(state, spec.name, round_),
+    )
+    # Experts of the same sources differ by their seeds.
+    number = [listed.name for listed in context.spec.experts if listed.side == "query"].index(spec.name)
+    return _train(context, plan, state.provisional.instruction, start, round_, context.seed + number)
+
+
+def query_experts(state: State, round_: int) -> list[Expert]:
+    """Return the experts of queries of a round that can be merged.
+
+    Their passages have the vectors of the provisional model, and their adapters belong to one backbone.
+    """
+    documents = state.provisional.model.documents
+    experts = [
+        expert
+        for expert in state.experts
+        if expert.side == "query" and expert.round == round_ and expert.rated.model.documents == documents
+    ]
+    return [
+        expert for expert in experts if expert.rated.model.merged.backbone == experts[0].rated.model.merged.backbone
+    ]
+
+
+def merge_start(experts: Sequence[Expert]) -> QueryStart:
+    """Return what :func:`query_experts` stand on."""
+    model = experts[0].rated.model
+    return QueryStart(documents=model.documents, backbone=model.merged.backbone, adapter=None)
 
 
 def query_start(context: RunContext, documents: AdaptedModel) -> QueryStart:
@@ -70,24 +90,31 @@ def query_start(context: RunContext, documents: AdaptedModel) -> QueryStart:
     A sum of adapters is one adapter. A merge by another method is not, so it is written as a model of its own, and the
     adapters of queries are trained on that.
     """
-    if not any(documents.weights):
-        return QueryStart(documents=documents, backbone=documents.backbone, adapter=None)
-    if documents.method == SUM:
-        adapter = context.build(AdapterJob(documents)) / "adapter"
-        return QueryStart(documents=documents, backbone=documents.backbone, adapter=adapter)
+    if documents.method == SUM or not any(documents.weights):
+        return QueryStart(documents=documents, backbone=documents.backbone, adapter=summed_adapter(context, documents))
     prompts = {name: text or "" for name, text in context.backbone.open().model.prompts.items()}
     job = ExportJob(model=documents, prompts=prompts, card="A merge that experts of queries start from.\n")
     return QueryStart(documents=documents, backbone=standing_on(documents.backbone, context.build(job)), adapter=None)
 
 
+def summed_adapter(context: RunContext, model: AdaptedModel) -> Path | None:
+    """Return one adapter that holds what a model has learnt, to start from; None: the backbone.
+
+    Raises:
+        ConfigError: The model is a merge that is no sum of adapters.
+    """
+    return context.build(AdapterJob(model)) / "adapter" if any(model.weights) else None
+
+
 def _train(
-    context: RunContext, plan: TrainingPlan, instruction: Instruction, start: QueryStart, name: str, seed: int
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, start: QueryStart, round_: int, seed: int
 ) -> Expert:
-    spec = plan.spec
+    spec, name = plan.spec, in_round(f"{plan.spec.name}{plan.suffix}", round_)
     text = f"training expert {name} ({QUERIES_ALONE}): {spec.steps} steps on {len(plan.pairs):,} pairs"
     with context.timed("train", text):
         folder, model = train_query_side(context, plan, instruction, start, seed)
-    return rate_expert(context, plan, Variant(QUERIES_ALONE, spec, instruction), name, folder, model)
+    variant = Variant(QUERIES_ALONE, spec, instruction)
+    return rate_expert(context, plan, variant, name, folder, model, round_=round_)
 
 
 def train_query_side(
