@@ -20,6 +20,7 @@ class TrainingData:
         mined: Pair id -> mined negatives, hardest first.
         synthetic: Pair id -> written negatives.
         written: Pairs whose query the generator wrote.
+        relabelled: Pairs whose positive was found as a negative and is relevant.
         lists: Pair id -> a teacher's scores.
         trial: Trace of the program that wrote the synthetic negatives; None: there are none.
     """
@@ -27,6 +28,7 @@ class TrainingData:
     mined: Negatives = field(default_factory=dict)
     synthetic: Negatives = field(default_factory=dict)
     written: tuple[Pair, ...] = ()
+    relabelled: tuple[Pair, ...] = ()
     lists: Lists = field(default_factory=dict)
     trial: str | None = None
 
