@@ -13,7 +13,8 @@ from stm_agent.domain.train_spec import TeacherSpec
 class AuditSpec(Spec):
     """The audit of negatives: which of them may be relevant, and what becomes of these.
 
-    Scores decide only where known positives calibrate them and the estimated rate is above zero.
+    Scores decide only where known positives calibrate them; they relabel only if the interval of the estimated rate is
+    above zero.
 
     Attributes:
         enabled: Audit mined and written negatives before training.

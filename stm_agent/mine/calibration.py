@@ -24,7 +24,7 @@ FEWEST_KNOWN, FEWEST_QUERIES, FEWEST_CANDIDATES = 30, 10, 50
 """Known positives, queries that have some, and candidates, below which nothing is calibrated."""
 FOLDS = 5
 NEWTON = 12
-SAMPLES = 50
+SAMPLES = 150
 """Bootstrap samples of each degree."""
 LEVEL = 0.95
 

@@ -4,8 +4,9 @@ Candidates are a sample of unknown labels; the known relevant passages are a sam
 contaminated controls (Lancaster & Imbens, *Case-control studies with contaminated controls*, Journal of Econometrics
 71, 1996). An exponential tilt ties the two densities of a score z, f_relevant(z) / f_other(z) = exp(a + bz) or
 exp(a + bz + cz^2), which leaves their shapes free and makes the share identifiable (Qin, *Empirical likelihood ratio
-based confidence intervals for mixture proportions*, Annals of Statistics 27, 1999). It is fitted by EM (Ward et al.,
-*Presence-only data and the EM algorithm*, Biometrics 65, 2009) on binned scores.
+based confidence intervals for mixture proportions*, Annals of Statistics 27, 1999). The likelihood is that of a row's
+sample given its score (Ward et al., *Presence-only data and the EM algorithm*, Biometrics 65, 2009), on binned scores;
+it is maximised directly, since EM may take thousands of rounds where the samples overlap.
 
 The correction of a flagged share by sensitivity and false-alarm rate (Rogan & Gladen, American Journal of Epidemiology
 107, 1978) needs passages that are known not to be relevant. Random ones would not do: mined candidates score higher, so
@@ -22,16 +23,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 BINS = 40
 """Bins of the scores, half of them by the quantiles of each sample."""
-ROUNDS = 300
-"""EM rounds, at most."""
-TOLERANCE = 1e-4
-"""Change of the share, relative to itself, that ends EM."""
-LEAST, MOST = 1e-9, 1 - 1e-6
-"""Shares that EM may reach."""
+FIRST_SHARES = (0.005, 0.05, 0.3)
+"""Shares that the fit starts from; the likeliest end counts."""
+BOUNDS = 12.0
+"""Largest log-odds of the share."""
+RIDGE = 1e-3
 LONGEST_STEP = 3.0
 """Change of a coefficient in one Newton step, at most: samples that hardly overlap would send it to infinity."""
-FIRST_SHARE = 0.02
-"""Share that EM starts from."""
 DEGREES = (1, 2)
 """Degrees of the tilt: the linear one is steadier, the quadratic one leaves shapes freer; both are fitted."""
 
@@ -46,7 +44,7 @@ def fit_logistic(features: Floats, successes: Floats, trials: Floats, start: Flo
         start: First coefficients.
         rounds: Newton steps.
     """
-    beta, ridge = start, 1e-3 * np.eye(features.shape[1])
+    beta, ridge = start, RIDGE * np.eye(features.shape[1])
     for _ in range(rounds):
         chance = 1 / (1 + np.exp(-np.clip(features @ beta, -30, 30)))
         gradient = features.T @ (successes - trials * chance) - ridge @ beta
@@ -121,39 +119,62 @@ class Mixture:
 
 
 def fit_mixture(bins: Bins, relevant: Floats, candidates: Floats, degree: int, start: Mixture | None = None) -> Mixture:
-    """Fit the share and the tilt by EM.
+    """Fit the share and the tilt by maximum likelihood.
 
     Args:
         bins: The bins.
         relevant: Number of known relevant passages in each bin.
         candidates: Number of candidates in each bin.
         degree: Degree of the tilt.
-        start: A fit of similar counts to start from; None: the share ``FIRST_SHARE``.
+        start: A fit of similar counts to start from; None: several shares.
     """
+    from scipy.optimize import minimize
+
     terms = bins.terms(bins.centres, degree)
-    if start is None:
-        share, beta = FIRST_SHARE, np.zeros(terms.shape[1])
-        density = (relevant / relevant.sum() + 1e-6) / np.maximum(candidates / candidates.sum(), 1e-6)
-        chances = np.clip(share * density, 0, 0.9)
+    if start is not None:
+        starts = [np.append(start.ratio, _logit(start.share))]
     else:
-        share, beta = max(start.share, 1e-4), start.ratio
-        chances = _posterior(share, terms @ start.ratio)
-    ratio = beta
-    for _ in range(ROUNDS):
-        successes = relevant + chances * candidates
-        trials = relevant + candidates
-        beta = fit_logistic(terms, successes, trials, beta, 2)
-        before, share = share, float(np.clip((chances * candidates).sum() / candidates.sum(), LEAST, MOST))
-        ratio = beta.copy()
-        # The regression sees both samples; its constant holds their sizes, which are no part of the densities.
-        ratio[0] += np.log(max(trials.sum() - successes.sum(), LEAST) / successes.sum())
-        chances = _posterior(share, terms @ ratio)
-        if abs(share - before) <= TOLERANCE * share + LEAST:
-            break
-    return Mixture(share, ratio, bins)
+        plain = fit_logistic(terms, relevant, relevant + candidates, np.zeros(degree + 1), 15)
+        plain[0] += np.log(candidates.sum() / relevant.sum())
+        starts = [np.append(plain, _logit(share)) for share in FIRST_SHARES]
+    bounds = [(None, None)] * (degree + 1) + [(-BOUNDS, BOUNDS)]
+    fits = [
+        minimize(_loss, first, (terms, relevant, candidates), jac=True, method="L-BFGS-B", bounds=bounds)
+        for first in starts
+    ]
+    best = min(fits, key=lambda fit: float(fit.fun)).x
+    return Mixture(float(1 / (1 + np.exp(-best[-1]))), best[:-1], bins)
+
+
+def _loss(parameters: Floats, terms: Floats, relevant: Floats, candidates: Floats) -> tuple[float, Floats]:
+    """Return the negative log likelihood of each row's sample given its score, and its gradient.
+
+    Args:
+        parameters: Coefficients of the log ratio of the densities, and the log-odds of the share.
+        terms: ``[bins, coefficients]``.
+        relevant: Known relevant passages in each bin.
+        candidates: Candidates in each bin.
+    """
+    ratio = np.exp(np.clip(terms @ parameters[:-1], -30, 30))
+    share = 1 / (1 + np.exp(-parameters[-1]))
+    first, second = relevant.sum(), candidates.sum()
+    mixed = share * ratio + 1 - share
+    both = first * ratio + second * mixed
+    loss = -(relevant * np.log(first * ratio / both) + candidates * np.log(second * mixed / both)).sum()
+    loss += RIDGE * (parameters[1:-1] ** 2).sum() / 2
+    common = (first + second * share) * ratio / both
+    by_ratio = relevant * (1 - common) + candidates * (share * ratio / mixed - common)
+    slope = (ratio - 1) * share * (1 - share)
+    by_share = (candidates * slope / mixed - (relevant + candidates) * second * slope / both).sum()
+    penalty = np.concatenate([[0.0], RIDGE * parameters[1:-1]])
+    return float(loss), np.append(penalty - terms.T @ by_ratio, -by_share)
+
+
+def _logit(share: float) -> float:
+    return float(np.log(share / (1 - share)))
 
 
 def _posterior(share: float, log_ratio: Floats) -> Floats:
-    odds = share * np.exp(np.clip(log_ratio, -50, 50))
+    odds = share * np.exp(np.clip(log_ratio, -30, 30))
     posterior: Floats = odds / (odds + 1 - share)
     return posterior

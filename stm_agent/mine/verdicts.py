@@ -115,8 +115,8 @@ def audit(
 ) -> Audited:
     """Decide on every candidate, and estimate the false-negative rate before and after.
 
-    Where nothing can be calibrated, or the interval of the rate holds zero, scores decide nothing: all stays as it is,
-    and people's answers alone count.
+    Where nothing can be calibrated, or less than one relevant passage is expected, scores decide nothing: all stays as
+    it is, and people's answers alone count. Nothing is relabelled unless the interval of the rate is above zero.
 
     Args:
         families: The candidates and known positives.
@@ -164,12 +164,15 @@ def _judged(family: Family, chances: Floats, grades: Mapping[tuple[str, str], fl
 def _decide(family: Family, chances: Floats | None, spec: AuditSpec) -> list[Decision]:
     decisions: list[Decision] = [NEGATIVE for _ in family.suspects]
     fitted, candidates = family.calibrated, family.candidates
-    if fitted is None or chances is None or fitted.rate(candidates).low * candidates.sum() < 1:
+    if fitted is None or chances is None:
+        return decisions
+    rate = fitted.rate(candidates)
+    if rate.share * rate.count < 1:
         return decisions
     # The share of known positives above the limit is the sensitivity.
     limit = float(np.quantile(fitted.scores[~candidates], 1 - spec.find)) if spec.find else np.inf
     ordered = [int(row) for row in np.argsort(-chances, kind="stable") if candidates[row]]
-    relabelled = _surest(chances[ordered], spec.relabel)
+    relabelled = _surest(chances[ordered], spec.relabel) if rate.low * rate.count >= 1 else 0
     queued: dict[str, int] = {}
     for rank, row in enumerate(ordered):
         kind = family.suspects[row].kind
