@@ -84,18 +84,27 @@ class LiteLlmProvider:
             AnswerRejected: The provider refuses this chat, or fails on it after all tries.
             GenerationError: The provider refuses every chat, or stays away after all tries.
         """
+        return self._whole(messages, temperature=temperature, max_tokens=max_tokens, seed=seed, extra_body=extra_body)
+
+    def answer_by_schema(
+        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int, schema: Mapping[str, object]
+    ) -> Answer:
+        """Answer a chat with a JSON document; all else is as in :meth:`answer`.
+
+        Raises:
+            AnswerRejected: The provider refuses this chat or the schema, or fails on it after all tries.
+            GenerationError: The provider refuses every chat, or stays away after all tries.
+        """
+        return self._whole(
+            messages, temperature=temperature, max_tokens=max_tokens, seed=seed, response_format=dict(schema)
+        )
+
+    def _whole(self, messages: Messages, **settings: Any) -> Answer:  # noqa: ANN401 - litellm's types
         import openai
 
         retrying = self._retrying()
         try:
-            response = retrying(
-                self._send,
-                messages,
-                temperature=temperature,
-                max_tokens=max_tokens,
-                seed=seed,
-                extra_body=extra_body,
-            )
+            response = retrying(self._send, messages, **settings)
         except openai.OpenAIError as error:
             raise self._fault(error, "failed", _tries(retrying)) from error
         return self._read(response, messages, _tries(retrying))
