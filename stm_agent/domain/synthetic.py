@@ -86,7 +86,7 @@ def synthetic_collection(
         DataError: Too few queries are usable.
     """
     usable, repeated = _usable(passages, written)
-    left_out = {**(refused or {}), **repeated}
+    left_out = dict(Counter(refused or {}) + Counter(repeated))
     if len(usable) < FEWEST_QUERIES:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise DataError(
