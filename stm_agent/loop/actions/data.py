@@ -95,7 +95,7 @@ class WriteQueries(LeverAction):
             if self.where == "failing":
                 chosen = passages_near_failures(context, state.provisional.rating.domain, pool, self.queries)
                 pool = {name: pool[name] for name in chosen}
-            written = more_written_queries(context, pool, self.queries, miner_of(context, state))
+            written = more_written_queries(context, pool, self.queries)
             return replace(state, training_data=replace(data, written=(*data.written, *written)))
         return state
 
