@@ -106,6 +106,8 @@ def _models(spec: DomainSpec) -> dict[str, str]:
     names |= {f"start {number}": start.model for number, start in enumerate(spec.starts, 2)}
     names |= {role: name for expert in spec.experts for role, name in spec.models_of(expert).items()}
     names |= {"miner": spec.mine.encoder} if spec.mine.encoder else {}
+    if spec.audit.enabled and spec.audit.teacher:
+        names |= {f"audit's {role}": name for role, name in spec.audit.teacher.models.items()}
     names |= {"baseline": spec.baseline} if spec.baseline else {}
     identities = {}
     for role, name in names.items():
@@ -128,7 +130,8 @@ def _teacher_file(spec: DomainSpec) -> str | None:
 def _programs(spec: DomainSpec) -> list[str]:
     negatives = any(expert.negatives.synthetic for expert in spec.experts)
     queries = spec.planned or any(WRITTEN in expert.sources for expert in spec.experts)
-    return [*([spec.synthesize.program] if negatives else []), *(["queries"] if queries else [])]
+    judge = ["judge"] if spec.audit.judge else []
+    return [*([spec.synthesize.program] if negatives else []), *(["queries"] if queries else []), *judge]
 
 
 def _prompts(spec: DomainSpec) -> list[str]:
