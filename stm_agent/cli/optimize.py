@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from stm_agent.cli.output import JsonFlag, emit, screen_observer
+from stm_agent.cli.llm_flags import Generator, Parallel
+from stm_agent.cli.output import JsonFlag, emit, json_observer, screen_observer
 from stm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stm_agent.loop.options import PolicyName
 
 
 def optimize(
     domain: Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")] = None,
     collection: Annotated[Path | None, typer.Option(help="A BEIR folder to adapt to, without a domain file.")] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Documents without queries (file or folder): the generator writes synthetic ones."),
+    ] = None,
+    corpus_queries: Annotated[
+        int, typer.Option(help="With --corpus: passages that a query is written for, at most.", min=1)
+    ] = 500,
     start: Annotated[
         list[str] | None,
         typer.Option(help="Model to adapt; several race on dev; 'auto': those within reach of every machine."),
     ] = None,
-    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
+    generator: Generator = "embedded:smollm2-135m",
     reflection: Annotated[
         str | None, typer.Option(help="LLM that reflects on instructions (default: the generator).")
     ] = None,
@@ -27,16 +38,35 @@ def optimize(
     seed: Annotated[
         int | None, typer.Option(help="Seed of batches and searches (default: the domain's first).")
     ] = None,
+    parallel: Parallel = None,
     price_in: Annotated[
         float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
     ] = None,
     price_out: Annotated[
         float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
     ] = None,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(help="Seeds, such as 0 1 2, one run each: mean and spread, and the best model on dev."),
+    ] = None,
+    more_seeds: Annotated[
+        list[int] | None, typer.Argument(hidden=True, metavar="[SEED]...", help="More of --seeds.")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="What decides what is next: stm, random, gain-per-cost, tpe or planner.")
+    ] = "stm",
+    planner_share: Annotated[
+        float, typer.Option(help="Share of the decisions that policy planner asks its LLM for.")
+    ] = 0.3,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many actions in a row that brought nothing (stm: never; else 6).")
+    ] = None,
+    target: Annotated[float | None, typer.Option(help="Stop at this nDCG@10 on the search half of dev.")] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
+    budget_calls: Annotated[int | None, typer.Option(help="Hard ceiling on LLM calls; retries count.", min=0)] = None,
     budget_minutes: Annotated[
         float | None,
-        typer.Option(help="Start no lever after this many minutes, over all processes (a folder on a CPU: 30)."),
+        typer.Option(help="Minutes of all processes; no lever starts in the last tenth (a folder on a CPU: 30)."),
     ] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Also train all sources in one adapter.")] = False,
     run_id: Annotated[str | None, typer.Option(help="Name of the run folder (default: from all inputs).")] = None,
@@ -50,56 +80,94 @@ def optimize(
     A lever that fails costs that lever: the run continues and exports the best model it has. Ctrl-C, SIGTERM and
     "stm-agent runs stop" end at a safe point with the best model exported; a second Ctrl-C ends at once.
 
+    With --json, events are written to standard error while the run works, one JSON line each.
+
     Example: stm-agent optimize --domain biomedical
     """
     from stm_agent.domain.load import domain_of_collection, load_domain
+    from stm_agent.loop.options import Options
     from stm_agent.train.processes import one_process
     from stm_agent.workspace import find_workspace, runs_folder
 
-    if (domain is None) == (collection is None):
+    if sum(given is not None for given in (domain, collection, corpus)) != 1:
         raise ConfigError(
-            "name what to adapt to: --domain NAME (see 'stm-agent domains list') or --collection DIR, one of them"
+            "name what to adapt to: --domain NAME (see 'stm-agent domains list'), --collection DIR, or --corpus PATH "
+            "if there are no queries; one of them"
         )
+    if (more_seeds and not seeds) or (seeds and seed is not None):
+        raise ConfigError("give one --seed N, or several with --seeds N N N")
     one_process()
-    folder = find_workspace(workspace)
-    spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
-    if dry_run:
-        from stm_agent.loop.plan import check_collection, plan
-        from stm_agent.loop.starting import with_starts
-
-        check_collection(spec, folder)
-        spec = with_starts(spec, tuple(start or ()))
-        steps = plan(spec, folder, rounds=rounds, generator=generator, minutes=budget_minutes)
-        emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)
-        return
-    from stm_agent.backbone.threads import choose_threads, set_threads
-    from stm_agent.inspect.report import report_table
-    from stm_agent.loop.optimize import optimize
-    from stm_agent.loop.options import Options
-
-    observer = screen_observer()
-
-    def use_idle_cores() -> None:
-        threads, why = choose_threads()
-        set_threads(threads)
-        observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
-
+    folder, observer = find_workspace(workspace), json_observer() if as_json else screen_observer()
     options = Options(
         seed=seed,
         rounds=rounds,
         generator=generator,
         reflection=reflection,
         api_base=api_base,
+        parallel=parallel,
         price_in=price_in,
         price_out=price_out,
         budget_usd=budget_usd,
         budget_minutes=budget_minutes,
+        budget_calls=budget_calls,
+        policy=cast("PolicyName", policy),
+        planner_share=planner_share,
+        patience=patience,
+        target=target,
         starts=tuple(start or ()),
         controls=controls,
         run_id=run_id,
         fresh=fresh,
     )
+    if corpus and dry_run:
+        from stm_agent.loop.corpus_plan import plan_corpus, plan_steps
+
+        _show_steps(plan_steps(plan_corpus(corpus, queries=corpus_queries, seed=seed or 0), options), as_json)
+        return
+    if corpus:
+        from stm_agent.loop.corpus import write_collection
+
+        written = write_collection(
+            corpus, options, queries=corpus_queries, workspace=folder, runs=runs_folder(folder), observer=observer
+        )
+        collection, options = written.folder, written.remaining(options)
+    spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
+    if dry_run:
+        from stm_agent.loop.plan import check_collection, plan
+        from stm_agent.loop.starting import with_starts
+
+        check_collection(spec, folder)
+        spec = with_starts(spec, options.starts)
+        _show_steps(plan(spec, folder, options), as_json)
+        return
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.inspect.report import report_table, seeds_table
+    from stm_agent.loop.optimize import optimize
+    from stm_agent.loop.seeds import optimize_seeds
+
+    def use_idle_cores() -> None:
+        threads, why = choose_threads()
+        set_threads(threads)
+        observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
+
+    several = (*(seeds or ()), *(more_seeds or ()))
+    if several:
+        summary = optimize_seeds(
+            spec,
+            options,
+            several,
+            workspace=folder,
+            runs=runs_folder(folder),
+            observer=observer,
+            before_work=use_idle_cores,
+        )
+        emit(summary, seeds_table(summary), as_json)
+        return
     report = optimize(
         spec, options, workspace=folder, runs=runs_folder(folder), observer=observer, before_work=use_idle_cores
     )
     emit(report, report_table(report), as_json)
+
+
+def _show_steps(steps: list[dict[str, str]], as_json: bool) -> None:
+    emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from stm_agent.cli.llm_flags import Generator, Parallel
 from stm_agent.cli.output import JsonFlag, emit, screen_observer
 from stm_agent.cli.runs import Place
 
@@ -14,11 +15,12 @@ from stm_agent.cli.runs import Place
 def synthesize(
     domain: Annotated[str, typer.Option(help="Shipped name or path of a domain file.")],
     output: Annotated[Path, typer.Option(help="Folder to write the dataset to; must not exist.")],
-    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
+    generator: Generator = "embedded:smollm2-135m",
     api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
     limit: Annotated[
         int | None, typer.Option(help="Number of pairs that get negatives (default: the domain's).", min=1)
     ] = None,
+    parallel: Parallel = None,
     price_in: Annotated[
         float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
     ] = None,
@@ -42,7 +44,12 @@ def synthesize(
 
     folder = find_workspace(workspace)
     options = Options(
-        generator=generator, api_base=api_base, price_in=price_in, price_out=price_out, budget_usd=budget_usd
+        generator=generator,
+        api_base=api_base,
+        parallel=parallel,
+        price_in=price_in,
+        price_out=price_out,
+        budget_usd=budget_usd,
     )
     with watched_by(ObserverWatcher(screen_observer())):
         counts = synthesize_domain(

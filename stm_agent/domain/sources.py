@@ -6,11 +6,12 @@ import logging
 from collections.abc import Mapping
 
 from stm_agent.domain.collection import Collection, Split
+from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData, Pair
-from stm_agent.domain.python_docs import python_docs
-from stm_agent.domain.spec import PythonDocsCollection
-from stm_agent.domain.splitting import complete_splits
+from stm_agent.domain.frozen_tasks import read_frozen
+from stm_agent.domain.splitting import SplitPlan, complete_splits
 from stm_agent.domain.text import normalise
+from stm_agent.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,21 @@ def judged_domain_data(collection: Collection) -> DomainData:
         if name != "train"
         for query in split.queries.values()
     }
+    return _train_data(collection, train, held, plan)
+
+
+def train_domain_data(collection: Collection) -> DomainData:
+    """Make training pairs of the train split of a collection that nothing is scored on; no split is cut from it.
+
+    Raises:
+        DataError: There is no train split.
+    """
+    if "train" not in collection.splits:
+        raise DataError(f"collection {collection.name} has no train split to learn from; add qrels/train.tsv")
+    return _train_data(collection, collection.splits["train"], set(), SplitPlan())
+
+
+def _train_data(collection: Collection, train: Split, held: set[str], plan: SplitPlan) -> DomainData:
     usable = {key: text for key, text in train.queries.items() if normalise(text) not in held}
     if left_out := len(train.queries) - len(usable):
         logger.warning("%s: %d train queries are also dev or test queries; left out", collection.name, left_out)
@@ -59,7 +75,7 @@ def _related(grades: Mapping[str, int], document: str, pool: Mapping[str, str]) 
     return tuple((pool[other], -grade / best) for grade, other in less)
 
 
-def python_docs_domain_data(spec: PythonDocsCollection) -> DomainData:
-    """Return the standard-library collection, which has no training pairs but a pool to write queries for."""
-    collection = python_docs(spec.documents)
+def frozen_domain_data(spec: FrozenCollection) -> DomainData:
+    """Return a task of the package, which has no training pairs but a pool to write queries for."""
+    collection = read_frozen(spec)
     return DomainData(collection, {}, collection.texts, {})

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from stm_agent.errors import AnswerRejected, GenerationError
-from stm_agent.llm.answer import CUT_OFF, NO_ANSWER, NOT_ASKED, Answer, Completion, Messages, Provider
+from stm_agent.llm.answer import (
+    CUT_OFF,
+    NO_ANSWER,
+    NOT_ASKED,
+    Answer,
+    AnswersBySchema,
+    Completion,
+    Messages,
+    Provider,
+)
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.facts import ModelFacts
+from stm_agent.llm.first_call import FirstCall
 from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.store import AnswerStore, CallLedger, LlmRequest
 from stm_agent.llm.tokens import chat_tokens, rough_tokens
@@ -43,7 +53,7 @@ class LlmClient:
         """
         self.options, self.provider, self.budget = options, provider, budget
         self.facts = facts or ModelFacts(price=options.price)
-        self._asks = asks
+        self._asks, self._first, self._weights = asks, FirstCall(), options.weights
         self._store, self._ledger = AnswerStore(cache), CallLedger(ledger)
         budget.resume(ledger)
 
@@ -56,6 +66,16 @@ class LlmClient:
     def identity(self) -> str:
         """Hash of what decides the answers beside the messages."""
         return self.options.identity
+
+    @property
+    def width(self) -> int:
+        """Calls at a time: the user's number, else what suits the model."""
+        return self.options.width or self.facts.width
+
+    @property
+    def takes_schema(self) -> bool:
+        """Whether the model keeps a JSON schema that is sent with a request."""
+        return self.facts.schema and isinstance(self.provider, AnswersBySchema)
 
     @property
     def room(self) -> int | None:
@@ -72,6 +92,7 @@ class LlmClient:
         temperature: float | None = None,
         max_tokens: int | None = None,
         again: bool = False,
+        schema: Mapping[str, object] | None = None,
     ) -> Completion:
         """Answer a chat, from the cache if it was answered before.
 
@@ -83,6 +104,7 @@ class LlmClient:
             temperature: Overrides the client's.
             max_tokens: Overrides the client's.
             again: Pay again for a request whose answer was rejected earlier in this run.
+            schema: What the answer must be like, as OpenAI's ``response_format``; only if :attr:`takes_schema`.
 
         Raises:
             BudgetExceeded: A ceiling is reached, or this call could pass it.
@@ -90,20 +112,17 @@ class LlmClient:
                 never cached.
             GenerationError: The provider cannot be reached or used.
         """
-        request = self._request(messages, rollout, temperature, max_tokens)
+        request = replace(self._request(messages, rollout, temperature, max_tokens), schema=schema)
         with self._store.hold(request):
             if (stored := self._store.find(request)) is not None:
                 return self._completion(request, stored, 0.0, cached=True)
             self._require_askable(request, again)
-            with self.budget.reserve(self._highest_cost(request)):
+            with self.budget.reserve(self._highest_cost(request), waits=True):
                 began = time.monotonic()
                 try:
-                    answer = self.provider.answer(
-                        request.chat,
-                        temperature=request.temperature,
-                        max_tokens=request.max_tokens,
-                        seed=request.seed,
-                    )
+                    with self._first.ahead():
+                        began = time.monotonic()
+                        answer = self._ask(request)
                 except GenerationError as error:
                     self._record_failure(request, error, "", time.monotonic() - began)
                     raise
@@ -150,11 +169,19 @@ class LlmClient:
                 raise
             return self._accept(request, answer, time.monotonic() - began)
 
+    def _ask(self, request: LlmRequest) -> Answer:
+        temperature, max_tokens, seed, schema = request.temperature, request.max_tokens, request.seed, request.schema
+        if schema is None or not isinstance(self.provider, AnswersBySchema):
+            return self.provider.answer(request.chat, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        return self.provider.answer_by_schema(
+            request.chat, temperature=temperature, max_tokens=max_tokens, seed=seed, schema=schema
+        )
+
     def _request(
         self, messages: Messages, rollout: int, temperature: float | None, max_tokens: int | None
     ) -> LlmRequest:
         return LlmRequest(
-            model=self.options.model,
+            model=self._weights,
             api_base=self.options.api_base,
             chat=tuple(dict(message) for message in messages),
             temperature=self.options.temperature if temperature is None else temperature,

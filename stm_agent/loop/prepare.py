@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stm_agent.clock import RunClock
 from stm_agent.domain.build import build_collection, build_domain_data
+from stm_agent.domain.collection import SYNTHETIC_NOTE
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.spec import WRITTEN, DomainSpec
@@ -19,12 +20,17 @@ from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.auditing import judge_access
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
+from stm_agent.loop.forgetting import held_guards
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.options import Options
 from stm_agent.loop.runs import RunFolder, run_state_of
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StopSignal
+
+FREE_SEARCHES = 3
+"""Searches of an instruction that the gate plans looks for, if a policy chooses freely; later ones spend no alpha and
+so accept nothing."""
 
 STAGES, CACHE = ".stages", ".cache"
 """Folders of ``runs/`` that all runs share."""
@@ -62,11 +68,11 @@ def _context(
         _access(spec, options, model, run, runs)
         for model in (options.generator, options.reflection or options.generator)
     )
-    _check_llms(spec, generator, reflection)
+    _check_llms(spec, generator, reflection, plans=options.policy == "planner")
     store = JobStore(runs / STAGES)
     store.clean()
     observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
-    data, guards = load_domain_data(spec, workspace)
+    data, guards, held = load_domain_data(spec, workspace)
     finished_before = run_state_of(run.report) == "finished"
     data, firewall = hold_out_test(data, run.folder / "firewall.jsonl")
     gate = Gate(cut_dev(firewall.dev), _gate_spec(spec, options))
@@ -82,6 +88,7 @@ def _context(
         minutes=options.budget_minutes,
         data=data,
         guards=guards,
+        held_guards=held,
         firewall=firewall,
         own_backbone=own,
         finished_before=finished_before,
@@ -91,6 +98,8 @@ def _context(
         workspace=workspace,
     )
     context.executor = InlineExecutor(store, warn=lambda text: context.warn("stages", text))
+    if run.had_stop_request:
+        context.note("stop", "a request to stop from before this process was removed; the run begins")
     _record_splits(context)
     return context
 
@@ -100,6 +109,11 @@ def _record_splits(context: RunContext) -> None:
     context.run.ledger.record("splits", **context.data.splits.to_json())
     # They were shown when the splits were cut.
     context.notes += [f"splits: {note}" for note in context.data.splits.notes]
+    if context.firewall.synthetic:
+        # It was shown when the collection was read.
+        text = f"the queries of {' and '.join(context.firewall.synthetic)} are synthetic: {SYNTHETIC_NOTE}"
+        context.warnings.append(f"collection: {text}")
+        context.run.ledger.record("warning", name="collection", text=text)
     halves = context.gate.halves
     text = f"{halves.note}; the smallest gain they can show is about {context.gate.smallest_gain():.3f} nDCG@10"
     # A small dev set can confirm large gains only.
@@ -108,18 +122,20 @@ def _record_splits(context: RunContext) -> None:
 
 def _gate_spec(spec: DomainSpec, options: Options) -> GateSpec:
     """Return the gate's options: one look for each search of an instruction, and the last one for the model."""
-    searches = options.rounds_of(spec) * (1 + spec.merge.instructions)
+    # A policy that chooses freely may search the instruction of each new model.
+    rounds = options.rounds_of(spec) if options.policy == "stm" else FREE_SEARCHES
+    searches = rounds * (1 + spec.merge.instructions)
     return GateSpec(alpha=spec.loop.alpha, looks=searches + 1, samples=spec.loop.bootstrap, seed=options.seed_of(spec))
 
 
-def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess) -> None:
+def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess, *, plans: bool) -> None:
     """Refuse an LLM that cannot be used before anything is spent, so that a wrong flag costs no lever hours later.
 
     Raises:
         ConfigError: LiteLLM does not know a model, or a dollar ceiling meets one without a known price.
     """
     writes = spec.planned or any(expert.negatives.synthetic or WRITTEN in expert.sources for expert in spec.experts)
-    reflects = bool(spec.instruct.pool or spec.instruct.reflections)
+    reflects = bool(spec.instruct.pool or spec.instruct.reflections or plans)
     for access, asked in ((generator, writes), (reflection, reflects)):
         if asked:
             access.open().close()
@@ -135,6 +151,7 @@ def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs
         clock=run.clock,
         usd=options.budget_usd,
         minutes=options.budget_minutes,
+        calls=options.budget_calls,
     )
 
 
@@ -146,11 +163,14 @@ def hold_out_test(data: DomainData, ledger: Path) -> tuple[DomainData, Firewall]
     return dataclasses.replace(data, collection=dataclasses.replace(collection, splits=visible)), firewall
 
 
-def load_domain_data(spec: DomainSpec, workspace: Path) -> tuple[DomainData, tuple[ScoredTask, ...]]:
-    """Build the domain's data and its guard tasks."""
+def load_domain_data(
+    spec: DomainSpec, workspace: Path
+) -> tuple[DomainData, tuple[ScoredTask, ...], tuple[ScoredTask, ...]]:
+    """Build the domain's data and its guard tasks: those that levers are scored on, and those of the report."""
     data = build_domain_data(spec.collection, workspace)
-    guards = []
-    for number, guard in enumerate(spec.general, 1):
-        collection = build_collection(guard, workspace)
-        guards.append(ScoredTask(f"general {number}", collection.texts, collection.splits["dev"]))
-    return data, tuple(guards)
+    collections = [build_collection(guard, workspace) for guard in spec.general]
+    guards = tuple(
+        ScoredTask(f"general {number}", collection.texts, collection.splits["dev"])
+        for number, collection in enumerate(collections, 1)
+    )
+    return data, guards, held_guards(collections)

@@ -51,7 +51,7 @@ def test_passages_are_judged_in_their_order_and_a_bare_digit_counts(tmp_path: Pa
 
     client = scripted(script, tmp_path)
     items = [("what causes gout", "gout is caused by uric acid"), ("what causes gout", "the court adjourned")]
-    judged = judge_all(items, task="t", program=PROGRAM, client=client, width=2)
+    judged = judge_all(items, task="t", program=PROGRAM, client=client)
     assert judged.judgements == (Judgement(3, "it names the cause"), Judgement(0, "another topic"))
 
 
