@@ -154,19 +154,13 @@ class ExpertSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def _weights_fit(self) -> ExpertSpec:
+    def _loss_fits(self) -> ExpertSpec:
         if self.loss != "infonce" and (self.alias_weight or self.teacher_weight):
             raise ValueError(
                 f"expert '{self.name}': alias_weight and teacher_weight are part of loss infonce, not of {self.loss}"
             )
         if self.anchor_weight and self.loss not in ("infonce", "distil"):
             raise ValueError(f"expert '{self.name}': anchor_weight needs loss infonce or distil, not {self.loss}")
-        if unknown := sorted(set(self.source_weights) - set(self.sources)):
-            raise ValueError(f"expert '{self.name}' weighs source '{unknown[0]}', which is none of its sources")
-        return self
-
-    @model_validator(mode="after")
-    def _passages_fit(self) -> ExpertSpec:
         if self.learns_from_scores and self.hard_negatives:
             raise ValueError(f"expert '{self.name}': loss distil takes candidates, not negatives; drop 'negatives'")
         if self.instruction is not None and self.prompts is not None:
@@ -177,6 +171,8 @@ class ExpertSpec(Spec):
             raise ValueError(f"expert '{self.name}': loss {self.loss} needs negatives; ask for some in 'negatives'")
         if self.asks_guide and self.hard_negatives > 1:
             raise ValueError(f"expert '{self.name}': loss {self.loss} takes one hard negative at most")
+        if unknown := sorted(set(self.source_weights) - set(self.sources)):
+            raise ValueError(f"expert '{self.name}' weighs source '{unknown[0]}', which is none of its sources")
         return self
 
 

@@ -101,7 +101,7 @@ def summed_adapter(context: RunContext, model: AdaptedModel) -> Path | None:
     """Return one adapter that holds what a model has learnt, to start from; None: the backbone.
 
     Raises:
-        ConfigError: The model is a merge that is no sum of adapters.
+        ConfigError: The model is merged by another method than a sum.
     """
     return context.build(AdapterJob(model)) / "adapter" if any(model.weights) else None
 
