@@ -74,7 +74,7 @@ def test_memory_that_the_machine_lacks_is_known(
 def test_the_plan_of_a_domain_file_has_its_dollars_and_loads_nothing(tmp_path: Path) -> None:
     steps = plan(load_domain("biomedical", tmp_path), tmp_path, Options())
     (line,) = [step["what"] for step in steps if step["stage"] == "dollars"]
-    assert "written queries 48 calls of embedded:smollm2-135m for 0.0000 USD" in line
+    assert "written queries 64 calls of embedded:smollm2-135m for 0.0000 USD" in line
 
 
 def test_300000_passages_are_told_with_time_and_memory_before_they_are_encoded(tiny_domain: DomainSpec) -> None:
