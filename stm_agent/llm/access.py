@@ -22,6 +22,7 @@ class LlmAccess:
         ledger: JSONL file of the calls of the run.
         usd: Ceiling of the run in US dollars; None: none.
         minutes: Ceiling of the run in minutes; None: none.
+        calls: Ceiling of the run in calls; None: none.
         clock: Folder where the run's processes store their seconds; None: minutes count from opening.
         answered: Calls in the ledger when asking was given up: cached answers are used, all others are refused and
             counted. None: ask.
@@ -32,6 +33,7 @@ class LlmAccess:
     ledger: Path
     usd: float | None = None
     minutes: float | None = None
+    calls: int | None = None
     clock: Path | None = None
     answered: int | None = None
 
@@ -52,7 +54,7 @@ class LlmAccess:
         """
         clock = self.clock
         elapsed = (lambda: stored_seconds(clock)) if clock is not None else None
-        budget = Budget(usd=self.usd, minutes=self.minutes, elapsed=elapsed)
+        budget = Budget(usd=self.usd, minutes=self.minutes, calls=self.calls, elapsed=elapsed)
         asks = self.answered is None
         return open_client(self.options, cache=self.cache, ledger=self.ledger, budget=budget, asks=asks)
 

@@ -145,6 +145,6 @@ class Budget:
                 "raise --budget-usd"
             )
         if self.calls is not None and self._spent.calls + self._reserved_calls >= self.calls:
-            raise BudgetExceeded(f"budget of {self.calls} calls is spent; raise it")
+            raise BudgetExceeded(f"budget of {self.calls} calls is spent; raise --budget-calls")
         if self.exhausted:
             raise BudgetExceeded(f"budget of {self.minutes} minutes is over; raise --budget-minutes")

@@ -1,0 +1,277 @@
+"""``stm-agent synthesize optimize``: a better text for a program that writes, judged by what its pairs do to a model.
+
+Cheap judgements choose what dearer ones see: ratings of single queries, then a probe, then a LoRA run, then the gate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stm_agent.domain.data import Pair
+from stm_agent.domain.spec import DomainSpec
+from stm_agent.errors import ConfigError
+from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
+from stm_agent.files import read_json, write_atomic, write_json
+from stm_agent.llm.access import spending
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.events import Observer
+from stm_agent.loop.identity import run_identity
+from stm_agent.loop.options import Options
+from stm_agent.loop.planning import with_lengths
+from stm_agent.loop.prepare import open_context
+from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting
+from stm_agent.loop.program_gepa import GepaOptions, search_by_gepa
+from stm_agent.loop.program_ladder import (
+    LadderOptions,
+    Outcome,
+    Rung,
+    climb,
+    dev_part,
+    rank_agreement,
+    write_pairs,
+)
+from stm_agent.loop.program_trials import ProgramTrials, draw_passages
+from stm_agent.loop.runs import PROGRAM_RESULT, open_run
+from stm_agent.loop.starting import with_starts
+from stm_agent.loop.stopping import StoppableWatcher
+from stm_agent.program_files import program_files
+from stm_agent.progress import watched_by
+from stm_agent.synthesize.feedback import QueryRater
+from stm_agent.synthesize.program_text import ProgramText, save_state
+from stm_agent.workspace import program_path
+
+SEARCH_SHARE = 0.5
+"""Share of the dollars and minutes after which no more candidates are proposed: the rest is for comparing them."""
+QUERIES_PROGRAM = "queries"
+EXISTS = "{} exists; name a new file with --output, nothing is overwritten"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramOptions:
+    """Options of one search.
+
+    Attributes:
+        llm: Generator, reflecting LLM, seed, dollars and minutes.
+        program: Name of the program in ``programs/``.
+        calls: Ceiling on LLM calls; None: none.
+        proposals: Candidates that are proposed.
+        examples: Passages that candidates are rated on.
+        queries: Passages that a candidate writes for before its pairs are trained on.
+        probes: Candidates that are probed, beside the first one.
+        finalists: Candidates with a LoRA run, beside the first one.
+        kind: The probe.
+        lora_steps: Steps of a LoRA run.
+        documents: Passages that models are scored on; judged ones always are.
+    """
+
+    llm: Options
+    program: str = QUERIES_PROGRAM
+    calls: int | None = None
+    proposals: int = 8
+    examples: int = 12
+    queries: int = 48
+    probes: int = 4
+    finalists: int = 2
+    kind: ProbeKind = DEFAULT_PROBE
+    lora_steps: int = 60
+    documents: int = 1000
+
+    @property
+    def fewest_calls(self) -> int:
+        """Calls without which nothing can be compared: the first program on all passages, and one candidate."""
+        return 2 * (self.examples + self.queries) + 1
+
+
+def optimize_program(
+    spec: DomainSpec, options: ProgramOptions, *, workspace: Path, runs: Path, target: Path, observer: Observer
+) -> dict[str, Any]:
+    """Search a better text for a program; write it to ``target`` if the gate accepts it.
+
+    The same call continues a killed search: answers of LLMs, trained adapters and scores are found again.
+
+    Args:
+        spec: The domain.
+        options: LLMs, ceilings and sizes.
+        workspace: Folder with ``programs/``.
+        runs: Folder of runs, stages and caches.
+        target: New file: ``.py`` for a program, ``.json`` for the state of one.
+        observer: Receives events.
+
+    Returns:
+        The report, as stored in the run's folder.
+
+    Raises:
+        ConfigError: The program cannot be optimised, ``target`` exists, or the calls do not suffice.
+        BudgetExceeded: The ceilings do not suffice for the first program.
+        StopRequested: A stop was asked for.
+    """
+    spec = _one_start(spec, options.llm)
+    program = _program(workspace, options)
+    run = open_run(runs, f"program-{spec.name}", _identity(spec, options, workspace, program))
+    try:
+        if (result := run.folder / PROGRAM_RESULT).exists():
+            report: dict[str, Any] = read_json(result)
+            report["written"] = _write(run.folder, report, target)
+            return report
+        if target.exists():
+            raise ConfigError(EXISTS.format(target))
+        with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
+            context.spec, _ = with_lengths(context.spec, context.data)
+            for name in ("generator", "reflection"):
+                setattr(context, name, dataclasses.replace(getattr(context, name), calls=options.calls))
+            with watched_by(StoppableWatcher(observer, context.stop)):
+                report = _search(context, program, options)
+        write_json(result, report)
+        report["written"] = _write(run.folder, report, target)
+        return report
+    finally:
+        run.close()
+
+
+def _one_start(spec: DomainSpec, options: Options) -> DomainSpec:
+    """Return the domain with one start: which model is adapted does not matter for comparing texts, so none race."""
+    return with_starts(spec, options.starts[:1]).model_copy(update={"starts": ()})
+
+
+def _program(workspace: Path, options: ProgramOptions) -> Path:
+    if options.program != QUERIES_PROGRAM:
+        raise ConfigError(
+            f"--program {options.program} cannot be optimised: only '{QUERIES_PROGRAM}', whose queries can be rated"
+        )
+    if options.calls is not None and options.calls < options.fewest_calls:
+        raise ConfigError(
+            f"--budget-calls {options.calls} cannot compare two programs; raise it to {options.fewest_calls} or more, "
+            "or lower --queries and --examples"
+        )
+    return program_path(workspace, options.program)
+
+
+def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, program: Path) -> dict[str, Any]:
+    sizes = {name: getattr(options, name) for name in SIZES}
+    return {
+        "kind": "program",
+        **run_identity(spec, options.llm, workspace),
+        "program": program_files(program),
+        "search": sizes,
+    }
+
+
+SIZES = ("program", "proposals", "examples", "queries", "probes", "finalists", "kind", "lora_steps", "documents")
+"""Options that decide the result; ceilings decide how far a search gets."""
+
+
+def _search(context: RunContext, program: Path, options: ProgramOptions) -> dict[str, Any]:
+    search, accept = (dev_part(context, half, options.documents) for half in ("search", "accept"))
+    setting = ProbeSetting.of(context, search)
+    people = _people(context)
+    trials = _trials(context, program, setting, people, options)
+    first = Rung(text=ProgramText.of(program), rating=0.0)
+    passages = draw_passages(context.data.pool, options.queries, context.seed + 1)
+    with context.timed("search", f"{options.proposals} candidates for {program.name}"):
+        trials.rate(first.text, list(trials.passages))
+        # Paid before any candidate, since nothing can be compared without it.
+        write_pairs(trials, first, passages)
+        gepa = GepaOptions(
+            proposals=options.proposals, seed=context.seed, stops=lambda: _is_half_spent(context, options)
+        )
+        kept = search_by_gepa(trials, first.text, context.reflection, people, gepa)
+    first.rating = trials.mean(first.text)
+    others = [Rung(text=text, rating=trials.mean(text)) for text in kept if text.parts() != first.text.parts()]
+    ladder = LadderOptions(
+        passages=passages,
+        probes=options.probes,
+        finalists=options.finalists,
+        kind=options.kind,
+        lora_steps=options.lora_steps,
+    )
+    outcome = climb(trials, setting, [first, *others], accept, ladder)
+    context.decide("program", outcome.reason, kept=outcome.accepted)
+    return _report(context, trials, setting, [first, *others], outcome, options)
+
+
+def _people(context: RunContext) -> tuple[Pair, ...]:
+    """Return the domain's own train pairs, in an order that says nothing."""
+    pairs = [pair for source in context.data.sources.values() for pair in source]
+    chosen = draw_passages({pair.id: "" for pair in pairs}, len(pairs), context.seed)
+    by_id = {pair.id: pair for pair in pairs}
+    return tuple(by_id[name] for name in chosen)
+
+
+def _trials(
+    context: RunContext, program: Path, setting: ProbeSetting, people: Sequence[Pair], options: ProgramOptions
+) -> ProgramTrials:
+    examples = draw_passages(context.data.pool, options.examples, context.seed)
+    if len(examples) < 2:
+        raise ConfigError(f"the corpus has {len(examples)} passages; a program needs two or more to write for")
+    pool = {**setting.task.documents, **examples}
+    encoder, cache, instruction = context.backbone.open(), EmbeddingCache(context.cache), setting.instruction
+    vectors = cache.encode(encoder, list(pool.values()), prefix=instruction.passage_prefix)
+
+    def encode(texts: Sequence[str]) -> Any:  # noqa: ANN401 - an array
+        return encode_queries(cache, encoder, texts, prefix=instruction.query_prefix)
+
+    rater = QueryRater(pool, encode, vectors, people)
+    return ProgramTrials(context=context, program=program, rater=rater, passages=examples)
+
+
+def _is_half_spent(context: RunContext, options: ProgramOptions) -> bool:
+    """Return whether what is left of the ceilings is needed to compare candidates."""
+    spent = spending(context.run.llm_ledger)
+    usd, minutes = options.llm.budget_usd, options.llm.budget_minutes
+    reserved = options.queries + options.examples
+    return (
+        (options.calls is not None and spent.calls + reserved >= options.calls)
+        or (usd is not None and spent.usd >= usd * SEARCH_SHARE)
+        or (minutes is not None and context.clock.seconds() >= minutes * 60 * SEARCH_SHARE)
+    )
+
+
+def _report(
+    context: RunContext,
+    trials: ProgramTrials,
+    setting: ProbeSetting,
+    rungs: Sequence[Rung],
+    outcome: Outcome,
+    options: ProgramOptions,
+) -> dict[str, Any]:
+    spent = spending(context.run.llm_ledger)
+    winner = outcome.winner
+    return {
+        "run": context.run.id,
+        "program": str(trials.program),
+        "accepted": outcome.accepted,
+        "reason": outcome.reason,
+        "candidate": str(trials.file_of(winner.text).relative_to(context.run.folder)) if winner else None,
+        "untrained": setting.untrained().ndcg_at_10,
+        "candidates": [rung.to_json(trials) for rung in rungs],
+        "verdict": dataclasses.asdict(outcome.verdict) if outcome.verdict else None,
+        "confirmation": dataclasses.asdict(outcome.confirmation) if outcome.confirmation else None,
+        "probe": {"kind": options.kind, **rank_agreement(rungs)},
+        "passages": len(setting.task.documents),
+        "cost": {"usd": spent.usd, "calls": spent.calls, "minutes": context.clock.seconds() / 60},
+        "warnings": list(context.warnings),
+    }
+
+
+def _write(folder: Path, report: dict[str, Any], target: Path) -> str | None:
+    """Write the winner; return its file, None if the gate refused it.
+
+    Raises:
+        ConfigError: ``target`` holds something else.
+    """
+    if not report["accepted"]:
+        return None
+    winner = folder / report["candidate"]
+    if target.suffix == ".json":
+        if not target.exists():
+            save_state(winner, target)
+        return str(target)
+    content = winner.read_bytes()
+    if target.exists() and target.read_bytes() != content:
+        raise ConfigError(EXISTS.format(target))
+    write_atomic(target, content)
+    return str(target)
