@@ -178,3 +178,87 @@ def _search_text(report: dict[str, Any]) -> str:
         f"written: {report['written']}" if report["written"] else "nothing is written: the program stays as it is",
     ]
     return "\n".join(lines)
+
+
+@app.command()
+def compare(
+    generator: Annotated[list[str], typer.Option(help="LiteLLM name of an LLM that writes; name two or more.")],
+    domain: Domain = None,
+    collection: CollectionFolder = None,
+    program: Annotated[str, typer.Option(help="Program in programs/ that all of them run.")] = "queries",
+    api_base: ApiBase = None,
+    start: Annotated[str | None, typer.Option(help="Model that is probed (default: the domain's first).")] = None,
+    passages: Annotated[int, typer.Option(help="Passages to write for, the same for all.", min=2)] = 48,
+    documents: Annotated[int, typer.Option(help="Passages that probes are scored on.", min=1)] = 1000,
+    seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    budget_usd: Annotated[float | None, typer.Option(help="Dollars of each generator.")] = None,
+    budget_calls: Annotated[int | None, typer.Option(help="Calls of each generator.", min=1)] = None,
+    budget_tokens: Annotated[int | None, typer.Option(help="Tokens of each, checked every 8 passages.", min=1)] = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare LLMs that write queries, with an equal budget on the same passages and seeds.
+
+    Each row has the share of usable texts, of texts that find their passage again, how different they are, what a probe
+    gains by them, and cost and time, with 95 % intervals.
+
+    Example: stm-agent synthesize compare --domain biomedical --generator openai/gpt-5-mini --generator ollama/qwen3
+    """
+    from stm_agent.loop.compare_generators import CompareOptions, compare_generators
+    from stm_agent.loop.options import Options
+    from stm_agent.workspace import find_workspace, runs_folder
+
+    folder = find_workspace(workspace)
+    options = CompareOptions(
+        llm=Options(
+            api_base=api_base,
+            seed=seed,
+            price_in=price_in,
+            price_out=price_out,
+            starts=(start,) if start else (),
+        ),
+        generators=tuple(generator),
+        program=program,
+        passages=passages,
+        usd=budget_usd,
+        calls=budget_calls,
+        tokens=budget_tokens,
+        documents=documents,
+    )
+    report = compare_generators(
+        _spec(domain, collection, folder),
+        options,
+        workspace=folder,
+        runs=runs_folder(folder),
+        observer=screen_observer(),
+    )
+    emit(report, _comparison_text(report), as_json)
+
+
+def _comparison_text(report: dict[str, Any]) -> str:
+    """Return a block of lines for each generator."""
+
+    def interval(value: dict[str, float] | None, mean: str = "mean", form: str = ".0%") -> str:
+        if value is None:
+            return "-"
+        return f"{value[mean]:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+
+    lines = [f"{report['passages']} passages; probe {report['probe']}; untrained nDCG@10 {report['untrained']:.4f}"]
+    for row in report["rows"]:
+        cost = row["cost"]
+        refused = ", ".join(f"{number} {reason}" for reason, number in sorted(row["refused"].items()))
+        lines += [
+            "",
+            row["generator"],
+            f"  accepted       {interval(row['accepted'])} of {row['asked']}{f' ({refused})' if refused else ''}",
+            f"  round trip     {interval(row['round_trip'])}",
+            f"  mean distance  {interval(row['distance'], form='.3f')}",
+            f"  distinct-2     {'-' if row['distinct_2'] is None else format(row['distinct_2'], '.3f')}",
+            f"  probe gain     {interval(row['gain'], 'delta', '+.4f')} nDCG@10",
+            f"  cost           {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['tokens']:,} tokens, "
+            f"{cost['seconds']:.0f} s",
+        ]
+        lines += [f"  stopped early  {row['ended']}"] if row["ended"] else []
+    return "\n".join(lines)

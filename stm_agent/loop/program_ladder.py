@@ -10,8 +10,6 @@ from stm_agent.domain.data import Pair
 from stm_agent.errors import BudgetExceeded, ConfigError, DataError, GenerationError
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.scoring import ScoredTask
-from stm_agent.evaluate.subcorpus import subcorpus
-from stm_agent.loop.context import HARD, RunContext
 from stm_agent.loop.gate import Confirmation, GateState, Verdict
 from stm_agent.loop.probe import Probed, ProbeKind, ProbeSetting, probe, score_probed
 from stm_agent.loop.program_trials import ProgramTrials
@@ -84,18 +82,6 @@ class Outcome:
     reason: str
     verdict: Verdict | None = None
     confirmation: Confirmation | None = None
-
-
-def dev_part(context: RunContext, half: str, documents: int) -> ScoredTask:
-    """Return a half of dev over a part of the corpus: judged passages and those hard for BM25, in about that number.
-
-    A candidate is compared with another one on the same part, so that a part serves for both halves; the corpus as a
-    whole need not be encoded.
-    """
-    queries = context.gate.halves.search if half == "search" else context.gate.halves.accept
-    split = context.firewall.dev.only(queries, f"dev-{half}")
-    ranked = context.lexical.run(split.queries, HARD, split.ignored_ids)
-    return ScoredTask(half, subcorpus(context.documents, split, [ranked], HARD, size=documents), split)
 
 
 def write_pairs(trials: ProgramTrials, rung: Rung, passages: Mapping[str, str]) -> None:

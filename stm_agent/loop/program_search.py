@@ -14,7 +14,6 @@ from typing import Any
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
-from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
 from stm_agent.files import read_json, write_atomic, write_json
 from stm_agent.llm.access import spending
 from stm_agent.loop.context import RunContext
@@ -30,22 +29,23 @@ from stm_agent.loop.program_ladder import (
     Outcome,
     Rung,
     climb,
-    dev_part,
     rank_agreement,
     write_pairs,
 )
-from stm_agent.loop.program_trials import ProgramTrials, draw_passages
+from stm_agent.loop.program_trials import ProgramTrials
+from stm_agent.loop.query_rating import dev_part, draw_passages, people_of, query_rater
 from stm_agent.loop.runs import PROGRAM_RESULT, open_run
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StoppableWatcher
 from stm_agent.program_files import program_files
 from stm_agent.progress import watched_by
-from stm_agent.synthesize.feedback import QueryRater
 from stm_agent.synthesize.program_text import ProgramText, save_state
 from stm_agent.workspace import program_path
 
 SEARCH_SHARE = 0.5
 """Share of the dollars and minutes after which no more candidates are proposed: the rest is for comparing them."""
+FEWEST_PASSAGES = 2
+"""Passages without which luck decides between candidates."""
 QUERIES_PROGRAM = "queries"
 EXISTS = "{} exists; name a new file with --output, nothing is overwritten"
 
@@ -167,7 +167,7 @@ SIZES = ("program", "proposals", "examples", "queries", "probes", "finalists", "
 def _search(context: RunContext, program: Path, options: ProgramOptions) -> dict[str, Any]:
     search, accept = (dev_part(context, half, options.documents) for half in ("search", "accept"))
     setting = ProbeSetting.of(context, search)
-    people = _people(context)
+    people = people_of(context)
     trials = _trials(context, program, setting, people, options)
     first = Rung(text=ProgramText.of(program), rating=0.0)
     passages = draw_passages(context.data.pool, options.queries, context.seed + 1)
@@ -193,28 +193,15 @@ def _search(context: RunContext, program: Path, options: ProgramOptions) -> dict
     return _report(context, trials, setting, [first, *others], outcome, options)
 
 
-def _people(context: RunContext) -> tuple[Pair, ...]:
-    """Return the domain's own train pairs, in an order that says nothing."""
-    pairs = [pair for source in context.data.sources.values() for pair in source]
-    chosen = draw_passages({pair.id: "" for pair in pairs}, len(pairs), context.seed)
-    by_id = {pair.id: pair for pair in pairs}
-    return tuple(by_id[name] for name in chosen)
-
-
 def _trials(
     context: RunContext, program: Path, setting: ProbeSetting, people: Sequence[Pair], options: ProgramOptions
 ) -> ProgramTrials:
     examples = draw_passages(context.data.pool, options.examples, context.seed)
-    if len(examples) < 2:
-        raise ConfigError(f"the corpus has {len(examples)} passages; a program needs two or more to write for")
-    pool = {**setting.task.documents, **examples}
-    encoder, cache, instruction = context.backbone.open(), EmbeddingCache(context.cache), setting.instruction
-    vectors = cache.encode(encoder, list(pool.values()), prefix=instruction.passage_prefix)
-
-    def encode(texts: Sequence[str]) -> Any:  # noqa: ANN401 - an array
-        return encode_queries(cache, encoder, texts, prefix=instruction.query_prefix)
-
-    rater = QueryRater(pool, encode, vectors, people)
+    if len(examples) < FEWEST_PASSAGES:
+        raise ConfigError(
+            f"the corpus has {len(examples)} passages; a program needs {FEWEST_PASSAGES} or more to write for"
+        )
+    rater = query_rater(context, setting, examples, people)
     return ProgramTrials(context=context, program=program, rater=rater, passages=examples)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stm_agent.domain.data import Pair
 from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
-from stm_agent.files import content_hash, read_json, sha256_text
+from stm_agent.files import content_hash, read_json
 from stm_agent.loop.context import RunContext
 from stm_agent.synthesize.feedback import QueryRater, Rating, unusable
 from stm_agent.synthesize.jobs import QueriesJob
@@ -185,9 +185,3 @@ class ProgramTrials:
 def key_of(text: ProgramText) -> str:
     """Return what identifies a candidate."""
     return content_hash(text.parts())
-
-
-def draw_passages(pool: Mapping[str, str], count: int, seed: int) -> dict[str, str]:
-    """Return ``count`` passages, drawn by a seeded hash that no writing job draws by."""
-    names = sorted(pool, key=lambda name: sha256_text(f"example {seed} {name}"))[:count]
-    return {name: pool[name] for name in names}

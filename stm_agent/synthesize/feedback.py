@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,8 +101,11 @@ class QueryRater:
         )
 
     def _fused(self, by_words: Vectors, dense: Vectors) -> NDArray[np.float64]:
-        orders = [np.argsort(np.argsort(-scores, kind="stable"), kind="stable") for scores in (by_words, dense)]
-        return sum((np.where(by_words > 0, 1 / (FUSION + orders[0]), 0.0), 1 / (FUSION + orders[1])), np.zeros(1))
+        from scipy.stats import rankdata
+
+        words, meaning = (rankdata(-scores, method="average") for scores in (by_words, dense))
+        fused: NDArray[np.float64] = np.where(by_words > 0, 1 / (FUSION + words), 0.0) + 1 / (FUSION + meaning)
+        return fused
 
     def _feedback(self, ranks: Sequence[int], fused: int, shared: float, excess: float) -> str:
         line = f"its passage is at rank {fused} of {len(self.pool)} (by words {ranks[0]}, by meaning {ranks[1]})"
@@ -111,8 +115,10 @@ class QueryRater:
         return f"{line}; use other words than the passage" if excess > 0.3 else line
 
 
-def _rank(scores: NDArray[np.floating], number: int) -> int:
-    return 1 + int((scores > scores[number]).sum())
+def _rank(scores: NDArray[Any], number: int) -> int:
+    """Return the rank of a row; rows of equal score share the middle one of their ranks."""
+    value = scores[number]
+    return 1 + int((scores > value).sum()) + int((scores == value).sum() - 1) // 2
 
 
 def overlap(query: str, passage: str) -> float:
