@@ -1,7 +1,7 @@
 """Does a probe of seconds order training data as a LoRA run of minutes does?
 
-    python benchmarks/probe.py --data path/to/collections                  # tldr: about 30 minutes on one idle core
-    python benchmarks/probe.py --data path/to/collections --set medquad --other tldr --steps 120 --batch 32
+    python benchmarks/probe.py --data path/to/collections                  # tldr: about 20 minutes on one idle core
+    python benchmarks/probe.py --data path/to/collections --set medquad --other tldr --length 128 --steps 120 --batch 32
 
 Fourteen variants of training data of one collection: more and fewer pairs, queries with wrong words, wrong positives,
 titles, sentences, another collection's pairs, mixtures and queries that a script makes of a passage. Each is rated by
@@ -24,9 +24,7 @@ from _record import RESULTS, claim, machine, prepare, save, show, versions
 
 HERE = Path(__file__).parent
 START = "embedded:all-minilm-l6-v2"
-MAX_LENGTH = 64
-"""Tokens of a text; short, so that a LoRA run fits a benchmark."""
-PROBES = {"query-map": None, "query-side": None, "short lora": 12}
+PROBES = {"query-map": None, "query-side": None, "short lora": 10}
 """Probe -> its steps, if not the engine's."""
 
 
@@ -128,7 +126,7 @@ def setting(data: Any, options: argparse.Namespace) -> tuple[Any, Any]:
     lexical = Bm25Index(collection.texts).run(both.queries, 20, both.ignored_ids)
     part = subcorpus(collection.texts, both, [lexical], 20, size=options.documents)
     made = ProbeSetting(
-        backbone=BackboneSpec(model=START, max_length=MAX_LENGTH),
+        backbone=BackboneSpec(model=START, max_length=options.length),
         train=TrainSpec(
             learning_rate=LEARNING_RATE, scale=20.0, embeddings=False, batch_size=options.batch, checkpoint_every=0
         ),
@@ -190,15 +188,20 @@ def claims(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+DECIDES = ("set", "other", "documents", "queries", "length", "steps", "batch", "seed")
+"""Options that decide the rows."""
+
+
 def main() -> None:
     """Rate what is missing and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with collections in BEIR layout")
     parser.add_argument("--set", default="tldr", help="the collection that is scored")
     parser.add_argument("--other", default="medquad", help="the collection that foreign pairs come from")
-    parser.add_argument("--documents", type=int, default=450, help="passages that are scored")
-    parser.add_argument("--queries", type=int, default=200, help="test queries")
-    parser.add_argument("--steps", type=int, default=50, help="of a LoRA run")
+    parser.add_argument("--documents", type=int, default=400, help="passages that are scored")
+    parser.add_argument("--queries", type=int, default=160, help="test queries")
+    parser.add_argument("--length", type=int, default=32, help="tokens of a text, so that a LoRA run fits a benchmark")
+    parser.add_argument("--steps", type=int, default=30, help="of a LoRA run")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=HERE / "work" / "probe")
@@ -215,9 +218,7 @@ def main() -> None:
         for name in (options.set, options.other)
     )
     made, test = setting(data, options)
-    chosen = {
-        name: getattr(options, name) for name in ("set", "other", "documents", "queries", "steps", "batch", "seed")
-    }
+    chosen = {name: getattr(options, name) for name in DECIDES}
     path = RESULTS / "probe.json"
     stored = json.loads(path.read_text()) if path.exists() and not options.fresh else {}
     rows: dict[str, Any] = stored.get("variants", {}) if stored.get("options") == chosen else {}

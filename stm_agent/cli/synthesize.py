@@ -96,6 +96,7 @@ def optimize(
     start: Annotated[
         str | None, typer.Option(help="Model that is trained to compare (default: the first one).")
     ] = None,
+    optimizer: Annotated[str, typer.Option(help="gepa, or for comparison mipro (needs the extra optuna).")] = "gepa",
     proposals: Annotated[int, typer.Option(help="Candidates that are proposed.", min=1)] = 8,
     examples: Annotated[int, typer.Option(help="Passages that candidates are rated on.", min=2)] = 12,
     queries: Annotated[int, typer.Option(help="Passages that a candidate writes for, to be trained on.", min=2)] = 48,
@@ -137,6 +138,7 @@ def optimize(
         ),
         program=program,
         calls=budget_calls,
+        optimizer=optimizer,
         proposals=proposals,
         examples=examples,
         queries=queries,

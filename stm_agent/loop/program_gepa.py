@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stm_agent.domain.data import Pair
@@ -42,8 +42,8 @@ LONGEST = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class GepaOptions:
-    """How GEPA searches.
+class SearchOptions:
+    """How an optimiser searches.
 
     Attributes:
         proposals: Most candidates that are proposed.
@@ -57,7 +57,7 @@ class GepaOptions:
 
 
 def search_by_gepa(
-    trials: ProgramTrials, first: ProgramText, reflection: LlmAccess, people: Sequence[Pair], options: GepaOptions
+    trials: ProgramTrials, first: ProgramText, reflection: LlmAccess, people: Sequence[Pair], options: SearchOptions
 ) -> list[ProgramText]:
     """Propose candidates from ``first``; return those that were kept, ``first`` included, best rated first.
 
@@ -68,11 +68,11 @@ def search_by_gepa(
     from gepa.api import optimize
     from gepa.strategies.proposal_sampling import PxNSampling
 
-    adapter = ProgramAdapter(trials, reflection, tuple(people), options.proposals, query_fields(trials.program))
+    adapter = ProgramAdapter(
+        trials, reflection, tuple(people), options.proposals, query_fields(trials.program), options.stops
+    )
     names = list(trials.passages)
-    trials.rate(first, names)
-    if (reason := trials.broken.get(key_of(first))) is not None:
-        raise GenerationError(reason)
+    require_runnable(trials, first)
     found = optimize(
         seed_candidate=first.parts(),
         trainset=names,
@@ -81,7 +81,7 @@ def search_by_gepa(
         reflection_minibatch_size=min(MINIBATCH, len(names)),
         sampling_strategy=PxNSampling(PARENTS, MUTATIONS),
         acceptance_criterion=BetterThanParent(trials),
-        stop_callbacks=[lambda state: adapter.done or options.stops()],
+        stop_callbacks=[lambda state: adapter.done],
         # Equal texts are rated once; proposals are what is limited.
         max_metric_calls=(options.proposals + 2) * (len(names) + 2 * MINIBATCH) * 4,
         skip_perfect_score=False,
@@ -95,6 +95,18 @@ def search_by_gepa(
     order = sorted(range(len(scores)), key=lambda number: (-scores[number], number))
     distinct = {key_of(text): text for text in (ProgramText.from_parts(found.candidates[row]) for row in order)}
     return list(distinct.values())
+
+
+def require_runnable(trials: ProgramTrials, first: ProgramText) -> None:
+    """Rate the first candidate.
+
+    Raises:
+        BudgetExceeded: A ceiling is reached.
+        GenerationError: It cannot be run.
+    """
+    trials.rate(first, list(trials.passages))
+    if (reason := trials.broken.get(key_of(first))) is not None:
+        raise GenerationError(reason)
 
 
 class BetterThanParent:
@@ -117,7 +129,7 @@ class BetterThanParent:
         return accepted
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ProgramAdapter:
     """Implements ``gepa.core.adapter.GEPAAdapter``; a data instance is a passage id.
 
@@ -127,6 +139,7 @@ class ProgramAdapter:
         people: Pairs whose queries people wrote.
         proposals: Most candidates that are proposed.
         outputs: Predictor -> its field with the written query; None: it has none.
+        stops: Whether a budget is used up as far as it may be.
         proposed: Candidates proposed so far.
         ended: What ended the search early.
     """
@@ -136,14 +149,14 @@ class ProgramAdapter:
     people: tuple[Pair, ...]
     proposals: int
     outputs: Mapping[str, str | None]
+    stops: Callable[[], bool]
     proposed: int = 0
     ended: StmAgentError | None = None
-    _shown: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
         """Whether no more candidates are proposed."""
-        return self.ended is not None or self.proposed >= self.proposals
+        return self.ended is not None or self.proposed >= self.proposals or self.stops()
 
     def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ANN401
         """Run and rate a candidate on some passages."""

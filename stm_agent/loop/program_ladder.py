@@ -113,6 +113,8 @@ def climb(
     context = trials.context
     _probe(trials, setting, first, options)
     for rung in others[: options.probes]:
+        if not context.has_time(f"probe of trial {trials.name_of(rung.text)}"):
+            break
         try:
             write_pairs(trials, rung, options.passages)
             _probe(trials, setting, rung, options)
@@ -129,6 +131,8 @@ def climb(
         return Outcome(
             winner=None, accepted=False, reason="no candidate's pairs are better in a probe; nothing changes"
         )
+    if not context.has_time("LoRA runs of the finalists"):
+        return Outcome(winner=None, accepted=False, reason="the minutes are over before the finalists' LoRA runs")
     finalists = ahead[: options.finalists]
     for rung in [first, *finalists]:
         with context.timed("train", f"a LoRA run of {options.lora_steps} steps for {trials.name_of(rung.text)}"):

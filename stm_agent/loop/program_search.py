@@ -23,7 +23,7 @@ from stm_agent.loop.options import Options
 from stm_agent.loop.planning import with_lengths
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting
-from stm_agent.loop.program_gepa import GepaOptions, search_by_gepa
+from stm_agent.loop.program_gepa import SearchOptions, require_runnable, search_by_gepa
 from stm_agent.loop.program_ladder import (
     LadderOptions,
     Outcome,
@@ -32,6 +32,7 @@ from stm_agent.loop.program_ladder import (
     rank_agreement,
     write_pairs,
 )
+from stm_agent.loop.program_mipro import search_by_mipro
 from stm_agent.loop.program_trials import ProgramTrials
 from stm_agent.loop.query_rating import dev_part, draw_passages, people_of, query_rater
 from stm_agent.loop.runs import PROGRAM_RESULT, open_run
@@ -43,10 +44,11 @@ from stm_agent.synthesize.program_text import ProgramText, save_state
 from stm_agent.workspace import program_path
 
 SEARCH_SHARE = 0.5
-"""Share of the dollars and minutes after which no more candidates are proposed: the rest is for comparing them."""
+"""Share of the dollars, calls and minutes for proposing candidates; the rest is for comparing them."""
 FEWEST_PASSAGES = 2
 """Passages without which luck decides between candidates."""
 QUERIES_PROGRAM = "queries"
+OPTIMIZERS = ("gepa", "mipro")
 EXISTS = "{} exists; name a new file with --output, nothing is overwritten"
 
 
@@ -58,6 +60,8 @@ class ProgramOptions:
         llm: Generator, reflecting LLM, seed, dollars and minutes.
         program: Name of the program in ``programs/``.
         calls: Ceiling on LLM calls; None: none.
+        optimizer: How candidates are proposed: GEPA's reflection or, for comparison, DSPy's MIPROv2, which proposes
+            instructions only and needs the extra ``optuna``.
         proposals: Candidates that are proposed.
         examples: Passages that candidates are rated on.
         queries: Passages that a candidate writes for before its pairs are trained on.
@@ -71,6 +75,7 @@ class ProgramOptions:
     llm: Options
     program: str = QUERIES_PROGRAM
     calls: int | None = None
+    optimizer: str = "gepa"
     proposals: int = 8
     examples: int = 12
     queries: int = 48
@@ -142,6 +147,8 @@ def _program(workspace: Path, options: ProgramOptions) -> Path:
         raise ConfigError(
             f"--program {options.program} cannot be optimised: only '{QUERIES_PROGRAM}', whose queries can be rated"
         )
+    if options.optimizer not in OPTIMIZERS:
+        raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
     if options.calls is not None and options.calls < options.fewest_calls:
         raise ConfigError(
             f"--budget-calls {options.calls} cannot compare two programs; raise it to {options.fewest_calls} or more, "
@@ -160,7 +167,18 @@ def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, progra
     }
 
 
-SIZES = ("program", "proposals", "examples", "queries", "probes", "finalists", "kind", "lora_steps", "documents")
+SIZES = (
+    "program",
+    "optimizer",
+    "proposals",
+    "examples",
+    "queries",
+    "probes",
+    "finalists",
+    "kind",
+    "lora_steps",
+    "documents",
+)
 """Options that decide the result; ceilings decide how far a search gets."""
 
 
@@ -172,15 +190,18 @@ def _search(context: RunContext, program: Path, options: ProgramOptions) -> dict
     first = Rung(text=ProgramText.of(program), rating=0.0)
     passages = draw_passages(context.data.pool, options.queries, context.seed + 1)
     with context.timed("search", f"{options.proposals} candidates for {program.name}"):
-        trials.rate(first.text, list(trials.passages))
+        require_runnable(trials, first.text)
         # Paid before any candidate, since nothing can be compared without it.
         write_pairs(trials, first, passages)
-        gepa = GepaOptions(
+        searching = SearchOptions(
             proposals=options.proposals, seed=context.seed, stops=lambda: _is_half_spent(context, options)
         )
-        kept = search_by_gepa(trials, first.text, context.reflection, people, gepa)
+        if options.optimizer == "mipro":
+            found = search_by_mipro(trials, first.text, context.reflection, searching)
+        else:
+            found = search_by_gepa(trials, first.text, context.reflection, people, searching)
     first.rating = trials.mean(first.text)
-    others = [Rung(text=text, rating=trials.mean(text)) for text in kept if text.parts() != first.text.parts()]
+    others = [Rung(text=text, rating=trials.mean(text)) for text in found if text.parts() != first.text.parts()]
     ladder = LadderOptions(
         passages=passages,
         probes=options.probes,
@@ -209,9 +230,8 @@ def _is_half_spent(context: RunContext, options: ProgramOptions) -> bool:
     """Return whether what is left of the ceilings is needed to compare candidates."""
     spent = spending(context.run.llm_ledger)
     usd, minutes = options.llm.budget_usd, options.llm.budget_minutes
-    reserved = options.queries + options.examples
     return (
-        (options.calls is not None and spent.calls + reserved >= options.calls)
+        (options.calls is not None and spent.calls >= options.calls * SEARCH_SHARE)
         or (usd is not None and spent.usd >= usd * SEARCH_SHARE)
         or (minutes is not None and context.clock.seconds() >= minutes * 60 * SEARCH_SHARE)
     )

@@ -8,12 +8,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stm_agent.errors import ConfigError
 from stm_agent.files import content_hash, whole_folder, write_atomic
 from stm_agent.program_files import program_files
 from stm_agent.synthesize.load import load_program
+
+if TYPE_CHECKING:
+    import dspy
 
 MARK = "# Written by stm-agent synthesize optimize; it replaces the text above."
 INSTRUCTIONS, DEMONSTRATIONS = "instructions", "demonstrations"
@@ -42,9 +45,15 @@ class ProgramText:
         Raises:
             ConfigError: The program cannot be built, has no such output, or has no predictor.
         """
-        predictors = dict(load_program(program, output).named_predictors())
-        if not predictors:
+        text = cls.of_module(load_program(program, output))
+        if not text.instructions:
             raise ConfigError(f"program {program} has no predictor whose text could be optimised; use dspy.Predict")
+        return text
+
+    @classmethod
+    def of_module(cls, program: dspy.Module) -> ProgramText:
+        """Read the text of a program; one without a predictor has none."""
+        predictors = dict(program.named_predictors())
         return cls(
             {name: predictor.signature.instructions for name, predictor in predictors.items()},
             {name: tuple(dict(demo) for demo in predictor.demos) for name, predictor in predictors.items()},

@@ -69,7 +69,7 @@ def test_the_better_generator_is_better_in_every_row(tiny_domain, workspace, scr
 
 @pytest.mark.parametrize(
     ("budget", "reason"),
-    [({"calls": 10}, "10 calls is spent"), ({"usd": 0.1}, "0.1 USD"), ({"tokens": 1}, "1 tokens is spent")],
+    [({"calls": 10}, "10 calls is spent"), ({"usd": 0.095}, "0.095 USD"), ({"tokens": 1}, "1 tokens is spent")],
 )
 def test_each_generator_stops_at_its_own_budget(tiny_domain, workspace, budget, reason):
     # A price of 0 for tokens: the script says what a call costs.
