@@ -36,6 +36,8 @@ class Calls:
         self.count += 1
         if "You improve the instructions" in messages[0]["content"]:
             return f"Certainly!\n```\n{self.better}\n```"
+        if "proposed_instruction" in messages[-1]["content"]:
+            return f"[[ ## proposed_instruction ## ]]\n{self.better}\n\n[[ ## completed ## ]]"
         *_, (clinical, place) = re.findall(r"A finding of (.*) the (\w+)\.", messages[-1]["content"])
         if BETTER in messages[0]["content"]:
             return f"my {place} is {PLAIN[clinical]}"
@@ -99,6 +101,15 @@ def test_nothing_is_written_where_no_candidate_is_better(tiny_domain, workspace,
     assert not (workspace / "programs" / "better.py").exists()
 
 
+def test_mipro_proposes_to_the_same_ladder(tiny_domain, workspace, calls):
+    report = search(tiny_domain, workspace, optimizer="mipro", proposals=2, queries=8, lora_steps=2)
+    trials = read_traces(workspace / "runs" / report["run"] / "traces.jsonl")
+    proposed = [trial for trial in trials if trial["origin"] == "mipro"]
+    assert BETTER in {trial["text"].splitlines()[0] for trial in proposed}
+    first, best = report["candidates"][:2]
+    assert best["rating"] > first["rating"]
+
+
 def test_calls_are_capped_over_generator_and_reflection(tiny_domain, workspace, calls):
     sizes = {"queries": 8, "examples": 4, "lora_steps": 2, "calls": 25}
     search(tiny_domain, workspace, **sizes)
@@ -109,6 +120,7 @@ def test_calls_are_capped_over_generator_and_reflection(tiny_domain, workspace, 
     ("changes", "message"),
     [
         ({"calls": 3}, "--budget-calls 3 cannot compare two programs"),
+        ({"optimizer": "luck"}, "use gepa or mipro"),
         ({"program": "hard_negatives"}, "cannot be optimised"),
     ],
 )
