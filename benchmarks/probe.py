@@ -15,6 +15,7 @@ import argparse
 import json
 import random
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from _record import RESULTS, claim, machine, prepare, save, show, versions
 
 HERE = Path(__file__).parent
 START = "embedded:all-minilm-l6-v2"
-PROBES = {"query-map": None, "query-side": None, "short lora": 10}
+PROBES = {"query-map": None, "query-side": None, "short lora": 16}
 """Probe -> its steps, if not the engine's."""
 
 
@@ -142,16 +143,28 @@ def setting(data: Any, options: argparse.Namespace) -> tuple[Any, Any]:
 
 def rate(made: Any, test: Any, pairs: Sequence[Any], options: argparse.Namespace) -> dict[str, Any]:
     """Return the scores and seconds of each probe and of the LoRA run on one variant."""
+    from stm_agent.errors import CheckFailed
     from stm_agent.loop.probe import probe, score_probed
 
     row: dict[str, Any] = {"pairs": len(pairs)}
+    untrained = made.untrained().ndcg_at_10
     for name, steps in PROBES.items():
         kind = "lora" if name == "short lora" else name
-        done = probe(made, pairs, kind, steps=steps)
-        row[name] = {"search": done.scores.ndcg_at_10, "seconds": done.seconds}
-    done = probe(made, pairs, "lora", steps=options.steps)
-    scores = score_probed(made, done.model, test)
-    row["lora"] = {"search": done.scores.ndcg_at_10, "test": scores.ndcg_at_10, "seconds": done.seconds}
+        began = time.monotonic()
+        try:
+            search = probe(made, pairs, kind, steps=steps).scores.ndcg_at_10
+        except CheckFailed as error:
+            # Data that cannot be trained on leaves the model as it is.
+            search, row[f"{name} failed"] = untrained, str(error)
+        row[name] = {"search": search, "seconds": time.monotonic() - began}
+    began = time.monotonic()
+    try:
+        done = probe(made, pairs, "lora", steps=options.steps)
+        reached = done.scores.ndcg_at_10, score_probed(made, done.model, test).ndcg_at_10
+    except CheckFailed as error:
+        reached = untrained, made.untrained(test).ndcg_at_10
+        row["lora failed"] = str(error)
+    row["lora"] = {"search": reached[0], "test": reached[1], "seconds": time.monotonic() - began}
     return row
 
 

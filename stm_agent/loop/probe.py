@@ -76,9 +76,9 @@ class ProbeSetting:
             cache=context.cache,
         )
 
-    def untrained(self) -> Scores:
-        """Return the scores of the backbone."""
-        return self._scored(AdaptedModel(self.backbone), self.task)
+    def untrained(self, task: ScoredTask | None = None) -> Scores:
+        """Return the scores of the backbone on a task; None: the setting's."""
+        return self._scored(AdaptedModel(self.backbone), task or self.task)
 
     def _scored(self, model: AdaptedModel, task: ScoredTask) -> Scores:
         return read_scores(self.build(ScoringJob(model, ((task, self.instruction),), self.cache)))[task.name]

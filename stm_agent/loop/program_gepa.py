@@ -69,11 +69,16 @@ def search_by_gepa(
     from gepa.strategies.proposal_sampling import PxNSampling
 
     adapter = ProgramAdapter(
-        trials, reflection, tuple(people), options.proposals, query_fields(trials.program), options.stops
+        trials=trials,
+        reflection=reflection,
+        people=tuple(people),
+        proposals=options.proposals,
+        outputs=query_fields(trials.program),
+        stops=options.stops,
     )
     names = list(trials.passages)
     require_runnable(trials, first)
-    found = optimize(
+    found: Any = optimize(
         seed_candidate=first.parts(),
         trainset=names,
         valset=names,
@@ -120,7 +125,7 @@ class BetterThanParent:
         """Decide on one proposal."""
         before, after = proposal.subsample_scores_before or [0.0], proposal.subsample_scores_after or [0.0]
         was, now = sum(before) / len(before), sum(after) / len(after)
-        accepted = now > was
+        accepted = bool(now > was)
         text = ProgramText.from_parts(proposal.candidate)
         verb = "kept" if accepted else "dropped"
         reason = f"{verb}: rated {now:.3f} on {len(after)} passages, its parent {was:.3f}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stm_agent.domain.data import Pair
-from stm_agent.errors import BudgetExceeded, ConfigError, DataError, GenerationError
+from stm_agent.errors import BudgetExceeded, CheckFailed, ConfigError, DataError, GenerationError
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.loop.gate import Confirmation, GateState, Verdict
@@ -118,7 +118,7 @@ def climb(
         try:
             write_pairs(trials, rung, options.passages)
             _probe(trials, setting, rung, options)
-        except (GenerationError, ConfigError, DataError) as error:
+        except (GenerationError, ConfigError, DataError, CheckFailed) as error:
             trials.decide(rung.text, accepted=False, reason=f"dropped: its pairs could not be probed: {error}")
             context.warn("synthesize", f"trial {trials.name_of(rung.text)} is left out: {error}")
             if isinstance(error, BudgetExceeded):
@@ -133,11 +133,13 @@ def climb(
         )
     if not context.has_time("LoRA runs of the finalists"):
         return Outcome(winner=None, accepted=False, reason="the minutes are over before the finalists' LoRA runs")
-    finalists = ahead[: options.finalists]
-    for rung in [first, *finalists]:
-        with context.timed("train", f"a LoRA run of {options.lora_steps} steps for {trials.name_of(rung.text)}"):
-            rung.trained = probe(setting, rung.pairs, "lora", steps=options.lora_steps)
-    winner = max(finalists, key=lambda rung: _ndcg(rung.trained))
+    finalists = [first, *ahead[: options.finalists]]
+    for rung in finalists:
+        _train(trials, setting, rung, options)
+    trained = [rung for rung in finalists[1:] if rung.trained]
+    if not first.trained or not trained:
+        return Outcome(winner=None, accepted=False, reason="LoRA runs on these pairs failed; see the warnings")
+    winner = max(trained, key=lambda rung: _ndcg(rung.trained))
     return _judge(trials, setting, first, winner, accept, tried=len(others))
 
 
@@ -147,6 +149,16 @@ def _probe(trials: ProgramTrials, setting: ProbeSetting, rung: Rung, options: La
         rung.probed = probe(setting, rung.pairs, options.kind)
     reason = f"probe: {_ndcg(rung.probed):.4f} nDCG@10 on the search half with {len(rung.pairs)} pairs"
     trials.decide(rung.text, accepted=False, reason=reason)
+
+
+def _train(trials: ProgramTrials, setting: ProbeSetting, rung: Rung, options: LadderOptions) -> None:
+    context, name = trials.context, trials.name_of(rung.text)
+    try:
+        with context.timed("train", f"a LoRA run of {options.lora_steps} steps for {name}"):
+            rung.trained = probe(setting, rung.pairs, "lora", steps=options.lora_steps)
+    except CheckFailed as error:
+        trials.decide(rung.text, accepted=False, reason=f"dropped: its LoRA run failed: {error}")
+        context.warn("synthesize", f"trial {name} is left out: {error}")
 
 
 def _judge(
