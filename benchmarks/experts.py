@@ -11,6 +11,7 @@ each pair, ``+PO`` the instruction. Intervals are paired bootstraps on the queri
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def one(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
 def train_variants(context: Any, training_data: Any) -> dict[str, tuple[Any, Any]]:
     """Return row name -> (model, instruction) of base, all experts in all variants, and the controls."""
     from stm_agent.backbone.instruction import Instruction
+    from stm_agent.loop.controls import source_draws
     from stm_agent.loop.data import pairs_of
     from stm_agent.loop.variants import variants
 
@@ -94,6 +96,11 @@ def train_variants(context: Any, training_data: Any) -> dict[str, tuple[Any, Any
         }
     )
     pairs = pairs_of(context, everything, training_data)
+    counts = Counter(pair.source for pair in pairs)
+    draws = source_draws(context.spec.experts, counts, context.spec.train.batch_size)
+    everything = everything.model_copy(
+        update={"source_weights": {source: drawn / counts[source] for source, drawn in draws.items()}}
+    )
     models["all-in-one"] = (train(context, everything, pairs, training_data, None, none), none)
     return models
 

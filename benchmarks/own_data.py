@@ -25,7 +25,7 @@ from _record import RESULTS, claim, machine, optimize, save, show, versions
 
 HERE = Path(__file__).parent
 START = "embedded:all-minilm-l6-v2"
-PLAIN, UNTOUCHED = "plain fine-tuning", "untouched start"
+PLAIN, UNTOUCHED, ALL_IN_ONE = "plain fine-tuning", "untouched start", "all-in-one"
 
 
 def one_run(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -82,6 +82,10 @@ def claims(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         rows.append(claim(text, against["high"], 0.0, "nDCG@10", delta=against["delta"], low=against["low"]))
         against = run["merged_minus"][PLAIN]
         rows.append(claim(f"{name}: merged against {PLAIN}, upper bound", against["high"], 0.0, "nDCG@10", **against))
+        if control := run["merged_minus"].get(ALL_IN_ONE):
+            rows.append(
+                claim(f"{name}: merged minus {ALL_IN_ONE}, lower bound", control["low"], 0.0, "nDCG@10", **control)
+            )
     sets = sorted({name.split("/")[0] for name in runs})
 
     def gain(other: str) -> float:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.formats import archive, irds, trec
-from stm_agent.annotate.incoming import is_archive, read_incoming
+from stm_agent.annotate.incoming import Incoming, is_archive, read_incoming
 from stm_agent.annotate.reading import decoded
 from stm_agent.annotate.services import moving, people, projects, runs
 from stm_agent.annotate.tool import Tool
@@ -20,7 +20,11 @@ from stm_agent.errors import ConfigError, DataError
 TREC = (".qrels", ".run", ".trec")
 
 
-def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None) -> dict[str, Any]:
+WRITTEN = "synthetic"
+"""Run of a project with the passages that an LLM wrote its queries for: they are in the pool, and blind as the rest."""
+
+
+def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None, split: str | None = None) -> dict[str, Any]:
     """Import documents, a BEIR folder, TREC's files, one of AIANO's files or an archive, all or nothing.
 
     A TREC run comes in by parts; one that was cut off half-way is imported again.
@@ -30,6 +34,7 @@ def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None) -> d
         name: The project's name.
         path: What to import; ``ir_datasets:NAME`` is a data set of that catalogue.
         name_of: Whose judgements they are; None: the local person's.
+        split: The split of a BEIR folder whose queries come in; None: all of them.
 
     Returns:
         What came in.
@@ -52,11 +57,21 @@ def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None) -> d
         with tool.database.writing() as session:
             made = moving.import_archive(session, _who(session, name_of), unpacked)
             return {"project": made.name, "from": "archive"}
-    incoming = irds.read_catalogue(str(path)) if str(path).startswith(irds.SCHEME) else read_incoming(path)
+    incoming = irds.read_catalogue(str(path)) if str(path).startswith(irds.SCHEME) else read_incoming(path, split)
     with tool.database.writing() as session:
         actor = _who(session, name_of)
         row = projects.called(session, name) or projects.create(session, actor, name=name, template="judging")
-        return {"project": row.name, **moving.bring_in(session, actor, row, incoming).told()}
+        report = moving.bring_in(session, actor, row, incoming)
+        key, named = row.key, row.name
+    pool_written(tool, actor, key, incoming)
+    return {"project": named, **report.told()}
+
+
+def pool_written(tool: Tool, actor: Actor, project: str, incoming: Incoming) -> None:
+    """Put the passages that an LLM wrote queries for into the pool, as a run: people judge them like any other."""
+    if incoming.asked is not None and incoming.asked.written:
+        ranking = {query: dict.fromkeys(grades, 1.0) for query, grades in incoming.asked.ranking.items()}
+        runs.put_run(tool.database, actor, project, WRITTEN, ranking)
 
 
 def _trec(tool: Tool, name: str, path: Path, name_of: str | None) -> dict[str, Any]:

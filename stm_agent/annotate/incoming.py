@@ -33,16 +33,25 @@ class Incoming:
     asked: Asked | None = None
 
 
-def read_incoming(path: Path) -> Incoming:
+def read_incoming(path: Path, split: str | None = None) -> Incoming:
     """Read a file of documents, a BEIR folder, a ``datasets`` folder, or a zip of one of these.
 
+    Args:
+        path: What to read.
+        split: The split of a BEIR folder whose queries come in; None: all queries.
+
     Raises:
-        DataError: The path is missing, is not UTF-8, or is none of these.
+        DataError: The path is missing, is not UTF-8, or is none of these, or has no such split.
     """
     if path.suffix.lower() == ".zip" and path.is_file():
         with _unzipped(path) as folder:
-            return read_incoming(folder)
-    return Incoming(list(read_documents(path)), read_asked(path))
+            return read_incoming(folder, split)
+    asked = read_asked(path)
+    if split is not None:
+        if asked is None:
+            raise DataError(f"{path.name} has no queries, so no split '{split}'; leave --split out")
+        asked = asked.only(split)
+    return Incoming(list(read_documents(path)), asked)
 
 
 def is_archive(path: Path) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stm_agent.annotate.tool import Tool
 
 app = typer.Typer(invoke_without_command=True)
+SplitName = Annotated[str | None, typer.Option("--split", help="Take the queries of this split of a BEIR folder only.")]
 
 
 def _tell(url: str) -> None:
@@ -33,6 +34,7 @@ def _tell_line(text: str) -> None:
 def annotate(
     context: typer.Context,
     collection: Annotated[Path | None, typer.Option(help="A BEIR folder: a judging project on it.")] = None,
+    split: SplitName = None,
     database: Url = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; anything but loopback asks for a login.")
@@ -65,7 +67,7 @@ def annotate(
     tool = opened(workspace, database, team=team or not is_loopback(host))
     try:
         if collection is not None:
-            _on_collection(tool, collection)
+            _on_collection(tool, collection, split)
         if address.warning:
             _tell_line(address.warning)
         serve(tool, address, tell=_tell)
@@ -73,21 +75,24 @@ def annotate(
         tool.close()
 
 
-def _on_collection(tool: Tool, folder: Path) -> None:
+def _on_collection(tool: Tool, folder: Path, split: str | None) -> None:
     from sqlalchemy import select
 
+    from stm_agent.annotate.bringing import pool_written
     from stm_agent.annotate.incoming import read_incoming
     from stm_agent.annotate.services import moving, people, projects
     from stm_agent.annotate.tables import Project as Row
 
-    name = folder.resolve().name
-    incoming = read_incoming(folder)
+    name = folder.resolve().name + (f" ({split})" if split else "")
+    incoming = read_incoming(folder, split)
     with tool.database.writing() as session:
         if session.scalar(select(Row.id).where(Row.name == name)):
             return
         actor = people.actor_of(people.local_person(session))
         made = projects.create(session, actor, name=name, template="judging")
         report = moving.bring_in(session, actor, made, incoming)
+        key = made.key
+    pool_written(tool, actor, key, incoming)
     for reason, count in report.skipped.items():
         _tell_line(f"{count:,} skipped: {reason}")
 
@@ -105,6 +110,7 @@ def import_(
     name_of: Annotated[
         str | None, typer.Option("--as", help="Whose judgements qrels become (default: the local person's).")
     ] = None,
+    split: SplitName = None,
     database: Url = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
@@ -119,7 +125,7 @@ def import_(
 
     tool = opened(workspace, database)
     try:
-        told = bring(tool, project, path, name_of=name_of)
+        told = bring(tool, project, path, name_of=name_of, split=split)
     finally:
         tool.close()
     emit(told, "\n".join(f"{name:<10} {value}" for name, value in told.items()), as_json)

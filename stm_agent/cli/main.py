@@ -14,6 +14,7 @@ from stm_agent.errors import StmAgentError, StopRequested
 
 NOUNS = {
     "assets": "Embedded models and data, fetched from the package index.",
+    "data": "Training data of a run, row by row: what was written and mined.",
     "domains": "Domain files: what is adapted, on which data.",
     "runs": "Running, finished and interrupted runs.",
     "traces": "How each tried instruction or program came to be.",

@@ -14,6 +14,13 @@ from stm_agent.errors import ConfigError
 def optimize(
     domain: Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")] = None,
     collection: Annotated[Path | None, typer.Option(help="A BEIR folder to adapt to, without a domain file.")] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Documents without queries (file or folder): the generator writes synthetic ones."),
+    ] = None,
+    corpus_queries: Annotated[
+        int, typer.Option(help="With --corpus: passages that a query is written for, at most.", min=1)
+    ] = 500,
     start: Annotated[
         list[str] | None,
         typer.Option(help="Model to adapt; several race on dev; 'auto': those within reach of every machine."),
@@ -53,37 +60,17 @@ def optimize(
     Example: stm-agent optimize --domain biomedical
     """
     from stm_agent.domain.load import domain_of_collection, load_domain
+    from stm_agent.loop.options import Options
     from stm_agent.train.processes import one_process
     from stm_agent.workspace import find_workspace, runs_folder
 
-    if (domain is None) == (collection is None):
+    if sum(given is not None for given in (domain, collection, corpus)) != 1:
         raise ConfigError(
-            "name what to adapt to: --domain NAME (see 'stm-agent domains list') or --collection DIR, one of them"
+            "name what to adapt to: --domain NAME (see 'stm-agent domains list'), --collection DIR, or --corpus PATH "
+            "if there are no queries; one of them"
         )
     one_process()
-    folder = find_workspace(workspace)
-    spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
-    if dry_run:
-        from stm_agent.loop.plan import check_collection, plan
-        from stm_agent.loop.starting import with_starts
-
-        check_collection(spec, folder)
-        spec = with_starts(spec, tuple(start or ()))
-        steps = plan(spec, folder, rounds=rounds, generator=generator, minutes=budget_minutes)
-        emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)
-        return
-    from stm_agent.backbone.threads import choose_threads, set_threads
-    from stm_agent.inspect.report import report_table
-    from stm_agent.loop.optimize import optimize
-    from stm_agent.loop.options import Options
-
-    observer = screen_observer()
-
-    def use_idle_cores() -> None:
-        threads, why = choose_threads()
-        set_threads(threads)
-        observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
-
+    folder, observer = find_workspace(workspace), screen_observer()
     options = Options(
         seed=seed,
         rounds=rounds,
@@ -99,7 +86,41 @@ def optimize(
         run_id=run_id,
         fresh=fresh,
     )
+    if corpus and dry_run:
+        from stm_agent.loop.corpus_plan import plan_corpus, plan_steps
+
+        _show_steps(plan_steps(plan_corpus(corpus, queries=corpus_queries, seed=seed or 0), options), as_json)
+        return
+    if corpus:
+        from stm_agent.loop.corpus import write_collection
+
+        written = write_collection(
+            corpus, options, queries=corpus_queries, workspace=folder, runs=runs_folder(folder), observer=observer
+        )
+        collection, options = written.folder, written.remaining(options)
+    spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
+    if dry_run:
+        from stm_agent.loop.plan import check_collection, plan
+        from stm_agent.loop.starting import with_starts
+
+        check_collection(spec, folder)
+        spec = with_starts(spec, options.starts)
+        _show_steps(plan(spec, folder, options), as_json)
+        return
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.inspect.report import report_table
+    from stm_agent.loop.optimize import optimize
+
+    def use_idle_cores() -> None:
+        threads, why = choose_threads()
+        set_threads(threads)
+        observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
+
     report = optimize(
         spec, options, workspace=folder, runs=runs_folder(folder), observer=observer, before_work=use_idle_cores
     )
     emit(report, report_table(report), as_json)
+
+
+def _show_steps(steps: list[dict[str, str]], as_json: bool) -> None:
+    emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)

@@ -36,7 +36,8 @@ def list_(workspace: Place = None, as_json: JsonFlag = False) -> None:
     rows = list_runs(runs_folder(find_workspace(workspace)))
     table = Table("run", "state", "merged test nDCG@10")
     for row in rows:
-        table.add_row(row["run"], row["state"], "" if row["ndcg_at_10"] is None else f"{row['ndcg_at_10']:.4f}")
+        mark = " (synthetic)" if row["synthetic"] else ""
+        table.add_row(row["run"], row["state"], "" if row["ndcg_at_10"] is None else f"{row['ndcg_at_10']:.4f}{mark}")
     emit(rows, table if rows else "no runs yet; start one: stm-agent optimize --domain biomedical", as_json)
 
 

@@ -16,11 +16,16 @@ from stm_agent.errors import DataError
 
 logger = logging.getLogger(__name__)
 BOM = b"\xef\xbb\xbf"
-LAYOUT = "a BEIR folder needs corpus.jsonl, queries.jsonl and qrels/<split>.tsv"
+LAYOUT = (
+    "a BEIR folder needs corpus.jsonl, queries.jsonl and qrels/<split>.tsv; if there are only documents, "
+    "stm-agent optimize --corpus has queries written"
+)
 JUDGEMENTS = (".tsv", ".txt", ".qrels")
 """Endings of files with judgements; each may be followed by ``.gz``."""
 SPLIT_NAMES = {"validation": "dev", "valid": "dev", "val": "dev", "development": "dev"}
 """Names that other projects give a split, and ours."""
+SYNTHETIC = ".synthetic"
+"""Before the ending of files whose queries an LLM wrote: ``queries.synthetic.jsonl``, ``qrels/dev.synthetic.tsv``."""
 _INTEGER = re.compile(r"[+-]?\d{1,9}(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
@@ -39,7 +44,8 @@ def packed_or_plain(path: Path) -> Path:
 def judgement_files(folder: Path) -> dict[str, Path]:
     """Return split name -> file with its judgements: those in ``qrels/``, else one ``qrels`` file in the folder itself.
 
-    A split called validation, valid, val or development is dev.
+    A split called validation, valid, val or development is dev; one that :func:`is_synthetic` has its name without
+    that mark.
 
     Raises:
         DataError: The folder has no such file, or two of the same split.
@@ -47,14 +53,30 @@ def judgement_files(folder: Path) -> dict[str, Path]:
     inside = [path for path in sorted((folder / "qrels").glob("*")) if _ending(path)] if folder.is_dir() else []
     files: dict[str, Path] = {}
     for path in inside or [path for path in sorted(folder.glob("qrels.*")) if _ending(path) and path.is_file()]:
-        stem = path.name.removesuffix(_ending(path))
+        stem = path.name.removesuffix(_ending(path)).removesuffix(SYNTHETIC)
         name = SPLIT_NAMES.get(stem.lower(), stem)
         if name in files:
             raise DataError(f"{files[name]} and {path} are both split '{name}'; keep one")
         files[name] = path
     if not files:
-        raise DataError(f"{folder} has no judgements; add qrels/dev.tsv and qrels/test.tsv")
+        raise DataError(
+            f"{folder} has no judgements; add qrels/dev.tsv and qrels/test.tsv, or judge its queries with stm-agent "
+            f"annotate --collection {folder}, or have queries written: stm-agent optimize --corpus {folder}"
+        )
     return files
+
+
+def is_synthetic(judgements: Path) -> bool:
+    """Return whether the name of a file with judgements says that an LLM wrote its queries."""
+    return judgements.name.removesuffix(_ending(judgements)).endswith(SYNTHETIC)
+
+
+def query_files(folder: Path) -> list[Path]:
+    """Return the files of a folder's queries: those that people wrote, those that an LLM wrote, or both."""
+    plain = packed_or_plain(folder / "queries.jsonl")
+    files = [plain, packed_or_plain(folder / f"queries{SYNTHETIC}.jsonl")]
+    # If there is none, the first is named in the error.
+    return [path for path in files if path.is_file()] or [plain]
 
 
 def collection_files(folder: Path) -> list[Path]:
@@ -63,7 +85,7 @@ def collection_files(folder: Path) -> list[Path]:
         judgements = list(judgement_files(folder).values())
     except DataError:
         judgements = []
-    files = [packed_or_plain(folder / "corpus.jsonl"), packed_or_plain(folder / "queries.jsonl"), *judgements]
+    files = [packed_or_plain(folder / "corpus.jsonl"), *query_files(folder), *judgements]
     return [path for path in files if path.is_file()]
 
 
@@ -146,17 +168,19 @@ def json_object(line: str, location: str) -> dict[str, Any]:
     return row
 
 
-def read_queries(path: Path) -> dict[str, str]:
-    """Return query id -> text of a ``queries.jsonl``, judged or not.
+def read_queries(*paths: Path) -> dict[str, str]:
+    """Return query id -> text of files like ``queries.jsonl``, judged or not.
 
     Raises:
-        DataError: The file is missing, is not UTF-8 or is malformed; an id is repeated; a text is empty.
+        DataError: A file is missing, is not UTF-8 or is malformed; an id is repeated; a text is empty.
     """
-    queries = {}
-    for location, row in rows_of(path):
+    queries: dict[str, str] = {}
+    for location, row in (entry for path in paths for entry in rows_of(path)):
         if not row["text"].strip():
             raise DataError(f"{location}: query '{row['_id']}' is empty; write its text or remove it")
-        queries[row["_id"]] = row["text"]
+        # What people judged since may be in both files.
+        if queries.setdefault(row["_id"], row["text"]) != row["text"]:
+            raise DataError(f"{location} repeats id '{row['_id']}' of another file; make the ids unique")
     return queries
 
 

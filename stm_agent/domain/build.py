@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from stm_agent.domain.collection import Collection
+from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.own_sources import add_sources
-from stm_agent.domain.sources import judged_domain_data, python_docs_domain_data
-from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection, PythonDocsCollection
+from stm_agent.domain.sources import frozen_domain_data, judged_domain_data
+from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection
 
 
 def build_domain_data(spec: CollectionSpec, workspace: Path) -> DomainData:
@@ -27,8 +28,8 @@ def build_domain_data(spec: CollectionSpec, workspace: Path) -> DomainData:
         from stm_agent.domain.hpo import build_hpo
 
         return build_hpo(spec)
-    if isinstance(spec, PythonDocsCollection):
-        return python_docs_domain_data(spec)
+    if isinstance(spec, FrozenCollection):
+        return frozen_domain_data(spec)
     if isinstance(spec, BeirCollection):
         from stm_agent.domain.collection import read_beir
 

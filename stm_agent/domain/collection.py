@@ -2,7 +2,8 @@
 
 BEIR layout (Thakur et al. 2021): ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``,
 ``text``) and ``qrels/<split>.tsv`` (query id, corpus id, integer score; a header line is allowed).
-``collection.json`` with name, licence and source is our own addition and optional.
+``collection.json`` with name, licence and source is our own addition and optional. Files whose queries an LLM wrote
+are called ``queries.synthetic.jsonl`` and ``qrels/<split>.synthetic.tsv``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stm_agent.domain.beir_files import judgement_files, packed_or_plain, rows_of
+from stm_agent.domain.beir_files import SYNTHETIC, is_synthetic, judgement_files, packed_or_plain, query_files, rows_of
 from stm_agent.domain.beir_files import read_answers as read_answers
 from stm_agent.domain.beir_files import read_grades as read_grades
 from stm_agent.domain.beir_files import read_queries as read_queries
@@ -29,6 +30,8 @@ from stm_agent.files import content_hash, read_json, whole_folder, write_atomic,
 logger = logging.getLogger(__name__)
 IGNORED = "ignored_ids"
 """Key of ``collection.json`` with the queries that are documents; written by :func:`write_beir`."""
+SYNTHETIC_NOTE = "an LLM wrote them and nobody judged what is relevant, so scores compare models and do not say what people would find"
+"""What the scores of synthetic splits are worth, as the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +58,21 @@ class Split:
         qrels: Query id -> document id -> integer grade.
         ignored_ids: Queries that are documents of the corpus themselves (as in ArguAna): the document of a query's own
             id is not ranked.
+        synthetic: Whether an LLM wrote queries of it, so that nobody judged which documents are relevant.
     """
 
     name: str
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     ignored_ids: frozenset[str] = frozenset()
+    synthetic: bool = False
 
     def only(self, queries: Iterable[str], name: str) -> Split:
         """Return a part of the split, with its queries in their order here."""
         wanted = frozenset(queries)
         chosen = {query: text for query, text in self.queries.items() if query in wanted}
-        return Split(name, chosen, {query: self.qrels[query] for query in chosen}, self.ignored_ids & chosen.keys())
+        qrels, ignored = {query: self.qrels[query] for query in chosen}, self.ignored_ids & chosen.keys()
+        return Split(name, chosen, qrels, ignored, self.synthetic)
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,11 @@ class Collection:
         """Document id -> full text, in corpus order."""
         return {document.id: document.full for document in self.documents}
 
+    @property
+    def synthetic(self) -> tuple[str, ...]:
+        """Names of the splits whose queries an LLM wrote."""
+        return tuple(name for name, split in self.splits.items() if split.synthetic)
+
     @cached_property
     def content_hash(self) -> str:
         """Hash over documents and splits; name, licence and source do not count."""
@@ -119,11 +130,12 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
     documents, notes = _read_corpus(packed_or_plain(folder / "corpus.jsonl"))
-    queries = read_queries(packed_or_plain(folder / "queries.jsonl"))
+    queries = read_queries(*query_files(folder))
     corpus_ids = frozenset(document.id for document in documents)
     splits = {}
     for split, path in judgement_files(folder).items():
-        splits[split], left_out = _read_split(split, path, queries, corpus_ids)
+        read, left_out = _read_split(split, path, queries, corpus_ids)
+        splits[split] = dataclasses.replace(read, synthetic=is_synthetic(path))
         notes += left_out
     unjudged = queries.keys() - {query for split in splits.values() for query in split.queries}
     if unjudged:
@@ -132,6 +144,8 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
     splits = {split: _with_ignored_ids(splits[split], documents, ignored) for split in splits}
     if itself := sum(len(split.ignored_ids) for split in splits.values()):
         notes.append(f"{folder}: {itself} queries are documents; the document of a query's own id is not ranked")
+    if synthetic := " and ".join(name for name, split in splits.items() if split.synthetic):
+        notes.append(f"{folder}: the queries of {synthetic} are synthetic: {SYNTHETIC_NOTE}")
     for note in notes:
         logger.warning(note)
     return Collection(
@@ -157,19 +171,27 @@ def write_beir(
     Raises:
         StorageError: The disk is full or not writable.
     """
-    queries = {key: text for split in collection.splits.values() for key, text in split.queries.items()}
     with whole_folder(folder) as partial:
         rows = ({"_id": item.id, "title": item.title, "text": item.text} for item in collection.documents)
         write_atomic(partial / "corpus.jsonl", _jsonl(rows))
-        query_rows = ({"_id": key, "text": text} | _metadata_of(key, metadata) for key, text in queries.items())
-        write_atomic(partial / "queries.jsonl", _jsonl(query_rows))
+        for mark in sorted({_mark(split) for split in collection.splits.values()} or {""}):
+            own = [split.queries for split in collection.splits.values() if _mark(split) == mark]
+            queries = {key: text for part in own for key, text in part.items()}
+            query_rows = ({"_id": key, "text": text} | _metadata_of(key, metadata) for key, text in queries.items())
+            write_atomic(partial / f"queries{mark}.jsonl", _jsonl(query_rows))
         for split in collection.splits.values():
             lines = [f"{query}\t{doc}\t{grade}\n" for query, row in split.qrels.items() for doc, grade in row.items()]
-            write_atomic(partial / "qrels" / f"{split.name}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(lines))
+            write_atomic(
+                partial / "qrels" / f"{split.name}{_mark(split)}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(lines)
+            )
         about = {"name": collection.name, "licence": collection.licence, "source": collection.source}
         ignored = sorted({query for split in collection.splits.values() for query in split.ignored_ids})
         write_json(partial / "collection.json", {**about, IGNORED: ignored} if ignored else about)
     return folder
+
+
+def _mark(split: Split) -> str:
+    return SYNTHETIC if split.synthetic else ""
 
 
 def _metadata_of(query: str, metadata: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:

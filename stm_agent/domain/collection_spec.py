@@ -18,6 +18,9 @@ def _in_folder(path: Path, info: ValidationInfo) -> Path:
 RelativePath = Annotated[Path, AfterValidator(_in_folder)]
 """A path that is relative to the domain file."""
 
+FrozenDocuments = Annotated[int, Field(strict=True, ge=2, le=600)]
+"""Documents of a task that comes with the package, which has 600."""
+
 
 class SourceSpec(Spec):
     """A training set beside the train split of a collection; ``path`` or ``by`` says where it comes from.
@@ -98,15 +101,31 @@ class HpoCollection(Spec):
 
 
 class PythonDocsCollection(Spec):
-    """The running Python's standard library: a docstring's summary line -> the rest of the docstring.
+    """Docstrings of Python's standard library: a summary line -> the rest; the same on every Python.
 
     Attributes:
-        documents: Docstrings in the corpus, at most.
+        documents: Docstrings in the corpus.
     """
 
     source_names: ClassVar[tuple[str, ...]] = ()
     kind: Literal["python-docs"] = "python-docs"
-    documents: Positive = 600
+    documents: FrozenDocuments = 600
+
+
+class WordNetCollection(Spec):
+    """Common nouns and verbs of WordNet 3.0: the words of a sense -> its definition.
+
+    Attributes:
+        documents: Definitions in the corpus.
+    """
+
+    source_names: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["wordnet"] = "wordnet"
+    documents: FrozenDocuments = 600
+
+
+FrozenCollection = PythonDocsCollection | WordNetCollection
+"""A task that comes with the package."""
 
 
 class MtebCollection(Spec):
@@ -128,5 +147,6 @@ class MtebCollection(Spec):
 
 
 CollectionSpec = Annotated[
-    BeirCollection | HpoCollection | PythonDocsCollection | MtebCollection, Field(discriminator="kind")
+    BeirCollection | HpoCollection | PythonDocsCollection | WordNetCollection | MtebCollection,
+    Field(discriminator="kind"),
 ]

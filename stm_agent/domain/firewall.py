@@ -11,7 +11,7 @@ from stm_agent.errors import DataError, FirewallError
 from stm_agent.files import append_jsonl, read_jsonl
 
 SCHEMA = 1
-WAYS_ON = "or make queries and judgements with stm-agent annotate"
+WAYS_ON = "or make judgements with stm-agent annotate, or have queries written: stm-agent optimize --corpus FOLDER"
 """What to do about missing judgements, as the end of a message."""
 
 
@@ -29,6 +29,9 @@ def require_judged(collection: Collection) -> None:
 class Firewall:
     """Withholds a collection's test split until the end of a run.
 
+    Attributes:
+        synthetic: Which of dev and test have queries that an LLM wrote.
+
     The ledger is append-only JSONL: one ``sealed`` line with the collection's hash, then one ``opened`` line. They bind
     every process that resumes the run.
     """
@@ -42,6 +45,7 @@ class Firewall:
         """
         require_judged(collection)
         self._dev, self._test = collection.splits["dev"], collection.splits["test"]
+        self.synthetic = tuple(name for name in ("dev", "test") if collection.splits[name].synthetic)
         self._ledger = ledger_path
         sealed = self._first("sealed")
         if sealed is None:

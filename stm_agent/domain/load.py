@@ -22,12 +22,15 @@ from stm_agent.domain.spec import (
     MineSpec,
     PythonDocsCollection,
     TrainSpec,
+    WordNetCollection,
 )
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import write_atomic
 
 LEARNING_RATE = 5e-4
 """Peak learning rate of LoRA on a ready encoder."""
+TASK = "Given a query, find the passages that answer it."
+"""Task of a domain made of a folder: nothing more is known of its queries."""
 _SHIPPED = Path(__file__).resolve().parent
 _KEYS = sorted({key for part in Spec.__subclasses__() for key in part.model_fields})
 
@@ -113,9 +116,9 @@ def domain_of_collection(folder: Path) -> DomainSpec:
     return DomainSpec(
         name=domain_name(path.name),
         description=f"Made from the collection {shown}",
-        task="Given a query, find the passages that answer it.",
+        task=TASK,
         collection=BeirCollection(path=path),
-        general=(PythonDocsCollection(documents=200),),
+        general=(PythonDocsCollection(documents=200), WordNetCollection(documents=200)),
         backbone=first,
         starts=tuple(others),
         train=TrainSpec(learning_rate=LEARNING_RATE, scale=20.0, embeddings=False),
@@ -197,7 +200,7 @@ def _explain(detail: ErrorDetails, node: yaml.Node, path: Path) -> str:
     if kind == "value_error":
         return f"{location}: {message}"
     if kind.startswith("union_tag"):
-        return f"{location}: '{name}' needs a kind: beir, hpo, mteb or python-docs"
+        return f"{location}: '{name}' needs a kind: beir, hpo, mteb, python-docs or wordnet"
     return f"{location}: '{name}' is {_shown(detail['input'])}; {message[0].lower()}{message[1:]}"
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 from stm_agent.domain.beir_files import collection_files
-from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection, PythonDocsCollection
+from stm_agent.domain.collection_spec import FrozenCollection
+from stm_agent.domain.frozen_tasks import SHA256
+from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection
 from stm_agent.domain.training_files import training_files
 from stm_agent.errors import DataError
 from stm_agent.files import content_hash, sha256_file
@@ -15,8 +16,8 @@ from stm_agent.files import content_hash, sha256_file
 def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
     """Return a hash that changes whenever the data behind a collection does.
 
-    A BEIR folder is hashed file by file; an embedded asset is pinned by its own hash; the standard library by its
-    version; an MTEB task by what the domain file says of it.
+    A BEIR folder is hashed file by file; an embedded asset is pinned by its own hash; so is a task that
+    comes with the package; an MTEB task by what the domain file says of it.
 
     Args:
         spec: Which collection.
@@ -36,8 +37,8 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
         from stm_agent.assets.registry import ASSETS
 
         about.append(ASSETS["hpo"].sha256)
-    elif isinstance(spec, PythonDocsCollection):
-        about.append(platform.python_version())
+    elif isinstance(spec, FrozenCollection):
+        about.append(SHA256[spec.kind])
     return content_hash(about)
 
 

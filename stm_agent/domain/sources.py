@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 
 from stm_agent.domain.collection import Collection, Split
+from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData, Pair
-from stm_agent.domain.python_docs import python_docs
-from stm_agent.domain.spec import PythonDocsCollection
+from stm_agent.domain.frozen_tasks import read_frozen
 from stm_agent.domain.splitting import complete_splits
 from stm_agent.domain.text import normalise
 
@@ -59,7 +59,7 @@ def _related(grades: Mapping[str, int], document: str, pool: Mapping[str, str]) 
     return tuple((pool[other], -grade / best) for grade, other in less)
 
 
-def python_docs_domain_data(spec: PythonDocsCollection) -> DomainData:
-    """Return the standard-library collection, which has no training pairs but a pool to write queries for."""
-    collection = python_docs(spec.documents)
+def frozen_domain_data(spec: FrozenCollection) -> DomainData:
+    """Return a task of the package, which has no training pairs but a pool to write queries for."""
+    collection = read_frozen(spec)
     return DomainData(collection, {}, collection.texts, {})

@@ -13,9 +13,11 @@ from stm_agent.domain.collection_spec import (
     HpoCollection,
     MtebCollection,
     PythonDocsCollection,
+    WordNetCollection,
 )
 from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec
 from stm_agent.domain.merge_spec import MergeSpec
+from stm_agent.domain.synthesize_spec import SynthesizeSpec
 from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, TeacherSpec, TrainSpec
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "SynthesizeSpec",
     "TeacherSpec",
     "TrainSpec",
+    "WordNetCollection",
 ]
 
 AUTO = "auto"
@@ -53,24 +56,6 @@ WRITTEN = "written"
 TITLES, SENTENCES = "titles", "sentences"
 UNLABELLED = (TITLES, SENTENCES)
 """Sources every domain has, made of the corpus alone; see :mod:`stm_agent.domain.unlabelled`."""
-
-
-class SynthesizeSpec(Spec):
-    """What the generator writes.
-
-    Attributes:
-        program: Name of the DSPy program in ``programs/`` that writes hard negatives.
-        pairs: Training pairs that get written negatives; 0: none.
-        queries: Passages a query is written for, where an expert asks for source ``written``; 0: none.
-        temperature: Sampling temperature.
-        max_tokens: Ceiling of one answer, in tokens.
-    """
-
-    program: str = "hard_negatives"
-    pairs: Count = 32
-    queries: Count = 64
-    temperature: Real = 0.8
-    max_tokens: Positive = 64
 
 
 class MineSpec(Spec):

@@ -151,6 +151,9 @@ class _Cutter:
         train, before = self.splits.get("train"), len(self.splits["dev"].queries)
         if train is None or before >= DEV_QUERIES:
             return
+        if train.synthetic or self.splits["dev"].synthetic:
+            # Written queries are split by document, and what people judged is not mixed with them.
+            return
         count = len(train.queries)
         chosen = self._draw(self._free_groups(), min(DEV_QUERIES - before, count // MOST_TAKEN), "dev")
         if chosen:
@@ -208,4 +211,4 @@ def _union(splits: Sequence[Split]) -> Split:
         for query, text in split.queries.items():
             queries.setdefault(query, text)
             qrels[query] = {**split.qrels[query], **qrels.get(query, {})}
-    return Split("", queries, qrels, ignored)
+    return Split("", queries, qrels, ignored, any(split.synthetic for split in splits))

@@ -13,11 +13,40 @@ LossName = Literal["infonce", "cached-infonce", "gist", "cached-gist", "margin",
 
 
 class NegativeSpec(Spec):
-    """Hard negatives for each training pair, by kind; 0: none of that kind."""
+    """Hard negatives for each training pair, by kind; 0: none of that kind.
+
+    Attributes:
+        mined: Found by retrievers in the corpus.
+        structural: Similar by the data's own structure, or named by the data.
+        synthetic: Written by the generator.
+        synthetic_share: Share of the mined and written ones together that is written: a fixed hash draws each of them,
+            and a pair that lacks the drawn kind gets the other. None: as many written ones as ``synthetic``, and mined
+            ones in place of those that lack.
+    """
 
     mined: Count = 0
     structural: Count = 0
     synthetic: Count = 0
+    synthetic_share: Share | None = None
+
+    @property
+    def written_and_mined(self) -> int:
+        """Mined and written negatives of each pair, together."""
+        return self.mined + self.synthetic
+
+    @property
+    def expected_written(self) -> float:
+        """Written negatives of a pair, on average."""
+        share = self.synthetic_share
+        return float(self.synthetic) if share is None else share * self.written_and_mined
+
+    @model_validator(mode="after")
+    def _share_has_written(self) -> NegativeSpec:
+        if self.synthetic_share is not None and not self.synthetic:
+            raise ValueError(
+                "negatives: synthetic_share mixes written negatives with mined ones; ask for some synthetic"
+            )
+        return self
 
 
 QUERY_SIDE_OPTIONS = {"name", "sources", "side", "bag", "steps", "batch_size", "learning_rate", "final_rate"}

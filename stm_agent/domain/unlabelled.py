@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from stm_agent.domain.collection import Collection, Document
+from stm_agent.domain.collection import Document
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.groups import Trait, representatives
+from stm_agent.domain.held import HeldQueries
 from stm_agent.domain.spec import SENTENCES, TITLES, UNLABELLED
-from stm_agent.domain.text import NEAR_DUPLICATE, draw, is_near_duplicate, normalise, words_of
+from stm_agent.domain.text import draw, normalise
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def with_unlabelled(data: DomainData, sources: Iterable[str]) -> DomainData:
 def _make(data: DomainData, source: str) -> Unlabelled:
     collection = data.collection
     cut: Callable[[Document], tuple[str, str] | str] = {TITLES: _title, SENTENCES: _sentence}[source]
-    held = _Held.of(collection)
+    held = HeldQueries.of(collection)
     group_of = _groups(data, by_title=source == TITLES)
     left_out: Counter[str] = Counter()
     pairs: list[Pair] = []
@@ -149,41 +149,3 @@ def _traits(document: Document, by_title: bool) -> Iterator[Trait]:
     yield "text", normalise(document.text) or document.text
     if by_title and (title := normalise(document.title)):
         yield "title", title
-
-
-@dataclass(frozen=True)
-class _Held:
-    """The queries of dev and test, found by their rarest words.
-
-    Two sets of words with a Jaccard similarity of t share one of the first ``n - ceil(t n) + 1`` words of each, if the
-    words of both are in one order (Chaudhuri et al. 2006); with the rarest first, few texts are compared.
-    """
-
-    texts: frozenset[str]
-    frequency: Mapping[str, int]
-    queries: Mapping[str, tuple[frozenset[str], ...]]
-
-    @classmethod
-    def of(cls, collection: Collection) -> _Held:
-        texts = [
-            text for name, split in collection.splits.items() if name != "train" for text in split.queries.values()
-        ]
-        words = [words_of(text) for text in texts]
-        held = cls(frozenset(map(normalise, texts)), Counter(word for row in words for word in row), {})
-        found: dict[str, list[frozenset[str]]] = {}
-        for row in words:
-            for word in held._rarest(row):
-                found.setdefault(word, []).append(row)
-        return dataclasses.replace(held, queries={word: tuple(rows) for word, rows in found.items()})
-
-    def has(self, text: str) -> bool:
-        """Return whether ``text`` is a query of dev or test, or nearly so."""
-        if normalise(text) in self.texts:
-            return True
-        words = words_of(text)
-        rows = (row for word in self._rarest(words) for row in self.queries.get(word, ()))
-        return any(is_near_duplicate(words, row) for row in rows)
-
-    def _rarest(self, words: frozenset[str]) -> list[str]:
-        ordered = sorted(words, key=lambda word: (self.frequency.get(word, 0), word))
-        return ordered[: len(ordered) - math.ceil(NEAR_DUPLICATE * len(ordered)) + 1]

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from stm_agent.progress import safe_point
 
 BLOCK = 512
-"""Queries scored at once."""
+"""Queries scored at once, at most."""
+
+SCORES_AT_ONCE = 2**24
+"""Scores held at once, at most; with their order they take 16 bytes each, 256 MiB together."""
 
 
 def rank(
@@ -30,7 +33,7 @@ def rank(
         document_ids: ``[documents]``.
         document_vectors: ``[documents, dimension]`` float32, normalised.
         k: Documents kept for each query.
-        block: Queries scored at once; bounds memory at ``block x documents`` floats.
+        block: Queries scored at once, fewer for a large corpus (:data:`SCORES_AT_ONCE`).
         ignored_ids: Queries whose document of the same id is left out
             (:attr:`~stm_agent.domain.collection.Split.ignored_ids`).
 
@@ -40,6 +43,7 @@ def rank(
     own = {document: column for column, document in enumerate(document_ids) if document in ignored_ids}
     run: dict[str, dict[str, float]] = {}
     k = min(k, len(document_ids))
+    block = max(1, min(block, SCORES_AT_ONCE // max(len(document_ids), 1)))
     for begin in range(0, len(query_ids), block):
         safe_point()
         scores = query_vectors[begin : begin + block] @ document_vectors.T

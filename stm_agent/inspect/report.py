@@ -24,7 +24,8 @@ def report_table(report: Mapping[str, Any]) -> Group:
         return Group(Text("\n".join(_stopped_lines(report))))
     collection = report["collection"]
     title = (
-        f"{report['run']}: test nDCG@10, {collection['test_queries']:,} queries, {collection['documents']:,} documents"
+        f"{report['run']}: {_mark(report, 'test')}test nDCG@10, {collection['test_queries']:,} queries, "
+        f"{collection['documents']:,} documents"
     )
     # A row fits on one line of an 80-column terminal.
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -43,17 +44,25 @@ def report_table(report: Mapping[str, Any]) -> Group:
     return Group(table, Text("\n".join(_lines(report))))
 
 
+def _mark(report: Mapping[str, Any], split: str) -> str:
+    """Return ``synthetic`` and a space if an LLM wrote the queries of a split."""
+    return "synthetic " if split in report["collection"].get("synthetic", ()) else ""
+
+
 def verdict(report: Mapping[str, Any], other: str) -> str:
     """Return in words how the merged model compares with another row; empty if the row does not exist."""
     row = report["rows"].get(other)
     if row is None:
         return ""
-    versus = row["merged_minus_this"]
+    versus, queries = row["merged_minus_this"], " on synthetic queries" if _mark(report, "test") else ""
     if versus["low"] > 0:
-        return f"The merged model is above {other} by {versus['delta']:.3f}; the paired interval excludes 0."
+        return f"The merged model is above {other} by {versus['delta']:.3f}{queries}; the paired interval excludes 0."
     if versus["high"] < 0:
-        return f"The merged model is BELOW {other} by {-versus['delta']:.3f}; the paired interval excludes 0."
-    return f"The merged model and {other} cannot be distinguished ({versus['delta']:+.3f}; the interval contains 0)."
+        return f"The merged model is BELOW {other} by {-versus['delta']:.3f}{queries}; the paired interval excludes 0."
+    return (
+        f"The merged model and {other} cannot be distinguished{queries} ({versus['delta']:+.3f}; the interval "
+        "contains 0)."
+    )
 
 
 def _front(report: Mapping[str, Any]) -> list[str]:
@@ -67,7 +76,17 @@ def _front(report: Mapping[str, Any]) -> list[str]:
     if points and taken is None and "front_taken" in report:
         lines.append("  the exported model is not one of them; points that a surrogate scored are estimates")
     rest = [f"  and {len(points) - SHOWN_POINTS} more"] if len(points) > SHOWN_POINTS else []
-    return [f"Pareto front on the search half of dev, {len(points)} points:", *lines, *rest] if points else []
+    head = f"Pareto front on the search half of {_mark(report, 'dev')}dev, {len(points)} points:"
+    return [head, *lines, *rest] if points else []
+
+
+def _guards(report: Mapping[str, Any]) -> list[str]:
+    """Return each general task on its test queries, the model against the start; older reports have none."""
+    return [
+        f"  general task {name}: {row['base']:.3f} before, {row['merged']:.3f} after, "
+        f"{row['delta']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        for name, row in report.get("guards", {}).items()
+    ]
 
 
 def _gate_lines(report: Mapping[str, Any]) -> list[str]:
@@ -76,13 +95,14 @@ def _gate_lines(report: Mapping[str, Any]) -> list[str]:
         return []
     gate = report["gate"]
     lines = [
-        f"Gate ({gate['mode']}): {gate['search_queries']} dev queries to search, {gate['accept_queries']} to accept; "
-        f"looks: {gate['looks']}, alpha {gate['alpha_spent']:.3f} of {gate['alpha']:.3f} spent, {gate['considered']} "
+        f"Gate ({gate['mode']}): {gate['search_queries']} {_mark(report, 'dev')}dev queries to search, "
+        f"{gate['accept_queries']} to accept; looks: {gate['looks']}, alpha {gate['alpha_spent']:.3f} of {gate['alpha']:.3f} spent, {gate['considered']} "
         f"changes considered; smallest gain it can show about {gate['smallest_gain']:.3f}."
     ]
     if "dev_to_test_gap" in report:
         lines.append(
-            f"Dev minus test nDCG@10 of the model: {report['dev_to_test_gap']:+.4f}. "
+            f"Dev minus test nDCG@10 of the model{', both synthetic' if _mark(report, 'test') else ''}: "
+            f"{report['dev_to_test_gap']:+.4f}. "
             f"Test was opened {report['test_openings']} time(s) in this run."
         )
     lines += [f"LOST: {failure['lever']}: {failure['reason']}" for failure in report["failures"]]
@@ -100,8 +120,8 @@ def _stopped_lines(report: Mapping[str, Any]) -> list[str]:
     dev = report["dev"]
     return [
         f"{report['run']}: {report['reason']}; {_test(report)}, the same command resumes.",
-        f"Best model so far, not confirmed: {report['model_label']}; dev nDCG@10 {dev['merged']:.4f}, "
-        f"the backbone {dev['base']:.4f}.",
+        f"Best model so far, not confirmed: {report['model_label']}; "
+        f"{_mark(report, 'dev')}dev nDCG@10 {dev['merged']:.4f}, the backbone {dev['base']:.4f}.",
         *_gate_lines(report),
         f"Model: {report['model']} (a plain sentence-transformers folder).",
     ]
@@ -133,6 +153,7 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         f"Merge weights: {weights or 'none, it is the backbone'}. Instruction: {report['instruction'] or 'none'}.",
         f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after"
         + (f"; other trade-offs: stm-agent merge pick {report['run']}." if report.get("front") else "."),
+        *_guards(report),
         *_front(report),
         *_gate_lines(report),
         f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {_minutes(cost):.1f} minutes "

@@ -16,11 +16,15 @@ REPORT_SCHEMAS = (1, 2)
 
 
 class RunRow(TypedDict):
-    """One run in a list: its name, its state, and the final model's test nDCG@10 if it is finished."""
+    """One run in a list: its name, its state, and the final model's test nDCG@10 if it is finished.
+
+    ``synthetic`` is whether an LLM wrote the test queries.
+    """
 
     run: str
     state: str
     ndcg_at_10: float | None
+    synthetic: bool
 
 
 def find_run(runs: Path, name: str, *, finished: bool = False) -> Path:
@@ -73,18 +77,20 @@ def list_runs(runs: Path) -> list[RunRow]:
     for entry in known_runs(runs):
         folder = runs / entry["id"]
         state = run_state(folder)
-        rows.append(
-            {"run": folder.name, "state": state, "ndcg_at_10": _test_score(folder) if state == "finished" else None}
-        )
+        score, synthetic = _test_score(folder) if state == "finished" else (None, False)
+        rows.append({"run": folder.name, "state": state, "ndcg_at_10": score, "synthetic": synthetic})
     return rows
 
 
-def _test_score(folder: Path) -> float | None:
+def _test_score(folder: Path) -> tuple[float | None, bool]:
+    """Return the score on test, and whether an LLM wrote the queries of test."""
     try:
-        return float(read_json(folder / "report.json")["rows"]["merged"]["ndcg_at_10"])
+        report = read_json(folder / "report.json")
+        score = float(report["rows"]["merged"]["ndcg_at_10"])
+        return score, "test" in report.get("collection", {}).get("synthetic", ())
     except (StorageError, KeyError, TypeError):
         # Runs of "stm-agent instruct" have no such report.
-        return None
+        return None, False
 
 
 def read_report(folder: Path) -> dict[str, Any]:

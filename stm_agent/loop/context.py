@@ -64,6 +64,7 @@ class RunContext:
         minutes: Ceiling on that time, in minutes; None: no ceiling.
         data: Corpus, dev and training data, without test.
         guards: General tasks that show forgetting.
+        held_guards: The same tasks with queries that no lever is scored on, for the report.
         firewall: Holds test back.
         own_backbone: The domain's backbone before a user named starts; its learning rates were chosen for it.
         finished_before: Whether the run was finished once and continues with a raised budget.
@@ -91,6 +92,7 @@ class RunContext:
     minutes: float | None
     data: DomainData
     guards: tuple[ScoredTask, ...]
+    held_guards: tuple[ScoredTask, ...]
     firewall: Firewall
     own_backbone: BackboneSpec
     finished_before: bool

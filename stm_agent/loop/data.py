@@ -15,27 +15,36 @@ from stm_agent.files import read_json, read_jsonl
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.data_jobs import Miner, mined_pairs, mining_job, negatives_job, searched_pool
+from stm_agent.loop.data_jobs import (
+    Miner,
+    first_miner,
+    graded_job,
+    mined_pairs,
+    mining_job,
+    negatives_job,
+    queries_job,
+    searched_pool,
+)
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.lists import Lists, load_lists
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
 from stm_agent.mine.teaching import TeachingJob
-from stm_agent.synthesize.jobs import QueriesJob
+from stm_agent.synthesize.graded import GradedPassages
 from stm_agent.traces import Trace, TraceStore
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 from stm_agent.workspace import program_path
 
-MOST_EXAMPLES = 100
-"""Train queries that show which languages queries are in."""
-
 
 def pairs_of(context: RunContext, expert: ExpertSpec, training_data: TrainingData) -> tuple[Pair, ...]:
-    """Return all pairs of an expert's sources, including pairs that the generator wrote."""
-    return tuple(
-        pair
-        for source in expert.sources
-        for pair in (training_data.written if source == WRITTEN else pairs_of_source(context.data, source))
+    """Return all pairs of an expert's sources, including pairs and graded passages that the generator wrote."""
+    return training_data.with_related(
+        expert,
+        (
+            pair
+            for source in expert.sources
+            for pair in (training_data.written if source == WRITTEN else pairs_of_source(context.data, source))
+        ),
     )
 
 
@@ -50,12 +59,16 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
     """
     experts = context.spec.experts
     asks_queries = any(WRITTEN in expert.sources for expert in experts)
-    written = _written_queries(context) if asks_queries and context.has_time("written queries") else ()
+    written: tuple[Pair, ...] = ()
+    if asks_queries and context.has_time("written queries"):
+        pool = searched_pool(context.spec, context.data)
+        written = more_written_queries(context, pool, context.spec.synthesize.queries, miner)
     data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
+    graded = _graded(context, TrainingData(written=written)) if context.has_time("graded passages") else {}
     lists = _taught(context, data, TrainingData(written=written))
     pairs = mined_pairs(context.spec, data)
     if not pairs or not context.has_time("negatives"):
-        return TrainingData(written=written, lists=lists)
+        return TrainingData(written=written, lists=lists, graded=graded)
     mined = NO_NEGATIVES
     with context.attempt("mining"):
         mined = _without_refused(context, pairs, _mined(context, data, pairs, miner))
@@ -68,6 +81,7 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
         synthetic=_without_refused(context, pairs, synthetic),
         written=written,
         lists=lists,
+        graded=graded,
         trial=trial,
     )
 
@@ -112,31 +126,42 @@ def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner
     return load_negatives(folder)
 
 
-def _written_queries(context: RunContext) -> tuple[Pair, ...]:
+def more_written_queries(
+    context: RunContext, pool: Mapping[str, str], count: int, miner: Miner | None = None
+) -> tuple[Pair, ...]:
+    """Return pairs whose queries the generator writes for passages of a pool; fewer if it gives out.
+
+    Args:
+        context: The run.
+        pool: Passage id -> text.
+        count: Queries wanted.
+        miner: The encoder whose cached vectors spread the passages over the pool; None: the first round's.
+    """
     from stm_agent.synthesize.queries import load_pairs
 
-    spec = context.spec.synthesize
-    pairs = sorted((pair.id, pair.query) for source in context.data.sources.values() for pair in source)
-    examples = tuple(query for _, query in pairs[:MOST_EXAMPLES])
-
-    def job(generator: LlmAccess) -> Job:
-        return QueriesJob(
-            pool=context.data.pool,
-            task=context.spec.task,
-            program=program_path(context.workspace, "queries"),
-            generator=generator,
-            spec=spec,
+    folder: Path | None = None
+    with context.attempt("written queries"):
+        spec = context.spec.synthesize.model_copy(update={"queries": count})
+        whole = queries_job(
+            context.spec.model_copy(update={"synthesize": spec}),
+            context.workspace,
+            context.data,
+            pool,
+            miner or first_miner(context.spec),
+            context.generator,
             seed=context.seed,
-            examples=examples,
+            cache=context.cache,
         )
 
-    model = context.generator.options.model
-    with context.timed("synthesize", f"{model} writes queries for {spec.queries} passages"):
-        folder = _build_or_salvage(context, "written queries", job)
+        def job(generator: LlmAccess) -> Job:
+            return replace(whole, generator=generator)
+
+        with context.timed("synthesize", f"{context.generator.options.model} writes {count:,} queries"):
+            folder = _build_or_salvage(context, "written queries", job)
     if folder is None:
         return ()
     _report_counts(context, "queries", folder / "pairs.json")
-    _trace(context, program_path(context.workspace, "queries"), folder / "pairs.json")
+    _trace(context, whole.program, folder / "pairs.json")
     return load_pairs(folder)
 
 
@@ -148,13 +173,40 @@ def _written_negatives(context: RunContext, pairs: Sequence[Pair], mined: Negati
         return replace(chosen, generator=generator)
 
     model = context.generator.options.model
-    with context.timed("synthesize", f"{model} writes hard negatives for {len(chosen.pairs)} pairs"):
+    with context.timed(
+        "synthesize", f"{model} writes {chosen.count} hard negatives for each of {len(chosen.pairs)} pairs"
+    ):
         folder = _build_or_salvage(context, "written negatives", job)
     if folder is None:
         return NO_NEGATIVES, None
     _report_counts(context, "hard negatives", folder / "written.json")
     trial = _trace(context, program_path(context.workspace, spec.program), folder / "written.json")
     return load_negatives(folder), trial
+
+
+def _graded(context: RunContext, written: TrainingData) -> Mapping[str, GradedPassages]:
+    """Return written passages of lower relevance for pairs of the experts that ask for related ones."""
+    from stm_agent.synthesize.graded import load_graded
+
+    experts = [expert for expert in context.spec.experts if expert.related]
+    pairs = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written) if not pair.related}
+    if not pairs or not context.spec.synthesize.graded:
+        return {}
+    folder: Path | None = None
+    with context.attempt("graded passages"):
+        whole = graded_job(context.spec, context.workspace, tuple(pairs.values()), context.generator)
+
+        def job(generator: LlmAccess) -> Job:
+            return replace(whole, generator=generator)
+
+        model = context.generator.options.model
+        with context.timed("synthesize", f"{model} writes passages of lower relevance for {len(whole.pairs)} pairs"):
+            folder = _build_or_salvage(context, "graded passages", job)
+    if folder is None:
+        return {}
+    _report_counts(context, "graded passages", folder / "written.json")
+    _trace(context, whole.program, folder / "written.json")
+    return load_graded(folder)
 
 
 def _build_or_salvage(context: RunContext, lever: str, job: Callable[[LlmAccess], Job]) -> Path | None:
@@ -190,4 +242,6 @@ def _trace(context: RunContext, program: Path, written: Path) -> str | None:
         return None
     text = sample.pop("instructions")
     trace = Trace("program", text, "workspace", context.generator.options.model, program=str(program), **sample)
-    return TraceStore(context.run.traces).add(trace)
+    trial = TraceStore(context.run.traces).add(trace)
+    context.run.ledger.record("written", folder=written.parent.name, trial=trial)
+    return trial

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import DomainData, Pair
+from stm_agent.domain.held import HeldQueries
 from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec
 from stm_agent.domain.unlabelled import pairs_of_source
 from stm_agent.evaluate.baselines import ReadyModel
@@ -15,9 +16,13 @@ from stm_agent.files import sha256_text
 from stm_agent.llm.access import LlmAccess
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.mine.job import MiningJob
-from stm_agent.synthesize.jobs import HardNegativesJob
+from stm_agent.synthesize.jobs import GradedJob, HardNegativesJob, QueriesJob
+from stm_agent.synthesize.spread import Spread
 from stm_agent.train.job import Negatives
 from stm_agent.workspace import program_path
+
+MOST_EXAMPLES = 100
+"""Train queries that show which types and languages queries are of."""
 
 
 def asking_experts(spec: DomainSpec) -> list[ExpertSpec]:
@@ -79,6 +84,54 @@ def drawn(pairs: Sequence[Pair], count: int) -> tuple[Pair, ...]:
     return tuple(sorted(pairs, key=lambda pair: sha256_text(pair.id))[:count])
 
 
+def queries_job(
+    spec: DomainSpec,
+    workspace: Path,
+    data: DomainData,
+    pool: Mapping[str, str],
+    miner: Miner,
+    generator: LlmAccess,
+    *,
+    seed: int,
+    cache: Path,
+) -> QueriesJob:
+    """Return the job in which an LLM writes queries for passages that are spread over a pool.
+
+    The train queries of the domain's sources are its examples; dev and test queries only say what is left out.
+
+    Args:
+        spec: The domain.
+        workspace: Folder with ``programs/``.
+        data: The domain's data.
+        pool: Passage id -> text that queries are written for and that a round trip searches.
+        miner: The encoder whose cached vectors are clustered.
+        generator: The LLM.
+        seed: Seed of the draws.
+        cache: Folder of cached vectors.
+
+    Raises:
+        ConfigError: The program is missing.
+    """
+    queries = {pair.query: pair.id for source in data.sources.values() for pair in source}
+    shown = sorted(queries, key=lambda query: sha256_text(f"example {queries[query]}"))[:MOST_EXAMPLES]
+    return QueriesJob(
+        pool=pool,
+        task=spec.task,
+        program=program_path(workspace, spec.synthesize.query_program),
+        generator=generator,
+        spec=spec.synthesize,
+        seed=seed,
+        examples=tuple(shown),
+        held=HeldQueries.of(data.collection),
+        spread=Spread(miner[0], miner[1], cache),
+    )
+
+
+def negatives_asked(spec: DomainSpec) -> int:
+    """Return how many written negatives a pair gets: as many as the expert that asks for most, and at least one."""
+    return max([1, *(expert.negatives.synthetic for expert in spec.experts)])
+
+
 def negatives_job(
     spec: DomainSpec, workspace: Path, pairs: Sequence[Pair], mined: Negatives, generator: LlmAccess, count: int
 ) -> HardNegativesJob:
@@ -93,6 +146,22 @@ def negatives_job(
         mined={pair.id: mined[pair.id] for pair in chosen},
         task=spec.task,
         program=program_path(workspace, spec.synthesize.program),
+        generator=generator,
+        spec=spec.synthesize,
+        count=negatives_asked(spec),
+    )
+
+
+def graded_job(spec: DomainSpec, workspace: Path, pairs: Sequence[Pair], generator: LlmAccess) -> GradedJob:
+    """Return the job in which an LLM writes passages of lower relevance for some of the pairs.
+
+    Raises:
+        ConfigError: The program is missing.
+    """
+    return GradedJob(
+        pairs=drawn(pairs, spec.synthesize.graded),
+        task=spec.task,
+        program=program_path(workspace, spec.synthesize.graded_program),
         generator=generator,
         spec=spec.synthesize,
     )

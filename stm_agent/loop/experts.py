@@ -162,7 +162,7 @@ def _record(context: RunContext, expert: Expert, plan: TrainingPlan, kinds: Mapp
 
 def _report_negatives(context: RunContext, name: str, spec: ExpertSpec, pairs: int, negatives: Negatives) -> None:
     """Note how many negatives of each kind an expert has, if it asked for more written ones than there are."""
-    wanted = spec.negatives.synthetic * pairs
+    wanted = round(spec.negatives.expected_written * pairs)
     kinds = negative_kinds(negatives)
     written = kinds.pop("synthetic", 0)
     if wanted and written < wanted:

@@ -31,6 +31,7 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         general=best.rating.general,
         sources=sources_of(context.spec, context.data.collection),
         command=_command(context),
+        synthetic=tuple(dict.fromkeys((*context.data.collection.synthetic, *context.firewall.synthetic))),
     )
     folder = context.build(ExportJob(model=best.model, prompts=prompts, card=card))
     remove_partial(context.run.folder)

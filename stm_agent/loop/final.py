@@ -17,6 +17,7 @@ from stm_agent.loop.advice import advice
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.controls import train_controls
 from stm_agent.loop.export import prove_model, write_model
+from stm_agent.loop.forgetting import guard_rows
 from stm_agent.loop.report import Report, finished_report, stopped_report
 from stm_agent.loop.state import Expert, RatedModel, State
 
@@ -39,7 +40,8 @@ def finish(context: RunContext, state: State, *, controls: bool) -> Report:
         name: context.score(rated.model, context.dev, rated.instruction).ndcg_at_10
         for name, rated in (("base", state.base), ("merged", state.confirmed))
     }
-    report = finished_report(context, state, rows, on_dev)
+    guards = guard_rows(context, state)
+    report = finished_report(context, state, rows, on_dev, guards)
     write_json(context.run.report, report)
     context.run.ledger.record("finished", test=report["rows"]["merged"]["ndcg_at_10"])
     return report

@@ -128,7 +128,13 @@ def _teacher_file(spec: DomainSpec) -> str | None:
 def _programs(spec: DomainSpec) -> list[str]:
     negatives = any(expert.negatives.synthetic for expert in spec.experts)
     queries = spec.planned or any(WRITTEN in expert.sources for expert in spec.experts)
-    return [*([spec.synthesize.program] if negatives else []), *(["queries"] if queries else [])]
+    graded = bool(spec.synthesize.graded) and any(expert.related for expert in spec.experts)
+    wanted = {
+        spec.synthesize.program: negatives,
+        spec.synthesize.query_program: queries,
+        spec.synthesize.graded_program: graded,
+    }
+    return [name for name, asked in wanted.items() if asked]
 
 
 def _prompts(spec: DomainSpec) -> list[str]:

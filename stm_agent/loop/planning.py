@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.profile import max_length_for, profile
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
+from stm_agent.errors import BackboneError, ConfigError
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.estimate import memory, model_size
 from stm_agent.loop.recipes import Speed, plan_experts
 from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.starting import fit_to_start, race_starts
@@ -49,6 +52,7 @@ def settle_plan(context: RunContext) -> RunPlan | None:
         with context.clock.working():
             plan = _new_plan(context)
         write_json(path, plan.to_json())
+    context.failures += [failure for failure in plan.failures if failure not in context.failures]
     context.spec = plan.spec
     for reason in plan.reasons:
         context.note("plan", reason)
@@ -58,11 +62,42 @@ def settle_plan(context: RunContext) -> RunPlan | None:
 def _new_plan(context: RunContext) -> RunPlan:
     spec, length_reasons = with_lengths(context.spec, context.data)
     context.spec = spec
+    minutes, lost_before = context.minutes or MINUTES, len(context.failures)
+    if spec.planned:
+        with suppress(BackboneError):  # a start that cannot be loaded is the race's to report
+            line, enough = memory(context.data, model_size(spec.backbone, spec.train))
+            (context.note if enough else context.warn)("plan", line)
+    if spec.starts and spec.planned:
+        refuse_too_few_minutes(spec, context.data, minutes)
     start, race = race_starts(context) if spec.starts else (spec.backbone, ())
-    fitted, minutes = fit_to_start(spec, start, context.own_backbone), context.minutes or MINUTES
+    fitted = fit_to_start(spec, start, context.own_backbone)
     # On a slow machine the race takes a good part of the minutes.
     plan = dry_plan(fitted, context.data, minutes=minutes, spent=context.clock.seconds() / 60)
-    return replace(plan, race=race, reasons=(*length_reasons, *plan.reasons))
+    failures = tuple(context.failures[lost_before:])
+    return replace(plan, race=race, reasons=(*length_reasons, *plan.reasons), failures=failures)
+
+
+def refuse_too_few_minutes(spec: DomainSpec, data: DomainData, minutes: float) -> None:
+    """Refuse minutes that are too few for every start, before they race; takes a few seconds if one fits.
+
+    Raises:
+        ConfigError: The minutes are too few even with the fastest start.
+    """
+    refused: list[tuple[float, ConfigError]] = []
+    for start in (spec.backbone, *spec.starts):
+        try:
+            speed = measured_speed(start, data)
+        except BackboneError:
+            # The race reports it.
+            continue
+        try:
+            plan_experts(spec, data, minutes=minutes, speed=speed)
+        except ConfigError as error:
+            refused.append((speed.passages, error))
+        else:
+            return
+    if refused:
+        raise max(refused, key=lambda entry: entry[0])[1]
 
 
 def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float, spent: float = 0.0) -> RunPlan:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stm_agent.clock import RunClock
 from stm_agent.domain.build import build_collection, build_domain_data
+from stm_agent.domain.collection import SYNTHETIC_NOTE
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.spec import WRITTEN, DomainSpec
@@ -18,6 +19,7 @@ from stm_agent.execute.store import JobStore
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
+from stm_agent.loop.forgetting import held_guards
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.options import Options
@@ -65,7 +67,7 @@ def _context(
     store = JobStore(runs / STAGES)
     store.clean()
     observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
-    data, guards = load_domain_data(spec, workspace)
+    data, guards, held = load_domain_data(spec, workspace)
     finished_before = run_state_of(run.report) == "finished"
     data, firewall = hold_out_test(data, run.folder / "firewall.jsonl")
     gate = Gate(cut_dev(firewall.dev), _gate_spec(spec, options))
@@ -81,6 +83,7 @@ def _context(
         minutes=options.budget_minutes,
         data=data,
         guards=guards,
+        held_guards=held,
         firewall=firewall,
         own_backbone=own,
         finished_before=finished_before,
@@ -99,6 +102,11 @@ def _record_splits(context: RunContext) -> None:
     context.run.ledger.record("splits", **context.data.splits.to_json())
     # They were shown when the splits were cut.
     context.notes += [f"splits: {note}" for note in context.data.splits.notes]
+    if context.firewall.synthetic:
+        # It was shown when the collection was read.
+        text = f"the queries of {' and '.join(context.firewall.synthetic)} are synthetic: {SYNTHETIC_NOTE}"
+        context.warnings.append(f"collection: {text}")
+        context.run.ledger.record("warning", name="collection", text=text)
     halves = context.gate.halves
     text = f"{halves.note}; the smallest gain they can show is about {context.gate.smallest_gain():.3f} nDCG@10"
     # A small dev set can confirm large gains only.
@@ -143,11 +151,14 @@ def hold_out_test(data: DomainData, ledger: Path) -> tuple[DomainData, Firewall]
     return dataclasses.replace(data, collection=dataclasses.replace(collection, splits=visible)), firewall
 
 
-def load_domain_data(spec: DomainSpec, workspace: Path) -> tuple[DomainData, tuple[ScoredTask, ...]]:
-    """Build the domain's data and its guard tasks."""
+def load_domain_data(
+    spec: DomainSpec, workspace: Path
+) -> tuple[DomainData, tuple[ScoredTask, ...], tuple[ScoredTask, ...]]:
+    """Build the domain's data and its guard tasks: those that levers are scored on, and those of the report."""
     data = build_domain_data(spec.collection, workspace)
-    guards = []
-    for number, guard in enumerate(spec.general, 1):
-        collection = build_collection(guard, workspace)
-        guards.append(ScoredTask(f"general {number}", collection.texts, collection.splits["dev"]))
-    return data, tuple(guards)
+    collections = [build_collection(guard, workspace) for guard in spec.general]
+    guards = tuple(
+        ScoredTask(f"general {number}", collection.texts, collection.splits["dev"])
+        for number, collection in enumerate(collections, 1)
+    )
+    return data, guards, held_guards(collections)

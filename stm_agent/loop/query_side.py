@@ -36,7 +36,7 @@ def improve_query_side(context: RunContext, state: State, round_: int) -> State:
         return state
     experts: list[Expert] = []
     with context.attempt("query side"):
-        start = _start(context, documents)
+        start = query_start(context, documents)
         for number, spec in enumerate(specs):
             if context.has_time(f"expert {spec.name}"):
                 with context.attempt(f"expert {spec.name}"):
@@ -61,7 +61,7 @@ def improve_query_side(context: RunContext, state: State, round_: int) -> State:
     return consider_models(context, state, experts, merged, round_)
 
 
-def _start(context: RunContext, documents: AdaptedModel) -> Path | None:
+def query_start(context: RunContext, documents: AdaptedModel) -> Path | None:
     """Return the adapter that the side of queries starts from: what the model of the passages has learnt."""
     used = [path for path, weight in zip(documents.adapters, documents.weights, strict=True) if weight]
     return context.build(AdapterJob(documents)) / "adapter" if used else None
@@ -70,6 +70,25 @@ def _start(context: RunContext, documents: AdaptedModel) -> Path | None:
 def _train(
     context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, name: str, seed: int
 ) -> Expert:
+    spec = plan.spec
+    text = f"training expert {name} ({QUERIES_ALONE}): {spec.steps} steps on {len(plan.pairs):,} pairs"
+    with context.timed("train", text):
+        folder, model = train_query_side(context, plan, instruction, documents, seed)
+    return rate_expert(context, plan, Variant(QUERIES_ALONE, spec, instruction), name, folder, model)
+
+
+def train_query_side(
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, seed: int
+) -> tuple[Path, AdaptedModel]:
+    """Train an adapter of queries alone; return its stage folder and the model that it makes.
+
+    Args:
+        context: The run.
+        plan: The expert, its pairs, and the adapter it starts from.
+        instruction: What stands in front of queries and passages.
+        documents: The model whose vectors the passages keep.
+        seed: Seed of the new weights and of the order.
+    """
     spec, pairs = plan.spec, plan.pairs
     data = with_unlabelled(context.data, spec.sources)
     job = QuerySideJob(
@@ -85,11 +104,8 @@ def _train(
         seed=seed,
         cache=context.cache,
     )
-    text = f"training expert {name} ({QUERIES_ALONE}): {spec.steps} steps on {len(pairs):,} pairs"
-    with context.timed("train", text):
-        folder = context.build(job)
-    model = replace(documents, queries=AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,)))
-    return rate_expert(context, plan, Variant(QUERIES_ALONE, spec, instruction), name, folder, model)
+    folder = context.build(job)
+    return folder, replace(documents, queries=AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,)))
 
 
 def _competing(context: RunContext, data: DomainData, pairs: Sequence[Pair]) -> dict[str, str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
-from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec, PythonDocsCollection
+from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec
 from stm_agent.errors import ConfigError
 from stm_agent.loop.context import PROOF_DOCUMENTS
 
@@ -67,7 +68,7 @@ def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed,
     """Divide the minutes of a run, of which ``spent`` have passed."""
     documents = len(data.collection.documents)
     searched = min(documents, spec.loop.search_documents or documents)
-    guards = sum(guard.documents for guard in spec.general if isinstance(guard, PythonDocsCollection))
+    guards = sum(guard.documents for guard in spec.general if isinstance(guard, FrozenCollection))
     queries = sum(len(split.queries) for split in data.collection.splits.values())
     encoding = (documents + guards) / speed.passages
     scoring = (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
@@ -171,4 +172,8 @@ def _sources(spec: DomainSpec, data: DomainData) -> tuple[tuple[str, ...], int]:
     labelled = {name: len(pairs) for name, pairs in data.sources.items() if len(pairs) >= 2 * batch}
     if labelled:
         return tuple(labelled), sum(labelled.values())
+    if data.collection.synthetic:
+        # A generator wrote all the queries that it was asked for; no more are paid for, and sentences teach as well.
+        own = {name: len(pairs) for name, pairs in data.sources.items() if pairs}
+        return (*own, SENTENCES), sum(own.values()) + len(data.pool)
     return (WRITTEN, SENTENCES), len(data.pool)

@@ -11,6 +11,7 @@ from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
 from stm_agent.files import read_jsonl
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.forgetting import GuardRow
 from stm_agent.loop.looks import alpha_spent
 from stm_agent.loop.state import RatedModel, State
 
@@ -85,6 +86,7 @@ class Report(TypedDict):
     passage_instruction: str
     dev: dict[str, float]
     general: dict[str, float]
+    guards: NotRequired[dict[str, GuardRow]]
     gate: GateReport
     dev_to_test_gap: NotRequired[float]
     race: list[dict[str, Any]]
@@ -99,7 +101,11 @@ class Report(TypedDict):
 
 
 def finished_report(
-    context: RunContext, state: State, rows: Mapping[str, Scores], on_dev: Mapping[str, float]
+    context: RunContext,
+    state: State,
+    rows: Mapping[str, Scores],
+    on_dev: Mapping[str, float],
+    guards: dict[str, GuardRow],
 ) -> Report:
     """Return the report of a run whose test was opened.
 
@@ -108,11 +114,13 @@ def finished_report(
         state: Its last state.
         rows: Scores on test by name.
         on_dev: nDCG@10 of ``base`` and ``merged`` over all dev queries and the whole corpus.
+        guards: The general tasks by name.
     """
     report = _report(context, state, state.confirmed, "finished", "")
     report["rows"] = {name: _row(name, rows, context) for name in rows}
     report["collection"]["test_queries"] = len(rows["merged"].per_query)
     report["dev"] = dict(on_dev)
+    report["guards"] = guards
     report["dev_to_test_gap"] = on_dev["merged"] - rows["merged"].ndcg_at_10
     return report
 
@@ -140,6 +148,7 @@ def _report(
             "licence": context.data.collection.licence,
             "documents": len(context.documents),
             "dev_queries": len(context.dev.split.queries),
+            "synthetic": list(context.firewall.synthetic),
         },
         "rows": {},
         "best_expert_on_dev": max(searched, key=lambda name: searched[name]) if searched else None,

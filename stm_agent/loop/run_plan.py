@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stm_agent.domain.spec import DomainSpec
+from stm_agent.loop.failures import Failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +32,28 @@ class RunPlan:
         spec: The domain with start, lengths and experts as they are used.
         race: Table of the start race; empty: there was none.
         reasons: One line for each value that follows from the data or the machine.
+        failures: Starts that were lost in the race; a resumed run, which races no more, reports them too.
     """
 
     spec: DomainSpec
     race: tuple[StartScore, ...] = ()
     reasons: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
-        rows = [asdict(row) for row in self.race]
-        return {**vars(self), "spec": self.spec.model_dump(mode="json"), "race": rows, "reasons": list(self.reasons)}
+        return {
+            "spec": self.spec.model_dump(mode="json"),
+            "race": [asdict(row) for row in self.race],
+            "reasons": list(self.reasons),
+            "failures": [asdict(failure) for failure in self.failures],
+        }
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> RunPlan:
         """Read :meth:`to_json` back."""
         spec = DomainSpec.model_validate(row["spec"])
         race = tuple(StartScore(**score) for score in row["race"])
-        return cls(spec=spec, race=race, reasons=tuple(row["reasons"]))
+        # Plans of older versions have no failures.
+        failures = tuple(Failure(**failure) for failure in row.get("failures", ()))
+        return cls(spec=spec, race=race, reasons=tuple(row["reasons"]), failures=failures)

@@ -141,6 +141,7 @@ def _export(
         general=None,
         sources=sources_of(spec, data.collection),
         command=command,
+        synthetic=data.collection.synthetic,
     )
     prompts = {"query": job.instruction.query_prefix, "document": job.instruction.passage_prefix}
     model = AdaptedModel(spec.backbone, (folder / "adapter",), (1.0,))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from stm_agent.assets.pull import find_asset
 from stm_agent.backbone.embedded import SCHEME
-from stm_agent.domain.collection import Collection
+from stm_agent.domain.collection import SYNTHETIC_NOTE, Collection
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.merge.recipe import SUM, MethodOptions
 
@@ -21,8 +21,9 @@ def model_card(
     sources: Sequence[str],
     command: str,
     method: MethodOptions = SUM,
+    synthetic: Sequence[str] = (),
 ) -> str:
-    """Return the card of a merged model as Markdown."""
+    """Return the card of a merged model as Markdown; ``synthetic`` names the splits whose queries an LLM wrote."""
     train = domain.train
     experts = {expert.name: expert for expert in domain.experts}
     rows = []
@@ -48,9 +49,10 @@ def model_card(
         *(rows or ["| none | | | |"]),
         "",
         *_teacher_note(domain),
-        f"nDCG@10 on dev: {_number(dev)}; on the general guard: {_number(general)}. "
-        "Test scores are in the run's report.",
+        f"nDCG@10 on {'synthetic ' if 'dev' in synthetic else ''}dev: {_number(dev)}; on the general guard: "
+        f"{_number(general)}. Test scores are in the run's report.",
         "",
+        *([f"The queries of {' and '.join(synthetic)} are synthetic: {SYNTHETIC_NOTE}.", ""] if synthetic else []),
         "Data and licences:",
         "",
         *(f"- {source}" for source in sources),

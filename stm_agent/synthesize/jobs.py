@@ -1,4 +1,4 @@
-"""The jobs in which an LLM writes training text: queries for passages, hard negatives for pairs."""
+"""The jobs in which an LLM writes training text: queries for passages; hard negatives and graded passages for pairs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from stm_agent.domain.data import Pair
+from stm_agent.domain.held import NONE_HELD, HeldQueries
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.files import content_hash
 from stm_agent.job import Job
@@ -16,20 +17,28 @@ from stm_agent.llm.text import TEXT_RULES
 from stm_agent.mine.negatives import Negative
 from stm_agent.program_files import program_hash
 from stm_agent.progress import report
+from stm_agent.synthesize.spread import Spread
+
+QUERY_RULES = NEGATIVE_RULES = GRADED_RULES = 1
+"""Raised when other passages, types or requirements are asked for, or other texts are left out, than before."""
+DECIDES_TEXTS = {"structured", "attempts", "temperature", "max_tokens"}
+DECIDES_QUERIES = {*DECIDES_TEXTS, "queries", "per_passage", "types", "examples", "round_trip"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueriesJob(Job):
-    """Writes a query for each of some passages.
+    """Writes queries for passages that are spread over the pool.
 
     Attributes:
         pool: Passage id -> text.
         task: One line: what a query is and what should be found.
         program: File of the DSPy program; what it imports from its folder counts too.
         generator: The LLM.
-        spec: How many, temperature and token limit.
-        seed: Seed of the draw of passages.
-        examples: Queries that people wrote; a written query may be in a language of theirs too.
+        spec: How many, of which types, and how they are filtered.
+        seed: Seed of the draws of passages and examples.
+        examples: Queries that people wrote: shown to the generator, and the model of types and languages.
+        held: Queries of dev and test; a written one that is nearly one of them is left out.
+        spread: The encoder whose vectors spread the passages over the pool; None: a seeded draw.
     """
 
     kind: ClassVar[str] = "queries"
@@ -40,6 +49,8 @@ class QueriesJob(Job):
     spec: SynthesizeSpec
     seed: int
     examples: tuple[str, ...] = ()
+    held: HeldQueries = NONE_HELD
+    spread: Spread | None = None
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the queries."""
@@ -49,13 +60,16 @@ class QueriesJob(Job):
             "program": program_hash(self.program),
             "generator": self.generator.key(),
             "text_rules": TEXT_RULES,
-            "spec": self.spec.model_dump(mode="json", include={"queries", "temperature", "max_tokens"}),
+            "rules": QUERY_RULES,
+            "spec": self.spec.model_dump(mode="json", include=DECIDES_QUERIES),
             "seed": self.seed,
             "examples": list(self.examples),
+            "held": self.held.key(),
+            "spread": self.spread.key() if self.spread else None,
         }
 
     def build(self, folder: Path) -> None:
-        """Write ``pairs.json``: the queries, and the passages without one counted by reason.
+        """Write ``pairs.json``, with the queries and the counts of those refused by reason, and all rows.
 
         Raises:
             BudgetExceeded: The budget is spent; answers so far stay cached.
@@ -75,6 +89,8 @@ class QueriesJob(Job):
                 seed=self.seed,
                 folder=folder,
                 examples=self.examples,
+                held=self.held,
+                spread=self.spread,
                 progress=lambda done, total: report("synthesize", "queries", done, total),
             )
         finally:
@@ -86,15 +102,16 @@ class QueriesJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class HardNegativesJob(Job):
-    """Writes a hard negative for each of some pairs.
+    """Writes hard negatives for pairs.
 
     Attributes:
         pairs: Training pairs.
-        mined: Pair id -> mined negatives; the hardest is shown to the LLM.
+        mined: Pair id -> mined negatives, hardest first; each sample is shown one.
         task: One line: what a query is and what should be found.
         program: File of the DSPy program; what it imports from its folder counts too.
         generator: The LLM.
-        spec: Temperature and token limit.
+        spec: Format, attempts, temperature and token limit.
+        count: Negatives of each pair.
     """
 
     kind: ClassVar[str] = "synthesize"
@@ -104,6 +121,7 @@ class HardNegativesJob(Job):
     program: Path
     generator: LlmAccess
     spec: SynthesizeSpec
+    count: int = 1
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the negatives."""
@@ -115,7 +133,9 @@ class HardNegativesJob(Job):
             "program": program_hash(self.program),
             "generator": self.generator.key(),
             "text_rules": TEXT_RULES,
-            "spec": self.spec.model_dump(mode="json", include={"temperature", "max_tokens"}),
+            "rules": NEGATIVE_RULES,
+            "spec": self.spec.model_dump(mode="json", include=DECIDES_TEXTS),
+            "count": self.count,
         }
 
     def build(self, folder: Path) -> None:
@@ -138,7 +158,67 @@ class HardNegativesJob(Job):
                 client=client,
                 spec=self.spec,
                 folder=folder,
+                count=self.count,
                 progress=lambda done, total: report("synthesize", "hard negatives", done, total),
+            )
+        finally:
+            client.close()
+        if self.generator.answered is None:
+            # A result that is not whole must not be stored under the key of the whole one.
+            written.report.require_whole()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradedJob(Job):
+    """Writes passages of lower relevance for pairs.
+
+    Attributes:
+        pairs: Training pairs.
+        task: One line: what a query is and what should be found.
+        program: File of the DSPy program; what it imports from its folder counts too.
+        generator: The LLM.
+        spec: Format, attempts, temperature and token limit.
+    """
+
+    kind: ClassVar[str] = "graded"
+    pairs: tuple[Pair, ...]
+    task: str
+    program: Path
+    generator: LlmAccess
+    spec: SynthesizeSpec
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the passages."""
+        return {
+            "pairs": content_hash([pair.content() for pair in self.pairs]),
+            "task": self.task,
+            "program": program_hash(self.program),
+            "generator": self.generator.key(),
+            "text_rules": TEXT_RULES,
+            "rules": GRADED_RULES,
+            "spec": self.spec.model_dump(mode="json", include=DECIDES_TEXTS),
+        }
+
+    def build(self, folder: Path) -> None:
+        """Write the rows and ``written.json``: passages refused, counted by reason.
+
+        Raises:
+            BudgetExceeded: The budget is spent; answers so far stay cached.
+            GenerationError: The LLM cannot be reached; answers so far stay cached.
+            ConfigError: The program cannot be used.
+        """
+        from stm_agent.synthesize.graded import write_graded
+
+        client = self.generator.open()
+        try:
+            written = write_graded(
+                self.pairs,
+                task=self.task,
+                program=self.program,
+                client=client,
+                spec=self.spec,
+                folder=folder,
+                progress=lambda done, total: report("synthesize", "graded passages", done, total),
             )
         finally:
             client.close()

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     import dspy
 
 
-def load_program(path: Path, output: str | None = None) -> dspy.Module:
+PLAIN, STRUCTURED = "build", "build_structured"
+"""Functions of a program's file: the program for every model, and one with several typed outputs for capable ones."""
+
+
+def load_program(path: Path, output: str | None = None, *, structured: bool = False) -> dspy.Module:
     """Load the DSPy program of a file that defines ``build() -> dspy.Module``.
 
     Args:
         path: The Python file.
-        output: Output field that the program must have, if it says what it has; None: any.
+        output: Output field that the program must have, or its :func:`list_field`, if it says what it has; None: any.
+        structured: Use ``build_structured()`` instead, if the file defines it.
 
     Raises:
         ConfigError: The file is missing, imports what is not installed, fails, or builds no such program.
@@ -30,18 +35,31 @@ def load_program(path: Path, output: str | None = None) -> dspy.Module:
     if not path.is_file():
         raise ConfigError(f"there is no program {path}; 'stm-agent init DIR' writes the shipped ones")
     module = _execute(path)
-    build = getattr(module, "build", None)
+    name = STRUCTURED if structured and hasattr(module, STRUCTURED) else PLAIN
+    build = getattr(module, name, None)
     if not callable(build):
-        raise ConfigError(f"program {path} defines no function build(); add one that returns a dspy.Module")
-    with raised_as(lambda error: ConfigError(f"program {path} cannot be built: {_line(error)}; correct build()")):
+        raise ConfigError(f"program {path} defines no function {name}(); add one that returns a dspy.Module")
+    with raised_as(lambda error: ConfigError(f"program {path} cannot be built: {_line(error)}; correct {name}()")):
         program = build()
     if not isinstance(program, dspy.Module):
-        raise ConfigError(f"program {path}: build() returns {type(program).__name__}; return a dspy.Module")
-    signature = _own_signature(program)
-    if output is not None and signature is not None and output not in signature.output_fields:
-        names = ", ".join(signature.output_fields)
-        raise ConfigError(f"program {path} has no output field '{output}' (it has {names}); add or rename one")
+        raise ConfigError(f"program {path}: {name}() returns {type(program).__name__}; return a dspy.Module")
+    fields = output_fields(program)
+    if output is not None and fields and not {output, list_field(output)} & set(fields):
+        raise ConfigError(
+            f"program {path} has no output field '{output}' (it has {', '.join(fields)}); add or rename one"
+        )
     return program
+
+
+def list_field(output: str) -> str:
+    """Return the name of the field that holds a list of an output: the plural of its name."""
+    return f"{output[:-1]}ies" if output.endswith("y") else f"{output}s"
+
+
+def output_fields(program: dspy.Module) -> tuple[str, ...]:
+    """Return the output fields of a program that is one predictor; empty: a module of its own, known when it runs."""
+    signature = _own_signature(program)
+    return () if signature is None else tuple(signature.output_fields)
 
 
 def accepted_inputs(program: dspy.Module, inputs: Mapping[str, str], path: Path) -> dict[str, str]:

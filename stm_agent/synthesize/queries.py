@@ -1,36 +1,48 @@
-"""Queries that the generator writes for passages without one."""
+"""Queries of several types that the generator writes for passages spread over the corpus."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stm_agent.domain.data import Pair
-from stm_agent.domain.scripts import LanguageProfile
+from stm_agent.domain.held import NONE_HELD, HeldQueries
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.errors import GenerationError
-from stm_agent.files import read_json, sha256_text, write_json
-from stm_agent.llm.checking import TextCheck
+from stm_agent.files import read_json, write_json
+from stm_agent.synthesize.drafts import Produced
+from stm_agent.synthesize.filters import HELD, LEFT_OUT, LOST, repeated, round_trip_ranks
 from stm_agent.synthesize.program import Writer
+from stm_agent.synthesize.query_plan import QueryCall, QueryPlan, plan_queries
 from stm_agent.synthesize.report import WritingReport
+from stm_agent.synthesize.rows import ACCEPTED, REFUSED, Graded, Row, blank_row, save_rows
+from stm_agent.synthesize.spread import Spread, choose_passages
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
+    from stm_agent.mine.prompted import PromptedEncoder
 
 PAIRS = "pairs.json"
+STAGE = "queries"
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class WrittenQueries:
-    """Pairs of a written query and its passage, and the counts of the stage.
+    """What came of a stage that writes queries.
 
-    ``ended_by`` is None if the stage is whole.
+    Attributes:
+        pairs: Pairs of a written query and its passage.
+        report: Counts and cost.
+        rows: Every text with its provenance, refused ones too.
     """
 
     pairs: tuple[Pair, ...]
     report: WritingReport
+    rows: tuple[Row, ...] = ()
 
     @property
     def ended_by(self) -> str | None:
@@ -48,9 +60,11 @@ def write_queries(
     seed: int,
     folder: Path,
     examples: Sequence[str] = (),
-    progress: Callable[[int, int], None] | None = None,
+    held: HeldQueries = NONE_HELD,
+    spread: Spread | None = None,
+    progress: Progress | None = None,
 ) -> WrittenQueries:
-    """Write one query for each of ``spec.queries`` passages, drawn by a seeded hash, into ``folder/pairs.json``.
+    """Write ``spec.queries`` queries for passages of a pool into ``folder``: ``pairs.json`` and the rows.
 
     If the budget ends or the LLM goes away, what was written until then is stored and returned, with
     ``ended_by`` set: do not cache such a result as complete.
@@ -58,40 +72,102 @@ def write_queries(
     Args:
         pool: Passage id -> text.
         task: One line: what a query is and what should be found.
-        program: File of the program; its output field is ``query``.
+        program: File of the program; its output field is ``query``, or ``queries`` for several.
         client: The way to the generator.
-        spec: How many queries.
-        seed: Seed of the draw.
+        spec: How many queries, of which types, and how they are filtered.
+        seed: Seed of the draws.
         folder: Where to write.
-        examples: Queries that people wrote: a written query may be in a language of theirs, too.
-        progress: Called with texts done and texts wanted.
+        examples: Queries that people wrote: shown to the generator, and the model of types and languages.
+        held: Queries of dev and test; a written one that is nearly one of them is left out.
+        spread: The encoder whose vectors spread the passages over the corpus; None: a seeded draw.
+        progress: Called with calls done and calls wanted.
 
     Raises:
         ConfigError: The program cannot be built or fails.
     """
-    writer = Writer(program, client, "query")
-    drawn = sorted(pool, key=lambda passage: sha256_text(f"{seed} {passage}"))[: spec.queries]
-    profile = LanguageProfile.of([*examples[:100], *(pool[passage] for passage in drawn)])
-    pairs: list[Pair] = []
-    ended: GenerationError | None = None
+    writer = Writer(program, client, "query", structured=spec.structured, attempts=spec.attempts)
+    count = -(-spec.queries // min(spec.per_passage, len(spec.types)))
+    encoder = spread.open() if spread is not None and (spec.round_trip or 1 < count < len(pool)) else None
+    chosen = choose_passages(pool, count, seed=seed, encoder=encoder)
+    plan = plan_queries(
+        chosen.passages, pool, task=task, spec=spec, seed=seed, examples=examples, several=writer.several
+    )
+    texts, ended = _ask(writer, plan, progress)
+    rows = list(_rows(plan, texts, pool, blank_row(STAGE, "written", task, program, client)))
+    rows = _filtered(rows, held, pool, spec.round_trip, encoder)
+    writer.refused.update(row.reason for row in rows if row.reason in LEFT_OUT)
+    report = writer.report(sum(row.verdict == ACCEPTED for row in rows), ended)
+    about = {"generator": client.model, "clusters": chosen.clusters, "mix": dict(plan.mix), "sample": writer.sample()}
+    return _stored(folder, rows, report, about)
+
+
+def _stored(folder: Path, rows: Sequence[Row], report: WritingReport, about: Mapping[str, object]) -> WrittenQueries:
+    pairs = tuple(_pair(row) for row in rows if row.verdict == ACCEPTED)
+    stored = [{"id": p.id, "query": p.query, "positive": p.positive, "group": p.group} for p in pairs]
+    write_json(folder / PAIRS, {**about, **report.to_json(), "pairs": stored})
+    save_rows(folder, rows)
+    return WrittenQueries(pairs, report, tuple(rows))
+
+
+def _ask(
+    writer: Writer, plan: QueryPlan, progress: Progress | None
+) -> tuple[list[tuple[Produced, ...]], GenerationError | None]:
+    texts: list[tuple[Produced, ...]] = []
     try:
-        for number, passage in enumerate(drawn, 1):
-            text = pool[passage]
-            query = writer.write(TextCheck("query", (text,), profile), task=task, passage=text)
-            if query is not None:
-                pairs.append(Pair(f"written:{passage}", query, text, "written", passage))
-            if progress:
-                progress(number, len(drawn))
+        with closing(writer.produce_all(plan.requests)) as produced:
+            for answer in produced:
+                texts.append(answer)
+                if progress:
+                    progress(len(texts), len(plan.calls))
     except GenerationError as error:
-        ended = error
-    report = writer.report(len(pairs), ended)
-    _store(folder, pairs, {"generator": client.model, **report.to_json(), "sample": writer.sample()})
-    return WrittenQueries(tuple(pairs), report)
+        return texts, error
+    return texts, None
 
 
-def _store(folder: Path, pairs: Sequence[Pair], about: Mapping[str, object]) -> None:
-    rows = [{"id": p.id, "query": p.query, "positive": p.positive, "group": p.group} for p in pairs]
-    write_json(folder / PAIRS, {**about, "pairs": rows})
+def _rows(plan: QueryPlan, texts: Sequence[Sequence[Produced]], pool: Mapping[str, str], blank: Row) -> Iterator[Row]:
+    for call, answer in zip(plan.calls, texts, strict=False):
+        for number, (name, produced) in enumerate(zip(call.types, answer, strict=True), call.first):
+            yield replace(
+                blank,
+                id=_name(call, number),
+                query=produced.text,
+                type=name,
+                positives=(Graded(text=pool[call.passage], id=call.passage),),
+                trial=produced.sample,
+                request=produced.request,
+                verdict=REFUSED if produced.fault else ACCEPTED,
+                reason=produced.fault or "",
+            )
+
+
+def _name(call: QueryCall, number: int) -> str:
+    return f"written:{call.passage}" if number == 0 else f"written:{call.passage}/{number + 1}"
+
+
+def _filtered(
+    rows: Sequence[Row], held: HeldQueries, pool: Mapping[str, str], depth: int, encoder: PromptedEncoder | None
+) -> list[Row]:
+    """Return all rows; those that a filter leaves out are refused, with the reason."""
+    changed = list(rows)
+    usable = [index for index, row in enumerate(rows) if row.verdict == ACCEPTED]
+    for position, reason in repeated([rows[index].query for index in usable], held).items():
+        row = rows[usable[position]]
+        # A query of test is shown nowhere, nor is the way to it.
+        shown = {"query": "", "request": ""} if reason == HELD else {}
+        changed[usable[position]] = replace(row, verdict=REFUSED, reason=reason, **shown)
+    if not depth:
+        return changed
+    usable = [index for index, row in enumerate(changed) if row.verdict == ACCEPTED]
+    asked = [(changed[index].query, changed[index].positives[0].id) for index in usable]
+    for index, ranks in zip(usable, round_trip_ranks(asked, pool, depth, encoder), strict=True):
+        lost = {} if ranks else {"verdict": REFUSED, "reason": LOST}
+        changed[index] = replace(changed[index], scores=ranks, **lost)
+    return changed
+
+
+def _pair(row: Row) -> Pair:
+    passage = row.positives[0]
+    return Pair(row.id, row.query, passage.text, "written", passage.id)
 
 
 def load_pairs(folder: Path) -> tuple[Pair, ...]:

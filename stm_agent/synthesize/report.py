@@ -27,6 +27,7 @@ class WritingReport:
         inputs_cut: Inputs cut to fit the model's context.
         usd: US dollars spent.
         calls: Calls paid, retries included.
+        repaired: Texts that could be used at the second attempt or a later one.
         ended_by: Why the stage ended before its end: the budget, or the LLM; None: it is whole.
         over_budget: Whether it was the budget.
     """
@@ -37,6 +38,7 @@ class WritingReport:
     inputs_cut: int
     usd: float
     calls: int
+    repaired: int = 0
     ended_by: str | None = None
     over_budget: bool = False
 

@@ -53,7 +53,7 @@ def test_an_export_tells_what_it_leaves_out(tool, browser):
 
 def test_an_address_with_a_percent_sign_does_not_break_the_page(tool, browser):
     with showing(tool, browser, "signs", "documents") as page:
-        for hash in ("#/%", "#/signs/documents/100%"):
+        for hash in ("#/%", "#/signs/work/100%"):
             page.evaluate("(hash) => { location.hash = hash; }", hash)
             page.reload()
             page.get_by_role("alert").first.wait_for()

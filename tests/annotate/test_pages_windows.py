@@ -123,8 +123,8 @@ def test_judging_keeps_the_query_in_sight(page, size):
     page.locator(".passage").first.wait_for()
     for _ in range(6):
         page.keyboard.press("j")
-        assert in_sight(page, "section[aria-label=Passages] h2")
-        assert in_sight(page, ".passage[aria-current=true]")
+        for part in ("section[aria-label=Passages] h2", ".passage[aria-current=true]"):
+            until(lambda part=part: in_sight(page, part), True)
     # Another query is chosen far above: its passages are scrolled to.
     page.locator("section[aria-label=Queries] li button").nth(3).click()
     page.get_by_role("heading", name="what is sign 3 ").wait_for()

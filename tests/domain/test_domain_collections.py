@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from stm_agent.domain import hub
-from stm_agent.domain.build import build_collection, build_domain_data
-from stm_agent.domain.collection import Collection, Document, Split, normalise, read_beir, write_beir
+from stm_agent.domain.build import build_domain_data
+from stm_agent.domain.collection import Collection, Document, Split, read_beir, write_beir
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.sources import judged_domain_data
-from stm_agent.domain.spec import BeirCollection, MtebCollection, PythonDocsCollection
+from stm_agent.domain.spec import BeirCollection, MtebCollection
 from stm_agent.errors import DataError, FirewallError
 from stm_agent.files import read_jsonl
 from stm_agent.testing.tiny import tiny_beir, tiny_collection
@@ -89,19 +89,6 @@ def test_dev_is_taken_from_train_where_there_is_none(caplog: pytest.LogCaptureFi
     assert dev.queries.keys() | train.queries.keys() == whole.splits["train"].queries.keys()
     assert not dev.queries.keys() & train.queries.keys()
     assert "no dev split: 24 of 96 train queries became it, by group, seed 0" in caplog.text
-
-
-def test_python_docs_are_a_task():
-    collection = build_collection(PythonDocsCollection(documents=40), Path())
-    assert collection.content_hash == build_collection(PythonDocsCollection(documents=40), Path()).content_hash
-    assert len(collection.documents) == 40
-    assert [len(collection.splits[name].queries) for name in ("dev", "test")] == [20, 20]
-    texts = collection.texts
-    assert len({normalise(text) for text in texts.values()}) == 40
-    for key, query in collection.splits["dev"].queries.items():
-        assert collection.splits["dev"].qrels[key] == {key: 1}
-        assert len(query.split()) >= 4
-        assert not texts[key].startswith(query)
 
 
 def test_mteb_splits_get_our_names(monkeypatch: pytest.MonkeyPatch):

@@ -29,6 +29,7 @@ REPORT = {
     "weights": {"lay": 0.4, "clinical": 0.6, "written": 0.0},
     "instruction": "",
     "general": {"base": 0.23, "merged": 0.48},
+    "guards": {"1 wordnet": {"base": 0.8, "merged": 0.79, "delta": -0.01, "low": -0.02, "high": 0.004}},
     "cost": {
         "usd": 0.0,
         "llm_calls": 67,
@@ -53,6 +54,10 @@ def test_every_row_is_whole_in_eighty_columns():
         assert f"{entry['ndcg_at_10']:.3f} [" in line
         assert name == "merged" or line.rstrip().endswith("]")
     assert "…" not in printed(80)
+
+
+def test_each_general_task_is_shown_with_its_interval():
+    assert "general task 1 wordnet: 0.800 before, 0.790 after, -0.010 [-0.020, +0.004]" in printed(120)
 
 
 def test_remarks_are_not_printed_as_warnings():

@@ -37,6 +37,9 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
     assert report["rows"]["merged"]["ndcg_at_10"] > report["rows"]["base"]["ndcg_at_10"]
     folder = workspace / "runs" / report["run"]
     assert all(sorted(point) == ["dev", "general", "method", "verified", "weights"] for point in report["front"])
+    (guard,) = report["guards"].values()
+    assert guard["low"] <= guard["delta"] <= guard["high"]
+    assert guard["delta"] == pytest.approx(guard["merged"] - guard["base"])
     assert report["front"], "what could be traded between the domain and general tasks is in the report"
     assert [note for note in report["notes"] if note.startswith("merge: the surrogate orders")]
     assert not [warning for warning in report["warnings"] if warning.startswith("merge: the surrogate orders")]

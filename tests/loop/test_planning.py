@@ -13,13 +13,16 @@ from stm_agent.domain.load import domain_of_collection
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import AUTO_STARTS, BackboneSpec, DomainSpec
 from stm_agent.errors import ConfigError
-from stm_agent.files import read_json
+from stm_agent.files import read_json, write_json
 from stm_agent.inspect.front import pick, read_front
+from stm_agent.loop import planning
+from stm_agent.loop.failures import Failure
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
 from stm_agent.loop.plan import plan
 from stm_agent.loop.recipes import FEWEST_STEPS, QUERY_EXPERTS, Speed, plan_experts
 from stm_agent.loop.report import _point_taken
+from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.starting import fit_to_start, with_starts
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.recipe import MethodOptions
@@ -106,6 +109,35 @@ def _fits(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spen
         return False
 
 
+def test_minutes_that_are_too_few_for_every_start_are_refused_before_the_race(
+    planned: DomainSpec, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "measured_speed", lambda start, data: Speed(passages=0.5, queries=5.0))
+    monkeypatch.setattr(planning, "race_starts", lambda context: pytest.fail("the race began"))
+    with pytest.raises(ConfigError, match="1 minutes are too few"):
+        run(planned, workspace, budget_minutes=1)
+
+
+def test_one_start_that_is_fast_enough_lets_the_race_begin(
+    planned: DomainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Speed(passages=0.5, queries=5.0)
+    monkeypatch.setattr(planning, "measured_speed", lambda start, data: slow if start == planned.backbone else FAST)
+    planning.refuse_too_few_minutes(planned, judged_domain_data(tiny_collection()), 1)
+
+
+def test_a_start_that_was_lost_in_the_race_is_reported_by_a_resumed_run_too(
+    planned: DomainSpec, tmp_path: Path
+) -> None:
+    lost = Failure("start nowhere", "error", "no such model")
+    write_json(tmp_path / planning.PLAN, RunPlan(spec=planned, failures=(lost,)).to_json())
+    context: Any = SimpleNamespace(
+        spec=planned, own_backbone=planned.backbone, run=SimpleNamespace(folder=tmp_path), failures=[]
+    )
+    planning.settle_plan(context)
+    assert context.failures == [lost]
+
+
 def test_minutes_that_a_slow_race_took_are_not_planned_again(planned: DomainSpec) -> None:
     data, slow = judged_domain_data(tiny_collection()), Speed(passages=1.0, queries=200.0)
     assert _fits(planned, data, 3, slow)
@@ -159,8 +191,9 @@ def test_a_ready_encoder_that_a_user_names_is_trained_gently(tiny_domain: Domain
 
 
 def test_the_plan_is_printed_before_anything_is_spent(planned: DomainSpec, workspace: Path) -> None:
-    steps = plan(planned, workspace, rounds=None, generator="scripted:numbered", minutes=30)
+    steps = plan(planned, workspace, Options(generator="scripted:numbered", budget_minutes=30))
     text = "\n".join(step["what"] for step in steps)
+    assert {"dollars", "disk", "memory"} <= {step["stage"] for step in steps}
     assert "passages and" in text and "a second" in text
     assert "expert queries-1" in text
     assert not any(path.is_dir() for path in (workspace / "runs").iterdir()), "nothing was begun"
@@ -169,21 +202,24 @@ def test_the_plan_is_printed_before_anything_is_spent(planned: DomainSpec, works
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("proof_in_this_process")
 def test_a_folder_becomes_a_model_with_two_sides(planned: DomainSpec, workspace: Path) -> None:
-    report = run(planned, workspace)
+    report = run(planned, workspace, controls=True)
     assert [row["name"] for row in report["race"]] == ["BM25", planned.backbone.model, planned.starts[0].model]
-    assert {"BM25", "base", "merged", "merged + BM25"} <= set(report["rows"])
+    assert {"BM25", "base", "merged", "merged + BM25", "all-in-one"} <= set(report["rows"])
     assert report["rows"]["merged"]["ndcg_at_10"] > report["rows"]["base"]["ndcg_at_10"]
     folder = workspace / "runs" / report["run"]
     assert read_json(folder / "plan.json")["reasons"] == report["plan"]
     assert 0 <= read_json(folder / "fusion.json")["weight"] <= 1
     names = {line["name"] for line in map_ledger(folder, "expert")}
     assert {f"queries-{number}" for number in range(1, QUERY_EXPERTS + 1)} <= names
+    (control,) = map_ledger(folder, "control")
+    experts = read_json(folder / "plan.json")["spec"]["experts"]
+    assert control["steps"] == sum(expert["steps"] for expert in experts), "as many steps, of both sides and of queries"
     points = read_front(folder)
     other = next(number for number in range(1, len(points["points"]) + 1) if number != points["taken"])
     done = pick(folder, other, workspace / "picked")
     card = (workspace / "picked" / "README.md").read_text()
     assert all(f"| {name} | {weight:g} |" in card for name, weight in done["weights"].items())
-    again = run(planned, workspace, fresh=True)
+    again = run(planned, workspace, controls=True, fresh=True)
     assert again["rows"] == report["rows"], "the same seed gives the same model"
 
 

@@ -35,7 +35,7 @@ def negatives(client: LlmClient, folder: Path, pairs: list[Pair], program: Path 
         task="t",
         program=program or PROGRAMS / "hard_negatives.py",
         client=client,
-        spec=SynthesizeSpec(),
+        spec=SynthesizeSpec(attempts=1),
         folder=folder / FOLDER,
     )
 
@@ -47,7 +47,7 @@ def queries(client: LlmClient, folder: Path, pool: dict[str, str], program: Path
         task="t",
         program=program or PROGRAMS / "queries.py",
         client=client,
-        spec=SynthesizeSpec(queries=len(pool)),
+        spec=SynthesizeSpec(queries=len(pool), attempts=1),
         seed=0,
         folder=folder / FOLDER,
     )
@@ -92,7 +92,7 @@ def test_a_passage_of_several_paragraphs_becomes_a_negative_whole(tmp_path: Path
 
 def test_queries_are_written_for_drawn_passages(tmp_path: Path) -> None:
     pool = {str(n): f"definition of thing number {n}" for n in range(4)}
-    done = queries(scripted(lambda messages: "sore knee at night", tmp_path), tmp_path, pool)
+    done = queries(scripted(lambda messages: f"find {messages[-1]['content'].split()[-1]}", tmp_path), tmp_path, pool)
     assert len(done.pairs) == done.report.written == 4
     assert load_pairs(tmp_path / FOLDER) == done.pairs
     assert all(pool[pair.group] == pair.positive for pair in done.pairs)
@@ -178,7 +178,7 @@ def test_a_passage_longer_than_the_context_is_cut_and_counted(tmp_path: Path) ->
 
     def script(messages: Messages) -> str:
         seen.append(len(messages[-1]["content"]))
-        return "sore knee"
+        return f"sore knee {len(seen)}"
 
     pool = {"long": "A sentence on knees that ends here. " * 400, "short": "A short one on knees."}
     done = queries(scripted(script, tmp_path, facts=ModelFacts(context=2048)), tmp_path, pool)

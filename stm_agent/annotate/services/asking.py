@@ -36,7 +36,12 @@ def ask(session: Session, actor: Actor, project: Project, asked: Asked, report: 
                 report.skip(f"{name}/{key}", f"the query is already in split '{splits[key]}'; '{split}' is ignored")
     report.queries += queries.add(session, actor, project, _fresh(session, project, asked, splits, report))
     for name in taken:
-        judge(session, actor, project, asked.grades[name], report)
+        if name not in asked.written:
+            judge(session, actor, project, asked.grades[name], report)
+            continue
+        for query, grades in asked.grades[name].items():
+            for document in grades:
+                report.skip(f"{query}/{document}", "an LLM wrote the query; its passage is in the pool, not judged")
 
 
 def _fresh(

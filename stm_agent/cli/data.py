@@ -1,0 +1,107 @@
+"""``stm-agent data``: the training data of a run, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stm_agent.cli.output import JsonFlag, emit
+from stm_agent.cli.runs import Place, folder_of
+
+app = typer.Typer(no_args_is_help=True)
+Source = Annotated[
+    str, typer.Argument(help="A run's id, a unique start of it, 'last', or a folder that 'synthesize' wrote.")
+]
+WIDTH = 70
+"""Characters of a text in the table."""
+
+
+@app.callback()
+def _noun() -> None:
+    """Keep the noun, of which there is one verb so far."""
+
+
+@app.command()
+def show(
+    run: Source,
+    source: Annotated[str | None, typer.Option(help="Only rows of this source of training pairs.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Only queries, negatives, graded or mined rows, or rows with such a negative (bm25, ...)."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Only rows that this generator wrote.")] = None,
+    program: Annotated[str | None, typer.Option(help="Only rows of this program: its name or hash.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only queries of this type.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only accepted, or only refused rows.")] = None,
+    contains: Annotated[str | None, typer.Option(help="Only rows with this text in the query or a passage.")] = None,
+    row: Annotated[str | None, typer.Option(help="Show one row by its id, as training reads it.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows shown; 0: all.", min=0)] = 20,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Browse what the generator wrote and the miner found, refused texts with their reason.
+
+    Example: stm-agent data show last --kind queries --type question
+    """
+    from stm_agent.inspect.data import Filter, data_rows, find_row
+
+    folder = _folder(run, workspace)
+    rows = data_rows(folder)
+    if row is not None:
+        _show_one(folder, find_row(rows, row), as_json)
+        return
+    wanted = Filter(
+        source=source, kind=kind, model=model, program=program, type=type_, verdict=verdict, contains=contains
+    )
+    wanted.require_known(rows)
+    found = [entry for entry in rows if wanted.fits(entry)]
+    shown = found[: limit or None]
+    emit({"rows": len(found), "of": len(rows), "shown": shown}, _table(shown, len(found), len(rows)), as_json)
+
+
+def _folder(run: str, workspace: Path | None) -> Path:
+    from stm_agent.synthesize.rows import ROWS
+
+    return Path(run) if (Path(run) / ROWS).is_file() else folder_of(run, workspace)
+
+
+def _table(shown: list[dict[str, Any]], found: int, every: int) -> Any:  # noqa: ANN401 - a rich value, built late
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    if not every:
+        return "this run has no written or mined rows"
+    table = Table("id", "type", box=box.SIMPLE, padding=(0, 1))
+    table.add_column("query and passage", min_width=40)
+    for row in shown:
+        passage = (row["negatives"] or row["positives"] or [{"text": ""}])[0]["text"]
+        negatives = ", ".join(sorted({negative["kind"] for negative in row["negatives"]}))
+        kind = row["type"] or negatives or row["stage"]
+        lines = [_cut(row["query"]) or "(none)", f"  {'-' if row['negatives'] else '+'} {_cut(passage)}"]
+        lines += [f"  {row['verdict']}: {row['reason']}"] if row["reason"] else []
+        table.add_row(Text(row["id"]), Text(kind), Text("\n".join(lines)))
+    more = f"; {found - len(shown):,} not shown, see --limit" if found > len(shown) else ""
+    return Group(table, Text(f"{found:,} of {every:,} rows{more}"))
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
+
+
+def _show_one(folder: Path, row: dict[str, Any], as_json: bool) -> None:
+    from stm_agent.inspect.data import chat_of_row, training_example
+
+    example, chat = training_example(row), chat_of_row(folder, row)
+    lines = [f"{name}: {value}" for name, value in example.items()]
+    hidden = ("query", "positives", "negatives")
+    about = {name: value for name, value in row.items() if name not in hidden and value not in ("", {}, [], ())}
+    violated = [negative["violates"] for negative in row["negatives"] if negative["violates"]]
+    about |= {"violates": "; ".join(violated)} if violated else {}
+    lines += ["", *(f"{name}: {value}" for name, value in about.items())]
+    lines += ["", *(f"[{message['role']}] {message['content']}" for message in chat)] if chat else []
+    emit({"example": example, "provenance": row, "chat": chat}, "\n".join(lines), as_json)

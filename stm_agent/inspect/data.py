@@ -1,0 +1,200 @@
+"""The rows of a run's training data: what was written and mined, with the way each text came to be."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stm_agent.errors import ConfigError, StorageError
+from stm_agent.files import read_json, read_jsonl
+from stm_agent.loop.prepare import CACHE, STAGES
+from stm_agent.mine.store import load_negatives
+from stm_agent.synthesize.rows import ROWS, Against, Graded, Row, load_rows
+
+WRITING = ("queries", "synthesize", "graded")
+"""Kinds of stages that store rows."""
+Shown = dict[str, Any]
+"""A row as JSON values; ``folder`` is its stage and ``program_trial`` the trace of its program."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which rows are shown; None: all.
+
+    Attributes:
+        source: Source of training pairs.
+        kind: Kind of a negative, or the stage: ``queries``, ``negatives``, ``graded``, ``mined``.
+        model: The generator.
+        program: File name of the program, or the start of its hash.
+        type: Type of the query.
+        verdict: ``accepted`` or ``refused``.
+        contains: Text in the query or a passage; upper and lower case are the same.
+    """
+
+    source: str | None = None
+    kind: str | None = None
+    model: str | None = None
+    program: str | None = None
+    type: str | None = None
+    verdict: str | None = None
+    contains: str | None = None
+
+    def fits(self, row: Shown) -> bool:
+        """Return whether a row is shown."""
+        return all(
+            (
+                self.source in (None, row["source"]),
+                self.kind in (None, row["stage"], *(negative["kind"] for negative in row["negatives"])),
+                self.model in (None, row["model"]),
+                self._program_fits(row),
+                self.type in (None, row["type"]),
+                self.verdict in (None, row["verdict"]),
+                self.contains is None or self.contains.casefold() in _text(row).casefold(),
+            )
+        )
+
+    def _program_fits(self, row: Shown) -> bool:
+        if self.program is None:
+            return True
+        name = row["program"].removesuffix(".py")
+        is_hash = len(self.program) >= 6 and row["program_hash"].startswith(self.program)
+        return (bool(name) and self.program.removesuffix(".py") == name) or is_hash
+
+    def require_known(self, rows: Sequence[Shown]) -> None:
+        """Check that each value occurs in some row.
+
+        Raises:
+            ConfigError: One does not; the message names those that do.
+        """
+        for name in ("source", "kind", "model", "type", "verdict"):
+            wanted, known = getattr(self, name), sorted(_values(rows, name) - {""})
+            if wanted is not None and wanted not in known:
+                near = difflib.get_close_matches(wanted, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[:12]) or 'none'}"
+                raise ConfigError(f"no row has {name} '{wanted}'; {hint}")
+
+
+def _values(rows: Sequence[Shown], name: str) -> set[str]:
+    if name != "kind":
+        return {row[name] for row in rows}
+    return {row["stage"] for row in rows} | {negative["kind"] for row in rows for negative in row["negatives"]}
+
+
+def data_rows(folder: Path) -> list[Shown]:
+    """Return all rows of a run, or of a folder that ``stm-agent synthesize`` wrote; ids are unique.
+
+    Args:
+        folder: The run's folder, or one with ``rows.jsonl``.
+    """
+    if (folder / ROWS).is_file():
+        return list(_unique(_written(folder, "")))
+    stages = _stages(folder)
+    trials = {entry["folder"]: entry["trial"] for entry in _ledger(folder) if entry["event"] == "written"}
+    rows = (
+        row
+        for stage in stages
+        for row in (_written(stage, trials.get(stage.name, "")) if _writes(stage) else _mined(stage))
+    )
+    return list(_unique(rows))
+
+
+def find_row(rows: Sequence[Shown], name: str) -> Shown:
+    """Return one row by its id.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    for row in rows:
+        if row["id"] == name:
+            return row
+    near = difflib.get_close_matches(name, [row["id"] for row in rows], n=1)
+    hint = f"did you mean {near[0]}?" if near else "'data show' without --row lists them"
+    raise ConfigError(f"row '{name}' does not exist; {hint}")
+
+
+def training_example(row: Shown) -> dict[str, Any]:
+    """Return what training reads of a row: the query, its positives with grades, and its negatives."""
+    best = max((positive["grade"] for positive in row["positives"]), default=0)
+    texts = [positive["text"] for positive in row["positives"] if positive["grade"] == best]
+    example: dict[str, Any] = {"query": row["query"], "positive": texts[0] if texts else ""}
+    lower = [positive for positive in row["positives"] if positive["grade"] != best]
+    example |= {f"related_{number}": positive["text"] for number, positive in enumerate(lower, 1)}
+    example |= {f"negative_{number}": negative["text"] for number, negative in enumerate(row["negatives"], 1)}
+    if lower:
+        grades = [1.0, *(positive["grade"] / best for positive in lower), *(0.0 for _ in row["negatives"])]
+        example["grades"] = [round(grade, 4) for grade in grades]
+    return example
+
+
+def chat_of_row(folder: Path, row: Shown) -> list[dict[str, str]]:
+    """Return the chat in which a row was written, with the raw answer; empty if it is not in the cache any more."""
+    request = row["request"]
+    path = folder.parent / CACHE / "llm" / request[:2] / f"{request}.json"
+    if not request or not path.is_file():
+        return []
+    try:
+        stored = read_json(path)
+        answer = {"role": "assistant", "content": str(stored["text"])}
+        return [*({"role": m["role"], "content": m["content"]} for m in stored["messages"]), answer]
+    except (StorageError, KeyError, TypeError):
+        return []
+
+
+def _ledger(folder: Path) -> list[dict[str, Any]]:
+    return read_jsonl(folder / "ledger.jsonl")
+
+
+def _stages(folder: Path) -> list[Path]:
+    """Return the stages of a run that hold rows and still exist, in order, each once."""
+    names = [entry["folder"] for entry in _ledger(folder) if entry["event"] == "stage"]
+    stages = [folder.parent / STAGES / name for name in dict.fromkeys(names)]
+    return [stage for stage in stages if stage.name.partition("-")[0] in (*WRITING, "mine") and stage.is_dir()]
+
+
+def _writes(stage: Path) -> bool:
+    return stage.name.partition("-")[0] in WRITING
+
+
+def _written(stage: Path, trial: str) -> Iterator[Shown]:
+    for row in load_rows(stage):
+        yield {**asdict(row), "folder": stage.name, "program_trial": trial}
+
+
+def _mined(stage: Path) -> Iterator[Shown]:
+    """Yield a row for each pair with mined negatives."""
+    from datasets import load_from_disk
+
+    negatives = load_negatives(stage)
+    pairs = load_from_disk(str(stage / "negatives")).select_columns(["pair", "query", "positive"])
+    texts = {row["pair"]: row for row in pairs}
+    for name, row in negatives.items():
+        mined = Row(
+            id=f"mined:{name}",
+            stage="mined",
+            source="",
+            query=texts[name]["query"],
+            instruction="",
+            positives=(Graded(text=texts[name]["positive"]),),
+            negatives=tuple(Against(text=n.text, id=n.passage_id, kind=n.source, score=n.score) for n in row),
+            model="",
+            program="",
+            program_hash="",
+            temperature=0.0,
+        )
+        yield {**asdict(mined), "folder": stage.name, "program_trial": ""}
+
+
+def _unique(rows: Iterable[Shown]) -> Iterator[Shown]:
+    seen: Counter[str] = Counter()
+    for row in rows:
+        seen[row["id"]] += 1
+        yield row if seen[row["id"]] == 1 else {**row, "id": f"{row['id']}@{seen[row['id']]}"}
+
+
+def _text(row: Shown) -> str:
+    passages = [entry["text"] for entry in (*row["positives"], *row["negatives"])]
+    return "\n".join([row["query"], *passages])

@@ -1,0 +1,186 @@
+"""``optimize --corpus``: written queries are paid once, and a run on them calls its numbers synthetic everywhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from stm_agent.cli.main import main
+from stm_agent.domain.spec import BeirCollection
+from stm_agent.errors import DataError, GenerationError
+from stm_agent.files import read_json
+from stm_agent.inspect.report import report_table
+from stm_agent.inspect.runs import list_runs
+from stm_agent.llm.scripted import ScriptedProvider
+from stm_agent.loop.corpus import write_collection
+from stm_agent.loop.events import silent
+from stm_agent.loop.optimize import optimize
+from stm_agent.loop.options import Options
+
+PLACES = ("ear", "eye", "foot", "hand", "heart", "knee", "lung", "nose", "skin", "tooth")
+SIGNS = ("sore", "swollen", "weak", "itchy", "cold", "small")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Sixty documents of one passage."""
+    folder = tmp_path / "clinic"
+    folder.mkdir()
+    for place in PLACES:
+        for sign in SIGNS:
+            text = f"Finding: the {place} is {sign}.\n\nIt was seen on the {place} of many people, and most got well again."
+            (folder / f"{sign}-{place}.txt").write_text(text)
+    return folder
+
+
+class Clinic(ScriptedProvider):
+    """Asks about the finding of the passage; a number of calls in, it can lose its connection."""
+
+    made: list[Clinic]
+    fails_after: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__(self._ask)
+        self.made.append(self)
+
+    def _ask(self, messages):
+        if self.fails_after is not None and self.calls > self.fails_after:
+            raise GenerationError("the clinic cannot be reached")
+        place, sign = re.findall(r"Finding: the (\w+) is (\w+)\.", messages[-1]["content"])[-1]
+        return f"what helps a {sign} {place}"
+
+
+@pytest.fixture
+def clinic(monkeypatch):
+    monkeypatch.setattr(Clinic, "made", [], raising=False)
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: Clinic()))
+    return Clinic
+
+
+def write(corpus, workspace, observer=silent, queries=500, **flags):
+    options = Options(generator="scripted:clinic", **flags)
+    return write_collection(
+        corpus, options, queries=queries, workspace=workspace, runs=workspace / "runs", observer=observer
+    )
+
+
+def calls(clinic):
+    return sum(provider.calls for provider in clinic.made)
+
+
+def test_written_queries_are_paid_once(corpus, workspace, clinic):
+    events = []
+    first = write(corpus, workspace, events.append)
+    assert calls(clinic) == 60
+    assert write(corpus, workspace).folder == first.folder
+    assert calls(clinic) == 60
+    assert re.fullmatch(r"clinic-synthetic-[0-9a-f]{8}", first.folder.name)
+    about = read_json(first.folder / "written.json")
+    assert (about["asked"], about["queries"]) == (60, {"train": 24, "dev": 18, "test": 18})
+    assert about["bm25_finds"] == 1.0
+    texts = "\n".join(event["text"] for event in events)
+    assert "60 documents of clinic, cut at sentence ends into 60 passages" in texts
+    assert f"stm-agent annotate --collection {first.folder} --split dev" in texts
+
+
+def test_what_was_written_before_the_llm_went_away_is_used(corpus, workspace, clinic, monkeypatch):
+    monkeypatch.setattr(clinic, "fails_after", 40)
+    events = []
+    part = write(corpus, workspace, events.append)
+    assert sum(read_json(part.folder / "written.json")["queries"].values()) == 40
+    (warning,) = [event["text"] for event in events if "what was written until then" in event["text"]]
+    assert "cannot be reached" in warning
+    monkeypatch.setattr(clinic, "fails_after", None)
+    whole = write(corpus, workspace)
+    assert sum(read_json(whole.folder / "written.json")["queries"].values()) == 60
+    assert whole.folder != part.folder
+
+
+def test_ceilings_are_of_writing_and_run_together(corpus, workspace, clinic):
+    written = write(corpus, workspace, budget_usd=1.0, budget_minutes=10.0, price_in=10.0, price_out=10.0)
+    left = written.remaining(Options(budget_usd=1.0, budget_minutes=10.0))
+    assert left.budget_usd == pytest.approx(1.0 - written.usd)
+    assert 9.0 < left.budget_minutes <= 10.0
+    assert written.remaining(Options()) == Options()
+
+
+def test_a_generator_that_always_says_the_same_is_refused_with_the_way_on(corpus, workspace):
+    options = Options(generator="scripted:numbered")
+    with pytest.raises(DataError, match=r"usable queries were written for corpus clinic.*name a stronger --generator"):
+        write_collection(corpus, options, queries=60, workspace=workspace, runs=workspace / "runs", observer=silent)
+    assert not (workspace / "runs" / "corpora").exists()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("proof_in_this_process")
+def test_a_run_calls_its_numbers_synthetic_everywhere(corpus, workspace, clinic, tiny_domain):
+    written = write(corpus, workspace)
+    spec = tiny_domain.model_copy(
+        update={
+            "name": written.folder.name,
+            "collection": BeirCollection(path=written.folder),
+            "general": (),
+            "experts": (tiny_domain.experts[0].model_copy(update={"steps": 4}),),
+            "instruct": tiny_domain.instruct.model_copy(update={"reflections": 0}),
+            "loop": tiny_domain.loop.model_copy(update={"probe_steps": 0}),
+        }
+    )
+    runs = workspace / "runs"
+    report = optimize(spec, Options(generator="scripted:clinic"), workspace=workspace, runs=runs)
+    assert report["collection"]["synthetic"] == ["dev", "test"]
+    assert any(text.startswith("collection: the queries of dev and test are synthetic") for text in report["warnings"])
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(report_table(report))
+    shown = console.export_text()
+    for part in (": synthetic test nDCG@10, 18 queries", "on synthetic queries", "synthetic dev queries to search"):
+        assert part in shown
+    assert "queries written by scripted:clinic, judged by nobody" in shown
+    card = (runs / report["run"] / "model" / "README.md").read_text()
+    assert "nDCG@10 on synthetic dev: " in card
+    assert "The queries of train and dev and test are synthetic: an LLM wrote" in card.replace(
+        "dev and train", "train and dev"
+    )
+    files = {path.name for path in (runs / report["run"] / "dev").rglob("*")}
+    assert {"queries.synthetic.jsonl", "dev.synthetic.tsv"} <= files
+    assert "queries.jsonl" not in files
+    (row,) = list_runs(runs)
+    assert row["synthetic"]
+    assert "-synthetic-" in row["run"]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, workspace):
+    def call(*words, code=0):
+        monkeypatch.setattr(sys, "argv", ["stm-agent", "optimize", *map(str, words), "--workspace", str(workspace)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        assert (stop.value.code or 0) == code, output.err
+        return output.out if code == 0 else output.err
+
+    return call
+
+
+def test_a_dry_run_tells_passages_calls_and_costs_and_asks_nothing(corpus, command, clinic, workspace):
+    shown = command(
+        *("--corpus", corpus, "--generator", "scripted:clinic", "--price-in", 1, "--price-out", 2),
+        *("--corpus-queries", 30, "--dry-run"),
+    )
+    assert "60 passages of at most about 128 tokens; queries for 30 of them" in shown
+    assert re.search(r"at most 30 LLM calls by scripted:clinic .*at most about 0\.0\d USD", shown)
+    assert "40% train, 30% dev, 30% test by document" in shown
+    assert not clinic.made
+    assert not list((workspace / "runs").iterdir())
+
+
+def test_flags_that_contradict_each_other_and_corpora_that_are_too_small_are_refused(corpus, command):
+    assert "or --corpus PATH if there are no queries; one of them" in command(
+        "--corpus", corpus, "--collection", corpus, code=2
+    )
+    assert "corpus sore-ear.txt gives 1 passages for queries from 1 document(s)" in command(
+        "--corpus", corpus / "sore-ear.txt", code=2
+    )
