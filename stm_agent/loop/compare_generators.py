@@ -25,7 +25,7 @@ from stm_agent.loop.options import Options
 from stm_agent.loop.planning import with_lengths
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting, probe
-from stm_agent.loop.query_rating import dev_part, draw_passages, people_of, query_rater
+from stm_agent.loop.query_rating import dev_part, draw_passages, people_of, query_rater, writing_job
 from stm_agent.loop.runs import COMPARISON, open_run
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StoppableWatcher
@@ -38,8 +38,6 @@ from stm_agent.workspace import program_path
 
 BLOCK = 8
 """Passages written for between two looks at the tokens that were spent."""
-MOST_EXAMPLES = 100
-"""Train queries that show which languages queries are in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +167,7 @@ def _write(
         block = {name: passages[name] for name in names[begin : begin + BLOCK]}
         ended = _tokens_spent(access, options)
         if ended is None:
-            folder, ended = _build_block(context, _job(context, program, access, block))
+            folder, ended = _build_block(context, writing_job(context, program, access, block, context.seed))
             found, counts = load_pairs(folder), Counter(read_json(folder / "pairs.json")["refused"])
             del counts[NOT_ASKED]
             pairs += found
@@ -188,18 +186,6 @@ def _tokens_spent(access: LlmAccess, options: CompareOptions) -> str | None:
     if options.tokens is None or spent.prompt_tokens + spent.completion_tokens < options.tokens:
         return None
     return f"budget of {options.tokens:,} tokens is spent"
-
-
-def _job(context: RunContext, program: Path, access: LlmAccess, block: Mapping[str, str]) -> QueriesJob:
-    return QueriesJob(
-        pool=block,
-        task=context.spec.task,
-        program=program,
-        generator=access,
-        spec=context.spec.synthesize.model_copy(update={"queries": len(block)}),
-        seed=context.seed,
-        examples=tuple(pair.query for pair in people_of(context)[:MOST_EXAMPLES]),
-    )
 
 
 def _build_block(context: RunContext, job: QueriesJob) -> tuple[Path, str | None]:

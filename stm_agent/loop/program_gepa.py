@@ -18,7 +18,14 @@ from stm_agent.files import sha256_text
 from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.answer import Completion
 from stm_agent.llm.text import without_thoughts
-from stm_agent.loop.program_trials import Origin, ProgramTrials, Rollout, key_of
+from stm_agent.loop.program_trials import (
+    Origin,
+    ProgramTrials,
+    Rollout,
+    SearchOptions,
+    key_of,
+    require_runnable,
+)
 from stm_agent.synthesize.program_text import DEMONSTRATIONS, INSTRUCTIONS, QUERY, ProgramText, query_fields
 
 logger = logging.getLogger(__name__)
@@ -41,21 +48,6 @@ LONGEST = 2000
 """Characters of instructions beyond which a reflection is no instruction but a chat."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """How an optimiser searches.
-
-    Attributes:
-        proposals: Most candidates that are proposed.
-        seed: Seed of its choices.
-        stops: Whether it must stop: a budget is used up as far as it may be.
-    """
-
-    proposals: int
-    seed: int
-    stops: Callable[[], bool] = lambda: False
-
-
 def search_by_gepa(
     trials: ProgramTrials, first: ProgramText, reflection: LlmAccess, people: Sequence[Pair], options: SearchOptions
 ) -> list[ProgramText]:
@@ -73,7 +65,7 @@ def search_by_gepa(
         reflection=reflection,
         people=tuple(people),
         proposals=options.proposals,
-        outputs=query_fields(trials.program),
+        outputs=query_fields(trials.program, structured=trials.structured),
         stops=options.stops,
     )
     names = list(trials.passages)
@@ -100,18 +92,6 @@ def search_by_gepa(
     order = sorted(range(len(scores)), key=lambda number: (-scores[number], number))
     distinct = {key_of(text): text for text in (ProgramText.from_parts(found.candidates[row]) for row in order)}
     return list(distinct.values())
-
-
-def require_runnable(trials: ProgramTrials, first: ProgramText) -> None:
-    """Rate the first candidate.
-
-    Raises:
-        BudgetExceeded: A ceiling is reached.
-        GenerationError: It cannot be run.
-    """
-    trials.rate(first, list(trials.passages))
-    if (reason := trials.broken.get(key_of(first))) is not None:
-        raise GenerationError(reason)
 
 
 class BetterThanParent:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from stm_agent.errors import AnswerRejected, ConfigError, GenerationError, StmAgentError
 from stm_agent.llm.access import LlmAccess
-from stm_agent.loop.program_gepa import SearchOptions, require_runnable
-from stm_agent.loop.program_trials import Origin, ProgramTrials, key_of
+from stm_agent.loop.program_trials import Origin, ProgramTrials, SearchOptions, key_of, require_runnable
 from stm_agent.synthesize.load import load_program
 from stm_agent.synthesize.program_text import ProgramText
 
@@ -96,7 +95,7 @@ def _compile(
                 **none,
             )
             optimizer.compile(
-                stand_in(load_program(trials.program), rate),
+                stand_in(load_program(trials.program, structured=trials.structured), rate),
                 trainset=examples,
                 valset=examples,
                 num_trials=2 * max(2, options.proposals),

@@ -23,7 +23,7 @@ from stm_agent.loop.options import Options
 from stm_agent.loop.planning import with_lengths
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting
-from stm_agent.loop.program_gepa import SearchOptions, require_runnable, search_by_gepa
+from stm_agent.loop.program_gepa import search_by_gepa
 from stm_agent.loop.program_ladder import (
     LadderOptions,
     Outcome,
@@ -33,21 +33,21 @@ from stm_agent.loop.program_ladder import (
     write_pairs,
 )
 from stm_agent.loop.program_mipro import search_by_mipro
-from stm_agent.loop.program_trials import ProgramTrials
+from stm_agent.loop.program_trials import ProgramTrials, SearchOptions, require_runnable
 from stm_agent.loop.query_rating import dev_part, draw_passages, people_of, query_rater
 from stm_agent.loop.runs import PROGRAM_RESULT, open_run
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StoppableWatcher
 from stm_agent.program_files import program_files
 from stm_agent.progress import watched_by
-from stm_agent.synthesize.program_text import ProgramText, save_state
+from stm_agent.synthesize.program import may_be_structured
+from stm_agent.synthesize.program_text import ProgramText, query_fields, save_state
 from stm_agent.workspace import program_path
 
 SEARCH_SHARE = 0.5
 """Share of the dollars, calls and minutes for proposing candidates; the rest is for comparing them."""
 FEWEST_PASSAGES = 2
 """Passages without which luck decides between candidates."""
-QUERIES_PROGRAM = "queries"
 OPTIMIZERS = ("gepa", "mipro")
 EXISTS = "{} exists; name a new file with --output, nothing is overwritten"
 
@@ -73,7 +73,7 @@ class ProgramOptions:
     """
 
     llm: Options
-    program: str = QUERIES_PROGRAM
+    program: str = "queries"
     calls: int | None = None
     optimizer: str = "gepa"
     proposals: int = 8
@@ -115,7 +115,7 @@ def optimize_program(
         StopRequested: A stop was asked for.
     """
     spec = _one_start(spec, options.llm)
-    program = _program(workspace, options)
+    program = _program(spec, workspace, options)
     run = open_run(runs, f"program-{spec.name}", _identity(spec, options, workspace, program))
     try:
         if (result := run.folder / PROGRAM_RESULT).exists():
@@ -142,11 +142,11 @@ def _one_start(spec: DomainSpec, options: Options) -> DomainSpec:
     return with_starts(spec, options.starts[:1]).model_copy(update={"starts": ()})
 
 
-def _program(workspace: Path, options: ProgramOptions) -> Path:
-    if options.program != QUERIES_PROGRAM:
-        raise ConfigError(
-            f"--program {options.program} cannot be optimised: only '{QUERIES_PROGRAM}', whose queries can be rated"
-        )
+def _is_structured(spec: DomainSpec, options: ProgramOptions) -> bool:
+    return may_be_structured(spec.synthesize.structured, options.llm.generator)
+
+
+def _program(spec: DomainSpec, workspace: Path, options: ProgramOptions) -> Path:
     if options.optimizer not in OPTIMIZERS:
         raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
     if options.calls is not None and options.calls < options.fewest_calls:
@@ -154,7 +154,10 @@ def _program(workspace: Path, options: ProgramOptions) -> Path:
             f"--budget-calls {options.calls} cannot compare two programs; raise it to {options.fewest_calls} or more, "
             "or lower --queries and --examples"
         )
-    return program_path(workspace, options.program)
+    path = program_path(workspace, options.program)
+    if not any(query_fields(path, structured=_is_structured(spec, options)).values()):
+        raise ConfigError(f"program {path} cannot be optimised: it writes no queries, which alone can be rated")
+    return path
 
 
 def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, program: Path) -> dict[str, Any]:
@@ -187,7 +190,7 @@ def _search(context: RunContext, program: Path, options: ProgramOptions) -> dict
     setting = ProbeSetting.of(context, search)
     people = people_of(context)
     trials = _trials(context, program, setting, people, options)
-    first = Rung(text=ProgramText.of(program), rating=0.0)
+    first = Rung(text=ProgramText.of(program, structured=trials.structured), rating=0.0)
     passages = draw_passages(context.data.pool, options.queries, context.seed + 1)
     with context.timed("search", f"{options.proposals} candidates for {program.name}"):
         require_runnable(trials, first.text)
@@ -223,7 +226,13 @@ def _trials(
             f"the corpus has {len(examples)} passages; a program needs {FEWEST_PASSAGES} or more to write for"
         )
     rater = query_rater(context, setting, examples, people)
-    return ProgramTrials(context=context, program=program, rater=rater, passages=examples)
+    return ProgramTrials(
+        context=context,
+        program=program,
+        structured=_is_structured(context.spec, options),
+        rater=rater,
+        passages=examples,
+    )
 
 
 def _is_half_spent(context: RunContext, options: ProgramOptions) -> bool:
@@ -250,6 +259,7 @@ def _report(
     return {
         "run": context.run.id,
         "program": str(trials.program),
+        "structured": trials.structured,
         "accepted": outcome.accepted,
         "reason": outcome.reason,
         "candidate": str(trials.file_of(winner.text).relative_to(context.run.folder)) if winner else None,
@@ -275,7 +285,7 @@ def _write(folder: Path, report: dict[str, Any], target: Path) -> str | None:
     winner = folder / report["candidate"]
     if target.suffix == ".json":
         if not target.exists():
-            save_state(winner, target)
+            save_state(winner, target, structured=report["structured"])
         return str(target)
     content = winner.read_bytes()
     if target.exists() and target.read_bytes() != content:

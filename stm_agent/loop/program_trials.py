@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from stm_agent.domain.data import Pair
 from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
 from stm_agent.files import content_hash, read_json
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.query_rating import writing_job
 from stm_agent.synthesize.feedback import QueryRater, Rating, unusable
 from stm_agent.synthesize.jobs import QueriesJob
 from stm_agent.synthesize.program_text import ProgramText, store_candidate
@@ -20,10 +21,23 @@ from stm_agent.traces import Trace, TraceStore
 if TYPE_CHECKING:
     from stm_agent.llm.answer import Completion
 
-MOST_EXAMPLES = 100
-"""Train queries that show which languages queries are in."""
 TITLE = 90
 """Characters of a passage that a trace holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How an optimiser searches.
+
+    Attributes:
+        proposals: Most candidates that are proposed.
+        seed: Seed of its choices.
+        stops: Whether it must stop: a budget is used up as far as it may be.
+    """
+
+    proposals: int
+    seed: int
+    stops: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +73,7 @@ class ProgramTrials:
     Attributes:
         context: The run.
         program: File of the program that the candidates are made from.
+        structured: Whether the generator is asked for typed outputs, for which a program may have a module of its own.
         rater: Rates queries without training.
         passages: Example passages, id -> text.
         rollouts: (Candidate, passage id) -> rollout.
@@ -67,6 +82,7 @@ class ProgramTrials:
 
     context: RunContext
     program: Path
+    structured: bool
     rater: QueryRater
     passages: Mapping[str, str]
     rollouts: dict[tuple[str, str], Rollout] = field(default_factory=dict)
@@ -80,21 +96,11 @@ class ProgramTrials:
 
     def file_of(self, text: ProgramText) -> Path:
         """Return the file of a candidate."""
-        return store_candidate(self.program, text, self.context.run.folder / "candidates")
+        return store_candidate(self.program, text, self.context.run.folder / "candidates", structured=self.structured)
 
     def job(self, text: ProgramText, passages: Mapping[str, str], seed: int) -> QueriesJob:
         """Return the job in which a candidate writes for some passages."""
-        context = self.context
-        pairs = sorted((pair.id, pair.query) for source in context.data.sources.values() for pair in source)
-        return QueriesJob(
-            pool=passages,
-            task=context.spec.task,
-            program=self.file_of(text),
-            generator=context.generator,
-            spec=context.spec.synthesize.model_copy(update={"queries": len(passages)}),
-            seed=seed,
-            examples=tuple(query for _, query in pairs[:MOST_EXAMPLES]),
-        )
+        return writing_job(self.context, self.file_of(text), self.context.generator, passages, seed)
 
     def rate(self, text: ProgramText, names: Sequence[str]) -> list[Rollout]:
         """Run a candidate on example passages; return a rollout for each, in order.
@@ -185,3 +191,15 @@ class ProgramTrials:
 def key_of(text: ProgramText) -> str:
     """Return what identifies a candidate."""
     return content_hash(text.parts())
+
+
+def require_runnable(trials: ProgramTrials, first: ProgramText) -> None:
+    """Rate the first candidate.
+
+    Raises:
+        BudgetExceeded: A ceiling is reached.
+        GenerationError: It cannot be run.
+    """
+    trials.rate(first, list(trials.passages))
+    if (reason := trials.broken.get(key_of(first))) is not None:
+        raise GenerationError(reason)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import Pair
 from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.evaluate.subcorpus import subcorpus
 from stm_agent.files import sha256_text
+from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import HARD, RunContext
+from stm_agent.loop.data_jobs import queries_job
 from stm_agent.loop.probe import ProbeSetting
 from stm_agent.synthesize.feedback import QueryRater
+from stm_agent.synthesize.jobs import QueriesJob
 
 
 def dev_part(context: RunContext, half: str, documents: int) -> ScoredTask:
@@ -42,6 +48,26 @@ def draw_passages(pool: Mapping[str, str], count: int, seed: int) -> dict[str, s
     """Return ``count`` passages, drawn by a seeded hash that no writing job draws by."""
     names = sorted(pool, key=lambda name: sha256_text(f"example {seed} {name}"))[:count]
     return {name: pool[name] for name in names}
+
+
+def writing_job(
+    context: RunContext, program: Path, generator: LlmAccess, passages: Mapping[str, str], seed: int
+) -> QueriesJob:
+    """Return the job in which a program writes for each of some passages; what it writes is rated, not filtered."""
+    spec = context.spec.synthesize
+    count = len(passages) * min(spec.per_passage, len(spec.types))
+    spec = spec.model_copy(update={"queries": count, "round_trip": 0})
+    job = queries_job(
+        context.spec.model_copy(update={"synthesize": spec}),
+        context.workspace,
+        context.data,
+        passages,
+        (context.backbone, Instruction()),
+        generator,
+        seed=seed,
+        cache=context.cache,
+    )
+    return replace(job, program=program, spread=None)
 
 
 def query_rater(

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from stm_agent.errors import ConfigError
 from stm_agent.files import content_hash, whole_folder, write_atomic
 from stm_agent.program_files import program_files
-from stm_agent.synthesize.load import load_program
+from stm_agent.synthesize.load import PLAIN, STRUCTURED, list_field, load_program
 
 if TYPE_CHECKING:
     import dspy
 
 MARK = "# Written by stm-agent synthesize optimize; it replaces the text above."
 INSTRUCTIONS, DEMONSTRATIONS = "instructions", "demonstrations"
-QUERY, QUERIES = "query", "queries"
-"""Output field with one written query, or with several."""
+QUERY = "query"
+"""Output field with one written query; its plural holds several."""
 Demonstration = Mapping[str, Any]
 """Field -> value, as in a ``dspy.Example``."""
 
@@ -39,13 +39,13 @@ class ProgramText:
     demonstrations: Mapping[str, tuple[Demonstration, ...]]
 
     @classmethod
-    def of(cls, program: Path, output: str | None = None) -> ProgramText:
-        """Read the text of a program file.
+    def of(cls, program: Path, output: str | None = None, *, structured: bool = False) -> ProgramText:
+        """Read the text of a program file: of the module that it builds for models with typed outputs, or for others.
 
         Raises:
             ConfigError: The program cannot be built, has no such output, or has no predictor.
         """
-        text = cls.of_module(load_program(program, output))
+        text = cls.of_module(load_program(program, output, structured=structured))
         if not text.instructions:
             raise ConfigError(f"program {program} has no predictor whose text could be optimised; use dspy.Predict")
         return text
@@ -90,23 +90,29 @@ class ProgramText:
         return "\n\n".join(rows)
 
 
-def query_fields(program: Path) -> dict[str, str | None]:
+def query_fields(program: Path, *, structured: bool = False) -> dict[str, str | None]:
     """Return predictor -> its output field with a written query, or with several; None: it has none.
 
     Raises:
         ConfigError: The program cannot be built.
     """
     return {
-        name: next((field for field in (QUERY, QUERIES) if field in predictor.signature.output_fields), None)
-        for name, predictor in load_program(program).named_predictors()
+        name: next((field for field in (QUERY, list_field(QUERY)) if field in predictor.signature.output_fields), None)
+        for name, predictor in load_program(program, structured=structured).named_predictors()
     }
 
 
-def written_program(source: str, text: ProgramText) -> str:
+def written_program(source: str, text: ProgramText, *, structured: bool = False) -> str:
     """Return the source of a program with another text: the original, followed by the new one.
 
     A text that an earlier optimisation wrote is replaced.
+
+    Args:
+        source: The program.
+        text: The new text.
+        structured: Whether it is that of the module for models with typed outputs, if the source builds one.
     """
+    build = STRUCTURED if structured and f"def {STRUCTURED}(" in source else PLAIN
     original = source.partition(f"\n\n{MARK}\n")[0].rstrip()
     rows = "".join(f"    {name!r}: {_literal(value)},\n" for name, value in text.instructions.items())
     demos = "".join(
@@ -123,12 +129,12 @@ INSTRUCTIONS = {{
 {rows}}}
 DEMONSTRATIONS = {{
 {demos}}}
-_build_original = build
+_original = {build}
 
 
-def build() -> dspy.Module:
+def {build}() -> dspy.Module:
     \"\"\"Return the program with this text.\"\"\"
-    program = _build_original()
+    program = _original()
     for name, predictor in program.named_predictors():
         if name in INSTRUCTIONS:
             predictor.signature = predictor.signature.with_instructions(INSTRUCTIONS[name])
@@ -152,7 +158,7 @@ def _literal(value: object, *, deep: bool = False) -> str:
     return f"(\n{lines}{indent[4:]})"
 
 
-def store_candidate(program: Path, text: ProgramText, folder: Path) -> Path:
+def store_candidate(program: Path, text: ProgramText, folder: Path, *, structured: bool = False) -> Path:
     """Write a candidate, with the files that its program reads, into a folder named by its text; return its file.
 
     Raises:
@@ -165,12 +171,12 @@ def store_candidate(program: Path, text: ProgramText, folder: Path) -> Path:
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(program.parent / name, partial / name)
             source = program.read_text(encoding="utf-8")
-            write_atomic(partial / program.name, written_program(source, text))
+            write_atomic(partial / program.name, written_program(source, text, structured=structured))
     return target / program.name
 
 
-def save_state(program: Path, target: Path) -> None:
+def save_state(program: Path, target: Path, *, structured: bool = False) -> None:
     """Write the state of a program as JSON, which ``dspy.Module.load`` reads."""
     with tempfile.TemporaryDirectory() as folder:
-        load_program(program).save(str(Path(folder) / "state.json"))
+        load_program(program, structured=structured).save(str(Path(folder) / "state.json"))
         write_atomic(target, (Path(folder) / "state.json").read_bytes())

@@ -38,6 +38,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[str, ScriptedProvider]:
 
 
 def compared(spec: DomainSpec, workspace: Path, **changes: Any) -> dict[str, Any]:
+    spec = spec.model_copy(update={"synthesize": spec.synthesize.model_copy(update={"attempts": 1})})
     options = CompareOptions(
         **{
             "llm": Options(seed=0),

@@ -49,6 +49,13 @@ def test_the_state_of_a_program_loads_into_the_original(tmp_path: Path):
 
 def test_the_field_of_the_query_is_known():
     assert query_fields(PROGRAM) == {"self": "query"}
+    assert query_fields(PROGRAM, structured=True) == {"self": "queries"}
+
+
+def test_the_module_for_typed_outputs_has_a_text_of_its_own(tmp_path: Path):
+    path = store_candidate(PROGRAM, CHANGED, tmp_path / "candidates", structured=True)
+    assert ProgramText.of(path, structured=True) == CHANGED
+    assert ProgramText.of(path) == ProgramText.of(PROGRAM)
 
 
 def test_files_that_a_program_reads_lie_beside_its_candidates(tmp_path: Path):
