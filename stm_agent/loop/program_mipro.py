@@ -61,8 +61,8 @@ def search_by_mipro(
     except (ValueError, AttributeError, KeyError) as error:
         # The optimiser gives up if an answer lacks its format; what was rated until then stays.
         trials.context.warn("synthesize", f"MIPROv2 ended early: {type(error).__name__}: {str(error)[:200]}")
-    for error in ended[:1]:
-        trials.context.warn("synthesize", f"the search of texts ended early: {error}")
+    if ended:
+        trials.context.warn("synthesize", f"the search of texts ended early: {ended[0]}")
     names = list(trials.passages)
     whole = [text for key, text in rated.items() if all((key, name) in trials.rollouts for name in names)]
     return sorted(whole, key=lambda text: -trials.mean(text))
