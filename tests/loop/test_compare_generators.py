@@ -22,7 +22,8 @@ PLAIN = {clinical: plain for plain, clinical in _SIGNS.items()}
 
 def good(messages: Messages) -> str:
     *_, (clinical, place) = re.findall(r"A finding of (.*) the (\w+)\.", messages[-1]["content"])
-    return f"my {place} is {PLAIN[clinical]}"
+    # No query of dev, which would be left out.
+    return f"relief for a {PLAIN[clinical]} {place}"
 
 
 def bad(messages: Messages) -> str:
@@ -56,7 +57,8 @@ def test_the_better_generator_is_better_in_every_row(tiny_domain, workspace, scr
     best, worst = report["rows"]
     assert (best["generator"], best["asked"], worst["asked"]) == ("scripted:good", 24, 24)
     assert best["accepted"]["mean"] == 1.0 > worst["accepted"]["mean"]
-    assert worst["refused"] == {"refusal": 24 - worst["queries"]}
+    assert worst["refused"]["refusal"] > 0
+    assert sum(worst["refused"].values()) == 24 - worst["queries"]
     assert best["round_trip"]["mean"] > worst["round_trip"]["mean"]
     assert best["distance"]["mean"] > worst["distance"]["mean"] == pytest.approx(0, abs=1e-5)
     assert best["distinct_2"] > worst["distinct_2"]
