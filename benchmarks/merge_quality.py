@@ -81,9 +81,9 @@ def one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.cli.output import screen_observer
     from stm_agent.evaluate.baselines import ReadyModel
+    from stm_agent.loop.actions.training import TrainExpert
     from stm_agent.loop.controls import train_controls
     from stm_agent.loop.data import prepare_training_data
-    from stm_agent.loop.experts import train_all
     from stm_agent.loop.options import Options
     from stm_agent.loop.prepare import open_context
     from stm_agent.loop.runs import RunFolder
@@ -98,11 +98,13 @@ def one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         with open_context(
             spec, Options(seed=seed), run, workspace=options.work, runs=runs, observer=screen_observer()
         ) as context:
-            training_data = prepare_training_data(context, ReadyModel(spec.mine.encoder or spec.backbone.model))
             none = Instruction()
+            miner = ReadyModel(spec.mine.encoder or spec.backbone.model), none
             rating = context.rate(context.backbone, none)
             state = State.start(RatedModel(label="backbone", model=context.backbone, instruction=none, rating=rating))
-            state = replace(state, experts=tuple(train_all(context, training_data, none, 1)))
+            state = replace(state, training_data=prepare_training_data(context, miner))
+            for expert in spec.experts:
+                state = TrainExpert(expert=expert.name).run(context, state)
             models = {"base": context.backbone}
             models |= {f"expert {expert.name}": expert.rated.model for expert in state.experts}
             models |= {control.name: control.rated.model for control in train_controls(context, state)}
@@ -151,7 +153,7 @@ def search_methods(context: Any, state: Any) -> dict[str, dict[str, Any]]:
     from stm_agent.merge.adapted import AdaptedModel
     from stm_agent.merge.recipe import Recipe
 
-    searched = merge_experts(context, state, 1)[0].merge
+    searched = merge_experts(context, state, state.experts, 1)[0].merge
     found_weights = tuple(searched.weights)
     uniform = tuple([1 / len(state.experts)] * len(state.experts))
     adapters = tuple(expert.adapter for expert in state.experts)

@@ -126,20 +126,20 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON has no narrower type
         raise StorageError(f"{path} is not valid JSON: {error}") from error
 
 
-def append_jsonl(path: Path, record: Mapping[str, object]) -> None:
-    """Append one record to an append-only JSONL file and force it to disk.
+def append_jsonl(path: Path, *records: Mapping[str, object]) -> None:
+    """Append records to an append-only JSONL file and force them to disk.
 
-    If a kill cut the last line short, that line is closed first, so that the new record has a line of its own.
+    If a kill cut the last line short, that line is closed first, so that a new record has a line of its own.
     """
-    line = (canonical_json(record) + "\n").encode()
+    lines = "".join(canonical_json(record) + "\n" for record in records).encode()
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as stream:
             if stream.seek(0, os.SEEK_END) > 0:
                 stream.seek(-1, os.SEEK_END)
                 if stream.read(1) != b"\n":
-                    line = b"\n" + line
-            stream.write(line)
+                    lines = b"\n" + lines
+            stream.write(lines)
             stream.flush()
             os.fsync(stream.fileno())
 

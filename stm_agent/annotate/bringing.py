@@ -50,8 +50,8 @@ def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None, spli
         return _trec(tool, name, path, name_of)
     if path.suffix == ".aiano" or (path.suffix == ".json" and _is_aiano(path)):
         with tool.database.writing() as session:
-            made, report = moving.import_aiano(session, _who(session, name_of), path)
-            return {"project": made.name, "from": "AIANO", **report}
+            made, counts = moving.import_aiano(session, _who(session, name_of), path)
+            return {"project": made.name, "from": "AIANO", **counts}
     if path.suffix == ".zip" and is_archive(path):
         unpacked = archive.unpack(path.read_bytes())
         with tool.database.writing() as session:

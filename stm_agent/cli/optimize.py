@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from stm_agent.cli.output import JsonFlag, emit, screen_observer
+from stm_agent.cli.llm_flags import Generator, Parallel
+from stm_agent.cli.output import JsonFlag, emit, json_observer, screen_observer
 from stm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stm_agent.loop.options import PolicyName
 
 
 def optimize(
@@ -25,7 +29,7 @@ def optimize(
         list[str] | None,
         typer.Option(help="Model to adapt; several race on dev; 'auto': those within reach of every machine."),
     ] = None,
-    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = "embedded:smollm2-135m",
+    generator: Generator = "embedded:smollm2-135m",
     reflection: Annotated[
         str | None, typer.Option(help="LLM that reflects on instructions (default: the generator).")
     ] = None,
@@ -34,16 +38,35 @@ def optimize(
     seed: Annotated[
         int | None, typer.Option(help="Seed of batches and searches (default: the domain's first).")
     ] = None,
+    parallel: Parallel = None,
     price_in: Annotated[
         float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
     ] = None,
     price_out: Annotated[
         float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
     ] = None,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(help="Seeds, such as 0 1 2, one run each: mean and spread, and the best model on dev."),
+    ] = None,
+    more_seeds: Annotated[
+        list[int] | None, typer.Argument(hidden=True, metavar="[SEED]...", help="More of --seeds.")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="What decides what is next: stm, random, gain-per-cost, tpe or planner.")
+    ] = "stm",
+    planner_share: Annotated[
+        float, typer.Option(help="Share of the decisions that policy planner asks its LLM for.")
+    ] = 0.3,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many actions in a row that brought nothing (stm: never; else 6).")
+    ] = None,
+    target: Annotated[float | None, typer.Option(help="Stop at this nDCG@10 on the search half of dev.")] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
+    budget_calls: Annotated[int | None, typer.Option(help="Hard ceiling on LLM calls; retries count.", min=0)] = None,
     budget_minutes: Annotated[
         float | None,
-        typer.Option(help="Start no lever after this many minutes, over all processes (a folder on a CPU: 30)."),
+        typer.Option(help="Minutes of all processes; no lever starts in the last tenth (a folder on a CPU: 30)."),
     ] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Also train all sources in one adapter.")] = False,
     run_id: Annotated[str | None, typer.Option(help="Name of the run folder (default: from all inputs).")] = None,
@@ -57,6 +80,8 @@ def optimize(
     A lever that fails costs that lever: the run continues and exports the best model it has. Ctrl-C, SIGTERM and
     "stm-agent runs stop" end at a safe point with the best model exported; a second Ctrl-C ends at once.
 
+    With --json, events are written to standard error while the run works, one JSON line each.
+
     Example: stm-agent optimize --domain biomedical
     """
     from stm_agent.domain.load import domain_of_collection, load_domain
@@ -69,18 +94,26 @@ def optimize(
             "name what to adapt to: --domain NAME (see 'stm-agent domains list'), --collection DIR, or --corpus PATH "
             "if there are no queries; one of them"
         )
+    if (more_seeds and not seeds) or (seeds and seed is not None):
+        raise ConfigError("give one --seed N, or several with --seeds N N N")
     one_process()
-    folder, observer = find_workspace(workspace), screen_observer()
+    folder, observer = find_workspace(workspace), json_observer() if as_json else screen_observer()
     options = Options(
         seed=seed,
         rounds=rounds,
         generator=generator,
         reflection=reflection,
         api_base=api_base,
+        parallel=parallel,
         price_in=price_in,
         price_out=price_out,
         budget_usd=budget_usd,
         budget_minutes=budget_minutes,
+        budget_calls=budget_calls,
+        policy=cast("PolicyName", policy),
+        planner_share=planner_share,
+        patience=patience,
+        target=target,
         starts=tuple(start or ()),
         controls=controls,
         run_id=run_id,
@@ -108,14 +141,28 @@ def optimize(
         _show_steps(plan(spec, folder, options), as_json)
         return
     from stm_agent.backbone.threads import choose_threads, set_threads
-    from stm_agent.inspect.report import report_table
+    from stm_agent.inspect.report import report_table, seeds_table
     from stm_agent.loop.optimize import optimize
+    from stm_agent.loop.seeds import optimize_seeds
 
     def use_idle_cores() -> None:
         threads, why = choose_threads()
         set_threads(threads)
         observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
 
+    several = (*(seeds or ()), *(more_seeds or ()))
+    if several:
+        summary = optimize_seeds(
+            spec,
+            options,
+            several,
+            workspace=folder,
+            runs=runs_folder(folder),
+            observer=observer,
+            before_work=use_idle_cores,
+        )
+        emit(summary, seeds_table(summary), as_json)
+        return
     report = optimize(
         spec, options, workspace=folder, runs=runs_folder(folder), observer=observer, before_work=use_idle_cores
     )

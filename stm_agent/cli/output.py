@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stm_agent.loop.events import Event, Observer
 
 MARKS = {
+    "action": "[magenta]»[/magenta]",
     "stage": "[cyan]·[/cyan]",
     "decision": "[green]✓[/green]",
     "failure": "[red]✗[/red]",
@@ -37,6 +38,20 @@ def emit(data: object, text: RenderableType, as_json: bool) -> None:
     plain = isinstance(text, str)
     console = Console(soft_wrap=plain or not sys.stdout.isatty(), markup=False, emoji=False, highlight=not plain)
     console.print(text)
+
+
+def json_observer() -> Observer:
+    """Return an observer that writes one event a line, as JSON, on standard error while a run works."""
+    import time
+
+    started = time.monotonic()
+
+    def show(event: Event) -> None:
+        row = {"elapsed": round(time.monotonic() - started, 1), **event}
+        sys.stderr.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stderr.flush()
+
+    return show
 
 
 def screen_observer() -> Observer:

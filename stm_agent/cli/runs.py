@@ -42,11 +42,27 @@ def list_(workspace: Place = None, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def show(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
+def show(
+    run: RunName,
+    state: Annotated[
+        bool, typer.Option("--state", help="Print what the run has reached, where it fails, and what it tried.")
+    ] = False,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Print a run's report, and how its inputs differ from those of the newest earlier run of the same domain.
+
+    With --state, which works while a run is running, print its state instead: scores with intervals, slices of the
+    search half of dev, what was tried and what it brought, and what is left of the budget.
 
     Example: stm-agent runs show last
     """
+    if state:
+        from stm_agent.loop.state_summary import read_summary, summary_text
+
+        content = read_summary(folder_of(run, workspace))
+        emit(content, summary_text(content), as_json)
+        return
     from rich.console import Group
 
     from stm_agent.inspect.report import difference_lines, report_table

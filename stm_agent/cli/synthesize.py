@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stm_agent.cli.llm_flags import Generator, Parallel
 from stm_agent.cli.output import JsonFlag, emit, screen_observer
 from stm_agent.cli.runs import Place
 from stm_agent.errors import ConfigError
@@ -43,11 +44,12 @@ def synthesize(
     context: typer.Context,
     domain: Domain = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write the dataset to; must not exist.")] = None,
-    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = DEFAULT,
+    generator: Generator = DEFAULT,
     api_base: ApiBase = None,
     limit: Annotated[
         int | None, typer.Option(help="Number of pairs that get negatives (default: the domain's).", min=1)
     ] = None,
+    parallel: Parallel = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     budget_usd: BudgetUsd = None,
@@ -72,7 +74,12 @@ def synthesize(
         raise ConfigError("name a domain and a folder to write to: --domain NAME --output DIR")
     folder = find_workspace(workspace)
     options = Options(
-        generator=generator, api_base=api_base, price_in=price_in, price_out=price_out, budget_usd=budget_usd
+        generator=generator,
+        api_base=api_base,
+        parallel=parallel,
+        price_in=price_in,
+        price_out=price_out,
+        budget_usd=budget_usd,
     )
     with watched_by(ObserverWatcher(screen_observer())):
         counts = synthesize_domain(
@@ -90,7 +97,7 @@ def optimize(
         Path | None,
         typer.Option(help="New file for the winner: NAME.py, or NAME.json for its DSPy state (default: in programs/)."),
     ] = None,
-    generator: Annotated[str, typer.Option(help="LiteLLM name of the LLM that writes.")] = DEFAULT,
+    generator: Generator = DEFAULT,
     reflection: Annotated[str | None, typer.Option(help="LLM that rewrites (default: the generator).")] = None,
     api_base: ApiBase = None,
     start: Annotated[
@@ -104,6 +111,7 @@ def optimize(
     lora_steps: Annotated[int, typer.Option(help="Steps of a LoRA run.", min=1)] = 60,
     documents: Annotated[int, typer.Option(help="Passages that models are scored on.", min=1)] = 1000,
     seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
+    parallel: Parallel = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     budget_usd: BudgetUsd = None,
@@ -130,14 +138,15 @@ def optimize(
             reflection=reflection,
             api_base=api_base,
             seed=seed,
+            parallel=parallel,
             price_in=price_in,
             price_out=price_out,
             budget_usd=budget_usd,
             budget_minutes=budget_minutes,
+            budget_calls=budget_calls,
             starts=(start,) if start else (),
         ),
         program=program,
-        calls=budget_calls,
         optimizer=optimizer,
         proposals=proposals,
         examples=examples,
@@ -193,6 +202,7 @@ def compare(
     passages: Annotated[int, typer.Option(help="Passages to write for, the same for all.", min=2)] = 48,
     documents: Annotated[int, typer.Option(help="Passages that probes are scored on.", min=1)] = 1000,
     seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
+    parallel: Parallel = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     budget_usd: Annotated[float | None, typer.Option(help="Dollars of each generator.")] = None,
@@ -217,6 +227,7 @@ def compare(
         llm=Options(
             api_base=api_base,
             seed=seed,
+            parallel=parallel,
             price_in=price_in,
             price_out=price_out,
             starts=(start,) if start else (),

@@ -132,6 +132,19 @@ def tree(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> No
 
 
 @app.command()
+def why(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> None:
+    """Walk from the exported model back over merge, experts, sources, programs and prompts, with the reasons.
+
+    Example: stm-agent traces why last
+    """
+    from stm_agent.inspect.why import reason_lines
+    from stm_agent.inspect.why import why as reasons
+
+    reason = reasons(folder_of(run, workspace, finished=True))
+    emit(reason.to_json(), _plain("\n".join(reason_lines(reason))), as_json)
+
+
+@app.command()
 def export(
     run: RunName,
     trial: Trial,

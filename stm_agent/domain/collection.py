@@ -30,7 +30,7 @@ from stm_agent.files import content_hash, read_json, whole_folder, write_atomic,
 logger = logging.getLogger(__name__)
 IGNORED = "ignored_ids"
 """Key of ``collection.json`` with the queries that are documents; written by :func:`write_beir`."""
-SYNTHETIC_NOTE = "an LLM wrote them and nobody judged what is relevant, so scores compare models and do not say what people would find"
+SYNTHETIC_NOTE = "an LLM wrote them and nobody judged them, so scores compare models, not what people would find"
 """What the scores of synthetic splits are worth, as the end of a sentence."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
@@ -23,32 +23,80 @@ FrozenDocuments = Annotated[int, Field(strict=True, ge=2, le=600)]
 
 
 class SourceSpec(Spec):
-    """A training set beside the train split of a collection; ``path`` or ``by`` says where it comes from.
+    """A training set beside the train split of a collection.
+
+    It comes from a file (``path``), from the Hub (``hub``), from the train split of another collection
+    (``collection``), or is a part of the collection's own train split (``by`` alone).
 
     Attributes:
         name: What experts call it.
         path: JSONL or Parquet file, or a folder of the ``datasets`` library, with sentence-transformers' columns:
             ``anchor`` or ``query``, ``positive``, ``negative``, ``negative_1`` ..., ``score``; relative to the domain
-            file. None: the source is a part of train.
-        by: Field of the documents (of ``metadata`` in ``corpus.jsonl``, or beside ``text``) that cuts train. None: no.
-        values: Values of that field whose documents' pairs are this source; empty: the source's name.
+            file.
+        hub: Name of a data set on the Hub, with the same columns.
+        subset: Its configuration; None: the only one.
+        split: Its split.
+        revision: Its commit; None: the newest.
+        collection: Another collection, of which only the train pairs are used. Its passages join the pool that
+            negatives are mined from; nothing is scored on it.
+        by: What cuts the set: a column of its rows; of the own train split, a field of the documents (of ``metadata``
+            in ``corpus.jsonl``, or beside ``text``). None: all of it.
+        values: Values of that field whose pairs are this source; empty: the source's name.
         min_score: Pairs of a graded set with a higher score are positives, the others negatives.
     """
 
     name: Name
     path: RelativePath | None = None
+    hub: Annotated[str, Field(min_length=1)] | None = None
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    collection: TrainingCollection | None = None
     by: str | None = None
     values: tuple[str, ...] = ()
     min_score: Real = 0.0
 
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Values of the field ``by``."""
+        return frozenset(self.values or (self.name,))
+
     @model_validator(mode="after")
     def _one_origin(self) -> SourceSpec:
-        if (self.path is None) == (self.by is None):
-            raise ValueError(f"source '{self.name}' needs either a path or a field to cut train by")
+        origins = [self.path, self.hub, self.collection]
+        if sum(origin is not None for origin in origins) > 1 or not any((*origins, self.by)):
+            raise ValueError(f"source '{self.name}' needs one of path, hub and collection, or a field to cut train by")
+        if self.collection is not None and self.by is not None:
+            raise ValueError(f"source '{self.name}': by cuts a training set or the own train split, not a collection")
+        if getattr(self.collection, "sources", ()):
+            raise ValueError(f"source '{self.name}': a collection that is a source cannot have sources of its own")
         return self
 
 
-class BeirCollection(Spec):
+class _WithSources(Spec):
+    """A collection whose train split is source ``train``.
+
+    Attributes:
+        sources: Training sets beside it.
+    """
+
+    sources: tuple[SourceSpec, ...] = ()
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names of all training sources."""
+        return ("train", *(source.name for source in self.sources))
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = (*self.source_names, "written")
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise ValueError(f"source '{repeated[0]}' is there twice; train and written are there already")
+        return self
+
+
+class BeirCollection(_WithSources):
     """A folder in BEIR layout.
 
     Attributes:
@@ -60,20 +108,6 @@ class BeirCollection(Spec):
     kind: Literal["beir"] = "beir"
     path: RelativePath
     name: str | None = None
-    sources: tuple[SourceSpec, ...] = ()
-
-    @property
-    def source_names(self) -> tuple[str, ...]:
-        """Names of all training sources."""
-        return ("train", *(source.name for source in self.sources))
-
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> BeirCollection:
-        names = (*self.source_names, "written")
-        repeated = [name for name in names if names.count(name) > 1]
-        if repeated:
-            raise ValueError(f"source '{repeated[0]}' is there twice; train and written are there already")
-        return self
 
 
 class HpoCollection(Spec):
@@ -128,7 +162,7 @@ FrozenCollection = PythonDocsCollection | WordNetCollection
 """A task that comes with the package."""
 
 
-class MtebCollection(Spec):
+class MtebCollection(_WithSources):
     """A retrieval task by its MTEB name, fetched from the Hub by mteb.
 
     Attributes:
@@ -136,15 +170,19 @@ class MtebCollection(Spec):
         train_split: Split with training pairs; None: none.
         dev_split: Split the levers are scored on; a task without it gives a part of its train split.
         test_split: Split scored once, at the end.
+        sources: Training sets beside its train split, which is source ``train``.
     """
 
-    source_names: ClassVar[tuple[str, ...]] = ("train",)
     kind: Literal["mteb"] = "mteb"
     name: Name
     train_split: str | None = None
     dev_split: str = "dev"
     test_split: str = "test"
 
+
+TrainingCollection = Annotated[BeirCollection | HpoCollection | MtebCollection, Field(discriminator="kind")]
+"""A collection that can be a source."""
+SourceSpec.model_rebuild()
 
 CollectionSpec = Annotated[
     BeirCollection | HpoCollection | PythonDocsCollection | WordNetCollection | MtebCollection,

@@ -131,7 +131,7 @@ def models_at_hand() -> dict[str, str]:
     models = {
         f"embedded:{name}": "installed" if asset_path(name) else "fetched from the package index when first used"
         for name, asset in ASSETS.items()
-        if asset.kind in ("encoder", "decoder")
+        if asset.kind in ("encoder", "decoder") and (asset_path(name) or not asset.optional)
     }
     offline = [
         name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name) not in (None, "", "0")

@@ -1,34 +1,45 @@
-"""Named training sources beside the train split of a BEIR folder: files, and parts cut by a field of the documents."""
+"""Named training sources beside the train split: files, other collections, and parts cut by a field."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from stm_agent.domain.beir_files import packed_or_plain, rows_of
-from stm_agent.domain.collection_spec import BeirCollection, SourceSpec
+from stm_agent.domain.collection_spec import BeirCollection, MtebCollection, SourceSpec, TrainingCollection
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.text import normalise
-from stm_agent.domain.training_files import TrainingRow, read_training_rows
+from stm_agent.domain.training_files import TrainingRow, read_training_rows, rows_of_hub, rows_of_path
 from stm_agent.errors import DataError
 
 logger = logging.getLogger(__name__)
 TRAIN = "train"
 
 
-def add_sources(data: DomainData, spec: BeirCollection, workspace: Path) -> DomainData:
-    """Return a folder's data with the sources that its domain file names.
+Rows = Iterable[tuple[str, Mapping[str, Any]]]
+"""("file:row", row), as they are stored."""
+
+
+def add_sources(
+    data: DomainData,
+    spec: BeirCollection | MtebCollection,
+    workspace: Path,
+    build: Callable[[TrainingCollection], DomainData],
+) -> DomainData:
+    """Return a collection's data with the sources that its domain file names.
 
     A query whose text is a train query's joins that one's group, so that neither's positives become the other's
     negatives. Queries that are dev or test queries are left out and counted.
 
     Args:
-        data: The folder's own data.
+        data: The collection's own data.
         spec: Where the sources come from.
         workspace: What a relative path is relative to.
+        build: Makes the training pairs of another collection.
 
     Raises:
         DataError: A source cannot be read, or gives no pair.
@@ -37,14 +48,20 @@ def add_sources(data: DomainData, spec: BeirCollection, workspace: Path) -> Doma
         return data
     adder = _Adder(data)
     for source in spec.sources:
-        if source.path is not None:
-            pairs = adder.from_file(source, workspace / source.path)
-        else:
+        if source.collection is not None:
+            pairs = adder.from_collection(source.name, build(source.collection))
+        elif source.path is not None:
+            pairs = adder.from_rows(source, rows_of_path(workspace / source.path))
+        elif source.hub is not None:
+            pairs = adder.from_rows(source, rows_of_hub(source.hub, source.subset, source.split, source.revision))
+        elif isinstance(spec, BeirCollection):
             pairs = _by_field(source, data, workspace / spec.path)
+        else:
+            raise DataError(f"source '{source.name}': only documents of a BEIR folder have fields to cut train by")
         if not pairs:
             raise DataError(f"source '{source.name}' has no usable training pair; correct or remove it")
         adder.sources[source.name] = pairs
-    return dataclasses.replace(data, sources=adder.sources, groups=adder.groups)
+    return dataclasses.replace(data, sources=adder.sources, groups=adder.groups, pool=adder.pool)
 
 
 class _Adder:
@@ -53,6 +70,7 @@ class _Adder:
     def __init__(self, data: DomainData) -> None:
         self.sources: dict[str, tuple[Pair, ...]] = dict(data.sources)
         self.groups: dict[str, frozenset[str]] = dict(data.groups)
+        self.pool: dict[str, str] = dict(data.pool)
         pairs = (pair for pairs in data.sources.values() for pair in pairs)
         self._group_of = {normalise(pair.query): pair.group for pair in pairs}
         splits = (split for name, split in data.collection.splits.items() if name != TRAIN)
@@ -61,11 +79,29 @@ class _Adder:
         for key, text in data.pool.items():
             self._ids.setdefault(normalise(text), []).append(key)
 
-    def from_file(self, source: SourceSpec, path: Path) -> tuple[Pair, ...]:
+    def from_collection(self, name: str, other: DomainData) -> tuple[Pair, ...]:
+        """Return all training pairs of another collection, whose passages join the pool."""
+        for key, text in other.pool.items():
+            self.pool[f"{name}:{key}"] = text
+            self._ids.setdefault(normalise(text), []).append(f"{name}:{key}")
+        pairs, left_out = [], 0
+        for pair in (pair for pairs in other.sources.values() for pair in pairs):
+            if normalise(pair.query) in self._held:
+                left_out += 1
+                continue
+            group = self._join(f"{name}:{pair.group}", pair.query, [pair.positive])
+            near = frozenset(f"{name}:{key}" for key in other.groups.get(pair.group, ()))
+            self.groups[group] |= near
+            pairs.append(dataclasses.replace(pair, id=f"{name}:{pair.id}", source=name, group=group))
+        if left_out:
+            logger.warning("source %s: %d pairs have dev or test queries; left out", name, left_out)
+        return tuple(pairs)
+
+    def from_rows(self, source: SourceSpec, raw: Rows) -> tuple[Pair, ...]:
         """Return the pairs of a training set; rows that cannot be used are counted."""
         skipped: Counter[str] = Counter()
         rows: list[tuple[int, str, TrainingRow]] = []
-        for number, (location, row) in enumerate(read_training_rows(path), 1):
+        for number, (location, row) in enumerate(read_training_rows(_of_values(source, raw)), 1):
             if row is None:
                 skipped["have no query or no passage"] += 1
             elif normalise(row.query) in self._held:
@@ -119,6 +155,33 @@ class _Adder:
         return group
 
 
+def _of_values(source: SourceSpec, raw: Rows) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the rows of a source that is cut by a column; all rows of one that is not.
+
+    Raises:
+        DataError: A row lacks the column, or no row has one of the values.
+    """
+    if source.by is None:
+        yield from raw
+        return
+    counted: Counter[str] = Counter()
+    for location, row in raw:
+        if source.by not in row:
+            raise DataError(f"{location} has no column {source.by}, which source '{source.name}' is cut by")
+        value = str(row[source.by])
+        counted[value] += 1
+        if value in source.wanted:
+            yield location, row
+    if not counted.keys() & source.wanted:
+        raise DataError(_no_such_value(source, counted, "row"))
+
+
+def _no_such_value(source: SourceSpec, counted: Counter[str], thing: str) -> str:
+    common = ", ".join(name for name, _ in counted.most_common(8)) or "none"
+    values = " or ".join(sorted(source.wanted))
+    return f"source '{source.name}': no {thing} with {source.by} {values}; the commonest values are {common}"
+
+
 def _is_graded(row: TrainingRow) -> bool:
     """Return whether a row grades one passage, rather than naming a positive."""
     return bool(row.scores) and not row.negatives
@@ -149,7 +212,7 @@ def _teacher_scores(row: TrainingRow, location: str) -> tuple[float, ...]:
 
 def _by_field(source: SourceSpec, data: DomainData, folder: Path) -> tuple[Pair, ...]:
     """Return the train pairs whose passage has one of the source's values in a field of ``corpus.jsonl``."""
-    field, wanted = source.by or "", frozenset(source.values or (source.name,))
+    field, wanted = source.by or "", source.wanted
     values: dict[str, frozenset[str]] = {}
     counted: Counter[str] = Counter()
     for _location, row in rows_of(packed_or_plain(folder / "corpus.jsonl")):
@@ -165,9 +228,5 @@ def _by_field(source: SourceSpec, data: DomainData, folder: Path) -> tuple[Pair,
         if values[pair.positive] & wanted
     )
     if not pairs:
-        common = ", ".join(name for name, _ in counted.most_common(8)) or "none"
-        raise DataError(
-            f"source '{source.name}': no train pair has a document with {field} {' or '.join(sorted(wanted))}; the "
-            f"commonest values are {common}"
-        )
+        raise DataError(_no_such_value(source, counted, "train pair has a document"))
     return pairs

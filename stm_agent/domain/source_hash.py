@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stm_agent.domain.beir_files import collection_files
-from stm_agent.domain.collection_spec import FrozenCollection
+from stm_agent.domain.collection_spec import FrozenCollection, MtebCollection
 from stm_agent.domain.frozen_tasks import SHA256
 from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection
 from stm_agent.domain.training_files import training_files
@@ -16,8 +16,8 @@ from stm_agent.files import content_hash, sha256_file
 def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
     """Return a hash that changes whenever the data behind a collection does.
 
-    A BEIR folder is hashed file by file; an embedded asset is pinned by its own hash; so is a task that
-    comes with the package; an MTEB task by what the domain file says of it.
+    A BEIR folder is hashed file by file; an embedded asset is pinned by its own hash, and so is a task that comes with
+    the package; an MTEB task and a data set on the Hub by what the domain file says of them.
 
     Args:
         spec: Which collection.
@@ -26,13 +26,11 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
     Raises:
         DataError: The folder does not exist.
     """
+    sources = _sources_hash(spec, workspace)
     if isinstance(spec, BeirCollection):
-        files = [file for source in spec.sources if source.path for file in training_files(workspace / source.path)]
-        own = [[str(file), sha256_file(file)] for file in files]
-        cuts = [source.model_dump(mode="json") for source in spec.sources]
         folder = _beir_hash(workspace / spec.path)
-        return content_hash([folder, own, cuts]) if cuts else folder
-    about: list[object] = [spec.model_dump(mode="json")]
+        return content_hash([folder, *sources]) if sources else folder
+    about: list[object] = [spec.model_dump(mode="json"), *sources]
     if isinstance(spec, HpoCollection):
         from stm_agent.assets.registry import ASSETS
 
@@ -40,6 +38,16 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
     elif isinstance(spec, FrozenCollection):
         about.append(SHA256[spec.kind])
     return content_hash(about)
+
+
+def _sources_hash(spec: CollectionSpec, workspace: Path) -> list[object]:
+    """Return what decides the training sets beside the train split; empty: there are none."""
+    if not isinstance(spec, BeirCollection | MtebCollection) or not spec.sources:
+        return []
+    files = [file for source in spec.sources if source.path for file in training_files(workspace / source.path)]
+    own = [[str(file), sha256_file(file)] for file in files]
+    others = [collection_source_hash(source.collection, workspace) for source in spec.sources if source.collection]
+    return [own, others, [source.model_dump(mode="json") for source in spec.sources]]
 
 
 def _beir_hash(folder: Path) -> str:

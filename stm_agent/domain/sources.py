@@ -9,8 +9,9 @@ from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.frozen_tasks import read_frozen
-from stm_agent.domain.splitting import complete_splits
+from stm_agent.domain.splitting import SplitPlan, complete_splits
 from stm_agent.domain.text import normalise
+from stm_agent.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,21 @@ def judged_domain_data(collection: Collection) -> DomainData:
         if name != "train"
         for query in split.queries.values()
     }
+    return _train_data(collection, train, held, plan)
+
+
+def train_domain_data(collection: Collection) -> DomainData:
+    """Make training pairs of the train split of a collection that nothing is scored on; no split is cut from it.
+
+    Raises:
+        DataError: There is no train split.
+    """
+    if "train" not in collection.splits:
+        raise DataError(f"collection {collection.name} has no train split to learn from; add qrels/train.tsv")
+    return _train_data(collection, collection.splits["train"], set(), SplitPlan())
+
+
+def _train_data(collection: Collection, train: Split, held: set[str], plan: SplitPlan) -> DomainData:
     usable = {key: text for key, text in train.queries.items() if normalise(text) not in held}
     if left_out := len(train.queries) - len(usable):
         logger.warning("%s: %d train queries are also dev or test queries; left out", collection.name, left_out)

@@ -24,6 +24,7 @@ SHARES = {"train": 0.4, "dev": 0.3, "test": 0.3}
 the passages can teach as well."""
 FEWEST_QUERIES = 20
 """Usable queries below which nothing could be chosen on dev or shown on test."""
+WAY_ON = "name a stronger --generator, or write queries by hand: stm-agent annotate"
 REPEATED = "repeats another written query"
 FOREIGN = "another language than its passage"
 
@@ -64,6 +65,7 @@ def synthetic_collection(
     writer: str,
     seed: int,
     refused: Mapping[str, int] | None = None,
+    way_on: str = WAY_ON,
 ) -> SyntheticCollection:
     """Return the collection of a corpus and the queries written for its passages.
 
@@ -78,6 +80,7 @@ def synthetic_collection(
         writer: Name of the LLM.
         seed: Another seed gives other splits.
         refused: Texts of the LLM that were no queries, by reason; they are counted among those left out.
+        way_on: What to do if too few are usable.
 
     Raises:
         DataError: Too few queries are usable.
@@ -88,8 +91,7 @@ def synthetic_collection(
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise DataError(
             f"{len(usable)} usable queries were written for corpus {name}, and {FEWEST_QUERIES} are needed"
-            f"{f' (left out: {reasons})' if reasons else ''}; name a stronger --generator, or write queries by hand: "
-            "stm-agent annotate"
+            f"{f' (left out: {reasons})' if reasons else ''}; {way_on}"
         )
     twins = _twins(passages)
     splits: dict[str, dict[str, str]] = {role: {} for role in SHARES}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,17 +49,22 @@ def training_files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
-def read_training_rows(path: Path) -> Iterator[tuple[str, TrainingRow | None]]:
+def read_training_rows(
+    raw: Iterable[tuple[str, Mapping[str, Any]]],
+) -> Iterator[tuple[str, TrainingRow | None]]:
     """Yield ("file:row", row) of a training set; None for a row without a query or a passage.
 
     The query is the first column found of ``anchor``, ``query``, ``question``, ``sentence1``; the passage that of
     ``positive``, ``answer``, ``passage``, ``document``, ``sentence2``, ``text``; ``negative``, ``negative_1`` ...
     and ``score``, ``scores`` or ``label`` are optional. Passages may be lists.
 
+    Args:
+        raw: The rows as :func:`rows_of_path` or :func:`rows_of_hub` yield them.
+
     Raises:
         DataError: The set does not exist, cannot be read, or lacks a column.
     """
-    for location, row in _raw_rows(path):
+    for location, row in raw:
         query, positive = _column(row, QUERY_COLUMNS), _column(row, POSITIVE_COLUMNS)
         if query is None or positive is None:
             raise DataError(
@@ -101,7 +106,34 @@ def _scores(value: object, location: str) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def _raw_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def rows_of_hub(
+    name: str, subset: str | None, split: str, revision: str | None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield ("name:row", row) of a data set on the Hub, which the ``datasets`` library fetches once and stores.
+
+    Raises:
+        DataError: It cannot be fetched.
+    """
+    from datasets import load_dataset
+
+    def unreachable(error: BaseException) -> DataError:
+        return DataError(
+            f"cannot fetch data set {name} from the Hub ({first_line(error)}); check name, subset and split, "
+            "or save it to a folder and give its path"
+        )
+
+    with raised_as(unreachable):
+        stored = load_dataset(name, subset, split=split, revision=revision)
+    for number, row in enumerate(stored, 1):
+        yield f"{name}:{number}", row
+
+
+def rows_of_path(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield ("file:row", row) of a file, or of a folder of files.
+
+    Raises:
+        DataError: It does not exist, or is of another format.
+    """
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         yield from _saved_rows(path)
         return

@@ -110,11 +110,11 @@ def _assets() -> Iterator[Finding]:
     from stm_agent.assets.pull import asset_path
     from stm_agent.assets.registry import ASSETS
 
-    for name in ASSETS:
+    for name, asset in ASSETS.items():
         path: Path | None = asset_path(name)
         yield Finding(
-            "ok" if path else "warn",
+            "ok" if path or asset.optional else "warn",
             f"asset {name}",
-            "installed" if path else "not installed yet",
+            "installed" if path else "optional, not installed" if asset.optional else "not installed yet",
             "" if path else f"stm-agent assets pull {name}",
         )

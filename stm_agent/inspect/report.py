@@ -44,6 +44,23 @@ def report_table(report: Mapping[str, Any]) -> Group:
     return Group(table, Text("\n".join(_lines(report))))
 
 
+def seeds_table(summary: Mapping[str, Any]) -> Group:
+    """Return mean and spread of several seeds, and which model is the best on dev."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"test nDCG@10 over seeds {', '.join(str(seed) for seed in summary['runs'])}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("model", "mean", "spread", "lowest", "highest"):
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
+    for name, row in summary["rows"].items():
+        numbers = [f"{row[column]:.4f}" for column in ("mean", "spread", "lowest", "highest")]
+        table.add_row(name, *numbers, style="bold" if name == "merged" else "")
+    best = f"best on dev: seed {summary['best_seed']}, run {summary['best_run']}, model in {summary['model']}"
+    return Group(table, Text(best))
+
+
 def _mark(report: Mapping[str, Any], split: str) -> str:
     """Return ``synthetic`` and a space if an LLM wrote the queries of a split."""
     return "synthetic " if split in report["collection"].get("synthetic", ()) else ""
@@ -96,8 +113,9 @@ def _gate_lines(report: Mapping[str, Any]) -> list[str]:
     gate = report["gate"]
     lines = [
         f"Gate ({gate['mode']}): {gate['search_queries']} {_mark(report, 'dev')}dev queries to search, "
-        f"{gate['accept_queries']} to accept; looks: {gate['looks']}, alpha {gate['alpha_spent']:.3f} of {gate['alpha']:.3f} spent, {gate['considered']} "
-        f"changes considered; smallest gain it can show about {gate['smallest_gain']:.3f}."
+        f"{gate['accept_queries']} to accept; looks: {gate['looks']}, alpha {gate['alpha_spent']:.3f} of "
+        f"{gate['alpha']:.3f} spent, {gate['considered']} changes considered; smallest gain it can show about "
+        f"{gate['smallest_gain']:.3f}."
     ]
     if "dev_to_test_gap" in report:
         lines.append(

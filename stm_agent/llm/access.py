@@ -22,7 +22,7 @@ class LlmAccess:
         ledger: JSONL file of the calls of the run.
         usd: Ceiling of the run in US dollars; None: none.
         minutes: Ceiling of the run in minutes; None: none.
-        calls: Ceiling of the run in calls; None: none.
+        calls: Ceiling of the run in calls, retries included; None: none.
         clock: Folder where the run's processes store their seconds; None: minutes count from opening.
         answered: Calls in the ledger when asking was given up: cached answers are used, all others are refused and
             counted. None: ask.

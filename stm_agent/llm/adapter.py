@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dspy
 
+from stm_agent.assets.decoder import SUFFIX
 from stm_agent.errors import AnswerRejected
 from stm_agent.llm.answer import TOO_LONG
 from stm_agent.llm.call_record import CallRecord, client_error
@@ -35,9 +37,16 @@ Messages = list[Fields]
 
 
 def is_small(model: str) -> bool:
-    """Return whether a model is too small for field markers, by its name: embedded, or of at most 4 billion weights."""
+    """Return whether a model is too small for field markers, by its name: embedded, or of at most 4 billion weights.
+
+    A GGUF file that does not name its size counts as small: the plain format works for every model.
+    """
     if model.startswith(("embedded:", "scripted:")):
         return True
+    if model.lower().endswith(SUFFIX):
+        model = Path(model).stem
+        if not _SIZE.search(model):
+            return True
     sizes = [float(number) / (1000 if unit in "mM" else 1) for number, unit in _SIZE.findall(model)]
     return bool(sizes) and max(sizes) <= SMALL_BILLIONS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -70,8 +71,12 @@ class Budget:
         self._elapsed = elapsed or (lambda: time.monotonic() - began)
         self._spent = Spending()
         self._reserved_usd, self._reserved_calls = 0.0, 0
+        # Reservations that a waiting call may count on to end: those of whole answers, not of streams.
+        self._ending = 0
+        self._turns: deque[object] = deque()
         self._ledgers: set[Path] = set()
         self._lock = threading.Lock()
+        self._freed = threading.Condition(self._lock)
 
     @property
     def spent(self) -> Spending:
@@ -106,25 +111,32 @@ class Budget:
             )
 
     @contextmanager
-    def reserve(self, usd: float = 0.0) -> Iterator[None]:
+    def reserve(self, usd: float = 0.0, *, waits: bool = False) -> Iterator[None]:
         """Hold room for one call until the block ends, so that parallel calls cannot pass the ceiling together.
 
         Args:
             usd: The most that the call can cost; 0 if that is unknown.
+            waits: Wait for calls in flight that hold room they may not need, rather than refuse: the budget then buys
+                as many calls as one after another. The block must end without the caller, unlike a stream's.
 
         Raises:
             BudgetExceeded: A ceiling is reached, or the call could pass it.
         """
-        with self._lock:
+        with self._freed:
+            if waits:
+                self._wait_for_room(usd)
             self._check(usd)
             self._reserved_usd += usd
             self._reserved_calls += 1
+            self._ending += waits
         try:
             yield
         finally:
-            with self._lock:
+            with self._freed:
                 self._reserved_usd -= usd
                 self._reserved_calls -= 1
+                self._ending -= waits
+                self._freed.notify_all()
 
     def check(self, usd: float = 0.0) -> None:
         """Require room for a call of at most ``usd`` dollars.
@@ -134,6 +146,28 @@ class Budget:
         """
         with self._lock:
             self._check(usd)
+
+    def _wait_for_room(self, usd: float) -> None:
+        """Wait until calls in flight leave room or cannot; in the order of arrival, or late calls could starve one."""
+        turn = object()
+        self._turns.append(turn)
+        try:
+            while self._turns[0] is not turn or (self._ending and self._is_full(usd) and not self._is_spent(usd)):
+                self._freed.wait()
+        finally:
+            self._turns.remove(turn)
+            self._freed.notify_all()
+
+    def _is_spent(self, usd: float) -> bool:
+        """Return whether there is no room for the call, even if calls in flight cost nothing more."""
+        over_usd = self.usd is not None and (self._spent.usd >= self.usd or self._spent.usd + usd > self.usd)
+        return over_usd or (self.calls is not None and self._spent.calls >= self.calls) or self.exhausted
+
+    def _is_full(self, usd: float) -> bool:
+        """Return whether what calls in flight hold leaves no room for the call."""
+        held = self._spent.usd + self._reserved_usd
+        over_usd = self.usd is not None and (held >= self.usd or held + usd > self.usd)
+        return over_usd or (self.calls is not None and self._spent.calls + self._reserved_calls >= self.calls)
 
     def _check(self, usd: float) -> None:
         spent = self._spent.usd + self._reserved_usd

@@ -11,6 +11,7 @@ from stm_agent.errors import AnswerRejected, GenerationError
 from stm_agent.llm.answer import CUT_OFF, NO_ANSWER, NOT_ASKED, Answer, Completion, Messages, Provider
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.facts import ModelFacts
+from stm_agent.llm.first_call import FirstCall
 from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.store import AnswerStore, CallLedger, LlmRequest
 from stm_agent.llm.tokens import chat_tokens, rough_tokens
@@ -43,7 +44,7 @@ class LlmClient:
         """
         self.options, self.provider, self.budget = options, provider, budget
         self.facts = facts or ModelFacts(price=options.price)
-        self._asks = asks
+        self._asks, self._first, self._weights = asks, FirstCall(), options.weights
         self._store, self._ledger = AnswerStore(cache), CallLedger(ledger)
         budget.resume(ledger)
 
@@ -56,6 +57,11 @@ class LlmClient:
     def identity(self) -> str:
         """Hash of what decides the answers beside the messages."""
         return self.options.identity
+
+    @property
+    def width(self) -> int:
+        """Calls at a time: the user's number, else what suits the model."""
+        return self.options.width or self.facts.width
 
     @property
     def room(self) -> int | None:
@@ -95,15 +101,17 @@ class LlmClient:
             if (stored := self._store.find(request)) is not None:
                 return self._completion(request, stored, 0.0, cached=True)
             self._require_askable(request, again)
-            with self.budget.reserve(self._highest_cost(request)):
+            with self.budget.reserve(self._highest_cost(request), waits=True):
                 began = time.monotonic()
                 try:
-                    answer = self.provider.answer(
-                        request.chat,
-                        temperature=request.temperature,
-                        max_tokens=request.max_tokens,
-                        seed=request.seed,
-                    )
+                    with self._first.ahead():
+                        began = time.monotonic()
+                        answer = self.provider.answer(
+                            request.chat,
+                            temperature=request.temperature,
+                            max_tokens=request.max_tokens,
+                            seed=request.seed,
+                        )
                 except GenerationError as error:
                     self._record_failure(request, error, "", time.monotonic() - began)
                     raise
@@ -154,7 +162,7 @@ class LlmClient:
         self, messages: Messages, rollout: int, temperature: float | None, max_tokens: int | None
     ) -> LlmRequest:
         return LlmRequest(
-            model=self.options.model,
+            model=self._weights,
             api_base=self.options.api_base,
             chat=tuple(dict(message) for message in messages),
             temperature=self.options.temperature if temperature is None else temperature,

@@ -1,38 +1,51 @@
-"""The embedded decoder as a generator: llama.cpp on loopback, reached through LiteLLM like any other."""
+"""A decoder of this machine as a generator: llama.cpp on loopback, reached like any server of one's own.
+
+The text of a request depends on the request alone, whatever its neighbours in the batch are and whatever the slot has
+read before. Floating-point sums depend on their order, so that holds only for settings under which each token's numbers
+are computed in one order: flash attention row by row (its tiled kernel begins at 64 rows, so batches stay below), one
+key-value stream for each slot, and a fixed type of the cache. ``benchmarks/llm.py`` measures it.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from stm_agent.assets.decoder import SCHEME, check_decoder, decoder_file
 from stm_agent.errors import GenerationError
 from stm_agent.llm.answer import Answer, Messages
 from stm_agent.llm.facts import EMBEDDED_CONTEXT
+from stm_agent.llm.slots import Slots
 
 if TYPE_CHECKING:
     from stm_agent.llm.litellm import LiteLlmProvider
 
-ALONE = {"cache_prompt": False}
-"""A prompt that continues a cached one is rounded differently, and would give another text after a restart."""
+ROWS = 32
+"""Tokens computed together, at most: below the 64 from which attention sums in another order."""
 
 
 class EmbeddedProvider:
     """Starts a llama.cpp server on a free loopback port at the first call; costs nothing."""
 
-    def __init__(self, model: str, *, patience: float | None = None) -> None:
-        """Take an ``embedded:`` name; the model is given up if it stays silent for ``patience`` seconds.
+    def __init__(self, model: str, *, slots: int = 1, patience: float | None = None) -> None:
+        """Take an ``embedded:`` name or the path of a GGUF file.
+
+        Args:
+            model: The name.
+            slots: Texts written at a time.
+            patience: Seconds after which a silent server is given up; None: LiteLLM's, with retries.
 
         Raises:
-            ConfigError: There is no such asset.
+            ConfigError: There is no such asset or file, or the asset is optional and not installed.
         """
-        from stm_agent.assets.pull import find_asset
-
-        self.asset = find_asset(model.removeprefix("embedded:"))
-        self.patience = patience
+        check_decoder(model)
+        self.model, self.slots, self.patience = model, slots, patience
         self._server: object | None = None
         self._inner: LiteLlmProvider | None = None
+        self._queue = Slots(slots)
         self._lock = threading.Lock()
 
     def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
@@ -41,7 +54,11 @@ class EmbeddedProvider:
         Raises:
             GenerationError: The server does not answer.
         """
-        answer = self._running().answer(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        inner = self._running()
+        with self._queue.take(messages) as slot:
+            answer = inner.answer(
+                messages, temperature=temperature, max_tokens=max_tokens, seed=seed, extra_body={"id_slot": slot}
+            )
         return replace(answer, usd=0.0)
 
     def stream(
@@ -53,7 +70,10 @@ class EmbeddedProvider:
             GenerationError: The server does not answer, or dies on the way.
         """
         inner = self._running()
-        answer = yield from inner.stream(messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        with self._queue.take(messages) as slot:
+            answer = yield from inner.stream(
+                messages, temperature=temperature, max_tokens=max_tokens, seed=seed, extra_body={"id_slot": slot}
+            )
         return replace(answer, usd=0.0)
 
     def _running(self) -> LiteLlmProvider:
@@ -65,22 +85,34 @@ class EmbeddedProvider:
     def _start(self) -> LiteLlmProvider:
         import xllamacpp
 
-        from stm_agent.backbone.embedded import gguf_path
-        from stm_agent.backbone.threads import choose_threads
-        from stm_agent.llm.litellm import LiteLlmProvider
+        from stm_agent.llm.own_server import OwnServerProvider
 
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(gguf_path(self.asset.name))
-        parameters.n_ctx = EMBEDDED_CONTEXT
-        parameters.n_parallel = 1
-        parameters.verbosity = -1
-        parameters.cpuparams.n_threads = choose_threads()[0]
+        name = self.model.removeprefix(SCHEME) if self.model.startswith(SCHEME) else Path(self.model).stem
         try:
-            self._server = server = xllamacpp.Server(parameters)
+            self._server = server = xllamacpp.Server(self._parameters())
         except (RuntimeError, ValueError) as error:
-            raise GenerationError(f"cannot start {self.asset.name}: {error}; pull the asset again") from error
-        address = f"{server.listening_address}/v1"
-        return LiteLlmProvider(f"openai/{self.asset.name}", address, "none", extra_body=ALONE, patience=self.patience)
+            raise GenerationError(f"cannot start {name}: {error}; get the model again") from error
+        return OwnServerProvider(f"openai/{name}", f"{server.listening_address}/v1", "none", patience=self.patience)
+
+    def _parameters(self) -> Any:  # noqa: ANN401 - xllamacpp ships no types
+        import xllamacpp
+
+        from stm_agent.backbone.threads import choose_threads
+
+        threads = choose_threads()[0]
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(decoder_file(self.model))
+        parameters.n_ctx = EMBEDDED_CONTEXT * self.slots
+        parameters.n_parallel = self.slots
+        parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        parameters.n_ubatch = ROWS
+        parameters.kv_unified = False
+        # Prompts that no slot holds any more would be kept in up to 8 GB of memory.
+        parameters.cache_ram_mib = 0
+        parameters.cache_idle_slots = False
+        parameters.verbosity = -1
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+        return parameters
 
     def close(self) -> None:
         """Stop the server."""

@@ -6,10 +6,15 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from stm_agent.assets.decoder import is_local
 from stm_agent.llm.options import LlmOptions
 
 EMBEDDED_CONTEXT = 2048
-"""Tokens of the embedded decoder's context: its key-value cache then takes 45 MB."""
+"""Tokens of the embedded decoder's context in each slot: its key-value cache then takes 45 MB a slot."""
+EMBEDDED_SLOTS = 4
+"""Texts that the embedded decoder writes at a time; more texts wait, so that samples of one prompt share a slot."""
+DEFAULT_WIDTH = 16
+"""Calls at a time: most providers grant a new key more, and an own server batches about as many."""
 THINKING_TOKENS = 8192
 """Room for a reasoning model's thoughts beside ``max_tokens``. Providers count both against one limit, and the models
 of 2026 spend up to a few thousand tokens on a short task at medium effort."""
@@ -24,12 +29,16 @@ class ModelFacts:
         price: US dollars for one prompt token and one answer token; None if only the answers tell.
         context: Most tokens of a prompt and its answer together; None if unknown.
         headroom: Tokens added to the limit of an answer for a reasoning model's thoughts.
+        width: Calls at a time that suit the model.
+        listed: Whether LiteLLM has an entry for the model.
     """
 
     priced: bool = True
     price: tuple[float, float] | None = None
     context: int | None = None
     headroom: int = 0
+    width: int = 1
+    listed: bool = False
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """Return the US dollars of so many tokens; None if the price is unknown."""
@@ -40,8 +49,8 @@ class ModelFacts:
 
 def model_facts(options: LlmOptions) -> ModelFacts:
     """Return what is known of a model; prices in the options win over LiteLLM's."""
-    if options.model.startswith("embedded:"):
-        return ModelFacts(price=(0.0, 0.0), context=EMBEDDED_CONTEXT)
+    if is_local(options.model):
+        return ModelFacts(price=(0.0, 0.0), context=EMBEDDED_CONTEXT, width=DEFAULT_WIDTH)
     if options.model.startswith("scripted:"):
         return ModelFacts(price=options.price)
     entry = _litellm_entry(options.model)
@@ -51,6 +60,8 @@ def model_facts(options: LlmOptions) -> ModelFacts:
         price=price,
         context=entry.get("max_input_tokens") or None,
         headroom=_headroom(options, entry),
+        width=DEFAULT_WIDTH,
+        listed=bool(entry),
     )
 
 

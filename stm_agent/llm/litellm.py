@@ -30,7 +30,6 @@ class LiteLlmProvider:
         model: str,
         api_base: str | None = None,
         api_key: str | None = None,
-        extra_body: Mapping[str, object] | None = None,
         *,
         patience: float | None = None,
         tries: int = TRIES,
@@ -42,7 +41,6 @@ class LiteLlmProvider:
             model: The name.
             api_base: Address of an OpenAI-compatible server.
             api_key: Key of the provider; None: the environment's.
-            extra_body: Sent with every request, for what a server knows beyond OpenAI's fields.
             patience: Seconds a server may stay silent before it is given up for good; None: LiteLLM's, with retries.
             tries: How often a server that is busy or away is asked.
             headroom: Tokens added to each limit for a reasoning model's thoughts.
@@ -55,16 +53,30 @@ class LiteLlmProvider:
         import litellm
 
         self.model, self.api_base, self.api_key = model, api_base, api_key
-        self.extra_body, self.patience, self.tries = dict(extra_body or {}), patience, tries
-        self.headroom = headroom
+        self.patience, self.tries, self.headroom = patience, tries, headroom
         litellm.suppress_debug_info = True
         warnings.filterwarnings("ignore", message=READ_ONLY)
         # LiteLLM raises its own BadRequestError here, and others for odd names.
         with raised_as(lambda error: _unknown(model)):
             litellm.get_llm_provider(model)
 
-    def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
+    def answer(
+        self,
+        messages: Messages,
+        *,
+        temperature: float,
+        max_tokens: int,
+        seed: int,
+        extra_body: Mapping[str, object] | None = None,
+    ) -> Answer:
         """Answer a chat; waits and tries again on rate limits, time-outs and server faults.
+
+        Args:
+            messages: The chat.
+            temperature: Sampling temperature.
+            max_tokens: Ceiling of the answer.
+            seed: Seed of the sampler.
+            extra_body: Sent with the request, for what a server knows beyond OpenAI's fields.
 
         Raises:
             AnswerRejected: The provider refuses this chat, or fails on it after all tries.
@@ -74,17 +86,31 @@ class LiteLlmProvider:
 
         retrying = self._retrying()
         try:
-            response = retrying(self._send, messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+            response = retrying(
+                self._send,
+                messages,
+                temperature=temperature,
+                max_tokens=max_tokens,
+                seed=seed,
+                extra_body=extra_body,
+            )
         except openai.OpenAIError as error:
             raise self._fault(error, "failed", _tries(retrying)) from error
         return self._read(response, messages, _tries(retrying))
 
     def stream(
-        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int
+        self,
+        messages: Messages,
+        *,
+        temperature: float,
+        max_tokens: int,
+        seed: int,
+        extra_body: Mapping[str, object] | None = None,
     ) -> Generator[str, None, Answer]:
         """Answer a chat piece by piece; waits and tries again only before the first piece.
 
-        An empty piece goes before every further try: a reader that has left can close the stream there.
+        An empty piece goes before every further try: a reader that has left can close the stream there. Arguments are
+        those of :meth:`answer`.
 
         Raises:
             AnswerRejected: The provider refuses this chat, or the connection breaks.
@@ -94,7 +120,9 @@ class LiteLlmProvider:
         import openai
 
         retrying = self._retrying()
-        chunks = yield from self._begin(retrying, messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        chunks = yield from self._begin(
+            retrying, messages, temperature=temperature, max_tokens=max_tokens, seed=seed, extra_body=extra_body
+        )
         received = []
         try:
             for chunk in chunks:
@@ -114,36 +142,43 @@ class LiteLlmProvider:
         return self._read(whole, messages, _tries(retrying))
 
     def _begin(
-        self, retrying: Retrying, messages: Messages, *, temperature: float, max_tokens: int, seed: int
+        self,
+        retrying: Retrying,
+        messages: Messages,
+        **settings: Any,  # noqa: ANN401 - litellm's types
     ) -> Generator[str, None, Any]:
         import openai
 
-        more: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+        settings = {**settings, "stream": True, "stream_options": {"include_usage": True}}
         try:
             for attempt in retrying:
                 if attempt.retry_state.attempt_number > 1:
                     yield ""
                 with attempt:
-                    chunks = self._send(messages, temperature=temperature, max_tokens=max_tokens, seed=seed, **more)
+                    chunks = self._send(messages, **settings)
         except openai.OpenAIError as error:
             raise self._fault(error, "failed", _tries(retrying)) from error
         return chunks
 
     def _retrying(self) -> Retrying:
         import litellm
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+        import openai
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-        passing: tuple[type[Exception], ...] = (
-            litellm.exceptions.RateLimitError,
-            litellm.exceptions.APIConnectionError,
-            litellm.exceptions.InternalServerError,
+        # LiteLLM's errors derive from those of OpenAI's package, except its error for an unavailable service.
+        passing = (
+            openai.RateLimitError,
+            openai.APIConnectionError,
+            openai.InternalServerError,
             litellm.exceptions.ServiceUnavailableError,
         )
-        if self.patience is None:
-            passing = (*passing, litellm.exceptions.Timeout)
-        return Retrying(
-            retry=retry_if_exception_type(passing), stop=stop_after_attempt(self.tries), wait=_wait, reraise=True
-        )
+
+        def passes(error: BaseException) -> bool:
+            if isinstance(error, openai.APITimeoutError):
+                return self.patience is None
+            return isinstance(error, passing)
+
+        return Retrying(retry=retry_if_exception(passes), stop=stop_after_attempt(self.tries), wait=_wait, reraise=True)
 
     def _send(self, messages: Messages, *, max_tokens: int, **settings: Any) -> Any:  # noqa: ANN401 - litellm's types
         import litellm
@@ -157,7 +192,6 @@ class LiteLlmProvider:
             drop_params=True,
             api_base=self.api_base,
             api_key=self.api_key,
-            extra_body=self.extra_body or None,
             timeout=self.patience,
             num_retries=0,
         )

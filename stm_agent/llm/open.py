@@ -1,14 +1,15 @@
-"""Open a client for any model name: embedded, scripted, or whatever LiteLLM knows."""
+"""Open a client for any model name: embedded, a GGUF file, scripted, or whatever LiteLLM knows."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from stm_agent.assets.decoder import is_local
 from stm_agent.errors import ConfigError
 from stm_agent.llm.answer import TRIES, Provider
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.client import LlmClient
-from stm_agent.llm.facts import ModelFacts, model_facts
+from stm_agent.llm.facts import EMBEDDED_SLOTS, ModelFacts, model_facts
 from stm_agent.llm.options import LlmOptions
 
 
@@ -36,7 +37,8 @@ def open_client(
         asks: Whether the LLM may be asked; else only answers of the cache are given, and the rest is rejected.
 
     Raises:
-        ConfigError: LiteLLM does not know the name, or there is a cap in dollars and nobody knows the price.
+        ConfigError: LiteLLM does not know the name, or there is no such asset or GGUF file; or there is a cap in
+            dollars and nobody knows the price.
     """
     facts = model_facts(options)
     provider = _provider(options, facts, api_key, patience, tries)
@@ -51,16 +53,19 @@ def open_client(
 def _provider(
     options: LlmOptions, facts: ModelFacts, api_key: str | None, patience: float | None, tries: int
 ) -> Provider:
-    if options.model.startswith("embedded:"):
+    if is_local(options.model):
         from stm_agent.llm.embedded import EmbeddedProvider
 
-        return EmbeddedProvider(options.model, patience=patience)
+        slots = min(options.width or facts.width, EMBEDDED_SLOTS)
+        return EmbeddedProvider(options.model, slots=slots, patience=patience)
     if options.model.startswith("scripted:"):
         from stm_agent.llm.scripted import ScriptedProvider
 
         return ScriptedProvider.named(options.model.removeprefix("scripted:"))
     from stm_agent.llm.litellm import LiteLlmProvider
+    from stm_agent.llm.own_server import PREFIX, OwnServerProvider
 
-    return LiteLlmProvider(
+    own = options.model.startswith(PREFIX) and options.api_base is not None and not facts.listed
+    return (OwnServerProvider if own else LiteLlmProvider)(
         options.model, options.api_base, api_key, patience=patience, tries=tries, headroom=facts.headroom
     )

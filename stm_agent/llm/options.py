@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stm_agent.assets.decoder import decoder_identity, is_local
 from stm_agent.errors import ConfigError
 from stm_agent.files import content_hash
 
@@ -20,12 +21,14 @@ class LlmOptions(BaseModel):
     """What decides which LLM answers, how it samples, and what it costs.
 
     Attributes:
-        model: ``embedded:NAME``, or a name that LiteLLM knows, for example ``openai/gpt-5-mini``.
+        model: ``embedded:NAME``, the path of a GGUF file, or a name that LiteLLM knows, for example
+            ``openai/gpt-5-mini``.
         api_base: Address of an OpenAI-compatible server; None: the provider's own.
         temperature: Sampling temperature.
         max_tokens: Ceiling of one answer, in tokens; the thoughts of a reasoning model do not count.
         price_in: US dollars per million prompt tokens; None: LiteLLM's price.
         price_out: US dollars per million answer tokens; None: LiteLLM's price.
+        width: Calls at a time; None: what suits the model. It decides no answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +39,7 @@ class LlmOptions(BaseModel):
     max_tokens: Annotated[int, Field(gt=0)] = 256
     price_in: Price | None = None
     price_out: Price | None = None
+    width: Annotated[int, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _both_prices(self) -> LlmOptions:
@@ -51,11 +55,20 @@ class LlmOptions(BaseModel):
         return self.price_in / 1e6, self.price_out / 1e6
 
     @property
+    def weights(self) -> str:
+        """What identifies the model: its name, or the hash of a GGUF file.
+
+        Raises:
+            ConfigError: There is no such GGUF file.
+        """
+        return decoder_identity(self.model) if is_local(self.model) else self.model
+
+    @property
     def identity(self) -> str:
-        """Hash of what decides answers beside the messages; prices do not count."""
+        """Hash of what decides answers beside the messages; prices and width do not count."""
         # The same name at another server is another model.
         server = [self.api_base] if self.api_base else []
-        return content_hash([self.model, self.temperature, self.max_tokens, *server])
+        return content_hash([self.weights, self.temperature, self.max_tokens, *server])
 
 
 def read_options(values: Mapping[str, Any]) -> LlmOptions:

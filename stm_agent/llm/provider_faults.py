@@ -25,24 +25,24 @@ def fault_of(
     """Return the error to raise for a provider's error.
 
     Args:
-        error: What LiteLLM raised after the last try.
+        error: What LiteLLM or OpenAI's package raised after the last try.
         event: ``failed``, or ``broke off`` in the middle of a stream.
         model: Name of the model.
         api_base: Address of its server.
         patience: Seconds after which a silent server is given up.
     """
-    import litellm
+    import openai
 
     line = (str(error).splitlines() or [type(error).__name__])[0][:300]
     if _unreachable(error):
         address = f" at {_without_secrets(api_base)}" if api_base else ""
         return GenerationError(f"{model} cannot be reached{address}; see whether its server runs")
-    if isinstance(error, litellm.exceptions.AuthenticationError):
+    if isinstance(error, openai.AuthenticationError):
         return GenerationError(f"{model} refuses the API key; set the provider's key variable")
-    if isinstance(error, litellm.exceptions.RateLimitError):
+    if isinstance(error, openai.RateLimitError):
         return GenerationError(f"{model} is busy or its quota is used up; wait, or raise the provider's limit: {line}")
     # In the middle of a stream, LiteLLM reports a time-out only in the words of another error.
-    late = isinstance(error, litellm.exceptions.Timeout) or "timed out" in str(error)
+    late = isinstance(error, openai.APITimeoutError) or "timed out" in str(error)
     if patience is not None and late:
         return AnswerRejected(f"{model} said nothing for {patience:g} seconds; see whether its server runs", NO_ANSWER)
     status = getattr(error, "status_code", None)

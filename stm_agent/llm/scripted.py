@@ -16,11 +16,23 @@ from stm_agent.llm.options import LlmOptions
 Script = Sequence[str | Answer] | Callable[[Messages], str | Answer]
 """Answers in order, or a function of the chat. An ``Answer`` sets tokens, price and finish reason as well; the function
 may raise what a provider raises."""
+PREFERRED = (
+    *("train-query-expert", "train-expert", "prepare-data", "merge", "write-queries", "distil"),
+    *("continue-training", "search-instruction"),
+)
+"""Kinds of actions in the order in which script ``planner`` chooses them."""
 
 
 def _numbered(messages: Messages) -> str:
     last = messages[-1]["content"]
     return f"a note on something else, number {sum(map(ord, last)) % 97}, near {' '.join(last.split()[-4:])}"
+
+
+def _planner(messages: Messages) -> str:
+    """Choose from a menu as ``programs/planner.py`` shows it: what usually gains most for its cost comes first."""
+    lines = [line.strip() for line in messages[-1]["content"].splitlines()]
+    menu = [line.partition(":")[0] for line in lines if line.startswith(PREFERRED)]
+    return min(menu, key=lambda line: PREFERRED.index(line.split()[0]), default="stop")
 
 
 def _gone(messages: Messages) -> str:
@@ -38,12 +50,13 @@ class ScriptedProvider:
     def named(cls, name: str) -> ScriptedProvider:
         """Return a built-in script.
 
-        ``numbered`` echoes the end of the last message with a number; ``gone`` is a server that nobody answers at.
+        ``numbered`` echoes the end of the last message with a number; ``planner`` chooses from the menu of a planner;
+        ``gone`` is a server that nobody answers at.
 
         Raises:
             ConfigError: There is no script of that name.
         """
-        scripts = {"numbered": _numbered, "gone": _gone}
+        scripts = {"numbered": _numbered, "planner": _planner, "gone": _gone}
         if name not in scripts:
             raise ConfigError(
                 f"there is no script '{name}'; use {' or '.join(f'scripted:{known}' for known in scripts)}"

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from stm_agent.errors import StorageError
@@ -38,7 +39,7 @@ class LlmRequest:
     max_tokens: int
     rollout: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of everything that decides the answer."""
         server = [self.api_base] if self.api_base else []
@@ -108,7 +109,8 @@ class CallLedger:
     def __init__(self, path: Path) -> None:
         """Open a ledger, and remember which requests were rejected for good."""
         self.path = path
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._waiting: list[dict[str, object]] = []
         self._rejected = {entry["request"]: entry["rejected"] for entry in read_jsonl(path) if entry.get("rejected")}
 
     def rejection(self, request: LlmRequest) -> str | None:
@@ -117,14 +119,19 @@ class CallLedger:
         return None if reason == NO_ANSWER else reason
 
     def record(self, request: LlmRequest, answer: Answer, seconds: float, *, rejected: str | None = None) -> None:
-        """Append one call; ``answer.usd`` None is written as 0 with ``price_known`` false."""
+        """Append one call, and return when it is on the disk; ``answer.usd`` None is 0 with ``price_known`` false."""
         priced = replace(answer, text="", reasoning=None, usd=answer.usd or 0.0)
         paid = {name: value for name, value in asdict(priced).items() if name not in ("text", "reasoning")}
-        entry = {"schema": SCHEMA, "model": request.model, "request": request.key, **paid}
+        entry: dict[str, object] = {"schema": SCHEMA, "model": request.model, "request": request.key, **paid}
+        entry |= {"price_known": answer.usd is not None, "seconds": round(seconds, 3), "rejected": rejected}
         with self._lock:
-            append_jsonl(
-                self.path,
-                {**entry, "price_known": answer.usd is not None, "seconds": round(seconds, 3), "rejected": rejected},
-            )
-            if rejected:
+            self._waiting.append(entry)
+        # Whoever may write takes along what others have to write: one wait for the disk for all of them.
+        with self._writing:
+            with self._lock:
+                entries, self._waiting = self._waiting, []
+            if entries:
+                append_jsonl(self.path, *entries)
+        if rejected:
+            with self._lock:
                 self._rejected[request.key] = rejected

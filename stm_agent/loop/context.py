@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+import math
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,13 +26,13 @@ from stm_agent.evaluate.metrics import Run, Scores
 from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, dense_run, encoding_of, mean_ndcg, read_scores
 from stm_agent.evaluate.subcorpus import subcorpus
 from stm_agent.execute.inline import Executor
-from stm_agent.files import append_jsonl
+from stm_agent.execute.manifest import read_manifest
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.events import Observer
 from stm_agent.loop.failures import NEVER_CAUGHT, Failure, failure_kind
 from stm_agent.loop.gate import Gate
-from stm_agent.loop.ledger import SCHEMA
+from stm_agent.loop.recorder import Recorder
 from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.runs import RunFolder
 from stm_agent.loop.state import Expert, RatedModel
@@ -44,12 +44,15 @@ from stm_agent.merge.job import Rating
 HARD = 20
 """Passages that each retriever gives for each query to a part of the corpus."""
 
+FOR_LEVERS = 0.9
+"""Share of the minutes after which no lever starts: the rest is for the export and test. A planned run plans less."""
+
 PROOF_DOCUMENTS = 500
 """Passages that an exported folder is scored on: each is encoded again there."""
 
 
 @dataclass(kw_only=True)
-class RunContext:
+class RunContext(Recorder):
     """State and services shared by the levers of one run. Only ``firewall`` holds test judgements.
 
     Attributes:
@@ -79,6 +82,7 @@ class RunContext:
         plan: What the run works with where the domain left it open; None: nothing was left open.
         trained: Experts so far, including those of an unfinished round.
         encoded: Texts and seconds of all scorings.
+        stage_seconds: Seconds that the stages took which this process used, whoever built them.
     """
 
     spec: DomainSpec
@@ -107,16 +111,7 @@ class RunContext:
     plan: RunPlan | None = None
     trained: list[Expert] = field(default_factory=list)
     encoded: tuple[int, float] = (0, 0.0)
-
-    # --- watching (stm_agent.progress.Watcher) ---
-
-    def progress(self, name: str, text: str, done: int, total: int) -> None:
-        """Pass the progress of a job to the observer."""
-        self.observer({"kind": "progress", "name": name, "text": text, "done": done, "total": total})
-
-    def stop_reason(self) -> str | None:
-        """Return why the run should stop; None: it should continue."""
-        return self.stop.reason()
+    stage_seconds: float = 0.0
 
     # --- what is scored ---
 
@@ -204,6 +199,7 @@ class RunContext:
         """Return the folder of a job, built if necessary, and record it."""
         with self.clock.working(), memory_errors(f"running stage {job.kind}"):
             (folder,) = self.executor.run([job])
+        self.stage_seconds += float(read_manifest(folder)["seconds"])
         self.run.ledger.record("stage", name=job.kind, folder=folder.name)
         return folder
 
@@ -241,13 +237,17 @@ class RunContext:
         )
         self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback=trace)
 
+    def seconds_left(self) -> float:
+        """Return the seconds that levers have left; infinite without a ceiling."""
+        return math.inf if self.minutes is None else self.minutes * 60 * FOR_LEVERS - self.clock.seconds()
+
     def has_time(self, lever: str) -> bool:
         """Return whether there is time for a lever; if not, record it as lost to the budget of minutes.
 
         A lever that an earlier process of the run started in time is repeated whatever the clock says, so that finished
         stages are not thrown away by a resume.
         """
-        in_time = self.minutes is None or self.clock.seconds() < self.minutes * 60
+        in_time = self.seconds_left() > 0
         if in_time or self.run.ledger.repeats("started", lever=lever):
             self.run.ledger.record("started", lever=lever)
             return True
@@ -261,33 +261,3 @@ class RunContext:
             self.observer({"kind": "failure", "name": lever, "text": f"{lever} skipped: {reason}"})
             self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback="")
         return False
-
-    # --- events and records ---
-
-    @contextmanager
-    def timed(self, name: str, text: str) -> Iterator[None]:
-        """Announce a stage and record its wall time."""
-        self.observer({"kind": "stage", "name": name, "text": text})
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = round(time.monotonic() - started, 3)
-            append_jsonl(self.run.seconds, {"schema": SCHEMA, "name": name, "seconds": seconds})
-
-    def note(self, name: str, text: str) -> None:
-        """Show and record a remark: a count or a choice that costs nothing."""
-        self.observer({"kind": "note", "name": name, "text": text})
-        self.notes.append(f"{name}: {text}")
-        self.run.ledger.record("note", name=name, text=text)
-
-    def warn(self, name: str, text: str) -> None:
-        """Show and record a warning: something was lost, left out or damaged, and the run continues with less."""
-        self.observer({"kind": "warning", "name": name, "text": text})
-        self.warnings.append(f"{name}: {text}")
-        self.run.ledger.record("warning", name=name, text=text)
-
-    def decide(self, lever: str, text: str, **data: object) -> None:
-        """Show and record one decision."""
-        self.observer({"kind": "decision", "name": lever, "text": text})
-        self.run.ledger.record("decision", lever=lever, text=text, **data)

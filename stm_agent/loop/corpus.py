@@ -16,7 +16,7 @@ from stm_agent.domain.collection import Collection, write_beir
 from stm_agent.domain.load import TASK
 from stm_agent.domain.names import domain_name
 from stm_agent.domain.spec import SynthesizeSpec
-from stm_agent.domain.synthetic import SyntheticCollection, synthetic_collection
+from stm_agent.domain.synthetic import WAY_ON, SyntheticCollection, synthetic_collection
 from stm_agent.errors import GenerationError
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.files import content_hash, read_json, read_jsonl, write_json
@@ -94,10 +94,13 @@ def write_collection(
     _show(observer, "note", "corpus", plan.summary)
     job, clock = _job(plan, options, workspace, runs, seed)
     _show(observer, "stage", "synthesize", f"{options.generator} writes queries for {len(plan.drawn):,} passages")
-    counts = read_json(_written(job, clock, runs, observer) / "pairs.json")
+    stage, ended_by = _written(job, clock, runs, observer)
+    if ended_by:
+        _show(observer, "warning", "synthesize", f"{ended_by}; what was written until then is used")
+    counts = read_json(stage / "pairs.json")
     _show_counts(counts, len(plan.drawn), observer)
     passages = {text: key for key, text in plan.drawn.items()}
-    written = [(passages[row["positive"]], row["query"]) for row in counts["pairs"]]
+    written = [(passages[row["positive"]], str(row["query"])) for row in counts["pairs"]]
     made = synthetic_collection(
         plan.corpus.name,
         plan.passages,
@@ -105,6 +108,7 @@ def write_collection(
         writer=options.generator,
         seed=seed,
         refused=counts["refused"],
+        way_on=ended_by or WAY_ON,
     )
     spent = spending(job.generator.ledger)
     record = {
@@ -154,17 +158,20 @@ def _job(plan: CorpusPlan, options: Options, workspace: Path, runs: Path, seed: 
     return replace(job, generator=replace(access, ledger=own.with_suffix(".jsonl"), clock=clock)), clock
 
 
-def _written(job: QueriesJob, clock: Path, runs: Path, observer: Observer) -> Path:
-    """Build the stage; if the LLM or its budget gives out, one of the answers that were paid for."""
+def _written(job: QueriesJob, clock: Path, runs: Path, observer: Observer) -> tuple[Path, str | None]:
+    """Build the stage; if the LLM or its budget gives out, one of the answers that were paid for.
+
+    Returns:
+        The stage's folder, and why writing ended early; None: it did not.
+    """
     with watched_by(ObserverWatcher(observer)), RunClock(clock):
         try:
-            return build_job(job, runs)
+            return build_job(job, runs), None
         except GenerationError as error:
             answered = len(read_jsonl(job.generator.ledger))
             if not answered:
                 raise
-            _show(observer, "warning", "synthesize", f"{error}; what was written until then is used")
-            return build_job(replace(job, generator=job.generator.without_asking(answered)), runs)
+            return build_job(replace(job, generator=job.generator.without_asking(answered)), runs), str(error)
 
 
 def _show_counts(counts: Mapping[str, Any], drawn: int, observer: Observer) -> None:

@@ -27,6 +27,7 @@ from stm_agent.loop.data_jobs import (
 )
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.lists import Lists, load_lists
+from stm_agent.mine.own_scores import own_lists, unused_scores
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
 from stm_agent.mine.teaching import TeachingJob
@@ -62,7 +63,7 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
     written: tuple[Pair, ...] = ()
     if asks_queries and context.has_time("written queries"):
         pool = searched_pool(context.spec, context.data)
-        written = more_written_queries(context, pool, context.spec.synthesize.queries, miner)
+        written = more_written_queries(context, pool, context.spec.synthesize.queries)
     data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
     graded = _graded(context, TrainingData(written=written)) if context.has_time("graded passages") else {}
     lists = _taught(context, data, TrainingData(written=written))
@@ -98,12 +99,23 @@ def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Nega
 
 
 def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lists:
-    """Return a teacher's scores for the pairs of all experts that learn from them."""
+    """Return scores for the pairs of all experts that learn from them: the data's own, else a teacher's."""
+    if line := unused_scores(context.spec.experts, (pair for row in data.sources.values() for pair in row)):
+        context.warn("data", line)
     experts = [expert for expert in context.spec.experts if expert.learns_from_scores]
     distinct = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written)}
-    if not distinct or not context.has_time("teacher scores"):
-        return {}
-    pairs, pool, spec = tuple(distinct.values()), searched_pool(context.spec, data), context.spec.teach
+    lists: Lists = own_lists(distinct.values(), context.spec.teach)
+    pairs = tuple(pair for pair in distinct.values() if pair.id not in lists)
+    if lists:
+        context.note("teach", f"{len(lists):,} pairs have scores of their own, {len(pairs):,} need the teacher's")
+    if not pairs or not context.has_time("teacher scores"):
+        return lists
+    return {**lists, **teacher_lists(context, data, pairs)}
+
+
+def teacher_lists(context: RunContext, data: DomainData, pairs: tuple[Pair, ...]) -> Lists:
+    """Return a teacher's scores of candidates for pairs; none if the teacher fails."""
+    pool, spec = searched_pool(context.spec, data), context.spec.teach
     job = TeachingJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, cache=context.cache)
     lists: Lists = {}
     with context.attempt("teacher scores"):
@@ -126,16 +138,13 @@ def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner
     return load_negatives(folder)
 
 
-def more_written_queries(
-    context: RunContext, pool: Mapping[str, str], count: int, miner: Miner | None = None
-) -> tuple[Pair, ...]:
+def more_written_queries(context: RunContext, pool: Mapping[str, str], count: int) -> tuple[Pair, ...]:
     """Return pairs whose queries the generator writes for passages of a pool; fewer if it gives out.
 
     Args:
         context: The run.
         pool: Passage id -> text.
         count: Queries wanted.
-        miner: The encoder whose cached vectors spread the passages over the pool; None: the first round's.
     """
     from stm_agent.synthesize.queries import load_pairs
 
@@ -147,7 +156,8 @@ def more_written_queries(
             context.workspace,
             context.data,
             pool,
-            miner or first_miner(context.spec),
+            # The same in every round, so that the same queries are written once.
+            first_miner(context.spec),
             context.generator,
             seed=context.seed,
             cache=context.cache,

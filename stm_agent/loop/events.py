@@ -11,15 +11,16 @@ class Event(TypedDict):
     """One event.
 
     Attributes:
-        kind: ``stage`` (a stage begins), ``progress`` (inside a stage), ``decision`` (a change was taken, confirmed or
-            refused), ``failure`` (a lever was lost), ``warning`` (the run continues with less) or ``note`` (a remark).
+        kind: ``action`` (a policy chose what is next), ``stage`` (a stage begins), ``progress`` (inside a stage),
+            ``decision`` (a change was taken, confirmed or refused), ``failure`` (a lever was lost), ``warning`` (the
+            run continues with less) or ``note`` (a remark).
         name: The stage or lever.
         text: One line for a person.
         done: Finished units, with ``progress``.
         total: All units, with ``progress``.
     """
 
-    kind: Literal["stage", "progress", "decision", "failure", "warning", "note"]
+    kind: Literal["action", "stage", "progress", "decision", "failure", "warning", "note"]
     name: str
     text: str
     done: NotRequired[int]

@@ -10,7 +10,7 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
-from stm_agent.loop.state import Expert, RatedModel
+from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
 from stm_agent.loop.training_data import TrainingData, negative_kinds
 from stm_agent.loop.variants import Choice, Variant, choose_variant, variants
@@ -20,10 +20,10 @@ from stm_agent.train.job import NO_NEGATIVES, Negatives, training_speed
 
 @dataclass(frozen=True)
 class TrainedExperts:
-    """Experts of one round.
+    """What the training of one expert gave.
 
     Attributes:
-        experts: Those that could be trained.
+        experts: Its variants that could be trained.
         compared: Variants that probes compared with an incumbent.
     """
 
@@ -31,36 +31,39 @@ class TrainedExperts:
     compared: int
 
 
-def train_all(
-    context: RunContext, training_data: TrainingData, instruction: Instruction, round_: int
+def train_expert(
+    context: RunContext, state: State, spec: ExpertSpec, round_: int, start: Path | None
 ) -> TrainedExperts:
-    """Train the domain's experts in the order of its file and rate each on dev; an expert that fails is left out."""
-    best: dict[str, Expert] = {}
-    everyone: list[Expert] = []
-    compared = 0
-    for spec in context.spec.experts:
-        if spec.side == "query":
-            continue
-        if not context.has_time(f"expert {spec.name}"):
-            continue
-        if spec.start is not None and spec.start not in best:
-            context.warn("train", f"expert {spec.name} starts from the backbone: expert {spec.start} is missing")
-        with context.attempt(f"expert {spec.name}"):
-            start = best.get(spec.start or "")
-            plan = TrainingPlan(
-                spec=spec,
-                pairs=pairs_of(context, spec, training_data),
-                training_data=training_data,
-                start=start.adapter if start else None,
-            )
-            choice = _choice(context, plan, instruction)
-            compared += choice.compared
-            trained = _train_variants(context, plan, choice, round_)
-            everyone += trained
-            if trained:
-                # Experts that start from this one start from its best variant.
-                best[spec.name] = max(trained, key=lambda expert: expert.rated.rating.domain.ndcg_at_10)
-    return TrainedExperts(tuple(everyone), compared)
+    """Train one expert of both sides on the training data of a state, and rate it on dev.
+
+    Args:
+        context: The run.
+        state: Its training data and the instruction of its provisional model are used.
+        spec: The expert.
+        round_: Number of the round.
+        start: Adapter folder from which training starts; None: the backbone.
+    """
+    training_data = state.training_data or TrainingData()
+    plan = TrainingPlan(
+        spec=spec,
+        pairs=pairs_of(context, spec, training_data),
+        training_data=training_data,
+        start=start,
+        suffix=name_suffix(state, spec.name, round_),
+    )
+    choice = _choice(context, plan, state.provisional.instruction)
+    return TrainedExperts(tuple(_train_variants(context, plan, choice, round_)), choice.compared)
+
+
+def listed_start(context: RunContext, state: State, spec: ExpertSpec, round_: int) -> Path | None:
+    """Return the adapter that an expert starts from: the best variant, in this round, of the expert that it names."""
+    if spec.start is None:
+        return None
+    trained = [expert for expert in state.experts if expert.spec_name == spec.start and expert.round == round_]
+    if not trained:
+        context.warn("train", f"expert {spec.name} starts from the backbone: expert {spec.start} is missing")
+        return None
+    return max(trained, key=lambda expert: expert.rated.rating.domain.ndcg_at_10).adapter
 
 
 def _choice(context: RunContext, plan: TrainingPlan, instruction: Instruction) -> Choice:
@@ -84,21 +87,34 @@ def _train_variants(context: RunContext, plan: TrainingPlan, choice: Choice, rou
         labelled = f"{plan.spec.name} {variant.label}" if several else plan.spec.name
         name = labelled if every else plan.spec.name
         with context.attempt(f"expert {labelled}"):
-            trained.append(_train(context, variant, name if round_ == 1 else f"{name}@{round_}", plan))
+            trained.append(_train(context, variant, name, plan, round_))
         if trained and not every:
             break
     return trained
 
 
-def _train(context: RunContext, variant: Variant, name: str, plan: TrainingPlan) -> Expert:
+def _train(context: RunContext, variant: Variant, name: str, plan: TrainingPlan, round_: int) -> Expert:
     spec, instruction = variant.spec, variant.instruction
+    name = in_round(f"{name}{plan.suffix}", round_)
     negatives = plan.training_data.for_expert(spec, plan.pairs)
     _report_negatives(context, name, spec, len(plan.pairs), negatives)
     text = f"training expert {name} ({variant.label}): {spec.steps} steps on {len(plan.pairs):,} pairs"
     with context.timed("train", text):
         folder = build_training(context, training_job(context, spec, plan, negatives, instruction))
     model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
-    return rate_expert(context, plan, variant, name, folder, model, negatives)
+    return rate_expert(context, plan, variant, name, folder, model, negatives, round_=round_)
+
+
+def name_suffix(state: State, name: str, round_: int) -> str:
+    """Return what is added to the name of an expert that was trained in this round before: one ``+`` each time."""
+    before = [expert.name for expert in state.experts if (expert.spec_name, expert.round) == (name, round_)]
+    stems = [trained.partition("@")[0] for trained in before]
+    return "+" * (1 + max(len(stem) - len(stem.rstrip("+")) for stem in stems)) if stems else ""
+
+
+def in_round(name: str, round_: int) -> str:
+    """Return the name of an expert, or of one of its variants, in a round."""
+    return name if round_ == 1 else f"{name}@{round_}"
 
 
 def rate_expert(
@@ -109,6 +125,8 @@ def rate_expert(
     folder: Path,
     model: AdaptedModel,
     negatives: Negatives = NO_NEGATIVES,
+    *,
+    round_: int,
 ) -> Expert:
     """Score a trained expert on the search half, and record and show it.
 
@@ -120,6 +138,7 @@ def rate_expert(
         folder: Stage folder of its training.
         model: The model that its adapter makes.
         negatives: Hard negatives that it had.
+        round_: Number of the round.
     """
     with context.timed("rate", f"scoring expert {name} on dev"):
         rating = context.rate(model, variant.instruction)
@@ -134,6 +153,7 @@ def rate_expert(
         rated=rated,
         texts_per_second=training_speed(folder),
         side=plan.spec.side,
+        round=round_,
     )
     _record(context, expert, plan, negative_kinds(negatives))
     context.trained.append(expert)

@@ -57,7 +57,10 @@ def _command(context: RunContext) -> str:
     named = f"--domain {context.spec.name}"
     if context.plan is not None and isinstance(collection, BeirCollection):
         named = f"--collection {collection.path.name}"
-    return f"stm-agent optimize {named} --seed {context.seed}"
+    policy = context.run.identity.get("flags", {}).get("policy")
+    by = f" --policy {policy}" if policy else ""
+    minutes = f" --budget-minutes {context.minutes:g}" if policy and context.minutes is not None else ""
+    return f"stm-agent optimize {named} --seed {context.seed}{by}{minutes}"
 
 
 def prove_model(context: RunContext, best: RatedModel, model: Path) -> None:

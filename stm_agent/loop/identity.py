@@ -36,7 +36,7 @@ def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identit
         "domain": spec.model_dump(mode="json"),
         "data": _data(spec, workspace),
         "models": _models(spec),
-        "programs": {name: program_files(program_path(workspace, name)) for name in _programs(spec)},
+        "programs": {name: program_files(program_path(workspace, name)) for name in _programs(spec, options)},
         "prompts": {name: sha256_file(prompt_path(workspace, name)) for name in _prompts(spec)},
         "teacher scores": _teacher_file(spec),
         "reviews": {path.name: sha256_file(path) for path in sorted((workspace / REVIEWS).glob("*.jsonl"))},
@@ -44,14 +44,15 @@ def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identit
         "flags": {
             "seed": options.seed_of(spec),
             "rounds": options.rounds_of(spec),
-            "generator": options.generator,
-            "reflection": options.reflection or options.generator,
+            "generator": options.llm(spec, options.generator).weights,
+            "reflection": options.llm(spec, options.reflection or options.generator).weights,
             "api_base": options.api_base,
             "controls": options.controls,
             # The same starts race with other learning rates if the user, not the file, named them.
             "starts": list(options.starts),
-            # Decides the steps of planned experts.
-            "minutes": options.budget_minutes if spec.planned else None,
+            # Decides the steps of planned experts, and what a policy can afford.
+            "minutes": options.budget_minutes if spec.planned or options.policy != "stm" else None,
+            **options.search_flags(),
         },
     }
 
@@ -125,8 +126,9 @@ def _teacher_file(spec: DomainSpec) -> str | None:
     return sha256_file(spec.teach.file) if asked and spec.teach.file else None
 
 
-def _programs(spec: DomainSpec) -> list[str]:
+def _programs(spec: DomainSpec, options: Options) -> list[str]:
     negatives = any(expert.negatives.synthetic for expert in spec.experts)
+    planner = ["planner"] if options.policy == "planner" else []
     queries = spec.planned or any(WRITTEN in expert.sources for expert in spec.experts)
     graded = bool(spec.synthesize.graded) and any(expert.related for expert in spec.experts)
     wanted = {
@@ -134,7 +136,7 @@ def _programs(spec: DomainSpec) -> list[str]:
         spec.synthesize.query_program: queries,
         spec.synthesize.graded_program: graded,
     }
-    return [name for name, asked in wanted.items() if asked]
+    return [*(name for name, asked in wanted.items() if asked), *planner]
 
 
 def _prompts(spec: DomainSpec) -> list[str]:

@@ -49,13 +49,19 @@ class Ledger:
         """Return the entries in order, all or those of one event.
 
         Raises:
-            RunError: The ledger was written by a newer version.
+            RunError: The ledger was written by an older or a newer version.
         """
         entries = read_jsonl(self.path)
+        older = [entry for entry in entries if entry.get("schema", 0) < SCHEMA]
+        if older:
+            raise RunError(
+                f"{self.path} has entries of schema {older[0].get('schema', 0)}, this version reads {SCHEMA}; begin a "
+                "new run with --fresh"
+            )
         newer = [entry for entry in entries if entry.get("schema", 0) > SCHEMA]
         if newer:
             raise RunError(
-                f"{self.path} has schema {newer[0]['schema']}, this version reads up to {SCHEMA}; upgrade stm-agent"
+                f"{self.path} has schema {newer[0]['schema']}, this version reads {SCHEMA}; upgrade stm-agent"
             )
         return [entry for entry in entries if event in (None, entry.get("event"))]
 

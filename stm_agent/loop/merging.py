@@ -73,11 +73,26 @@ def _label(experts: Sequence[Expert], result: MergeResult) -> str:
 
 
 def consider_models(
-    context: RunContext, state: State, experts: Sequence[Expert], merged: RatedModel | None, round_: int
+    context: RunContext,
+    state: State,
+    experts: Sequence[Expert],
+    merged: RatedModel | None,
+    round_: int,
+    *,
+    strict: bool = False,
 ) -> State:
     """Take the best of the merge and the experts alone as the provisional model, if the gate prefers it.
 
     Models that forget more than the budget on the general tasks are not candidates.
+
+    Args:
+        context: The run.
+        state: The state before.
+        experts: The experts.
+        merged: The best merge; None: there is none.
+        round_: Number of the round.
+        strict: Also require that the model looks better. The gate takes a model that looks a little worse, since the
+            incumbent was chosen for its luck; asked after every single expert, it would lose a little each time.
     """
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
     candidates = [merged] if merged is not None else []
@@ -93,10 +108,11 @@ def consider_models(
         best.rating.domain.per_query, state.provisional.rating.domain.per_query, tried=tried
     )
     state = replace(state, considered=state.considered + tried)
-    context.decide(
-        "merge", f"round {round_}: {best.label} {verdict.reason}", kept=verdict.accepted, weights=best.weights
-    )
-    return state.taking(best) if verdict.accepted else state
+    taken, reason = verdict.accepted, verdict.reason
+    if strict and verdict.gain <= 0:
+        taken, reason = False, f"not taken: {verdict.gain:+.4f} on the search half"
+    context.decide("merge", f"round {round_}: {best.label} {reason}", kept=taken, weights=best.weights)
+    return state.taking(best) if taken else state
 
 
 def _record(

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.llm.options import DEFAULT_GENERATOR, LlmOptions, read_options
 
+PolicyName = Literal["stm", "random", "gain-per-cost", "tpe", "planner"]
+POLICIES: tuple[PolicyName, ...] = ("stm", "random", "gain-per-cost", "tpe", "planner")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Flags of ``stm-agent optimize``; all but ceilings, prices and name are part of the run's identity.
+    """Flags of ``stm-agent optimize``; all but ceilings, prices, width and name are part of the run's identity.
 
     Attributes:
         seed: Seed of batches, searches and tests; None: the domain's first.
-        rounds: Passes through the levers; None: the domain's.
+        rounds: Passes through the levers; None: the domain's. With another policy than ``stm``: rounds of training
+            data, at most; None: no such bound.
         generator: LiteLLM name of the LLM that writes.
         reflection: LiteLLM name of the LLM that reflects on instructions; None: the generator.
         api_base: Base URL of an OpenAI-compatible server; None: the provider's own.
+        parallel: Texts that the LLM is asked for at a time; None: what suits the model.
         price_in: US dollars per million prompt tokens, for a model whose price LiteLLM does not know.
         price_out: US dollars per million completion tokens.
         budget_usd: Ceiling on LLM money; None: no ceiling.
-        budget_minutes: Ceiling on minutes, over all processes of the run: no lever starts after it; None: no ceiling.
+        budget_minutes: Ceiling on minutes, over all processes of the run: no lever starts in the last tenth of it,
+            which is for export and test; None: no ceiling.
+        budget_calls: Ceiling on LLM calls, retries included; None: no ceiling.
         starts: Models that race for the place of the backbone, in place of the domain's own choice; ``auto``: those
             within reach of every machine. Empty: as the domain says.
+        policy: What decides which action is next.
+        planner_share: Share of the decisions that policy ``planner`` asks its LLM for.
+        patience: Actions in a row that bring nothing after which the search ends; None: the policy's own; of ``stm``:
+            never.
+        target: nDCG@10 on the search half at which the search ends; None: none.
         controls: Also train all sources in one adapter with the same number of steps.
         run_id: Name of the run folder; None: made of domain and identity.
         fresh: Begin a new run even if one with the same inputs exists.
@@ -35,14 +48,41 @@ class Options:
     generator: str = DEFAULT_GENERATOR
     reflection: str | None = None
     api_base: str | None = None
+    parallel: int | None = None
     price_in: float | None = None
     price_out: float | None = None
     budget_usd: float | None = None
     budget_minutes: float | None = None
+    budget_calls: int | None = None
+    policy: PolicyName = "stm"
+    planner_share: float = 0.3
+    patience: int | None = None
+    target: float | None = None
     starts: tuple[str, ...] = ()
     controls: bool = False
     run_id: str | None = None
     fresh: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that no policy can use.
+
+        Raises:
+            ConfigError: The policy does not exist, or a number is out of its range.
+        """
+        if self.policy not in POLICIES:
+            raise ConfigError(f"--policy {self.policy} does not exist; use {', '.join(POLICIES)}")
+        if not 0 <= self.planner_share <= 1:
+            raise ConfigError(f"--planner-share {self.planner_share:g} is not a share; use 0 to 1")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"--patience {self.patience} ends every search at once; use 1 or more")
+        if self.target is not None and not 0 < self.target <= 1:
+            raise ConfigError(f"--target {self.target:g} cannot be an nDCG@10; use a value above 0 and at most 1")
+
+    def search_flags(self) -> dict[str, object]:
+        """Return the flags that decide the course of the search, without those that are as usual."""
+        usual = Options()
+        names = ["policy", "patience", "target", *(["planner_share"] if self.policy == "planner" else [])]
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name)}
 
     def seed_of(self, spec: DomainSpec) -> int:
         """Return the seed of a run of this domain."""
@@ -67,6 +107,7 @@ class Options:
                 "api_base": self.api_base,
                 "temperature": spec.synthesize.temperature,
                 "max_tokens": spec.synthesize.max_tokens,
+                "width": self.parallel,
                 "price_in": self.price_in,
                 "price_out": self.price_out,
             }

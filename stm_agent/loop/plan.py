@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.firewall import require_judged
-from stm_agent.domain.spec import BeirCollection, DomainSpec
+from stm_agent.domain.spec import BackboneSpec, BeirCollection, DomainSpec
+from stm_agent.evaluate.metrics import Scores
+from stm_agent.loop.actions.action import Action
+from stm_agent.loop.actions.merge import MergeExperts
+from stm_agent.loop.actions.training import TrainExpert, TrainQueryExpert, expert_of
+from stm_agent.loop.costs import Cost, Workload, workload_before
 from stm_agent.loop.estimate import disk, dollars, llm_calls, memory, model_size, passage_tokens
 from stm_agent.loop.options import Options
-from stm_agent.loop.planning import MINUTES, dry_plan
+from stm_agent.loop.planning import MINUTES, dry_plan, measured_speed
+from stm_agent.loop.policies.stm import published_order
+from stm_agent.loop.state import RatedModel, State
+from stm_agent.merge.adapted import AdaptedModel
+from stm_agent.merge.job import Rating
+
+UNTRIED = State.start(
+    RatedModel(
+        label="backbone",
+        model=AdaptedModel(BackboneSpec(model="not loaded")),
+        instruction=Instruction(),
+        rating=Rating(Scores(0.0, 0.0, 0.0, {}), 0.0),
+    )
+)
+"""A state before anything was scored, for estimates of a first round."""
 
 TOKENS = 128
 """Tokens of a passage of a corpus that is not read."""
@@ -29,8 +49,8 @@ def plan(spec: DomainSpec, workspace: Path, options: Options) -> list[dict[str, 
     """Return the stages of a run, in order, with a description of each, and what the run takes.
 
     The experts of a folder are planned as the run plans them, from its data and a few seconds of encoding with the
-    first start; minutes, dollars, disk and memory are told by stage. Of a domain that lists its experts nothing is
-    loaded, so only dollars are.
+    first start; minutes, dollars, disk and memory are listed by stage, and seconds by action. Of a domain that lists
+    its experts nothing is loaded, so only dollars are.
 
     Args:
         spec: The domain.
@@ -45,6 +65,7 @@ def plan(spec: DomainSpec, workspace: Path, options: Options) -> list[dict[str, 
     reasons: tuple[str, ...] = ()
     needs: list[dict[str, str]] = []
     tokens = TOKENS
+    work: Workload | None = None
     if spec.planned:
         data = build_domain_data(spec.collection, workspace)
         planned = dry_plan(spec, data, minutes=options.budget_minutes or MINUTES)
@@ -55,17 +76,34 @@ def plan(spec: DomainSpec, workspace: Path, options: Options) -> list[dict[str, 
             {"stage": "disk", "what": disk(spec, data, size)},
             {"stage": "memory", "what": line if enough else f"{line}: too little, close other programs"},
         ]
+        speed = measured_speed(spec.backbone, data)
+        work = workload_before(spec, data, workspace, speed, options.llm(spec, options.generator))
     needs.insert(0, {"stage": "dollars", "what": dollars(spec, options, tokens)})
     steps = [{"stage": "collection", "what": f"{spec.collection.kind}, guarded by {len(spec.general)} general task(s)"}]
     steps += [{"stage": "start", "what": start.summary} for start in starts]
     steps += [{"stage": "plan", "what": reason} for reason in reasons]
+    if options.policy != "stm":
+        what = f"{options.policy} chooses among these actions and others, as often as it pays"
+        steps.append({"stage": "policy", "what": what})
     for number in range(1, options.rounds_of(spec) + 1):
         calls = sum(stage.number for stage in llm_calls(spec, TOKENS))
         steps.append({"stage": f"round {number}", "what": f"up to {calls} LLM calls by {options.generator}"})
-        steps += [
-            {"stage": "  train", "what": f"expert {expert.name}: {expert.steps} steps on {', '.join(expert.sources)}"}
-            for expert in spec.experts
-        ]
-        methods = ", ".join(spec.merge.methods)
-        steps.append({"stage": "  merge", "what": f"{methods}; forgetting budget {spec.merge.forgetting_budget}"})
-    return [*steps, {"stage": "test", "what": "opened once, at the end"}, *needs]
+        steps += [_action_row(action, spec, work) for action in published_order(spec, 1)]
+    end = "opened once, at the end" + (_about(work.ending) if work else "")
+    return [*steps, {"stage": "test", "what": end}, *needs]
+
+
+def _action_row(action: Action, spec: DomainSpec, work: Workload | None) -> dict[str, str]:
+    """Return one action of the published order with its estimate, if the collection was measured."""
+    what = action.summary
+    if isinstance(action, TrainExpert | TrainQueryExpert):
+        expert = expert_of(spec, action.expert)
+        what = f"expert {expert.name}: {expert.steps} steps on {', '.join(expert.sources)}"
+    if isinstance(action, MergeExperts):
+        what += f" by {', '.join(spec.merge.methods)}; forgetting budget {spec.merge.forgetting_budget}"
+    return {"stage": f"  {action.kind}", "what": what + (_about(action.estimate(work, UNTRIED)) if work else "")}
+
+
+def _about(cost: Cost) -> str:
+    usd = f" and {cost.dollars:.3f} USD" if cost.dollars else ""
+    return f", about {cost.seconds:.0f} s{usd}"

@@ -27,6 +27,10 @@ from stm_agent.loop.runs import RunFolder, run_state_of
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StopSignal
 
+FREE_SEARCHES = 3
+"""Searches of an instruction that the gate plans looks for, if a policy chooses freely; later ones spend no alpha and
+so accept nothing."""
+
 STAGES, CACHE = ".stages", ".cache"
 """Folders of ``runs/`` that all runs share."""
 
@@ -63,7 +67,7 @@ def _context(
         _access(spec, options, model, run, runs)
         for model in (options.generator, options.reflection or options.generator)
     )
-    _check_llms(spec, generator, reflection)
+    _check_llms(spec, generator, reflection, plans=options.policy == "planner")
     store = JobStore(runs / STAGES)
     store.clean()
     observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
@@ -93,6 +97,8 @@ def _context(
         workspace=workspace,
     )
     context.executor = InlineExecutor(store, warn=lambda text: context.warn("stages", text))
+    if run.had_stop_request:
+        context.note("stop", "a request to stop from before this process was removed; the run begins")
     _record_splits(context)
     return context
 
@@ -115,18 +121,20 @@ def _record_splits(context: RunContext) -> None:
 
 def _gate_spec(spec: DomainSpec, options: Options) -> GateSpec:
     """Return the gate's options: one look for each search of an instruction, and the last one for the model."""
-    searches = options.rounds_of(spec) * (1 + spec.merge.instructions)
+    # A policy that chooses freely may search the instruction of each new model.
+    rounds = options.rounds_of(spec) if options.policy == "stm" else FREE_SEARCHES
+    searches = rounds * (1 + spec.merge.instructions)
     return GateSpec(alpha=spec.loop.alpha, looks=searches + 1, samples=spec.loop.bootstrap, seed=options.seed_of(spec))
 
 
-def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess) -> None:
+def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess, *, plans: bool) -> None:
     """Refuse an LLM that cannot be used before anything is spent, so that a wrong flag costs no lever hours later.
 
     Raises:
         ConfigError: LiteLLM does not know a model, or a dollar ceiling meets one without a known price.
     """
     writes = spec.planned or any(expert.negatives.synthetic or WRITTEN in expert.sources for expert in spec.experts)
-    reflects = bool(spec.instruct.pool or spec.instruct.reflections)
+    reflects = bool(spec.instruct.pool or spec.instruct.reflections or plans)
     for access, asked in ((generator, writes), (reflection, reflects)):
         if asked:
             access.open().close()
@@ -140,6 +148,7 @@ def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs
         clock=run.clock,
         usd=options.budget_usd,
         minutes=options.budget_minutes,
+        calls=options.budget_calls,
     )
 
 

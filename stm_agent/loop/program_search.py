@@ -57,9 +57,8 @@ class ProgramOptions:
     """Options of one search.
 
     Attributes:
-        llm: Generator, reflecting LLM, seed, dollars and minutes.
+        llm: Generator, reflecting LLM, seed, and ceilings on dollars, calls and minutes.
         program: Name of the program in ``programs/``.
-        calls: Ceiling on LLM calls; None: none.
         optimizer: How candidates are proposed: GEPA's reflection or, for comparison, DSPy's MIPROv2, which proposes
             instructions only and needs the extra ``optuna``.
         proposals: Candidates that are proposed.
@@ -74,7 +73,6 @@ class ProgramOptions:
 
     llm: Options
     program: str = "queries"
-    calls: int | None = None
     optimizer: str = "gepa"
     proposals: int = 8
     examples: int = 12
@@ -126,8 +124,6 @@ def optimize_program(
             raise ConfigError(EXISTS.format(target))
         with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
             context.spec, _ = with_lengths(context.spec, context.data)
-            for name in ("generator", "reflection"):
-                setattr(context, name, dataclasses.replace(getattr(context, name), calls=options.calls))
             with watched_by(StoppableWatcher(observer, context.stop)):
                 report = _search(context, program, options)
         write_json(result, report)
@@ -149,9 +145,10 @@ def _is_structured(spec: DomainSpec, options: ProgramOptions) -> bool:
 def _program(spec: DomainSpec, workspace: Path, options: ProgramOptions) -> Path:
     if options.optimizer not in OPTIMIZERS:
         raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
-    if options.calls is not None and options.calls < options.fewest_calls:
+    calls = options.llm.budget_calls
+    if calls is not None and calls < options.fewest_calls:
         raise ConfigError(
-            f"--budget-calls {options.calls} cannot compare two programs; raise it to {options.fewest_calls} or more, "
+            f"--budget-calls {calls} cannot compare two programs; raise it to {options.fewest_calls} or more, "
             "or lower --queries and --examples"
         )
     path = program_path(workspace, options.program)
@@ -238,9 +235,10 @@ def _trials(
 def _is_half_spent(context: RunContext, options: ProgramOptions) -> bool:
     """Return whether what is left of the ceilings is needed to compare candidates."""
     spent = spending(context.run.llm_ledger)
-    usd, minutes = options.llm.budget_usd, options.llm.budget_minutes
+    llm = options.llm
+    usd, minutes, calls = llm.budget_usd, llm.budget_minutes, llm.budget_calls
     return (
-        (options.calls is not None and spent.calls >= options.calls * SEARCH_SHARE)
+        (calls is not None and spent.calls >= calls * SEARCH_SHARE)
         or (usd is not None and spent.usd >= usd * SEARCH_SHARE)
         or (minutes is not None and context.clock.seconds() >= minutes * 60 * SEARCH_SHARE)
     )

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import DomainData, Pair
+from stm_agent.domain.spec import ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
-from stm_agent.loop.experts import rate_expert
-from stm_agent.loop.merging import consider_models, merge_experts
-from stm_agent.loop.state import Expert, RatedModel, State
+from stm_agent.loop.experts import in_round, name_suffix, rate_expert
+from stm_agent.loop.state import Expert, State
 from stm_agent.loop.training import TrainingPlan
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.loop.variants import Variant
@@ -28,53 +28,57 @@ QUERIES_ALONE = "queries alone"
 """Label of the one variant that an expert of queries has."""
 
 
-def improve_query_side(context: RunContext, state: State, round_: int) -> State:
-    """Train the query-side experts of the domain, merge them, and take the best if the gate prefers it."""
-    specs = [spec for spec in context.spec.experts if spec.side == "query"]
+def train_query_expert(
+    context: RunContext, state: State, spec: ExpertSpec, round_: int, start: Path | None = None
+) -> Expert:
+    """Train one expert of queries on top of the provisional model, and rate it on dev.
+
+    Args:
+        context: The run.
+        state: Its training data and its provisional model are used.
+        spec: The expert.
+        round_: Number of the round.
+        start: Adapter folder from which training starts; None: what the model of the passages has learnt.
+    """
     documents = state.provisional.model.documents
-    if not specs:
-        return state
-    experts: list[Expert] = []
-    with context.attempt("query side"):
-        start = query_start(context, documents)
-        for number, spec in enumerate(specs):
-            if context.has_time(f"expert {spec.name}"):
-                with context.attempt(f"expert {spec.name}"):
-                    training_data = state.training_data or TrainingData()
-                    plan = TrainingPlan(
-                        spec=spec,
-                        pairs=pairs_of(context, spec, training_data),
-                        training_data=training_data,
-                        start=start,
-                    )
-                    instruction = state.provisional.instruction
-                    name = spec.name if round_ == 1 else f"{spec.name}@{round_}"
-                    seed = context.seed + number
-                    experts.append(_train(context, plan, instruction, documents, name, seed))
-    if not experts:
-        return state
-    state = replace(state, experts=(*state.experts, *experts))
-    merged: RatedModel | None = None
-    if len(experts) > 1 and context.has_time("merge of the query side"):
-        with context.attempt("merge of the query side"):
-            state, merged = merge_experts(context, state, experts, round_, documents=documents)
-    return consider_models(context, state, experts, merged, round_)
+    training_data = state.training_data or TrainingData()
+    plan = TrainingPlan(
+        spec=spec,
+        pairs=pairs_of(context, spec, training_data),
+        training_data=training_data,
+        start=start or query_start(context, documents),
+        suffix=name_suffix(state, spec.name, round_),
+    )
+    # Experts of the same sources differ by their seeds.
+    number = [listed.name for listed in context.spec.experts if listed.side == "query"].index(spec.name)
+    return _train(context, plan, state.provisional.instruction, documents, round_, context.seed + number)
+
+
+def query_experts(state: State, round_: int) -> list[Expert]:
+    """Return the experts of queries of a round whose passages have the vectors of the provisional model."""
+    documents = state.provisional.model.documents
+    return [
+        expert
+        for expert in state.experts
+        if expert.side == "query" and expert.round == round_ and expert.rated.model.documents == documents
+    ]
 
 
 def query_start(context: RunContext, documents: AdaptedModel) -> Path | None:
-    """Return the adapter that the side of queries starts from: what the model of the passages has learnt."""
+    """Return one adapter that holds what a model has learnt, to start from; None: the backbone."""
     used = [path for path, weight in zip(documents.adapters, documents.weights, strict=True) if weight]
     return context.build(AdapterJob(documents)) / "adapter" if used else None
 
 
 def _train(
-    context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, name: str, seed: int
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, round_: int, seed: int
 ) -> Expert:
-    spec = plan.spec
+    spec, name = plan.spec, in_round(f"{plan.spec.name}{plan.suffix}", round_)
     text = f"training expert {name} ({QUERIES_ALONE}): {spec.steps} steps on {len(plan.pairs):,} pairs"
     with context.timed("train", text):
         folder, model = train_query_side(context, plan, instruction, documents, seed)
-    return rate_expert(context, plan, Variant(QUERIES_ALONE, spec, instruction), name, folder, model)
+    variant = Variant(QUERIES_ALONE, spec, instruction)
+    return rate_expert(context, plan, variant, name, folder, model, round_=round_)
 
 
 def train_query_side(

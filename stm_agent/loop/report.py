@@ -168,7 +168,7 @@ def _report(
         "failures": [dataclasses.asdict(failure) for failure in context.failures],
         "warnings": list(context.warnings),
         "notes": list(context.notes),
-        "budget": {"usd": context.generator.usd, "minutes": context.minutes},
+        "budget": {"usd": context.generator.usd, "minutes": context.minutes, "calls": context.generator.calls},
         "cost": _cost(context, state),
         "model": _relative(context.run.model),
     }

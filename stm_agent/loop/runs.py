@@ -61,7 +61,8 @@ class RunFolder:
             ) from None
         with ExitStack() as refused:
             refused.callback(self._lock.release)
-            # A request to stop that an earlier process left.
+            # A request to stop that an earlier process left was for that process.
+            self.had_stop_request = (self.folder / STOP_FILE).exists()
             (self.folder / STOP_FILE).unlink(missing_ok=True)
             self._claim(root, fresh=fresh)
             self.ledger = Ledger(self.folder / "ledger.jsonl")

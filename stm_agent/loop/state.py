@@ -50,6 +50,7 @@ class Expert:
         rated: The backbone with this adapter alone, its instruction and its dev scores.
         texts_per_second: Speed of the training.
         side: ``query`` if the adapter is that of queries alone.
+        round: The round it was trained in.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Expert:
     rated: RatedModel
     texts_per_second: float
     side: Literal["both", "query"] = "both"
+    round: int = 1
 
     @property
     def adapter(self) -> Path:
@@ -82,6 +84,7 @@ class State:
         tested: Whether the last confirmation was made.
         training_data: What the experts of this round learn from; None: not prepared yet.
         merged: Experts that the newest merge search chose from, in its order.
+        round: Number of the newest training data, from 1; 0: there is none yet.
     """
 
     base: RatedModel
@@ -95,6 +98,7 @@ class State:
     merged: tuple[Expert, ...] = ()
     training_data: TrainingData | None = None
     tested: bool = False
+    round: int = 0
 
     @classmethod
     def start(cls, base: RatedModel) -> State:

@@ -31,12 +31,14 @@ class TrainingPlan:
         pairs: Its training pairs.
         training_data: Source of its negatives.
         start: Adapter folder from which training starts; None: the backbone.
+        suffix: Added to the expert's name, so that a second training in a round has a name of its own.
     """
 
     spec: ExpertSpec
     pairs: tuple[Pair, ...]
     training_data: TrainingData
     start: Path | None
+    suffix: str = ""
 
 
 def training_job(

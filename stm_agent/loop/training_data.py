@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec
 from stm_agent.domain.text import share
+from stm_agent.files import content_hash
 from stm_agent.mine.lists import Lists
 from stm_agent.mine.negatives import Negative
 from stm_agent.synthesize.graded import GradedPassages
@@ -34,6 +36,17 @@ class TrainingData:
     lists: Lists = field(default_factory=dict)
     graded: Mapping[str, GradedPassages] = field(default_factory=dict)
     trial: str | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of what experts learn from."""
+        negatives = [
+            [pair, *(negative.text for negative in row)]
+            for kind in (self.mined, self.synthetic)
+            for pair, row in kind.items()
+        ]
+        related = {pair: passages.related for pair, passages in self.graded.items()}
+        return content_hash([negatives, [pair.content() for pair in self.written], sorted(self.lists), related])
 
     def with_related(self, expert: ExpertSpec, pairs: Iterable[Pair]) -> tuple[Pair, ...]:
         """Return the pairs, those without graded passages of their own with written ones, if the expert asks for them.

@@ -29,7 +29,7 @@ def model_card(
     rows = []
     for expert_name, weight in weights.items():
         # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
-        spec = experts[expert_name.split("@")[0].split(" ")[0]]
+        spec = experts[expert_name.split("@")[0].split(" ")[0].rstrip("+")]
         rows.append(f"| {expert_name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
     lines = [
         "---",

@@ -53,12 +53,14 @@ class Draft:
     """What came of one request over all its attempts.
 
     Attributes:
+        request: The request.
         records: The LLM calls of each attempt.
         texts: The texts of the last attempt.
         rejections: Attempts for which the LLM or the program gave nothing.
         rejected: Whether the last attempt is one of them.
     """
 
+    request: WriteRequest
     records: tuple[CallRecord, ...]
     texts: tuple[Produced, ...]
     rejections: tuple[AnswerRejected, ...]

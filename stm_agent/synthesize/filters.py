@@ -62,7 +62,7 @@ def round_trip_ranks(
     if encoder is not None:
         names, ids = [str(index) for index in range(len(texts))], list(pool)
         run = rank(names, encoder.queries(texts), ids, encoder.passages(list(pool.values())), k=depth)
-        found["rank_dense"] = [sorted(run[name], key=lambda hit, hits=run[name]: -hits[hit]) for name in names]
+        found["rank_dense"] = [[hit for hit, _ in sorted(run[name].items(), key=lambda row: -row[1])] for name in names]
     return [
         {name: float(hits[index].index(passage) + 1) for name, hits in found.items() if passage in hits[index]}
         for index, (_, passage) in enumerate(queries)

@@ -13,6 +13,7 @@ from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.files import content_hash
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.rate import CallRate
 from stm_agent.llm.text import TEXT_RULES
 from stm_agent.mine.negatives import Negative
 from stm_agent.program_files import program_hash
@@ -79,6 +80,7 @@ class QueriesJob(Job):
         from stm_agent.synthesize.queries import write_queries
 
         client = self.generator.open()
+        rate = CallRate(client)
         try:
             written = write_queries(
                 self.pool,
@@ -91,7 +93,7 @@ class QueriesJob(Job):
                 examples=self.examples,
                 held=self.held,
                 spread=self.spread,
-                progress=lambda done, total: report("synthesize", "queries", done, total),
+                progress=lambda done, total: report("synthesize", rate.text("queries", done, total), done, total),
             )
         finally:
             client.close()
@@ -149,6 +151,7 @@ class HardNegativesJob(Job):
         from stm_agent.synthesize.negatives import synthesize_negatives
 
         client = self.generator.open()
+        rate = CallRate(client)
         try:
             written = synthesize_negatives(
                 self.pairs,
@@ -159,7 +162,9 @@ class HardNegativesJob(Job):
                 spec=self.spec,
                 folder=folder,
                 count=self.count,
-                progress=lambda done, total: report("synthesize", "hard negatives", done, total),
+                progress=lambda done, total: report(
+                    "synthesize", rate.text("hard negatives", done, total), done, total
+                ),
             )
         finally:
             client.close()
@@ -210,6 +215,7 @@ class GradedJob(Job):
         from stm_agent.synthesize.graded import write_graded
 
         client = self.generator.open()
+        rate = CallRate(client)
         try:
             written = write_graded(
                 self.pairs,
@@ -218,7 +224,9 @@ class GradedJob(Job):
                 client=client,
                 spec=self.spec,
                 folder=folder,
-                progress=lambda done, total: report("synthesize", "graded passages", done, total),
+                progress=lambda done, total: report(
+                    "synthesize", rate.text("graded passages", done, total), done, total
+                ),
             )
         finally:
             client.close()

@@ -51,7 +51,7 @@ class Writer:
         self.path, self.client, self.output = program, client, output
         self.several = list_field(output) in output_fields(self.program)
         self.refused: Counter[str] = Counter()
-        self._limit = FailureLimit()
+        self._limit = FailureLimit(client.model)
         self._attempts = attempts
         self._asked = self._repaired = self._inputs_cut = self._tokens = 0
         self._usd = self._seconds = 0.0
@@ -94,7 +94,7 @@ class Writer:
             GenerationError: The generator cannot be used, or rejects one request after another.
             ConfigError: The program fails again and again, or returns no such output.
         """
-        with closing(in_parallel(self._draft, requests, width=getattr(self.client, "width", 1))) as drafts:
+        with closing(in_parallel(self._draft, requests, width=self.client.width)) as drafts:
             while True:
                 try:
                     draft = next(drafts, None)
@@ -136,7 +136,7 @@ class Writer:
         """Ask until a text can be used; threads may call it at the same time."""
         # The same request gives the same answer at temperature 0.
         attempts = self._attempts if self.client.options.temperature else 1
-        draft = Draft((), (), (), rejected=False)
+        draft = Draft(request, (), (), (), rejected=False)
         for attempt in range(attempts):
             record, sample = CallRecord(), request.sample + attempt * ATTEMPTS_APART
             rejections = draft.rejections
@@ -149,7 +149,7 @@ class Writer:
             except AnswerRejected as error:
                 texts, rejected = (Produced("", error.reason, sample=sample),) * request.count, True
                 rejections = (*rejections, error)
-            draft = Draft((*draft.records, record), texts, rejections, rejected)
+            draft = Draft(request, (*draft.records, record), texts, rejections, rejected)
             if draft.ends:
                 break
         return draft
@@ -165,7 +165,7 @@ class Writer:
         for error in draft.rejections:
             self._limit.failed(error)
         if not draft.rejected:
-            self._limit.passed()
+            self._limit.passed("\n".join(produced.text for produced in draft.texts), draft.request.inputs)
         return draft.texts
 
     def _ask(self, record: CallRecord, sample: int, request: WriteRequest) -> Any:  # noqa: ANN401 - a prediction

@@ -153,15 +153,15 @@ def _filtered(
     for position, reason in repeated([rows[index].query for index in usable], held).items():
         row = rows[usable[position]]
         # A query of test is shown nowhere, nor is the way to it.
-        shown = {"query": "", "request": ""} if reason == HELD else {}
-        changed[usable[position]] = replace(row, verdict=REFUSED, reason=reason, **shown)
+        shown = replace(row, query="", request="") if reason == HELD else row
+        changed[usable[position]] = replace(shown, verdict=REFUSED, reason=reason)
     if not depth:
         return changed
     usable = [index for index, row in enumerate(changed) if row.verdict == ACCEPTED]
     asked = [(changed[index].query, changed[index].positives[0].id) for index in usable]
     for index, ranks in zip(usable, round_trip_ranks(asked, pool, depth, encoder), strict=True):
-        lost = {} if ranks else {"verdict": REFUSED, "reason": LOST}
-        changed[index] = replace(changed[index], scores=ranks, **lost)
+        row = replace(changed[index], scores=ranks)
+        changed[index] = row if ranks else replace(row, verdict=REFUSED, reason=LOST)
     return changed
 
 

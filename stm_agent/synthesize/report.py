@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, GenerationError
+from stm_agent.files import content_hash
 from stm_agent.llm.answer import FILTERED, NOT_ASKED, TOO_LONG
 
 PROGRAM = "the program failed"
 FAILURES_IN_A_ROW = 8
 """Rejections one after another that end a stage: passages that nothing can be written for do not come in such runs."""
+SAME_IN_A_ROW = 8
+"""Different passages in a row with the same answer that end a stage: texts that fit everything teach nothing."""
 FIRST_FAILURES = 4
 """Equal rejections of the very first requests that end a stage: a wrong setting, not a bad passage."""
 
@@ -62,14 +65,29 @@ class WritingReport:
 class FailureLimit:
     """Distinguishes one bad passage from an LLM or a program that does not work."""
 
-    def __init__(self) -> None:
-        """Begin before the first request."""
+    def __init__(self, model: str = "the generator") -> None:
+        """Begin before the first request to ``model``."""
+        self._model = model
         self._in_a_row: list[str] = []
         self._first = True
+        self._text = ""
+        self._same: set[str] = set()
 
-    def passed(self) -> None:
-        """Note a request that was answered."""
+    def passed(self, text: str, inputs: Mapping[str, str]) -> None:
+        """Note a request that was answered; samples for the same passage may be alike.
+
+        Raises:
+            GenerationError: Different passages get the same text again and again.
+        """
         self._in_a_row, self._first = [], False
+        if text != self._text:
+            self._text, self._same = text, set()
+        self._same.add(inputs.get("passage") or content_hash(dict(inputs)))
+        if text and len(self._same) >= SAME_IN_A_ROW:
+            raise GenerationError(
+                f"{self._model} answers the same to {len(self._same)} different passages in a row ({text[:60]!r}); "
+                "raise its temperature, correct the program, or use another generator"
+            )
 
     def failed(self, error: AnswerRejected) -> None:
         """Note a request that was rejected.

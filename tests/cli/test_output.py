@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from stm_agent.cli.main import build
-from stm_agent.cli.output import emit, screen_observer
+from stm_agent.cli.output import emit, json_observer, screen_observer
 
 ODD = "[bold]a[/bold] [/red] :smile: [link=x]"
 
@@ -27,6 +28,26 @@ def test_the_screen_shows_events_without_markup(capsys: pytest.CaptureFixture[st
     for kind in ("note", "warning", "failure", "decision", "stage"):
         show({"kind": kind, "name": "x", "text": ODD})  # type: ignore[typeddict-item]
     assert capsys.readouterr().err.count(ODD) == 5
+
+
+def test_events_are_one_json_line_each_and_leave_standard_output_to_the_report(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    observer = json_observer()
+    observer({"kind": "action", "name": "merge", "text": "6. merge the experts: it is cheap"})
+    observer({"kind": "progress", "name": "train", "text": "steps", "done": 1, "total": 2})
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in err.splitlines()]
+    assert out == ""
+    assert [row["kind"] for row in rows] == ["action", "progress"]
+    assert rows[1]["done"] == 1
+
+
+def test_more_seeds_need_the_first_one() -> None:
+    result = CliRunner().invoke(build(), ["optimize", "--domain", "biomedical", "--seeds", "0", "1", "--seed", "2"])
+    assert "give one --seed N, or several" in str(result.exception)
+    result = CliRunner().invoke(build(), ["optimize", "--domain", "biomedical", "1"])
+    assert "give one --seed N, or several" in str(result.exception)
 
 
 def test_the_path_of_a_run_is_one_plain_line(tmp_path: Path) -> None:

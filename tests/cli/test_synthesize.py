@@ -58,4 +58,4 @@ def test_a_search_prints_its_ladder_and_that_nothing_was_written(
     assert text.endswith("nothing is written: the program stays as it is\n")
     assert json.loads(CliRunner().invoke(app, [*call, "--json"]).stdout) == REPORT
     assert seen["target"] == tmp_path / "programs" / "queries_optimised.py"
-    assert seen["options"].calls == 500
+    assert seen["options"].llm.budget_calls == 500

@@ -192,7 +192,7 @@ def test_sources_of_a_domain_file_are_checked_and_are_part_of_the_run(folder: Pa
             "asks for source 'owm'; collection kind beir offers train, own, written",
         ),
         (DOMAIN.replace("name: own", "name: train"), "source 'train' is there twice"),
-        (DOMAIN.replace("path: own.jsonl", "min_score: 1"), "source 'own' needs either a path or a field"),
+        (DOMAIN.replace("path: own.jsonl", "min_score: 1"), "source 'own' needs one of path, hub and collection"),
     ):
         (tmp_path / "mine.yaml").write_text(wrong)
         with pytest.raises(ConfigError, match=message):

@@ -149,13 +149,17 @@ def test_refused_key_is_not_tried_again(api_base: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_embedded_server_reads_every_prompt_alone(api_base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_of_one_prompt_go_to_one_slot_of_the_embedded_server(
+    api_base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address = api_base.removesuffix("/v1")
     monkeypatch.setattr("xllamacpp.Server", lambda parameters: SimpleNamespace(listening_address=address))
-    monkeypatch.setattr("stm_agent.backbone.embedded.gguf_path", Path)
-    EmbeddedProvider("embedded:smollm2-135m").answer(CHAT, temperature=0.5, max_tokens=8, seed=3)
-    # Read from where the last prompt ended, the same request gives another text after a restart.
-    assert Server.bodies[-1]["cache_prompt"] is False
+    monkeypatch.setattr("stm_agent.llm.embedded.decoder_file", Path)
+    provider = EmbeddedProvider("embedded:smollm2-135m", slots=2)
+    for seed in (3, 4):
+        provider.answer(CHAT, temperature=0.5, max_tokens=8, seed=seed)
+    assert [body["id_slot"] for body in Server.bodies[-2:]] == [0, 0]
+    provider.close()
 
 
 def test_a_streamed_answer_is_cached_and_charged_as_any_other(tmp_path):

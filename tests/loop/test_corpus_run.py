@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 
@@ -15,9 +16,11 @@ from stm_agent.inspect.report import report_table
 from stm_agent.inspect.runs import list_runs
 from stm_agent.llm.scripted import ScriptedProvider
 from stm_agent.loop.corpus import write_collection
+from stm_agent.loop.corpus_plan import plan_corpus
 from stm_agent.loop.events import silent
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
+from stm_agent.testing.pdf import pdf
 
 PLACES = ("ear", "eye", "foot", "hand", "heart", "knee", "lung", "nose", "skin", "tooth")
 SIGNS = ("sore", "swollen", "weak", "itchy", "cold", "small")
@@ -30,7 +33,7 @@ def corpus(tmp_path):
     folder.mkdir()
     for place in PLACES:
         for sign in SIGNS:
-            text = f"Finding: the {place} is {sign}.\n\nIt was seen on the {place} of many people, and most got well again."
+            text = f"Finding: the {place} is {sign}.\n\nThe {place} of many people is so, and most got well again."
             (folder / f"{sign}-{place}.txt").write_text(text)
     return folder
 
@@ -98,6 +101,14 @@ def test_what_was_written_before_the_llm_went_away_is_used(corpus, workspace, cl
     assert whole.folder != part.folder
 
 
+def test_too_few_queries_because_the_llm_went_away_name_that_and_not_the_generator(
+    corpus, workspace, clinic, monkeypatch
+):
+    monkeypatch.setattr(clinic, "fails_after", 10)
+    with pytest.raises(DataError, match=r"10 usable queries .* \(left out: 50 not asked\); .*cannot be reached"):
+        write(corpus, workspace)
+
+
 def test_ceilings_are_of_writing_and_run_together(corpus, workspace, clinic):
     written = write(corpus, workspace, budget_usd=1.0, budget_minutes=10.0, price_in=10.0, price_out=10.0)
     left = written.remaining(Options(budget_usd=1.0, budget_minutes=10.0))
@@ -133,7 +144,7 @@ def test_a_run_calls_its_numbers_synthetic_everywhere(corpus, workspace, clinic,
     assert any(text.startswith("collection: the queries of dev and test are synthetic") for text in report["warnings"])
     from rich.console import Console
 
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(report_table(report))
     shown = console.export_text()
     for part in (": synthetic test nDCG@10, 18 queries", "on synthetic queries", "synthetic dev queries to search"):
@@ -141,9 +152,7 @@ def test_a_run_calls_its_numbers_synthetic_everywhere(corpus, workspace, clinic,
     assert "queries written by scripted:clinic, judged by nobody" in shown
     card = (runs / report["run"] / "model" / "README.md").read_text()
     assert "nDCG@10 on synthetic dev: " in card
-    assert "The queries of train and dev and test are synthetic: an LLM wrote" in card.replace(
-        "dev and train", "train and dev"
-    )
+    assert re.search(r"The queries of (dev|train|test) and \w+ and \w+ are synthetic: an LLM wrote", card)
     files = {path.name for path in (runs / report["run"] / "dev").rglob("*")}
     assert {"queries.synthetic.jsonl", "dev.synthetic.tsv"} <= files
     assert "queries.jsonl" not in files
@@ -174,7 +183,15 @@ def test_a_dry_run_tells_passages_calls_and_costs_and_asks_nothing(corpus, comma
     assert re.search(r"at most 30 LLM calls by scripted:clinic .*at most about 0\.0\d USD", shown)
     assert "40% train, 30% dev, 30% test by document" in shown
     assert not clinic.made
-    assert not list((workspace / "runs").iterdir())
+    assert [path.name for path in (workspace / "runs").iterdir()] == ["README.md"], "nothing was written"
+
+
+def test_a_pdf_of_200_pages_is_a_corpus(tmp_path):
+    page = "\n".join(f"On page {{0}} line {number} says what tea needs." for number in range(12))
+    (tmp_path / "book.pdf").write_bytes(pdf([page.format(number) for number in range(200)]))
+    plan = plan_corpus(tmp_path / "book.pdf", queries=100)
+    assert len(plan.drawn) == 100
+    assert len({plan.passages.part_of[key] for key in plan.drawn}) > 20, "queries are spread over the book"
 
 
 def test_flags_that_contradict_each_other_and_corpora_that_are_too_small_are_refused(corpus, command):

@@ -56,7 +56,8 @@ def search(spec: DomainSpec, workspace: Path, **changes: Any) -> dict[str, Any]:
     spec = spec.model_copy(update={"synthesize": spec.synthesize.model_copy(update={"attempts": 1})})
     target = changes.pop("target", workspace / "programs" / "better.py")
     sizes = {"proposals": 4, "examples": 6, "queries": 40, "probes": 2, "finalists": 2, "lora_steps": 40}
-    options = ProgramOptions(llm=Options(generator="scripted:words", seed=0), **{**sizes, **changes})
+    llm = Options(generator="scripted:words", seed=0, budget_calls=changes.pop("calls", None))
+    options = ProgramOptions(llm=llm, **{**sizes, **changes})
     return optimize_program(spec, options, workspace=workspace, runs=workspace / "runs", target=target, observer=silent)
 
 

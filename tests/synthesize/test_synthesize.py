@@ -16,6 +16,7 @@ from stm_agent.llm.answer import BAD_REQUEST, FILTERED, Answer, Messages
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.client import LlmClient
 from stm_agent.llm.facts import ModelFacts
+from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.scripted import scripted
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.negatives import WrittenNegatives, synthesize_negatives
@@ -57,6 +58,10 @@ def own_program(folder: Path, text: str) -> Path:
     path = folder / "own.py"
     path.write_text(f"import dspy\n\n\n{text}")
     return path
+
+
+def _numbered(messages: Messages) -> str:
+    return f"a text on elbows with the number {sum(map(ord, messages[-1]['content']))}"
 
 
 def about(n: int) -> Callable[[Messages], bool]:
@@ -121,7 +126,7 @@ def test_one_passage_that_the_provider_refuses_costs_that_passage(tmp_path: Path
     def script(messages: Messages) -> str:
         if about(5)(messages):
             raise AnswerRejected("filtered", FILTERED)
-        return "a text on elbows and other joints"
+        return _numbered(messages)
 
     done = negatives(scripted(script, tmp_path), tmp_path, PAIRS)
     assert (len(done.negatives), done.report.refused, done.ended_by) == (11, {"content filter": 1}, None)
@@ -149,13 +154,13 @@ def test_a_generator_that_never_works_ends_the_stage_after_four(tmp_path: Path) 
 
 
 def test_a_budget_that_ends_leaves_what_was_written(tmp_path: Path) -> None:
-    client = scripted(lambda messages: "a text on elbows", tmp_path, budget=Budget(calls=3))
+    client = scripted(_numbered, tmp_path, budget=Budget(calls=3))
     done = negatives(client, tmp_path, PAIRS)
     assert len(done.negatives) == 3
     assert done.ended_by and "budget of 3 calls" in done.ended_by
     assert len(load_negatives(tmp_path / FOLDER)) == 3
     assert read_json(tmp_path / FOLDER / "written.json")["ended_by"] == done.ended_by
-    resumed = scripted(lambda messages: "a text on elbows", tmp_path, budget=Budget(calls=12))
+    resumed = scripted(_numbered, tmp_path, budget=Budget(calls=12))
     whole = negatives(resumed, tmp_path / "again", PAIRS)
     assert (len(whole.negatives), whole.report.calls) == (12, 9), "what was written is not paid again"
 
@@ -299,3 +304,30 @@ def build():
     done = queries(client, tmp_path, {"a": "first passage", "b": "second passage"}, own_program(tmp_path, text))
     assert [pair.query for pair in done.pairs] == ["sore knee"]
     assert done.ended_by and "budget" in done.ended_by
+
+
+def _as_told(messages: Messages) -> str | Answer:
+    number = int(messages[-1]["content"].rsplit("number ", 1)[1].split()[0].rstrip("."))
+    if number % 5 == 0:
+        raise AnswerRejected("filtered", FILTERED)
+    return " " if number % 5 == 1 else f"a text on elbows and the case {number} of them"
+
+
+@pytest.mark.parametrize("script", [_as_told, lambda messages: " "])
+def test_the_files_of_a_stage_are_the_same_at_any_width(tmp_path: Path, script: Any) -> None:
+    files = []
+    for width in (1, 7):
+        folder = tmp_path / str(width)
+        client = scripted(script, folder, options=LlmOptions(model="scripted:test", width=width))
+        done = negatives(client, folder, PAIRS)
+        stored = read_json(folder / FOLDER / "written.json")
+        stored["sample"].pop("seconds")
+        files.append((stored, done.negatives))
+    assert files[0] == files[1]
+
+
+def test_a_generator_that_answers_the_same_for_ever_ends_the_stage_in_one_line(tmp_path: Path) -> None:
+    done = negatives(scripted(lambda messages: "a text on elbows", tmp_path), tmp_path, PAIRS)
+    assert "answers the same to 8 different passages in a row ('a text on elbows')" in str(done.ended_by)
+    assert "use another generator" in str(done.ended_by)
+    assert len(done.negatives) == 7

@@ -1,0 +1,196 @@
+"""Why a run's model is what it is: back to the looks, merge, experts, sources, programs and prompts it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stm_agent.errors import StorageError
+from stm_agent.files import read_json
+from stm_agent.inspect.runs import read_report
+from stm_agent.loop.history import ACTION
+from stm_agent.loop.ledger import Ledger
+from stm_agent.loop.planning import PLAN
+from stm_agent.traces import read_traces
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A part of the model, and the parts that it was made of.
+
+    Attributes:
+        text: What it is, and why, in one line.
+        parts: What it came from.
+    """
+
+    text: str
+    parts: tuple[Reason, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the reason and its parts as JSON values."""
+        return {"text": self.text, "parts": [part.to_json() for part in self.parts]}
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a run's folder holds."""
+
+    report: Mapping[str, Any]
+    ledger: tuple[Mapping[str, Any], ...]
+    traces: tuple[Mapping[str, Any], ...]
+    experts: Mapping[str, Mapping[str, Any]]
+    trained: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def events(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the ledger's entries of one event."""
+        return (entry for entry in self.ledger if entry["event"] == name)
+
+
+def why(run: Path) -> Reason:
+    """Walk back from the exported model of a run to what it came from.
+
+    Args:
+        run: The run's folder.
+
+    Raises:
+        RunError: The run has no report yet, or another version wrote its ledger.
+    """
+    ledger = tuple(Ledger(run / "ledger.jsonl").entries())
+    record = _Record(
+        report=read_report(run),
+        ledger=ledger,
+        traces=tuple(read_traces(run / "traces.jsonl")),
+        experts={expert["name"]: expert for expert in _domain(run).get("experts", ())},
+        trained={entry["name"]: entry for entry in ledger if entry["event"] == "expert"},
+    )
+    report = record.report
+    parts = [*_looks(record), *_taken(record), *_experts(record), *_instruction(record)]
+    return Reason(f"model of run {report['run']}: {report['model_label']}", tuple(parts))
+
+
+def reason_lines(reason: Reason, depth: int = 0) -> Iterator[str]:
+    """Yield a reason and its parts as indented lines."""
+    yield "  " * depth + reason.text
+    for part in reason.parts:
+        yield from reason_lines(part, depth + 1)
+
+
+def _domain(run: Path) -> dict[str, Any]:
+    """Return the domain as the run worked with it: planned, or as in its file."""
+    try:
+        domain: dict[str, Any] = read_json(run / PLAN)["spec"]
+    except StorageError:
+        domain = read_json(run / "run.json")["identity"]["domain"]
+    return domain
+
+
+def _looks(record: _Record) -> Iterator[Reason]:
+    for look in record.events("look"):
+        if look["what"] == "model":
+            yield Reason(f"look at the accept half: {look['challenger']['label']} {look['reason']}")
+    decisions = [entry for entry in record.events("decision") if entry["lever"] == "confirmation"]
+    if decisions and not decisions[-1]["kept"]:
+        yield Reason(decisions[-1]["text"])
+
+
+def _taken(record: _Record) -> Iterator[Reason]:
+    """Yield when the search half preferred the model, and what was decided before that."""
+    label = record.report["model_label"]
+    taken = [
+        entry
+        for entry in record.events("decision")
+        if entry["lever"] == "merge" and entry["kept"] and f": {label} " in entry["text"]
+    ]
+    yield from (Reason(f"taken on the search half: {entry['text']}") for entry in taken[-1:])
+
+
+def _experts(record: _Record) -> Iterator[Reason]:
+    """Yield the experts of the model, those of the side of passages first."""
+    weights = dict(record.report["weights"])
+    for name in _passage_experts(record, set(weights)):
+        yield _expert(record, name, "encodes the passages, and is where the experts of queries start")
+    for name, weight in weights.items():
+        yield _expert(record, name, f"weight {weight:.2f}")
+
+
+def _passage_experts(record: _Record, shown: set[str]) -> list[str]:
+    """Return the experts of the side of passages, if the exported model has one side for queries."""
+    label = record.report["model_label"]
+    looks = [look for look in record.events("look") if look.get("challenger", {}).get("label") == label]
+    if not looks or not looks[-1]["challenger"]["queries"]:
+        return []
+    challenger = looks[-1]["challenger"]
+    used = zip(challenger["adapters"], challenger["weights"], strict=True)
+    folders = {Path(adapter).parent.name for adapter, weight in used if weight}
+    return [name for name, entry in record.trained.items() if entry["folder"] in folders and name not in shown]
+
+
+def _expert(record: _Record, name: str, role: str) -> Reason:
+    entry = record.trained.get(name)
+    if entry is None:
+        return Reason(f"expert {name}, {role}")
+    text = (
+        f"expert {name}, {role}: {entry['variant']}, {entry['steps']} steps on {entry['pairs']:,} pairs, "
+        f"{entry['search']:.4f} on the search half"
+    )
+    stem, _, round_ = name.partition("@")
+    spec = record.experts.get(stem.split(" ")[0].rstrip("+"), {})
+    parts = _decision(record, spec.get("name", stem), int(round_ or 1), len(stem) - len(stem.rstrip("+")))
+    if spec.get("start"):
+        parts.append(Reason(f"starts from expert {spec['start']}"))
+    parts += [_source(record, source) for source in spec.get("sources", ())]
+    if entry["negatives"]:
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(entry["negatives"].items()))
+        parts.append(Reason(f"hard negatives: {kinds}", tuple(_programs(record, entry["negatives"]))))
+    return Reason(text, tuple(parts))
+
+
+def _decision(record: _Record, expert: str, round_: int, again: int) -> list[Reason]:
+    """Return the decision to train an expert: of a round's several, the one that its name counts."""
+    reasons = []
+    for entry in record.events(ACTION):
+        action = entry["action"]
+        stem = action.get("expert", "").partition("@")[0].split(" ")[0].rstrip("+")
+        if stem == expert and action["round"] == round_:
+            reasons.append(Reason(f"decision {entry['number']}, {action['kind']}, by {entry['by']}: {entry['reason']}"))
+    return reasons[again : again + 1] or reasons
+
+
+def _source(record: _Record, source: str) -> Reason:
+    if source != "written":
+        return Reason(f"source {source}")
+    programs = [trace for trace in record.traces if trace["lever"] == "program" and "queries" in trace["program"]]
+    return Reason("source written, by the generator", tuple(_trial(record, trace) for trace in programs))
+
+
+def _programs(record: _Record, negatives: Mapping[str, int]) -> Iterator[Reason]:
+    if negatives.get("synthetic"):
+        for trace in record.traces:
+            if trace["lever"] == "program" and "queries" not in trace["program"]:
+                yield _trial(record, trace)
+
+
+def _instruction(record: _Record) -> Iterator[Reason]:
+    text = record.report["instruction"]
+    if not text:
+        return
+    looks = [
+        Reason(f"look at the accept half: {look['reason']}")
+        for look in record.events("look")
+        if look["what"] == "instruction" and look["challenger"]["instruction"]["query"] == text
+    ]
+    trials = [trace for trace in record.traces if trace["lever"] == "instruction" and trace["text"] == text]
+    accepted = [trace for trace in trials if trace["accepted"]] or trials
+    yield Reason(f"instruction '{text}'", (*looks, *(_trial(record, trace) for trace in accepted[:1])))
+
+
+def _trial(record: _Record, trace: Mapping[str, Any]) -> Reason:
+    """Return a trial with the one it was made from, back to a seed or a file of the workspace."""
+    parents = [other for other in record.traces if other["trial"] == trace["parent"]]
+    score = "" if trace["mean"] is None else f", {trace['mean']:.4f}"
+    about = trace["program"] if trace["lever"] == "program" else f"'{trace['text']}'"
+    reason = f": {trace['reason']}" if trace["reason"] else ""
+    text = f"trial {trace['trial']} from {trace['origin']}{score}: {about}{reason}"
+    return Reason(text, tuple(_trial(record, parent) for parent in parents))

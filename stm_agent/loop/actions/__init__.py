@@ -1,0 +1,1 @@
+"""Actions: what a run can do next, each a lever tried once with typed parameters and a price."""

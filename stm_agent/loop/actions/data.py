@@ -1,0 +1,128 @@
+"""Prepare the training data of a round, or write more of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+from stm_agent.domain.fields import Positive
+from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec
+from stm_agent.loop.actions.action import LeverAction, Prior
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.costs import Cost, Workload
+from stm_agent.loop.data import more_written_queries, prepare_training_data
+from stm_agent.loop.data_jobs import Miner, first_miner, searched_pool
+from stm_agent.loop.estimate import INSTRUCTIONS, llm_calls
+from stm_agent.loop.failing import passages_near_failures
+from stm_agent.loop.state import State
+from stm_agent.loop.training_data import TrainingData
+
+
+class PrepareData(LeverAction):
+    """Writes queries, mines and writes negatives, and scores candidates, as the experts ask; begins a round.
+
+    The newest model mines. Texts that were written before are used again and cost nothing.
+    """
+
+    prior: ClassVar[Prior] = Prior(gain=0.005, spread=0.01)
+    only_data: ClassVar[bool] = True
+    kind: Literal["prepare-data"] = "prepare-data"
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return "write and mine training data" if self.round == 1 else "mine again with the newest model"
+
+    def depends(self, state: State) -> object:
+        """Return the model that mines."""
+        if state.provisional.model == state.base.model:
+            return None
+        return [state.provisional.model.source_key(), *state.provisional.instruction.texts]
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Count the encodings of the pool, and the calls of a first round."""
+        experts = work.spec.experts
+        mines = any(expert.negatives.written_and_mined for expert in experts)
+        calls = 0 if state.training_data else written_texts(work.spec)
+        return Cost(seconds=mines * work.pool * work.rates.passage) + work.calls(calls)
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state with the data, and with the texts that were written beside it."""
+        data = prepare_training_data(context, miner_of(context, state))
+        known = {pair.id for pair in data.written}
+        beside = [pair for pair in (state.training_data or TrainingData()).written if pair.id not in known]
+        return replace(state, training_data=replace(data, written=(*data.written, *beside)), round=self.round)
+
+
+class WriteQueries(LeverAction):
+    """Writes queries for further passages: spread over the pool, or near queries that fail on the search half.
+
+    Attributes:
+        queries: How many.
+        where: ``spread``, or ``failing``: see :func:`~stm_agent.loop.failing.passages_near_failures`.
+    """
+
+    prior: ClassVar[Prior] = Prior(gain=0.006, spread=0.02)
+    only_data: ClassVar[bool] = True
+    kind: Literal["write-queries"] = "write-queries"
+    queries: Positive
+    where: Literal["spread", "failing"] = "spread"
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        near = "near failing queries" if self.where == "failing" else "spread over the corpus"
+        return f"write queries for {self.queries} more passages, {near}"
+
+    def depends(self, state: State) -> object:
+        """Return what is written already, and the scores that say what fails."""
+        written = [pair.id for pair in state.training_data.written] if state.training_data else []
+        return [written, dict(state.provisional.rating.domain.per_query) if self.where == "failing" else None]
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Count the calls."""
+        return work.calls(self.queries)
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state with the pairs beside those there were."""
+        if not context.has_time("more written queries"):
+            return state
+        with context.attempt("more written queries"):
+            data = state.training_data or TrainingData()
+            used = {pair.positive for pair in data.written}
+            searched = searched_pool(context.spec, context.data)
+            pool = {name: text for name, text in searched.items() if text not in used}
+            if self.where == "failing":
+                chosen = passages_near_failures(context, state.provisional.rating.domain, pool, self.queries)
+                pool = {name: pool[name] for name in chosen}
+            written = more_written_queries(context, pool, self.queries)
+            return replace(state, training_data=replace(data, written=(*data.written, *written)))
+        return state
+
+
+def written_texts(spec: DomainSpec) -> int:
+    """Return the LLM calls that the data of a first round needs."""
+    return sum(stage.number for stage in llm_calls(spec, 1) if stage.stage != INSTRUCTIONS)
+
+
+def writes(spec: DomainSpec) -> bool:
+    """Return whether an expert learns from written queries."""
+    return any(WRITTEN in expert.sources for expert in spec.experts)
+
+
+def needs_data(spec: DomainSpec) -> bool:
+    """Return whether any expert waits for data that is mined, written or scored."""
+    return any(waits_for_data(expert) for expert in spec.experts)
+
+
+def waits_for_data(expert: ExpertSpec) -> bool:
+    """Return whether an expert waits for data that is mined, written or scored."""
+    asks = expert.negatives.written_and_mined or expert.related or expert.learns_from_scores
+    return bool(asks) or WRITTEN in expert.sources
+
+
+def miner_of(context: RunContext, state: State) -> Miner:
+    """Return what mines: at first the domain's choice, later the provisional model if it was trained."""
+    if state.provisional.model != state.base.model:
+        return state.provisional.model, state.provisional.instruction
+    return first_miner(context.spec)

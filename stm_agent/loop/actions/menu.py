@@ -1,0 +1,173 @@
+"""All kinds of actions: reading one back from JSON, and which ones a state offers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from stm_agent.domain.spec import ExpertSpec
+from stm_agent.errors import ConfigError
+from stm_agent.loop.actions.action import Action, LeverAction, Prior
+from stm_agent.loop.actions.data import PrepareData, WriteQueries, needs_data, waits_for_data, writes
+from stm_agent.loop.actions.instruction import SearchInstruction
+from stm_agent.loop.actions.merge import MergeExperts
+from stm_agent.loop.actions.training import (
+    LADDER_FROM,
+    ContinueTraining,
+    Distil,
+    Rung,
+    TrainExpert,
+    TrainQueryExpert,
+)
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.costs import Cost, Workload
+from stm_agent.loop.state import Expert, State
+
+CONTINUED = 2
+"""Best experts that a menu offers to continue."""
+
+
+class Stop(LeverAction):
+    """Ends the search: what is provisional is confirmed or rolled back, and the model is exported."""
+
+    prior: ClassVar[Prior] = Prior(gain=0.0, spread=0.0)
+    kind: Literal["stop"] = "stop"
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return "stop"
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Return no cost."""
+        return Cost(seconds=0.0)
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state as it is."""
+        return state
+
+
+AnyAction = Annotated[
+    SearchInstruction
+    | PrepareData
+    | WriteQueries
+    | TrainExpert
+    | TrainQueryExpert
+    | ContinueTraining
+    | Distil
+    | MergeExperts
+    | Stop,
+    Field(discriminator="kind"),
+]
+KINDS = (
+    *("search-instruction", "prepare-data", "write-queries", "train-expert", "train-query-expert"),
+    *("continue-training", "distil", "merge", "stop"),
+)
+"""Kinds in the order in which a menu lists them."""
+_READER: TypeAdapter[AnyAction] = TypeAdapter(AnyAction)
+
+
+ONLY_DATA = (PrepareData().kind, WriteQueries(queries=1).kind)
+"""Kinds that change training data alone."""
+
+
+def read_action(values: Mapping[str, Any]) -> Action:
+    """Return the action of some JSON values.
+
+    Raises:
+        ConfigError: The kind does not exist, or a parameter is unknown, missing or wrong.
+    """
+    try:
+        return _READER.validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "kind"
+        raise ConfigError(f"action {values.get('kind')}: {where}: {first['msg']}") from error
+
+
+def offered(context: RunContext, state: State, done: Collection[str]) -> tuple[Action, ...]:
+    """Return what can be done next, in a fixed order; nothing that was done with the same inputs before.
+
+    Args:
+        context: The run.
+        state: Its state.
+        done: Keys of the actions so far.
+    """
+    return tuple(action for action in _possible(context, state, done) if action.key(state) not in done)
+
+
+def _possible(context: RunContext, state: State, done: Collection[str]) -> Iterator[Action]:
+    round_ = max(state.round, 1)
+    yield SearchInstruction(round=round_)
+    yield from _data(context, state, round_)
+    prepared = state.training_data is not None or PrepareData(round=1).key(State.start(state.base)) in done
+    yield from _trainings(context, state, round_, ready=prepared or not needs_data(context.spec))
+    yield from _continued(context, state, round_)
+    for side in ("both", "query"):
+        merge = MergeExperts(side=side, strict=True, round=round_)
+        if len(merge.experts(state)) > 1:
+            yield merge
+
+
+def _data(context: RunContext, state: State, round_: int) -> Iterator[Action]:
+    spec = context.spec
+    if state.training_data is None:
+        if needs_data(spec):
+            yield PrepareData(round=1)
+        return
+    mines = any(expert.negatives.written_and_mined for expert in spec.experts)
+    if mines and state.provisional.model != state.base.model:
+        yield PrepareData(round=round_ + 1)
+    if writes(spec) and spec.synthesize.queries:
+        yield WriteQueries(queries=spec.synthesize.queries, where="spread", round=round_)
+        yield WriteQueries(queries=spec.synthesize.queries, where="failing", round=round_)
+
+
+def _trainings(context: RunContext, state: State, round_: int, *, ready: bool) -> Iterator[Action]:
+    trained = state.provisional.model.documents.adapters
+    for spec in context.spec.experts:
+        if not ready and waits_for_data(spec):
+            continue
+        rung = _rung(state, spec)
+        if spec.side == "query":
+            yield TrainQueryExpert(expert=spec.name, take=True, rung=rung, round=round_)
+            continue
+        if spec.start is None or any(expert.spec_name == spec.start for expert in state.experts):
+            yield TrainExpert(expert=spec.name, take=True, rung=rung, round=round_)
+        if trained:
+            yield TrainExpert(expert=spec.name, start="incumbent", take=True, rung=rung, round=round_)
+        if _can_distil(context, spec):
+            yield Distil(expert=spec.name, round=round_)
+
+
+def _continued(context: RunContext, state: State, round_: int) -> Iterator[Action]:
+    def score(expert: Expert) -> float:
+        return expert.rated.rating.domain.ndcg_at_10
+
+    base = state.base.rating.domain.ndcg_at_10
+    worth = [expert for expert in state.experts if score(expert) > base and _is_on_top(expert, state)]
+    for expert in sorted(worth, key=score, reverse=True)[:CONTINUED]:
+        yield ContinueTraining(expert=expert.name, round=round_)
+
+
+def _rung(state: State, spec: ExpertSpec) -> Rung:
+    """Return the rung of an expert: a whole training comes only after a short one that was better than the base."""
+    base = state.base.rating.domain.ndcg_at_10
+    passed = any(
+        expert.spec_name == spec.name and expert.rated.rating.domain.ndcg_at_10 > base for expert in state.experts
+    )
+    return "whole" if passed or spec.steps < LADDER_FROM else "short"
+
+
+def _is_on_top(expert: Expert, state: State) -> bool:
+    """Return whether an expert of queries was trained for the passages' vectors that are used now."""
+    return expert.side == "both" or expert.rated.model.documents == state.provisional.model.documents
+
+
+def _can_distil(context: RunContext, spec: ExpertSpec) -> bool:
+    """Return whether there is a teacher that is not the student itself."""
+    teach, train = context.spec.teach, context.spec.train
+    others = set(teach.models.values()) - {context.spec.backbone.model}
+    return not spec.learns_from_scores and not train.matryoshka and (teach.file is not None or bool(others))

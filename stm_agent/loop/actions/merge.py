@@ -1,0 +1,71 @@
+"""Merge the experts of a side, and let the gate consider the best of the merge and the experts."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from stm_agent.loop.actions.action import LeverAction, Prior
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.costs import Cost, Workload
+from stm_agent.loop.instructing import improve_instruction
+from stm_agent.loop.merging import consider_models, merge_experts
+from stm_agent.loop.query_side import query_experts
+from stm_agent.loop.state import Expert, RatedModel, State
+
+
+class MergeExperts(LeverAction):
+    """Searches how to merge experts; if that fails, the best single expert is still considered.
+
+    Attributes:
+        side: ``both``: all experts of both sides; ``query``: the experts of queries of this round.
+        instruct: Also search the instruction of the merge.
+        strict: The gate takes nothing that looks worse than the incumbent.
+    """
+
+    prior: ClassVar[Prior] = Prior(gain=0.01, spread=0.01)
+    kind: Literal["merge"] = "merge"
+    side: Literal["both", "query"] = "both"
+    instruct: bool = False
+    strict: bool = False
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return "merge the experts of queries" if self.side == "query" else "merge the experts"
+
+    def experts(self, state: State) -> list[Expert]:
+        """Return what is merged."""
+        if self.side == "query":
+            return query_experts(state, self.round)
+        return [expert for expert in state.experts if expert.side == "both"]
+
+    def depends(self, state: State) -> object:
+        """Return the experts and the instruction."""
+        return [[expert.folder.name for expert in self.experts(state)], state.provisional.instruction.texts]
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Count the merges that are encoded; those the surrogate estimates cost little."""
+        verified = work.spec.merge.verify
+        if self.side == "query":
+            encoded = (len(self.experts(state)) + verified) * work.queries
+            return Cost(seconds=encoded * work.rates.query)
+        return Cost(seconds=verified * work.scoring.seconds)
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state with the search, and with the best model if the gate takes it."""
+        experts = self.experts(state)
+        if not experts:
+            if self.side == "both" and any(spec.side == "both" for spec in context.spec.experts):
+                context.warn("merge", "no merge: no expert was trained")
+            return state
+        lever = "merge" if self.side == "both" else "merge of the query side"
+        documents = state.provisional.model.documents if self.side == "query" else None
+        merged: RatedModel | None = None
+        if len(experts) > 1 and context.has_time(lever):
+            with context.attempt(lever):
+                state, merged = merge_experts(context, state, experts, self.round, documents=documents)
+        state = consider_models(context, state, experts, merged, self.round, strict=self.strict)
+        if merged is not None and self.instruct and context.has_time("instruction of the merge"):
+            with context.attempt("instruction of the merge"):
+                return improve_instruction(context, state, self.round, what="merge")
+        return state

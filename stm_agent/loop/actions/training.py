@@ -1,0 +1,240 @@
+"""Train an expert, or continue one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from stm_agent.domain.fields import Name
+from stm_agent.domain.spec import DomainSpec, ExpertSpec
+from stm_agent.domain.unlabelled import with_unlabelled
+from stm_agent.loop.actions.action import LeverAction, Prior
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.costs import Cost, Workload
+from stm_agent.loop.data import pairs_of, teacher_lists
+from stm_agent.loop.experts import TrainedExperts, listed_start, train_expert
+from stm_agent.loop.merging import consider_models
+from stm_agent.loop.query_side import query_start, train_query_expert
+from stm_agent.loop.state import Expert, State
+from stm_agent.loop.training_data import TrainingData
+
+Rung = Literal["short", "whole"]
+"""How long an expert is trained: for a part of its steps, or for all of them."""
+
+SHORT = 0.25
+"""Share of the steps of a short training."""
+
+LADDER_FROM = 120
+"""Steps of an expert from which a short training comes first: a quarter of fewer says little."""
+
+
+def expert_of(domain: DomainSpec, name: str, rung: Rung = "whole") -> ExpertSpec:
+    """Return a listed or planned expert by its name, with the steps of a rung."""
+    spec = next(spec for spec in domain.experts if spec.name == name)
+    return spec if rung == "whole" else spec.model_copy(update={"steps": max(1, round(SHORT * spec.steps))})
+
+
+class TrainExpert(LeverAction):
+    """Trains an expert of both sides on its sources.
+
+    Attributes:
+        expert: Its name in the domain.
+        start: Where training starts: where the domain says, or from what the provisional model has learnt.
+        take: The gate considers the expert alone at once; else a merge decides.
+        rung: How long it is trained.
+    """
+
+    prior: ClassVar[Prior] = Prior(gain=0.02, spread=0.03)
+    kind: Literal["train-expert"] = "train-expert"
+    expert: Name
+    start: Literal["listed", "incumbent"] = "listed"
+    take: bool = False
+    rung: Rung = "whole"
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"{_verb(self.rung)} expert {self.expert}" + (" from the incumbent" if self.start == "incumbent" else "")
+
+    def depends(self, state: State) -> object:
+        """Return instruction and data, and the model if training starts from it."""
+        start = state.provisional.model.source_key() if self.start == "incumbent" else None
+        return [state.provisional.instruction.texts, _data_key(state), start]
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Count the steps and the scores."""
+        return work.training(expert_of(work.spec, self.expert, self.rung))
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state with the expert."""
+        spec = expert_of(context.spec, self.expert, self.rung)
+        if not context.has_time(f"expert {spec.name}"):
+            return state
+        with context.attempt(f"expert {spec.name}"):
+            trained = train_expert(context, state, spec, self.round, self._start(context, state, spec))
+            state = replace(
+                state,
+                experts=(*state.experts, *trained.experts),
+                considered=state.considered + trained.compared,
+            )
+            if self.take and trained.experts:
+                state = consider_models(context, state, trained.experts, None, self.round, strict=True)
+        return state
+
+    def _start(self, context: RunContext, state: State, spec: ExpertSpec) -> Path | None:
+        if self.start == "incumbent":
+            return query_start(context, state.provisional.model.documents)
+        return listed_start(context, state, spec, self.round)
+
+
+class TrainQueryExpert(LeverAction):
+    """Trains an expert of queries alone on top of the provisional model; no passage is encoded again.
+
+    Attributes:
+        expert: Its name in the domain.
+        take: The gate considers the expert alone at once; else a merge decides.
+        rung: How long it is trained.
+    """
+
+    prior: ClassVar[Prior] = Prior(gain=0.015, spread=0.02)
+    kind: Literal["train-query-expert"] = "train-query-expert"
+    expert: Name
+    take: bool = False
+    rung: Rung = "whole"
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"{_verb(self.rung)} expert {self.expert} of queries on top of the incumbent"
+
+    def depends(self, state: State) -> object:
+        """Return the model of the passages, instruction and data."""
+        documents = state.provisional.model.documents.source_key()
+        return [documents, state.provisional.instruction.texts, _data_key(state)]
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Count the steps and the scores."""
+        return work.training(expert_of(work.spec, self.expert, self.rung))
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state with the expert."""
+        spec = expert_of(context.spec, self.expert, self.rung)
+        if not context.has_time(f"expert {spec.name}"):
+            return state
+        with context.attempt(f"expert {spec.name}"):
+            expert = train_query_expert(context, state, spec, self.round)
+            state = replace(state, experts=(*state.experts, expert))
+            if self.take:
+                state = consider_models(context, state, [expert], None, self.round, strict=True)
+        return state
+
+
+class ContinueTraining(LeverAction):
+    """Continues the training of an expert from its weights, on the newest data, for half of its steps.
+
+    Attributes:
+        expert: Name of the expert in this run.
+    """
+
+    prior: ClassVar[Prior] = Prior(gain=0.004, spread=0.01)
+    kind: Literal["continue-training"] = "continue-training"
+    expert: str
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"continue training expert {self.expert} from its weights"
+
+    def depends(self, state: State) -> object:
+        """Return the adapter, instruction and data."""
+        return [_trained(state, self.expert).folder.name, state.provisional.instruction.texts, _data_key(state)]
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Count the steps and the scores."""
+        return work.training(self._spec(work.spec, state))
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state with one expert more."""
+        before, spec = _trained(state, self.expert), self._spec(context.spec, state)
+        lever = f"expert {self.expert}, continued"
+        if not context.has_time(lever):
+            return state
+        with context.attempt(lever):
+            trained = self._train(context, state, before, spec)
+            experts = trained.experts
+            considered = state.considered + trained.compared
+            state = replace(state, experts=(*state.experts, *experts), considered=considered)
+            if experts:
+                state = consider_models(context, state, experts, None, self.round, strict=True)
+        return state
+
+    def _train(self, context: RunContext, state: State, before: Expert, spec: ExpertSpec) -> TrainedExperts:
+        if before.side == "both":
+            return train_expert(context, state, spec, self.round, before.adapter)
+        expert = train_query_expert(context, state, spec, self.round, start=before.adapter)
+        return TrainedExperts((expert,), 0)
+
+    def _spec(self, domain: DomainSpec, state: State) -> ExpertSpec:
+        spec = expert_of(domain, _trained(state, self.expert).spec_name)
+        return spec.model_copy(update={"steps": max(1, spec.steps // 2)})
+
+
+class Distil(LeverAction):
+    """Trains an expert on a teacher's scores of retrieved candidates instead of labels alone.
+
+    Attributes:
+        expert: Name of the expert whose sources are learnt from.
+    """
+
+    prior: ClassVar[Prior] = Prior(gain=0.01, spread=0.02)
+    kind: Literal["distil"] = "distil"
+    expert: Name
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"train expert {self.expert} on a teacher's scores"
+
+    def depends(self, state: State) -> object:
+        """Return instruction and data."""
+        return [state.provisional.instruction.texts, _data_key(state)]
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Count the teacher's encodings, the steps and the scores."""
+        return work.training(self._spec(work.spec)) + Cost(seconds=work.pool * work.rates.passage)
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state with the expert."""
+        spec, lever = self._spec(context.spec), f"distilled expert {self.expert}"
+        if not context.has_time(lever):
+            return state
+        with context.attempt(lever):
+            training_data = state.training_data or TrainingData()
+            data = with_unlabelled(context.data, spec.sources)
+            lists = teacher_lists(context, data, pairs_of(context, spec, training_data))
+            if not lists:
+                return state
+            taught = replace(state, training_data=replace(training_data, lists=lists))
+            trained = train_expert(context, taught, spec, self.round, None)
+            experts = (*state.experts, *trained.experts)
+            state = replace(state, experts=experts, considered=state.considered + trained.compared)
+            if trained.experts:
+                state = consider_models(context, state, trained.experts, None, self.round, strict=True)
+        return state
+
+    def _spec(self, domain: DomainSpec) -> ExpertSpec:
+        spec = expert_of(domain, self.expert)
+        return ExpertSpec(name=spec.name, sources=spec.sources, steps=spec.steps, loss="distil")
+
+
+def _verb(rung: Rung) -> str:
+    return "train" if rung == "whole" else "train for a quarter of its steps"
+
+
+def _trained(state: State, name: str) -> Expert:
+    return next(expert for expert in state.experts if expert.name == name)
+
+
+def _data_key(state: State) -> str | None:
+    return state.training_data.digest if state.training_data else None

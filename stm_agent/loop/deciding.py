@@ -1,0 +1,130 @@
+"""The loop itself: decide, write the decision down, do it, write down what it brought."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from stm_agent.evaluate.significance import confidence_interval
+from stm_agent.llm.budget import read_spending
+from stm_agent.loop.actions.action import value_of
+from stm_agent.loop.actions.menu import Stop
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.history import Decision, Step, record_decision, record_outcome, stored_decision
+from stm_agent.loop.policies.policy import Left, Policy, Situation
+from stm_agent.loop.state import State
+from stm_agent.loop.state_summary import write_summary
+from stm_agent.loop.stop_rules import StopRule
+
+
+class Search:
+    """One search of a run: its state moves on with each step, so that a stop finds the newest one.
+
+    Attributes:
+        state: What the run has reached.
+        steps: What was done so far.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        state: State,
+        policy: Policy,
+        rules: Sequence[StopRule] = (),
+        *,
+        rounds: int | None = None,
+    ) -> None:
+        """Begin with a state.
+
+        Args:
+            context: The run.
+            state: The rated backbone.
+            policy: Decides.
+            rules: Asked before each new decision; what the ledger holds is repeated whatever they say.
+            rounds: Rounds of training data, at most; None: no such bound.
+        """
+        self.context, self.state, self.steps = context, state, list[Step]()
+        self._policy, self._rules, self._rounds = policy, tuple(rules), rounds
+
+    def run(self) -> State:
+        """Do what the ledger holds, then what the policy decides, until it stops; return the last state."""
+        while (decision := self._next()) is not None:
+            record_decision(self.context.run.ledger, len(self.steps) + 1, decision)
+            if decision.action.kind == Stop().kind:
+                self._show_end(f"{decision.by}: {decision.reason}")
+                break
+            self._do(decision)
+        return self.state
+
+    def _next(self) -> Decision | None:
+        """Return the stored decision, or a new one that carries its key; None: the search is over."""
+        stored = stored_decision(self.context.run.ledger, len(self.steps) + 1)
+        if stored is not None:
+            return stored
+        situation = self._situation()
+        for rule in self._rules:
+            if reason := rule(situation):
+                self._show_end(reason)
+                return None
+        decision = self._policy.choose(situation)
+        if decision is None:
+            self._show_end("the policy expects nothing of what is left to try")
+            return None
+        return replace(decision, key=decision.action.key(self.state))
+
+    def _situation(self) -> Situation:
+        return Situation(
+            context=self.context,
+            state=self.state,
+            steps=tuple(self.steps),
+            left=budget_left(self.context),
+            rounds=self._rounds,
+        )
+
+    def _show_end(self, reason: str) -> None:
+        self.context.observer({"kind": "note", "name": "search", "text": f"the search ends: {reason}"})
+        self.context.run.ledger.record("search ended", reason=reason)
+
+    def _do(self, decision: Decision) -> None:
+        context, number = self.context, len(self.steps) + 1
+        self._announce(number, decision)
+        floor = self.state.base.rating.general - context.spec.merge.forgetting_budget
+        before, lost, spent = value_of(self.state, floor), len(context.failures), context.stage_seconds
+        with context.attempt(decision.action.summary):
+            self.state = decision.action.run(context, self.state)
+        step = Step(
+            number=number,
+            decision=decision,
+            gain=value_of(self.state, floor) - before,
+            seconds=context.stage_seconds - spent,
+            failed=len(context.failures) > lost,
+            label=self.state.provisional.label,
+        )
+        record_outcome(context.run.ledger, step)
+        self.steps.append(step)
+        write_summary(context, self.state, self.steps, budget_left(context))
+
+    def _announce(self, number: int, decision: Decision) -> None:
+        context, scores = self.context, self.state.provisional.rating.domain
+        loop, minutes = context.spec.loop, context.clock.seconds() / 60
+        interval = confidence_interval(scores.per_query, samples=loop.bootstrap, seed=context.seed, alpha=loop.alpha)
+        about = f", about {decision.seconds:.0f} s" if decision.seconds else ""
+        ceiling = "" if context.minutes is None else f" of {context.minutes:g}"
+        text = (
+            f"{number}. {decision.action.summary}{about}; {decision.by}: {decision.reason}; "
+            f"incumbent {scores.ndcg_at_10:.4f} [{interval.low:.4f}, {interval.high:.4f}] on the search half; "
+            f"{minutes:.1f}{ceiling} min spent"
+        )
+        context.observer({"kind": "action", "name": decision.action.kind, "text": text})
+
+
+def budget_left(context: RunContext) -> Left:
+    """Return what is left for actions; the last tenth of the minutes is for export and test."""
+    spent = read_spending(context.run.llm_ledger)
+    usd, calls = context.generator.usd, context.generator.calls
+    return Left(
+        seconds=context.seconds_left(),
+        dollars=math.inf if usd is None else usd - spent.usd,
+        calls=math.inf if calls is None else calls - spent.calls,
+    )

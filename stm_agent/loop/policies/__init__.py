@@ -1,0 +1,1 @@
+"""Policies: what decides which action is next."""

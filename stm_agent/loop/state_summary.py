@@ -1,0 +1,102 @@
+"""The state of a run in short: what it has reached, where it fails, what was tried, and what is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stm_agent.errors import RunError
+from stm_agent.evaluate.significance import confidence_interval
+from stm_agent.files import read_json, write_json
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.history import Step
+from stm_agent.loop.policies.policy import Left
+from stm_agent.loop.slices import slices_of
+from stm_agent.loop.state import RatedModel, State
+
+STATE = "state.json"
+"""File of a run's folder with the newest summary."""
+SCHEMA = 1
+
+
+def summary(context: RunContext, state: State, steps: Sequence[Step], left: Left) -> dict[str, Any]:
+    """Return the compact description of a state as JSON values."""
+    scores = state.provisional.rating.domain
+    return {
+        "schema": SCHEMA,
+        "run": context.run.id,
+        "models": {
+            name: _model(context, rated)
+            for name, rated in (("base", state.base), ("confirmed", state.confirmed), ("incumbent", state.provisional))
+        },
+        "slices": [
+            {"by": part.by, "name": part.name, "queries": len(part.queries), "ndcg_at_10": part.ndcg_at_10}
+            for part in slices_of(context, scores)
+        ],
+        "experts": {expert.name: expert.rated.rating.domain.ndcg_at_10 for expert in state.experts},
+        "looks": state.gate.looks,
+        "considered": state.considered,
+        "tried": [step.to_json() for step in steps],
+        "left": {name: None if math.isinf(value) else round(value, 4) for name, value in vars(left).items()},
+    }
+
+
+def write_summary(context: RunContext, state: State, steps: Sequence[Step], left: Left) -> None:
+    """Write the summary into the run's folder."""
+    with context.clock.working():
+        write_json(context.run.folder / STATE, summary(context, state, steps, left))
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """Return the newest summary of a run.
+
+    Raises:
+        RunError: The run has none yet, or a newer version wrote it.
+    """
+    path = run / STATE
+    if not path.is_file():
+        raise RunError(f"run {run.name} has no state yet: its first action is not done; see stm-agent runs list")
+    content: dict[str, Any] = read_json(path)
+    if content.get("schema") != SCHEMA:
+        raise RunError(f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}; upgrade stm-agent")
+    return content
+
+
+def summary_text(content: dict[str, Any]) -> str:
+    """Return a summary as text for people and for a planner."""
+    lines = [f"{name}: {_model_text(model)}" for name, model in content["models"].items()]
+    lines += ["slices of the search half, by the incumbent:"]
+    lines += [
+        f"  {part['by']} {part['name']}: {part['ndcg_at_10']:.3f} on {part['queries']} queries"
+        for part in content["slices"]
+    ]
+    lines += ["tried:"] + [f"  {_step_text(step)}" for step in content["tried"]]
+    left = {"seconds": "{:.0f} s", "dollars": "{:.4f} USD", "calls": "{:.0f} LLM calls"}
+    amounts = [left[name].format(value) for name, value in content["left"].items() if value is not None]
+    return "\n".join([*lines, f"left: {', '.join(amounts) or 'no ceiling'}"])
+
+
+def _model(context: RunContext, rated: RatedModel) -> dict[str, Any]:
+    loop, scores = context.spec.loop, rated.rating.domain
+    interval = confidence_interval(scores.per_query, samples=loop.bootstrap, seed=context.seed, alpha=loop.alpha)
+    return {
+        "label": rated.label,
+        "search": scores.ndcg_at_10,
+        "low": interval.low,
+        "high": interval.high,
+        "general": rated.rating.general,
+        "instruction": rated.instruction.query,
+    }
+
+
+def _model_text(model: dict[str, Any]) -> str:
+    general = "" if model["general"] is None else f", general {model['general']:.4f}"
+    score = f"{model['search']:.4f} [{model['low']:.4f}, {model['high']:.4f}]"
+    return f"{model['label']}, {score}{general}"
+
+
+def _step_text(step: dict[str, Any]) -> str:
+    result = "failed" if step["failed"] else f"{step['gain']:+.4f}"
+    return f"{step['number']}. {step['summary']}: {result} in {step['seconds']:.0f} s ({step['by']}: {step['reason']})"

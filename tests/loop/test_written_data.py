@@ -1,0 +1,46 @@
+"""The data lever with a generator: queries, negatives and graded passages of one round, and their rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stm_agent.domain.spec import DomainSpec, ExpertSpec
+from stm_agent.inspect.data import data_rows
+from stm_agent.loop.data import pairs_of, prepare_training_data
+from stm_agent.loop.data_jobs import first_miner
+from stm_agent.loop.options import Options
+from stm_agent.loop.prepare import open_context
+from stm_agent.loop.runs import RunFolder
+
+NEGATIVES = {"mined": 1, "synthetic": 2}
+
+
+@pytest.mark.timeout(120)
+def test_one_round_writes_queries_negatives_and_graded_passages(tiny_domain: DomainSpec, workspace: Path) -> None:
+    experts = (
+        ExpertSpec.model_validate({"name": "w", "sources": ["written"], "steps": 1}),
+        ExpertSpec.model_validate(
+            {"name": "l", "sources": ["train"], "steps": 1, "loss": "listwise", "related": 2, "negatives": NEGATIVES}
+        ),
+    )
+    synthesize = tiny_domain.synthesize.model_copy(update={"queries": 6, "pairs": 2, "graded": 3})
+    spec = tiny_domain.model_copy(update={"experts": experts, "synthesize": synthesize})
+    runs = workspace / "runs"
+    run = RunFolder(runs, spec.name, {"test": "written"})
+    options = Options(generator="scripted:numbered")
+    with open_context(spec, options, run, workspace=workspace, runs=runs, observer=lambda event: None) as context:
+        data = prepare_training_data(context, first_miner(spec))
+        again = prepare_training_data(context, first_miner(spec))
+        graded = pairs_of(context, experts[1], data)
+    assert again.written == data.written, "nothing is written twice"
+    assert 0 < len(data.written) <= 6
+    # The script gives nearly the same text twice, and the second one is refused.
+    assert {len(row) for row in data.synthetic.values()} == {1}
+    assert sum(bool(pair.related) for pair in graded) == 3
+    run.close()
+    rows = data_rows(run.folder)
+    assert {row["stage"] for row in rows} == {"queries", "negatives", "graded", "mined"}
+    assert sum(row["stage"] == "negatives" for row in rows) == 4
+    assert all(row["program_trial"] for row in rows if row["stage"] in ("queries", "negatives"))
