@@ -56,7 +56,9 @@ def synthesize(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write hard negatives with an LLM and the workspace's DSPy program; without a command below.
+    """Write hard negatives with an LLM, optimise the programs that write, compare LLMs.
+
+    Without a command below it, it writes hard negatives with the workspace's DSPy program.
 
     Example: stm-agent synthesize --domain biomedical --output synthetic --limit 8
     """
@@ -127,44 +129,62 @@ def optimize(
 
     Example: stm-agent synthesize optimize --domain biomedical --reflection openai/gpt-5-mini --budget-usd 2
     """
-    from stm_agent.loop.options import Options
-    from stm_agent.loop.program_search import ProgramOptions, optimize_program
-    from stm_agent.workspace import find_workspace, runs_folder
-
-    folder = find_workspace(workspace)
-    options = ProgramOptions(
-        llm=Options(
-            generator=generator,
-            reflection=reflection,
-            api_base=api_base,
-            seed=seed,
-            parallel=parallel,
-            price_in=price_in,
-            price_out=price_out,
-            budget_usd=budget_usd,
-            budget_minutes=budget_minutes,
-            budget_calls=budget_calls,
-            starts=(start,) if start else (),
-        ),
-        program=program,
-        optimizer=optimizer,
-        proposals=proposals,
-        examples=examples,
-        queries=queries,
-        finalists=finalists,
-        lora_steps=lora_steps,
-        documents=documents,
-    )
-    target = (output or folder / "programs" / f"{program.removesuffix('.py')}_optimised.py").absolute()
-    report = optimize_program(
-        _spec(domain, collection, folder),
-        options,
-        workspace=folder,
-        runs=runs_folder(folder),
-        target=target,
-        observer=screen_observer(),
+    llm = _llm_flags(generator, reflection, api_base, parallel, price_in, price_out, seed, start)
+    ceilings = {"budget_usd": budget_usd, "budget_calls": budget_calls, "budget_minutes": budget_minutes}
+    sizes = {"proposals": proposals, "examples": examples, "queries": queries, "documents": documents}
+    sizes |= {"finalists": finalists, "lora_steps": lora_steps}
+    names = {"program": program, "optimizer": optimizer}
+    folder, spec = _workspace_and_spec(workspace, domain, collection)
+    report = _optimized(
+        spec, folder, output, {**llm, **ceilings}, {"program": program, "optimizer": optimizer, **sizes}
     )
     emit(report, _search_text(report), as_json)
+
+
+def _llm_flags(
+    generator: str,
+    reflection: str | None,
+    api_base: str | None,
+    parallel: int | None,
+    price_in: float | None,
+    price_out: float | None,
+    seed: int | None,
+    start: str | None,
+) -> dict[str, Any]:
+    """Return flags of LLMs, seed and start as arguments of ``Options``."""
+    llm = {"generator": generator, "reflection": reflection, "api_base": api_base, "parallel": parallel}
+    return {
+        **llm,
+        "price_in": price_in,
+        "price_out": price_out,
+        "seed": seed,
+        "starts": (start,) if start else (),
+    }
+
+
+def _workspace_and_spec(workspace: Path | None, domain: str | None, collection: Path | None) -> tuple[Path, DomainSpec]:
+    from stm_agent.workspace import find_workspace
+
+    folder = find_workspace(workspace)
+    return folder, _spec(domain, collection, folder)
+
+
+def _optimized(
+    spec: DomainSpec, folder: Path, output: Path | None, llm: dict[str, Any], search: dict[str, Any]
+) -> dict[str, Any]:
+    from stm_agent.loop.options import Options
+    from stm_agent.loop.program_search import ProgramOptions, optimize_program
+    from stm_agent.workspace import runs_folder
+
+    default = folder / "programs" / f"{search['program'].removesuffix('.py')}_optimised.py"
+    return optimize_program(
+        spec,
+        ProgramOptions(llm=Options(**llm), **search),
+        workspace=folder,
+        runs=runs_folder(folder),
+        target=(output or default).absolute(),
+        observer=screen_observer(),
+    )
 
 
 def _search_text(report: dict[str, Any]) -> str:
@@ -220,33 +240,14 @@ def compare(
     """
     from stm_agent.loop.compare_generators import CompareOptions, compare_generators
     from stm_agent.loop.options import Options
-    from stm_agent.workspace import find_workspace, runs_folder
+    from stm_agent.workspace import runs_folder
 
-    folder = find_workspace(workspace)
-    options = CompareOptions(
-        llm=Options(
-            api_base=api_base,
-            seed=seed,
-            parallel=parallel,
-            price_in=price_in,
-            price_out=price_out,
-            starts=(start,) if start else (),
-        ),
-        generators=tuple(generator),
-        program=program,
-        passages=passages,
-        usd=budget_usd,
-        calls=budget_calls,
-        tokens=budget_tokens,
-        documents=documents,
-    )
-    report = compare_generators(
-        _spec(domain, collection, folder),
-        options,
-        workspace=folder,
-        runs=runs_folder(folder),
-        observer=screen_observer(),
-    )
+    llm = _llm_flags(DEFAULT, None, api_base, parallel, price_in, price_out, seed, start)
+    budget = {"usd": budget_usd, "calls": budget_calls, "tokens": budget_tokens}
+    sizes: dict[str, Any] = {"program": program, "passages": passages, "documents": documents, **budget}
+    options = CompareOptions(llm=Options(**llm), generators=tuple(generator), **sizes)
+    folder, spec = _workspace_and_spec(workspace, domain, collection)
+    report = compare_generators(spec, options, workspace=folder, runs=runs_folder(folder), observer=screen_observer())
     emit(report, _comparison_text(report), as_json)
 
 
