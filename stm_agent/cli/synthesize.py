@@ -135,9 +135,7 @@ def optimize(
     sizes |= {"finalists": finalists, "lora_steps": lora_steps}
     names = {"program": program, "optimizer": optimizer}
     folder, spec = _workspace_and_spec(workspace, domain, collection)
-    report = _optimized(
-        spec, folder, output, {**llm, **ceilings}, {"program": program, "optimizer": optimizer, **sizes}
-    )
+    report = _optimized(spec, folder, output, {**llm, **ceilings}, {**names, **sizes})
     emit(report, _search_text(report), as_json)
 
 

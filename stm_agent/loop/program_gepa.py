@@ -45,7 +45,7 @@ GOOD = 0.5
 REFLECTION_TOKENS = 600
 """Ceiling of one reflection, in tokens."""
 LONGEST = 2000
-"""Characters of instructions beyond which a reflection is no instruction but a chat."""
+"""Characters of instructions beyond which a reflection is a chat rather than an instruction."""
 
 
 def search_by_gepa(
