@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 PROGRAMS = HERE.parent / "programs"
 CALLS, WIDTH, SECONDS = 1000, 64, 0.2
 FAULTS, PAIRS, PATIENCE = 0.3, 200, 2.0
+INPUTS = {"task": "A complaint -> the finding", "query_type": "everyday wording", "examples": ""}
 TIGHT = 0.01
 """US dollars of the second run against the faulty server: about a third of what all calls cost."""
 
@@ -54,12 +55,12 @@ def counts(address: str) -> dict[str, int]:
 
 
 def remote(address: str, folder: Path, *, width: int, usd: float | None = None, patience: float | None = None) -> Any:
-    """Open a client to the stub."""
+    """Open a client to the stub; by its name the model is small and gets the plain format."""
     from stm_agent.llm.budget import Budget
     from stm_agent.llm.open import open_client
     from stm_agent.llm.options import LlmOptions
 
-    options = LlmOptions(model="openai/stub", api_base=f"{address}/v1", price_in=1, price_out=2, width=width)
+    options = LlmOptions(model="openai/stub-1b", api_base=f"{address}/v1", price_in=1, price_out=2, width=width)
     budget = Budget(usd=usd)
     return open_client(
         options, cache=folder / "llm", ledger=folder / "llm.jsonl", budget=budget, api_key="stub", patience=patience
@@ -128,13 +129,13 @@ def embedded_texts(work: Path, name: str, options: argparse.Namespace, *, slots:
         # The server is started before the clock runs.
         client.complete([{"role": "user", "content": "hello"}], max_tokens=1)
         asked = [
-            WriteRequest(TextCheck("query", (text,)), {"task": "A sentence -> its subject", "passage": text}, sample)
+            WriteRequest(TextCheck("query", (text,)), {**INPUTS, "passage": text}, sample)
             for text in passages(options.passages)
             for sample in range(options.samples)
         ][::order]
         writer = Writer(PROGRAMS / "queries.py", client, "query")
         began, cpu = time.monotonic(), time.process_time()
-        drafts = [str(text) for text in writer.write_all(asked)]
+        drafts = [first.text for first, *_ in writer.produce_all(asked)]
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
     texts = {f"{request.sample} {request.inputs['passage']}": text for request, text in zip(asked, drafts, strict=True)}
     return texts, {"texts": len(texts), "seconds": seconds, "cpu_seconds": cpu, "a_minute": 60 * len(texts) / seconds}
@@ -245,14 +246,13 @@ def main() -> None:
     """Run the parts asked for, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=("wide", "embedded", "faults"))
-    parser.add_argument("--passages", type=int, default=12, help="passages of the embedded part")
+    parser.add_argument("--passages", type=int, default=24, help="passages of the embedded part")
     parser.add_argument("--samples", type=int, default=2, help="samples for each passage")
     parser.add_argument("--model", default="embedded:smollm2-135m")
     parser.add_argument("--work", type=Path, default=HERE / "work" / "llm")
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
-    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     path, before = RESULTS / "llm.json", machine()
     parts: dict[str, Any] = json.loads(path.read_text())["parts"] if options.parts and path.exists() else {}
     made = {

@@ -25,7 +25,7 @@ class WriteQuery(dspy.Signature):  # type: ignore[misc]
     """You write search queries. You get a passage.
 
     Write the short query that somebody who needs this passage would type, in the form that the query type names.
-    Answer with the query only, on one line.
+    Answer with the query only, in at most ten words.
     """
 
     task: str = dspy.InputField()

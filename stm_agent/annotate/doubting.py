@@ -21,12 +21,16 @@ from stm_agent.annotate.tables import Doubt, Project
 from stm_agent.errors import RunError
 from stm_agent.files import read_jsonl
 from stm_agent.mine.reviewed import Verdict, write_verdicts
+from stm_agent.mine.verdicts import interleaved
 
 ANSWERS = ("negative", "false_negative", "broken")
 
 
 def doubtful(runs: Path, run: str, *, most: int) -> list[dict[str, Any]]:
-    """Return a run's negatives, the most doubtful first: written ones, then mined ones by their retriever's score.
+    """Return a run's negatives, the most doubtful of every kind first.
+
+    Scores of retrievers have no common scale, so a row's doubt is 1 / its rank within its kind: by the verdicts of the
+    run's audit if it has one, else by the retriever's score. Of equal ones, what an LLM wrote comes first.
 
     Raises:
         RunError: The run has no negatives.
@@ -38,23 +42,28 @@ def doubtful(runs: Path, run: str, *, most: int) -> list[dict[str, Any]]:
     stages = {
         entry["name"]: entry["folder"]
         for entry in read_jsonl(runs / run / "ledger.jsonl")
-        if entry.get("event") == "stage" and entry.get("name") in ("mine", "synthesize")
+        if entry.get("event") == "stage" and entry.get("name") in ("mine", "synthesize", "audit")
     }
-    rows = [
-        {
-            "query": row["query"],
-            "positive": row["positive"],
-            "negative": row["negative"],
-            "origin": row["kind"],
-            # Nothing is known of what an LLM wrote but that it was asked to come near.
-            "doubt": 1.0 if row["kind"] == "synthetic" else float(row["score"] or 0.0),
-        }
-        for folder in stages.values()
-        for row in load_from_disk(str(runs / ".stages" / folder / "negatives"))
-    ]
+    if audit := stages.pop("audit", None):
+        verdicts = read_jsonl(runs / ".stages" / audit / "verdicts.jsonl")
+        rows = [_row(verdict, verdict["doubt"]) for verdict in verdicts if verdict["by"] != "people"]
+    else:
+        negatives = [
+            row for folder in stages.values() for row in load_from_disk(str(runs / ".stages" / folder / "negatives"))
+        ]
+        doubts = interleaved([row["kind"] for row in negatives], [float(row["score"] or 0.0) for row in negatives])
+        rows = [_row(row, doubt) for row, doubt in zip(negatives, doubts, strict=True)]
     if not rows:
         raise RunError(f"run {run} has no mined or written negatives; its experts use none")
-    return sorted(rows, key=lambda row: (-row["doubt"], row["query"], row["negative"]))[:most]
+
+    def order(row: Mapping[str, Any]) -> tuple[object, ...]:
+        return -row["doubt"], row["origin"] != "synthetic", row["query"], row["negative"]
+
+    return sorted(rows, key=order)[:most]
+
+
+def _row(row: Mapping[str, Any], doubt: float) -> dict[str, Any]:
+    return {**{name: row[name] for name in ("query", "positive", "negative")}, "origin": row["kind"], "doubt": doubt}
 
 
 def bring_in(session: Session, actor: Actor, project: Project, rows: Iterable[Mapping[str, Any]]) -> int:

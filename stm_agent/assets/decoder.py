@@ -24,7 +24,7 @@ def check_decoder(model: str) -> None:
     """Require a decoder that can be run, without fetching anything.
 
     Raises:
-        ConfigError: There is no such asset or file, it is no decoder, or it is optional and not installed.
+        ConfigError: The asset or file does not exist, cannot write text, or is optional and not installed.
     """
     if not model.startswith(SCHEME):
         own_file(model)
@@ -40,7 +40,7 @@ def decoder_file(model: str) -> Path:
     """Return the GGUF file behind a generator's name; an embedded asset that is not optional is fetched.
 
     Raises:
-        ConfigError: There is no such asset or file, it is no decoder, or it is optional and not installed.
+        ConfigError: The asset or file does not exist, cannot write text, or is optional and not installed.
         AssetError: The asset cannot be fetched.
     """
     check_decoder(model)
@@ -51,7 +51,7 @@ def decoder_identity(model: str) -> str:
     """Return what identifies the weights: an asset's name, which is pinned, or the hash of a file of one's own.
 
     Raises:
-        ConfigError: There is no such GGUF file.
+        ConfigError: The GGUF file does not exist.
     """
     if model.startswith(SCHEME):
         return model
@@ -64,7 +64,7 @@ def own_file(model: str) -> Path:
     """Return the path of a user's own GGUF file.
 
     Raises:
-        ConfigError: There is no such file, or it is not GGUF.
+        ConfigError: The file does not exist, or is not GGUF.
     """
     path = Path(model).expanduser()
     try:

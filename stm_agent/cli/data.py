@@ -34,7 +34,12 @@ def show(
     model: Annotated[str | None, typer.Option(help="Only rows that this generator wrote.")] = None,
     program: Annotated[str | None, typer.Option(help="Only rows of this program: its name or hash.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only queries of this type.")] = None,
-    verdict: Annotated[str | None, typer.Option(help="Only accepted, or only refused rows.")] = None,
+    verdict: Annotated[
+        str | None,
+        typer.Option(
+            help="Only accepted or refused rows, or those with a negative that an audit dropped, relabelled, ..."
+        ),
+    ] = None,
     contains: Annotated[str | None, typer.Option(help="Only rows with this text in the query or a passage.")] = None,
     row: Annotated[str | None, typer.Option(help="Show one row by its id, as training reads it.")] = None,
     limit: Annotated[int, typer.Option(help="Rows shown; 0: all.", min=0)] = 20,
@@ -93,6 +98,11 @@ def _cut(text: str) -> str:
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
 
 
+def _audit(negative: dict[str, Any]) -> str:
+    chance = f", relevant with probability {negative['chance']:.2f}" if "chance" in negative else ""
+    return f"{negative['verdict']} by {negative.get('by', 'scores')}{chance}"
+
+
 def _show_one(folder: Path, row: dict[str, Any], as_json: bool) -> None:
     from stm_agent.inspect.data import chat_of_row, training_example
 
@@ -103,5 +113,10 @@ def _show_one(folder: Path, row: dict[str, Any], as_json: bool) -> None:
     violated = [negative["violates"] for negative in row["negatives"] if negative["violates"]]
     about |= {"violates": "; ".join(violated)} if violated else {}
     lines += ["", *(f"{name}: {value}" for name, value in about.items())]
+    lines += [
+        f"negative_{number} audited: {_audit(entry)}"
+        for number, entry in enumerate(row["negatives"], 1)
+        if "verdict" in entry
+    ]
     lines += ["", *(f"[{message['role']}] {message['content']}" for message in chat)] if chat else []
     emit({"example": example, "provenance": row, "chat": chat}, "\n".join(lines), as_json)

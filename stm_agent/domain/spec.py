@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stm_agent.domain.audit_spec import AuditSpec
 from stm_agent.domain.backbone_spec import Attention, BackboneSpec
 from stm_agent.domain.collection_spec import (
     BeirCollection,
@@ -23,6 +24,7 @@ from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, TeacherSpec, T
 __all__ = [
     "WRITTEN",
     "Attention",
+    "AuditSpec",
     "BackboneSpec",
     "BeirCollection",
     "CollectionSpec",
@@ -144,6 +146,7 @@ class DomainSpec(Spec):
         train: Training options of all experts.
         synthesize: What the generator writes.
         mine: Hard-negative mining.
+        audit: Which negatives may be relevant, and what becomes of them.
         teach: Teacher scores for experts with loss ``distil``.
         instruct: Instruction search.
         merge: Merging.
@@ -163,6 +166,7 @@ class DomainSpec(Spec):
     train: TrainSpec = TrainSpec()
     synthesize: SynthesizeSpec = SynthesizeSpec()
     mine: MineSpec = MineSpec()
+    audit: AuditSpec = AuditSpec()
     teach: TeacherSpec = TeacherSpec()
     instruct: InstructSpec = InstructSpec()
     merge: MergeSpec = MergeSpec()

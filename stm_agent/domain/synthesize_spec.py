@@ -36,12 +36,12 @@ class SynthesizeSpec(Spec):
     program: str = "hard_negatives"
     query_program: str = "queries"
     graded_program: str = "graded"
-    queries: Count = 256
+    queries: Count = 192
     per_passage: Positive = 1
     types: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)] = QUERY_TYPES
     examples: Count = 3
     round_trip: Count = 0
-    pairs: Count = 32
+    pairs: Count = 24
     graded: Count = 0
     structured: Literal["auto", "always", "never"] = "auto"
     attempts: Positive = 2

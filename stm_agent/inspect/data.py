@@ -15,10 +15,14 @@ from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.rows import ROWS, Against, Graded, Row, load_rows
 
+MINE = "mine"
 WRITING = ("queries", "synthesize", "graded")
 """Kinds of stages that store rows."""
+AUDIT, VERDICTS = "audit", "verdicts.jsonl"
+"""Kind of a stage that decides which negatives are relevant, and its file."""
 Shown = dict[str, Any]
-"""A row as JSON values; ``folder`` is its stage and ``program_trial`` the trace of its program."""
+"""A row as JSON values; ``folder`` is its stage and ``program_trial`` the trace of its program. A negative that was
+audited also has the ``verdict`` on it, by whom, and the chance that it is relevant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ class Filter:
         model: The generator.
         program: File name of the program, or the start of its hash.
         type: Type of the query.
-        verdict: ``accepted`` or ``refused``.
+        verdict: ``accepted`` or ``refused``, or what an audit decided on a negative.
         contains: Text in the query or a passage; upper and lower case are the same.
     """
 
@@ -52,7 +56,7 @@ class Filter:
                 self.model in (None, row["model"]),
                 self._program_fits(row),
                 self.type in (None, row["type"]),
-                self.verdict in (None, row["verdict"]),
+                self.verdict in (None, row["verdict"], *(negative.get("verdict") for negative in row["negatives"])),
                 self.contains is None or self.contains.casefold() in _text(row).casefold(),
             )
         )
@@ -79,9 +83,10 @@ class Filter:
 
 
 def _values(rows: Sequence[Shown], name: str) -> set[str]:
-    if name != "kind":
-        return {row[name] for row in rows}
-    return {row["stage"] for row in rows} | {negative["kind"] for row in rows for negative in row["negatives"]}
+    own = {row["stage" if name == "kind" else name] for row in rows}
+    if name not in ("kind", "verdict"):
+        return own
+    return own | {negative[name] for row in rows for negative in row["negatives"] if name in negative}
 
 
 def data_rows(folder: Path) -> list[Shown]:
@@ -94,12 +99,8 @@ def data_rows(folder: Path) -> list[Shown]:
         return list(_unique(_written(folder, "")))
     stages = _stages(folder)
     trials = {entry["folder"]: entry["trial"] for entry in _ledger(folder) if entry["event"] == "written"}
-    rows = (
-        row
-        for stage in stages
-        for row in (_written(stage, trials.get(stage.name, "")) if _writes(stage) else _mined(stage))
-    )
-    return list(_unique(rows))
+    rows = (row for stage in stages for row in _rows_of(stage, trials.get(stage.name, "")))
+    return list(_unique(_audited(rows, stages)))
 
 
 def find_row(rows: Sequence[Shown], name: str) -> Shown:
@@ -152,11 +153,32 @@ def _stages(folder: Path) -> list[Path]:
     """Return the stages of a run that hold rows and still exist, in order, each once."""
     names = [entry["folder"] for entry in _ledger(folder) if entry["event"] == "stage"]
     stages = [folder.parent / STAGES / name for name in dict.fromkeys(names)]
-    return [stage for stage in stages if stage.name.partition("-")[0] in (*WRITING, "mine") and stage.is_dir()]
+    return [stage for stage in stages if stage.name.partition("-")[0] in (*WRITING, MINE, AUDIT) and stage.is_dir()]
 
 
-def _writes(stage: Path) -> bool:
-    return stage.name.partition("-")[0] in WRITING
+def _audited(rows: Iterable[Shown], stages: Sequence[Path]) -> Iterator[Shown]:
+    """Yield all rows, with the last verdict of an audit on each of their negatives."""
+    audits = [stage for stage in stages if stage.name.partition("-")[0] == AUDIT]
+    entries = (entry for stage in audits for entry in read_jsonl(stage / VERDICTS))
+    decided = {
+        (entry["query"], entry["negative"]): {
+            "verdict": entry["decision"],
+            **{name: entry[name] for name in ("by", "chance", "grade", "reason") if entry.get(name) is not None},
+        }
+        for entry in entries
+    }
+    for row in rows:
+        verdicts = (decided.get((row["query"], negative["text"]), {}) for negative in row["negatives"])
+        negatives = [{**negative, **verdict} for negative, verdict in zip(row["negatives"], verdicts, strict=True)]
+        yield {**row, "negatives": negatives}
+
+
+def _rows_of(stage: Path, trial: str) -> Iterator[Shown]:
+    kind = stage.name.partition("-")[0]
+    if kind in WRITING:
+        yield from _written(stage, trial)
+    elif kind == MINE:
+        yield from _mined(stage)
 
 
 def _written(stage: Path, trial: str) -> Iterator[Shown]:

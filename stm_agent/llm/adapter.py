@@ -14,7 +14,7 @@ import dspy
 
 from stm_agent.assets.decoder import SUFFIX
 from stm_agent.errors import AnswerRejected
-from stm_agent.llm.answer import TOO_LONG
+from stm_agent.llm.answer import BAD_REQUEST, TOO_LONG
 from stm_agent.llm.call_record import CallRecord, client_error
 from stm_agent.llm.tokens import chat_tokens, cut_at_sentence, rough_tokens
 
@@ -81,14 +81,16 @@ class PlainAdapter(dspy.Adapter):  # type: ignore[misc]
 class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
     """Chooses the format for each predictor, and cuts inputs that are longer than the model's context.
 
-    A small model gets the plain format for signatures with one text output. Everything else is asked in DSPy's chat
-    format, and, if that cannot be read, once more as JSON; a single text is then taken as it came.
+    A small model gets the plain format for signatures with one text output. Several or typed outputs are asked as a
+    JSON document by a schema, if the model keeps one; should its server refuse this schema, and for all other models,
+    in DSPy's chat format and, if that cannot be read, once more as JSON. A single text is then taken as it came.
     """
 
     def __init__(self, client: LlmClient, record: CallRecord) -> None:
         """Take the model's client, and the record that counts cut inputs."""
         super().__init__()
         self._client, self._record = client, record
+        self._schema_refused = False
 
     def __call__(
         self,
@@ -127,6 +129,8 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
     def _format_of(self, signature: Untyped) -> dspy.Adapter:
         if is_plain(signature) and is_small(self._client.model):
             return PlainAdapter()
+        if not is_plain(signature) and self._client.takes_schema and not self._schema_refused:
+            return dspy.JSONAdapter()
         return dspy.ChatAdapter(use_json_adapter_fallback=not is_plain(signature))
 
     def _asker(
@@ -136,12 +140,17 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
         signature: Untyped,
         demos: list[Fields],
     ) -> Callable[[Fields], list[Fields]]:
-        adapter = self._format_of(signature)
-
         def ask(inputs: Fields) -> list[Fields]:
+            adapter = self._format_of(signature)
             try:
                 answers: list[Fields] = adapter(lm, dict(lm_kwargs), signature, demos, inputs)
                 return answers
+            except dspy.utils.exceptions.LMError as error:
+                cause = client_error(error)
+                if not isinstance(adapter, dspy.JSONAdapter) or not _is_bad_request(cause):
+                    raise
+                self._schema_refused, self._record.error = True, None
+                return ask(inputs)
             except dspy.utils.exceptions.AdapterParseError as error:
                 if not is_plain(signature) or not error.lm_response:
                     raise
@@ -167,6 +176,10 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
                 break
             inputs, was_cut = {**inputs, name: shorter}, True
         return was_cut, inputs
+
+
+def _is_bad_request(error: Untyped) -> bool:
+    return isinstance(error, AnswerRejected) and error.reason == BAD_REQUEST
 
 
 def _longest(inputs: Mapping[str, Untyped]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 TRIES = 5
 """How often a server that is busy or away is asked before it is given up."""
@@ -77,6 +77,29 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """Free what the provider holds."""
+        ...
+
+
+@runtime_checkable
+class AnswersBySchema(Protocol):
+    """A provider that can make a model keep a JSON schema."""
+
+    def answer_by_schema(
+        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int, schema: Mapping[str, object]
+    ) -> Answer:
+        """Answer a chat with a JSON document.
+
+        Args:
+            messages: The chat.
+            temperature: Sampling temperature.
+            max_tokens: Ceiling of the answer.
+            seed: Seed of the sampler.
+            schema: What the document must be like, as OpenAI's ``response_format``.
+
+        Raises:
+            AnswerRejected: The provider refuses this chat or the schema.
+            GenerationError: The provider cannot be used.
+        """
         ...
 
 

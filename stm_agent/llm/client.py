@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from stm_agent.errors import AnswerRejected, GenerationError
-from stm_agent.llm.answer import CUT_OFF, NO_ANSWER, NOT_ASKED, Answer, Completion, Messages, Provider
+from stm_agent.llm.answer import (
+    CUT_OFF,
+    NO_ANSWER,
+    NOT_ASKED,
+    Answer,
+    AnswersBySchema,
+    Completion,
+    Messages,
+    Provider,
+)
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.facts import ModelFacts
 from stm_agent.llm.first_call import FirstCall
@@ -64,6 +73,11 @@ class LlmClient:
         return self.options.width or self.facts.width
 
     @property
+    def takes_schema(self) -> bool:
+        """Whether the model keeps a JSON schema that is sent with a request."""
+        return self.facts.schema and isinstance(self.provider, AnswersBySchema)
+
+    @property
     def room(self) -> int | None:
         """Tokens that a prompt may have so that its answer fits the context; None if the context is unknown."""
         if self.facts.context is None:
@@ -78,6 +92,7 @@ class LlmClient:
         temperature: float | None = None,
         max_tokens: int | None = None,
         again: bool = False,
+        schema: Mapping[str, object] | None = None,
     ) -> Completion:
         """Answer a chat, from the cache if it was answered before.
 
@@ -89,6 +104,7 @@ class LlmClient:
             temperature: Overrides the client's.
             max_tokens: Overrides the client's.
             again: Pay again for a request whose answer was rejected earlier in this run.
+            schema: What the answer must be like, as OpenAI's ``response_format``; only if :attr:`takes_schema`.
 
         Raises:
             BudgetExceeded: A ceiling is reached, or this call could pass it.
@@ -96,7 +112,7 @@ class LlmClient:
                 never cached.
             GenerationError: The provider cannot be reached or used.
         """
-        request = self._request(messages, rollout, temperature, max_tokens)
+        request = replace(self._request(messages, rollout, temperature, max_tokens), schema=schema)
         with self._store.hold(request):
             if (stored := self._store.find(request)) is not None:
                 return self._completion(request, stored, 0.0, cached=True)
@@ -106,12 +122,7 @@ class LlmClient:
                 try:
                     with self._first.ahead():
                         began = time.monotonic()
-                        answer = self.provider.answer(
-                            request.chat,
-                            temperature=request.temperature,
-                            max_tokens=request.max_tokens,
-                            seed=request.seed,
-                        )
+                        answer = self._ask(request)
                 except GenerationError as error:
                     self._record_failure(request, error, "", time.monotonic() - began)
                     raise
@@ -157,6 +168,14 @@ class LlmClient:
                 self._record_partial(request, text, "left", time.monotonic() - began)
                 raise
             return self._accept(request, answer, time.monotonic() - began)
+
+    def _ask(self, request: LlmRequest) -> Answer:
+        temperature, max_tokens, seed, schema = request.temperature, request.max_tokens, request.seed, request.schema
+        if schema is None or not isinstance(self.provider, AnswersBySchema):
+            return self.provider.answer(request.chat, temperature=temperature, max_tokens=max_tokens, seed=seed)
+        return self.provider.answer_by_schema(
+            request.chat, temperature=temperature, max_tokens=max_tokens, seed=seed, schema=schema
+        )
 
     def _request(
         self, messages: Messages, rollout: int, temperature: float | None, max_tokens: int | None

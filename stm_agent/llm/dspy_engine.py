@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stm_agent.errors import AnswerRejected, GenerationError, StmAgentError
 from stm_agent.files import content_hash
@@ -45,6 +45,16 @@ class ClientEngine:
         self._seen: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether DSPy may send a JSON schema; it asks an engine for this name."""
+        return self.client.takes_schema
+
+    @property
+    def supported_params(self) -> tuple[str, ...]:
+        """The settings beyond temperature and length that DSPy may send."""
+        return ("response_format",) if self.client.takes_schema else ()
+
     def complete(self, request: Request) -> Response:
         """Answer one canonical request.
 
@@ -66,12 +76,13 @@ class ClientEngine:
         from dspy.lm15 import Message, Response, TextPart, Usage
 
         chat, config = _chat_of(request), request.config
-        key = content_hash([chat, config.temperature, config.max_tokens])
+        schema = _schema_of(config.response_format) if self.client.takes_schema else None
+        key = content_hash([chat, config.temperature, config.max_tokens, *([schema] if schema else [])])
         with self._lock:
             rollout = self._first + REPEATS_APART * self._seen[key]
             self._seen[key] += 1
         completion = self.client.complete(
-            chat, rollout=rollout, temperature=config.temperature, max_tokens=config.max_tokens
+            chat, rollout=rollout, temperature=config.temperature, max_tokens=config.max_tokens, schema=schema
         )
         self.record.completions.append(completion)
         cut = completion.finish_reason == "length"
@@ -87,6 +98,14 @@ class ClientEngine:
             finish_reason="length" if cut else "stop",
             usage=Usage(input_tokens=completion.prompt_tokens, output_tokens=completion.completion_tokens),
         )
+
+
+def _schema_of(format_: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return DSPy's canonical format of an answer as OpenAI's ``response_format``; None: text."""
+    if not format_ or "schema" not in format_:
+        return dict(format_) if format_ else None
+    about = {name: value for name, value in format_.items() if name != "type"}
+    return {"type": "json_schema", "json_schema": {"name": "answer", **about}}
 
 
 def _chat_of(request: Request) -> list[dict[str, str]]:

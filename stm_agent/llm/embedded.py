@@ -2,12 +2,14 @@
 
 The text of a request depends on the request alone, whatever its neighbours in the batch are and whatever the slot has
 read before. Floating-point sums depend on their order, so that holds only for settings under which each token's numbers
-are computed in one order: flash attention row by row (its tiled kernel begins at 64 rows, so batches stay below), one
-key-value stream for each slot, and a fixed type of the cache. ``benchmarks/llm.py`` measures it.
+are computed in one order: flash attention row by row (its tiled kernel begins at 64 rows), one key-value stream for a
+slot, and, unless a model's matrices are known to be multiplied alike for any number of rows, one token at a time.
+``benchmarks/llm.py`` measures it.
 """
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Generator
 from dataclasses import replace
@@ -23,8 +25,10 @@ from stm_agent.llm.slots import Slots
 if TYPE_CHECKING:
     from stm_agent.llm.litellm import LiteLlmProvider
 
-ROWS = 32
-"""Tokens computed together, at most: below the 64 from which attention sums in another order."""
+ROWS = {"embedded:smollm2-135m": 32}
+"""Tokens computed together, at most, by model; 1 for all others. The kernels of llama.cpp for 4-bit matrices with
+offsets (Q4_1) give bit-equal numbers for any number of rows on x86-64; those for Q4_K and Q5_0 do not. 32 stays below
+the 64 rows from which attention sums in another order."""
 
 
 class EmbeddedProvider:
@@ -39,7 +43,7 @@ class EmbeddedProvider:
             patience: Seconds after which a silent server is given up; None: LiteLLM's, with retries.
 
         Raises:
-            ConfigError: There is no such asset or file, or the asset is optional and not installed.
+            ConfigError: The asset or file does not exist, or is optional and not installed.
         """
         check_decoder(model)
         self.model, self.slots, self.patience = model, slots, patience
@@ -105,7 +109,8 @@ class EmbeddedProvider:
         parameters.n_ctx = EMBEDDED_CONTEXT * self.slots
         parameters.n_parallel = self.slots
         parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        parameters.n_ubatch = ROWS
+        alike = platform.machine().lower() in ("x86_64", "amd64")
+        parameters.n_ubatch = ROWS.get(self.model, 1) if alike else 1
         parameters.kv_unified = False
         # Prompts that no slot holds any more would be kept in up to 8 GB of memory.
         parameters.cache_ram_mib = 0
@@ -116,4 +121,7 @@ class EmbeddedProvider:
 
     def close(self) -> None:
         """Stop the server."""
-        self._server = self._inner = None
+        with self._lock:
+            if self._inner is not None:
+                self._inner.close()
+            self._server = self._inner = None

@@ -31,6 +31,7 @@ class ModelFacts:
         headroom: Tokens added to the limit of an answer for a reasoning model's thoughts.
         width: Calls at a time that suit the model.
         listed: Whether LiteLLM has an entry for the model.
+        schema: Whether the model keeps a JSON schema that is sent with a request.
     """
 
     priced: bool = True
@@ -39,6 +40,7 @@ class ModelFacts:
     headroom: int = 0
     width: int = 1
     listed: bool = False
+    schema: bool = False
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """Return the US dollars of so many tokens; None if the price is unknown."""
@@ -62,6 +64,7 @@ def model_facts(options: LlmOptions) -> ModelFacts:
         headroom=_headroom(options, entry),
         width=DEFAULT_WIDTH,
         listed=bool(entry),
+        schema=bool(entry.get("supports_response_schema")),
     )
 
 

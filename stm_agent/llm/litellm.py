@@ -6,6 +6,8 @@ import difflib
 import os
 import warnings
 from collections.abc import Generator, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.errors import AnswerRejected, ConfigError, GenerationError, raised_as
@@ -82,18 +84,27 @@ class LiteLlmProvider:
             AnswerRejected: The provider refuses this chat, or fails on it after all tries.
             GenerationError: The provider refuses every chat, or stays away after all tries.
         """
+        return self._whole(messages, temperature=temperature, max_tokens=max_tokens, seed=seed, extra_body=extra_body)
+
+    def answer_by_schema(
+        self, messages: Messages, *, temperature: float, max_tokens: int, seed: int, schema: Mapping[str, object]
+    ) -> Answer:
+        """Answer a chat with a JSON document; all else is as in :meth:`answer`.
+
+        Raises:
+            AnswerRejected: The provider refuses this chat or the schema, or fails on it after all tries.
+            GenerationError: The provider refuses every chat, or stays away after all tries.
+        """
+        return self._whole(
+            messages, temperature=temperature, max_tokens=max_tokens, seed=seed, response_format=dict(schema)
+        )
+
+    def _whole(self, messages: Messages, **settings: Any) -> Answer:  # noqa: ANN401 - litellm's types
         import openai
 
         retrying = self._retrying()
         try:
-            response = retrying(
-                self._send,
-                messages,
-                temperature=temperature,
-                max_tokens=max_tokens,
-                seed=seed,
-                extra_body=extra_body,
-            )
+            response = retrying(self._send, messages, **settings)
         except openai.OpenAIError as error:
             raise self._fault(error, "failed", _tries(retrying)) from error
         return self._read(response, messages, _tries(retrying))
@@ -235,13 +246,26 @@ def _tries(retrying: Retrying) -> int:
 
 
 def _wait(state: Any) -> float:  # noqa: ANN401 - tenacity's RetryCallState
-    """Wait as the provider asks (retry-after), else 1, 2, 4 ... seconds."""
+    """Wait as the provider asks (``Retry-After``: seconds, or a date), else 1, 2, 4 ... seconds."""
     error = state.outcome.exception()
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    wanted = retry_after(headers.get("retry-after"))
+    return min(2.0 ** (state.attempt_number - 1) if wanted is None else wanted, LONGEST_WAIT)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks to wait; None if it asks for none (RFC 9110, 10.2.3)."""
+    if value is None:
+        return None
     try:
-        return min(float(headers["retry-after"]), LONGEST_WAIT)
-    except (KeyError, ValueError):
-        return float(min(2.0 ** (state.attempt_number - 1), LONGEST_WAIT))
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max((until - datetime.now(until.tzinfo)).total_seconds(), 0.0)
 
 
 def _unknown(model: str) -> ConfigError:

@@ -37,7 +37,7 @@ def open_client(
         asks: Whether the LLM may be asked; else only answers of the cache are given, and the rest is rejected.
 
     Raises:
-        ConfigError: LiteLLM does not know the name, or there is no such asset or GGUF file; or there is a cap in
+        ConfigError: LiteLLM does not know the name, or the asset or GGUF file does not exist; or there is a cap in
             dollars and nobody knows the price.
     """
     facts = model_facts(options)

@@ -59,7 +59,7 @@ class LlmOptions(BaseModel):
         """What identifies the model: its name, or the hash of a GGUF file.
 
         Raises:
-            ConfigError: There is no such GGUF file.
+            ConfigError: The GGUF file does not exist.
         """
         return decoder_identity(self.model) if is_local(self.model) else self.model
 

@@ -15,7 +15,7 @@ from stm_agent.llm.litellm import LiteLlmProvider
 from stm_agent.llm.tokens import chat_tokens, rough_tokens
 
 if TYPE_CHECKING:
-    import openai
+    import httpx
 
 PREFIX = "openai/"
 SILENCE = 600.0
@@ -23,16 +23,16 @@ SILENCE = 600.0
 
 
 class OwnServerProvider(LiteLlmProvider):
-    """Answers by one POST; streams go through LiteLLM."""
+    """Answers by one POST, and raises the errors of OpenAI's package; streams go through LiteLLM."""
 
-    _client: openai.OpenAI | None = None
+    _client: httpx.Client | None = None
     _opening = threading.Lock()
 
     def _send(self, messages: Messages, *, max_tokens: int, **settings: Any) -> Any:  # noqa: ANN401 - JSON of a server
         if settings.get("stream"):
             return super()._send(messages, max_tokens=max_tokens, **settings)
         import httpx
-        import litellm
+        import openai
 
         extra = settings.pop("extra_body", None) or {}
         body = {
@@ -42,25 +42,33 @@ class OwnServerProvider(LiteLlmProvider):
             **settings,
             **extra,
         }
-        response = self._opened().post("/chat/completions", cast_to=httpx.Response, body=body)
+        try:
+            response = self._opened().post("chat/completions", json=body)
+        except httpx.TimeoutException as error:
+            raise openai.APITimeoutError(request=error.request) from error
+        except httpx.RequestError as error:
+            raise openai.APIConnectionError(message=str(error) or repr(error), request=error.request) from error
+        if response.is_error:
+            raise _status_error(response)
         try:
             answer = response.json()
             return answer if isinstance(answer, dict) else {}
         except ValueError as error:
-            raise litellm.exceptions.InternalServerError(
-                f"the answer is not JSON ({error})", llm_provider="openai", model=self.model
-            ) from error
+            message = f"the answer is not JSON: {error}"
+            raise openai.APIConnectionError(message=message, request=response.request) from error
 
-    def _opened(self) -> openai.OpenAI:
-        import openai
+    def _opened(self) -> httpx.Client:
+        import httpx
 
         with self._opening:
             if self._client is None:
-                self._client = openai.OpenAI(
-                    base_url=self.api_base,
-                    api_key=self.api_key or os.environ.get("OPENAI_API_KEY") or "none",
+                key = self.api_key or os.environ.get("OPENAI_API_KEY") or "none"
+                self._client = httpx.Client(
+                    base_url=str(self.api_base),
+                    headers={"authorization": f"Bearer {key}"},
                     timeout=self.patience or SILENCE,
-                    max_retries=0,
+                    # The width of the work bounds the connections.
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
                 )
             return self._client
 
@@ -86,3 +94,19 @@ class OwnServerProvider(LiteLlmProvider):
             if self._client is not None:
                 self._client.close()
                 self._client = None
+
+
+def _status_error(response: httpx.Response) -> Exception:
+    import openai
+
+    kinds: dict[int, type[openai.APIStatusError]] = {
+        400: openai.BadRequestError,
+        401: openai.AuthenticationError,
+        403: openai.PermissionDeniedError,
+        404: openai.NotFoundError,
+        422: openai.UnprocessableEntityError,
+        429: openai.RateLimitError,
+    }
+    status, body = response.status_code, response.text
+    kind = openai.InternalServerError if status >= 500 else kinds.get(status, openai.APIStatusError)
+    return kind(f"Error code: {status} - {body[:1000]}", response=response, body=body)

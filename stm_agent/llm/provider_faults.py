@@ -39,6 +39,8 @@ def fault_of(
         return GenerationError(f"{model} cannot be reached{address}; see whether its server runs")
     if isinstance(error, openai.AuthenticationError):
         return GenerationError(f"{model} refuses the API key; set the provider's key variable")
+    if isinstance(error, openai.NotFoundError):
+        return GenerationError(f"{model} is not known to its provider; correct the name or --api-base: {line}")
     if isinstance(error, openai.RateLimitError):
         return GenerationError(f"{model} is busy or its quota is used up; wait, or raise the provider's limit: {line}")
     # In the middle of a stream, LiteLLM reports a time-out only in the words of another error.

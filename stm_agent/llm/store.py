@@ -30,6 +30,7 @@ class LlmRequest:
         temperature: Sampling temperature.
         max_tokens: Ceiling of the answer, without headroom for thoughts.
         rollout: Number of the sample.
+        schema: What the answer must be like, as OpenAI's ``response_format``; None: text.
     """
 
     model: str
@@ -38,13 +39,14 @@ class LlmRequest:
     temperature: float
     max_tokens: int
     rollout: int
+    schema: Mapping[str, object] | None = None
 
     @cached_property
     def key(self) -> str:
         """Hash of everything that decides the answer."""
         server = [self.api_base] if self.api_base else []
         parts = [SCHEMA, self.model, self.chat, self.temperature, self.max_tokens, self.rollout, *server]
-        return content_hash(parts)
+        return content_hash([*parts, *([{"schema": self.schema}] if self.schema else [])])
 
     @property
     def seed(self) -> int:

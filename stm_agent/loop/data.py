@@ -14,6 +14,7 @@ from stm_agent.errors import GenerationError
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
+from stm_agent.loop.auditing import audited
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import (
     Miner,
@@ -26,6 +27,8 @@ from stm_agent.loop.data_jobs import (
     searched_pool,
 )
 from stm_agent.loop.training_data import TrainingData
+from stm_agent.mine.evidence import Found
+from stm_agent.mine.job import DOUBTFUL, RELEVANT
 from stm_agent.mine.lists import Lists, load_lists
 from stm_agent.mine.own_scores import own_lists, unused_scores
 from stm_agent.mine.reviewed import refused, without_refused
@@ -38,13 +41,18 @@ from stm_agent.workspace import program_path
 
 
 def pairs_of(context: RunContext, expert: ExpertSpec, training_data: TrainingData) -> tuple[Pair, ...]:
-    """Return all pairs of an expert's sources, including pairs and graded passages that the generator wrote."""
+    """Return all pairs of an expert's sources, with what the generator wrote and what the audit made positives."""
+    # A teacher has no list for a pair that the audit made.
+    relabelled = () if expert.learns_from_scores else training_data.relabelled
     return training_data.with_related(
         expert,
         (
             pair
             for source in expert.sources
-            for pair in (training_data.written if source == WRITTEN else pairs_of_source(context.data, source))
+            for pair in (
+                *(training_data.written if source == WRITTEN else pairs_of_source(context.data, source)),
+                *(pair for pair in relabelled if pair.source == source),
+            )
         ),
     )
 
@@ -70,14 +78,15 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
     pairs = mined_pairs(context.spec, data)
     if not pairs or not context.has_time("negatives"):
         return TrainingData(written=written, lists=lists, graded=graded)
-    mined = NO_NEGATIVES
+    found = Found(negatives={}, doubtful={}, relevant={}, written={})
     with context.attempt("mining"):
-        mined = _without_refused(context, pairs, _mined(context, data, pairs, miner))
+        found = _mined(context, data, pairs, miner)
+    mined = _without_refused(context, pairs, found.negatives)
     asks_negatives = any(expert.negatives.synthetic for expert in experts)
     synthetic, trial = NO_NEGATIVES, None
     if asks_negatives and mined and context.has_time("written negatives"):
         synthetic, trial = _written_negatives(context, pairs, mined)
-    return TrainingData(
+    training_data = TrainingData(
         mined=mined,
         synthetic=_without_refused(context, pairs, synthetic),
         written=written,
@@ -85,6 +94,9 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
         graded=graded,
         trial=trial,
     )
+    if not found.negatives:
+        return training_data
+    return audited(context, pairs, replace(found, written=synthetic), miner, training_data)
 
 
 def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Negatives) -> Negatives:
@@ -129,13 +141,14 @@ def teacher_lists(context: RunContext, data: DomainData, pairs: tuple[Pair, ...]
     return lists
 
 
-def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner: Miner) -> Negatives:
+def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner: Miner) -> Found:
     job = mining_job(context.spec, data, pairs, miner, context.cache)
     with context.timed("mine", f"mining negatives for {len(pairs):,} pairs in {len(job.pool):,} passages"):
         folder = context.build(job)
     if bare := read_json(folder / "counts.json").get("pairs without a negative"):
         context.warn("mine", f"{bare:,} of {len(pairs):,} pairs have no mined negative")
-    return load_negatives(folder)
+    doubtful, relevant = (load_negatives(folder / name) for name in (DOUBTFUL, RELEVANT))
+    return Found(negatives=load_negatives(folder), doubtful=doubtful, relevant=relevant, written={})
 
 
 def more_written_queries(context: RunContext, pool: Mapping[str, str], count: int) -> tuple[Pair, ...]:

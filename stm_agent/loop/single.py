@@ -108,7 +108,7 @@ def synthesize_domain(
     copy_result(folder, target)
     counts, spent = read_json(folder / "written.json"), spending(ledger)
     paid = {"usd": spent.usd - before.usd, "calls": spent.calls - before.calls}
-    return {"pairs": counts["asked"], "written": counts["written"], **paid, **counts["refused"]}
+    return {"pairs": counts["pairs"], "written": counts["written"], **paid, **counts["refused"]}
 
 
 def _mined(spec: DomainSpec, workspace: Path, runs: Path, limit: int | None) -> tuple[tuple[Pair, ...], Negatives]:

@@ -25,6 +25,7 @@ class TrainingData:
         mined: Pair id -> mined negatives, hardest first.
         synthetic: Pair id -> written negatives.
         written: Pairs whose query the generator wrote.
+        relabelled: Pairs whose positive was found as a negative and is relevant.
         lists: Pair id -> a teacher's scores.
         graded: Pair id -> written passages of lower relevance.
         trial: Trace of the program that wrote the synthetic negatives; None: there are none.
@@ -33,6 +34,7 @@ class TrainingData:
     mined: Negatives = field(default_factory=dict)
     synthetic: Negatives = field(default_factory=dict)
     written: tuple[Pair, ...] = ()
+    relabelled: tuple[Pair, ...] = ()
     lists: Lists = field(default_factory=dict)
     graded: Mapping[str, GradedPassages] = field(default_factory=dict)
     trial: str | None = None

@@ -19,8 +19,10 @@ from stm_agent.mine.negatives import mine
 from stm_agent.mine.prompted import PromptedEncoder
 from stm_agent.mine.store import save_negatives
 
-RULES = 2
-"""Raised when other candidates are refused than before."""
+RULES = 3
+"""Raised when other candidates are refused than before, or more is written."""
+DOUBTFUL, RELEVANT = "doubtful", "relevant"
+"""Folders of the refused candidates that an audit may ask for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +63,15 @@ class MiningJob(Job):
         }
 
     def build(self, folder: Path) -> None:
-        """Write ``negatives/`` (a ``datasets`` folder) and ``counts.json`` (candidates refused, by reason)."""
+        """Write ``negatives/`` (a ``datasets`` folder) and ``counts.json`` (candidates refused, by reason).
+
+        ``doubtful/negatives/`` has the candidates that score too near the positive, ``relevant/negatives/`` those that
+        the data names as relevant.
+        """
         prefixes, cache = (self.instruction.query_prefix, self.instruction.passage_prefix), EmbeddingCache(self.cache)
         encoder = PromptedEncoder(self.miner.open(), *prefixes, cache) if self.miner else None
         mined = mine(self.pairs, self.pool, self.groups, spec=self.spec, encoder=encoder)
         save_negatives(folder, self.pairs, mined.negatives)
+        for name, refused in ((DOUBTFUL, mined.doubtful), (RELEVANT, mined.relevant)):
+            save_negatives(folder / name, self.pairs, refused)
         write_json(folder / "counts.json", {"pairs": len(self.pairs), **mined.counts})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from stm_agent.domain.data import Pair
@@ -16,6 +16,7 @@ from stm_agent.mine.prompted import PromptedEncoder
 from stm_agent.progress import report, safe_point
 
 Retriever = Literal["bm25", "dense"]
+RELEVANT, TOO_NEAR = "relevant by the data", "too near the positive's score"
 SOME = 200
 """Pairs between two safe points."""
 
@@ -41,10 +42,19 @@ class Negative:
 
 @dataclass(frozen=True)
 class Mined:
-    """Negatives by pair id, hardest first, and the number of refused candidates by reason."""
+    """Negatives by pair id, hardest first, and the number of refused candidates by reason.
+
+    Attributes:
+        negatives: What was accepted.
+        counts: Candidates refused, by reason.
+        doubtful: Candidates refused since they score too near the positive.
+        relevant: Candidates refused since the data names them as relevant.
+    """
 
     negatives: Mapping[str, tuple[Negative, ...]]
     counts: Mapping[str, int]
+    doubtful: Mapping[str, tuple[Negative, ...]] = field(default_factory=dict)
+    relevant: Mapping[str, tuple[Negative, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,9 @@ def mine(
     safe_point()
     words = {passage: words_of(text) for passage, text in pool.items()}
     relevant_to = _relevant_by_query(pairs, groups)
-    negatives = {}
+    negatives: dict[str, tuple[Negative, ...]] = {}
+    doubtful: dict[str, tuple[Negative, ...]] = {}
+    relevant_hits: dict[str, tuple[Negative, ...]] = {}
     for index, pair in enumerate(pairs):
         if index % SOME == 0:
             report("mine", "pairs", index, len(pairs))
@@ -104,11 +116,11 @@ def mine(
         hits = _distinct(candidates[index])
         faults = [_fault(hit, hit.passage in relevant, words[hit.passage], own, limit) for hit in hits]
         counts.update(fault for fault in faults if fault)
-        accepted = [hit for hit, fault in zip(hits, faults, strict=True) if not fault]
-        accepted.sort(key=lambda hit: -hit.opinion)
-        negatives[pair.id] = tuple(hit.negative(pool) for hit in accepted)
-        counts["pairs without a negative"] += not accepted
-    return Mined(negatives, dict(counts))
+        sorted_hits = sorted(zip(hits, faults, strict=True), key=lambda row: -row[0].opinion)
+        for group, wanted in ((negatives, None), (doubtful, TOO_NEAR), (relevant_hits, RELEVANT)):
+            group[pair.id] = tuple(hit.negative(pool) for hit, fault in sorted_hits if fault == wanted)
+        counts["pairs without a negative"] += not negatives[pair.id]
+    return Mined(negatives, dict(counts), doubtful, relevant_hits)
 
 
 def _retrieve(pairs: Sequence[Pair], pool: Mapping[str, str], spec: MineSpec, judge: _Judge | None) -> list[list[_Hit]]:
@@ -165,13 +177,13 @@ def _fault(
     """Return why a candidate is refused, or None; ``pair`` has the words of the query and of the positive."""
     query, positive = pair
     if is_relevant:
-        return "relevant by the data"
+        return RELEVANT
     if is_near_duplicate(words, positive):
         return "near-duplicate of the positive"
     if is_near_duplicate(words, query):
         return "near-duplicate of the query"
     if limit is not None and hit.opinion >= limit:
-        return "too near the positive's score"
+        return TOO_NEAR
     return None
 
 

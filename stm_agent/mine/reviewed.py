@@ -15,6 +15,7 @@ from stm_agent.mine.negatives import Negative
 
 logger = logging.getLogger(__name__)
 REFUSED = ("false_negative", "broken")
+ANSWERS = ("negative", *REFUSED)
 FOLDER = "reviews"
 
 
@@ -45,6 +46,17 @@ def refused(workspace: Path) -> frozenset[tuple[str, str]]:
             elif row["answer"] in REFUSED:
                 pairs.add((normalise(str(row["query"])), normalise(str(row["negative"]))))
     return frozenset(pairs)
+
+
+def answers_of(workspace: Path) -> tuple[tuple[str, str, str], ...]:
+    """Return (query, passage, answer) of all that was reviewed, normalised and sorted; the last answer counts."""
+    answers: dict[tuple[str, str], str] = {}
+    for path in sorted((workspace / FOLDER).glob("*.jsonl")):
+        for row in read_jsonl(path):
+            # Lines that lack something are warned of by refused().
+            if isinstance(row, dict) and row.get("answer") in ANSWERS and {"query", "negative"} <= row.keys():
+                answers[normalise(str(row["query"])), normalise(str(row["negative"]))] = str(row["answer"])
+    return tuple(sorted((*key, answer) for key, answer in answers.items()))
 
 
 def without_refused(

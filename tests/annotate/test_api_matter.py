@@ -187,7 +187,7 @@ def test_doubtful_negatives_are_reviewed_and_the_loop_leaves_out_what_people_ref
     assert ada.post("/projects/signs/doubts", json={"run": "run1"}).json() == {"added": 2}
     assert ada.post("/projects/signs/doubts", json={"run": "run1"}).json() == {"added": 0}
     first, second = bo.get("/projects/signs/doubts").json()
-    assert first["negative"] == "a high temperature", "of what an LLM wrote nothing is known"
+    assert first["negative"] == "a high temperature", "the first of each kind is equally doubtful; written ones lead"
     place = f"/projects/signs/doubts/{first['key']}"
     assert bo.put(place, json={"answer": "false_negative", "version": 1}).json()["version"] == 2
     assert ada.put(place, json={"answer": "negative", "version": 1}).status_code == 409
@@ -195,6 +195,19 @@ def test_doubtful_negatives_are_reviewed_and_the_loop_leaves_out_what_people_ref
     assert bo.get("/projects/signs/doubts").json() == []
     assert refused(tool.folder.parent) == {("what is fever", "a high temperature")}
     assert "no mined or written" in ada.post("/projects/signs/doubts", json={"run": "none"}).json()["title"]
+
+
+def test_verdicts_of_an_audit_order_the_review_and_answered_ones_are_not_asked_again(tool, project):
+    stage = tool.runs / ".stages" / "audit-1"
+    kinds = [("bm25", 1.0, "scores"), ("bm25", 0.5, "scores"), ("synthetic", 1.0, "judge"), ("dense", 1.0, "people")]
+    for number, (kind, doubt, by) in enumerate(kinds):
+        row = {"query": "q", "positive": "p", "negative": f"n{number}", "kind": kind, "doubt": doubt, "by": by}
+        append_jsonl(stage / "verdicts.jsonl", row)
+    (tool.runs / "run2").mkdir(parents=True)
+    append_jsonl(tool.runs / "run2" / "ledger.jsonl", {"event": "stage", "name": "audit", "folder": "audit-1"})
+    ada = client(tool, "Ada")
+    ada.post("/projects/signs/doubts", json={"run": "run2"})
+    assert [row["negative"] for row in ada.get("/projects/signs/doubts").json()] == ["n2", "n0", "n1"]
 
 
 def finished(who, job):

@@ -40,7 +40,7 @@ def workspace(tmp_path: Path) -> Path:
     run, stages = runs / "mine", runs / ".stages"
     run.mkdir(parents=True)
     (run / "run.json").write_text('{"schema": 2}')
-    for name in ("queries-1", "synthesize-1", "mine-1"):
+    for name in ("queries-1", "synthesize-1", "mine-1", "audit-1"):
         (stages / name).mkdir(parents=True)
         append_jsonl(run / "ledger.jsonl", {"event": "stage", "name": name.partition("-")[0], "folder": name})
     append_jsonl(run / "ledger.jsonl", {"event": "written", "folder": "queries-1", "trial": "p0001"})
@@ -50,6 +50,8 @@ def workspace(tmp_path: Path) -> Path:
     write_queries(pool, program=PROGRAMS / "queries.py", seed=0, folder=stages / "queries-1", **common)
     program = PROGRAMS / "hard_negatives.py"
     synthesize_negatives([PAIR], {}, program=program, folder=stages / "synthesize-1", **common)
+    verdict = {"query": PAIR.query, "negative": "Hips turn.", "decision": "relabelled", "by": "judge", "chance": 0.9}
+    append_jsonl(stages / "audit-1" / "verdicts.jsonl", verdict)
     save_negatives(stages / "mine-1", [PAIR], {"p1": (Negative("Hips turn.", "bm25", "d2", 3.5),)})
     return space
 
@@ -84,6 +86,7 @@ def test_rows_of_all_stages_are_listed_with_their_verdicts(workspace: Path) -> N
         (("--kind", "bm25"), {"mined:p1"}),
         (("--source", "train"), {"p1#1"}),
         (("--verdict", "refused"), {"written:d2"}),
+        (("--verdict", "relabelled"), {"mined:p1"}),
         (("--program", "queries"), {"written:d1", "written:d2"}),
         (("--contains", "ELBOWS"), {"p1#1"}),
         (("--model", "scripted:test", "--verdict", "accepted"), {"written:d1", "p1#1"}),
@@ -116,6 +119,11 @@ def test_one_row_is_a_training_example_with_its_whole_origin(workspace: Path) ->
     text = show(workspace, "--row", "p1#1").stdout
     assert "program: hard_negatives.py" in text
     assert "[assistant] Elbows bend" in text
+
+
+def test_the_audit_of_a_negative_is_shown_with_it(workspace: Path) -> None:
+    text = show(workspace, "--row", "mined:p1").stdout
+    assert "negative_1 audited: relabelled by judge, relevant with probability 0.90" in text
 
 
 def test_a_folder_that_synthesize_wrote_is_shown_too(workspace: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from stm_agent.files import read_jsonl
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.client import LlmClient
 from stm_agent.llm.embedded import EmbeddedProvider
+from stm_agent.llm.litellm import retry_after
 from stm_agent.llm.open import open_client
 from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.scripted import scripted
@@ -160,6 +163,13 @@ def test_samples_of_one_prompt_go_to_one_slot_of_the_embedded_server(
         provider.answer(CHAT, temperature=0.5, max_tokens=8, seed=seed)
     assert [body["id_slot"] for body in Server.bodies[-2:]] == [0, 0]
     provider.close()
+
+
+def test_the_wait_that_a_provider_asks_for_is_read_as_seconds_or_as_a_date() -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert 25 < (retry_after(later) or 0) <= 30
+    asked = [retry_after(value) for value in ("7", "0.5", "-1", "Thu, 01 Jan 2015 00:00:00 GMT", "soon", None)]
+    assert asked == [7, 0.5, 0, 0, None, None]
 
 
 def test_a_streamed_answer_is_cached_and_charged_as_any_other(tmp_path):

@@ -94,7 +94,7 @@ def test_a_chat_that_the_provider_refuses_is_no_end_of_the_provider(
     assert rejected.value.reason == reason
 
 
-@pytest.mark.parametrize(("status", "fix"), [(401, "API key"), (404, "failed"), (429, "quota")])
+@pytest.mark.parametrize(("status", "fix"), [(401, "API key"), (404, "is not known to its provider"), (429, "quota")])
 def test_a_provider_that_refuses_everybody_is_an_error_of_its_own(
     server: ChatServer, tmp_path: Path, status: int, fix: str
 ) -> None:
@@ -182,3 +182,11 @@ def test_a_refusal_with_its_cost_is_counted_in_dollars(tmp_path: Path) -> None:
     with pytest.raises(AnswerRejected):
         client.complete(CHAT)
     assert client.budget.spent.usd == 0.25
+
+
+def test_a_wrong_model_name_ends_in_one_line_after_one_call(server: ChatServer, tmp_path: Path) -> None:
+    server.answers = [(404, "the model `locl` does not exist")]
+    with pytest.raises(GenerationError, match=r"correct the name or --api-base: .* does not exist") as error:
+        client_of(server, tmp_path).complete(CHAT)
+    assert "\n" not in str(error.value)
+    assert len(server.bodies) == 1

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import ConfigError, RunError
+from stm_agent.errors import BudgetExceeded, ConfigError, RunError
+from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.options import LlmOptions
 from stm_agent.loop import stop_rules
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.data import PrepareData, WriteQueries
@@ -215,3 +217,20 @@ def test_a_search_ends_by_patience_by_target_and_when_nothing_can_be_afforded() 
 def test_a_flag_that_no_policy_can_use_is_refused(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Options(**flags)
+
+
+def test_a_ceiling_on_calls_ends_the_calls_of_a_run(tmp_path: Path) -> None:
+    access = LlmAccess(
+        options=LlmOptions(model="scripted:numbered"), cache=tmp_path / "llm", ledger=tmp_path / "llm.jsonl", calls=1
+    )
+    for question, allowed in (("first", True), ("second", False)):
+        client = access.open()
+        try:
+            if allowed:
+                assert client.complete([{"role": "user", "content": question}]).text
+            else:
+                with pytest.raises(BudgetExceeded, match="1 calls is spent; raise --budget-calls"):
+                    client.complete([{"role": "user", "content": question}])
+        finally:
+            client.close()
+    assert not Left(calls=3).allows(Cost(seconds=0.0, calls=4))

@@ -79,9 +79,9 @@ def test_examples_of_a_type_are_shown_and_not_copied(tmp_path: Path) -> None:
     def copy(messages: Messages) -> str:
         seen.append(messages[-1]["content"])
         # Not the very same text each time: that would end the stage.
-        return "What is the use of iron in blood?" if len(seen) % 2 else "what is the use of iron in blood"
+        return "What is the use of iron in blood?" if len(set(seen)) % 2 else "what is the use of iron in blood"
 
-    done = written(scripted(copy, tmp_path), tmp_path, examples=examples, types=("question",))
+    done = written(scripted(copy, tmp_path), tmp_path, examples=examples, types=("question",), attempts=1)
     assert all("What is the use of iron in blood?" in chat and "iron blood" not in chat for chat in seen)
     assert done.report.refused == {"repeats its input": 10}
     assert shown_examples(examples, "my own type", 5, 0) == shown_examples(examples[:2], "my own type", 5, 0)

@@ -1,0 +1,39 @@
+"""The part of a domain file that says how negatives are audited."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stm_agent.domain.fields import Count, Spec, Switch
+from stm_agent.domain.train_spec import TeacherSpec
+
+
+class AuditSpec(Spec):
+    """The audit of negatives: which of them may be relevant, and what becomes of these.
+
+    Scores decide only where known positives calibrate them; they relabel only if the interval of the estimated rate is
+    above zero.
+
+    Attributes:
+        enabled: Audit mined and written negatives before training.
+        teacher: Who scores; None: the encoder that mines.
+        find: Share of the relevant passages among negatives that should not stay negatives; 0: the scores drop none.
+        relabel: Wanted precision of passages that become positives of further training pairs; 0: none does.
+        queue: Most doubtful passages of each kind that wait for people, and are not trained on meanwhile; others are
+            dropped.
+        judge: LLM that grades the most doubtful passages, by the program ``judge``; None: no LLM. Calls count against
+            the run's budget.
+        judged: Candidates that the LLM grades, and about as many known positives that calibrate its grades.
+        own_text: Let an LLM judge what it wrote itself.
+    """
+
+    enabled: Switch = True
+    teacher: TeacherSpec | None = None
+    find: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.95
+    relabel: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.9
+    queue: Count = 50
+    judge: Annotated[str, Field(min_length=1)] | None = None
+    judged: Count = 64
+    own_text: Switch = False

@@ -1,0 +1,136 @@
+"""The audit between mining and training: doubtful negatives are left out, wait for people, or become positives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from stm_agent.domain.data import Pair
+from stm_agent.domain.text import normalise
+from stm_agent.files import read_json
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.data_jobs import Miner, searched_pool
+from stm_agent.loop.training_data import TrainingData
+from stm_agent.mine.evidence import Found
+from stm_agent.mine.reviewed import answers_of
+from stm_agent.synthesize.audit_job import OWN_TEXT, REPORT, AuditJob, load_verdicts
+from stm_agent.train.job import Negatives
+from stm_agent.workspace import program_path
+
+Key = tuple[str, str]
+
+
+def audited(
+    context: RunContext, pairs: Sequence[Pair], found: Found, miner: Miner, training_data: TrainingData
+) -> TrainingData:
+    """Return training data without negatives that the audit takes for relevant, and with the pairs it makes of these.
+
+    A failed audit costs the audit only.
+
+    Args:
+        context: The run.
+        pairs: What was mined for.
+        found: What mining found, and what was written.
+        miner: The encoder that mined.
+        training_data: The data of the round so far.
+    """
+    if not context.spec.audit.enabled or not context.has_time("audit"):
+        return training_data
+    with context.attempt("audit"):
+        job = audit_job(context, pairs, found, miner)
+        with context.timed("audit", f"auditing the negatives of {len(pairs):,} pairs"):
+            folder = context.build(job)
+        report_audit(context, read_json(folder / REPORT))
+        return apply_verdicts(pairs, load_verdicts(folder), training_data)
+    return training_data
+
+
+def audit_job(context: RunContext, pairs: Sequence[Pair], found: Found, miner: Miner) -> AuditJob:
+    """Return the job that audits the negatives of pairs.
+
+    Raises:
+        ConfigError: The judge's program is missing.
+    """
+    spec, judge = context.spec.audit, None
+    if spec.judge:
+        options = context.generator.options.model_copy(
+            update={"model": spec.judge, "temperature": 0.0, "max_tokens": 64}
+        )
+        judge = replace(context.generator, options=options)
+    return AuditJob(
+        pairs=tuple(pairs),
+        pool=searched_pool(context.spec, context.data),
+        found=found,
+        spec=spec,
+        miner=miner[0],
+        instruction=miner[1],
+        answers=answers_of(context.workspace),
+        task=context.spec.task,
+        program=program_path(context.workspace, "judge") if judge else None,
+        judge=judge,
+        cache=context.cache,
+    )
+
+
+def apply_verdicts(
+    pairs: Sequence[Pair], verdicts: Iterable[Mapping[str, Any]], training_data: TrainingData
+) -> TrainingData:
+    """Take doubtful passages out of the negatives of every pair with the query, and make pairs of the relabelled ones.
+
+    A new pair has the source, group and negatives of the pair that the passage was found for.
+    """
+    out: set[Key] = set()
+    relabelled: dict[Key, Pair] = {}
+    known = {pair.id: pair for pair in pairs}
+    for row in verdicts:
+        if row["decision"] == "negative":
+            continue
+        key = normalise(row["query"]), normalise(row["negative"])
+        out.add(key)
+        if row["decision"] == "relabelled":
+            pair = known[row["pair"]]
+            # What the data says of the first positive is not said of this one.
+            relabelled[key] = replace(
+                pair, id=f"{pair.id}+{len(relabelled)}", positive=row["negative"], aliases=(), related=(), scores=()
+            )
+    mined, written = (_without(pairs, part, out) for part in (training_data.mined, training_data.synthetic))
+    for pair in relabelled.values():
+        mined[pair.id] = mined.get(pair.id.rpartition("+")[0], ())
+    return replace(training_data, mined=mined, synthetic=written, relabelled=tuple(relabelled.values()))
+
+
+def _without(pairs: Sequence[Pair], negatives: Negatives, out: set[Key]) -> dict[str, Any]:
+    queries = {pair.id: normalise(pair.query) for pair in pairs}
+    return {
+        pair: tuple(n for n in row if (queries.get(pair, ""), normalise(n.text)) not in out)
+        for pair, row in negatives.items()
+    }
+
+
+def report_audit(context: RunContext, report: Mapping[str, Any]) -> None:
+    """Note the rates with their intervals, what was decided, and why there is no rate."""
+    for kind, times in report["rates"].items():
+        rates = [f"{_rate(times[time])} {time}" for time in ("before", "after") if time in times]
+        context.note("audit", f"estimated false negatives, {kind}: {', '.join(rates)} the audit (95 % intervals)")
+    for kind, reason in report["reasons"].items():
+        context.note("audit", f"{kind}: {reason}")
+    for kind, counts in report["decisions"].items():
+        changed = [f"{counts[name]:,} {name}" for name in ("relabelled", "queued", "dropped") if counts[name]]
+        total = sum(counts.values())
+        context.note("audit", f"{kind}: of {total:,} passages {', '.join(changed) or 'all stay as they were'}")
+    for family, counts in report["judge"].items():
+        if isinstance(counts, dict):
+            _report_judge(context, family, counts)
+
+
+def _report_judge(context: RunContext, family: str, counts: Mapping[str, Any]) -> None:
+    text = f"{family}: {counts['written']} of {counts['asked']} judgements usable"
+    text += f"; {counts[OWN_TEXT]} {OWN_TEXT} (audit: own_text allows it)" if counts[OWN_TEXT] else ""
+    text += f"; ended early: {counts['ended_by']}" if counts["ended_by"] else ""
+    lost = counts["ended_by"] or counts[OWN_TEXT] or counts["written"] < counts["asked"]
+    (context.warn if lost else context.note)("audit", text)
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    return f"{rate['share']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"

@@ -1,0 +1,233 @@
+"""What becomes of each negative that may be relevant: it stays, is left out, waits for people, or is a new positive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stm_agent.domain.audit_spec import AuditSpec
+from stm_agent.domain.text import normalise
+from stm_agent.mine.calibration import Calibrated, calibrate, lacking
+from stm_agent.mine.evidence import REFUSED, WRITTEN, Evidence, Suspect
+
+Floats = NDArray[np.float64]
+Decision = Literal["negative", "dropped", "queued", "relabelled"]
+NEGATIVE: Decision = "negative"
+DROPPED: Decision = "dropped"
+QUEUED: Decision = "queued"
+RELABELLED: Decision = "relabelled"
+MINED = "mined"
+PEOPLE: Mapping[str, Decision] = {"negative": "negative", "false_negative": "relabelled", "broken": "dropped"}
+"""What a person's answer on the review page makes of a passage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What becomes of a suspect.
+
+    Attributes:
+        suspect: The suspect.
+        decision: What becomes of it.
+        chance: Calibrated probability that it is relevant; None: nothing could be calibrated.
+        doubt: 1 / its rank among the most doubtful of its kind, so that kinds can be compared.
+        by: ``scores``, ``judge`` or ``people``.
+    """
+
+    suspect: Suspect
+    decision: Decision
+    chance: float | None
+    doubt: float
+    by: str = "scores"
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Verdicts of all candidates, and the report: see :func:`audit`."""
+
+    verdicts: tuple[Verdict, ...]
+    report: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Mined or written candidates with the known positives beside them, and their calibration or why there is none."""
+
+    name: str
+    suspects: tuple[Suspect, ...]
+    features: Floats
+    calibrated: Calibrated | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, name: str, evidence: Evidence) -> Family:
+        """Take one family out of the evidence and calibrate it."""
+        written = name == WRITTEN
+        rows = [n for n, s in enumerate(evidence.suspects) if s.known or (s.kind == WRITTEN) == written]
+        suspects, features = tuple(evidence.suspects[n] for n in rows), evidence.features[rows]
+        known = np.array([suspect.known for suspect in suspects], dtype=bool)
+        queries = np.array([suspect.query for suspect in suspects], dtype=np.int64)
+        reason = lacking(known, queries)
+        return cls(name, suspects, features, None if reason else calibrate(features, known, queries), reason)
+
+    @property
+    def candidates(self) -> NDArray[np.bool_]:
+        """Which suspects are candidates."""
+        return np.array([not suspect.known for suspect in self.suspects], dtype=bool)
+
+    def order(self) -> Floats:
+        """Return what orders the suspects, the most doubtful highest."""
+        if self.calibrated is not None:
+            return self.calibrated.scores
+        # The nearest to a score of relevance: the last feature is the highest cosine to a positive, if there is one.
+        return np.asarray(self.features[:, 1 if self.features.shape[1] > 1 else 0], dtype=np.float64)
+
+
+def interleaved(kinds: Sequence[str], scores: Sequence[float]) -> list[float]:
+    """Return a doubt for each row, 1 / its rank within its kind by score: scores of retrievers have no common scale.
+
+    Args:
+        kinds: Kind of each row.
+        scores: Score of each row, comparable within its kind only; higher is more doubtful.
+    """
+    ranks: dict[str, int] = {}
+    doubts = [0.0] * len(kinds)
+    for row in sorted(range(len(kinds)), key=lambda row: -scores[row]):
+        ranks[kinds[row]] = ranks.get(kinds[row], 0) + 1
+        doubts[row] = 1 / ranks[kinds[row]]
+    return doubts
+
+
+def families_of(evidence: Evidence) -> list[Family]:
+    """Return the families that have candidates, calibrated if they can be."""
+    families = [Family.of(name, evidence) for name in (MINED, WRITTEN)]
+    return [family for family in families if family.candidates.any()]
+
+
+def audit(
+    families: Sequence[Family],
+    spec: AuditSpec,
+    answers: Mapping[tuple[str, str], str],
+    grades: Mapping[tuple[str, str], float] | None = None,
+) -> Audited:
+    """Decide on every candidate, and estimate the false-negative rate before and after.
+
+    Where nothing can be calibrated, or less than one relevant passage is expected, scores decide nothing: all stays as
+    it is, and people's answers alone count. Nothing is relabelled unless the interval of the rate is above zero.
+
+    Args:
+        families: The candidates and known positives.
+        spec: The thresholds.
+        answers: People's answers by normalised query and passage.
+        grades: A judge's evidence by normalised query and passage: log likelihood ratios that are added to the
+            log-odds of the chances; None: no judge.
+
+    Returns:
+        Verdicts, and a report: ``rates`` (kind -> rate before and after, with intervals), ``decisions`` (kind ->
+        decision -> count), ``reasons`` (why a family has no rate).
+    """
+    verdicts: list[Verdict] = []
+    rates: dict[str, object] = {}
+    reasons: dict[str, str] = {}
+    for family in families:
+        chances = None if family.calibrated is None else _judged(family, family.calibrated.chances, grades or {})
+        if family.reason:
+            reasons[family.name] = family.reason
+        decisions = _decide(family, chances, spec)
+        verdicts += _verdicts(family, decisions, chances, answers, grades or {})
+        if family.calibrated is not None:
+            rates |= _rates(family, family.calibrated, verdicts[-int(family.candidates.sum()) :])
+    counts: dict[str, dict[str, int]] = {}
+    for verdict in verdicts:
+        row = counts.setdefault(verdict.suspect.kind, dict.fromkeys((NEGATIVE, DROPPED, QUEUED, RELABELLED), 0))
+        row[verdict.decision] += 1
+    return Audited(tuple(verdicts), {"rates": rates, "decisions": counts, "reasons": reasons})
+
+
+def key_of(suspect: Suspect) -> tuple[str, str]:
+    """Return the normalised query and passage of a suspect."""
+    return normalise(suspect.pair.query), normalise(suspect.passage.text)
+
+
+def _judged(family: Family, chances: Floats, grades: Mapping[tuple[str, str], float]) -> Floats:
+    if not grades:
+        return chances
+    evidence = np.array([grades.get(key_of(suspect), 0.0) for suspect in family.suspects])
+    bounded = np.clip(chances, 1e-9, 1 - 1e-9)
+    odds: Floats = np.log(bounded / (1 - bounded)) + evidence
+    return np.asarray(1 / (1 + np.exp(-odds)), dtype=np.float64)
+
+
+def _decide(family: Family, chances: Floats | None, spec: AuditSpec) -> list[Decision]:
+    decisions: list[Decision] = [NEGATIVE for _ in family.suspects]
+    fitted, candidates = family.calibrated, family.candidates
+    if fitted is None or chances is None:
+        return decisions
+    rate = fitted.rate(candidates)
+    if rate.share * rate.count < 1:
+        return decisions
+    # The share of known positives above the limit is the sensitivity.
+    limit = float(np.quantile(fitted.scores[~candidates], 1 - spec.find)) if spec.find else np.inf
+    ordered = [int(row) for row in np.argsort(-chances, kind="stable") if candidates[row]]
+    relabelled = _surest(chances[ordered], spec.relabel) if rate.low * rate.count >= 1 else 0
+    queued: dict[str, int] = {}
+    for rank, row in enumerate(ordered):
+        kind = family.suspects[row].kind
+        if rank < relabelled:
+            decisions[row] = RELABELLED
+        elif fitted.scores[row] >= limit or chances[row] >= 0.5:
+            queued[kind] = queued.get(kind, 0) + 1
+            decisions[row] = QUEUED if queued[kind] <= spec.queue else DROPPED
+    return decisions
+
+
+def _surest(chances: Floats, precision: float) -> int:
+    """Return how many of the highest chances have at least this mean, none of them below one half."""
+    if not precision or not len(chances):
+        return 0
+    means = np.cumsum(chances) / np.arange(1, len(chances) + 1)
+    return int(((means >= precision) & (chances >= 0.5)).sum())
+
+
+def _verdicts(
+    family: Family,
+    decisions: Sequence[Decision],
+    chances: Floats | None,
+    answers: Mapping[tuple[str, str], str],
+    grades: Mapping[tuple[str, str], float],
+) -> list[Verdict]:
+    rows = [row for row, suspect in enumerate(family.suspects) if not suspect.known]
+    order = chances if chances is not None and grades else family.order()
+    doubts = interleaved([family.suspects[row].kind for row in rows], [float(order[row]) for row in rows])
+    verdicts = []
+    for row, doubt in zip(rows, doubts, strict=True):
+        suspect, key = family.suspects[row], key_of(family.suspects[row])
+        decision, by = decisions[row], "judge" if key in grades else "scores"
+        if key in answers:
+            decision, by = PEOPLE[answers[key]], "people"
+        chance = None if chances is None else float(chances[row])
+        verdicts.append(Verdict(suspect=suspect, decision=decision, chance=chance, doubt=doubt, by=by))
+    return verdicts
+
+
+def _rates(family: Family, fitted: Calibrated, verdicts: Sequence[Verdict]) -> dict[str, dict[str, object]]:
+    """Return kind -> rates before and after; of what mining refused nothing is trained on, so it has no after."""
+    candidates = family.candidates
+    kinds = np.array([suspect.kind for suspect in family.suspects])
+    stays = np.zeros(len(kinds), dtype=bool)
+    stays[candidates] = [verdict.decision == NEGATIVE for verdict in verdicts]
+    parts = {}
+    for kind in sorted(set(kinds[candidates].tolist())):
+        parts[f"{kind} before"] = candidates & (kinds == kind)
+        if kind != REFUSED:
+            parts[f"{kind} after"] = parts[f"{kind} before"] & stays
+    used = candidates & (kinds != REFUSED)
+    parts |= {f"{family.name} before": used, f"{family.name} after": used & stays}
+    table: dict[str, dict[str, object]] = {}
+    for name, part in parts.items():
+        kind, _, time = name.rpartition(" ")
+        table.setdefault(kind, {})[time] = asdict(fitted.rate(part))
+    return table

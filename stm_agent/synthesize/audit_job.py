@@ -1,0 +1,204 @@
+"""The audit of negatives as a job: between mining or writing, and training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from stm_agent.backbone.instruction import NO_INSTRUCTION, Instruction
+from stm_agent.domain.data import Pair
+from stm_agent.domain.spec import AuditSpec
+from stm_agent.domain.text import share
+from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.encoder import EncoderSource
+from stm_agent.files import content_hash, read_jsonl, sha256_file, write_atomic, write_json
+from stm_agent.job import Job
+from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.text import TEXT_RULES
+from stm_agent.mine.evidence import WRITTEN, Evidence, Found, Suspect, list_suspects, weigh
+from stm_agent.mine.negatives import Negative
+from stm_agent.mine.prompted import PromptedEncoder, ready_encoder
+from stm_agent.mine.score_teachers import BiEncoderTeacher, ScoreTeacher
+from stm_agent.mine.teaching import open_teacher
+from stm_agent.mine.verdicts import Family, Verdict, audit, families_of, key_of
+from stm_agent.program_files import program_hash
+from stm_agent.synthesize.judge import Judgement, judge_all, weights_of_grades
+
+VERDICTS, REPORT = "verdicts.jsonl", "audit.json"
+RULES = 1
+"""Raised when the same evidence leads to other verdicts."""
+OWN_TEXT = "not judged: written by the judge itself"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditJob(Job):
+    """Decides which negatives are relevant, and estimates how many were.
+
+    Attributes:
+        pairs: Training pairs.
+        pool: Passage id -> text that was searched.
+        found: What mining found and an LLM wrote.
+        spec: Teacher, judge and thresholds.
+        miner: The encoder that mined; None: BM25 alone.
+        instruction: What the miner's queries and passages have in front of them.
+        answers: People's answers: normalised query, normalised passage, answer.
+        task: One line for the judge: what a query is and what should be found.
+        program: File of the judge's program; None: no judge.
+        judge: The LLM that judges; None: none.
+        cache: Folder of cached vectors; decides no number.
+    """
+
+    kind: ClassVar[str] = "audit"
+    pairs: tuple[Pair, ...]
+    pool: Mapping[str, str]
+    found: Found
+    spec: AuditSpec
+    miner: EncoderSource | None
+    instruction: Instruction = NO_INSTRUCTION
+    answers: tuple[tuple[str, str, str], ...] = ()
+    task: str = ""
+    program: Path | None = None
+    judge: LlmAccess | None = None
+    cache: Path
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the verdicts."""
+        from stm_agent.backbone.identity import source_identity
+
+        teacher = self.spec.teacher
+        exclude = {"teacher": {"scores"}} if teacher and teacher.file else None
+        return {
+            "rules": RULES,
+            "spec": self.spec.model_dump(mode="json", exclude=exclude),
+            "pairs": content_hash([pair.content() for pair in self.pairs]),
+            "pool": content_hash(dict(self.pool)),
+            "found": [content_hash(_content(part)) for part in vars(self.found).values()],
+            "models": {role: source_identity(name) for role, name in teacher.models.items()} if teacher else {},
+            "file": sha256_file(teacher.file) if teacher and teacher.file else None,
+            "miner": self.miner.source_key() if self.miner else None,
+            "prefixes": [self.instruction.query_prefix, self.instruction.passage_prefix],
+            "answers": list(self.answers),
+            "judge": [self.judge.key(), self.task, program_hash(self.program), TEXT_RULES]
+            if self.judge and self.program
+            else None,
+        }
+
+    def build(self, folder: Path) -> None:
+        """Write ``audit.json`` (rates, decisions, counts) and ``verdicts.jsonl`` (every candidate, with its verdict).
+
+        Raises:
+            BackboneError: A model cannot be loaded.
+            DataError: The file of scores is broken.
+            ConfigError: The judge's program cannot be used.
+        """
+        suspects = list_suspects(self.pairs, self.found)
+        evidence = self._weigh(suspects)
+        families = families_of(evidence)
+        grades, weights, judged = self._judge(families)
+        answers = {(query, passage): answer for query, passage, answer in self.answers}
+        audited = audit(families, self.spec, answers, weights)
+        known = sum(suspect.known for suspect in evidence.suspects)
+        write_json(folder / REPORT, {**audited.report, "known": known, **evidence.counts, "judge": judged})
+        lines = (json.dumps(_row(verdict, grades), ensure_ascii=False) + "\n" for verdict in audited.verdicts)
+        write_atomic(folder / VERDICTS, "".join(lines))
+
+    def _weigh(self, suspects: Sequence[Suspect]) -> Evidence:
+        cache, encoder = EmbeddingCache(self.cache), None
+        if self.miner is not None:
+            prefixes = self.instruction.query_prefix, self.instruction.passage_prefix
+            encoder = PromptedEncoder(self.miner.open(), *prefixes, cache)
+        teacher: ScoreTeacher | None = BiEncoderTeacher(encoder) if encoder else None
+        if self.spec.teacher is not None:
+            texts = {**self.pool, **{suspect.passage.id: suspect.passage.text for suspect in suspects}}
+            # The positives of pairs are scored by their texts.
+            texts |= {pair.positive: pair.positive for pair in self.pairs}
+            encoders = [ready_encoder(name, cache) for name in self.spec.teacher.encoders]
+            teacher = open_teacher(self.spec.teacher, texts, encoders, cache)
+        return weigh(self.pairs, suspects, self.pool, teacher=teacher, encoder=encoder)
+
+    def _judge(
+        self, families: Sequence[Family]
+    ) -> tuple[dict[tuple[str, str], Judgement], dict[tuple[str, str], float], dict[str, Any]]:
+        """Return judgements and their weights by query and passage, and the counts of the stage."""
+        if self.judge is None or self.program is None or not self.spec.judged:
+            return {}, {}, {}
+        client = self.judge.open()
+        judgements: dict[tuple[str, str], Judgement] = {}
+        weights: dict[tuple[str, str], float] = {}
+        counts: dict[str, Any] = {"model": client.model}
+        try:
+            for family in families:
+                asked, refused = self._asked(family, client.model)
+                items = [(suspect.pair.query, suspect.passage.text) for suspect, _ in asked]
+                judged = judge_all(items, task=self.task, program=self.program, client=client)
+                graded = [(s, c, j) for (s, c), j in zip(asked, judged.judgements, strict=True) if j is not None]
+                judgements |= {key_of(suspect): judgement for suspect, _, judgement in graded}
+                weights |= _weights(graded)
+                counts[family.name] = {**judged.report.to_json(), OWN_TEXT: refused}
+        finally:
+            client.close()
+        return judgements, weights, counts
+
+    def _asked(self, family: Family, model: str) -> tuple[list[tuple[Suspect, float | None]], int]:
+        """Return the known positives and the least certain candidates, with the chance of each, and the number refused.
+
+        An LLM does not judge what it wrote, unless the domain says so.
+        """
+        chances = family.calibrated.chances.tolist() if family.calibrated else [None] * len(family.suspects)
+        rows = list(zip(family.suspects, chances, strict=True))
+        known = sorted((row for row in rows if row[0].known), key=lambda row: share(row[0].passage.text))
+        order = dict(zip(map(id, family.suspects), family.order().tolist(), strict=True))
+        candidates = [row for row in rows if not row[0].known]
+        candidates.sort(key=lambda row: -order[id(row[0])] if row[1] is None else abs(row[1] - 0.5))
+        asked = candidates[: self.spec.judged]
+        own = [row for row in asked if not self.spec.own_text and self._is_own(row[0], model)]
+        kept = [row for row in asked if row not in own]
+        return ([*known[: self.spec.judged], *kept] if kept else []), len(own)
+
+    def _is_own(self, suspect: Suspect, model: str) -> bool:
+        written = self.found.written.get(suspect.pair.id, ()) if suspect.kind == WRITTEN else ()
+        authors = [dict(n.provenance).get("generator") for n in written if n.text == suspect.passage.text]
+        return model in authors
+
+
+def _weights(graded: Sequence[tuple[Suspect, float | None, Judgement]]) -> dict[tuple[str, str], float]:
+    """Return the log likelihood ratio of each candidate's grade; none without known positives to learn it from."""
+    known = [judgement.grade for suspect, _, judgement in graded if suspect.known]
+    candidates = [(s, chance, j.grade) for s, chance, j in graded if not s.known and chance is not None]
+    if not known or not candidates:
+        return {}
+    table = weights_of_grades(
+        known, [grade for *_, grade in candidates], np.array([chance for _, chance, _ in candidates])
+    )
+    return {key_of(suspect): table[grade] for suspect, _, grade in candidates}
+
+
+def _content(part: Mapping[str, tuple[Negative, ...]]) -> dict[str, list[list[str]]]:
+    return {pair: [[n.text, n.source, n.passage_id] for n in row] for pair, row in part.items() if row}
+
+
+def _row(verdict: Verdict, grades: Mapping[tuple[str, str], Judgement]) -> dict[str, Any]:
+    suspect = verdict.suspect
+    row: dict[str, Any] = {
+        "pair": suspect.pair.id,
+        "query": suspect.pair.query,
+        "positive": suspect.pair.positive,
+        "negative": suspect.passage.text,
+        "kind": suspect.kind,
+        "decision": verdict.decision,
+        "by": verdict.by,
+        "chance": verdict.chance,
+        "doubt": verdict.doubt,
+    }
+    judgement = grades.get(key_of(suspect))
+    return row | ({"grade": judgement.grade, "reason": judgement.reason} if judgement else {})
+
+
+def load_verdicts(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of ``verdicts.jsonl``."""
+    return [row for row in read_jsonl(folder / VERDICTS) if isinstance(row, dict)]
