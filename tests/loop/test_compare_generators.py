@@ -23,7 +23,7 @@ PLAIN = {clinical: plain for plain, clinical in _SIGNS.items()}
 def good(messages: Messages) -> str:
     *_, (clinical, place) = re.findall(r"A finding of (.*) the (\w+)\.", messages[-1]["content"])
     # No query of dev, which would be left out.
-    return f"relief for a {PLAIN[clinical]} {place}"
+    return f"relief {PLAIN[clinical]} {place}"
 
 
 def bad(messages: Messages) -> str:
