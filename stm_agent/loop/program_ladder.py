@@ -10,6 +10,7 @@ from stm_agent.domain.data import Pair
 from stm_agent.errors import BudgetExceeded, CheckFailed, ConfigError, DataError, GenerationError
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.scoring import ScoredTask
+from stm_agent.files import read_json
 from stm_agent.loop.gate import Confirmation, GateState, Verdict
 from stm_agent.loop.probe import Probed, ProbeKind, ProbeSetting, probe, score_probed
 from stm_agent.loop.program_trials import ProgramTrials
@@ -91,10 +92,19 @@ def write_pairs(trials: ProgramTrials, rung: Rung, passages: Mapping[str, str]) 
         BudgetExceeded: A ceiling is reached.
         GenerationError: The LLM gave out.
         ConfigError: The program cannot be used.
+        DataError: No query can be used.
     """
     context = trials.context
     with context.timed("synthesize", f"writing queries for {len(passages)} passages"):
-        rung.pairs = load_pairs(context.build(trials.job(rung.text, passages, seed=context.seed)))
+        folder = context.build(trials.job(rung.text, passages, seed=context.seed))
+    rung.pairs = load_pairs(folder)
+    if not rung.pairs:
+        counts = read_json(folder / "pairs.json")["refused"]
+        refused = ", ".join(f"{number} {reason}" for reason, number in counts.items()) or "nothing came back"
+        raise DataError(
+            f"{trials.program.name} wrote no usable query for {len(passages)} passages ({refused}); "
+            "try another --generator"
+        )
 
 
 def climb(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import ConfigError
+from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_jsonl
 from stm_agent.llm.answer import Messages
 from stm_agent.llm.scripted import ScriptedProvider
@@ -130,6 +130,13 @@ def test_what_cannot_work_is_refused_before_anything_is_paid(tiny_domain, worksp
     with pytest.raises(ConfigError, match=message):
         search(tiny_domain, workspace, **changes)
     assert calls.count == 0
+
+
+def test_a_generator_that_writes_nothing_usable_ends_with_the_reasons(tiny_domain, workspace, monkeypatch):
+    refusing = ScriptedProvider(lambda messages: "I'm sorry, but I can't help with that.")
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: refusing))
+    with pytest.raises(DataError, match=r"no usable query for 3 passages \(3 refusal\); try another --generator"):
+        search(tiny_domain, workspace, examples=2, queries=3)
 
 
 def test_a_file_that_exists_is_not_overwritten(tiny_domain, workspace, calls):
