@@ -44,7 +44,10 @@ def read_data(folder: Path, options: argparse.Namespace) -> tuple[dict[str, str]
     several = sorted((query for query in judged if len(judged[query]) >= LEAST), key=share)[: options.queries]
     relevant = {passage for query in several for passage in judged[query]}
     order = sorted(data.pool, key=lambda passage: (passage not in relevant, share(passage)))
-    pool = {passage: data.pool[passage] for passage in order[: options.documents or None]}
+    pool = {
+        passage: data.pool[passage]
+        for passage in order[: max(options.documents, len(relevant)) if options.documents else None]
+    }
     return pool, {query: queries[query] for query in several}, {query: judged[query] for query in several}
 
 

@@ -144,12 +144,13 @@ def _job(plan: CorpusPlan, options: Options, workspace: Path, runs: Path, seed: 
         usd=options.budget_usd,
         minutes=WRITING_SHARE * (options.budget_minutes or MINUTES),
     )
+    spec = SynthesizeSpec(queries=len(plan.drawn))
     job = QueriesJob(
         pool=plan.drawn,
         task=TASK,
-        program=program_path(workspace, "queries"),
+        program=program_path(workspace, spec.query_program),
         generator=access,
-        spec=SynthesizeSpec(queries=len(plan.drawn)),
+        spec=spec,
         seed=seed,
     )
     # Each job has a ledger and a clock of its own, so that ceilings count what this job costs, over all processes.
