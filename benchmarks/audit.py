@@ -44,7 +44,10 @@ def read_data(folder: Path, options: argparse.Namespace) -> tuple[dict[str, str]
     several = sorted((query for query in judged if len(judged[query]) >= LEAST), key=share)[: options.queries]
     relevant = {passage for query in several for passage in judged[query]}
     order = sorted(data.pool, key=lambda passage: (passage not in relevant, share(passage)))
-    pool = {passage: data.pool[passage] for passage in order[: options.documents or None]}
+    pool = {
+        passage: data.pool[passage]
+        for passage in order[: max(options.documents, len(relevant)) if options.documents else None]
+    }
     return pool, {query: queries[query] for query in several}, {query: judged[query] for query in several}
 
 
@@ -196,6 +199,9 @@ def main() -> None:
     options.cache = options.cache or Path(tempfile.mkdtemp())
     record: dict[str, Any] = {"name": "audit", "machine": machine(), "versions": versions(), "collections": {}}
     record["options"] = {name: getattr(options, name) for name in ("draws", "hide", "queries", "documents")}
+    named = " ".join(f"--data {folder.name}" for folder in options.data)
+    flags = " ".join(f"--{name} {value}" for name, value in record["options"].items())
+    record |= {"command": f"python benchmarks/audit.py {named} {flags}", "seeds": list(range(options.draws))}
     claims: list[dict[str, Any]] = []
     for folder in options.data:
         pool, queries, judged = read_data(folder, options)

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from stm_agent.domain.data import Pair
+from stm_agent.domain.spec import AuditSpec
 from stm_agent.domain.text import normalise
 from stm_agent.files import read_json
+from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import Miner, searched_pool
 from stm_agent.loop.training_data import TrainingData
@@ -19,6 +21,8 @@ from stm_agent.train.job import Negatives
 from stm_agent.workspace import program_path
 
 Key = tuple[str, str]
+JUDGEMENT_TOKENS = 64
+"""Ceiling of a judgement: a grade and a short reason."""
 
 
 def audited(
@@ -52,12 +56,7 @@ def audit_job(context: RunContext, pairs: Sequence[Pair], found: Found, miner: M
     Raises:
         ConfigError: The judge's program is missing.
     """
-    spec, judge = context.spec.audit, None
-    if spec.judge:
-        options = context.generator.options.model_copy(
-            update={"model": spec.judge, "temperature": 0.0, "max_tokens": 64}
-        )
-        judge = replace(context.generator, options=options)
+    spec, judge = context.spec.audit, judge_access(context.spec.audit, context.generator)
     return AuditJob(
         pairs=tuple(pairs),
         pool=searched_pool(context.spec, context.data),
@@ -71,6 +70,21 @@ def audit_job(context: RunContext, pairs: Sequence[Pair], found: Found, miner: M
         judge=judge,
         cache=context.cache,
     )
+
+
+def judge_access(spec: AuditSpec, generator: LlmAccess) -> LlmAccess | None:
+    """Return the way to the judge, with the cache, ledger and ceilings of the generator; None: no LLM judges.
+
+    A model of another provider is asked at that provider's own address, and another model costs its own price.
+    """
+    if not spec.judge or not spec.enabled:
+        return None
+    changes: dict[str, object] = {"model": spec.judge, "temperature": 0.0, "max_tokens": JUDGEMENT_TOKENS}
+    if spec.judge != generator.options.model:
+        changes |= {"price_in": None, "price_out": None}
+    if spec.judge.partition("/")[0] != generator.options.model.partition("/")[0]:
+        changes["api_base"] = None
+    return replace(generator, options=generator.options.model_copy(update=changes))
 
 
 def apply_verdicts(
@@ -109,7 +123,7 @@ def _without(pairs: Sequence[Pair], negatives: Negatives, out: set[Key]) -> dict
 
 
 def report_audit(context: RunContext, report: Mapping[str, Any]) -> None:
-    """Note the rates with their intervals, what was decided, and why there is no rate."""
+    """Note the rates with their intervals, what was decided, and why a rate is missing."""
     for kind, times in report["rates"].items():
         rates = [f"{_rate(times[time])} {time}" for time in ("before", "after") if time in times]
         context.note("audit", f"estimated false negatives, {kind}: {', '.join(rates)} the audit (95 % intervals)")

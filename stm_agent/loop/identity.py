@@ -107,6 +107,8 @@ def _models(spec: DomainSpec) -> dict[str, str]:
     names |= {f"start {number}": start.model for number, start in enumerate(spec.starts, 2)}
     names |= {role: name for expert in spec.experts for role, name in spec.models_of(expert).items()}
     names |= {"miner": spec.mine.encoder} if spec.mine.encoder else {}
+    if spec.audit.enabled and spec.audit.teacher:
+        names |= {f"audit's {role}": name for role, name in spec.audit.teacher.models.items()}
     names |= {"baseline": spec.baseline} if spec.baseline else {}
     identities = {}
     for role, name in names.items():
@@ -135,6 +137,7 @@ def _programs(spec: DomainSpec, options: Options) -> list[str]:
         spec.synthesize.program: negatives,
         spec.synthesize.query_program: queries,
         spec.synthesize.graded_program: graded,
+        "judge": bool(spec.audit.enabled and spec.audit.judge),
     }
     return [*(name for name, asked in wanted.items() if asked), *planner]
 

@@ -17,6 +17,7 @@ from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
 from stm_agent.llm.access import LlmAccess
+from stm_agent.loop.auditing import judge_access
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.forgetting import held_guards
@@ -138,6 +139,8 @@ def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess, *
     for access, asked in ((generator, writes), (reflection, reflects)):
         if asked:
             access.open().close()
+    if judge := judge_access(spec.audit, generator):
+        judge.open().close()
 
 
 def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs: Path) -> LlmAccess:

@@ -2,9 +2,9 @@
 
 A logistic regression of known positives against all candidates turns the features into one score; every suspect is
 scored by a regression that did not see its query. A mixture of that score gives chances and the rate (see
-:mod:`stm_agent.mine.mixture`). The interval is a percentile bootstrap over queries, pooled over both degrees of the
-tilt, so that it holds the doubt about the model too. It assumes that hidden positives score like the known ones that
-the same retrieval found, beside the other positives of their query.
+:mod:`stm_agent.mine.mixture`). The interval is a percentile bootstrap over queries; the degree of the tilt is chosen in
+each sample again, so that the interval holds the doubt about it too. It assumes that hidden positives score like the
+known ones that the same retrieval found, beside the other positives of their query.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stm_agent.mine.mixture import DEGREES, Bins, Mixture, fit_logistic, fit_mixture
+from stm_agent.mine.mixture import Bins, Mixture, fit_logistic, fit_mixture
 from stm_agent.progress import report, safe_point
 
 Floats = NDArray[np.float64]
@@ -24,8 +24,8 @@ FEWEST_KNOWN, FEWEST_QUERIES, FEWEST_CANDIDATES = 30, 10, 50
 """Known positives, queries that have some, and candidates, below which nothing is calibrated."""
 FOLDS = 5
 NEWTON = 12
-SAMPLES = 150
-"""Bootstrap samples of each degree."""
+SAMPLES = 300
+"""Bootstrap samples."""
 LEVEL = 0.95
 
 
@@ -102,8 +102,8 @@ def calibrate(features: Floats, known: Mask, queries: NDArray[np.int64], seed: i
     numbers, size = bins.numbers(scores), len(bins.centres)
     _, dense = np.unique(queries, return_inverse=True)
     known_table, table = (_table(dense, numbers, mask, size) for mask in (known, ~known))
-    fits = tuple(fit_mixture(bins, known_table.sum(axis=0), table.sum(axis=0), degree) for degree in DEGREES)
-    chances = np.mean([fit.chances(scores) for fit in fits], axis=0)
+    fit, fits = fit_mixture(bins, known_table.sum(axis=0), table.sum(axis=0))
+    chances = fit.chances(scores)
     chances[known] = 1.0
     return Calibrated(scores, chances, bins, tuple(_resample(bins, known_table, table, fits, seed)), dense)
 
@@ -119,8 +119,8 @@ def _resample(
         weights = generator.multinomial(queries, np.full(queries, 1 / queries)).astype(np.float64)
         relevant, others = weights @ known, weights @ candidates
         if relevant.sum() and others.sum():
-            for fit in fits:
-                yield weights, fit_mixture(bins, relevant, others, fit.degree, fit).chances(bins.centres)
+            fit, _ = fit_mixture(bins, relevant, others, fits)
+            yield weights, fit.chances(bins.centres)
 
 
 def _scores(features: Floats, known: Mask, queries: NDArray[np.int64]) -> Floats:

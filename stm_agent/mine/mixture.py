@@ -15,6 +15,7 @@ their false alarms are more. The tilt gives both rates for the candidates themse
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +28,15 @@ FIRST_SHARES = (0.005, 0.05, 0.3)
 """Shares that the fit starts from; the likeliest end counts."""
 BOUNDS = 12.0
 """Largest log-odds of the share."""
+LEAST = 1e-4
+"""Share of a quadratic tilt from which it is taken."""
 RIDGE = 1e-3
 LONGEST_STEP = 3.0
 """Change of a coefficient in one Newton step, at most: samples that hardly overlap would send it to infinity."""
 DEGREES = (1, 2)
-"""Degrees of the tilt: the linear one is steadier, the quadratic one leaves shapes freer; both are fitted."""
+"""Degrees of the tilt. The quadratic one fits almost any share, so it is taken only if it is significantly likelier."""
+SIGNIFICANT = 3.84
+"""Twice the gain in log likelihood from which the quadratic tilt is taken: 5 % of chi-squared with 1 degree."""
 
 
 def fit_logistic(features: Floats, successes: Floats, trials: Floats, start: Floats, rounds: int) -> Floats:
@@ -102,24 +107,41 @@ class Mixture:
         share: Share of relevant passages among the candidates.
         ratio: Log of f_relevant / f_other as coefficients of :meth:`Bins.terms`.
         bins: The bins of the fit.
+        loss: Its negative log likelihood.
     """
 
     share: float
     ratio: Floats
     bins: Bins
-
-    @property
-    def degree(self) -> int:
-        """Degree of the tilt."""
-        return len(self.ratio) - 1
+    loss: float
 
     def chances(self, scores: Floats) -> Floats:
         """Return the probability that a candidate with each score is relevant."""
-        return _posterior(self.share, self.bins.terms(scores, self.degree) @ self.ratio)
+        return _posterior(self.share, self.bins.terms(scores, len(self.ratio) - 1) @ self.ratio)
 
 
-def fit_mixture(bins: Bins, relevant: Floats, candidates: Floats, degree: int, start: Mixture | None = None) -> Mixture:
-    """Fit the share and the tilt by maximum likelihood.
+def fit_mixture(
+    bins: Bins, relevant: Floats, candidates: Floats, starts: Sequence[Mixture | None] = (None, None)
+) -> tuple[Mixture, tuple[Mixture, ...]]:
+    """Fit the share and a tilt of each degree; return the one to use, and all.
+
+    Args:
+        bins: The bins.
+        relevant: Number of known relevant passages in each bin.
+        candidates: Number of candidates in each bin.
+        starts: Fits of similar counts to start from, one a degree; None: several shares.
+    """
+    fits = tuple(
+        fit_tilt(bins, relevant, candidates, degree, start) for degree, start in zip(DEGREES, starts, strict=True)
+    )
+    linear, quadratic = fits
+    # At a share of zero the curve has explained the relevant ones away.
+    freer = quadratic.share > LEAST and 2 * (linear.loss - quadratic.loss) > SIGNIFICANT
+    return (quadratic if freer else linear), fits
+
+
+def fit_tilt(bins: Bins, relevant: Floats, candidates: Floats, degree: int, start: Mixture | None) -> Mixture:
+    """Fit the share and the tilt of one degree by maximum likelihood.
 
     Args:
         bins: The bins.
@@ -142,8 +164,8 @@ def fit_mixture(bins: Bins, relevant: Floats, candidates: Floats, degree: int, s
         minimize(_loss, first, (terms, relevant, candidates), jac=True, method="L-BFGS-B", bounds=bounds)
         for first in starts
     ]
-    best = min(fits, key=lambda fit: float(fit.fun)).x
-    return Mixture(float(1 / (1 + np.exp(-best[-1]))), best[:-1], bins)
+    best = min(fits, key=lambda fit: float(fit.fun))
+    return Mixture(float(1 / (1 + np.exp(-best.x[-1]))), best.x[:-1], bins, float(best.fun))
 
 
 def _loss(parameters: Floats, terms: Floats, relevant: Floats, candidates: Floats) -> tuple[float, Floats]:

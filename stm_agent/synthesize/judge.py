@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from stm_agent.errors import GenerationError
 from stm_agent.llm.checking import TextCheck
-from stm_agent.llm.parallel import in_parallel
 from stm_agent.progress import report
+from stm_agent.synthesize.drafts import WriteRequest
 from stm_agent.synthesize.program import Writer
 from stm_agent.synthesize.report import WritingReport
 
@@ -50,10 +50,8 @@ def read_judgement(text: str) -> Judgement | None:
     return Judgement(int(match[1]), " ".join(match[2].split()))
 
 
-def judge_all(
-    items: Sequence[tuple[str, str]], *, task: str, program: Path, client: LlmClient, width: int | None = None
-) -> Judged:
-    """Let an LLM judge passages for queries.
+def judge_all(items: Sequence[tuple[str, str]], *, task: str, program: Path, client: LlmClient) -> Judged:
+    """Let an LLM judge passages for queries, as many at a time as the client's width allows.
 
     If the budget ends or the LLM goes away, the judgements until then are returned, and the report says so.
 
@@ -62,24 +60,19 @@ def judge_all(
         task: One line: what a query is and what should be found.
         program: File of the program; its output field is ``judgement``.
         client: The way to the LLM.
-        width: Calls at a time; None: the client's.
 
     Raises:
         ConfigError: The program cannot be built or fails.
     """
     writer = Writer(program, client, "judgement")
-
-    def ask(item: tuple[str, str]) -> Judgement | None:
-        # A grade alone is a whole answer.
-        check = TextCheck("passage", model_text="3")
-        text = writer.write(check, task=task, query=item[0], passage=item[1])
-        return None if text is None else read_judgement(text)
-
+    # A grade alone is a whole answer.
+    check = TextCheck("passage", model_text="3")
+    requests = [WriteRequest(check, {"task": task, "query": query, "passage": passage}) for query, passage in items]
     judgements: list[Judgement | None] = []
     ended: GenerationError | None = None
     try:
-        for judgement in in_parallel(ask, items, width=width or client.width):
-            judgements.append(judgement)
+        for text in writer.write_all(requests):
+            judgements.append(None if text is None else read_judgement(text))
             report("judge", "passages", len(judgements), len(items))
     except GenerationError as error:
         ended = error

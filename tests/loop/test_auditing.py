@@ -60,8 +60,9 @@ def test_a_run_audits_between_mining_and_training(tiny_domain: DomainSpec, works
     report = optimize(spec, options, workspace=workspace, runs=runs)
     notes = [note for note in report["notes"] if note.startswith("audit: ")]
     assert [note for note in notes if "no estimate" in note]
-    ledger = {line.get("name"): line for line in read_jsonl(runs / report["run"] / "ledger.jsonl")}
-    verdicts = runs / ".stages" / ledger["audit"]["folder"] / "verdicts.jsonl"
+    ledger = read_jsonl(runs / report["run"] / "ledger.jsonl")
+    (stage,) = [line["folder"] for line in ledger if line["event"] == "stage" and line["name"] == "audit"]
+    verdicts = runs / ".stages" / stage / "verdicts.jsonl"
     first = json.loads(verdicts.read_text().splitlines()[0])
     write_verdicts(workspace, "p", [Verdict(first["query"], first["negative"], "false_negative")])
     again = optimize(spec, options, workspace=workspace, runs=runs)

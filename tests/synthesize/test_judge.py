@@ -39,9 +39,7 @@ def test_a_grade_and_its_reason_are_read(text: str, grade: int, reason: str) -> 
     assert judgement.reason.lstrip("*: ") == reason
 
 
-@pytest.mark.parametrize(
-    "text", ["it is relevant", "grade 7: no such grade", "the passage of 1999 has 3 parts and more"]
-)
+@pytest.mark.parametrize("text", ["it is relevant", "grade 7: no such grade", "the passage of 1999 has 3 parts"])
 def test_what_has_no_grade_is_none(text: str) -> None:
     assert read_judgement(text) is None
 
@@ -53,7 +51,7 @@ def test_passages_are_judged_in_their_order_and_a_bare_digit_counts(tmp_path: Pa
 
     client = scripted(script, tmp_path)
     items = [("what causes gout", "gout is caused by uric acid"), ("what causes gout", "the court adjourned")]
-    judged = judge_all(items, task="t", program=PROGRAM, client=client, width=2)
+    judged = judge_all(items, task="t", program=PROGRAM, client=client)
     assert judged.judgements == (Judgement(3, "it names the cause"), Judgement(0, "another topic"))
 
 
