@@ -45,8 +45,8 @@ def domain_of(folder: Path, options: argparse.Namespace) -> Any:
 def one(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train and score everything for one collection and seed."""
     from stm_agent.cli.output import screen_observer
-    from stm_agent.evaluate.baselines import ReadyModel
     from stm_agent.loop.data import prepare_training_data
+    from stm_agent.loop.data_jobs import first_miner
     from stm_agent.loop.options import Options
     from stm_agent.loop.prepare import open_context
     from stm_agent.loop.runs import RunFolder
@@ -59,7 +59,7 @@ def one(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         with open_context(
             spec, Options(seed=seed), run, workspace=options.work, runs=runs, observer=screen_observer()
         ) as context:
-            training_data = prepare_training_data(context, ReadyModel(spec.mine.encoder or spec.backbone.model))
+            training_data = prepare_training_data(context, first_miner(spec))
             models = train_variants(context, training_data)
             return score_all(context, models)
     finally:

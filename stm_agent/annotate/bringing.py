@@ -61,10 +61,10 @@ def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None, spli
     with tool.database.writing() as session:
         actor = _who(session, name_of)
         row = projects.called(session, name) or projects.create(session, actor, name=name, template="judging")
-        report = moving.bring_in(session, actor, row, incoming)
+        came = moving.bring_in(session, actor, row, incoming)
         key, named = row.key, row.name
     pool_written(tool, actor, key, incoming)
-    return {"project": named, **report.told()}
+    return {"project": named, **came.told()}
 
 
 def pool_written(tool: Tool, actor: Actor, project: str, incoming: Incoming) -> None:

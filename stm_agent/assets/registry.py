@@ -45,6 +45,13 @@ class Asset:
     unzipped: str = ""
     optional: bool = False
 
+    @property
+    def source(self) -> str:
+        """Packages and version, for people."""
+        first = self.package.format(part=1)
+        packages = first if self.parts == 1 else f"{first} ... {self.package.format(part=self.parts)}"
+        return f"{packages} {self.version}"
+
 
 _QWEN_CODER = "Hui et al. 2024, Qwen2.5-Coder Technical Report, arXiv 2409.12186"
 _ALL = (

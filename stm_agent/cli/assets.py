@@ -20,29 +20,29 @@ def list_(as_json: JsonFlag = False) -> None:
     """
     import dataclasses
 
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from stm_agent.assets.pull import asset_path
     from stm_agent.assets.registry import ASSETS
 
     rows = [{**dataclasses.asdict(asset), "path": str(asset_path(name) or "")} for name, asset in ASSETS.items()]
-    table = Table("asset", "kind", "package", "MB", "licence", "installed")
+    table = Table(Column("asset", no_wrap=True), "kind", "package", "MB", "licence", "installed")
     for row in rows:
         size = f"{row['size'] / 1e6:.0f}"
         table.add_row(
             row["name"],
             row["kind"],
-            f"{row['package']} {row['version']}",
+            ASSETS[row["name"]].source,
             size,
             row["licence"],
-            "yes" if row["path"] else "no",
+            "yes" if row["path"] else "no, optional" if row["optional"] else "no",
         )
     emit(rows, table, as_json)
 
 
 @app.command()
 def pull(name: Name, as_json: JsonFlag = False) -> None:
-    """Fetch an asset, for example before working offline.
+    """Fetch an asset, for example before working offline; optional ones are fetched in no other way.
 
     Example: stm-agent assets pull smollm2-135m
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -19,11 +20,11 @@ NOUNS = {
     "runs": "Running, finished and interrupted runs.",
     "traces": "How each tried instruction or program came to be.",
 }
-VERBS = ("optimize", "instruct", "search", "synthesize", "mine", "train", "evaluate", "doctor", "init")
+VERBS = ("optimize", "instruct", "search", "mine", "train", "evaluate", "doctor", "init")
 
 app = typer.Typer(
     name="stm-agent",
-    help="Turn a decoder-only LLM into the best retriever for your domain, and prove it.\n\n"
+    help="Turn a decoder-only LLM or a ready encoder into the best retriever for your domain, and prove it.\n\n"
     "Example: stm-agent optimize --domain biomedical",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -46,9 +47,23 @@ def build() -> typer.Typer:
         # Commands that are a verb and a group at once have their own help text.
         app.add_typer(importlib.import_module("stm_agent.cli.merge").app, name="merge")
         app.add_typer(importlib.import_module("stm_agent.cli.annotate").app, name="annotate")
+        app.add_typer(importlib.import_module("stm_agent.cli.synthesize").app, name="synthesize")
         for verb in VERBS:
             app.command(verb)(getattr(importlib.import_module(f"stm_agent.cli.{verb}"), verb))
     return app
+
+
+def drop_advice_of_libraries() -> None:
+    """Drop the one line with which bitsandbytes advises to install ``kernels``: a faster product of 4-bit weights.
+
+    It is logged when the library is imported, on some CPUs, also by runs without 4-bit weights. Nothing else of the
+    library is hidden.
+    """
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_is_no_advice)
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Failed to load CPU gemm_4bit_forward from kernels-community")
 
 
 def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
@@ -61,6 +76,7 @@ def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
     if not sys.warnoptions:
         # These warnings are for developers of the libraries; a user can do nothing about them.
         warnings.simplefilter("ignore", FutureWarning)
+    drop_advice_of_libraries()
     try:
         return build()()
     except StopRequested as stop:

@@ -106,7 +106,12 @@ def _document_of(path: Path, key: str) -> Document:
         raise DataError(f"{path} {error.reason}; {error.fix}") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check its rights") from error
-    return Document(key, title, text)
+    return Document(_storable(key), _storable(title), _storable(text))
+
+
+def _storable(text: str) -> str:
+    """Replace lone surrogates, which JSON and names of files can hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _files_of(folder: Path, left_out: _LeftOut) -> list[Document]:
@@ -125,7 +130,7 @@ def _files_of(folder: Path, left_out: _LeftOut) -> list[Document]:
             left_out.add(f"cannot be read ({error.strerror})", name)
         else:
             # An id is a cell of a table with tabs.
-            documents.append(Document(re.sub(r"\s", " ", name), title, text))
+            documents.append(Document(re.sub(r"\s", " ", _storable(name)), _storable(title), _storable(text)))
     return documents
 
 
@@ -144,7 +149,7 @@ def _documents_of(path: Path, left_out: _LeftOut) -> list[Document]:
         if key in seen:
             raise DataError(f"{location} repeats id '{key}' of {seen[key]}; make the ids unique")
         seen[key] = location
-        document = Document(key, _cell(row, title, location), _cell(row, text, location))
+        document = Document(key, _storable(_cell(row, title, location)), _storable(_cell(row, text, location)))
         if document.text.strip():
             documents.append(document)
         else:

@@ -86,34 +86,37 @@ def synthetic_collection(
         DataError: Too few queries are usable.
     """
     usable, repeated = _usable(passages, written)
-    left_out = {**(refused or {}), **repeated}
+    left_out = dict(Counter(refused or {}) + Counter(repeated))
     if len(usable) < FEWEST_QUERIES:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise DataError(
             f"{len(usable)} usable queries were written for corpus {name}, and {FEWEST_QUERIES} are needed"
             f"{f' (left out: {reasons})' if reasons else ''}; {way_on}"
         )
-    twins = _twins(passages)
-    splits: dict[str, dict[str, str]] = {role: {} for role in SHARES}
-    for role, group in _dealt(usable, passages, twins, seed):
-        splits[role] |= {query: usable[query][1] for query in group}
-    if empty := [role for role, queries in splits.items() if not queries]:
-        raise DataError(
-            f"the documents of corpus {name} share their passages, so that no query is left for {empty[0]}; remove "
-            "copies of documents"
-        )
-    relevant = {query: dict.fromkeys(twins[passage], 1) for query, (passage, _) in usable.items()}
     collection = Collection(
         name=f"{name} (synthetic)",
         documents=passages.documents,
-        splits={
-            role: Split(role, queries, {query: relevant[query] for query in queries}, synthetic=True)
-            for role, queries in splits.items()
-        },
+        splits=_splits(name, usable, passages, seed),
         licence="not stated",
         source=f"documents of {name}; queries written by {writer}, judged by nobody",
     )
     return SyntheticCollection(collection=collection, left_out=left_out)
+
+
+def _splits(name: str, usable: Mapping[str, tuple[str, str]], passages: Passages, seed: int) -> dict[str, Split]:
+    twins = _twins(passages)
+    queries: dict[str, dict[str, str]] = {role: {} for role in SHARES}
+    for role, group in _dealt(usable, passages, twins, seed):
+        queries[role] |= {query: usable[query][1] for query in group}
+    if empty := [role for role in SHARES if not queries[role]]:
+        raise DataError(
+            f"the documents of corpus {name} share their passages, so that no query is left for {empty[0]}; remove "
+            "copies of documents"
+        )
+    qrels = {query: dict.fromkeys(twins[passage], 1) for query, (passage, _) in usable.items()}
+    return {
+        role: Split(role, own, {query: qrels[query] for query in own}, synthetic=True) for role, own in queries.items()
+    }
 
 
 def _usable(

@@ -66,7 +66,7 @@ def why(run: Path) -> Reason:
         trained={entry["name"]: entry for entry in ledger if entry["event"] == "expert"},
     )
     report = record.report
-    parts = [*_looks(record), *_taken(record), *_experts(record), *_instruction(record)]
+    parts = [*_looks(record), *_taken(record), *_merge(record), *_experts(record), *_instruction(record)]
     return Reason(f"model of run {report['run']}: {report['model_label']}", tuple(parts))
 
 
@@ -104,6 +104,18 @@ def _taken(record: _Record) -> Iterator[Reason]:
         if entry["lever"] == "merge" and entry["kept"] and f": {label} " in entry["text"]
     ]
     yield from (Reason(f"taken on the search half: {entry['text']}") for entry in taken[-1:])
+
+
+def _merge(record: _Record) -> Iterator[Reason]:
+    """Yield the search that the weights come from, if the model is a merge."""
+    weights = record.report["weights"]
+    encoded = [entry for entry in record.events("merge") if set(weights) <= set(entry["experts"])]
+    if len(weights) < 2 or not encoded:
+        return
+    newest = [entry for entry in encoded if entry["experts"] == encoded[-1]["experts"]]
+    best = max(entry["dev"] for entry in newest)
+    experts = ", ".join(newest[-1]["experts"])
+    yield Reason(f"merge search over {experts}: {len(newest)} merges encoded, the best {best:.4f} on the search half")
 
 
 def _experts(record: _Record) -> Iterator[Reason]:

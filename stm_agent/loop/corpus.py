@@ -97,19 +97,7 @@ def write_collection(
     stage, ended_by = _written(job, clock, runs, observer)
     if ended_by:
         _show(observer, "warning", "synthesize", f"{ended_by}; what was written until then is used")
-    counts = read_json(stage / "pairs.json")
-    _show_counts(counts, len(plan.drawn), observer)
-    passages = {text: key for key, text in plan.drawn.items()}
-    written = [(passages[row["positive"]], str(row["query"])) for row in counts["pairs"]]
-    made = synthetic_collection(
-        plan.corpus.name,
-        plan.passages,
-        written,
-        writer=options.generator,
-        seed=seed,
-        refused=counts["refused"],
-        way_on=ended_by or WAY_ON,
-    )
+    made = _made(plan, read_json(stage / "pairs.json"), job, ended_by, observer)
     spent = spending(job.generator.ledger)
     record = {
         **_record(plan, made, options.generator),
@@ -118,6 +106,23 @@ def write_collection(
         "minutes": round(stored_seconds(clock) / 60, 2),
     }
     return _result(_stored(made.collection, record, plan.corpus.name, runs), observer)
+
+
+def _made(
+    plan: CorpusPlan, stage: Mapping[str, Any], job: QueriesJob, ended_by: str | None, observer: Observer
+) -> SyntheticCollection:
+    """Return the collection of the queries in ``pairs.json`` of a stage."""
+    _show_counts(stage, len(plan.drawn), observer)
+    passages = {text: key for key, text in plan.drawn.items()}
+    return synthetic_collection(
+        plan.corpus.name,
+        plan.passages,
+        [(passages[row["positive"]], str(row["query"])) for row in stage["pairs"]],
+        writer=job.generator.options.model,
+        seed=job.seed,
+        refused=stage["refused"],
+        way_on=ended_by or WAY_ON,
+    )
 
 
 def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict[str, Any]:
@@ -144,12 +149,13 @@ def _job(plan: CorpusPlan, options: Options, workspace: Path, runs: Path, seed: 
         usd=options.budget_usd,
         minutes=WRITING_SHARE * (options.budget_minutes or MINUTES),
     )
+    spec = SynthesizeSpec(queries=len(plan.drawn))
     job = QueriesJob(
         pool=plan.drawn,
         task=TASK,
-        program=program_path(workspace, "queries"),
+        program=program_path(workspace, spec.query_program),
         generator=access,
-        spec=SynthesizeSpec(queries=len(plan.drawn)),
+        spec=spec,
         seed=seed,
     )
     # Each job has a ledger and a clock of its own, so that ceilings count what this job costs, over all processes.

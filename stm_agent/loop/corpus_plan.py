@@ -62,10 +62,10 @@ def plan_corpus(path: Path, *, queries: int = QUERIES, seed: int = 0) -> CorpusP
 def plan_steps(plan: CorpusPlan, options: Options) -> list[dict[str, str]]:
     """Return the stages that ``--dry-run`` prints: passages, calls and costs."""
     llm = llm_options(options)
-    calls = len(plan.drawn)
+    calls, attempts = len(plan.drawn), SynthesizeSpec().attempts
     tokens = sum(map(rough_tokens, plan.drawn.values())) + calls * PROMPT_TOKENS
     facts = model_facts(llm)
-    cost = facts.cost(tokens, calls * llm.max_tokens)
+    cost = facts.cost(attempts * tokens, attempts * calls * llm.max_tokens)
     shares = ", ".join(f"{share:.0%} {name}" for name, share in SHARES.items())
     price = f"at most about {cost:.2f} USD" if cost is not None else "at a price that is not known here"
     return [
@@ -73,8 +73,8 @@ def plan_steps(plan: CorpusPlan, options: Options) -> list[dict[str, str]]:
         *({"stage": "corpus", "what": note} for note in plan.corpus.notes),
         {
             "stage": "synthesize",
-            "what": f"at most {calls:,} LLM calls by {llm.model} ({tokens:,} prompt tokens), {price}; answers that "
-            "were paid for before cost nothing",
+            "what": f"{calls:,} LLM calls by {llm.model} (about {tokens:,} prompt tokens), {attempts * calls:,} if no "
+            f"first answer can be used, {price}; answers that were paid for before cost nothing",
         },
         {"stage": "splits", "what": f"{shares} by document; all of them are called synthetic"},
         {"stage": "run", "what": "as with --collection, on the folder that is written"},

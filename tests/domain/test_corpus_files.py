@@ -59,6 +59,10 @@ def test_rows_without_ids_are_numbered_and_cells_may_hold_lines(write):
     ]
 
 
+def test_half_of_a_surrogate_pair_in_a_text_is_replaced(write):
+    assert documents(write("c.jsonl", '{"_id": "a", "text": "tea \\ud83d time"}\n')) == [("a", "", "tea ? time")]
+
+
 def test_a_folder_gives_a_document_a_file_with_its_path_as_id(write, tmp_path):
     write("docs/a.txt", "First line\nof a paragraph.\n\nSecond paragraph.\n")
     write(

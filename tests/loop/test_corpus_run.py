@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from stm_agent.cli.main import main
-from stm_agent.domain.spec import BeirCollection
+from stm_agent.domain.build import build_domain_data
+from stm_agent.domain.load import domain_of_collection
+from stm_agent.domain.spec import SENTENCES, BeirCollection
 from stm_agent.errors import DataError, GenerationError
 from stm_agent.files import read_json
 from stm_agent.inspect.report import report_table
@@ -20,6 +22,7 @@ from stm_agent.loop.corpus_plan import plan_corpus
 from stm_agent.loop.events import silent
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
+from stm_agent.loop.recipes import Speed, plan_experts
 from stm_agent.testing.pdf import pdf
 
 PLACES = ("ear", "eye", "foot", "hand", "heart", "knee", "lung", "nose", "skin", "tooth")
@@ -161,6 +164,15 @@ def test_a_run_calls_its_numbers_synthetic_everywhere(corpus, workspace, clinic,
     assert "-synthetic-" in row["run"]
 
 
+def test_experts_of_few_written_queries_learn_from_sentences_too_and_have_no_more_written(corpus, workspace, clinic):
+    folder = write(corpus, workspace).folder
+    data = build_domain_data(BeirCollection(path=folder), workspace)
+    planned, _ = plan_experts(
+        domain_of_collection(folder), data, minutes=30, speed=Speed(passages=1000.0, queries=5000.0)
+    )
+    assert {expert.sources for expert in planned.experts} == {("train", SENTENCES)}
+
+
 @pytest.fixture
 def command(monkeypatch, capsys, workspace):
     def call(*words, code=0):
@@ -180,7 +192,7 @@ def test_a_dry_run_tells_passages_calls_and_costs_and_asks_nothing(corpus, comma
         *("--corpus-queries", 30, "--dry-run"),
     )
     assert "60 passages of at most about 128 tokens; queries for 30 of them" in shown
-    assert re.search(r"at most 30 LLM calls by scripted:clinic .*at most about 0\.0\d USD", shown)
+    assert re.search(r"30 LLM calls by scripted:clinic .* 60 if no first .*at most about 0\.0\d USD", shown)
     assert "40% train, 30% dev, 30% test by document" in shown
     assert not clinic.made
     assert [path.name for path in (workspace / "runs").iterdir()] == ["README.md"], "nothing was written"
