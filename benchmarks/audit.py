@@ -199,6 +199,9 @@ def main() -> None:
     options.cache = options.cache or Path(tempfile.mkdtemp())
     record: dict[str, Any] = {"name": "audit", "machine": machine(), "versions": versions(), "collections": {}}
     record["options"] = {name: getattr(options, name) for name in ("draws", "hide", "queries", "documents")}
+    named = " ".join(f"--data {folder.name}" for folder in options.data)
+    flags = " ".join(f"--{name} {value}" for name, value in record["options"].items())
+    record |= {"command": f"python benchmarks/audit.py {named} {flags}", "seeds": list(range(options.draws))}
     claims: list[dict[str, Any]] = []
     for folder in options.data:
         pool, queries, judged = read_data(folder, options)

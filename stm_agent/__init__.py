@@ -1,4 +1,4 @@
-"""stm-agent: turn a decoder-only LLM into a dense retriever for one domain, and prove it.
+"""stm-agent: turn a decoder-only LLM or a ready encoder into a dense retriever for one domain, and prove it.
 
 The command line is :mod:`stm_agent.cli`; the closed loop behind ``stm-agent optimize`` is
 :mod:`stm_agent.loop`. Importing this package imports none of the heavy libraries.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -23,7 +24,7 @@ VERBS = ("optimize", "instruct", "search", "mine", "train", "evaluate", "doctor"
 
 app = typer.Typer(
     name="stm-agent",
-    help="Turn a decoder-only LLM into the best retriever for your domain, and prove it.\n\n"
+    help="Turn a decoder-only LLM or a ready encoder into the best retriever for your domain, and prove it.\n\n"
     "Example: stm-agent optimize --domain biomedical",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -52,6 +53,19 @@ def build() -> typer.Typer:
     return app
 
 
+def drop_advice_of_libraries() -> None:
+    """Drop the one line with which bitsandbytes advises to install ``kernels``: a faster product of 4-bit weights.
+
+    It is logged when the library is imported, on some CPUs, also by runs without 4-bit weights. Nothing else of the
+    library is hidden.
+    """
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_is_no_advice)
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Failed to load CPU gemm_4bit_forward from kernels-community")
+
+
 def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
     """Run the command line."""
     # Set before torch is imported anywhere: a spinning barrier on shared cores costs 20x.
@@ -62,6 +76,7 @@ def main() -> Any:  # noqa: ANN401 - never returns a value in standalone mode
     if not sys.warnoptions:
         # These warnings are for developers of the libraries; a user can do nothing about them.
         warnings.simplefilter("ignore", FutureWarning)
+    drop_advice_of_libraries()
     try:
         return build()()
     except StopRequested as stop:

@@ -75,7 +75,9 @@ def optimize(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Adapt a decoder LLM to a domain, end to end; the same command resumes, also after a raised budget.
+    """Adapt a decoder LLM or an encoder to a domain, end to end; the same command resumes.
+
+    A raised budget continues the run too; of a folder, more minutes plan another, longer run.
 
     A lever that fails costs that lever: the run continues and exports the best model it has. Ctrl-C, SIGTERM and
     "stm-agent runs stop" end at a safe point with the best model exported; a second Ctrl-C ends at once.

@@ -137,15 +137,9 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
         read, left_out = _read_split(split, path, queries, corpus_ids)
         splits[split] = dataclasses.replace(read, synthetic=is_synthetic(path))
         notes += left_out
-    unjudged = queries.keys() - {query for split in splits.values() for query in split.queries}
-    if unjudged:
-        notes.append(f"{folder}: {len(unjudged)} of {len(queries)} queries have no judgement to learn from; left out")
     about, ignored = _read_about(folder / "collection.json")
     splits = {split: _with_ignored_ids(splits[split], documents, ignored) for split in splits}
-    if itself := sum(len(split.ignored_ids) for split in splits.values()):
-        notes.append(f"{folder}: {itself} queries are documents; the document of a query's own id is not ranked")
-    if synthetic := " and ".join(name for name, split in splits.items() if split.synthetic):
-        notes.append(f"{folder}: the queries of {synthetic} are synthetic: {SYNTHETIC_NOTE}")
+    notes += [f"{folder}: {note}" for note in _notes_of_splits(splits, queries)]
     for note in notes:
         logger.warning(note)
     return Collection(
@@ -156,6 +150,15 @@ def read_beir(folder: Path, name: str | None = None) -> Collection:
         source=about.get("source", folder.resolve().name),
         notes=tuple(notes),
     )
+
+
+def _notes_of_splits(splits: Mapping[str, Split], queries: Mapping[str, str]) -> Iterator[str]:
+    if unjudged := queries.keys() - {query for split in splits.values() for query in split.queries}:
+        yield f"{len(unjudged)} of {len(queries)} queries have no judgement to learn from; left out"
+    if itself := sum(len(split.ignored_ids) for split in splits.values()):
+        yield f"{itself} queries are documents; the document of a query's own id is not ranked"
+    if synthetic := " and ".join(name for name, split in splits.items() if split.synthetic):
+        yield f"the queries of {synthetic} are synthetic: {SYNTHETIC_NOTE}"
 
 
 def write_beir(

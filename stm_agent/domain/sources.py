@@ -40,7 +40,7 @@ def train_domain_data(collection: Collection) -> DomainData:
     """Make training pairs of the train split of a collection that nothing is scored on; no split is cut from it.
 
     Raises:
-        DataError: There is no train split.
+        DataError: The train split is missing.
     """
     if "train" not in collection.splits:
         raise DataError(f"collection {collection.name} has no train split to learn from; add qrels/train.tsv")

@@ -212,6 +212,12 @@ class DomainSpec(Spec):
                     f"expert '{expert.name}' asks for source '{unknown[0]}'; "
                     f"collection kind {self.collection.kind} offers {', '.join(offered)}"
                 )
+            before.append(expert.name)
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits(self) -> DomainSpec:
+        for expert in self.experts:
             if self.train.matryoshka and (expert.teacher_weight or expert.anchor_weight):
                 weight = "a teacher_weight" if expert.teacher_weight else "an anchor_weight"
                 raise ValueError(
@@ -221,5 +227,4 @@ class DomainSpec(Spec):
                 raise ValueError(
                     f"expert '{expert.name}': loss {expert.loss} excludes train: gradient_checkpointing; drop one"
                 )
-            before.append(expert.name)
         return self

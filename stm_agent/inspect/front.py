@@ -11,11 +11,11 @@ from stm_agent.files import read_json, read_jsonl
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.export_job import ExportJob
 from stm_agent.merge.product import merge_card
+from stm_agent.merge.query_start import standing_on
+from stm_agent.merge.recipe import MethodOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from stm_agent.merge.recipe import MethodOptions
 
 
 def read_front(run: Path) -> dict[str, Any]:
@@ -61,8 +61,6 @@ def front_table(front: dict[str, Any]) -> Table:
 
 def _method_of(point: Mapping[str, Any]) -> MethodOptions:
     """Return how a point is merged; fronts of earlier versions hold sums only."""
-    from stm_agent.merge.recipe import MethodOptions
-
     return MethodOptions(**point.get("method", {}))
 
 
@@ -82,22 +80,27 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
     if not 1 <= number <= len(points):
         raise ConfigError(f"run {run.name} has points 1 to {len(points)}, not {number}")
     point = points[number - 1]
+    stages = run.parent / ".stages"
     adapters, beneath = (
-        [run.parent / ".stages" / folder / "adapter" for folder in folders]
+        [stages / folder / "adapter" for folder in folders]
         for folders in (front["experts"].values(), front.get("documents", {}))
     )
-    if missing := [folder for folder in (*adapters, *beneath) if not folder.is_dir()]:
+    merges = [stages / front["queries_stand_on"] / "model"] if "queries_stand_on" in front else []
+    if missing := [folder for folder in (*adapters, *beneath, *merges) if not folder.is_dir()]:
         raise RunError(f"{missing[0]} is missing; run the optimize command of {run.name} to build it again")
     about = read_json(run / "run.json")
     if "identity" not in about:
         raise RunError(f"run {run.name} was made by another version; run its optimize command again and pick there")
     planned = run / "plan.json"
     spec = DomainSpec.model_validate(read_json(planned)["spec"] if planned.is_file() else about["identity"]["domain"])
-    model = AdaptedModel(spec.backbone, tuple(adapters), tuple(point["weights"]), _method_of(point))
+    backbone = spec.backbone
+    if stage := front.get("queries_stand_on"):
+        backbone = standing_on(backbone, stages / stage)
+    model = AdaptedModel(backbone, tuple(adapters), tuple(point["weights"]), _method_of(point))
     if "documents" in front:
         # The front is that of the side of queries; the passages keep the vectors of the model beneath.
-        weights = tuple(front["documents"].values())
-        model = AdaptedModel(spec.backbone, tuple(beneath), weights, queries=model)
+        weights, method = tuple(front["documents"].values()), MethodOptions(**front.get("documents_method", {}))
+        model = AdaptedModel(spec.backbone, tuple(beneath), weights, method, queries=model)
     job = _export(run, front, number, model)
     copy_result(build_job(job, run.parent) / "model", target)
     return {

@@ -181,4 +181,4 @@ class Budget:
         if self.calls is not None and self._spent.calls + self._reserved_calls >= self.calls:
             raise BudgetExceeded(f"budget of {self.calls} calls is spent; raise --budget-calls")
         if self.exhausted:
-            raise BudgetExceeded(f"budget of {self.minutes} minutes is over; raise --budget-minutes")
+            raise BudgetExceeded(f"budget of {self.minutes} minutes is over; use a higher --budget-minutes")

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from stm_agent.loop.context import RunContext
 
 FEW_PAIRS = 1000
 """Training pairs below which more of them are likely to help."""
+
+
+def minutes_decide(identity: Mapping[str, Any]) -> bool:
+    """Return whether the minutes of a run decide its steps, so that more of them make another run."""
+    return bool(identity.get("flags", {}).get("minutes"))
 
 
 def advice(context: RunContext) -> str:
@@ -17,6 +25,8 @@ def advice(context: RunContext) -> str:
         ways.append(f"more judged pairs to train on (there are {pairs:,})")
     if any(failure.kind == "budget" for failure in context.failures):
         ways.append("a higher budget (levers were lost to it)")
+    elif context.minutes is not None and minutes_decide(context.run.identity):
+        ways.append("more minutes (another run with more steps; what is finished and the same is used again)")
     if any(failure.kind != "budget" for failure in context.failures):
         ways.append("what the lost levers name")
     return f"what would help: {'; '.join(ways)}"

@@ -151,8 +151,8 @@ def _train(context: RunContext, control: _Control, instruction: Instruction) -> 
             folder = build_training(context, job)
             model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
         if control.queries is not None:
-            plan = replace(control.queries, start=query_start(context, model))
-            folder, model = train_query_side(context, plan, instruction, model, context.seed)
+            start = query_start(context, model)
+            folder, model = train_query_side(context, control.queries, instruction, start, context.seed)
         rating = context.rate(model, instruction)
     context.run.ledger.record(
         "control", name=control.name, steps=steps, dev=rating.domain.ndcg_at_10, general=rating.general

@@ -97,19 +97,7 @@ def write_collection(
     stage, ended_by = _written(job, clock, runs, observer)
     if ended_by:
         _show(observer, "warning", "synthesize", f"{ended_by}; what was written until then is used")
-    counts = read_json(stage / "pairs.json")
-    _show_counts(counts, len(plan.drawn), observer)
-    passages = {text: key for key, text in plan.drawn.items()}
-    written = [(passages[row["positive"]], str(row["query"])) for row in counts["pairs"]]
-    made = synthetic_collection(
-        plan.corpus.name,
-        plan.passages,
-        written,
-        writer=options.generator,
-        seed=seed,
-        refused=counts["refused"],
-        way_on=ended_by or WAY_ON,
-    )
+    made = _made(plan, read_json(stage / "pairs.json"), job, ended_by, observer)
     spent = spending(job.generator.ledger)
     record = {
         **_record(plan, made, options.generator),
@@ -118,6 +106,23 @@ def write_collection(
         "minutes": round(stored_seconds(clock) / 60, 2),
     }
     return _result(_stored(made.collection, record, plan.corpus.name, runs), observer)
+
+
+def _made(
+    plan: CorpusPlan, stage: Mapping[str, Any], job: QueriesJob, ended_by: str | None, observer: Observer
+) -> SyntheticCollection:
+    """Return the collection of the queries in ``pairs.json`` of a stage."""
+    _show_counts(stage, len(plan.drawn), observer)
+    passages = {text: key for key, text in plan.drawn.items()}
+    return synthetic_collection(
+        plan.corpus.name,
+        plan.passages,
+        [(passages[row["positive"]], str(row["query"])) for row in stage["pairs"]],
+        writer=job.generator.options.model,
+        seed=job.seed,
+        refused=stage["refused"],
+        way_on=ended_by or WAY_ON,
+    )
 
 
 def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict[str, Any]:

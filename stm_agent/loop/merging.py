@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.state import Expert, RatedModel, State
-from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import MergeJob, MergeResult, read_merge
+from stm_agent.merge.query_start import QueryStart
 from stm_agent.merge.recipe import SUM
 
 
@@ -19,7 +20,7 @@ def merge_experts(
     experts: Sequence[Expert],
     round_: int,
     *,
-    documents: AdaptedModel | None = None,
+    beneath: QueryStart | None = None,
 ) -> tuple[State, RatedModel | None]:
     """Search how to merge experts; return the state with the search, and the best merge.
 
@@ -28,7 +29,7 @@ def merge_experts(
         state: The state before.
         experts: What is merged.
         round_: Number of the round.
-        documents: The model whose vectors the passages keep, if the experts are those of queries alone.
+        beneath: What the experts stand on, if they are those of queries alone.
 
     Returns:
         None as the merge if every merge forgets more than the budget.
@@ -36,7 +37,7 @@ def merge_experts(
     instruction = state.provisional.instruction
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
     job = MergeJob(
-        backbone=context.spec.backbone,
+        backbone=beneath.backbone if beneath else context.spec.backbone,
         adapters=tuple(expert.adapter for expert in experts),
         instruction=instruction,
         dev=context.search,
@@ -46,11 +47,11 @@ def merge_experts(
         floor=floor,
         seed=context.seed,
         cache=context.cache,
-        documents=documents,
+        documents=beneath.documents if beneath else None,
     )
     with context.timed("merge", f"searching merge weights over {len(experts)} experts"):
         result = read_merge(context.build(job))
-    _record(context, experts, result, round_, floor, documents)
+    _record(context, experts, result, round_, floor, beneath)
     state = replace(state, merge=result, merged=tuple(experts))
     if not result.allowed:
         return state, None
@@ -121,18 +122,14 @@ def _record(
     result: MergeResult,
     round_: int,
     floor: float,
-    documents: AdaptedModel | None,
+    beneath: QueryStart | None,
 ) -> None:
     """Record every merge that was encoded and the front; note how well the surrogate ordered the merges."""
     names = [expert.name for expert in experts]
     for row in result.verified:
         context.run.ledger.record("merge", round=round_, experts=names, **row)
     folders = {expert.name: expert.folder.name for expert in experts}
-    beneath: dict[str, Any] = {}
-    if documents is not None:
-        stages = (adapter.parent.name for adapter in documents.adapters)
-        beneath = {"documents": dict(zip(stages, documents.weights, strict=True))}
-    context.run.ledger.record("front", round=round_, experts=folders, points=list(result.front), **beneath)
+    context.run.ledger.record("front", round=round_, experts=folders, points=list(result.front), **_about(beneath))
     quality = "badly, so the search continued with real encodes" if result.surrogate_is_bad else "well enough"
     context.note("merge", f"the surrogate orders the encoded merges {quality} ({result.agreement})")
     if not result.allowed:
@@ -141,3 +138,16 @@ def _record(
             f"every merge forgets too much: the best reaches {result.rating.general:.4f} on the general tasks, "
             f"the floor is {floor:.4f}; raise merge.forgetting_budget or train less",
         )
+
+
+def _about(beneath: QueryStart | None) -> dict[str, Any]:
+    """Return what ``merge pick`` needs to build the model that experts of queries stand on."""
+    if beneath is None:
+        return {}
+    documents = beneath.documents
+    stages = (adapter.parent.name for adapter in documents.adapters)
+    about: dict[str, Any] = {"documents": dict(zip(stages, documents.weights, strict=True))}
+    if documents.method != SUM:
+        about["documents_method"] = documents.method.model_dump(mode="json")
+        about["queries_stand_on"] = Path(beneath.backbone.model).parent.name
+    return about

@@ -22,6 +22,9 @@ from stm_agent.loop.training_data import TrainingData
 from stm_agent.loop.variants import Variant
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.adapter_job import AdapterJob
+from stm_agent.merge.export_job import ExportJob
+from stm_agent.merge.query_start import QueryStart, standing_on
+from stm_agent.merge.recipe import SUM
 from stm_agent.train.query_side import QuerySideJob
 
 QUERIES_ALONE = "queries alone"
@@ -29,7 +32,7 @@ QUERIES_ALONE = "queries alone"
 
 
 def train_query_expert(
-    context: RunContext, state: State, spec: ExpertSpec, round_: int, start: Path | None = None
+    context: RunContext, state: State, spec: ExpertSpec, round_: int, before: Expert | None = None
 ) -> Expert:
     """Train one expert of queries on top of the provisional model, and rate it on dev.
 
@@ -38,59 +41,92 @@ def train_query_expert(
         state: Its training data and its provisional model are used.
         spec: The expert.
         round_: Number of the round.
-        start: Adapter folder from which training starts; None: what the model of the passages has learnt.
+        before: Expert of queries whose training continues; None: it starts from what the model of the passages has
+            learnt.
     """
     documents = state.provisional.model.documents
+    if before is None:
+        start = query_start(context, documents)
+    else:
+        start = QueryStart(documents=documents, backbone=before.rated.model.merged.backbone, adapter=before.adapter)
     training_data = state.training_data or TrainingData()
     plan = TrainingPlan(
         spec=spec,
         pairs=pairs_of(context, spec, training_data),
         training_data=training_data,
-        start=start or query_start(context, documents),
+        start=start.adapter,
         suffix=name_suffix(state, spec.name, round_),
     )
     # Experts of the same sources differ by their seeds.
     number = [listed.name for listed in context.spec.experts if listed.side == "query"].index(spec.name)
-    return _train(context, plan, state.provisional.instruction, documents, round_, context.seed + number)
+    return _train(context, plan, state.provisional.instruction, start, round_, context.seed + number)
 
 
 def query_experts(state: State, round_: int) -> list[Expert]:
-    """Return the experts of queries of a round whose passages have the vectors of the provisional model."""
+    """Return the experts of queries of a round that can be merged.
+
+    Their passages have the vectors of the provisional model, and their adapters belong to one backbone.
+    """
     documents = state.provisional.model.documents
-    return [
+    experts = [
         expert
         for expert in state.experts
         if expert.side == "query" and expert.round == round_ and expert.rated.model.documents == documents
     ]
+    return [
+        expert for expert in experts if expert.rated.model.merged.backbone == experts[0].rated.model.merged.backbone
+    ]
 
 
-def query_start(context: RunContext, documents: AdaptedModel) -> Path | None:
-    """Return one adapter that holds what a model has learnt, to start from; None: the backbone."""
-    used = [path for path, weight in zip(documents.adapters, documents.weights, strict=True) if weight]
-    return context.build(AdapterJob(documents)) / "adapter" if used else None
+def merge_start(experts: Sequence[Expert]) -> QueryStart:
+    """Return what :func:`query_experts` stand on."""
+    model = experts[0].rated.model
+    return QueryStart(documents=model.documents, backbone=model.merged.backbone, adapter=None)
+
+
+def query_start(context: RunContext, documents: AdaptedModel) -> QueryStart:
+    """Return what the side of queries starts from: what the model of the passages has learnt.
+
+    A sum of adapters is one adapter. A merge by another method is not, so it is written as a model of its own, and the
+    adapters of queries are trained on that.
+    """
+    if documents.method == SUM or not any(documents.weights):
+        return QueryStart(documents=documents, backbone=documents.backbone, adapter=summed_adapter(context, documents))
+    prompts = {name: text or "" for name, text in context.backbone.open().model.prompts.items()}
+    job = ExportJob(model=documents, prompts=prompts, card="A merge that experts of queries start from.\n")
+    return QueryStart(documents=documents, backbone=standing_on(documents.backbone, context.build(job)), adapter=None)
+
+
+def summed_adapter(context: RunContext, model: AdaptedModel) -> Path | None:
+    """Return one adapter that holds what a model has learnt, to start from; None: the backbone.
+
+    Raises:
+        ConfigError: The model is merged by another method than a sum.
+    """
+    return context.build(AdapterJob(model)) / "adapter" if any(model.weights) else None
 
 
 def _train(
-    context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, round_: int, seed: int
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, start: QueryStart, round_: int, seed: int
 ) -> Expert:
     spec, name = plan.spec, in_round(f"{plan.spec.name}{plan.suffix}", round_)
     text = f"training expert {name} ({QUERIES_ALONE}): {spec.steps} steps on {len(plan.pairs):,} pairs"
     with context.timed("train", text):
-        folder, model = train_query_side(context, plan, instruction, documents, seed)
+        folder, model = train_query_side(context, plan, instruction, start, seed)
     variant = Variant(QUERIES_ALONE, spec, instruction)
     return rate_expert(context, plan, variant, name, folder, model, round_=round_)
 
 
 def train_query_side(
-    context: RunContext, plan: TrainingPlan, instruction: Instruction, documents: AdaptedModel, seed: int
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, start: QueryStart, seed: int
 ) -> tuple[Path, AdaptedModel]:
     """Train an adapter of queries alone; return its stage folder and the model that it makes.
 
     Args:
         context: The run.
-        plan: The expert, its pairs, and the adapter it starts from.
+        plan: The expert and its pairs.
         instruction: What stands in front of queries and passages.
-        documents: The model whose vectors the passages keep.
+        start: What the side of queries starts from.
         seed: Seed of the new weights and of the order.
     """
     spec, pairs = plan.spec, plan.pairs
@@ -98,9 +134,9 @@ def train_query_side(
     job = QuerySideJob(
         expert=spec,
         train=context.spec.train,
-        backbone=context.spec.backbone,
-        documents=documents,
-        start=plan.start,
+        backbone=start.backbone,
+        documents=start.documents,
+        start=start.adapter,
         pairs=pairs,
         pool=_competing(context, data, pairs),
         groups=data.groups,
@@ -109,7 +145,8 @@ def train_query_side(
         cache=context.cache,
     )
     folder = context.build(job)
-    return folder, replace(documents, queries=AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,)))
+    queries = AdaptedModel(start.backbone, (folder / "adapter",), (1.0,))
+    return folder, replace(start.documents, queries=queries)
 
 
 def _competing(context: RunContext, data: DomainData, pairs: Sequence[Pair]) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 from rich.table import Table
 from typer.testing import CliRunner
 
-from stm_agent.cli.main import build
+from stm_agent.cli.main import build, drop_advice_of_libraries
 from stm_agent.cli.output import emit, json_observer, screen_observer
 
 ODD = "[bold]a[/bold] [/red] :smile: [link=x]"
@@ -58,3 +59,11 @@ def test_the_path_of_a_run_is_one_plain_line(tmp_path: Path) -> None:
     (run / "run.json").write_text('{"schema": 2}')
     shown = CliRunner().invoke(build(), ["runs", "path", "mine", "--workspace", str(workspace)])
     assert shown.output == f"{run}\n"
+
+
+def test_the_advice_of_a_library_is_dropped_and_its_other_messages_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    library = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    drop_advice_of_libraries()
+    library.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s. Please", "no module")
+    library.warning("Failed to load the library")
+    assert caplog.messages == ["Failed to load the library"]

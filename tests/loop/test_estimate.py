@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from stm_agent.domain.collection import Document
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.load import load_domain
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import DomainSpec
+from stm_agent.errors import ConfigError
 from stm_agent.loop import estimate
 from stm_agent.loop.estimate import disk, dollars, llm_calls, memory, model_size, passage_tokens
 from stm_agent.loop.options import Options
 from stm_agent.loop.plan import plan
+from stm_agent.loop.recipes import Speed, plan_experts
 from stm_agent.machine import Machine
 from stm_agent.testing.tiny import tiny_collection
 
@@ -71,3 +75,19 @@ def test_the_plan_of_a_domain_file_has_its_dollars_and_loads_nothing(tmp_path: P
     steps = plan(load_domain("biomedical", tmp_path), tmp_path, Options())
     (line,) = [step["what"] for step in steps if step["stage"] == "dollars"]
     assert "written queries 48 calls of embedded:smollm2-135m for 0.0000 USD" in line
+
+
+def test_300000_passages_are_told_with_time_and_memory_before_they_are_encoded(tiny_domain: DomainSpec) -> None:
+    tiny = tiny_collection()
+    many = tuple(Document(f"n{number}", "", f"a short passage with number {number}") for number in range(300_000))
+    data = judged_domain_data(dataclasses.replace(tiny, documents=(*tiny.documents, *many)))
+    line, _ = memory(data, estimate.ModelSize(dimension=384, weights=90 * 2**20, adapter=2**20))
+    number = float(line.split()[2])
+    assert f"for {300_000 + len(tiny.documents):,} passages" in line
+    # 300,000 vectors of 384 floats are 0.43 GiB.
+    assert 0.9 < number < 4
+    planned = tiny_domain.model_copy(update={"experts": ()})
+    with pytest.raises(
+        ConfigError, match=r"to encode 300,\d+ passages takes \d+\.\d on this machine; set --budget-minutes"
+    ):
+        plan_experts(planned, data, minutes=30, speed=Speed(passages=60.0, queries=400.0))

@@ -6,6 +6,7 @@ import os
 import signal
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import OutOfMemory, StopRequested
 from stm_agent.files import read_json, read_jsonl
+from stm_agent.loop.advice import advice
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
 
@@ -273,3 +275,34 @@ def test_a_raised_budget_goes_on_with_what_is_left_of_alpha(run: Any, tiny_domai
         if entry["event"] == "look"
     ]
     assert spent == sorted(spent)
+
+
+def test_a_run_that_confirms_nothing_says_what_would_help(run: Any, tiny_domain: DomainSpec) -> None:
+    # Vectors that training leaves as they were are no expert, so nothing can be better than the start.
+    spec = change_expert(change_expert(tiny_domain, 0, learning_rate=1e-30), 1, learning_rate=1e-30)
+    lines = [line for line in run(spec)["warnings"] if "the start is written as the model" in line]
+    assert len(lines) == 1
+    for way in ("what would help", "more dev queries", "more judged pairs to train on", "what the lost levers name"):
+        assert way in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "lost", "way"),
+    [
+        (None, [], ""),
+        (30.0, [], "more minutes (another run with more steps"),
+        (30.0, ["budget"], "a higher budget (levers were lost to it)"),
+    ],
+)
+def test_minutes_help_only_a_run_that_had_a_limit(minutes: float | None, lost: list[str], way: str) -> None:
+    context: Any = SimpleNamespace(
+        gate=SimpleNamespace(halves=SimpleNamespace(accept=range(60)), smallest_gain=lambda: 0.03),
+        data=SimpleNamespace(sources={"train": range(5000)}),
+        failures=[SimpleNamespace(kind=kind) for kind in lost],
+        minutes=minutes,
+        run=SimpleNamespace(identity={"flags": {"minutes": minutes}}),
+    )
+    line = advice(context)
+    assert "the 60 that gains are accepted on show none below about 0.030" in line
+    assert way in line
+    assert ("minutes" in line) == way.startswith("more minutes")

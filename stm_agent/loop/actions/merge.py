@@ -9,7 +9,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.instructing import improve_instruction
 from stm_agent.loop.merging import consider_models, merge_experts
-from stm_agent.loop.query_side import query_experts
+from stm_agent.loop.query_side import merge_start, query_experts
 from stm_agent.loop.state import Expert, RatedModel, State
 
 
@@ -59,11 +59,11 @@ class MergeExperts(LeverAction):
                 context.warn("merge", "no merge: no expert was trained")
             return state
         lever = "merge" if self.side == "both" else "merge of the query side"
-        documents = state.provisional.model.documents if self.side == "query" else None
+        beneath = merge_start(experts) if self.side == "query" else None
         merged: RatedModel | None = None
         if len(experts) > 1 and context.has_time(lever):
             with context.attempt(lever):
-                state, merged = merge_experts(context, state, experts, self.round, documents=documents)
+                state, merged = merge_experts(context, state, experts, self.round, beneath=beneath)
         state = consider_models(context, state, experts, merged, self.round, strict=self.strict)
         if merged is not None and self.instruct and context.has_time("instruction of the merge"):
             with context.attempt("instruction of the merge"):

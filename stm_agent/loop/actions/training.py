@@ -15,7 +15,7 @@ from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.data import pairs_of, teacher_lists
 from stm_agent.loop.experts import TrainedExperts, listed_start, train_expert
 from stm_agent.loop.merging import consider_models
-from stm_agent.loop.query_side import query_start, train_query_expert
+from stm_agent.loop.query_side import summed_adapter, train_query_expert
 from stm_agent.loop.state import Expert, State
 from stm_agent.loop.training_data import TrainingData
 
@@ -84,7 +84,7 @@ class TrainExpert(LeverAction):
 
     def _start(self, context: RunContext, state: State, spec: ExpertSpec) -> Path | None:
         if self.start == "incumbent":
-            return query_start(context, state.provisional.model.documents)
+            return summed_adapter(context, state.provisional.model.documents)
         return listed_start(context, state, spec, self.round)
 
 
@@ -172,7 +172,7 @@ class ContinueTraining(LeverAction):
     def _train(self, context: RunContext, state: State, before: Expert, spec: ExpertSpec) -> TrainedExperts:
         if before.side == "both":
             return train_expert(context, state, spec, self.round, before.adapter)
-        expert = train_query_expert(context, state, spec, self.round, start=before.adapter)
+        expert = train_query_expert(context, state, spec, self.round, before)
         return TrainedExperts((expert,), 0)
 
     def _spec(self, domain: DomainSpec, state: State) -> ExpertSpec:
