@@ -205,16 +205,20 @@ class ProgramAdapter:
                 chat = question(candidate[part], shown, self.trials.context.spec.task, self.people)
                 completion = client.complete(chat, rollout=self.proposed, max_tokens=REFLECTION_TOKENS)
             except AnswerRejected as error:
-                logger.info("a reflection was refused: %s", error)
+                self._note(str(error))
                 return candidate[part]
             finally:
                 client.close()
             text = read_instructions(completion.text)
-        if not text or (len(text) > LONGEST and part.endswith(INSTRUCTIONS)):
+        if not text or (len(text) > LONGEST and part.endswith(INSTRUCTIONS)) or text == candidate[part]:
+            self._note(f"{origin}: {'the same text' if text == candidate[part] else 'no usable instructions'}")
             return candidate[part]
         made = ProgramText.from_parts({**candidate, part: text})
         self.trials.propose(made, Origin(name=origin, parent=parent, completion=completion, shown=shown))
         return text
+
+    def _note(self, reason: str) -> None:
+        self.trials.context.note("synthesize", f"proposal {self.proposed} gave no candidate: {reason}")
 
     def _demonstrations(self, parent: ProgramText, part: str) -> str:
         """Return demonstrations drawn from pairs of people and from what the program wrote best."""
