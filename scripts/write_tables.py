@@ -109,6 +109,20 @@ def embedded_full(record: dict[str, Any]) -> list[str]:
     return [*lines, "", f"Seeds {seeds}. `base` is the backbone before the run, `merged` the model of the run.", ""]
 
 
+def probes_full(record: dict[str, Any]) -> list[str]:
+    """Return the lines of the table of data variants: what each probe and the LoRA run came to."""
+    names = ("query-map", "query-side", "short lora", "lora")
+    lines = [
+        f"| training data | {' | '.join(names)} | LoRA run, test |",
+        f"|---|{'---|' * len(names)}---|",
+    ]
+    for variant, row in record["variants"].items():
+        cells = (f"{row[name]['search']:.4f} ({row[name]['seconds']:.0f} s)" for name in names)
+        lines.append(f"| {variant} | {' | '.join(cells)} | {row['lora']['test']:.4f} |")
+    text = f"nDCG@10 on the search half of dev (seconds); untrained {record['untrained']['search']:.4f}."
+    return [*lines, "", text, ""]
+
+
 def merges() -> str:
     """Return the table of merging: every row of both collections, mean over seeds, and the claims."""
     path = ROOT / "benchmarks" / "results" / "merge_quality.json"
@@ -202,6 +216,8 @@ def benchmarks() -> str:
         parts.append("")
         if record["name"] == "embedded":
             parts += embedded_full(record)
+        if record["name"] == "probe":
+            parts += probes_full(record)
     return "\n".join(parts)
 
 

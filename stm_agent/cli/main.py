@@ -20,7 +20,7 @@ NOUNS = {
     "runs": "Running, finished and interrupted runs.",
     "traces": "How each tried instruction or program came to be.",
 }
-VERBS = ("optimize", "instruct", "search", "synthesize", "mine", "train", "evaluate", "doctor", "init")
+VERBS = ("optimize", "instruct", "search", "mine", "train", "evaluate", "doctor", "init")
 
 app = typer.Typer(
     name="stm-agent",
@@ -47,6 +47,7 @@ def build() -> typer.Typer:
         # Commands that are a verb and a group at once have their own help text.
         app.add_typer(importlib.import_module("stm_agent.cli.merge").app, name="merge")
         app.add_typer(importlib.import_module("stm_agent.cli.annotate").app, name="annotate")
+        app.add_typer(importlib.import_module("stm_agent.cli.synthesize").app, name="synthesize")
         for verb in VERBS:
             app.command(verb)(getattr(importlib.import_module(f"stm_agent.cli.{verb}"), verb))
     return app

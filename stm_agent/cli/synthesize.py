@@ -1,47 +1,79 @@
-"""``stm-agent synthesize``: hard negatives written by an LLM."""
+"""``stm-agent synthesize``: hard negatives written by an LLM, and the programs that write."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stm_agent.cli.llm_flags import Generator, Parallel
 from stm_agent.cli.output import JsonFlag, emit, screen_observer
 from stm_agent.cli.runs import Place
+from stm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stm_agent.domain.spec import DomainSpec
+
+app = typer.Typer(invoke_without_command=True)
+Domain = Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")]
+CollectionFolder = Annotated[Path | None, typer.Option(help="A BEIR folder, without a domain file.")]
+ApiBase = Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")]
+PriceIn = Annotated[
+    float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
+]
+PriceOut = Annotated[
+    float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
+]
+BudgetUsd = Annotated[float | None, typer.Option(help="Hard ceiling on LLM money.")]
+DEFAULT = "embedded:smollm2-135m"
 
 
+def _spec(domain: str | None, collection: Path | None, workspace: Path) -> DomainSpec:
+    from stm_agent.domain.load import domain_of_collection, load_domain
+
+    if (domain is None) == (collection is None):
+        raise ConfigError(
+            "name the data: --domain NAME (see 'stm-agent domains list') or --collection DIR, one of them"
+        )
+    return domain_of_collection(collection) if collection else load_domain(str(domain), workspace)
+
+
+@app.callback()
 def synthesize(
-    domain: Annotated[str, typer.Option(help="Shipped name or path of a domain file.")],
-    output: Annotated[Path, typer.Option(help="Folder to write the dataset to; must not exist.")],
-    generator: Generator = "embedded:smollm2-135m",
-    api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    context: typer.Context,
+    domain: Domain = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to write the dataset to; must not exist.")] = None,
+    generator: Generator = DEFAULT,
+    api_base: ApiBase = None,
     limit: Annotated[
         int | None, typer.Option(help="Number of pairs that get negatives (default: the domain's).", min=1)
     ] = None,
     parallel: Parallel = None,
-    price_in: Annotated[
-        float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
-    ] = None,
-    price_out: Annotated[
-        float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
-    ] = None,
-    budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money.")] = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    budget_usd: BudgetUsd = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write hard negatives with an LLM and the workspace's DSPy program.
+    """Write hard negatives with an LLM, optimise the programs that write, compare LLMs.
+
+    Without a command below it, it writes hard negatives with the workspace's DSPy program.
 
     Example: stm-agent synthesize --domain biomedical --output synthetic --limit 8
     """
-    from stm_agent.domain.load import load_domain
+    if context.invoked_subcommand is not None:
+        if domain is not None or output is not None:
+            raise ConfigError(f"give the options of 'synthesize {context.invoked_subcommand}' behind its name")
+        return
     from stm_agent.loop.events import ObserverWatcher
     from stm_agent.loop.options import Options
     from stm_agent.loop.single import synthesize_domain
     from stm_agent.progress import watched_by
     from stm_agent.workspace import find_workspace, runs_folder
 
+    if domain is None or output is None:
+        raise ConfigError("name a domain and a folder to write to: --domain NAME --output DIR")
     folder = find_workspace(workspace)
     options = Options(
         generator=generator,
@@ -53,6 +85,192 @@ def synthesize(
     )
     with watched_by(ObserverWatcher(screen_observer())):
         counts = synthesize_domain(
-            load_domain(domain, folder), folder, runs_folder(folder), output, options, limit=limit
+            _spec(domain, None, folder), folder, runs_folder(folder), output, options, limit=limit
         )
     emit(counts, "\n".join(f"{name:<24} {value}" for name, value in counts.items()), as_json)
+
+
+@app.command()
+def optimize(
+    domain: Domain = None,
+    collection: CollectionFolder = None,
+    program: Annotated[str, typer.Option(help="Program in programs/ whose text is optimised.")] = "queries",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="New file for the winner: NAME.py, or NAME.json for its DSPy state (default: in programs/)."),
+    ] = None,
+    generator: Generator = DEFAULT,
+    reflection: Annotated[str | None, typer.Option(help="LLM that rewrites (default: the generator).")] = None,
+    api_base: ApiBase = None,
+    start: Annotated[
+        str | None, typer.Option(help="Model that is trained to compare (default: the first one).")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="gepa, or for comparison mipro (needs the extra optuna).")] = "gepa",
+    proposals: Annotated[int, typer.Option(help="Candidates that are proposed.", min=1)] = 8,
+    examples: Annotated[int, typer.Option(help="Passages that candidates are rated on.", min=2)] = 12,
+    queries: Annotated[int, typer.Option(help="Passages that a candidate writes for, to be trained on.", min=2)] = 48,
+    finalists: Annotated[int, typer.Option(help="Candidates with a LoRA run.", min=1)] = 2,
+    lora_steps: Annotated[int, typer.Option(help="Steps of a LoRA run.", min=1)] = 60,
+    documents: Annotated[int, typer.Option(help="Passages that models are scored on.", min=1)] = 1000,
+    seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
+    parallel: Parallel = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    budget_usd: BudgetUsd = None,
+    budget_calls: Annotated[int | None, typer.Option(help="Hard ceiling on LLM calls.", min=1)] = None,
+    budget_minutes: Annotated[float | None, typer.Option(help="Ceiling on minutes.")] = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Search a better text for a program that writes; the same command resumes.
+
+    Candidates are rated query by query, the best are probed, the best of these trained on, and the winner must pass
+    the gate. It becomes a new file; nothing is written if the gate refuses it.
+
+    Example: stm-agent synthesize optimize --domain biomedical --reflection openai/gpt-5-mini --budget-usd 2
+    """
+    llm = _llm_flags(generator, reflection, api_base, parallel, price_in, price_out, seed, start)
+    ceilings = {"budget_usd": budget_usd, "budget_calls": budget_calls, "budget_minutes": budget_minutes}
+    sizes = {"proposals": proposals, "examples": examples, "queries": queries, "documents": documents}
+    sizes |= {"finalists": finalists, "lora_steps": lora_steps}
+    names = {"program": program, "optimizer": optimizer}
+    folder, spec = _workspace_and_spec(workspace, domain, collection)
+    report = _optimized(spec, folder, output, {**llm, **ceilings}, {**names, **sizes})
+    emit(report, _search_text(report), as_json)
+
+
+def _llm_flags(
+    generator: str,
+    reflection: str | None,
+    api_base: str | None,
+    parallel: int | None,
+    price_in: float | None,
+    price_out: float | None,
+    seed: int | None,
+    start: str | None,
+) -> dict[str, Any]:
+    """Return flags of LLMs, seed and start as arguments of ``Options``."""
+    llm = {"generator": generator, "reflection": reflection, "api_base": api_base, "parallel": parallel}
+    return {
+        **llm,
+        "price_in": price_in,
+        "price_out": price_out,
+        "seed": seed,
+        "starts": (start,) if start else (),
+    }
+
+
+def _workspace_and_spec(workspace: Path | None, domain: str | None, collection: Path | None) -> tuple[Path, DomainSpec]:
+    from stm_agent.workspace import find_workspace
+
+    folder = find_workspace(workspace)
+    return folder, _spec(domain, collection, folder)
+
+
+def _optimized(
+    spec: DomainSpec, folder: Path, output: Path | None, llm: dict[str, Any], search: dict[str, Any]
+) -> dict[str, Any]:
+    from stm_agent.loop.options import Options
+    from stm_agent.loop.program_search import ProgramOptions, optimize_program
+    from stm_agent.workspace import runs_folder
+
+    default = folder / "programs" / f"{search['program'].removesuffix('.py')}_optimised.py"
+    return optimize_program(
+        spec,
+        ProgramOptions(llm=Options(**llm), **search),
+        workspace=folder,
+        runs=runs_folder(folder),
+        target=(output or default).absolute(),
+        observer=screen_observer(),
+    )
+
+
+def _search_text(report: dict[str, Any]) -> str:
+    """Return the candidates with what each rung said, the cost, and what was written."""
+
+    def number(value: float | None) -> str:
+        return f"{value:.4f}" if value is not None else "-"
+
+    lines = [f"{'trial':<8}{'rating':>8}{'pairs':>8}{'probe':>9}{'lora':>9}"]
+    lines += [
+        f"{row['trial']:<8}{row['rating']:>8.3f}{row['pairs']:>8}{number(row['probe']):>9}{number(row['lora']):>9}"
+        for row in report["candidates"]
+    ]
+    agreed, cost = report["probe"], report["cost"]
+    few = f"needs three candidates with both, there are {agreed['candidates']}"
+    shown = few if agreed["spearman"] is None else f"{agreed['spearman']:.2f} over {agreed['candidates']} candidates"
+    lines += [
+        f"nDCG@10 on the search half over {report['passages']:,} passages; untrained {report['untrained']:.4f}",
+        f"rank correlation of probe ({agreed['kind']}) and LoRA run: {shown}",
+        f"cost: {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['minutes']:.1f} minutes",
+        report["reason"],
+        f"written: {report['written']}" if report["written"] else "nothing is written: the program stays as it is",
+    ]
+    return "\n".join(lines)
+
+
+@app.command()
+def compare(
+    generator: Annotated[list[str], typer.Option(help="LiteLLM name of an LLM that writes; name two or more.")],
+    domain: Domain = None,
+    collection: CollectionFolder = None,
+    program: Annotated[str, typer.Option(help="Program in programs/ that all of them run.")] = "queries",
+    api_base: ApiBase = None,
+    start: Annotated[str | None, typer.Option(help="Model that is probed (default: the domain's first).")] = None,
+    passages: Annotated[int, typer.Option(help="Passages to write for, the same for all.", min=2)] = 48,
+    documents: Annotated[int, typer.Option(help="Passages that probes are scored on.", min=1)] = 1000,
+    seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
+    parallel: Parallel = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    budget_usd: Annotated[float | None, typer.Option(help="Dollars of each generator.")] = None,
+    budget_calls: Annotated[int | None, typer.Option(help="Calls of each generator.", min=1)] = None,
+    budget_tokens: Annotated[int | None, typer.Option(help="Tokens of each, checked every 8 passages.", min=1)] = None,
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare LLMs that write queries, with an equal budget on the same passages and seeds.
+
+    Each row has the share of usable texts, of texts that find their passage again, how different they are, what a probe
+    gains by them, and cost and time, with 95 % intervals.
+
+    Example: stm-agent synthesize compare --domain biomedical --generator openai/gpt-5-mini --generator ollama/qwen3
+    """
+    from stm_agent.loop.compare_generators import CompareOptions, compare_generators
+    from stm_agent.loop.options import Options
+    from stm_agent.workspace import runs_folder
+
+    llm = _llm_flags(DEFAULT, None, api_base, parallel, price_in, price_out, seed, start)
+    budget = {"usd": budget_usd, "calls": budget_calls, "tokens": budget_tokens}
+    sizes: dict[str, Any] = {"program": program, "passages": passages, "documents": documents, **budget}
+    options = CompareOptions(llm=Options(**llm), generators=tuple(generator), **sizes)
+    folder, spec = _workspace_and_spec(workspace, domain, collection)
+    report = compare_generators(spec, options, workspace=folder, runs=runs_folder(folder), observer=screen_observer())
+    emit(report, _comparison_text(report), as_json)
+
+
+def _comparison_text(report: dict[str, Any]) -> str:
+    """Return a block of lines for each generator."""
+
+    def interval(value: dict[str, float] | None, mean: str = "mean", form: str = ".0%") -> str:
+        if value is None:
+            return "-"
+        return f"{value[mean]:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+
+    lines = [f"{report['passages']} passages; probe {report['probe']}; untrained nDCG@10 {report['untrained']:.4f}"]
+    for row in report["rows"]:
+        cost = row["cost"]
+        refused = ", ".join(f"{number} {reason}" for reason, number in sorted(row["refused"].items()))
+        lines += [
+            "",
+            row["generator"],
+            f"  accepted       {interval(row['accepted'])} of {row['asked']}{f' ({refused})' if refused else ''}",
+            f"  round trip     {interval(row['round_trip'])}",
+            f"  mean distance  {interval(row['distance'], form='.3f')}",
+            f"  distinct-2     {'-' if row['distinct_2'] is None else format(row['distinct_2'], '.3f')}",
+            f"  probe gain     {interval(row['gain'], 'delta', '+.4f')} nDCG@10",
+            f"  cost           {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['tokens']:,} tokens, "
+            f"{cost['seconds']:.0f} s",
+        ]
+        lines += [f"  stopped early  {row['ended']}"] if row["ended"] else []
+    return "\n".join(lines)

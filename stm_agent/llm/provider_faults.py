@@ -50,7 +50,8 @@ def fault_of(
     status = getattr(error, "status_code", None)
     if status in _REFUSED_CHAT:
         return AnswerRejected(f"{model} refused the request: {line}", _refusal(error))
-    if late or status in _FAILED_SERVER or event == "broke off":
+    broken = isinstance(error, openai.APIConnectionError) or event == "broke off"
+    if late or broken or status in _FAILED_SERVER:
         return AnswerRejected(f"{model} {event}: {line}", NO_ANSWER)
     return GenerationError(f"{model} {event}: {line}")
 

@@ -123,7 +123,7 @@ def _without(pairs: Sequence[Pair], negatives: Negatives, out: set[Key]) -> dict
 
 
 def report_audit(context: RunContext, report: Mapping[str, Any]) -> None:
-    """Note the rates with their intervals, what was decided, and why there is no rate."""
+    """Note the rates with their intervals, what was decided, and why a rate is missing."""
     for kind, times in report["rates"].items():
         rates = [f"{_rate(times[time])} {time}" for time in ("before", "after") if time in times]
         context.note("audit", f"estimated false negatives, {kind}: {', '.join(rates)} the audit (95 % intervals)")

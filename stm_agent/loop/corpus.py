@@ -17,7 +17,7 @@ from stm_agent.domain.load import TASK
 from stm_agent.domain.names import domain_name
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.domain.synthetic import WAY_ON, SyntheticCollection, synthetic_collection
-from stm_agent.errors import GenerationError
+from stm_agent.errors import DataError, GenerationError
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.files import content_hash, read_json, read_jsonl, write_json
 from stm_agent.llm.access import LlmAccess, spending
@@ -39,6 +39,9 @@ WRITING_SHARE = 0.4
 """Share of the minutes that writing may take."""
 ROUND_TRIP = 10
 """First documents of BM25 among which a written query should find its passage."""
+FEWEST_FOUND = 0.3
+"""Share of the written queries that must find their passage so. Texts that have nothing to do with their passage pass
+every check of their form, and scores on them would mean nothing; a small decoder writes hardly anything else."""
 _LONGEST_NAME = 24
 
 
@@ -82,7 +85,7 @@ def write_collection(
         observer: Receives events.
 
     Raises:
-        DataError: The corpus cannot be used, or too few usable queries were written.
+        DataError: The corpus cannot be used, too few usable queries were written, or most do not fit their passages.
         GenerationError: The LLM answered nothing.
         ConfigError: The model or the program cannot be used.
     """
@@ -97,27 +100,39 @@ def write_collection(
     stage, ended_by = _written(job, clock, runs, observer)
     if ended_by:
         _show(observer, "warning", "synthesize", f"{ended_by}; what was written until then is used")
-    counts = read_json(stage / "pairs.json")
-    _show_counts(counts, len(plan.drawn), observer)
-    passages = {text: key for key, text in plan.drawn.items()}
-    written = [(passages[row["positive"]], str(row["query"])) for row in counts["pairs"]]
-    made = synthetic_collection(
-        plan.corpus.name,
-        plan.passages,
-        written,
-        writer=options.generator,
-        seed=seed,
-        refused=counts["refused"],
-        way_on=ended_by or WAY_ON,
-    )
+    made = _made(plan, read_json(stage / "pairs.json"), job, ended_by, observer)
+    found = _round_trip(made.collection)
+    if found < FEWEST_FOUND:
+        raise DataError(
+            f"BM25 finds the passage of {found:.0%} of the queries written for corpus {plan.corpus.name} among its "
+            f"first {ROUND_TRIP}, so most of them do not ask for their passage; {WAY_ON}"
+        )
     spent = spending(job.generator.ledger)
     record = {
         **_record(plan, made, options.generator),
+        "bm25_finds": round(found, 4),
         "usd": spent.usd,
         "calls": spent.calls,
         "minutes": round(stored_seconds(clock) / 60, 2),
     }
     return _result(_stored(made.collection, record, plan.corpus.name, runs), observer)
+
+
+def _made(
+    plan: CorpusPlan, stage: Mapping[str, Any], job: QueriesJob, ended_by: str | None, observer: Observer
+) -> SyntheticCollection:
+    """Return the collection of the queries in ``pairs.json`` of a stage."""
+    _show_counts(stage, len(plan.drawn), observer)
+    passages = {text: key for key, text in plan.drawn.items()}
+    return synthetic_collection(
+        plan.corpus.name,
+        plan.passages,
+        [(passages[row["positive"]], str(row["query"])) for row in stage["pairs"]],
+        writer=job.generator.options.model,
+        seed=job.seed,
+        refused=stage["refused"],
+        way_on=ended_by or WAY_ON,
+    )
 
 
 def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict[str, Any]:
@@ -128,7 +143,6 @@ def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict
         "asked": len(plan.drawn),
         "queries": {name: len(split.queries) for name, split in made.collection.splits.items()},
         "left_out": dict(made.left_out),
-        "bm25_finds": round(_round_trip(made.collection), 4),
     }
 
 

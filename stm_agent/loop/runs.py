@@ -24,6 +24,8 @@ SCHEMA = 2
 LOCK = ".lock"
 STOPPED = "stopped.json"
 """What a stopped search of an instruction leaves; a run of the loop has a report instead."""
+PROGRAM_RESULT, COMPARISON = "program.json", "comparison.json"
+"""What a finished search of a program's text leaves, and a finished comparison of generators."""
 BEFORE_WORK = {"run.json", LOCK, "firewall.jsonl", "clock"}
 """Contents of a run's folder before anything is scored, trained or paid for."""
 
@@ -185,7 +187,7 @@ def run_state(folder: Path) -> str:
     if is_locked(folder):
         return "running"
     stored = run_state_of(folder / "report.json")
-    if stored or (folder / "instruction.json").exists():
+    if stored or any((folder / name).exists() for name in ("instruction.json", PROGRAM_RESULT, COMPARISON)):
         return stored or "finished"
     return "stopped" if (folder / STOPPED).exists() else "interrupted"
 

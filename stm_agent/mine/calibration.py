@@ -27,6 +27,8 @@ NEWTON = 12
 SAMPLES = 300
 """Bootstrap samples."""
 LEVEL = 0.95
+CAUTION = 0.1
+"""Quantile of the bootstrap samples whose chances decide what is relabelled."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class Calibrated:
     Attributes:
         scores: Score of every row, known ones included.
         chances: Probability that each row is relevant; 1 for known ones.
+        cautious: The same, as low as it is in one of ten bootstrap samples.
         bins: Bins of the scores.
         samples: Weights of the queries in each bootstrap sample, and the chance in each bin by a mixture fitted to it.
     """
 
     scores: Floats
     chances: Floats
+    cautious: Floats
     bins: Bins
     samples: tuple[tuple[Floats, Floats], ...]
     _queries: NDArray[np.int64]
@@ -104,8 +108,11 @@ def calibrate(features: Floats, known: Mask, queries: NDArray[np.int64], seed: i
     known_table, table = (_table(dense, numbers, mask, size) for mask in (known, ~known))
     fit, fits = fit_mixture(bins, known_table.sum(axis=0), table.sum(axis=0))
     chances = fit.chances(scores)
-    chances[known] = 1.0
-    return Calibrated(scores, chances, bins, tuple(_resample(bins, known_table, table, fits, seed)), dense)
+    samples = tuple(_resample(bins, known_table, table, fits, seed))
+    low = np.quantile([chance for _, chance in samples], CAUTION, axis=0) if samples else np.zeros(size)
+    cautious = np.minimum(chances, low[numbers])
+    chances[known] = cautious[known] = 1.0
+    return Calibrated(scores, chances, cautious, bins, samples, dense)
 
 
 def _resample(

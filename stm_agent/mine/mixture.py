@@ -116,8 +116,13 @@ class Mixture:
     loss: float
 
     def chances(self, scores: Floats) -> Floats:
-        """Return the probability that a candidate with each score is relevant."""
-        return _posterior(self.share, self.bins.terms(scores, len(self.ratio) - 1) @ self.ratio)
+        """Return the probability that a candidate with each score is relevant; a higher score never has a lower one."""
+        degree = len(self.ratio) - 1
+        if degree > 1 and self.ratio[2]:
+            # Beyond its vertex a parabola turns round.
+            vertex = self.bins.mean - self.bins.spread * self.ratio[1] / (2 * self.ratio[2])
+            scores = np.minimum(scores, vertex) if self.ratio[2] < 0 else np.maximum(scores, vertex)
+        return _posterior(self.share, self.bins.terms(scores, degree) @ self.ratio)
 
 
 def fit_mixture(

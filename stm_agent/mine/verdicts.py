@@ -136,7 +136,7 @@ def audit(
         chances = None if family.calibrated is None else _judged(family, family.calibrated.chances, grades or {})
         if family.reason:
             reasons[family.name] = family.reason
-        decisions = _decide(family, chances, spec)
+        decisions = _decide(family, chances, spec, grades or {})
         verdicts += _verdicts(family, decisions, chances, answers, grades or {})
         if family.calibrated is not None:
             rates |= _rates(family, family.calibrated, verdicts[-int(family.candidates.sum()) :])
@@ -161,7 +161,9 @@ def _judged(family: Family, chances: Floats, grades: Mapping[tuple[str, str], fl
     return np.asarray(1 / (1 + np.exp(-odds)), dtype=np.float64)
 
 
-def _decide(family: Family, chances: Floats | None, spec: AuditSpec) -> list[Decision]:
+def _decide(
+    family: Family, chances: Floats | None, spec: AuditSpec, grades: Mapping[tuple[str, str], float]
+) -> list[Decision]:
     decisions: list[Decision] = [NEGATIVE for _ in family.suspects]
     fitted, candidates = family.calibrated, family.candidates
     if fitted is None or chances is None:
@@ -169,10 +171,11 @@ def _decide(family: Family, chances: Floats | None, spec: AuditSpec) -> list[Dec
     rate = fitted.rate(candidates)
     if rate.share * rate.count < 1:
         return decisions
+    cautious = _judged(family, fitted.cautious, grades)
     # The share of known positives above the limit is the sensitivity.
     limit = float(np.quantile(fitted.scores[~candidates], 1 - spec.find)) if spec.find else np.inf
     ordered = [int(row) for row in np.argsort(-chances, kind="stable") if candidates[row]]
-    relabelled = _surest(chances[ordered], spec.relabel) if rate.low * rate.count >= 1 else 0
+    relabelled = _surest(cautious[ordered], spec.relabel) if rate.low * rate.count >= 1 else 0
     queued: dict[str, int] = {}
     for rank, row in enumerate(ordered):
         kind = family.suspects[row].kind
@@ -185,11 +188,12 @@ def _decide(family: Family, chances: Floats | None, spec: AuditSpec) -> list[Dec
 
 
 def _surest(chances: Floats, precision: float) -> int:
-    """Return how many of the highest chances have at least this mean, none of them below one half."""
+    """Return how many of the first chances have at least this mean, none of them below one half."""
     if not precision or not len(chances):
         return 0
     means = np.cumsum(chances) / np.arange(1, len(chances) + 1)
-    return int(((means >= precision) & (chances >= 0.5)).sum())
+    enough = (means >= precision) & (chances >= 0.5)
+    return len(chances) if enough.all() else int(np.argmin(enough))
 
 
 def _verdicts(

@@ -25,13 +25,15 @@ from stm_agent.mine.negatives import Negative
 from stm_agent.mine.prompted import PromptedEncoder, ready_encoder
 from stm_agent.mine.score_teachers import BiEncoderTeacher, ScoreTeacher
 from stm_agent.mine.teaching import open_teacher
-from stm_agent.mine.verdicts import Family, Verdict, audit, families_of, key_of
+from stm_agent.mine.verdicts import NEGATIVE, Family, Verdict, audit, families_of, key_of
 from stm_agent.program_files import program_hash
 from stm_agent.synthesize.judge import Judgement, judge_all, weights_of_grades
 
 VERDICTS, REPORT = "verdicts.jsonl", "audit.json"
 RULES = 1
 """Raised when the same evidence leads to other verdicts."""
+SHOWN = 1000
+"""Most doubtful candidates of each kind that are stored even if they stay negatives: people may review them."""
 OWN_TEXT = "not judged: written by the judge itself"
 
 
@@ -89,7 +91,9 @@ class AuditJob(Job):
         }
 
     def build(self, folder: Path) -> None:
-        """Write ``audit.json`` (rates, decisions, counts) and ``verdicts.jsonl`` (every candidate, with its verdict).
+        """Write ``audit.json`` (rates, decisions, counts) and ``verdicts.jsonl``.
+
+        Verdicts are those of all candidates that do not stay negatives, and of the most doubtful others of each kind.
 
         Raises:
             BackboneError: A model cannot be loaded.
@@ -104,7 +108,8 @@ class AuditJob(Job):
         audited = audit(families, self.spec, answers, weights)
         known = sum(suspect.known for suspect in evidence.suspects)
         write_json(folder / REPORT, {**audited.report, "known": known, **evidence.counts, "judge": judged})
-        lines = (json.dumps(_row(verdict, grades), ensure_ascii=False) + "\n" for verdict in audited.verdicts)
+        shown = (verdict for verdict in audited.verdicts if verdict.decision != NEGATIVE or verdict.doubt >= 1 / SHOWN)
+        lines = (json.dumps(_row(verdict, grades), ensure_ascii=False) + "\n" for verdict in shown)
         write_atomic(folder / VERDICTS, "".join(lines))
 
     def _weigh(self, suspects: Sequence[Suspect]) -> Evidence:

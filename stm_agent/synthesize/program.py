@@ -47,7 +47,7 @@ class Writer:
         Raises:
             ConfigError: The program cannot be built, or has no such output.
         """
-        self.program = load_program(program, output, structured=_may_be_structured(structured, client.model))
+        self.program = load_program(program, output, structured=may_be_structured(structured, client.model))
         self.path, self.client, self.output = program, client, output
         self.several = list_field(output) in output_fields(self.program)
         self.refused: Counter[str] = Counter()
@@ -210,7 +210,8 @@ class Writer:
             self._seconds += completion.seconds
 
 
-def _may_be_structured(structured: str, model: str) -> bool:
+def may_be_structured(structured: str, model: str) -> bool:
+    """Return whether a model may be asked for several typed outputs, by ``SynthesizeSpec.structured``."""
     from stm_agent.llm.adapter import is_small
 
     return structured == "always" or (structured == "auto" and not is_small(model))

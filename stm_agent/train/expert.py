@@ -32,6 +32,8 @@ LOW_LOSS_OTHERWISE = 0.1
 """The same for all other losses."""
 FEWEST_STEPS = 20
 """Steps below which a loss that does not fall is not taken for a fault."""
+COMPARED_STEPS = 8
+"""Steps at the beginning and at the end whose mean losses are compared, at least; half of a shorter training."""
 MEMORY_FIX = "lower train: batch_size or backbone: max_length, or set train: gradient_checkpointing: true"
 
 
@@ -194,8 +196,9 @@ def _report(
 
 def _check_losses(expert: ExpertSpec, losses: Sequence[float]) -> None:
     low = LOW_LOSS.get(expert.loss, LOW_LOSS_OTHERWISE)
-    tenth = max(1, len(losses) // 10)
-    first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+    # The loss of a batch or two says little: of a short training, more of it is compared.
+    part = max(1, len(losses) // 10, min(COMPARED_STEPS, len(losses) // 2))
+    first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
     if len(losses) >= FEWEST_STEPS and last >= first and last > low:
         raise CheckFailed(
             "loss-falls", last, f"expert {expert.name} began at {first:.3g}; lower learning_rate or check its pairs"

@@ -13,7 +13,7 @@ from stm_agent.domain.build import build_domain_data
 from stm_agent.domain.load import domain_of_collection
 from stm_agent.domain.spec import SENTENCES, BeirCollection
 from stm_agent.errors import DataError, GenerationError
-from stm_agent.files import read_json
+from stm_agent.files import read_json, sha256_text
 from stm_agent.inspect.report import report_table
 from stm_agent.inspect.runs import list_runs
 from stm_agent.llm.scripted import ScriptedProvider
@@ -124,6 +124,17 @@ def test_a_generator_that_always_says_the_same_is_refused_with_the_way_on(corpus
     options = Options(generator="scripted:numbered")
     with pytest.raises(DataError, match=r"usable queries were written for corpus clinic.*name a stronger --generator"):
         write_collection(corpus, options, queries=60, workspace=workspace, runs=workspace / "runs", observer=silent)
+    assert not (workspace / "runs" / "corpora").exists()
+
+
+def test_a_generator_whose_texts_have_nothing_to_do_with_their_passages_is_refused(corpus, workspace, monkeypatch):
+    def babble(messages):
+        digest = sha256_text(messages[-1]["content"])
+        return f"sailing {digest[:6]} harbour {digest[6:12]} boats {digest[12:18]}"
+
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: ScriptedProvider(babble)))
+    with pytest.raises(DataError, match=r"BM25 finds the passage of 0% of the queries .* name a stronger --generator"):
+        write(corpus, workspace)
     assert not (workspace / "runs" / "corpora").exists()
 
 

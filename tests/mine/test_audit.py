@@ -44,15 +44,15 @@ def suspect(query: int, number: int, *, known: bool = False, kind: str = "bm25")
 
 
 def normal_evidence(share: float, *, kind: str = "bm25", seed: int = 0) -> tuple[Evidence, set[str]]:
-    """Return evidence with one feature: relevant passages are normal around 4, others around 0."""
+    """Return evidence with one feature: relevant passages are normal around 5, others around 0."""
     generator = np.random.default_rng(seed)
     suspects, features, planted = [], [], set()
     for query in range(QUERIES):
         for number in range(32):
-            known = number < 2
+            known = number < 4
             relevant = known or generator.random() < share
             suspects.append(suspect(query, number, known=known, kind=kind))
-            features.append([generator.normal(4.0 if relevant else 0.0)])
+            features.append([generator.normal(5.0 if relevant else 0.0)])
             if relevant and not known:
                 planted.add(suspects[-1].passage.id)
     return Evidence(tuple(suspects), np.array(features), {}), planted
@@ -73,7 +73,7 @@ def test_the_rate_of_planted_positives_is_within_the_interval(share: float) -> N
 
 def test_planted_positives_are_found_and_the_surest_are_relabelled() -> None:
     evidence, planted = normal_evidence(0.1)
-    verdicts = audit(families_of(evidence), AuditSpec(queue=5, relabel=0.97), {}).verdicts
+    verdicts = audit(families_of(evidence), AuditSpec(queue=5, relabel=0.9), {}).verdicts
     found = [verdict for verdict in verdicts if verdict.decision != "negative"]
     relabelled = [verdict for verdict in verdicts if verdict.decision == "relabelled"]
     assert sum(verdict.suspect.passage.id in planted for verdict in found) >= 0.88 * len(planted)
@@ -101,7 +101,7 @@ def test_with_too_few_known_positives_there_is_a_reason_and_no_number() -> None:
     part = Evidence(tuple(evidence.suspects[row] for row in few), evidence.features[few], {})
     audited = audit(families_of(part), AuditSpec(), {})
     assert audited.report["rates"] == {}
-    assert "18 known positives" in str(audited.report["reasons"])
+    assert "36 known positives" in str(audited.report["reasons"])
     assert {verdict.decision for verdict in audited.verdicts} == {"negative"}
 
 
@@ -120,7 +120,7 @@ def test_a_judge_can_turn_a_verdict() -> None:
     evidence, _ = normal_evidence(0.1)
     families = families_of(evidence)
 
-    spec = AuditSpec(relabel=0.97)
+    spec = AuditSpec(relabel=0.9)
 
     def decision(grades: dict[tuple[str, str], float], wanted: Verdict) -> str:
         verdicts = audit(families, spec, {}, grades).verdicts
@@ -129,8 +129,8 @@ def test_a_judge_can_turn_a_verdict() -> None:
     verdicts = audit(families, spec, {}).verdicts
     stays = next(verdict for verdict in verdicts if verdict.decision == "negative")
     sure = next(verdict for verdict in verdicts if verdict.decision == "relabelled")
-    assert decision({key_of(stays.suspect): 20.0}, stays) == "relabelled"
-    assert decision({key_of(sure.suspect): -20.0}, sure) != "relabelled"
+    assert decision({key_of(stays.suspect): 40.0}, stays) == "relabelled"
+    assert decision({key_of(sure.suspect): -40.0}, sure) != "relabelled"
 
 
 def test_written_negatives_are_calibrated_apart_and_come_first_with_the_others() -> None:
