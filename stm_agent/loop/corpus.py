@@ -42,6 +42,8 @@ ROUND_TRIP = 10
 FEWEST_FOUND = 0.3
 """Share of the written queries that must find their passage so. Texts that have nothing to do with their passage pass
 every check of their form, and scores on them would mean nothing; a small decoder writes hardly anything else."""
+SAMPLES = 3
+"""Written queries that are shown: no check of form sees what a person sees at once."""
 _LONGEST_NAME = 24
 
 
@@ -143,6 +145,7 @@ def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict
         "asked": len(plan.drawn),
         "queries": {name: len(split.queries) for name, split in made.collection.splits.items()},
         "left_out": dict(made.left_out),
+        "samples": list(made.collection.splits["train"].queries.values())[:SAMPLES],
     }
 
 
@@ -216,6 +219,7 @@ def _result(folder: Path, observer: Observer) -> WrittenCollection:
     )
     for line in (
         f"{text}{f'; left out: {reasons}' if reasons else ''}",
+        f"some of them: {' | '.join(about['samples'])}; if people would not ask so, name a stronger --generator",
         f"to turn dev into people's judgements: stm-agent annotate --collection {folder} --split dev",
     ):
         _show(observer, "note", "corpus", line)

@@ -87,6 +87,7 @@ def test_written_queries_are_paid_once(corpus, workspace, clinic):
     assert (about["asked"], about["queries"]) == (60, {"train": 24, "dev": 18, "test": 18})
     assert about["bm25_finds"] == 1.0
     texts = "\n".join(event["text"] for event in events)
+    assert "some of them: what helps a " in texts
     assert "60 documents of clinic, cut at sentence ends into 60 passages" in texts
     assert f"stm-agent annotate --collection {first.folder} --split dev" in texts
 
