@@ -136,7 +136,7 @@ def test_the_tool_s_own_export_is_optimised_on(ada, tmp_path):
     assert "x-missing" not in answer.headers
     told = dry_run(unpack(answer, tmp_path / "judged"))
     assert told.exit_code == 0, told.output
-    assert json.loads(told.stdout)[-1]["stage"] == "test"
+    assert "test" in [step["stage"] for step in json.loads(told.stdout)]
 
 
 def test_an_export_without_test_says_so_and_so_does_a_dry_run(ada, tmp_path):
