@@ -43,9 +43,7 @@ class Guard:
         headers, path = Headers(scope=scope), str(scope["path"])
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         if any(name.lower() in IN_ADDRESS for name, _ in query):
-            reason = (
-                "a key in the address ends up in logs; send 'Authorization: Bearer KEY', and replace this key"
-            )
+            reason = "a key in the address ends up in logs; send 'Authorization: Bearer KEY', and replace this key"
             raise Refused(400, reason, code="key_in_address")
         if self.key is not None and path not in OPEN and not path.startswith("/static/"):
             scheme, _, given = headers.get("authorization", "").partition(" ")

@@ -135,12 +135,7 @@ def _write(
     for at in range(begin, len(documents), batch):
         rows = documents[at : at + batch]
         encoded = vectors.passages([document.full for document in rows])
-        engine.write(
-            [
-                Passage(row.id, row.title, row.text, vector)
-                for row, vector in zip(rows, encoded, strict=True)
-            ]
-        )
+        engine.write([Passage(row.id, row.title, row.text, vector) for row, vector in zip(rows, encoded, strict=True)])
         report("index", "passages", min(at + batch, len(documents)), len(documents))
     engine.finish()
     checked, equal = _check(engine, collection, vectors)

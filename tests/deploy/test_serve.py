@@ -13,7 +13,7 @@ import pytest
 
 from stm_agent.deploy.app import build_app
 from stm_agent.deploy.product import product_of_model, product_of_run
-from stm_agent.deploy.service import Service, ServeOptions
+from stm_agent.deploy.service import ServeOptions, Service
 from stm_agent.files import read_jsonl
 from stm_agent.testing.run import pico_run
 from stm_agent.testing.serving import serving_app
@@ -195,6 +195,7 @@ def test_search_ranks_as_the_run_does(url, asked, mode):
 def test_thumbs_become_reviews_judgements_and_training_pairs(url, space):
     """The next run, the annotation tool and a training source read the same file."""
     from stm_agent.annotate.incoming import read_incoming
+    from stm_agent.domain.text import normalise
     from stm_agent.domain.training_files import read_training_rows, rows_of_path
     from stm_agent.mine.reviewed import refused
 
@@ -208,10 +209,10 @@ def test_thumbs_become_reviews_judgements_and_training_pairs(url, space):
     assert thumbs == {"sore-knee": True, "sore-eye": False}
 
     liked = "A finding of painful sensation affecting the knee."
-    assert refused(space) == {(query, liked.lower().rstrip("."))} or len(refused(space)) == 1
+    assert refused(space) == {(normalise(query), normalise(liked))}
     file = space / "reviews" / "search-asked-1.jsonl"
     incoming = read_incoming(file)
-    assert [grades for grades in incoming.asked.grades["train"].values()] == [{"sore-knee": 1, "sore-eye": 0}]
+    assert list(incoming.asked.grades["train"].values()) == [{"sore-knee": 1, "sore-eye": 0}]
     assert list(incoming.asked.queries.values()) == [query]
     assert {row["_id"] for _, row in incoming.rows} == {"sore-knee", "sore-eye"}
     rows = [row for _, row in read_training_rows(rows_of_path(file)) if row is not None]

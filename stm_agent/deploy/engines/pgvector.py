@@ -42,8 +42,12 @@ class PgVector:
         fix = "start it, or give its --url (postgresql://user@host/database, password in PGPASSWORD)"
         with engine_errors("PostgreSQL", _shown(url), fix):
             self._connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
-            self._require_extension()
-            register_vector(self._connection)
+            try:
+                self._require_extension()
+                register_vector(self._connection)
+            except BaseException:
+                self._connection.close()
+                raise
 
     def _require_extension(self) -> None:
         import psycopg

@@ -44,9 +44,10 @@ class Qdrant:
 
         from qdrant_client import QdrantClient
 
-        self.name, self.exact = name, not approximate
+        self.name, self._remote = name, where.startswith(("http://", "https://"))
+        self.exact = not (approximate and self._remote)
         with engine_errors("Qdrant", where, "start it, or give its --url (http://host:6333, or a folder)"):
-            if where.startswith(("http://", "https://")):
+            if self._remote:
                 self._client = QdrantClient(url=where, api_key=os.environ.get("QDRANT_API_KEY") or None, timeout=60)
             else:
                 Path(where).mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,8 @@ class Qdrant:
         """Return the nearest points by dot product."""
         from qdrant_client import models
 
-        options = models.SearchParams(exact=self.exact)
+        # A folder without a server is always searched exactly.
+        options = models.SearchParams(exact=self.exact) if self._remote else None
         found = self._client.query_points(
             self.name, query=vector.tolist(), using=DENSE, limit=top, search_params=options, with_payload=["document"]
         )
