@@ -32,8 +32,9 @@ def pico_run(space: Path, name: str = "tiny-1", *, prompts: dict[str, str] | Non
     identity = {"domain": {"name": "tiny", "train": {"matryoshka": [8, 16]}}}
     write_json(run / "run.json", {"schema": 2, "id": name, "number": 1, "identity": identity})
     write_json(run / "fusion.json", {"weight": 0.4, "dev": 0.5})
-    write_json(run / "report.json", {"schema": 2, "run": name, "state": "finished", "rows": {}})
     dev = scores.ndcg_at_10
+    report = {"schema": 2, "run": name, "state": "finished", "rows": {}, "dev": {"base": dev - 0.05, "merged": dev}}
+    write_json(run / "report.json", report)
     append_jsonl(
         run / "ledger.jsonl",
         {"schema": 2, "event": "proved", "dev": dev, "reloaded": dev, "sha256": model_hash(model)},
