@@ -14,15 +14,15 @@ from stm_agent.cli.runs import Place
 
 def export(
     run: RunOrModel,
-    kind: Annotated[
-        Literal["onnx", "openvino", "int8", "fp16"], typer.Option("--format", help="Format to write.")
-    ],
+    kind: Annotated[Literal["onnx", "openvino", "int8", "fp16"], typer.Option("--format", help="Format to write.")],
     output: Annotated[Path | None, typer.Option(help="New folder (default: exports/FORMAT in the run).")] = None,
     max_loss: Annotated[float, typer.Option(help="Largest loss of nDCG@10 on dev.", min=0)] = 0.005,
     collection: Annotated[
         Path | None, typer.Option(help="BEIR folder whose dev split is scored (default: the run's own).")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads to compute with (default: the idle cores).", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads to compute with (default: the idle cores).", min=1)
+    ] = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:

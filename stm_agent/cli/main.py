@@ -16,11 +16,25 @@ from stm_agent.errors import StmAgentError, StopRequested
 NOUNS = {
     "assets": "Embedded models and data, fetched from the package index.",
     "data": "Training data of a run, row by row: what was written and mined.",
+    "deploy": "What putting a model into production costs.",
     "domains": "Domain files: what is adapted, on which data.",
     "runs": "Running, finished and interrupted runs.",
     "traces": "How each tried instruction or program came to be.",
 }
-VERBS = ("optimize", "instruct", "search", "serve", "index", "mine", "train", "evaluate", "doctor", "init")
+VERBS = (
+    "optimize",
+    "instruct",
+    "search",
+    "serve",
+    "index",
+    "export",
+    "push",
+    "mine",
+    "train",
+    "evaluate",
+    "doctor",
+    "init",
+)
 
 app = typer.Typer(
     name="stm-agent",

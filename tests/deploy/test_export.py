@@ -58,7 +58,9 @@ def test_both_sides_of_a_model_are_exported(asked, tmp_path):
 
     from stm_agent.backbone.sides import join_sides
 
-    sides = [SentenceTransformer(str(pico_checkpoint(tmp_path / f"s{seed}", seed=seed)), device="cpu") for seed in (1, 2)]
+    sides = [
+        SentenceTransformer(str(pico_checkpoint(tmp_path / f"s{seed}", seed=seed)), device="cpu") for seed in (1, 2)
+    ]
     join_sides(*sides).save(str(tmp_path / "joined"), create_model_card=False)
     product = product_of_model(str(tmp_path / "joined"))
     export_model(product, "onnx", tmp_path / "onnx", max_loss=1.0, collection=asked / "dev", cache=None)
