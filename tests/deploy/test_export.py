@@ -75,7 +75,7 @@ def test_a_loss_over_the_limit_is_refused_and_nothing_is_left(asked, tmp_path, m
     scores = iter((0.5, 0.49))
     monkeypatch.setattr(exporting, "_score", lambda *_: next(scores))
     monkeypatch.setattr(exporting, "_ledger_dev", lambda _: 0.5)
-    with pytest.raises(CheckFailed, match="loses more nDCG@10 on dev than --max-loss 0.005"):
+    with pytest.raises(CheckFailed, match=r"loses more nDCG@10 on dev than --max-loss 0\.005"):
         export_model(product_of_run(asked), "fp16", tmp_path / "x", max_loss=0.005, collection=None, cache=None)
     assert list(tmp_path.iterdir()) == []
 
