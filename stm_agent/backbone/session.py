@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from sentence_transformers.base.modules import Router
+from sentence_transformers.base.modules import Module, Router
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
@@ -30,7 +30,7 @@ Run = Callable[[Tensor, Tensor], Tensor]
 
 
 class _Shell(nn.Module):
-    """Stands where the network would be: its config, and a parameter that tells the device."""
+    """Stands where the network would be: its config, and a parameter that shows the device."""
 
     def __init__(self, config: Any) -> None:  # noqa: ANN401 - a transformers config
         super().__init__()
@@ -51,7 +51,8 @@ class SessionTransformer(Transformer):
     def of_folder(cls, folder: Path, network: str) -> Self:
         """Load tokenizer and config of a folder, and the session of its network's file."""
         module = cls.load(str(folder))
-        module.model = _Shell(module.model.config)
+        shell: Any = _Shell(module.model.config)
+        module.model = shell
         path = folder / network
         module.run = _openvino(path) if path.suffix == ".xml" else _onnx(path)
         return module
@@ -87,7 +88,7 @@ def load_exported(folder: Path) -> SentenceTransformer:
 
     network = str(read_json(folder / EXPORT)["network"])
     rows = sorted(read_json(folder / "modules.json"), key=lambda row: int(row["idx"]))
-    modules = [_module(folder / row["path"], row["type"], network) for row in rows]
+    modules: list[nn.Module] = [_module(folder / row["path"], row["type"], network) for row in rows]
     settings = read_json(folder / "config_sentence_transformers.json")
     model = SentenceTransformer(modules=modules, device="cpu", prompts=settings.get("prompts") or {})
     model.similarity_fn_name = settings.get("similarity_fn_name") or "cosine"
@@ -97,19 +98,20 @@ def load_exported(folder: Path) -> SentenceTransformer:
     return model.eval()
 
 
-def _module(folder: Path, kind: str, network: str) -> nn.Module:
+def _module(folder: Path, kind: str, network: str) -> Module:
     name = kind.rpartition(".")[2]
     if name == "Transformer":
-        return SessionTransformer.of_folder(folder, network)
+        transformer: Module = SessionTransformer.of_folder(folder, network)
+        return transformer
     if name == "Router":
         config = read_json(folder / "router_config.json")
         parts = {part: _module(folder / part, of, network) for part, of in config["types"].items()}
-        routes = {route: [parts[part] for part in names] for route, names in config["structure"].items()}
+        routes = {str(route): [parts[part] for part in names] for route, names in config["structure"].items()}
         return Router(routes, **config.get("parameters", {}))
     if not kind.startswith("sentence_transformers."):
         raise BackboneError(f"{folder} has a module of kind {kind}, which is not of sentence-transformers")
     library, _, wanted = kind.rpartition(".")
-    made: nn.Module = getattr(importlib.import_module(library), wanted).load(str(folder))
+    made: Module = getattr(importlib.import_module(library), wanted).load(str(folder))
     return made
 
 

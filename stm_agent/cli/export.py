@@ -47,12 +47,13 @@ def export(
     target.parent.mkdir(parents=True, exist_ok=True)
     set_threads(threads or choose_threads()[0])
     cache = runs_folder(find_workspace(workspace)) / ".cache" / "vectors"
-    told = export_model(product, kind, target, max_loss=max_loss, collection=collection, cache=cache)
-    ledger = "" if told["ledger_dev"] is None else f", the run's {told['ledger_dev']:.4f}"
+    result = export_model(product, kind, target, max_loss=max_loss, collection=collection, cache=cache)
+    ledger = "" if result["ledger_dev"] is None else f", the run's {result['ledger_dev']:.4f}"
     text = (
-        f"{kind} in {told['folder']}\n"
-        f"dev nDCG@10  {told['dev']:.4f} (float32 {told['source_dev']:.4f}{ledger}); loss {told['loss']:+.4f}\n"
-        f"size         {told['bytes'] / 2**20:.1f} MiB (float32 {told['source_bytes'] / 2**20:.1f})\n"
-        f"speed        {told['texts_per_second']:.0f} passages a second (float32 {told['source_texts_per_second']:.0f})"
+        f"{kind} in {result['folder']}\n"
+        f"dev nDCG@10  {result['dev']:.4f} (float32 {result['source_dev']:.4f}{ledger}); loss {result['loss']:+.4f}\n"
+        f"size         {result['bytes'] / 2**20:.1f} MiB (float32 {result['source_bytes'] / 2**20:.1f})\n"
+        f"speed        {result['texts_per_second']:.0f} passages a second "
+        f"(float32 {result['source_texts_per_second']:.0f})"
     )
-    emit(told, text, as_json)
+    emit(result, text, as_json)

@@ -61,7 +61,9 @@ def index(
     cache = runs_folder(find_workspace(workspace)) / ".cache" / "vectors"
     set_threads(choose_threads()[0])
     with watched_by(ObserverWatcher(screen_observer())):
-        told = write_index(product, collection, target, batch=batch, cache=cache)
-    equal = f"{told['top10_equal']:.0%} of {told['checked_queries']} dev queries find the ten passages of exact search"
-    text = f"{told['passages']:,} passages in {to}, '{name}' ({told['where']}); {equal}"
-    emit(told, text, as_json)
+        result = write_index(product, collection, target, batch=batch, cache=cache)
+    equal = (
+        f"{result['top10_equal']:.0%} of {result['checked_queries']} dev queries find the ten passages of exact search"
+    )
+    text = f"{result['passages']:,} passages in {to}, '{name}' ({result['where']}); {equal}"
+    emit(result, text, as_json)

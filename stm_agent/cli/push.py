@@ -35,7 +35,7 @@ def push(
     from stm_agent.deploy.pushing import push as push_package
 
     with packed(product_of(run, workspace)) as package:
-        told = {
+        result = {
             "to": to,
             "model_sha256": package.sha256,
             "licences": [vars(source) for source in package.licences],
@@ -52,6 +52,6 @@ def push(
                 raise ConfigError(f"the licence of a source forbids it or is not stated: {named}; --accept-licences")
             if not as_json:
                 sys.stderr.write("\n".join(lines) + "\n")
-            told["commit"] = push_package(package, to, private=private)
-            lines = [f"pushed to {told['commit']}"]
-    emit(told, "\n".join(lines), as_json)
+            result["commit"] = push_package(package, to, private=private)
+            lines = [f"pushed to {result['commit']}"]
+    emit(result, "\n".join(lines), as_json)

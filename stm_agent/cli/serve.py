@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Annotated, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from stm_agent.cli.deploy_names import product_of, require
 from stm_agent.cli.output import JsonFlag
 from stm_agent.cli.runs import Place
+
+if TYPE_CHECKING:
+    from stm_agent.deploy.product import Product
 
 KEY = "STM_AGENT_SERVE_KEY"
 
@@ -59,14 +63,16 @@ def serve(
     from stm_agent.machine import available_cores
 
     set_threads(threads or available_cores())
-
-    def tell(url: str) -> None:
-        if as_json:
-            sys.stdout.write(json.dumps({"url": url, "models": [product.name for product in products]}) + "\n")
-            sys.stdout.flush()
-            return
-        page = f"; search page: {url}/" if products[0].run else ""
-        sys.stderr.write(f"embeddings: {url}/v1{page}\nCtrl-C stops it\n")
-
     options = ServeOptions(capacity=queue, default_input_type=input_type)
-    run_server(products, find_workspace(workspace), listening, options, tell=tell)
+    announce = partial(_announce, products=products, as_json=as_json)
+    run_server(products, find_workspace(workspace), listening, options, announce=announce)
+
+
+def _announce(url: str, *, products: list[Product], as_json: bool) -> None:
+    """Print where the server answers."""
+    if as_json:
+        sys.stdout.write(json.dumps({"url": url, "models": [product.name for product in products]}) + "\n")
+        sys.stdout.flush()
+        return
+    page = f"; search page: {url}/" if products[0].run else ""
+    sys.stderr.write(f"embeddings: {url}/v1{page}\nCtrl-C stops it\n")

@@ -59,12 +59,7 @@ def export_model(
         BackboneError: The model does not fit the format.
         StorageError: The disk is full; nothing is left of the export.
     """
-    if output.exists():
-        raise ConfigError(f"{output} exists; name a new folder with --output, nothing is overwritten")
-    if not Path(product.source).is_dir():
-        raise ConfigError(f"{product.source} is not a folder; export a run, or the folder of a model")
-    if (Path(product.source) / EXPORT).is_file():
-        raise ConfigError(f"{product.source} is an export itself; export the model that it was made of")
+    _check(product, output)
     dev = _dev_of(product, collection)
     ledger = _ledger_dev(product) if collection is None else None
     original = ServedModel(product)
@@ -74,10 +69,7 @@ def export_model(
         raise CheckFailed("artifact-identity", source_dev, reason)
     source_speed = _speed(original, dev)
     with whole_folder(output) as partial:
-        write_format(Path(product.source), partial, name)
-        network = FORMATS[name].network
-        write_json(partial / EXPORT, {"schema": SCHEMA, "format": name, "network": network})
-        exported = ServedModel(Product(name=product.name, source=str(partial), run=None, sha256=""))
+        exported = _written(product, name, partial)
         score = _score(exported, dev, None)
         if source_dev - score > max_loss:
             reason = f"{name} loses more nDCG@10 on dev than --max-loss {max_loss}: {source_dev:.4f} -> {score:.4f}"
@@ -86,7 +78,7 @@ def export_model(
             "schema": SCHEMA,
             "format": name,
             "folder": str(output),
-            "network": network,
+            "network": FORMATS[name].network,
             "source_sha256": product.sha256,
             "ledger_dev": ledger,
             "source_dev": source_dev,
@@ -98,8 +90,24 @@ def export_model(
             "texts_per_second": _speed(exported, dev),
         }
         # Where it lies now means nothing once it is moved.
-        write_json(partial / EXPORT, {name: value for name, value in report.items() if name != "folder"})
+        write_json(partial / EXPORT, {field: value for field, value in report.items() if field != "folder"})
     return report
+
+
+def _check(product: Product, output: Path) -> None:
+    if output.exists():
+        raise ConfigError(f"{output} exists; name a new folder with --output, nothing is overwritten")
+    if not Path(product.source).is_dir():
+        raise ConfigError(f"{product.source} is not a folder; export a run, or the folder of a model")
+    if (Path(product.source) / EXPORT).is_file():
+        raise ConfigError(f"{product.source} is an export itself; export the model that it was made of")
+
+
+def _written(product: Product, name: str, folder: Path) -> ServedModel:
+    """Write the export and load it."""
+    write_format(Path(product.source), folder, name)
+    write_json(folder / EXPORT, {"schema": SCHEMA, "format": name, "network": FORMATS[name].network})
+    return ServedModel(Product(name=product.name, source=str(folder), run=None, sha256=""))
 
 
 def _dev_of(product: Product, collection: Path | None) -> Collection:

@@ -78,7 +78,7 @@ def product_of_model(name: str) -> Product:
     """Return a model by its folder, its ``embedded:`` name or its Hub name.
 
     Raises:
-        BackboneError: There is no such model.
+        BackboneError: No model has that name.
     """
     from stm_agent.backbone.identity import source_identity
     from stm_agent.files import sha256_text

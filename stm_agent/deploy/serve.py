@@ -89,7 +89,7 @@ def serve(
     listening: Listening,
     options: ServeOptions,
     *,
-    tell: Callable[[str], None],
+    announce: Callable[[str], None],
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; requests in flight are answered first.
 
@@ -98,7 +98,7 @@ def serve(
         workspace: Whose ``reviews/`` gets the thumbs.
         listening: Address and key.
         options: Queue and input type.
-        tell: Gets one line when the server answers.
+        announce: Gets one line when the server answers.
 
     Raises:
         ConfigError: The port is in use, or others could use the server without a key.
@@ -115,7 +115,7 @@ def serve(
     app = build_app(service, key=listening.key, hosts=listening.hosts)
     server = uvicorn.Server(config_of(app, listening.host, port))
     shown = f"[{listening.host}]" if ":" in listening.host else listening.host
-    tell(f"http://{shown}:{port}")
+    announce(f"http://{shown}:{port}")
     try:
         with contextlib.suppress(KeyboardInterrupt):
             server.run()

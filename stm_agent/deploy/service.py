@@ -37,7 +37,7 @@ class ServeOptions:
 
     Attributes:
         capacity: Largest number of texts that wait for a model; more are answered with 429.
-        default_input_type: What texts are if a request does not say so; None: it must, if the model tells them apart.
+        default_input_type: What texts are if a request does not say so; None: it must, if the model encodes the two differently.
     """
 
     capacity: int = CAPACITY
@@ -83,7 +83,7 @@ class Service:
         """Return the model that a client asks for, and the input type that its suffix states.
 
         Raises:
-            Refused: There is no such model.
+            Refused: No served model has that name.
         """
         if name in self.models:
             return self.models[name], None
@@ -118,7 +118,7 @@ class Service:
         """Return the best passages for a query, with the thumbs that they have.
 
         Raises:
-            Refused: There is no corpus or model for it, or the index is not ready.
+            Refused: The corpus or the model is missing, or the index is not ready.
         """
         search, thumbs = self._corpus()
         model = self.named(request.model)[0] if request.model else next(iter(self.models.values()))

@@ -35,12 +35,12 @@ def vectors(folder: Path, *, queries: bool = False):
 )
 def test_an_export_gives_the_vectors_and_its_report(asked, tmp_path, kind, tolerance, needs):
     pytest.importorskip(needs)
-    told = export_model(product_of_run(asked), kind, tmp_path / kind, max_loss=1.0, collection=None, cache=None)
+    result = export_model(product_of_run(asked), kind, tmp_path / kind, max_loss=1.0, collection=None, cache=None)
     assert np.abs(vectors(tmp_path / kind) - vectors(asked / "model")).max() < tolerance
-    assert told["loss"] == pytest.approx(told["source_dev"] - told["dev"])
-    assert told["ledger_dev"] == pytest.approx(told["source_dev"], abs=1e-6)
+    assert result["loss"] == pytest.approx(result["source_dev"] - result["dev"])
+    assert result["ledger_dev"] == pytest.approx(result["source_dev"], abs=1e-6)
     stored = json.loads((tmp_path / kind / "stm_agent_export.json").read_text())
-    assert stored == {name: value for name, value in told.items() if name != "folder"}
+    assert stored == {name: value for name, value in result.items() if name != "folder"}
     assert load_model(str(tmp_path / kind)).prompts["query"] == "ask: "
     assert len(list((tmp_path / kind).rglob("*.safetensors"))) == (kind == "fp16")
 

@@ -113,8 +113,8 @@ def index(asked, corpus, target, cache, **options):
 
 
 def test_top_ten_is_that_of_exact_search(target, asked, corpus, cache):
-    told = index(asked, corpus, target, cache)
-    assert (told["passages"], told["checked_queries"], told["top10_equal"]) == (60, 12, 1.0)
+    result = index(asked, corpus, target, cache)
+    assert (result["passages"], result["checked_queries"], result["top10_equal"]) == (60, 12, 1.0)
     again = index(asked, corpus, IndexTarget(engine=target.engine, where=target.where, name="tiny"), cache)
     assert (again["passages"], again["resumed_from"], again["top10_equal"]) == (60, 48, 1.0)
 
@@ -130,8 +130,8 @@ def test_a_call_that_was_stopped_is_continued(target, asked, corpus, cache, monk
     with pytest.raises(StopRequested):
         index(asked, corpus, target, cache)
     monkeypatch.undo()
-    told = index(asked, corpus, IndexTarget(engine=target.engine, where=target.where, name="tiny"), cache)
-    assert (told["resumed_from"], told["passages"], told["top10_equal"]) == (32, 60, 1.0)
+    result = index(asked, corpus, IndexTarget(engine=target.engine, where=target.where, name="tiny"), cache)
+    assert (result["resumed_from"], result["passages"], result["top10_equal"]) == (32, 60, 1.0)
 
 
 def test_an_index_of_something_else_is_not_touched(target, asked, plain, corpus, cache):

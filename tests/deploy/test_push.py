@@ -133,12 +133,12 @@ def test_a_migration_costs_hours_dollars_and_disk(run):
 def test_an_old_index_can_stay_if_only_queries_were_trained(run):
     write_json(run / "model" / "sides.json", {"passages": "start"})
     (run / "ledger.jsonl").unlink()
-    told = CliRunner().invoke(build(), ["deploy", "plan", str(run), "--corpus-size", "1000"])
-    assert "the old one can stay" in told.output
-    assert "give --rate" in told.output
+    result = CliRunner().invoke(build(), ["deploy", "plan", str(run), "--corpus-size", "1000"])
+    assert "the old one can stay" in result.output
+    assert "give --rate" in result.output
     write_json(run / "model" / "sides.json", {"passages": "merged"})
-    told = CliRunner().invoke(build(), ["deploy", "plan", str(run), "--corpus-size", "1000"])
-    assert "has to be written again" in told.output
+    result = CliRunner().invoke(build(), ["deploy", "plan", str(run), "--corpus-size", "1000"])
+    assert "has to be written again" in result.output
 
 
 def test_the_speed_must_be_known(run):

@@ -55,7 +55,7 @@ class Engine(Protocol):
     """Whether its search gives the exact nearest neighbours."""
 
     def stored(self) -> dict[str, str | int] | None:
-        """Return the identity that the index of this name has; None: there is no such index. Empty: none of ours."""
+        """Return the identity that the index of this name has; None: no index has that name. Empty: it is not ours."""
         ...
 
     def create(self, identity: IndexIdentity, *, replace: bool) -> None:
