@@ -62,8 +62,7 @@ def index(
     set_threads(choose_threads()[0])
     with watched_by(ObserverWatcher(screen_observer())):
         result = write_index(product, collection, target, batch=batch, cache=cache)
-    equal = (
-        f"{result['top10_equal']:.0%} of {result['checked_queries']} dev queries find the ten passages of exact search"
-    )
+    checked = f"{result['top10_equal']:.0%} of {result['checked_queries']} queries"
+    equal = f"{checked} find the ten passages of exact search"
     text = f"{result['passages']:,} passages in {to}, '{name}' ({result['where']}); {equal}"
     emit(result, text, as_json)

@@ -37,7 +37,8 @@ class ServeOptions:
 
     Attributes:
         capacity: Largest number of texts that wait for a model; more are answered with 429.
-        default_input_type: What texts are if a request does not say so; None: it must, if the model encodes the two differently.
+        default_input_type: What texts are if a request does not say so; None: it must, unless the model encodes
+            queries and passages alike.
     """
 
     capacity: int = CAPACITY
