@@ -9,7 +9,7 @@ from stm_agent.backbone.precision import MIXED, mixed_pays
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.profile import LENGTHS, max_length_for, profile
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
-from stm_agent.loop.recipes import USABLE, Speed, time_table
+from stm_agent.loop.recipes import USABLE, Speed, everything_fits, time_table
 
 ENCODING_SHARE = 0.35
 """Share of the usable minutes that the corpus may take to encode: the rest is for training and scores."""
@@ -66,7 +66,7 @@ def fit_length(
     measure: Callable[[BackboneSpec, DomainData], Speed],
     spent: float = 0.0,
 ) -> FittedStart:
-    """Shorten the length of a start until the corpus is encoded in a fair share of the minutes.
+    """Shorten the length of a start until the minutes allow all useful training, or most of them are left for it.
 
     Args:
         spec: The planned domain.
@@ -82,7 +82,7 @@ def fit_length(
     wanted, first = start.max_length, _encoding_share(spec, data, minutes, speed, spent)
     share = first
     for length in sorted((length for length in LENGTHS if SHORTEST <= length < wanted), reverse=True):
-        if share <= ENCODING_SHARE:
+        if share <= ENCODING_SHARE or everything_fits(spec, data, minutes, speed, spent):
             break
         start = start.model_copy(update={"max_length": length})
         speed = measure(start, data)
