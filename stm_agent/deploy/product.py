@@ -24,7 +24,8 @@ class Product:
         source: What ``load_model`` takes: a folder, an ``embedded:`` name or a Hub name.
         run: Folder of the run; None: a model without a run.
         sha256: Hash of the model's files, or of what identifies them; never of its card.
-        proved_dev: nDCG@10 on dev that the run's ledger has for exactly these files; None: it has none.
+        proved_dev: nDCG@10 on dev that the run's ledger has for exactly these files, in float32; None: it has none.
+        mixed: Whether the scores in the run's report are of mixed precision.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Product:
     run: Path | None
     sha256: str
     proved_dev: float | None = None
+    mixed: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -63,15 +65,16 @@ def product_of_run(run: Path) -> Product:
         raise RunError(f"run {run.name} has no model yet; run its optimize command again to resume it")
     digest = model_hash(model)
     proofs = [row for row in read_jsonl(run / "ledger.jsonl") if row.get("event") == "proved" and "sha256" in row]
-    dev = next((float(row["reloaded"]) for row in reversed(proofs) if row["sha256"] == digest), None)
-    if proofs and dev is None:
+    proof = next((row for row in reversed(proofs) if row["sha256"] == digest), None)
+    if proofs and proof is None:
         raise CheckFailed(
             "artifact-identity",
             1.0,
             f"the files in {model} are not those that run {run.name} scored; run its optimize command again, or deploy "
             "the folder by its path",
         )
-    return Product(name=run.name, source=str(model), run=run, sha256=digest, proved_dev=dev)
+    dev, mixed = (float(proof["reloaded"]), bool(proof.get("mixed"))) if proof else (None, False)
+    return Product(name=run.name, source=str(model), run=run, sha256=digest, proved_dev=dev, mixed=mixed)
 
 
 def product_of_model(name: str) -> Product:
