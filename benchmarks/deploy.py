@@ -32,7 +32,7 @@ from _record import claim, machine, save, show, versions
 HERE = Path(__file__).parent
 CLIENTS = (1, 8, 32)
 FORMATS = ("onnx", "openvino", "int8", "fp16")
-FASTER, LOSS, SPEEDUP, START, FLAT_MIB = 1.5, 0.005, 2.0, 5.0, 64.0
+FASTER, NO_WORSE, LOSS, SPEEDUP, START, FLAT_MIB = 1.5, 1.05, 0.005, 2.0, 5.0, 64.0
 QUEUE = 256
 """Texts that may wait while a thousand requests come at once."""
 
@@ -175,10 +175,10 @@ def claims(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         claim("texts a second at 8 clients, against plain FastAPI", ratio[8], FASTER, "times", ratios=ratio),
         claim(
-            "p95 at 1 client minus that of plain FastAPI",
-            ours[1]["p95_ms"] - plain[1]["p95_ms"],
-            0.0,
-            "ms",
+            "p95 at 1 client, against plain FastAPI (no worse, within 5 % of noise)",
+            ours[1]["p95_ms"] / plain[1]["p95_ms"],
+            NO_WORSE,
+            "times",
             lower=True,
         ),
         claim("command to first answer", record["start_seconds"], START, "seconds", lower=True),

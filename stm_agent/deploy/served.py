@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from stm_agent.deploy.product import Product
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from stm_agent.backbone.encoder import TextEncoder
 
 InputType = Literal["query", "passage"]
@@ -43,6 +45,7 @@ class ServedModel:
             "query": query_prompt(model.prompts),
             "passage": passage_prompt(model.prompts),
         }
+        self._counter = _counter_of(model.tokenizer)
 
     @property
     def name(self) -> str:
@@ -76,9 +79,8 @@ class ServedModel:
 
     def tokens(self, texts: Sequence[tuple[InputType, str]]) -> list[int]:
         """Return the tokens of each text with its prefix and special tokens, before anything is cut off."""
-        tokenizer = self.encoder.model.tokenizer
         whole = [self.prefixes[side] + text for side, text in texts]
-        return [len(ids) for ids in tokenizer(whole, truncation=False, padding=False, verbose=False)["input_ids"]]
+        return [len(encoding.ids) for encoding in self._counter.encode_batch_fast(whole)]
 
     @property
     def max_tokens(self) -> int | None:
@@ -91,3 +93,13 @@ class ServedModel:
         if side == "query" and isinstance(self.encoder, TwoSidedEncoder):
             return self.encoder.query_encoder
         return self.encoder
+
+
+def _counter_of(tokenizer: Any) -> Tokenizer:  # noqa: ANN401 - transformers' tokenizers share no typed base
+    """Return a copy of a fast tokenizer that cuts nothing; a short text costs it a tenth of transformers' own call."""
+    from tokenizers import Tokenizer
+
+    counter: Tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    counter.no_truncation()
+    counter.no_padding()
+    return counter

@@ -48,7 +48,8 @@ class Qdrant:
         self.exact = not (approximate and self._remote)
         with engine_errors("Qdrant", where, "start it, or give its --url (http://host:6333, or a folder)"):
             if self._remote:
-                self._client = QdrantClient(url=where, api_key=os.environ.get("QDRANT_API_KEY") or None, timeout=60)
+                key = os.environ.get("QDRANT_API_KEY") or None
+                self._client = QdrantClient(url=where, api_key=key, timeout=60, check_compatibility=False)
             else:
                 Path(where).mkdir(parents=True, exist_ok=True)
                 self._client = QdrantClient(path=where)
