@@ -64,10 +64,7 @@ def export_model(
     ledger = _ledger_dev(product) if collection is None else None
     original = ServedModel(product)
     source_dev = _score(original, dev, cache)
-    # The report of a run in mixed precision has other numbers than float32; the hash proves the files.
-    if ledger is not None and not product.mixed and abs(source_dev - ledger) > TOLERANCE:
-        reason = f"the model in {product.source} does not give the run's dev nDCG@10 of {ledger:.4f}; do not deploy it"
-        raise CheckFailed("artifact-identity", source_dev, reason)
+    _check_ledger(product, ledger, source_dev)
     source_speed = _speed(original, dev)
     with whole_folder(output) as partial:
         exported = _written(product, name, partial)
@@ -102,6 +99,13 @@ def _check(product: Product, output: Path) -> None:
         raise ConfigError(f"{product.source} is not a folder; export a run, or the folder of a model")
     if (Path(product.source) / EXPORT).is_file():
         raise ConfigError(f"{product.source} is an export itself; export the model that it was made of")
+
+
+def _check_ledger(product: Product, ledger: float | None, source_dev: float) -> None:
+    # The report of a run in mixed precision has other numbers than float32; the hash proves the files.
+    if ledger is not None and not product.mixed and abs(source_dev - ledger) > TOLERANCE:
+        reason = f"the model in {product.source} does not give the run's dev nDCG@10 of {ledger:.4f}; do not deploy it"
+        raise CheckFailed("artifact-identity", source_dev, reason)
 
 
 def _written(product: Product, name: str, folder: Path) -> ServedModel:
