@@ -87,9 +87,13 @@ def export_model(
             "source_texts_per_second": source_speed,
             "texts_per_second": _speed(exported, dev),
         }
-        # Where it lies now means nothing once it is moved.
-        write_json(partial / EXPORT, {field: value for field, value in report.items() if field != "folder"})
+        _write_report(partial, report)
     return report
+
+
+def _write_report(folder: Path, report: ExportReport) -> None:
+    # Where the folder lies now means nothing once it is moved.
+    write_json(folder / EXPORT, {field: value for field, value in report.items() if field != "folder"})
 
 
 def _check(product: Product, output: Path) -> None:
