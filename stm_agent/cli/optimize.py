@@ -120,6 +120,7 @@ def optimize(
         controls=controls,
         run_id=run_id,
         fresh=fresh,
+        command=typed_command(),
     )
     if corpus and dry_run:
         from stm_agent.loop.corpus_plan import plan_corpus, plan_steps

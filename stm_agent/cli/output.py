@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,11 @@ MARKS = {
     "note": "[dim]i[/dim]",
 }
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def typed_command() -> tuple[str, ...]:
+    """Return the command line as it was typed, without what stands before an @ in an address: it may be a password."""
+    return ("stm-agent", *(re.sub(r"(?<=://)[^/@\s]+@", "", argument) for argument in sys.argv[1:]))
 
 
 def emit(data: object, text: RenderableType, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import StopRequested
-from stm_agent.files import read_json
+from stm_agent.files import append_jsonl, read_json
 from stm_agent.loop.confirming import confirm
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import require_minutes
@@ -63,6 +63,8 @@ def optimize(
         if finished is not None:
             observer({"kind": "note", "name": "run", "text": f"run {run.id} is finished; this is its report"})
             return finished
+        if options.command:
+            append_jsonl(run.commands, {"schema": 1, "command": list(options.command)})
         before_work()
         with open_context(spec, options, run, workspace=workspace, runs=runs, observer=observer) as context:
             return _walk(context, options, rounds)
