@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from rich.console import RenderableType
 
     from stm_agent.loop.events import Event, Observer
@@ -28,6 +31,30 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document 
 def typed_command() -> tuple[str, ...]:
     """Return the command line as it was typed, without what stands before an @ in an address: it may be a password."""
     return ("stm-agent", *(re.sub(r"(?<=://)[^/@\s]+@", "", argument) for argument in sys.argv[1:]))
+
+
+def page_writer(observer: Observer) -> Callable[[Path], None]:
+    """Return what writes a run's page at its end, unless it is newer than the run's last line.
+
+    A page that cannot be written costs the page: the run and its model are whole.
+    """
+
+    def write(folder: Path) -> None:
+        from stm_agent.inspect.page.build import PAGE, write_page
+
+        page, ledger = folder / PAGE, folder / "ledger.jsonl"
+        if not ledger.exists() or (page.exists() and page.stat().st_mtime > ledger.stat().st_mtime):
+            return
+        try:
+            text = f"the page of this run: {write_page(folder)}"
+        except Exception as error:
+            # Broad, since a page reads every file of the run, and hours of work must not end with a traceback.
+            again = f"stm-agent runs report {folder.name} makes it"
+            observer({"kind": "warning", "name": "page", "text": f"the page cannot be written ({error}); {again}"})
+        else:
+            observer({"kind": "note", "name": "page", "text": text})
+
+    return write
 
 
 def emit(data: object, text: RenderableType, as_json: bool) -> None:

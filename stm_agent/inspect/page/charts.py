@@ -17,7 +17,7 @@ Spec = dict[str, Any]
 """A Vega-Lite specification: JSON values."""
 INK, QUIET, LINE, ACCENT = "var(--ink)", "var(--quiet)", "var(--line)", "var(--accent)"
 LEVERS = ("instruction", "program", "expert", "merge", "probe", "failure")
-OUTCOMES = {"taken": "circle", "tried": "circle", "refused": "cross", "failed": "triangle-down"}
+OUTCOMES = {"taken": "diamond", "tried": "circle", "refused": "cross", "failed": "triangle-down"}
 LANE = 34
 """Pixels below the scale for trials that have no score on it."""
 
@@ -42,7 +42,7 @@ def base(height: int, description: str) -> Spec:
         "width": "container",
         "height": height,
         "background": None,
-        "autosize": {"type": "fit", "contains": "padding"},
+        "autosize": {"type": "fit-x", "contains": "padding"},
         "config": {
             "font": "system-ui, sans-serif",
             "view": {"stroke": None},
@@ -65,7 +65,7 @@ def rows_chart(rows: Sequence[RowView]) -> Spec:
     colour = {"condition": {"test": "datum.name === 'merged'", "value": ACCENT}, "value": QUIET}
     interval = {"x": number_axis("low", "test nDCG@10, 95 % interval"), "x2": {"field": "high"}}
     return {
-        **base(26 * len(values) + 50, "nDCG@10 on test of each row, with its 95 % interval."),
+        **base(26 * len(values), "nDCG@10 on test of each row, with its 95 % interval."),
         "data": {"values": values},
         "encoding": {
             "y": {"field": "name", "type": "nominal", "title": None, "sort": None, "axis": axis},
@@ -89,7 +89,7 @@ def staircase(search: Timeline, cost: str, title: str) -> Spec:
         cost: ``minutes`` or ``usd``.
         title: Title of the axis of the cost.
     """
-    height = 320
+    height = 300
     steps = [*search["steps"], *([search["end"]] if search["end"] else [])]
     scored = [dot for dot in search["dots"] if dot["value"] is not None]
     lane = [dot for dot in search["dots"] if dot["value"] is None]
@@ -125,7 +125,7 @@ def _trials(dots: Sequence[Mapping[str, Any]], x: Spec, y: Spec) -> Spec:
         "encoding": {
             "x": x,
             "y": y,
-            "color": {"field": "lever", "type": "nominal", "scale": levers, "title": None},
+            "stroke": {"field": "lever", "type": "nominal", "scale": levers, "title": None},
             "fill": {"field": "lever", "type": "nominal", "scale": levers, "legend": None},
             "fillOpacity": {"condition": {"test": "datum.outcome === 'taken'", "value": 1}, "value": 0.25},
             "shape": {"field": "outcome", "type": "nominal", "scale": shapes, "title": None},
@@ -143,7 +143,9 @@ def front_chart(merge: Fronts) -> Spec:
         "range": [ACCENT, "var(--lever-4)", QUIET, INK],
     }
     return {
-        **base(320, "General against domain nDCG@10 of the merges on the Pareto front, the encoded ones and the start."),
+        **base(
+            260, "General against domain nDCG@10 of the merges on the Pareto front, the encoded ones and the start."
+        ),
         "encoding": {
             "x": number_axis("domain", "domain nDCG@10, search half"),
             "y": number_axis("general", "general nDCG@10"),
@@ -177,7 +179,7 @@ def surrogate_chart(merge: Fronts) -> Spec | None:
         return None
     ends = [bound(row[key] for row in values for key in ("guess", "real")) for bound in (min, max)]
     return {
-        **base(320, "Real nDCG@10 of each encoded merge against what the surrogate expected."),
+        **base(260, "Real nDCG@10 of each encoded merge against what the surrogate expected."),
         "encoding": {
             "x": number_axis("guess", "nDCG@10 that the surrogate expected"),
             "y": number_axis("real", "real nDCG@10, search half"),

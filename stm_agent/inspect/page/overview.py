@@ -154,7 +154,7 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "Smallest gain it can show", f"about {gate['smallest_gain']:.3f} nDCG@10"
     if "dev_to_test_gap" in report:
         yield "Dev minus test", f"{report['dev_to_test_gap']:+.3f} nDCG@10"
-        yield "Test opened", f"{report['test_openings']} time(s)"
+        yield "Test opened", "once" if report["test_openings"] == 1 else f"{report['test_openings']} times"
     if general := report.get("general"):
         yield "General tasks", f"{general['base']:.3f} before, {general['merged']:.3f} after"
     for name, guard in report.get("guards", {}).items():

@@ -144,9 +144,7 @@ def _relevant(answers: Answers | None, query: str, passages: _Passages) -> list[
     return [number for name, grade in best for number in (passages.at(name), grade)]
 
 
-def _first(
-    found: Mapping[str, Sequence[str]], ids: Iterable[str], count: int, passages: _Passages
-) -> list[list[int]]:
+def _first(found: Mapping[str, Sequence[str]], ids: Iterable[str], count: int, passages: _Passages) -> list[list[int]]:
     return [[passages.at(name) for name in found.get(query, ())[:count]] for query in ids]
 
 

@@ -200,7 +200,7 @@ def _prompts(record: RunRecord) -> Iterator[tuple[str, Dot]]:
         score = trace["full"] if trace["full"] is not None else trace["mean"]
         outcome = TAKEN if trace["accepted"] else REFUSED if trace["reason"] or score is None else TRIED
         reason = trace["reason"] or ("" if score is not None else "refused before it was scored")
-        dot = _dot(trace["lever"], trace["trial"], f"{trace['trial']} from {trace['origin']}")
+        dot = _dot(trace["lever"], trace["trial"], f"{trace['trial']} ({trace['origin']})")
         dot["value" if instruction else "off_scale"] = score
         yield trace.get("time", ""), {**dot, "outcome": outcome, "reason": reason}
 

@@ -77,13 +77,21 @@ def _trial(trace: Values, parent: Values | None, texts: tuple[Mapping[str, str],
         "parent": trace["parent"],
         "words": _words(trace["text"], parent["text"]) if parent else [],
         "chat": chat,
-        "shown": [{name: _cut(str(value)) for name, value in example.items()} for example in trace["shown"]],
+        "shown": [_example(example) for example in trace["shown"]],
         "fields": _fields(trace),
         "won": sum(change > 0 for change in moved.values()),
         "lost": sum(change < 0 for change in moved.values()),
         "changes": [_change(query, trace, parent, texts) for query in list(moved)[:SHOWN_CHANGES] if parent],
         "address": trace["trial"],
     }
+
+
+def _example(example: Values) -> dict[str, str]:
+    """Return an example that the reflecting LLM was shown, the query first."""
+    known = [name for name in ("query", "score", "wanted", "instead", "why") if name in example]
+    values = {name: example[name] for name in (*known, *example)}
+    texts = {name: f"{value:.3f}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    return {name: _cut(text) for name, text in texts.items()}
 
 
 def _words(text: str, parent: str) -> list[tuple[str, str]]:
@@ -111,7 +119,7 @@ def _change(
 
 
 def _fields(trace: Values) -> list[tuple[str, str]]:
-    fields = [("origin", trace["origin"]), ("decision", trace["reason"] or "not chosen")]
+    fields = [("origin", trace["origin"])]
     if trace["mean"] is not None:
         passages = f" over {trace['passages']:,} passages" if trace["passages"] else ""
         fields.append(("nDCG@10 in the search", f"{trace['mean']:.4f}{passages}"))

@@ -13,9 +13,11 @@ from stm_agent.inspect.page.record import RunRecord, Values
 from stm_agent.loop.prepare import STAGES
 from stm_agent.synthesize.audit_job import REPORT
 
-SAMPLES = 30
+SAMPLES = 24
 """Rows of each kind that are shown; ``stm-agent data show`` has all."""
 LONGEST_PASSAGE = 600
+NEGATIVES = 4
+"""Negatives of a sample that are shown."""
 
 
 class Sample(TypedDict):
@@ -93,7 +95,8 @@ def _sample(row: Shown) -> Sample:
         "query": row["query"][:LONGEST_PASSAGE],
         "positives": [_text(entry) for entry in row["positives"]],
         "negatives": [
-            {"text": _text(entry), "kind": entry["kind"], "verdict": _verdict(entry)} for entry in row["negatives"][:8]
+            {"text": _text(entry), "kind": entry["kind"], "verdict": _verdict(entry)}
+            for entry in row["negatives"][:NEGATIVES]
         ],
         "by": " ".join(part for part in (row["model"], row["program"]) if part),
     }

@@ -23,9 +23,13 @@ export function data({ written: view }) {
       h('ul', {}, view.notes.map((note) => written('li', note)))) : null);
 }
 
+/** What the stages are called on the page. */
+const GROUPS = { queries: 'Written queries', negatives: 'Written hard negatives', graded: 'Written graded passages', mined: 'Mined hard negatives' };
+
 function group({ name, counts, samples }) {
-  return [h('h3', {}, name), h('p', {}, counts.map(([what, number]) => `${number.toLocaleString('en')} ${what}`).join(', ')),
-    h('details', {}, h('summary', {}, `Samples (${samples.length})`), samples.map(sample))];
+  return [h('h3', {}, GROUPS[name] ?? name), h('p', {}, counts.map(([what, number]) => `${number.toLocaleString('en')} ${what}`).join(', ')),
+    h('details', {}, h('summary', {}, `Samples (${samples.length})`),
+      h('div.long', { tabindex: 0, role: 'group', 'aria-label': `Samples of ${name}` }, samples.map(sample)))];
 }
 
 const sample = (row) => h('div.message', {},
