@@ -103,7 +103,8 @@ def _run_row(folder: Path) -> RunRow:
         "value": value,
         "ndcg_at_10": value if split == "test" else None,
         "split": split,
-        "synthetic": split == "test" and "test" in _json(folder / "report.json")["collection"].get("synthetic", ()),
+        "synthetic": split == "test"
+        and "test" in _json(folder / "report.json").get("collection", {}).get("synthetic", ()),
         "minutes": minutes,
         "usd": usd,
         "llm_calls": calls,

@@ -83,7 +83,7 @@ def _commands(record: RunRecord) -> list[str]:
     flags: Values = record.identity.get("flags", {})
     parts = ["stm-agent", "optimize", *_named(record)]
     for key, flag in FLAGS.items():
-        if flags.get(key) not in (None, "", [], False):
+        if flags.get(key) is not None:
             parts += [flag, str(flags[key])]
     if flags.get("controls"):
         parts.append("--controls")

@@ -39,7 +39,7 @@ function showTip(handler, event, item, value) {
  * @param {(values: any) => void} [open] called with the values of a point that is clicked
  */
 export function chart(spec, open) {
-  const place = h('div.chart', { style: `min-height: ${spec.height}px` });
+  const place = h('div.chart', { role: 'img', 'aria-label': spec.description, style: `min-height: ${spec.height}px` });
   const draw = async () => {
     const embed = await embedder();
     const options = { actions: false, renderer: 'svg', tooltip: showTip };

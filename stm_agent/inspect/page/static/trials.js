@@ -22,7 +22,7 @@ export function trials(page) {
   const element = section('search', 'Search over cost',
     'The line is the best model so far on the search half of dev. Each point is one trial; those below the dotted line '
     + 'have no score on that half. Trials of one action lie at equal distances in their order. Click a point, or choose a row.',
-    axes(page, draw), place, timeline.confirmation ? written('p', timeline.confirmation) : null,
+    axes(page, draw), legend(timeline.dots), place, timeline.confirmation ? written('p', timeline.confirmation) : null,
     filters(timeline.dots, grid), grid.element, detail);
   draw('minutes');
   grid.show(timeline.dots);
@@ -31,6 +31,18 @@ export function trials(page) {
     if (dot) open(dot);
     detail.scrollIntoView({ block: 'nearest' });
   } };
+}
+
+/** Colours and shapes as in stm_agent.inspect.page.charts. */
+const LEVERS = ['instruction', 'program', 'expert', 'merge', 'probe', 'failure'];
+const OUTCOMES = { taken: '◆', tried: '○', refused: '✚', failed: '▼' };
+
+function legend(dots) {
+  const levers = LEVERS.map((name, at) => [name, at + 1]).filter(([name]) => dots.some((dot) => dot.lever === name));
+  const outcomes = Object.entries(OUTCOMES).filter(([name]) => dots.some((dot) => dot.outcome === name));
+  return h('div.row.small', {}, levers.map(([name, number]) =>
+    h('span', {}, h('span', { 'aria-hidden': 'true', style: `color: var(--lever-${number})` }, '● '), name)),
+  h('span.quiet', { 'aria-hidden': 'true' }, '|'), outcomes.map(([name, mark]) => h('span.quiet', {}, `${mark} ${name}`)));
 }
 
 function axes({ timeline }, draw) {
