@@ -79,16 +79,16 @@ def test_a_trial_shows_words_chat_examples_and_cost(page):
 
 
 def test_queries_are_filtered_and_both_sides_are_shown(page):
-    page.get_by_label("against").select_option("BM25")
+    page.get_by_role("combobox", name="against").select_option("BM25")
     assert "merged against BM25" in page.locator("#queries [role=status]").inner_text()
-    page.get_by_label("type").select_option("question")
+    page.get_by_role("combobox", name="type").select_option("question")
     page.get_by_label("only what differs").uncheck()
     page.locator("#queries .line").first.click()
     sides = page.locator("#queries .pair ol.found")
     assert [sides.nth(at).locator("li").count() for at in (0, 1)] == [5, 5]
     page.locator("#queries details").last.evaluate("one => { one.open = true; }")
     assert page.locator("#queries li.relevant").count() >= 1
-    page.get_by_label("type").select_option("")
+    page.get_by_role("combobox", name="type").select_option("")
 
 
 def test_rows_exist_only_while_they_are_seen(page):

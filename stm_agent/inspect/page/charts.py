@@ -34,8 +34,16 @@ def base(height: int, description: str) -> Spec:
         "titleFontSize": 11,
         "titleFontWeight": "normal",
         "gridOpacity": 0.7,
+        "aria": False,
     }
-    legend = {"labelColor": INK, "titleColor": QUIET, "labelFontSize": 11, "titleFontSize": 11, "symbolSize": 70}
+    legend = {
+        "labelColor": INK,
+        "titleColor": QUIET,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "symbolSize": 70,
+        "aria": False,
+    }
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": description,
@@ -47,7 +55,7 @@ def base(height: int, description: str) -> Spec:
             "font": "system-ui, sans-serif",
             "view": {"stroke": None},
             # Five hundred points would be five hundred images for a screen reader; the tables below have them as text.
-            "aria": False,
+            "mark": {"aria": False},
             "axis": axis,
             "legend": {**legend, "titleFontWeight": "normal", "orient": "top"},
         },
