@@ -30,7 +30,7 @@ class Usage(TypedDict):
 
     Attributes:
         licences: Data and models, each with its licence.
-        card: The card of the exported model, as Markdown; empty if there is no model.
+        card: The card of the exported model, as Markdown; empty without a model.
         versions: Libraries that decide numbers, and the program.
     """
 
