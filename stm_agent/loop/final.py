@@ -19,6 +19,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.controls import train_controls
 from stm_agent.loop.export import prove_model, write_model
 from stm_agent.loop.forgetting import guard_rows
+from stm_agent.loop.handing_in import write_card, write_results
 from stm_agent.loop.report import Report, finished_report, stopped_report
 from stm_agent.loop.state import Expert, RatedModel, State
 
@@ -44,6 +45,7 @@ def finish(context: RunContext, state: State, *, controls: bool) -> Report:
     guards = guard_rows(context, state)
     report = finished_report(context, state, rows, on_dev, guards)
     write_json(context.run.report, report)
+    write_card(context, report)
     context.run.ledger.record("finished", test=report["rows"]["merged"]["ndcg_at_10"])
     return report
 
@@ -104,6 +106,7 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
     context.run.ledger.record("test", rows={name: row.ndcg_at_10 for name, row in rows.items()})
     write_json(context.run.folder / "test_per_query.json", {name: dict(row.per_query) for name, row in rows.items()})
     write_answers(context.run.folder, split, first)
+    write_results(context, best, test, rows["merged"])
     return rows
 
 
