@@ -21,8 +21,8 @@ from stm_agent.llm.answer import NOT_ASKED
 from stm_agent.llm.budget import Spending
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
+from stm_agent.loop.lengths import with_encoding
 from stm_agent.loop.options import Options
-from stm_agent.loop.planning import with_lengths
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting, probe
 from stm_agent.loop.query_rating import dev_part, draw_passages, people_of, query_rater, writing_job
@@ -110,7 +110,7 @@ def compare_generators(
     try:
         flags = dataclasses.replace(options.llm, generator=options.generators[0], budget_usd=None, budget_minutes=None)
         with open_context(spec, flags, run, workspace=workspace, runs=runs, observer=observer) as context:
-            context.spec, _ = with_lengths(context.spec, context.data)
+            context.spec, _ = with_encoding(context.spec, context.data)
             with watched_by(StoppableWatcher(observer, context.stop)):
                 report = _compare(context, program, options)
         write_json(run.folder / COMPARISON, report)

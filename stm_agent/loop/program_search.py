@@ -19,8 +19,8 @@ from stm_agent.llm.access import spending
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.identity import run_identity
+from stm_agent.loop.lengths import with_encoding
 from stm_agent.loop.options import Options
-from stm_agent.loop.planning import with_lengths
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting
 from stm_agent.loop.program_gepa import search_by_gepa
@@ -123,7 +123,7 @@ def optimize_program(
         if target.exists():
             raise ConfigError(EXISTS.format(target))
         with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
-            context.spec, _ = with_lengths(context.spec, context.data)
+            context.spec, _ = with_encoding(context.spec, context.data)
             with watched_by(StoppableWatcher(observer, context.stop)):
                 report = _search(context, program, options)
         write_json(result, report)
