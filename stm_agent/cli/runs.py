@@ -191,3 +191,25 @@ def gc(
         typer.confirm(f"Remove {in_words(total)}?", abort=True)
     freed = remove(garbage, root)
     emit({"found": found, "freed": freed}, f"{in_words(freed)} freed", as_json)
+
+
+@app.command()
+def push(
+    run: RunName,
+    to: Annotated[str, typer.Option("--to", help="trackio, mlflow or wandb; each is an extra of the same name.")],
+    project: Annotated[str, typer.Option(help="Project or experiment of the tracker.")] = "stm-agent",
+    workspace: Place = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Push a run's search, costs, inputs and test scores to an experiment tracker; what it has is not pushed again.
+
+    Example: stm-agent runs push last --to trackio
+    """
+    from stm_agent.inspect.page.record import read_record
+    from stm_agent.inspect.push import open_tracker, pushed
+
+    tracker = open_tracker(to)
+    content = pushed(read_record(folder_of(run, workspace)), project)
+    new, total = tracker.push(content), len(content.points)
+    text = f"{new} of {total} points pushed to {to}, project {project}, run {content.run}"
+    emit({"run": content.run, "tracker": to, "project": project, "pushed": new, "points": total}, text, as_json)
