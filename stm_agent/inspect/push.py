@@ -115,8 +115,8 @@ class Mlflow:
             steps += [metric.step for metric in client.get_metric_history(identity, name)]
         rest = list(enumerate(run.points))[max(steps) + 1 :]
         if not found:
-            for name, value in run.config.items():
-                client.log_param(identity, _plain(name)[:250], value)
+            for name, text in run.config.items():
+                client.log_param(identity, _plain(name)[:250], text)
         for step, metrics in rest:
             for name, value in metrics.items():
                 client.log_metric(identity, name, value, timestamp=step, step=step)

@@ -92,7 +92,8 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
     test = ScoredTask("test", context.documents, split)
     with context.clock.working():
         lexical = context.lexical.run(split.queries, DEPTH, split.ignored_ids)
-    rows, first = {"BM25": score(lexical, split.qrels)}, {"BM25": first_documents(lexical)}
+    rows = {"BM25": score(lexical, split.qrels)}
+    first: dict[str, First] = {"BM25": first_documents(lexical)}
     if context.spec.baseline:
         _baseline_row(context, test, rows, first)
     models = [(f"expert {expert.name}", expert.rated) for expert in _shown_experts(context, state)]

@@ -81,6 +81,7 @@ class FakeRun:
             *(_expert(name, 0.42 + 0.03 * at) for at, name in enumerate(experts)),
             *(_merge(experts, weights, 0.43 + 0.01 * at) for at, weights in enumerate(merges)),
             {"event": "front", "experts": {name: f"train-{name}" for name in experts}, "points": [point]},
+            {"event": "decision", "lever": "merge", "text": "round 1: merge (hard 1.00) taken", "kept": True},
             {"event": "failure", "lever": "expert third", "kind": "memory", "reason": "out of memory"},
             {"event": "outcome", "kind": "merge", **outcome},
             {"event": "decision", "lever": "confirmation", "text": "merge (hard 1.00) confirmed", "kept": True},
@@ -95,7 +96,13 @@ class FakeRun:
             text = self.texts[at] if at < len(self.texts) else " ".join(draw.choices(WORDS, k=12))
             scores = {query: round(draw.random(), 3) for query in names}
             chat = [{"role": "system", "content": "Write one instruction."}, {"role": "user", "content": text}]
-            trial = {"event": "trial", "trial": f"i{at + 1:04d}", "key": str(at), "lever": "instruction", "text": text}
+            trial: dict[str, Any] = {
+                "event": "trial",
+                "trial": f"i{at + 1:04d}",
+                "key": str(at),
+                "lever": "instruction",
+                "text": text,
+            }
             trial |= {"origin": "reflection" if at else "none", "parent": f"i{at:04d}" if at else None, "model": "m"}
             trial |= {"mean": None if at % 5 == 4 else 0.3 + draw.random() / 5, "passages": 60, "per_query": scores}
             trial |= {"top": {query: [f"d{draw.randrange(self.documents)}"] for query in names}, "messages": chat}
@@ -108,7 +115,7 @@ class FakeRun:
             lines.append({"schema": 2, "time": _time(at), **trial})
             if at % 5 == 4:
                 reason = "refused: it leaves no room for the query"
-                lines.append({"event": "decision", "trial": trial["trial"], "accepted": False, "reason": reason})
+                lines.append({"event": "decision", "trial": f"i{at + 1:04d}", "accepted": False, "reason": reason})
         return [*lines, {"event": "texts", "queries": dict(queries), "passages": {}}]
 
     def _test(self, folder: Path, queries: Mapping[str, str], corpus: Mapping[str, str], draw: random.Random) -> None:

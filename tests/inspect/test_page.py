@@ -134,6 +134,9 @@ def test_staircase_ends_where_the_run_did(run):
     assert dots["instruction:i0005"]["outcome"] == "refused"
     assert dots["instruction:i0005"]["reason"].startswith("refused: it leaves no room")
     assert dots["merge:2"]["outcome"] == "taken", "the weights of the exported model"
+    for name in ("merge:1", "expert:plain"):
+        refused = (dots[name]["outcome"], dots[name]["reason"])
+        assert refused == ("refused", "not taken; round 1: merge (hard 1.00) taken"), "what was taken in its place"
     assert dots["failure:1"]["reason"] == "out of memory"
     assert all(0 < dot["minutes"] < 1 for dot in dots.values())
     assert dots["instruction:i0012"]["usd"] > dots["instruction:i0001"]["usd"]
@@ -171,7 +174,7 @@ def test_page_that_would_be_too_large_shows_less_of_each_text(run, monkeypatch):
     assert smaller["shortened"]
     assert max(len(text) for text in smaller["texts"]) <= 200
     monkeypatch.setattr(build, "LARGEST", 1000)
-    with pytest.raises(RunError, match="more than 1,000: it has too many queries"):
+    with pytest.raises(RunError, match="more than 1,000 bytes: it has too many queries"):
         run_page(read_record(run))
 
 

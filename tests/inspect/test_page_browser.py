@@ -137,5 +137,4 @@ def test_comparison_shows_tests_and_queries(browser, tmp_path: Path):
     assert "flags.seed" in page.locator("#differences").inner_text()
     page.locator("#queries .line").first.click()
     assert page.locator("#queries .pair ol.found li").count() == 10
-    assert violations(page) == []
     page.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,29 @@ def run_page(record: RunRecord) -> bytes:
     """
     title = f"{record.folder.name}: report"
     content, corpus = _content(record, title), cache(lambda: corpus_texts(record))
-    for limits in LIMITS:
-        page = page_html({**content, "queries": queries(record, limits, corpus)}, title)
+    page = largest_page(lambda limits: page_html({**content, "queries": queries(record, limits, corpus)}, title))
+    if page is None:
+        raise RunError(
+            f"the page of run {record.folder.name} would have more than {LARGEST:,} bytes: it has too many queries and "
+            "trials; use 'stm-agent runs show' and 'stm-agent traces'"
+        )
+    return page
+
+
+def largest_page(make: Callable[[Limits], bytes]) -> bytes | None:
+    """Return the page that shows most and is small enough, by bisection; None: even the least is too large."""
+    page = make(LIMITS[0])
+    if len(page) <= LARGEST:
+        return page
+    found, low, high = None, 1, len(LIMITS) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        page = make(LIMITS[middle])
         if len(page) <= LARGEST:
-            return page
-    raise RunError(
-        f"the page of run {record.folder.name} would have {len(page):,} bytes, more than {LARGEST:,}: it has too many "
-        "queries and trials; use 'stm-agent runs show' and 'stm-agent traces'"
-    )
+            found, high = page, middle - 1
+        else:
+            low = middle + 1
+    return found
 
 
 def made() -> dict[str, Any]:

@@ -104,13 +104,14 @@ def staircase(search: Timeline, cost: str, title: str) -> Spec:
     scored = [dot for dot in search["dots"] if dot["value"] is not None]
     lane = [dot for dot in search["dots"] if dot["value"] is None]
     x = {"field": cost, "type": "quantitative", "title": title, "axis": {"tickCount": 8, "grid": False}}
-    scale = {"zero": False, "nice": True, "padding": 6, "range": [height - LANE - 8, 0]}
+    bottom = height - LANE - 8 if lane else height
+    scale = {"zero": False, "nice": True, "padding": 6, "range": [bottom, 0]}
     y = number_axis("value", "nDCG@10 on the search half", scale=scale)
     rule = {"type": "rule", "color": LINE, "strokeDash": [2, 3]}
     return {
         **base(height, "The best model so far over the cost of the run, and every trial as a point."),
         "layer": [
-            {"data": {"values": [{}]}, "mark": rule, "encoding": {"y": {"value": height - LANE}}},
+            *([{"data": {"values": [{}]}, "mark": rule, "encoding": {"y": {"value": height - LANE}}}] if lane else []),
             {
                 "data": {"values": steps},
                 "mark": {"type": "line", "interpolate": "step-after", "color": INK, "strokeWidth": 2},

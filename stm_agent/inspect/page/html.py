@@ -44,7 +44,7 @@ def page_html(content: Mapping[str, object], title: str) -> bytes:
 
 def pack(text: str) -> str:
     """Return a text as gzip in base64, the same for the same text."""
-    return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), 6, mtime=0)).decode()
 
 
 def _file(name: str) -> str:

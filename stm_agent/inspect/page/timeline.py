@@ -131,20 +131,26 @@ def _dots(record: RunRecord, windows: Sequence[_Window], spent: _Spending) -> It
         window = windows[at] if at >= 0 else None
         for number, (time, dot) in enumerate(sorted(group, key=lambda pair: pair[0]), 1):
             seconds = window.start + window.length * number / (len(group) + 1) if window else 0.0
-            reason = dot["reason"] or _decision(record, window, dot["lever"])
-            yield {**dot, "reason": reason, "minutes": seconds / 60, "usd": spent.until(time)}
+            placed: Dot = {**dot, "minutes": seconds / 60, "usd": spent.until(time)}
+            yield _decided(record, placed, time, window.ended if window else "")
 
 
-def _decision(record: RunRecord, window: _Window | None, lever: str) -> str:
-    """Return what was decided on a lever in an action: the reason why its candidates were taken or refused."""
-    if window is None:
-        return ""
-    texts = [
-        entry["text"]
-        for entry in record.events("decision")
-        if entry.get("lever") == lever and window.began <= entry["time"] <= window.ended
-    ]
-    return str(texts[-1]) if texts else ""
+DECIDED_BY = {"instruction": "instruction", "expert": "merge", "merge": "merge"}
+"""Lever of a trial -> lever of the decision that takes one of its trials and refuses the others."""
+
+
+def _decided(record: RunRecord, dot: Dot, time: str, ended: str) -> Dot:
+    """Return a dot with what the decision on its lever means for it: of experts, the next merge's."""
+    lever = DECIDED_BY.get(dot["lever"])
+    if lever is None or dot["outcome"] == TAKEN or (dot["reason"] and dot["lever"] != "merge"):
+        return dot
+    later = (entry for entry in record.events("decision") if entry.get("lever") == lever and entry["time"] >= time)
+    decision = next(later, None)
+    if decision is None or (lever == dot["lever"] and decision["time"] > ended):
+        return dot
+    if dot["label"].endswith("(none)") and not decision["kept"]:
+        return {**dot, "reason": f"stays; {decision['text']}"}
+    return {**dot, "outcome": REFUSED, "reason": f"not taken; {decision['text']}"}
 
 
 def _dot(

@@ -8,7 +8,7 @@ from functools import cache
 
 from stm_agent.errors import RunError
 from stm_agent.inspect.compare import Compared
-from stm_agent.inspect.page.build import LARGEST, LIMITS, made
+from stm_agent.inspect.page.build import LARGEST, largest_page, made
 from stm_agent.inspect.page.html import page_html
 from stm_agent.inspect.page.queries import MODEL, Limits, Queries, columns, corpus_texts
 from stm_agent.inspect.page.record import RunRecord
@@ -31,12 +31,15 @@ def comparison_page(records: Sequence[RunRecord], content: Compared) -> bytes:
         "second": names[1],
     }
     corpus = cache(lambda: corpus_texts(records[0]))
-    for limits in LIMITS:
-        queries = _queries(records, limits, corpus) if content["tests"] else None
-        html = page_html({**page, "queries": queries}, title)
-        if len(html) <= LARGEST:
-            return html
-    raise RunError(f"the page of {title} would have more than {LARGEST:,} bytes; compare fewer runs")
+    tested = bool(content["tests"])
+
+    def make(limits: Limits) -> bytes:
+        return page_html({**page, "queries": _queries(records, limits, corpus) if tested else None}, title)
+
+    html = largest_page(make)
+    if html is None:
+        raise RunError(f"the page of {title} would have more than {LARGEST:,} bytes; compare fewer runs")
+    return html
 
 
 def _queries(records: Sequence[RunRecord], limits: Limits, corpus: Callable[[], Mapping[str, str]]) -> Queries:

@@ -60,7 +60,7 @@ def written(record: RunRecord) -> Written:
         rows = data_rows(record.folder)
     except (StmAgentError, OSError, KeyError, TypeError) as error:
         # Stages are shared and may be deleted or of another version; the page goes without them and says so.
-        return {"groups": [], "rates": [], "notes": [], "missing": f"the data of this run cannot be read: {error}"}
+        return {"groups": [], "rates": [], "notes": [], "missing": f"The data of this run cannot be read: {error}"}
     kinds = dict.fromkeys(row["stage"] for row in rows)
     levers = ("synthesize", "graded", "mine", "audit", "data", "train")
     texts = [*record.events("note"), *record.events("warning")]
@@ -68,7 +68,7 @@ def written(record: RunRecord) -> Written:
         "groups": [_group(kind, [row for row in rows if row["stage"] == kind]) for kind in kinds],
         "rates": [rate for audit in _audits(record) for rate in _rates(audit)],
         "notes": [f"{entry['name']}: {entry['text']}" for entry in texts if entry["name"] in levers],
-        "missing": "" if rows else "this run wrote and mined no training data, or its stage folders were deleted",
+        "missing": "" if rows else "This run wrote and mined no training data, or its stage folders were deleted.",
     }
 
 

@@ -60,4 +60,4 @@ export function copyButton(text) {
 }
 
 /** Code with a button to copy it. */
-export const code = (text) => h('div', {}, h('pre', { tabindex: 0 }, text), h('div.row', {}, copyButton(text)));
+export const code = (text) => h('div.code', {}, h('pre', { tabindex: 0 }, text), copyButton(text));

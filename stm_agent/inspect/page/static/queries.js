@@ -41,20 +41,28 @@ export class Queries {
     ];
   }
 
-  /** All queries with both scores; the filters come later. */
+  /** All queries with both scores, the largest difference first; made once for each two rows. */
   pairs() {
-    const [own, other] = [this.data.scores[this.own.value], this.data.scores[this.other.value]];
-    return own.map((score, at) => ({ at, own: score / 1000, other: other[at] / 1000, difference: (score - other[at]) / 1000 }));
+    const key = JSON.stringify([this.own.value, this.other.value]);
+    if (this.key !== key) {
+      this.key = key;
+      const [own, other] = [this.data.scores[this.own.value], this.data.scores[this.other.value]];
+      this.all = own.map((score, at) => ({ at, own: score / 1000, other: other[at] / 1000, difference: (score - other[at]) / 1000 }));
+      this.all.sort((one, two) => Math.abs(two.difference) - Math.abs(one.difference));
+      fill(this.parts, this.bySlice(this.all));
+    }
+    return this.all;
   }
 
   update() {
     const words = this.words.value.toLowerCase();
     const chosen = this.slices.filter((slice) => slice.input.value);
     const all = this.pairs();
-    const inside = all.filter((row) => chosen.every((slice) => slice.values[row.at] === slice.input.value)
-      && (!words || this.data.texts[row.at].toLowerCase().includes(words)));
+    const inside = chosen.length || words
+      ? all.filter((row) => chosen.every((slice) => slice.values[row.at] === slice.input.value)
+        && (!words || this.data.texts[row.at].toLowerCase().includes(words)))
+      : all;
     const shown = this.differs.checked ? inside.filter((row) => row.difference) : inside;
-    shown.sort((one, two) => Math.abs(two.difference) - Math.abs(one.difference));
     const won = inside.filter((row) => row.difference > 0).length;
     const lost = inside.filter((row) => row.difference < 0).length;
     fill(this.summary, `${this.own.value} against ${this.other.value}: `, h('strong.good', {}, `${won} won`), ', ',
@@ -62,7 +70,6 @@ export class Queries {
       h('strong', {}, signed(mean(inside.map((row) => row.difference)))));
     this.detail.hidden = true;
     this.grid.show(shown);
-    fill(this.parts, this.bySlice(all));
   }
 
   bySlice(all) {
