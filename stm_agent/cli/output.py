@@ -25,6 +25,8 @@ MARKS = {
     "warning": "[yellow]![/yellow]",
     "note": "[dim]i[/dim]",
 }
+RECORDS = ("ledger.jsonl", "traces.jsonl", "instruction.json")
+"""Files of a run that its page is made of; the newest shows whether the page is older than the run."""
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
@@ -34,7 +36,7 @@ def typed_command() -> tuple[str, ...]:
 
 
 def page_writer(observer: Observer) -> Callable[[Path], None]:
-    """Return what writes a run's page at its end, unless it is newer than the run's last line.
+    """Return what writes a run's page at its end, unless it is newer than what the run wrote.
 
     A page that cannot be written costs the page: the run and its model are whole.
     """
@@ -42,8 +44,9 @@ def page_writer(observer: Observer) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         from stm_agent.inspect.page.build import PAGE, write_page
 
-        page, ledger = folder / PAGE, folder / "ledger.jsonl"
-        if not ledger.exists() or (page.exists() and page.stat().st_mtime > ledger.stat().st_mtime):
+        page, written = folder / PAGE, [path for path in map(folder.joinpath, RECORDS) if path.exists()]
+        newest = max((path.stat().st_mtime for path in written), default=0.0)
+        if not written or (page.exists() and page.stat().st_mtime > newest):
             return
         try:
             text = f"the page of this run: {write_page(folder)}"

@@ -149,7 +149,7 @@ def open_tracker(name: str) -> Tracker:
     """Return a tracker by name.
 
     Raises:
-        ConfigError: There is no such tracker, or its package is not installed.
+        ConfigError: The tracker does not exist, or its package is not installed.
     """
     if name not in TRACKERS:
         raise ConfigError(f"--to {name} does not exist; use {', '.join(TRACKERS)}")

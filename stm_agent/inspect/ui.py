@@ -57,7 +57,7 @@ class Ui:
         """Return the page of a run and its state; made again if the run has new lines.
 
         Raises:
-            StmAgentError: There is no such run, or it cannot be read.
+            StmAgentError: The run does not exist, or cannot be read.
         """
         folder = find_run(self.runs, name)
         record = read_record(folder)

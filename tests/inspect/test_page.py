@@ -85,7 +85,7 @@ def test_a_loss_is_shown_like_a_gain(tmp_path, versus, tone, words):
     ("state", "verdict", "notice"),
     [
         ("stopped", "Stopped before test", "its model is not confirmed, and test is closed"),
-        ("interrupted", "This run tried 12 instructions", "interrupted"),
+        ("interrupted", "Not finished: 12 instructions and programs", "interrupted"),
     ],
 )
 def test_runs_without_a_test_say_so(tmp_path, state, verdict, notice):
@@ -94,6 +94,16 @@ def test_runs_without_a_test_say_so(tmp_path, state, verdict, notice):
     assert notice in " ".join(content["overview"]["notices"])
     assert content["queries"] is None
     assert content["timeline"]["dots"], "what it tried is there all the same"
+
+
+def test_search_of_an_instruction_alone_has_a_page(tmp_path):
+    folder = FakeRun(state="interrupted").write(tmp_path / "instruct-1")
+    (folder / "ledger.jsonl").unlink()
+    write_json(folder / "instruction.json", {"instruction": "find it", "tried": 12, "reason": "accepted: +0.1"})
+    content = content_of(write_page(folder).read_bytes())
+    assert content["overview"]["verdict"] == "Of 12 instructions the search chose 'find it': accepted: +0.1."
+    assert content["overview"]["state"] == "finished"
+    assert len(content["timeline"]["dots"]) == 12
 
 
 def test_report_of_an_older_version_has_a_page(tmp_path):

@@ -99,8 +99,11 @@ def _verdict(record: RunRecord) -> tuple[str, str]:
             f"half of dev and the start {base['search']:.3f}; nothing is confirmed.",
             "open",
         )
+    if found := record.instruction:
+        text = found["instruction"] or "no instruction"
+        return f"Of {found['tried']} instructions the search chose '{text}': {found['reason']}.", "open"
     if record.traces:
-        return f"This run tried {len(record.traces)} instructions and programs; it trains no model.", "open"
+        return f"Not finished: {len(record.traces)} instructions and programs were tried so far.", "open"
     return "Not finished: nothing was scored yet.", "open"
 
 

@@ -32,6 +32,7 @@ class RunRecord:
         about: ``run.json``: number and identity.
         plan: The domain as the run worked with it; empty if nobody knows.
         report: ``report.json``; empty if there is none yet.
+        instruction: ``instruction.json``, the result of a run of ``stm-agent instruct``; empty in other runs.
         summary: ``state.json``; empty if the first action is not done.
         ledger: Entries of the ledger, in order.
         traces: Trials of instructions and programs, each with its last decision.
@@ -47,6 +48,7 @@ class RunRecord:
     about: Values
     plan: Values
     report: Values
+    instruction: Values
     summary: Values
     ledger: tuple[Values, ...]
     traces: tuple[Values, ...]
@@ -86,6 +88,7 @@ def read_record(folder: Path) -> RunRecord:
         about=about,
         plan=_read(folder / PLAN).get("spec") or about.get("identity", {}).get("domain", {}),
         report=report,
+        instruction=_read(folder / "instruction.json"),
         summary=_read(folder / STATE),
         ledger=ledger,
         traces=tuple(read_traces(folder / "traces.jsonl")),
