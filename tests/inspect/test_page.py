@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from stm_agent.cli.output import page_writer
 from stm_agent.errors import RunError
 from stm_agent.files import append_jsonl, read_json, write_json
 from stm_agent.inspect.page import build
@@ -21,6 +23,8 @@ from stm_agent.inspect.page.queries import Limits, queries
 from stm_agent.inspect.page.record import read_record
 from stm_agent.inspect.page.timeline import timeline
 from stm_agent.inspect.page.usage import usage
+from stm_agent.loop.optimize import _closing
+from stm_agent.loop.runs import is_locked, open_run
 from stm_agent.testing.run_folder import ARABIC, MARKUP, ROWS, FakeRun
 
 
@@ -203,3 +207,30 @@ def test_command_as_it_was_typed_makes_the_run_again(tmp_path):
     commands = usage(read_record(folder))["commands"]
     assert commands[0] == "stm-agent optimize --collection 'my data'"
     assert len(commands) == 2, "a resumed run has its command once, and the page's own"
+
+
+def test_every_run_ends_with_its_page_and_a_page_that_fails_costs_nothing_else(tmp_path, monkeypatch):
+    folder, events = FakeRun().write(tmp_path / "run"), list[dict[str, Any]]()
+    write = page_writer(events.append)
+    write(folder)
+    assert (folder / "report.html").exists()
+    assert events[-1]["kind"] == "note"
+    write(folder)
+    assert len(events) == 1, "nothing was written since"
+    append_jsonl(folder / "ledger.jsonl", {"event": "x"})
+    monkeypatch.setattr(build, "LARGEST", 1000)
+    write(folder)
+    assert events[-1]["kind"] == "warning"
+    assert "stm-agent runs report run makes it" in events[-1]["text"]
+
+
+@pytest.mark.parametrize(("error", "called"), [(None, 1), (RunError("known"), 1), (KeyboardInterrupt(), 0)])
+def test_work_after_a_run_is_done_unless_it_is_to_end_at_once(tmp_path, error, called):
+    run, folders = open_run(tmp_path, "tiny", {"flags": {"seed": 0}}), list[Path]()
+    run.ledger.record("base", search=0.1)
+    with contextlib.suppress(RunError, KeyboardInterrupt), _closing(run, folders.append):
+        assert is_locked(run.folder)
+        if error:
+            raise error
+    assert len(folders) == called
+    assert not is_locked(run.folder)

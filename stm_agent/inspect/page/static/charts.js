@@ -1,5 +1,5 @@
 // @ts-check
-// Charts are Vega-Lite specifications that Python wrote. The library is unpacked when the first chart is near the screen.
+// Charts are Vega-Lite specifications that Python wrote. The library is unpacked once, after the page has answered.
 import { fill, h } from './dom.js';
 import { unpack } from './content.js';
 
@@ -34,7 +34,7 @@ function showTip(handler, event, item, value) {
 }
 
 /**
- * A chart that is drawn when it comes near the screen.
+ * A chart, drawn as soon as the browser has nothing else to do.
  * @param {object} spec Vega-Lite
  * @param {(values: any) => void} [open] called with the values of a point that is clicked
  */
@@ -48,12 +48,7 @@ export function chart(spec, open) {
     place.dataset.drawn = 'yes';
   };
   if (!tip.isConnected) document.body.append(tip);
-  const watcher = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    watcher.disconnect();
-    draw();
-  }, { rootMargin: '400px' });
-  watcher.observe(place);
-  addEventListener('beforeprint', () => watcher.disconnect());
+  // When nothing else is to do: the page answers first, and a print of it has every chart.
+  requestIdleCallback(draw, { timeout: 2000 });
   return place;
 }
