@@ -77,7 +77,7 @@ def _traits(context: RunContext) -> Mapping[str, Mapping[str, str]]:
     return {
         "BM25": found,
         "field": {query: _field(split, query, titles) for query in split.queries},
-        "length": _lengths(split.queries),
+        "length": length_types(split.queries),
         "type": {query: query_type(text) for query, text in split.queries.items()},
     }
 
@@ -90,7 +90,7 @@ def query_type(text: str) -> str:
     return "keywords" if len(words) <= KEYWORDS else "statement"
 
 
-def _lengths(queries: Mapping[str, str]) -> dict[str, str]:
+def length_types(queries: Mapping[str, str]) -> dict[str, str]:
     """Return short, medium or long: the thirds of the queries by their letters."""
     order = sorted(len(text) for text in queries.values())
     low, high = order[len(order) // 3], order[2 * len(order) // 3]
