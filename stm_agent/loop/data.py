@@ -99,6 +99,31 @@ def prepare_training_data(context: RunContext, miner: Miner) -> TrainingData:
     return audited(context, pairs, replace(found, written=synthetic), miner, training_data)
 
 
+def audit_again(context: RunContext, training_data: TrainingData, auditor: Miner) -> TrainingData:
+    """Audit what was mined and written for this round once more, from its beginning, with another encoder.
+
+    Args:
+        context: The run.
+        training_data: Data that were audited before; others are returned as they are.
+        auditor: The encoder whose scores are the evidence.
+    """
+    found = training_data.found
+    if found is None:
+        return training_data
+    experts = context.spec.experts
+    data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
+    pairs = mined_pairs(context.spec, data)
+    before = replace(
+        training_data,
+        mined=_without_refused(context, pairs, found.negatives),
+        synthetic=_without_refused(context, pairs, found.written),
+        relabelled=(),
+    )
+    again = audited(context, pairs, found, auditor, before)
+    # An audit that failed must not bring back what the first one left out.
+    return training_data if again is before else again
+
+
 def _without_refused(context: RunContext, pairs: Sequence[Pair], negatives: Negatives) -> Negatives:
     """Leave out negatives that reviewers refused in the annotation tool."""
     reviewed = refused(context.workspace)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.spec import ExpertSpec
 from stm_agent.loop.gate import GateState
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
@@ -51,6 +52,7 @@ class Expert:
         texts_per_second: Speed of the training.
         side: ``query`` if the adapter is that of queries alone.
         round: The round it was trained in.
+        spec: What it learnt from, and how; None: as the domain lists it.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Expert:
     texts_per_second: float
     side: Literal["both", "query"] = "both"
     round: int = 1
+    spec: ExpertSpec | None = None
 
     @property
     def adapter(self) -> Path:
