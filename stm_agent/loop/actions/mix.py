@@ -84,9 +84,7 @@ def mixed(spec: ExpertSpec, mix: Mix) -> ExpertSpec:
     changed = NegativeSpec(mined=total, structural=structural)
     if mix == "half-written":
         written = max(1, negatives.synthetic)
-        changed = NegativeSpec(
-            mined=total - written, synthetic=written, structural=structural, synthetic_share=HALF
-        )
+        changed = NegativeSpec(mined=total - written, synthetic=written, structural=structural, synthetic_share=HALF)
     return spec.model_copy(update={"negatives": changed})
 
 
