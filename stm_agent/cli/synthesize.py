@@ -26,6 +26,8 @@ PriceOut = Annotated[
     float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
 ]
 BudgetUsd = Annotated[float | None, typer.Option(help="Hard ceiling on LLM money.")]
+Judge = Annotated[str | None, typer.Option(help="LLM that grades what is written (default: none).")]
+OwnText = Annotated[bool, typer.Option("--judge-own-text", help="Let the judge grade what it wrote itself.")]
 DEFAULT = "embedded:smollm2-135m"
 
 
@@ -107,11 +109,15 @@ def optimize(
     ] = None,
     optimizer: Annotated[str, typer.Option(help="gepa, or for comparison mipro (needs the extra optuna).")] = "gepa",
     proposals: Annotated[int, typer.Option(help="Candidates that are proposed.", min=1)] = 8,
-    examples: Annotated[int, typer.Option(help="Passages that candidates are rated on.", min=2)] = 12,
-    queries: Annotated[int, typer.Option(help="Passages that a candidate writes for, to be trained on.", min=2)] = 48,
+    examples: Annotated[int, typer.Option(help="Passages, or pairs, that candidates are rated on.", min=2)] = 12,
+    queries: Annotated[
+        int, typer.Option(help="Passages, or pairs, that a candidate writes for, to be trained on.", min=2)
+    ] = 48,
     finalists: Annotated[int, typer.Option(help="Candidates with a LoRA run.", min=1)] = 2,
     lora_steps: Annotated[int, typer.Option(help="Steps of a LoRA run.", min=1)] = 60,
     documents: Annotated[int, typer.Option(help="Passages that models are scored on.", min=1)] = 1000,
+    judge: Judge = None,
+    judge_own_text: OwnText = False,
     seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
     parallel: Parallel = None,
     price_in: PriceIn = None,
@@ -122,10 +128,10 @@ def optimize(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Search a better text for a program that writes; the same command resumes.
+    """Search a better text for a program that writes or judges; the same command resumes.
 
-    Candidates are rated query by query, the best are probed, the best of these trained on, and the winner must pass
-    the gate. It becomes a new file; nothing is written if the gate refuses it.
+    Candidates are rated text by text, the best are probed, the best of these trained on, and the winner must pass
+    the gate; a judge must be better on pairs that were held out. It becomes a new file, or nothing is written.
 
     Example: stm-agent synthesize optimize --domain biomedical --reflection openai/gpt-5-mini --budget-usd 2
     """
@@ -133,7 +139,7 @@ def optimize(
     ceilings = {"budget_usd": budget_usd, "budget_calls": budget_calls, "budget_minutes": budget_minutes}
     sizes = {"proposals": proposals, "examples": examples, "queries": queries, "documents": documents}
     sizes |= {"finalists": finalists, "lora_steps": lora_steps}
-    names = {"program": program, "optimizer": optimizer}
+    names = {"program": program, "optimizer": optimizer, "judge": judge, "own_text": judge_own_text}
     folder, spec = _workspace_and_spec(workspace, domain, collection)
     report = _optimized(spec, folder, output, {**llm, **ceilings}, {**names, **sizes})
     emit(report, _search_text(report), as_json)
@@ -191,22 +197,35 @@ def _search_text(report: dict[str, Any]) -> str:
     def number(value: float | None) -> str:
         return f"{value:.4f}" if value is not None else "-"
 
-    lines = [f"{'trial':<8}{'rating':>8}{'pairs':>8}{'probe':>9}{'lora':>9}"]
+    lines = [f"{'trial':<8}{'rating':>8}{'texts':>8}{'probe':>9}{'lora':>9}"]
     lines += [
         f"{row['trial']:<8}{row['rating']:>8.3f}{row['pairs']:>8}{number(row['probe']):>9}{number(row['lora']):>9}"
         for row in report["candidates"]
     ]
-    agreed, cost = report["probe"], report["cost"]
-    few = f"needs three candidates with both, there are {agreed['candidates']}"
-    shown = few if agreed["spearman"] is None else f"{agreed['spearman']:.2f} over {agreed['candidates']} candidates"
+    cost = report["cost"]
     lines += [
-        f"nDCG@10 on the search half over {report['passages']:,} passages; untrained {report['untrained']:.4f}",
-        f"rank correlation of probe ({agreed['kind']}) and LoRA run: {shown}",
+        *_upper_rungs(report),
         f"cost: {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['minutes']:.1f} minutes",
         report["reason"],
         f"written: {report['written']}" if report["written"] else "nothing is written: the program stays as it is",
     ]
     return "\n".join(lines)
+
+
+def _upper_rungs(report: dict[str, Any]) -> list[str]:
+    """Return what probes and LoRA runs said, or the examples that were held out for a judge."""
+    if (held := report.get("held_out")) is not None:
+        if held["means"] is None:
+            return [f"{held['examples']} pairs were held out and not needed"]
+        before, after = held["means"]
+        return [f"rating on {held['examples']} pairs that were held out: {before:.3f} before, {after:.3f} after"]
+    agreed = report["probe"]
+    few = f"needs three candidates with both, there are {agreed['candidates']}"
+    shown = few if agreed["spearman"] is None else f"{agreed['spearman']:.2f} over {agreed['candidates']} candidates"
+    return [
+        f"nDCG@10 on the search half over {report['passages']:,} passages; untrained {report['untrained']:.4f}",
+        f"rank correlation of probe ({agreed['kind']}) and LoRA run: {shown}",
+    ]
 
 
 @app.command()

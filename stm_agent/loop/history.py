@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import Any
 
 from stm_agent.loop.actions.action import Action
-from stm_agent.loop.actions.menu import ONLY_DATA, read_action
+from stm_agent.loop.actions.menu import BEFORE_DATA, ONLY_DATA, read_action
 from stm_agent.loop.ledger import Ledger
 
 ACTION, OUTCOME = "action", "outcome"
@@ -127,6 +127,7 @@ def credited_gains(outcomes: Sequence[tuple[str, float]]) -> dict[str, list[floa
     """Return kind -> gains, in order.
 
     New data gains what the best of the actions after it does, up to the next new data; without one, nothing is known.
+    A program gains what the data do that are written next.
 
     Args:
         outcomes: Kind and gain of each action of a run that did not fail.
@@ -136,7 +137,10 @@ def credited_gains(outcomes: Sequence[tuple[str, float]]) -> dict[str, list[floa
         if kind not in ONLY_DATA:
             gains.setdefault(kind, []).append(gain)
             continue
-        after = list(takewhile(lambda outcome: outcome[0] not in ONLY_DATA, outcomes[number + 1 :]))
+        later: Iterable[tuple[str, float]] = outcomes[number + 1 :]
+        if kind == BEFORE_DATA:
+            later = dropwhile(lambda outcome: outcome[0] in ONLY_DATA, later)
+        after = list(takewhile(lambda outcome: outcome[0] not in ONLY_DATA, later))
         if after:
-            gains.setdefault(kind, []).append(max(0.0, *(later for _, later in after)))
+            gains.setdefault(kind, []).append(max(0.0, *(gained for _, gained in after)))
     return gains

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -88,6 +89,8 @@ class State:
         training_data: What the experts of this round learn from; None: not prepared yet.
         merged: Experts that the newest merge search chose from, in its order.
         round: Number of the newest training data, from 1; 0: there is none yet.
+        programs: What is written -> file of the program that writes it since a search of its text; empty: the domain's
+            own programs write.
     """
 
     base: RatedModel
@@ -102,6 +105,7 @@ class State:
     training_data: TrainingData | None = None
     tested: bool = False
     round: int = 0
+    programs: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
     def start(cls, base: RatedModel) -> State:

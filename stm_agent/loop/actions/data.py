@@ -11,12 +11,14 @@ from stm_agent.loop.actions.action import LeverAction, Prior, model_key
 from stm_agent.loop.auditing import auditor_key
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
-from stm_agent.loop.data import audit_again, more_written_queries, prepare_training_data
+from stm_agent.loop.data import audit_again, prepare_training_data
 from stm_agent.loop.data_jobs import Miner, first_miner, searched_pool
 from stm_agent.loop.estimate import INSTRUCTIONS, llm_calls
 from stm_agent.loop.failing import passages_near_failures
+from stm_agent.loop.program_lever import programs_key
 from stm_agent.loop.state import State
 from stm_agent.loop.training_data import TrainingData
+from stm_agent.loop.writing import more_written_queries
 
 
 class PrepareData(LeverAction):
@@ -35,24 +37,25 @@ class PrepareData(LeverAction):
         return "write and mine training data" if self.round == 1 else "mine again with the newest model"
 
     def depends(self, state: State) -> object:
-        """Return the model that mines."""
+        """Return the model that mines, and the programs that write since a search."""
+        written = programs_key(state.programs, "negatives", "graded")
         if state.provisional.model == state.base.model:
-            return None
-        return [state.provisional.model.source_key(), *state.provisional.instruction.texts]
+            return written
+        return [*model_key(state), *([written] if written else [])]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the encodings of the pool, and the calls of a first round."""
         experts = work.spec.experts
         mines = any(expert.negatives.written_and_mined for expert in experts)
-        calls = 0 if state.training_data else written_texts(work.spec)
+        again = programs_key(state.programs, "negatives", "graded") is not None
+        calls = written_texts(work.spec) if state.training_data is None or again else 0
         return Cost(seconds=mines * work.pool * work.rates.passage) + work.calls(calls)
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the data, and with the texts that were written beside it."""
-        data = prepare_training_data(context, miner_of(context, state))
-        known = {pair.id for pair in data.written}
-        beside = [pair for pair in (state.training_data or TrainingData()).written if pair.id not in known]
-        return replace(state, training_data=replace(data, written=(*data.written, *beside)), round=self.round)
+        written = state.training_data.written if state.training_data else ()
+        data = prepare_training_data(context, miner_of(context, state), state.programs, written)
+        return replace(state, training_data=data, round=self.round)
 
 
 class WriteQueries(LeverAction):
@@ -78,7 +81,12 @@ class WriteQueries(LeverAction):
     def depends(self, state: State) -> object:
         """Return what is written already, and the scores that say what fails."""
         written = [pair.id for pair in state.training_data.written] if state.training_data else []
-        return [written, dict(state.provisional.rating.domain.per_query) if self.where == "failing" else None]
+        program = programs_key(state.programs, "queries")
+        return [
+            *([program] if program else []),
+            written,
+            dict(state.provisional.rating.domain.per_query) if self.where == "failing" else None,
+        ]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the calls."""
@@ -96,7 +104,7 @@ class WriteQueries(LeverAction):
             if self.where == "failing":
                 chosen = passages_near_failures(context, state.provisional.rating.domain, pool, self.queries)
                 pool = {name: pool[name] for name in chosen}
-            written = more_written_queries(context, pool, self.queries)
+            written = more_written_queries(context, pool, self.queries, state.programs)
             return replace(state, training_data=replace(data, written=(*data.written, *written)))
         return state
 

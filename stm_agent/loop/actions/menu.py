@@ -22,6 +22,7 @@ from stm_agent.loop.actions.data import (
 from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.actions.mix import ChangeMix, mixes_of
+from stm_agent.loop.actions.program import OptimizeProgram, improvable
 from stm_agent.loop.actions.slice import AddExpert, weak_slices
 from stm_agent.loop.actions.training import (
     LADDER_FROM,
@@ -33,6 +34,7 @@ from stm_agent.loop.actions.training import (
 )
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
+from stm_agent.loop.program_lever import programs_key
 from stm_agent.loop.state import Expert, State
 
 CONTINUED = 2
@@ -64,6 +66,7 @@ AnyAction = Annotated[
     | PrepareData
     | WriteQueries
     | Relabel
+    | OptimizeProgram
     | TrainExpert
     | TrainQueryExpert
     | ChangeMix
@@ -75,15 +78,17 @@ AnyAction = Annotated[
     Field(discriminator="kind"),
 ]
 KINDS = (
-    *("search-instruction", "prepare-data", "write-queries", "relabel", "train-expert", "train-query-expert"),
-    *("change-mix", "add-expert", "continue-training", "distil", "merge", "stop"),
+    *("search-instruction", "prepare-data", "write-queries", "relabel", "optimize-program", "train-expert"),
+    *("train-query-expert", "change-mix", "add-expert", "continue-training", "distil", "merge", "stop"),
 )
 """Kinds in the order in which a menu lists them."""
 _READER: TypeAdapter[AnyAction] = TypeAdapter(AnyAction)
 
 
-ONLY_DATA = (PrepareData().kind, WriteQueries(queries=1).kind, Relabel().kind)
-"""Kinds that change training data alone."""
+ONLY_DATA = (PrepareData().kind, WriteQueries(queries=1).kind, Relabel().kind, OptimizeProgram().kind)
+"""Kinds that change training data alone, or what writes it."""
+BEFORE_DATA = OptimizeProgram().kind
+"""Kind that changes nothing before data are written."""
 
 
 def read_action(values: Mapping[str, Any]) -> Action:
@@ -129,11 +134,12 @@ def _possible(context: RunContext, state: State, done: Collection[str]) -> Itera
 
 def _data(context: RunContext, state: State, round_: int) -> Iterator[Action]:
     spec = context.spec
+    yield from (OptimizeProgram(program=role, round=round_) for role in improvable(context))
     if state.training_data is None and needs_data(spec):
         yield PrepareData(round=1)
         return
     mines = any(expert.negatives.written_and_mined for expert in spec.experts)
-    if mines and state.provisional.model != state.base.model:
+    if mines and (state.provisional.model != state.base.model or programs_key(state.programs, "negatives", "graded")):
         yield PrepareData(round=round_ + 1)
     if can_relabel(spec, state):
         yield Relabel(round=round_)
