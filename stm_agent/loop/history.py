@@ -123,8 +123,8 @@ def of_kind(steps: Sequence[Step], kind: str) -> list[Step]:
     return [step for step in steps if step.decision.action.kind == kind and not step.failed]
 
 
-def credited_gains(outcomes: Sequence[tuple[str, float]]) -> dict[str, list[float]]:
-    """Return kind -> gains, in order.
+def credits(outcomes: Sequence[tuple[str, float]]) -> list[float | None]:
+    """Return what each action is credited with, in order; None: not known.
 
     New data gains what the best of the actions after it does, up to the next new data; without one, nothing is known.
     A program gains what the data do that are written next.
@@ -132,15 +132,27 @@ def credited_gains(outcomes: Sequence[tuple[str, float]]) -> dict[str, list[floa
     Args:
         outcomes: Kind and gain of each action of a run that did not fail.
     """
-    gains: dict[str, list[float]] = {}
+    credited: list[float | None] = []
     for number, (kind, gain) in enumerate(outcomes):
         if kind not in ONLY_DATA:
-            gains.setdefault(kind, []).append(gain)
+            credited.append(gain)
             continue
         later: Iterable[tuple[str, float]] = outcomes[number + 1 :]
         if kind == BEFORE_DATA:
             later = dropwhile(lambda outcome: outcome[0] in ONLY_DATA, later)
         after = list(takewhile(lambda outcome: outcome[0] not in ONLY_DATA, later))
-        if after:
-            gains.setdefault(kind, []).append(max(0.0, *(gained for _, gained in after)))
+        credited.append(max(0.0, *(gained for _, gained in after)) if after else None)
+    return credited
+
+
+def credited_gains(outcomes: Sequence[tuple[str, float]]) -> dict[str, list[float]]:
+    """Return kind -> gains, in order, as :func:`credits` gives them.
+
+    Args:
+        outcomes: Kind and gain of each action of a run that did not fail.
+    """
+    gains: dict[str, list[float]] = {}
+    for (kind, _), credit in zip(outcomes, credits(outcomes), strict=True):
+        if credit is not None:
+            gains.setdefault(kind, []).append(credit)
     return gains
