@@ -10,6 +10,7 @@ import typer
 from stm_agent.cli.llm_flags import Generator, Parallel
 from stm_agent.cli.output import JsonFlag, emit, screen_observer
 from stm_agent.cli.runs import Place
+from stm_agent.cli.synthesize_text import comparison_text, counts_text, search_text
 from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,11 +46,16 @@ def _spec(domain: str | None, collection: Path | None, workspace: Path) -> Domai
 def synthesize(
     context: typer.Context,
     domain: Domain = None,
+    collection: CollectionFolder = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write the dataset to; must not exist.")] = None,
+    what: Annotated[
+        list[str] | None,
+        typer.Option(help="What is written: queries, negatives or graded; several times for several."),
+    ] = None,
     generator: Generator = DEFAULT,
     api_base: ApiBase = None,
     limit: Annotated[
-        int | None, typer.Option(help="Number of pairs that get negatives (default: the domain's).", min=1)
+        int | None, typer.Option(help="Number of queries, or of pairs written for (default: the domain's).", min=1)
     ] = None,
     parallel: Parallel = None,
     price_in: PriceIn = None,
@@ -58,23 +64,23 @@ def synthesize(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write hard negatives with an LLM, optimise the programs that write, compare LLMs.
+    """Write training text with an LLM, optimise the programs that write, compare LLMs.
 
-    Without a command below it, it writes hard negatives with the workspace's DSPy program.
+    Without a command below it, it writes with the workspace's DSPy programs: hard negatives, or what --what names.
 
-    Example: stm-agent synthesize --domain biomedical --output synthetic --limit 8
+    Example: stm-agent synthesize --domain biomedical --what queries --output synthetic --limit 8
     """
     if context.invoked_subcommand is not None:
-        if domain is not None or output is not None:
+        if domain is not None or output is not None or collection is not None:
             raise ConfigError(f"give the options of 'synthesize {context.invoked_subcommand}' behind its name")
         return
     from stm_agent.loop.events import ObserverWatcher
     from stm_agent.loop.options import Options
-    from stm_agent.loop.single import synthesize_domain
+    from stm_agent.loop.synthesize_single import synthesize_domain
     from stm_agent.progress import watched_by
     from stm_agent.workspace import find_workspace, runs_folder
 
-    if domain is None or output is None:
+    if (domain is None and collection is None) or output is None:
         raise ConfigError("name a domain and a folder to write to: --domain NAME --output DIR")
     folder = find_workspace(workspace)
     options = Options(
@@ -87,9 +93,15 @@ def synthesize(
     )
     with watched_by(ObserverWatcher(screen_observer())):
         counts = synthesize_domain(
-            _spec(domain, None, folder), folder, runs_folder(folder), output, options, limit=limit
+            _spec(domain, collection, folder),
+            folder,
+            runs_folder(folder),
+            output,
+            options,
+            limit=limit,
+            what=tuple(what or ("negatives",)),
         )
-    emit(counts, "\n".join(f"{name:<24} {value}" for name, value in counts.items()), as_json)
+    emit(counts, counts_text(counts), as_json)
 
 
 @app.command()
@@ -142,7 +154,7 @@ def optimize(
     names = {"program": program, "optimizer": optimizer, "judge": judge, "own_text": judge_own_text}
     folder, spec = _workspace_and_spec(workspace, domain, collection)
     report = _optimized(spec, folder, output, {**llm, **ceilings}, {**names, **sizes})
-    emit(report, _search_text(report), as_json)
+    emit(report, search_text(report), as_json)
 
 
 def _llm_flags(
@@ -191,43 +203,6 @@ def _optimized(
     )
 
 
-def _search_text(report: dict[str, Any]) -> str:
-    """Return the candidates with what each rung said, the cost, and what was written."""
-
-    def number(value: float | None) -> str:
-        return f"{value:.4f}" if value is not None else "-"
-
-    lines = [f"{'trial':<8}{'rating':>8}{'texts':>8}{'probe':>9}{'lora':>9}"]
-    lines += [
-        f"{row['trial']:<8}{row['rating']:>8.3f}{row['pairs']:>8}{number(row['probe']):>9}{number(row['lora']):>9}"
-        for row in report["candidates"]
-    ]
-    cost = report["cost"]
-    lines += [
-        *_upper_rungs(report),
-        f"cost: {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['minutes']:.1f} minutes",
-        report["reason"],
-        f"written: {report['written']}" if report["written"] else "nothing is written: the program stays as it is",
-    ]
-    return "\n".join(lines)
-
-
-def _upper_rungs(report: dict[str, Any]) -> list[str]:
-    """Return what probes and LoRA runs said, or the examples that were held out for a judge."""
-    if (held := report.get("held_out")) is not None:
-        if held["means"] is None:
-            return [f"{held['examples']} pairs were held out and not needed"]
-        before, after = held["means"]
-        return [f"rating on {held['examples']} pairs that were held out: {before:.3f} before, {after:.3f} after"]
-    agreed = report["probe"]
-    few = f"needs three candidates with both, there are {agreed['candidates']}"
-    shown = few if agreed["spearman"] is None else f"{agreed['spearman']:.2f} over {agreed['candidates']} candidates"
-    return [
-        f"nDCG@10 on the search half over {report['passages']:,} passages; untrained {report['untrained']:.4f}",
-        f"rank correlation of probe ({agreed['kind']}) and LoRA run: {shown}",
-    ]
-
-
 @app.command()
 def compare(
     generator: Annotated[list[str], typer.Option(help="LiteLLM name of an LLM that writes; name two or more.")],
@@ -238,6 +213,8 @@ def compare(
     start: Annotated[str | None, typer.Option(help="Model that is probed (default: the domain's first).")] = None,
     passages: Annotated[int, typer.Option(help="Passages to write for, the same for all.", min=2)] = 48,
     documents: Annotated[int, typer.Option(help="Passages that probes are scored on.", min=1)] = 1000,
+    judge: Judge = None,
+    judge_own_text: OwnText = False,
     seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
     parallel: Parallel = None,
     price_in: PriceIn = None,
@@ -250,8 +227,8 @@ def compare(
 ) -> None:
     """Compare LLMs that write queries, with an equal budget on the same passages and seeds.
 
-    Each row has the share of usable texts, of texts that find their passage again, how different they are, what a probe
-    gains by them, and cost and time, with 95 % intervals.
+    Each row has the share of usable texts, of texts that find their passage again, how different they are, how many
+    of their mined negatives are relevant, what a probe gains by them, and cost and time, with 95 % intervals.
 
     Example: stm-agent synthesize compare --domain biomedical --generator openai/gpt-5-mini --generator ollama/qwen3
     """
@@ -262,34 +239,8 @@ def compare(
     llm = _llm_flags(DEFAULT, None, api_base, parallel, price_in, price_out, seed, start)
     budget = {"usd": budget_usd, "calls": budget_calls, "tokens": budget_tokens}
     sizes: dict[str, Any] = {"program": program, "passages": passages, "documents": documents, **budget}
+    sizes |= {"judge": judge, "own_text": judge_own_text}
     options = CompareOptions(llm=Options(**llm), generators=tuple(generator), **sizes)
     folder, spec = _workspace_and_spec(workspace, domain, collection)
     report = compare_generators(spec, options, workspace=folder, runs=runs_folder(folder), observer=screen_observer())
-    emit(report, _comparison_text(report), as_json)
-
-
-def _comparison_text(report: dict[str, Any]) -> str:
-    """Return a block of lines for each generator."""
-
-    def interval(value: dict[str, float] | None, mean: str = "mean", form: str = ".0%") -> str:
-        if value is None:
-            return "-"
-        return f"{value[mean]:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
-
-    lines = [f"{report['passages']} passages; probe {report['probe']}; untrained nDCG@10 {report['untrained']:.4f}"]
-    for row in report["rows"]:
-        cost = row["cost"]
-        refused = ", ".join(f"{number} {reason}" for reason, number in sorted(row["refused"].items()))
-        lines += [
-            "",
-            row["generator"],
-            f"  accepted       {interval(row['accepted'])} of {row['asked']}{f' ({refused})' if refused else ''}",
-            f"  round trip     {interval(row['round_trip'])}",
-            f"  mean distance  {interval(row['distance'], form='.3f')}",
-            f"  distinct-2     {'-' if row['distinct_2'] is None else format(row['distinct_2'], '.3f')}",
-            f"  probe gain     {interval(row['gain'], 'delta', '+.4f')} nDCG@10",
-            f"  cost           {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['tokens']:,} tokens, "
-            f"{cost['seconds']:.0f} s",
-        ]
-        lines += [f"  stopped early  {row['ended']}"] if row["ended"] else []
-    return "\n".join(lines)
+    emit(report, comparison_text(report), as_json)

@@ -176,6 +176,11 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         *_gate_lines(report),
         f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {_minutes(cost):.1f} minutes "
         f"({stages}), {cost['peak_memory_gib']:.1f} GiB at the peak.",
+        *(
+            f"Written {what}: {row['written']:,} of {row['asked']:,}, {row['copied']:,} of them copied from their passage; "
+            f"{row['calls']:,} calls, {row['tokens']:,} tokens, {row['usd']:.4f} USD, {row['seconds']:.0f} s."
+            for what, row in cost.get("writing", {}).items()
+        ),
         *([f"Loop overhead: {cost['overhead_share']:.1%} of the wall time."] if "overhead_share" in cost else []),
         f"Speed: encoding {speed['encoding']:.0f} texts/s, training {speed['training']:.0f} texts/s.",
         f"Data: {report['collection']['source']}. Licence: {report['collection']['licence']}.",

@@ -88,6 +88,7 @@ def optimize_planner(
     """
     if options.optimizer not in OPTIMIZERS:
         raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
+    _require_calls(options)
     program = program_path(workspace, PROGRAM)
     if not any(written_fields(program, PLANNER.output).values()):
         raise ConfigError(f"program {program} cannot be optimised: no predictor of it has an output 'action'")
@@ -116,6 +117,15 @@ def optimize_planner(
         return report
     finally:
         run.close()
+
+
+def _require_calls(options: PlannerOptions) -> None:
+    calls, fewest = options.llm.budget_calls, 2 * (options.examples + options.held) + 1
+    if calls is not None and calls < fewest:
+        raise ConfigError(
+            f"--budget-calls {calls} cannot compare two programs; raise it to {fewest} or more, or lower --examples "
+            "and --held"
+        )
 
 
 def _split(past: PastDecisions, options: PlannerOptions) -> tuple[list[PastDecision], list[PastDecision]]:

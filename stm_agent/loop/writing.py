@@ -60,7 +60,7 @@ def more_written_queries(
     if folder is None:
         return ()
     _report_counts(context, "queries", folder / "pairs.json")
-    _trace(context, whole.program, folder / "pairs.json")
+    _trace(context, "queries", whole.program, folder / "pairs.json")
     return load_pairs(folder)
 
 
@@ -83,7 +83,7 @@ def written_negatives(
     if folder is None:
         return NO_NEGATIVES, None
     _report_counts(context, "hard negatives", folder / "written.json")
-    trial = _trace(context, chosen.program, folder / "written.json")
+    trial = _trace(context, "hard negatives", chosen.program, folder / "written.json")
     return load_negatives(folder), trial
 
 
@@ -109,7 +109,7 @@ def graded_passages(
     if folder is None:
         return {}
     _report_counts(context, "graded passages", folder / "written.json")
-    _trace(context, whole.program, folder / "written.json")
+    _trace(context, "graded passages", whole.program, folder / "written.json")
     return load_graded(folder)
 
 
@@ -135,17 +135,30 @@ def _report_counts(context: RunContext, what: str, path: Path) -> None:
     text = f"{counts['written']} of {counts['asked']} {what} written"
     text += f"; refused: {refusals}" if refusals else ""
     text += f"; {counts['inputs_cut']} inputs cut to the model's context" if counts.get("inputs_cut") else ""
+    text += f"; {counts['copied']} of these are copied from their passage" if counts.get("copied") else ""
     lacks = counts["written"] < counts["asked"] or counts.get("inputs_cut")
     (context.warn if lacks else context.note)("synthesize", text)
 
 
-def _trace(context: RunContext, program: Path, written: Path) -> str | None:
-    """Record the generator's program in the run's traces; return the name of its trial."""
-    sample = read_json(written).get("sample")
+def _trace(context: RunContext, what: str, program: Path, written: Path) -> str | None:
+    """Record the generator's program and what its texts cost in the run; return the name of its trial."""
+    counts = read_json(written)
+    sample = counts.get("sample")
     if not sample:
         return None
+    # Stages of an earlier version count no calls.
+    cost = {name: sample.get(name, 0) for name in ("tokens", "usd", "seconds")} | {"calls": sample.pop("calls", 0)}
     text = sample.pop("instructions")
     trace = Trace("program", text, "workspace", context.generator.options.model, program=str(program), **sample)
     trial = TraceStore(context.run.traces).add(trace)
-    context.run.ledger.record("written", folder=written.parent.name, trial=trial)
+    context.run.ledger.record(
+        "written",
+        folder=written.parent.name,
+        trial=trial,
+        what=what,
+        asked=counts["asked"],
+        written=counts["written"],
+        copied=counts.get("copied", 0),
+        **cost,
+    )
     return trial

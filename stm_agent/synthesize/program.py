@@ -53,7 +53,7 @@ class Writer:
         self.refused: Counter[str] = Counter()
         self._limit = FailureLimit(client.model)
         self._attempts = attempts
-        self._asked = self._repaired = self._inputs_cut = self._tokens = 0
+        self._asked = self._repaired = self._inputs_cut = self._tokens = self._answers = 0
         self._usd = self._seconds = 0.0
         self._first: Completion | None = None
         self._spent = client.budget.spent
@@ -105,8 +105,14 @@ class Writer:
                     return
                 yield self._accept(draft)
 
-    def report(self, written: int, ended: GenerationError | None = None) -> WritingReport:
-        """Return the counts so far, and why the stage ended early if it did."""
+    def report(self, written: int, ended: GenerationError | None = None, *, copied: int = 0) -> WritingReport:
+        """Return the counts so far, and why the stage ended early if it did.
+
+        Args:
+            written: Texts that can be used.
+            ended: What ended the stage early; None: it is whole.
+            copied: Texts of these that are copied from their passage.
+        """
         spent = self.client.budget.spent
         return WritingReport(
             asked=self._asked,
@@ -118,6 +124,7 @@ class Writer:
             repaired=self._repaired,
             ended_by=str(ended) if ended else None,
             over_budget=isinstance(ended, BudgetExceeded),
+            copied=copied,
         )
 
     def sample(self) -> dict[str, Any]:
@@ -127,6 +134,7 @@ class Writer:
             "instructions": "\n\n".join(predictor.signature.instructions for predictor in self.program.predictors()),
             "messages": [dict(message) for message in first.messages] if first else [],
             "answer": first.text if first else "",
+            "calls": self._answers,
             "tokens": self._tokens,
             "usd": self._usd,
             "seconds": round(self._seconds, 3),
@@ -205,6 +213,7 @@ class Writer:
         self._inputs_cut += record.inputs_cut
         for completion in record.completions:
             self._first = self._first or completion
+            self._answers += 1
             self._tokens += completion.prompt_tokens + completion.completion_tokens
             self._usd += completion.usd
             self._seconds += completion.seconds

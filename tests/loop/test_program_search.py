@@ -123,7 +123,8 @@ def test_calls_are_capped_over_generator_and_reflection(tiny_domain, workspace, 
     [
         ({"calls": 3}, "--budget-calls 3 cannot compare two programs"),
         ({"optimizer": "luck"}, "use gepa or mipro"),
-        ({"program": "hard_negatives"}, "cannot be optimised"),
+        ({"program": "planner"}, "plans runs; use 'stm-agent loop optimize-planner'"),
+        ({"judge": "scripted:words"}, "would judge its own texts; name another LLM, or allow it with --judge-own-text"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_paid(tiny_domain, workspace, calls, changes, message):

@@ -55,7 +55,7 @@ def small(tiny_domain: DomainSpec) -> DomainSpec:
         {"name": "asked", "sources": ["written"], "steps": 3},
         {"name": "side", "sources": ["train"], "steps": 6, "side": "query"},
     ]
-    values["synthesize"] |= {"queries": 12}
+    values["synthesize"] |= {"queries": 12, "proposals": 0}
     values["loop"] |= {"probe_steps": 0, "bootstrap": 200}
     values["teach"] |= {"encoders": [], "bm25": 1.0}
     return DomainSpec.model_validate(values)
