@@ -23,6 +23,7 @@ from stm_agent.loop.program_trials import (
     ProgramTrials,
     Rollout,
     SearchOptions,
+    TrialHost,
     key_of,
     require_runnable,
 )
@@ -48,7 +49,7 @@ LONGEST = 2000
 
 
 def search_by_gepa(
-    trials: ProgramTrials[Any], first: ProgramText, reflection: LlmAccess, options: SearchOptions
+    trials: ProgramTrials[TrialHost], first: ProgramText, reflection: LlmAccess, options: SearchOptions
 ) -> list[ProgramText]:
     """Propose candidates from ``first``; return those that were kept, ``first`` included, best rated first.
 
@@ -95,7 +96,7 @@ def search_by_gepa(
 class BetterThanParent:
     """GEPA's acceptance criterion: a higher mean rating than the parent's on the same examples, recorded either way."""
 
-    def __init__(self, trials: ProgramTrials[Any]) -> None:
+    def __init__(self, trials: ProgramTrials[TrialHost]) -> None:
         """Take the trials, which record the decision."""
         self._trials = trials
 
@@ -126,7 +127,7 @@ class ProgramAdapter:
         ended: What ended the search early.
     """
 
-    trials: ProgramTrials[Any]
+    trials: ProgramTrials[TrialHost]
     reflection: LlmAccess
     proposals: int
     outputs: Mapping[str, str | None]
@@ -249,7 +250,9 @@ def read_instructions(answer: str) -> str:
     return text.strip()
 
 
-def question(current: str, shown: Sequence[Mapping[str, Any]], trials: ProgramTrials[Any]) -> list[dict[str, str]]:
+def question(
+    current: str, shown: Sequence[Mapping[str, Any]], trials: ProgramTrials[TrialHost]
+) -> list[dict[str, str]]:
     """Return the chat that asks for better instructions."""
     kind: ProgramKind = trials.kind
     letters = SHOWN_LETTERS if kind.trains else None

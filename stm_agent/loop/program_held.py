@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stm_agent.loop.paired_test import difference, sign_flip_p_value
-from stm_agent.loop.program_trials import ProgramTrials
+from stm_agent.loop.program_trials import ProgramTrials, TrialHost
 from stm_agent.synthesize.program_text import ProgramText
 
 SAMPLES = 10_000
@@ -36,7 +35,7 @@ class HeldOutcome:
 
 
 def judge_held(
-    trials: ProgramTrials[Any],
+    trials: ProgramTrials[TrialHost],
     first: ProgramText,
     others: Sequence[ProgramText],
     held: Sequence[str],

@@ -57,10 +57,10 @@ class Rung:
         passages = sum(map(len, self.material.negatives.values())) + sum(len(p.related) for p in self.material.pairs)
         return passages or len(self.material.pairs)
 
-    def to_json(self, trials: WritingTrials) -> dict[str, Any]:
-        """Return the candidate's numbers as JSON values."""
+    def to_json(self, trial: str) -> dict[str, Any]:
+        """Return the candidate's numbers as JSON values; ``trial`` is its name in the traces."""
         return {
-            "trial": trials.name_of(self.text),
+            "trial": trial,
             "rating": round(self.rating, 4),
             "pairs": self.written,
             "probe": self.probed.scores.ndcg_at_10 if self.probed else None,

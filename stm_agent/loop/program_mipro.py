@@ -11,11 +11,11 @@ import contextlib
 import io
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.errors import AnswerRejected, ConfigError, GenerationError, StmAgentError
 from stm_agent.llm.access import LlmAccess
-from stm_agent.loop.program_trials import Origin, ProgramTrials, SearchOptions, key_of, require_runnable
+from stm_agent.loop.program_trials import Origin, ProgramTrials, SearchOptions, TrialHost, key_of, require_runnable
 from stm_agent.synthesize.load import load_program
 from stm_agent.synthesize.program_text import ProgramText
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def search_by_mipro(
-    trials: ProgramTrials[Any], first: ProgramText, reflection: LlmAccess, options: SearchOptions
+    trials: ProgramTrials[TrialHost], first: ProgramText, reflection: LlmAccess, options: SearchOptions
 ) -> list[ProgramText]:
     """Propose instructions; return the candidates that were rated on all examples, ``first`` included, best first.
 
@@ -69,7 +69,10 @@ def search_by_mipro(
 
 
 def _compile(
-    trials: ProgramTrials[Any], rate: Callable[[ProgramText, str], float], reflection: LlmAccess, options: SearchOptions
+    trials: ProgramTrials[TrialHost],
+    rate: Callable[[ProgramText, str], float],
+    reflection: LlmAccess,
+    options: SearchOptions,
 ) -> None:
     """Run the optimiser on a stand-in of the program."""
     import dspy

@@ -227,7 +227,7 @@ def propose(
 
 def _report(
     context: RunContext,
-    trials: Any,  # noqa: ANN401 - candidates of any kind that write
+    trials: ProgramTrials[RunContext],
     setting: ProbeSetting,
     rungs: Sequence[Rung],
     outcome: Outcome,
@@ -239,7 +239,7 @@ def _report(
         "accepted": outcome.accepted,
         "reason": outcome.reason,
         "untrained": setting.untrained().ndcg_at_10,
-        "candidates": [rung.to_json(trials) for rung in rungs],
+        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
         "verdict": dataclasses.asdict(outcome.verdict) if outcome.verdict else None,
         "confirmation": dataclasses.asdict(outcome.confirmation) if outcome.confirmation else None,
         "probe": {"kind": probe, **rank_agreement(rungs)},
@@ -253,7 +253,7 @@ def _held_report(context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung]
         **_about(context, trials, held.winner),
         "accepted": held.accepted,
         "reason": held.reason,
-        "candidates": [rung.to_json(trials) for rung in rungs],
+        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
         "held_out": outcome,
     }
 

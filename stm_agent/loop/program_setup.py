@@ -52,6 +52,17 @@ class Sizes:
         return 2 * (self.examples + self.held) * CALLS.get(kind.output, 1) + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What all kinds of candidates of one search share."""
+
+    context: RunContext
+    kind: ProgramKind
+    program: Path
+    structured: bool
+    sizes: Sizes
+
+
 def open_trials(
     context: RunContext,
     kind: ProgramKind,
@@ -76,15 +87,9 @@ def open_trials(
     Raises:
         ConfigError: The corpus, or the train pairs, are too few.
     """
-    common: dict[str, Any] = {
-        "context": context,
-        "kind": kind,
-        "program": program,
-        "structured": structured,
-        "task": context.spec.task,
-    }
+    search = Search(context=context, kind=kind, program=program, structured=structured, sizes=sizes)
     if kind == QUERIES:
-        return _queries(context, setting, sizes, common, grader)
+        return _queries(search, setting, grader)
     pairs = people_of(context)
     if len(pairs) < FEWEST * 2:
         raise ConfigError(
@@ -94,27 +99,35 @@ def open_trials(
     examples, held = _halved(pairs, sizes)
     mined = _mined(context, (*examples, *held))
     if kind == JUDGE:
-        return _judge(context, examples, held, mined, common)
-    passages = {
-        "pairs": {pair.id: pair for pair in examples},
-        "examples": {pair.id: f"{pair.query}\n{pair.positive}" for pair in examples},
-        "held": tuple(held),
-        "mined": mined,
-        "rater": _passage_rater(context, setting),
-        "grader": grader,
-    }
-    return GradedTrials(**common, **passages) if kind == GRADED else NegativeTrials(**common, **passages)
+        return _judge(search, examples, held, mined)
+    trials = GradedTrials if kind == GRADED else NegativeTrials
+    return trials(
+        context=context,
+        kind=kind,
+        program=program,
+        structured=structured,
+        task=context.spec.task,
+        examples={pair.id: f"{pair.query}\n{pair.positive}" for pair in examples},
+        pairs={pair.id: pair for pair in examples},
+        held=tuple(held),
+        mined=mined,
+        rater=_passage_rater(context, setting),
+        grader=grader,
+    )
 
 
-def _queries(
-    context: RunContext, setting: ProbeSetting, sizes: Sizes, common: dict[str, Any], grader: Grader | None
-) -> QueryTrials:
+def _queries(search: Search, setting: ProbeSetting, grader: Grader | None) -> QueryTrials:
+    context, sizes = search.context, search.sizes
     people = people_of(context)
     examples = draw_passages(context.data.pool, sizes.examples, context.seed)
     if len(examples) < FEWEST:
         raise ConfigError(f"the corpus has {len(examples)} passages; a program needs {FEWEST} or more to write for")
     return QueryTrials(
-        **common,
+        context=context,
+        kind=search.kind,
+        program=search.program,
+        structured=search.structured,
+        task=context.spec.task,
         examples=examples,
         rater=query_rater(context, setting, examples, people),
         held=draw_passages(context.data.pool, sizes.held, context.seed + 1),
@@ -136,13 +149,8 @@ def _mined(context: RunContext, pairs: Sequence[Pair]) -> Negatives:
     return load_negatives(context.build(job))
 
 
-def _judge(
-    context: RunContext,
-    examples: Sequence[Pair],
-    held: Sequence[Pair],
-    mined: Negatives,
-    common: dict[str, Any],
-) -> JudgeTrials:
+def _judge(search: Search, examples: Sequence[Pair], held: Sequence[Pair], mined: Negatives) -> JudgeTrials:
+    context = search.context
     contrasts = {
         pair.id: Contrast(pair.query, pair.positive, mined[pair.id][0].text)
         for pair in (*examples, *held)
@@ -157,7 +165,11 @@ def _judge(
         )
     access = judge_access(AuditSpec(judge=context.generator.options.model), context.generator)
     return JudgeTrials(
-        **common,
+        context=context,
+        kind=search.kind,
+        program=search.program,
+        structured=search.structured,
+        task=context.spec.task,
         examples={name: _shown(contrasts[name]) for name in shown},
         contrasts=contrasts,
         held=others,

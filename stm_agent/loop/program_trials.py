@@ -78,11 +78,11 @@ class TrialHost(Protocol):
         """Show and record a warning."""
 
 
-Host = TypeVar("Host", bound=TrialHost)
+Host_co = TypeVar("Host_co", bound=TrialHost, covariant=True)
 
 
 @dataclass(kw_only=True)
-class ProgramTrials(ABC, Generic[Host]):
+class ProgramTrials(ABC, Generic[Host_co]):
     """The candidates of one search. Everything is a job or a cached answer, so a resumed search repeats for nothing.
 
     Attributes:
@@ -96,7 +96,7 @@ class ProgramTrials(ABC, Generic[Host]):
         broken: Candidate -> why its program could not be run.
     """
 
-    context: Host
+    context: Host_co
     kind: ProgramKind
     program: Path
     structured: bool
@@ -220,7 +220,7 @@ def key_of(text: ProgramText) -> str:
     return content_hash(text.parts())
 
 
-def require_runnable(trials: ProgramTrials[Any], first: ProgramText) -> None:
+def require_runnable(trials: ProgramTrials[TrialHost], first: ProgramText) -> None:
     """Rate the first candidate.
 
     Raises:

@@ -15,7 +15,7 @@ from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
 from stm_agent.files import read_json, remove_partial, whole_folder
 from stm_agent.job import Job
-from stm_agent.loop.data_jobs import drawn, first_miner, mining_job
+from stm_agent.loop.data_jobs import drawn, first_miner, mined_pairs, mining_job
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
@@ -88,7 +88,7 @@ def pairs_to_mine(spec: DomainSpec, data: DomainData) -> tuple[Pair, ...]:
     Raises:
         ConfigError: The domain has no training pairs.
     """
-    pairs = minedpairs_to_mine(spec, data) or tuple(pair for source in data.sources.values() for pair in source)
+    pairs = mined_pairs(spec, data) or tuple(pair for source in data.sources.values() for pair in source)
     if not pairs:
         raise ConfigError(f"domain {spec.name} has no training pairs; its collection needs a train split")
     return pairs

@@ -112,6 +112,64 @@ def test_mipro_proposes_to_the_same_ladder(tiny_domain, workspace, calls):
     assert best["rating"] > first["rating"]
 
 
+class PassageCalls:
+    """A generator of negatives, graded passages and judgements that does well only with better instructions."""
+
+    def __call__(self, messages: Messages) -> str:
+        system, last = messages[0]["content"], messages[-1]["content"]
+        if "You improve the instructions" in system:
+            return f"```\n{BETTER}\n```"
+        better = BETTER in system
+        if "judgement" in system:
+            return self._judge(last) if better else "grade 2: perhaps"
+        *_, (clinical, place) = re.findall(r"A finding of (.*) the (\w+)\.", last)
+        if not better:
+            return "A note on the weather and the roads of a town."
+        other = next(sign for sign in PLAIN if sign != clinical)
+        return f"A report of {other} the {place} and more."
+
+    def _judge(self, last: str) -> str:
+        """Look whether the passage has the clinical words of the query's plain ones."""
+        passage = re.findall(r"A finding of (.*) the (\w+)\.", last)[-1]
+        query = re.sub(r"\s+", " ", last).lower()
+        return (
+            "grade 3: it answers"
+            if f"{PLAIN[passage[0]]} {passage[1]}" in query or (f"my {passage[1]} is {PLAIN[passage[0]]}" in query)
+            else "grade 0: another sign"
+        )
+
+
+@pytest.mark.parametrize("program", ["hard_negatives", "graded"])
+def test_programs_that_write_passages_climb_the_same_ladder(tiny_domain, workspace, monkeypatch, program):
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(PassageCalls())))
+    sizes = {"proposals": 2, "examples": 4, "queries": 8, "probes": 1, "finalists": 1, "lora_steps": 3}
+    report = search(tiny_domain, workspace, program=program, **sizes)
+    first, best = report["candidates"][:2]
+    assert best["rating"] > first["rating"]
+    assert first["pairs"] > 0
+    assert best["probe"] is not None
+    assert report["probe"]["kind"] == "lora"
+    trials = read_traces(workspace / "runs" / report["run"] / "traces.jsonl")
+    assert "nearness to the query" in next(trial for trial in trials if trial["shown"])["shown"][0]["why"]
+
+
+def test_a_judge_is_optimised_on_known_positives_and_tested_on_others(tiny_domain, workspace, monkeypatch):
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(PassageCalls())))
+    report = search(tiny_domain, workspace, program="judge", proposals=2, examples=6, queries=16)
+    assert report["accepted"], report["reason"]
+    before, after = report["held_out"]["means"]
+    assert before == 0.5 < after
+    assert "held out" in report["reason"]
+    assert ProgramText.of(Path(report["written"]), "judgement").instructions == {"predict": BETTER}
+
+
+def test_a_judge_is_a_part_of_the_rating(tiny_domain, workspace, calls, monkeypatch):
+    scripts = {"words": calls, "strict": lambda messages: "grade 0: it leads elsewhere"}
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(scripts[name])))
+    report = search(tiny_domain, workspace, judge="scripted:strict", queries=8, examples=4, lora_steps=2)
+    assert {row["rating"] for row in report["candidates"]} == {0.0}
+
+
 def test_calls_are_capped_over_generator_and_reflection(tiny_domain, workspace, calls):
     sizes = {"queries": 8, "examples": 4, "lora_steps": 2, "calls": 25}
     search(tiny_domain, workspace, **sizes)
