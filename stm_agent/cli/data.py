@@ -41,6 +41,11 @@ def show(
         ),
     ] = None,
     contains: Annotated[str | None, typer.Option(help="Only rows with this text in the query or a passage.")] = None,
+    trial: Annotated[int | None, typer.Option(help="Only rows of this sample.", min=0)] = None,
+    grade: Annotated[int | None, typer.Option(help="Only rows with a positive of this grade.", min=0, max=3)] = None,
+    score: Annotated[
+        str | None, typer.Option(help="Only rows with at least this score, as NAME=LEAST (copied=0.8).")
+    ] = None,
     row: Annotated[str | None, typer.Option(help="Show one row by its id, as training reads it.")] = None,
     limit: Annotated[int, typer.Option(help="Rows shown; 0: all.", min=0)] = 20,
     workspace: Place = None,
@@ -50,7 +55,7 @@ def show(
 
     Example: stm-agent data show last --kind queries --type question
     """
-    from stm_agent.inspect.data import Filter, data_rows, find_row
+    from stm_agent.inspect.data import Filter, data_rows, find_row, read_score
 
     folder = _folder(run, workspace)
     rows = data_rows(folder)
@@ -58,7 +63,16 @@ def show(
         _show_one(folder, find_row(rows, row), as_json)
         return
     wanted = Filter(
-        source=source, kind=kind, model=model, program=program, type=type_, verdict=verdict, contains=contains
+        source=source,
+        kind=kind,
+        model=model,
+        program=program,
+        type=type_,
+        verdict=verdict,
+        contains=contains,
+        trial=trial,
+        grade=grade,
+        score=read_score(score) if score else None,
     )
     wanted.require_known(rows)
     found = [entry for entry in rows if wanted.fits(entry)]
@@ -67,9 +81,11 @@ def show(
 
 
 def _folder(run: str, workspace: Path | None) -> Path:
+    from stm_agent.inspect.data import written_folders
     from stm_agent.synthesize.rows import ROWS
 
-    return Path(run) if (Path(run) / ROWS).is_file() else folder_of(run, workspace)
+    wrote = (Path(run) / ROWS).is_file() or written_folders(Path(run))
+    return Path(run) if wrote else folder_of(run, workspace)
 
 
 def _table(shown: list[dict[str, Any]], found: int, every: int) -> Any:  # noqa: ANN401 - a rich value, built late

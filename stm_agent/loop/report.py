@@ -262,7 +262,8 @@ def _cost(context: RunContext, state: State) -> Cost:
 
 def _writing(context: RunContext) -> dict[str, Writing]:
     """Return kind of text -> counts and cost of all stages of the run that wrote it."""
-    stages = {entry["folder"]: entry for entry in context.run.ledger.entries("written")}
+    # Entries of an earlier version say nothing about what was written.
+    stages = {entry["folder"]: entry for entry in context.run.ledger.entries("written") if "what" in entry}
     total: dict[str, Writing] = {}
     for entry in stages.values():
         row = total.setdefault(
