@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place, folder_of
+
+if TYPE_CHECKING:
+    from stm_agent.inspect.data import Filter
 
 app = typer.Typer(no_args_is_help=True)
 Source = Annotated[
@@ -43,9 +46,7 @@ def show(
     contains: Annotated[str | None, typer.Option(help="Only rows with this text in the query or a passage.")] = None,
     trial: Annotated[int | None, typer.Option(help="Only rows of this sample.", min=0)] = None,
     grade: Annotated[int | None, typer.Option(help="Only rows with a positive of this grade.", min=0, max=3)] = None,
-    score: Annotated[
-        str | None, typer.Option(help="Only rows with at least this score, as NAME=LEAST (copied=0.8).")
-    ] = None,
+    score: Annotated[str | None, typer.Option(help="Only rows with at least this score: NAME=LEAST.")] = None,
     row: Annotated[str | None, typer.Option(help="Show one row by its id, as training reads it.")] = None,
     limit: Annotated[int, typer.Option(help="Rows shown; 0: all.", min=0)] = 20,
     workspace: Place = None,
@@ -74,6 +75,10 @@ def show(
         grade=grade,
         score=read_score(score) if score else None,
     )
+    _show_rows(rows, wanted, limit, as_json)
+
+
+def _show_rows(rows: list[dict[str, Any]], wanted: Filter, limit: int, as_json: bool) -> None:
     wanted.require_known(rows)
     found = [entry for entry in rows if wanted.fits(entry)]
     shown = found[: limit or None]

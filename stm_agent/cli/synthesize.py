@@ -83,24 +83,11 @@ def synthesize(
     if (domain is None and collection is None) or output is None:
         raise ConfigError("name a domain and a folder to write to: --domain NAME --output DIR")
     folder = find_workspace(workspace)
-    options = Options(
-        generator=generator,
-        api_base=api_base,
-        parallel=parallel,
-        price_in=price_in,
-        price_out=price_out,
-        budget_usd=budget_usd,
-    )
+    llm = _llm_flags(generator, None, api_base, parallel, price_in, price_out, None, None)
+    options, spec = Options(**llm, budget_usd=budget_usd), _spec(domain, collection, folder)
+    kinds = tuple(what or ("negatives",))
     with watched_by(ObserverWatcher(screen_observer())):
-        counts = synthesize_domain(
-            _spec(domain, collection, folder),
-            folder,
-            runs_folder(folder),
-            output,
-            options,
-            limit=limit,
-            what=tuple(what or ("negatives",)),
-        )
+        counts = synthesize_domain(spec, folder, runs_folder(folder), output, options, limit=limit, what=kinds)
     emit(counts, counts_text(counts), as_json)
 
 

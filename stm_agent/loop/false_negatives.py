@@ -39,7 +39,7 @@ ANSWERS = 2
 def false_negative_rate(
     context: RunContext, written: Sequence[Pair], people: Sequence[Pair], grader: Grader | None
 ) -> dict[str, Any]:
-    """Return the share of relevant passages among what is mined for written queries, or why there is no estimate.
+    """Return the share of relevant passages among what is mined for written queries, or why it is not estimated.
 
     Args:
         context: The run.
@@ -51,7 +51,7 @@ def false_negative_rate(
         ``share``, ``low``, ``high`` (95 %), ``count`` and ``by``; or ``reason``.
     """
     if not written:
-        return {"reason": "no estimate: there is no written query"}
+        return {"reason": "no estimate: no query was written"}
     pairs = (*people[:MOST_PEOPLE], *written)
     miner = context.backbone, Instruction.none(context.backbone.open().model.prompts)
     with context.timed("mine", f"mining negatives for {len(written):,} written queries"):

@@ -28,7 +28,7 @@ from stm_agent.loop.program_mipro import search_by_mipro
 from stm_agent.loop.program_search import OPTIMIZERS
 from stm_agent.loop.program_trials import SearchOptions, require_runnable
 from stm_agent.loop.program_winner import refuse_existing, write_winner
-from stm_agent.loop.runs import PROGRAM_RESULT, open_run
+from stm_agent.loop.runs import PROGRAM_RESULT, RunFolder, open_run
 from stm_agent.loop.search_share import SearchShare
 from stm_agent.loop.stopping import StoppableWatcher, StopSignal
 from stm_agent.program_files import program_files
@@ -86,12 +86,7 @@ def optimize_planner(
         BudgetExceeded: The ceilings do not suffice for the program as it is.
         StopRequested: A stop was asked for.
     """
-    if options.optimizer not in OPTIMIZERS:
-        raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
-    _require_calls(options)
-    program = program_path(workspace, PROGRAM)
-    if not any(written_fields(program, PLANNER.output).values()):
-        raise ConfigError(f"program {program} cannot be optimised: no predictor of it has an output 'action'")
+    program = _program(options, workspace)
     past = read_decisions(runs)
     examples, held = _split(past, options)
     run = open_run(runs, "planner", _identity(options, program, [*examples, *held]))
@@ -101,14 +96,11 @@ def optimize_planner(
             report["written"] = write_winner(run.folder, report, target)
             return report
         refuse_existing(target)
-        clock, stop = RunClock(run.clock), StopSignal(run.folder)
         planner, reflection = (
-            _access(options.llm, name, runs, run.llm_ledger, run.clock)
+            _access(options.llm, name, runs, run)
             for name in (options.llm.generator, options.llm.reflection or options.llm.generator)
         )
-        for access in (planner, reflection):
-            # A wrong name or an unknown price is found before anything is paid.
-            access.open().close()
+        clock, stop = RunClock(run.clock), StopSignal(run.folder)
         context = PlannerRun(run=run, observer=observer, clock=clock, stop=stop, generator=planner)
         with clock, stop.handling_signals(), watched_by(StoppableWatcher(observer, stop)):
             report = _search(context, program, reflection, past, examples, held, options)
@@ -119,13 +111,20 @@ def optimize_planner(
         run.close()
 
 
-def _require_calls(options: PlannerOptions) -> None:
+def _program(options: PlannerOptions, workspace: Path) -> Path:
+    """Return the planner's program, if it can be optimised within the calls."""
+    if options.optimizer not in OPTIMIZERS:
+        raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
+    program = program_path(workspace, PROGRAM)
+    if not any(written_fields(program, PLANNER.output).values()):
+        raise ConfigError(f"program {program} cannot be optimised: no predictor of it has an output 'action'")
     calls, fewest = options.llm.budget_calls, 2 * (options.examples + options.held) + 1
     if calls is not None and calls < fewest:
         raise ConfigError(
             f"--budget-calls {calls} cannot compare two programs; raise it to {fewest} or more, or lower --examples "
             "and --held"
         )
+    return program
 
 
 def _split(past: PastDecisions, options: PlannerOptions) -> tuple[list[PastDecision], list[PastDecision]]:
@@ -187,16 +186,19 @@ def _llm(options: Options, model: str) -> LlmOptions:
     )
 
 
-def _access(options: Options, model: str, runs: Path, ledger: Path, clock: Path) -> LlmAccess:
-    return LlmAccess(
+def _access(options: Options, model: str, runs: Path, run: RunFolder) -> LlmAccess:
+    access = LlmAccess(
         options=_llm(options, model),
         cache=runs / CACHE / "llm",
-        ledger=ledger,
-        clock=clock,
+        ledger=run.llm_ledger,
+        clock=run.clock,
         usd=options.budget_usd,
         minutes=options.budget_minutes,
         calls=options.budget_calls,
     )
+    # A wrong name or an unknown price is found before anything is paid.
+    access.open().close()
+    return access
 
 
 def _search(

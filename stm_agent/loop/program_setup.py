@@ -97,20 +97,26 @@ def open_trials(
             f"needs {FEWEST * 2} or more to be rated on"
         )
     examples, held = _halved(pairs, sizes)
-    mined = _mined(context, (*examples, *held))
     if kind == JUDGE:
-        return _judge(search, examples, held, mined)
-    trials = GradedTrials if kind == GRADED else NegativeTrials
+        return _judge(search, examples, held)
+    return _passages(search, setting, examples, held, grader)
+
+
+def _passages(
+    search: Search, setting: ProbeSetting, examples: Sequence[Pair], held: Sequence[Pair], grader: Grader | None
+) -> NegativeTrials | GradedTrials:
+    context = search.context
+    trials = GradedTrials if search.kind == GRADED else NegativeTrials
     return trials(
         context=context,
-        kind=kind,
-        program=program,
-        structured=structured,
+        kind=search.kind,
+        program=search.program,
+        structured=search.structured,
         task=context.spec.task,
         examples={pair.id: f"{pair.query}\n{pair.positive}" for pair in examples},
         pairs={pair.id: pair for pair in examples},
         held=tuple(held),
-        mined=mined,
+        mined=_mined(context, (*examples, *held)),
         rater=_passage_rater(context, setting),
         grader=grader,
     )
@@ -149,8 +155,9 @@ def _mined(context: RunContext, pairs: Sequence[Pair]) -> Negatives:
     return load_negatives(context.build(job))
 
 
-def _judge(search: Search, examples: Sequence[Pair], held: Sequence[Pair], mined: Negatives) -> JudgeTrials:
+def _judge(search: Search, examples: Sequence[Pair], held: Sequence[Pair]) -> JudgeTrials:
     context = search.context
+    mined = _mined(context, (*examples, *held))
     contrasts = {
         pair.id: Contrast(pair.query, pair.positive, mined[pair.id][0].text)
         for pair in (*examples, *held)

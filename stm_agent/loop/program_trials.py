@@ -90,7 +90,7 @@ class ProgramTrials(ABC, Generic[Host_co]):
         kind: What the program writes.
         program: File of the program that the candidates are made from.
         structured: Whether the generator is asked for typed outputs, for which a program may have a module of its own.
-        task: What the reflecting LLM is told of the task, in one line.
+        task: The task in one line, for the reflecting LLM.
         examples: Example -> the inputs that it stands for, as text.
         rollouts: (Candidate, example) -> rollout.
         broken: Candidate -> why its program could not be run.

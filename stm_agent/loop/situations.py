@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from stm_agent.errors import StmAgentError
 from stm_agent.loop.actions.menu import read_action
 from stm_agent.loop.costs import Cost
 from stm_agent.loop.policies.planner import state_text
@@ -27,20 +28,28 @@ def record_situation(situation: Situation) -> None:
     context = situation.context
     if "menu" not in vars(situation) and not context.encoded[0]:
         return
-    with context.clock.working():
-        left = {name: None if math.isinf(value) else value for name, value in vars(situation.left).items()}
-        menu = [
-            {
-                "action": offer.action.to_json(),
-                "seconds": round(offer.cost.seconds, 3),
-                "dollars": offer.cost.dollars,
-                "calls": offer.cost.calls,
-            }
-            for offer in situation.menu
-        ]
-        context.run.ledger.record(
-            SITUATION, number=len(situation.steps) + 1, state=state_text(situation), menu=menu, left=left
-        )
+    try:
+        with context.clock.working():
+            _record(situation)
+    except StmAgentError as error:
+        # The record is for a planner; the run needs none.
+        context.note("search", f"decision {len(situation.steps) + 1} is recorded without its menu: {error}")
+
+
+def _record(situation: Situation) -> None:
+    left = {name: None if math.isinf(value) else value for name, value in vars(situation.left).items()}
+    menu = [
+        {
+            "action": offer.action.to_json(),
+            "seconds": round(offer.cost.seconds, 3),
+            "dollars": offer.cost.dollars,
+            "calls": offer.cost.calls,
+        }
+        for offer in situation.menu
+    ]
+    situation.context.run.ledger.record(
+        SITUATION, number=len(situation.steps) + 1, state=state_text(situation), menu=menu, left=left
+    )
 
 
 def read_menu(entry: Mapping[str, Any]) -> tuple[tuple[Offer, ...], Left]:

@@ -70,7 +70,7 @@ def started(context: RunContext) -> State:
     return State.start(RatedModel(label="backbone", model=context.backbone, instruction=none, rating=rating))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1500)
 def test_data_are_relabelled_mixed_and_sliced_and_a_program_is_improved(context: RunContext) -> None:
     base = started(context)
     work = workload_of(context)
