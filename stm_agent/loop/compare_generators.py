@@ -23,8 +23,8 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.false_negatives import false_negative_rate
 from stm_agent.loop.grading import Grader, grader_of
+from stm_agent.loop.lengths import with_lengths
 from stm_agent.loop.options import Options
-from stm_agent.loop.planning import with_lengths
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting, probe
 from stm_agent.loop.query_rating import dev_part, draw_passages, people_of, query_rater, writing_job

@@ -7,17 +7,17 @@ The plan is stored before anything is trained, so that a resumed run continues w
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from stm_agent.domain.data import DomainData
-from stm_agent.domain.profile import max_length_for, profile
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
 from stm_agent.errors import BackboneError, ConfigError
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.estimate import memory, model_size
+from stm_agent.loop.lengths import FittedStart, fit_length, with_lengths
 from stm_agent.loop.recipes import Speed, plan_experts
 from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.starting import fit_to_start, race_starts
@@ -60,6 +60,7 @@ def settle_plan(context: RunContext) -> RunPlan | None:
 
 
 def _new_plan(context: RunContext) -> RunPlan:
+    asked = {start.model: start.max_length for start in (context.spec.backbone, *context.spec.starts)}
     spec, length_reasons = with_lengths(context.spec, context.data)
     context.spec = spec
     minutes, lost_before = context.minutes or MINUTES, len(context.failures)
@@ -68,17 +69,26 @@ def _new_plan(context: RunContext) -> RunPlan:
             line, enough = memory(context.data, model_size(spec.backbone, spec.train))
             (context.note if enough else context.warn)("plan", line)
     if spec.starts and spec.planned:
-        refuse_too_few_minutes(spec, context.data, minutes)
+        refuse_too_few_minutes(spec, context.data, minutes, asked)
     start, race = race_starts(context) if spec.starts else (spec.backbone, ())
     fitted = fit_to_start(spec, start, context.own_backbone)
-    # On a slow machine the race takes a good part of the minutes.
-    plan = dry_plan(fitted, context.data, minutes=minutes, spent=context.clock.seconds() / 60)
+    plan = RunPlan(spec=fitted)
+    if spec.planned:
+        # On a slow machine the race takes a good part of the minutes.
+        spent = context.clock.seconds() / 60
+        plan = _planned(fitted, context.data, minutes=minutes, asked=asked, spent=spent)
     failures = tuple(context.failures[lost_before:])
     return replace(plan, race=race, reasons=(*length_reasons, *plan.reasons), failures=failures)
 
 
-def refuse_too_few_minutes(spec: DomainSpec, data: DomainData, minutes: float) -> None:
+def refuse_too_few_minutes(spec: DomainSpec, data: DomainData, minutes: float, asked: Mapping[str, int | None]) -> None:
     """Refuse minutes that are too few for every start, before they race; takes a few seconds if one fits.
+
+    Args:
+        spec: The planned domain.
+        data: The domain's.
+        minutes: For the whole run.
+        asked: Start -> length that its user asked for; None: the plan's, which may be shortened.
 
     Raises:
         ConfigError: The minutes are too few even with the fastest start.
@@ -86,45 +96,56 @@ def refuse_too_few_minutes(spec: DomainSpec, data: DomainData, minutes: float) -
     refused: list[tuple[float, ConfigError]] = []
     for start in (spec.backbone, *spec.starts):
         try:
-            speed = measured_speed(start, data)
+            fitted = _fitted(spec, start, data, minutes=minutes, asked=asked)
         except BackboneError:
             # The race reports it.
             continue
         try:
-            plan_experts(spec, data, minutes=minutes, speed=speed)
+            plan_experts(spec, data, minutes=minutes, speed=fitted.speed)
         except ConfigError as error:
-            refused.append((speed.passages, error))
+            refused.append((fitted.speed.passages, error))
         else:
             return
     if refused:
         raise max(refused, key=lambda entry: entry[0])[1]
 
 
-def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float, spent: float = 0.0) -> RunPlan:
+def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float) -> RunPlan:
     """Return the plan of a domain that leaves only its experts and lengths open; nothing is stored.
 
     Raises:
         BackboneError: The start cannot be loaded.
         ConfigError: The minutes are too few to train anything.
     """
-    spec, reasons = with_lengths(spec, data)
     if not spec.planned:
-        return RunPlan(spec=spec, reasons=reasons)
-    speed = measured_speed(spec.backbone, data)
-    spec, more = plan_experts(spec, data, minutes=minutes, speed=speed, spent=spent)
-    return RunPlan(spec=spec, reasons=(*reasons, *more))
+        return RunPlan(spec=spec)
+    asked = {spec.backbone.model: spec.backbone.max_length}
+    spec, reasons = with_lengths(spec, data)
+    plan = _planned(spec, data, minutes=minutes, asked=asked)
+    return replace(plan, reasons=(*reasons, *plan.reasons))
 
 
-def with_lengths(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple[str, ...]]:
-    """Return a planned domain with a length for every start that has none, and the reason for it."""
-    starts = (spec.backbone, *spec.starts)
-    if not spec.planned or all(start.max_length for start in starts):
-        return spec, ()
-    length, reason = max_length_for(profile(data))
-    first, *others = (
-        start if start.max_length else start.model_copy(update={"max_length": length}) for start in starts
-    )
-    return spec.model_copy(update={"backbone": first, "starts": tuple(others)}), (reason,)
+def _planned(
+    spec: DomainSpec, data: DomainData, *, minutes: float, asked: Mapping[str, int | None], spent: float = 0.0
+) -> RunPlan:
+    fitted = _fitted(spec, spec.backbone, data, minutes=minutes, asked=asked, spent=spent)
+    spec = spec.model_copy(update={"backbone": fitted.spec})
+    spec, reasons = plan_experts(spec, data, minutes=minutes, speed=fitted.speed, spent=spent)
+    return RunPlan(spec=spec, reasons=(*filter(None, [fitted.reason]), *reasons))
+
+
+def _fitted(
+    spec: DomainSpec,
+    start: BackboneSpec,
+    data: DomainData,
+    *,
+    minutes: float,
+    asked: Mapping[str, int | None],
+    spent: float = 0.0,
+) -> FittedStart:
+    if asked.get(start.model):
+        return FittedStart(spec=start, speed=measured_speed(start, data))
+    return fit_length(spec, start, data, minutes=minutes, measure=measured_speed, spent=spent)
 
 
 def measured_speed(start: BackboneSpec, data: DomainData) -> Speed:

@@ -22,8 +22,8 @@ from stm_agent.loop.events import Observer
 from stm_agent.loop.grading import grader_of
 from stm_agent.loop.identity import run_identity
 from stm_agent.loop.judge_trials import JudgeTrials
+from stm_agent.loop.lengths import with_lengths
 from stm_agent.loop.options import Options
-from stm_agent.loop.planning import with_lengths
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting
 from stm_agent.loop.program_gepa import search_by_gepa

@@ -123,7 +123,7 @@ def test_one_start_that_is_fast_enough_lets_the_race_begin(
 ) -> None:
     slow = Speed(passages=0.5, queries=5.0)
     monkeypatch.setattr(planning, "measured_speed", lambda start, data: slow if start == planned.backbone else FAST)
-    planning.refuse_too_few_minutes(planned, judged_domain_data(tiny_collection()), 1)
+    planning.refuse_too_few_minutes(planned, judged_domain_data(tiny_collection()), 1, {})
 
 
 def test_a_start_that_was_lost_in_the_race_is_reported_by_a_resumed_run_too(

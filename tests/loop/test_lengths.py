@@ -1,0 +1,59 @@
+"""A text is cut shorter only if the corpus would otherwise take too many of the minutes to encode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stm_agent.domain.data import DomainData
+from stm_agent.domain.load import domain_of_collection
+from stm_agent.domain.sources import judged_domain_data
+from stm_agent.domain.spec import BackboneSpec, DomainSpec
+from stm_agent.loop import planning
+from stm_agent.loop.lengths import SHORTEST, fit_length
+from stm_agent.loop.recipes import Speed
+from stm_agent.testing.tiny import tiny_beir, tiny_collection
+
+
+def speed_of(tokens_a_second: float) -> Callable[[BackboneSpec, DomainData], Speed]:
+    """A machine whose time rises with the length."""
+    return lambda start, data: Speed(passages=tokens_a_second / (start.max_length or 512), queries=tokens_a_second / 8)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> DomainSpec:
+    spec = domain_of_collection(tiny_beir(tmp_path / "folder"))
+    return spec.model_copy(update={"general": (), "starts": (), "backbone": BackboneSpec(model="m", max_length=256)})
+
+
+@pytest.fixture
+def data() -> DomainData:
+    return judged_domain_data(tiny_collection())
+
+
+def test_a_fast_machine_keeps_the_length_that_the_passages_need(spec: DomainSpec, data: DomainData) -> None:
+    fitted = fit_length(spec, spec.backbone, data, minutes=10, measure=speed_of(1_000_000))
+    assert (fitted.spec, fitted.reason) == (spec.backbone, None)
+
+
+def test_a_slow_machine_reads_fewer_tokens_and_says_so(spec: DomainSpec, data: DomainData) -> None:
+    tokens = 256 * len(data.collection.documents) / 100
+    fitted = fit_length(spec, spec.backbone, data, minutes=10, measure=speed_of(tokens))
+    assert fitted.spec.max_length == 128
+    assert fitted.reason is not None
+    assert "max_length 128 instead of 256" in fitted.reason
+    assert fitted.speed == speed_of(tokens)(fitted.spec, data)
+
+
+def test_no_text_is_cut_below_the_shortest_length(spec: DomainSpec, data: DomainData) -> None:
+    fitted = fit_length(spec, spec.backbone, data, minutes=1, measure=speed_of(1.0))
+    assert fitted.spec.max_length == SHORTEST
+
+
+def test_a_length_that_its_user_asked_for_stays(
+    spec: DomainSpec, data: DomainData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "measured_speed", speed_of(256 * len(data.collection.documents) / 100))
+    assert planning.dry_plan(spec, data, minutes=30).spec.backbone.max_length == 256
