@@ -176,15 +176,21 @@ def _decision(record: _Record, expert: str, round_: int, again: int) -> list[Rea
 def _source(record: _Record, source: str) -> Reason:
     if source != "written":
         return Reason(f"source {source}")
-    programs = [trace for trace in record.traces if trace["lever"] == "program" and "queries" in trace["program"]]
+    programs = [trace for trace in _writers(record) if "queries" in trace["program"]]
     return Reason("source written, by the generator", tuple(_trial(record, trace) for trace in programs))
 
 
 def _programs(record: _Record, negatives: Mapping[str, int]) -> Iterator[Reason]:
     if negatives.get("synthetic"):
-        for trace in record.traces:
-            if trace["lever"] == "program" and "queries" not in trace["program"]:
+        for trace in _writers(record):
+            if "queries" not in trace["program"]:
                 yield _trial(record, trace)
+
+
+def _writers(record: _Record) -> list[Mapping[str, Any]]:
+    """Return the trials of the programs that wrote data; a search of a program has trials of candidates beside them."""
+    wrote = {entry["trial"] for entry in record.events("written")}
+    return [trace for trace in record.traces if trace["lever"] == "program" and trace["trial"] in wrote]
 
 
 def _instruction(record: _Record) -> Iterator[Reason]:

@@ -16,7 +16,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import first_miner, graded_job, negatives_job, queries_job
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.graded import GradedPassages
-from stm_agent.traces import Trace, TraceStore
+from stm_agent.traces import Trace, TraceStore, read_traces
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 
 NO_PROGRAMS: Mapping[str, Path] = {}
@@ -149,7 +149,9 @@ def _trace(context: RunContext, what: str, program: Path, written: Path) -> str 
     # Stages of an earlier version count no calls.
     cost = {name: sample.get(name, 0) for name in ("tokens", "usd", "seconds")} | {"calls": sample.pop("calls", 0)}
     text = sample.pop("instructions")
-    trace = Trace("program", text, "workspace", context.generator.options.model, program=str(program), **sample)
+    model, parent = context.generator.options.model, _searched(context, program)
+    origin = "search" if parent else "workspace"
+    trace = Trace("program", text, origin, model, parent=parent, program=str(program), **sample)
     trial = TraceStore(context.run.traces).add(trace)
     context.run.ledger.record(
         "written",
@@ -162,3 +164,12 @@ def _trace(context: RunContext, what: str, program: Path, written: Path) -> str 
         **cost,
     )
     return trial
+
+
+def _searched(context: RunContext, program: Path) -> str | None:
+    """Return the trial of a search that found this program; None: it is the workspace's own."""
+    candidates = context.run.folder / "candidates"
+    if not program.is_relative_to(candidates):
+        return None
+    trials = read_traces(context.run.traces)
+    return next((trial["trial"] for trial in trials if trial["program"] == str(program)), None)

@@ -33,7 +33,14 @@ class Writer:
     """
 
     def __init__(
-        self, program: Path, client: LlmClient, output: str, *, structured: str = "never", attempts: int = 1
+        self,
+        program: Path,
+        client: LlmClient,
+        output: str,
+        *,
+        structured: str = "never",
+        attempts: int = 1,
+        alike: bool = False,
     ) -> None:
         """Load the program.
 
@@ -43,6 +50,7 @@ class Writer:
             output: Name of the output field that holds the text; its plural holds a list of several.
             structured: Whether the program may ask for several typed outputs, as ``SynthesizeSpec.structured``.
             attempts: How often a text is asked for until it can be used.
+            alike: Different passages may get the same text, as grades do; else many in a row end the work.
 
         Raises:
             ConfigError: The program cannot be built, or has no such output.
@@ -52,7 +60,7 @@ class Writer:
         self.several = list_field(output) in output_fields(self.program)
         self.refused: Counter[str] = Counter()
         self._limit = FailureLimit(client.model)
-        self._attempts = attempts
+        self._attempts, self._alike = attempts, alike
         self._asked = self._repaired = self._inputs_cut = self._tokens = self._answers = 0
         self._usd = self._seconds = 0.0
         self._first: Completion | None = None
@@ -173,7 +181,8 @@ class Writer:
         for error in draft.rejections:
             self._limit.failed(error)
         if not draft.rejected:
-            self._limit.passed("\n".join(produced.text for produced in draft.texts), draft.request.inputs)
+            text = "" if self._alike else "\n".join(produced.text for produced in draft.texts)
+            self._limit.passed(text, draft.request.inputs)
         return draft.texts
 
     def _ask(self, record: CallRecord, sample: int, request: WriteRequest) -> Any:  # noqa: ANN401 - a prediction

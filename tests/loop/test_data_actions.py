@@ -32,6 +32,7 @@ from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.evidence import Found
 from stm_agent.synthesize.program_text import ProgramText
 from stm_agent.testing.tiny import _SIGNS
+from stm_agent.traces import read_traces
 
 PLAIN = {clinical: plain for plain, clinical in _SIGNS.items()}
 BETTER = "Say it in plain words."
@@ -93,6 +94,11 @@ def test_data_are_relabelled_mixed_and_sliced_and_a_program_is_improved(context:
     assert state.training_data is not None
     written = state.training_data.written
     assert written and all(pair.query.startswith("relief ") for pair in written)
+
+    trials = {trial["trial"]: trial for trial in read_traces(context.run.traces)}
+    (wrote,) = {row["trial"] for row in read_jsonl(context.run.folder / "ledger.jsonl") if row["event"] == "written"}
+    assert trials[wrote]["origin"] == "search"
+    assert trials[trials[wrote]["parent"]]["origin"] == "reflection", "why a text was written leads to the search"
 
     # The same pairs with the written ones among them.
     spec = context.spec.experts[0]

@@ -124,7 +124,7 @@ class PassageCalls:
             return self._judge(last) if better else "grade 2: perhaps"
         *_, (clinical, place) = re.findall(r"A finding of (.*) the (\w+)\.", last)
         if not better:
-            return "A note on the weather and the roads of a town."
+            return f"A note on the weather and the roads of town number {sum(map(ord, last))}."
         other = next(sign for sign in PLAIN if sign != clinical)
         return f"A report of {other} the {place} and more."
 
