@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stm_agent.cli.main import build
-from stm_agent.errors import ConfigError
+from stm_agent.errors import BudgetExceeded, ConfigError
 from stm_agent.files import append_jsonl, read_jsonl
 from stm_agent.llm.answer import Messages
 from stm_agent.llm.scripted import ScriptedProvider
@@ -140,8 +140,12 @@ def test_calls_are_capped_over_planning_and_rewriting(workspace: Path, planner: 
     with pytest.raises(ConfigError, match="--budget-calls 8 cannot compare two programs; raise it to 29"):
         search(workspace, calls=8)
     assert planner.calls == 0
-    search(workspace, calls=29, proposals=8)
+    with pytest.raises(BudgetExceeded, match="29 calls is spent; raise --budget-calls"):
+        search(workspace, calls=29, proposals=8)
     assert 0 < planner.calls <= 29
+    before = planner.calls
+    assert search(workspace, calls=300, proposals=8)["candidates"][0]["rating"] < 1.0
+    assert before < planner.calls < before + 40, "a raised ceiling continues"
 
 
 def test_too_few_decisions_are_refused_in_one_line_that_counts_what_cannot_be_used(
