@@ -113,7 +113,7 @@ def optimize(
         int, typer.Option(help="Passages, or pairs, that a candidate writes for, to be trained on.", min=2)
     ] = 48,
     finalists: Annotated[int, typer.Option(help="Candidates with a LoRA run.", min=1)] = 2,
-    lora_steps: Annotated[int, typer.Option(help="Steps of a LoRA run.", min=1)] = 60,
+    lora_steps: Annotated[int, typer.Option(help="Steps of a LoRA run.", min=2)] = 60,
     documents: Annotated[int, typer.Option(help="Passages that models are scored on.", min=1)] = 1000,
     judge: Judge = None,
     judge_own_text: OwnText = False,

@@ -48,6 +48,8 @@ from stm_agent.workspace import program_path
 OPTIMIZERS = ("gepa", "mipro")
 PROBE_SHARE = 3
 """A probe of written passages is a LoRA run of this part of the finalists' steps: cheaper probes learn no negatives."""
+FEWEST_STEPS = 2
+"""Steps that a training needs: the first one warms up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class ProgramOptions:
             probes=self.probes,
             finalists=self.finalists,
             kind=self.kind if queries else "lora",
-            probe_steps=None if queries else max(1, self.lora_steps // PROBE_SHARE),
+            probe_steps=None if queries else max(FEWEST_STEPS, self.lora_steps // PROBE_SHARE),
             lora_steps=self.lora_steps,
         )
 

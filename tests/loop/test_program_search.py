@@ -112,37 +112,34 @@ def test_mipro_proposes_to_the_same_ladder(tiny_domain, workspace, calls):
     assert best["rating"] > first["rating"]
 
 
-class PassageCalls:
-    """A generator of negatives, graded passages and judgements that does well only with better instructions."""
+def passages(messages: Messages) -> str:
+    """Write passages near the query only with better instructions."""
+    system, last = messages[0]["content"], messages[-1]["content"]
+    if "You improve the instructions" in system:
+        return f"```\n{BETTER}\n```"
+    if BETTER not in system:
+        return f"A note on the weather and the roads of town number {sum(map(ord, last))}."
+    *_, (clinical, place) = re.findall(r"A finding of (.*) the (\w+)\.", last)
+    other = next(sign for sign in PLAIN if sign != clinical)
+    return f"A report of {other} the {place} and more."
 
-    def __call__(self, messages: Messages) -> str:
-        system, last = messages[0]["content"], messages[-1]["content"]
-        if "You improve the instructions" in system:
-            return f"```\n{BETTER}\n```"
-        better = BETTER in system
-        if "judgement" in system:
-            return self._judge(last) if better else "grade 2: perhaps"
-        *_, (clinical, place) = re.findall(r"A finding of (.*) the (\w+)\.", last)
-        if not better:
-            return f"A note on the weather and the roads of town number {sum(map(ord, last))}."
-        other = next(sign for sign in PLAIN if sign != clinical)
-        return f"A report of {other} the {place} and more."
 
-    def _judge(self, last: str) -> str:
-        """Look whether the passage has the clinical words of the query's plain ones."""
-        passage = re.findall(r"A finding of (.*) the (\w+)\.", last)[-1]
-        query = re.sub(r"\s+", " ", last).lower()
-        return (
-            "grade 3: it answers"
-            if f"{PLAIN[passage[0]]} {passage[1]}" in query or (f"my {passage[1]} is {PLAIN[passage[0]]}" in query)
-            else "grade 0: another sign"
-        )
+def judgements(messages: Messages) -> str:
+    """Grade everything alike, or with better instructions by whether query and passage name one sign and place."""
+    system, last = messages[0]["content"], messages[-1]["content"]
+    if "You improve the instructions" in system:
+        return f"```\n{BETTER}\n```"
+    if BETTER not in system:
+        return "grade 2: perhaps"
+    query = re.findall(r"Query: (.*)", last)[-1].split()
+    clinical, place = re.findall(r"A finding of (.*) the (\w+)\.", last)[-1]
+    return "grade 3: it answers" if {PLAIN[clinical], place} <= set(query) else "grade 0: another finding"
 
 
 @pytest.mark.parametrize("program", ["hard_negatives", "graded"])
 def test_programs_that_write_passages_climb_the_same_ladder(tiny_domain, workspace, monkeypatch, program):
-    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(PassageCalls())))
-    sizes = {"proposals": 2, "examples": 4, "queries": 8, "probes": 1, "finalists": 1, "lora_steps": 3}
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(passages)))
+    sizes = {"proposals": 2, "examples": 4, "queries": 8, "probes": 1, "finalists": 1, "lora_steps": 4}
     report = search(tiny_domain, workspace, program=program, **sizes)
     first, best = report["candidates"][:2]
     assert best["rating"] > first["rating"]
@@ -154,7 +151,7 @@ def test_programs_that_write_passages_climb_the_same_ladder(tiny_domain, workspa
 
 
 def test_a_judge_is_optimised_on_known_positives_and_tested_on_others(tiny_domain, workspace, monkeypatch):
-    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(PassageCalls())))
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(judgements)))
     report = search(tiny_domain, workspace, program="judge", proposals=2, examples=6, queries=16)
     assert report["accepted"], report["reason"]
     before, after = report["held_out"]["means"]
