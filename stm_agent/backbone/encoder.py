@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stm_agent.backbone.memory_errors import memory_errors
+from stm_agent.backbone.precision import products
 from stm_agent.errors import OutOfMemory
 from stm_agent.files import content_hash
 from stm_agent.progress import safe_point
@@ -34,19 +35,23 @@ class TextEncoder:
 
     Attributes:
         model: The model, in eval mode.
+        mixed: Whether matrix products are computed in bfloat16.
+        model_identity: Hash of the model, whatever the products are computed in.
         halved: Whether memory ran out once, so that batches are half as large since.
     """
 
-    def __init__(self, model: SentenceTransformer, identity: str | None = None) -> None:
+    def __init__(self, model: SentenceTransformer, identity: str | None = None, *, mixed: bool = False) -> None:
         """Put a model into eval mode; its identity is computed from its weights unless it is given."""
         self.model = model.eval()
+        self.mixed = mixed
         self.halved = False
-        self._identity = identity or model_identity(model)
+        self.model_identity = identity or model_identity(model)
 
     @property
     def identity(self) -> str:
         """Hash of weights, pooling, max length, dtype, attention and tokenizer."""
-        return self._identity
+        own = self.model_identity
+        return content_hash({"model": own, "products": "bfloat16"}) if self.mixed else own
 
     @property
     def dimension(self) -> int:
@@ -93,7 +98,8 @@ class TextEncoder:
         return vectors
 
     def _encode_batch(self, texts: list[str]) -> NDArray[np.float32]:
-        with memory_errors(f"encoding {len(texts)} texts", fix="lower the backbone's max_length or free some memory"):
+        fix = "lower the backbone's max_length or free some memory"
+        with memory_errors(f"encoding {len(texts)} texts", fix=fix), products(self.model.device.type, mixed=self.mixed):
             encoded = self.model.encode(
                 texts,
                 prompt="",
@@ -125,7 +131,7 @@ class TwoSidedEncoder(TextEncoder):
 
     def __init__(self, documents: TextEncoder, queries: TextEncoder) -> None:
         """Encode as ``documents`` does; its cached vectors stay valid. ``queries`` encodes queries."""
-        super().__init__(documents.model, documents.identity)
+        super().__init__(documents.model, documents.model_identity, mixed=documents.mixed)
         self.query_encoder = queries
 
 

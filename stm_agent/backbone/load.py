@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.backbone.network import network_of
+from stm_agent.backbone.precision import MIXED, require_bfloat16_products
 from stm_agent.backbone.prompts import adopt_passage_prompt
 from stm_agent.domain.spec import Attention, BackboneSpec
 from stm_agent.errors import BackboneError, CheckFailed, first_line, raised_as
@@ -104,7 +105,7 @@ def _placement(dtype: str) -> tuple[str, Any]:
     """Return device and torch dtype.
 
     Raises:
-        BackboneError: Half precision on a CPU, which emulates it.
+        BackboneError: Half precision, or a product in bfloat16, on a CPU that emulates it.
     """
     import torch
     from transformers.utils import logging as transformers_logging
@@ -113,7 +114,11 @@ def _placement(dtype: str) -> tuple[str, Any]:
     # transformers reports the weights of layers that were left out on purpose.
     transformers_logging.set_verbosity_error()
     on_gpu = torch.cuda.is_available()
-    if dtype == "auto":
+    if dtype == MIXED:
+        if not on_gpu:
+            require_bfloat16_products()
+        dtype = "float32"
+    elif dtype == "auto":
         dtype = "bfloat16" if on_gpu else "float32"
     elif dtype != "float32" and not on_gpu:
         raise BackboneError(f"dtype {dtype} on a CPU is a hundred times slower than float32; set dtype: auto")

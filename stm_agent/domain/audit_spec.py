@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stm_agent.domain.fields import Count, Spec, Switch
-from stm_agent.domain.train_spec import TeacherSpec
+from stm_agent.domain.teacher_spec import TeacherSpec
 
 
 class AuditSpec(Spec):

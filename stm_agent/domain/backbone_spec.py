@@ -23,7 +23,8 @@ class BackboneSpec(Spec):
         max_length: Tokens of a text that are read; None: its own, else 48.
         eos: End every text with the end-of-sequence token; None: where ``pooling: lasttoken`` is asked for here;
             false: never.
-        dtype: Number format of weights and vectors; ``auto``: bfloat16 on a GPU, float32 on a CPU.
+        dtype: Number format of weights and vectors; ``auto``: bfloat16 on a GPU, float32 on a CPU, or what the plan of
+            a folder chooses; ``mixed``: float32 with matrix products in bfloat16, if texts are encoded.
     """
 
     model: str
@@ -32,7 +33,7 @@ class BackboneSpec(Spec):
     pooling: Literal["mean", "lasttoken", "weightedmean"] | None = None
     max_length: Positive | None = None
     eos: Switch | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "mixed", "bfloat16", "float16"] = "auto"
 
     @property
     def summary(self) -> str:

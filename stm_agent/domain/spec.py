@@ -19,7 +19,8 @@ from stm_agent.domain.collection_spec import (
 from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec
 from stm_agent.domain.merge_spec import MergeSpec
 from stm_agent.domain.synthesize_spec import SynthesizeSpec
-from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, TeacherSpec, TrainSpec
+from stm_agent.domain.teacher_spec import TeacherSpec
+from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, TrainSpec
 
 __all__ = [
     "WRITTEN",

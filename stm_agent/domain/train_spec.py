@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from stm_agent.domain.fields import Count, Name, Positive, PositiveReal, Real, Share, Spec, Switch
 
@@ -155,22 +154,35 @@ class ExpertSpec(Spec):
 
     @model_validator(mode="after")
     def _loss_fits(self) -> ExpertSpec:
-        if self.loss != "infonce" and (self.alias_weight or self.teacher_weight):
-            raise ValueError(
-                f"expert '{self.name}': alias_weight and teacher_weight are part of loss infonce, not of {self.loss}"
-            )
-        if self.anchor_weight and self.loss not in ("infonce", "distil"):
-            raise ValueError(f"expert '{self.name}': anchor_weight needs loss infonce or distil, not {self.loss}")
-        if self.learns_from_scores and self.hard_negatives:
-            raise ValueError(f"expert '{self.name}': loss distil takes candidates, not negatives; drop 'negatives'")
+        refused = (
+            (
+                self.loss != "infonce" and (self.alias_weight or self.teacher_weight),
+                f"alias_weight and teacher_weight are part of loss infonce, not of {self.loss}",
+            ),
+            (
+                self.anchor_weight and self.loss not in ("infonce", "distil"),
+                f"anchor_weight needs loss infonce or distil, not {self.loss}",
+            ),
+            (
+                self.learns_from_scores and self.hard_negatives,
+                "loss distil takes candidates, not negatives; drop 'negatives'",
+            ),
+            (
+                self.related and self.loss != "listwise",
+                f"related passages need loss listwise, not {self.loss}",
+            ),
+            (self.lacks_negatives, f"loss {self.loss} needs negatives; ask for some in 'negatives'"),
+            (self.asks_guide and self.hard_negatives > 1, f"loss {self.loss} takes one hard negative at most"),
+        )
+        for fault, text in refused:
+            if fault:
+                raise ValueError(f"expert '{self.name}': {text}")
+        return self
+
+    @model_validator(mode="after")
+    def _data_fit(self) -> ExpertSpec:
         if self.instruction is not None and self.prompts is not None:
             raise ValueError(f"expert '{self.name}' has an instruction and prompts to draw from; keep one of them")
-        if self.related and self.loss != "listwise":
-            raise ValueError(f"expert '{self.name}': related passages need loss listwise, not {self.loss}")
-        if self.lacks_negatives:
-            raise ValueError(f"expert '{self.name}': loss {self.loss} needs negatives; ask for some in 'negatives'")
-        if self.asks_guide and self.hard_negatives > 1:
-            raise ValueError(f"expert '{self.name}': loss {self.loss} takes one hard negative at most")
         if unknown := sorted(set(self.source_weights) - set(self.sources)):
             raise ValueError(f"expert '{self.name}' weighs source '{unknown[0]}', which is none of its sources")
         return self
@@ -225,73 +237,4 @@ class TrainSpec(Spec):
     def _patience_is_measured(self) -> TrainSpec:
         if self.patience and not self.evaluate_every:
             raise ValueError("train: patience counts scores on dev; set evaluate_every too")
-        return self
-
-
-FILE, CROSS_ENCODER, ENSEMBLE = "file:", "cross-encoder:", "ensemble"
-
-
-class TeacherSpec(Spec):
-    """Scores of retrieved candidates, which experts with loss ``distil`` learn from.
-
-    Attributes:
-        scores: The teacher: ``ensemble`` of BM25 and ``encoders``; the name of a bi-encoder; ``cross-encoder:NAME``; or
-            ``file:PATH``, a TREC run or JSONL with query-id, corpus-id and score, relative to the domain file.
-        encoders: Encoders of the ensemble; the first one also retrieves candidates. Empty: BM25 alone.
-        bm25: Weight of BM25 in the ensemble, of the score divided by the query's best one; 0: encoders alone.
-        encoder_weights: Weight of each encoder's cosine in the ensemble; empty: 0.5, shared equally.
-        rescale: Map the scores of each query to 0..1: ``range`` does so by their minimum and maximum, ``none`` leaves
-            them, ``auto`` rescales cross-encoders and files, whose scales are unknown.
-        depth: Candidates that BM25 and the first encoder retrieve for each query, each.
-        candidates: Candidates kept for each pair: half the highest scores, half drawn from strata of the others.
-    """
-
-    scores: Annotated[str, Field(min_length=1)] = ENSEMBLE
-    encoders: tuple[str, ...] = ("embedded:all-minilm-l6-v2",)
-    bm25: Real = 0.5
-    encoder_weights: tuple[Real, ...] = ()
-    rescale: Literal["auto", "range", "none"] = "auto"
-    depth: Positive = 100
-    candidates: Positive = 14
-
-    @property
-    def file(self) -> Path | None:
-        """The file of scores; None: another teacher."""
-        return Path(self.scores.removeprefix(FILE)) if self.scores.startswith(FILE) else None
-
-    @property
-    def models(self) -> dict[str, str]:
-        """Role -> name of every model that is asked."""
-        models = {f"encoder {number}": name for number, name in enumerate(self.encoders)}
-        if self.scores != ENSEMBLE and self.file is None:
-            models["scores"] = self.scores.removeprefix(CROSS_ENCODER)
-        return models
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """Weight of each encoder of the ensemble."""
-        return self.encoder_weights or (0.5 / max(1, len(self.encoders)),) * len(self.encoders)
-
-    @property
-    def rescales(self) -> bool:
-        """Whether the scores of each query are mapped to 0..1."""
-        unknown_scale = self.scores.startswith((FILE, CROSS_ENCODER))
-        return self.rescale == "range" or (self.rescale == "auto" and unknown_scale)
-
-    @field_validator("scores")
-    @classmethod
-    def _relative_to_the_file(cls, scores: str, info: ValidationInfo) -> str:
-        if not scores.startswith(FILE):
-            return scores
-        folder: Path = (info.context or {}).get("folder", Path())
-        return f"{FILE}{folder / scores.removeprefix(FILE)}"
-
-    @model_validator(mode="after")
-    def _ensemble_fits(self) -> TeacherSpec:
-        if self.encoder_weights and len(self.encoder_weights) != len(self.encoders):
-            raise ValueError(
-                f"teach: {len(self.encoder_weights)} encoder_weights for {len(self.encoders)} encoders; give one each"
-            )
-        if self.scores == ENSEMBLE and not self.bm25 and not any(self.weights):
-            raise ValueError("teach: all weights of the ensemble are 0; raise bm25 or encoder_weights")
         return self

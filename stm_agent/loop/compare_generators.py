@@ -23,7 +23,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.false_negatives import false_negative_rate
 from stm_agent.loop.grading import Grader, grader_of
-from stm_agent.loop.lengths import with_lengths
+from stm_agent.loop.lengths import with_encoding
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting, probe
@@ -117,7 +117,7 @@ def compare_generators(
     try:
         flags = dataclasses.replace(options.llm, generator=options.generators[0], budget_usd=None, budget_minutes=None)
         with open_context(spec, flags, run, workspace=workspace, runs=runs, observer=observer) as context:
-            context.spec, _ = with_lengths(context.spec, context.data)
+            context.spec, _ = with_encoding(context.spec, context.data)
             with watched_by(StoppableWatcher(observer, context.stop)):
                 report = _compare(context, program, options)
         write_json(run.folder / COMPARISON, report)

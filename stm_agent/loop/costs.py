@@ -19,7 +19,7 @@ from stm_agent.loop.halves import ACCEPT_SHARE
 from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.options import Options
 from stm_agent.loop.planning import measured_speed
-from stm_agent.loop.recipes import STEP_COST, Speed
+from stm_agent.loop.recipes import Speed, step_cost
 
 CALL_SECONDS = 2.0
 """Seconds of an LLM call, assumed before the run has made one."""
@@ -114,10 +114,10 @@ class Workload:
         """Return the cost of an expert: its steps, the probes of its variants, and its scores."""
         batch = expert.batch_size or self.spec.train.batch_size
         if expert.side == "query":
-            texts = STEP_COST * batch * expert.steps + self.queries
+            texts = step_cost(self.spec.backbone) * batch * expert.steps + self.queries
             return Cost(seconds=texts * self.rates.query)
         passages = 1 + expert.hard_negatives
-        step = STEP_COST * batch * (self.rates.query + passages * self.rates.passage)
+        step = step_cost(self.spec.backbone) * batch * (self.rates.query + passages * self.rates.passage)
         # Without and with negatives, without and with the instruction.
         probes = self.spec.loop.probe_steps * (4 if expert.hard_negatives else 2)
         return Cost(seconds=step * (expert.steps + probes)) + self.scoring

@@ -66,9 +66,14 @@ def _command(context: RunContext) -> str:
 def prove_model(context: RunContext, best: RatedModel, model: Path) -> None:
     """Score an exported folder in a fresh process, on dev queries; the score must be that of the model in this one.
 
+    Both are computed in float32, as whoever loads the folder has it; what mixed precision changed is recorded.
+
     Raises:
         CheckFailed: The model cannot be scored there, or has another score.
     """
-    expected = context.score(best.model, context.proved, best.instruction).ndcg_at_10
+    expected = context.score(best.model.in_float32, context.proved, best.instruction).ndcg_at_10
     measured = read_proof(context.build(ProofJob(model, context.proved, expected)))
     context.run.ledger.record("proved", dev=expected, reloaded=measured)
+    if best.model.in_float32 != best.model:
+        mixed = context.score(best.model, context.proved, best.instruction).ndcg_at_10
+        context.note("proof", f"on its dev queries the model has nDCG@10 {expected:.4f} in float32, {mixed:.4f} mixed")

@@ -17,7 +17,7 @@ from stm_agent.errors import BackboneError, ConfigError
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.estimate import memory, model_size
-from stm_agent.loop.lengths import FittedStart, fit_length, with_lengths
+from stm_agent.loop.lengths import FittedStart, fit_length, with_encoding
 from stm_agent.loop.recipes import Speed, plan_experts
 from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.starting import fit_to_start, race_starts
@@ -61,7 +61,7 @@ def settle_plan(context: RunContext) -> RunPlan | None:
 
 def _new_plan(context: RunContext) -> RunPlan:
     asked = {start.model: start.max_length for start in (context.spec.backbone, *context.spec.starts)}
-    spec, length_reasons = with_lengths(context.spec, context.data)
+    spec, length_reasons = with_encoding(context.spec, context.data)
     context.spec = spec
     minutes, lost_before = context.minutes or MINUTES, len(context.failures)
     if spec.planned:
@@ -120,7 +120,7 @@ def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float) -> RunPlan:
     if not spec.planned:
         return RunPlan(spec=spec)
     asked = {spec.backbone.model: spec.backbone.max_length}
-    spec, reasons = with_lengths(spec, data)
+    spec, reasons = with_encoding(spec, data)
     plan = _planned(spec, data, minutes=minutes, asked=asked)
     return replace(plan, reasons=(*reasons, *plan.reasons))
 

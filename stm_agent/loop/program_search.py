@@ -22,7 +22,7 @@ from stm_agent.loop.events import Observer
 from stm_agent.loop.grading import grader_of
 from stm_agent.loop.identity import run_identity
 from stm_agent.loop.judge_trials import JudgeTrials
-from stm_agent.loop.lengths import with_lengths
+from stm_agent.loop.lengths import with_encoding
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting
@@ -138,7 +138,7 @@ def optimize_program(
             return report
         refuse_existing(target)
         with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
-            context.spec, _ = with_lengths(context.spec, context.data)
+            context.spec, _ = with_encoding(context.spec, context.data)
             with watched_by(StoppableWatcher(observer, context.stop)):
                 report = _search(context, program, kind, options)
         write_json(result, report)

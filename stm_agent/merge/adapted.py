@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stm_agent.backbone.precision import MIXED
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.files import folder_hash, read_json
 from stm_agent.merge.recipe import SUM, MethodOptions, Recipe, merge
@@ -62,6 +63,14 @@ class AdaptedModel:
         return key if self.queries is None else [*key, ["queries", self.queries.source_key()]]
 
     @property
+    def in_float32(self) -> AdaptedModel:
+        """The same model without mixed precision, as whoever loads it by sentence-transformers has it."""
+        if self.backbone.dtype != MIXED:
+            return self
+        backbone = self.backbone.model_copy(update={"dtype": "float32"})
+        return replace(self, backbone=backbone, queries=self.queries and self.queries.in_float32)
+
+    @property
     def recipe(self) -> Recipe:
         """Weights and method as a recipe; only of a model with adapters."""
         return Recipe.of(self.weights, self.method)
@@ -95,7 +104,7 @@ class AdaptedModel:
         delta = self.delta()
         if delta is not None:
             fold(network_of(model), delta)
-        encoder = TextEncoder(model)
+        encoder = TextEncoder(model, mixed=self.backbone.dtype == MIXED)
         return encoder if self.queries is None else TwoSidedEncoder(encoder, self.queries.open())
 
     def _used(self) -> list[tuple[Path, float]]:

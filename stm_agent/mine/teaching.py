@@ -16,8 +16,8 @@ from typing import ClassVar
 from stm_agent.backbone.instruction import NO_INSTRUCTION, Instruction
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import TeacherSpec
+from stm_agent.domain.teacher_spec import CROSS_ENCODER, ENSEMBLE
 from stm_agent.domain.text import draw
-from stm_agent.domain.train_spec import CROSS_ENCODER, ENSEMBLE
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import content_hash, sha256_file, write_json

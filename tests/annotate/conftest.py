@@ -22,6 +22,45 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Iterator[None]:
+    """Hash passwords at the least cost there is: the real one, 0.1 s each, would be a third of these tests' time."""
+    import argon2
+
+    class Cheap(argon2.PasswordHasher):
+        def __init__(self) -> None:
+            super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argon2, "PasswordHasher", Cheap)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrated_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Begin each new SQLite file as a copy of a migrated one: the migrations are run once, not a thousand times."""
+    from sqlalchemy import Engine
+
+    from stm_agent.annotate import database
+
+    template, migrate = tmp_path_factory.mktemp("migrated") / "annotate.db", database.migrate
+    made = database.Database(f"sqlite:///{template}")
+    with made.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    made.close()
+
+    def copied(engine: Engine) -> None:
+        path = Path(engine.url.database or "")
+        if engine.dialect.name == "sqlite" and path.is_file() and not path.stat().st_size:
+            shutil.copyfile(template, path)
+        else:
+            migrate(engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "migrate", copied)
+        yield
+
+
 def _server_user() -> str | None:
     """PostgreSQL refuses to run as root; None: nobody to become."""
     if os.geteuid():

@@ -93,10 +93,11 @@ class Killed(BaseException):
     """As a kill: nothing in the engine may catch it."""
 
 
-STAGES = ("synthesize", "mine", "instruct", "train", "merge", "export", "test")
+STAGES = ("synthesize", "train", "merge", "test")
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("proof_in_this_process")
 def test_killed_in_every_stage_the_same_command_ends_with_the_same_numbers(
     tiny_domain: DomainSpec, workspace: Path
 ) -> None:
@@ -119,20 +120,19 @@ def test_killed_in_every_stage_the_same_command_ends_with_the_same_numbers(
     assert resumed["weights"] == whole["weights"]
 
 
-def test_finished_run_only_prints_its_report(tiny_domain: DomainSpec, workspace: Path) -> None:
+@pytest.mark.usefixtures("proof_in_this_process")
+def test_a_finished_run_prints_its_report_and_opens_test_for_no_other_model(
+    tiny_domain: DomainSpec, workspace: Path
+) -> None:
+    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.firewall import Firewall
+
     first = run(tiny_domain, workspace)
     seen: list[str] = []
     again = run(tiny_domain, workspace, lambda event: seen.append(event["name"]))
     assert again == first
     assert seen == ["run"]
-
-
-def test_test_queries_cannot_be_opened_for_another_model(tiny_domain: DomainSpec, workspace: Path) -> None:
-    from stm_agent.domain.collection import read_beir
-    from stm_agent.domain.firewall import Firewall
-
-    report = run(tiny_domain, workspace)
-    folder = workspace / "runs" / report["run"]
+    folder = workspace / "runs" / first["run"]
     collection = read_beir(tiny_domain.collection.path)  # type: ignore[union-attr]
     with pytest.raises(FirewallError):
         Firewall(collection, folder / "firewall.jsonl").open_test("another model")

@@ -180,6 +180,7 @@ def test_learning_rates_of_a_raw_decoder_are_lowered_for_a_ready_encoder(
     assert fit_to_start(raw_first, started.backbone, planned.backbone).train == planned.train, "these are for it"
 
 
+@pytest.mark.usefixtures("proof_in_this_process")
 def test_a_ready_encoder_that_a_user_names_is_trained_gently(tiny_domain: DomainSpec, workspace: Path) -> None:
     from stm_agent.backbone.load import load_backbone
 

@@ -71,7 +71,7 @@ def decisions(folder: Path) -> list[tuple[int, dict[str, Any]]]:
     return [(row["number"], row["action"]) for row in read_jsonl(folder / "ledger.jsonl") if row["event"] == "action"]
 
 
-@pytest.mark.parametrize("policy", ["random", "gain-per-cost", "planner", "tpe"])
+@pytest.mark.parametrize("policy", ["planner", "tpe"])
 def test_a_killed_run_keeps_its_decisions_and_ends(small: DomainSpec, workspace: Path, policy: str) -> None:
     if policy == "tpe":
         pytest.importorskip("optuna")
