@@ -121,7 +121,9 @@ def passages(messages: Messages) -> str:
         return f"A note on the weather and the roads of town number {sum(map(ord, last))}."
     *_, (clinical, place) = re.findall(r"A finding of (.*) the (\w+)\.", last)
     other = next(sign for sign in PLAIN if sign != clinical)
-    return f"A report of {other} the {place} and more."
+    if "Level: highly relevant" in last:
+        return f"A report of {clinical} the {place} today."
+    return f"A report of {other} the {place}" + (" and its neighbours." if "Level: related" in last else " and more.")
 
 
 def judgements(messages: Messages) -> str:
@@ -141,10 +143,12 @@ def test_programs_that_write_passages_climb_the_same_ladder(tiny_domain, workspa
     monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(passages)))
     sizes = {"proposals": 2, "examples": 4, "queries": 8, "probes": 1, "finalists": 1, "lora_steps": 4}
     report = search(tiny_domain, workspace, program=program, **sizes)
-    first, best = report["candidates"][:2]
-    assert best["rating"] > first["rating"]
+    first, *others = report["candidates"]
     assert first["pairs"] > 0
-    assert best["probe"] is not None
+    assert all(0.0 <= row["rating"] <= 1.0 for row in report["candidates"])
+    assert [row for row in others if row["probe"] is not None]
+    if program == "hard_negatives":
+        assert max(row["rating"] for row in others) > first["rating"]
     assert report["probe"]["kind"] == "lora"
     trials = read_traces(workspace / "runs" / report["run"] / "traces.jsonl")
     assert "nearness to the query" in next(trial for trial in trials if trial["shown"])["shown"][0]["why"]
