@@ -21,7 +21,7 @@ NOUNS = {
     "runs": "Running, finished and interrupted runs.",
     "traces": "How each tried instruction or program came to be.",
 }
-VERBS = ("optimize", "instruct", "search", "mine", "train", "evaluate", "doctor", "init")
+VERBS = ("optimize", "instruct", "search", "mine", "train", "evaluate", "doctor", "init", "ui")
 
 app = typer.Typer(
     name="stm-agent",

@@ -77,7 +77,7 @@ def _traits(context: RunContext) -> Mapping[str, Mapping[str, str]]:
     return {
         "BM25": found,
         "field": {query: _field(split, query, titles) for query in split.queries},
-        "length": _lengths(split.queries),
+        "length": length_types(split.queries),
         "type": {query: query_type(text) for query, text in split.queries.items()},
     }
 
@@ -102,7 +102,8 @@ def length_of(text: str, limits: tuple[int, int]) -> str:
     return "short" if len(text) < low else "long" if len(text) > high else "medium"
 
 
-def _lengths(queries: Mapping[str, str]) -> dict[str, str]:
+def length_types(queries: Mapping[str, str]) -> dict[str, str]:
+    """Return short, medium or long: the thirds of the queries by their letters."""
     limits = length_limits(queries)
     return {query: length_of(text, limits) for query, text in queries.items()}
 
