@@ -17,6 +17,7 @@ NOUNS = {
     "assets": "Embedded models and data, fetched from the package index.",
     "data": "Training data of a run, row by row: what was written and mined.",
     "domains": "Domain files: what is adapted, on which data.",
+    "loop": "What decides in a run: the planner's program.",
     "runs": "Running, finished and interrupted runs.",
     "traces": "How each tried instruction or program came to be.",
 }
