@@ -23,8 +23,8 @@ class Trace:
     Attributes:
         lever: The lever it belongs to: ``instruction`` or ``program``.
         text: The candidate itself; for a program, the instructions of its signature.
-        origin: Where it comes from: ``none``, ``seed:<id>``, ``pool``, ``reflection``, ``copro``, ``mipro`` or
-            ``workspace``.
+        origin: Where it comes from: ``none``, ``seed:<id>``, ``pool``, ``reflection``, ``demonstrations``, ``copro``,
+            ``mipro``, ``workspace``, or ``search`` for a program that a search of the run found.
         model: Start of the identity of the model it was scored with.
         parent: Trial it was made from.
         passage: The passage instruction used with it.

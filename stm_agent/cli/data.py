@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place, folder_of
+
+if TYPE_CHECKING:
+    from stm_agent.inspect.data import Filter
 
 app = typer.Typer(no_args_is_help=True)
 Source = Annotated[
@@ -41,6 +44,9 @@ def show(
         ),
     ] = None,
     contains: Annotated[str | None, typer.Option(help="Only rows with this text in the query or a passage.")] = None,
+    trial: Annotated[int | None, typer.Option(help="Only rows of this sample.", min=0)] = None,
+    grade: Annotated[int | None, typer.Option(help="Only rows with a positive of this grade.", min=0, max=3)] = None,
+    score: Annotated[str | None, typer.Option(help="Only rows with at least this score: NAME=LEAST.")] = None,
     row: Annotated[str | None, typer.Option(help="Show one row by its id, as training reads it.")] = None,
     limit: Annotated[int, typer.Option(help="Rows shown; 0: all.", min=0)] = 20,
     workspace: Place = None,
@@ -50,7 +56,7 @@ def show(
 
     Example: stm-agent data show last --kind queries --type question
     """
-    from stm_agent.inspect.data import Filter, data_rows, find_row
+    from stm_agent.inspect.data import Filter, data_rows, find_row, read_score
 
     folder = _folder(run, workspace)
     rows = data_rows(folder)
@@ -58,8 +64,21 @@ def show(
         _show_one(folder, find_row(rows, row), as_json)
         return
     wanted = Filter(
-        source=source, kind=kind, model=model, program=program, type=type_, verdict=verdict, contains=contains
+        source=source,
+        kind=kind,
+        model=model,
+        program=program,
+        type=type_,
+        verdict=verdict,
+        contains=contains,
+        trial=trial,
+        grade=grade,
+        score=read_score(score) if score else None,
     )
+    _show_rows(rows, wanted, limit, as_json)
+
+
+def _show_rows(rows: list[dict[str, Any]], wanted: Filter, limit: int, as_json: bool) -> None:
     wanted.require_known(rows)
     found = [entry for entry in rows if wanted.fits(entry)]
     shown = found[: limit or None]
@@ -67,9 +86,11 @@ def show(
 
 
 def _folder(run: str, workspace: Path | None) -> Path:
+    from stm_agent.inspect.data import written_folders
     from stm_agent.synthesize.rows import ROWS
 
-    return Path(run) if (Path(run) / ROWS).is_file() else folder_of(run, workspace)
+    wrote = (Path(run) / ROWS).is_file() or written_folders(Path(run))
+    return Path(run) if wrote else folder_of(run, workspace)
 
 
 def _table(shown: list[dict[str, Any]], found: int, every: int) -> Any:  # noqa: ANN401 - a rich value, built late

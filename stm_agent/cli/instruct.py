@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stm_agent.cli.llm_flags import Generator, Parallel
-from stm_agent.cli.output import JsonFlag, emit, screen_observer
+from stm_agent.cli.output import JsonFlag, emit, page_writer, screen_observer
 from stm_agent.cli.runs import Place
 
 
@@ -91,6 +91,7 @@ def instruct(
     )
     observer = screen_observer()
     result = instruct_model(model, collection, options, workspace=folder, runs=runs_folder(folder), observer=observer)
+    page_writer(observer)(runs_folder(folder) / result["run"])
     if output is not None:
         from stm_agent.backbone.load import load_model
 

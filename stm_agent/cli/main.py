@@ -18,6 +18,7 @@ NOUNS = {
     "data": "Training data of a run, row by row: what was written and mined.",
     "deploy": "What putting a model into production costs.",
     "domains": "Domain files: what is adapted, on which data.",
+    "loop": "What decides in a run: the planner's program.",
     "runs": "Running, finished and interrupted runs.",
     "traces": "How each tried instruction or program came to be.",
 }
@@ -34,6 +35,7 @@ VERBS = (
     "evaluate",
     "doctor",
     "init",
+    "ui",
 )
 
 app = typer.Typer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from stm_agent.cli.llm_flags import Generator, Parallel
-from stm_agent.cli.output import JsonFlag, emit, json_observer, screen_observer
+from stm_agent.cli.output import JsonFlag, emit, json_observer, page_writer, screen_observer, typed_command
 from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def optimize(
         controls=controls,
         run_id=run_id,
         fresh=fresh,
+        command=typed_command(),
     )
     if corpus and dry_run:
         from stm_agent.loop.corpus_plan import plan_corpus, plan_steps
@@ -162,11 +163,18 @@ def optimize(
             runs=runs_folder(folder),
             observer=observer,
             before_work=use_idle_cores,
+            after_work=page_writer(observer),
         )
         emit(summary, seeds_table(summary), as_json)
         return
     report = optimize(
-        spec, options, workspace=folder, runs=runs_folder(folder), observer=observer, before_work=use_idle_cores
+        spec,
+        options,
+        workspace=folder,
+        runs=runs_folder(folder),
+        observer=observer,
+        before_work=use_idle_cores,
+        after_work=page_writer(observer),
     )
     emit(report, report_table(report), as_json)
 

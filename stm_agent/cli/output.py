@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from rich.console import RenderableType
 
     from stm_agent.loop.events import Event, Observer
@@ -21,7 +25,39 @@ MARKS = {
     "warning": "[yellow]![/yellow]",
     "note": "[dim]i[/dim]",
 }
+RECORDS = ("ledger.jsonl", "traces.jsonl", "instruction.json")
+"""Files of a run that its page is made of; the newest shows whether the page is older than the run."""
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def typed_command() -> tuple[str, ...]:
+    """Return the command line as it was typed, without what stands before an @ in an address: it may be a password."""
+    return ("stm-agent", *(re.sub(r"(?<=://)[^/@\s]+@", "", argument) for argument in sys.argv[1:]))
+
+
+def page_writer(observer: Observer) -> Callable[[Path], None]:
+    """Return what writes a run's page at its end, unless it is newer than what the run wrote.
+
+    A page that cannot be written costs the page: the run and its model are whole.
+    """
+
+    def write(folder: Path) -> None:
+        from stm_agent.inspect.page.build import PAGE, write_page
+
+        page, written = folder / PAGE, [path for path in map(folder.joinpath, RECORDS) if path.exists()]
+        newest = max((path.stat().st_mtime for path in written), default=0.0)
+        if not written or (page.exists() and page.stat().st_mtime > newest):
+            return
+        try:
+            text = f"the page of this run: {write_page(folder)}"
+        except Exception as error:
+            # Broad, since a page reads every file of the run, and hours of work must not end with a traceback.
+            again = f"stm-agent runs report {folder.name} makes it"
+            observer({"kind": "warning", "name": "page", "text": f"the page cannot be written ({error}); {again}"})
+        else:
+            observer({"kind": "note", "name": "page", "text": text})
+
+    return write
 
 
 def emit(data: object, text: RenderableType, as_json: bool) -> None:

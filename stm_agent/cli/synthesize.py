@@ -10,6 +10,7 @@ import typer
 from stm_agent.cli.llm_flags import Generator, Parallel
 from stm_agent.cli.output import JsonFlag, emit, screen_observer
 from stm_agent.cli.runs import Place
+from stm_agent.cli.synthesize_text import comparison_text, counts_text, search_text
 from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ PriceOut = Annotated[
     float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
 ]
 BudgetUsd = Annotated[float | None, typer.Option(help="Hard ceiling on LLM money.")]
+Judge = Annotated[str | None, typer.Option(help="LLM that grades what is written (default: none).")]
+OwnText = Annotated[bool, typer.Option("--judge-own-text", help="Let the judge grade what it wrote itself.")]
 DEFAULT = "embedded:smollm2-135m"
 
 
@@ -43,11 +46,16 @@ def _spec(domain: str | None, collection: Path | None, workspace: Path) -> Domai
 def synthesize(
     context: typer.Context,
     domain: Domain = None,
+    collection: CollectionFolder = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write the dataset to; must not exist.")] = None,
+    what: Annotated[
+        list[str] | None,
+        typer.Option(help="What is written: queries, negatives or graded; several times for several."),
+    ] = None,
     generator: Generator = DEFAULT,
     api_base: ApiBase = None,
     limit: Annotated[
-        int | None, typer.Option(help="Number of pairs that get negatives (default: the domain's).", min=1)
+        int | None, typer.Option(help="Number of queries, or of pairs written for (default: the domain's).", min=1)
     ] = None,
     parallel: Parallel = None,
     price_in: PriceIn = None,
@@ -56,38 +64,31 @@ def synthesize(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write hard negatives with an LLM, optimise the programs that write, compare LLMs.
+    """Write training text with an LLM, optimise the programs that write, compare LLMs.
 
-    Without a command below it, it writes hard negatives with the workspace's DSPy program.
+    Without a command below it, it writes with the workspace's DSPy programs: hard negatives, or what --what names.
 
-    Example: stm-agent synthesize --domain biomedical --output synthetic --limit 8
+    Example: stm-agent synthesize --domain biomedical --what queries --output synthetic --limit 8
     """
     if context.invoked_subcommand is not None:
-        if domain is not None or output is not None:
+        if domain is not None or output is not None or collection is not None:
             raise ConfigError(f"give the options of 'synthesize {context.invoked_subcommand}' behind its name")
         return
     from stm_agent.loop.events import ObserverWatcher
     from stm_agent.loop.options import Options
-    from stm_agent.loop.single import synthesize_domain
+    from stm_agent.loop.synthesize_single import synthesize_domain
     from stm_agent.progress import watched_by
     from stm_agent.workspace import find_workspace, runs_folder
 
-    if domain is None or output is None:
+    if (domain is None and collection is None) or output is None:
         raise ConfigError("name a domain and a folder to write to: --domain NAME --output DIR")
     folder = find_workspace(workspace)
-    options = Options(
-        generator=generator,
-        api_base=api_base,
-        parallel=parallel,
-        price_in=price_in,
-        price_out=price_out,
-        budget_usd=budget_usd,
-    )
+    llm = _llm_flags(generator, None, api_base, parallel, price_in, price_out, None, None)
+    options, spec = Options(**llm, budget_usd=budget_usd), _spec(domain, collection, folder)
+    kinds = tuple(what or ("negatives",))
     with watched_by(ObserverWatcher(screen_observer())):
-        counts = synthesize_domain(
-            _spec(domain, None, folder), folder, runs_folder(folder), output, options, limit=limit
-        )
-    emit(counts, "\n".join(f"{name:<24} {value}" for name, value in counts.items()), as_json)
+        counts = synthesize_domain(spec, folder, runs_folder(folder), output, options, limit=limit, what=kinds)
+    emit(counts, counts_text(counts), as_json)
 
 
 @app.command()
@@ -107,11 +108,15 @@ def optimize(
     ] = None,
     optimizer: Annotated[str, typer.Option(help="gepa, or for comparison mipro (needs the extra optuna).")] = "gepa",
     proposals: Annotated[int, typer.Option(help="Candidates that are proposed.", min=1)] = 8,
-    examples: Annotated[int, typer.Option(help="Passages that candidates are rated on.", min=2)] = 12,
-    queries: Annotated[int, typer.Option(help="Passages that a candidate writes for, to be trained on.", min=2)] = 48,
+    examples: Annotated[int, typer.Option(help="Passages, or pairs, that candidates are rated on.", min=2)] = 12,
+    queries: Annotated[
+        int, typer.Option(help="Passages, or pairs, that a candidate writes for, to be trained on.", min=2)
+    ] = 48,
     finalists: Annotated[int, typer.Option(help="Candidates with a LoRA run.", min=1)] = 2,
-    lora_steps: Annotated[int, typer.Option(help="Steps of a LoRA run.", min=1)] = 60,
+    lora_steps: Annotated[int, typer.Option(help="Steps of a LoRA run.", min=2)] = 60,
     documents: Annotated[int, typer.Option(help="Passages that models are scored on.", min=1)] = 1000,
+    judge: Judge = None,
+    judge_own_text: OwnText = False,
     seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
     parallel: Parallel = None,
     price_in: PriceIn = None,
@@ -122,10 +127,10 @@ def optimize(
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Search a better text for a program that writes; the same command resumes.
+    """Search a better text for a program that writes or judges; the same command resumes.
 
-    Candidates are rated query by query, the best are probed, the best of these trained on, and the winner must pass
-    the gate. It becomes a new file; nothing is written if the gate refuses it.
+    Candidates are rated text by text, the best are probed, the best of these trained on, and the winner must pass
+    the gate; a judge must be better on pairs that were held out. It becomes a new file, or nothing is written.
 
     Example: stm-agent synthesize optimize --domain biomedical --reflection openai/gpt-5-mini --budget-usd 2
     """
@@ -133,10 +138,10 @@ def optimize(
     ceilings = {"budget_usd": budget_usd, "budget_calls": budget_calls, "budget_minutes": budget_minutes}
     sizes = {"proposals": proposals, "examples": examples, "queries": queries, "documents": documents}
     sizes |= {"finalists": finalists, "lora_steps": lora_steps}
-    names = {"program": program, "optimizer": optimizer}
+    names = {"program": program, "optimizer": optimizer, "judge": judge, "own_text": judge_own_text}
     folder, spec = _workspace_and_spec(workspace, domain, collection)
     report = _optimized(spec, folder, output, {**llm, **ceilings}, {**names, **sizes})
-    emit(report, _search_text(report), as_json)
+    emit(report, search_text(report), as_json)
 
 
 def _llm_flags(
@@ -185,30 +190,6 @@ def _optimized(
     )
 
 
-def _search_text(report: dict[str, Any]) -> str:
-    """Return the candidates with what each rung said, the cost, and what was written."""
-
-    def number(value: float | None) -> str:
-        return f"{value:.4f}" if value is not None else "-"
-
-    lines = [f"{'trial':<8}{'rating':>8}{'pairs':>8}{'probe':>9}{'lora':>9}"]
-    lines += [
-        f"{row['trial']:<8}{row['rating']:>8.3f}{row['pairs']:>8}{number(row['probe']):>9}{number(row['lora']):>9}"
-        for row in report["candidates"]
-    ]
-    agreed, cost = report["probe"], report["cost"]
-    few = f"needs three candidates with both, there are {agreed['candidates']}"
-    shown = few if agreed["spearman"] is None else f"{agreed['spearman']:.2f} over {agreed['candidates']} candidates"
-    lines += [
-        f"nDCG@10 on the search half over {report['passages']:,} passages; untrained {report['untrained']:.4f}",
-        f"rank correlation of probe ({agreed['kind']}) and LoRA run: {shown}",
-        f"cost: {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['minutes']:.1f} minutes",
-        report["reason"],
-        f"written: {report['written']}" if report["written"] else "nothing is written: the program stays as it is",
-    ]
-    return "\n".join(lines)
-
-
 @app.command()
 def compare(
     generator: Annotated[list[str], typer.Option(help="LiteLLM name of an LLM that writes; name two or more.")],
@@ -219,6 +200,8 @@ def compare(
     start: Annotated[str | None, typer.Option(help="Model that is probed (default: the domain's first).")] = None,
     passages: Annotated[int, typer.Option(help="Passages to write for, the same for all.", min=2)] = 48,
     documents: Annotated[int, typer.Option(help="Passages that probes are scored on.", min=1)] = 1000,
+    judge: Judge = None,
+    judge_own_text: OwnText = False,
     seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
     parallel: Parallel = None,
     price_in: PriceIn = None,
@@ -231,8 +214,8 @@ def compare(
 ) -> None:
     """Compare LLMs that write queries, with an equal budget on the same passages and seeds.
 
-    Each row has the share of usable texts, of texts that find their passage again, how different they are, what a probe
-    gains by them, and cost and time, with 95 % intervals.
+    Each row has the share of usable texts, of texts that find their passage again, how different they are, how many
+    of their mined negatives are relevant, what a probe gains by them, and cost and time, with 95 % intervals.
 
     Example: stm-agent synthesize compare --domain biomedical --generator openai/gpt-5-mini --generator ollama/qwen3
     """
@@ -243,34 +226,8 @@ def compare(
     llm = _llm_flags(DEFAULT, None, api_base, parallel, price_in, price_out, seed, start)
     budget = {"usd": budget_usd, "calls": budget_calls, "tokens": budget_tokens}
     sizes: dict[str, Any] = {"program": program, "passages": passages, "documents": documents, **budget}
+    sizes |= {"judge": judge, "own_text": judge_own_text}
     options = CompareOptions(llm=Options(**llm), generators=tuple(generator), **sizes)
     folder, spec = _workspace_and_spec(workspace, domain, collection)
     report = compare_generators(spec, options, workspace=folder, runs=runs_folder(folder), observer=screen_observer())
-    emit(report, _comparison_text(report), as_json)
-
-
-def _comparison_text(report: dict[str, Any]) -> str:
-    """Return a block of lines for each generator."""
-
-    def interval(value: dict[str, float] | None, mean: str = "mean", form: str = ".0%") -> str:
-        if value is None:
-            return "-"
-        return f"{value[mean]:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
-
-    lines = [f"{report['passages']} passages; probe {report['probe']}; untrained nDCG@10 {report['untrained']:.4f}"]
-    for row in report["rows"]:
-        cost = row["cost"]
-        refused = ", ".join(f"{number} {reason}" for reason, number in sorted(row["refused"].items()))
-        lines += [
-            "",
-            row["generator"],
-            f"  accepted       {interval(row['accepted'])} of {row['asked']}{f' ({refused})' if refused else ''}",
-            f"  round trip     {interval(row['round_trip'])}",
-            f"  mean distance  {interval(row['distance'], form='.3f')}",
-            f"  distinct-2     {'-' if row['distinct_2'] is None else format(row['distinct_2'], '.3f')}",
-            f"  probe gain     {interval(row['gain'], 'delta', '+.4f')} nDCG@10",
-            f"  cost           {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['tokens']:,} tokens, "
-            f"{cost['seconds']:.0f} s",
-        ]
-        lines += [f"  stopped early  {row['ended']}"] if row["ended"] else []
-    return "\n".join(lines)
+    emit(report, comparison_text(report), as_json)

@@ -33,7 +33,7 @@ def list_(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> N
     from rich import box
     from rich.table import Table
 
-    rows = _traces(run, workspace)
+    rows = [{**row, "page": _page(run, row["trial"], workspace)} for row in _traces(run, workspace)]
     table = Table("trial", "from", "inner", "whole", "cost", "", box=box.SIMPLE, padding=(0, 1))
     table.add_column("origin and text", min_width=30)
     for row in rows:
@@ -68,8 +68,10 @@ def show(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag 
     parts += [f"chat:\n{chat}\n[answer] {row['answer']}"] if chat else []
     worst = sorted(row["per_query"], key=lambda query: row["per_query"][query])[:5]
     lines = [f"  {row['per_query'][query]:.3f}  {_found(query, row, queries, passages)}" for query in worst]
-    parts += ["worst queries, and the passage each found first:", *lines] if lines else []
-    emit(row, _plain("\n\n".join(parts[: len(parts) - len(lines)]) + "\n" + "\n".join(lines)), as_json)
+    parts += ["worst queries, and the passage each found first:"] if lines else []
+    if page := _page(run, trial, workspace):
+        lines.append(f"\npage: {page}")
+    emit({**row, "page": page}, _plain("\n\n".join(parts) + "\n" + "\n".join(lines)), as_json)
 
 
 @app.command()
@@ -197,6 +199,12 @@ def _texts(run: str, workspace: Any) -> tuple[dict[str, str], dict[str, str]]:  
     from stm_agent.traces import read_texts
 
     return read_texts(folder_of(run, workspace) / "traces.jsonl")
+
+
+def _page(run: str, trial: str, workspace: Any) -> str | None:  # noqa: ANN401 - a path or None
+    """Return the address of a trial on the run's page; None: the page is not written yet."""
+    page = folder_of(run, workspace).absolute() / "report.html"
+    return f"{page.as_uri()}#trial={trial}" if page.is_file() else None
 
 
 def _first(query: str, row: dict[str, Any], passages: dict[str, str]) -> str:

@@ -58,7 +58,11 @@ def packed(product: Product) -> Iterator[Package]:
             shutil.copytree(product.source, folder)
         if model_hash(folder) != product.sha256:
             raise RunError(f"the model of run {product.name} changed while it was packed; run the command again")
-        _write_scores(folder, report)
+        if (product.run / "mteb").is_dir():
+            # What the run itself wrote: mteb's own cache of results.
+            shutil.copytree(product.run / "mteb", folder / "mteb")
+        else:
+            _write_scores(folder, report)
         write_json(folder / "stm_agent.json", {"run": product.name, "model_sha256": product.sha256})
         found = {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)}
         card = folder / "README.md"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from stm_agent.domain.collection import Collection
+from stm_agent.domain.held import HeldQueries
 from stm_agent.domain.splitting import SplitPlan
 from stm_agent.files import content_hash
 
@@ -55,6 +56,8 @@ class DomainData:
         pool: Passage id -> text that negatives may be mined from and queries written for.
         groups: Group -> ids in the pool that are relevant, or too near, to its queries: never a negative.
         splits: How dev and test came to be, where the collection lacked them; a run records it.
+        held: What resembles a query of dev or test, set where test is taken out of the collection; None: the collection
+            has both.
     """
 
     collection: Collection
@@ -62,6 +65,7 @@ class DomainData:
     pool: Mapping[str, str]
     groups: Mapping[str, frozenset[str]]
     splits: SplitPlan = field(default_factory=SplitPlan)
+    held: HeldQueries | None = None
 
     @cached_property
     def content_hash(self) -> str:

@@ -27,6 +27,7 @@ class SynthesizeSpec(Spec):
         round_trip: A written query must find its passage among this many of BM25 or of the dense retriever; 0: off.
         pairs: Training pairs that get written negatives, as many as the experts ask for; 0: none.
         graded: Training pairs that get passages of lower relevance, where an expert asks for ``related`` ones; 0: none.
+        proposals: Candidates that a run proposes when it optimises a program that writes; 0: it never does.
         structured: Whether programs may ask for several typed outputs: ``auto`` unless the model is small.
         attempts: How often one text is asked for until it can be used.
         temperature: Sampling temperature.
@@ -43,6 +44,7 @@ class SynthesizeSpec(Spec):
     round_trip: Count = 0
     pairs: Count = 24
     graded: Count = 0
+    proposals: Count = 4
     structured: Literal["auto", "always", "never"] = "auto"
     attempts: Positive = 2
     temperature: Real = 0.8

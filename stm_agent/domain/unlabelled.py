@@ -83,7 +83,7 @@ def with_unlabelled(data: DomainData, sources: Iterable[str]) -> DomainData:
 def _make(data: DomainData, source: str) -> Unlabelled:
     collection = data.collection
     cut: Callable[[Document], tuple[str, str] | str] = {TITLES: _title, SENTENCES: _sentence}[source]
-    held = HeldQueries.of(collection)
+    held = data.held or HeldQueries.of(collection)
     group_of = _groups(data, by_title=source == TITLES)
     left_out: Counter[str] = Counter()
     pairs: list[Pair] = []

@@ -12,14 +12,16 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.evaluate.cache import EmbeddingCache, encode_queries, encode_through
 from stm_agent.evaluate.encoder import Encoder, EncoderSource
-from stm_agent.evaluate.metrics import Scores, score
+from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.ranking import rank
 from stm_agent.files import content_hash, read_json, write_json
 from stm_agent.job import Job
 
 DEPTH = 100
 """Documents ranked for each query: what Recall@100 needs."""
-SCORES = "scores.json"
+SCORES, FIRST = "scores.json", "first.json"
+SHOWN = 5
+"""First documents of each query that are kept for people to look at."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +91,18 @@ class ScoringJob(Job):
         return {"model": self.model.source_key(), "tasks": tasks}
 
     def build(self, folder: Path) -> None:
-        """Write ``scores.json``: task name -> scores with nDCG@10 of every query.
+        """Write ``scores.json``: task name -> scores with nDCG@10 of every query, and ``first.json``: what it found.
 
         Raises:
             BackboneError: The model cannot be loaded.
             OutOfMemory: Encoding does not fit the memory.
         """
         encoder, cache = self.model.open(), EmbeddingCache(self.cache)
-        found = {
-            task.name: score_split(cache, encoder, task.documents, task.split, instruction)
-            for task, instruction in self.tasks
-        }
+        found, first = dict[str, Scores](), dict[str, dict[str, list[str]]]()
+        for task, instruction in self.tasks:
+            run = dense_run(cache, encoder, task.documents, task.split, instruction, DEPTH)
+            found[task.name], first[task.name] = score(run, task.split.qrels), first_documents(run)
+        write_json(folder / FIRST, first)
         speed = {"texts": cache.misses, "seconds": round(cache.seconds, 3)}
         write_json(folder / SCORES, {"scores": {name: scores_to_json(one) for name, one in found.items()}, **speed})
 
@@ -107,6 +110,23 @@ class ScoringJob(Job):
 def read_scores(folder: Path) -> dict[str, Scores]:
     """Read what a :class:`ScoringJob` wrote: task name -> scores."""
     return {name: scores_from_json(row) for name, row in read_json(folder / SCORES)["scores"].items()}
+
+
+def first_documents(run: Run) -> dict[str, list[str]]:
+    """Return the best documents of each query, at most :data:`SHOWN`, in the order in which they are scored."""
+    return {
+        query: sorted(ranking, key=lambda document: (ranking[document], document), reverse=True)[:SHOWN]
+        for query, ranking in run.items()
+    }
+
+
+def read_first(folder: Path, task: str) -> dict[str, list[str]]:
+    """Read the first documents of a task's queries; empty if an earlier version built the stage."""
+    path = folder / FIRST
+    if not path.is_file():
+        return {}
+    first: dict[str, list[str]] = read_json(path).get(task, {})
+    return first
 
 
 def encoding_of(folder: Path) -> tuple[int, float]:

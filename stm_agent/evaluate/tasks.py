@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.domain.collection import Collection
@@ -72,8 +73,17 @@ def official_task(name: str) -> AbsTask:
         raise ConfigError(f"mteb has no task '{name}'; {str(error).splitlines()[0][:200]}") from error
 
 
-def evaluate_with_mteb(model: Any, task: AbsTask) -> dict[str, float]:  # noqa: ANN401 - any mteb encoder
-    """Score a model with ``mteb.evaluate``, without its result cache, which can return another model's score.
+def evaluate_with_mteb(
+    model: Any,  # noqa: ANN401 - any mteb encoder
+    task: AbsTask,
+    results: Path | None = None,
+) -> dict[str, float]:
+    """Score a model with ``mteb.evaluate``, without reading a result cache, which can return another model's score.
+
+    Args:
+        model: The model.
+        task: The task.
+        results: Folder of a ``mteb.ResultCache`` that the result is written into; None: nothing is written.
 
     Returns:
         nDCG@10, Recall@100 and MRR@10 of the task's split.
@@ -85,7 +95,9 @@ def evaluate_with_mteb(model: Any, task: AbsTask) -> dict[str, float]:  # noqa: 
     shown = not are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        result = mteb.evaluate(model, task, cache=None, show_progress_bar=False)
+        cache = None if results is None else mteb.ResultCache(cache_path=results)
+        # "always" writes into the cache and never reads from it.
+        result = mteb.evaluate(model, task, cache=cache, overwrite_strategy="always", show_progress_bar=False)
     finally:
         if shown:
             enable_progress_bars()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +38,9 @@ class Filter:
         type: Type of the query.
         verdict: ``accepted`` or ``refused``, or what an audit decided on a negative.
         contains: Text in the query or a passage; upper and lower case are the same.
+        trial: Number of the sample.
+        grade: Grade of a positive.
+        score: Name of a score and the least value.
     """
 
     source: str | None = None
@@ -46,6 +50,9 @@ class Filter:
     type: str | None = None
     verdict: str | None = None
     contains: str | None = None
+    trial: int | None = None
+    grade: int | None = None
+    score: tuple[str, float] | None = None
 
     def fits(self, row: Shown) -> bool:
         """Return whether a row is shown."""
@@ -58,6 +65,9 @@ class Filter:
                 self.type in (None, row["type"]),
                 self.verdict in (None, row["verdict"], *(negative.get("verdict") for negative in row["negatives"])),
                 self.contains is None or self.contains.casefold() in _text(row).casefold(),
+                self.trial in (None, row["trial"]),
+                self.grade in (None, *(positive["grade"] for positive in row["positives"])),
+                self.score is None or row["scores"].get(self.score[0], -math.inf) >= self.score[1],
             )
         )
 
@@ -74,6 +84,9 @@ class Filter:
         Raises:
             ConfigError: One does not; the message names those that do.
         """
+        if self.score is not None and not any(self.score[0] in row["scores"] for row in rows):
+            known = sorted({name for row in rows for name in row["scores"]})
+            raise ConfigError(f"no row has a score '{self.score[0]}'; there are: {', '.join(known) or 'none'}")
         for name in ("source", "kind", "model", "type", "verdict"):
             wanted, known = getattr(self, name), sorted(_values(rows, name) - {""})
             if wanted is not None and wanted not in known:
@@ -97,10 +110,30 @@ def data_rows(folder: Path) -> list[Shown]:
     """
     if (folder / ROWS).is_file():
         return list(_unique(_written(folder, "")))
+    if several := written_folders(folder):
+        return list(_unique(row for part in several for row in _written(part, "")))
     stages = _stages(folder)
     trials = {entry["folder"]: entry["trial"] for entry in _ledger(folder) if entry["event"] == "written"}
     rows = (row for stage in stages for row in _rows_of(stage, trials.get(stage.name, "")))
     return list(_unique(_audited(rows, stages)))
+
+
+def written_folders(folder: Path) -> list[Path]:
+    """Return the folders with rows in one that ``stm-agent synthesize`` wrote with several kinds of text."""
+    return [folder / kind for kind in ("queries", "negatives", "graded") if (folder / kind / ROWS).is_file()]
+
+
+def read_score(text: str) -> tuple[str, float]:
+    """Return the name and the least value of ``NAME=LEAST``.
+
+    Raises:
+        ConfigError: It is not of this form.
+    """
+    name, _, least = text.partition("=")
+    try:
+        return name, float(least)
+    except ValueError:
+        raise ConfigError(f"--score {text} cannot be read; use NAME=LEAST, for example copied=0.8") from None
 
 
 def find_row(rows: Sequence[Shown], name: str) -> Shown:

@@ -160,6 +160,15 @@ def _minutes(cost: Mapping[str, Any]) -> float:
     return float(cost.get("minutes") or sum(cost["seconds"].values()) / 60)
 
 
+def _writing(cost: Mapping[str, Any]) -> list[str]:
+    """Return what the generator wrote and what that cost, a kind a line; older reports lack it."""
+    return [
+        f"Written {what}: {row['written']:,} of {row['asked']:,}, {row['copied']:,} copied from their passage; "
+        f"{row['calls']:,} calls, {row['tokens']:,} tokens, {row['usd']:.4f} USD, {row['seconds']:.0f} s."
+        for what, row in cost.get("writing", {}).items()
+    ]
+
+
 def _lines(report: Mapping[str, Any]) -> list[str]:
     cost, general, seconds = report["cost"], report["general"], report["cost"]["seconds"]
     speed = cost["texts_per_second"]
@@ -176,6 +185,7 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         *_gate_lines(report),
         f"Cost: {cost['usd']:.4f} USD, {cost['llm_calls']} LLM calls, {_minutes(cost):.1f} minutes "
         f"({stages}), {cost['peak_memory_gib']:.1f} GiB at the peak.",
+        *_writing(cost),
         *([f"Loop overhead: {cost['overhead_share']:.1%} of the wall time."] if "overhead_share" in cost else []),
         f"Speed: encoding {speed['encoding']:.0f} texts/s, training {speed['training']:.0f} texts/s.",
         f"Data: {report['collection']['source']}. Licence: {report['collection']['licence']}.",

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
+import json
 from pathlib import Path
 from typing import Any, TypedDict
 
+from stm_agent.clock import stored_seconds
 from stm_agent.errors import ConfigError, RunError, StorageError
 from stm_agent.files import read_json
+from stm_agent.llm.budget import read_spending
 from stm_agent.loop.identity import differences
 from stm_agent.loop.runs import known_runs, run_state
+from stm_agent.loop.state_summary import STATE
 
 REPORT_SCHEMAS = (1, 2)
 """Reports that this version can show."""
 
 
 class RunRow(TypedDict):
-    """One run in a list: its name, its state, and the final model's test nDCG@10 if it is finished.
+    """One run in a list.
 
-    ``synthetic`` is whether an LLM wrote the test queries.
+    Attributes:
+        value: Best nDCG@10 that is known: the final model's on test, else the best model's so far on dev or its search
+            half; None: nothing is scored yet.
+        ndcg_at_10: The final model's nDCG@10 on test; None: test is closed.
+        split: What ``value`` was measured on: ``test``, ``dev`` or ``search half``.
+        synthetic: Whether an LLM wrote the test queries.
+        minutes: Wall time over all processes; None: not recorded.
+        began: Time of the first event, as ISO 8601; empty if nothing happened yet.
     """
 
     run: str
     state: str
+    value: float | None
     ndcg_at_10: float | None
+    split: str
     synthetic: bool
+    minutes: float | None
+    usd: float
+    llm_calls: int
+    began: str
 
 
 def find_run(runs: Path, name: str, *, finished: bool = False) -> Path:
@@ -73,24 +91,73 @@ def _last(runs: Path, folders: list[Path], *, finished: bool) -> Path:
 
 def list_runs(runs: Path) -> list[RunRow]:
     """Return all runs in the order in which they began."""
-    rows: list[RunRow] = []
-    for entry in known_runs(runs):
-        folder = runs / entry["id"]
-        state = run_state(folder)
-        score, synthetic = _test_score(folder) if state == "finished" else (None, False)
-        rows.append({"run": folder.name, "state": state, "ndcg_at_10": score, "synthetic": synthetic})
-    return rows
+    return [_run_row(runs / entry["id"]) for entry in known_runs(runs)]
 
 
-def _test_score(folder: Path) -> tuple[float | None, bool]:
-    """Return the score on test, and whether an LLM wrote the queries of test."""
+def _run_row(folder: Path) -> RunRow:
+    state = run_state(folder)
+    (value, split), (minutes, usd, calls) = best_value(folder, state), run_cost(folder)
+    return {
+        "run": folder.name,
+        "state": state,
+        "value": value,
+        "ndcg_at_10": value if split == "test" else None,
+        "split": split,
+        "synthetic": split == "test"
+        and "test" in _json(folder / "report.json").get("collection", {}).get("synthetic", ()),
+        "minutes": minutes,
+        "usd": usd,
+        "llm_calls": calls,
+        "began": _began(folder / "ledger.jsonl"),
+    }
+
+
+def best_value(folder: Path, state: str) -> tuple[float | None, str]:
+    """Return the best nDCG@10 that is known of a run, and what it was measured on; see :class:`RunRow`."""
+    report = _json(folder / "report.json")
     try:
-        report = read_json(folder / "report.json")
-        score = float(report["rows"]["merged"]["ndcg_at_10"])
-        return score, "test" in report.get("collection", {}).get("synthetic", ())
-    except (StorageError, KeyError, TypeError):
-        # Runs of "stm-agent instruct" have no such report.
-        return None, False
+        if state == "finished" and "rows" in report:
+            return float(report["rows"]["merged"]["ndcg_at_10"]), "test"
+        if report:
+            return float(report["dev"]["merged"]), "dev"
+        return float(_json(folder / STATE)["models"]["incumbent"]["search"]), "search half"
+    except (KeyError, TypeError):
+        # Runs of "stm-agent instruct" have no such report, and new ones no state.
+        return None, ""
+
+
+def run_cost(folder: Path) -> tuple[float | None, float, int]:
+    """Return minutes, US dollars and LLM calls of a run so far; minutes are None if an older version kept no clock."""
+    spent, seconds = read_spending(folder / "llm.jsonl"), stored_seconds(folder / "clock")
+    return (seconds / 60 if seconds else None), spent.usd, spent.calls
+
+
+def age(began: str, now: datetime.datetime) -> str:
+    """Return how long ago a run began, in its largest unit: ``5 min``, ``3 h``, ``12 d``; empty if nobody knows."""
+    if not began:
+        return ""
+    minutes = max(0, int((now - datetime.datetime.fromisoformat(began)).total_seconds() // 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 60 * 48 else f"{minutes // (60 * 24)} d"
+
+
+def _began(ledger: Path) -> str:
+    """Return the time of the ledger's first line, without reading the rest."""
+    try:
+        with ledger.open(encoding="utf-8") as stream:
+            return str(json.loads(stream.readline())["time"])
+    except (OSError, ValueError, KeyError):
+        # No line yet, or one that a kill cut short.
+        return ""
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except StorageError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -152,7 +152,8 @@ def _expert(record: _Record, name: str, role: str) -> Reason:
     parts = _decision(record, spec.get("name", stem), int(round_ or 1), len(stem) - len(stem.rstrip("+")))
     if spec.get("start"):
         parts.append(Reason(f"starts from expert {spec['start']}"))
-    parts += [_source(record, source) for source in spec.get("sources", ())]
+    # Ledgers of earlier versions name no sources.
+    parts += [_source(record, source) for source in entry.get("sources", spec.get("sources", ()))]
     if entry["negatives"]:
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(entry["negatives"].items()))
         parts.append(Reason(f"hard negatives: {kinds}", tuple(_programs(record, entry["negatives"]))))
@@ -164,7 +165,9 @@ def _decision(record: _Record, expert: str, round_: int, again: int) -> list[Rea
     reasons = []
     for entry in record.events(ACTION):
         action = entry["action"]
-        stem = action.get("expert", "").partition("@")[0].split(" ")[0].rstrip("+")
+        # An expert for a slice has the name of the slice.
+        name = action.get("expert") or f"slice-{action.get('by', '').lower()}-{action.get('slice', '')}"
+        stem = name.partition("@")[0].split(" ")[0].rstrip("+")
         if stem == expert and action["round"] == round_:
             reasons.append(Reason(f"decision {entry['number']}, {action['kind']}, by {entry['by']}: {entry['reason']}"))
     return reasons[again : again + 1] or reasons
@@ -173,15 +176,21 @@ def _decision(record: _Record, expert: str, round_: int, again: int) -> list[Rea
 def _source(record: _Record, source: str) -> Reason:
     if source != "written":
         return Reason(f"source {source}")
-    programs = [trace for trace in record.traces if trace["lever"] == "program" and "queries" in trace["program"]]
+    programs = [trace for trace in _writers(record) if "queries" in trace["program"]]
     return Reason("source written, by the generator", tuple(_trial(record, trace) for trace in programs))
 
 
 def _programs(record: _Record, negatives: Mapping[str, int]) -> Iterator[Reason]:
     if negatives.get("synthetic"):
-        for trace in record.traces:
-            if trace["lever"] == "program" and "queries" not in trace["program"]:
+        for trace in _writers(record):
+            if "queries" not in trace["program"]:
                 yield _trial(record, trace)
+
+
+def _writers(record: _Record) -> list[Mapping[str, Any]]:
+    """Return the trials of the programs that wrote data; a search of a program has trials of candidates beside them."""
+    wrote = {entry["trial"] for entry in record.events("written")}
+    return [trace for trace in record.traces if trace["lever"] == "program" and trace["trial"] in wrote]
 
 
 def _instruction(record: _Record) -> Iterator[Reason]:

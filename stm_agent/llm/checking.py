@@ -19,6 +19,10 @@ NEAR_DUPLICATE = 0.9
 """Share of common words (Jaccard) from which a text repeats another one."""
 COPIED_RUN = 8
 """Words in a row that a text may share with its input; a text that is nothing but a longer run is a copy."""
+COPIED_SHARE = 0.8
+"""Share of a text's words, in one run of its source, from which the text counts as copied."""
+FEWEST_COPIED = 3
+"""Words below which a text is too short to be called copied."""
 _SEPARATOR = "\0"
 PASSAGE_WORDS = 3
 PASSAGE_LETTERS = 6
@@ -104,6 +108,31 @@ def repeats(text: str, other: str) -> bool:
     if len(common) >= NEAR_DUPLICATE * len(ours):
         return True
     return _holds(theirs, mine) or _holds(mine, theirs)
+
+
+def copied_share(text: str, source: str) -> float:
+    """Return the longest run of words that a text has from its source, as a share of the text's words; 0.0 for none.
+
+    Of scripts without spaces, pairs of neighbouring letters are the words.
+    """
+    mine, theirs = units(text), units(source)
+    if not mine or not theirs:
+        return 0.0
+    longest, before = 0, [0] * (len(theirs) + 1)
+    for word in mine:
+        row = [0] * (len(theirs) + 1)
+        for place, other in enumerate(theirs, 1):
+            if word == other:
+                row[place] = before[place - 1] + 1
+                longest = max(longest, row[place])
+        before = row
+    return longest / len(mine)
+
+
+def is_copied(text: str, source: str) -> bool:
+    """Return whether a text is mostly one run of words of its source: such a text teaches little that words do not."""
+    words = len(units(text))
+    return words >= FEWEST_COPIED and copied_share(text, source) >= COPIED_SHARE
 
 
 def _holds(whole: Sequence[str], part: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import threading
 from collections import Counter
@@ -126,6 +127,7 @@ class CallLedger:
         paid = {name: value for name, value in asdict(priced).items() if name not in ("text", "reasoning")}
         entry: dict[str, object] = {"schema": SCHEMA, "model": request.model, "request": request.key, **paid}
         entry |= {"price_known": answer.usd is not None, "seconds": round(seconds, 3), "rejected": rejected}
+        entry["time"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with self._lock:
             self._waiting.append(entry)
         # Whoever may write takes along what others have to write: one wait for the disk for all of them.

@@ -9,7 +9,7 @@ from typing import Any
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import AuditSpec
 from stm_agent.domain.text import normalise
-from stm_agent.files import read_json
+from stm_agent.files import content_hash, read_json
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import Miner, searched_pool
@@ -46,8 +46,14 @@ def audited(
         with context.timed("audit", f"auditing the negatives of {len(pairs):,} pairs"):
             folder = context.build(job)
         report_audit(context, read_json(folder / REPORT))
-        return apply_verdicts(pairs, load_verdicts(folder), training_data)
+        after = apply_verdicts(pairs, load_verdicts(folder), training_data)
+        return replace(after, found=found, auditor=auditor_key(miner))
     return training_data
+
+
+def auditor_key(miner: Miner) -> str:
+    """Return the hash of an encoder with its instruction."""
+    return content_hash([miner[0].source_key(), *miner[1].texts])
 
 
 def audit_job(context: RunContext, pairs: Sequence[Pair], found: Found, miner: Miner) -> AuditJob:

@@ -21,6 +21,8 @@ from stm_agent.llm.answer import NOT_ASKED
 from stm_agent.llm.budget import Spending
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
+from stm_agent.loop.false_negatives import false_negative_rate
+from stm_agent.loop.grading import Grader, grader_of
 from stm_agent.loop.lengths import with_encoding
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import open_context
@@ -54,6 +56,8 @@ class CompareOptions:
         tokens: Tokens of prompts and answers of each generator, checked every few passages; None: no ceiling.
         documents: Passages that probes are scored on; judged ones always are.
         kind: The probe.
+        judge: LLM that grades queries and their negatives; None: none.
+        own_text: Let it judge what it wrote itself.
     """
 
     llm: Options
@@ -65,6 +69,8 @@ class CompareOptions:
     tokens: int | None = None
     documents: int = 1000
     kind: ProbeKind = DEFAULT_PROBE
+    judge: str | None = None
+    own_text: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +109,7 @@ def compare_generators(
         "kind": "compare",
         "domain": spec.model_dump(mode="json"),
         "program": program_files(program),
+        "judge": program_files(program_path(workspace, "judge")) if options.judge else None,
         "options": asdict(options),
         "versions": numeric_versions(),
     }
@@ -122,7 +129,12 @@ def compare_generators(
 def _compare(context: RunContext, program: Path, options: CompareOptions) -> dict[str, Any]:
     setting = ProbeSetting.of(context, dev_part(context, "search", options.documents))
     passages = draw_passages(context.data.pool, options.passages, context.seed)
-    rater = query_rater(context, setting, passages, people_of(context))
+    people = people_of(context)
+    rater = query_rater(context, setting, passages, people)
+    grader = grader_of(context, options.judge, options.generators, own_text=options.own_text)
+    if grader is not None:
+        ledger = context.run.folder / "llm-judge.jsonl"
+        grader = dataclasses.replace(grader, access=dataclasses.replace(grader.access, ledger=ledger))
     rows = []
     for name in options.generators:
         access = _access(context, name, options)
@@ -130,6 +142,8 @@ def _compare(context: RunContext, program: Path, options: CompareOptions) -> dic
             written = _write(context, program, access, passages, options)
         row = {"generator": name, **_quality(context, setting, rater, written)}
         row["gain"] = _gain(context, setting, written.pairs, options.kind)
+        row["false_negatives"] = false_negative_rate(context, written.pairs, people, grader)
+        row["grade"] = _grades(written.pairs, grader)
         rows.append({**row, "cost": _cost(spending(access.ledger))})
     return {
         "run": context.run.id,
@@ -215,9 +229,16 @@ def _quality(context: RunContext, setting: ProbeSetting, rater: QueryRater, writ
         "rating": _interval(scores),
         "distance": _interval(_distances(context, setting, written.pairs)),
         "distinct_2": distinct_share([pair.query for pair in written.pairs], 2),
-        # Needs a judge of passages, which this comparison does not ask.
-        "false_negatives": None,
     }
+
+
+def _grades(pairs: Sequence[Pair], grader: Grader | None) -> dict[str, float] | None:
+    """Return the mean grade, from 0 to 3, of each query's own passage; None without a judge or usable judgements."""
+    if grader is None:
+        return None
+    judgements = grader.grade([(pair.query, pair.positive) for pair in pairs])
+    rows = zip(pairs, judgements, strict=True)
+    return _interval({pair.id: float(judgement.grade) for pair, judgement in rows if judgement is not None})
 
 
 def _interval(values: Mapping[str, float]) -> dict[str, float] | None:

@@ -23,7 +23,15 @@ from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.evaluate.metrics import Run, Scores
-from stm_agent.evaluate.scoring import ScoredTask, ScoringJob, dense_run, encoding_of, mean_ndcg, read_scores
+from stm_agent.evaluate.scoring import (
+    ScoredTask,
+    ScoringJob,
+    dense_run,
+    encoding_of,
+    mean_ndcg,
+    read_first,
+    read_scores,
+)
 from stm_agent.evaluate.subcorpus import subcorpus
 from stm_agent.execute.inline import Executor
 from stm_agent.execute.manifest import read_manifest
@@ -181,6 +189,10 @@ class RunContext(Recorder):
     def score(self, model: EncoderSource, task: ScoredTask, instruction: Instruction) -> Scores:
         """Score one task."""
         return self._scores(ScoringJob(model, ((task, instruction),), self.cache))[task.name]
+
+    def first_documents(self, model: EncoderSource, task: ScoredTask, instruction: Instruction) -> dict[str, list[str]]:
+        """Return the first documents of each query of a task that was scored before."""
+        return read_first(self.build(ScoringJob(model, ((task, instruction),), self.cache)), task.name)
 
     def _scores(self, job: ScoringJob) -> dict[str, Scores]:
         folder = self.build(job)

@@ -122,7 +122,7 @@ def queries_job(
         spec=spec.synthesize,
         seed=seed,
         examples=tuple(shown),
-        held=HeldQueries.of(data.collection),
+        held=data.held or HeldQueries.of(data.collection),
         spread=Spread(miner[0], miner[1], cache),
     )
 

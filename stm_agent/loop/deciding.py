@@ -13,6 +13,7 @@ from stm_agent.loop.actions.menu import Stop
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.history import Decision, Step, record_decision, record_outcome, stored_decision
 from stm_agent.loop.policies.policy import Left, Policy, Situation
+from stm_agent.loop.situations import record_situation
 from stm_agent.loop.state import State
 from stm_agent.loop.state_summary import write_summary
 from stm_agent.loop.stop_rules import StopRule
@@ -71,6 +72,7 @@ class Search:
         if decision is None:
             self._show_end("the policy expects nothing of what is left to try")
             return None
+        record_situation(situation)
         return replace(decision, key=decision.action.key(self.state))
 
     def _situation(self) -> Situation:

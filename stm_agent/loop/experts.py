@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
@@ -32,7 +33,13 @@ class TrainedExperts:
 
 
 def train_expert(
-    context: RunContext, state: State, spec: ExpertSpec, round_: int, start: Path | None
+    context: RunContext,
+    state: State,
+    spec: ExpertSpec,
+    round_: int,
+    start: Path | None,
+    *,
+    pairs: tuple[Pair, ...] | None = None,
 ) -> TrainedExperts:
     """Train one expert of both sides on the training data of a state, and rate it on dev.
 
@@ -42,11 +49,12 @@ def train_expert(
         spec: The expert.
         round_: Number of the round.
         start: Adapter folder from which training starts; None: the backbone.
+        pairs: What it learns from; None: all pairs of its sources.
     """
     training_data = state.training_data or TrainingData()
     plan = TrainingPlan(
         spec=spec,
-        pairs=pairs_of(context, spec, training_data),
+        pairs=pairs_of(context, spec, training_data) if pairs is None else pairs,
         training_data=training_data,
         start=start,
         suffix=name_suffix(state, spec.name, round_),
@@ -154,6 +162,7 @@ def rate_expert(
         texts_per_second=training_speed(folder),
         side=plan.spec.side,
         round=round_,
+        spec=plan.spec,
     )
     _record(context, expert, plan, negative_kinds(negatives))
     context.trained.append(expert)
@@ -169,6 +178,7 @@ def _record(context: RunContext, expert: Expert, plan: TrainingPlan, kinds: Mapp
         folder=expert.folder.name,
         steps=plan.spec.steps,
         pairs=len(plan.pairs),
+        sources=list(plan.spec.sources),
         negatives=kinds,
         search=searched,
         general=general,

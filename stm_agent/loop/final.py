@@ -11,13 +11,15 @@ from stm_agent.evaluate.baselines import ReadyModel
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.fusion import FUSION, choose_weight, fuse
 from stm_agent.evaluate.metrics import Run, Scores, score
-from stm_agent.evaluate.scoring import DEPTH, ScoredTask, dense_run
+from stm_agent.evaluate.scoring import DEPTH, ScoredTask, dense_run, first_documents
 from stm_agent.files import content_hash, write_json
 from stm_agent.loop.advice import advice
+from stm_agent.loop.answers import First, write_answers
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.controls import train_controls
 from stm_agent.loop.export import prove_model, write_model
 from stm_agent.loop.forgetting import guard_rows
+from stm_agent.loop.handing_in import write_card, write_results
 from stm_agent.loop.report import Report, finished_report, stopped_report
 from stm_agent.loop.state import Expert, RatedModel, State
 
@@ -43,6 +45,7 @@ def finish(context: RunContext, state: State, *, controls: bool) -> Report:
     guards = guard_rows(context, state)
     report = finished_report(context, state, rows, on_dev, guards)
     write_json(context.run.report, report)
+    write_card(context, report)
     context.run.ledger.record("finished", test=report["rows"]["merged"]["ndcg_at_10"])
     return report
 
@@ -90,17 +93,21 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
     with context.clock.working():
         lexical = context.lexical.run(split.queries, DEPTH, split.ignored_ids)
     rows = {"BM25": score(lexical, split.qrels)}
+    first: dict[str, First] = {"BM25": first_documents(lexical)}
     if context.spec.baseline:
-        _baseline_row(context, test, rows)
-    rows["base"] = context.score(state.base.model, test, state.base.instruction)
+        _baseline_row(context, test, rows, first)
     models = [(f"expert {expert.name}", expert.rated) for expert in _shown_experts(context, state)]
     models += [(control.name, control.rated) for control in controls]
-    for name, rated in [*models, ("merged", best)]:
-        rows[name] = _row(context, test, rated)
+    for name, rated in [("base", state.base), *models, ("merged", best)]:
+        rows[name] = context.score(rated.model, test, rated.instruction)
+        first[name] = context.first_documents(rated.model, test, rated.instruction)
     with context.clock.working():
-        rows[FUSED] = _fused_row(context, best, test)
+        fused = _fused(context, best, test)
+        rows[FUSED], first[FUSED] = score(fused, split.qrels), first_documents(fused)
     context.run.ledger.record("test", rows={name: row.ndcg_at_10 for name, row in rows.items()})
     write_json(context.run.folder / "test_per_query.json", {name: dict(row.per_query) for name, row in rows.items()})
+    write_answers(context.run.folder, split, first)
+    write_results(context, best, test, rows["merged"])
     return rows
 
 
@@ -114,8 +121,8 @@ def _shown_experts(context: RunContext, state: State) -> Sequence[Expert]:
     return [max(state.experts, key=lambda expert: expert.rated.rating.domain.ndcg_at_10)]
 
 
-def _fused_row(context: RunContext, best: RatedModel, test: ScoredTask) -> Scores:
-    """Score the model fused with BM25; the weight is chosen on all dev queries and recorded."""
+def _fused(context: RunContext, best: RatedModel, test: ScoredTask) -> Run:
+    """Rank by the model fused with BM25; the weight is chosen on all dev queries and recorded."""
     encoder, cache = best.model.open(), EmbeddingCache(context.cache)
 
     def runs(split: Split) -> tuple[Run, Run]:
@@ -125,17 +132,15 @@ def _fused_row(context: RunContext, best: RatedModel, test: ScoredTask) -> Score
     weight, on_dev = choose_weight(*runs(context.dev.split), context.dev.split.qrels)
     context.run.ledger.record("fusion", weight=weight, dev=on_dev.ndcg_at_10)
     write_json(context.run.folder / FUSION, {"weight": weight, "dev": on_dev.ndcg_at_10})
-    return score(fuse(*runs(test.split), weight), test.split.qrels)
+    return fuse(*runs(test.split), weight)
 
 
-def _row(context: RunContext, test: ScoredTask, rated: RatedModel) -> Scores:
-    return context.score(rated.model, test, rated.instruction)
-
-
-def _baseline_row(context: RunContext, test: ScoredTask, rows: dict[str, Scores]) -> None:
+def _baseline_row(context: RunContext, test: ScoredTask, rows: dict[str, Scores], first: dict[str, First]) -> None:
     """Add the row of the ready-made encoder; if it cannot be loaded, the report has no such row."""
     name = str(context.spec.baseline)
     with context.attempt("baseline"):
         ready = ReadyModel(name)
         prompts = ready.open().model.prompts
-        rows[ROW_NAMES.get(name, name)] = context.score(ready, test, Instruction.none(prompts))
+        row, plain = ROW_NAMES.get(name, name), Instruction.none(prompts)
+        rows[row] = context.score(ready, test, plain)
+        first[row] = context.first_documents(ready, test, plain)

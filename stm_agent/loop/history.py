@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import Any
 
 from stm_agent.loop.actions.action import Action
-from stm_agent.loop.actions.menu import ONLY_DATA, read_action
+from stm_agent.loop.actions.menu import BEFORE_DATA, ONLY_DATA, read_action
 from stm_agent.loop.ledger import Ledger
 
 ACTION, OUTCOME = "action", "outcome"
@@ -123,20 +123,36 @@ def of_kind(steps: Sequence[Step], kind: str) -> list[Step]:
     return [step for step in steps if step.decision.action.kind == kind and not step.failed]
 
 
-def credited_gains(outcomes: Sequence[tuple[str, float]]) -> dict[str, list[float]]:
-    """Return kind -> gains, in order.
+def credits(outcomes: Sequence[tuple[str, float]]) -> list[float | None]:
+    """Return what each action is credited with, in order; None: not known.
 
     New data gains what the best of the actions after it does, up to the next new data; without one, nothing is known.
+    A program gains what the data do that are written next.
+
+    Args:
+        outcomes: Kind and gain of each action of a run that did not fail.
+    """
+    credited: list[float | None] = []
+    for number, (kind, gain) in enumerate(outcomes):
+        if kind not in ONLY_DATA:
+            credited.append(gain)
+            continue
+        later: Iterable[tuple[str, float]] = outcomes[number + 1 :]
+        if kind == BEFORE_DATA:
+            later = dropwhile(lambda outcome: outcome[0] in ONLY_DATA, later)
+        after = list(takewhile(lambda outcome: outcome[0] not in ONLY_DATA, later))
+        credited.append(max(0.0, *(gained for _, gained in after)) if after else None)
+    return credited
+
+
+def credited_gains(outcomes: Sequence[tuple[str, float]]) -> dict[str, list[float]]:
+    """Return kind -> gains, in order, as :func:`credits` gives them.
 
     Args:
         outcomes: Kind and gain of each action of a run that did not fail.
     """
     gains: dict[str, list[float]] = {}
-    for number, (kind, gain) in enumerate(outcomes):
-        if kind not in ONLY_DATA:
-            gains.setdefault(kind, []).append(gain)
-            continue
-        after = list(takewhile(lambda outcome: outcome[0] not in ONLY_DATA, outcomes[number + 1 :]))
-        if after:
-            gains.setdefault(kind, []).append(max(0.0, *(later for _, later in after)))
+    for (kind, _), credit in zip(outcomes, credits(outcomes), strict=True):
+        if credit is not None:
+            gains.setdefault(kind, []).append(credit)
     return gains

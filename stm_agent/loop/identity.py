@@ -74,6 +74,11 @@ def differences(new: Identity, old: Identity) -> list[str]:
     return lines
 
 
+def flat_identity(identity: Identity) -> dict[str, str]:
+    """Return path -> value of every part of an identity, as text; long values are shortened."""
+    return {name: _shown(value, present=True) for name, value in _flat(identity).items()}
+
+
 def _flat(value: object, prefix: str = "") -> dict[str, object]:
     """Return path -> value of every leaf; parts of a list that have a name are known by it."""
     if isinstance(value, list | tuple) and value:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import StopRequested
-from stm_agent.files import read_json
+from stm_agent.errors import StmAgentError, StopRequested
+from stm_agent.files import append_jsonl, read_json
 from stm_agent.loop.confirming import confirm
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import require_minutes
@@ -35,6 +36,7 @@ def optimize(
     runs: Path,
     observer: Observer = silent,
     before_work: Callable[[], None] = lambda: None,
+    after_work: Callable[[Path], None] = lambda folder: None,
 ) -> Report:
     """Run the loop to its report; an interrupted run resumes where it stopped.
 
@@ -47,6 +49,7 @@ def optimize(
         runs: Folder that holds run folders, stages and caches.
         observer: Receives events.
         before_work: Called unless the run is finished already, for what costs time, such as setting threads.
+        after_work: Called with the run's folder, no longer locked, after a report or a known error.
 
     Returns:
         The report, as stored in ``runs/<id>/report.json``.
@@ -58,16 +61,30 @@ def optimize(
     rounds = options.rounds_of(spec)
     identity = run_identity(with_starts(spec, options.starts), options, workspace)
     run = open_run(runs, spec.name, identity, run_id=options.run_id, fresh=options.fresh)
-    try:
+    with _closing(run, after_work):
         finished = _finished(run, options)
         if finished is not None:
             observer({"kind": "note", "name": "run", "text": f"run {run.id} is finished; this is its report"})
             return finished
+        if options.command:
+            append_jsonl(run.commands, {"schema": 1, "command": list(options.command)})
         before_work()
         with open_context(spec, options, run, workspace=workspace, runs=runs, observer=observer) as context:
             return _walk(context, options, rounds)
-    finally:
+
+
+@contextmanager
+def _closing(run: RunFolder, after_work: Callable[[Path], None]) -> Iterator[None]:
+    """Release the run after the block, and then call ``after_work``, but not if a second Ctrl-C ends the process."""
+    try:
+        yield
+    except BaseException as error:
         run.close()
+        if isinstance(error, StmAgentError) and run.folder.is_dir():
+            after_work(run.folder)
+        raise
+    run.close()
+    after_work(run.folder)
 
 
 def _finished(run: RunFolder, options: Options) -> Report | None:

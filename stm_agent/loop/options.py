@@ -41,6 +41,7 @@ class Options:
         controls: Also train all sources in one adapter with the same number of steps.
         run_id: Name of the run folder; None: made of domain and identity.
         fresh: Begin a new run even if one with the same inputs exists.
+        command: The command line as it was typed, which the run keeps for its page; empty: not from a command line.
     """
 
     seed: int | None = None
@@ -62,6 +63,7 @@ class Options:
     controls: bool = False
     run_id: str | None = None
     fresh: bool = False
+    command: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that no policy can use.

@@ -12,6 +12,7 @@ from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.collection import SYNTHETIC_NOTE
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
+from stm_agent.domain.held import HeldQueries
 from stm_agent.domain.spec import WRITTEN, DomainSpec
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.execute.inline import InlineExecutor
@@ -160,7 +161,9 @@ def hold_out_test(data: DomainData, ledger: Path) -> tuple[DomainData, Firewall]
     collection = data.collection
     firewall = Firewall(collection, ledger)
     visible = {name: split for name, split in collection.splits.items() if name != "test"}
-    return dataclasses.replace(data, collection=dataclasses.replace(collection, splits=visible)), firewall
+    # What an LLM writes must not resemble test either; the index shows no query.
+    held = HeldQueries.of(collection)
+    return dataclasses.replace(data, collection=dataclasses.replace(collection, splits=visible), held=held), firewall
 
 
 def load_domain_data(

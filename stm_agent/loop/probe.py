@@ -21,7 +21,7 @@ from stm_agent.files import sha256_text
 from stm_agent.job import Job
 from stm_agent.loop.context import RunContext
 from stm_agent.merge.adapted import AdaptedModel
-from stm_agent.train.job import NO_NEGATIVES, TrainingJob
+from stm_agent.train.job import NO_NEGATIVES, Negatives, TrainingJob
 from stm_agent.train.query_map import QueryMapJob
 from stm_agent.train.query_side import QuerySideJob
 
@@ -100,7 +100,13 @@ class Probed:
 
 
 def probe(
-    setting: ProbeSetting, pairs: Sequence[Pair], kind: ProbeKind = DEFAULT_PROBE, *, steps: int | None = None
+    setting: ProbeSetting,
+    pairs: Sequence[Pair],
+    kind: ProbeKind = DEFAULT_PROBE,
+    *,
+    steps: int | None = None,
+    negatives: Negatives = NO_NEGATIVES,
+    options: Mapping[str, object] | None = None,
 ) -> Probed:
     """Train on pairs as cheaply as ``kind`` says and score the result; the same arguments give the same scores.
 
@@ -109,6 +115,8 @@ def probe(
         pairs: What is rated.
         kind: How it is trained.
         steps: Optimiser steps; None: those of ``STEPS``.
+        negatives: Hard negatives of the pairs; only ``lora`` learns from them.
+        options: Options of the expert that is trained, by name, for ``lora``; None: the usual ones.
 
     Raises:
         DataError: No pair can be trained on.
@@ -120,7 +128,8 @@ def probe(
         job = _map_job(setting, chosen, count)
         scores = read_scores(setting.build(job))[setting.task.name]
         return Probed(scores=scores, seconds=time.monotonic() - began, model=None)
-    model = _trained(setting, chosen, kind, count)
+    expert = ExpertSpec.model_validate({"name": "probe", "sources": (WRITTEN,), "steps": count, **(options or {})})
+    model = _trained(setting, chosen, kind, expert, negatives)
     scores = setting._scored(model, setting.task)
     return Probed(scores=scores, seconds=time.monotonic() - began, model=model)
 
@@ -145,12 +154,13 @@ def _map_job(setting: ProbeSetting, pairs: tuple[Pair, ...], steps: int) -> Quer
     )
 
 
-def _trained(setting: ProbeSetting, pairs: tuple[Pair, ...], kind: ProbeKind, steps: int) -> AdaptedModel:
+def _trained(
+    setting: ProbeSetting, pairs: tuple[Pair, ...], kind: ProbeKind, expert: ExpertSpec, negatives: Negatives
+) -> AdaptedModel:
     start = AdaptedModel(setting.backbone)
     if kind == "query-side":
-        expert = ExpertSpec(name="probe", sources=(WRITTEN,), side="query", steps=steps)
         job: Job = QuerySideJob(
-            expert=expert,
+            expert=ExpertSpec(name="probe", sources=(WRITTEN,), side="query", steps=expert.steps),
             train=setting.train,
             backbone=setting.backbone,
             documents=start,
@@ -163,11 +173,11 @@ def _trained(setting: ProbeSetting, pairs: tuple[Pair, ...], kind: ProbeKind, st
         )
         return replace(start, queries=_adapted(setting, setting.build(job)))
     job = TrainingJob(
-        expert=ExpertSpec(name="probe", sources=(WRITTEN,), steps=steps),
+        expert=expert,
         train=setting.train.model_copy(update={"evaluate_every": 0, "patience": 0}),
         backbone=setting.backbone,
         pairs=pairs,
-        negatives=NO_NEGATIVES,
+        negatives=negatives,
         instruction=setting.instruction,
         seed=setting.seed,
         cache=setting.cache,

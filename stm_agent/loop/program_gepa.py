@@ -1,7 +1,7 @@
-"""GEPA on the text of a program: rated passage by passage, without any training (Agrawal et al. 2025, 2507.19457).
+"""GEPA on the text of a program: rated example by example, without any training (Agrawal et al. 2025, 2507.19457).
 
-A rollout is a call of the generator, so passages are few; the reflecting LLM sees what was written for them and why it
-is bad. Demonstrations are not written by an LLM: they are pairs of people, and the best that the program itself wrote.
+A rollout is a call of an LLM, so examples are few; the reflecting LLM sees what was written for them and why it is bad.
+Demonstrations are not written by an LLM: they are pairs of people, and the best that the program itself wrote.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stm_agent.domain.data import Pair
 from stm_agent.errors import AnswerRejected, GenerationError, StmAgentError
 from stm_agent.files import sha256_text
 from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.answer import Completion
 from stm_agent.llm.text import without_thoughts
+from stm_agent.loop.program_kinds import ProgramKind
 from stm_agent.loop.program_trials import (
     Origin,
     ProgramTrials,
     Rollout,
     SearchOptions,
+    TrialHost,
     key_of,
     require_runnable,
 )
-from stm_agent.synthesize.program_text import DEMONSTRATIONS, INSTRUCTIONS, QUERY, ProgramText, query_fields
+from stm_agent.synthesize.load import list_field
+from stm_agent.synthesize.program_text import DEMONSTRATIONS, INSTRUCTIONS, ProgramText, written_fields
 
 logger = logging.getLogger(__name__)
 PARENTS, MUTATIONS = 2, 2
 """Parents of an iteration, and candidates made from each: parallel proposals need fewer ratings for the same gain."""
 MINIBATCH = 4
-"""Passages that a candidate is compared with its parent on, before all of them."""
+"""Examples that a candidate is compared with its parent on, before all of them."""
 SHOWN_ROLLOUTS = 4
-"""Rated passages that the reflecting LLM sees at a time."""
+"""Rated examples that the reflecting LLM sees at a time."""
 SHOWN_LETTERS = 400
-"""Characters of a passage that the reflecting LLM sees."""
-SHOWN_QUERIES = 5
-"""Queries of people that the reflecting LLM sees."""
+"""Characters of an input that the reflecting LLM sees; of a state and a menu, all."""
 MOST_DEMONSTRATIONS = 3
 GOOD = 0.5
-"""Rating from which a program's own query can be a demonstration."""
+"""Rating from which a program's own output can be a demonstration."""
 REFLECTION_TOKENS = 600
 """Ceiling of one reflection, in tokens."""
 LONGEST = 2000
@@ -49,7 +49,7 @@ LONGEST = 2000
 
 
 def search_by_gepa(
-    trials: ProgramTrials, first: ProgramText, reflection: LlmAccess, people: Sequence[Pair], options: SearchOptions
+    trials: ProgramTrials[TrialHost], first: ProgramText, reflection: LlmAccess, options: SearchOptions
 ) -> list[ProgramText]:
     """Propose candidates from ``first``; return those that were kept, ``first`` included, best rated first.
 
@@ -63,12 +63,11 @@ def search_by_gepa(
     adapter = ProgramAdapter(
         trials=trials,
         reflection=reflection,
-        people=tuple(people),
         proposals=options.proposals,
-        outputs=query_fields(trials.program, structured=trials.structured),
+        outputs=written_fields(trials.program, trials.kind.output, structured=trials.structured),
         stops=options.stops,
     )
-    names = list(trials.passages)
+    names = list(trials.examples)
     require_runnable(trials, first)
     found: Any = optimize(
         seed_candidate=first.parts(),
@@ -95,9 +94,9 @@ def search_by_gepa(
 
 
 class BetterThanParent:
-    """GEPA's acceptance criterion: a higher mean rating than the parent's on the same passages, recorded either way."""
+    """GEPA's acceptance criterion: a higher mean rating than the parent's on the same examples, recorded either way."""
 
-    def __init__(self, trials: ProgramTrials) -> None:
+    def __init__(self, trials: ProgramTrials[TrialHost]) -> None:
         """Take the trials, which record the decision."""
         self._trials = trials
 
@@ -108,7 +107,7 @@ class BetterThanParent:
         accepted = bool(now > was)
         text = ProgramText.from_parts(proposal.candidate)
         verb = "kept" if accepted else "dropped"
-        reason = f"{verb}: rated {now:.3f} on {len(after)} passages, its parent {was:.3f}"
+        reason = f"{verb}: rated {now:.3f} on {len(after)} examples, its parent {was:.3f}"
         reason += f"; {broken}" if (broken := self._trials.broken.get(key_of(text))) else ""
         self._trials.decide(text, accepted=False, reason=reason)
         return accepted
@@ -116,22 +115,20 @@ class BetterThanParent:
 
 @dataclass(kw_only=True)
 class ProgramAdapter:
-    """Implements ``gepa.core.adapter.GEPAAdapter``; a data instance is a passage id.
+    """Implements ``gepa.core.adapter.GEPAAdapter``; a data instance is the name of an example.
 
     Attributes:
         trials: Runs and rates candidates.
         reflection: The LLM that writes instructions.
-        people: Pairs whose queries people wrote.
         proposals: Most candidates that are proposed.
-        outputs: Predictor -> its field with the written query; None: it has none.
+        outputs: Predictor -> its field with what is rated; None: it has none.
         stops: Whether a budget is used up as far as it may be.
         proposed: Candidates proposed so far.
         ended: What ended the search early.
     """
 
-    trials: ProgramTrials
+    trials: ProgramTrials[TrialHost]
     reflection: LlmAccess
-    people: tuple[Pair, ...]
     proposals: int
     outputs: Mapping[str, str | None]
     stops: Callable[[], bool]
@@ -144,7 +141,7 @@ class ProgramAdapter:
         return self.ended is not None or self.proposed >= self.proposals or self.stops()
 
     def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ANN401
-        """Run and rate a candidate on some passages."""
+        """Run and rate a candidate on some examples."""
         from gepa.core.adapter import EvaluationBatch
 
         try:
@@ -159,8 +156,8 @@ class ProgramAdapter:
 
     def _trace(self, rollout: Rollout) -> dict[str, Any]:
         return {
-            "passage": self.trials.passages[rollout.passage],
-            "query": " | ".join(rollout.queries),
+            "given": self.trials.examples[rollout.example],
+            "wrote": " | ".join(rollout.texts),
             "score": rollout.rating.score,
             "why": rollout.rating.feedback,
         }
@@ -171,7 +168,7 @@ class ProgramAdapter:
         eval_batch: Any,  # noqa: ANN401 - gepa's generic batch
         components_to_update: list[str],
     ) -> dict[str, list[dict[str, Any]]]:
-        """Return what was written for some passages, the worst first, with its ratings."""
+        """Return what was written for some examples, the worst first, with its ratings."""
         rows = [trace for trace in eval_batch.trajectories or [] if trace]
         worst = sorted(rows, key=lambda trace: trace["score"])[:SHOWN_ROLLOUTS]
         return {component: [dict(trace) for trace in worst] for component in components_to_update}
@@ -202,7 +199,7 @@ class ProgramAdapter:
             access, origin = self.reflection, "reflection"
             client = access.open()
             try:
-                chat = question(candidate[part], shown, self.trials.context.spec.task, self.people)
+                chat = question(candidate[part], shown, self.trials)
                 completion = client.complete(chat, rollout=self.proposed, max_tokens=REFLECTION_TOKENS)
             except AnswerRejected as error:
                 self._note(str(error))
@@ -221,22 +218,20 @@ class ProgramAdapter:
         self.trials.context.note("synthesize", f"proposal {self.proposed} gave no candidate: {reason}")
 
     def _demonstrations(self, parent: ProgramText, part: str) -> str:
-        """Return demonstrations drawn from pairs of people and from what the program wrote best."""
+        """Return demonstrations drawn from those of people and from what the program wrote best."""
         name = part.removesuffix(f" {DEMONSTRATIONS}")
         output = self.outputs.get(name)
-        own = [
-            (self.trials.passages[rollout.passage], rollout.queries[0])
-            for (key, _), rollout in self.trials.rollouts.items()
-            if key == key_of(parent) and rollout.queries and rollout.rating.score >= GOOD
-        ]
-        offered = [(pair.positive, pair.query) for pair in self.people] + own
+        offered = self.trials.demonstrations(parent, GOOD)
         if not offered or output is None:
             return json.dumps([dict(demo) for demo in parent.demonstrations[name]], ensure_ascii=False, default=str)
-        order = sorted(offered, key=lambda row: sha256_text(f"{self.proposed} {row[0]}"))[:MOST_DEMONSTRATIONS]
-        task = self.trials.context.spec.task
-        # A program may write a list of queries for a passage.
-        several = output != QUERY
-        rows = [{"task": task, "passage": text, output: [query] if several else query} for text, query in order]
+
+        def order(row: tuple[dict[str, str], tuple[str, ...]]) -> str:
+            return sha256_text(f"{self.proposed} {json.dumps(row[0], sort_keys=True)}")
+
+        # A program may write a list of texts for an example.
+        several = output == list_field(self.trials.kind.output)
+        drawn = sorted(offered, key=order)[:MOST_DEMONSTRATIONS]
+        rows = [{**inputs, output: list(texts) if several else texts[0]} for inputs, texts in drawn]
         return json.dumps(rows, ensure_ascii=False)
 
 
@@ -256,23 +251,25 @@ def read_instructions(answer: str) -> str:
 
 
 def question(
-    current: str, shown: Sequence[Mapping[str, Any]], task: str, people: Sequence[Pair]
+    current: str, shown: Sequence[Mapping[str, Any]], trials: ProgramTrials[TrialHost]
 ) -> list[dict[str, str]]:
     """Return the chat that asks for better instructions."""
+    kind: ProgramKind = trials.kind
+    letters = SHOWN_LETTERS if kind.trains else None
     rated = "\n\n".join(
-        f"Passage: {row['passage'][:SHOWN_LETTERS]}\nQuery: {row['query'] or '(none)'}\n"
+        f"{kind.given}: {row['given'][:letters]}\n{kind.wrote}: {row['wrote'] or '(none)'}\n"
         f"Rating: {row['score']:.2f} of 1; {row['why']}"
         for row in shown
     )
-    asked = "\n".join(f"- {pair.query}" for pair in people[:SHOWN_QUERIES])
+    asked = "\n".join(f"- {text}" for text in trials.usual())
     usual = f"\n\nQueries that people typed:\n{asked}" if asked else ""
     return [
-        {"role": "system", "content": "You improve the instructions of a program that writes search queries."},
+        {"role": "system", "content": f"You improve the instructions of a program that {kind.does}."},
         {
             "role": "user",
-            "content": f"Task of the search engine: {task}{usual}\n\nThe instructions now:\n```\n{current}\n```\n\n"
-            f"What the program wrote with them, and how it was rated:\n\n{rated}\n\n"
-            "Write better instructions: general ones, that do not name these passages, and that lead to queries as "
-            "people type them which still find their passage. Answer with the instructions only, within ``` blocks.",
+            "content": f"Task of the search engine: {trials.task}{usual}\n\nThe instructions now:\n```\n{current}\n"
+            f"```\n\nWhat the program wrote with them, and how it was rated:\n\n{rated}\n\n"
+            f"Write better instructions: general ones, that do not name these examples, and that lead to {kind.aim}. "
+            "Answer with the instructions only, within ``` blocks.",
         },
     ]

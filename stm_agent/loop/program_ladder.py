@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from stm_agent.domain.data import Pair
 from stm_agent.errors import BudgetExceeded, CheckFailed, ConfigError, DataError, GenerationError
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.scoring import ScoredTask
-from stm_agent.files import read_json
+from stm_agent.loop.context import RunContext
 from stm_agent.loop.gate import Confirmation, GateState, Verdict
+from stm_agent.loop.material import Material
 from stm_agent.loop.probe import Probed, ProbeKind, ProbeSetting, probe, score_probed
-from stm_agent.loop.program_trials import ProgramTrials
 from stm_agent.synthesize.program_text import ProgramText
-from stm_agent.synthesize.queries import load_pairs
+
+
+class WritingTrials(Protocol):
+    """Candidates that write what a model is trained on."""
+
+    context: RunContext
+
+    def write(self, text: ProgramText) -> Material:
+        """Let a candidate write for what all candidates write for before they are trained on."""
+
+    def decide(self, text: ProgramText, *, accepted: bool, reason: str) -> None:
+        """Record why a candidate was kept or dropped."""
+
+    def name_of(self, text: ProgramText) -> str:
+        """Return the trial of a candidate that was run."""
 
 
 @dataclass(kw_only=True)
@@ -24,24 +37,32 @@ class Rung:
 
     Attributes:
         text: The candidate.
-        rating: Mean rating of its queries, without training.
-        pairs: What it wrote for the passages that all candidates write for.
-        probed: What a probe of its pairs gave.
-        trained: What a LoRA run on its pairs gave.
+        rating: Mean rating of what it wrote, without training.
+        material: What it wrote for what all candidates write for; None: it did not.
+        probed: What a probe of that gave.
+        trained: What a LoRA run on that gave.
     """
 
     text: ProgramText
     rating: float
-    pairs: tuple[Pair, ...] = ()
+    material: Material | None = None
     probed: Probed | None = None
     trained: Probed | None = None
 
-    def to_json(self, trials: ProgramTrials) -> dict[str, Any]:
-        """Return the candidate's numbers as JSON values."""
+    @property
+    def written(self) -> int:
+        """Texts to train on: pairs, or the negatives and related passages that were written for them."""
+        if self.material is None:
+            return 0
+        passages = sum(map(len, self.material.negatives.values())) + sum(len(p.related) for p in self.material.pairs)
+        return passages or len(self.material.pairs)
+
+    def to_json(self, trial: str) -> dict[str, Any]:
+        """Return the candidate's numbers as JSON values; ``trial`` is its name in the traces."""
         return {
-            "trial": trials.name_of(self.text),
+            "trial": trial,
             "rating": round(self.rating, 4),
-            "pairs": len(self.pairs),
+            "pairs": self.written,
             "probe": self.probed.scores.ndcg_at_10 if self.probed else None,
             "lora": self.trained.scores.ndcg_at_10 if self.trained else None,
         }
@@ -52,17 +73,17 @@ class LadderOptions:
     """How candidates are compared once they are trained on.
 
     Attributes:
-        passages: Passages that every candidate writes for, id -> text.
         probes: Candidates that are probed, beside the first one.
         finalists: Of these, candidates with a LoRA run, beside the first one.
         kind: The probe.
+        probe_steps: Steps of a probe; None: those of its kind.
         lora_steps: Steps of a LoRA run.
     """
 
-    passages: Mapping[str, str]
     probes: int
     finalists: int
     kind: ProbeKind
+    probe_steps: int | None = None
     lora_steps: int
 
 
@@ -85,38 +106,35 @@ class Outcome:
     confirmation: Confirmation | None = None
 
 
-def write_pairs(trials: ProgramTrials, rung: Rung, passages: Mapping[str, str]) -> None:
-    """Let a candidate write for the passages that are trained on.
+def write_material(trials: WritingTrials, rung: Rung) -> Material:
+    """Let a candidate write what is trained on, once.
 
     Raises:
         BudgetExceeded: A ceiling is reached.
         GenerationError: The LLM gave out.
         ConfigError: The program cannot be used.
-        DataError: No query can be used.
+        DataError: Nothing can be used.
     """
-    context = trials.context
-    with context.timed("synthesize", f"writing queries for {len(passages)} passages"):
-        folder = context.build(trials.job(rung.text, passages, seed=context.seed))
-    rung.pairs = load_pairs(folder)
-    if not rung.pairs:
-        counts = read_json(folder / "pairs.json")["refused"]
-        refused = ", ".join(f"{number} {reason}" for reason, number in counts.items()) or "nothing came back"
-        raise DataError(
-            f"{trials.program.name} wrote no usable query for {len(passages)} passages ({refused}); "
-            "try another --generator"
-        )
+    if rung.material is None:
+        with trials.context.timed("synthesize", "writing what is trained on"):
+            rung.material = trials.write(rung.text)
+    return rung.material
 
 
 def climb(
-    trials: ProgramTrials, setting: ProbeSetting, rungs: Sequence[Rung], accept: ScoredTask, options: LadderOptions
+    trials: WritingTrials,
+    setting: ProbeSetting,
+    rungs: Sequence[Rung],
+    accept: ScoredTask | None,
+    options: LadderOptions,
 ) -> Outcome:
-    """Probe the best rated candidates, train on the pairs of the best probed ones, and ask the gate about the winner.
+    """Probe the best rated candidates, train on what the best probed ones wrote, and ask the gate about the winner.
 
     Args:
         trials: Writes and records.
         setting: What probes and LoRA runs are rated with.
-        rungs: The first program, whose pairs are written, and then the candidates, best rated first.
-        accept: The accept half.
+        rungs: The first program, which has written, and then the candidates, best rated first.
+        accept: The accept half; None: the search half alone decides.
         options: How many climb how far.
     """
     first, *others = rungs
@@ -126,10 +144,9 @@ def climb(
         if not context.has_time(f"probe of trial {trials.name_of(rung.text)}"):
             break
         try:
-            write_pairs(trials, rung, options.passages)
             _probe(trials, setting, rung, options)
         except (GenerationError, ConfigError, DataError, CheckFailed) as error:
-            trials.decide(rung.text, accepted=False, reason=f"dropped: its pairs could not be probed: {error}")
+            trials.decide(rung.text, accepted=False, reason=f"dropped: what it wrote could not be probed: {error}")
             context.warn("synthesize", f"trial {trials.name_of(rung.text)} is left out: {error}")
             if isinstance(error, BudgetExceeded):
                 break
@@ -139,7 +156,7 @@ def climb(
     )
     if not ahead:
         return Outcome(
-            winner=None, accepted=False, reason="no candidate's pairs are better in a probe; nothing changes"
+            winner=None, accepted=False, reason="what no candidate wrote is better in a probe; nothing changes"
         )
     if not context.has_time("LoRA runs of the finalists"):
         return Outcome(winner=None, accepted=False, reason="the minutes are over before the finalists' LoRA runs")
@@ -148,40 +165,48 @@ def climb(
         _train(trials, setting, rung, options)
     trained = [rung for rung in finalists[1:] if rung.trained]
     if not first.trained or not trained:
-        return Outcome(winner=None, accepted=False, reason="LoRA runs on these pairs failed; see the warnings")
+        return Outcome(winner=None, accepted=False, reason="LoRA runs on what was written failed; see the warnings")
     winner = max(trained, key=lambda rung: _ndcg(rung.trained))
     return _judge(trials, setting, first, winner, accept, tried=len(others))
 
 
-def _probe(trials: ProgramTrials, setting: ProbeSetting, rung: Rung, options: LadderOptions) -> None:
-    name = trials.name_of(rung.text)
-    with trials.context.timed("probe", f"probing {len(rung.pairs)} pairs of {name} ({options.kind})"):
-        rung.probed = probe(setting, rung.pairs, options.kind)
-    reason = f"probe: {_ndcg(rung.probed):.4f} nDCG@10 on the search half with {len(rung.pairs)} pairs"
+def _probe(trials: WritingTrials, setting: ProbeSetting, rung: Rung, options: LadderOptions) -> None:
+    material, name = write_material(trials, rung), trials.name_of(rung.text)
+    with trials.context.timed("probe", f"probing what {name} wrote ({options.kind})"):
+        rung.probed = _trained(setting, material, options.kind, options.probe_steps)
+    reason = f"probe: {_ndcg(rung.probed):.4f} nDCG@10 on the search half with {rung.written} texts"
     trials.decide(rung.text, accepted=False, reason=reason)
 
 
-def _train(trials: ProgramTrials, setting: ProbeSetting, rung: Rung, options: LadderOptions) -> None:
+def _train(trials: WritingTrials, setting: ProbeSetting, rung: Rung, options: LadderOptions) -> None:
     context, name = trials.context, trials.name_of(rung.text)
     try:
         with context.timed("train", f"a LoRA run of {options.lora_steps} steps for {name}"):
-            rung.trained = probe(setting, rung.pairs, "lora", steps=options.lora_steps)
+            rung.trained = _trained(setting, write_material(trials, rung), "lora", options.lora_steps)
     except CheckFailed as error:
         trials.decide(rung.text, accepted=False, reason=f"dropped: its LoRA run failed: {error}")
         context.warn("synthesize", f"trial {name} is left out: {error}")
 
 
+def _trained(setting: ProbeSetting, material: Material, kind: ProbeKind, steps: int | None) -> Probed:
+    return probe(setting, material.pairs, kind, steps=steps, negatives=material.negatives, options=material.options)
+
+
 def _judge(
-    trials: ProgramTrials, setting: ProbeSetting, first: Rung, winner: Rung, accept: ScoredTask, *, tried: int
+    trials: WritingTrials, setting: ProbeSetting, first: Rung, winner: Rung, accept: ScoredTask | None, *, tried: int
 ) -> Outcome:
     context = trials.context
     verdict = context.gate.consider(_scores(winner).per_query, _scores(first).per_query, tried=max(tried, 1))
-    models = [rung.trained.model for rung in (winner, first) if rung.trained and rung.trained.model]
-    with context.timed("rate", "scoring the winner and the first program on the accept half"):
-        ours, theirs = (score_probed(setting, model, accept).per_query for model in models)
-    confirmation, _ = context.gate.confirm(ours, theirs, GateState(), tried=max(tried, 1), last=True)
-    accepted = verdict.accepted and confirmation.confirmed
-    reason = f"{'accepted' if accepted else 'not accepted'}: {verdict.reason}; {confirmation.reason}"
+    confirmation: Confirmation | None = None
+    if accept is not None:
+        models = [rung.trained.model for rung in (winner, first) if rung.trained and rung.trained.model]
+        with context.timed("rate", "scoring the winner and the first program on the accept half"):
+            ours, theirs = (score_probed(setting, model, accept).per_query for model in models)
+        confirmation, _ = context.gate.confirm(ours, theirs, GateState(), tried=max(tried, 1), last=True)
+    # Without a test, the gate's leniency is not enough: what is taken must look better.
+    accepted = verdict.accepted and (confirmation.confirmed if confirmation else verdict.gain > 0)
+    tested = f"; {confirmation.reason}" if confirmation else ""
+    reason = f"{'accepted' if accepted else 'not accepted'}: {verdict.reason}{tested}"
     trials.decide(winner.text, accepted=accepted, reason=reason)
     return Outcome(winner=winner, accepted=accepted, reason=reason, verdict=verdict, confirmation=confirmation)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from stm_agent.errors import AnswerRejected, ConfigError, GenerationError, StmAgentError
 from stm_agent.llm.access import LlmAccess
-from stm_agent.loop.program_trials import Origin, ProgramTrials, SearchOptions, key_of, require_runnable
+from stm_agent.loop.program_trials import Origin, ProgramTrials, SearchOptions, TrialHost, key_of, require_runnable
 from stm_agent.synthesize.load import load_program
 from stm_agent.synthesize.program_text import ProgramText
 
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 def search_by_mipro(
-    trials: ProgramTrials, first: ProgramText, reflection: LlmAccess, options: SearchOptions
+    trials: ProgramTrials[TrialHost], first: ProgramText, reflection: LlmAccess, options: SearchOptions
 ) -> list[ProgramText]:
-    """Propose instructions; return the candidates that were rated on all passages, ``first`` included, best first.
+    """Propose instructions; return the candidates that were rated on all examples, ``first`` included, best first.
 
     Raises:
         ConfigError: Optuna, which it needs, is not installed.
@@ -63,13 +63,16 @@ def search_by_mipro(
         trials.context.warn("synthesize", f"MIPROv2 ended early: {type(error).__name__}: {str(error)[:200]}")
     if ended:
         trials.context.warn("synthesize", f"the search of texts ended early: {ended[0]}")
-    names = list(trials.passages)
+    names = list(trials.examples)
     whole = [text for key, text in rated.items() if all((key, name) in trials.rollouts for name in names)]
     return sorted(whole, key=lambda text: -trials.mean(text))
 
 
 def _compile(
-    trials: ProgramTrials, rate: Callable[[ProgramText, str], float], reflection: LlmAccess, options: SearchOptions
+    trials: ProgramTrials[TrialHost],
+    rate: Callable[[ProgramText, str], float],
+    reflection: LlmAccess,
+    options: SearchOptions,
 ) -> None:
     """Run the optimiser on a stand-in of the program."""
     import dspy
@@ -78,7 +81,7 @@ def _compile(
     from stm_agent.llm.dspy_engine import dspy_context
 
     none = {"max_bootstrapped_demos": 0, "max_labeled_demos": 0}
-    examples = [dspy.Example(name=name).with_inputs("name") for name in trials.passages]
+    examples = [dspy.Example(name=name).with_inputs("name") for name in trials.examples]
     record, client = CallRecord(), reflection.open()
     try:
         # Its progress bars are for a terminal of its own.
@@ -113,7 +116,7 @@ def _compile(
 
 
 def stand_in(program: dspy.Module, rate: Callable[[ProgramText, str], float]) -> dspy.Module:
-    """Return a module with the predictors of a program that rates their text on a passage instead of running them."""
+    """Return a module with the predictors of a program that rates their text on an example instead of running them."""
     import dspy
 
     class RatedProgram(dspy.Module):  # type: ignore[misc]

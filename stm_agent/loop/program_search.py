@@ -1,6 +1,7 @@
-"""``stm-agent synthesize optimize``: a better text for a program that writes, judged by what its pairs do to a model.
+"""``stm-agent synthesize optimize``: a better text for a program that writes, judged by what it does to a model.
 
-Cheap judgements choose what dearer ones see: ratings of single queries, then a probe, then a LoRA run, then the gate.
+Cheap judgements choose what dearer ones see: ratings of single texts, then a probe, then a LoRA run, then the gate.
+A judge trains no model: examples that were held out decide about its text.
 """
 
 from __future__ import annotations
@@ -11,45 +12,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
-from stm_agent.files import read_json, write_atomic, write_json
+from stm_agent.evaluate.scoring import ScoredTask
+from stm_agent.files import read_json, write_json
 from stm_agent.llm.access import spending
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
+from stm_agent.loop.grading import grader_of
 from stm_agent.loop.identity import run_identity
+from stm_agent.loop.judge_trials import JudgeTrials
 from stm_agent.loop.lengths import with_encoding
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting
 from stm_agent.loop.program_gepa import search_by_gepa
-from stm_agent.loop.program_ladder import (
-    LadderOptions,
-    Outcome,
-    Rung,
-    climb,
-    rank_agreement,
-    write_pairs,
-)
+from stm_agent.loop.program_held import HeldOutcome, judge_held
+from stm_agent.loop.program_kinds import QUERIES, ProgramKind, kind_of
+from stm_agent.loop.program_ladder import LadderOptions, Outcome, Rung, climb, rank_agreement, write_material
 from stm_agent.loop.program_mipro import search_by_mipro
+from stm_agent.loop.program_setup import Sizes, open_trials
 from stm_agent.loop.program_trials import ProgramTrials, SearchOptions, require_runnable
-from stm_agent.loop.query_rating import dev_part, draw_passages, people_of, query_rater
+from stm_agent.loop.program_winner import refuse_existing, write_winner
+from stm_agent.loop.query_rating import dev_part
 from stm_agent.loop.runs import PROGRAM_RESULT, open_run
+from stm_agent.loop.search_share import SearchShare
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StoppableWatcher
 from stm_agent.program_files import program_files
 from stm_agent.progress import watched_by
 from stm_agent.synthesize.program import may_be_structured
-from stm_agent.synthesize.program_text import ProgramText, query_fields, save_state
+from stm_agent.synthesize.program_text import ProgramText
 from stm_agent.workspace import program_path
 
-SEARCH_SHARE = 0.5
-"""Share of the dollars, calls and minutes for proposing candidates; the rest is for comparing them."""
-FEWEST_PASSAGES = 2
-"""Passages without which luck decides between candidates."""
 OPTIMIZERS = ("gepa", "mipro")
-EXISTS = "{} exists; name a new file with --output, nothing is overwritten"
+PROBE_SHARE = 3
+"""A probe of written passages is a LoRA run of this part of the finalists' steps: cheaper probes learn no negatives."""
+FEWEST_STEPS = 2
+"""Steps that a training needs: the first one warms up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +62,16 @@ class ProgramOptions:
         optimizer: How candidates are proposed: GEPA's reflection or, for comparison, DSPy's MIPROv2, which proposes
             instructions only and needs the extra ``optuna``.
         proposals: Candidates that are proposed.
-        examples: Passages that candidates are rated on.
-        queries: Passages that a candidate writes for before its pairs are trained on.
+        examples: Passages, or pairs, that candidates are rated on.
+        queries: Passages, or pairs, that a candidate writes for before it is trained on; of a judge, pairs that test
+            it.
         probes: Candidates that are probed, beside the first one.
         finalists: Candidates with a LoRA run, beside the first one.
-        kind: The probe.
+        kind: The probe of written queries; written passages are probed by a short LoRA run.
         lora_steps: Steps of a LoRA run.
         documents: Passages that models are scored on; judged ones always are.
+        judge: LLM that grades what candidates write, as a part of their rating; None: none.
+        own_text: Let it judge what it wrote itself.
     """
 
     llm: Options
@@ -82,11 +85,24 @@ class ProgramOptions:
     kind: ProbeKind = DEFAULT_PROBE
     lora_steps: int = 60
     documents: int = 1000
+    judge: str | None = None
+    own_text: bool = False
 
     @property
-    def fewest_calls(self) -> int:
-        """Calls without which nothing can be compared: the first program on all passages, and one candidate."""
-        return 2 * (self.examples + self.queries) + 1
+    def sizes(self) -> Sizes:
+        """How many examples the search has."""
+        return Sizes(examples=self.examples, held=self.queries)
+
+    def ladder(self, kind: ProgramKind) -> LadderOptions:
+        """Return how candidates of a kind of program climb."""
+        queries = kind == QUERIES
+        return LadderOptions(
+            probes=self.probes,
+            finalists=self.finalists,
+            kind=self.kind if queries else "lora",
+            probe_steps=None if queries else max(FEWEST_STEPS, self.lora_steps // PROBE_SHARE),
+            lora_steps=self.lora_steps,
+        )
 
 
 def optimize_program(
@@ -113,21 +129,20 @@ def optimize_program(
         StopRequested: A stop was asked for.
     """
     spec = _one_start(spec, options.llm)
-    program = _program(spec, workspace, options)
+    program, kind = _program(spec, workspace, options)
     run = open_run(runs, f"program-{spec.name}", _identity(spec, options, workspace, program))
     try:
         if (result := run.folder / PROGRAM_RESULT).exists():
             report: dict[str, Any] = read_json(result)
-            report["written"] = _write(run.folder, report, target)
+            report["written"] = write_winner(run.folder, report, target)
             return report
-        if target.exists():
-            raise ConfigError(EXISTS.format(target))
+        refuse_existing(target)
         with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
             context.spec, _ = with_encoding(context.spec, context.data)
             with watched_by(StoppableWatcher(observer, context.stop)):
-                report = _search(context, program, options)
+                report = _search(context, program, kind, options)
         write_json(result, report)
-        report["written"] = _write(run.folder, report, target)
+        report["written"] = write_winner(run.folder, report, target)
         return report
     finally:
         run.close()
@@ -142,151 +157,116 @@ def _is_structured(spec: DomainSpec, options: ProgramOptions) -> bool:
     return may_be_structured(spec.synthesize.structured, options.llm.generator)
 
 
-def _program(spec: DomainSpec, workspace: Path, options: ProgramOptions) -> Path:
+def _program(spec: DomainSpec, workspace: Path, options: ProgramOptions) -> tuple[Path, ProgramKind]:
     if options.optimizer not in OPTIMIZERS:
         raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
-    calls = options.llm.budget_calls
-    if calls is not None and calls < options.fewest_calls:
+    path = program_path(workspace, options.program)
+    kind = kind_of(path, structured=_is_structured(spec, options))
+    calls, fewest = options.llm.budget_calls, options.sizes.fewest_calls(kind)
+    if calls is not None and calls < fewest:
         raise ConfigError(
-            f"--budget-calls {calls} cannot compare two programs; raise it to {options.fewest_calls} or more, "
+            f"--budget-calls {calls} cannot compare two programs; raise it to {fewest} or more, "
             "or lower --queries and --examples"
         )
-    path = program_path(workspace, options.program)
-    if not any(query_fields(path, structured=_is_structured(spec, options)).values()):
-        raise ConfigError(f"program {path} cannot be optimised: it writes no queries, which alone can be rated")
-    return path
+    return path, kind
 
 
 def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, program: Path) -> dict[str, Any]:
-    sizes = {name: getattr(options, name) for name in SIZES}
+    # Ceilings decide how far a search gets; everything else what it computes.
+    sizes = {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name != "llm"}
+    judge = {"judge": program_files(program_path(workspace, "judge"))} if options.judge else {}
     return {
         "kind": "program",
         **run_identity(spec, options.llm, workspace),
         "program": program_files(program),
         "search": sizes,
+        **judge,
     }
 
 
-SIZES = (
-    "program",
-    "optimizer",
-    "proposals",
-    "examples",
-    "queries",
-    "probes",
-    "finalists",
-    "kind",
-    "lora_steps",
-    "documents",
-)
-"""Options that decide the result; ceilings decide how far a search gets."""
-
-
-def _search(context: RunContext, program: Path, options: ProgramOptions) -> dict[str, Any]:
+def _search(context: RunContext, program: Path, kind: ProgramKind, options: ProgramOptions) -> dict[str, Any]:
     search, accept = (dev_part(context, half, options.documents) for half in ("search", "accept"))
     setting = ProbeSetting.of(context, search)
-    people = people_of(context)
-    trials = _trials(context, program, setting, people, options)
-    first = Rung(text=ProgramText.of(program, structured=trials.structured), rating=0.0)
-    passages = draw_passages(context.data.pool, options.queries, context.seed + 1)
+    structured = _is_structured(context.spec, options)
+    grader = grader_of(context, options.judge, [options.llm.generator], own_text=options.own_text)
+    trials = open_trials(context, kind, program, setting, options.sizes, structured=structured, grader=grader)
+    first = Rung(text=ProgramText.of(program, structured=structured), rating=0.0)
     with context.timed("search", f"{options.proposals} candidates for {program.name}"):
         require_runnable(trials, first.text)
-        # Paid before any candidate, since nothing can be compared without it.
-        write_pairs(trials, first, passages)
-        searching = SearchOptions(
-            proposals=options.proposals, seed=context.seed, stops=lambda: _is_half_spent(context, options)
-        )
-        if options.optimizer == "mipro":
-            found = search_by_mipro(trials, first.text, context.reflection, searching)
-        else:
-            found = search_by_gepa(trials, first.text, context.reflection, people, searching)
+        if not isinstance(trials, JudgeTrials):
+            # Paid before any candidate, since nothing can be compared without it.
+            write_material(trials, first)
+        found = propose(context, trials, first.text, options)
     first.rating = trials.mean(first.text)
     others = [Rung(text=text, rating=trials.mean(text)) for text in found if text.parts() != first.text.parts()]
-    ladder = LadderOptions(
-        passages=passages,
-        probes=options.probes,
-        finalists=options.finalists,
-        kind=options.kind,
-        lora_steps=options.lora_steps,
-    )
-    outcome = climb(trials, setting, [first, *others], accept, ladder)
-    context.decide("program", outcome.reason, kept=outcome.accepted)
-    return _report(context, trials, setting, [first, *others], outcome, options)
-
-
-def _trials(
-    context: RunContext, program: Path, setting: ProbeSetting, people: Sequence[Pair], options: ProgramOptions
-) -> ProgramTrials:
-    examples = draw_passages(context.data.pool, options.examples, context.seed)
-    if len(examples) < FEWEST_PASSAGES:
-        raise ConfigError(
-            f"the corpus has {len(examples)} passages; a program needs {FEWEST_PASSAGES} or more to write for"
+    rungs = [first, *others]
+    if isinstance(trials, JudgeTrials):
+        held = judge_held(
+            trials,
+            first.text,
+            [rung.text for rung in others],
+            trials.held,
+            alpha=context.spec.loop.alpha,
+            seed=context.seed,
         )
-    rater = query_rater(context, setting, examples, people)
-    return ProgramTrials(
-        context=context,
-        program=program,
-        structured=_is_structured(context.spec, options),
-        rater=rater,
-        passages=examples,
-    )
+        context.decide("program", held.reason, kept=held.accepted)
+        return _held_report(context, trials, rungs, held)
+    outcome = climb(trials, setting, rungs, accept, options.ladder(kind))
+    context.decide("program", outcome.reason, kept=outcome.accepted)
+    return _report(context, trials, setting, rungs, outcome, options.ladder(kind).kind)
 
 
-def _is_half_spent(context: RunContext, options: ProgramOptions) -> bool:
-    """Return whether what is left of the ceilings is needed to compare candidates."""
-    spent = spending(context.run.llm_ledger)
-    llm = options.llm
-    usd, minutes, calls = llm.budget_usd, llm.budget_minutes, llm.budget_calls
-    return (
-        (calls is not None and spent.calls >= calls * SEARCH_SHARE)
-        or (usd is not None and spent.usd >= usd * SEARCH_SHARE)
-        or (minutes is not None and context.clock.seconds() >= minutes * 60 * SEARCH_SHARE)
-    )
+def propose(
+    context: RunContext, trials: ProgramTrials[RunContext], first: ProgramText, options: ProgramOptions
+) -> list[ProgramText]:
+    """Let the optimiser propose candidates within its share of the ceilings; return those it kept, best rated first."""
+    share = SearchShare(context, options.llm)
+    searching = SearchOptions(proposals=options.proposals, seed=context.seed, stops=share.is_spent)
+    if options.optimizer == "mipro":
+        return search_by_mipro(trials, first, context.reflection, searching)
+    return search_by_gepa(trials, first, context.reflection, searching)
 
 
 def _report(
     context: RunContext,
-    trials: ProgramTrials,
+    trials: ProgramTrials[RunContext],
     setting: ProbeSetting,
     rungs: Sequence[Rung],
     outcome: Outcome,
-    options: ProgramOptions,
+    probe: ProbeKind,
 ) -> dict[str, Any]:
+    task: ScoredTask = setting.task
+    return {
+        **_about(context, trials, outcome.winner.text if outcome.winner else None),
+        "accepted": outcome.accepted,
+        "reason": outcome.reason,
+        "untrained": setting.untrained().ndcg_at_10,
+        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
+        "verdict": dataclasses.asdict(outcome.verdict) if outcome.verdict else None,
+        "confirmation": dataclasses.asdict(outcome.confirmation) if outcome.confirmation else None,
+        "probe": {"kind": probe, **rank_agreement(rungs)},
+        "passages": len(task.documents),
+    }
+
+
+def _held_report(context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung], held: HeldOutcome) -> dict[str, Any]:
+    outcome = {"gain": held.gain, "p_value": held.p_value, "examples": len(trials.held), "means": held.held}
+    return {
+        **_about(context, trials, held.winner),
+        "accepted": held.accepted,
+        "reason": held.reason,
+        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
+        "held_out": outcome,
+    }
+
+
+def _about(context: RunContext, trials: ProgramTrials[RunContext], winner: ProgramText | None) -> dict[str, Any]:
     spent = spending(context.run.llm_ledger)
-    winner = outcome.winner
     return {
         "run": context.run.id,
         "program": str(trials.program),
         "structured": trials.structured,
-        "accepted": outcome.accepted,
-        "reason": outcome.reason,
-        "candidate": str(trials.file_of(winner.text).relative_to(context.run.folder)) if winner else None,
-        "untrained": setting.untrained().ndcg_at_10,
-        "candidates": [rung.to_json(trials) for rung in rungs],
-        "verdict": dataclasses.asdict(outcome.verdict) if outcome.verdict else None,
-        "confirmation": dataclasses.asdict(outcome.confirmation) if outcome.confirmation else None,
-        "probe": {"kind": options.kind, **rank_agreement(rungs)},
-        "passages": len(setting.task.documents),
+        "candidate": str(trials.file_of(winner).relative_to(context.run.folder)) if winner else None,
         "cost": {"usd": spent.usd, "calls": spent.calls, "minutes": context.clock.seconds() / 60},
         "warnings": list(context.warnings),
     }
-
-
-def _write(folder: Path, report: dict[str, Any], target: Path) -> str | None:
-    """Write the winner; return its file, None if the gate refused it.
-
-    Raises:
-        ConfigError: ``target`` holds something else.
-    """
-    if not report["accepted"]:
-        return None
-    winner = folder / report["candidate"]
-    if target.suffix == ".json":
-        if not target.exists():
-            save_state(winner, target, structured=report["structured"])
-        return str(target)
-    content = winner.read_bytes()
-    if target.exists() and target.read_bytes() != content:
-        raise ConfigError(EXISTS.format(target))
-    write_atomic(target, content)
-    return str(target)

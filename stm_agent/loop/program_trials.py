@@ -1,28 +1,27 @@
-"""Candidates of a program: written to files, run on passages, rated passage by passage, and recorded."""
+"""Candidates of a program: written to files, run on examples, rated example by example, and recorded."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from stm_agent.domain.data import Pair
 from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
-from stm_agent.files import content_hash, read_json
-from stm_agent.loop.context import RunContext
-from stm_agent.loop.query_rating import writing_job
-from stm_agent.synthesize.feedback import QueryRater, Rating, unusable
-from stm_agent.synthesize.jobs import QueriesJob
+from stm_agent.files import content_hash
+from stm_agent.llm.access import LlmAccess
+from stm_agent.loop.program_kinds import ProgramKind
+from stm_agent.loop.runs import RunFolder
+from stm_agent.synthesize.feedback import Rating, unusable
 from stm_agent.synthesize.program_text import ProgramText, store_candidate
-from stm_agent.synthesize.queries import load_pairs
 from stm_agent.traces import Trace, TraceStore
 
 if TYPE_CHECKING:
     from stm_agent.llm.answer import Completion
 
 TITLE = 90
-"""Characters of a passage that a trace holds."""
+"""Characters of an example that a trace holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class Origin:
         name: ``workspace``, ``reflection``, ``demonstrations`` or ``mipro``.
         parent: The candidate that it was made from; None: the first one.
         completion: The answer that it was read from; None: no LLM wrote it.
-        shown: Rated passages that the LLM was shown.
+        shown: Rated examples that the LLM was shown.
     """
 
     name: str
@@ -59,36 +58,80 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """What a candidate wrote for one passage, and its rating."""
+    """What a candidate wrote for one example, and its rating."""
 
-    passage: str
-    queries: tuple[str, ...]
+    example: str
+    texts: tuple[str, ...]
     rating: Rating
 
 
-@dataclass
-class ProgramTrials:
+class TrialHost(Protocol):
+    """What trials need of a run: a :class:`~stm_agent.loop.context.RunContext` has it."""
+
+    run: RunFolder
+    generator: LlmAccess
+
+    def note(self, name: str, text: str) -> None:
+        """Show and record a remark."""
+
+    def warn(self, name: str, text: str) -> None:
+        """Show and record a warning."""
+
+
+Host_co = TypeVar("Host_co", bound=TrialHost, covariant=True)
+
+
+@dataclass(kw_only=True)
+class ProgramTrials(ABC, Generic[Host_co]):
     """The candidates of one search. Everything is a job or a cached answer, so a resumed search repeats for nothing.
 
     Attributes:
         context: The run.
+        kind: What the program writes.
         program: File of the program that the candidates are made from.
         structured: Whether the generator is asked for typed outputs, for which a program may have a module of its own.
-        rater: Rates queries without training.
-        passages: Example passages, id -> text.
-        rollouts: (Candidate, passage id) -> rollout.
+        task: The task in one line, for the reflecting LLM.
+        examples: Example -> the inputs that it stands for, as text.
+        rollouts: (Candidate, example) -> rollout.
         broken: Candidate -> why its program could not be run.
     """
 
-    context: RunContext
+    context: Host_co
+    kind: ProgramKind
     program: Path
     structured: bool
-    rater: QueryRater
-    passages: Mapping[str, str]
+    task: str
+    examples: Mapping[str, str]
     rollouts: dict[tuple[str, str], Rollout] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     _origins: dict[str, Origin] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
+
+    @abstractmethod
+    def run(self, text: ProgramText, names: Sequence[str]) -> dict[str, Rollout]:
+        """Let a candidate write for some examples, and rate what it wrote.
+
+        Raises:
+            BudgetExceeded: A ceiling is reached.
+            GenerationError: The LLM gives out, or the program fails.
+            ConfigError: The program cannot be used.
+        """
+
+    def usual(self) -> Sequence[str]:
+        """Return outputs of people, which show the reflecting LLM what is usual; none by default."""
+        return ()
+
+    def demonstrations(self, parent: ProgramText, good: float) -> list[tuple[dict[str, str], tuple[str, ...]]]:
+        """Return inputs and outputs that a candidate can show as finished examples: its own with a good rating."""
+        return [
+            (self.inputs(name), rollout.texts)
+            for (key, name), rollout in self.rollouts.items()
+            if key == key_of(parent) and rollout.texts and rollout.rating.score >= good
+        ]
+
+    @abstractmethod
+    def inputs(self, name: str) -> dict[str, str]:
+        """Return the inputs of an example, as a demonstration shows them."""
 
     def propose(self, text: ProgramText, origin: Origin) -> None:
         """Note where a candidate comes from; the first origin of a text counts."""
@@ -98,12 +141,8 @@ class ProgramTrials:
         """Return the file of a candidate."""
         return store_candidate(self.program, text, self.context.run.folder / "candidates", structured=self.structured)
 
-    def job(self, text: ProgramText, passages: Mapping[str, str], seed: int) -> QueriesJob:
-        """Return the job in which a candidate writes for some passages."""
-        return writing_job(self.context, self.file_of(text), self.context.generator, passages, seed)
-
     def rate(self, text: ProgramText, names: Sequence[str]) -> list[Rollout]:
-        """Run a candidate on example passages; return a rollout for each, in order.
+        """Run a candidate on examples; return a rollout for each, in order.
 
         Raises:
             BudgetExceeded: A ceiling is reached.
@@ -117,8 +156,8 @@ class ProgramTrials:
         return [self.rollouts[key, name] for name in names]
 
     def mean(self, text: ProgramText) -> float:
-        """Return the mean rating of a candidate over the passages that it was run on."""
-        scores = [rollout.rating.score for (key, _), rollout in self.rollouts.items() if key == key_of(text)]
+        """Return the mean rating of a candidate over the examples that it was run on."""
+        scores = [self.rollouts[key_of(text), name].rating.score for name in self._rated(text)]
         return sum(scores) / len(scores) if scores else 0.0
 
     def decide(self, text: ProgramText, *, accepted: bool, reason: str) -> None:
@@ -130,31 +169,18 @@ class ProgramTrials:
         """Return the trial of a candidate that was run."""
         return self._names[key_of(text)]
 
+    def _rated(self, text: ProgramText) -> list[str]:
+        return [name for name in self.examples if (key_of(text), name) in self.rollouts]
+
     def _run(self, text: ProgramText, names: Sequence[str]) -> dict[str, Rollout]:
-        key = key_of(text)
         try:
-            folder = self.context.build(self.job(text, {name: self.passages[name] for name in names}, seed=0))
+            return self.run(text, names)
         except BudgetExceeded:
             raise
         except (GenerationError, ConfigError) as error:
             # A text that an LLM wrote may make a program that does not work: that costs the candidate alone.
-            self.broken[key] = str(error)
-            return {name: Rollout(passage=name, queries=(), rating=unusable(str(error))) for name in names}
-        written: dict[str, list[Pair]] = {}
-        for pair in load_pairs(folder):
-            written.setdefault(pair.group, []).append(pair)
-        refused = ", ".join(read_json(folder / "pairs.json")["refused"]) or "nothing was written"
-        return {name: self._rated(name, written.get(name, []), refused) for name in names}
-
-    def _rated(self, name: str, pairs: Sequence[Pair], refused: str) -> Rollout:
-        if not pairs:
-            return Rollout(passage=name, queries=(), rating=unusable(refused))
-        queries = tuple(pair.query for pair in pairs)
-        ratings = self.rater.rate([(name, query) for query in queries])
-        worst = min(ratings, key=lambda rating: rating.score)
-        mean = sum(rating.score for rating in ratings) / len(ratings)
-        rating = Rating(score=mean, round_trip=worst.round_trip, overlap=worst.overlap, feedback=worst.feedback)
-        return Rollout(passage=name, queries=queries, rating=rating)
+            self.broken[key_of(text)] = str(error)
+            return {name: Rollout(example=name, texts=(), rating=unusable(str(error))) for name in names}
 
     def _record(self, text: ProgramText, names: Sequence[str]) -> None:
         """Write the trial of a candidate when it was first run."""
@@ -173,9 +199,9 @@ class ProgramTrials:
                 model=self.context.generator.options.model,
                 parent=parent,
                 mean=sum(rollout.rating.score for rollout in rated.values()) / len(rated),
-                passages=len(self.rater.pool),
+                passages=len(self.examples),
                 per_query={name: rollout.rating.score for name, rollout in rated.items()},
-                top={name: list(rollout.queries) for name, rollout in rated.items()},
+                top={name: list(rollout.texts) for name, rollout in rated.items()},
                 messages=[dict(message) for message in answer.messages] if answer else [],
                 answer=answer.text if answer else "",
                 shown=[dict(row) for row in origin.shown],
@@ -185,7 +211,8 @@ class ProgramTrials:
                 program=str(self.file_of(text)),
             )
         )
-        store.describe({name: " ".join(self.passages[name].split())[:TITLE] for name in names}, {})
+        titles = {name: " ".join(self.examples[name].split())[:TITLE] for name in names if name in self.examples}
+        store.describe(titles, titles)
 
 
 def key_of(text: ProgramText) -> str:
@@ -193,13 +220,13 @@ def key_of(text: ProgramText) -> str:
     return content_hash(text.parts())
 
 
-def require_runnable(trials: ProgramTrials, first: ProgramText) -> None:
+def require_runnable(trials: ProgramTrials[TrialHost], first: ProgramText) -> None:
     """Rate the first candidate.
 
     Raises:
         BudgetExceeded: A ceiling is reached.
         GenerationError: It cannot be run.
     """
-    trials.rate(first, list(trials.passages))
+    trials.rate(first, list(trials.examples))
     if (reason := trials.broken.get(key_of(first))) is not None:
         raise GenerationError(reason)

@@ -51,6 +51,18 @@ class GateReport(TypedDict):
     considered: int
 
 
+class Writing(TypedDict):
+    """What texts of one kind cost, whichever run paid for them first: a text in the cache costs nothing again."""
+
+    asked: int
+    written: int
+    copied: int
+    calls: int
+    tokens: int
+    usd: float
+    seconds: float
+
+
 class Cost(TypedDict):
     """Cost of a run, over all processes."""
 
@@ -63,6 +75,7 @@ class Cost(TypedDict):
     overhead_share: float
     texts_per_second: dict[str, float]
     peak_memory_gib: float
+    writing: NotRequired[dict[str, Writing]]
 
 
 class Report(TypedDict):
@@ -243,7 +256,25 @@ def _cost(context: RunContext, state: State) -> Cost:
             "training": round(sum(expert.texts_per_second for expert in state.experts) / max(len(state.experts), 1), 1),
         },
         "peak_memory_gib": round(context.memory.gib, 2),
+        "writing": _writing(context),
     }
+
+
+def _writing(context: RunContext) -> dict[str, Writing]:
+    """Return kind of text -> counts and cost of all stages of the run that wrote it."""
+    # Entries of an earlier version say nothing about what was written.
+    stages = {entry["folder"]: entry for entry in context.run.ledger.entries("written") if "what" in entry}
+    total: dict[str, Writing] = {}
+    for entry in stages.values():
+        row = total.setdefault(
+            entry["what"],
+            {"asked": 0, "written": 0, "copied": 0, "calls": 0, "tokens": 0, "usd": 0.0, "seconds": 0.0},
+        )
+        for name in ("asked", "written", "copied", "calls", "tokens"):
+            row[name] += entry[name]
+        row["usd"] += entry["usd"]
+        row["seconds"] = round(row["seconds"] + entry["seconds"], 1)
+    return total
 
 
 def _seconds(context: RunContext) -> dict[str, float]:

@@ -26,7 +26,8 @@ STOPPED = "stopped.json"
 """What a stopped search of an instruction leaves; a run of the loop has a report instead."""
 PROGRAM_RESULT, COMPARISON = "program.json", "comparison.json"
 """What a finished search of a program's text leaves, and a finished comparison of generators."""
-BEFORE_WORK = {"run.json", LOCK, "firewall.jsonl", "clock"}
+COMMANDS = "commands.jsonl"
+BEFORE_WORK = {"run.json", LOCK, "firewall.jsonl", "clock", COMMANDS}
 """Contents of a run's folder before anything is scored, trained or paid for."""
 
 
@@ -93,6 +94,11 @@ class RunFolder:
     def traces(self) -> Path:
         """Path of the run's trace file."""
         return self.folder / "traces.jsonl"
+
+    @property
+    def commands(self) -> Path:
+        """Path of the command lines that worked on the run, one line a process."""
+        return self.folder / COMMANDS
 
     @property
     def seconds(self) -> Path:

@@ -59,6 +59,7 @@ def optimize_seeds(
     runs: Path,
     observer: Observer = silent,
     before_work: Callable[[], None] = lambda: None,
+    after_work: Callable[[Path], None] = lambda folder: None,
 ) -> SeedsReport:
     """Run the loop once for each seed; each run has the whole budget, and resumes like a run of one seed.
 
@@ -70,6 +71,7 @@ def optimize_seeds(
         runs: Folder that holds run folders, stages and caches.
         observer: Receives events.
         before_work: Called before the first run that is not finished.
+        after_work: Called with the folder of each run, after its report or a known error.
 
     Raises:
         ConfigError: A seed is given twice, or all runs were asked to have one name.
@@ -84,7 +86,13 @@ def optimize_seeds(
         observer({"kind": "note", "name": "seeds", "text": f"seed {seed}, {len(reports) + 1} of {len(seeds)}"})
         flags = replace(options, seed=seed)
         reports[seed] = optimize(
-            spec, flags, workspace=workspace, runs=runs, observer=observer, before_work=before_work
+            spec,
+            flags,
+            workspace=workspace,
+            runs=runs,
+            observer=observer,
+            before_work=before_work,
+            after_work=after_work,
         )
     return summarize(reports)
 

@@ -15,9 +15,7 @@ from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
 from stm_agent.files import read_json, remove_partial, whole_folder
 from stm_agent.job import Job
-from stm_agent.llm.access import LlmAccess, spending
-from stm_agent.loop.data_jobs import drawn, first_miner, mined_pairs, mining_job, negatives_job
-from stm_agent.loop.options import Options
+from stm_agent.loop.data_jobs import drawn, first_miner, mined_pairs, mining_job
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
@@ -64,57 +62,17 @@ def mine_domain(spec: DomainSpec, workspace: Path, runs: Path, output: Path, lim
     """
     target = fresh_output(output)
     data = build_domain_data(spec.collection, workspace)
-    job = mining_job(spec, data, _pairs(spec, data)[:limit], first_miner(spec), runs / CACHE / "vectors")
+    job = mining_job(spec, data, pairs_to_mine(spec, data)[:limit], first_miner(spec), runs / CACHE / "vectors")
     folder = build_job(job, runs)
     copy_result(folder, target)
     negatives = load_negatives(folder)
     return {"negatives": sum(map(len, negatives.values())), **read_json(folder / "counts.json")}
 
 
-def synthesize_domain(
-    spec: DomainSpec, workspace: Path, runs: Path, output: Path, options: Options, *, limit: int | None
-) -> dict[str, float]:
-    """Write hard negatives for a domain's pairs into ``output``; return counts and cost.
-
-    Args:
-        spec: The domain.
-        workspace: Folder with ``programs/``.
-        runs: Folder of runs, stages and caches.
-        output: Folder to write; it must not exist.
-        options: The LLM and its ceiling.
-        limit: Number of pairs; None: the domain's, mined and chosen as in the loop.
-
-    Raises:
-        ConfigError: ``output`` exists, or no training pair has a mined negative.
-    """
-    target = fresh_output(output)
-    pairs, mined = _mined(spec, workspace, runs, limit)
-    generator = LlmAccess(
-        options=options.llm(spec, options.generator),
-        cache=runs / CACHE / "llm",
-        ledger=runs / CACHE / "synthesize.jsonl",
-        usd=options.budget_usd,
-    )
-    job = negatives_job(spec, workspace, pairs, mined, generator, limit or spec.synthesize.pairs)
-    if not job.pairs:
-        raise ConfigError(
-            f"no training pair of domain {spec.name} has a mined negative; raise mine.depth or mine.margin"
-        )
-    # Each job has a ledger of its own, so that a ceiling counts what this job costs.
-    ledger = runs / CACHE / f"{job.folder_name}.jsonl"
-    job = replace(job, generator=replace(generator, ledger=ledger))
-    before = spending(ledger)
-    folder = build_job(job, runs)
-    copy_result(folder, target)
-    counts, spent = read_json(folder / "written.json"), spending(ledger)
-    paid = {"usd": spent.usd - before.usd, "calls": spent.calls - before.calls}
-    return {"pairs": counts["pairs"], "written": counts["written"], **paid, **counts["refused"]}
-
-
-def _mined(spec: DomainSpec, workspace: Path, runs: Path, limit: int | None) -> tuple[tuple[Pair, ...], Negatives]:
+def mined_for(spec: DomainSpec, workspace: Path, runs: Path, limit: int | None) -> tuple[tuple[Pair, ...], Negatives]:
     """Return pairs and their mined negatives, without those that reviewers refused."""
     data = build_domain_data(spec.collection, workspace)
-    pairs, miner, cache = _pairs(spec, data), first_miner(spec), runs / CACHE / "vectors"
+    pairs, miner, cache = pairs_to_mine(spec, data), first_miner(spec), runs / CACHE / "vectors"
     job = mining_job(spec, data, pairs, miner, cache)
     if limit is not None:
         # For a look at a few pairs BM25 is enough: it needs no encoder.
@@ -124,7 +82,7 @@ def _mined(spec: DomainSpec, workspace: Path, runs: Path, limit: int | None) -> 
     return pairs, left
 
 
-def _pairs(spec: DomainSpec, data: DomainData) -> tuple[Pair, ...]:
+def pairs_to_mine(spec: DomainSpec, data: DomainData) -> tuple[Pair, ...]:
     """Return the pairs that the loop mines for; all of the domain's if no expert asks for negatives.
 
     Raises:

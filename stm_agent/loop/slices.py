@@ -77,7 +77,7 @@ def _traits(context: RunContext) -> Mapping[str, Mapping[str, str]]:
     return {
         "BM25": found,
         "field": {query: _field(split, query, titles) for query in split.queries},
-        "length": _lengths(split.queries),
+        "length": length_types(split.queries),
         "type": {query: query_type(text) for query, text in split.queries.items()},
     }
 
@@ -90,14 +90,22 @@ def query_type(text: str) -> str:
     return "keywords" if len(words) <= KEYWORDS else "statement"
 
 
-def _lengths(queries: Mapping[str, str]) -> dict[str, str]:
-    """Return short, medium or long: the thirds of the queries by their letters."""
+def length_limits(queries: Mapping[str, str]) -> tuple[int, int]:
+    """Return the letters below which a query is short and above which it is long: the thirds of some queries."""
     order = sorted(len(text) for text in queries.values())
-    low, high = order[len(order) // 3], order[2 * len(order) // 3]
-    return {
-        query: "short" if len(text) < low else "long" if len(text) > high else "medium"
-        for query, text in queries.items()
-    }
+    return order[len(order) // 3], order[2 * len(order) // 3]
+
+
+def length_of(text: str, limits: tuple[int, int]) -> str:
+    """Return ``short``, ``medium`` or ``long``."""
+    low, high = limits
+    return "short" if len(text) < low else "long" if len(text) > high else "medium"
+
+
+def length_types(queries: Mapping[str, str]) -> dict[str, str]:
+    """Return short, medium or long: the thirds of the queries by their letters."""
+    limits = length_limits(queries)
+    return {query: length_of(text, limits) for query, text in queries.items()}
 
 
 def _field(split: Split, query: str, titles: Mapping[str, str]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.spec import ExpertSpec
 from stm_agent.loop.gate import GateState
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
@@ -51,6 +53,7 @@ class Expert:
         texts_per_second: Speed of the training.
         side: ``query`` if the adapter is that of queries alone.
         round: The round it was trained in.
+        spec: What it learnt from, and how; None: as the domain lists it.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Expert:
     texts_per_second: float
     side: Literal["both", "query"] = "both"
     round: int = 1
+    spec: ExpertSpec | None = None
 
     @property
     def adapter(self) -> Path:
@@ -85,6 +89,8 @@ class State:
         training_data: What the experts of this round learn from; None: not prepared yet.
         merged: Experts that the newest merge search chose from, in its order.
         round: Number of the newest training data, from 1; 0: there is none yet.
+        programs: What is written -> file of the program that writes it since a search of its text; empty: the domain's
+            own programs write.
     """
 
     base: RatedModel
@@ -99,6 +105,7 @@ class State:
     training_data: TrainingData | None = None
     tested: bool = False
     round: int = 0
+    programs: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
     def start(cls, base: RatedModel) -> State:

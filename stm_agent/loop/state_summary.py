@@ -72,10 +72,23 @@ def summary_text(content: dict[str, Any]) -> str:
         f"  {part['by']} {part['name']}: {part['ndcg_at_10']:.3f} on {part['queries']} queries"
         for part in content["slices"]
     ]
+    lines += [f"staircase: {stairs}"] if (stairs := staircase(content)) else []
     lines += ["tried:"] + [f"  {_step_text(step)}" for step in content["tried"]]
     left = {"seconds": "{:.0f} s", "dollars": "{:.4f} USD", "calls": "{:.0f} LLM calls"}
     amounts = [left[name].format(value) for name, value in content["left"].items() if value is not None]
     return "\n".join([*lines, f"left: {', '.join(amounts) or 'no ceiling'}"])
+
+
+def staircase(content: dict[str, Any]) -> str:
+    """Return how the best model so far rose on the search half, with the seconds of the actions until then."""
+    score, seconds = content["models"]["base"]["search"], 0.0
+    steps = [f"{score:.4f}"]
+    for step in content["tried"]:
+        seconds += step["seconds"]
+        if step["gain"] > 0:
+            score += step["gain"]
+            steps.append(f"{score:.4f} after {step['number']} ({seconds:.0f} s)")
+    return ", ".join(steps) if len(steps) > 1 else ""
 
 
 def _model(context: RunContext, rated: RatedModel) -> dict[str, Any]:

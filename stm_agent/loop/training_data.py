@@ -11,6 +11,7 @@ from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec
 from stm_agent.domain.text import share
 from stm_agent.files import content_hash
+from stm_agent.mine.evidence import Found
 from stm_agent.mine.lists import Lists
 from stm_agent.mine.negatives import Negative
 from stm_agent.synthesize.graded import GradedPassages
@@ -29,6 +30,8 @@ class TrainingData:
         lists: Pair id -> a teacher's scores.
         graded: Pair id -> written passages of lower relevance.
         trial: Trace of the program that wrote the synthetic negatives; None: there are none.
+        found: What mining found and the generator wrote before the audit, for a later audit; None: nothing was audited.
+        auditor: Hash of the encoder, with its instruction, whose scores the newest audit saw.
     """
 
     mined: Negatives = field(default_factory=dict)
@@ -38,6 +41,8 @@ class TrainingData:
     lists: Lists = field(default_factory=dict)
     graded: Mapping[str, GradedPassages] = field(default_factory=dict)
     trial: str | None = None
+    found: Found | None = None
+    auditor: str | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -48,7 +53,8 @@ class TrainingData:
             for pair, row in kind.items()
         ]
         related = {pair: passages.related for pair, passages in self.graded.items()}
-        return content_hash([negatives, [pair.content() for pair in self.written], sorted(self.lists), related])
+        pairs = [pair.content() for pair in (*self.written, *self.relabelled)]
+        return content_hash([negatives, pairs, sorted(self.lists), related])
 
     def with_related(self, expert: ExpertSpec, pairs: Iterable[Pair]) -> tuple[Pair, ...]:
         """Return the pairs, those without graded passages of their own with written ones, if the expert asks for them.

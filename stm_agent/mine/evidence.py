@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from stm_agent.domain.data import Pair
 from stm_agent.domain.text import is_near_duplicate, normalise, words_of
 from stm_agent.evaluate.bm25 import Bm25Index
+from stm_agent.files import content_hash
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.prompted import PromptedEncoder
 from stm_agent.mine.score_teachers import Passage, Question, ScoreTeacher
@@ -41,6 +43,12 @@ class Found:
     doubtful: Mapping[str, tuple[Negative, ...]]
     relevant: Mapping[str, tuple[Negative, ...]]
     written: Mapping[str, tuple[Negative, ...]]
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of everything that was found."""
+        parts = (self.negatives, self.doubtful, self.relevant, self.written)
+        return content_hash([{pair: [n.text for n in row] for pair, row in part.items() if row} for part in parts])
 
 
 @dataclass(frozen=True, kw_only=True)

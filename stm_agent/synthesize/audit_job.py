@@ -79,7 +79,10 @@ class AuditJob(Job):
             "spec": self.spec.model_dump(mode="json", exclude=exclude),
             "pairs": content_hash([pair.content() for pair in self.pairs]),
             "pool": content_hash(dict(self.pool)),
-            "found": [content_hash(_content(part)) for part in vars(self.found).values()],
+            "found": [
+                content_hash(_content(part))
+                for part in (self.found.negatives, self.found.doubtful, self.found.relevant, self.found.written)
+            ],
             "models": {role: source_identity(name) for role, name in teacher.models.items()} if teacher else {},
             "file": sha256_file(teacher.file) if teacher and teacher.file else None,
             "miner": self.miner.source_key() if self.miner else None,

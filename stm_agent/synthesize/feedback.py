@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 from stm_agent.domain.data import Pair
 from stm_agent.domain.keywords import keywords
 from stm_agent.evaluate.bm25 import Bm25Index
+from stm_agent.synthesize.judge import Judgement
 
+BEST_GRADE = 3
+"""Highest grade of a judge."""
 ROUND_TRIP = 10
 """Fused rank up to which a query has found its passage."""
 USUAL_OVERLAP = 0.5
@@ -51,7 +54,23 @@ class Rating:
 
 def unusable(reason: str) -> Rating:
     """Return the rating of a text that could not be used."""
-    return Rating(score=0.0, round_trip=False, overlap=0.0, feedback=f"no usable query: {reason}")
+    return Rating(score=0.0, round_trip=False, overlap=0.0, feedback=f"no usable text: {reason}")
+
+
+def judged(rating: Rating, judgement: Judgement | None, *, wanted: int) -> Rating:
+    """Return a rating with a judge's grade: it falls in proportion to the distance from the wanted grade.
+
+    Args:
+        rating: The rating without a judge.
+        judgement: The judge's; None: it could not be used, and the rating stays.
+        wanted: The grade, from 0 to 3, that the text should have.
+    """
+    if judgement is None:
+        return rating
+    distance = abs(judgement.grade - wanted) / max(wanted, BEST_GRADE - wanted)
+    reason = f" ({judgement.reason})" if judgement.reason else ""
+    feedback = f"{rating.feedback}; a judge: grade {judgement.grade}, wanted {wanted}{reason}"
+    return replace(rating, score=rating.score * (1 - distance), feedback=feedback)
 
 
 class QueryRater:

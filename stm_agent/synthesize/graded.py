@@ -21,7 +21,18 @@ from stm_agent.llm.checking import REPEATS, TextCheck, repeats
 from stm_agent.synthesize.drafts import Produced, WriteRequest
 from stm_agent.synthesize.program import Writer
 from stm_agent.synthesize.report import WritingReport
-from stm_agent.synthesize.rows import ACCEPTED, REFUSED, Against, Graded, Row, blank_row, load_rows, save_rows
+from stm_agent.synthesize.rows import (
+    ACCEPTED,
+    REFUSED,
+    Against,
+    Graded,
+    Row,
+    blank_row,
+    count_copies,
+    load_rows,
+    save_rows,
+    with_copies,
+)
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
@@ -101,8 +112,8 @@ def write_graded(
     except GenerationError as error:
         ended = error
     blank = blank_row(STAGE, "", task, program, client)
-    rows = tuple(row for pair in pairs for row in _rows(blank, pair, made.get(pair.id, []), writer))
-    report = writer.report(sum(row.verdict == ACCEPTED for row in rows), ended)
+    rows = tuple(with_copies(row for pair in pairs for row in _rows(blank, pair, made.get(pair.id, []), writer)))
+    report = writer.report(sum(row.verdict == ACCEPTED for row in rows), ended, copied=count_copies(rows))
     save_rows(folder, rows)
     write_json(folder / REPORT, {"pairs": len(pairs), **report.to_json(), "sample": writer.sample()})
     return WrittenGrades(report, rows)

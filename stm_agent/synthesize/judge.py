@@ -64,7 +64,7 @@ def judge_all(items: Sequence[tuple[str, str]], *, task: str, program: Path, cli
     Raises:
         ConfigError: The program cannot be built or fails.
     """
-    writer = Writer(program, client, "judgement")
+    writer = Writer(program, client, "judgement", alike=True)
     # A grade alone is a whole answer.
     check = TextCheck("passage", model_text="3")
     requests = [WriteRequest(check, {"task": task, "query": query, "passage": passage}) for query, passage in items]

@@ -25,7 +25,17 @@ from stm_agent.mine.store import save_negatives
 from stm_agent.synthesize.drafts import Produced, WriteRequest
 from stm_agent.synthesize.program import Writer
 from stm_agent.synthesize.report import WritingReport
-from stm_agent.synthesize.rows import ACCEPTED, REFUSED, Against, Graded, Row, blank_row, save_rows
+from stm_agent.synthesize.rows import (
+    ACCEPTED,
+    REFUSED,
+    Against,
+    Graded,
+    Row,
+    blank_row,
+    count_copies,
+    save_rows,
+    with_copies,
+)
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
@@ -115,10 +125,11 @@ def _ask(
 def _stored(
     folder: Path, pairs: Sequence[Pair], rows: Sequence[Row], writer: Writer, ended: GenerationError | None
 ) -> WrittenNegatives:
+    rows = with_copies(rows)
     negatives = _negatives(rows)
     save_negatives(folder, pairs, negatives)
     save_rows(folder, rows)
-    report = writer.report(sum(map(len, negatives.values())), ended)
+    report = writer.report(sum(map(len, negatives.values())), ended, copied=count_copies(rows))
     numbers = Counter(len(negatives.get(pair.id, ())) for pair in pairs)
     about = {"pairs": len(pairs), "per_pair": {str(number): numbers[number] for number in sorted(numbers)}}
     write_json(folder / REPORT, {**about, **report.to_json(), "sample": writer.sample()})

@@ -33,7 +33,14 @@ class Writer:
     """
 
     def __init__(
-        self, program: Path, client: LlmClient, output: str, *, structured: str = "never", attempts: int = 1
+        self,
+        program: Path,
+        client: LlmClient,
+        output: str,
+        *,
+        structured: str = "never",
+        attempts: int = 1,
+        alike: bool = False,
     ) -> None:
         """Load the program.
 
@@ -43,6 +50,7 @@ class Writer:
             output: Name of the output field that holds the text; its plural holds a list of several.
             structured: Whether the program may ask for several typed outputs, as ``SynthesizeSpec.structured``.
             attempts: How often a text is asked for until it can be used.
+            alike: Different passages may get the same text, as grades do; else many in a row end the work.
 
         Raises:
             ConfigError: The program cannot be built, or has no such output.
@@ -52,8 +60,8 @@ class Writer:
         self.several = list_field(output) in output_fields(self.program)
         self.refused: Counter[str] = Counter()
         self._limit = FailureLimit(client.model)
-        self._attempts = attempts
-        self._asked = self._repaired = self._inputs_cut = self._tokens = 0
+        self._attempts, self._alike = attempts, alike
+        self._asked = self._repaired = self._inputs_cut = self._tokens = self._answers = 0
         self._usd = self._seconds = 0.0
         self._first: Completion | None = None
         self._spent = client.budget.spent
@@ -105,8 +113,14 @@ class Writer:
                     return
                 yield self._accept(draft)
 
-    def report(self, written: int, ended: GenerationError | None = None) -> WritingReport:
-        """Return the counts so far, and why the stage ended early if it did."""
+    def report(self, written: int, ended: GenerationError | None = None, *, copied: int = 0) -> WritingReport:
+        """Return the counts so far, and why the stage ended early if it did.
+
+        Args:
+            written: Texts that can be used.
+            ended: What ended the stage early; None: it is whole.
+            copied: Texts of these that are copied from their passage.
+        """
         spent = self.client.budget.spent
         return WritingReport(
             asked=self._asked,
@@ -118,6 +132,7 @@ class Writer:
             repaired=self._repaired,
             ended_by=str(ended) if ended else None,
             over_budget=isinstance(ended, BudgetExceeded),
+            copied=copied,
         )
 
     def sample(self) -> dict[str, Any]:
@@ -127,6 +142,7 @@ class Writer:
             "instructions": "\n\n".join(predictor.signature.instructions for predictor in self.program.predictors()),
             "messages": [dict(message) for message in first.messages] if first else [],
             "answer": first.text if first else "",
+            "calls": self._answers,
             "tokens": self._tokens,
             "usd": self._usd,
             "seconds": round(self._seconds, 3),
@@ -165,7 +181,8 @@ class Writer:
         for error in draft.rejections:
             self._limit.failed(error)
         if not draft.rejected:
-            self._limit.passed("\n".join(produced.text for produced in draft.texts), draft.request.inputs)
+            text = "" if self._alike else "\n".join(produced.text for produced in draft.texts)
+            self._limit.passed(text, draft.request.inputs)
         return draft.texts
 
     def _ask(self, record: CallRecord, sample: int, request: WriteRequest) -> Any:  # noqa: ANN401 - a prediction
@@ -205,6 +222,7 @@ class Writer:
         self._inputs_cut += record.inputs_cut
         for completion in record.completions:
             self._first = self._first or completion
+            self._answers += 1
             self._tokens += completion.prompt_tokens + completion.completion_tokens
             self._usd += completion.usd
             self._seconds += completion.seconds

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MARK = "# Written by stm-agent synthesize optimize; it replaces the text above."
 INSTRUCTIONS, DEMONSTRATIONS = "instructions", "demonstrations"
-QUERY = "query"
-"""Output field with one written query; its plural holds several."""
 Demonstration = Mapping[str, Any]
 """Field -> value, as in a ``dspy.Example``."""
 
@@ -90,14 +88,15 @@ class ProgramText:
         return "\n\n".join(rows)
 
 
-def query_fields(program: Path, *, structured: bool = False) -> dict[str, str | None]:
-    """Return predictor -> its output field with a written query, or with several; None: it has none.
+def written_fields(program: Path, output: str, *, structured: bool = False) -> dict[str, str | None]:
+    """Return predictor -> its output field of a name, or of its plural; None: it has none.
 
     Raises:
         ConfigError: The program cannot be built.
     """
+    names = (output, list_field(output))
     return {
-        name: next((field for field in (QUERY, list_field(QUERY)) if field in predictor.signature.output_fields), None)
+        name: next((field for field in names if field in predictor.signature.output_fields), None)
         for name, predictor in load_program(program, structured=structured).named_predictors()
     }
 

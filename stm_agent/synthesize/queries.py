@@ -18,7 +18,7 @@ from stm_agent.synthesize.filters import HELD, LEFT_OUT, LOST, repeated, round_t
 from stm_agent.synthesize.program import Writer
 from stm_agent.synthesize.query_plan import QueryCall, QueryPlan, plan_queries
 from stm_agent.synthesize.report import WritingReport
-from stm_agent.synthesize.rows import ACCEPTED, REFUSED, Graded, Row, blank_row, save_rows
+from stm_agent.synthesize.rows import ACCEPTED, REFUSED, Graded, Row, blank_row, count_copies, save_rows, with_copies
 from stm_agent.synthesize.spread import Spread, choose_passages
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def write_queries(
     rows = list(_rows(plan, texts, pool, blank_row(STAGE, "written", task, program, client)))
     rows = _filtered(rows, held, pool, spec.round_trip, encoder)
     writer.refused.update(row.reason for row in rows if row.reason in LEFT_OUT)
-    report = writer.report(sum(row.verdict == ACCEPTED for row in rows), ended)
+    rows = with_copies(rows)
+    report = writer.report(sum(row.verdict == ACCEPTED for row in rows), ended, copied=count_copies(rows))
     about = {"generator": client.model, "clusters": chosen.clusters, "mix": dict(plan.mix), "sample": writer.sample()}
     return _stored(folder, rows, report, about)
 

@@ -33,6 +33,7 @@ class WritingReport:
         repaired: Texts that could be used at the second attempt or a later one.
         ended_by: Why the stage ended before its end: the budget, or the LLM; None: it is whole.
         over_budget: Whether it was the budget.
+        copied: Texts that can be used, and are mostly one run of words of the passage they were written for.
     """
 
     asked: int
@@ -44,6 +45,7 @@ class WritingReport:
     repaired: int = 0
     ended_by: str | None = None
     over_budget: bool = False
+    copied: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON; cost is in the ledger."""

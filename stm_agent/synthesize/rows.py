@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.files import read_jsonl, write_atomic
+from stm_agent.llm.checking import copied_share, is_copied
 from stm_agent.program_files import program_hash
 
 if TYPE_CHECKING:
@@ -94,6 +95,32 @@ class Row:
     scores: Mapping[str, float] = field(default_factory=dict)
     verdict: str = ACCEPTED
     reason: str = ""
+
+
+def with_copies(rows: Iterable[Row]) -> list[Row]:
+    """Return rows with ``copied`` in their scores: the share of the text that is one run of its passage's words.
+
+    A query is compared with its passage, a written passage with the pair's own positive.
+    """
+    return [
+        replace(row, scores={**row.scores, "copied": round(copied_share(_written(row), row.positives[0].text), 3)})
+        if row.verdict == ACCEPTED and row.positives
+        else row
+        for row in rows
+    ]
+
+
+def count_copies(rows: Iterable[Row]) -> int:
+    """Return the number of accepted rows whose text is copied from its passage."""
+    accepted = (row for row in rows if row.verdict == ACCEPTED and row.positives)
+    return sum(is_copied(_written(row), row.positives[0].text) for row in accepted)
+
+
+def _written(row: Row) -> str:
+    """Return the text of a row that the generator wrote."""
+    if row.stage == "queries":
+        return row.query
+    return row.negatives[0].text if row.negatives else row.positives[-1].text
 
 
 def blank_row(stage: str, source: str, task: str, program: Path, client: LlmClient) -> Row:

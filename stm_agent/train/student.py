@@ -54,8 +54,8 @@ def stop_attention_dropout(network: nn.Module) -> int:
         inner = getattr(module, "dropout", None)
         if isinstance(inner, Dropout) and inner.p:
             inner.p, stopped = 0.0, stopped + 1
-        if getattr(module, "attention_dropout", 0.0):
-            module.attention_dropout, stopped = 0.0, stopped + 1
+        if vars(module).get("attention_dropout"):
+            vars(module)["attention_dropout"], stopped = 0.0, stopped + 1
     return stopped
 
 

@@ -144,3 +144,22 @@ def test_a_value_that_no_row_has_is_one_line(workspace: Path, options: tuple[str
     failed = show(workspace, *options)
     assert isinstance(failed.exception, ConfigError)
     assert line in str(failed.exception)
+
+
+def test_rows_are_filtered_by_grade_sample_and_score(workspace: Path) -> None:
+    rows = json.loads(show(workspace, "--json").stdout)["shown"]
+    for flags, fits in (
+        (("--grade", "3"), lambda row: any(positive["grade"] == 3 for positive in row["positives"])),
+        (("--trial", "0"), lambda row: row["trial"] == 0),
+        (("--score", "copied=0"), lambda row: "copied" in row["scores"]),
+    ):
+        found = json.loads(show(workspace, *flags, "--json").stdout)["shown"]
+        assert found == [row for row in rows if fits(row)]
+        assert found
+    assert not json.loads(show(workspace, "--score", "copied=1.5", "--json").stdout)["shown"]
+    with pytest.raises(ConfigError, match="no row has a score 'charm'; there are: copied"):
+        CliRunner().invoke(
+            build(),
+            ["data", "show", "mine", "--workspace", str(workspace), "--score", "charm=1"],
+            catch_exceptions=False,
+        )

@@ -82,6 +82,23 @@ def test_each_generator_stops_at_its_own_budget(tiny_domain, workspace, budget, 
     assert {row["asked"] for row in rows} == {8 if "tokens" in budget else 10}
 
 
+def test_false_negatives_are_estimated_by_known_positives_or_by_a_judge(tiny_domain, workspace, scripts, monkeypatch):
+    report = compared(tiny_domain, workspace, passages=8)
+    assert all("known positives" in row["false_negatives"]["reason"] for row in report["rows"])
+    assert all("or name a --judge" in row["false_negatives"]["reason"] for row in report["rows"])
+    scripts["judge"] = ScriptedProvider(
+        lambda messages: "grade 3: it fits" if "general" in messages[-1]["content"] else "0"
+    )
+    best, worst = compared(tiny_domain, workspace, passages=8, judge="scripted:judge")["rows"]
+    assert worst["false_negatives"]["share"] == 1.0, "a general query fits what was mined for it too"
+    assert best["false_negatives"]["share"] == 0.0
+    rate = best["false_negatives"]
+    assert rate["low"] == 0.0 < rate["high"] < 1.0
+    assert (rate["by"], worst["grade"]["mean"], best["grade"]["mean"]) == ("judge", 3.0, 0.0)
+    with pytest.raises(ConfigError, match="would judge its own texts"):
+        compared(tiny_domain, workspace, judge="scripted:good")
+
+
 def test_one_generator_is_no_comparison(tiny_domain, workspace):
     with pytest.raises(ConfigError, match="two different generators"):
         compared(tiny_domain, workspace, generators=("scripted:good", "scripted:good"))

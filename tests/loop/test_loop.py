@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,28 @@ def test_loop_ends_with_a_proved_model_and_a_report(tiny_domain: DomainSpec, wor
     model = SentenceTransformer(str(folder / "model"), device="cpu")
     assert np.isfinite(model.encode_query(["does it load alone?"])).all()
     _another_point_is_a_model_too(folder, model)
+    _mteb_takes_the_model_and_its_results(folder, model, report)
+
+
+def _mteb_takes_the_model_and_its_results(folder: Path, model: Any, report: dict[str, Any]) -> None:
+    import mteb
+    from mteb.models import SentenceTransformerEncoderWrapper
+
+    (entry,) = [line for line in _ledger(folder) if line["event"] == "mteb"]
+    assert entry["ndcg_at_10"] == pytest.approx(report["rows"]["merged"]["ndcg_at_10"], abs=1e-3)
+    (result,) = (folder / "mteb").rglob("TinyRetrieval.json")
+    assert read_json(result.parent / "model_meta.json")["revision"] == result.parent.name
+    card = (folder / "mteb" / "README.md").read_text()
+    assert "| **this model** | " in card
+    assert "- Chosen and confirmed on 36 dev queries" in card
+    # The same as "mteb mock-run" on the exported folder: mock tasks of every kind, without data.
+    with warnings.catch_warnings():
+        # mteb uses what it and its libraries deprecate.
+        warnings.simplefilter("ignore")
+        results = mteb.mock_run(SentenceTransformerEncoderWrapper(model)).task_results
+    kinds = {name: type(result).__name__ for name, result in results.items() if result is not None}
+    assert kinds["MockRetrievalTask"] == "TaskResult"
+    assert set(kinds.values()) == {"TaskResult"}
 
 
 def _another_point_is_a_model_too(folder: Path, model: Any) -> None:

@@ -46,7 +46,7 @@ def start(tiny_domain: DomainSpec) -> State:
 
 
 def menu(spec: DomainSpec, state: State, done: tuple[str, ...] = ()) -> dict[str, list[Action]]:
-    context: Any = SimpleNamespace(spec=spec)
+    context: Any = SimpleNamespace(spec=spec, run=SimpleNamespace(identity={}), _traits={"type": {"q": "question"}})
     kinds: dict[str, list[Action]] = {}
     for action in offered(context, state, done):
         kinds.setdefault(action.kind, []).append(action)
@@ -55,7 +55,7 @@ def menu(spec: DomainSpec, state: State, done: tuple[str, ...] = ()) -> dict[str
 
 def test_an_expert_waits_for_its_data_and_for_the_one_it_starts_from(tiny_domain: DomainSpec, start: State) -> None:
     first = menu(tiny_domain, start)
-    assert set(first) == {"search-instruction", "prepare-data", "train-expert", "distil"}
+    assert set(first) == {"search-instruction", "optimize-program", "prepare-data", "train-expert", "distil"}
     assert [action.to_json()["expert"] for action in first["train-expert"]] == ["plain"]
     prepared = replace(start, training_data=TrainingData(), round=1)
     assert [action.to_json()["expert"] for action in menu(tiny_domain, prepared)["train-expert"]] == ["plain"]

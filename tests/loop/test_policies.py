@@ -25,8 +25,8 @@ from stm_agent.loop.earlier import earlier_gains
 from stm_agent.loop.history import Decision, Step, credited_gains, record_decision, record_outcome, stored_decision
 from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.options import Options
+from stm_agent.loop.policies.answers import Fallback, chosen, menu_text
 from stm_agent.loop.policies.gain_per_cost import Belief, GainPerCost
-from stm_agent.loop.policies.planner import Fallback, chosen, menu_text
 from stm_agent.loop.policies.policy import Left, Offer, correction
 from stm_agent.loop.policies.random_choice import RandomChoice
 from stm_agent.loop.policies.stm import FixedOrder, published_order
@@ -117,9 +117,9 @@ def test_tpe_without_optuna_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_line_of_the_menu_is_an_answer_that_a_planner_may_give() -> None:
     offers = situation((TRAIN, 5.0), (SEARCH, 5.0), (WriteQueries(queries=8, where="failing"), 5.0), (MERGE, 5.0))
     for line, offer in zip(menu_text(offers.menu).splitlines(), offers.menu, strict=True):
-        assert chosen(line, offers) == offer
-        assert chosen(f"- {line.partition(':')[0]}\nbecause it is cheap", offers) == offer
-    assert chosen("stop", offers).action.kind == "stop"
+        assert chosen(line, offers.menu, offers.left) == offer
+        assert chosen(f"- {line.partition(':')[0]}\nbecause it is cheap", offers.menu, offers.left) == offer
+    assert chosen("stop", offers.menu, offers.left).action.kind == "stop"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_every_line_of_the_menu_is_an_answer_that_a_planner_may_give() -> None:
 def test_an_answer_that_cannot_be_used_names_its_fault(answer: str, fault: str) -> None:
     offers = situation((TRAIN, 5.0), (MERGE, 500.0), seconds=60.0)
     with pytest.raises(Fallback, match=fault):
-        chosen(answer, offers)
+        chosen(answer, offers.menu, offers.left)
 
 
 def test_actions_survive_json_and_wrong_parameters_are_named() -> None:

@@ -112,6 +112,65 @@ def test_mipro_proposes_to_the_same_ladder(tiny_domain, workspace, calls):
     assert best["rating"] > first["rating"]
 
 
+def passages(messages: Messages) -> str:
+    """Write passages near the query only with better instructions."""
+    system, last = messages[0]["content"], messages[-1]["content"]
+    if "You improve the instructions" in system:
+        return f"```\n{BETTER}\n```"
+    if BETTER not in system:
+        return f"A note on the weather and the roads of town number {sum(map(ord, last))}."
+    *_, (clinical, place) = re.findall(r"A finding of (.*) the (\w+)\.", last)
+    other = next(sign for sign in PLAIN if sign != clinical)
+    if "Level: highly relevant" in last:
+        return f"A report of {clinical} the {place} today."
+    return f"A report of {other} the {place}" + (" and its neighbours." if "Level: related" in last else " and more.")
+
+
+def judgements(messages: Messages) -> str:
+    """Grade everything alike, or with better instructions by whether query and passage name one sign and place."""
+    system, last = messages[0]["content"], messages[-1]["content"]
+    if "You improve the instructions" in system:
+        return f"```\n{BETTER}\n```"
+    if BETTER not in system:
+        return "grade 2: perhaps"
+    query = re.findall(r"Query: (.*)", last)[-1].split()
+    clinical, place = re.findall(r"A finding of (.*) the (\w+)\.", last)[-1]
+    return "grade 3: it answers" if {PLAIN[clinical], place} <= set(query) else "grade 0: another finding"
+
+
+@pytest.mark.parametrize("program", ["hard_negatives", "graded"])
+def test_programs_that_write_passages_climb_the_same_ladder(tiny_domain, workspace, monkeypatch, program):
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(passages)))
+    sizes = {"proposals": 2, "examples": 4, "queries": 8, "probes": 1, "finalists": 1, "lora_steps": 4}
+    report = search(tiny_domain, workspace, program=program, **sizes)
+    first, *others = report["candidates"]
+    assert first["pairs"] > 0
+    assert all(0.0 <= row["rating"] <= 1.0 for row in report["candidates"])
+    assert [row for row in others if row["probe"] is not None]
+    if program == "hard_negatives":
+        assert max(row["rating"] for row in others) > first["rating"]
+    assert report["probe"]["kind"] == "lora"
+    trials = read_traces(workspace / "runs" / report["run"] / "traces.jsonl")
+    assert "nearness to the query" in next(trial for trial in trials if trial["shown"])["shown"][0]["why"]
+
+
+def test_a_judge_is_optimised_on_known_positives_and_tested_on_others(tiny_domain, workspace, monkeypatch):
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(judgements)))
+    report = search(tiny_domain, workspace, program="judge", proposals=2, examples=6, queries=16)
+    assert report["accepted"], report["reason"]
+    before, after = report["held_out"]["means"]
+    assert before == 0.5 < after
+    assert "held out" in report["reason"]
+    assert ProgramText.of(Path(report["written"]), "judgement").instructions == {"predict": BETTER}
+
+
+def test_a_judge_is_a_part_of_the_rating(tiny_domain, workspace, calls, monkeypatch):
+    scripts = {"words": calls, "strict": lambda messages: "grade 0: it leads elsewhere"}
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(scripts[name])))
+    report = search(tiny_domain, workspace, judge="scripted:strict", queries=8, examples=4, lora_steps=2)
+    assert {row["rating"] for row in report["candidates"]} == {0.0}
+
+
 def test_calls_are_capped_over_generator_and_reflection(tiny_domain, workspace, calls):
     sizes = {"queries": 8, "examples": 4, "lora_steps": 2, "calls": 25}
     search(tiny_domain, workspace, **sizes)
@@ -123,7 +182,8 @@ def test_calls_are_capped_over_generator_and_reflection(tiny_domain, workspace, 
     [
         ({"calls": 3}, "--budget-calls 3 cannot compare two programs"),
         ({"optimizer": "luck"}, "use gepa or mipro"),
-        ({"program": "hard_negatives"}, "cannot be optimised"),
+        ({"program": "planner"}, "plans runs; use 'stm-agent loop optimize-planner'"),
+        ({"judge": "scripted:words"}, "would judge its own texts; name another LLM, or allow it with --judge-own-text"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_paid(tiny_domain, workspace, calls, changes, message):

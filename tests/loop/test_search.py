@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def small(tiny_domain: DomainSpec) -> DomainSpec:
         {"name": "asked", "sources": ["written"], "steps": 3},
         {"name": "side", "sources": ["train"], "steps": 6, "side": "query"},
     ]
-    values["synthesize"] |= {"queries": 12}
+    values["synthesize"] |= {"queries": 12, "proposals": 0}
     values["loop"] |= {"probe_steps": 0, "bootstrap": 200}
     values["teach"] |= {"encoders": [], "bm25": 1.0}
     return DomainSpec.model_validate(values)
@@ -132,6 +133,10 @@ def test_the_state_and_the_reasons_of_a_run_can_be_read(small: DomainSpec, works
     text = summary_text(state)
     assert "incumbent: " in text
     assert "train expert plain: +" in text
+    assert re.search(r"staircase: 0\.\d{4}, 0\.\d{4} after \d+ \(\d+ s\)", text)
+    written = report["cost"]["writing"]["queries"]
+    assert written["asked"] >= written["written"] > 0
+    assert written["calls"] >= written["asked"]
     lines = list(reason_lines(why(folder)))
     assert lines[0] == f"model of run {report['run']}: {report['model_label']}"
     assert any("look at the accept half" in line for line in lines)

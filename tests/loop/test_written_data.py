@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from stm_agent.domain.build import build_collection
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.inspect.data import data_rows
 from stm_agent.loop.data import pairs_of, prepare_training_data
-from stm_agent.loop.data_jobs import first_miner
+from stm_agent.loop.data_jobs import first_miner, queries_job
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.runs import RunFolder
@@ -34,6 +35,19 @@ def test_one_round_writes_queries_negatives_and_graded_passages(tiny_domain: Dom
         data = prepare_training_data(context, first_miner(spec))
         again = prepare_training_data(context, first_miner(spec))
         graded = pairs_of(context, experts[1], data)
+        assert "test" not in context.data.collection.splits
+        job = queries_job(
+            spec,
+            workspace,
+            context.data,
+            {},
+            first_miner(spec),
+            context.generator,
+            seed=0,
+            cache=context.cache,
+        )
+        test = build_collection(spec.collection, workspace).splits["test"].queries.values()
+        assert all(job.held.has(query) for query in test), "nor may a written query be one of test"
     assert again.written == data.written, "nothing is written twice"
     assert 0 < len(data.written) <= 6
     # The script gives nearly the same text twice, and the second one is refused.

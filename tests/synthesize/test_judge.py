@@ -55,6 +55,14 @@ def test_passages_are_judged_in_their_order_and_a_bare_digit_counts(tmp_path: Pa
     assert judged.judgements == (Judgement(3, "it names the cause"), Judgement(0, "another topic"))
 
 
+def test_many_equal_grades_in_a_row_are_judgements_too(tmp_path: Path) -> None:
+    client = scripted(lambda messages: "grade 0: another topic", tmp_path)
+    items = [("what causes gout", f"the court adjourned case {number}") for number in range(20)]
+    assert (
+        judge_all(items, task="t", program=PROGRAM, client=client).judgements == (Judgement(0, "another topic"),) * 20
+    )
+
+
 def test_a_spent_budget_ends_judging_and_says_so(tmp_path: Path) -> None:
     client = scripted(lambda messages: "grade 3: yes", tmp_path, usd=1.0, budget=Budget(usd=1.5))
     judged = judge_all([(f"q{n}", "p") for n in range(5)], task="t", program=PROGRAM, client=client)

@@ -8,7 +8,7 @@ import pytest
 
 from stm_agent.errors import ConfigError
 from stm_agent.synthesize.load import load_program
-from stm_agent.synthesize.program_text import ProgramText, query_fields, save_state, store_candidate, written_program
+from stm_agent.synthesize.program_text import ProgramText, save_state, store_candidate, written_fields, written_program
 
 PROGRAM = Path(__file__).parents[2] / "programs" / "queries.py"
 TEXT = 'Write one query.\n\nQuote "nothing", and no \\ either; it\'s short. ' + "Long. " * 30
@@ -48,8 +48,8 @@ def test_the_state_of_a_program_loads_into_the_original(tmp_path: Path):
 
 
 def test_the_field_of_the_query_is_known():
-    assert query_fields(PROGRAM) == {"self": "query"}
-    assert query_fields(PROGRAM, structured=True) == {"self": "queries"}
+    assert written_fields(PROGRAM, "query") == {"self": "query"}
+    assert written_fields(PROGRAM, "query", structured=True) == {"self": "queries"}
 
 
 def test_the_module_for_typed_outputs_has_a_text_of_its_own(tmp_path: Path):

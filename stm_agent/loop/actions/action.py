@@ -87,7 +87,7 @@ class LeverAction(Spec):
         return self.model_dump(mode="json", exclude={"kind", "round"})
 
 
-def model_key(state: State) -> object:
+def model_key(state: State) -> list[object]:
     """Return what identifies the provisional model with its instruction."""
     provisional = state.provisional
     return [provisional.model.source_key(), *provisional.instruction.texts]

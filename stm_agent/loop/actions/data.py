@@ -7,15 +7,18 @@ from typing import ClassVar, Literal
 
 from stm_agent.domain.fields import Positive
 from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec
-from stm_agent.loop.actions.action import LeverAction, Prior
+from stm_agent.loop.actions.action import LeverAction, Prior, model_key
+from stm_agent.loop.auditing import auditor_key
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
-from stm_agent.loop.data import more_written_queries, prepare_training_data
+from stm_agent.loop.data import audit_again, prepare_training_data
 from stm_agent.loop.data_jobs import Miner, first_miner, searched_pool
 from stm_agent.loop.estimate import INSTRUCTIONS, llm_calls
 from stm_agent.loop.failing import passages_near_failures
+from stm_agent.loop.program_lever import programs_key
 from stm_agent.loop.state import State
 from stm_agent.loop.training_data import TrainingData
+from stm_agent.loop.writing import more_written_queries
 
 
 class PrepareData(LeverAction):
@@ -34,24 +37,25 @@ class PrepareData(LeverAction):
         return "write and mine training data" if self.round == 1 else "mine again with the newest model"
 
     def depends(self, state: State) -> object:
-        """Return the model that mines."""
+        """Return the model that mines, and the programs that write since a search."""
+        written = programs_key(state.programs, "negatives", "graded")
         if state.provisional.model == state.base.model:
-            return None
-        return [state.provisional.model.source_key(), *state.provisional.instruction.texts]
+            return written
+        return [*model_key(state), *([written] if written else [])]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the encodings of the pool, and the calls of a first round."""
         experts = work.spec.experts
         mines = any(expert.negatives.written_and_mined for expert in experts)
-        calls = 0 if state.training_data else written_texts(work.spec)
+        again = programs_key(state.programs, "negatives", "graded") is not None
+        calls = written_texts(work.spec) if state.training_data is None or again else 0
         return Cost(seconds=mines * work.pool * work.rates.passage) + work.calls(calls)
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the data, and with the texts that were written beside it."""
-        data = prepare_training_data(context, miner_of(context, state))
-        known = {pair.id for pair in data.written}
-        beside = [pair for pair in (state.training_data or TrainingData()).written if pair.id not in known]
-        return replace(state, training_data=replace(data, written=(*data.written, *beside)), round=self.round)
+        written = state.training_data.written if state.training_data else ()
+        data = prepare_training_data(context, miner_of(context, state), state.programs, written)
+        return replace(state, training_data=data, round=self.round)
 
 
 class WriteQueries(LeverAction):
@@ -77,7 +81,12 @@ class WriteQueries(LeverAction):
     def depends(self, state: State) -> object:
         """Return what is written already, and the scores that say what fails."""
         written = [pair.id for pair in state.training_data.written] if state.training_data else []
-        return [written, dict(state.provisional.rating.domain.per_query) if self.where == "failing" else None]
+        program = programs_key(state.programs, "queries")
+        return [
+            *([program] if program else []),
+            written,
+            dict(state.provisional.rating.domain.per_query) if self.where == "failing" else None,
+        ]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the calls."""
@@ -95,9 +104,50 @@ class WriteQueries(LeverAction):
             if self.where == "failing":
                 chosen = passages_near_failures(context, state.provisional.rating.domain, pool, self.queries)
                 pool = {name: pool[name] for name in chosen}
-            written = more_written_queries(context, pool, self.queries)
+            written = more_written_queries(context, pool, self.queries, state.programs)
             return replace(state, training_data=replace(data, written=(*data.written, *written)))
         return state
+
+
+class Relabel(LeverAction):
+    """Audits the negatives of this round once more, with the newest model's scores as the evidence.
+
+    Passages that are relevant by these scores are relabelled as positives, queued for people, or left out; what the
+    first audit did is undone where the new one does not say so. Nothing is mined or written again.
+    """
+
+    prior: ClassVar[Prior] = Prior(gain=0.003, spread=0.01)
+    only_data: ClassVar[bool] = True
+    kind: Literal["relabel"] = "relabel"
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return "relabel negatives by the newest model"
+
+    def depends(self, state: State) -> object:
+        """Return the model and what it audits."""
+        found = state.training_data.found if state.training_data else None
+        return [model_key(state), found.digest if found else None]
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Count the encodings of the pool."""
+        return Cost(seconds=work.pool * work.rates.passage)
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state with the data as the new audit leaves them."""
+        if state.training_data is None or not context.has_time("audit"):
+            return state
+        auditor = state.provisional.model, state.provisional.instruction
+        return replace(state, training_data=audit_again(context, state.training_data, auditor))
+
+
+def can_relabel(spec: DomainSpec, state: State) -> bool:
+    """Return whether there are audited negatives, and a trained model whose scores the audit has not seen."""
+    data, newest = state.training_data, state.provisional
+    if not spec.audit.enabled or data is None or data.found is None or newest.model == state.base.model:
+        return False
+    return data.auditor != auditor_key((newest.model, newest.instruction))
 
 
 def written_texts(spec: DomainSpec) -> int:
@@ -105,9 +155,19 @@ def written_texts(spec: DomainSpec) -> int:
     return sum(stage.number for stage in llm_calls(spec, 1) if stage.stage != INSTRUCTIONS)
 
 
-def writes(spec: DomainSpec) -> bool:
-    """Return whether an expert learns from written queries."""
-    return any(WRITTEN in expert.sources for expert in spec.experts)
+def can_write(context: RunContext) -> bool:
+    """Return whether further queries can be written that an expert of both sides learns from, or can learn from.
+
+    The run's identity names the program if an expert asks for written queries, or if the experts were planned; of other
+    domains nobody has checked that the generator can be reached.
+    """
+    spec = context.spec
+    if not spec.synthesize.queries:
+        return False
+    if any(WRITTEN in expert.sources for expert in spec.experts):
+        return True
+    mixable = any(expert.side == "both" and not expert.learns_from_scores for expert in spec.experts)
+    return mixable and spec.synthesize.query_program in context.run.identity.get("programs", {})
 
 
 def needs_data(spec: DomainSpec) -> bool:

@@ -10,9 +10,20 @@ from pydantic import Field, TypeAdapter, ValidationError
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.errors import ConfigError
 from stm_agent.loop.actions.action import Action, LeverAction, Prior
-from stm_agent.loop.actions.data import PrepareData, WriteQueries, needs_data, waits_for_data, writes
+from stm_agent.loop.actions.data import (
+    PrepareData,
+    Relabel,
+    WriteQueries,
+    can_relabel,
+    can_write,
+    needs_data,
+    waits_for_data,
+)
 from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.merge import MergeExperts
+from stm_agent.loop.actions.mix import ChangeMix, mixes_of
+from stm_agent.loop.actions.program import OptimizeProgram, improvable
+from stm_agent.loop.actions.slice import AddExpert, weak_slices
 from stm_agent.loop.actions.training import (
     LADDER_FROM,
     ContinueTraining,
@@ -23,6 +34,7 @@ from stm_agent.loop.actions.training import (
 )
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
+from stm_agent.loop.program_lever import programs_key
 from stm_agent.loop.state import Expert, State
 
 CONTINUED = 2
@@ -53,8 +65,12 @@ AnyAction = Annotated[
     SearchInstruction
     | PrepareData
     | WriteQueries
+    | Relabel
+    | OptimizeProgram
     | TrainExpert
     | TrainQueryExpert
+    | ChangeMix
+    | AddExpert
     | ContinueTraining
     | Distil
     | MergeExperts
@@ -62,15 +78,17 @@ AnyAction = Annotated[
     Field(discriminator="kind"),
 ]
 KINDS = (
-    *("search-instruction", "prepare-data", "write-queries", "train-expert", "train-query-expert"),
-    *("continue-training", "distil", "merge", "stop"),
+    *("search-instruction", "prepare-data", "write-queries", "relabel", "optimize-program", "train-expert"),
+    *("train-query-expert", "change-mix", "add-expert", "continue-training", "distil", "merge", "stop"),
 )
 """Kinds in the order in which a menu lists them."""
 _READER: TypeAdapter[AnyAction] = TypeAdapter(AnyAction)
 
 
-ONLY_DATA = (PrepareData().kind, WriteQueries(queries=1).kind)
-"""Kinds that change training data alone."""
+ONLY_DATA = (PrepareData().kind, WriteQueries(queries=1).kind, Relabel().kind, OptimizeProgram().kind)
+"""Kinds that change training data alone, or what writes it."""
+BEFORE_DATA = OptimizeProgram().kind
+"""Kind that changes nothing before data are written."""
 
 
 def read_action(values: Mapping[str, Any]) -> Action:
@@ -104,6 +122,9 @@ def _possible(context: RunContext, state: State, done: Collection[str]) -> Itera
     yield from _data(context, state, round_)
     prepared = state.training_data is not None or PrepareData(round=1).key(State.start(state.base)) in done
     yield from _trainings(context, state, round_, ready=prepared or not needs_data(context.spec))
+    yield from _mixes(context, state, round_)
+    if state.experts:
+        yield from (action.model_copy(update={"round": round_}) for action in weak_slices(context, state))
     yield from _continued(context, state, round_)
     for side in ("both", "query"):
         merge = MergeExperts(side=side, strict=True, round=round_)
@@ -113,14 +134,16 @@ def _possible(context: RunContext, state: State, done: Collection[str]) -> Itera
 
 def _data(context: RunContext, state: State, round_: int) -> Iterator[Action]:
     spec = context.spec
-    if state.training_data is None:
-        if needs_data(spec):
-            yield PrepareData(round=1)
+    yield from (OptimizeProgram(program=role, round=round_) for role in improvable(context))
+    if state.training_data is None and needs_data(spec):
+        yield PrepareData(round=1)
         return
     mines = any(expert.negatives.written_and_mined for expert in spec.experts)
-    if mines and state.provisional.model != state.base.model:
+    if mines and (state.provisional.model != state.base.model or programs_key(state.programs, "negatives", "graded")):
         yield PrepareData(round=round_ + 1)
-    if writes(spec) and spec.synthesize.queries:
+    if can_relabel(spec, state):
+        yield Relabel(round=round_)
+    if can_write(context):
         yield WriteQueries(queries=spec.synthesize.queries, where="spread", round=round_)
         yield WriteQueries(queries=spec.synthesize.queries, where="failing", round=round_)
 
@@ -140,6 +163,13 @@ def _trainings(context: RunContext, state: State, round_: int, *, ready: bool) -
             yield TrainExpert(expert=spec.name, start="incumbent", take=True, rung=rung, round=round_)
         if _can_distil(context, spec):
             yield Distil(expert=spec.name, round=round_)
+
+
+def _mixes(context: RunContext, state: State, round_: int) -> Iterator[Action]:
+    for spec in context.spec.experts:
+        if spec.start is None or any(expert.spec_name == spec.start for expert in state.experts):
+            for mix in mixes_of(spec, state.training_data):
+                yield ChangeMix(expert=spec.name, mix=mix, rung=_rung(state, spec), round=round_)
 
 
 def _continued(context: RunContext, state: State, round_: int) -> Iterator[Action]:

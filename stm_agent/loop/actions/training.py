@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from stm_agent.domain.fields import Name
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
+from stm_agent.errors import ConfigError
 from stm_agent.loop.actions.action import LeverAction, Prior
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
@@ -60,7 +61,7 @@ class TrainExpert(LeverAction):
     def depends(self, state: State) -> object:
         """Return instruction and data, and the model if training starts from it."""
         start = state.provisional.model.source_key() if self.start == "incumbent" else None
-        return [state.provisional.instruction.texts, _data_key(state), start]
+        return [state.provisional.instruction.texts, data_key(state), start]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
@@ -111,7 +112,7 @@ class TrainQueryExpert(LeverAction):
     def depends(self, state: State) -> object:
         """Return the model of the passages, instruction and data."""
         documents = state.provisional.model.documents.source_key()
-        return [documents, state.provisional.instruction.texts, _data_key(state)]
+        return [documents, state.provisional.instruction.texts, data_key(state)]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
@@ -148,7 +149,7 @@ class ContinueTraining(LeverAction):
 
     def depends(self, state: State) -> object:
         """Return the adapter, instruction and data."""
-        return [_trained(state, self.expert).folder.name, state.provisional.instruction.texts, _data_key(state)]
+        return [_trained(state, self.expert).folder.name, state.provisional.instruction.texts, data_key(state)]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
@@ -176,8 +177,13 @@ class ContinueTraining(LeverAction):
         return TrainedExperts((expert,), 0)
 
     def _spec(self, domain: DomainSpec, state: State) -> ExpertSpec:
-        spec = expert_of(domain, _trained(state, self.expert).spec_name)
-        return spec.model_copy(update={"steps": max(1, spec.steps // 2)})
+        trained = _trained(state, self.expert)
+        listed = next((spec for spec in domain.experts if spec.name == trained.spec_name), trained.spec)
+        if listed is None:
+            raise ConfigError(f"expert {self.expert} is not one of domain {domain.name}; choose another one")
+        # It keeps its own mix; scores of a teacher are not at hand any more.
+        own = trained.spec if trained.spec is not None and not trained.spec.learns_from_scores else listed
+        return own.model_copy(update={"steps": max(1, listed.steps // 2)})
 
 
 class Distil(LeverAction):
@@ -198,7 +204,7 @@ class Distil(LeverAction):
 
     def depends(self, state: State) -> object:
         """Return instruction and data."""
-        return [state.provisional.instruction.texts, _data_key(state)]
+        return [state.provisional.instruction.texts, data_key(state)]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the teacher's encodings, the steps and the scores."""
@@ -236,5 +242,6 @@ def _trained(state: State, name: str) -> Expert:
     return next(expert for expert in state.experts if expert.name == name)
 
 
-def _data_key(state: State) -> str | None:
+def data_key(state: State) -> str | None:
+    """Return the hash of what experts learn from; None: nothing was prepared."""
     return state.training_data.digest if state.training_data else None

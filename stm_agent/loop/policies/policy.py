@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Protocol
 
 from stm_agent.loop.actions.action import Action
-from stm_agent.loop.actions.menu import offered
+from stm_agent.loop.actions.menu import BEFORE_DATA, offered
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload, workload_of
 from stm_agent.loop.history import Decision, Step, of_kind
@@ -79,7 +79,8 @@ class Situation:
         done = {step.decision.key for step in self.steps}
         most = math.inf if self.rounds is None else self.rounds
         # Nothing would learn from data that is changed twice in a row.
-        new_data = bool(self.steps) and self.steps[-1].decision.action.only_data
+        last = self.steps[-1].decision.action if self.steps else None
+        new_data = last is not None and last.only_data and last.kind != BEFORE_DATA
         actions = [
             action
             for action in offered(self.context, self.state, done)

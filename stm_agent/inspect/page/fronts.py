@@ -1,0 +1,82 @@
+"""The merge: what it trades between the domain and general tasks, its weights, and how good the surrogate was."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from stm_agent.inspect.page.record import RunRecord, Values
+
+
+class Point(TypedDict):
+    """One merge; ``guess`` is the surrogate's nDCG@10 on the domain, None if it has none."""
+
+    number: int
+    domain: float
+    general: float
+    source: str
+    exported: bool
+    method: str
+    weights: dict[str, float]
+
+
+class Encoded(TypedDict):
+    """A merge that was encoded: what the surrogate expected, and what it scored."""
+
+    guess: float | None
+    real: float
+    general: float
+    weights: dict[str, float]
+
+
+class Fronts(TypedDict):
+    """The newest merge search of a run.
+
+    Attributes:
+        start: Domain and general score of the start; None: not known.
+        weights: Weights of the exported model.
+    """
+
+    points: list[Point]
+    encoded: list[Encoded]
+    start: list[float] | None
+    weights: dict[str, float]
+    correlation: float | None
+    pick: str
+
+
+def fronts(record: RunRecord) -> Fronts:
+    """Return the Pareto front and the encoded merges; all lists are empty in a run without a merge."""
+    searches = list(record.events("front"))
+    experts = list(searches[-1]["experts"]) if searches else []
+    taken = record.report.get("front_taken")
+    points = searches[-1]["points"] if searches else []
+    base = next(record.events("base"), None)
+    return {
+        "points": [_point(number, point, experts, number == taken) for number, point in enumerate(points, 1)],
+        "encoded": [_encoded(entry) for entry in record.events("merge")],
+        "start": [base["search"], base["general"]] if base and base.get("general") is not None else None,
+        "weights": dict(record.report.get("weights", {})),
+        "correlation": record.report.get("rank_correlation"),
+        "pick": f"stm-agent merge pick {record.folder.name} --point NUMBER --output FOLDER",
+    }
+
+
+def _point(number: int, point: Values, experts: list[str], exported: bool) -> Point:
+    return {
+        "number": number,
+        "domain": point["dev"],
+        "general": point["general"],
+        "source": "real encodes" if point["verified"] else "surrogate",
+        "exported": exported,
+        "method": str(point.get("method", {}).get("method", "task-arithmetic")),
+        "weights": dict(zip(experts, point["weights"], strict=False)),
+    }
+
+
+def _encoded(entry: Values) -> Encoded:
+    return {
+        "guess": entry.get("surrogate"),
+        "real": entry["dev"],
+        "general": entry["general"],
+        "weights": dict(zip(entry["experts"], entry["weights"], strict=False)),
+    }

@@ -1,0 +1,104 @@
+"""Change the mix of what an expert learns from: how many written queries beside those of people, which negatives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+from stm_agent.domain.fields import Name
+from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec, NegativeSpec
+from stm_agent.loop.actions.action import LeverAction, Prior
+from stm_agent.loop.actions.training import Rung, data_key, expert_of
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.costs import Cost, Workload
+from stm_agent.loop.experts import listed_start, train_expert
+from stm_agent.loop.merging import consider_models
+from stm_agent.loop.state import State
+from stm_agent.loop.training_data import TrainingData
+
+Mix = Literal["with-written", "more-written", "less-written", "mined-alone", "half-written"]
+"""``with-written``: written queries join the sources; ``more-written`` and ``less-written``: their pairs come twice and
+half as often; ``mined-alone``: mined negatives take the places of written ones; ``half-written``: half of the negatives
+are written."""
+MIXES: tuple[Mix, ...] = ("with-written", "more-written", "less-written", "mined-alone", "half-written")
+FACTOR = 2.0
+"""Factor on the weight of a source."""
+HALF = 0.5
+
+
+class ChangeMix(LeverAction):
+    """Trains an expert of both sides on another mix of its data.
+
+    Attributes:
+        expert: Its name in the domain.
+        mix: What is changed, see :data:`Mix`.
+        rung: How long it is trained.
+    """
+
+    prior: ClassVar[Prior] = Prior(gain=0.008, spread=0.02)
+    kind: Literal["change-mix"] = "change-mix"
+    expert: Name
+    mix: Mix
+    rung: Rung = "whole"
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"train expert {self.expert} on another mix ({self.mix})"
+
+    def depends(self, state: State) -> object:
+        """Return instruction and data."""
+        return [state.provisional.instruction.texts, data_key(state)]
+
+    def estimate(self, work: Workload, state: State) -> Cost:
+        """Count the steps and the scores."""
+        return work.training(self._spec(work.spec))
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state with the expert, which the gate considers."""
+        spec, lever = self._spec(context.spec), f"expert {self.expert}, {self.mix}"
+        if not context.has_time(lever):
+            return state
+        with context.attempt(lever):
+            start = listed_start(context, state, spec, self.round)
+            trained = train_expert(context, state, spec, self.round, start)
+            experts, considered = (*state.experts, *trained.experts), state.considered + trained.compared
+            state = replace(state, experts=experts, considered=considered)
+            if trained.experts:
+                state = consider_models(context, state, trained.experts, None, self.round, strict=True)
+        return state
+
+    def _spec(self, domain: DomainSpec) -> ExpertSpec:
+        return mixed(expert_of(domain, self.expert, self.rung), self.mix)
+
+
+def mixed(spec: ExpertSpec, mix: Mix) -> ExpertSpec:
+    """Return an expert with another mix; the number of its negatives stays."""
+    negatives, weights = spec.negatives, spec.source_weights
+    if mix == "with-written":
+        return spec.model_copy(update={"sources": (*spec.sources, WRITTEN)})
+    if mix in ("more-written", "less-written"):
+        factor = FACTOR if mix == "more-written" else 1 / FACTOR
+        return spec.model_copy(update={"source_weights": {**weights, WRITTEN: factor * weights.get(WRITTEN, 1.0)}})
+    total, structural = negatives.written_and_mined, negatives.structural
+    changed = NegativeSpec(mined=total, structural=structural)
+    if mix == "half-written":
+        written = max(1, negatives.synthetic)
+        changed = NegativeSpec(mined=total - written, synthetic=written, structural=structural, synthetic_share=HALF)
+    return spec.model_copy(update={"negatives": changed})
+
+
+def mixes_of(spec: ExpertSpec, data: TrainingData | None) -> list[Mix]:
+    """Return the mixes that differ from an expert's own and for which there is data."""
+    if spec.side == "query" or spec.learns_from_scores or data is None:
+        return []
+    negatives = spec.negatives
+    several = len(spec.sources) > 1
+    possible: dict[Mix, bool] = {
+        "with-written": bool(data.written) and WRITTEN not in spec.sources,
+        "more-written": bool(data.written) and WRITTEN in spec.sources and several,
+        "less-written": bool(data.written) and WRITTEN in spec.sources and several,
+        "mined-alone": bool(data.mined) and negatives.synthetic > 0,
+        "half-written": bool(data.synthetic) and negatives.written_and_mined > 0 and negatives.synthetic_share != HALF,
+    }
+    return [mix for mix in MIXES if possible[mix]]

@@ -1,0 +1,107 @@
+"""How many of the negatives that are mined for written queries are relevant: an estimate with an interval.
+
+A query that fits many passages makes false negatives: the passages that it fits as well as its own. Known positives of
+people's queries say how relevant passages look to the retriever, as in the audit of a run; without enough of these a
+judge may grade the first negative of each query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.data import Pair
+from stm_agent.domain.spec import WRITTEN
+from stm_agent.errors import GenerationError
+from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.data_jobs import mining_job, searched_pool
+from stm_agent.loop.grading import Grader
+from stm_agent.mine.evidence import REFUSED, Found, Suspect, list_suspects, weigh
+from stm_agent.mine.job import DOUBTFUL, RELEVANT
+from stm_agent.mine.prompted import PromptedEncoder
+from stm_agent.mine.score_teachers import BiEncoderTeacher
+from stm_agent.mine.store import load_negatives
+from stm_agent.mine.verdicts import MINED, Family
+
+MOST_PEOPLE = 500
+"""Pairs of people that show how relevant passages look."""
+MOST_JUDGED = 48
+"""Negatives that a judge grades."""
+ANSWERS = 2
+"""Grade from which a passage answers at least a part of the query."""
+
+
+def false_negative_rate(
+    context: RunContext, written: Sequence[Pair], people: Sequence[Pair], grader: Grader | None
+) -> dict[str, Any]:
+    """Return the share of relevant passages among what is mined for written queries, or why it is not estimated.
+
+    Args:
+        context: The run.
+        written: Pairs of written queries.
+        people: Pairs of people's queries.
+        grader: A judge, asked only if the known positives do not suffice; None: nobody.
+
+    Returns:
+        ``share``, ``low``, ``high`` (95 %), ``count`` and ``by``; or ``reason``.
+    """
+    if not written:
+        return {"reason": "no estimate: no query was written"}
+    pairs = (*people[:MOST_PEOPLE], *written)
+    miner = context.backbone, Instruction.none(context.backbone.open().model.prompts)
+    with context.timed("mine", f"mining negatives for {len(written):,} written queries"):
+        folder = context.build(mining_job(context.spec, context.data, pairs, miner, context.cache))
+    doubtful, relevant = (load_negatives(folder / name) for name in (DOUBTFUL, RELEVANT))
+    found = Found(negatives=load_negatives(folder), doubtful=doubtful, relevant=relevant, written={})
+    suspects = list_suspects(pairs, found)
+    with context.clock.working():
+        encoder = PromptedEncoder(
+            miner[0].open(), miner[1].query_prefix, miner[1].passage_prefix, EmbeddingCache(context.cache)
+        )
+        pool = searched_pool(context.spec, context.data)
+        evidence = weigh(pairs, suspects, pool, teacher=BiEncoderTeacher(encoder), encoder=encoder)
+        family = Family.of(MINED, evidence)
+    if family.calibrated is not None:
+        part = family.candidates & np.array([_counts(suspect) for suspect in family.suspects], dtype=bool)
+        if part.any():
+            return {**asdict(family.calibrated.rate(part)), "by": "known positives"}
+    reason = family.reason or "no estimate: nothing was mined for written queries"
+    return _judged(suspects, grader, reason)
+
+
+def _counts(suspect: Suspect) -> bool:
+    """Return whether a suspect would be trained on as a negative of a written query."""
+    return suspect.pair.source == WRITTEN and suspect.kind != REFUSED
+
+
+def _judged(suspects: Sequence[Suspect], grader: Grader | None, reason: str) -> dict[str, Any]:
+    """Return the share that a judge calls relevant, of the first negative of each query."""
+    from scipy.stats import binomtest
+
+    first: dict[int, Suspect] = {}
+    for suspect in suspects:
+        if _counts(suspect) and not suspect.known:
+            first.setdefault(suspect.query, suspect)
+    if grader is None or not first:
+        return {"reason": reason if grader is not None or not first else f"{reason}; or name a --judge"}
+    items = [(suspect.pair.query, suspect.passage.text) for suspect in list(first.values())[:MOST_JUDGED]]
+    try:
+        grades = [judgement.grade for judgement in grader.grade(items) if judgement is not None]
+    except GenerationError as error:
+        return {"reason": f"{reason}; the judge gave out: {error}"}
+    if not grades:
+        return {"reason": f"{reason}; no judgement of {len(items)} was usable"}
+    hits = sum(grade >= ANSWERS for grade in grades)
+    interval = binomtest(hits, len(grades)).proportion_ci(method="wilson")
+    return {
+        "share": hits / len(grades),
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "count": len(grades),
+        "by": "judge",
+    }

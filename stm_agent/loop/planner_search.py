@@ -1,0 +1,260 @@
+"""``stm-agent loop optimize-planner``: a better text for the planner's program, by what past decisions brought."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import stm_agent
+from stm_agent.clock import RunClock
+from stm_agent.domain.synthesize_spec import SynthesizeSpec
+from stm_agent.errors import ConfigError
+from stm_agent.files import content_hash, read_json, sha256_text, write_json
+from stm_agent.llm.access import LlmAccess, spending
+from stm_agent.llm.options import LlmOptions, read_options
+from stm_agent.loop.events import Observer
+from stm_agent.loop.options import Options
+from stm_agent.loop.planner_examples import PastDecision, PastDecisions, Worth, read_decisions
+from stm_agent.loop.planner_trials import PlannerRun, PlannerTrials, shown_menu
+from stm_agent.loop.policies.planner import PROGRAM
+from stm_agent.loop.prepare import CACHE
+from stm_agent.loop.program_gepa import search_by_gepa
+from stm_agent.loop.program_held import HeldOutcome, judge_held
+from stm_agent.loop.program_kinds import PLANNER
+from stm_agent.loop.program_mipro import search_by_mipro
+from stm_agent.loop.program_search import OPTIMIZERS
+from stm_agent.loop.program_trials import SearchOptions, require_runnable
+from stm_agent.loop.program_winner import refuse_existing, write_winner
+from stm_agent.loop.runs import PROGRAM_RESULT, RunFolder, open_run
+from stm_agent.loop.search_share import SearchShare
+from stm_agent.loop.stopping import StoppableWatcher, StopSignal
+from stm_agent.program_files import program_files
+from stm_agent.progress import watched_by
+from stm_agent.synthesize.program_text import ProgramText, written_fields
+from stm_agent.workspace import program_path
+
+FEWEST = 8
+"""Past decisions without which luck decides between candidates."""
+HELD_SHARE = 0.4
+"""Share of the decisions that are held out, by whole runs."""
+ALPHA = 0.05
+"""Level of the test on the decisions that were held out."""
+TASK = "choose actions that raise nDCG@10 on the search half the most for their price"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerOptions:
+    """Options of one search.
+
+    Attributes:
+        llm: The LLM that plans (``generator``), the one that rewrites (``reflection``), seed and ceilings.
+        optimizer: ``gepa`` or ``mipro``.
+        proposals: Candidates that are proposed.
+        examples: Past decisions that candidates are rated on, at most.
+        held: Past decisions that are held out, at most.
+    """
+
+    llm: Options
+    optimizer: str = "gepa"
+    proposals: int = 8
+    examples: int = 16
+    held: int = 24
+
+
+def optimize_planner(
+    options: PlannerOptions, *, workspace: Path, runs: Path, target: Path, observer: Observer
+) -> dict[str, Any]:
+    """Search a better text for the planner's program; write it to ``target`` if it is better on decisions held out.
+
+    The same call continues a killed search and pays for nothing twice.
+
+    Args:
+        options: LLMs, ceilings and sizes.
+        workspace: Folder with ``programs/``.
+        runs: Folder of runs, whose ledgers are the examples.
+        target: New file: ``.py`` for a program, ``.json`` for the state of one.
+        observer: Receives events.
+
+    Returns:
+        The report, as stored in the run's folder.
+
+    Raises:
+        ConfigError: The program cannot be optimised, ``target`` exists, or the ledgers hold too few decisions.
+        BudgetExceeded: The ceilings do not suffice for the program as it is.
+        StopRequested: A stop was asked for.
+    """
+    program = _program(options, workspace)
+    past = read_decisions(runs)
+    examples, held = _split(past, options)
+    run = open_run(runs, "planner", _identity(options, program, [*examples, *held]))
+    try:
+        if (result := run.folder / PROGRAM_RESULT).exists():
+            report: dict[str, Any] = read_json(result)
+            report["written"] = write_winner(run.folder, report, target)
+            return report
+        refuse_existing(target)
+        planner, reflection = (
+            _access(options.llm, name, runs, run)
+            for name in (options.llm.generator, options.llm.reflection or options.llm.generator)
+        )
+        clock, stop = RunClock(run.clock), StopSignal(run.folder)
+        context = PlannerRun(run=run, observer=observer, clock=clock, stop=stop, generator=planner)
+        with clock, stop.handling_signals(), watched_by(StoppableWatcher(observer, stop)):
+            report = _search(context, program, reflection, past, examples, held, options)
+        write_json(result, report)
+        report["written"] = write_winner(run.folder, report, target)
+        return report
+    finally:
+        run.close()
+
+
+def _program(options: PlannerOptions, workspace: Path) -> Path:
+    """Return the planner's program, if it can be optimised within the calls."""
+    if options.optimizer not in OPTIMIZERS:
+        raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
+    program = program_path(workspace, PROGRAM)
+    if not any(written_fields(program, PLANNER.output).values()):
+        raise ConfigError(f"program {program} cannot be optimised: no predictor of it has an output 'action'")
+    calls, fewest = options.llm.budget_calls, 2 * (options.examples + options.held) + 1
+    if calls is not None and calls < fewest:
+        raise ConfigError(
+            f"--budget-calls {calls} cannot compare two programs; raise it to {fewest} or more, or lower --examples "
+            "and --held"
+        )
+    return program
+
+
+def _split(past: PastDecisions, options: PlannerOptions) -> tuple[list[PastDecision], list[PastDecision]]:
+    """Return decisions to rate on, and decisions of other runs that are held out.
+
+    Raises:
+        ConfigError: There are too few, or they are of one run.
+    """
+    runs = sorted({row.run for row in past.rows}, key=lambda run: sha256_text(f"{options.llm.seed or 0} {run}"))
+    if len(past.rows) < FEWEST or len(runs) < 2:
+        unused = ", ".join(f"{number} {reason}" for reason, number in sorted(past.unused.items()))
+        raise ConfigError(
+            f"the ledgers hold {len(past.rows)} past decisions of {len(runs)} runs that a planner can be rated on"
+            f"{f' (not usable: {unused})' if unused else ''}; it needs {FEWEST} of 2 runs: make more runs with "
+            "'stm-agent optimize --policy gain-per-cost'"
+        )
+    held: list[PastDecision] = []
+    for run in runs[:-1]:
+        if len(held) >= HELD_SHARE * len(past.rows):
+            break
+        held += [row for row in past.rows if row.run == run]
+    names = {row.run for row in held}
+    rest = [row for row in past.rows if row.run not in names]
+    return _drawn(rest, options.examples, options), _drawn(held, options.held, options)
+
+
+def _drawn(rows: Sequence[PastDecision], count: int, options: PlannerOptions) -> list[PastDecision]:
+    return sorted(rows, key=lambda row: sha256_text(f"{options.llm.seed or 0} {row.name}"))[:count]
+
+
+def _identity(options: PlannerOptions, program: Path, rows: Sequence[PastDecision]) -> dict[str, Any]:
+    llm = options.llm
+    return {
+        "kind": "planner",
+        "program": program_files(program),
+        "decisions": content_hash([[row.name, row.state, shown_menu(row), row.gain, row.seconds] for row in rows]),
+        "llm": _llm(llm, llm.generator).weights,
+        "reflection": _llm(llm, llm.reflection or llm.generator).weights,
+        "api_base": llm.api_base,
+        "seed": llm.seed or 0,
+        "search": {name: getattr(options, name) for name in ("optimizer", "proposals", "examples", "held")},
+        "versions": {"stm-agent": stm_agent.__version__},
+    }
+
+
+def _llm(options: Options, model: str) -> LlmOptions:
+    # As in a run of a domain that sets nothing.
+    usual = SynthesizeSpec()
+    return read_options(
+        {
+            "model": model,
+            "api_base": options.api_base,
+            "temperature": usual.temperature,
+            "max_tokens": usual.max_tokens,
+            "width": options.parallel,
+            "price_in": options.price_in,
+            "price_out": options.price_out,
+        }
+    )
+
+
+def _access(options: Options, model: str, runs: Path, run: RunFolder) -> LlmAccess:
+    access = LlmAccess(
+        options=_llm(options, model),
+        cache=runs / CACHE / "llm",
+        ledger=run.llm_ledger,
+        clock=run.clock,
+        usd=options.budget_usd,
+        minutes=options.budget_minutes,
+        calls=options.budget_calls,
+    )
+    # A wrong name or an unknown price is found before anything is paid.
+    access.open().close()
+    return access
+
+
+def _search(
+    context: PlannerRun,
+    program: Path,
+    reflection: LlmAccess,
+    past: PastDecisions,
+    examples: Sequence[PastDecision],
+    held: Sequence[PastDecision],
+    options: PlannerOptions,
+) -> dict[str, Any]:
+    seed = options.llm.seed or 0
+    trials = PlannerTrials(
+        context=context,
+        kind=PLANNER,
+        program=program,
+        structured=False,
+        task=TASK,
+        examples={row.name: f"{row.state}\n\n{shown_menu(row)}" for row in examples},
+        decisions={row.name: row for row in (*examples, *held)},
+        held=tuple(row.name for row in held),
+        # What is held out says nothing about the worth of actions that candidates are chosen by.
+        worth=Worth(examples),
+    )
+    first = ProgramText.of(program, "action")
+    with context.timed("search", f"{options.proposals} candidates for {program.name}"):
+        require_runnable(trials, first)
+        share = SearchShare(context, options.llm)
+        searching = SearchOptions(proposals=options.proposals, seed=seed, stops=share.is_spent)
+        search = search_by_mipro if options.optimizer == "mipro" else search_by_gepa
+        found = search(trials, first, reflection, searching)
+    trials.worth = Worth([*examples, *held])
+    others = [text for text in found if text.parts() != first.parts()]
+    outcome = judge_held(trials, first, others, trials.held, alpha=ALPHA, seed=seed)
+    context.decide("program", outcome.reason, kept=outcome.accepted)
+    return _report(context, trials, [first, *others], outcome, past)
+
+
+def _report(
+    context: PlannerRun,
+    trials: PlannerTrials,
+    texts: Sequence[ProgramText],
+    outcome: HeldOutcome,
+    past: PastDecisions,
+) -> dict[str, Any]:
+    spent, winner = spending(context.run.llm_ledger), outcome.winner
+    return {
+        "run": context.run.id,
+        "program": str(trials.program),
+        "structured": False,
+        "accepted": outcome.accepted,
+        "reason": outcome.reason,
+        "candidate": str(trials.file_of(winner).relative_to(context.run.folder)) if winner else None,
+        "candidates": [{"trial": trials.name_of(text), "rating": round(trials.mean(text), 4)} for text in texts],
+        "decisions": {"rated": len(trials.examples), "held_out": len(trials.held), "unused": dict(past.unused)},
+        "held_out": {"gain": outcome.gain, "p_value": outcome.p_value, "means": outcome.held},
+        "cost": {**dataclasses.asdict(spent), "minutes": context.clock.seconds() / 60},
+        "warnings": list(context.warnings),
+    }

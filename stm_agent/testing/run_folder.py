@@ -1,0 +1,186 @@
+"""A run's folder with everything that a page shows, of any size, without a run: for tests and benchmarks."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stm_agent.files import write_atomic, write_json
+
+ROWS = ("BM25", "base", "expert plain", "expert hard", "merged", "merged + BM25")
+MARKUP = "</script><img src=x onerror=\"document.title='broken'\"><b>bold</b> & \u202eright to left\u202c {{content}}"
+"""A text that breaks a page which takes it for markup, or for a part of its own template."""
+ARABIC = "\u0645\u0627 \u0647\u0648 \u0623\u0644\u0645 \u0627\u0644\u0631\u0643\u0628\u0629\u061f"
+WORDS = ("knee", "pain", "list", "files", "network", "port", "swelling", "copy", "branch", "remote", "chronic", "acute")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeRun:
+    """What the folder holds.
+
+    Attributes:
+        queries: Test queries.
+        trials: Tried instructions.
+        documents: Passages of the corpus.
+        words: Words of a passage.
+        state: ``finished``, ``stopped`` or ``interrupted``.
+        texts: Texts of the first queries, in place of made-up ones.
+        seed: Of all that is made up.
+    """
+
+    queries: int = 40
+    trials: int = 12
+    documents: int = 60
+    words: int = 30
+    state: str = "finished"
+    texts: Sequence[str] = ()
+    seed: int = 0
+
+    def write(self, folder: Path) -> Path:
+        """Write the folder and return it."""
+        draw = random.Random(self.seed)
+        queries = {f"q{at}": self._query(at, draw) for at in range(self.queries)}
+        corpus = {f"d{at}": " ".join(draw.choices(WORDS, k=self.words)) for at in range(self.documents)}
+        if self.texts:
+            corpus["d0"] = self.texts[0]
+        identity = {"domain": {"name": "fake"}, "data": {"collection": "c"}, "flags": {"seed": self.seed}}
+        about = {"schema": 2, "id": folder.name, "number": 1, "identity_hash": "0", "identity": identity}
+        write_json(folder / "run.json", about)
+        _lines(folder / "ledger.jsonl", self._ledger())
+        _lines(folder / "traces.jsonl", self._traces(queries, draw))
+        _lines(folder / "llm.jsonl", [{"usd": 0.002, "tries": 1, "time": _time(at)} for at in range(self.trials)])
+        _lines(folder / "dev" / "corpus.jsonl", [{"_id": name, "text": text} for name, text in corpus.items()])
+        if self.state == "finished":
+            self._test(folder, queries, corpus, draw)
+        if self.state != "interrupted":
+            write_json(folder / "report.json", self._report(folder.name))
+        return folder
+
+    def _query(self, at: int, draw: random.Random) -> str:
+        return self.texts[at] if at < len(self.texts) else f"{' '.join(draw.choices(WORDS, k=4))} {at}"
+
+    def _ledger(self) -> list[dict[str, Any]]:
+        action = {
+            "event": "action",
+            "number": 1,
+            "action": {"kind": "search-instruction"},
+            "by": "stm",
+            "reason": "first",
+        }
+        outcome = {"number": 1, "gain": 0.05, "failed": False, "model": "merge (hard 1.00)", "seconds": 60.0}
+        experts = ["plain", "hard"]
+        merges = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
+        point = {"dev": 0.5, "general": 0.4, "verified": True, "weights": [0.0, 1.0]}
+        entries = [
+            {"event": "base", "search": 0.4, "general": 0.3},
+            action,
+            *(_expert(name, 0.42 + 0.03 * at) for at, name in enumerate(experts)),
+            *(_merge(experts, weights, 0.43 + 0.01 * at) for at, weights in enumerate(merges)),
+            {"event": "front", "experts": {name: f"train-{name}" for name in experts}, "points": [point]},
+            {"event": "decision", "lever": "merge", "text": "round 1: merge (hard 1.00) taken", "kept": True},
+            {"event": "failure", "lever": "expert third", "kind": "memory", "reason": "out of memory"},
+            {"event": "outcome", "kind": "merge", **outcome},
+            {"event": "decision", "lever": "confirmation", "text": "merge (hard 1.00) confirmed", "kept": True},
+        ]
+        last = len(entries) - 1
+        times = {0: -1, 1: 0, last - 1: self.trials + 10, last: self.trials + 11}
+        return [{"schema": 2, "time": _time(times.get(at, self.trials)), **entry} for at, entry in enumerate(entries)]
+
+    def _traces(self, queries: Mapping[str, str], draw: random.Random) -> list[dict[str, Any]]:
+        names, lines = list(queries)[:400], list[dict[str, Any]]()
+        for at in range(self.trials):
+            text = self.texts[at] if at < len(self.texts) else " ".join(draw.choices(WORDS, k=12))
+            scores = {query: round(draw.random(), 3) for query in names}
+            chat = [{"role": "system", "content": "Write one instruction."}, {"role": "user", "content": text}]
+            trial: dict[str, Any] = {
+                "event": "trial",
+                "trial": f"i{at + 1:04d}",
+                "key": str(at),
+                "lever": "instruction",
+                "text": text,
+            }
+            trial |= {"origin": "reflection" if at else "none", "parent": f"i{at:04d}" if at else None, "model": "m"}
+            trial |= {"mean": None if at % 5 == 4 else 0.3 + draw.random() / 5, "passages": 60, "per_query": scores}
+            trial |= {"top": {query: [f"d{draw.randrange(self.documents)}"] for query in names}, "messages": chat}
+            trial |= {
+                "answer": text,
+                "shown": [{"query": text, "score": 0.5, "why": "rank 3"}],
+                "tokens": 90,
+                "usd": 0.002,
+            }
+            lines.append({"schema": 2, "time": _time(at), **trial})
+            if at % 5 == 4:
+                reason = "refused: it leaves no room for the query"
+                lines.append({"event": "decision", "trial": f"i{at + 1:04d}", "accepted": False, "reason": reason})
+        return [*lines, {"event": "texts", "queries": dict(queries), "passages": {}}]
+
+    def _test(self, folder: Path, queries: Mapping[str, str], corpus: Mapping[str, str], draw: random.Random) -> None:
+        names = list(corpus)
+        scores = {row: {query: round(draw.random(), 4) for query in queries} for row in ROWS}
+        first = {row: {query: draw.choices(names, k=5) for query in queries} for row in ROWS}
+        write_json(folder / "test_per_query.json", scores)
+        relevant = {query: {draw.choice(names): 1} for query in queries}
+        write_json(
+            folder / "test_answers.json",
+            {"schema": 1, "queries": dict(queries), "relevant": relevant, "rows": first, "synthetic": False},
+        )
+
+    def _report(self, name: str) -> dict[str, Any]:
+        finished = self.state == "finished"
+        versus = {"delta": 0.1, "low": 0.05, "high": 0.15, "p_value": 0.001}
+        row = {"low": 0.4, "high": 0.6, "recall_at_100": 0.9, "mrr_at_10": 0.5, "merged_minus_this": versus}
+        return {
+            "schema": 2,
+            "run": name,
+            "state": self.state,
+            "reason": "" if finished else "stopped by a person",
+            "domain": "fake",
+            "collection": {"source": "made up", "licence": "CC0-1.0", "documents": self.documents, "test_queries": 40},
+            "rows": {name: {"ndcg_at_10": 0.4 + 0.02 * at, **row} for at, name in enumerate(ROWS)} if finished else {},
+            "model_label": "merge (hard 1.00)",
+            "weights": {"hard": 1.0},
+            "rank_correlation": 0.8,
+            "front_taken": 1,
+            "instruction": "",
+            "dev": {"base": 0.4, "merged": 0.45},
+            "general": {"base": 0.3, "merged": 0.29},
+            "gate": {"looks": 1, "alpha": 0.05, "alpha_spent": 0.04, "considered": 5, "search_queries": 40}
+            | {"accept_queries": 60, "smallest_gain": 0.02, "mode": "halves"},
+            **({"dev_to_test_gap": 0.01, "test_openings": 1} if finished else {}),
+            "failures": [{"lever": "expert third", "kind": "memory", "reason": "out of memory"}],
+            "warnings": ["mine: 4 of 72 pairs have no mined negative"],
+            "notes": [],
+            "plan": [],
+            "cost": {"usd": 0.024, "llm_calls": 12, "minutes": 1.5, "seconds": {"train": 60.0}, "peak_memory_gib": 1.0},
+            "model": f"runs/{name}/model",
+        }
+
+
+def _expert(name: str, score: float) -> dict[str, Any]:
+    fields = {
+        "name": name,
+        "variant": "FT",
+        "folder": f"train-{name}",
+        "steps": 30,
+        "pairs": 72,
+        "negatives": {"bm25": 9},
+    }
+    return {"event": "expert", **fields, "search": score, "general": 0.3}
+
+
+def _merge(experts: list[str], weights: list[float], score: float) -> dict[str, Any]:
+    fields = {"experts": experts, "weights": weights, "dev": score, "general": 0.3, "surrogate": score + 0.01}
+    return {"event": "merge", "round": 1, **fields, "allowed": True}
+
+
+def _time(second: int) -> str:
+    hour, rest = divmod(36_000 + second, 3600)
+    return f"2026-01-01T{hour:02d}:{rest // 60:02d}:{rest % 60:02d}+00:00"
+
+
+def _lines(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    write_atomic(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
