@@ -15,6 +15,7 @@ setup(
         "stm_agent": ["py.typed"],
         "stm_agent.annotate.migrations": ["*.mako"],
         "stm_agent.annotate.pages": ["static/*", "static/vendor/*"],
+        "stm_agent.deploy": ["page/*"],
         "stm_agent.inspect.page": ["static/*", "static/vendor/*"],
         "stm_agent.domain": ["*.yaml", "frozen/*"],
         "stm_agent._workspace.prompts": ["*"],

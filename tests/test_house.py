@@ -48,13 +48,14 @@ ARROWS = {
         *("assets", "domain", "backbone", "llm", "traces", "evaluate"),
         *("mine", "train", "merge", "synthesize", "instruct", "execute", "loop"),
     },
-    "deploy": {"assets", "domain", "backbone", "evaluate", "merge", "loop"},
-    "annotate": {"assets", "domain", "backbone", "llm", "evaluate", "mine"},
+    "web": set(),
+    "deploy": {"assets", "domain", "backbone", "evaluate", "mine", "merge", "loop", "web"},
+    "annotate": {"assets", "domain", "backbone", "llm", "evaluate", "mine", "web"},
     # For tests and benchmarks; nothing in stm_agent imports it.
-    "testing": {"domain", "backbone", "llm", "annotate"},
+    "testing": {"domain", "backbone", "llm", "evaluate", "deploy", "annotate", "web"},
     "cli": {
         *("assets", "domain", "backbone", "llm", "traces", "evaluate", "mine", "train", "merge"),
-        *("synthesize", "instruct", "execute", "loop", "inspect", "deploy", "annotate"),
+        *("synthesize", "instruct", "execute", "loop", "inspect", "deploy", "annotate", "web"),
     },
 }
 LONGEST_FUNCTION = 50

@@ -12,6 +12,7 @@ from typing import Any
 
 from stm_agent.annotate.formats.archive import DAMAGED
 from stm_agent.annotate.formats.beir import Asked, read_asked
+from stm_agent.annotate.formats.reviews import is_reviews, read_reviews
 from stm_agent.annotate.formats.unzip import check_size
 from stm_agent.annotate.reading import read_documents
 from stm_agent.errors import DataError
@@ -34,7 +35,7 @@ class Incoming:
 
 
 def read_incoming(path: Path, split: str | None = None) -> Incoming:
-    """Read a file of documents, a BEIR folder, a ``datasets`` folder, or a zip of one of these.
+    """Read a file of documents, thumbs of a search page, a BEIR or ``datasets`` folder, or a zip of one of these.
 
     Args:
         path: What to read.
@@ -46,6 +47,10 @@ def read_incoming(path: Path, split: str | None = None) -> Incoming:
     if path.suffix.lower() == ".zip" and path.is_file():
         with _unzipped(path) as folder:
             return read_incoming(folder, split)
+    if is_reviews(path):
+        if split is not None:
+            raise DataError(f"{path.name} has no splits; leave --split out")
+        return Incoming(*read_reviews(path))
     asked = read_asked(path)
     if split is not None:
         if asked is None:

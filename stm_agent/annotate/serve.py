@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import ssl
 import sys
 import threading
@@ -16,6 +15,7 @@ from stm_agent.annotate.pages.mount import mount_pages, open_url
 from stm_agent.annotate.services import inviting, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import ConfigError
+from stm_agent.web.address import allow_open_files, free_port, is_loopback
 
 if TYPE_CHECKING:
     import uvicorn
@@ -27,14 +27,6 @@ KEEP_ALIVE_SECONDS = 75
 SWITCH_SECONDS = 0.0005
 """How long one thread runs while others wait: a page takes some twenty turns, and Python's 5 ms each would add up to
 more than its own work while an index is made beside it."""
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a host's address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def first_administrator(tool: Tool) -> str | None:
@@ -94,7 +86,7 @@ def config_of(app: FastAPI, address: Address) -> uvicorn.Config:
     """Return the configuration of the server at an address."""
     import uvicorn
 
-    from stm_agent.annotate.deadlines import DeadlineProtocol
+    from stm_agent.web.deadlines import DeadlineProtocol
 
     return uvicorn.Config(
         app,
@@ -125,11 +117,11 @@ def serve(tool: Tool, address: Address, *, tell: Callable[[str], None]) -> None:
     from stm_agent.annotate.api.app import build_app
 
     address.check()
-    address = replace(address, port=_free_port(address.host, address.port))
+    address = replace(address, port=free_port(address.host, address.port))
     app = build_app(tool)
     mount_pages(app)
     sys.setswitchinterval(SWITCH_SECONDS)
-    _allow_files()
+    allow_open_files()
     threading.Thread(target=searching.index_all, args=(tool.database, tool.finder), daemon=True).start()
     url = open_url(tool, address.host, address.port, "http" if address.tls_cert is None else "https")
     token = first_administrator(tool) if tool.token is None else None
@@ -139,24 +131,3 @@ def serve(tool: Tool, address: Address, *, tell: Callable[[str], None]) -> None:
         server.run()
     if not server.started:
         raise ConfigError(f"the server did not start on {address.host}:{address.port}; its log says why")
-
-
-def _free_port(host: str, port: int) -> int:
-    import socket
-
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}); use another --port") from error
-        return int(probe.getsockname()[1])
-
-
-def _allow_files() -> None:
-    """Let the process open as many files as the system allows it: each connection is one."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -9,6 +9,8 @@ from stm_agent.errors import BackboneError
 
 SCHEME = "embedded:"
 """Prefix of the names of embedded assets."""
+EXPORT = "stm_agent_export.json"
+"""File of a folder that ``stm-agent export`` wrote: its format, the network's file, and how it was scored."""
 INT8 = "int8:"
 """Prefix of a model's name: run it in int8."""
 

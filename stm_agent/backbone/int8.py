@@ -85,7 +85,7 @@ def quantise(model: SentenceTransformer, cache: Path) -> SentenceTransformer:
     folder = cache / f"int8-{identity[:16]}"
     if not folder.is_dir():
         with whole_folder(folder) as made:
-            _export(network, _layers_with_outliers(model), made)
+            _export(network, layers_with_outliers(model), made)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # A thread that spins on a shared core costs more than it gains, as with torch.
@@ -119,7 +119,7 @@ class _Hidden(nn.Module):
         return hidden
 
 
-def _layers_with_outliers(model: SentenceTransformer) -> list[str]:
+def layers_with_outliers(model: SentenceTransformer) -> list[str]:
     """Return the linear layers whose input has entries too large for one scale, on the probe texts."""
     from stm_agent.backbone.checks import vectors
     from stm_agent.backbone.network import network_of
@@ -141,7 +141,7 @@ def _layers_with_outliers(model: SentenceTransformer) -> list[str]:
     return [name for name, crest in crests.items() if crest > CREST]
 
 
-def _products(file: Path, layers: Sequence[str]) -> list[str]:
+def products(file: Path, layers: Sequence[str]) -> list[str]:
     """Return the names that the matrix products of some linear layers have in an ONNX file."""
     import onnx
 
@@ -180,6 +180,6 @@ def _export(network: nn.Module, whole: Sequence[str], folder: Path) -> None:
         reduce_range=True,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["MatMul"],
-        nodes_to_exclude=_products(plain, whole),
+        nodes_to_exclude=products(plain, whole),
     )
     plain.unlink()

@@ -6,14 +6,17 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stm_agent.backbone.embedded import EXPORT
 from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.backbone.network import network_of
 from stm_agent.backbone.precision import MIXED, require_bfloat16_products
 from stm_agent.backbone.prompts import adopt_passage_prompt
 from stm_agent.domain.spec import Attention, BackboneSpec
 from stm_agent.errors import BackboneError, CheckFailed, first_line, raised_as
+from stm_agent.files import read_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -70,6 +73,7 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
 def load_model(name: str) -> SentenceTransformer:
     """Load any sentence-transformers model unchanged: a folder, an ``embedded:`` name or a Hub name.
 
+    A folder that ``stm-agent export`` wrote runs in the library of its format.
     With the prefix ``int8:`` the model gets int8 forwards.
 
     Raises:
@@ -91,6 +95,10 @@ def load_model(name: str) -> SentenceTransformer:
     source = resolve_model(name)
     device, dtype = _placement("auto")
     with _loading(f"model {name}"):
+        if (Path(source) / EXPORT).is_file() and read_json(Path(source) / EXPORT)["network"]:
+            from stm_agent.backbone.session import load_exported
+
+            return load_exported(Path(source))
         # On a GPU, the number format it was saved in, in which its published scores were measured.
         saved_dtype = "auto" if device == "cuda" else dtype
         model = SentenceTransformer(source, device=device, model_kwargs={"dtype": saved_dtype}).eval()

@@ -60,7 +60,8 @@ def annotate(
     if collection is not None and not collection.is_dir():
         raise ConfigError(f"collection folder {collection} does not exist; name a folder in BEIR layout")
     check_installed()
-    from stm_agent.annotate.serve import Address, is_loopback, serve
+    from stm_agent.annotate.serve import Address, serve
+    from stm_agent.web.address import is_loopback
 
     address = Address(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, proxies=tuple(proxy or ()))
     address.check()

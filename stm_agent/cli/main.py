@@ -16,12 +16,27 @@ from stm_agent.errors import StmAgentError, StopRequested
 NOUNS = {
     "assets": "Embedded models and data, fetched from the package index.",
     "data": "Training data of a run, row by row: what was written and mined.",
+    "deploy": "What putting a model into production costs.",
     "domains": "Domain files: what is adapted, on which data.",
     "loop": "What decides in a run: the planner's program.",
     "runs": "Running, finished and interrupted runs.",
     "traces": "How each tried instruction or program came to be.",
 }
-VERBS = ("optimize", "instruct", "search", "mine", "train", "evaluate", "doctor", "init", "ui")
+VERBS = (
+    "optimize",
+    "instruct",
+    "search",
+    "serve",
+    "index",
+    "export",
+    "push",
+    "mine",
+    "train",
+    "evaluate",
+    "doctor",
+    "init",
+    "ui",
+)
 
 app = typer.Typer(
     name="stm-agent",

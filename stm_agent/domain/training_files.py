@@ -15,6 +15,10 @@ from stm_agent.errors import DataError, first_line, raised_as
 QUERY_COLUMNS = ("anchor", "query", "question", "sentence1", "sentence_A")
 POSITIVE_COLUMNS = ("positive", "positives", "answer", "passage", "document", "response", "sentence2", "text")
 SCORE_COLUMNS = ("score", "scores", "label", "labels")
+REVIEW = frozenset({"query", "negative", "answer"})
+"""Columns of a review of a passage (``reviews/`` of a workspace)."""
+REVIEWED_RELEVANT = "false_negative"
+"""Answer of a review: the passage is relevant to the query."""
 _NEGATIVE = re.compile(r"negatives?(?:_(\d+))?")
 FORMATS = "JSONL (.jsonl, .jsonl.gz), Parquet (.parquet), or a folder of these or of the datasets library"
 
@@ -56,7 +60,8 @@ def read_training_rows(
 
     The query is the first column found of ``anchor``, ``query``, ``question``, ``sentence1``; the passage that of
     ``positive``, ``answer``, ``passage``, ``document``, ``sentence2``, ``text``; ``negative``, ``negative_1`` ...
-    and ``score``, ``scores`` or ``label`` are optional. Passages may be lists.
+    and ``score``, ``scores`` or ``label`` are optional. Passages may be lists. Of reviews (``reviews/``), the passages
+    that people found relevant are the positives.
 
     Args:
         raw: The rows as :func:`rows_of_path` or :func:`rows_of_hub` yield them.
@@ -65,6 +70,9 @@ def read_training_rows(
         DataError: The set does not exist, cannot be read, or lacks a column.
     """
     for location, row in raw:
+        if row.keys() >= REVIEW and "positive" not in row:
+            yield location, _of_review(row)
+            continue
         query, positive = _column(row, QUERY_COLUMNS), _column(row, POSITIVE_COLUMNS)
         if query is None or positive is None:
             raise DataError(
@@ -83,6 +91,13 @@ def read_training_rows(
             location,
             TrainingRow(query=asked[0], positives=tuple(answers), negatives=tuple(passages), scores=scores),
         )
+
+
+def _of_review(row: Mapping[str, Any]) -> TrainingRow | None:
+    asked, passages = _texts(row["query"]), _texts(row["negative"])
+    if row["answer"] != REVIEWED_RELEVANT or not asked or not passages:
+        return None
+    return TrainingRow(query=asked[0], positives=tuple(passages), negatives=(), scores=())
 
 
 def _column(row: Mapping[str, Any], names: Sequence[str]) -> str | None:

@@ -14,12 +14,13 @@ from typing import ClassVar
 from stm_agent.domain.collection import Collection, Document, write_beir
 from stm_agent.errors import CheckFailed
 from stm_agent.evaluate.scoring import ScoredTask
-from stm_agent.files import read_json, write_json
+from stm_agent.files import content_hash, read_json, sha256_file, write_json
 from stm_agent.job import Job
 
 TOLERANCE = 1e-4
 """nDCG@10 by which a reloaded model may differ from the record: float32 in another batch order."""
 PROOF = "proof.json"
+CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,10 @@ class ProofJob(Job):
 def read_proof(folder: Path) -> float:
     """Return the nDCG@10 that a fresh process measured."""
     return float(read_json(folder / PROOF)["measured"])
+
+
+def model_hash(folder: Path) -> str:
+    """Return a hash over the files of a model that decide its vectors: all but its card and hidden ones."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    hidden = {name for name in files if name == CARD or any(part.startswith(".") for part in name.split("/"))}
+    return content_hash({name: sha256_file(path) for name, path in files.items() if name not in hidden})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stm_agent.domain.collection import write_beir
 from stm_agent.domain.spec import BeirCollection
-from stm_agent.evaluate.proof import ProofJob, read_proof
+from stm_agent.evaluate.proof import ProofJob, model_hash, read_proof
 from stm_agent.files import TEMPORARY, remove_partial, storing, whole_folder
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.state import RatedModel
@@ -73,7 +73,8 @@ def prove_model(context: RunContext, best: RatedModel, model: Path) -> None:
     """
     expected = context.score(best.model.in_float32, context.proved, best.instruction).ndcg_at_10
     measured = read_proof(context.build(ProofJob(model, context.proved, expected)))
-    context.run.ledger.record("proved", dev=expected, reloaded=measured)
-    if best.model.in_float32 != best.model:
+    digest, is_mixed = model_hash(model), best.model.in_float32 != best.model
+    context.run.ledger.record("proved", dev=expected, reloaded=measured, sha256=digest, mixed=is_mixed)
+    if is_mixed:
         mixed = context.score(best.model, context.proved, best.instruction).ndcg_at_10
         context.note("proof", f"on its dev queries the model has nDCG@10 {expected:.4f} in float32, {mixed:.4f} mixed")

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from stm_agent.files import write_json
 from stm_agent.job import Job
 from stm_agent.merge.adapted import AdaptedModel
+
+SIDES = "sides.json"
+"""File of a model with two sides: whether passages are encoded by the ``start`` as it was, or by a ``merged`` model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,8 @@ class ExportJob(Job):
             return
         sides = (load_backbone(queries.backbone), queries.delta())
         export_sides((fresh, delta), sides, target, prompts=prompts, card=self.card)
+        untouched = self.model.documents.delta() is None
+        write_json(target / SIDES, {"passages": "start" if untouched else "merged"})
         # The recipe is that of the side that was merged last; the other side has an adapter of its own.
         self._describe(self.model.documents, target, "document_adapter")
         self._describe(queries, target, "adapter")

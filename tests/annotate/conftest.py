@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import fill
 from stm_agent.testing.browser import browsing, new_page, serving
+from stm_agent.testing.postgres import debian_postgres, run_postgres
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -61,51 +57,13 @@ def migrated_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def _server_user() -> str | None:
-    """PostgreSQL refuses to run as root; None: nobody to become."""
-    if os.geteuid():
-        return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return next(name for name in ("postgres", "nobody") if name in names)
-
-
-def _programs() -> Path | None:
-    if found := shutil.which("initdb"):
-        return Path(found).resolve().parent
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return places[-1].parent if places else None
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a fresh server's own database."""
-    programs = _programs()
+    programs = debian_postgres()
     if programs is None:
         pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
     yield from run_postgres(programs)
-
-
-def run_postgres(programs: Path) -> Iterator[str]:
-    """Start a server on loopback, give its URL, and stop it."""
-    user = _server_user()
-    # Sockets have short names only, so not under pytest's folder.
-    place = Path(tempfile.mkdtemp(prefix="pg"))
-    place.chmod(0o777)
-    if user:
-        shutil.chown(place, user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = place / "data"
-    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": place, "user": user}
-    subprocess.run([programs / "initdb", "-D", data, "-U", "stm", "--auth=trust", "-N"], **quiet)
-    flags = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=120"
-    subprocess.run([programs / "pg_ctl", "-D", data, "-w", "-l", place / "log", "-o", flags, "start"], **quiet)
-    try:
-        yield f"postgresql+psycopg://stm@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet)
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,13 +12,12 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from stm_agent.annotate import deadlines
-from stm_agent.annotate.api import limits
 from stm_agent.annotate.api.app import build_app
 from stm_agent.annotate.serve import Address, config_of
 from stm_agent.errors import ConfigError
 from stm_agent.testing.annotate import client, fill
 from stm_agent.testing.browser import port_of, serving
+from stm_agent.web import bodies, deadlines
 
 HALF = {
     "nothing": b"",
@@ -35,7 +34,7 @@ HALF = {
 def impatient(small, monkeypatch):
     """The port of a tool that waits a moment only."""
     monkeypatch.setattr(deadlines, "HEADER_SECONDS", 0.2)
-    monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
     monkeypatch.setattr("stm_agent.annotate.serve.KEEP_ALIVE_SECONDS", 1)
     with serving(small) as url:
         yield port_of(url)

@@ -23,10 +23,11 @@ from stm_agent.annotate.api import (
 from stm_agent.annotate.api.access import Access
 from stm_agent.annotate.api.addresses import EscapedSlashes
 from stm_agent.annotate.api.common import API
-from stm_agent.annotate.api.limits import Limited
+from stm_agent.annotate.api.limits import limit_of
 from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.api.problems import ANSWERS, tell_problems
 from stm_agent.annotate.tool import Tool
+from stm_agent.web.bodies import LimitedBodies
 
 PREFIX = API
 
@@ -44,7 +45,7 @@ def build_app(tool: Tool) -> FastAPI:
     app.state.tool = tool
     tell_problems(app)
     app.router.route_class = BodyRoute
-    app.add_middleware(Limited)
+    app.add_middleware(LimitedBodies, limit_of=limit_of)
     # Those that are added last stand in front.
     app.add_middleware(Access)
     app.add_middleware(EscapedSlashes)

@@ -1,0 +1,1 @@
+"""From a run to what people search with: server, index, export, push, plan."""

@@ -1,0 +1,1 @@
+"""Vector stores that ``stm-agent index`` writes to."""

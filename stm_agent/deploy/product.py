@@ -1,0 +1,93 @@
+"""What is deployed: the model of a run, or a model by itself, with the hash and the scores that prove which it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stm_agent.errors import CheckFailed, RunError
+from stm_agent.evaluate.fusion import FUSION
+from stm_agent.evaluate.proof import model_hash
+from stm_agent.files import read_json, read_jsonl
+
+CORPUS = "dev"
+"""Folder of a run with its corpus, in BEIR layout, and its dev queries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """A model that can be served, indexed, exported and pushed.
+
+    Attributes:
+        name: Id of the run, or name of the model.
+        source: What ``load_model`` takes: a folder, an ``embedded:`` name or a Hub name.
+        run: Folder of the run; None: a model without a run.
+        sha256: Hash of the model's files, or of what identifies them; never of its card.
+        proved_dev: nDCG@10 on dev that the run's ledger has for exactly these files, in float32; None: it has none.
+        mixed: Whether the scores in the run's report are of mixed precision.
+    """
+
+    name: str
+    source: str
+    run: Path | None
+    sha256: str
+    proved_dev: float | None = None
+    mixed: bool = False
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The run's identity, see docs/runs.md; empty without a run."""
+        return dict(read_json(self.run / "run.json").get("identity", {})) if self.run else {}
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Lengths at which vectors were trained to rank alone (``train: matryoshka``), beside the whole."""
+        train = self.identity.get("domain", {}).get("train", {})
+        return tuple(sorted(train.get("matryoshka") or ()))
+
+    @property
+    def fusion_weight(self) -> float | None:
+        """Weight of BM25 that the run chose on dev; None: it chose none."""
+        path = self.run / FUSION if self.run else None
+        return float(read_json(path)["weight"]) if path and path.is_file() else None
+
+
+def product_of_run(run: Path) -> Product:
+    """Return the model of a run.
+
+    Raises:
+        RunError: The run has no model yet.
+        CheckFailed: The model's files are not those that the run scored.
+    """
+    model = run / "model"
+    if not (model / "modules.json").is_file() or not (run / CORPUS / "corpus.jsonl").is_file():
+        raise RunError(f"run {run.name} has no model yet; run its optimize command again to resume it")
+    digest = model_hash(model)
+    proofs = [row for row in read_jsonl(run / "ledger.jsonl") if row.get("event") == "proved" and "sha256" in row]
+    proof = next((row for row in reversed(proofs) if row["sha256"] == digest), None)
+    if proofs and proof is None:
+        raise CheckFailed(
+            "artifact-identity",
+            1.0,
+            f"the files in {model} are not those that run {run.name} scored; run its optimize command again, or deploy "
+            "the folder by its path",
+        )
+    dev, mixed = (float(proof["reloaded"]), bool(proof.get("mixed"))) if proof else (None, False)
+    return Product(name=run.name, source=str(model), run=run, sha256=digest, proved_dev=dev, mixed=mixed)
+
+
+def product_of_model(name: str) -> Product:
+    """Return a model by its folder, its ``embedded:`` name or its Hub name.
+
+    Raises:
+        BackboneError: No model has that name.
+    """
+    from stm_agent.backbone.identity import source_identity
+    from stm_agent.files import sha256_text
+
+    folder = Path(name)
+    if folder.is_dir():
+        return Product(name=folder.resolve().name, source=str(folder), run=None, sha256=model_hash(folder))
+    short = name.removeprefix("int8:").removeprefix("embedded:")
+    return Product(name=short, source=name, run=None, sha256=sha256_text(source_identity(name)))

