@@ -21,8 +21,9 @@ def choose_threads() -> tuple[int, str]:
     """Return a thread count and the reason for it.
 
     The count is the number of cores this process may use (affinity, cgroup quota) minus those that others use now, and
-    at least 1. The load average would include processes that have ended. Of several measurements the lowest counts, so
-    that a short job of somebody else does not halve the speed of a whole run.
+    at least 1. Work of low priority (nice) gives way, so it does not count. The load average would include processes
+    that have ended. Of several measurements the lowest counts, so that a short job of somebody else does not halve the
+    speed of a whole run.
     """
     cores = available_cores()
     setting = os.environ.get("OMP_NUM_THREADS")
@@ -30,10 +31,31 @@ def choose_threads() -> tuple[int, str]:
         return int(setting), "OMP_NUM_THREADS is set"
     busy = float(cores)
     for _ in range(LOOKS):
-        busy = min(busy, psutil.cpu_percent(interval=INTERVAL) / 100 * (os.cpu_count() or 1))
+        busy = min(busy, _busy_share() * (os.cpu_count() or 1))
         if round(busy) == 0:
             break
     return max(cores - round(busy), 1), f"{cores} cores, {busy:.1f} of them busy"
+
+
+def _busy_share() -> float:
+    """Measure for :data:`INTERVAL` seconds what share of all cores works at normal priority or above."""
+    times = psutil.cpu_times_percent(interval=INTERVAL)
+    yielding = sum(getattr(times, kind, 0.0) for kind in ("idle", "iowait", "nice"))
+    return max(0.0, 100.0 - yielding) / 100
+
+
+def raise_threads() -> int | None:
+    """Use more threads if cores have become idle since they were chosen; return the new number, None if it stays."""
+    import torch
+
+    count = torch.get_num_threads()
+    if os.environ.get("OMP_NUM_THREADS") or count >= available_cores():
+        return None
+    now, _ = choose_threads()
+    if now <= count:
+        return None
+    torch.set_num_threads(now)
+    return now
 
 
 def set_threads(count: int) -> None:

@@ -143,7 +143,7 @@ def optimize(
         spec = with_starts(spec, options.starts)
         _show_steps(plan(spec, folder, options), as_json)
         return
-    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.backbone.threads import choose_threads, raise_threads, set_threads
     from stm_agent.inspect.report import report_table, seeds_table
     from stm_agent.loop.optimize import optimize
     from stm_agent.loop.seeds import optimize_seeds
@@ -153,6 +153,11 @@ def optimize(
         set_threads(threads)
         observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
 
+    def watched(event: Event) -> None:
+        if event["kind"] == "stage" and (more := raise_threads()):
+            observer({"kind": "note", "name": "threads", "text": f"{more} threads: a core has become idle"})
+        observer(event)
+
     several = (*(seeds or ()), *(more_seeds or ()))
     if several:
         summary = optimize_seeds(
@@ -161,7 +166,7 @@ def optimize(
             several,
             workspace=folder,
             runs=runs_folder(folder),
-            observer=observer,
+            observer=watched,
             before_work=use_idle_cores,
             after_work=page_writer(observer),
         )
@@ -172,7 +177,7 @@ def optimize(
         options,
         workspace=folder,
         runs=runs_folder(folder),
-        observer=observer,
+        observer=watched,
         before_work=use_idle_cores,
         after_work=page_writer(observer),
     )

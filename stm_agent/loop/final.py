@@ -95,7 +95,7 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
     rows = {"BM25": score(lexical, split.qrels)}
     first: dict[str, First] = {"BM25": first_documents(lexical)}
     if context.spec.baseline:
-        _baseline_row(context, test, rows, first)
+        _baseline_row(context, state, test, rows, first)
     models = [(f"expert {expert.name}", expert.rated) for expert in _shown_experts(context, state)]
     models += [(control.name, control.rated) for control in controls]
     for name, rated in [("base", state.base), *models, ("merged", best)]:
@@ -135,12 +135,23 @@ def _fused(context: RunContext, best: RatedModel, test: ScoredTask) -> Run:
     return fuse(*runs(test.split), weight)
 
 
-def _baseline_row(context: RunContext, test: ScoredTask, rows: dict[str, Scores], first: dict[str, First]) -> None:
-    """Add the row of the ready-made encoder; if it cannot be loaded, the report has no such row."""
+def _baseline_row(
+    context: RunContext, state: State, test: ScoredTask, rows: dict[str, Scores], first: dict[str, First]
+) -> None:
+    """Add the row of the ready-made encoder; if it cannot be loaded, the report has no such row.
+
+    If a plan chose this encoder as the start, its vectors are those of the untouched start: no corpus is encoded twice.
+    """
     name = str(context.spec.baseline)
     with context.attempt("baseline"):
         ready = ReadyModel(name)
-        prompts = ready.open().model.prompts
-        row, plain = ROW_NAMES.get(name, name), Instruction.none(prompts)
-        rows[row] = context.score(ready, test, plain)
-        first[row] = context.first_documents(ready, test, plain)
+        opened = ready.open().model
+        row, model, plain = ROW_NAMES.get(name, name), ready, Instruction.none(opened.prompts)
+        start = context.spec.backbone
+        if context.plan is not None and start.model == name:
+            if start.max_length not in (None, opened.max_seq_length):
+                context.note("test", f"row base is {name} with {start.max_length} tokens of each text")
+                return
+            model, plain = state.base.model, state.base.instruction
+        rows[row] = context.score(model, test, plain)
+        first[row] = context.first_documents(model, test, plain)

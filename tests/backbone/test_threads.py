@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from stm_agent import machine
 from stm_agent.backbone import threads
@@ -20,7 +22,7 @@ def two_cores(monkeypatch):
 
     def looks(*percents):
         seen = iter([*percents, *[percents[-1]] * threads.LOOKS])
-        monkeypatch.setattr(threads.psutil, "cpu_percent", lambda interval: next(seen))
+        monkeypatch.setattr(threads, "_busy_share", lambda: next(seen) / 100)
 
     return looks
 
@@ -31,6 +33,24 @@ def two_cores(monkeypatch):
 def test_the_quietest_look_counts(two_cores, percents, wanted):
     two_cores(*percents)
     assert threads.choose_threads()[0] == wanted
+
+
+def test_work_of_low_priority_does_not_count(monkeypatch):
+    times = SimpleNamespace(user=10.0, nice=60.0, system=5.0, idle=20.0, iowait=5.0)
+    monkeypatch.setattr(threads.psutil, "cpu_times_percent", lambda interval: times)
+    assert threads._busy_share() == pytest.approx(0.15)
+
+
+def test_threads_rise_once_a_core_is_idle_and_never_fall(two_cores, monkeypatch):
+    now = [1]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: now.append(now.pop() and count))
+    two_cores(100.0)
+    assert threads.raise_threads() is None
+    two_cores(0.0)
+    assert (threads.raise_threads(), now) == (2, [2])
+    two_cores(100.0)
+    assert (threads.raise_threads(), now) == (None, [2])
 
 
 def test_the_users_own_number_wins(two_cores, monkeypatch):
