@@ -12,6 +12,7 @@ from stm_agent.cli.output import JsonFlag, emit, json_observer, page_writer, scr
 from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
+    from stm_agent.loop.events import Event
     from stm_agent.loop.options import PolicyName
 
 
