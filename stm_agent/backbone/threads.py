@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 
 import psutil
 
@@ -39,9 +40,14 @@ def choose_threads() -> tuple[int, str]:
 
 def _busy_share() -> float:
     """Measure for :data:`INTERVAL` seconds what share of all cores works at normal priority or above."""
-    times = psutil.cpu_times_percent(interval=INTERVAL)
-    yielding = sum(getattr(times, kind, 0.0) for kind in ("idle", "iowait", "nice"))
-    return max(0.0, 100.0 - yielding) / 100
+    # psutil's percentages of cpu_times_percent are too low for intervals of less than a second of all cores.
+    before = psutil.cpu_times()._asdict()
+    time.sleep(INTERVAL)
+    passed = {kind: seconds - before[kind] for kind, seconds in psutil.cpu_times()._asdict().items()}
+    # Guests are counted in user and nice too.
+    whole = sum(seconds for kind, seconds in passed.items() if not kind.startswith("guest"))
+    yielding = sum(passed.get(kind, 0.0) for kind in ("idle", "iowait", "nice"))
+    return max(0.0, whole - yielding) / whole if whole > 0 else 0.0
 
 
 def raise_threads() -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -36,9 +36,16 @@ def test_the_quietest_look_counts(two_cores, percents, wanted):
 
 
 def test_work_of_low_priority_does_not_count(monkeypatch):
-    times = SimpleNamespace(user=10.0, nice=60.0, system=5.0, idle=20.0, iowait=5.0)
-    monkeypatch.setattr(threads.psutil, "cpu_times_percent", lambda interval: times)
-    assert threads._busy_share() == pytest.approx(0.15)
+    class Times(NamedTuple):
+        user: float
+        nice: float
+        system: float
+        idle: float
+        guest: float = 0.0
+
+    seen = iter([Times(100.0, 5.0, 10.0, 300.0), Times(100.1, 5.3, 10.0, 300.2, 0.1)])
+    monkeypatch.setattr(threads.psutil, "cpu_times", lambda: next(seen))
+    assert threads._busy_share() == pytest.approx(0.1 / 0.6)
 
 
 def test_threads_rise_once_a_core_is_idle_and_never_fall(two_cores, monkeypatch):

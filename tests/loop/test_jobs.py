@@ -22,7 +22,8 @@ from stm_agent.loop.evaluate_single import evaluate_model
 from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
-from stm_agent.loop.single import mine_domain, synthesize_domain
+from stm_agent.loop.single import mine_domain
+from stm_agent.loop.synthesize_single import synthesize_domain
 from stm_agent.loop.train_single import train_domain_expert
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.export_job import ExportJob

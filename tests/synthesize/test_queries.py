@@ -111,7 +111,8 @@ def test_a_round_trip_leaves_out_queries_that_miss_their_passage(tmp_path: Path)
     done = written(scripted(script, tmp_path), tmp_path, round_trip=2)
     assert done.report.refused == {"does not find its passage": 1}
     ranks = {row.positives[0].id: row.scores for row in done.rows}
-    assert ranks["d3"] == {} and ranks["d4"] == {"rank_bm25": 1.0}
+    assert "rank_bm25" not in ranks["d3"]
+    assert ranks["d4"]["rank_bm25"] == 1.0
 
 
 def test_a_text_that_cannot_be_used_is_asked_for_again_and_counted(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_two_processes_killed_together_go_on_together_and_write_one_expert(domai
     assert (report["steps"], report["processes"]) == (40, 2)
     assert report["resumed_at"] >= 3
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) >= ["adapter", "expert.json", "model"]
-    assert list(tmp_path.rglob(".partial-*")) == list(tmp_path.rglob(".checkpoints-*")) == []
+    assert list(tmp_path.rglob(".checkpoints-*")) == []
 
 
 def test_a_users_mistake_stops_all_processes(domain: Path, tmp_path: Path) -> None:
