@@ -27,6 +27,8 @@ MOST_DEV_QUERIES, DEV_SHARE = 500, 0.1
 """Of a large train split a tenth becomes dev, at most 500: more would hardly narrow the intervals."""
 MOST_TAKEN = 4
 """Train gives dev at most one query in four."""
+SHARED = 0.1
+"""Share of dev's own queries that share a relevant document with train, from which queries are taken one by one."""
 TEST_SHARE, MOST_TEST_QUERIES, FEWEST_TEST_QUERIES = 0.2, 500, 20
 """A missing test split is a fifth of all queries, at most 500; it is not cut if that is fewer than 20."""
 
@@ -147,7 +149,11 @@ class _Cutter:
         self.note(text)
 
     def grow_dev(self) -> None:
-        """Move groups of train queries into a small dev split."""
+        """Move train queries into a small dev split, as its owner split them: by group, or one by one.
+
+        If the dev queries that are there share relevant documents with train, a part that shares none would measure
+        something else than they do.
+        """
         train, before = self.splits.get("train"), len(self.splits["dev"].queries)
         if train is None or before >= DEV_QUERIES:
             return
@@ -155,11 +161,16 @@ class _Cutter:
             # Written queries are split by document, and what people judged is not mixed with them.
             return
         count = len(train.queries)
-        chosen = self._draw(self._free_groups(), min(DEV_QUERIES - before, count // MOST_TAKEN), "dev")
+        shared = _shared_documents(self.splits["dev"], train)
+        groups, unit = self._free_groups(), "by group"
+        if shared >= SHARED:
+            unit = f"one by one, as {shared:.0%} of these share a relevant document with train"
+            groups = [(query,) for group in groups for query in group]
+        chosen = self._draw(groups, min(DEV_QUERIES - before, count // MOST_TAKEN), "dev")
         if chosen:
             self._move("dev", chosen, ["train"])
             self.note(
-                f"small dev split: {len(chosen)} of {count} train queries joined its {before}, by group, seed "
+                f"small dev split: {len(chosen)} of {count} train queries joined its {before}, {unit}, seed "
                 f"{self.seed}; with so few only large gains could be confirmed"
             )
 
@@ -200,6 +211,13 @@ class _Cutter:
             if not rest.queries:
                 del self.splits[name]
         self.splits[role] = dataclasses.replace(_union(parts), name=role)
+
+
+def _shared_documents(split: Split, train: Split) -> float:
+    """Return the share of a split's queries that have a relevant document of a train query."""
+    known = {document for row in train.qrels.values() for document, grade in row.items() if grade > 0}
+    hits = sum(any(grade > 0 and document in known for document, grade in row.items()) for row in split.qrels.values())
+    return hits / max(1, len(split.queries))
 
 
 def _union(splits: Sequence[Split]) -> Split:

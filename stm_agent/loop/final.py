@@ -9,6 +9,7 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.evaluate.baselines import ReadyModel
 from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.evaluate.fusion import FUSION, choose_weight, fuse
 from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.scoring import DEPTH, ScoredTask, dense_run, first_documents
@@ -146,7 +147,8 @@ def _baseline_row(
     with context.attempt("baseline"):
         ready = ReadyModel(name)
         opened = ready.open().model
-        row, model, plain = ROW_NAMES.get(name, name), ready, Instruction.none(opened.prompts)
+        row, plain = ROW_NAMES.get(name, name), Instruction.none(opened.prompts)
+        model: EncoderSource = ready
         start = context.spec.backbone
         if context.plan is not None and start.model == name:
             if start.max_length not in (None, opened.max_seq_length):

@@ -9,7 +9,7 @@ from stm_agent.backbone.precision import MIXED, mixed_pays
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.profile import LENGTHS, max_length_for, profile
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
-from stm_agent.loop.recipes import USABLE, Speed, everything_fits, time_table
+from stm_agent.loop.recipes import USABLE, Speed, queries_fit, time_table
 
 ENCODING_SHARE = 0.35
 """Share of the usable minutes that the corpus may take to encode: the rest is for training and scores."""
@@ -66,7 +66,10 @@ def fit_length(
     measure: Callable[[BackboneSpec, DomainData], Speed],
     spent: float = 0.0,
 ) -> FittedStart:
-    """Shorten the length of a start until the minutes allow all useful training, or most of them are left for it.
+    """Shorten the length of a start until the minutes allow to train the side of queries.
+
+    A shorter text costs more than training both sides wins: untouched all-MiniLM-L6-v2 has test nDCG@10 0.645, 0.607
+    and 0.572 on scifact with 256, 96 and 64 tokens.
 
     Args:
         spec: The planned domain.
@@ -82,7 +85,7 @@ def fit_length(
     wanted, first = start.max_length, _encoding_share(spec, data, minutes, speed, spent)
     share = first
     for length in sorted((length for length in LENGTHS if SHORTEST <= length < wanted), reverse=True):
-        if share <= ENCODING_SHARE or everything_fits(spec, data, minutes, speed, spent):
+        if share <= ENCODING_SHARE or queries_fit(spec, data, minutes, speed, spent):
             break
         start = start.model_copy(update={"max_length": length})
         speed = measure(start, data)
@@ -98,4 +101,4 @@ def fit_length(
 
 def _encoding_share(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spent: float) -> float:
     table = time_table(spec, data, minutes, speed, spent)
-    return (table.encoding + table.both) / max(60 * (minutes * USABLE - spent), 1.0)
+    return table.encoding / max(60 * (minutes * USABLE - spent), 1.0)

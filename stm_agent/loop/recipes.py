@@ -103,11 +103,6 @@ class Appetite:
     both_step: float
     query_step: float
 
-    @property
-    def seconds(self) -> float:
-        """Time of all steps that are of use."""
-        return self.both * self.both_step + QUERY_EXPERTS * self.queries * self.query_step
-
 
 def step_cost(start: BackboneSpec) -> float:
     """Return the time of a training step as a multiple of the time in which its texts are encoded."""
@@ -129,10 +124,11 @@ def appetite(spec: DomainSpec, data: DomainData, speed: Speed) -> Appetite:
     )
 
 
-def everything_fits(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spent: float = 0.0) -> bool:
-    """Return whether the minutes allow all training that is of use."""
-    table = time_table(spec, data, minutes, speed, spent)
-    return table.left - table.both >= appetite(spec, data, speed).seconds
+def queries_fit(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spent: float = 0.0) -> bool:
+    """Return whether the minutes allow all training of queries that is of use."""
+    want = appetite(spec, data, speed)
+    needed = QUERY_EXPERTS * want.queries * want.query_step
+    return time_table(spec, data, minutes, speed, spent).left >= needed
 
 
 def plan_experts(
