@@ -79,6 +79,20 @@ def test_a_small_dev_split_grows_from_train() -> None:
     assert "156 of 716 train queries joined its 93, by group" in plan.notes[0]
 
 
+def test_a_small_dev_split_that_shares_documents_with_train_grows_by_queries_that_do_too() -> None:
+    # Of every three queries of a document two are train's and one is dev's, as whoever split them drew them.
+    whole = judged("all", 0, 900, 3)
+    own = [key for key in whole.queries if int(key[1:]) % 9 == 0]
+    train = whole.only(whole.queries.keys() - set(own), "train")
+    cut, plan = complete_splits(collection(train, whole.only(own, "dev"), judged("test", 5000, 50)))
+    added = cut.splits["dev"].only(cut.splits["dev"].queries.keys() - set(own), "dev")
+    assert len(added.queries) == 150
+    known = relevant(cut.splits["train"])
+    shared = sum(not known.isdisjoint(row) for row in added.qrels.values()) / len(added.queries)
+    assert shared > 0.7
+    assert "one by one, as 100% of these share a relevant document with train" in plan.notes[0]
+
+
 @pytest.mark.parametrize(("train", "dev", "grown"), [(40, 20, 30), (3, 20, 20), (2000, 250, 250), (2000, 1, 249)])
 def test_dev_grows_by_a_quarter_of_train_at_most(train: int, dev: int, grown: int) -> None:
     splits = judged("train", 0, train), judged("dev", 5000, dev), judged("test", 8000, 50)

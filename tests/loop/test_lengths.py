@@ -39,7 +39,7 @@ def test_a_fast_machine_keeps_the_length_that_the_passages_need(spec: DomainSpec
 
 
 def test_a_slow_machine_reads_fewer_tokens_and_says_so(spec: DomainSpec, data: DomainData) -> None:
-    tokens = 256 * len(data.collection.documents) / 100
+    tokens = 256 * len(data.collection.documents) / 250
     fitted = fit_length(spec, spec.backbone, data, minutes=10, measure=speed_of(tokens))
     assert fitted.spec.max_length == 128
     assert fitted.reason is not None
@@ -55,5 +55,5 @@ def test_no_text_is_cut_below_the_shortest_length(spec: DomainSpec, data: Domain
 def test_a_length_that_its_user_asked_for_stays(
     spec: DomainSpec, data: DomainData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "measured_speed", speed_of(256 * len(data.collection.documents) / 100))
+    monkeypatch.setattr(planning, "measured_speed", speed_of(256 * len(data.collection.documents) / 250))
     assert planning.dry_plan(spec, data, minutes=30).spec.backbone.max_length == 256
