@@ -55,5 +55,5 @@ def test_no_text_is_cut_below_the_shortest_length(spec: DomainSpec, data: Domain
 def test_a_length_that_its_user_asked_for_stays(
     spec: DomainSpec, data: DomainData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "measured_speed", speed_of(256 * len(data.collection.documents) / 250))
+    monkeypatch.setattr(planning, "measured_speed", speed_of(256 * len(data.collection.documents) / 60))
     assert planning.dry_plan(spec, data, minutes=30).spec.backbone.max_length == 256
