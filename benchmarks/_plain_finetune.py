@@ -84,6 +84,7 @@ def main() -> None:
     from stm_agent.backbone.threads import choose_threads, set_threads
     from stm_agent.domain.collection import read_beir
     from stm_agent.domain.sources import judged_domain_data
+    from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.evaluate.scoring import score_split
 
     set_threads(choose_threads()[0])
@@ -92,13 +93,16 @@ def main() -> None:
     columns = {"anchor": [pair.query for pair in pairs], "positive": [pair.positive for pair in pairs]}
     texts, splits = data.collection.texts, data.collection.splits
     rows, models = [], []
+    scrap = tempfile.TemporaryDirectory()
+    cache = EmbeddingCache(Path(scrap.name))
     for rate in RATES:
         model, steps, seconds = train(resolve_model(options.model), columns, rate, options.minutes, options.seed)
-        dev = score_split(None, TextEncoder(model), texts, splits["dev"], Instruction())
+        # The corpus is encoded once for dev and test.
+        dev = score_split(cache, TextEncoder(model), texts, splits["dev"], Instruction())
         rows.append({"rate": rate, "steps": steps, "seconds": round(seconds, 1), "dev": dev.ndcg_at_10})
         models.append(model)
     chosen = max(range(len(rows)), key=lambda number: rows[number]["dev"])
-    test = score_split(None, TextEncoder(models[chosen]), texts, splits["test"], Instruction())
+    test = score_split(cache, TextEncoder(models[chosen]), texts, splits["test"], Instruction())
     untouched = score_split(None, _untouched(options.model), texts, splits["test"], Instruction())
     result = {"trials": rows, "chosen": rows[chosen]["rate"], "test": test.ndcg_at_10}
     per_query = {"test_per_query": dict(test.per_query), "untouched_per_query": dict(untouched.per_query)}
