@@ -1,6 +1,6 @@
 # The server of a run, on a CPU:
 #   docker build -t stm-agent .
-#   docker run --rm -p 8400:8400 -e STM_AGENT_SERVE_KEY=... -v "$PWD/runs:/work/runs" stm-agent serve last
+#   docker run --rm -p 8400:8400 -e STM_AGENT_SERVE_KEY=... -v "$PWD/runs:/home/agent/runs" stm-agent serve last
 FROM python:3.11-slim
 
 ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
@@ -14,9 +14,9 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN python -m pip install -c constraints.txt --extra-index-url "$TORCH_INDEX" '.[serve,int8]'
 
 # No right to write anywhere but in the mounted workspace.
-RUN useradd --create-home --uid 1000 agent && mkdir -p /work/programs /work/runs && chown -R agent /work
+RUN useradd --create-home --uid 1000 agent && mkdir -p /home/agent/programs /home/agent/runs && chown -R agent /home/agent
 USER agent
-WORKDIR /work
+WORKDIR /home/agent
 EXPOSE 8400
 STOPSIGNAL SIGTERM
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8400/health', timeout=5)"]
