@@ -81,7 +81,7 @@ def wide(work: Path) -> dict[str, Any]:
             with closing(remote(address, work, width=WIDTH)) as client:
                 began, cpu = time.monotonic(), time.process_time()
                 chats = ([{"role": "user", "content": f"passage {number}"}] for number in range(CALLS))
-                answers = list(in_parallel(client.complete, chats, width=client.width))
+                answers = list(in_parallel(client.complete, chats, width=client.threads))
                 after = counts(address)
                 runs.append(
                     {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
@@ -55,6 +56,7 @@ class LlmClient:
         self.facts = facts or ModelFacts(price=options.price)
         self._asks, self._first, self._weights = asks, FirstCall(), options.weights
         self._store, self._ledger = AnswerStore(cache), CallLedger(ledger)
+        self._calls = threading.BoundedSemaphore(self.width)
         budget.resume(ledger)
 
     @property
@@ -71,6 +73,11 @@ class LlmClient:
     def width(self) -> int:
         """Calls at a time: the user's number, else what suits the model."""
         return self.options.width or self.facts.width
+
+    @property
+    def threads(self) -> int:
+        """Threads to ask with: twice the calls at a time, so that answers are stored while others are awaited."""
+        return self.width if self.width == 1 else 2 * self.width
 
     @property
     def takes_schema(self) -> bool:
@@ -96,7 +103,8 @@ class LlmClient:
     ) -> Completion:
         """Answer a chat, from the cache if it was answered before.
 
-        Threads that ask for the same at the same time pay once.
+        Threads that ask for the same at the same time pay once. At most :attr:`width` calls wait for the provider at a
+        time, however many threads there are.
 
         Args:
             messages: OpenAI-style chat.
@@ -120,7 +128,7 @@ class LlmClient:
             with self.budget.reserve(self._highest_cost(request), waits=True):
                 began = time.monotonic()
                 try:
-                    with self._first.ahead():
+                    with self._first.ahead(), self._calls:
                         began = time.monotonic()
                         answer = self._ask(request)
                 except GenerationError as error:

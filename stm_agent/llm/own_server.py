@@ -7,7 +7,11 @@ leave; a model that it does not know at a server of one's own needs none of it.
 from __future__ import annotations
 
 import os
+import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.llm.answer import Answer, Messages
@@ -25,8 +29,9 @@ SILENCE = 600.0
 class OwnServerProvider(LiteLlmProvider):
     """Answers by one POST, and raises the errors of OpenAI's package; streams go through LiteLLM."""
 
-    _client: httpx.Client | None = None
-    _opening = threading.Lock()
+    @cached_property
+    def _clients(self) -> _Clients:
+        return _Clients(str(self.api_base), self.api_key, self.patience or SILENCE)
 
     def _send(self, messages: Messages, *, max_tokens: int, **settings: Any) -> Any:  # noqa: ANN401 - JSON of a server
         if settings.get("stream"):
@@ -43,7 +48,8 @@ class OwnServerProvider(LiteLlmProvider):
             **extra,
         }
         try:
-            response = self._opened().post("chat/completions", json=body)
+            with self._clients.lent() as client:
+                response = client.post("chat/completions", json=body)
         except httpx.TimeoutException as error:
             raise openai.APITimeoutError(request=error.request) from error
         except httpx.RequestError as error:
@@ -56,21 +62,6 @@ class OwnServerProvider(LiteLlmProvider):
         except ValueError as error:
             message = f"the answer is not JSON: {error}"
             raise openai.APIConnectionError(message=message, request=response.request) from error
-
-    def _opened(self) -> httpx.Client:
-        import httpx
-
-        with self._opening:
-            if self._client is None:
-                key = self.api_key or os.environ.get("OPENAI_API_KEY") or "none"
-                self._client = httpx.Client(
-                    base_url=str(self.api_base),
-                    headers={"authorization": f"Bearer {key}"},
-                    timeout=self.patience or SILENCE,
-                    # The width of the work bounds the connections.
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-                )
-            return self._client
 
     def _read(self, response: Any, messages: Messages, tries: int) -> Answer:  # noqa: ANN401 - JSON of a server
         if not isinstance(response, dict):
@@ -90,10 +81,54 @@ class OwnServerProvider(LiteLlmProvider):
 
     def close(self) -> None:
         """Close the connections."""
-        with self._opening:
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+        self._clients.close()
+
+
+class _Clients:
+    """HTTP clients, each of which one call uses at a time.
+
+    The calls of one client all wait for the lock of its connections, which it holds while it looks at each of them:
+    with 64 calls at a time that took half of the time beyond the server's. There are as many clients as there were
+    calls at a time.
+    """
+
+    def __init__(self, address: str, key: str | None, patience: float) -> None:
+        self._address, self._patience = address, patience
+        self._key = key or os.environ.get("OPENAI_API_KEY") or "none"
+        self._idle: list[httpx.Client] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def lent(self) -> Iterator[httpx.Client]:
+        """Lend a client that no other call uses; its connection stays open for the next call."""
+        with self._lock:
+            client = self._idle.pop() if self._idle else None
+        client = client or self._new()
+        try:
+            yield client
+        finally:
+            with self._lock:
+                self._idle.append(client)
+
+    def close(self) -> None:
+        """Close all clients; later calls open new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for client in idle:
+            client.close()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        import httpx
+
+        # To read the certificates takes longer than a call.
+        return httpx.create_ssl_context()
+
+    def _new(self) -> httpx.Client:
+        import httpx
+
+        headers = {"authorization": f"Bearer {self._key}"}
+        return httpx.Client(base_url=self._address, headers=headers, timeout=self._patience, verify=self._tls)
 
 
 def _status_error(response: httpx.Response) -> Exception:

@@ -75,7 +75,7 @@ class PlannerTrials(ProgramTrials[PlannerRun]):
 
         rollouts: dict[str, Rollout] = {}
         try:
-            with closing(in_parallel(ask, names, width=client.width)) as answers:
+            with closing(in_parallel(ask, names, width=client.threads)) as answers:
                 for name, answer in zip(names, answers, strict=True):
                     rollouts[name] = self._rollout(name, answer)
                     report("plan", "decisions", len(rollouts), len(names))

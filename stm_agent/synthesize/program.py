@@ -102,7 +102,7 @@ class Writer:
             GenerationError: The generator cannot be used, or rejects one request after another.
             ConfigError: The program fails again and again, or returns no such output.
         """
-        with closing(in_parallel(self._draft, requests, width=self.client.width)) as drafts:
+        with closing(in_parallel(self._draft, requests, width=self.client.threads)) as drafts:
             while True:
                 try:
                     draft = next(drafts, None)

@@ -68,7 +68,7 @@ def test_one_rejected_chat_opens_the_way_for_the_others(tmp_path: Path) -> None:
         together.wait(10)
         return "an answer"
 
-    client = scripted(answer, tmp_path)
+    client = scripted(answer, tmp_path, facts=ModelFacts(width=3))
     with pytest.raises(AnswerRejected):
         client.complete(CHAT)
     texts = in_parallel(lambda rollout: client.complete(CHAT, rollout=rollout).text, range(1, 4), width=3)
@@ -83,3 +83,26 @@ def test_a_budget_buys_the_same_calls_at_any_width(tmp_path: Path, width: int) -
     with pytest.raises(BudgetExceeded, match="--budget-usd"):
         list(in_parallel(lambda rollout: client.complete(CHAT, rollout=rollout), range(100), width=width))
     assert client.budget.spent.calls == 25
+
+
+def test_no_more_calls_than_the_width_wait_for_the_provider_however_many_threads_ask(tmp_path: Path) -> None:
+    lock, now, most = threading.Lock(), [0], [0]
+    together = threading.Barrier(3)
+
+    def answer(messages: Messages) -> str:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        if messages[0] != CHAT[0]:
+            # Three at a time, or the barrier breaks.
+            together.wait(10)
+        with lock:
+            now[0] -= 1
+        return "an answer"
+
+    client = scripted(answer, tmp_path, facts=ModelFacts(width=3))
+    assert client.threads == 6
+    client.complete(CHAT)
+    chats = ([{"role": "user", "content": f"hello {number}"}] for number in range(12))
+    assert len(list(in_parallel(client.complete, chats, width=client.threads))) == 12
+    assert most == [3]
