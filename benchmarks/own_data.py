@@ -113,7 +113,13 @@ def claims(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         rows.append(claim(f"mean over {', '.join(sets)}: merged minus {PLAIN}", gain(PLAIN), 0.01, "nDCG@10"))
     above = [folder for folder in sets if _lowest_against_expert(runs, folder) > 0]
     rows.append(
-        claim("sets on which merged is above the best single expert in every seed", len(above), 1, "sets", sets=above)
+        claim(
+            "sets, of 2 or more that are asked for, on which merged is above the best single expert in every seed",
+            len(above),
+            1,
+            "sets",
+            sets=above,
+        )
     )
     return rows
 

@@ -1,7 +1,7 @@
 """Mixed precision on a CPU: float32 weights and bfloat16 matrix products, by torch's autocast.
 
 It needs instructions for bfloat16 (AVX512-BF16 or AMX): without them torch emulates the products, which is slower than
-float32. Sums, softmax and normalisation stay in float32.
+float32. Pooling and the normalisation of vectors stay in float32.
 """
 
 from __future__ import annotations

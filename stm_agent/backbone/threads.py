@@ -18,20 +18,23 @@ LOOKS, INTERVAL = 6, 0.3
 """Largest number of measurements of the load, and seconds of each."""
 
 
-def choose_threads() -> tuple[int, str]:
+def choose_threads(looks: int = LOOKS) -> tuple[int, str]:
     """Return a thread count and the reason for it.
 
     The count is the number of cores this process may use (affinity, cgroup quota) minus those that others use now, and
     at least 1. Work of low priority (nice) gives way, so it does not count. The load average would include processes
     that have ended. Of several measurements the lowest counts, so that a short job of somebody else does not halve the
     speed of a whole run.
+
+    Args:
+        looks: Largest number of measurements, of :data:`INTERVAL` seconds each.
     """
     cores = available_cores()
     setting = os.environ.get("OMP_NUM_THREADS")
     if setting and setting.isdigit() and int(setting) > 0:
         return int(setting), "OMP_NUM_THREADS is set"
     busy = float(cores)
-    for _ in range(LOOKS):
+    for _ in range(looks):
         busy = min(busy, _busy_share() * (os.cpu_count() or 1))
         if round(busy) == 0:
             break
@@ -51,13 +54,16 @@ def _busy_share() -> float:
 
 
 def raise_threads() -> int | None:
-    """Use more threads if cores have become idle since they were chosen; return the new number, None if it stays."""
+    """Use more threads if cores have become idle since they were chosen; return the new number, None if it stays.
+
+    Measures for :data:`INTERVAL` seconds if there are fewer threads than cores.
+    """
     import torch
 
     count = torch.get_num_threads()
     if os.environ.get("OMP_NUM_THREADS") or count >= available_cores():
         return None
-    now, _ = choose_threads()
+    now, _ = choose_threads(looks=1)
     if now <= count:
         return None
     torch.set_num_threads(now)

@@ -9,10 +9,10 @@ import typer
 
 from stm_agent.cli.llm_flags import Generator, Parallel
 from stm_agent.cli.output import JsonFlag, emit, json_observer, page_writer, screen_observer, typed_command
+from stm_agent.cli.threads import raising_threads, threads_chooser
 from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from stm_agent.loop.events import Event
     from stm_agent.loop.options import PolicyName
 
 
@@ -144,21 +144,11 @@ def optimize(
         spec = with_starts(spec, options.starts)
         _show_steps(plan(spec, folder, options), as_json)
         return
-    from stm_agent.backbone.threads import choose_threads, raise_threads, set_threads
     from stm_agent.inspect.report import report_table, seeds_table
     from stm_agent.loop.optimize import optimize
     from stm_agent.loop.seeds import optimize_seeds
 
-    def use_idle_cores() -> None:
-        threads, why = choose_threads()
-        set_threads(threads)
-        observer({"kind": "note", "name": "threads", "text": f"{threads} threads ({why})"})
-
-    def watched(event: Event) -> None:
-        if event["kind"] == "stage" and (more := raise_threads()):
-            observer({"kind": "note", "name": "threads", "text": f"{more} threads: a core has become idle"})
-        observer(event)
-
+    choose, watched, write_page = threads_chooser(observer), raising_threads(observer), page_writer(observer)
     several = (*(seeds or ()), *(more_seeds or ()))
     if several:
         summary = optimize_seeds(
@@ -168,8 +158,8 @@ def optimize(
             workspace=folder,
             runs=runs_folder(folder),
             observer=watched,
-            before_work=use_idle_cores,
-            after_work=page_writer(observer),
+            before_work=choose,
+            after_work=write_page,
         )
         emit(summary, seeds_table(summary), as_json)
         return
@@ -179,8 +169,8 @@ def optimize(
         workspace=folder,
         runs=runs_folder(folder),
         observer=watched,
-        before_work=use_idle_cores,
-        after_work=page_writer(observer),
+        before_work=choose,
+        after_work=write_page,
     )
     emit(report, report_table(report), as_json)
 

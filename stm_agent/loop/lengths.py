@@ -59,7 +59,6 @@ def with_encoding(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple
 
 def fit_length(
     spec: DomainSpec,
-    start: BackboneSpec,
     data: DomainData,
     *,
     minutes: float,
@@ -72,13 +71,13 @@ def fit_length(
     and 0.572 on scifact with 256, 96 and 64 tokens.
 
     Args:
-        spec: The planned domain.
-        start: One of its starts, with the length that the passages need.
+        spec: The planned domain; its backbone is the start, with the length that the passages need.
         data: The domain's.
         minutes: For the whole run.
         measure: Returns the encoding speed of a start on this machine.
         spent: Minutes that have passed.
     """
+    start = spec.backbone
     speed = measure(start, data)
     if not start.max_length:
         return FittedStart(spec=start, speed=speed)

@@ -95,13 +95,14 @@ def refuse_too_few_minutes(spec: DomainSpec, data: DomainData, minutes: float, a
     """
     refused: list[tuple[float, ConfigError]] = []
     for start in (spec.backbone, *spec.starts):
+        candidate = spec.model_copy(update={"backbone": start})
         try:
-            fitted = _fitted(spec, start, data, minutes=minutes, asked=asked)
+            fitted = _fitted(candidate, data, minutes=minutes, asked=asked)
         except BackboneError:
             # The race reports it.
             continue
         try:
-            plan_experts(spec, data, minutes=minutes, speed=fitted.speed)
+            plan_experts(candidate, data, minutes=minutes, speed=fitted.speed)
         except ConfigError as error:
             refused.append((fitted.speed.passages, error))
         else:
@@ -128,24 +129,19 @@ def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float) -> RunPlan:
 def _planned(
     spec: DomainSpec, data: DomainData, *, minutes: float, asked: Mapping[str, int | None], spent: float = 0.0
 ) -> RunPlan:
-    fitted = _fitted(spec, spec.backbone, data, minutes=minutes, asked=asked, spent=spent)
+    fitted = _fitted(spec, data, minutes=minutes, asked=asked, spent=spent)
     spec = spec.model_copy(update={"backbone": fitted.spec})
     spec, reasons = plan_experts(spec, data, minutes=minutes, speed=fitted.speed, spent=spent)
     return RunPlan(spec=spec, reasons=(*filter(None, [fitted.reason]), *reasons))
 
 
 def _fitted(
-    spec: DomainSpec,
-    start: BackboneSpec,
-    data: DomainData,
-    *,
-    minutes: float,
-    asked: Mapping[str, int | None],
-    spent: float = 0.0,
+    spec: DomainSpec, data: DomainData, *, minutes: float, asked: Mapping[str, int | None], spent: float = 0.0
 ) -> FittedStart:
-    if asked.get(start.model):
-        return FittedStart(spec=start, speed=measured_speed(start, data))
-    return fit_length(spec, start, data, minutes=minutes, measure=measured_speed, spent=spent)
+    """Return the backbone of a domain at the length that its user asked for, or else at one that the minutes allow."""
+    if asked.get(spec.backbone.model):
+        return FittedStart(spec=spec.backbone, speed=measured_speed(spec.backbone, data))
+    return fit_length(spec, data, minutes=minutes, measure=measured_speed, spent=spent)
 
 
 def measured_speed(start: BackboneSpec, data: DomainData) -> Speed:

@@ -84,7 +84,7 @@ def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed,
 
 
 @dataclass(frozen=True, kw_only=True)
-class Appetite:
+class UsefulTraining:
     """How much training the data can use, and what it takes.
 
     Attributes:
@@ -109,12 +109,12 @@ def step_cost(start: BackboneSpec) -> float:
     return STEP_COST * (MIXED_GAIN if start.dtype == MIXED else 1.0)
 
 
-def appetite(spec: DomainSpec, data: DomainData, speed: Speed) -> Appetite:
+def useful_training(spec: DomainSpec, data: DomainData, speed: Speed) -> UsefulTraining:
     """Return how much training the data of a domain can use at a speed."""
     sources, pairs = _sources(spec, data)
     step = step_cost(spec.backbone) * spec.train.batch_size
     batch = spec.train.batch_size
-    return Appetite(
+    return UsefulTraining(
         sources=sources,
         pairs=pairs,
         both=max(BOTH_SIDES * pairs / batch, FEWEST_STEPS),
@@ -126,8 +126,8 @@ def appetite(spec: DomainSpec, data: DomainData, speed: Speed) -> Appetite:
 
 def queries_fit(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spent: float = 0.0) -> bool:
     """Return whether the minutes allow all training of queries that is of use."""
-    want = appetite(spec, data, speed)
-    needed = QUERY_EXPERTS * want.queries * want.query_step
+    useful = useful_training(spec, data, speed)
+    needed = QUERY_EXPERTS * useful.queries * useful.query_step
     return time_table(spec, data, minutes, speed, spent).left >= needed
 
 
@@ -150,14 +150,14 @@ def plan_experts(
         ConfigError: The minutes are too few.
     """
     table = time_table(spec, data, minutes, speed, spent)
-    want = appetite(spec, data, speed)
-    training, both_step, query_step = table.left - table.both, want.both_step, want.query_step
-    both = _steps(want.both, (1 - QUERY_SHARE) * training / both_step)
+    useful = useful_training(spec, data, speed)
+    training, both_step, query_step = table.left - table.both, useful.both_step, useful.query_step
+    both = _steps(useful.both, (1 - QUERY_SHARE) * training / both_step)
     # What both sides do not need of their share is left for the experts of queries.
-    queries = _steps(want.queries, (training - both * both_step) / QUERY_EXPERTS / query_step) if both else 0
+    queries = _steps(useful.queries, (training - both * both_step) / QUERY_EXPERTS / query_step) if both else 0
     if not queries:
         # Passages as short as queries leave time for both sides, but too little for the experts of queries after them.
-        both, queries = 0, _steps(want.queries, table.left / QUERY_EXPERTS / query_step)
+        both, queries = 0, _steps(useful.queries, table.left / QUERY_EXPERTS / query_step)
     if not queries:
         least = minutes + (FEWEST_STEPS * QUERY_EXPERTS * query_step - table.left) / 60 / USABLE
         raise ConfigError(
@@ -172,12 +172,12 @@ def plan_experts(
     }
     reasons = (
         f"{speed.passages:.0f} passages and {speed.queries:.0f} queries a second on this machine{_passed(spent)}",
-        f"experts learn from {', '.join(want.sources)}: {want.pairs:,} "
-        f"{'pairs' if WRITTEN not in want.sources else 'passages'}",
+        f"experts learn from {', '.join(useful.sources)}: {useful.pairs:,} "
+        f"{'pairs' if WRITTEN not in useful.sources else 'passages'}",
         *_steps_told(both, queries),
         _minutes_told(by_stage, minutes),
     )
-    return spec.model_copy(update={"experts": _experts(want.sources, both, queries)}), reasons
+    return spec.model_copy(update={"experts": _experts(useful.sources, both, queries)}), reasons
 
 
 def _steps_told(both: int, queries: int) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from stm_agent.mine.negatives import Negative
 from stm_agent.progress import show, without_stops
 from stm_agent.train.aids import Helpers
 from stm_agent.train.processes import processes
+from stm_agent.train.student import training_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,15 +85,13 @@ class TrainingJob(Job):
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the adapter. A new name alone does not make a new one."""
-        import torch
-
         negatives = {key: [negative.text for negative in row] for key, row in self.negatives.items()}
         return {
             "expert": self.expert.model_dump(mode="json", exclude=DECIDED_ELSEWHERE),
             "train": self.train.model_dump(mode="json", exclude={"checkpoint_every"}),
             "backbone": self.backbone.model_dump(mode="json"),
-            # Decides the dtype.
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            # Decides the dtype and the dropout.
+            "device": training_device(),
             "processes": processes().count,
             "prefixes": [self.instruction.query_prefix, self.instruction.passage_prefix],
             "prompts": list(self.prompts),

@@ -25,6 +25,7 @@ from stm_agent.job import Job
 from stm_agent.progress import report, safe_point
 from stm_agent.train.expert import MEMORY_FIX, TrainedExpert
 from stm_agent.train.job import adapter_origin, pairs_hash
+from stm_agent.train.student import training_device
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -67,8 +68,6 @@ class QuerySideJob(Job):
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the adapter."""
-        import torch
-
         groups = {pair.group: sorted(self.groups.get(pair.group, ())) for pair in self.pairs}
         options = {"steps", "batch_size", "learning_rate", "final_rate", "bag"}
         shared = {"batch_size", "learning_rate", "scale", "warmup", "lora_rank", "lora_alpha", "embeddings", "qlora"}
@@ -76,8 +75,8 @@ class QuerySideJob(Job):
             "expert": self.expert.model_dump(mode="json", include=options),
             "train": self.train.model_dump(mode="json", include=shared),
             "backbone": self.backbone.model_dump(mode="json"),
-            # Decides the dtype.
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            # Decides the dtype and the dropout.
+            "device": training_device(),
             "documents": self.documents.source_key(),
             "start": adapter_origin(self.start),
             "pairs": pairs_hash(self.pairs),

@@ -38,6 +38,13 @@ def new_student(backbone: BackboneSpec, train: TrainSpec, start: Path | None) ->
     return model
 
 
+def training_device() -> str:
+    """Return the device, with what it changes in a training; a part of the keys of trained adapters."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu, no dropout of attention weights"
+
+
 def stop_attention_dropout(network: nn.Module) -> int:
     """Let no attention weight be dropped in training, in place; return the number of modules that dropped some.
 

@@ -39,7 +39,7 @@ def test_vectors_have_nearly_the_same_direction_and_their_own_identity(mixed: Ad
     cosines = (vectors * exact_vectors).sum(axis=1)
     assert cosines.min() > 0.999
     assert np.abs(vectors - exact_vectors).max() > 0
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=5e-3)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert ours.identity != theirs.identity, "a cached vector of one is not the other's"
 
 

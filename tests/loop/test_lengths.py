@@ -34,13 +34,13 @@ def data() -> DomainData:
 
 
 def test_a_fast_machine_keeps_the_length_that_the_passages_need(spec: DomainSpec, data: DomainData) -> None:
-    fitted = fit_length(spec, spec.backbone, data, minutes=10, measure=speed_of(1_000_000))
+    fitted = fit_length(spec, data, minutes=10, measure=speed_of(1_000_000))
     assert (fitted.spec, fitted.reason) == (spec.backbone, None)
 
 
 def test_a_slow_machine_reads_fewer_tokens_and_says_so(spec: DomainSpec, data: DomainData) -> None:
     tokens = 256 * len(data.collection.documents) / 250
-    fitted = fit_length(spec, spec.backbone, data, minutes=10, measure=speed_of(tokens))
+    fitted = fit_length(spec, data, minutes=10, measure=speed_of(tokens))
     assert fitted.spec.max_length == 128
     assert fitted.reason is not None
     assert "max_length 128 instead of 256" in fitted.reason
@@ -48,7 +48,7 @@ def test_a_slow_machine_reads_fewer_tokens_and_says_so(spec: DomainSpec, data: D
 
 
 def test_no_text_is_cut_below_the_shortest_length(spec: DomainSpec, data: DomainData) -> None:
-    fitted = fit_length(spec, spec.backbone, data, minutes=1, measure=speed_of(1.0))
+    fitted = fit_length(spec, data, minutes=1, measure=speed_of(1.0))
     assert fitted.spec.max_length == SHORTEST
 
 
