@@ -46,6 +46,8 @@ def one_run(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, A
         others |= {PLAIN: plain.pop("test_per_query"), UNTOUCHED: plain.pop("untouched_per_query")}
     elif BASELINE_ROW in ours:
         others[UNTOUCHED] = ours[BASELINE_ROW]
+    else:
+        sys.exit("the run read fewer tokens than the untouched start does; leave --no-plain out, which scores both")
     differences = {
         name: vars(paired_bootstrap(ours["merged"], row, samples=10_000, seed=seed)) for name, row in others.items()
     }
