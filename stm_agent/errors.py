@@ -13,6 +13,7 @@
     │   └── BudgetExceeded         the hard ceiling on money, calls or minutes was reached
     ├── StorageError               a file that cannot be written or read (disk full, permissions)
     ├── OutOfMemory                memory of the CPU or of the GPU that ran out
+    ├── ExecutionError             a cluster, one of its nodes or a store of artefacts that cannot be used
     └── RunError                   a run folder that cannot be used
         ├── RunLocked              another process works on this run
         ├── StopRequested          a user asked the run to stop at its next safe point
@@ -63,6 +64,11 @@ class CheckFailed(BackboneError):
         super().__init__(f"check '{check}' failed ({measured:.3g}): {message}")
         self.check = check
         self.measured = measured
+        self._message = message
+
+    def __reduce__(self) -> tuple[type[CheckFailed], tuple[str, float, str]]:
+        """Pickle what the constructor takes: workers send their errors to the process of the run."""
+        return type(self), (self.check, self.measured, self._message)
 
 
 class GenerationError(StmAgentError):
@@ -98,6 +104,10 @@ class StorageError(StmAgentError):
 
 class OutOfMemory(StmAgentError):
     """Raised when memory of the CPU or of the GPU runs out."""
+
+
+class ExecutionError(StmAgentError):
+    """Raised when a cluster, one of its nodes or a store of artefacts cannot be used."""
 
 
 class RunError(StmAgentError):

@@ -59,6 +59,11 @@ class Job(ABC):
         return known
 
     @property
+    def asks_llm(self) -> bool:
+        """Whether building it asks an LLM: such jobs stay in the process that counts the run's money."""
+        return False
+
+    @property
     def folder_name(self) -> str:
         """Name of the job's folder: kind and start of the key."""
         return f"{self.kind}-{self.key()[:16]}"

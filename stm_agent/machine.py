@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+_training_gpu: ContextVar[bool | None] = ContextVar("training_gpu", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +65,18 @@ def _gpu() -> str | None:
     import torch
 
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+
+
+def declared_training_gpu() -> bool | None:
+    """Return whether trainings run on a GPU, if they run elsewhere; None: they run in this process."""
+    return _training_gpu.get()
+
+
+@contextmanager
+def training_elsewhere(*, gpu: bool) -> Iterator[None]:
+    """Make the keys of trainings in the block name the device of the nodes that they are sent to."""
+    token = _training_gpu.set(gpu)
+    try:
+        yield
+    finally:
+        _training_gpu.reset(token)

@@ -70,6 +70,13 @@ def optimize(
         typer.Option(help="Minutes of all processes; no lever starts in the last tenth (a folder on a CPU: 30)."),
     ] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Also train all sources in one adapter.")] = False,
+    executor: Annotated[
+        str, typer.Option(help="Where jobs run: inline, ray (a cluster of this machine) or ray://HOST:PORT.")
+    ] = "inline",
+    artefacts: Annotated[
+        str | None,
+        typer.Option(help="fsspec URL, such as s3://bucket/path, where machines exchange stages (default: runs/)."),
+    ] = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run folder (default: from all inputs).")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run; finished stages are still used.")] = False,
     workspace: Annotated[Path | None, typer.Option(help="Folder with programs/ and prompts/ (default: here).")] = None,
@@ -121,6 +128,8 @@ def optimize(
         controls=controls,
         run_id=run_id,
         fresh=fresh,
+        executor=executor,
+        artefacts=artefacts,
         command=typed_command(),
     )
     if corpus and dry_run:

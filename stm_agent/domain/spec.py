@@ -16,6 +16,7 @@ from stm_agent.domain.collection_spec import (
     PythonDocsCollection,
     WordNetCollection,
 )
+from stm_agent.domain.execution_spec import ExecutionSpec
 from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec
 from stm_agent.domain.merge_spec import MergeSpec
 from stm_agent.domain.synthesize_spec import SynthesizeSpec
@@ -30,6 +31,7 @@ __all__ = [
     "BeirCollection",
     "CollectionSpec",
     "DomainSpec",
+    "ExecutionSpec",
     "ExpertSpec",
     "HpoCollection",
     "InstructSpec",
@@ -152,6 +154,7 @@ class DomainSpec(Spec):
         instruct: Instruction search.
         merge: Merging.
         loop: Gates and rounds.
+        execution: What jobs need of a cluster's nodes.
         seeds: Seeds of repeated runs; a run uses the first by default.
     """
 
@@ -172,6 +175,7 @@ class DomainSpec(Spec):
     instruct: InstructSpec = InstructSpec()
     merge: MergeSpec = MergeSpec()
     loop: LoopSpec = LoopSpec()
+    execution: ExecutionSpec = ExecutionSpec()
     seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (0,)
 
     def models_of(self, expert: ExpertSpec) -> dict[str, str]:

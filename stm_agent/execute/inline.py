@@ -24,6 +24,14 @@ class Executor(Protocol):
         """
         ...
 
+    def expect(self, jobs: Sequence[Job]) -> None:
+        """Take note of jobs that will be asked for soon; whoever has room may start them now. Raises nothing."""
+        ...
+
+    def close(self) -> None:
+        """End what was started and not asked for."""
+        ...
+
 
 def ignore(text: str) -> None:
     """Ignore a warning."""
@@ -44,6 +52,12 @@ class InlineExecutor:
     def run(self, jobs: Sequence[Job]) -> list[Path]:
         """Return the folder of each job, in order; build those that are not built yet."""
         return [self._run_job(job) for job in jobs]
+
+    def expect(self, jobs: Sequence[Job]) -> None:
+        """Do nothing: there is room for one job, and it is built when it is asked for."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is under way."""
 
     def _run_job(self, job: Job) -> Path:
         safe_point()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,17 +93,26 @@ class JobStore:
         Raises:
             StopRequested: A stop was requested while waiting.
         """
-        lock = self._lock(job.folder_name)
-        while True:
-            try:
-                lock.acquire(timeout=POLL_SECONDS)
-                break
-            except Timeout:
-                safe_point()
+        while (release := self.take_lock(job, POLL_SECONDS)) is None:
+            safe_point()
         try:
             yield
         finally:
-            lock.release()
+            release()
+
+    def take_lock(self, job: Job, seconds: float = 0.0) -> Callable[[], None] | None:
+        """Return what releases the lock of a job that this process may build now; None: another one builds it.
+
+        Args:
+            job: The job.
+            seconds: How long to wait for the lock.
+        """
+        lock = self._lock(job.folder_name)
+        try:
+            lock.acquire(timeout=seconds)
+        except Timeout:
+            return None
+        return lock.release
 
     def clean(self) -> int:
         """Remove half-built folders of killed processes and old checkpoints; return how many were removed."""

@@ -50,6 +50,11 @@ class InstructionJob(Job):
     task: str
     cache: Path
 
+    @property
+    def asks_llm(self) -> bool:
+        """Whether it has a reflecting LLM."""
+        return self.reflection is not None
+
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the search."""
         return {

@@ -33,7 +33,8 @@ def run_identity(spec: DomainSpec, options: Options, workspace: Path) -> Identit
         BackboneError: A model cannot be found.
     """
     return {
-        "domain": spec.model_dump(mode="json"),
+        # Where jobs run decides how long a run takes, not what it computes.
+        "domain": spec.model_dump(mode="json", exclude={"execution"}),
         "data": _data(spec, workspace),
         "models": _models(spec),
         "programs": {name: program_files(program_path(workspace, name)) for name in _programs(spec, options)},

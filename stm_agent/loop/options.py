@@ -7,6 +7,7 @@ from typing import Literal
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
+from stm_agent.execute.cluster import check_address
 from stm_agent.llm.options import DEFAULT_GENERATOR, LlmOptions, read_options
 
 PolicyName = Literal["stm", "random", "gain-per-cost", "tpe", "planner"]
@@ -15,7 +16,7 @@ POLICIES: tuple[PolicyName, ...] = ("stm", "random", "gain-per-cost", "tpe", "pl
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Flags of ``stm-agent optimize``; all but ceilings, prices, width and name are part of the run's identity.
+    """Flags of ``stm-agent optimize``; ceilings, prices, width, name and executor are not part of the run's identity.
 
     Attributes:
         seed: Seed of batches, searches and tests; None: the domain's first.
@@ -41,6 +42,9 @@ class Options:
         controls: Also train all sources in one adapter with the same number of steps.
         run_id: Name of the run folder; None: made of domain and identity.
         fresh: Begin a new run even if one with the same inputs exists.
+        executor: Where jobs run: ``inline``, ``ray`` (the Ray cluster of this machine or of ``RAY_ADDRESS``, else a new
+            one) or ``ray://HOST:PORT``. Decides no result.
+        artefacts: fsspec URL at which machines exchange finished stages; None: all see the folder of runs.
         command: The command line as it was typed, which the run keeps for its page; empty: not from a command line.
     """
 
@@ -63,14 +67,17 @@ class Options:
     controls: bool = False
     run_id: str | None = None
     fresh: bool = False
+    executor: str = "inline"
+    artefacts: str | None = None
     command: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that no policy can use.
 
         Raises:
-            ConfigError: The policy does not exist, or a number is out of its range.
+            ConfigError: The policy or the executor does not exist, or a number is out of its range.
         """
+        check_address(self.executor)
         if self.policy not in POLICIES:
             raise ConfigError(f"--policy {self.policy} does not exist; use {', '.join(POLICIES)}")
         if not 0 <= self.planner_share <= 1:

@@ -15,12 +15,13 @@ from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.held import HeldQueries
 from stm_agent.domain.spec import WRITTEN, DomainSpec
 from stm_agent.evaluate.scoring import ScoredTask
-from stm_agent.execute.inline import InlineExecutor
+from stm_agent.execute.inline import Executor
 from stm_agent.execute.store import JobStore
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.auditing import judge_access
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
+from stm_agent.loop.executing import open_executor
 from stm_agent.loop.forgetting import held_guards
 from stm_agent.loop.gate import Gate, GateSpec
 from stm_agent.loop.halves import cut_dev
@@ -47,8 +48,15 @@ def open_context(
     """
     stop = StopSignal(run.folder)
     clock = RunClock(run.clock)
-    with clock, stop.handling_signals():
-        context = _context(spec, options, run, stop, clock, workspace=workspace, runs=runs, observer=observer)
+
+    def warn(text: str) -> None:
+        context.warn("stages", text)
+
+    opening = open_executor(spec.execution, options.executor, options.artefacts, runs / STAGES, warn)
+    with clock, stop.handling_signals(), opening as executor:
+        context = _context(
+            spec, options, run, stop, clock, executor, workspace=workspace, runs=runs, observer=observer
+        )
         with context.memory:
             yield context
 
@@ -59,6 +67,7 @@ def _context(
     run: RunFolder,
     stop: StopSignal,
     clock: RunClock,
+    executor: Executor,
     *,
     workspace: Path,
     runs: Path,
@@ -70,8 +79,7 @@ def _context(
         for model in (options.generator, options.reflection or options.generator)
     )
     _check_llms(spec, generator, reflection, plans=options.policy == "planner")
-    store = JobStore(runs / STAGES)
-    store.clean()
+    JobStore(runs / STAGES).clean()
     observer({"kind": "stage", "name": "prepare", "text": f"building the collections of domain {spec.name}"})
     data, guards, held = load_domain_data(spec, workspace)
     finished_before = run_state_of(run.report) == "finished"
@@ -81,7 +89,7 @@ def _context(
         spec=spec,
         seed=options.seed_of(spec),
         run=run,
-        executor=InlineExecutor(store),
+        executor=executor,
         cache=runs / CACHE / "vectors",
         observer=observer,
         clock=clock,
@@ -98,7 +106,6 @@ def _context(
         reflection=reflection,
         workspace=workspace,
     )
-    context.executor = InlineExecutor(store, warn=lambda text: context.warn("stages", text))
     if run.had_stop_request:
         context.note("stop", "a request to stop from before this process was removed; the run begins")
     _record_splits(context)

@@ -68,6 +68,11 @@ class AuditJob(Job):
     judge: LlmAccess | None = None
     cache: Path
 
+    @property
+    def asks_llm(self) -> bool:
+        """Whether it has a judge."""
+        return self.judge is not None
+
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the verdicts."""
         from stm_agent.backbone.identity import source_identity

@@ -53,6 +53,11 @@ class QueriesJob(Job):
     held: HeldQueries = NONE_HELD
     spread: Spread | None = None
 
+    @property
+    def asks_llm(self) -> bool:
+        """Always."""
+        return True
+
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the queries."""
         return {
@@ -125,6 +130,11 @@ class HardNegativesJob(Job):
     spec: SynthesizeSpec
     count: int = 1
 
+    @property
+    def asks_llm(self) -> bool:
+        """Always."""
+        return True
+
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the negatives."""
         mined = {pair.id: [negative.text for negative in self.mined.get(pair.id, ())] for pair in self.pairs}
@@ -191,6 +201,11 @@ class GradedJob(Job):
     program: Path
     generator: LlmAccess
     spec: SynthesizeSpec
+
+    @property
+    def asks_llm(self) -> bool:
+        """Always."""
+        return True
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the passages."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stm_agent.domain.spec import BackboneSpec, TrainSpec
+from stm_agent.machine import declared_training_gpu
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,9 @@ def training_device() -> str:
     """Return the device, with what it changes in a training; a part of the keys of trained adapters."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu, no dropout of attention weights"
+    declared = declared_training_gpu()
+    gpu = torch.cuda.is_available() if declared is None else declared
+    return "cuda" if gpu else "cpu, no dropout of attention weights"
 
 
 def stop_attention_dropout(network: nn.Module) -> int:

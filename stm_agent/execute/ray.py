@@ -1,0 +1,308 @@
+"""Run jobs side by side on the nodes of a Ray cluster.
+
+The process of the run decides, keeps the locks of the jobs it sent, and has every result on its own disk before it
+uses it; a worker has nothing that cannot be made again. Ray repeats a job whose worker or node is lost, and never one
+that raised: that is the lever's failure, as inline. Jobs that ask an LLM stay in the process of the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stm_agent.errors import ExecutionError, OutOfMemory, StmAgentError, StopRequested, first_line
+from stm_agent.execute.cluster import NODE_ID_LABEL, Node, Resources, alive_nodes, fits
+from stm_agent.execute.inline import InlineExecutor, ignore
+from stm_agent.execute.shared import SharedJobStore
+from stm_agent.execute.store import POLL_SECONDS, JobStore
+from stm_agent.execute.travel import pack
+from stm_agent.execute.worker import DONE, MARK, REFUSED, UNFIT, Errand, versions_here
+from stm_agent.files import write_atomic
+from stm_agent.job import Job
+from stm_agent.progress import safe_point
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+RETRIES = 5
+"""How often a job is repeated whose worker or node was lost."""
+NODE_SECONDS = 60.0
+"""How long a job waits for a node that is large enough, such as one that is being replaced."""
+CANCEL_SECONDS = 10.0
+"""How long workers have to leave a job that was cancelled."""
+Answer = tuple[str, str, object]
+"""Id of the node, kind of the answer, and what belongs to it."""
+
+
+@dataclass
+class _Sent:
+    """A job on the cluster.
+
+    Attributes:
+        job: The job.
+        content: The pickled errand.
+        ref: Ray's reference to the answer.
+        release: Releases the job's lock.
+        unfit: Node id -> why that node cannot do this job.
+        room_seen: When a node was last seen that could do it, by the monotonic clock.
+    """
+
+    job: Job
+    content: bytes
+    ref: ObjectRef[Answer]
+    release: Callable[[], None]
+    unfit: dict[str, str]
+    room_seen: float
+
+
+class RayExecutor:
+    """Builds jobs on the cluster that this process is connected to (see ``stm_agent.execute.cluster.connect``)."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        *,
+        resources: Callable[[str], Resources],
+        warn: Callable[[str], None] = ignore,
+        node_seconds: float = NODE_SECONDS,
+    ) -> None:
+        """Send nothing yet.
+
+        Args:
+            store: Store of this process; a plain one must lie in a folder that all nodes see under the same path.
+            resources: Returns what a job of a kind needs.
+            warn: Receives one line about each node that is not used, and each damaged folder.
+            node_seconds: How long a job waits for a node that is large enough.
+        """
+        self._store, self._resources, self._warn, self._node_seconds = store, resources, warn, node_seconds
+        self._inline = InlineExecutor(store, warn)
+        self._sent: dict[str, _Sent] = {}
+        self._refused: dict[str, str] = {}
+        self._mark = _mark(store.root)
+
+    def expect(self, jobs: Sequence[Job]) -> None:
+        """Start jobs that will be asked for soon; what fails here fails again when it is asked for."""
+        for job in jobs:
+            with contextlib.suppress(StmAgentError):
+                self._start(job)
+
+    def run(self, jobs: Sequence[Job]) -> list[Path]:
+        """Return the folder of each job, in order; jobs that are not built yet are built side by side.
+
+        Raises:
+            StopRequested: A stop was requested; what was sent is cancelled, finished folders stay.
+            ExecutionError: No node can do a job, or its workers were lost too often.
+            StmAgentError: A job failed; others that were sent continue.
+        """
+        self.expect(jobs)
+        try:
+            return [self._result(job) for job in jobs]
+        except (StopRequested, KeyboardInterrupt):
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Cancel what was sent and not asked for yet."""
+        import ray
+
+        sent, self._sent = list(self._sent.values()), {}
+        refs = [task.ref for task in sent]
+        for ref in refs:
+            ray.cancel(ref)
+        left = ray.wait(refs, num_returns=len(refs), timeout=CANCEL_SECONDS)[1] if refs else []
+        for ref in left:
+            # A library that swallows the interrupt; its half-built folder has a temporary name.
+            ray.cancel(ref, force=True)
+        for task in sent:
+            task.release()
+
+    def _start(self, job: Job) -> None:
+        """Send a job unless it is built, sent, or being built by another process."""
+        name = job.folder_name
+        if name in self._sent or job.asks_llm or self._store.find(job) is not None:
+            return
+        release = self._store.take_lock(job)
+        if release is None:
+            return
+        try:
+            if fault := self._store.fault(job):
+                aside = self._store.set_aside(job)
+                self._warn(f"stage {name} is damaged ({fault}); set aside as {aside.name} and built again")
+            if self._store.find(job) is not None:
+                release()
+                return
+            content, unfit = self._errand(job), dict[str, str]()
+            self._sent[name] = _Sent(job, content, self._submit(job, content, unfit), release, unfit, time.monotonic())
+        except BaseException:
+            release()
+            raise
+
+    def _errand(self, job: Job) -> bytes:
+        packed = pack(job, self._store.root)
+        artefacts = None
+        if isinstance(self._store, SharedJobStore):
+            artefacts = self._store.artefacts
+            for stage in packed.stages:
+                self._store.offer(stage)
+        errand = Errand(
+            name=job.folder_name,
+            packed=packed,
+            versions=versions_here(),
+            stages=self._store.root,
+            mark=self._mark,
+            artefacts=artefacts,
+        )
+        return pickle.dumps(errand)
+
+    def _submit(self, job: Job, content: bytes, unfit: dict[str, str]) -> ObjectRef[Answer]:
+        import ray
+
+        needs, excluded = self._resources(job.kind), sorted({*self._refused, *unfit})
+        task = ray.remote(_entry()).options(
+            name=job.folder_name,
+            num_cpus=needs.cores,
+            num_gpus=needs.gpus,
+            memory=needs.memory_gib * 2**30 or None,
+            max_retries=RETRIES,
+            retry_exceptions=False,
+            label_selector={NODE_ID_LABEL: f"!in({','.join(excluded)})"} if excluded else None,
+        )
+        ref: ObjectRef[Answer] = task.remote(content)
+        return ref
+
+    def _result(self, job: Job) -> Path:
+        """Wait for a job and return its folder."""
+        import ray
+
+        while True:
+            safe_point()
+            sent = self._sent.get(job.folder_name)
+            if sent is None:
+                if job.asks_llm:
+                    return self._inline.run([job])[0]
+                if folder := self._store.find(job):
+                    return folder
+                self._start(job)
+                if job.folder_name not in self._sent:
+                    # Another process builds it.
+                    time.sleep(POLL_SECONDS)
+            elif ray.wait([sent.ref], timeout=POLL_SECONDS)[0]:
+                if folder := self._collect(sent):
+                    return folder
+            else:
+                self._require_room(sent)
+
+    def _collect(self, sent: _Sent) -> Path | None:
+        """Return the folder of a job that ended; None: it was sent to another node."""
+        name = sent.job.folder_name
+        try:
+            node, kind, value = _answer(sent.ref, name)
+            if kind in (REFUSED, UNFIT):
+                self._exclude(sent, node, kind, str(value))
+                sent.ref = self._submit(sent.job, sent.content, sent.unfit)
+                return None
+            if kind != DONE:
+                raise _read_error(value)
+            folder = self._store.find(sent.job)
+            if folder is None:
+                raise ExecutionError(f"{name} was built on a node and did not arrive whole; run the same command again")
+        except BaseException:
+            self._forget(name)
+            raise
+        self._forget(name)
+        return folder
+
+    def _forget(self, name: str) -> None:
+        self._sent.pop(name).release()
+
+    def _exclude(self, sent: _Sent, node: str, kind: str, reason: str) -> None:
+        """Do not use a node for a job, or for any; raise if there is no other one."""
+        excluded = sent.unfit if kind == UNFIT else self._refused
+        nodes = {alive.id: alive for alive in alive_nodes()}
+        if node not in excluded:
+            excluded[node] = reason
+            address = nodes[node].address if node in nodes else node[:8]
+            what = "is not used" if kind == REFUSED else f"is not used for {sent.job.folder_name}"
+            self._warn(f"node {address} {what}: {reason}")
+        if nodes and all(other in {*self._refused, *sent.unfit} for other in nodes):
+            raise ExecutionError(f"no node of the cluster can do {sent.job.folder_name}; the last one: {reason}")
+
+    def _require_room(self, sent: _Sent) -> None:
+        """Raise if no node has been large enough for a job for a while: Ray would wait for ever."""
+        needs, nodes = self._resources(sent.job.kind), self._usable(sent)
+        if any(fits(node, needs) for node in nodes):
+            sent.room_seen = time.monotonic()
+        elif time.monotonic() - sent.room_seen > self._node_seconds:
+            self._forget_cancelled(sent)
+            has = "; ".join(f"{node.address} has {_summary(node)}" for node in nodes) or "no node is left"
+            raise ExecutionError(
+                f"no node is large enough for {sent.job.folder_name}, which needs {needs.summary} ({has}); "
+                "add a node, or lower 'execution' in the domain file"
+            )
+
+    def _forget_cancelled(self, sent: _Sent) -> None:
+        import ray
+
+        ray.cancel(sent.ref)
+        self._forget(sent.job.folder_name)
+
+    def _usable(self, sent: _Sent) -> list[Node]:
+        return [node for node in alive_nodes() if node.id not in {*self._refused, *sent.unfit}]
+
+
+def _mark(stages: Path) -> str:
+    """Return what the mark of a folder of stages holds; write one if there is none."""
+    path = stages / MARK
+    if not path.exists():
+        write_atomic(path, uuid.uuid4().hex)
+    return path.read_text(encoding="utf-8")
+
+
+def _entry() -> Callable[[bytes], Answer]:
+    """Return what a worker calls. It is sent by value, so that a node without stm-agent can say so."""
+
+    def run_errand(content: bytes) -> Answer:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        try:
+            from stm_agent.execute.worker import answer
+        except ImportError as error:
+            return node, "refused", f"stm-agent cannot be imported there ({error}); install it"
+        return node, *answer(content)
+
+    return run_errand
+
+
+def _answer(ref: ObjectRef[Answer], name: str) -> Answer:
+    import ray
+    from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+
+    try:
+        answer: Answer = ray.get(ref)
+    except OutOfMemoryError as error:
+        raise OutOfMemory(f"a node ran out of memory while it built {name}; {first_line(error)}") from error
+    except RayTaskError as error:
+        raise ExecutionError(f"a worker could not begin {name}: {first_line(error.cause)}") from error
+    except RayError as error:
+        raise ExecutionError(
+            f"{name} lost its worker {RETRIES + 1} times ({type(error).__name__}); look into the logs of the nodes"
+        ) from error
+    return answer
+
+
+def _read_error(content: object) -> BaseException:
+    error = pickle.loads(content) if isinstance(content, bytes) else content  # noqa: S301 - from our own worker
+    return error if isinstance(error, BaseException) else ExecutionError(str(error))
+
+
+def _summary(node: Node) -> str:
+    gpus = node.total.get("GPU", 0)
+    memory = node.total.get("memory", 0) / 2**30
+    return f"{node.total.get('CPU', 0):g} cores, {memory:.1f} GiB{f', {gpus:g} GPUs' if gpus else ''}"
