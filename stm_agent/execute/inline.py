@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,7 @@ class Executor(Protocol):
         """
         ...
 
-    def expect(self, jobs: Sequence[Job]) -> None:
+    def expect(self, jobs: Iterable[Job]) -> None:
         """Take note of jobs that will be asked for soon; whoever has room may start them now. Raises nothing."""
         ...
 
@@ -53,7 +53,7 @@ class InlineExecutor:
         """Return the folder of each job, in order; build those that are not built yet."""
         return [self._run_job(job) for job in jobs]
 
-    def expect(self, jobs: Sequence[Job]) -> None:
+    def expect(self, jobs: Iterable[Job]) -> None:
         """Do nothing: there is room for one job, and it is built when it is asked for."""
 
     def close(self) -> None:

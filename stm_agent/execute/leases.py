@@ -80,7 +80,7 @@ class Leases:
         process = rest.partition(" ")[0]
         if host == socket.gethostname() and process.isdigit() and not psutil.pid_exists(int(process)):
             return True
-        before, since = self._seen.setdefault(name, (text, time.monotonic()))
+        before, since = self._seen.get(name, ("", 0.0))
         if before != text:
             self._seen[name] = (text, time.monotonic())
             return False

@@ -11,12 +11,12 @@ import contextlib
 import pickle
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stm_agent.errors import ExecutionError, OutOfMemory, StmAgentError, StopRequested, first_line
+from stm_agent.errors import ExecutionError, OutOfMemory, StopRequested, first_line
 from stm_agent.execute.cluster import NODE_ID_LABEL, Node, Resources, alive_nodes, fits
 from stm_agent.execute.inline import InlineExecutor, ignore
 from stm_agent.execute.shared import SharedJobStore
@@ -86,10 +86,11 @@ class RayExecutor:
         self._refused: dict[str, str] = {}
         self._mark = _mark(store.root)
 
-    def expect(self, jobs: Sequence[Job]) -> None:
-        """Start jobs that will be asked for soon; what fails here fails again when it is asked for."""
-        for job in jobs:
-            with contextlib.suppress(StmAgentError):
+    def expect(self, jobs: Iterable[Job]) -> None:
+        """Start jobs that will be asked for soon."""
+        # Whatever is wrong is raised again when the job is asked for, where the loop expects it.
+        with contextlib.suppress(Exception):
+            for job in jobs:
                 self._start(job)
 
     def run(self, jobs: Sequence[Job]) -> list[Path]:
@@ -100,8 +101,8 @@ class RayExecutor:
             ExecutionError: No node can do a job, or its workers were lost too often.
             StmAgentError: A job failed; others that were sent continue.
         """
-        self.expect(jobs)
         try:
+            self.expect(jobs)
             return [self._result(job) for job in jobs]
         except (StopRequested, KeyboardInterrupt):
             self.close()

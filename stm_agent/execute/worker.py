@@ -151,7 +151,7 @@ def _store(errand: Errand) -> JobStore:
             mark = ""
         if mark != errand.mark:
             raise NodeFault(
-                f"it does not see {errand.stages} of the run; mount that folder there, or start the run with --artefacts"
+                f"it does not see {errand.stages} of the run; mount that folder there, or use --artefacts"
             )
         return JobStore(errand.stages)
     root = scratch() / errand.artefacts.identity / errand.stages.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -188,11 +188,15 @@ class RunContext(Recorder):
 
     def score(self, model: EncoderSource, task: ScoredTask, instruction: Instruction) -> Scores:
         """Score one task."""
-        return self._scores(ScoringJob(model, ((task, instruction),), self.cache))[task.name]
+        return self._scores(self.scoring_job(model, task, instruction))[task.name]
+
+    def scoring_job(self, model: EncoderSource, task: ScoredTask, instruction: Instruction) -> ScoringJob:
+        """Return the job of :meth:`score`."""
+        return ScoringJob(model, ((task, instruction),), self.cache)
 
     def first_documents(self, model: EncoderSource, task: ScoredTask, instruction: Instruction) -> dict[str, list[str]]:
         """Return the first documents of each query of a task that was scored before."""
-        return read_first(self.build(ScoringJob(model, ((task, instruction),), self.cache)), task.name)
+        return read_first(self.build(self.scoring_job(model, task, instruction)), task.name)
 
     def _scores(self, job: ScoringJob) -> dict[str, Scores]:
         folder = self.build(job)
@@ -214,6 +218,11 @@ class RunContext(Recorder):
         self.stage_seconds += float(read_manifest(folder)["seconds"])
         self.run.ledger.record("stage", name=job.kind, folder=folder.name)
         return folder
+
+    def expect(self, jobs: Iterable[Job]) -> None:
+        """Let the executor start jobs that will be asked for soon; inline, ``jobs`` is not even read."""
+        with self.clock.working():
+            self.executor.expect(jobs)
 
     @contextmanager
     def attempt(self, lever: str) -> Iterator[list[Exception]]:

@@ -66,6 +66,11 @@ def train_controls(context: RunContext, state: State) -> list[Expert]:
     else:
         controls.append(_random(context, everything))
     trained = []
+    context.expect(
+        training_job(context, control.both.spec, control.both, NO_NEGATIVES, state.confirmed.instruction)
+        for control in controls
+        if control.both is not None
+    )
     for control in controls:
         if context.has_time(f"control {control.name}"):
             with context.attempt(f"control {control.name}"):

@@ -10,9 +10,10 @@ from stm_agent.evaluate.significance import confidence_interval
 from stm_agent.llm.budget import read_spending
 from stm_agent.loop.actions.action import value_of
 from stm_agent.loop.actions.menu import Stop
+from stm_agent.loop.ahead import jobs_ahead
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.history import Decision, Step, record_decision, record_outcome, stored_decision
-from stm_agent.loop.policies.policy import Left, Policy, Situation
+from stm_agent.loop.policies.policy import Foreseeing, Left, Policy, Situation
 from stm_agent.loop.situations import record_situation
 from stm_agent.loop.state import State
 from stm_agent.loop.state_summary import write_summary
@@ -91,6 +92,8 @@ class Search:
     def _do(self, decision: Decision) -> None:
         context, number = self.context, len(self.steps) + 1
         self._announce(number, decision)
+        following = self._policy.following(context, number) if isinstance(self._policy, Foreseeing) else ()
+        context.expect(jobs_ahead(context, self.state, [decision.action, *following]))
         floor = self.state.base.rating.general - context.spec.merge.forgetting_budget
         before, lost, spent = value_of(self.state, floor), len(context.failures), context.stage_seconds
         with context.attempt(decision.action.summary):

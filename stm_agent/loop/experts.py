@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from stm_agent.loop.data import pairs_of
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
 from stm_agent.loop.training_data import TrainingData, negative_kinds
-from stm_agent.loop.variants import Choice, Variant, choose_variant, variants
+from stm_agent.loop.variants import Choice, Variant, choose_variant, first_trainings, variants
 from stm_agent.merge.adapted import AdaptedModel
-from stm_agent.train.job import NO_NEGATIVES, Negatives, training_speed
+from stm_agent.train.job import NO_NEGATIVES, Negatives, TrainingJob, training_speed
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,14 @@ def train_expert(
     return TrainedExperts(tuple(_train_variants(context, plan, choice, round_)), choice.compared)
 
 
+def first_jobs(context: RunContext, state: State, spec: ExpertSpec) -> Iterator[TrainingJob]:
+    """Yield the trainings that :func:`train_expert` begins with, from the backbone, whatever their results are."""
+    data = state.training_data or TrainingData()
+    plan = TrainingPlan(spec=spec, pairs=pairs_of(context, spec, data), training_data=data, start=None)
+    if len(plan.pairs) >= (spec.batch_size or context.spec.train.batch_size):
+        yield from first_trainings(context, plan, _own_instruction(spec, state.provisional.instruction))
+
+
 def listed_start(context: RunContext, state: State, spec: ExpertSpec, round_: int) -> Path | None:
     """Return the adapter that an expert starts from: the best variant, in this round, of the expert that it names."""
     if spec.start is None:
@@ -83,8 +91,12 @@ def _choice(context: RunContext, plan: TrainingPlan, instruction: Instruction) -
             "train", f"expert {spec.name} skipped: {len(plan.pairs)} pairs are fewer than one batch of {batch}"
         )
         return Choice(())
-    own = instruction if spec.instruction is None else instruction.saying(spec.instruction, "expert")
+    own = _own_instruction(spec, instruction)
     return Choice(tuple(variants(spec, own))) if context.spec.merge.variants else choose_variant(context, plan, own)
+
+
+def _own_instruction(spec: ExpertSpec, instruction: Instruction) -> Instruction:
+    return instruction if spec.instruction is None else instruction.saying(spec.instruction, "expert")
 
 
 def _train_variants(context: RunContext, plan: TrainingPlan, choice: Choice, round_: int) -> list[Expert]:

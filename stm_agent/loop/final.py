@@ -99,7 +99,9 @@ def _test_rows(context: RunContext, state: State, controls: Sequence[Expert]) ->
         _baseline_row(context, state, test, rows, first)
     models = [(f"expert {expert.name}", expert.rated) for expert in _shown_experts(context, state)]
     models += [(control.name, control.rated) for control in controls]
-    for name, rated in [("base", state.base), *models, ("merged", best)]:
+    models = [("base", state.base), *models, ("merged", best)]
+    context.expect(context.scoring_job(rated.model, test, rated.instruction) for _, rated in models)
+    for name, rated in models:
         rows[name] = context.score(rated.model, test, rated.instruction)
         first[name] = context.first_documents(rated.model, test, rated.instruction)
     with context.clock.working():

@@ -5,7 +5,7 @@ Nothing of the corpus is encoded again, so that experts, their merges and their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,17 +49,39 @@ def train_query_expert(
         start = query_start(context, documents)
     else:
         start = QueryStart(documents=documents, backbone=before.rated.model.merged.backbone, adapter=before.adapter)
+    plan = _plan(context, state, spec, start, round_)
+    return _train(context, plan, state.provisional.instruction, start, round_, _seed(context, spec))
+
+
+def query_expert_jobs(context: RunContext, state: State, spec: ExpertSpec) -> Iterator[QuerySideJob]:
+    """Yield the training of :func:`train_query_expert`, if what it starts from needs nothing to be built first."""
+    documents = state.provisional.model.documents
+    if any(documents.weights) and documents.method != SUM:
+        return
+    adapter = None
+    if any(documents.weights):
+        (folder,) = context.executor.run([AdapterJob(documents)])
+        adapter = folder / "adapter"
+    start = QueryStart(documents=documents, backbone=documents.backbone, adapter=adapter)
+    plan = _plan(context, state, spec, start, 1)
+    yield query_side_job(context, plan, state.provisional.instruction, start, _seed(context, spec))
+
+
+def _plan(context: RunContext, state: State, spec: ExpertSpec, start: QueryStart, round_: int) -> TrainingPlan:
     training_data = state.training_data or TrainingData()
-    plan = TrainingPlan(
+    return TrainingPlan(
         spec=spec,
         pairs=pairs_of(context, spec, training_data),
         training_data=training_data,
         start=start.adapter,
         suffix=name_suffix(state, spec.name, round_),
     )
-    # Experts of the same sources differ by their seeds.
-    number = [listed.name for listed in context.spec.experts if listed.side == "query"].index(spec.name)
-    return _train(context, plan, state.provisional.instruction, start, round_, context.seed + number)
+
+
+def _seed(context: RunContext, spec: ExpertSpec) -> int:
+    """Return the seed of an expert of queries: experts of the same sources differ by it."""
+    names = [listed.name for listed in context.spec.experts if listed.side == "query"]
+    return context.seed + names.index(spec.name)
 
 
 def query_experts(state: State, round_: int) -> list[Expert]:
@@ -129,9 +151,18 @@ def train_query_side(
         start: What the side of queries starts from.
         seed: Seed of the new weights and of the order.
     """
+    folder = context.build(query_side_job(context, plan, instruction, start, seed))
+    queries = AdaptedModel(start.backbone, (folder / "adapter",), (1.0,))
+    return folder, replace(start.documents, queries=queries)
+
+
+def query_side_job(
+    context: RunContext, plan: TrainingPlan, instruction: Instruction, start: QueryStart, seed: int
+) -> QuerySideJob:
+    """Return the job of :func:`train_query_side`."""
     spec, pairs = plan.spec, plan.pairs
     data = with_unlabelled(context.data, spec.sources)
-    job = QuerySideJob(
+    return QuerySideJob(
         expert=spec,
         train=context.spec.train,
         backbone=start.backbone,
@@ -144,9 +175,6 @@ def train_query_side(
         seed=seed,
         cache=context.cache,
     )
-    folder = context.build(job)
-    queries = AdaptedModel(start.backbone, (folder / "adapter",), (1.0,))
-    return folder, replace(start.documents, queries=queries)
 
 
 def _competing(context: RunContext, data: DomainData, pairs: Sequence[Pair]) -> dict[str, str]:

@@ -39,7 +39,9 @@ def race_starts(context: RunContext) -> tuple[BackboneSpec, tuple[StartScore, ..
     task = ScoredTask("race", part, split)
     rows = [StartScore(name="BM25", ndcg_at_10=lexical.ndcg_at_10, seconds_per_1000=None)]
     best: tuple[float, BackboneSpec] | None = None
-    for start in (context.spec.backbone, *context.spec.starts):
+    starts = (context.spec.backbone, *context.spec.starts)
+    context.expect(_race_job(context, start, task) for start in starts)
+    for start in starts:
         with context.attempt(f"start {start.model}"), context.timed("race", f"scoring start {start.model}"):
             row = _score(context, start, task)
             rows.append(row)
@@ -52,10 +54,13 @@ def race_starts(context: RunContext) -> tuple[BackboneSpec, tuple[StartScore, ..
     return best[1], tuple(rows)
 
 
-def _score(context: RunContext, start: BackboneSpec, task: ScoredTask) -> StartScore:
+def _race_job(context: RunContext, start: BackboneSpec, task: ScoredTask) -> ScoringJob:
     model = AdaptedModel(start)
-    instruction = Instruction.none(model.open().model.prompts)
-    folder = context.build(ScoringJob(model, ((task, instruction),), context.cache))
+    return context.scoring_job(model, task, Instruction.none(model.open().model.prompts))
+
+
+def _score(context: RunContext, start: BackboneSpec, task: ScoredTask) -> StartScore:
+    folder = context.build(_race_job(context, start, task))
     texts, seconds = encoding_of(folder)
     speed = round(1000 * seconds / texts, 2) if texts else None
     return StartScore(name=start.model, ndcg_at_10=read_scores(folder)["race"].ndcg_at_10, seconds_per_1000=speed)

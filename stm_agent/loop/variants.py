@@ -6,8 +6,8 @@ others, and negatives and instruction together are often worse than one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import ExpertSpec, NegativeSpec
@@ -17,6 +17,7 @@ from stm_agent.loop.gate import Verdict
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.traces import TraceStore
+from stm_agent.train.job import TrainingJob
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,12 @@ def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruc
     """
     offered = variants(plan.spec, instruction)
     steps = context.spec.loop.probe_steps
-    if len(offered) == 1:
-        return Choice(tuple(offered))
-    if not steps:
-        # Without probes: the variant with all negatives asked for and the incumbent's instruction.
-        wanted = (offered[0].instruction, offered[0].spec.prompts)
-        best = [variant for variant in offered if (variant.instruction, variant.spec.prompts) == wanted][-1]
-        return Choice(_first(best, offered))
+    if len(offered) == 1 or not steps:
+        return _unprobed(offered)
     if not context.has_time(f"probes of expert {plan.spec.name}"):
         return Choice(tuple(offered))
     scores: dict[str, Scores] = {}
+    context.expect(_probe_job(context, variant, steps, plan) for variant in offered)
     for variant in offered:
         with context.attempt(f"probe {variant.label} of expert {plan.spec.name}"):
             scores[variant.label] = _probe(context, variant, steps, plan)
@@ -95,6 +92,33 @@ def choose_variant(context: RunContext, plan: TrainingPlan, instruction: Instruc
     best = _best_probe(context, plan, probed, scores)
     ranked = sorted(probed, key=lambda variant: -scores[variant.label].ndcg_at_10)
     return Choice(_first(best, ranked), compared=len(probed) - 1)
+
+
+def first_trainings(context: RunContext, plan: TrainingPlan, instruction: Instruction) -> Iterator[TrainingJob]:
+    """Yield the trainings that an expert begins with whatever their results are: its probes, or else its variants."""
+    offered, steps = variants(plan.spec, instruction), context.spec.loop.probe_steps
+    if context.spec.merge.variants:
+        yield from (_job(context, variant, plan) for variant in offered)
+    elif len(offered) == 1 or not steps:
+        yield _job(context, _unprobed(offered).order[0], plan)
+    else:
+        yield from (_probe_job(context, variant, steps, plan) for variant in offered)
+
+
+def _unprobed(offered: Sequence[Variant]) -> Choice:
+    """Return the choice without probes: the variant with all negatives asked for and the incumbent's instruction."""
+    wanted = (offered[0].instruction, offered[0].spec.prompts)
+    best = [variant for variant in offered if (variant.instruction, variant.spec.prompts) == wanted][-1]
+    return Choice(_first(best, offered))
+
+
+def _job(context: RunContext, variant: Variant, plan: TrainingPlan) -> TrainingJob:
+    negatives = plan.training_data.for_expert(variant.spec, plan.pairs)
+    return training_job(context, variant.spec, plan, negatives, variant.instruction)
+
+
+def _probe_job(context: RunContext, variant: Variant, steps: int, plan: TrainingPlan) -> TrainingJob:
+    return _job(context, replace(variant, spec=variant.spec.model_copy(update={"steps": steps})), plan)
 
 
 def _first(best: Variant, others: Sequence[Variant]) -> tuple[Variant, ...]:
@@ -133,11 +157,9 @@ def _judge_program(context: RunContext, plan: TrainingPlan, variant: Variant, ve
 
 
 def _probe(context: RunContext, variant: Variant, steps: int, plan: TrainingPlan) -> Scores:
-    spec = variant.spec.model_copy(update={"steps": steps})
-    name = f"{spec.name}?{variant.label}"
-    negatives = plan.training_data.for_expert(spec, plan.pairs)
+    name = f"{variant.spec.name}?{variant.label}"
     with context.timed("train", f"probing expert {name}: {steps} steps"):
-        folder = build_training(context, training_job(context, spec, plan, negatives, variant.instruction))
+        folder = build_training(context, _probe_job(context, variant, steps, plan))
     with context.timed("rate", f"scoring probe {name} on dev"):
         model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
         scores = context.score(model, context.probed, variant.instruction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,13 +11,14 @@ from stm_agent.domain.fields import Name
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
 from stm_agent.errors import ConfigError
+from stm_agent.job import Job
 from stm_agent.loop.actions.action import LeverAction, Prior
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.data import pairs_of, teacher_lists
-from stm_agent.loop.experts import TrainedExperts, listed_start, train_expert
+from stm_agent.loop.experts import TrainedExperts, first_jobs, listed_start, train_expert
 from stm_agent.loop.merging import consider_models
-from stm_agent.loop.query_side import summed_adapter, train_query_expert
+from stm_agent.loop.query_side import query_expert_jobs, summed_adapter, train_query_expert
 from stm_agent.loop.state import Expert, State
 from stm_agent.loop.training_data import TrainingData
 
@@ -66,6 +68,12 @@ class TrainExpert(LeverAction):
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
         return work.training(expert_of(work.spec, self.expert, self.rung))
+
+    def jobs(self, context: RunContext, state: State) -> Iterator[Job]:
+        """Yield the trainings and probes that it begins with, if no other training has to end before."""
+        spec = expert_of(context.spec, self.expert, self.rung)
+        if self.start == "listed" and spec.start is None:
+            yield from first_jobs(context, state, spec)
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""
@@ -117,6 +125,10 @@ class TrainQueryExpert(LeverAction):
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
         return work.training(expert_of(work.spec, self.expert, self.rung))
+
+    def jobs(self, context: RunContext, state: State) -> Iterator[Job]:
+        """Yield its training, if what it starts from is written."""
+        yield from query_expert_jobs(context, state, expert_of(context.spec, self.expert, self.rung))
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.menu import BEFORE_DATA, offered
@@ -113,3 +114,11 @@ class Policy(Protocol):
 
     def choose(self, situation: Situation) -> Decision | None:
         """Return the next decision; None: the policy has nothing more to do."""
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A policy whose next decisions do not wait for results, so that their jobs can be handed out together."""
+
+    def following(self, context: RunContext, number: int) -> Sequence[Action]:
+        """Return the actions after step ``number``, counted from 1."""

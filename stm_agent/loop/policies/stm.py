@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.loop.actions.action import Action
@@ -10,6 +10,7 @@ from stm_agent.loop.actions.data import PrepareData
 from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.actions.training import TrainExpert, TrainQueryExpert
+from stm_agent.loop.context import RunContext
 from stm_agent.loop.history import Decision
 from stm_agent.loop.policies.policy import Situation
 
@@ -29,6 +30,10 @@ class FixedOrder:
             return None
         action = order[number]
         return Decision(action=action, reason=f"round {action.round} of {self.rounds} in the published order", by="stm")
+
+    def following(self, context: RunContext, number: int) -> Sequence[Action]:
+        """Return the actions after a step."""
+        return list(published_order(context.spec, self.rounds))[number:]
 
 
 def published_order(spec: DomainSpec, rounds: int) -> Iterator[Action]:

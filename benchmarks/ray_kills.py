@@ -1,0 +1,281 @@
+"""Ray on two nodes: a node killed 20 times in the middle of a job, the overhead of a task, and eight trainings.
+
+    python benchmarks/ray_kills.py             # about 15 minutes on two cores
+    python benchmarks/ray_kills.py --kills 3   # a short look
+
+A small domain (random decoder of two layers, 60 documents, a stub as the LLM) runs inline, then under Ray on a cluster of
+three nodes on loopback: a head without cores and two nodes of one core each. Whenever a job is at work, its node is killed
+and another one is started, each job at most twice; runs in new workspaces follow until there were enough kills. Then 20
+jobs that do nothing give the overhead of a task, and eight small trainings the speed of two workers against this process.
+All of them compute with one thread a worker; the trainings inline have all cores. Writes ``benchmarks/results/ray_kills.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+from _record import claim, machine, save, show, versions
+
+HERE = Path(__file__).parent
+TRAININGS, EMPTY_JOBS, MOST_KILLS_A_JOB = 8, 20, 2
+STEPS = 120
+
+
+class Killer(threading.Thread):
+    """Kills the node of a job at work, and starts another one, until it is ended."""
+
+    def __init__(self, cluster: Any, kills: int) -> None:
+        super().__init__(daemon=True)
+        self.cluster, self.left, self.killed = cluster, kills, Counter[str]()
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while self.left and not self.ended.wait(0.2):
+            for node in list(self.cluster.worker_nodes):
+                name = working_on(node)
+                if name and self.killed[name] < MOST_KILLS_A_JOB:
+                    time.sleep(0.5)
+                    if working_on(node) != name:
+                        continue
+                    self.killed[name] += 1
+                    self.left -= 1
+                    self.cluster.add_node(num_cpus=1)
+                    self.cluster.remove_node(node, allow_graceful=False)
+                    sys.stderr.write(f"killed the node of {name}; {self.left} kills left\n")
+                    break
+
+
+def working_on(node: Any) -> str | None:
+    """Return the name of the job that a node works on; Ray shows it as the title of the worker's process."""
+    (raylet,) = (info.process for info in node.all_processes["raylet"])
+    try:
+        titles = [child.cmdline()[0] for child in psutil.Process(raylet.pid).children(recursive=True) if child.cmdline()]
+    except psutil.Error:
+        return None
+    names = [title.removeprefix("ray::").split("(")[0].strip() for title in titles if title.startswith("ray::")]
+    return next((name for name in names if "-" in name and not name.startswith("IDLE")), None)
+
+
+def domain(work: Path) -> Any:
+    """Return a domain that is small enough to be run many times."""
+    from stm_agent.domain.spec import DomainSpec
+    from stm_agent.testing.pico import pico_decoder
+    from stm_agent.testing.tiny import tiny_beir
+
+    beir, decoder = str(tiny_beir(work / "beir")), str(pico_decoder(work / "pico"))
+    hard = {"name": "hard", "sources": ["train"], "steps": 20, "negatives": {"mined": 1, "synthetic": 1}}
+    return DomainSpec.model_validate(
+        {
+            "name": "tiny",
+            "task": "A question -> the passage that answers it",
+            "collection": {"kind": "beir", "path": beir},
+            "general": [{"kind": "beir", "path": beir}],
+            "backbone": {"model": decoder, "max_length": 32},
+            "baseline": None,
+            "experts": [{"name": "plain", "sources": ["train"], "steps": 30}, hard],
+            "train": {"batch_size": 8, "learning_rate": 0.01, "scale": 20.0},
+            "synthesize": {"pairs": 8, "structured": False},
+            "mine": {"encoder": None},
+            "instruct": {"reflections": 0},
+            "loop": {"probe_steps": 4, "bootstrap": 500},
+        }
+    )
+
+
+def optimize(spec: Any, work: Path, api_base: str, executor: str) -> dict[str, float]:
+    """Run the loop in a new workspace; return the test scores of its rows."""
+    from stm_agent.cli.init import init_workspace
+    from stm_agent.loop.optimize import optimize as run
+    from stm_agent.loop.options import Options
+
+    init_workspace(work)
+    options = Options(generator="openai/stub", api_base=api_base, price_in=0.0, price_out=0.0, executor=executor)
+    report = run(spec, options, workspace=work, runs=work / "runs", observer=lambda event: None)
+    left = [*(work / "runs" / ".stages").glob(".partial-*")]
+    sys.stderr.write(f"{executor}: {report['dev']}, {len(left)} half-built folders of killed nodes\n")
+    return {name: row["ndcg_at_10"] for name, row in report["rows"].items()}
+
+
+def requests(api_base: str) -> int:
+    """Return how many requests the stub got so far."""
+    with urllib.request.urlopen(api_base.removesuffix("/v1") + "/counts") as reply:
+        return int(json.load(reply).get("requests", 0))
+
+
+def new_cluster(cores: int) -> Any:
+    """Start a head without cores and two nodes, and connect."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+    for _ in range(2):
+        cluster.add_node(num_cpus=cores)
+    return cluster
+
+
+def measure_kills(spec: Any, work: Path, api_base: str, cluster: Any, kills: int) -> dict[str, Any]:
+    """Compare runs whose nodes are killed with one that ran inline."""
+    before = requests(api_base)
+    reference = optimize(spec, work / "inline", api_base, "inline")
+    paid = requests(api_base) - before
+    killer = Killer(cluster, kills)
+    killer.start()
+    gaps, calls, began = [], [], time.monotonic()
+    while killer.left:
+        killer.killed.clear()
+        before = requests(api_base)
+        rows = optimize(spec, work / f"ray-{len(gaps)}", api_base, "ray")
+        calls.append(requests(api_base) - before)
+        gaps.append(max(abs(rows[name] - reference[name]) for name in reference))
+        if rows.keys() != reference.keys():
+            sys.exit(f"the rows are {sorted(rows)} instead of {sorted(reference)}")
+    killer.ended.set()
+    killer.join()
+    return {
+        "kills": kills,
+        "runs": len(gaps),
+        "largest_gap": max(gaps),
+        "calls_inline": paid,
+        "calls_under_ray": calls,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def measure_overhead(work: Path) -> float:
+    """Return the mean seconds from handing a job out to having its folder, beyond what building it inline takes."""
+    from stm_agent.execute.cluster import Resources
+    from stm_agent.execute.inline import InlineExecutor
+    from stm_agent.execute.ray import RayExecutor
+    from stm_agent.execute.store import JobStore
+    from stm_agent.testing.jobs import NumberJob
+
+    executor = RayExecutor(JobStore(work / "ray"), resources=lambda kind: Resources())
+    # The first jobs start the workers.
+    executor.run([NumberJob(-1, seconds=2.0), NumberJob(-2, seconds=2.0)])
+    began = time.monotonic()
+    for number in range(EMPTY_JOBS):
+        executor.run([NumberJob(number)])
+    sent = time.monotonic() - began
+    inline, began = InlineExecutor(JobStore(work / "inline")), time.monotonic()
+    for number in range(EMPTY_JOBS):
+        inline.run([NumberJob(number)])
+    return (sent - (time.monotonic() - began)) / EMPTY_JOBS
+
+
+def trainings(spec: Any, work: Path, first: int, count: int) -> list[Any]:
+    """Return trainings that differ by their seeds."""
+    from stm_agent.backbone.instruction import Instruction
+    from stm_agent.domain.build import build_domain_data
+    from stm_agent.domain.spec import BackboneSpec, ExpertSpec
+    from stm_agent.testing.pico import pico_decoder
+    from stm_agent.train.job import NO_NEGATIVES, TrainingJob
+
+    data = build_domain_data(spec.collection, work)
+    decoder = work / "larger"
+    if not decoder.exists():
+        pico_decoder(decoder, layers=6, hidden=192)
+    return [
+        TrainingJob(
+            expert=ExpertSpec(name="plain", sources=("train",), steps=STEPS),
+            train=spec.train,
+            backbone=BackboneSpec(model=str(decoder), max_length=32),
+            pairs=tuple(data.sources["train"]),
+            negatives=NO_NEGATIVES,
+            instruction=Instruction(),
+            seed=seed,
+            cache=work / ".cache",
+        )
+        for seed in range(first, first + count)
+    ]
+
+
+def measure_trainings(spec: Any, work: Path) -> dict[str, float]:
+    """Return the seconds of eight trainings inline, with all cores, and on two workers of one core each."""
+    import torch
+
+    from stm_agent.execute.cluster import Resources
+    from stm_agent.execute.inline import InlineExecutor
+    from stm_agent.execute.ray import RayExecutor
+    from stm_agent.execute.store import JobStore
+
+    executor = RayExecutor(JobStore(work / "ray"), resources=lambda kind: Resources())
+    inline = InlineExecutor(JobStore(work / "inline"))
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    seconds = {}
+    for name, where in (("inline", inline), ("ray", executor)):
+        # Imports and the first training of a process are not what is compared.
+        where.run(trainings(spec, work, 100, 2))
+        began = time.monotonic()
+        where.run(trainings(spec, work, 0, TRAININGS))
+        seconds[name] = round(time.monotonic() - began, 2)
+    return seconds
+
+
+def main() -> None:
+    """Measure, and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    options = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(HERE.parent)}
+    import torch
+
+    torch.set_num_threads(1)
+    about = machine()
+    stub = subprocess.Popen(
+        [sys.executable, str(HERE / "_llm_stub.py"), "--seconds", "0.02"], stdout=subprocess.PIPE, text=True
+    )
+    assert stub.stdout is not None
+    api_base = f"{stub.stdout.readline().strip()}/v1"
+    cluster = new_cluster(1)
+    try:
+        with tempfile.TemporaryDirectory() as scrap:
+            work = Path(scrap)
+            spec = domain(work)
+            overhead = measure_overhead(work / "overhead")
+            killed = measure_kills(spec, work, api_base, cluster, options.kills)
+            seconds = measure_trainings(spec, work)
+    finally:
+        import ray
+
+        ray.shutdown()
+        cluster.shutdown()
+        stub.kill()
+    more = max(calls - killed["calls_inline"] for calls in killed["calls_under_ray"])
+    claims = [
+        claim(
+            f"test nDCG@10 with {options.kills} nodes killed, largest difference to inline",
+            killed["largest_gap"],
+            1e-6,
+            "nDCG@10",
+            lower=True,
+            **killed,
+        ),
+        claim("LLM calls paid twice", more, 0, "calls", lower=True),
+        claim("overhead of a task on a warm cluster", round(overhead, 3), 1.0, "s", lower=True, jobs=EMPTY_JOBS),
+        claim(
+            f"{TRAININGS} trainings, inline on all cores / two workers of one core",
+            round(seconds["inline"] / seconds["ray"], 2),
+            1.0,
+            "x",
+            **seconds,
+        ),
+    ]
+    save({"name": "ray_kills", "machine": about, "versions": {**versions(), "ray": ray.__version__}, "claims": claims})
+    show(claims)
+
+
+if __name__ == "__main__":
+    main()
