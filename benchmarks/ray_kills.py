@@ -3,11 +3,12 @@
     python benchmarks/ray_kills.py             # about 15 minutes on two cores
     python benchmarks/ray_kills.py --kills 3   # a short look
 
-A small domain (random decoder of two layers, 60 documents, a stub as the LLM) runs inline, then under Ray on a cluster of
-three nodes on loopback: a head without cores and two nodes of one core each. Whenever a job is at work, its node is killed
-and another one is started, each job at most twice; runs in new workspaces follow until there were enough kills. Then 20
-jobs that do nothing give the overhead of a task, and eight small trainings the speed of two workers against this process.
-All of them compute with one thread a worker; the trainings inline have all cores. Writes ``benchmarks/results/ray_kills.json``.
+A small domain (random decoder of two layers, 60 documents, a stub as the LLM) runs inline, then under Ray on a cluster
+of three nodes on loopback: a head without cores and two nodes of one core each. Whenever a job is at work, its node is
+killed and another one is started, each job at most twice; runs in new workspaces follow until there were enough kills.
+Then 20 jobs that do nothing give the overhead of a task, and eight small trainings the speed of two workers against
+this process. Workers compute with one thread, as does the run inline; the eight trainings inline have all cores.
+Writes ``benchmarks/results/ray_kills.json``.
 """
 
 from __future__ import annotations
@@ -61,10 +62,11 @@ def working_on(node: Any) -> str | None:
     """Return the name of the job that a node works on; Ray shows it as the title of the worker's process."""
     (raylet,) = (info.process for info in node.all_processes["raylet"])
     try:
-        titles = [child.cmdline()[0] for child in psutil.Process(raylet.pid).children(recursive=True) if child.cmdline()]
+        lines = [child.cmdline() for child in psutil.Process(raylet.pid).children(recursive=True)]
     except psutil.Error:
         return None
-    names = [title.removeprefix("ray::").split("(")[0].strip() for title in titles if title.startswith("ray::")]
+    titles = [line[0] for line in lines if line and line[0].startswith("ray::")]
+    names = [title.removeprefix("ray::").split("(")[0].strip() for title in titles]
     return next((name for name in names if "-" in name and not name.startswith("IDLE")), None)
 
 
@@ -110,7 +112,7 @@ def optimize(spec: Any, work: Path, api_base: str, executor: str) -> dict[str, f
 
 def requests(api_base: str) -> int:
     """Return how many requests the stub got so far."""
-    with urllib.request.urlopen(api_base.removesuffix("/v1") + "/counts") as reply:
+    with urllib.request.urlopen(api_base.removesuffix("/v1") + "/counts") as reply:  # noqa: S310 - our own stub
         return int(json.load(reply).get("requests", 0))
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stm_agent.errors import ConfigError, ExecutionError, first_line
@@ -89,21 +92,37 @@ def connect(address: str) -> bool:
     if ray.is_initialized():
         return False
     target = _with_port(address) if address.startswith(SCHEME) else _running_cluster()
-    if target is None:
-        ray.init(
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        return True
-    _require_answer(target)
+    if target is not None:
+        _require_answer(target)
     try:
-        ray.init(target, log_to_driver=False, logging_level=logging.ERROR)
+        with _own_signals():
+            if target is None:
+                ray.init(
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+            else:
+                ray.init(target, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         # Ray raises these for a server that is none, one that is busy dying, and one of another version.
-        raise ExecutionError(f"Ray at {target} cannot be used: {first_line(error)}") from error
+        raise ExecutionError(f"Ray at {target or 'this machine'} cannot be used: {first_line(error)}") from error
     return True
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's handlers: Ray replaces that of SIGTERM, by which a run is asked to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def disconnect() -> None:

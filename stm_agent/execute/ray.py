@@ -29,11 +29,14 @@ from stm_agent.progress import safe_point
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+    from ray.remote_function import RemoteFunction
 
 RETRIES = 5
 """How often a job is repeated whose worker or node was lost."""
 NODE_SECONDS = 60.0
 """How long a job waits for a node that is large enough, such as one that is being replaced."""
+ARRIVAL_SECONDS = 30.0
+"""How long a folder that all nodes share may take to show what another node wrote."""
 CANCEL_SECONDS = 10.0
 """How long workers have to leave a job that was cancelled."""
 Answer = tuple[str, str, object]
@@ -84,6 +87,8 @@ class RayExecutor:
         self._inline = InlineExecutor(store, warn)
         self._sent: dict[str, _Sent] = {}
         self._refused: dict[str, str] = {}
+        self._warned: set[str] = set()
+        self._entries: dict[bool, RemoteFunction] = {}
         self._mark = _mark(store.root)
 
     def expect(self, jobs: Iterable[Job]) -> None:
@@ -154,6 +159,7 @@ class RayExecutor:
         errand = Errand(
             name=job.folder_name,
             packed=packed,
+            cores=self._resources(job.kind).cores,
             versions=versions_here(),
             stages=self._store.root,
             mark=self._mark,
@@ -162,20 +168,27 @@ class RayExecutor:
         return pickle.dumps(errand)
 
     def _submit(self, job: Job, content: bytes, unfit: dict[str, str]) -> ObjectRef[Answer]:
-        import ray
-
         needs, excluded = self._resources(job.kind), sorted({*self._refused, *unfit})
-        task = ray.remote(_entry()).options(
+        task = self._entry(gpu=needs.gpus > 0).options(
             name=job.folder_name,
             num_cpus=needs.cores,
             num_gpus=needs.gpus,
-            memory=needs.memory_gib * 2**30 or None,
+            memory=int(needs.memory_gib * 2**30) or None,
             max_retries=RETRIES,
             retry_exceptions=False,
             label_selector={NODE_ID_LABEL: f"!in({','.join(excluded)})"} if excluded else None,
         )
         ref: ObjectRef[Answer] = task.remote(content)
         return ref
+
+    def _entry(self, *, gpu: bool) -> RemoteFunction:
+        """Return the task; one that had a GPU ends its worker, which would keep the GPU's memory."""
+        import ray
+
+        if gpu not in self._entries:
+            options = {"max_calls": 1} if gpu else {"num_cpus": 1}
+            self._entries[gpu] = ray.remote(**options)(_entry())
+        return self._entries[gpu]
 
     def _result(self, job: Job) -> Path:
         """Wait for a job and return its folder."""
@@ -210,13 +223,22 @@ class RayExecutor:
                 return None
             if kind != DONE:
                 raise _read_error(value)
-            folder = self._store.find(sent.job)
-            if folder is None:
-                raise ExecutionError(f"{name} was built on a node and did not arrive whole; run the same command again")
+            folder = self._arrived(sent.job)
         except BaseException:
             self._forget(name)
             raise
         self._forget(name)
+        return folder
+
+    def _arrived(self, job: Job) -> Path:
+        """Return the folder of a job that a node built; a shared folder may show it a little later."""
+        deadline = time.monotonic() + ARRIVAL_SECONDS
+        while (folder := self._store.find(job)) is None:
+            if self._store.folder(job).is_dir() or time.monotonic() > deadline:
+                raise ExecutionError(
+                    f"{job.folder_name} was built on a node and did not arrive whole; run the same command again"
+                )
+            time.sleep(POLL_SECONDS)
         return folder
 
     def _forget(self, name: str) -> None:
@@ -224,14 +246,16 @@ class RayExecutor:
 
     def _exclude(self, sent: _Sent, node: str, kind: str, reason: str) -> None:
         """Do not use a node for a job, or for any; raise if there is no other one."""
-        excluded = sent.unfit if kind == UNFIT else self._refused
-        nodes = {alive.id: alive for alive in alive_nodes()}
-        if node not in excluded:
-            excluded[node] = reason
-            address = nodes[node].address if node in nodes else node[:8]
-            what = "is not used" if kind == REFUSED else f"is not used for {sent.job.folder_name}"
-            self._warn(f"node {address} {what}: {reason}")
-        if nodes and all(other in {*self._refused, *sent.unfit} for other in nodes):
+        (sent.unfit if kind == UNFIT else self._refused)[node] = reason
+        addresses = {alive.id: alive.address for alive in alive_nodes()}
+        line = f"node {addresses.get(node, node[:8])} is not used for {sent.job.folder_name}: {reason}"
+        if kind == REFUSED:
+            line = f"node {addresses.get(node, node[:8])} is not used: {reason}"
+        if line not in self._warned:
+            self._warned.add(line)
+            self._warn(line)
+        needs = self._resources(sent.job.kind)
+        if not any(fits(other, needs) for other in self._usable(sent)):
             raise ExecutionError(f"no node of the cluster can do {sent.job.folder_name}; the last one: {reason}")
 
     def _require_room(self, sent: _Sent) -> None:
@@ -241,7 +265,7 @@ class RayExecutor:
             sent.room_seen = time.monotonic()
         elif time.monotonic() - sent.room_seen > self._node_seconds:
             self._forget_cancelled(sent)
-            has = "; ".join(f"{node.address} has {_summary(node)}" for node in nodes) or "no node is left"
+            has = "; ".join(f"{node.address} has {_summary(node)}" for node in nodes) or "none is left"
             raise ExecutionError(
                 f"no node is large enough for {sent.job.folder_name}, which needs {needs.summary} ({has}); "
                 "add a node, or lower 'execution' in the domain file"

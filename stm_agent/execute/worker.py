@@ -6,6 +6,7 @@ import os
 import pickle
 import platform
 import socket
+import sys
 import tempfile
 import time
 import traceback
@@ -47,6 +48,7 @@ class Errand:
     Attributes:
         name: Name of the job's folder.
         packed: The job.
+        cores: Threads it may use.
         versions: What the node must have.
         stages: The run's folder of stages.
         mark: What :data:`MARK` must hold, if workers work in that folder.
@@ -55,6 +57,7 @@ class Errand:
 
     name: str
     packed: PackedJob
+    cores: int
     versions: Mapping[str, str]
     stages: Path
     mark: str
@@ -113,24 +116,48 @@ def build_errand(errand: Errand) -> float:
     """Build a job on this node; return the seconds it took.
 
     Raises:
-        NodeFault: This node cannot do it, another one may: other versions, a lost shared folder, a full disk.
+        NodeFault: This node has other versions.
+        NodeUnfit: This node cannot do it, another one may: a lost shared folder or store, a full disk, a missing model.
         StmAgentError: The job failed.
     """
     began = time.monotonic()
     if differing := differing_versions(versions_here(), errand.versions):
         raise NodeFault(f"it has {differing}; install the versions of the run there")
+    _use_threads(errand.cores)
     try:
         store = _store(errand)
+        job = _received(errand, store)
+        _build(store, job)
+    except StorageError as error:
+        raise NodeUnfit(str(error)) from error
+    return time.monotonic() - began
+
+
+def _use_threads(count: int) -> None:
+    """Compute with as many threads as there are cores for the job, so that jobs on one node do not share them."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(count)
+
+
+def _received(errand: Errand, store: JobStore) -> Job:
+    """Return the job with its inputs at hand, if it would give here what it gives in the run."""
+    try:
         job = unpack(errand.packed, store.root)
         if isinstance(store, SharedJobStore):
             for name in errand.packed.stages:
                 store.need(name)
-        if changed := difference(errand.packed, job, store.root):
-            raise NodeUnfit(f"{errand.name} would be another result there ({changed})")
-        _build(store, job)
-    except StorageError as error:
-        raise NodeFault(str(error)) from error
-    return time.monotonic() - began
+        changed = difference(errand.packed, job, store.root)
+    except StorageError:
+        raise
+    except StmAgentError as error:
+        # Inputs are computed before anything is built: a model that is not here, a store that cannot be reached.
+        raise NodeUnfit(str(error)) from error
+    if changed:
+        raise NodeUnfit(f"{errand.name} would be another result there ({changed})")
+    return job
 
 
 def _build(store: JobStore, job: Job) -> None:
@@ -140,7 +167,10 @@ def _build(store: JobStore, job: Job) -> None:
     folder = store.find(job) or store.build(job)
     if isinstance(store, SharedJobStore):
         # Without it the run has no result: here a failed upload is an error.
-        store.artefacts.upload(folder)
+        try:
+            store.artefacts.upload(folder)
+        except ExecutionError as error:
+            raise NodeUnfit(str(error)) from error
 
 
 def _store(errand: Errand) -> JobStore:
@@ -150,9 +180,7 @@ def _store(errand: Errand) -> JobStore:
         except OSError:
             mark = ""
         if mark != errand.mark:
-            raise NodeFault(
-                f"it does not see {errand.stages} of the run; mount that folder there, or use --artefacts"
-            )
+            raise NodeFault(f"it does not see {errand.stages} of the run; mount that folder there, or use --artefacts")
         return JobStore(errand.stages)
     root = scratch() / errand.artefacts.identity / errand.stages.name
     with storing(root):

@@ -57,6 +57,8 @@ class Search:
                 self._show_end(f"{decision.by}: {decision.reason}")
                 break
             self._do(decision)
+        # What was handed out ahead and is not wanted any more must not take the place of the confirmation.
+        self.context.executor.close()
         return self.state
 
     def _next(self) -> Decision | None:
@@ -93,7 +95,8 @@ class Search:
         context, number = self.context, len(self.steps) + 1
         self._announce(number, decision)
         following = self._policy.following(context, number) if isinstance(self._policy, Foreseeing) else ()
-        context.expect(jobs_ahead(context, self.state, [decision.action, *following]))
+        if context.seconds_left() > 0:
+            context.expect(jobs_ahead(context, self.state, [decision.action, *following]))
         floor = self.state.base.rating.general - context.spec.merge.forgetting_budget
         before, lost, spent = value_of(self.state, floor), len(context.failures), context.stage_seconds
         with context.attempt(decision.action.summary):

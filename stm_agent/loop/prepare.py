@@ -54,9 +54,7 @@ def open_context(
 
     opening = open_executor(spec.execution, options.executor, options.artefacts, runs / STAGES, warn)
     with clock, stop.handling_signals(), opening as executor:
-        context = _context(
-            spec, options, run, stop, clock, executor, workspace=workspace, runs=runs, observer=observer
-        )
+        context = _context(spec, options, run, stop, clock, executor, workspace=workspace, runs=runs, observer=observer)
         with context.memory:
             yield context
 

@@ -81,7 +81,7 @@ def test_an_upload_that_ended_in_the_middle_is_not_there(url, tmp_path, monkeypa
 
 def test_a_damaged_stage_is_built_again_and_repaired(url, tmp_path):
     log = tmp_path / "log"
-    (built,) = executor(url, tmp_path / "a").run([NumberJob(5, log)])
+    executor(url, tmp_path / "a").run([NumberJob(5, log)])
     store = ArtefactStore.open(url)
     system, root = store.opened()
     (path,) = [path for path in system.find(f"{root}/stages") if path.endswith("number.json")]

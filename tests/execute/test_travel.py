@@ -40,7 +40,7 @@ def test_versions_that_differ_are_named_both():
 
 
 def test_a_failed_check_survives_the_way_between_processes():
-    error = pickle.loads(pickle.dumps(CheckFailed("reload", 0.5, "do not use it")))
+    error = pickle.loads(pickle.dumps(CheckFailed("reload", 0.5, "do not use it")))  # noqa: S301 - our own
     assert (error.check, error.measured, str(error)) == (
         "reload",
         0.5,
