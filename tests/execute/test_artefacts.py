@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import urllib.request
 import uuid
 
 import pytest
@@ -38,7 +39,7 @@ def s3():
         environment.setenv("AWS_ACCESS_KEY_ID", "key")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield
+        yield f"http://{host}:{port}"
     server.stop()
 
 
@@ -118,15 +119,22 @@ def test_a_store_that_is_not_mounted_is_not_taken_for_an_empty_one(tmp_path):
     assert not list((tmp_path / "a").glob("number-*"))
 
 
-def test_a_key_that_is_wrong_is_one_line_before_any_work(s3, monkeypatch, tmp_path):
-    def refuse(self, *arguments, **options):
-        raise PermissionError("The AWS Access Key Id you provided does not exist in our records.")
-
+def test_a_key_that_is_wrong_is_one_line_before_any_work(s3):
     import s3fs
 
-    monkeypatch.setattr(s3fs.S3FileSystem, "pipe_file", refuse)
-    with pytest.raises(ExecutionError, match=r"s3://bucket/runs cannot be used: .*Access Key.*; check the credentials"):
-        ArtefactStore.open("s3://bucket/runs")
+    s3fs.S3FileSystem(use_listings_cache=False).mkdir("guarded")
+    require_keys(s3, after=0)
+    try:
+        with pytest.raises(ExecutionError, match=r"s3://guarded/runs cannot be used: .*; check the credentials"):
+            ArtefactStore.open("s3://guarded/runs")
+    finally:
+        require_keys(s3, after="inf")
+
+
+def require_keys(server, after):
+    """Let the server refuse unknown keys after so many requests."""
+    address, kind = f"{server}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    urllib.request.urlopen(urllib.request.Request(address, str(after).encode(), kind)).close()
 
 
 def test_a_bucket_that_does_not_exist_is_one_line(s3):
