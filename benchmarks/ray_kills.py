@@ -275,7 +275,16 @@ def main() -> None:
             **seconds,
         ),
     ]
-    save({"name": "ray_kills", "machine": about, "versions": {**versions(), "ray": ray.__version__}, "claims": claims})
+    save(
+        {
+            "name": "ray_kills",
+            "command": f"python benchmarks/ray_kills.py --kills {options.kills}",
+            "machine": about,
+            "versions": {**versions(), "ray": ray.__version__},
+            "seeds": [0],
+            "claims": claims,
+        }
+    )
     show(claims)
 
 

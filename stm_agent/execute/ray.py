@@ -23,7 +23,7 @@ from stm_agent.execute.shared import SharedJobStore
 from stm_agent.execute.store import POLL_SECONDS, JobStore
 from stm_agent.execute.travel import pack
 from stm_agent.execute.worker import DONE, MARK, REFUSED, UNFIT, Errand, versions_here
-from stm_agent.files import write_atomic
+from stm_agent.files import remove_partial, write_atomic
 from stm_agent.job import Job
 from stm_agent.progress import safe_point
 
@@ -126,7 +126,7 @@ class RayExecutor:
             # A library that swallows the interrupt; its half-built folder has a temporary name.
             ray.cancel(ref, force=True)
         for task in sent:
-            task.release()
+            self._release(task)
 
     def _start(self, job: Job) -> None:
         """Send a job unless it is built, sent, or being built by another process."""
@@ -242,7 +242,12 @@ class RayExecutor:
         return folder
 
     def _forget(self, name: str) -> None:
-        self._sent.pop(name).release()
+        self._release(self._sent.pop(name))
+
+    def _release(self, sent: _Sent) -> None:
+        """Remove what a killed worker left half-built in the folder that all nodes share, and release the lock."""
+        remove_partial(self._store.root, sent.job.folder_name)
+        sent.release()
 
     def _exclude(self, sent: _Sent, node: str, kind: str, reason: str) -> None:
         """Do not use a node for a job, or for any; raise if there is no other one."""
