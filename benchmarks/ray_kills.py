@@ -88,7 +88,7 @@ def domain(work: Path) -> Any:
             "baseline": None,
             "experts": [{"name": "plain", "sources": ["train"], "steps": 30}, hard],
             "train": {"batch_size": 8, "learning_rate": 0.01, "scale": 20.0},
-            "synthesize": {"pairs": 8, "structured": False},
+            "synthesize": {"pairs": 8, "structured": "never"},
             "mine": {"encoder": None},
             "instruct": {"reflections": 0},
             "loop": {"probe_steps": 4, "bootstrap": 500},

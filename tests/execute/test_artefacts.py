@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-import urllib.request
 import uuid
 
 import pytest
+import requests
 
 from stm_agent.errors import ConfigError, ExecutionError, StorageError
 from stm_agent.execute.artefacts import ArtefactStore
@@ -134,7 +134,7 @@ def test_a_key_that_is_wrong_is_one_line_before_any_work(s3):
 def require_keys(server, after):
     """Let the server refuse unknown keys after so many requests."""
     address, kind = f"{server}/moto-api/reset-auth", {"Content-Type": "text/plain"}
-    urllib.request.urlopen(urllib.request.Request(address, str(after).encode(), kind)).close()
+    requests.post(address, str(after), headers=kind, timeout=30).raise_for_status()
 
 
 def test_a_bucket_that_does_not_exist_is_one_line(s3):
