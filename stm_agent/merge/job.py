@@ -24,9 +24,10 @@ from stm_agent.merge.adapted import AdaptedModel, adapter_key
 from stm_agent.merge.method_search import Chosen, Merge, choose, starts_of, try_method
 from stm_agent.merge.recipe import SUM, MethodOptions
 from stm_agent.merge.result import RESULT, MergeResult, Rating, only, read_merge
-from stm_agent.merge.search import SUMS, Candidate, Verified, front, rescored, search, verify
+from stm_agent.merge.search import SUMS, Candidate, front, rescored, search
 from stm_agent.merge.strategies import MergeWeights, corners
 from stm_agent.merge.surrogate import Surrogate, Task
+from stm_agent.merge.verifying import Verified, verify
 from stm_agent.progress import safe_point
 
 Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -119,6 +120,7 @@ class _MergeSearch:
             methods=job.spec.methods,
             scales=job.spec.scales,
             surrogate=self.surrogate,
+            floor=job.floor,
         )
 
     def result(self) -> dict[str, Any]:
