@@ -86,6 +86,8 @@ class MergeJob(Job):
             "spec": self.spec.model_dump(mode="json", exclude={"instructions", "variants", "forgetting_budget"}),
             "floor": self.floor,
             "seed": self.seed,
+            # How one of the candidates is chosen: stm_agent.merge.verifying.
+            "choice": "bagged",
         }
 
     def build(self, folder: Path) -> None:
