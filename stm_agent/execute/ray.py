@@ -186,8 +186,8 @@ class RayExecutor:
         import ray
 
         if gpu not in self._entries:
-            options = {"max_calls": 1} if gpu else {"num_cpus": 1}
-            self._entries[gpu] = ray.remote(**options)(_entry())
+            # 0: as many as it likes.
+            self._entries[gpu] = ray.remote(max_calls=int(gpu))(_entry())
         return self._entries[gpu]
 
     def _result(self, job: Job) -> Path:
