@@ -82,7 +82,7 @@ class ArtefactStore:
             system.pipe_file(f"{stage}/{POINTER}", digest.encode())
 
     def fetch(self, name: str, target: Path) -> bool:
-        """Download a stage to ``target``; return False if there is no whole and undamaged one.
+        """Download a stage to ``target``; return False unless a whole and undamaged one is there.
 
         Raises:
             StorageError: The disk is full or not writable.

@@ -63,6 +63,12 @@ class Node:
     address: str
     total: Mapping[str, float]
 
+    @property
+    def summary(self) -> str:
+        """What it has, for people."""
+        gpus, memory = self.total.get("GPU", 0), self.total.get("memory", 0) / 2**30
+        return f"{self.total.get('CPU', 0):g} cores, {memory:.1f} GiB{f', {gpus:g} GPUs' if gpus else ''}"
+
 
 def check_address(address: str) -> None:
     """Raise ConfigError unless ``address`` is ``inline``, ``ray`` or ``ray://HOST[:PORT]``."""

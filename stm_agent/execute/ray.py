@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stm_agent.errors import ExecutionError, OutOfMemory, StopRequested, first_line
+from stm_agent.errors import ExecutionError, StopRequested
 from stm_agent.execute.cluster import NODE_ID_LABEL, Node, Resources, alive_nodes, fits
 from stm_agent.execute.inline import InlineExecutor, ignore
+from stm_agent.execute.ray_task import RETRIES, Answer, entry, read_answer, read_error
 from stm_agent.execute.shared import SharedJobStore
 from stm_agent.execute.store import POLL_SECONDS, JobStore
 from stm_agent.execute.travel import pack
@@ -31,16 +32,12 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.remote_function import RemoteFunction
 
-RETRIES = 5
-"""How often a job is repeated whose worker or node was lost."""
 NODE_SECONDS = 60.0
 """How long a job waits for a node that is large enough, such as one that is being replaced."""
 ARRIVAL_SECONDS = 30.0
 """How long a folder that all nodes share may take to show what another node wrote."""
 CANCEL_SECONDS = 10.0
 """How long workers have to leave a job that was cancelled."""
-Answer = tuple[str, str, object]
-"""Id of the node, kind of the answer, and what belongs to it."""
 
 
 @dataclass
@@ -187,7 +184,7 @@ class RayExecutor:
 
         if gpu not in self._entries:
             # 0: as many as it likes.
-            self._entries[gpu] = ray.remote(max_calls=int(gpu))(_entry())
+            self._entries[gpu] = ray.remote(max_calls=int(gpu))(entry())
         return self._entries[gpu]
 
     def _result(self, job: Job) -> Path:
@@ -216,13 +213,13 @@ class RayExecutor:
         """Return the folder of a job that ended; None: it was sent to another node."""
         name = sent.job.folder_name
         try:
-            node, kind, value = _answer(sent.ref, name)
+            node, kind, value = read_answer(sent.ref, name)
             if kind in (REFUSED, UNFIT):
                 self._exclude(sent, node, kind, str(value))
                 sent.ref = self._submit(sent.job, sent.content, sent.unfit)
                 return None
             if kind != DONE:
-                raise _read_error(value)
+                raise read_error(value)
             folder = self._arrived(sent.job)
         except BaseException:
             self._forget(name)
@@ -250,7 +247,7 @@ class RayExecutor:
         sent.release()
 
     def _exclude(self, sent: _Sent, node: str, kind: str, reason: str) -> None:
-        """Do not use a node for a job, or for any; raise if there is no other one."""
+        """Do not use a node for a job, or for any; raise if none is left."""
         (sent.unfit if kind == UNFIT else self._refused)[node] = reason
         addresses = {alive.id: alive.address for alive in alive_nodes()}
         line = f"node {addresses.get(node, node[:8])} is not used for {sent.job.folder_name}: {reason}"
@@ -270,7 +267,7 @@ class RayExecutor:
             sent.room_seen = time.monotonic()
         elif time.monotonic() - sent.room_seen > self._node_seconds:
             self._forget_cancelled(sent)
-            has = "; ".join(f"{node.address} has {_summary(node)}" for node in nodes) or "none is left"
+            has = "; ".join(f"{node.address} has {node.summary}" for node in nodes) or "none is left"
             raise ExecutionError(
                 f"no node is large enough for {sent.job.folder_name}, which needs {needs.summary} ({has}); "
                 "add a node, or lower 'execution' in the domain file"
@@ -292,47 +289,3 @@ def _mark(stages: Path) -> str:
     if not path.exists():
         write_atomic(path, uuid.uuid4().hex)
     return path.read_text(encoding="utf-8")
-
-
-def _entry() -> Callable[[bytes], Answer]:
-    """Return what a worker calls. It is sent by value, so that a node without stm-agent can say so."""
-
-    def run_errand(content: bytes) -> Answer:
-        import ray
-
-        node = ray.get_runtime_context().get_node_id()
-        try:
-            from stm_agent.execute.worker import answer
-        except ImportError as error:
-            return node, "refused", f"stm-agent cannot be imported there ({error}); install it"
-        return node, *answer(content)
-
-    return run_errand
-
-
-def _answer(ref: ObjectRef[Answer], name: str) -> Answer:
-    import ray
-    from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
-
-    try:
-        answer: Answer = ray.get(ref)
-    except OutOfMemoryError as error:
-        raise OutOfMemory(f"a node ran out of memory while it built {name}; {first_line(error)}") from error
-    except RayTaskError as error:
-        raise ExecutionError(f"a worker could not begin {name}: {first_line(error.cause)}") from error
-    except RayError as error:
-        raise ExecutionError(
-            f"{name} lost its worker {RETRIES + 1} times ({type(error).__name__}); look into the logs of the nodes"
-        ) from error
-    return answer
-
-
-def _read_error(content: object) -> BaseException:
-    error = pickle.loads(content) if isinstance(content, bytes) else content  # noqa: S301 - from our own worker
-    return error if isinstance(error, BaseException) else ExecutionError(str(error))
-
-
-def _summary(node: Node) -> str:
-    gpus = node.total.get("GPU", 0)
-    memory = node.total.get("memory", 0) / 2**30
-    return f"{node.total.get('CPU', 0):g} cores, {memory:.1f} GiB{f', {gpus:g} GPUs' if gpus else ''}"
