@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stm_agent.errors import ConfigError, ExecutionError, first_line
+from stm_agent.errors import ConfigError, ExecutionError
 
 SCHEME = "ray://"
 CLIENT_PORT = 10001
@@ -112,8 +112,10 @@ def connect(address: str) -> bool:
             else:
                 ray.init(target, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        # Ray raises these for a server that is none, one that is busy dying, and one of another version.
-        raise ExecutionError(f"Ray at {target or 'this machine'} cannot be used: {first_line(error)}") from error
+        # Ray raises these for a server that is none, one that is busy dying, and one of another version. Its client
+        # passes on the traceback of the server, whose last line is the reason.
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise ExecutionError(f"Ray at {target or 'this machine'} cannot be used: {reason[0].strip()}") from error
     return True
 
 

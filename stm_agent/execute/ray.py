@@ -30,7 +30,7 @@ from stm_agent.progress import safe_point
 
 if TYPE_CHECKING:
     from ray import ObjectRef
-    from ray.remote_function import RemoteFunction
+    from ray._private.worker import RemoteFunction0
 
 NODE_SECONDS = 60.0
 """How long a job waits for a node that is large enough, such as one that is being replaced."""
@@ -85,7 +85,7 @@ class RayExecutor:
         self._sent: dict[str, _Sent] = {}
         self._refused: dict[str, str] = {}
         self._warned: set[str] = set()
-        self._entries: dict[bool, RemoteFunction] = {}
+        self._entries: dict[bool, RemoteFunction0[Answer, bytes]] = {}
         self._mark = _mark(store.root)
 
     def expect(self, jobs: Iterable[Job]) -> None:
@@ -178,7 +178,7 @@ class RayExecutor:
         ref: ObjectRef[Answer] = task.remote(content)
         return ref
 
-    def _entry(self, *, gpu: bool) -> RemoteFunction:
+    def _entry(self, *, gpu: bool) -> RemoteFunction0[Answer, bytes]:
         """Return the task; one that had a GPU ends its worker, which would keep the GPU's memory."""
         import ray
 
