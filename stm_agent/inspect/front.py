@@ -71,7 +71,7 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
         ConfigError: The point does not exist, or ``output`` exists.
         RunError: The run has not merged yet, or its stage folders were deleted.
     """
-    from stm_agent.domain.spec import DomainSpec
+    from stm_agent.domain.spec import BackboneSpec, DomainSpec
     from stm_agent.loop.single import build_job, copy_result, fresh_output
 
     target = fresh_output(output)
@@ -93,14 +93,15 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
         raise RunError(f"run {run.name} was made by another version; run its optimize command again and pick there")
     planned = run / "plan.json"
     spec = DomainSpec.model_validate(read_json(planned)["spec"] if planned.is_file() else about["identity"]["domain"])
-    backbone = spec.backbone
+    start = BackboneSpec.model_validate(front["start"]) if "start" in front else spec.backbone
+    backbone = start
     if stage := front.get("queries_stand_on"):
         backbone = standing_on(backbone, stages / stage)
     model = AdaptedModel(backbone, tuple(adapters), tuple(point["weights"]), _method_of(point))
     if "documents" in front:
         # The front is that of the side of queries; the passages keep the vectors of the model beneath.
         weights, method = tuple(front["documents"].values()), MethodOptions(**front.get("documents_method", {}))
-        model = AdaptedModel(spec.backbone, tuple(beneath), weights, method, queries=model)
+        model = AdaptedModel(start, tuple(beneath), weights, method, queries=model)
     job = _export(run, front, number, model)
     copy_result(build_job(job, run.parent) / "model", target)
     return {

@@ -101,7 +101,7 @@ def _taken(record: _Record) -> Iterator[Reason]:
     taken = [
         entry
         for entry in record.events("decision")
-        if entry["lever"] == "merge" and entry["kept"] and f": {label} " in entry["text"]
+        if entry["lever"] in ("merge", "start") and entry["kept"] and f": {label} " in entry["text"]
     ]
     yield from (Reason(f"taken on the search half: {entry['text']}") for entry in taken[-1:])
 
@@ -152,6 +152,11 @@ def _expert(record: _Record, name: str, role: str) -> Reason:
     parts = _decision(record, spec.get("name", stem), int(round_ or 1), len(stem) - len(stem.rstrip("+")))
     if spec.get("start"):
         parts.append(Reason(f"starts from expert {spec['start']}"))
+    if entry.get("start"):
+        raced = [row for row in record.events("start") if row["model"] == entry["start"]]
+        scores = "".join(f", {row['search']:.4f} on the search half without adaptation" for row in raced[:1])
+        decided = (_decided(row) for row in record.events(ACTION) if row["action"].get("model") == entry["start"])
+        parts.append(Reason(f"stands on another start, {entry['start']}{scores}", tuple(decided)[:1]))
     # Ledgers of earlier versions name no sources.
     parts += [_source(record, source) for source in entry.get("sources", spec.get("sources", ()))]
     if entry["negatives"]:
@@ -169,8 +174,12 @@ def _decision(record: _Record, expert: str, round_: int, again: int) -> list[Rea
         name = action.get("expert") or f"slice-{action.get('by', '').lower()}-{action.get('slice', '')}"
         stem = name.partition("@")[0].split(" ")[0].rstrip("+")
         if stem == expert and action["round"] == round_:
-            reasons.append(Reason(f"decision {entry['number']}, {action['kind']}, by {entry['by']}: {entry['reason']}"))
+            reasons.append(_decided(entry))
     return reasons[again : again + 1] or reasons
+
+
+def _decided(entry: Mapping[str, Any]) -> Reason:
+    return Reason(f"decision {entry['number']}, {entry['action']['kind']}, by {entry['by']}: {entry['reason']}")
 
 
 def _source(record: _Record, source: str) -> Reason:

@@ -15,6 +15,7 @@ from stm_agent.domain.spec import ExpertSpec
 from stm_agent.files import sha256_text
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
+from stm_agent.loop.other_starts import domain_on
 from stm_agent.loop.query_side import query_start, train_query_side
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
@@ -50,11 +51,13 @@ class _Control:
 
 def train_controls(context: RunContext, state: State) -> list[Expert]:
     """Train all-in-one, and random pairs if there are over :data:`RANDOM_PAIRS`; leave out a control that fails."""
-    specs = {spec.name: spec for spec in context.spec.experts}
+    listed = {spec.name: spec for spec in context.spec.experts}
+    # An expert for a slice, or on another mix, is not as the domain lists it.
+    specs = [expert.spec or listed[expert.spec_name] for expert in state.experts]
     everything = _Control(
         name=ALL_IN_ONE,
-        both=_plan(context, state, [specs[expert.spec_name] for expert in state.experts if expert.side == "both"]),
-        queries=_plan(context, state, [specs[expert.spec_name] for expert in state.experts if expert.side == "query"]),
+        both=_plan(context, state, [spec for spec in specs if spec.side == "both"]),
+        queries=_plan(context, state, [spec for spec in specs if spec.side == "query"]),
     )
     if not everything.plans:
         context.warn("control", f"{ALL_IN_ONE} not trained: no expert was trained")
@@ -124,7 +127,8 @@ def _plan(context: RunContext, state: State, specs: Sequence[ExpertSpec]) -> Tra
             alias_weight=max(spec.alias_weight for spec in specs),
             teacher_weight=max(spec.teacher_weight for spec in specs),
         )
-    return TrainingPlan(spec=control, pairs=chosen, training_data=TrainingData(), start=None)
+    domain = domain_on(context, state.confirmed.model.documents.backbone)
+    return TrainingPlan(spec=control, pairs=chosen, training_data=TrainingData(), start=None, domain=domain)
 
 
 def _random(context: RunContext, everything: _Control) -> _Control:
@@ -140,7 +144,8 @@ def _drawn(pairs: Sequence[Pair], seed: int) -> tuple[Pair, ...]:
 
 
 def _train(context: RunContext, control: _Control, instruction: Instruction) -> Expert:
-    model, steps = context.backbone, sum(plan.spec.steps for plan in control.plans)
+    model = AdaptedModel(control.plans[0].domain_in(context).backbone)
+    steps = sum(plan.spec.steps for plan in control.plans)
     sizes = " and ".join(
         f"{plan.spec.steps} steps on {len(plan.pairs):,} pairs{' of queries alone' if plan is control.queries else ''}"
         for plan in control.plans
@@ -149,7 +154,7 @@ def _train(context: RunContext, control: _Control, instruction: Instruction) -> 
         if control.both is not None:
             job = training_job(context, control.both.spec, control.both, NO_NEGATIVES, instruction)
             folder = build_training(context, job)
-            model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
+            model = replace(model, adapters=(folder / "adapter",), weights=(1.0,))
         if control.queries is not None:
             start = query_start(context, model)
             folder, model = train_query_side(context, control.queries, instruction, start, context.seed)

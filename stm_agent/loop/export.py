@@ -10,6 +10,7 @@ from stm_agent.domain.spec import BeirCollection
 from stm_agent.evaluate.proof import ProofJob, model_hash, read_proof
 from stm_agent.files import TEMPORARY, remove_partial, storing, whole_folder
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.other_starts import domain_on
 from stm_agent.loop.state import RatedModel
 from stm_agent.merge.card import model_card, sources_of
 from stm_agent.merge.export_job import ExportJob
@@ -24,7 +25,8 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
     prompts = {"query": best.instruction.query_prefix, "document": best.instruction.passage_prefix}
     card = model_card(
         name=context.run.id,
-        domain=context.spec,
+        domain=domain_on(context, best.model.backbone),
+        experts={expert.name: expert.spec for expert in context.trained if expert.spec},
         weights={name: weight for name, weight in best.weights.items() if weight},
         method=best.model.merged.method,
         dev=best.rating.domain.ndcg_at_10,

@@ -56,7 +56,7 @@ def _described(context: RunContext, best: RatedModel) -> HandedIn:
     return HandedIn(
         name=f"stm-agent/{context.run.id}",
         revision=folder_hash(context.run.model)[:40],
-        adapted_from=context.spec.backbone.model,
+        adapted_from=best.model.backbone.model,
         parameters=_parameters(context.run.model),
         dimension=int(network.get_embedding_dimension() or 0),
         max_tokens=int(network.max_seq_length or 0),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.spec import BackboneSpec
 from stm_agent.execute.manifest import folder_fault
 from stm_agent.files import content_hash
 from stm_agent.loop.context import RunContext
@@ -79,7 +80,7 @@ def take_look(
             reason=outcome.reason,
             gate=after.to_json(),
             comparison=comparison,
-            challenger=_to_json(challenger, context.run.folder),
+            challenger=_to_json(challenger, context.run.folder, context.spec.backbone),
         )
     return Look(outcome.confirmed, outcome.reason), replace(state, gate=after)
 
@@ -113,29 +114,52 @@ def _scores_key(rated: RatedModel) -> str:
     return content_hash(dict(rated.rating.domain.per_query))[:16]
 
 
-def _to_json(rated: RatedModel, run: Path) -> dict[str, Any]:
+def _to_json(rated: RatedModel, run: Path, own: BackboneSpec) -> dict[str, Any]:
     return {
         "label": rated.label,
         "experts": list(rated.experts),
-        **_model_to_json(rated.model, run),
+        **_model_to_json(rated.model, run, own),
         "instruction": asdict(rated.instruction),
     }
 
 
-def _model_to_json(model: AdaptedModel, run: Path) -> dict[str, Any]:
-    """Return adapters relative to the run, weights and method, and the same of a side of queries."""
+def _model_to_json(model: AdaptedModel, run: Path, own: BackboneSpec) -> dict[str, Any]:
+    """Return adapters relative to the run, weights and method, and the same of a side of queries.
+
+    A start is named if it is not ``own``, that of the run: another one, or a merge that experts of queries stand on.
+    """
+    other = {} if model.backbone == own else {"start": _start_to_json(model.backbone, run)}
     return {
+        **other,
         "adapters": [Path(os.path.relpath(adapter, run)).as_posix() for adapter in model.adapters],
         "weights": list(model.weights),
         "method": model.method.model_dump(mode="json"),
-        "queries": _model_to_json(model.queries, run) if model.queries else None,
+        "queries": _model_to_json(model.queries, run, own) if model.queries else None,
     }
+
+
+def _start_to_json(start: BackboneSpec, run: Path) -> dict[str, Any]:
+    """Return a start; the path of a stage is relative to the run, as those of adapters are."""
+    path = Path(start.model)
+    if path.is_relative_to(run.parent):
+        start = start.model_copy(update={"model": Path(os.path.relpath(path, run)).as_posix()})
+    return start.model_dump(mode="json")
+
+
+def _start_of(row: dict[str, Any], run: Path) -> BackboneSpec:
+    start = BackboneSpec.model_validate(row)
+    path = Path(os.path.normpath(run / start.model))
+    is_stage = start.model.startswith("..") and path.is_relative_to(run.parent)
+    return start.model_copy(update={"model": str(path)}) if is_stage else start
 
 
 def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
     model = _model_of(context, row)
-    for adapter in (*model.adapters, *(model.queries.adapters if model.queries else ())):
-        if fault := folder_fault(adapter.parent):
+    stages = [adapter.parent for adapter in (*model.adapters, *(model.queries.adapters if model.queries else ()))]
+    starts = [Path(side.backbone.model) for side in (model, model.merged)]
+    stages += [start.parent for start in starts if start.is_relative_to(context.run.folder.parent)]
+    for stage in stages:
+        if fault := folder_fault(stage):
             context.warn("gate", f"{row['label']} was confirmed before and cannot be used again: {fault}")
             return None
     instruction = Instruction(**row["instruction"])
@@ -151,8 +175,9 @@ def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
 def _model_of(context: RunContext, row: dict[str, Any]) -> AdaptedModel:
     """Return the model of a look; looks of earlier versions hold sums with one side only."""
     queries = row.get("queries")
+    start = row.get("start")
     return AdaptedModel(
-        context.spec.backbone,
+        _start_of(start, context.run.folder) if start else context.spec.backbone,
         tuple(Path(os.path.normpath(context.run.folder / adapter)) for adapter in row["adapters"]),
         tuple(row["weights"]),
         MethodOptions(**row.get("method", {})),

@@ -33,12 +33,14 @@ class RunPlan:
         race: Table of the start race; empty: there was none.
         reasons: One line for each value that follows from the data or the machine.
         failures: Starts that were lost in the race; a resumed run, which races no more, reports them too.
+        raced: The domain as it was before the race, with all its starts; None: there was no race.
     """
 
     spec: DomainSpec
     race: tuple[StartScore, ...] = ()
     reasons: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    raced: DomainSpec | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -47,6 +49,7 @@ class RunPlan:
             "race": [asdict(row) for row in self.race],
             "reasons": list(self.reasons),
             "failures": [asdict(failure) for failure in self.failures],
+            "raced": self.raced.model_dump(mode="json") if self.raced else None,
         }
 
     @classmethod
@@ -54,6 +57,7 @@ class RunPlan:
         """Read :meth:`to_json` back."""
         spec = DomainSpec.model_validate(row["spec"])
         race = tuple(StartScore(**score) for score in row["race"])
-        # Plans of older versions have no failures.
+        # Plans of older versions have no failures and no domain before the race.
         failures = tuple(Failure(**failure) for failure in row.get("failures", ()))
-        return cls(spec=spec, race=race, reasons=tuple(row["reasons"]), failures=failures)
+        raced = DomainSpec.model_validate(row["raced"]) if row.get("raced") else None
+        return cls(spec=spec, race=race, reasons=tuple(row["reasons"]), failures=failures, raced=raced)

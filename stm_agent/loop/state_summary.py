@@ -35,6 +35,7 @@ def summary(context: RunContext, state: State, steps: Sequence[Step], left: Left
             {"by": part.by, "name": part.name, "queries": len(part.queries), "ndcg_at_10": part.ndcg_at_10}
             for part in slices_of(context, scores)
         ],
+        **_starts(state),
         "experts": {expert.name: expert.rated.rating.domain.ndcg_at_10 for expert in state.experts},
         "looks": state.gate.looks,
         "considered": state.considered,
@@ -67,6 +68,8 @@ def read_summary(run: Path) -> dict[str, Any]:
 def summary_text(content: dict[str, Any]) -> str:
     """Return a summary as text for people and for a planner."""
     lines = [f"{name}: {_model_text(model)}" for name, model in content["models"].items()]
+    if starts := content.get("starts"):
+        lines += ["other starts, not adapted: " + ", ".join(f"{name} {score:.4f}" for name, score in starts.items())]
     lines += ["slices of the search half, by the incumbent:"]
     lines += [
         f"  {part['by']} {part['name']}: {part['ndcg_at_10']:.3f} on {part['queries']} queries"
@@ -89,6 +92,11 @@ def staircase(content: dict[str, Any]) -> str:
             score += step["gain"]
             steps.append(f"{score:.4f} after {step['number']} ({seconds:.0f} s)")
     return ", ".join(steps) if len(steps) > 1 else ""
+
+
+def _starts(state: State) -> dict[str, dict[str, float]]:
+    scores = {start.model.backbone.model: start.rating.domain.ndcg_at_10 for start in state.starts}
+    return {"starts": scores} if scores else {}
 
 
 def _model(context: RunContext, rated: RatedModel) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from stm_agent.assets.pull import find_asset
 from stm_agent.backbone.embedded import SCHEME
 from stm_agent.domain.collection import SYNTHETIC_NOTE, Collection
-from stm_agent.domain.spec import DomainSpec
+from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.merge.recipe import SUM, MethodOptions
 
 
@@ -22,14 +22,28 @@ def model_card(
     command: str,
     method: MethodOptions = SUM,
     synthetic: Sequence[str] = (),
+    experts: Mapping[str, ExpertSpec] | None = None,
 ) -> str:
-    """Return the card of a merged model as Markdown; ``synthetic`` names the splits whose queries an LLM wrote."""
-    train = domain.train
-    experts = {expert.name: expert for expert in domain.experts}
+    """Return the card of a merged model as Markdown.
+
+    Args:
+        name: Of the model.
+        domain: The domain, on the start that was adapted.
+        weights: Name of an expert -> weight.
+        dev: nDCG@10 on dev; None: not measured.
+        general: Mean nDCG@10 on the guards; None: not measured.
+        sources: One line for each data set, with its licence.
+        command: What made the model.
+        method: How the experts are merged.
+        synthetic: Splits whose queries an LLM wrote.
+        experts: Name -> what an expert learnt from; those left out are as the domain lists them.
+    """
+    train, trained = domain.train, experts or {}
+    listed = {expert.name: expert for expert in domain.experts}
     rows = []
     for expert_name, weight in weights.items():
         # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
-        spec = experts[expert_name.split("@")[0].split(" ")[0].rstrip("+")]
+        spec = trained.get(expert_name) or listed[expert_name.split("@")[0].split(" ")[0].rstrip("+")]
         rows.append(f"| {expert_name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
     lines = [
         "---",

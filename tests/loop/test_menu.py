@@ -46,7 +46,9 @@ def start(tiny_domain: DomainSpec) -> State:
 
 
 def menu(spec: DomainSpec, state: State, done: tuple[str, ...] = ()) -> dict[str, list[Action]]:
-    context: Any = SimpleNamespace(spec=spec, run=SimpleNamespace(identity={}), _traits={"type": {"q": "question"}})
+    context: Any = SimpleNamespace(
+        spec=spec, plan=None, run=SimpleNamespace(identity={}), _traits={"type": {"q": "question"}}
+    )
     kinds: dict[str, list[Action]] = {}
     for action in offered(context, state, done):
         kinds.setdefault(action.kind, []).append(action)

@@ -20,6 +20,7 @@ class Action(Protocol):
 
     prior: ClassVar[Prior]
     only_data: ClassVar[bool]
+    pays_later: ClassVar[bool]
 
     @property
     def kind(self) -> str:
@@ -63,11 +64,13 @@ class LeverAction(Spec):
     """Base of the actions: parameters as fields, and a key.
 
     Attributes:
-        only_data: It changes training data alone, so that it gains nothing before an expert is trained.
+        only_data: It changes training data alone.
+        pays_later: It gains nothing, or little, before an expert is trained.
         round: Number of the round; names what comes of the action, and decides nothing else.
     """
 
     only_data: ClassVar[bool] = False
+    pays_later: ClassVar[bool] = False
     round: Positive = Field(default=1)
 
     def key(self, state: State) -> str:
