@@ -209,10 +209,13 @@ def verify(
     verified = [
         (candidate, build_and_rate(candidate.weights)) for candidate in candidates if candidate.weights in single
     ]
+    guesses = {candidate.weights: candidate.general for candidate in candidates}
     for number in range(count):
         mixtures = [candidate for candidate in candidates if candidate.weights not in single]
         done = [candidate.weights for candidate, _ in verified]
-        candidate = _next(mixtures, done, floor, uniform=number % 2 == 0)
+        # The surrogate does not learn the guards' tasks, so a guess is held to the floor plus its largest error so far.
+        optimism = max([0.0, *(guesses[entry.weights] - rating.general for entry, rating in verified)])
+        candidate = _next(mixtures, done, floor + optimism, uniform=number % 2 == 0)
         if candidate is None:
             break
         verified.append((candidate, build_and_rate(candidate.weights)))
@@ -271,12 +274,17 @@ def _next(
     mixtures: Sequence[Candidate], done: Sequence[MergeWeights], floor: float, *, uniform: bool
 ) -> Candidate | None:
     """Return the best mixture that is not a neighbour of an encoded one: a uniform mean if asked for, else fitted."""
-    likely = [candidate for candidate in mixtures if candidate.general >= floor] or mixtures
+    likely = [candidate for candidate in mixtures if candidate.general >= floor] or _mildest(mixtures)
     distant = [
         candidate for candidate in likely if all(_distance(candidate.weights, weights) > NEIGHBOUR for weights in done)
     ]
     matching = (candidate for candidate in distant if is_uniform(candidate.weights) == uniform)
     return next(matching, distant[0] if distant else None)
+
+
+def _mildest(mixtures: Sequence[Candidate]) -> list[Candidate]:
+    """Return the mixtures with the one that forgets least first, for a search in which none keeps the guard."""
+    return sorted(mixtures, key=lambda candidate: (-candidate.general, candidate.weights))
 
 
 def _distance(first: MergeWeights, second: MergeWeights) -> float:

@@ -229,3 +229,32 @@ def test_real_merges_teach_the_surrogate_what_lies_between_the_experts() -> None
         Surrogate(Task(names, names, whole.qrels, *(np.stack([v] * 3) for v in real((0.5, 0.5))))).score((1.0, 0.0)),
         abs=0.02,
     )
+
+
+class Forgetful:
+    """A merge that learns in proportion to its weight, and forgets faster at first."""
+
+    def __init__(self, weights: tuple[float, ...]) -> None:
+        weight = sum(weights)
+        self.domain, self.general = scores(0.5 + 0.1 * weight), 0.7 - 0.05 * weight**0.5
+
+
+def test_an_expert_that_forgets_too_much_is_merged_with_its_start() -> None:
+    guesses = [Candidate((weight,), 0.5 + 0.1 * weight, 0.7 - 0.05 * weight) for weight in (1.0, 0.75, 0.5, 0.25)]
+    rated = []
+
+    def build_and_rate(weights: tuple[float, ...]) -> Forgetful:
+        rated.append(weights)
+        return Forgetful(weights)
+
+    chosen = verify(guesses, build_and_rate, floor=0.66, count=2)
+    # The surrogate expects 0.6625 of 0.75, which really forgets too much; a guess is then held to more than the floor.
+    assert rated == [(1.0,), (0.75,), (0.5,)]
+    assert (chosen.weights, chosen.allowed) == ((0.5,), True)
+
+
+def test_one_expert_is_searched_between_itself_and_its_start() -> None:
+    made = task()
+    alone = Task(made.queries, made.documents, made.qrels, made.query_vectors[:2], made.document_vectors[:2])
+    candidates = search(alone, [], step=0.1, seed=0, methods=("linear", "task-arithmetic"))
+    assert {(1.0,), (0.5,), (0.3,)} <= {candidate.weights for candidate in candidates}

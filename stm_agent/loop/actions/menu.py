@@ -141,7 +141,7 @@ def _possible(context: RunContext, state: State, done: Collection[str]) -> Itera
     yield from _starts(context, state, round_, ready=ready)
     for side in ("both", "query"):
         merge = MergeExperts(side=side, strict=True, round=round_)
-        if len(merge.experts(state)) > 1:
+        if merge.experts(state):
             yield merge
 
 

@@ -14,7 +14,7 @@ from stm_agent.loop.state import Expert, RatedModel, State
 
 
 class MergeExperts(LeverAction):
-    """Searches how to merge experts; if that fails, the best single expert is still considered.
+    """Searches how to merge experts, or one with its start; if that fails, the best single expert is still considered.
 
     Attributes:
         side: ``both``: all experts of both sides; ``query``: the experts of queries of this round.
@@ -61,7 +61,8 @@ class MergeExperts(LeverAction):
         lever = "merge" if self.side == "both" else "merge of the query side"
         beneath = merge_start(experts) if self.side == "query" else None
         merged: RatedModel | None = None
-        if len(experts) > 1 and context.has_time(lever):
+        # A single expert has weights too: between it and the start lies what learns most and forgets little enough.
+        if context.has_time(lever):
             with context.attempt(lever):
                 state, merged = merge_experts(context, state, experts, self.round, beneath=beneath)
         state = consider_models(context, state, experts, merged, self.round, strict=self.strict)
