@@ -63,7 +63,7 @@ def page_writer(observer: Observer) -> Callable[[Path], None]:
 def emit(data: object, text: RenderableType, as_json: bool) -> None:
     """Print ``data`` as JSON, or ``text`` through rich, on standard output.
 
-    Text is printed as it is: brackets are no markup, ``:name:`` is no emoji, and a line is broken nowhere. Styles are
+    Text is printed as it is: brackets are not markup, ``:name:`` is not an emoji, and no line is broken. Styles are
     given by rich's own ``Text``.
     """
     if as_json:
@@ -118,7 +118,7 @@ def screen_observer() -> Observer:
     from rich.segment import ControlType
 
     console = screen_console()
-    # Progress is overwritten by the next line, which may be shorter. Nothing is written if there is no terminal.
+    # Progress is overwritten by the next line, which may be shorter. Without a terminal nothing is written.
     erase = Control((ControlType.ERASE_IN_LINE, 2))
     started = time.monotonic()
     last = {"at": 0.0}

@@ -13,7 +13,7 @@ from stm_agent.inspect.runs import read_report
 from stm_agent.loop.history import ACTION
 from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.planning import PLAN
-from stm_agent.traces import read_traces
+from stm_agent.traces import Trial, read_traces
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Record:
 
     report: Mapping[str, Any]
     ledger: tuple[Mapping[str, Any], ...]
-    traces: tuple[Mapping[str, Any], ...]
+    traces: tuple[Trial, ...]
     experts: Mapping[str, Mapping[str, Any]]
     trained: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -196,7 +196,7 @@ def _programs(record: _Record, negatives: Mapping[str, int]) -> Iterator[Reason]
                 yield _trial(record, trace)
 
 
-def _writers(record: _Record) -> list[Mapping[str, Any]]:
+def _writers(record: _Record) -> list[Trial]:
     """Return the trials of the programs that wrote data; a search of a program has trials of candidates beside them."""
     wrote = {entry["trial"] for entry in record.events("written")}
     return [trace for trace in record.traces if trace["lever"] == "program" and trace["trial"] in wrote]
@@ -216,7 +216,7 @@ def _instruction(record: _Record) -> Iterator[Reason]:
     yield Reason(f"instruction '{text}'", (*looks, *(_trial(record, trace) for trace in accepted[:1])))
 
 
-def _trial(record: _Record, trace: Mapping[str, Any]) -> Reason:
+def _trial(record: _Record, trace: Trial) -> Reason:
     """Return a trial with the one it was made from, back to a seed or a file of the workspace."""
     parents = [other for other in record.traces if other["trial"] == trace["parent"]]
     score = "" if trace["mean"] is None else f", {trace['mean']:.4f}"

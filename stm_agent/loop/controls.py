@@ -111,24 +111,33 @@ def _plan(context: RunContext, state: State, specs: Sequence[ExpertSpec]) -> Tra
     draws = source_draws(specs, counts, context.spec.train.batch_size)
     if not draws:
         return None
-    steps, sources = sum(spec.steps for spec in specs), tuple(draws)
-    chosen = tuple(pair for source in sources for pair in pairs[source])
-    if specs[0].side == "query":
-        if any(set(spec.sources) != set(sources) for spec in specs):
-            context.note("control", f"{ALL_IN_ONE}: its queries are drawn evenly, those of the experts by source")
-        control = ExpertSpec(name=ALL_IN_ONE, sources=sources, side="query", steps=steps)
-    else:
-        control = ExpertSpec(
-            name=ALL_IN_ONE,
-            sources=sources,
-            steps=steps,
-            source_weights={source: drawn / counts[source] for source, drawn in draws.items()},
-            neighbours=max(spec.neighbours for spec in specs),
-            alias_weight=max(spec.alias_weight for spec in specs),
-            teacher_weight=max(spec.teacher_weight for spec in specs),
-        )
+    if specs[0].side == "query" and any(set(spec.sources) != set(draws) for spec in specs):
+        context.note("control", f"{ALL_IN_ONE}: its queries are drawn evenly, those of the experts by source")
+    control = _spec(specs, {source: drawn / counts[source] for source, drawn in draws.items()})
+    chosen = tuple(pair for source in control.sources for pair in pairs[source])
     domain = domain_on(context, state.confirmed.model.documents.backbone)
     return TrainingPlan(spec=control, pairs=chosen, training_data=TrainingData(), start=None, domain=domain)
+
+
+def _spec(specs: Sequence[ExpertSpec], weights: Mapping[str, float]) -> ExpertSpec:
+    """Return the control's options: one adapter with the steps of all experts of a side.
+
+    Args:
+        specs: The experts, all of one side.
+        weights: Source -> weight of its pairs, for experts of both sides.
+    """
+    steps, sources = sum(spec.steps for spec in specs), tuple(weights)
+    if specs[0].side == "query":
+        return ExpertSpec(name=ALL_IN_ONE, sources=sources, side="query", steps=steps)
+    return ExpertSpec(
+        name=ALL_IN_ONE,
+        sources=sources,
+        steps=steps,
+        source_weights=dict(weights),
+        neighbours=max(spec.neighbours for spec in specs),
+        alias_weight=max(spec.alias_weight for spec in specs),
+        teacher_weight=max(spec.teacher_weight for spec in specs),
+    )
 
 
 def _random(context: RunContext, everything: _Control) -> _Control:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile, takewhile
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.menu import BEFORE_DATA, ON_RACED, ONLY_DATA, RACED, read_action
@@ -36,6 +36,21 @@ class Decision:
     dollars: float = 0.0
 
 
+class StepRow(TypedDict):
+    """A step as JSON; see :class:`Step`."""
+
+    number: int
+    action: dict[str, object]
+    summary: str
+    by: str
+    reason: str
+    estimated_seconds: float | None
+    seconds: float
+    gain: float
+    failed: bool
+    model: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """A decision that was carried out.
@@ -56,7 +71,7 @@ class Step:
     failed: bool
     label: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> StepRow:
         """Return the step as JSON values."""
         decision = self.decision
         return {

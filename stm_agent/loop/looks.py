@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import BackboneSpec
@@ -38,6 +38,32 @@ class Look:
 
     confirmed: bool
     reason: str
+
+
+class ModelRow(TypedDict):
+    """A model as JSON: adapters relative to the run, weights and method, and the same of a side of queries.
+
+    Attributes:
+        start: The start, if it is not that of the run: another one, or a merge that experts of queries stand on.
+        adapters: Folders of adapters.
+        weights: One weight for each.
+        method: How they are merged; looks of earlier versions hold sums.
+        queries: The side of queries; None: it has none of its own.
+    """
+
+    start: NotRequired[dict[str, Any]]
+    adapters: list[str]
+    weights: list[float]
+    method: NotRequired[dict[str, Any]]
+    queries: NotRequired[ModelRow | None]
+
+
+class ChallengerRow(ModelRow):
+    """A model with label, experts and instruction as JSON."""
+
+    label: str
+    experts: list[str]
+    instruction: dict[str, str]
 
 
 def take_look(
@@ -114,7 +140,7 @@ def _scores_key(rated: RatedModel) -> str:
     return content_hash(dict(rated.rating.domain.per_query))[:16]
 
 
-def _to_json(rated: RatedModel, run: Path, own: BackboneSpec) -> dict[str, Any]:
+def _to_json(rated: RatedModel, run: Path, own: BackboneSpec) -> ChallengerRow:
     return {
         "label": rated.label,
         "experts": list(rated.experts),
@@ -123,19 +149,17 @@ def _to_json(rated: RatedModel, run: Path, own: BackboneSpec) -> dict[str, Any]:
     }
 
 
-def _model_to_json(model: AdaptedModel, run: Path, own: BackboneSpec) -> dict[str, Any]:
-    """Return adapters relative to the run, weights and method, and the same of a side of queries.
-
-    A start is named if it is not ``own``, that of the run: another one, or a merge that experts of queries stand on.
-    """
-    other = {} if model.backbone == own else {"start": _start_to_json(model.backbone, run)}
-    return {
-        **other,
+def _model_to_json(model: AdaptedModel, run: Path, own: BackboneSpec) -> ModelRow:
+    """Return a model of a run whose start is ``own``."""
+    row: ModelRow = {
         "adapters": [Path(os.path.relpath(adapter, run)).as_posix() for adapter in model.adapters],
         "weights": list(model.weights),
         "method": model.method.model_dump(mode="json"),
         "queries": _model_to_json(model.queries, run, own) if model.queries else None,
     }
+    if model.backbone != own:
+        row["start"] = _start_to_json(model.backbone, run)
+    return row
 
 
 def _start_to_json(start: BackboneSpec, run: Path) -> dict[str, Any]:
@@ -153,7 +177,7 @@ def _start_of(row: dict[str, Any], run: Path) -> BackboneSpec:
     return start.model_copy(update={"model": str(path)}) if is_stage else start
 
 
-def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
+def _restored(context: RunContext, row: ChallengerRow) -> RatedModel | None:
     model = _model_of(context, row)
     stages = [adapter.parent for adapter in (*model.adapters, *(model.queries.adapters if model.queries else ()))]
     starts = [Path(side.backbone.model) for side in (model, model.merged)]
@@ -172,8 +196,8 @@ def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
     )
 
 
-def _model_of(context: RunContext, row: dict[str, Any]) -> AdaptedModel:
-    """Return the model of a look; looks of earlier versions hold sums with one side only."""
+def _model_of(context: RunContext, row: ModelRow) -> AdaptedModel:
+    """Return the model of a look; looks of earlier versions have one side only."""
     queries = row.get("queries")
     start = row.get("start")
     return AdaptedModel(

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.state import Expert, RatedModel, State, start_key
 from stm_agent.merge.job import MergeJob, MergeResult, read_merge
 from stm_agent.merge.query_start import QueryStart
 from stm_agent.merge.recipe import SUM
+
+
+class Beneath(TypedDict, total=False):
+    """What ``merge pick`` needs of the model that experts stand on; the run's own start is left out.
+
+    Attributes:
+        documents: Of experts of queries: stage folder -> weight of the model that encodes passages.
+        documents_method: How that model is merged; missing: a sum.
+        queries_stand_on: Stage folder of that merge, as a model.
+        start: The start.
+    """
+
+    documents: dict[str, float]
+    documents_method: dict[str, Any]
+    queries_stand_on: str
+    start: object
 
 
 def merge_experts(
@@ -51,7 +67,9 @@ def merge_experts(
     )
     with context.timed("merge", f"searching merge weights over {len(experts)} experts"):
         result = read_merge(context.build(job))
-    about = _about(beneath) | ({"start": start[0]} if (start := start_key(state)) else {})
+    about = _about(beneath)
+    if start := start_key(state):
+        about["start"] = start[0]
     _record(context, experts, result, round_, floor, about)
     state = replace(state, merge=result, merged=tuple(experts))
     if not result.allowed:
@@ -146,7 +164,7 @@ def _record(
     result: MergeResult,
     round_: int,
     floor: float,
-    about: Mapping[str, Any],
+    about: Beneath,
 ) -> None:
     """Record every merge that was encoded and the front; note how well the surrogate ordered the merges."""
     names = [expert.name for expert in experts]
@@ -164,13 +182,13 @@ def _record(
         )
 
 
-def _about(beneath: QueryStart | None) -> dict[str, Any]:
+def _about(beneath: QueryStart | None) -> Beneath:
     """Return what ``merge pick`` needs to build the model that experts of queries stand on."""
     if beneath is None:
         return {}
     documents = beneath.documents
     stages = (adapter.parent.name for adapter in documents.adapters)
-    about: dict[str, Any] = {"documents": dict(zip(stages, documents.weights, strict=True))}
+    about: Beneath = {"documents": dict(zip(stages, documents.weights, strict=True))}
     if documents.method != SUM:
         about["documents_method"] = documents.method.model_dump(mode="json")
         about["queries_stand_on"] = Path(beneath.backbone.model).parent.name

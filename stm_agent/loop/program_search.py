@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
@@ -20,7 +19,7 @@ from stm_agent.llm.access import spending
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.grading import grader_of
-from stm_agent.loop.identity import run_identity
+from stm_agent.loop.identity import Identity, run_identity
 from stm_agent.loop.judge_trials import JudgeTrials
 from stm_agent.loop.lengths import with_encoding
 from stm_agent.loop.options import Options
@@ -35,7 +34,8 @@ from stm_agent.loop.program_setup import Sizes, open_trials
 from stm_agent.loop.program_trials import ProgramTrials, SearchOptions, require_runnable
 from stm_agent.loop.program_winner import refuse_existing, write_winner
 from stm_agent.loop.query_rating import dev_part
-from stm_agent.loop.runs import PROGRAM_RESULT, open_run
+from stm_agent.loop.runs import PROGRAM_RESULT, RunFolder, open_run
+from stm_agent.loop.search_report import HeldOut, ProgramReport, SearchAbout
 from stm_agent.loop.search_share import SearchShare
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StoppableWatcher
@@ -107,7 +107,7 @@ class ProgramOptions:
 
 def optimize_program(
     spec: DomainSpec, options: ProgramOptions, *, workspace: Path, runs: Path, target: Path, observer: Observer
-) -> dict[str, Any]:
+) -> ProgramReport:
     """Search a better text for a program; write it to ``target`` if the gate accepts it.
 
     The same call continues a killed search: answers of LLMs, trained adapters and scores are found again.
@@ -132,20 +132,24 @@ def optimize_program(
     program, kind = _program(spec, workspace, options)
     run = open_run(runs, f"program-{spec.name}", _identity(spec, options, workspace, program))
     try:
-        if (result := run.folder / PROGRAM_RESULT).exists():
-            report: dict[str, Any] = read_json(result)
-            report["written"] = write_winner(run.folder, report, target)
-            return report
-        refuse_existing(target)
-        with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
-            context.spec, _ = with_encoding(context.spec, context.data)
-            with watched_by(StoppableWatcher(observer, context.stop)):
-                report = _search(context, program, kind, options)
-        write_json(result, report)
+        if (report := _stored(run)) is None:
+            refuse_existing(target)
+            with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
+                context.spec, _ = with_encoding(context.spec, context.data)
+                with watched_by(StoppableWatcher(observer, context.stop)):
+                    report = _search(context, program, kind, options)
+            write_json(run.folder / PROGRAM_RESULT, report)
         report["written"] = write_winner(run.folder, report, target)
         return report
     finally:
         run.close()
+
+
+def _stored(run: RunFolder) -> ProgramReport | None:
+    """Return the report of a finished search."""
+    path = run.folder / PROGRAM_RESULT
+    report: ProgramReport | None = read_json(path) if path.exists() else None
+    return report
 
 
 def _one_start(spec: DomainSpec, options: Options) -> DomainSpec:
@@ -158,20 +162,42 @@ def _is_structured(spec: DomainSpec, options: ProgramOptions) -> bool:
 
 
 def _program(spec: DomainSpec, workspace: Path, options: ProgramOptions) -> tuple[Path, ProgramKind]:
-    if options.optimizer not in OPTIMIZERS:
-        raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
+    require_optimizer(options.optimizer)
     path = program_path(workspace, options.program)
     kind = kind_of(path, structured=_is_structured(spec, options))
-    calls, fewest = options.llm.budget_calls, options.sizes.fewest_calls(kind)
-    if calls is not None and calls < fewest:
-        raise ConfigError(
-            f"--budget-calls {calls} cannot compare two programs; raise it to {fewest} or more, "
-            "or lower --queries and --examples"
-        )
+    require_calls(options.llm, options.sizes.fewest_calls(kind), "--queries and --examples")
     return path, kind
 
 
-def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, program: Path) -> dict[str, Any]:
+def require_optimizer(name: str) -> None:
+    """Refuse an optimiser that does not exist.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    if name not in OPTIMIZERS:
+        raise ConfigError(f"--optimizer {name} does not exist; use {' or '.join(OPTIMIZERS)}")
+
+
+def require_calls(llm: Options, fewest: int, sizes: str) -> None:
+    """Refuse a ceiling on calls that two programs cannot be compared within.
+
+    Args:
+        llm: The ceilings.
+        fewest: Calls without which nothing can be compared.
+        sizes: Flags that lower that.
+
+    Raises:
+        ConfigError: The ceiling is lower.
+    """
+    calls = llm.budget_calls
+    if calls is not None and calls < fewest:
+        raise ConfigError(
+            f"--budget-calls {calls} cannot compare two programs; raise it to {fewest} or more, or lower {sizes}"
+        )
+
+
+def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, program: Path) -> Identity:
     # Ceilings decide how far a search gets; everything else what it computes.
     sizes = {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name != "llm"}
     judge = {"judge": program_files(program_path(workspace, "judge"))} if options.judge else {}
@@ -184,7 +210,7 @@ def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, progra
     }
 
 
-def _search(context: RunContext, program: Path, kind: ProgramKind, options: ProgramOptions) -> dict[str, Any]:
+def _search(context: RunContext, program: Path, kind: ProgramKind, options: ProgramOptions) -> ProgramReport:
     search, accept = (dev_part(context, half, options.documents) for half in ("search", "accept"))
     setting = ProbeSetting.of(context, search)
     structured = _is_structured(context.spec, options)
@@ -234,7 +260,7 @@ def _report(
     rungs: Sequence[Rung],
     outcome: Outcome,
     probe: ProbeKind,
-) -> dict[str, Any]:
+) -> ProgramReport:
     task: ScoredTask = setting.task
     return {
         **_about(context, trials, outcome.winner.text if outcome.winner else None),
@@ -249,8 +275,8 @@ def _report(
     }
 
 
-def _held_report(context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung], held: HeldOutcome) -> dict[str, Any]:
-    outcome = {"gain": held.gain, "p_value": held.p_value, "examples": len(trials.held), "means": held.held}
+def _held_report(context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung], held: HeldOutcome) -> ProgramReport:
+    outcome: HeldOut = {"gain": held.gain, "p_value": held.p_value, "examples": len(trials.held), "means": held.held}
     return {
         **_about(context, trials, held.winner),
         "accepted": held.accepted,
@@ -260,7 +286,7 @@ def _held_report(context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung]
     }
 
 
-def _about(context: RunContext, trials: ProgramTrials[RunContext], winner: ProgramText | None) -> dict[str, Any]:
+def _about(context: RunContext, trials: ProgramTrials[RunContext], winner: ProgramText | None) -> SearchAbout:
     spent = spending(context.run.llm_ledger)
     return {
         "run": context.run.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
@@ -13,7 +13,9 @@ from stm_agent.files import read_jsonl
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.forgetting import GuardRow
 from stm_agent.loop.looks import alpha_spent
+from stm_agent.loop.run_plan import StartRow
 from stm_agent.loop.state import RatedModel, State
+from stm_agent.merge.result import FrontPoint
 
 SCHEMA = 2
 
@@ -78,6 +80,18 @@ class Cost(TypedDict):
     writing: NotRequired[dict[str, Writing]]
 
 
+class CollectionReport(TypedDict):
+    """The collection; ``synthetic`` names the splits whose queries an LLM wrote."""
+
+    name: str
+    source: str
+    licence: str
+    documents: int
+    dev_queries: int
+    synthetic: list[str]
+    test_queries: NotRequired[int]
+
+
 class Report(TypedDict):
     """``report.json``. A stopped run has no test rows."""
 
@@ -87,13 +101,13 @@ class Report(TypedDict):
     reason: str
     domain: str
     seed: int
-    collection: dict[str, Any]
+    collection: CollectionReport
     rows: dict[str, Row]
     best_expert_on_dev: str | None
     model_label: str
     weights: dict[str, float]
     rank_correlation: float | None
-    front: list[Mapping[str, Any]]
+    front: list[FrontPoint]
     front_taken: int | None
     instruction: str
     passage_instruction: str
@@ -102,7 +116,7 @@ class Report(TypedDict):
     guards: NotRequired[dict[str, GuardRow]]
     gate: GateReport
     dev_to_test_gap: NotRequired[float]
-    race: list[dict[str, Any]]
+    race: list[StartRow]
     plan: list[str]
     test_openings: int
     failures: list[dict[str, str]]
@@ -175,7 +189,7 @@ def _report(
         "dev": {"base": base.domain.ndcg_at_10, "merged": best.rating.domain.ndcg_at_10},
         "general": {"base": base.general, "merged": best.rating.general},
         "gate": _gate(context, state),
-        "race": [dataclasses.asdict(row) for row in context.plan.race] if context.plan else [],
+        "race": [row.to_json() for row in context.plan.race] if context.plan else [],
         "plan": list(context.plan.reasons) if context.plan else [],
         "test_openings": context.firewall.openings,
         "failures": [dataclasses.asdict(failure) for failure in context.failures],

@@ -63,7 +63,7 @@ class Row:
         stage: ``queries``, ``negatives`` or ``graded``.
         source: Source of training pairs that it belongs to.
         query: The query; empty if it was withheld as nearly a dev or test query.
-        instruction: What a query is and what should be found, as the generator was told.
+        instruction: What a query is and what should be found, as the generator read it.
         type: Type of the query, where it was asked for.
         positives: Passages that answer it.
         negatives: Passages that do not.

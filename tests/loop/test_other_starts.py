@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from stm_agent.inspect.why import reason_lines, why
 from stm_agent.loop import optimize as loop
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.menu import offered, read_action
+from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.actions.slice import AddExpert
 from stm_agent.loop.actions.start import RaceStart, TrainOnStart
 from stm_agent.loop.actions.training import TrainExpert
@@ -131,7 +133,7 @@ def test_what_is_trained_and_merged_next_stands_on_the_start_of_the_incumbent(co
     assert (before.backbone, state.backbone) == (own, start)
     assert "merge" in menu(context, before)
     after = menu(context, state)
-    assert "merge" not in after, "experts of two starts cannot be merged"
+    assert [merge.experts(state) for merge in after["merge"] if isinstance(merge, MergeExperts)] == [[experts[2]]]
     assert "train-on-start" not in after, "train-expert trains on it"
     assert [action.to_json()["expert"] for action in after["continue-training"]] == ["plain"]
     train = TrainExpert(expert="plain")
@@ -210,8 +212,10 @@ def test_a_run_takes_another_start_exports_it_and_repeats_it_and_rolls_it_back(
 ) -> None:
     other = BackboneSpec(model=str(pico_decoder(workspace / "other", hidden=48, seed=1)), max_length=32)
     plain = tiny_domain.experts[0].model_copy(update={"steps": 12})
-    changes = {"starts": (other,), "experts": (plain,)}
+    changes: dict[str, Any] = {"starts": (other,), "experts": (plain,)}
     changes["loop"] = tiny_domain.loop.model_copy(update={"probe_steps": 0, "bootstrap": 200})
+    # The guard is the same collection, on which the two starts differ.
+    changes["merge"] = tiny_domain.merge.model_copy(update={"forgetting_budget": 1.0})
     spec = tiny_domain.model_copy(update=changes)
     names = [tiny_domain.backbone.model, other.model]
     actions: list[Action] = []
@@ -244,7 +248,7 @@ def test_a_run_takes_another_start_exports_it_and_repeats_it_and_rolls_it_back(
     folder = workspace / "runs" / report["run"]
     loser = actions[0].to_json()["model"]
     (state,) = ended
-    assert not [failure for failure in report["failures"] if failure["lever"] != "baseline"]
+    assert report["failures"] == []
     assert [start.model.backbone.model for start in state.starts] == [loser]
     rows = read_jsonl(folder / "ledger.jsonl")
     trained = [row for row in rows if row["event"] == "expert"]
@@ -270,3 +274,16 @@ def test_a_run_takes_another_start_exports_it_and_repeats_it_and_rolls_it_back(
         f"Backbone {read_json(plan_file)['spec']['backbone']['model']}"
         in (workspace / "runs" / back["run"] / "model" / "README.md").read_text()
     )
+
+
+def test_a_start_that_is_worse_in_general_is_not_trained_on(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decided: list[str] = []
+    context.clock = SimpleNamespace(working=contextlib.nullcontext)
+    context.timed = lambda name, text: contextlib.nullcontext()
+    context.run.ledger = SimpleNamespace(record=lambda event, **values: None)
+    context.decide = lambda lever, text, **values: decided.append(text)
+    context.rate = lambda model, instruction: Rating(Scores(0.9, 0.0, 0.0, {"q": 0.9}), 0.1)
+    monkeypatch.setattr(AdaptedModel, "open", lambda self: SimpleNamespace(model=SimpleNamespace(prompts={})))
+    state = State.start(rated(context.spec.backbone, 0.4))
+    assert race_start(context, state, other_starts(context.plan)[0].model, 1) == state
+    assert "worse on the general tasks by more than the budget: 0.1000" in decided[0]

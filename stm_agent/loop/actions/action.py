@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from pydantic import Field
 
@@ -43,7 +43,7 @@ class Action(Protocol):
     def run(self, context: RunContext, state: State) -> State:
         """Return the state after it; a failure inside of it is recorded by ``context.attempt``."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return kind and parameters."""
 
 
@@ -81,7 +81,7 @@ class LeverAction(Spec):
         """Return the part of the state that decides the result, as JSON values."""
         return None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return kind and parameters."""
         return self.model_dump(mode="json")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -99,7 +99,7 @@ RACED, ON_RACED = "race-start", "train-on-start"
 """Kinds that score another start, and that train on it."""
 
 
-def read_action(values: Mapping[str, Any]) -> Action:
+def read_action(values: Mapping[str, object]) -> Action:
     """Return the action of some JSON values.
 
     Raises:

@@ -52,7 +52,8 @@ def answer_of(
     except StmAgentError:
         raise
     except Exception as error:
-        # Whatever a user's program or DSPy's parser raises is an answer that cannot be used.
+        # Broad, since the program is a user's own Python, and DSPy's parsers raise errors of their own: whatever comes
+        # out of them is an answer that cannot be used, and another policy decides.
         if record.error is not None:
             raise record.error from error
         raise ConfigError(f"program {path} gives no action: {type(error).__name__}") from error
