@@ -68,7 +68,7 @@ class Trial(TypedDict):
 
     Attributes:
         trial: Its name.
-        full: nDCG@10 over the whole corpus by mteb; None: it is no finalist.
+        full: nDCG@10 over the whole corpus by mteb; None: not measured.
         accepted: Whether it was accepted.
         reason: Why, or why not; empty: nothing was decided.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,9 @@ from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from stm_agent.domain.spec import DomainSpec
+    from stm_agent.loop.options import Options
+    from stm_agent.loop.program_options import ProgramOptions
+    from stm_agent.loop.search_report import ProgramReport
 
 app = typer.Typer(invoke_without_command=True)
 Domain = Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")]
@@ -80,7 +84,6 @@ def synthesize(
             raise ConfigError(f"give the options of 'synthesize {context.invoked_subcommand}' behind its name")
         return
     from stm_agent.loop.events import ObserverWatcher
-    from stm_agent.loop.options import Options
     from stm_agent.loop.synthesize_single import synthesize_domain
     from stm_agent.progress import watched_by
     from stm_agent.workspace import find_workspace, runs_folder
@@ -88,15 +91,8 @@ def synthesize(
     if (domain is None and collection is None) or output is None:
         raise ConfigError("name a domain and a folder to write to: --domain NAME --output DIR")
     folder = find_workspace(workspace)
-    options = Options(
-        generator=generator,
-        api_base=api_base,
-        parallel=parallel,
-        price_in=price_in,
-        price_out=price_out,
-        budget_usd=budget_usd,
-    )
-    spec = _spec(domain, collection, folder)
+    llm = _llm(generator, None, api_base, parallel, price_in, price_out, None, None)
+    options, spec = replace(llm, budget_usd=budget_usd), _spec(domain, collection, folder)
     kinds = tuple(what or ("negatives",))
     with watched_by(ObserverWatcher(screen_observer())):
         counts = synthesize_domain(spec, folder, runs_folder(folder), output, options, limit=limit, what=kinds)
@@ -143,40 +139,50 @@ def optimize(
 
     Example: stm-agent synthesize optimize --domain biomedical --reflection openai/gpt-5-mini --budget-usd 2
     """
-    from stm_agent.loop.options import Options
-    from stm_agent.loop.program_search import ProgramOptions, optimize_program
-    from stm_agent.workspace import runs_folder
+    from stm_agent.loop.program_options import ProgramOptions
 
     folder, spec = _workspace_and_spec(workspace, domain, collection)
-    options = ProgramOptions(
-        llm=Options(
-            generator=generator,
-            reflection=reflection,
-            api_base=api_base,
-            parallel=parallel,
-            price_in=price_in,
-            price_out=price_out,
-            seed=seed,
-            starts=(start,) if start else (),
-            budget_usd=budget_usd,
-            budget_calls=budget_calls,
-            budget_minutes=budget_minutes,
-        ),
-        program=program,
-        optimizer=optimizer,
-        proposals=proposals,
-        examples=examples,
-        queries=queries,
-        finalists=finalists,
-        lora_steps=lora_steps,
-        documents=documents,
-        judge=judge,
-        own_text=judge_own_text,
-    )
+    llm = _llm(generator, reflection, api_base, parallel, price_in, price_out, seed, start)
+    llm = replace(llm, budget_usd=budget_usd, budget_calls=budget_calls, budget_minutes=budget_minutes)
+    options = ProgramOptions(llm=llm, program=program, optimizer=optimizer, judge=judge, own_text=judge_own_text)
+    options = replace(options, proposals=proposals, examples=examples, queries=queries, documents=documents)
+    options = replace(options, finalists=finalists, lora_steps=lora_steps)
     target = (output or folder / "programs" / f"{program.removesuffix('.py')}_optimised.py").absolute()
-    runs, observer = runs_folder(folder), screen_observer()
-    report = optimize_program(spec, options, workspace=folder, runs=runs, target=target, observer=observer)
+    report = _searched(spec, folder, options, target)
     emit(report, search_text(report), as_json)
+
+
+def _searched(spec: DomainSpec, folder: Path, options: ProgramOptions, target: Path) -> ProgramReport:
+    from stm_agent.loop.program_search import optimize_program
+    from stm_agent.workspace import runs_folder
+
+    runs, observer = runs_folder(folder), screen_observer()
+    return optimize_program(spec, options, workspace=folder, runs=runs, target=target, observer=observer)
+
+
+def _llm(
+    generator: str,
+    reflection: str | None,
+    api_base: str | None,
+    parallel: int | None,
+    price_in: float | None,
+    price_out: float | None,
+    seed: int | None,
+    start: str | None,
+) -> Options:
+    """Return flags of LLMs, seed and start as options without ceilings."""
+    from stm_agent.loop.options import Options
+
+    return Options(
+        generator=generator,
+        reflection=reflection,
+        api_base=api_base,
+        parallel=parallel,
+        price_in=price_in,
+        price_out=price_out,
+        seed=seed,
+        starts=(start,) if start else (),
+    )
 
 
 def _workspace_and_spec(workspace: Path | None, domain: str | None, collection: Path | None) -> tuple[Path, DomainSpec]:
@@ -216,19 +222,10 @@ def compare(
     Example: stm-agent synthesize compare --domain biomedical --generator openai/gpt-5-mini --generator ollama/qwen3
     """
     from stm_agent.loop.compare_generators import CompareOptions, compare_generators
-    from stm_agent.loop.options import Options
     from stm_agent.workspace import runs_folder
 
     options = CompareOptions(
-        llm=Options(
-            generator=DEFAULT,
-            api_base=api_base,
-            parallel=parallel,
-            price_in=price_in,
-            price_out=price_out,
-            seed=seed,
-            starts=(start,) if start else (),
-        ),
+        llm=_llm(DEFAULT, None, api_base, parallel, price_in, price_out, seed, start),
         generators=tuple(generator),
         program=program,
         passages=passages,

@@ -9,7 +9,7 @@ from stm_agent.inspect.front import source_of
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from stm_agent.loop.report import Cost, Report
+    from stm_agent.loop.report_rows import Cost, Report
     from stm_agent.loop.seeds import SeedsReport
 
 SHOWN_POINTS = 8

@@ -13,7 +13,7 @@ from stm_agent.errors import ConfigError, RunError, StorageError
 from stm_agent.files import read_json
 from stm_agent.llm.budget import read_spending
 from stm_agent.loop.identity import differences
-from stm_agent.loop.report import Report
+from stm_agent.loop.report_rows import Report
 from stm_agent.loop.runs import known_runs, run_state
 from stm_agent.loop.state_summary import STATE
 

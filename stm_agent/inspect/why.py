@@ -5,15 +5,60 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from stm_agent.errors import StorageError
 from stm_agent.files import read_json
 from stm_agent.inspect.runs import read_report
 from stm_agent.loop.history import ACTION
 from stm_agent.loop.ledger import Ledger
+from stm_agent.loop.looks import ChallengerRow
 from stm_agent.loop.planning import PLAN
+from stm_agent.loop.report_rows import Report
 from stm_agent.traces import Trial, read_traces
+
+
+class ReasonRow(TypedDict):
+    """A reason as JSON, with those of its parts."""
+
+    text: str
+    parts: list[ReasonRow]
+
+
+class ListedExpert(TypedDict, total=False):
+    """What is read of an expert of a domain, whose fields differ between versions."""
+
+    name: str
+    start: str | None
+    sources: list[str]
+
+
+class Entry(TypedDict, total=False):
+    """What is read of an entry of the ledger; each event has some of it."""
+
+    event: str
+    what: str
+    challenger: ChallengerRow
+    reason: str
+    lever: str
+    kept: bool
+    text: str
+    experts: list[str]
+    dev: float
+    name: str
+    folder: str
+    variant: str
+    steps: int
+    pairs: int
+    search: float
+    start: str
+    sources: list[str]
+    negatives: dict[str, int]
+    action: dict[str, Any]
+    number: int
+    by: str
+    model: str
+    trial: str
 
 
 @dataclass(frozen=True)
@@ -28,7 +73,7 @@ class Reason:
     text: str
     parts: tuple[Reason, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ReasonRow:
         """Return the reason and its parts as JSON values."""
         return {"text": self.text, "parts": [part.to_json() for part in self.parts]}
 
@@ -37,13 +82,13 @@ class Reason:
 class _Record:
     """What a run's folder holds."""
 
-    report: Mapping[str, Any]
-    ledger: tuple[Mapping[str, Any], ...]
+    report: Report
+    ledger: tuple[Entry, ...]
     traces: tuple[Trial, ...]
-    experts: Mapping[str, Mapping[str, Any]]
-    trained: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    experts: Mapping[str, ListedExpert]
+    trained: Mapping[str, Entry] = field(default_factory=dict)
 
-    def events(self, name: str) -> Iterator[Mapping[str, Any]]:
+    def events(self, name: str) -> Iterator[Entry]:
         """Yield the ledger's entries of one event."""
         return (entry for entry in self.ledger if entry["event"] == name)
 
@@ -57,12 +102,12 @@ def why(run: Path) -> Reason:
     Raises:
         RunError: The run has no report yet, or another version wrote its ledger.
     """
-    ledger = tuple(Ledger(run / "ledger.jsonl").entries())
+    ledger = tuple(cast("Entry", entry) for entry in Ledger(run / "ledger.jsonl").entries())
     record = _Record(
         report=read_report(run),
         ledger=ledger,
         traces=tuple(read_traces(run / "traces.jsonl")),
-        experts={expert["name"]: expert for expert in _domain(run).get("experts", ())},
+        experts={expert["name"]: expert for expert in _listed(run)},
         trained={entry["name"]: entry for entry in ledger if entry["event"] == "expert"},
     )
     report = record.report
@@ -77,13 +122,14 @@ def reason_lines(reason: Reason, depth: int = 0) -> Iterator[str]:
         yield from reason_lines(part, depth + 1)
 
 
-def _domain(run: Path) -> dict[str, Any]:
-    """Return the domain as the run worked with it: planned, or as in its file."""
+def _listed(run: Path) -> list[ListedExpert]:
+    """Return the experts of the domain as the run worked with it: planned, or as in its file."""
     try:
-        domain: dict[str, Any] = read_json(run / PLAN)["spec"]
+        domain = read_json(run / PLAN)["spec"]
     except StorageError:
         domain = read_json(run / "run.json")["identity"]["domain"]
-    return domain
+    experts: list[ListedExpert] = list(domain.get("experts", ()))
+    return experts
 
 
 def _looks(record: _Record) -> Iterator[Reason]:
@@ -148,7 +194,7 @@ def _expert(record: _Record, name: str, role: str) -> Reason:
         f"{entry['search']:.4f} on the search half"
     )
     stem, _, round_ = name.partition("@")
-    spec = record.experts.get(stem.split(" ")[0].rstrip("+"), {})
+    spec: ListedExpert = record.experts.get(stem.split(" ")[0].rstrip("+"), {})
     parts = _decision(record, spec.get("name", stem), int(round_ or 1), len(stem) - len(stem.rstrip("+")))
     if spec.get("start"):
         parts.append(Reason(f"starts from expert {spec['start']}"))
@@ -178,7 +224,7 @@ def _decision(record: _Record, expert: str, round_: int, again: int) -> list[Rea
     return reasons[again : again + 1] or reasons
 
 
-def _decided(entry: Mapping[str, Any]) -> Reason:
+def _decided(entry: Entry) -> Reason:
     return Reason(f"decision {entry['number']}, {entry['action']['kind']}, by {entry['by']}: {entry['reason']}")
 
 

@@ -32,7 +32,7 @@ class FalseNegatives(TypedDict, total=False):
         high: Upper end.
         count: Passages that it is of.
         by: What it was estimated by: ``known positives`` or ``judge``.
-        reason: Why there is no estimate; then there is nothing else.
+        reason: Why nothing is estimated; then nothing else is here.
     """
 
     share: float

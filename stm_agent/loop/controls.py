@@ -100,13 +100,9 @@ def _plan(context: RunContext, state: State, specs: Sequence[ExpertSpec]) -> Tra
 
     It is InfoNCE at the domain's learning rate, with every auxiliary loss that an expert of both sides has.
     """
-    data = state.training_data or TrainingData()
     if not specs:
         return None
-    pairs = {
-        source: pairs_of(context, specs[0].model_copy(update={"sources": (source,)}), data)
-        for source in sorted({source for spec in specs for source in spec.sources})
-    }
+    pairs = _pairs_of_sources(context, state.training_data or TrainingData(), specs)
     counts = {source: len(rows) for source, rows in pairs.items()}
     draws = source_draws(specs, counts, context.spec.train.batch_size)
     if not draws:
@@ -117,6 +113,15 @@ def _plan(context: RunContext, state: State, specs: Sequence[ExpertSpec]) -> Tra
     chosen = tuple(pair for source in control.sources for pair in pairs[source])
     domain = domain_on(context, state.confirmed.model.documents.backbone)
     return TrainingPlan(spec=control, pairs=chosen, training_data=TrainingData(), start=None, domain=domain)
+
+
+def _pairs_of_sources(
+    context: RunContext, data: TrainingData, specs: Sequence[ExpertSpec]
+) -> dict[str, tuple[Pair, ...]]:
+    return {
+        source: pairs_of(context, specs[0].model_copy(update={"sources": (source,)}), data)
+        for source in sorted({source for spec in specs for source in spec.sources})
+    }
 
 
 def _spec(specs: Sequence[ExpertSpec], weights: Mapping[str, float]) -> ExpertSpec:

@@ -23,15 +23,16 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         The model in its stage folder, of which the run's is a copy.
     """
     prompts = {"query": best.instruction.query_prefix, "document": best.instruction.passage_prefix}
+    domain = domain_on(context, best.model.backbone)
     card = model_card(
         name=context.run.id,
-        domain=domain_on(context, best.model.backbone),
+        domain=domain,
         experts={expert.name: expert.spec for expert in context.trained if expert.spec},
         weights={name: weight for name, weight in best.weights.items() if weight},
         method=best.model.merged.method,
         dev=best.rating.domain.ndcg_at_10,
         general=best.rating.general,
-        sources=sources_of(context.spec, context.data.collection),
+        sources=sources_of(domain, context.data.collection),
         command=_command(context),
         synthetic=tuple(dict.fromkeys((*context.data.collection.synthetic, *context.firewall.synthetic))),
     )

@@ -14,7 +14,7 @@ from stm_agent.evaluate.tasks import mteb_task
 from stm_agent.files import folder_hash, write_atomic
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.handed_card import handed_card
-from stm_agent.loop.report import Report
+from stm_agent.loop.report_rows import Report
 from stm_agent.loop.state import RatedModel
 
 MTEB = "mteb"

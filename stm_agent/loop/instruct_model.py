@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from stm_agent.backbone.identity import source_identity
 from stm_agent.backbone.instruction import Instruction
@@ -24,6 +24,7 @@ from stm_agent.loop.events import Observer
 from stm_agent.loop.gate import Confirmation, Gate, GateSpec, GateState
 from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.identity import Identity
+from stm_agent.loop.instruct_report import InstructReport
 from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.loop.runs import STOPPED, RunFolder, open_run
@@ -57,53 +58,6 @@ class InstructOptions:
     budget_usd: float | None = None
     seed: int = 0
     alpha: float = 0.05
-
-
-class FinalistRow(TypedDict):
-    """An instruction that was scored over the whole corpus too."""
-
-    instruction: str
-    passage_instruction: str
-    sub_corpus: float
-    whole_corpus: float
-
-
-class InstructReport(TypedDict):
-    """What a search of an instruction found.
-
-    Attributes:
-        run: The run.
-        model: The model.
-        collection: Name of the collection.
-        split: Its split that was searched on.
-        accepted: The winner passed the test.
-        instruction: Text for queries of what is used from now on.
-        passage_instruction: Text for passages.
-        origin: Where it comes from.
-        query_prefix: What stands in front of a query.
-        passage_prefix: What stands in front of a passage.
-        gain: Outcome of the test.
-        tried: Instructions that were scored.
-        finalists: Those that were scored over the whole corpus.
-        corpora_agree: Whether sub-corpus and whole corpus prefer the same.
-        reason: Why, in one line.
-    """
-
-    run: str
-    model: str
-    collection: str
-    split: str
-    accepted: bool
-    instruction: str
-    passage_instruction: str
-    origin: str
-    query_prefix: str
-    passage_prefix: str
-    gain: dict[str, float | bool | str]
-    tried: int
-    finalists: list[FinalistRow]
-    corpora_agree: bool
-    reason: str
 
 
 @dataclass(frozen=True)

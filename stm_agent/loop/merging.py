@@ -67,10 +67,7 @@ def merge_experts(
     )
     with context.timed("merge", f"searching merge weights over {len(experts)} experts"):
         result = read_merge(context.build(job))
-    about = _about(beneath)
-    if start := start_key(state):
-        about["start"] = start[0]
-    _record(context, experts, result, round_, floor, about)
+    _record(context, experts, result, round_, floor, _about(state, beneath))
     state = replace(state, merge=result, merged=tuple(experts))
     if not result.allowed:
         return state, None
@@ -182,13 +179,16 @@ def _record(
         )
 
 
-def _about(beneath: QueryStart | None) -> Beneath:
-    """Return what ``merge pick`` needs to build the model that experts of queries stand on."""
+def _about(state: State, beneath: QueryStart | None) -> Beneath:
+    """Return what ``merge pick`` needs to build the model that experts stand on."""
+    about: Beneath = {}
+    if start := start_key(state):
+        about["start"] = start[0]
     if beneath is None:
-        return {}
+        return about
     documents = beneath.documents
     stages = (adapter.parent.name for adapter in documents.adapters)
-    about: Beneath = {"documents": dict(zip(stages, documents.weights, strict=True))}
+    about["documents"] = dict(zip(stages, documents.weights, strict=True))
     if documents.method != SUM:
         about["documents_method"] = documents.method.model_dump(mode="json")
         about["queries_stand_on"] = Path(beneath.backbone.model).parent.name

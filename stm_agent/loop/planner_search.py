@@ -24,7 +24,7 @@ from stm_agent.loop.program_gepa import search_by_gepa
 from stm_agent.loop.program_held import HeldOutcome, judge_held
 from stm_agent.loop.program_kinds import PLANNER
 from stm_agent.loop.program_mipro import search_by_mipro
-from stm_agent.loop.program_search import require_calls, require_optimizer
+from stm_agent.loop.program_options import require_calls, require_optimizer
 from stm_agent.loop.program_trials import SearchOptions, require_runnable
 from stm_agent.loop.program_winner import refuse_existing, write_winner
 from stm_agent.loop.runs import PROGRAM_RESULT, RunFolder, open_run

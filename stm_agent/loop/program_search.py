@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import ConfigError
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.files import read_json, write_json
 from stm_agent.llm.access import spending
@@ -24,13 +22,14 @@ from stm_agent.loop.judge_trials import JudgeTrials
 from stm_agent.loop.lengths import with_encoding
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import open_context
-from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting
+from stm_agent.loop.probe import ProbeKind, ProbeSetting
 from stm_agent.loop.program_gepa import search_by_gepa
 from stm_agent.loop.program_held import HeldOutcome, judge_held
-from stm_agent.loop.program_kinds import QUERIES, ProgramKind, kind_of
-from stm_agent.loop.program_ladder import LadderOptions, Outcome, Rung, climb, rank_agreement, write_material
+from stm_agent.loop.program_kinds import ProgramKind, kind_of
+from stm_agent.loop.program_ladder import Outcome, Rung, climb, rank_agreement, write_material
 from stm_agent.loop.program_mipro import search_by_mipro
-from stm_agent.loop.program_setup import Sizes, open_trials
+from stm_agent.loop.program_options import ProgramOptions, require_calls, require_optimizer
+from stm_agent.loop.program_setup import open_trials
 from stm_agent.loop.program_trials import ProgramTrials, SearchOptions, require_runnable
 from stm_agent.loop.program_winner import refuse_existing, write_winner
 from stm_agent.loop.query_rating import dev_part
@@ -44,65 +43,6 @@ from stm_agent.progress import watched_by
 from stm_agent.synthesize.program import may_be_structured
 from stm_agent.synthesize.program_text import ProgramText
 from stm_agent.workspace import program_path
-
-OPTIMIZERS = ("gepa", "mipro")
-PROBE_SHARE = 3
-"""A probe of written passages is a LoRA run of this part of the finalists' steps: cheaper probes learn no negatives."""
-FEWEST_STEPS = 2
-"""Steps that a training needs: the first one warms up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgramOptions:
-    """Options of one search.
-
-    Attributes:
-        llm: Generator, reflecting LLM, seed, and ceilings on dollars, calls and minutes.
-        program: Name of the program in ``programs/``.
-        optimizer: How candidates are proposed: GEPA's reflection or, for comparison, DSPy's MIPROv2, which proposes
-            instructions only and needs the extra ``optuna``.
-        proposals: Candidates that are proposed.
-        examples: Passages, or pairs, that candidates are rated on.
-        queries: Passages, or pairs, that a candidate writes for before it is trained on; of a judge, pairs that test
-            it.
-        probes: Candidates that are probed, beside the first one.
-        finalists: Candidates with a LoRA run, beside the first one.
-        kind: The probe of written queries; written passages are probed by a short LoRA run.
-        lora_steps: Steps of a LoRA run.
-        documents: Passages that models are scored on; judged ones always are.
-        judge: LLM that grades what candidates write, as a part of their rating; None: none.
-        own_text: Let it judge what it wrote itself.
-    """
-
-    llm: Options
-    program: str = "queries"
-    optimizer: str = "gepa"
-    proposals: int = 8
-    examples: int = 12
-    queries: int = 48
-    probes: int = 4
-    finalists: int = 2
-    kind: ProbeKind = DEFAULT_PROBE
-    lora_steps: int = 60
-    documents: int = 1000
-    judge: str | None = None
-    own_text: bool = False
-
-    @property
-    def sizes(self) -> Sizes:
-        """How many examples the search has."""
-        return Sizes(examples=self.examples, held=self.queries)
-
-    def ladder(self, kind: ProgramKind) -> LadderOptions:
-        """Return how candidates of a kind of program climb."""
-        queries = kind == QUERIES
-        return LadderOptions(
-            probes=self.probes,
-            finalists=self.finalists,
-            kind=self.kind if queries else "lora",
-            probe_steps=None if queries else max(FEWEST_STEPS, self.lora_steps // PROBE_SHARE),
-            lora_steps=self.lora_steps,
-        )
 
 
 def optimize_program(
@@ -167,34 +107,6 @@ def _program(spec: DomainSpec, workspace: Path, options: ProgramOptions) -> tupl
     kind = kind_of(path, structured=_is_structured(spec, options))
     require_calls(options.llm, options.sizes.fewest_calls(kind), "--queries and --examples")
     return path, kind
-
-
-def require_optimizer(name: str) -> None:
-    """Refuse an optimiser that does not exist.
-
-    Raises:
-        ConfigError: It does not.
-    """
-    if name not in OPTIMIZERS:
-        raise ConfigError(f"--optimizer {name} does not exist; use {' or '.join(OPTIMIZERS)}")
-
-
-def require_calls(llm: Options, fewest: int, sizes: str) -> None:
-    """Refuse a ceiling on calls that two programs cannot be compared within.
-
-    Args:
-        llm: The ceilings.
-        fewest: Calls without which nothing can be compared.
-        sizes: Flags that lower that.
-
-    Raises:
-        ConfigError: The ceiling is lower.
-    """
-    calls = llm.budget_calls
-    if calls is not None and calls < fewest:
-        raise ConfigError(
-            f"--budget-calls {calls} cannot compare two programs; raise it to {fewest} or more, or lower {sizes}"
-        )
 
 
 def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, program: Path) -> Identity:

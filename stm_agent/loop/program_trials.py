@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
 from stm_agent.files import content_hash
@@ -53,7 +53,7 @@ class Origin:
     name: str
     parent: ProgramText | None = None
     completion: Completion | None = None
-    shown: Sequence[Mapping[str, Any]] = ()
+    shown: Sequence[Mapping[str, object]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

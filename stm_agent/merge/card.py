@@ -26,25 +26,10 @@ def model_card(
 ) -> str:
     """Return the card of a merged model as Markdown.
 
-    Args:
-        name: Of the model.
-        domain: The domain, on the start that was adapted.
-        weights: Name of an expert -> weight.
-        dev: nDCG@10 on dev; None: not measured.
-        general: Mean nDCG@10 on the guards; None: not measured.
-        sources: One line for each data set, with its licence.
-        command: What made the model.
-        method: How the experts are merged.
-        synthetic: Splits whose queries an LLM wrote.
-        experts: Name -> what an expert learnt from; those left out are as the domain lists them.
+    ``synthetic`` names the splits whose queries an LLM wrote; ``experts`` says what experts learnt from that are not as
+    the domain lists them.
     """
-    train, trained = domain.train, experts or {}
-    listed = {expert.name: expert for expert in domain.experts}
-    rows = []
-    for expert_name, weight in weights.items():
-        # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
-        spec = trained.get(expert_name) or listed[expert_name.split("@")[0].split(" ")[0].rstrip("+")]
-        rows.append(f"| {expert_name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
+    train = domain.train
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -60,7 +45,7 @@ def model_card(
         "",
         "| expert | weight | sources | steps |",
         "|---|---|---|---|",
-        *(rows or ["| none | | | |"]),
+        *(_rows(domain, weights, experts or {}) or ["| none | | | |"]),
         "",
         *_teacher_note(domain),
         f"nDCG@10 on {'synthetic ' if 'dev' in synthetic else ''}dev: {_number(dev)}; on the general guard: "
@@ -75,6 +60,16 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _rows(domain: DomainSpec, weights: Mapping[str, float], trained: Mapping[str, ExpertSpec]) -> list[str]:
+    listed = {expert.name: expert for expert in domain.experts}
+    rows = []
+    for name, weight in weights.items():
+        # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
+        spec = trained.get(name) or listed[name.split("@")[0].split(" ")[0].rstrip("+")]
+        rows.append(f"| {name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
+    return rows
 
 
 def sources_of(domain: DomainSpec, collection: Collection) -> list[str]:

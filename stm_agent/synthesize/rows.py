@@ -146,12 +146,12 @@ def save_rows(folder: Path, rows: Iterable[Row]) -> None:
     _save_dataset(folder / DATASET, [{**record, "scores": json.dumps(record["scores"])} for record in records])
 
 
-def _save_dataset(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def _save_dataset(folder: Path, records: Sequence[Mapping[str, object]]) -> None:
     from datasets import Dataset, Features, Value, disable_progress_bars
 
     disable_progress_bars()
     text = Value("string")
-    features: dict[str, Any] = dict.fromkeys(Row.__dataclass_fields__, text)
+    features: dict[str, object] = dict.fromkeys(Row.__dataclass_fields__, text)
     features["positives"] = [{"text": text, "id": text, "grade": Value("int64")}]
     features["negatives"] = [{"text": text, "id": text, "kind": text, "violates": text, "score": Value("float64")}]
     features |= {"temperature": Value("float64"), "trial": Value("int64")}

@@ -19,7 +19,7 @@ from stm_agent.files import read_json, read_jsonl
 from stm_agent.inspect.why import reason_lines, why
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
-from stm_agent.loop.report import Report
+from stm_agent.loop.report_rows import Report
 from stm_agent.loop.seeds import optimize_seeds, summarize
 from stm_agent.loop.state_summary import read_summary, summary_text
 

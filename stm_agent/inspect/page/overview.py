@@ -10,7 +10,7 @@ from stm_agent.inspect.report import verdict
 from stm_agent.llm.budget import read_spending
 
 if TYPE_CHECKING:
-    from stm_agent.loop.report import Report
+    from stm_agent.loop.report_rows import Report
 
 COMPARED = ("BM25", "all-MiniLM-L6-v2", "all-in-one")
 """Rows that the model is compared with in words, beside the start."""
