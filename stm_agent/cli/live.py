@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -150,7 +151,8 @@ def left_text(standing: Standing, passed: float = 0.0) -> str:
 @contextmanager
 def run_observer(as_json: bool) -> Iterator[Observer]:
     """Yield what shows a run on standard error: JSON lines, a live panel on a terminal, or else quiet lines."""
-    console = screen_console()
+    # A panel needs lines that are broken at the width of the terminal.
+    console = screen_console(soft_wrap=False)
     if as_json or not console.is_terminal or console.is_dumb_terminal:
         yield json_observer() if as_json else screen_observer()
         return
@@ -171,5 +173,6 @@ def live_observer(console: Console) -> Iterator[Observer]:
             console.print(log_line(event, time.monotonic() - started), highlight=False)
 
     # What is left after the end is the log: the report follows it.
-    with Live(panel, console=console, refresh_per_second=REFRESHES, transient=True):
+    redirect = sys.stdout.isatty()
+    with Live(panel, console=console, refresh_per_second=REFRESHES, transient=True, redirect_stdout=redirect):
         yield show

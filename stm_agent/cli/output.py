@@ -102,11 +102,11 @@ def log_line(event: Event, elapsed: float) -> str:
     return f"{clock_of(elapsed)} {MARKS[event['kind']]} {escape(event['text'])}"
 
 
-def screen_console() -> Console:
-    """Return the console that progress is shown on: standard error, where no line is broken."""
+def screen_console(*, soft_wrap: bool = True) -> Console:
+    """Return the console that progress is shown on: standard error; ``soft_wrap``: no line is broken."""
     from rich.console import Console
 
-    return Console(stderr=True, soft_wrap=True, emoji=False)
+    return Console(stderr=True, soft_wrap=soft_wrap, emoji=False)
 
 
 def screen_observer() -> Observer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -128,12 +129,15 @@ def test_on_a_terminal_the_log_stands_above_the_panel_which_goes_at_the_end() ->
     with live_observer(console) as show:
         show(action())
         show({"kind": "decision", "name": "merge", "text": "taken [provisionally]"})
+        show({"kind": "note", "name": "merge", "text": "a word " * 40})
         show({"kind": "progress", "name": "merge", "text": "weightings", "done": 1, "total": 2})
     written = stream.getvalue()
     assert "taken [provisionally]" in written
     assert "weightings" not in written, "progress is in the panel alone"
     assert "incumbent" in written
-    assert written.endswith("\x1b[?25h\r\x1b[1A\x1b[2K") or "\x1b[2K" in written, "the panel is erased"
+    assert "\x1b[2K" in written, "the panel is erased"
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written).replace("\r", "\n").splitlines()
+    assert max(map(len, lines)) <= 80, "a longer line would push the panel out of its place"
 
 
 def test_without_a_terminal_lines_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
