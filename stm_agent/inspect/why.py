@@ -15,6 +15,7 @@ from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.looks import ChallengerRow
 from stm_agent.loop.planning import PLAN
 from stm_agent.loop.report_rows import Report
+from stm_agent.merge.query_start import INCUMBENT
 from stm_agent.traces import Trial, read_traces
 
 
@@ -187,6 +188,8 @@ def _passage_experts(record: _Record, shown: set[str]) -> list[str]:
 
 def _expert(record: _Record, name: str, role: str) -> Reason:
     entry = record.trained.get(name)
+    if name == INCUMBENT:
+        return Reason(f"the model that encodes the passages, {role}")
     if entry is None:
         return Reason(f"expert {name}, {role}")
     text = (

@@ -27,7 +27,6 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
     card = model_card(
         name=context.run.id,
         domain=domain,
-        experts={expert.name: expert.spec for expert in context.trained if expert.spec},
         weights={name: weight for name, weight in best.weights.items() if weight},
         method=best.model.merged.method,
         dev=best.rating.domain.ndcg_at_10,
@@ -35,6 +34,7 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         sources=sources_of(domain, context.data.collection),
         command=_command(context),
         synthetic=tuple(dict.fromkeys((*context.data.collection.synthetic, *context.firewall.synthetic))),
+        trained={expert.name: expert.spec for expert in context.trained if expert.spec},
     )
     folder = context.build(ExportJob(model=best.model, prompts=prompts, card=card))
     remove_partial(context.run.folder)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from stm_agent.assets.pull import find_asset
 from stm_agent.backbone.embedded import SCHEME
 from stm_agent.domain.collection import SYNTHETIC_NOTE, Collection
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
+from stm_agent.merge.query_start import INCUMBENT
 from stm_agent.merge.recipe import SUM, MethodOptions
 
 
@@ -22,12 +24,12 @@ def model_card(
     command: str,
     method: MethodOptions = SUM,
     synthetic: Sequence[str] = (),
-    experts: Mapping[str, ExpertSpec] | None = None,
+    trained: Mapping[str, ExpertSpec] = MappingProxyType({}),
 ) -> str:
     """Return the card of a merged model as Markdown.
 
-    ``synthetic`` names the splits whose queries an LLM wrote; ``experts`` says what experts learnt from that are not as
-    the domain lists them.
+    ``synthetic`` names the splits whose queries an LLM wrote; ``trained`` has the experts that are not as the domain
+    lists them, such as those of weak slices.
     """
     train = domain.train
     lines = [
@@ -45,7 +47,7 @@ def model_card(
         "",
         "| expert | weight | sources | steps |",
         "|---|---|---|---|",
-        *(_rows(domain, weights, experts or {}) or ["| none | | | |"]),
+        *(_rows(domain, weights, trained) or ["| none | | | |"]),
         "",
         *_teacher_note(domain),
         f"nDCG@10 on {'synthetic ' if 'dev' in synthetic else ''}dev: {_number(dev)}; on the general guard: "
@@ -66,6 +68,9 @@ def _rows(domain: DomainSpec, weights: Mapping[str, float], trained: Mapping[str
     listed = {expert.name: expert for expert in domain.experts}
     rows = []
     for name, weight in weights.items():
+        if name == INCUMBENT:
+            rows.append(f"| {INCUMBENT} | {weight:.2f} | the model that encodes the passages | |")
+            continue
         # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
         spec = trained.get(name) or listed[name.split("@")[0].split(" ")[0].rstrip("+")]
         rows.append(f"| {name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")

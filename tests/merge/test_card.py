@@ -47,6 +47,6 @@ def test_an_expert_that_the_domain_does_not_list_has_its_row():
         general=None,
         sources=[],
         command="stm-agent optimize",
-        experts={"slice-type-question": lay.model_copy(update={"steps": 7, "sources": ("lay", "clinical")})},
+        trained={"slice-type-question": lay.model_copy(update={"steps": 7, "sources": ("lay", "clinical")})},
     )
     assert "| slice-type-question | 1.00 | lay, clinical | 7 |" in text

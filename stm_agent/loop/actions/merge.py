@@ -9,7 +9,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.instructing import improve_instruction
 from stm_agent.loop.merging import consider_models, merge_experts
-from stm_agent.loop.query_side import merge_start, query_experts
+from stm_agent.loop.query_side import merge_start, query_experts, with_incumbent
 from stm_agent.loop.state import Expert, RatedModel, State
 
 
@@ -64,7 +64,8 @@ class MergeExperts(LeverAction):
         # A single expert has weights too: between it and the start lies what learns most and forgets little enough.
         if context.has_time(lever):
             with context.attempt(lever):
-                state, merged = merge_experts(context, state, experts, self.round, beneath=beneath)
+                members = with_incumbent(context, experts) if self.side == "query" else experts
+                state, merged = merge_experts(context, state, members, self.round, beneath=beneath)
         state = consider_models(context, state, experts, merged, self.round, strict=self.strict)
         if merged is not None and self.instruct and context.has_time("instruction of the merge"):
             with context.attempt("instruction of the merge"):
