@@ -148,7 +148,7 @@ def _taken(record: _Record) -> Iterator[Reason]:
     taken = [
         entry
         for entry in record.events("decision")
-        if entry["lever"] in ("merge", "start") and entry["kept"] and f": {label} " in entry["text"]
+        if entry["lever"] in ("merge", "start") and entry.get("kept") and f": {label} " in entry["text"]
     ]
     yield from (Reason(f"taken on the search half: {entry['text']}") for entry in taken[-1:])
 
