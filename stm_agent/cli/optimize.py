@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from stm_agent.cli.live import run_observer
-from stm_agent.cli.llm_flags import Generator, Parallel
+from stm_agent.cli.llm_flags import ApiBase, Generator, Parallel, PriceIn, PriceOut
 from stm_agent.cli.output import JsonFlag, emit, page_writer, typed_command
 from stm_agent.cli.threads import raising_threads, threads_chooser
 from stm_agent.errors import ConfigError
@@ -39,18 +39,14 @@ def optimize(
     reflection: Annotated[
         str | None, typer.Option(help="LLM that reflects on instructions (default: the generator).")
     ] = None,
-    api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    api_base: ApiBase = None,
     rounds: Annotated[int | None, typer.Option(help="Passes through the levers (default: the domain's).")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of batches and searches (default: the domain's first).")
     ] = None,
     parallel: Parallel = None,
-    price_in: Annotated[
-        float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
-    ] = None,
-    price_out: Annotated[
-        float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
-    ] = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
     seeds: Annotated[
         list[int] | None,
         typer.Option(help="Seeds, such as 0 1 2, one run each: mean and spread, and the best model on dev."),
