@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.errors import ConfigError
@@ -71,6 +71,7 @@ class Trial(TypedDict):
         full: nDCG@10 over the whole corpus by mteb; None: not measured.
         accepted: Whether it was accepted.
         reason: Why, or why not; empty: nothing was decided.
+        time: When it was written; older files have none.
     """
 
     trial: str
@@ -94,6 +95,7 @@ class Trial(TypedDict):
     full: float | None
     accepted: bool
     reason: str
+    time: NotRequired[str]
 
 
 class TrialChat(TypedDict):

@@ -92,7 +92,7 @@ def instruct(
         from stm_agent.backbone.load import load_model
 
         write_instructed(load_model(model), result, output.absolute())
-        result = {**result, "output": str(output)}
+        result["output"] = str(output)
     lines = [
         f"instruction: {result['instruction'] or '(none)'}",
         result["reason"],

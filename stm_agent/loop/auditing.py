@@ -154,10 +154,10 @@ def report_audit(context: RunContext, report: AuditReport) -> None:
         changed = [f"{counts[name]:,} {name}" for name in ("relabelled", "queued", "dropped") if counts[name]]
         total = sum(counts.values())
         context.note("audit", f"{kind}: of {total:,} passages {', '.join(changed) or 'all stay as they were'}")
-    for family, counts in report["judge"].items():
+    for family, judged in report["judge"].items():
         # Beside the families stands the name of the model.
-        if not isinstance(counts, str):
-            _report_judge(context, family, counts)
+        if not isinstance(judged, str):
+            _report_judge(context, family, judged)
 
 
 def _report_judge(context: RunContext, family: str, counts: Mapping[str, int | str | None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class FinalistRow(TypedDict):
@@ -33,6 +33,7 @@ class InstructReport(TypedDict):
         finalists: Those that were scored over the whole corpus.
         corpora_agree: Whether sub-corpus and whole corpus prefer the same.
         reason: Why, in one line.
+        output: Folder that the model was written to; missing: none was asked for.
     """
 
     run: str
@@ -50,3 +51,4 @@ class InstructReport(TypedDict):
     finalists: list[FinalistRow]
     corpora_agree: bool
     reason: str
+    output: NotRequired[str]

@@ -34,7 +34,7 @@ from stm_agent.loop.program_trials import ProgramTrials, SearchOptions, require_
 from stm_agent.loop.program_winner import refuse_existing, write_winner
 from stm_agent.loop.query_rating import dev_part
 from stm_agent.loop.runs import PROGRAM_RESULT, RunFolder, open_run
-from stm_agent.loop.search_report import HeldOut, ProgramReport, SearchAbout
+from stm_agent.loop.search_report import ProgramReport
 from stm_agent.loop.search_share import SearchShare
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StoppableWatcher
@@ -174,31 +174,37 @@ def _report(
     probe: ProbeKind,
 ) -> ProgramReport:
     task: ScoredTask = setting.task
-    return {
-        **_about(context, trials, outcome.winner.text if outcome.winner else None),
-        "accepted": outcome.accepted,
-        "reason": outcome.reason,
-        "untrained": setting.untrained().ndcg_at_10,
-        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
-        "verdict": dataclasses.asdict(outcome.verdict) if outcome.verdict else None,
-        "confirmation": dataclasses.asdict(outcome.confirmation) if outcome.confirmation else None,
-        "probe": {"kind": probe, **rank_agreement(rungs)},
-        "passages": len(task.documents),
-    }
+    winner = outcome.winner.text if outcome.winner else None
+    report = _candidates(context, trials, rungs, winner, accepted=outcome.accepted, reason=outcome.reason)
+    report["untrained"] = setting.untrained().ndcg_at_10
+    report["verdict"] = dataclasses.asdict(outcome.verdict) if outcome.verdict else None
+    report["confirmation"] = dataclasses.asdict(outcome.confirmation) if outcome.confirmation else None
+    report["probe"] = {"kind": probe, **rank_agreement(rungs)}
+    report["passages"] = len(task.documents)
+    return report
 
 
 def _held_report(context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung], held: HeldOutcome) -> ProgramReport:
-    outcome: HeldOut = {"gain": held.gain, "p_value": held.p_value, "examples": len(trials.held), "means": held.held}
-    return {
-        **_about(context, trials, held.winner),
-        "accepted": held.accepted,
-        "reason": held.reason,
-        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
-        "held_out": outcome,
+    report = _candidates(context, trials, rungs, held.winner, accepted=held.accepted, reason=held.reason)
+    report["held_out"] = {
+        "gain": held.gain,
+        "p_value": held.p_value,
+        "examples": len(trials.held),
+        "means": held.held,
     }
+    return report
 
 
-def _about(context: RunContext, trials: ProgramTrials[RunContext], winner: ProgramText | None) -> SearchAbout:
+def _candidates(
+    context: RunContext,
+    trials: ProgramTrials[RunContext],
+    rungs: Sequence[Rung],
+    winner: ProgramText | None,
+    *,
+    accepted: bool,
+    reason: str,
+) -> ProgramReport:
+    """Return the part of a report that all kinds of programs have."""
     spent = spending(context.run.llm_ledger)
     return {
         "run": context.run.id,
@@ -207,4 +213,7 @@ def _about(context: RunContext, trials: ProgramTrials[RunContext], winner: Progr
         "candidate": str(trials.file_of(winner).relative_to(context.run.folder)) if winner else None,
         "cost": {"usd": spent.usd, "calls": spent.calls, "minutes": context.clock.seconds() / 60},
         "warnings": list(context.warnings),
+        "accepted": accepted,
+        "reason": reason,
+        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
     }

@@ -33,9 +33,10 @@ def write_winner(folder: Path, report: WinnerReport, target: Path) -> str | None
     Raises:
         ConfigError: ``target`` holds something else.
     """
-    if not report["accepted"]:
+    candidate = report["candidate"]
+    if not report["accepted"] or candidate is None:
         return None
-    winner = folder / report["candidate"]
+    winner = folder / candidate
     if target.suffix == ".json":
         if not target.exists():
             save_state(winner, target, structured=report["structured"])

@@ -16,8 +16,8 @@ class SearchCost(TypedDict):
     seconds: NotRequired[float]
 
 
-class SearchAbout(TypedDict):
-    """What was searched, and what it cost.
+class WinnerReport(TypedDict):
+    """What every search of a program's text reports.
 
     Attributes:
         run: The run.
@@ -26,6 +26,9 @@ class SearchAbout(TypedDict):
         candidate: File of the winner in the run's folder; None: there is none.
         cost: What the search cost.
         warnings: What it lost.
+        accepted: The winner is better by the test.
+        reason: Why, in one line.
+        written: File that the winner was written to; None: it was not accepted.
     """
 
     run: str
@@ -34,17 +37,6 @@ class SearchAbout(TypedDict):
     candidate: str | None
     cost: SearchCost
     warnings: list[str]
-
-
-class WinnerReport(SearchAbout):
-    """What every search of a program's text reports.
-
-    Attributes:
-        accepted: The winner is better by the test.
-        reason: Why, in one line.
-        written: File that the winner was written to; None: it was not accepted.
-    """
-
     accepted: bool
     reason: str
     written: NotRequired[str | None]
