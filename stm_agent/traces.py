@@ -63,25 +63,32 @@ class Trace:
 EMPTY = asdict(Trace("", "", "", ""))
 
 
-class Trial(TypedDict):
-    """A trace as it is read back, with its last decision.
+class TrialResult(TypedDict):
+    """What was tried, and what became of it.
 
     Attributes:
         trial: Its name.
         full: nDCG@10 over the whole corpus by mteb; None: not measured.
         accepted: Whether it was accepted.
         reason: Why, or why not; empty: nothing was decided.
-        time: When it was written; older files have none.
     """
 
     trial: str
-    lever: str
     text: str
-    origin: str
-    model: str
-    parent: str | None
     passage: str
+    origin: str
+    parent: str | None
     mean: float | None
+    full: float | None
+    accepted: bool
+    reason: str
+
+
+class Trial(TrialResult):
+    """A :class:`Trace` as it is read back, with its last decision; ``time``: older files have none."""
+
+    lever: str
+    model: str
     passages: int
     per_query: dict[str, float]
     top: dict[str, list[str]]
@@ -92,13 +99,10 @@ class Trial(TypedDict):
     usd: float
     seconds: float
     program: str
-    full: float | None
-    accepted: bool
-    reason: str
     time: NotRequired[str]
 
 
-class TrialChat(TypedDict):
+class TrialChat(TrialResult):
     """A trial as chat messages, for use elsewhere.
 
     Attributes:
@@ -111,15 +115,6 @@ class TrialChat(TypedDict):
     messages: list[dict[str, str]]
     encoded: str
     written_by: list[dict[str, str]]
-    trial: str
-    text: str
-    passage: str
-    origin: str
-    parent: str | None
-    mean: float | None
-    full: float | None
-    accepted: bool
-    reason: str
 
 
 class TraceStore:

@@ -13,7 +13,8 @@ from stm_agent.cli.runs import Place, folder_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from stm_agent.inspect.data import AuditedNegative, Filter, Shown
+    from stm_agent.inspect.data import Filter
+    from stm_agent.inspect.data_rows import AuditedNegative, Shown
 
 app = typer.Typer(no_args_is_help=True)
 Source = Annotated[

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, cast
 
 from stm_agent.errors import ConfigError, StorageError
 from stm_agent.files import read_json, read_jsonl
+from stm_agent.inspect.data_rows import AuditedNegative, Shown
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.rows import ROWS, Against, Graded, Row, load_rows
@@ -21,58 +22,6 @@ WRITING = ("queries", "synthesize", "graded")
 """Kinds of stages that store rows."""
 AUDIT, VERDICTS = "audit", "verdicts.jsonl"
 """Kind of a stage that decides which negatives are relevant, and its file."""
-
-
-class Positive(TypedDict):
-    """A passage that answers a query."""
-
-    text: str
-    id: str
-    grade: int
-
-
-class AuditedNegative(TypedDict):
-    """A negative; if it was audited, with the verdict on it, by whom, and the chance that it is relevant."""
-
-    text: str
-    id: str
-    kind: str
-    violates: str
-    score: float
-    verdict: NotRequired[str]
-    by: NotRequired[str]
-    chance: NotRequired[float]
-    grade: NotRequired[int]
-    reason: NotRequired[str]
-
-
-class Shown(TypedDict):
-    """A :class:`~stm_agent.synthesize.rows.Row` as JSON values.
-
-    Attributes:
-        folder: Its stage.
-        program_trial: The trace of its program.
-    """
-
-    id: str
-    stage: str
-    source: str
-    query: str
-    instruction: str
-    type: str
-    positives: list[Positive]
-    negatives: list[AuditedNegative]
-    model: str
-    program: str
-    program_hash: str
-    temperature: float
-    trial: int
-    request: str
-    scores: dict[str, float]
-    verdict: str
-    reason: str
-    folder: str
-    program_trial: str
 
 
 @dataclass(frozen=True, kw_only=True)
