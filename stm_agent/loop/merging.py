@@ -67,7 +67,7 @@ def merge_experts(
     )
     with context.timed("merge", f"searching merge weights over {len(experts)} experts"):
         result = read_merge(context.build(job))
-    _record(context, experts, result, round_, floor, _about(state, beneath))
+    _record(context, experts, result, round_, floor, {**_about(beneath), **_start_of(state)})
     state = replace(state, merge=result, merged=tuple(experts))
     if not result.allowed:
         return state, None
@@ -179,16 +179,19 @@ def _record(
         )
 
 
-def _about(state: State, beneath: QueryStart | None) -> Beneath:
-    """Return what ``merge pick`` needs to build the model that experts stand on."""
-    about: Beneath = {}
-    if start := start_key(state):
-        about["start"] = start[0]
+def _start_of(state: State) -> Beneath:
+    """Return the start that experts stand on, if it is not the run's own."""
+    start = start_key(state)
+    return {"start": start[0]} if start else {}
+
+
+def _about(beneath: QueryStart | None) -> Beneath:
+    """Return what ``merge pick`` needs to build the model that experts of queries stand on."""
     if beneath is None:
-        return about
+        return {}
     documents = beneath.documents
     stages = (adapter.parent.name for adapter in documents.adapters)
-    about["documents"] = dict(zip(stages, documents.weights, strict=True))
+    about: Beneath = {"documents": dict(zip(stages, documents.weights, strict=True))}
     if documents.method != SUM:
         about["documents_method"] = documents.method.model_dump(mode="json")
         about["queries_stand_on"] = Path(beneath.backbone.model).parent.name
