@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from stm_agent.errors import first_line
-
 Kind = Literal["model", "dataset"]
 
 
-def hub_reason(error: BaseException, repository: str, kind: Kind) -> str:
-    """Return why a repository could not be fetched, and what to do about it.
+def hub_fault(error: BaseException, repository: str, kind: Kind) -> str | None:
+    """Return why the Hub refuses a repository, and what to do about it; None if something else went wrong.
 
     Libraries wrap the Hub's own errors, so the whole chain of causes is read.
 
@@ -24,14 +22,16 @@ def hub_reason(error: BaseException, repository: str, kind: Kind) -> str:
 
     page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
     for cause in _chain(error):
+        # The datasets library drops the Hub's error and has one class for all of these.
+        of_datasets = str(cause) if type(cause).__name__ == "DatasetNotFoundError" else ""
         # A gated repository is a kind of missing one for the library.
-        if isinstance(cause, GatedRepoError):
+        if isinstance(cause, GatedRepoError) or "gated dataset" in of_datasets:
             return f"{kind} {repository} is gated: accept its terms at {page}, then run: hf auth login"
-        if isinstance(cause, RevisionNotFoundError):
+        if isinstance(cause, RevisionNotFoundError) or of_datasets.startswith("Revision"):
             return f"{kind} {repository} has no such revision on the Hub; check the revision at {page}"
-        if isinstance(cause, RepositoryNotFoundError):
+        if isinstance(cause, RepositoryNotFoundError) or "doesn't exist on the Hub" in of_datasets:
             return f"{kind} {repository} does not exist on the Hub, or is private: check the name, or run: hf auth login"
-    return f"{first_line(error)}; check the network"
+    return None
 
 
 def download_line(repository: str, revision: str | None, folder: str, kind: Kind = "dataset") -> str:

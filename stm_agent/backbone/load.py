@@ -17,6 +17,7 @@ from stm_agent.backbone.prompts import adopt_passage_prompt
 from stm_agent.domain.spec import Attention, BackboneSpec
 from stm_agent.errors import BackboneError, CheckFailed, first_line, raised_as
 from stm_agent.files import read_json
+from stm_agent.hub_faults import hub_fault
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -49,7 +50,7 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
 
     source = resolve_model(spec.model)
     device, dtype = _placement(spec.dtype)
-    with _loading(f"backbone {spec.model}"):
+    with _loading("backbone", spec.model):
         weights, config = {"dtype": dtype}, layer_options(source, spec)
         attention = spec.attention
         if is_sentence_transformer_model(source):
@@ -94,7 +95,7 @@ def load_model(name: str) -> SentenceTransformer:
 
     source = resolve_model(name)
     device, dtype = _placement("auto")
-    with _loading(f"model {name}"):
+    with _loading("model", name):
         if (Path(source) / EXPORT).is_file() and read_json(Path(source) / EXPORT)["network"]:
             from stm_agent.backbone.session import load_exported
 
@@ -134,11 +135,13 @@ def _placement(dtype: str) -> tuple[str, Any]:
 
 
 @contextmanager
-def _loading(what: str) -> Iterator[None]:
+def _loading(what: str, name: str) -> Iterator[None]:
     """Turn what three libraries raise about a checkpoint they cannot use into one line."""
     # transformers, sentence-transformers and safetensors share no base class of errors.
-    unusable = raised_as(lambda error: BackboneError(f"cannot load {what}: {first_line(error)}"))
-    with unusable, memory_errors(f"loading {what}"):
+    unusable = raised_as(
+        lambda error: BackboneError(f"cannot load {what} {name}: {hub_fault(error, name, 'model') or first_line(error)}")
+    )
+    with unusable, memory_errors(f"loading {what} {name}"):
         yield
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stm_agent.errors import ConfigError, DataError, raised_as
+from stm_agent.errors import ConfigError, DataError, first_line, raised_as
 from stm_agent.files import content_hash, sha256_file
-from stm_agent.hub_faults import download_line, hub_reason
+from stm_agent.hub_faults import download_line, hub_fault
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTaskRetrieval
@@ -187,10 +187,9 @@ def offered_splits(task: AbsTaskRetrieval, subset: str) -> tuple[str, ...]:
 
 
 def _unreachable(task: AbsTaskRetrieval, error: BaseException) -> str:
-    path, revision = task.metadata.dataset["path"], task.metadata.dataset["revision"]
+    name, path, revision = task.metadata.name, task.metadata.dataset["path"], task.metadata.dataset["revision"]
     if Path(path).is_dir():
-        return f"cannot read MTEB task {task.metadata.name} from {path}: {hub_reason(error, path, 'dataset')}"
-    return (
-        f"cannot fetch MTEB task {task.metadata.name} from the Hub: {hub_reason(error, path, 'dataset')}; "
-        f"or download it elsewhere, {download_line(path, revision, f'DIR/{path}')}, and give --data-dir DIR"
-    )
+        return f"cannot read MTEB task {name} from {path} ({first_line(error)}); download it again"
+    elsewhere = f"where the Hub can be reached run: {download_line(path, revision, f'DIR/{path}')}; give --data-dir DIR"
+    fault = hub_fault(error, path, "dataset") or f"{first_line(error)}; check the network, or {elsewhere}"
+    return f"cannot fetch MTEB task {name} from the Hub: {fault}"
