@@ -42,16 +42,32 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
         BackboneError: The model cannot be loaded or does not fit the options.
         CheckFailed: Attention direction, EOS pooling or padding invariance is wrong.
     """
+    from stm_agent.backbone.kernels import FLASH, attention_kernel
+
+    device, dtype = _placement(spec.dtype)
+    kernel = attention_kernel(spec.kernel, device, dtype)
+    try:
+        return _load(spec, device, dtype, kernel, packed=packed)
+    except BackboneError as error:
+        if kernel != FLASH or spec.kernel != "auto":
+            raise
+        _log_without_flash(spec.model, str(error))
+    return _load(spec, device, dtype, None, packed=packed)
+
+
+def _load(spec: BackboneSpec, device: str, dtype: Any, kernel: str | None, *, packed: bool) -> SentenceTransformer:  # noqa: ANN401
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
 
     from stm_agent.backbone.checkpoint import change_modules, layer_options, plain_modules, set_attention, set_text
     from stm_agent.backbone.embedded import resolve_model
+    from stm_agent.backbone.kernels import uses_flash
 
     source = resolve_model(spec.model)
-    device, dtype = _placement(spec.dtype)
     with _loading("backbone", spec.model):
         weights, config = {"dtype": dtype}, layer_options(source, spec)
+        if kernel is not None:
+            weights["attn_implementation"] = kernel
         attention = spec.attention
         if is_sentence_transformer_model(source):
             model = SentenceTransformer(source, device=device, model_kwargs=weights, config_kwargs=config)
@@ -66,7 +82,8 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
             set_attention(model, attention)
         set_text(model, spec)
         moved = _check(model, spec, attention)
-    if packed:
+    # FlashAttention packs texts by itself.
+    if packed and not uses_flash(network_of(model)):
         _pack(model, spec.model, moved)
     return model
 
@@ -165,6 +182,11 @@ def _pack(model: SentenceTransformer, name: str, moved: float) -> None:
         check_packing(model, causal=moved < TOLERANCE)
     except CheckFailed as failed:
         _log_unpacked(name, str(failed))
+
+
+@lru_cache
+def _log_without_flash(name: str, reason: str) -> None:
+    logger.warning("%s runs with torch's attention, FlashAttention failed: %s", name, reason)
 
 
 @lru_cache

@@ -1,0 +1,120 @@
+"""Presets: both experiments run whole on tiny random models of the same architectures, with local data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stm_agent.domain.preset import DecoderShape, Preset, load_preset, presets
+from stm_agent.domain.suites import find_suite
+from stm_agent.errors import ConfigError, DataError
+from stm_agent.files import read_json, read_jsonl
+from stm_agent.loop.options import Options
+from stm_agent.loop.preset_plan import GpuRates, plan_preset, task_sizes
+from stm_agent.loop.presets import PresetRun, run_preset, with_preset
+from stm_agent.testing.hub_data import official_data
+from stm_agent.testing.pico import Architecture, pico_checkpoint, pico_decoder
+from stm_agent.testing.tiny import tiny_beir, tiny_collection
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "Qwen/Qwen3-0.6B": "qwen3",
+    "google/gemma-2b": "gemma",
+    "microsoft/Phi-4-mini-instruct": "phi3",
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "instruct": {"pool": 1, "reflections": 1},
+    "synthesize": {"pairs": 4, "queries": 4, "round_trip": 0},
+    "merge": {"candidates": 20, "densities": [0.5], "verify": 1},
+    "loop": {"rounds": 1, "probe_steps": 0, "bootstrap": 200},
+}
+"""What would only take longer; everything else is the preset's own."""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Models, NFCorpus, the twelve tasks and the four training files, in the Hub's layout."""
+    folder = tmp_path / "data"
+    for name, architecture in ARCHITECTURES.items():
+        pico_decoder(folder / name, architecture=architecture)
+    for seed, name in enumerate(("Qwen/Qwen3-Embedding-0.6B", "Qwen/Qwen3-Embedding-4B")):
+        made = pico_checkpoint(tmp_path / f"made-{seed}", architecture="qwen3", pooling="lasttoken", seed=seed)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        made.rename(folder / name)
+    tiny = tiny_collection()
+    for task in find_suite("stm-paper").tasks:
+        splits = {"dev": "dev", "train": "train"} if task.name == "NFCorpus" else {}
+        official_data(task.name, folder, tiny, {task.split: "test", **splits}, task.subset)
+    pairs = [(split.queries[query], next(iter(split.qrels[query]))) for split in [tiny.splits["train"]] for query in split.queries]
+    rows = [
+        {"anchor": f"{query} again", "positive": tiny.texts[answer], "negative": tiny.texts[other]}
+        for (query, answer), (_, other) in pairwise(pairs)
+        if answer != other
+    ]
+    (folder / "stm").mkdir()
+    for number, name in enumerate(("med-synth", "med-real", "search", "nlu")):
+        lines = "\n".join(map(json.dumps, rows[number::4]))
+        (folder / "stm" / f"{name}.jsonl").write_text(lines)
+    return folder
+
+
+def small(name: str) -> Preset:
+    """Return a preset with fewer steps, calls and candidates, and a rate at which two steps are seen."""
+    preset = load_preset(name)
+    domain: dict[str, Any] = dict(preset.domain)
+    for part, values in SMALL.items():
+        domain[part] = {**domain.get(part, {}), **values}
+    domain["general"] = [{**guard, "documents": 20} for guard in domain["general"]]
+    domain["experts"] = [{**expert, **({"steps": 2} if "steps" in expert else {})} for expert in domain["experts"]]
+    # The embedded encoder's row is no part of a preset.
+    domain["baseline"] = None
+    models = tuple(model.model_copy(update={"batch_size": 8, "learning_rate": 0.02}) for model in preset.models)
+    return preset.model_copy(update={"domain": domain, "models": models, "pairs": dict.fromkeys(preset.pairs, 16)})
+
+
+@pytest.fixture
+def run(workspace: Path, data_dir: Path, proof_in_this_process: None) -> Callable[[Preset], list[PresetRun]]:
+    def call(preset: Preset) -> list[PresetRun]:
+        options = with_preset(Options(generator="scripted:numbered"), preset, generator_given=True)
+        return run_preset(preset, options, workspace=workspace, runs=workspace / "runs", data_dir=data_dir)
+
+    return call
+
+
+def test_the_paper_runs_on_one_model_of_each_architecture(run: Callable[[Preset], list[PresetRun]], workspace: Path) -> None:
+    preset = small("paper")
+    done = run(preset)
+    assert [each["model"] for each in done] == ["qwen3-0.6b", "gemma-2b", "phi-4-mini"]
+    for each in done:
+        report, suite = each["report"], each["suite"]
+        assert report["failures"] == []
+        folder = workspace / "runs" / report["run"]
+        ledger = read_jsonl(folder / "ledger.jsonl")
+        trained = [entry["name"] for entry in ledger if entry["event"] == "expert"]
+        experts = ("med-synth", "med-real", "search", "nlu")
+        assert {f"{expert} {variant}" for expert in experts for variant in ("FT", "FT+SHN")} <= set(trained)
+        assert any(entry["event"] == "control" for entry in ledger)
+        assert suite is not None
+        assert [row["task"] for row in suite["rows"]] == [task.name for task in find_suite("stm-paper").tasks]
+        assert suite["instructions"]
+        assert read_json(folder / "suite-stm-paper.json") == suite
+
+
+def test_the_strong_preset_runs_on_an_embedding_checkpoint(run: Callable[[Preset], list[PresetRun]], workspace: Path) -> None:
+    ((each),) = run(small("strong"))
+    report = each["report"]
+    assert report["failures"] == []
+    stages = {path.name.partition("-")[0] for path in (workspace / "runs" / ".stages").iterdir()}
+    assert {"mine", "teach", "queries", "negatives", "audit", "train", "merge", "official"} <= stages
