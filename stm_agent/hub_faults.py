@@ -30,7 +30,7 @@ def hub_fault(error: BaseException, repository: str, kind: Kind) -> str | None:
         if isinstance(cause, RevisionNotFoundError) or of_datasets.startswith("Revision"):
             return f"{kind} {repository} has no such revision on the Hub; check the revision at {page}"
         if isinstance(cause, RepositoryNotFoundError) or "doesn't exist on the Hub" in of_datasets:
-            return f"{kind} {repository} does not exist on the Hub, or is private: check the name, or run: hf auth login"
+            return f"{kind} {repository} does not exist on the Hub, or is private: check it, or run: hf auth login"
     return None
 
 

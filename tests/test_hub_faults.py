@@ -64,7 +64,7 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         (
             "missing model",
             "cannot load backbone owner/missing: model owner/missing does not exist on the Hub, or is private: check "
-            "the name, or run: hf auth login",
+            "it, or run: hf auth login",
         ),
         (
             "gated task",
@@ -74,7 +74,7 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         (
             "missing set",
             "cannot fetch data set owner/missing from the Hub: dataset owner/missing does not exist on the Hub, or is "
-            "private: check the name, or run: hf auth login",
+            "private: check it, or run: hf auth login",
         ),
     ],
 )

@@ -18,8 +18,8 @@ LEAST_TOKENS, MOST_TOKENS = 2**12, 2**19
 SHARE = 0.5
 """Share of the free memory that a batch may take; the rest is for the allocator's gaps and the next batch's texts."""
 HIDDEN_COPIES, WIDE_COPIES = 10, 3
-"""Vectors of a token that live at once in a layer's forward: of the hidden size (residual, norms, queries, keys, values,
-output) and of the feed-forward's width."""
+"""Vectors of a token that live at once in a layer's forward: of the hidden size (residual, norms, queries, keys,
+values, output) and of the feed-forward's width."""
 
 
 @dataclass(frozen=True)

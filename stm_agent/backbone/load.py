@@ -154,11 +154,12 @@ def _placement(dtype: str) -> tuple[str, Any]:
 @contextmanager
 def _loading(what: str, name: str) -> Iterator[None]:
     """Turn what three libraries raise about a checkpoint they cannot use into one line."""
+
+    def unusable(error: BaseException) -> BackboneError:
+        return BackboneError(f"cannot load {what} {name}: {hub_fault(error, name, 'model') or first_line(error)}")
+
     # transformers, sentence-transformers and safetensors share no base class of errors.
-    unusable = raised_as(
-        lambda error: BackboneError(f"cannot load {what} {name}: {hub_fault(error, name, 'model') or first_line(error)}")
-    )
-    with unusable, memory_errors(f"loading {what} {name}"):
+    with raised_as(unusable), memory_errors(f"loading {what} {name}"):
         yield
 
 

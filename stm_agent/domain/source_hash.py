@@ -18,7 +18,7 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
     """Return a hash that changes whenever the data behind a collection does.
 
     A BEIR folder is hashed file by file; an embedded asset is pinned by its own hash, and so is a task that comes with
-    the package; an MTEB task and a data set on the Hub by what the domain file says of them, and a task that is read from a
+    the package; an MTEB task and a data set on the Hub by what the domain file says of them, and a task in a local
     folder by its files too.
 
     Args:

@@ -51,9 +51,7 @@ class Suite:
 
 
 _BEST = "Given a question, retrieve relevant documents that best answer the question"
-_PROFESSIONAL = (
-    "Given a question by a medical professional, retrieve relevant passages that best answer the question"
-)
+_PROFESSIONAL = "Given a question by a medical professional, retrieve relevant passages that best answer the question"
 _CLAIM = "Given a claim, retrieve arguments/documents that support or refute the claim"
 
 # arXiv 2602.04731, section 4.5; instructions from configs/eval_datasets.yaml of TIO-IKIM/STM, the split of CUREv1 from
@@ -93,17 +91,22 @@ _MEDICAL = (
 )
 
 _FORUMS = (
-    "Android Gaming English Gis Mathematica Physics Programmers Stats Tex Unix Webmasters Wordpress".split()
+    *("Android", "Gaming", "English", "Gis", "Mathematica", "Physics"),
+    *("Programmers", "Stats", "Tex", "Unix", "Webmasters", "Wordpress"),
 )
 _BEIR = (
-    *(SuiteTask(name=name) for name in ("TRECCOVID", "NFCorpus", "NQ", "HotpotQA", "FiQA2018", "ArguAna", "Touche2020")),
+    *(
+        SuiteTask(name=name)
+        for name in ("TRECCOVID", "NFCorpus", "NQ", "HotpotQA", "FiQA2018", "ArguAna", "Touche2020")
+    ),
     *(SuiteTask(name=f"CQADupstack{forum}Retrieval", group="CQADupstack") for forum in _FORUMS),
     *(SuiteTask(name=name) for name in ("QuoraRetrieval", "DBPedia", "SCIDOCS", "FEVER", "ClimateFEVER", "SciFact")),
     SuiteTask(name="MSMARCO", split="dev"),
 )
 
 _NANO = (
-    "ArguAna ClimateFever DBPedia FEVER FiQA2018 HotpotQA MSMARCO NFCorpus NQ Quora SCIDOCS SciFact Touche2020".split()
+    *("ArguAna", "ClimateFever", "DBPedia", "FEVER", "FiQA2018", "HotpotQA", "MSMARCO"),
+    *("NFCorpus", "NQ", "Quora", "SCIDOCS", "SciFact", "Touche2020"),
 )
 _NANO_BEIR = tuple(SuiteTask(name=f"Nano{name}Retrieval", split="train") for name in _NANO)
 

@@ -114,7 +114,7 @@ def _sums(needs: list[Needs], rates: GpuRates, sizes: PresetSizes, usd: float | 
     yield {
         "stage": "rates",
         "what": f"{rates.tflops:g} TFLOPS sustained on one GPU (--gpu-tflops), {rates.dollars:g} USD an hour "
-f"(--gpu-price), {sizes.passage_tokens} tokens a passage and {sizes.query_tokens} a query",
+        f"(--gpu-price), {sizes.passage_tokens} tokens a passage and {sizes.query_tokens} a query",
     }
     yield {"stage": "GPU hours", "what": f"{hours:.1f}, about"}
     yield {"stage": "disk", "what": f"{gib:.1f} GiB, about, models on the Hub included"}
@@ -130,9 +130,7 @@ def _about_model(model: PresetModel, spec: DomainSpec) -> str:
     )
 
 
-def _workload(
-    spec: DomainSpec, model: PresetModel, workspace: Path, rates: GpuRates, sizes: PresetSizes
-) -> Workload:
+def _workload(spec: DomainSpec, model: PresetModel, workspace: Path, rates: GpuRates, sizes: PresetSizes) -> Workload:
     longest = spec.backbone.max_length or sizes.passage_tokens
     seeds, framings = written_candidates(workspace, spec.instruct, spec.task)
     return Workload(

@@ -45,9 +45,7 @@ def with_preset(options: Options, preset: Preset, *, generator_given: bool) -> O
         raise ConfigError(f"--run-id names one run and --preset {preset.name} makes {len(preset.models)}; leave it out")
     generator = options.generator if generator_given else preset.generator
     reflection = options.reflection or (None if generator_given else preset.reflection)
-    return replace(
-        options, generator=generator, reflection=reflection, controls=options.controls or preset.controls
-    )
+    return replace(options, generator=generator, reflection=reflection, controls=options.controls or preset.controls)
 
 
 def run_preset(

@@ -44,7 +44,9 @@ def test_a_folder_of_a_task_is_a_collection_with_our_splits(collection: Collecti
     }
 
 
-@pytest.mark.parametrize(("name", "split", "subset"), [("CUREv1", "dermatology", "es"), ("PublicHealthQA", "test", "french")])
+@pytest.mark.parametrize(
+    ("name", "split", "subset"), [("CUREv1", "dermatology", "es"), ("PublicHealthQA", "test", "french")]
+)
 def test_of_a_task_with_a_loader_of_its_own_one_split_and_one_subset_are_read(
     collection: Collection, tmp_path: Path, name: str, split: str, subset: str
 ) -> None:
@@ -85,7 +87,9 @@ def test_a_split_that_the_data_set_lacks_is_refused_with_those_it_has(collection
 def test_a_missing_folder_is_answered_with_the_line_that_downloads_it(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         OfficialTask(name="SciFact", data_dir=tmp_path).open()
-    line = f"hf download mteb/scifact --repo-type dataset --revision {find_task('SciFact').metadata.dataset['revision']}"
+    line = (
+        f"hf download mteb/scifact --repo-type dataset --revision {find_task('SciFact').metadata.dataset['revision']}"
+    )
     assert f"{line} --local-dir {tmp_path}/mteb/scifact" in str(caught.value)
     assert "\n" not in str(caught.value)
 

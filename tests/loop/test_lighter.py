@@ -33,7 +33,9 @@ def ladder(first: TrainingJob) -> list[tuple[str, int, int]]:
     """Return loss, batch and texts of one forward, from the first job to the last that is tried."""
     steps, current = [], first
     while current is not None:
-        steps.append((current.expert.loss, current.expert.batch_size or current.train.batch_size, current.train.mini_batch))
+        steps.append(
+            (current.expert.loss, current.expert.batch_size or current.train.batch_size, current.train.mini_batch)
+        )
         current, _ = lighter(current)
     return steps
 

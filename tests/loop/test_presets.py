@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -11,16 +10,14 @@ from typing import Any
 
 import pytest
 
-from stm_agent.domain.preset import DecoderShape, Preset, load_preset, presets
+from stm_agent.domain.preset import Preset, load_preset
 from stm_agent.domain.suites import find_suite
-from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.loop.options import Options
-from stm_agent.loop.preset_plan import GpuRates, plan_preset, task_sizes
 from stm_agent.loop.presets import PresetRun, run_preset, with_preset
 from stm_agent.testing.hub_data import official_data
 from stm_agent.testing.pico import Architecture, pico_checkpoint, pico_decoder
-from stm_agent.testing.tiny import tiny_beir, tiny_collection
+from stm_agent.testing.tiny import tiny_collection
 
 ARCHITECTURES: dict[str, Architecture] = {
     "Qwen/Qwen3-0.6B": "qwen3",
@@ -34,6 +31,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "loop": {"rounds": 1, "probe_steps": 0, "bootstrap": 200},
 }
 """What would only take longer; everything else is the preset's own."""
+
+
+Run = Callable[[Preset], list[PresetRun]]
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,8 @@ def data_dir(tmp_path: Path) -> Path:
     for task in find_suite("stm-paper").tasks:
         splits = {"dev": "dev", "train": "train"} if task.name == "NFCorpus" else {}
         official_data(task.name, folder, tiny, {task.split: "test", **splits}, task.subset)
-    pairs = [(split.queries[query], next(iter(split.qrels[query]))) for split in [tiny.splits["train"]] for query in split.queries]
+    train = tiny.splits["train"]
+    pairs = [(text, next(iter(train.qrels[query]))) for query, text in train.queries.items()]
     rows = [
         {"anchor": f"{query} again", "positive": tiny.texts[answer], "negative": tiny.texts[other]}
         for (query, answer), (_, other) in pairwise(pairs)
@@ -85,7 +86,7 @@ def small(name: str) -> Preset:
 
 
 @pytest.fixture
-def run(workspace: Path, data_dir: Path, proof_in_this_process: None) -> Callable[[Preset], list[PresetRun]]:
+def run(workspace: Path, data_dir: Path, proof_in_this_process: None) -> Run:
     def call(preset: Preset) -> list[PresetRun]:
         options = with_preset(Options(generator="scripted:numbered"), preset, generator_given=True)
         return run_preset(preset, options, workspace=workspace, runs=workspace / "runs", data_dir=data_dir)
@@ -93,7 +94,7 @@ def run(workspace: Path, data_dir: Path, proof_in_this_process: None) -> Callabl
     return call
 
 
-def test_the_paper_runs_on_one_model_of_each_architecture(run: Callable[[Preset], list[PresetRun]], workspace: Path) -> None:
+def test_the_paper_runs_on_one_model_of_each_architecture(run: Run, workspace: Path) -> None:
     preset = small("paper")
     done = run(preset)
     assert [each["model"] for each in done] == ["qwen3-0.6b", "gemma-2b", "phi-4-mini"]
@@ -112,8 +113,8 @@ def test_the_paper_runs_on_one_model_of_each_architecture(run: Callable[[Preset]
         assert read_json(folder / "suite-stm-paper.json") == suite
 
 
-def test_the_strong_preset_runs_on_an_embedding_checkpoint(run: Callable[[Preset], list[PresetRun]], workspace: Path) -> None:
-    ((each),) = run(small("strong"))
+def test_the_strong_preset_runs_on_an_embedding_checkpoint(run: Run, workspace: Path) -> None:
+    (each,) = run(small("strong"))
     report = each["report"]
     assert report["failures"] == []
     stages = {path.name.partition("-")[0] for path in (workspace / "runs" / ".stages").iterdir()}
