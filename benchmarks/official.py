@@ -3,7 +3,7 @@
     python benchmarks/official.py --data path/to/collections   # about 3 minutes on two cores
 
 ``--data`` holds ``scifact`` in BEIR layout. It is written once more as the Hub lays out ``mteb/scifact``, and read by
-mteb's own SciFact class. BM25 and all-MiniLM-L6-v2 are scored on it, MiniLM by ``mteb.evaluate`` and by the fast scorer.
+mteb's own SciFact class. BM25 and all-MiniLM-L6-v2 are scored on it: MiniLM by ``mteb.evaluate`` and the fast scorer.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from stm_agent.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from stm_agent.domain.collection import Collection
     from stm_agent.loop.evaluate_suite import SuiteReport
 
 DataDir = Annotated[
@@ -50,46 +51,60 @@ def evaluate(
     Example: stm-agent evaluate runs/ID/model --collection path/to/beir --split dev
     """
     if sum(option is not None for option in (collection, domain, task, suite)) != 1:
-        raise ConfigError(
-            "name exactly one of --collection DIR, --domain NAME, --task MTEB_NAME and --suite NAME to score on"
-        )
+        raise ConfigError("name one of --collection DIR, --domain NAME, --task MTEB_NAME and --suite NAME to score on")
     _refuse_unused(task, suite, split, subset, data_dir, suite_instructions)
-    from stm_agent.loop.evaluate_single import evaluate_model, evaluate_official
     from stm_agent.workspace import find_workspace, runs_folder
 
     place = find_workspace(workspace)
     runs = runs_folder(place)
     if suite is not None:
-        from stm_agent.domain.suites import find_suite
-        from stm_agent.loop.evaluate_suite import evaluate_suite
-
-        observer = json_observer() if as_json else screen_observer()
-        report = evaluate_suite(
-            model,
-            find_suite(suite),
-            data_dir=data_dir,
-            runs=runs,
-            engine=engine or "mteb",
-            instructions=suite_instructions,
-            progress=lambda text: observer({"kind": "note", "name": "suite", "text": text}),
-        )
+        report = _on_suite(model, suite, data_dir, runs, engine or "mteb", suite_instructions, as_json)
         emit(report, suite_table(report), as_json)
         return
     if task is not None:
         from stm_agent.domain.official import OfficialTask
+        from stm_agent.loop.evaluate_single import evaluate_official
 
         official = OfficialTask(name=task, split=split, subset=subset, data_dir=data_dir)
         result = evaluate_official(model, official, runs=runs, engine=engine or "mteb")
     else:
-        from stm_agent.domain.build import build_collection
-        from stm_agent.domain.collection import read_beir
-        from stm_agent.domain.load import load_domain
+        from stm_agent.loop.evaluate_single import evaluate_model
 
-        target = (
-            read_beir(collection) if collection else build_collection(load_domain(str(domain), place).collection, place)
-        )
+        target = _collection(collection, domain, place)
         result = evaluate_model(model, target, split or "test", runs=runs, engine=engine or "fast")
     emit(result, "\n".join(f"{name:<14} {value:.4f}" for name, value in result.items()), as_json)
+
+
+def _collection(collection: Path | None, domain: str | None, place: Path) -> Collection:
+    from stm_agent.domain.build import build_collection
+    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.load import load_domain
+
+    return read_beir(collection) if collection else build_collection(load_domain(str(domain), place).collection, place)
+
+
+def _on_suite(
+    model: str,
+    suite: str,
+    data_dir: Path | None,
+    runs: Path,
+    engine: Literal["fast", "mteb"],
+    instructions: bool,
+    as_json: bool,
+) -> SuiteReport:
+    from stm_agent.domain.suites import find_suite
+    from stm_agent.loop.evaluate_suite import evaluate_suite
+
+    observer = json_observer() if as_json else screen_observer()
+    return evaluate_suite(
+        model,
+        find_suite(suite),
+        data_dir=data_dir,
+        runs=runs,
+        engine=engine,
+        instructions=instructions,
+        progress=lambda text: observer({"kind": "note", "name": "suite", "text": text}),
+    )
 
 
 def _refuse_unused(

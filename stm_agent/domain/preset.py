@@ -172,7 +172,7 @@ def load_preset(name: str) -> Preset:
     if wanted not in presets():
         near = difflib.get_close_matches(wanted, presets(), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(presets())}"
-        raise ConfigError(f"there is no preset '{wanted}'; {hint}")
+        raise ConfigError(f"no preset is called '{wanted}'; {hint}")
     preset = Preset.model_validate(read_yaml((_FOLDER / f"{wanted}.yaml").read_text(encoding="utf-8")))
     if not model:
         return preset

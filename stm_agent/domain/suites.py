@@ -140,4 +140,4 @@ def find_suite(name: str) -> Suite:
         return SUITES[name]
     near = difflib.get_close_matches(name, SUITES, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SUITES)}"
-    raise ConfigError(f"there is no suite '{name}'; {hint}")
+    raise ConfigError(f"no suite is called '{name}'; {hint}")

@@ -1,4 +1,4 @@
-"""What a preset will take before anything is loaded: GPU hours, disk and dollars, from sizes and told rates."""
+"""What a preset will take before anything is loaded: GPU hours, disk and dollars, from sizes and rates."""
 
 from __future__ import annotations
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
 from stm_agent.domain.preset import Preset, require_training_files
-from stm_agent.domain.suites import find_suite
+from stm_agent.domain.spec import DomainSpec
+from stm_agent.domain.suites import Suite, find_suite
 from stm_agent.errors import ConfigError
 from stm_agent.files import write_json
 from stm_agent.loop.evaluate_suite import SuiteReport, evaluate_suite, require_data
@@ -79,10 +80,7 @@ def run_preset(
     """
     suite = find_suite(preset.suite) if preset.suite and collection is None else None
     specs = {model.name: preset.domain_of(model, data_dir, collection) for model in preset.models}
-    for spec in specs.values():
-        require_training_files(spec)
-    if suite:
-        require_data(suite, data_dir)
+    _require_all(specs.values(), suite, data_dir)
     done: list[PresetRun] = []
     for number, (name, spec) in enumerate(specs.items(), 1):
         observer({"kind": "note", "name": "preset", "text": f"{name}, {number} of {len(specs)}"})
@@ -95,16 +93,30 @@ def run_preset(
             before_work=before_work,
             after_work=after_work,
         )
-        scores = None
-        if suite:
-            scores = evaluate_suite(
-                report["model"],
-                suite,
-                data_dir=data_dir,
-                runs=runs,
-                instructions=preset.suite_instructions,
-                progress=lambda text: observer({"kind": "note", "name": "suite", "text": text}),
-            )
-            write_json(runs / report["run"] / f"suite-{suite.name}.json", scores)
+        scores = _scored(preset, report, suite, data_dir, runs, observer) if suite else None
         done.append(PresetRun(model=name, report=report, suite=scores))
     return done
+
+
+def _require_all(specs: Iterable[DomainSpec], suite: Suite | None, data_dir: Path | None) -> None:
+    """Check that what a preset reads from disk is there, before anything is trained."""
+    for spec in specs:
+        require_training_files(spec)
+    if suite:
+        require_data(suite, data_dir)
+
+
+def _scored(
+    preset: Preset, report: Report, suite: Suite, data_dir: Path | None, runs: Path, observer: Observer
+) -> SuiteReport:
+    """Score a run's exported model on the suite, and write that into the run's folder."""
+    scores = evaluate_suite(
+        report["model"],
+        suite,
+        data_dir=data_dir,
+        runs=runs,
+        instructions=preset.suite_instructions,
+        progress=lambda text: observer({"kind": "note", "name": "suite", "text": text}),
+    )
+    write_json(runs / report["run"] / f"suite-{suite.name}.json", scores)
+    return scores

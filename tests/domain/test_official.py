@@ -150,7 +150,7 @@ def test_the_papers_suite_has_its_twelve_tasks_with_an_instruction_each() -> Non
 
 
 def test_an_unknown_suite_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="no suite 'stm-papers'; did you mean stm-paper"):
+    with pytest.raises(ConfigError, match="no suite is called 'stm-papers'; did you mean stm-paper"):
         find_suite("stm-papers")
     with pytest.raises(ConfigError, match="there are stm-paper, mteb-medical, beir, nanobeir"):
         find_suite("x")

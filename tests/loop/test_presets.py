@@ -50,7 +50,9 @@ def data_dir(tmp_path: Path) -> Path:
     for name, architecture in ARCHITECTURES.items():
         pico_decoder(folder / name, architecture=architecture)
     for seed, name in enumerate(("Qwen/Qwen3-Embedding-0.6B", "Qwen/Qwen3-Embedding-4B")):
-        made = pico_checkpoint(tmp_path / f"made-{seed}", architecture="qwen3", pooling="lasttoken", seed=seed)
+        made = pico_checkpoint(
+            tmp_path / f"made-{seed}", architecture="qwen3", pooling="lasttoken", eos=True, seed=seed
+        )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         made.rename(folder / name)
     tiny = tiny_collection()
