@@ -38,7 +38,7 @@ def attention_kernel(kernel: Kernel, device: str, dtype: torch.dtype) -> str | N
 def flash_fault(device: str, dtype: torch.dtype) -> str | None:
     """Return why FlashAttention 2 cannot be used, and the fix; None if it can."""
     import torch
-    from transformers.utils import is_flash_attn_2_available
+    from transformers.utils.import_utils import is_flash_attn_2_available
 
     if device != "cuda":
         return "needs a GPU, and torch finds none"

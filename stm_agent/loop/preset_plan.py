@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.preset import Preset, PresetModel, PresetSizes
@@ -189,7 +190,8 @@ def task_sizes(name: str, split: str, subset: str) -> tuple[int, float]:
     """Return the passages of an official task and their mean length in letters, as mteb has counted them."""
     from stm_agent.domain.official import find_task
 
-    found = (find_task(name).metadata.descriptive_stats or {}).get(split, {})
+    # mteb types its statistics by kind of task; here they are read as the JSON that they are stored as.
+    found: Any = (find_task(name).metadata.descriptive_stats or {}).get(split, {})
     found = found.get("hf_subset_descriptive_stats", {}).get(subset, found)
     texts = found.get("documents_text_statistics")
     if not texts:

@@ -105,15 +105,16 @@ def lighter(job: TrainingJob) -> tuple[TrainingJob | None, str]:
     cached = CACHED.get(expert.loss)
     part = min(train.mini_batch, batch // PARTS)
     if cached and part and not train.gradient_checkpointing and not _has_other_losses(expert):
-        changes, mini_batch = {"loss": cached}, part
+        changed = expert.model_copy(update={"loss": cached})
+        mini_batch = part
         change = f"its batch of {batch} pairs is computed in parts of {part}, which changes no number"
     elif batch // 2 >= SMALLEST_BATCH:
-        changes, mini_batch = {"batch_size": batch // 2}, max(1, train.mini_batch // 2)
+        changed = expert.model_copy(update={"batch_size": batch // 2})
+        mini_batch = max(1, train.mini_batch // 2)
         change = f"its batch is halved from {batch} to {batch // 2} pairs"
     else:
         return None, ""
-    expert = expert.model_copy(update=changes)
-    return replace(job, expert=expert, train=train.model_copy(update={"mini_batch": mini_batch})), change
+    return replace(job, expert=changed, train=train.model_copy(update={"mini_batch": mini_batch})), change
 
 
 def _has_other_losses(expert: ExpertSpec) -> bool:

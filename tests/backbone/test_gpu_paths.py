@@ -26,7 +26,7 @@ TEXTS = [f"text number {number} " * (1 + number % 7) for number in range(40)]
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
+    monkeypatch.setattr("transformers.utils.import_utils.is_flash_attn_2_available", lambda: True)
 
 
 @pytest.mark.usefixtures("installed")
@@ -49,7 +49,7 @@ def test_flash_attention_is_the_choice_where_it_can_be_used() -> None:
 def test_flash_attention_that_cannot_be_used_is_refused_with_the_fix(
     device: str, dtype: torch.dtype, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: False)
+    monkeypatch.setattr("transformers.utils.import_utils.is_flash_attn_2_available", lambda: False)
     with pytest.raises(BackboneError, match=message) as caught:
         attention_kernel("flash", device, dtype)
     assert "\n" not in str(caught.value)

@@ -81,7 +81,9 @@ def small(name: str) -> Preset:
         domain[part] = {**domain.get(part, {}), **values}
     domain["general"] = [{**guard, "documents": 20} for guard in domain["general"]]
     domain["experts"] = [{**expert, **({"steps": 2} if "steps" in expert else {})} for expert in domain["experts"]]
-    # The embedded encoder's row is no part of a preset.
+    if "judge" in domain["audit"]:
+        domain["audit"] = {**domain["audit"], "judge": "scripted:numbered", "judged": 4, "own_text": True}
+    # The embedded encoder's row is not part of a preset.
     domain["baseline"] = None
     models = tuple(model.model_copy(update={"batch_size": 8, "learning_rate": 0.02}) for model in preset.models)
     return preset.model_copy(update={"domain": domain, "models": models, "pairs": dict.fromkeys(preset.pairs, 16)})
