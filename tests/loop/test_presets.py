@@ -130,8 +130,12 @@ def test_the_paper_runs_whole_and_is_scored_on_its_twelve_tasks(run: Run, worksp
 
 def test_the_papers_other_architectures_run_one_after_another(run: Run, workspace: Path) -> None:
     preset = small("paper")
-    domain = {**preset.domain, "experts": preset.domain["experts"][:1]}  # type: ignore[index]
-    done = run(preset.model_copy(update={"models": preset.models[1:], "domain": domain, "suite": None}))
+    # The whole experiment is another test's; here are an expert, its variants, a merge and the export.
+    domain: dict[str, Any] = dict(preset.domain)
+    domain |= {"experts": domain["experts"][:1], "general": [], "instruct": {"pool": 0, "reflections": 0}}
+    domain["merge"] = {**domain["merge"], "methods": ["ties"]}
+    changes = {"models": preset.models[1:], "domain": domain, "suite": None, "controls": False}
+    done = run(preset.model_copy(update=changes))
     assert [each["model"] for each in done] == ["gemma-2b", "phi-4-mini"]
     for each in done:
         assert each["report"]["failures"] == []
