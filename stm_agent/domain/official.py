@@ -39,7 +39,7 @@ class OfficialTask:
         """Return mteb's task, narrowed to the split and the subset; no data is read.
 
         Raises:
-            ConfigError: There is no such retrieval task, or it has not the split or the subset, or has several and
+            ConfigError: No retrieval task has this name, or it has not the split or the subset, or has several and
                 none is named.
             DataError: The data set is not in the folder.
         """

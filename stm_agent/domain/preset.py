@@ -166,7 +166,7 @@ def load_preset(name: str) -> Preset:
     """Return a preset; ``NAME/MODEL`` keeps one of its models.
 
     Raises:
-        ConfigError: There is no such preset, or it has no such model; the message names those there are.
+        ConfigError: No preset has this name, or it lacks the model; the message names those there are.
     """
     wanted, _, model = name.partition("/")
     if wanted not in presets():
