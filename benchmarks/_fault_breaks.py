@@ -115,7 +115,7 @@ def llm_gone(mini: Mini) -> tuple[dict[str, Any], Claims]:
 
 
 def out_of_memory(mini: Mini) -> tuple[dict[str, Any], Claims]:
-    """Limit the address space of a run: while its batch is tried, while smaller ones are tried too, and for good."""
+    """Limit the address space of a run: while its batch is tried, while half of it is tried too, and for good."""
     from stm_agent.testing.pico import pico_decoder
 
     if not (mini.work / "deep").exists():
@@ -129,21 +129,16 @@ def out_of_memory(mini: Mini) -> tuple[dict[str, Any], Claims]:
         instruct={"reflections": 0},
     )
     before, peak = _address_space(mini)
-    smaller = _with_limit(mini, before + (peak - before) // 2, "which changes no number")
-    lost = _with_limit(mini, before + (peak - before) // 50, "expert plain failed")
+    halved = _with_limit(mini, before + (peak - before) // 2, "is halved from 48 to 24")
+    lost = _with_limit(mini, before + (peak - before) // 5, "expert plain failed")
     always = _with_limit(mini, before + (peak - before) * 4 // 5, None)
-    rows = [smaller, lost, always]
+    rows = [halved, lost, always]
     in_a_line = [row for row in rows if row["status"] == 0 or (row["status"] == 2 and row["errors"] == 1)]
     record = {"before_mib": before // MEBIBYTE, "peak_mib": peak // MEBIBYTE, "runs": rows}
     return record, [
+        claim("a batch too large for the memory: halved, recorded and trained", float(halved["trained"]), 0, "runs"),
         claim(
-            "a batch too large for the memory: computed in parts or halved, recorded and trained",
-            float(smaller["trained"]),
-            0,
-            "runs",
-        ),
-        claim(
-            "the smallest batch too large as well: the expert is lost, recorded, and the run ends with a model",
+            "half of it too large as well: the expert is lost, recorded, and the run ends with a model",
             float(lost["status"] == 0 and lost["model"] and lost["lost"] == ["expert plain"]),
             0,
             "runs",
@@ -164,13 +159,13 @@ def _with_limit(mini: Mini, limit: int, until: str | None) -> dict[str, Any]:
         resource.prlimit(running.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     status = running.wait()
     report = running.result if status == 0 else {"warnings": [], "failures": [], "rows": {}}
-    was_smaller = any("in parts" in warning or "halved" in warning for warning in report["warnings"])
+    was_halved = any("halved" in warning for warning in report["warnings"])
     return {
         "limit_mib": limit // MEBIBYTE,
         "until": until,
         "status": status,
         "model": has_model(folder_of(workspace)),
-        "trained": was_smaller and "expert plain" in report["rows"],
+        "trained": was_halved and "expert plain" in report["rows"],
         "lost": [failure["lever"] for failure in report["failures"] if failure["kind"] == "memory"],
         "errors": sum(line.startswith("error: ") for line in running.lines),
         "screen": [line.replace(str(mini.work), "") for line in running.lines if "memory" in line][:4],

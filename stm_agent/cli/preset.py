@@ -10,6 +10,8 @@ from stm_agent.cli.output import emit, page_writer, show_steps
 from stm_agent.cli.threads import raising_threads, threads_chooser
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import RenderableType
 
     from stm_agent.domain.preset import PresetSizes
@@ -45,9 +47,8 @@ def optimize_preset(
     *,
     generator_given: bool,
     dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Print the plan of a preset, or run it and print its reports."""
+) -> Callable[[bool], None]:
+    """Plan a preset, or run it; return what prints the result, as JSON or as text."""
     from stm_agent.domain.preset import load_preset
     from stm_agent.loop.presets import run_preset, with_preset
     from stm_agent.workspace import runs_folder
@@ -67,8 +68,7 @@ def optimize_preset(
             collection=arguments.collection,
             sizes=_sizes(arguments.collection, preset.sizes),
         )
-        show_steps(steps, as_json)
-        return
+        return lambda as_json: show_steps(steps, as_json)
     done = run_preset(
         preset,
         options,
@@ -80,7 +80,7 @@ def optimize_preset(
         before_work=threads_chooser(observer),
         after_work=page_writer(observer),
     )
-    emit(done, _tables(done), as_json)
+    return lambda as_json: emit(done, _tables(done), as_json)
 
 
 def _sizes(collection: Path | None, usual: PresetSizes) -> PresetSizes:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.backbone.memory_errors import release_memory
 from stm_agent.domain.data import Pair
-from stm_agent.domain.spec import ExpertSpec
-from stm_agent.domain.train_spec import LossName
+from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.errors import OutOfMemory
 from stm_agent.instruct.seeds import load_seeds
 from stm_agent.loop.context import RunContext
@@ -21,12 +20,6 @@ from stm_agent.workspace import prompt_path
 
 SMALLEST_BATCH = 2
 """Least number of pairs that a contrastive loss needs."""
-
-CACHED: Mapping[LossName, LossName] = {"infonce": "cached-infonce", "gist": "cached-gist"}
-"""Loss -> the same one, computed in parts."""
-
-PARTS = 4
-"""Parts of a batch that did not fit, at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +32,7 @@ class TrainingPlan:
         training_data: Source of its negatives.
         start: Adapter folder from which training starts; None: the backbone.
         suffix: Added to the expert's name, so that a second training in a round has a name of its own.
+        domain: The domain on the start that is trained; None: the run's.
     """
 
     spec: ExpertSpec
@@ -46,25 +40,31 @@ class TrainingPlan:
     training_data: TrainingData
     start: Path | None
     suffix: str = ""
+    domain: DomainSpec | None = None
+
+    def domain_in(self, context: RunContext) -> DomainSpec:
+        """Return the domain on the start that is trained."""
+        return self.domain or context.spec
 
 
 def training_job(
     context: RunContext, spec: ExpertSpec, plan: TrainingPlan, negatives: Negatives, instruction: Instruction
 ) -> TrainingJob:
     """Return the job that trains an expert on a plan's pairs."""
+    domain = plan.domain_in(context)
     return TrainingJob(
         expert=spec,
-        train=context.spec.train,
-        backbone=context.spec.backbone,
+        train=domain.train,
+        backbone=domain.backbone,
         pairs=plan.pairs,
         negatives=negatives,
         lists=_lists_of(spec, plan),
         instruction=instruction,
-        prompts=prompt_prefixes(spec, instruction, context.workspace, context.spec.task),
+        prompts=prompt_prefixes(spec, instruction, context.workspace, domain.task),
         start=plan.start,
         seed=context.seed,
         # The best checkpoint is chosen by its score, so training may only see the search half.
-        dev=context.search if context.spec.train.evaluate_every else None,
+        dev=context.search if domain.train.evaluate_every else None,
         cache=context.cache,
     )
 
@@ -76,49 +76,20 @@ def _lists_of(spec: ExpertSpec, plan: TrainingPlan) -> Lists:
 
 
 def build_training(context: RunContext, job: TrainingJob) -> Path:
-    """Build a training; whenever memory runs out, try again as :func:`lighter` says.
-
-    Raises:
-        OutOfMemory: The smallest batch does not fit either.
-    """
-    while True:
-        try:
-            return context.build(job)
-        except OutOfMemory as error:
-            lighter_job, change = lighter(job)
-            if lighter_job is None:
-                raise
-            context.warn("train", f"expert {job.expert.name}: {error}; {change}")
-        # Outside of the handler: the error's traceback keeps the model of the failed training alive.
-        release_memory()
-        job = lighter_job
-
-
-def lighter(job: TrainingJob) -> tuple[TrainingJob | None, str]:
-    """Return the job with less memory, and what was changed; None if nothing is left to change.
-
-    First the same batch is computed in parts (GradCache), which changes no number and takes a third longer. Only then
-    do batches become smaller.
-    """
-    expert, train = job.expert, job.train
-    batch = expert.batch_size or train.batch_size
-    cached = CACHED.get(expert.loss)
-    part = min(train.mini_batch, batch // PARTS)
-    if cached and part and not train.gradient_checkpointing and not _has_other_losses(expert):
-        changed = expert.model_copy(update={"loss": cached})
-        mini_batch = part
-        change = f"its batch of {batch} pairs is computed in parts of {part}, which changes no number"
-    elif batch // 2 >= SMALLEST_BATCH:
-        changed = expert.model_copy(update={"batch_size": batch // 2})
-        mini_batch = max(1, train.mini_batch // 2)
-        change = f"its batch is halved from {batch} to {batch // 2} pairs"
-    else:
-        return None, ""
-    return replace(job, expert=changed, train=train.model_copy(update={"mini_batch": mini_batch})), change
-
-
-def _has_other_losses(expert: ExpertSpec) -> bool:
-    return bool(expert.alias_weight or expert.teacher_weight or expert.anchor_weight)
+    """Build a training; if memory runs out, try once more with half the batch."""
+    batch = job.expert.batch_size or job.train.batch_size
+    half = batch // 2
+    try:
+        return context.build(job)
+    except OutOfMemory as error:
+        if half < SMALLEST_BATCH:
+            raise
+        context.warn("train", f"expert {job.expert.name}: {error}; its batch is halved from {batch} to {half} pairs")
+    # Outside of the handler: the error's traceback keeps the model of the failed training alive.
+    release_memory()
+    expert = job.expert.model_copy(update={"batch_size": half})
+    mini_batch = max(1, job.train.mini_batch // 2)
+    return context.build(replace(job, expert=expert, train=job.train.model_copy(update={"mini_batch": mini_batch})))
 
 
 def prompt_prefixes(spec: ExpertSpec, instruction: Instruction, workspace: Path, task: str) -> tuple[str, ...]:

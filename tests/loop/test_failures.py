@@ -117,7 +117,7 @@ def test_a_variant_that_fails_costs_itself_and_another_is_trained(
     assert "expert hard" in report["rows"]
 
 
-def test_memory_that_runs_out_splits_the_batch_and_then_halves_it(
+def test_memory_that_runs_out_halves_the_batch_once(
     run: Any, tiny_domain: DomainSpec, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stm_agent.train import expert as module
@@ -139,8 +139,7 @@ def test_memory_that_runs_out_splits_the_batch_and_then_halves_it(
     report = run()
     assert models
     assert report["failures"] == []
-    said = "\n".join(report["warnings"])
-    assert said.index("computed in parts of 2, which changes no number") < said.index("halved from 8 to 4 pairs")
+    assert any("halved from 8 to 4 pairs" in warning for warning in report["warnings"])
     assert "expert plain" in report["rows"]
 
 
