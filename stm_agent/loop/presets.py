@@ -16,7 +16,7 @@ from stm_agent.loop.evaluate_suite import SuiteReport, evaluate_suite, require_d
 from stm_agent.loop.events import Observer, silent
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
-from stm_agent.loop.report import Report
+from stm_agent.loop.report_rows import Report
 
 
 class PresetRun(TypedDict):
