@@ -17,7 +17,7 @@ setup(
         "stm_agent.annotate.pages": ["static/*", "static/vendor/*"],
         "stm_agent.deploy": ["page/*"],
         "stm_agent.inspect.page": ["static/*", "static/vendor/*"],
-        "stm_agent.domain": ["*.yaml", "frozen/*"],
+        "stm_agent.domain": ["*.yaml", "frozen/*", "presets/*"],
         "stm_agent._workspace.prompts": ["*"],
     },
 )

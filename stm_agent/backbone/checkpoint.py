@@ -107,9 +107,12 @@ def _require_text(module: Any, spec: BackboneSpec) -> None:  # noqa: ANN401 - th
 def set_attention(model: SentenceTransformer, attention: Attention) -> None:
     """Set the attention direction, in place; a network that is bidirectional already keeps its own way to be so."""
     from stm_agent.backbone.checks import TOLERANCE, first_token_moves
+    from stm_agent.backbone.kernels import set_module_direction, uses_flash
     from stm_agent.backbone.network import network_of
 
     network = network_of(model)
+    if uses_flash(network):
+        set_module_direction(network, causal=attention == "causal")
     if attention == "causal" or first_token_moves(network) < TOLERANCE:
         # transformers reads this at every forward and saves it with the model; a keyword at loading has no effect.
         network.config.is_causal = attention == "causal"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.backbone.batches import Room, room_of
 from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.backbone.precision import products
 from stm_agent.errors import OutOfMemory
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
-BATCH, GPU_BATCH = 64, 256
-"""Largest number of texts in a batch."""
-SHORT = 64
-"""Tokens of a text up to which a batch is full. Batches of longer texts are smaller, so that their activations stay in
-the CPU's caches."""
 LETTERS = 4
 """Letters of a token, roughly."""
 
@@ -37,7 +33,7 @@ class TextEncoder:
         model: The model, in eval mode.
         mixed: Whether matrix products are computed in bfloat16.
         model_identity: Hash of the model, whatever the products are computed in.
-        halved: Whether memory ran out once, so that batches are half as large since.
+        halved: Whether memory ran out, so that batches are smaller since.
     """
 
     def __init__(self, model: SentenceTransformer, identity: str | None = None, *, mixed: bool = False) -> None:
@@ -45,6 +41,7 @@ class TextEncoder:
         self.model = model.eval()
         self.mixed = mixed
         self.halved = False
+        self._room: Room | None = None
         self.model_identity = identity or model_identity(model)
 
     @property
@@ -61,8 +58,8 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> NDArray[np.float32]:
         """Encode texts, longest first, in batches of about as many tokens each.
 
-        Every batch is a safe point. The first time memory runs out, batches become half as large for good, and a
-        warning says so.
+        Every batch is a safe point. Each time memory runs out, batches become half as large for good, and a warning
+        says so.
 
         Args:
             texts: What to encode.
@@ -72,7 +69,7 @@ class TextEncoder:
             ``[texts, dimension]`` float32, L2-normalised, in the order given.
 
         Raises:
-            OutOfMemory: Memory runs out with the smaller batches too, or with a single text.
+            OutOfMemory: Memory runs out with a single text.
             StopRequested: A stop was asked for.
         """
         if not texts:
@@ -88,9 +85,9 @@ class TextEncoder:
             try:
                 vectors[batch] = self._encode_batch([whole[number] for number in batch])
             except OutOfMemory as error:
-                if self.halved or len(batch) == 1:
+                if len(batch) == 1:
                     raise
-                self.halved = True
+                self._halve(len(batch))
                 logger.warning("%s; batches are half as large from text %d of %d on", error, begin + 1, len(order))
             else:
                 begin += len(batch)
@@ -121,9 +118,16 @@ class TextEncoder:
         tokens = letters // LETTERS + 1
         if self.model.max_seq_length:
             tokens = min(tokens, self.model.max_seq_length)
-        largest = BATCH if self.model.device.type == "cpu" else GPU_BATCH
-        size = min(largest, largest * SHORT // tokens)
-        return max(1, size // 2 if self.halved else size)
+        if self._room is None:
+            # Measured when the first texts come: what else is loaded by then takes its part.
+            self._room = room_of(self.model)
+        return self._room.texts_of(tokens)
+
+    def _halve(self, texts: int) -> None:
+        """Make batches half as large as the one that failed was, or smaller."""
+        self.halved = True
+        room = (self._room or room_of(self.model)).halved()
+        self._room = Room(min(room.texts, max(1, texts // 2)), room.tokens)
 
 
 class TwoSidedEncoder(TextEncoder):

@@ -17,6 +17,7 @@ from stm_agent.backbone.prompts import adopt_passage_prompt
 from stm_agent.domain.spec import Attention, BackboneSpec
 from stm_agent.errors import BackboneError, CheckFailed, first_line, raised_as
 from stm_agent.files import read_json
+from stm_agent.hub_faults import hub_fault
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -41,16 +42,32 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
         BackboneError: The model cannot be loaded or does not fit the options.
         CheckFailed: Attention direction, EOS pooling or padding invariance is wrong.
     """
+    from stm_agent.backbone.kernels import FLASH, attention_kernel
+
+    device, dtype = _placement(spec.dtype)
+    kernel = attention_kernel(spec.kernel, device, dtype)
+    try:
+        return _load(spec, device, dtype, kernel, packed=packed)
+    except BackboneError as error:
+        if kernel != FLASH or spec.kernel != "auto":
+            raise
+        _log_without_flash(spec.model, str(error))
+    return _load(spec, device, dtype, None, packed=packed)
+
+
+def _load(spec: BackboneSpec, device: str, dtype: Any, kernel: str | None, *, packed: bool) -> SentenceTransformer:  # noqa: ANN401
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
 
     from stm_agent.backbone.checkpoint import change_modules, layer_options, plain_modules, set_attention, set_text
     from stm_agent.backbone.embedded import resolve_model
+    from stm_agent.backbone.kernels import uses_flash
 
     source = resolve_model(spec.model)
-    device, dtype = _placement(spec.dtype)
-    with _loading(f"backbone {spec.model}"):
+    with _loading("backbone", spec.model):
         weights, config = {"dtype": dtype}, layer_options(source, spec)
+        if kernel is not None:
+            weights["attn_implementation"] = kernel
         attention = spec.attention
         if is_sentence_transformer_model(source):
             model = SentenceTransformer(source, device=device, model_kwargs=weights, config_kwargs=config)
@@ -65,7 +82,8 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
             set_attention(model, attention)
         set_text(model, spec)
         moved = _check(model, spec, attention)
-    if packed:
+    # FlashAttention packs texts by itself.
+    if packed and not uses_flash(network_of(model)):
         _pack(model, spec.model, moved)
     return model
 
@@ -94,7 +112,7 @@ def load_model(name: str) -> SentenceTransformer:
 
     source = resolve_model(name)
     device, dtype = _placement("auto")
-    with _loading(f"model {name}"):
+    with _loading("model", name):
         if (Path(source) / EXPORT).is_file() and read_json(Path(source) / EXPORT)["network"]:
             from stm_agent.backbone.session import load_exported
 
@@ -134,11 +152,14 @@ def _placement(dtype: str) -> tuple[str, Any]:
 
 
 @contextmanager
-def _loading(what: str) -> Iterator[None]:
+def _loading(what: str, name: str) -> Iterator[None]:
     """Turn what three libraries raise about a checkpoint they cannot use into one line."""
+
+    def unusable(error: BaseException) -> BackboneError:
+        return BackboneError(f"cannot load {what} {name}: {hub_fault(error, name, 'model') or first_line(error)}")
+
     # transformers, sentence-transformers and safetensors share no base class of errors.
-    unusable = raised_as(lambda error: BackboneError(f"cannot load {what}: {first_line(error)}"))
-    with unusable, memory_errors(f"loading {what}"):
+    with raised_as(unusable), memory_errors(f"loading {what} {name}"):
         yield
 
 
@@ -162,6 +183,11 @@ def _pack(model: SentenceTransformer, name: str, moved: float) -> None:
         check_packing(model, causal=moved < TOLERANCE)
     except CheckFailed as failed:
         _log_unpacked(name, str(failed))
+
+
+@lru_cache
+def _log_without_flash(name: str, reason: str) -> None:
+    logger.warning("%s runs with torch's attention, FlashAttention failed: %s", name, reason)
 
 
 @lru_cache

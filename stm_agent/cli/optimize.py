@@ -9,7 +9,8 @@ import typer
 
 from stm_agent.cli.live import run_observer
 from stm_agent.cli.llm_flags import ApiBase, Generator, Parallel, PriceIn, PriceOut
-from stm_agent.cli.output import JsonFlag, emit, page_writer, typed_command
+from stm_agent.cli.output import JsonFlag, emit, page_writer, show_steps, typed_command
+from stm_agent.cli.preset import PresetArguments, optimize_preset
 from stm_agent.cli.threads import raising_threads, threads_chooser
 from stm_agent.errors import ConfigError
 
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
 
 
 def optimize(
+    context: typer.Context,
     domain: Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")] = None,
     collection: Annotated[Path | None, typer.Option(help="A BEIR folder to adapt to, without a domain file.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A whole experiment: paper or strong, all of its models or one, such as paper/gemma-2b."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="With --preset: folder with models and data in the Hub's layout, DIR/owner/name."),
+    ] = None,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Documents without queries (file or folder): the generator writes synthetic ones."),
@@ -82,6 +92,12 @@ def optimize(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run; finished stages are still used.")] = False,
     workspace: Annotated[Path | None, typer.Option(help="Folder with programs/ and prompts/ (default: here).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    gpu_tflops: Annotated[
+        float, typer.Option(help="With --preset --dry-run: 10^12 operations a second that a GPU sustains.", min=0.001)
+    ] = 300.0,
+    gpu_price: Annotated[
+        float, typer.Option(help="With --preset --dry-run: US dollars of an hour of a GPU.", min=0)
+    ] = 3.0,
     as_json: JsonFlag = False,
 ) -> None:
     """Adapt a decoder LLM or an encoder to a domain, end to end; the same command resumes.
@@ -100,11 +116,15 @@ def optimize(
     from stm_agent.train.processes import one_process
     from stm_agent.workspace import find_workspace, runs_folder
 
-    if sum(given is not None for given in (domain, collection, corpus)) != 1:
+    # A preset has a collection of its own, which --collection may replace.
+    named = (domain, preset or collection, corpus)
+    if sum(given is not None for given in named) != 1:
         raise ConfigError(
-            "name what to adapt to: --domain NAME (see 'stm-agent domains list'), --collection DIR, or --corpus PATH "
-            "if there are no queries; one of them"
+            "name what to adapt to: --domain NAME (see 'stm-agent domains list'), --collection DIR, --preset NAME, or "
+            "--corpus PATH if there are no queries; one of them"
         )
+    if data_dir is not None and preset is None:
+        raise ConfigError("--data-dir goes with --preset; in a domain file, write data_dir under its kind: mteb")
     if (more_seeds and not seeds) or (seeds and seed is not None):
         raise ConfigError("give one --seed N, or several with --seeds N N N")
     one_process()
@@ -133,10 +153,20 @@ def optimize(
         artefacts=artefacts,
         command=typed_command(),
     )
+    if preset is not None:
+        if seeds:
+            raise ConfigError(f"--preset {preset} and --seeds make too many runs at once; give one --seed a call")
+        source = context.get_parameter_source("generator")
+        given = source is not None and source.name != "DEFAULT"
+        arguments = PresetArguments(preset, data_dir, collection, gpu_tflops, gpu_price)
+        with run_observer(as_json) as observer:
+            finish = optimize_preset(arguments, options, folder, observer, generator_given=given, dry_run=dry_run)
+        finish(as_json)
+        return
     if corpus and dry_run:
         from stm_agent.loop.corpus_plan import plan_corpus, plan_steps
 
-        _show_steps(plan_steps(plan_corpus(corpus, queries=corpus_queries, seed=seed or 0), options), as_json)
+        show_steps(plan_steps(plan_corpus(corpus, queries=corpus_queries, seed=seed or 0), options), as_json)
         return
     if dry_run:
         from stm_agent.loop.plan import check_collection, plan
@@ -144,7 +174,7 @@ def optimize(
 
         spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
         check_collection(spec, folder)
-        _show_steps(plan(with_starts(spec, options.starts), folder, options), as_json)
+        show_steps(plan(with_starts(spec, options.starts), folder, options), as_json)
         return
     # What is shown while a run works ends before its report is printed.
     with run_observer(as_json) as observer:
@@ -187,7 +217,3 @@ def _adapted(
         spec, options, workspace=workspace, runs=runs, observer=watched, before_work=choose, after_work=write_page
     )
     return report, report_table(report)
-
-
-def _show_steps(steps: list[dict[str, str]], as_json: bool) -> None:
-    emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)

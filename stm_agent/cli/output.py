@@ -76,6 +76,11 @@ def emit(data: object, text: RenderableType, as_json: bool) -> None:
     console.print(text)
 
 
+def show_steps(steps: list[dict[str, str]], as_json: bool) -> None:
+    """Print a plan, a line for each stage."""
+    emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)
+
+
 def json_observer() -> Observer:
     """Return an observer that writes one event a line, as JSON, on standard error while a run works."""
     import time

@@ -7,6 +7,7 @@ from typing import Literal
 from stm_agent.domain.fields import Positive, Spec, Switch
 
 Attention = Literal["bidirectional", "causal"]
+Kernel = Literal["auto", "flash", "sdpa", "eager"]
 
 
 class BackboneSpec(Spec):
@@ -25,6 +26,9 @@ class BackboneSpec(Spec):
             false: never.
         dtype: Number format of weights and vectors; ``auto``: bfloat16 on a GPU, float32 on a CPU, or what the plan of
             a folder chooses; ``mixed``: float32 with matrix products in bfloat16, if texts are encoded.
+        kernel: How attention is computed: ``flash`` by FlashAttention 2 (a GPU, half precision, the package
+            ``flash-attn``), ``sdpa`` by torch, ``eager`` by plain products; ``auto``: ``flash`` if it can be used and
+            passes the checks of loading, else ``sdpa``.
     """
 
     model: str
@@ -34,6 +38,7 @@ class BackboneSpec(Spec):
     max_length: Positive | None = None
     eos: Switch | None = None
     dtype: Literal["auto", "float32", "mixed", "bfloat16", "float16"] = "auto"
+    kernel: Kernel = "auto"
 
     @property
     def summary(self) -> str:

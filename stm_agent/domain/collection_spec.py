@@ -163,21 +163,26 @@ FrozenCollection = PythonDocsCollection | WordNetCollection
 
 
 class MtebCollection(_WithSources):
-    """A retrieval task by its MTEB name, fetched from the Hub by mteb.
+    """A retrieval task by its MTEB name, fetched from the Hub by mteb, or read from a folder.
 
     Attributes:
         name: MTEB's task name, for example ``SciFact``.
+        subset: Language or other part of a task that has several; None: the only one.
         train_split: Split with training pairs; None: none.
         dev_split: Split the levers are scored on; a task without it gives a part of its train split.
         test_split: Split scored once, at the end.
+        data_dir: Folder with data sets in the Hub's layout (``data_dir/owner/name``), relative to the domain file;
+            None: the Hub.
         sources: Training sets beside its train split, which is source ``train``.
     """
 
     kind: Literal["mteb"] = "mteb"
     name: Name
+    subset: Annotated[str, Field(min_length=1)] | None = None
     train_split: str | None = None
     dev_split: str = "dev"
     test_split: str = "test"
+    data_dir: RelativePath | None = None
 
 
 TrainingCollection = Annotated[BeirCollection | HpoCollection | MtebCollection, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""Retrieval tasks by their MTEB name, fetched from the Hub by mteb itself."""
+"""Retrieval tasks by their MTEB name, read by mteb itself from the Hub or from a local folder."""
 
 from __future__ import annotations
 
@@ -6,77 +6,66 @@ from collections.abc import Container
 from typing import Any
 
 from stm_agent.domain.collection import Collection, Document, Split
+from stm_agent.domain.official import OfficialTask, at_folder, chosen_subset, find_task, load_task, offered_splits
+from stm_agent.domain.official import narrowed as narrowed_task
 from stm_agent.domain.spec import MtebCollection
-from stm_agent.errors import ConfigError, DataError, first_line, raised_as
+from stm_agent.errors import ConfigError, DataError
 
 
 def read_mteb(spec: MtebCollection) -> Collection:
-    """Fetch a task's corpus and the named splits that the task has.
+    """Read a task's corpus and the named splits that the task has.
 
     In the result the splits are called train, dev and test, whatever their names in the task. The corpus is that of the
     test split, followed by documents that only other splits have.
 
     Raises:
-        ConfigError: mteb knows no such retrieval task.
+        ConfigError: mteb knows no such retrieval task, or it lacks a split or a subset.
         DataError: The data cannot be fetched, or a split has no judged query.
     """
-    task = _task(spec.name)
+    task = find_task(spec.name)
+    subset = chosen_subset(task, spec.subset)
+    task = at_folder(task, spec.data_dir)
     wanted = {"test": spec.test_split, "dev": spec.dev_split, "train": spec.train_split}
-    offered = _splits_on_hub(task)
+    offered = offered_splits(task, subset)
     chosen = {ours: theirs for ours, theirs in wanted.items() if theirs in offered}
     missing = [theirs for ours, theirs in wanted.items() if theirs and ours not in chosen and ours != "dev"]
     if missing:
         raise ConfigError(f"MTEB task {spec.name} has no split '{missing[0]}'; it has {', '.join(sorted(offered))}")
-    data = _load(task, list(chosen.values()))
+    about = task.metadata
+    data = _load(task, subset, list(chosen.values()))
     documents: dict[str, Document] = {}
     splits = {}
     for ours, theirs in chosen.items():
-        for row in data[theirs]["corpus"]:
-            documents.setdefault(row["id"], Document(row["id"], row.get("title") or "", row["text"]))
+        documents |= {key: document for key, document in _documents(data[theirs]).items() if key not in documents}
         splits[ours] = _split(spec.name, ours, data[theirs], documents if task.ignore_identical_ids else {})
-    about = task.metadata
     source = f"MTEB {spec.name}: {about.dataset['path']} at {about.dataset['revision']}"
     return Collection(spec.name, tuple(documents.values()), splits, str(about.license or "not stated"), source)
 
 
-def _task(name: str) -> Any:  # noqa: ANN401 - mteb ships no types
-    import mteb
-    from mteb.abstasks.retrieval import AbsTaskRetrieval
+def read_official(wanted: OfficialTask) -> tuple[dict[str, str], Split]:
+    """Return the corpus (document id -> text) and the judged queries of one split of an official task.
 
-    try:
-        task = mteb.get_task(name)
-    except KeyError as error:
-        raise ConfigError(f"mteb knows no task '{name}'; look the name up with: mteb available-tasks") from error
-    if not isinstance(task, AbsTaskRetrieval) or task.metadata.is_multilingual:
-        raise ConfigError(f"MTEB task {name} is not a retrieval task in one language; name one that is")
-    return task
-
-
-def _splits_on_hub(task: Any) -> set[str]:  # noqa: ANN401
-    from datasets import get_dataset_config_names, get_dataset_split_names
-
-    dataset = task.metadata.dataset
-    path, revision = dataset["path"], dataset["revision"]
-    with raised_as(lambda error: _unreachable(task, error)):
-        # The config in which mteb's own loader looks for the judgements.
-        config = "default" if "default" in get_dataset_config_names(path, revision) else "qrels"
-        names = get_dataset_split_names(path, config, revision=revision)
-    return {str(name) for name in names}
+    Raises:
+        ConfigError: As :meth:`~stm_agent.domain.official.OfficialTask.open`.
+        DataError: The data cannot be fetched or read.
+    """
+    task = wanted.open()
+    load_task(task)
+    (split,), (subset,) = task.eval_splits, task.hf_subsets
+    data = task.dataset[subset][split]
+    documents = _documents(data)
+    texts = {key: document.full for key, document in documents.items()}
+    return texts, _split(wanted.name, split, data, documents if task.ignore_identical_ids else {})
 
 
-def _load(task: Any, splits: list[str]) -> Any:  # noqa: ANN401
-    task.filter_eval_splits(splits)
-    with raised_as(lambda error: _unreachable(task, error)):
-        task.load_data()
-        task.convert_v1_dataset_format_to_v2(num_proc=None)
-    return task.dataset["default"]
+def _load(task: Any, subset: str, splits: list[str]) -> Any:  # noqa: ANN401 - mteb's split data
+    load_task(narrowed_task(task, subset, splits))
+    return task.dataset[subset]
 
 
-def _unreachable(task: Any, error: BaseException) -> DataError:  # noqa: ANN401
-    return DataError(
-        f"cannot fetch MTEB task {task.metadata.name} from the Hub ({first_line(error)}); "
-        "check the network, or use a local folder with kind: beir"
-    )
+def _documents(data: Any) -> dict[str, Document]:  # noqa: ANN401
+    rows = data["corpus"]
+    return {row["id"]: Document(row["id"], row.get("title") or "", row["text"]) for row in rows}
 
 
 def _split(task: str, name: str, data: Any, ignorable: Container[str]) -> Split:  # noqa: ANN401

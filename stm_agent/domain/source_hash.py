@@ -7,6 +7,7 @@ from pathlib import Path
 from stm_agent.domain.beir_files import collection_files
 from stm_agent.domain.collection_spec import FrozenCollection, MtebCollection
 from stm_agent.domain.frozen_tasks import SHA256
+from stm_agent.domain.official import data_set_hash, find_task
 from stm_agent.domain.spec import BeirCollection, CollectionSpec, HpoCollection
 from stm_agent.domain.training_files import training_files
 from stm_agent.errors import DataError
@@ -17,7 +18,8 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
     """Return a hash that changes whenever the data behind a collection does.
 
     A BEIR folder is hashed file by file; an embedded asset is pinned by its own hash, and so is a task that comes with
-    the package; an MTEB task and a data set on the Hub by what the domain file says of them.
+    the package; an MTEB task and a data set on the Hub by what the domain file says of them, and a task in a local
+    folder by its files too.
 
     Args:
         spec: Which collection.
@@ -31,6 +33,9 @@ def collection_source_hash(spec: CollectionSpec, workspace: Path) -> str:
         folder = _beir_hash(workspace / spec.path)
         return content_hash([folder, *sources]) if sources else folder
     about: list[object] = [spec.model_dump(mode="json"), *sources]
+    if isinstance(spec, MtebCollection) and spec.data_dir is not None:
+        path = find_task(spec.name).metadata.dataset["path"]
+        about.append(data_set_hash(workspace / spec.data_dir, path))
     if isinstance(spec, HpoCollection):
         from stm_agent.assets.registry import ASSETS
 

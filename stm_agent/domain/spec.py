@@ -189,6 +189,14 @@ class DomainSpec(Spec):
             models |= {f"teacher's {role}": name for role, name in self.teach.models.items()}
         return models
 
+    def trainings_of(self, expert: ExpertSpec) -> int:
+        """Return how often an expert is trained whole: once, or once for each of its variants, at most."""
+        if not self.merge.variants or expert.side == "query":
+            return 1
+        negatives = 2 if expert.negatives.written_and_mined else 1
+        # Without and with the instruction, and with the pool of prompts.
+        return negatives * (3 if expert.prompts else 2)
+
     @model_validator(mode="before")
     @classmethod
     def _auto_backbone(cls, values: object) -> object:

@@ -11,6 +11,7 @@ from typing import Any
 
 from stm_agent.domain.beir_files import json_object, lines_of
 from stm_agent.errors import DataError, first_line, raised_as
+from stm_agent.hub_faults import hub_fault
 
 QUERY_COLUMNS = ("anchor", "query", "question", "sentence1", "sentence_A")
 POSITIVE_COLUMNS = ("positive", "positives", "answer", "passage", "document", "response", "sentence2", "text")
@@ -132,6 +133,8 @@ def rows_of_hub(
     from datasets import load_dataset
 
     def unreachable(error: BaseException) -> DataError:
+        if fault := hub_fault(error, name, "dataset"):
+            return DataError(f"cannot fetch data set {name} from the Hub: {fault}")
         return DataError(
             f"cannot fetch data set {name} from the Hub ({first_line(error)}); check name, subset and split, "
             "or save it to a folder and give its path"

@@ -41,39 +41,38 @@ class Bm25Job(Job):
 
 @dataclass(frozen=True)
 class MtebJob(Job):
-    """Scores a model by ``mteb.evaluate``: on a split of a collection, or on an official task.
+    """Scores a model by ``mteb.evaluate`` on a split of a collection.
 
     Attributes:
         model: A sentence-transformers folder, an ``embedded:`` name or a Hub name.
-        task: Name of an official task, or of the collection's split.
-        collection: What is scored; None: the official task.
+        task: Name of the split.
+        collection: What is scored.
     """
 
     kind: ClassVar[str] = "mteb"
     model: str
     task: str
-    collection: Collection | None = None
+    collection: Collection
 
     def inputs(self) -> Mapping[str, object]:
-        """Return what decides the scores; mteb's version, part of every key, pins the data of an official task."""
+        """Return what decides the scores."""
         from stm_agent.backbone.identity import source_identity
 
-        content = self.collection.content_hash if self.collection else None
-        return {"model": source_identity(self.model), "task": self.task, "collection": content}
+        model, content = source_identity(self.model), self.collection.content_hash
+        return {"model": model, "task": self.task, "collection": content}
 
     def build(self, folder: Path) -> None:
         """Write ``scores.json``: task name -> nDCG@10, Recall@100 and MRR@10.
 
         Raises:
             BackboneError: The model cannot be loaded.
-            ConfigError: mteb has no such task.
+            DataError: The collection has no such split.
         """
         from stm_agent.backbone.load import load_model
-        from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task, official_task
+        from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
 
-        model = load_model(self.model)
-        task = mteb_task(self.collection, self.task) if self.collection else official_task(self.task)
-        write_json(folder / SCORES, {"scores": {self.task: evaluate_with_mteb(model, task)}})
+        scores = evaluate_with_mteb(load_model(self.model), mteb_task(self.collection, self.task))
+        write_json(folder / SCORES, {"scores": {self.task: scores}})
 
 
 def numbers_of(folder: Path, task: str) -> dict[str, float]:

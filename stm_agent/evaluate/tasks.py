@@ -1,4 +1,4 @@
-"""Collections as mteb 2.x retrieval tasks, and official tasks by name; mteb's default cache is never used."""
+"""Collections as mteb 2.x retrieval tasks, and their evaluation by mteb; mteb's default cache is never used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.domain.collection import Collection
-from stm_agent.errors import ConfigError, DataError
+from stm_agent.errors import DataError
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask, AbsTaskRetrieval
@@ -59,20 +59,6 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
     return CollectionTask()
 
 
-def official_task(name: str) -> AbsTask:
-    """Return an official MTEB retrieval task; its data is fetched from the Hub when it is evaluated.
-
-    Raises:
-        ConfigError: mteb knows no retrieval task of that name.
-    """
-    import mteb
-
-    try:
-        return mteb.get_task(name)
-    except (KeyError, ValueError) as error:
-        raise ConfigError(f"mteb has no task '{name}'; {str(error).splitlines()[0][:200]}") from error
-
-
 def evaluate_with_mteb(
     model: Any,  # noqa: ANN401 - any mteb encoder
     task: AbsTask,
@@ -82,11 +68,11 @@ def evaluate_with_mteb(
 
     Args:
         model: The model.
-        task: The task.
+        task: The task, with one split and one subset.
         results: Folder of a ``mteb.ResultCache`` that the result is written into; None: nothing is written.
 
     Returns:
-        nDCG@10, Recall@100 and MRR@10 of the task's split.
+        nDCG@10, Recall@100 and MRR@10.
     """
     import mteb
     from datasets import disable_progress_bars, enable_progress_bars
@@ -101,5 +87,6 @@ def evaluate_with_mteb(
     finally:
         if shown:
             enable_progress_bars()
-    scores = next(iter(result.task_results[0].scores.values()))[0]
+    (of_subsets,) = result.task_results[0].scores.values()
+    (scores,) = of_subsets
     return {name: float(scores[name]) for name in METRICS}

@@ -124,16 +124,20 @@ class Workload:
         return Cost(seconds=(self.documents + PROOF_DOCUMENTS) * self.rates.passage)
 
     def training(self, expert: ExpertSpec) -> Cost:
-        """Return the cost of an expert: its steps, the probes of its variants, and its scores."""
+        """Return the cost of an expert: its steps, the probes of its variants, and its scores.
+
+        If all variants are trained whole, each of them costs as much.
+        """
         batch = expert.batch_size or self.spec.train.batch_size
         if expert.side == "query":
             texts = step_cost(self.spec.backbone) * batch * expert.steps + self.queries
             return Cost(seconds=texts * self.rates.query)
-        passages = 1 + expert.hard_negatives
+        passages = 1 + expert.hard_negatives + (expert.candidates if expert.learns_from_scores else 0)
         step = step_cost(self.spec.backbone) * batch * (self.rates.query + passages * self.rates.passage)
         # Without and with negatives, without and with the instruction.
-        probes = self.spec.loop.probe_steps * (4 if expert.hard_negatives else 2)
-        return Cost(seconds=step * (expert.steps + probes)) + self.scoring
+        probes = 0 if self.spec.merge.variants else self.spec.loop.probe_steps * (4 if expert.hard_negatives else 2)
+        whole = Cost(seconds=step * expert.steps) + self.scoring
+        return Cost(seconds=step * probes + self.spec.trainings_of(expert) * whole.seconds)
 
     def calls(self, number: int) -> Cost:
         """Return the cost of LLM calls."""

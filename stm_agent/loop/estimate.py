@@ -93,12 +93,28 @@ def llm_calls(spec: DomainSpec, passage_tokens: int) -> tuple[Calls, ...]:
     return tuple(stage for stage in stages if stage.number)
 
 
+def llm_dollars(spec: DomainSpec, options: Options, passage_tokens: int) -> float | None:
+    """Return the dollars of all LLM calls of all rounds, at most; None if a price is unknown."""
+    total = 0.0
+    for stage in llm_calls(spec, passage_tokens):
+        usd = stage.usd(model_facts(options.llm(spec, _asked(stage, options))))
+        if usd is None:
+            return None
+        total += usd * options.rounds_of(spec)
+    return total
+
+
+def _asked(stage: Calls, options: Options) -> str:
+    """Return the LLM that answers a stage's calls."""
+    return (options.reflection if stage.stage == INSTRUCTIONS else None) or options.generator
+
+
 def dollars(spec: DomainSpec, options: Options, passage_tokens: int) -> str:
     """Return one line: calls and dollars by stage of all rounds together, at most, and their sum."""
     rounds, total, parts = options.rounds_of(spec), 0.0, []
     unknown = ""
     for stage in llm_calls(spec, passage_tokens):
-        model = (options.reflection if stage.stage == INSTRUCTIONS else None) or options.generator
+        model = _asked(stage, options)
         usd = stage.usd(model_facts(options.llm(spec, model)))
         unknown = model if usd is None else unknown
         total += (usd or 0.0) * rounds
@@ -155,23 +171,36 @@ def model_size(start: BackboneSpec, train: TrainSpec) -> ModelSize:
 
 def disk(spec: DomainSpec, data: DomainData, size: ModelSize) -> str:
     """Return one line: what a planned run writes, by stage, about, and the sum."""
-    both, queries = (sum(expert.side == side for expert in spec.experts) for side in ("both", "query"))
-    documents = len(data.collection.documents)
+    asked = sum(len(split.queries) for split in data.collection.splits.values())
+    stages = written_bytes(spec, documents=len(data.collection.documents), asked=asked, size=size)
+    parts = ", ".join(f"{name} {_gib(amount)}" for name, amount in stages.items())
+    return f"disk in GiB, about: {parts}; {_gib(sum(stages.values()))} together"
+
+
+def written_bytes(spec: DomainSpec, *, documents: int, asked: int, size: ModelSize) -> dict[str, float]:
+    """Return what a run writes, in bytes, by stage.
+
+    Args:
+        spec: The domain with its experts.
+        documents: Passages of the corpus.
+        asked: Queries of all splits.
+        size: Of the start.
+    """
+    both, queries = (
+        sum(spec.trainings_of(expert) for expert in spec.experts if expert.side == side) for side in ("both", "query")
+    )
     searched = min(documents, spec.loop.search_documents or documents)
     guards = sum(guard.documents for guard in spec.general if isinstance(guard, FrozenCollection))
-    asked = sum(len(split.queries) for split in data.collection.splits.values())
     # The start and, if passages get new vectors, each expert of both sides; the whole corpus once more for the result.
     passages = (1 + both) * (searched + guards) + (1 + bool(both)) * (documents - searched)
     vectors = passages + (1 + both + queries + spec.merge.verify) * asked
-    stages = {
+    return {
         "vectors": vectors * size.dimension * 4,
         "experts": (both + queries) * size.adapter,
         "checkpoints while training": TRAINED_COPIES * size.adapter,
         # The stage's folder and its copy in the run's.
         "the model": 2 * (1 + bool(queries)) * size.weights,
     }
-    parts = ", ".join(f"{name} {_gib(amount)}" for name, amount in stages.items())
-    return f"disk in GiB, about: {parts}; {_gib(sum(stages.values()))} together"
 
 
 def memory(data: DomainData, size: ModelSize) -> tuple[str, bool]:

@@ -45,17 +45,21 @@ def check_collection(spec: DomainSpec, workspace: Path) -> None:
         require_judged(build_collection(spec.collection, workspace))
 
 
-def plan(spec: DomainSpec, workspace: Path, options: Options) -> list[dict[str, str]]:
+def plan(
+    spec: DomainSpec, workspace: Path, options: Options, *, work: Workload | None = None, tokens: int = TOKENS
+) -> list[dict[str, str]]:
     """Return the stages of a run, in order, with a description of each, and what the run takes.
 
     The experts of a folder are planned as the run plans them, from its data and a few seconds of encoding with the
     first start; minutes, dollars, disk and memory are listed by stage, and seconds by action. Of a domain that lists
-    its experts nothing is loaded, so only dollars are.
+    its experts nothing is loaded, so only dollars are, unless its sizes are given.
 
     Args:
         spec: The domain.
         workspace: Folder with ``programs/`` and ``prompts/``.
         options: The user's flags.
+        work: Sizes of a domain that lists its experts, and what a unit of work takes; None: not known.
+        tokens: Tokens of a passage of a domain that lists its experts.
 
     Raises:
         DataError: The collection cannot be used.
@@ -64,8 +68,6 @@ def plan(spec: DomainSpec, workspace: Path, options: Options) -> list[dict[str, 
     starts = [spec.backbone, *spec.starts]
     reasons: tuple[str, ...] = ()
     needs: list[dict[str, str]] = []
-    tokens = TOKENS
-    work: Workload | None = None
     if spec.planned:
         data = build_domain_data(spec.collection, workspace)
         planned = dry_plan(spec, data, minutes=options.budget_minutes or MINUTES)
@@ -86,7 +88,7 @@ def plan(spec: DomainSpec, workspace: Path, options: Options) -> list[dict[str, 
         what = f"{options.policy} chooses among these actions and others, as often as it pays"
         steps.append({"stage": "policy", "what": what})
     for number in range(1, options.rounds_of(spec) + 1):
-        calls = sum(stage.number for stage in llm_calls(spec, TOKENS))
+        calls = sum(stage.number for stage in llm_calls(spec, tokens))
         steps.append({"stage": f"round {number}", "what": f"up to {calls} LLM calls by {options.generator}"})
         steps += [_action_row(action, spec, work) for action in published_order(spec, 1)]
     end = "opened once, at the end" + (_about(work.ending) if work else "")
@@ -98,7 +100,9 @@ def _action_row(action: Action, spec: DomainSpec, work: Workload | None) -> dict
     what = action.summary
     if isinstance(action, TrainExpert | TrainQueryExpert):
         expert = expert_of(spec, action.expert)
-        what = f"expert {expert.name}: {expert.steps} steps on {', '.join(expert.sources)}"
+        times = spec.trainings_of(expert)
+        each = f", in each of {times} variants" if times > 1 else ""
+        what = f"expert {expert.name}: {expert.steps} steps on {', '.join(expert.sources)}{each}"
     if isinstance(action, MergeExperts):
         what += f" by {', '.join(spec.merge.methods)}; forgetting budget {spec.merge.forgetting_budget}"
     return {"stage": f"  {action.kind}", "what": what + (_about(action.estimate(work, UNTRIED)) if work else "")}

@@ -16,6 +16,7 @@ class FakeHub:
         url: Address to give as endpoint.
         repositories: ``owner/name`` -> file -> content.
         private: Repositories that were created as private.
+        gated: Repositories whose terms nobody has accepted.
         token: Token that requests must carry; None: any.
     """
 
@@ -23,6 +24,7 @@ class FakeHub:
         """Take a free port."""
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.private: set[str] = set()
+        self.gated: set[str] = set()
         self.token = token
         hub = self
 
@@ -34,9 +36,10 @@ class FakeHub:
                 if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
                     self._send(401, {"error": "Invalid username or password."})
                     return
-                self._send(*hub.answer(self.path.partition("?")[0], body))
+                path = self.path.partition("?")[0]
+                self._send(*(hub.refusal(path) or hub.answer(path, body)))
 
-            do_GET = do_POST = _reply
+            do_GET = do_HEAD = do_POST = _reply
 
             def _body(self) -> bytes:
                 if self.headers.get("Transfer-Encoding") != "chunked":
@@ -53,8 +56,11 @@ class FakeHub:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
+                if "code" in content:
+                    self.send_header("X-Error-Code", content["code"])
                 self.end_headers()
-                self.wfile.write(data)
+                if self.command != "HEAD":
+                    self.wfile.write(data)
 
             def log_message(self, *arguments: object) -> None:
                 """Stay silent."""
@@ -62,6 +68,14 @@ class FakeHub:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def refusal(self, path: str) -> tuple[int, dict[str, Any]] | None:
+        """Return what the Hub answers for a repository that is gated or does not exist; None for all other paths."""
+        if any(name in path for name in self.gated):
+            return 403, {"error": "Access to this repository is restricted.", "code": "GatedRepo"}
+        if "/missing/" in f"{path}/":
+            return 404, {"error": "Repository not found", "code": "RepoNotFound"}
+        return None
 
     def answer(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
         """Return status and body of a request's answer."""

@@ -24,6 +24,7 @@ def pico_decoder(
     hidden: int = 32,
     architecture: Architecture = "llama",
     window: int | None = None,
+    eos: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write a seeded random decoder as a transformers folder.
@@ -34,6 +35,7 @@ def pico_decoder(
         hidden: Width; a multiple of 8.
         architecture: Model type.
         window: Sliding window of the architectures that have one, in tokens; None: the architecture's own.
+        eos: Whether its tokenizer ends every text with EOS.
         seed: Seed of the weights.
 
     Returns:
@@ -42,7 +44,7 @@ def pico_decoder(
     import torch
     from transformers import AutoModel
 
-    tokenizer = _tokenizer()
+    tokenizer = _tokenizer(eos=eos)
     config = _config(architecture, layers, hidden, len(tokenizer), window)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -60,6 +62,7 @@ def pico_checkpoint(
     dense: int | None = None,
     max_length: int = 64,
     prompts: dict[str, str] | None = None,
+    eos: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write a seeded random sentence-transformers checkpoint, without a Normalize module.
@@ -71,6 +74,7 @@ def pico_checkpoint(
         dense: Width of a dense module behind the pooling; None: no such module.
         max_length: Its own length, in tokens.
         prompts: Its own prompts.
+        eos: Whether its tokenizer ends every text with EOS.
         seed: Seed of the weights.
 
     Returns:
@@ -80,7 +84,7 @@ def pico_checkpoint(
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
 
-    network = pico_decoder(folder / "network", architecture=architecture, seed=seed)
+    network = pico_decoder(folder / "network", architecture=architecture, eos=eos, seed=seed)
     module = Transformer(str(network), max_seq_length=max_length)
     modules: list[torch.nn.Module] = [module, Pooling(module.get_embedding_dimension(), pooling_mode=pooling)]
     if dense is not None:
@@ -92,8 +96,8 @@ def pico_checkpoint(
     return folder / "checkpoint"
 
 
-def _tokenizer() -> Any:  # noqa: ANN401 - a transformers tokenizer
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+def _tokenizer(*, eos: bool) -> Any:  # noqa: ANN401 - a transformers tokenizer
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
@@ -106,6 +110,9 @@ def _tokenizer() -> Any:  # noqa: ANN401 - a transformers tokenizer
         show_progress=False,
     )
     core.train_from_iterator(SENTENCES, trainer)
+    if eos:
+        end = [("</s>", core.token_to_id("</s>"))]
+        core.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A $B </s>", special_tokens=end)
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="</s>")  # noqa: S106
 
 

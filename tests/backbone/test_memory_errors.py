@@ -142,15 +142,18 @@ def test_an_encoder_halves_its_batches_once_and_says_so(encoder, caplog):
     assert len(caplog.records) == 1
 
 
-def test_an_encoder_stops_when_half_is_still_too_much(encoder):
+def test_an_encoder_halves_its_batches_until_they_fit(encoder, caplog):
+    expected = encoder.encode(TEXTS)
     sizes = fail_above(encoder, 10)
-    with pytest.raises(OutOfMemory, match="while encoding 32 texts"):
-        encoder.encode(TEXTS)
-    assert sizes == [64, 32]
+    caplog.set_level(logging.WARNING)
+    np.testing.assert_allclose(encoder.encode(TEXTS), expected, atol=1e-5)
+    assert sizes[:4] == [64, 32, 16, 8]
+    assert max(sizes[4:]) == 8
+    assert len(caplog.records) == 3
 
 
-def test_one_text_that_does_not_fit_is_not_tried_again(encoder):
+def test_an_encoder_stops_at_a_single_text(encoder):
     sizes = fail_above(encoder, 0)
     with pytest.raises(OutOfMemory, match="while encoding 1 texts"):
-        encoder.encode(TEXTS[:1])
-    assert sizes == [1]
+        encoder.encode(TEXTS)
+    assert sizes == [64, 32, 16, 8, 4, 2, 1]

@@ -99,6 +99,38 @@ experts:
 """
 
 CASES: dict[str, tuple[Prepare, str]] = {
+    "unknown official task": (_given("evaluate", "bm25", "--task", "SciFacts"), "nearest names are SciFact"),
+    "official task without that split": (_given("evaluate", "bm25", "--task", "SciFact", "--split", "dev"), "has test"),
+    "official task without that subset": (
+        _given("evaluate", "bm25", "--task", "PublicHealthQA", "--subset", "german"),
+        "it has arabic, chinese, english",
+    ),
+    "official task with several splits": (
+        _given("evaluate", "bm25", "--task", "CUREv1", "--subset", "en"),
+        "name one of them: all, dentistry_and_oral_health",
+    ),
+    "official task without its data": (
+        _given("evaluate", "bm25", "--task", "SciFact", "--data-dir", "PLACE"),
+        "hf download mteb/scifact --repo-type dataset --revision",
+    ),
+    "suite without its data": (
+        _given("evaluate", "bm25", "--suite", "stm-paper", "--data-dir", "PLACE"),
+        "also missing: MedicalQARetrieval, CUREv1",
+    ),
+    "unknown suite": (_given("evaluate", "bm25", "--suite", "stm"), "stm-paper"),
+    "suite with a split": (_given("evaluate", "bm25", "--suite", "beir", "--split", "dev"), "--split is fixed by"),
+    "subset of a domain": (_given("evaluate", "bm25", "--domain", "biomedical", "--subset", "en"), "--subset is for"),
+    "unknown preset": (_given("optimize", "--preset", "papers"), "did you mean paper"),
+    "preset without that model": (_given("optimize", "--preset", "paper/gemma"), "paper/gemma-2b"),
+    "preset and start": (_given("optimize", "--preset", "paper", "--start", "auto"), "leave out --start"),
+    "preset without its training files": (
+        _given("optimize", "--preset", "paper/gemma-2b", "--data-dir", "PLACE"),
+        "med-synth.jsonl is missing: rows of anchor, positive and negative",
+    ),
+    "folder of data without a preset": (
+        _given("optimize", "--domain", "biomedical", "--data-dir", "PLACE"),
+        "--data-dir goes with --preset",
+    ),
     "unknown domain": (_given("optimize", "--domain", "biomedicl"), "biomedical"),
     "no domain at all": (_given("optimize"), "--domain"),
     "domain and collection": (_tiny("optimize", "--domain", "biomedical", "--collection", "DATA"), "one of them"),

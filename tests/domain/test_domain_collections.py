@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +9,7 @@ from stm_agent.domain import hub
 from stm_agent.domain.build import build_domain_data
 from stm_agent.domain.collection import Collection, Document, Split, read_beir, write_beir
 from stm_agent.domain.firewall import Firewall
+from stm_agent.domain.official import find_task, narrowed
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import BeirCollection, MtebCollection
 from stm_agent.errors import DataError, FirewallError
@@ -104,8 +104,8 @@ def test_mteb_splits_get_our_names(monkeypatch: pytest.MonkeyPatch):
             "relevant_docs": {"2": {"a": 1}},
         },
     }
-    monkeypatch.setattr(hub, "_splits_on_hub", lambda task: set(rows))
-    monkeypatch.setattr(hub, "_load", lambda task, splits: {name: rows[name] for name in splits})
+    monkeypatch.setattr(hub, "offered_splits", lambda task, subset: tuple(rows))
+    monkeypatch.setattr(hub, "_load", lambda task, subset, splits: {name: rows[name] for name in splits})
     collection = hub.read_mteb(MtebCollection(name="SciFact", dev_split="validation"))
     assert collection.texts == {"a": "T alpha", "c": "gamma"}
     assert collection.splits["dev"] == Split("dev", {"1": "first"}, {"1": {"a": 1}})
@@ -113,13 +113,12 @@ def test_mteb_splits_get_our_names(monkeypatch: pytest.MonkeyPatch):
     assert "mteb/scifact at d56462" in collection.source
 
 
-def test_mteb_loads_only_the_splits_asked_for():
-    def load_data() -> None:
-        task.dataset = {"default": {split: {} for split in task.chosen}}
-
-    task = SimpleNamespace(load_data=load_data, convert_v1_dataset_format_to_v2=lambda num_proc: None)
-    task.filter_eval_splits = lambda splits: setattr(task, "chosen", splits)
-    assert hub._load(task, ["dev"]) == {"dev": {}}
+def test_mteb_loads_only_the_split_and_the_subset_asked_for():
+    task = narrowed(find_task("CUREv1"), "es", ["dermatology"])
+    assert (task.eval_splits, task.hf_subsets) == (["dermatology"], ["es"])
+    # Its own loader reads these.
+    assert task.metadata.eval_splits == ["dermatology"]
+    assert list(task.metadata.eval_langs) == ["es"]
 
 
 def test_firewall_opens_test_once(tmp_path: Path):

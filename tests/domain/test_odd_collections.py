@@ -95,9 +95,10 @@ def test_mteb_tasks_keep_their_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     about = SimpleNamespace(dataset={"path": "p", "revision": "r"}, license=None)
     for rule, ignored in ((True, {"a"}), (False, set())):
         task = SimpleNamespace(metadata=about, ignore_identical_ids=rule)
-        monkeypatch.setattr(hub, "_task", lambda name, task=task: task)
-        monkeypatch.setattr(hub, "_splits_on_hub", lambda task: {"test"})
-        monkeypatch.setattr(hub, "_load", lambda task, splits: {"test": data})
+        monkeypatch.setattr(hub, "find_task", lambda name, task=task: task)
+        monkeypatch.setattr(hub, "chosen_subset", lambda task, subset: "default")
+        monkeypatch.setattr(hub, "offered_splits", lambda task, subset: ("test",))
+        monkeypatch.setattr(hub, "_load", lambda task, subset, splits: {"test": data})
         assert hub.read_mteb(MtebCollection(name="ArguAna")).splits["test"].ignored_ids == ignored
 
 
