@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.backbone.precision import products
+from stm_agent.domain.backbone_spec import VectorFormat
 from stm_agent.errors import OutOfMemory
 from stm_agent.files import content_hash
 from stm_agent.progress import safe_point
@@ -38,13 +39,22 @@ class TextEncoder:
         mixed: Whether matrix products are computed in bfloat16.
         model_identity: Hash of the model, whatever the products are computed in.
         halved: Whether memory ran out once, so that batches are half as large since.
+        vectors: How vectors of a corpus are stored.
     """
 
-    def __init__(self, model: SentenceTransformer, identity: str | None = None, *, mixed: bool = False) -> None:
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        identity: str | None = None,
+        *,
+        mixed: bool = False,
+        vectors: VectorFormat = "auto",
+    ) -> None:
         """Put a model into eval mode; its identity is computed from its weights unless it is given."""
         self.model = model.eval()
         self.mixed = mixed
         self.halved = False
+        self.vectors = vectors
         self.model_identity = identity or model_identity(model)
 
     @property
@@ -131,7 +141,7 @@ class TwoSidedEncoder(TextEncoder):
 
     def __init__(self, documents: TextEncoder, queries: TextEncoder) -> None:
         """Encode as ``documents`` does; its cached vectors stay valid. ``queries`` encodes queries."""
-        super().__init__(documents.model, documents.model_identity, mixed=documents.mixed)
+        super().__init__(documents.model, documents.model_identity, mixed=documents.mixed, vectors=documents.vectors)
         self.query_encoder = queries
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from stm_agent.domain.fields import Positive, Spec, Switch
 
 Attention = Literal["bidirectional", "causal"]
+VectorFormat = Literal["auto", "float32", "float16", "int8"]
 
 
 class BackboneSpec(Spec):
@@ -25,6 +26,8 @@ class BackboneSpec(Spec):
             false: never.
         dtype: Number format of weights and vectors; ``auto``: bfloat16 on a GPU, float32 on a CPU, or what the plan of
             a folder chooses; ``mixed``: float32 with matrix products in bfloat16, if texts are encoded.
+        vectors: Number format of stored vectors of a corpus; ``auto``: float16 in shards on disk above 1 GiB of
+            float32, else float32 in memory. ``float32``, ``float16`` and ``int8`` keep the format at any size.
     """
 
     model: str
@@ -34,6 +37,7 @@ class BackboneSpec(Spec):
     max_length: Positive | None = None
     eos: Switch | None = None
     dtype: Literal["auto", "float32", "mixed", "bfloat16", "float16"] = "auto"
+    vectors: VectorFormat = "auto"
 
     @property
     def summary(self) -> str:

@@ -89,7 +89,8 @@ class TrainingJob(Job):
         return {
             "expert": self.expert.model_dump(mode="json", exclude=DECIDED_ELSEWHERE),
             "train": self.train.model_dump(mode="json", exclude={"checkpoint_every"}),
-            "backbone": self.backbone.model_dump(mode="json"),
+            # How vectors are stored decides no adapter.
+            "backbone": self.backbone.model_dump(mode="json", exclude={"vectors"}),
             # Decides the dtype and the dropout.
             "device": training_device(),
             "processes": processes().count,
