@@ -212,6 +212,7 @@ class TrainSpec(Spec):
         batch_size: Pairs of a batch.
         accumulate: Batches of a step in each process; their gradients are averaged, and each has its own in-batch
             negatives.
+        processes: Processes, one for each device, that train every expert together; 1: the run's own.
         gather: Whether the negatives in a batch are those of all processes that train together, so that several
             processes give what one gives with their batches in one.
         learning_rate: Peak of the schedule.
@@ -238,6 +239,7 @@ class TrainSpec(Spec):
 
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 32
     accumulate: Positive = 1
+    processes: Positive = 1
     gather: Switch = True
     learning_rate: PositiveReal = 1e-3
     scale: PositiveReal = 50.0

@@ -66,8 +66,8 @@ def one_process() -> None:
     """
     if processes().count > 1:
         raise ConfigError(
-            "optimize runs in one process; train its experts on several devices by "
-            "'accelerate launch -m stm_agent train', or start it without a launcher"
+            "optimize runs in one process; start it without a launcher and set train: processes in the domain file, "
+            "which trains its experts on several devices"
         )
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, NegativeSpec, TrainSpec
-from stm_agent.errors import ConfigError, DataError
+from stm_agent.errors import BackboneError, ConfigError, DataError, OutOfMemory
 from stm_agent.train.batches import GroupedBatches, SharedBatches
 from stm_agent.train.data import Rows
 from stm_agent.train.expert import train_expert
 from stm_agent.train.fit import plan_batches
+from stm_agent.train.job import TrainingJob
+from stm_agent.train.launch import raise_fault
 from stm_agent.train.losses import own_negatives_alone
 from stm_agent.train.processes import processes
 from stm_agent.train.steps import warmup_steps, within_epochs
@@ -66,6 +70,42 @@ def test_two_processes_have_the_losses_of_one_at_the_same_global_batch(backbone:
     assert two["apart"] == pytest.approx(train(backbone, tmp_path / "twice three", 3, {}, accumulate=2), abs=1e-4)
     assert two["apart"] != pytest.approx(two["gathered"], abs=1e-2)
     assert two["gathered"][-1] < two["gathered"][0]
+
+
+def job_of(backbone: BackboneSpec, cache: Path, **options: object) -> TrainingJob:
+    spec = TrainSpec(batch_size=3, learning_rate=0.01, scale=20.0, lora_rank=4, lora_alpha=8, processes=2)
+    return TrainingJob(expert=expert_of(steps=6, **options), train=spec, backbone=backbone, pairs=PAIRS,
+        negatives={}, instruction=Instruction(), seed=3, cache=cache)  # fmt: skip
+
+
+def test_a_run_trains_an_expert_in_several_processes(backbone: BackboneSpec, tmp_path: Path) -> None:
+    folder = tmp_path / "stage"
+    folder.mkdir()
+    job_of(backbone, tmp_path / "cache", **GATHERED).build(folder)
+    report = json.loads((folder / "expert.json").read_text())
+    assert (report["processes"], report["steps"]) == (2, 6)
+    assert report["losses"] == pytest.approx(train(backbone, tmp_path / "six", 6, GATHERED), abs=1e-4)
+
+
+def test_the_processes_of_a_training_decide_it_whoever_starts_them(
+    backbone: BackboneSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = job_of(backbone, tmp_path)
+    alone = replace(asked, train=asked.train.model_copy(update={"processes": 1}))
+    assert asked.key() != alone.key()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert replace(alone, seed=3).key() == asked.key()
+
+
+@pytest.mark.parametrize(("kind", "raised"), [("OutOfMemory", OutOfMemory), ("CheckFailed", BackboneError)])
+def test_what_stopped_a_process_reaches_the_run(kind: str, raised: type[Exception], tmp_path: Path) -> None:
+    raise_fault(tmp_path, 2, 0)
+    (tmp_path / "log.txt").write_text("starting\nRuntimeError: no port is free\nbye\n")
+    with pytest.raises(BackboneError, match=r"status 7: RuntimeError: no port is free; try train: processes: 1"):
+        raise_fault(tmp_path, 2, 7)
+    (tmp_path / "fault-1.json").write_text(json.dumps({"kind": kind, "message": "what happened"}))
+    with pytest.raises(raised, match="what happened"):
+        raise_fault(tmp_path, 2, 1)
 
 
 def test_a_step_that_accumulates_has_the_mean_loss_of_its_batches(backbone: BackboneSpec, tmp_path: Path) -> None:
