@@ -346,6 +346,7 @@ def main() -> None:
         "machine": {**before, "threads": options.threads},
         "versions": versions(),
         "seeds": [options.seed],
+        "vectors": options.vectors,
         "search": searches,
         "scifact": loss,
         "stages": stages,
