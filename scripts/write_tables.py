@@ -158,8 +158,8 @@ def scale() -> str:
     record = json.loads(path.read_text())
     scores = record["scifact"]["ndcg_at_10"]
     lines = [
-        f"Search of {record['vectors']:,} vectors of 384 numbers for the first 100 of 300 queries. The last column is nDCG@10 of "
-        "all-MiniLM-L6-v2 on scifact.",
+        f"Search of {record['vectors']:,} vectors of 384 numbers for the first 100 of 300 queries. "
+        "The last column is nDCG@10 of all-MiniLM-L6-v2 on scifact.",
         "",
         "| format | verify, s | search, s | peak, GiB | of the exact first 100 | a cosine is off by | scifact |",
         "|---|---|---|---|---|---|---|",
@@ -172,7 +172,7 @@ def scale() -> str:
     rate = record["stages"]["encoding"]["rate_texts_per_second"]
     lines += [
         "",
-        f"Seconds of a stage, with stored vectors. Encoding is a measured rate ({rate:.0f} passages of scifact a second) "
+        f"Seconds of a stage, with stored vectors. Encoding is a measured rate ({rate:.0f} passages a second) "
         "times the passages. A million in italics is extrapolated from the largest size by the exponent.",
         "",
         "| stage | 1,000 | 10,000 | 100,000 | 1,000,000 | growth exponent |",

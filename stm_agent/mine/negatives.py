@@ -11,6 +11,7 @@ from typing import Literal
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import MineSpec
 from stm_agent.domain.text import is_near_duplicate, normalise, words_of
+from stm_agent.evaluate.approximate import approximate_top_k
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.ranking import rank
 from stm_agent.mine.prompted import PromptedEncoder
@@ -140,7 +141,7 @@ def _retrieve(pairs: Sequence[Pair], pool: Mapping[str, str], spec: MineSpec, ju
     if "bm25" in spec.retrievers:
         add("bm25", _bm25_hits(pairs, pool, spec.depth))
     if "dense" in spec.retrievers and judge is not None:
-        add("dense", judge.search(spec.depth))
+        add("dense", judge.search(spec))
     return rows
 
 
@@ -202,9 +203,13 @@ class _Judge:
         self._queries = encoder.queries([pair.query for pair in pairs])
         self._positive = (self._queries * encoder.passages([pair.positive for pair in pairs])).sum(axis=1)
 
-    def search(self, depth: int) -> list[list[tuple[str, float]]]:
+    def search(self, spec: MineSpec) -> list[list[tuple[str, float]]]:
         """Return the nearest passages of each pair's query and their scores, nearest first."""
-        run = rank(self._names, self._queries, self._ids, self._passages, k=depth)
+        if spec.search == "faiss":
+            scores, columns = approximate_top_k(self._queries, self._passages, spec.depth)
+            rows = zip(columns.tolist(), scores.tolist(), strict=True)
+            return [[(self._ids[c], s) for c, s in zip(*row, strict=True) if c >= 0] for row in rows]
+        run = rank(self._names, self._queries, self._ids, self._passages, k=spec.depth)
         return [sorted(run[name].items(), key=lambda hit: -hit[1]) for name in self._names]
 
     def scores(self, index: int, passages: Sequence[str]) -> list[float]:

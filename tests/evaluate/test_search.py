@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stm_agent.errors import StopRequested
-from stm_agent.evaluate import ranking
+from stm_agent.errors import ConfigError, StopRequested
+from stm_agent.evaluate import approximate, ranking
+from stm_agent.evaluate.approximate import approximate_top_k
 from stm_agent.evaluate.ranking import rank
 from stm_agent.evaluate.search import top_k
 from stm_agent.evaluate.vectors import ArrayVectors, as_vectors
@@ -107,3 +109,25 @@ def test_a_stop_is_obeyed_between_two_blocks() -> None:
 
 def test_vectors_of_single_documents() -> None:
     assert np.array_equal(as_vectors(DOCUMENTS).take([3, 1, 3, 999]), DOCUMENTS[[3, 1, 3, 999]])
+
+
+def test_faiss_may_miss_candidates_and_says_how_many(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("faiss")
+    scores, columns = approximate_top_k(QUERIES, Pieces(DOCUMENTS), 10)
+    exact, wanted = top_k(QUERIES, Pieces(DOCUMENTS), 10)
+    found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(columns.tolist(), wanted.tolist(), strict=True)])
+    assert found > 0.9
+    assert f"FAISS finds {found:.1%} of the exact first 10 passages of 40 queries" in caplog.text
+    assert np.abs(scores[:, 0] - exact[:, 0]).max() < 1e-2
+    monkeypatch.setattr(approximate, "LOOKED_INTO", 1)
+    _, columns = approximate_top_k(QUERIES, Pieces(DOCUMENTS), 10)
+    assert np.array_equal(columns, wanted), "too few were found, so all are searched exactly"
+    assert "searched exactly, which takes longer" in caplog.text
+
+
+def test_faiss_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ConfigError, match=r"pip install .stm-agent\[faiss\]"):
+        approximate_top_k(QUERIES, Pieces(DOCUMENTS), 10)
