@@ -143,7 +143,7 @@ def loss_worker(options: argparse.Namespace) -> dict[str, Any]:
     # Every format rounds the very same vectors.
     encoder.encode = _stored(cache, encoder.encode, texts, exact)  # type: ignore[method-assign]
     for name in ("auto", *FORMATS[1:]):
-        encoder.vectors = name
+        encoder.vector_format = name
         scores[name] = score_split(
             cache, encoder, collection.texts, collection.splits["test"], Instruction()
         ).ndcg_at_10
@@ -164,7 +164,7 @@ def _stored(cache: Any, encode: Any, texts: Sequence[str], vectors: NDArray[np.f
 class Drawn:
     """An encoder whose vectors are drawn by a text's number, so that stages are measured without encoding."""
 
-    identity, dimension, vectors = "drawn", DIMENSION, "auto"
+    identity, dimension, vector_format = "drawn", DIMENSION, "auto"
 
     def __init__(self, texts: Sequence[str], seed: int) -> None:
         random_ = np.random.default_rng(seed)

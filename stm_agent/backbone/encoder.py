@@ -39,7 +39,7 @@ class TextEncoder:
         mixed: Whether matrix products are computed in bfloat16.
         model_identity: Hash of the model, whatever the products are computed in.
         halved: Whether memory ran out once, so that batches are half as large since.
-        vectors: How vectors of a corpus are stored.
+        vector_format: How vectors of a corpus are stored.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class TextEncoder:
         identity: str | None = None,
         *,
         mixed: bool = False,
-        vectors: VectorFormat = "auto",
+        vector_format: VectorFormat = "auto",
     ) -> None:
         """Put a model into eval mode; its identity is computed from its weights unless it is given."""
         self.model = model.eval()
         self.mixed = mixed
         self.halved = False
-        self.vectors = vectors
+        self.vector_format = vector_format
         self.model_identity = identity or model_identity(model)
 
     @property
@@ -141,7 +141,9 @@ class TwoSidedEncoder(TextEncoder):
 
     def __init__(self, documents: TextEncoder, queries: TextEncoder) -> None:
         """Encode as ``documents`` does; its cached vectors stay valid. ``queries`` encodes queries."""
-        super().__init__(documents.model, documents.model_identity, mixed=documents.mixed, vectors=documents.vectors)
+        super().__init__(
+            documents.model, documents.model_identity, mixed=documents.mixed, vector_format=documents.vector_format
+        )
         self.query_encoder = queries
 
 

@@ -47,7 +47,7 @@ class ChoosesFormat(Protocol):
     """An encoder whose user said how vectors of a corpus are stored."""
 
     @property
-    def vectors(self) -> VectorFormat:
+    def vector_format(self) -> VectorFormat:
         """The number format; ``auto``: by the size of the corpus."""
         ...
 
@@ -93,7 +93,7 @@ def encode_corpus(
     """
     if cache is None:
         return ArrayVectors(encoder.encode(texts, prefix=prefix))
-    asked: VectorFormat = encoder.vectors if isinstance(encoder, ChoosesFormat) else "auto"
+    asked: VectorFormat = encoder.vector_format if isinstance(encoder, ChoosesFormat) else "auto"
     number_format = stored_as(len(texts), encoder.dimension, asked)
     if number_format is None or not texts:
         return ArrayVectors(cache.encode(encoder, texts, prefix=prefix))
@@ -107,13 +107,18 @@ def _in_shards(
     cache: EmbeddingCache, encoder: Encoder, texts: Sequence[str], prefix: str, number_format: NumberFormat
 ) -> ShardedVectors:
     folder = cache.folder_of(encoder, prefix)
+    large = stored_as(len(texts), encoder.dimension) is not None
     shards = []
     for begin in range(0, len(texts), SHARD):
         part = texts[begin : begin + SHARD]
         path, shape = shard_path(folder, part, number_format), (len(part), encoder.dimension)
         shard = _stored(cache, path, number_format, shape)
         if shard is None:
-            vectors = _encode(cache, encoder, part, prefix, done=begin, total=len(texts))
+            if large:
+                vectors = _encode(cache, encoder, part, prefix, done=begin, total=len(texts))
+            else:
+                # Parts of the corpus are searched too, and no text is encoded twice.
+                vectors = cache.encode(encoder, part, prefix=prefix)
             write_shard(path, vectors, number_format)
             shard = read_shard(path, number_format, shape)
         else:

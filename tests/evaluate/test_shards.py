@@ -34,7 +34,7 @@ class Hashed:
     identity, dimension = "hashed", 12
 
     def __init__(self, vectors: VectorFormat = "float16") -> None:
-        self.vectors, self.calls = vectors, 0
+        self.vector_format, self.calls = vectors, 0
 
     def room(self, prefix: str) -> int | None:
         return None
@@ -50,6 +50,7 @@ class Hashed:
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpora, "SHARD", 20)
     monkeypatch.setattr(corpora, "PART", 8)
+    monkeypatch.setattr(corpora, "LARGE", 100)
     corpora._tell.cache_clear()
 
 
@@ -93,6 +94,16 @@ def test_a_corpus_is_encoded_once_and_found_again(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path)
     encode_corpus(cache, repeated, ["same"] * 30 + ["other"])
     assert (repeated.calls, cache.misses, cache.hits) == (3, 3, 28), "distinct texts of each shard"
+
+
+def test_parts_of_a_small_corpus_in_another_format_are_not_encoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpora, "LARGE", 2**30)
+    encoder = Hashed("int8")
+    whole, part = sharded(tmp_path, encoder), sharded(tmp_path, encoder, TEXTS[10:50])
+    assert encoder.calls == 95
+    assert np.array_equal(whole.take(range(10, 50)), part.take(range(40)))
 
 
 class StopAfter:
@@ -168,6 +179,7 @@ def test_an_unknown_number_format_is_refused(tmp_path: Path) -> None:
 def test_the_size_decides_and_the_screen_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(corpora, "LARGE", 2**30)
     assert stored_as(699_050, 384) is None
     assert stored_as(699_051, 384) == "float16"
     assert stored_as(699_051, 384, "float32") == "float32"
@@ -187,7 +199,7 @@ def test_the_size_decides_and_the_screen_says_so(
 def test_scoring_on_shards_is_scoring_in_memory_but_for_rounding(tmp_path: Path) -> None:
     documents = dict(zip(TEXTS, TEXTS, strict=True))
     split = Split("dev", {"q": "find", "passage 3": "find too"}, {"q": {"passage 1": 1}})
-    exact = dense_run(EmbeddingCache(tmp_path), Hashed("auto"), documents, split, Instruction(), 10)
+    exact = dense_run(EmbeddingCache(tmp_path), Hashed("float32"), documents, split, Instruction(), 10)
     stored = dense_run(EmbeddingCache(tmp_path), Hashed("float16"), documents, split, Instruction(), 10)
     for query, hits in exact.items():
         assert stored[query] == pytest.approx(hits, abs=1e-3)
