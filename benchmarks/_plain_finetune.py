@@ -4,7 +4,8 @@
 
 ``MultipleNegativesRankingLoss`` on (query, relevant passage) with batches of 16 without duplicates and warm-up over a
 tenth, as in the documentation's training overview. Two learning rates, each for the given minutes; the dev split
-chooses, and the chosen model is scored on test. Writes OUTPUT as JSON.
+chooses, and the chosen model is scored on test. With 0 minutes the untouched model alone is scored. Writes OUTPUT as
+JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 RATES = (2e-5, 5e-5)
 BATCH = 16
@@ -70,7 +72,7 @@ def train(model_name: str, pairs: dict[str, list[str]], rate: float, minutes: fl
 
 
 def main() -> None:
-    """Train with both rates, choose on dev, score on test."""
+    """Score the untouched model and the fine-tuned one, and write the scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("collection", type=Path)
@@ -78,16 +80,30 @@ def main() -> None:
     parser.add_argument("seed", type=int)
     parser.add_argument("output", type=Path)
     options = parser.parse_args()
+    from stm_agent.backbone.instruction import Instruction
+    from stm_agent.backbone.threads import choose_threads, set_threads
+    from stm_agent.domain.collection import read_beir
+    from stm_agent.evaluate.scoring import score_split
+
+    set_threads(choose_threads()[0])
+    collection = read_beir(options.collection)
+    untouched = score_split(None, _untouched(options.model), collection.texts, collection.splits["test"], Instruction())
+    result = {"untouched": untouched.ndcg_at_10, "untouched_per_query": dict(untouched.per_query)}
+    if options.minutes:
+        result |= fine_tuned(options)
+    options.output.write_text(json.dumps(result))
+
+
+def fine_tuned(options: argparse.Namespace) -> dict[str, Any]:
+    """Train with both rates, choose on dev, score on test."""
     from stm_agent.backbone.embedded import resolve_model
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.instruction import Instruction
-    from stm_agent.backbone.threads import choose_threads, set_threads
     from stm_agent.domain.collection import read_beir
     from stm_agent.domain.sources import judged_domain_data
     from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.evaluate.scoring import score_split
 
-    set_threads(choose_threads()[0])
     data = judged_domain_data(read_beir(options.collection))
     pairs = [pair for source in data.sources.values() for pair in source]
     columns = {"anchor": [pair.query for pair in pairs], "positive": [pair.positive for pair in pairs]}
@@ -103,10 +119,8 @@ def main() -> None:
         models.append(model)
     chosen = max(range(len(rows)), key=lambda number: rows[number]["dev"])
     test = score_split(cache, TextEncoder(models[chosen]), texts, splits["test"], Instruction())
-    untouched = score_split(None, _untouched(options.model), texts, splits["test"], Instruction())
-    result = {"trials": rows, "chosen": rows[chosen]["rate"], "test": test.ndcg_at_10}
-    per_query = {"test_per_query": dict(test.per_query), "untouched_per_query": dict(untouched.per_query)}
-    options.output.write_text(json.dumps({**result, "untouched": untouched.ndcg_at_10, **per_query}))
+    per_query = dict(test.per_query)
+    return {"trials": rows, "chosen": rows[chosen]["rate"], "test": test.ndcg_at_10, "test_per_query": per_query}
 
 
 def _untouched(name: str):

@@ -41,13 +41,14 @@ def one_run(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, A
     ours = read_json(runs / "test_per_query.json")
     others = {**{name: row for name, row in ours.items() if name != "merged"}}
     plain: dict[str, Any] | None = None
-    if options.plain:
+    if options.plain or BASELINE_ROW not in ours:
+        # A run that reads fewer tokens than the untouched start does has no row of it.
         plain = plain_finetuning(folder, seed, options)
-        others |= {PLAIN: plain.pop("test_per_query"), UNTOUCHED: plain.pop("untouched_per_query")}
-    elif BASELINE_ROW in ours:
-        others[UNTOUCHED] = ours[BASELINE_ROW]
+        others[UNTOUCHED] = plain.pop("untouched_per_query")
     else:
-        sys.exit("the run read fewer tokens than the untouched start does; leave --no-plain out, which scores both")
+        others[UNTOUCHED] = ours[BASELINE_ROW]
+    if options.plain and plain:
+        others[PLAIN] = plain.pop("test_per_query")
     differences = {
         name: vars(paired_bootstrap(ours["merged"], row, samples=10_000, seed=seed)) for name, row in others.items()
     }
@@ -67,7 +68,7 @@ def one_run(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, A
     return {
         "scores": scores,
         "merged_minus": differences,
-        "plain": plain,
+        "plain": plain if options.plain else None,
         "minutes": options.minutes,
         # A run that was finished before is answered in seconds.
         "wall_minutes": max(done["wall_seconds"] / 60, report["cost"]["minutes"]),
@@ -76,11 +77,12 @@ def one_run(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, A
 
 
 def plain_finetuning(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Fine-tune the start as a user of sentence-transformers would, and score it and the untouched start."""
+    """Score the untouched start and, if asked for, fine-tune it as a user of sentence-transformers would."""
     with tempfile.TemporaryDirectory() as scrap:
         output = Path(scrap) / "plain.json"
         script = str(HERE / "_plain_finetune.py")
-        minutes = str(options.minutes if options.plain_minutes is None else options.plain_minutes)
+        wanted = options.minutes if options.plain_minutes is None else options.plain_minutes
+        minutes = str(wanted if options.plain else 0.0)
         subprocess.run([sys.executable, script, START, str(folder), minutes, str(seed), str(output)], check=True)
         result: dict[str, Any] = json.loads(output.read_text())
     return result

@@ -13,6 +13,7 @@ from stm_agent.inspect.runs import read_report
 from stm_agent.loop.history import ACTION
 from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.planning import PLAN
+from stm_agent.merge.query_start import INCUMBENT
 from stm_agent.traces import read_traces
 
 
@@ -141,6 +142,8 @@ def _passage_experts(record: _Record, shown: set[str]) -> list[str]:
 
 def _expert(record: _Record, name: str, role: str) -> Reason:
     entry = record.trained.get(name)
+    if name == INCUMBENT:
+        return Reason(f"the model that encodes the passages, {role}")
     if entry is None:
         return Reason(f"expert {name}, {role}")
     text = (

@@ -32,6 +32,7 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         sources=sources_of(context.spec, context.data.collection),
         command=_command(context),
         synthetic=tuple(dict.fromkeys((*context.data.collection.synthetic, *context.firewall.synthetic))),
+        trained={expert.name: expert.spec for expert in context.trained if expert.spec},
     )
     folder = context.build(ExportJob(model=best.model, prompts=prompts, card=card))
     remove_partial(context.run.folder)

@@ -23,7 +23,7 @@ from stm_agent.loop.variants import Variant
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.adapter_job import AdapterJob
 from stm_agent.merge.export_job import ExportJob
-from stm_agent.merge.query_start import QueryStart, standing_on
+from stm_agent.merge.query_start import INCUMBENT, QueryStart, standing_on
 from stm_agent.merge.recipe import SUM
 from stm_agent.train.query_side import QuerySideJob
 
@@ -82,6 +82,24 @@ def merge_start(experts: Sequence[Expert]) -> QueryStart:
     """Return what :func:`query_experts` stand on."""
     model = experts[0].rated.model
     return QueryStart(documents=model.documents, backbone=model.merged.backbone, adapter=None)
+
+
+def with_incumbent(context: RunContext, experts: Sequence[Expert]) -> list[Expert]:
+    """Return experts of queries with the model that they stand on as one more, unless that is the backbone.
+
+    A merge lies between its members and the backbone. The experts of queries start from a model that has learnt much
+    already, so the way back from what they forget must end there and not at the backbone.
+    """
+    documents = experts[0].rated.model.documents
+    if documents.method != SUM or not any(documents.weights):
+        # A backbone, or a merge that was written as the backbone of the side of queries.
+        return list(experts)
+    first = experts[0]
+    folder = context.build(AdapterJob(documents))
+    model = replace(documents, queries=AdaptedModel(documents.backbone, (folder / "adapter",), (1.0,)))
+    rating = context.rate(model, first.rated.instruction)
+    rated = replace(first.rated, label=INCUMBENT, model=model, experts=(INCUMBENT,), rating=rating)
+    return [*experts, replace(first, name=INCUMBENT, spec_name=INCUMBENT, folder=folder, rated=rated, spec=None)]
 
 
 def query_start(context: RunContext, documents: AdaptedModel) -> QueryStart:

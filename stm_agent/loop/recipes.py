@@ -57,7 +57,8 @@ class TimeTable:
 
     Attributes:
         encoding: One encoding of the corpus and of the guards' passages, by the start.
-        both: Further encodings if both sides are trained: of the corpus, of its searched part and of the guards.
+        both: Further encodings if both sides are trained: of the corpus and, for the expert and each merge of it with
+            the start, of its searched part and of the guards.
         scoring: Scores of the experts, the merge and test, and the proof of the exported folder.
         left: What is left for training steps if only the side of queries is trained.
     """
@@ -79,7 +80,10 @@ def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed,
     scoring += min(documents, PROOF_DOCUMENTS) / speed.passages
     left = (minutes * USABLE - spent) * 60 - encoding - scoring
     return TimeTable(
-        encoding=encoding, both=(documents + searched + guards) / speed.passages, scoring=scoring, left=left
+        encoding=encoding,
+        both=(documents + (1 + spec.merge.verify) * (searched + guards)) / speed.passages,
+        scoring=scoring,
+        left=left,
     )
 
 

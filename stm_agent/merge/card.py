@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from stm_agent.assets.pull import find_asset
 from stm_agent.backbone.embedded import SCHEME
 from stm_agent.domain.collection import SYNTHETIC_NOTE, Collection
-from stm_agent.domain.spec import DomainSpec
+from stm_agent.domain.spec import DomainSpec, ExpertSpec
+from stm_agent.merge.query_start import INCUMBENT
 from stm_agent.merge.recipe import SUM, MethodOptions
 
 
@@ -22,14 +24,31 @@ def model_card(
     command: str,
     method: MethodOptions = SUM,
     synthetic: Sequence[str] = (),
+    trained: Mapping[str, ExpertSpec] = MappingProxyType({}),
 ) -> str:
-    """Return the card of a merged model as Markdown; ``synthetic`` names the splits whose queries an LLM wrote."""
+    """Return the card of a merged model as Markdown.
+
+    Args:
+        name: Title.
+        domain: What the model was made for.
+        weights: Name of each expert -> its weight.
+        dev: nDCG@10 on dev; None: unknown.
+        general: The same on the general tasks.
+        sources: A line about each source and its licence.
+        command: The command that made it.
+        method: How the experts are merged.
+        synthetic: Splits whose queries an LLM wrote.
+        trained: Experts that the domain does not list, such as those of weak slices.
+    """
     train = domain.train
     experts = {expert.name: expert for expert in domain.experts}
     rows = []
     for expert_name, weight in weights.items():
+        if expert_name == INCUMBENT:
+            rows.append(f"| {INCUMBENT} | {weight:.2f} | the model that encodes the passages | |")
+            continue
         # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
-        spec = experts[expert_name.split("@")[0].split(" ")[0].rstrip("+")]
+        spec = trained.get(expert_name) or experts[expert_name.split("@")[0].split(" ")[0].rstrip("+")]
         rows.append(f"| {expert_name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
     lines = [
         "---",

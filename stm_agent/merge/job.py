@@ -26,9 +26,10 @@ from stm_agent.merge.adapted import AdaptedModel, adapter_key
 from stm_agent.merge.method_search import Chosen, Merge, choose, starts_of, try_method
 from stm_agent.merge.recipe import SUM, MethodOptions
 from stm_agent.merge.result import RESULT, MergeResult, Rating, only, read_merge
-from stm_agent.merge.search import SUMS, Candidate, Verified, front, rescored, search, verify
+from stm_agent.merge.search import SUMS, Candidate, front, rescored, search
 from stm_agent.merge.strategies import MergeWeights, corners
 from stm_agent.merge.surrogate import Surrogate, Task
+from stm_agent.merge.verifying import Verified, verify
 from stm_agent.progress import safe_point
 
 Vectors = tuple[NDArray[np.float32], CorpusVectors]
@@ -87,6 +88,8 @@ class MergeJob(Job):
             "spec": self.spec.model_dump(mode="json", exclude={"instructions", "variants", "forgetting_budget"}),
             "floor": self.floor,
             "seed": self.seed,
+            # How one of the candidates is chosen: stm_agent.merge.verifying.
+            "choice": "bagged",
         }
 
     def build(self, folder: Path) -> None:
@@ -121,6 +124,7 @@ class _MergeSearch:
             methods=job.spec.methods,
             scales=job.spec.scales,
             surrogate=self.surrogate,
+            floor=job.floor,
         )
 
     def result(self) -> dict[str, Any]:

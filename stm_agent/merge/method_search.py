@@ -17,8 +17,8 @@ import numpy as np
 from stm_agent.domain.merge_spec import MergeSpec, MethodName
 from stm_agent.evaluate.significance import paired_bootstrap
 from stm_agent.merge.recipe import SUM, MethodOptions
-from stm_agent.merge.search import Rated, Verified
 from stm_agent.merge.strategies import MergeWeights, as_mean, soup
+from stm_agent.merge.verifying import Rated, Verified
 
 R = TypeVar("R", bound=Rated)
 Merge = tuple[MergeWeights, MethodOptions]

@@ -8,6 +8,9 @@ from pathlib import Path
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.merge.adapted import AdaptedModel
 
+INCUMBENT = "incumbent"
+"""Name under which the model of the passages is one of the members of a merge of experts of queries."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class QueryStart:

@@ -85,7 +85,7 @@ def draw(score: Score, experts: int, *, budget: int, step: float, seed: int) -> 
     else:
         draws = np.random.default_rng(seed)
         shares = draws.dirichlet(np.ones(experts), budget) * draws.uniform(low, high, (budget, 1))
-        points = [_rounded(row) for row in shares.tolist()]
+        points = [rounded(row) for row in shares.tolist()]
     for point in points:
         score(point)
 
@@ -106,7 +106,7 @@ def evolve(score: Score, experts: int, *, budget: int, step: float, seed: int) -
     remaining = budget
     while remaining > 0 and not search.stop():
         points = search.ask()
-        search.tell(points, [-score(_rounded(point)) for point in points])
+        search.tell(points, [-score(rounded(point)) for point in points])
         remaining -= len(points)
 
 
@@ -126,7 +126,7 @@ def estimate(score: Score, experts: int, *, budget: int, step: float, seed: int)
     names = [f"w{number}" for number in range(experts)]
     study.enqueue_trial(dict.fromkeys(names, 1 / experts))
     study.optimize(
-        lambda trial: score(_rounded([trial.suggest_float(name, 0.0, HIGHEST) for name in names])), n_trials=budget
+        lambda trial: score(rounded([trial.suggest_float(name, 0.0, HIGHEST) for name in names])), n_trials=budget
     )
 
 
@@ -182,7 +182,7 @@ def is_uniform(weights: MergeWeights) -> bool:
 
 def scaled(weights: MergeWeights, factor: float) -> MergeWeights:
     """Return a weighting times a factor; below 1 its merge lies between the start and the merge of ``weights``."""
-    return _rounded([weight * factor for weight in weights])
+    return rounded([weight * factor for weight in weights])
 
 
 def as_mean(weights: MergeWeights) -> MergeWeights:
@@ -191,5 +191,6 @@ def as_mean(weights: MergeWeights) -> MergeWeights:
     return scaled(weights, 1 / total) if total else weights
 
 
-def _rounded(point: Sequence[float]) -> MergeWeights:
+def rounded(point: Sequence[float]) -> MergeWeights:
+    """Return weights with the four decimals that all weightings have."""
     return tuple(round(float(weight), 4) for weight in point)

@@ -108,6 +108,10 @@ class Surrogate:
 
     def score(self, weights: Sequence[float]) -> float:
         """Return the estimated nDCG@10 of a weighting, one weight for each expert; the base has the rest of 1."""
+        return float(np.mean(self.per_query(weights)))
+
+    def per_query(self, weights: Sequence[float]) -> NDArray[np.float64]:
+        """Return the same for each query with a relevant document, ``[queries]``."""
         shares = self._carried(weights)
         queries = mix(self._queries, weights, [(share, error.queries) for share, error in shares])
         scores = queries @ mix(self._documents, weights, [(share, error.documents) for share, error in shares]).T
@@ -115,7 +119,7 @@ class Surrogate:
         top = np.argpartition(-scores, cut - 1, axis=1)[:, :cut]
         order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
         gains = np.take_along_axis(self._gains, np.take_along_axis(top, order, axis=1), axis=1)
-        return float(np.mean(gains @ self._discounts[:cut] / self._ideal))
+        return np.asarray(gains @ self._discounts[:cut] / self._ideal)
 
     def _carried(self, weights: Sequence[float]) -> list[tuple[float, _Error]]:
         """Return the share of each learnt error at a weighting."""

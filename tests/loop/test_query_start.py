@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,8 @@ from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
 from stm_agent.files import write_json
 from stm_agent.inspect.front import pick
 from stm_agent.loop.merging import _about
-from stm_agent.loop.query_side import query_start, train_query_side
+from stm_agent.loop.query_side import query_start, train_query_side, with_incumbent
+from stm_agent.loop.state import Expert, RatedModel
 from stm_agent.loop.training import TrainingPlan
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
@@ -114,3 +116,38 @@ def test_a_point_of_queries_on_such_a_merge_is_a_model_too(
     saved = SentenceTransformer(str(tmp_path / "picked"), device="cpu")
     np.testing.assert_allclose(saved.encode_query(TEXTS), trained.open().query_encoder.encode(TEXTS), atol=1e-4)
     np.testing.assert_allclose(saved.encode_document(TEXTS), vectors(documents), atol=1e-4)
+
+
+@pytest.mark.parametrize("method", [SUM, TIES], ids=["sum", "ties"])
+def test_a_merge_of_queries_can_return_to_the_model_of_the_passages(
+    context: Any, backbone: BackboneSpec, adapters: tuple[Path, ...], method: MethodOptions
+) -> None:
+    documents = AdaptedModel(backbone, adapters, (0.6, 0.4), method)
+    context.rate = lambda model, instruction: model
+    queries = AdaptedModel(backbone, adapters[:1], (1.0,))
+    rated = RatedModel(
+        label="expert queries",
+        model=replace(documents, queries=queries),
+        experts=("queries",),
+        instruction=Instruction(),
+        rating=None,
+    )
+    expert = Expert(
+        name="queries",
+        spec_name="queries",
+        variant="alone",
+        folder=adapters[0].parent,
+        rated=rated,
+        texts_per_second=1.0,
+        side="query",
+    )
+    members = with_incumbent(context, [expert])
+    assert members[0] == expert
+    if method == TIES:
+        # That merge is the backbone of the side of queries, to which weights below 1 return.
+        assert len(members) == 1
+        return
+    assert [member.name for member in members[1:]] == ["incumbent"]
+    merged = AdaptedModel(backbone, (members[1].adapter,), (1.0,))
+    np.testing.assert_allclose(vectors(merged), vectors(documents), atol=1e-5)
+    assert members[1].rated.rating.documents == documents

@@ -14,9 +14,10 @@ from transformers import AutoModel
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.merge.delta import combine, fold, load_delta, save_delta
-from stm_agent.merge.search import Candidate, search, verify
+from stm_agent.merge.search import Candidate, search
 from stm_agent.merge.strategies import corners, is_uniform, soups
 from stm_agent.merge.surrogate import Task
+from stm_agent.merge.verifying import verify
 from stm_agent.testing.pico import pico_decoder
 
 

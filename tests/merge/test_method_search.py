@@ -31,7 +31,7 @@ from stm_agent.merge.job import MergeJob, read_merge
 from stm_agent.merge.method_search import choose, starts_of, try_method
 from stm_agent.merge.product import merge_folders
 from stm_agent.merge.recipe import SUM, MethodOptions, Recipe
-from stm_agent.merge.search import Verified
+from stm_agent.merge.verifying import Verified
 from stm_agent.testing.pico import pico_decoder
 from stm_agent.testing.tiny import tiny_collection
 

@@ -11,9 +11,11 @@ from stm_agent.errors import ConfigError
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.evaluate.ranking import rank
 from stm_agent.merge.agreement import Encoded, measure_agreement
-from stm_agent.merge.search import SCALES, Candidate, front, search, verify
+from stm_agent.merge.bagging import bagged
+from stm_agent.merge.search import SCALES, Candidate, front, search
 from stm_agent.merge.strategies import STRATEGIES, corners, walk
 from stm_agent.merge.surrogate import Surrogate, Task, mix
+from stm_agent.merge.verifying import verify
 
 PEAK = (0.6, 0.1, 0.3)
 
@@ -229,3 +231,65 @@ def test_real_merges_teach_the_surrogate_what_lies_between_the_experts() -> None
         Surrogate(Task(names, names, whole.qrels, *(np.stack([v] * 3) for v in real((0.5, 0.5))))).score((1.0, 0.0)),
         abs=0.02,
     )
+
+
+class Forgetful:
+    """A merge that learns in proportion to its weight, and forgets faster at first."""
+
+    def __init__(self, weights: tuple[float, ...]) -> None:
+        weight = sum(weights)
+        self.domain, self.general = scores(0.5 + 0.1 * weight), 0.7 - 0.05 * weight**0.5
+
+
+def test_an_expert_that_forgets_too_much_is_merged_with_its_start() -> None:
+    guesses = [Candidate((weight,), 0.5 + 0.1 * weight, 0.7 - 0.05 * weight) for weight in (1.0, 0.75, 0.5, 0.25)]
+    rated = []
+
+    def build_and_rate(weights: tuple[float, ...]) -> Forgetful:
+        rated.append(weights)
+        return Forgetful(weights)
+
+    chosen = verify(guesses, build_and_rate, floor=0.66, count=2)
+    # The surrogate expects 0.6625 of 0.75, which really forgets too much; a guess is then held to more than the floor.
+    assert rated == [(1.0,), (0.75,), (0.5,)]
+    assert (chosen.weights, chosen.allowed) == ((0.5,), True)
+
+
+def test_one_expert_is_searched_between_itself_and_its_start() -> None:
+    made = task()
+    alone = Task(made.queries, made.documents, made.qrels, made.query_vectors[:2], made.document_vectors[:2])
+    candidates = search(alone, [], step=0.1, seed=0, methods=("linear", "task-arithmetic"))
+    assert {(1.0,), (0.5,), (0.3,)} <= {candidate.weights for candidate in candidates}
+
+
+def test_bagging_returns_a_clear_winner_and_averages_unclear_ones() -> None:
+    draw = np.random.default_rng(0)
+    noise = draw.normal(0.5, 0.2, 100)
+    clear = bagged({(1.0, 0.0): noise, (0.5, 0.5): noise + 0.1, (0.0, 1.0): noise - 0.1}, seed=0)
+    assert clear == (0.5, 0.5)
+    unclear = bagged({(1.0, 0.0): noise, (0.0, 1.0): draw.permutation(noise)}, seed=0)
+    assert all(0.1 < weight < 0.9 for weight in unclear)
+    assert sum(unclear) == pytest.approx(1.0)
+
+
+def test_the_mean_of_the_winners_keeps_the_guard_and_is_encoded_first() -> None:
+    made = task()
+    free = search(made, [made], step=0.1, seed=0)
+    floor = sorted(candidate.general for candidate in free)[-20]
+    kept = [candidate for candidate in search(made, [made], step=0.1, seed=0, floor=floor) if candidate.bagged]
+    assert [candidate.bagged for candidate in free].count(True) == 1
+    assert kept[0].weights != next(candidate.weights for candidate in free if candidate.bagged)
+    rated = []
+    verify(free, lambda weights: rated.append(weights) or OnDev(scores(0.5)), floor=0.0, count=2)
+    assert rated[3] == next(candidate.weights for candidate in free if candidate.bagged)
+
+
+@pytest.mark.parametrize(("lead", "chosen"), [(0.0, (0.7, 0.2)), (0.05, (0.7, 0.2)), (0.2, (0.5, 0.5))])
+def test_the_mean_of_the_winners_is_replaced_only_by_what_is_clearly_better(
+    lead: float, chosen: tuple[float, ...]
+) -> None:
+    guesses = {(0.7, 0.2): 0.7, (0.5, 0.5): 0.7 + lead / 2, (1.0, 0.0): 0.6, (0.0, 1.0): 0.5}
+    candidates = [Candidate(weights, guess, 0.5, bagged=weights == (0.7, 0.2)) for weights, guess in guesses.items()]
+    real = {(0.7, 0.2): scores(0.7, 0.3), (0.5, 0.5): scores(0.7 + lead, -0.3 if lead < 0.1 else 0.3)}
+    best = verify(candidates, lambda weights: OnDev(real.get(weights, scores(guesses[weights]))), floor=0.0, count=2)
+    assert best.weights == chosen

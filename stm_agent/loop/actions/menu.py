@@ -128,7 +128,7 @@ def _possible(context: RunContext, state: State, done: Collection[str]) -> Itera
     yield from _continued(context, state, round_)
     for side in ("both", "query"):
         merge = MergeExperts(side=side, strict=True, round=round_)
-        if len(merge.experts(state)) > 1:
+        if merge.experts(state):
             yield merge
 
 

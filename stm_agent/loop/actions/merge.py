@@ -9,12 +9,12 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.instructing import improve_instruction
 from stm_agent.loop.merging import consider_models, merge_experts
-from stm_agent.loop.query_side import merge_start, query_experts
+from stm_agent.loop.query_side import merge_start, query_experts, with_incumbent
 from stm_agent.loop.state import Expert, RatedModel, State
 
 
 class MergeExperts(LeverAction):
-    """Searches how to merge experts; if that fails, the best single expert is still considered.
+    """Searches how to merge experts, or one with its start; if that fails, the best single expert is still considered.
 
     Attributes:
         side: ``both``: all experts of both sides; ``query``: the experts of queries of this round.
@@ -61,9 +61,11 @@ class MergeExperts(LeverAction):
         lever = "merge" if self.side == "both" else "merge of the query side"
         beneath = merge_start(experts) if self.side == "query" else None
         merged: RatedModel | None = None
-        if len(experts) > 1 and context.has_time(lever):
+        # A single expert has weights too: between it and the start lies what learns most and forgets little enough.
+        if context.has_time(lever):
             with context.attempt(lever):
-                state, merged = merge_experts(context, state, experts, self.round, beneath=beneath)
+                members = with_incumbent(context, experts) if self.side == "query" else experts
+                state, merged = merge_experts(context, state, members, self.round, beneath=beneath)
         state = consider_models(context, state, experts, merged, self.round, strict=self.strict)
         if merged is not None and self.instruct and context.has_time("instruction of the merge"):
             with context.attempt("instruction of the merge"):
