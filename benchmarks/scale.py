@@ -273,10 +273,16 @@ def stage_table(options: argparse.Namespace, rate: float) -> dict[str, Any]:
 
 
 def work(options: argparse.Namespace, *flags: str) -> dict[str, Any]:
-    """Run a part of the benchmark in a process of its own."""
+    """Run a part of the benchmark in a process of its own, unless ``--keep`` finds its result."""
+    stored = options.work / "parts" / f"{'-'.join(flags).strip('-')}.json"
+    if options.keep and stored.is_file():
+        return dict(json.loads(stored.read_text()))
     same = ["--work", str(options.work), "--data", str(options.data), "--vectors", str(options.vectors)]
     same += ["--threads", str(options.threads), "--seed", str(options.seed)]
-    return job([sys.executable, __file__, *same, *flags])
+    done = job([sys.executable, __file__, *same, *flags])
+    stored.parent.mkdir(exist_ok=True)
+    stored.write_text(json.dumps(done))
+    return done
 
 
 def claims(
@@ -308,6 +314,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder that holds scifact in BEIR layout")
     parser.add_argument("--vectors", type=int, default=MILLION)
     parser.add_argument("--million", action="store_true", help="measure the stages at 1,000,000 passages too")
+    parser.add_argument("--keep", action="store_true", help="continue with the parts of a run that was stopped")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work" / "scale")
     parser.add_argument("--threads", type=int, default=0, help=argparse.SUPPRESS)
@@ -328,9 +335,10 @@ def main() -> None:
             return
     before = machine()
     options.work.mkdir(parents=True, exist_ok=True)
-    options.threads = prepare(options.work)
+    options.threads = prepare(options.work, keep=options.keep)
     options.data = options.data.resolve()
-    write_vectors(options.work, options.vectors, options.seed)
+    if not (options.keep and (options.work / "queries.npy").is_file()):
+        write_vectors(options.work, options.vectors, options.seed)
     searches = {}
     for name in FORMATS:
         done = work(options, "--search", name)

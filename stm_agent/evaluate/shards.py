@@ -152,7 +152,7 @@ def write_shard(path: Path, vectors: NDArray[np.float32], number_format: NumberF
 
     Raises:
         StorageError: The disk is full or the folder cannot be written.
-        ConfigError: There is no such number format.
+        ConfigError: The number format is unknown.
     """
     from safetensors.numpy import save
 

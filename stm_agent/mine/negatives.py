@@ -104,8 +104,7 @@ def mine(
         counts["pairs without a positive-aware filter"] = len(pairs)
     candidates = _retrieve(pairs, pool, spec, judge)
     safe_point()
-    # Most passages of a large pool are nobody's candidate.
-    words = functools.cache(lambda passage: words_of(pool[passage]))
+    words = functools.cache(lambda passage: words_of(pool[passage]))  # most of a large pool are nobody's candidates
     relevant_to = _relevant_by_query(pairs, groups)
     negatives: dict[str, tuple[Negative, ...]] = {}
     doubtful: dict[str, tuple[Negative, ...]] = {}
