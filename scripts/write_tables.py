@@ -68,8 +68,10 @@ def embedded_short() -> str:
     record = embedded_record()
     if record is None:
         return NO_RESULT
+    several = len(record["seeds"]) > 1
     lines = [
-        "| | test nDCG@10, mean of seeds | the model minus this, range over seeds [lowest and highest 95 % bound] |",
+        f"| | test nDCG@10{', mean of seeds' if several else ''} | the model minus this"
+        f"{', range over seeds [lowest and highest 95 % bound]' if several else ' [95 % interval]'} |",
         "|---|---|---|",
     ]
     for name, shown in SHOWN.items():
@@ -77,7 +79,8 @@ def embedded_short() -> str:
         deltas = [row["merged_minus_this"] for row in rows]
         low, high = (choose(delta["delta"] for delta in deltas) for choose in (min, max))
         bounds = min(delta["low"] for delta in deltas), max(delta["high"] for delta in deltas)
-        text = f"{low:+.3f} to {high:+.3f} [{bounds[0]:+.3f}, {bounds[1]:+.3f}]"
+        deltas_shown = f"{low:+.3f} to {high:+.3f}" if several else f"{low:+.3f}"
+        text = f"{deltas_shown} [{bounds[0]:+.3f}, {bounds[1]:+.3f}]"
         bold = "**" if name == "merged" else ""
         lines.append(f"| {shown} | {bold}{mean_ndcg(rows):.3f}{bold} | {'' if name == 'merged' else text} |")
     cold, failing = record["cold"], sum(not entry["holds"] for entry in record["claims"])
@@ -85,7 +88,7 @@ def embedded_short() -> str:
     lines += [
         "",
         f"{collection['test_queries']:,} test queries, {collection['documents']:,} definitions of the Human Phenotype "
-        f"Ontology, {len(record['seeds'])} seeds; {cold['wall_seconds'] / 60:.1f} minutes and "
+        f"Ontology, {len(record['seeds'])} seed{'s' if several else ''}; {cold['wall_seconds'] / 60:.1f} minutes and "
         f"{cold['peak_gib']:.1f} GiB on {record['machine']['cores']} CPU cores.",
         "[All rows, intervals and claims](docs/benchmarks.md#embedded); "
         f"{failing} of {len(record['claims'])} claims fail and are listed there.",

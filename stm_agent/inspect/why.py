@@ -143,7 +143,7 @@ def _passage_experts(record: _Record, shown: set[str]) -> list[str]:
 def _expert(record: _Record, name: str, role: str) -> Reason:
     entry = record.trained.get(name)
     if name == INCUMBENT:
-        return Reason(f"the model that encodes the passages, {role}")
+        return Reason(f"{name}, {role}: the model that encodes the passages")
     if entry is None:
         return Reason(f"expert {name}, {role}")
     text = (

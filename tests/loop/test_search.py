@@ -141,7 +141,7 @@ def test_the_state_and_the_reasons_of_a_run_can_be_read(small: DomainSpec, works
     assert lines[0] == f"model of run {report['run']}: {report['model_label']}"
     assert any("look at the accept half" in line for line in lines)
     for name in report["weights"]:
-        assert any(line.strip().startswith(f"expert {name}") for line in lines)
+        assert any(line.strip().startswith((f"expert {name}", f"{name}, weight")) for line in lines)
     for command in (["runs", "show", "last", "--state"], ["traces", "why", "last"]):
         shown = CliRunner().invoke(build(), [*command, "--workspace", str(workspace)])
         assert shown.exit_code == 0, shown.output
