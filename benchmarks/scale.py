@@ -279,7 +279,7 @@ def work(options: argparse.Namespace, *flags: str) -> dict[str, Any]:
         return dict(json.loads(stored.read_text()))
     same = ["--work", str(options.work), "--data", str(options.data), "--vectors", str(options.vectors)]
     same += ["--threads", str(options.threads), "--seed", str(options.seed)]
-    done = job([sys.executable, __file__, *same, *flags])
+    done = job([sys.executable, str(Path(__file__).resolve()), *same, *flags])
     stored.parent.mkdir(exist_ok=True)
     stored.write_text(json.dumps(done))
     return done

@@ -34,12 +34,8 @@ LARGE = 2**30
 """Bytes of a corpus's vectors in float32 above which they are stored in shards: 699,050 passages of 384 numbers."""
 LARGE_FORMAT: NumberFormat = "float16"
 """Number format of a large corpus whose model asks for none."""
-LOSS = {
-    "float32": "exact",
-    "float16": "nDCG@10 of all-MiniLM-L6-v2 on scifact changed by less than 0.0001",
-    "int8": "nDCG@10 of all-MiniLM-L6-v2 on scifact changed by 0.001",
-}
-"""What rounding cost where it was measured (``benchmarks/scale.py``)."""
+OFF = {"float32": "exact", "float16": "a cosine is off by 0.0003 at most", "int8": "a cosine is off by 0.013 at most"}
+"""What rounding cost a million vectors of 384 numbers (``benchmarks/scale.py``)."""
 
 
 @runtime_checkable
@@ -72,7 +68,7 @@ def storage_line(documents: int, dimension: int, asked: VectorFormat = "auto") -
     why = "" if asked != "auto" else "; backbone: vectors: float32 in the domain file keeps every digit"
     return (
         f"vectors in {number_format}: {_count(documents)} passages, {size:.2f} GiB in shards on disk; "
-        f"{LOSS[number_format]}{why}"
+        f"{OFF[number_format]}{why}"
     )
 
 
