@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
@@ -11,7 +11,15 @@ from stm_agent.evaluate.fusion import FUSION
 from stm_agent.files import read_json
 
 
-def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[dict[str, Any]]:
+class FoundPassage(TypedDict):
+    """A passage that a search found."""
+
+    id: str
+    score: float
+    text: str
+
+
+def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[FoundPassage]:
     """Return the ``top`` passages for ``words``, best first: id, score and text.
 
     Args:
