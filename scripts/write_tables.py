@@ -153,6 +153,45 @@ def merges() -> str:
     return "\n".join(lines) + "\n"
 
 
+def scale() -> str:
+    """Return the tables of large corpora: searches by number format, and cost of the stages by passages."""
+    path = ROOT / "benchmarks" / "results" / "scale.json"
+    if not path.exists():
+        return "No result yet: `python benchmarks/scale.py` makes it.\n"
+    record = json.loads(path.read_text())
+    scores = record["scifact"]["ndcg_at_10"]
+    lines = [
+        f"Search of {record['vectors']:,} vectors of 384 numbers for the first 100 of 300 queries. "
+        "The last column is nDCG@10 of all-MiniLM-L6-v2 on scifact.",
+        "",
+        "| format | verify, s | search, s | peak, GiB | of the exact first 100 | a cosine is off by | scifact |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {row['verify_seconds']:.1f} | {row['search_seconds']:.1f} | {row['peak_gib']:.2f} | "
+        f"{row['overlap']:.4f} | {row['cosine_off_by_at_most']:.2g} | {scores[name]:.4f} |"
+        for name, row in record["search"].items()
+    ]
+    rate = record["stages"]["encoding"]["rate_texts_per_second"]
+    lines += [
+        "",
+        f"Seconds of a stage, with stored vectors. Encoding is a measured rate ({rate:.0f} passages a second) "
+        "times the passages. A million in italics is extrapolated from the largest size by the exponent.",
+        "",
+        "| stage | 1,000 | 10,000 | 100,000 | 1,000,000 | growth exponent |",
+        "|---|---|---|---|---|---|",
+    ]
+    for stage, row in record["stages"].items():
+        seconds = row.get("seconds") or row["seconds_by_the_rate"]
+        cells = [f"{seconds[size]:.2f}" for size in ("1000", "10000", "100000")]
+        last = (
+            f"{seconds['1000000']:.1f}" if "1000000" in seconds else f"*{row['extrapolated_seconds']['1000000']:.0f}*"
+        )
+        lines.append(f"| {stage} | {' | '.join(cells)} | {last} | {row['growth_exponent']:.2f} |")
+    lines += ["", f"Made by `{record['command']}` with {record['machine']['threads']} threads."]
+    return "\n".join(lines) + "\n"
+
+
 def gate() -> str:
     """Return the table of the gate: the three rules by dev size, world and scenario, and the claims."""
     path = ROOT / "benchmarks" / "results" / "gate.json"
@@ -244,6 +283,7 @@ def main() -> int:
         ROOT / "README.md": filled(filled(read, "embedded", embedded_short()), "own_data", own_data()),
         docs / "merging.md": filled((docs / "merging.md").read_text(), "merge_quality", merges()),
         docs / "gate.md": filled((docs / "gate.md").read_text(), "gate", gate()),
+        docs / "scale.md": filled((docs / "scale.md").read_text(), "scale", scale()),
         docs / "benchmarks.md": benchmarks(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]

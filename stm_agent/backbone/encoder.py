@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stm_agent.backbone.batches import Room, room_of
 from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.backbone.precision import products
+from stm_agent.domain.backbone_spec import VectorFormat
 from stm_agent.errors import OutOfMemory
 from stm_agent.files import content_hash
 from stm_agent.progress import safe_point
@@ -34,14 +35,23 @@ class TextEncoder:
         mixed: Whether matrix products are computed in bfloat16.
         model_identity: Hash of the model, whatever the products are computed in.
         halved: Whether memory ran out, so that batches are smaller since.
+        vector_format: How vectors of a corpus are stored.
     """
 
-    def __init__(self, model: SentenceTransformer, identity: str | None = None, *, mixed: bool = False) -> None:
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        identity: str | None = None,
+        *,
+        mixed: bool = False,
+        vector_format: VectorFormat = "auto",
+    ) -> None:
         """Put a model into eval mode; its identity is computed from its weights unless it is given."""
         self.model = model.eval()
         self.mixed = mixed
         self.halved = False
         self._room: Room | None = None
+        self.vector_format = vector_format
         self.model_identity = identity or model_identity(model)
 
     @property
@@ -135,7 +145,9 @@ class TwoSidedEncoder(TextEncoder):
 
     def __init__(self, documents: TextEncoder, queries: TextEncoder) -> None:
         """Encode as ``documents`` does; its cached vectors stay valid. ``queries`` encodes queries."""
-        super().__init__(documents.model, documents.model_identity, mixed=documents.mixed)
+        super().__init__(
+            documents.model, documents.model_identity, mixed=documents.mixed, vector_format=documents.vector_format
+        )
         self.query_encoder = queries
 
 

@@ -8,6 +8,7 @@ from stm_agent.domain.fields import Positive, Spec, Switch
 
 Attention = Literal["bidirectional", "causal"]
 Kernel = Literal["auto", "flash", "sdpa", "eager"]
+VectorFormat = Literal["auto", "float32", "float16", "int8"]
 
 
 class BackboneSpec(Spec):
@@ -29,6 +30,8 @@ class BackboneSpec(Spec):
         kernel: How attention is computed: ``flash`` by FlashAttention 2 (a GPU, half precision, the package
             ``flash-attn``), ``sdpa`` by torch, ``eager`` by plain products; ``auto``: ``flash`` if it can be used and
             passes the checks of loading, else ``sdpa``.
+        vectors: Number format of stored vectors of a corpus; ``auto``: float16 in shards on disk above 1 GiB of
+            float32, else float32 in memory. ``float32``, ``float16`` and ``int8`` keep the format at any size.
     """
 
     model: str
@@ -39,6 +42,7 @@ class BackboneSpec(Spec):
     eos: Switch | None = None
     dtype: Literal["auto", "float32", "mixed", "bfloat16", "float16"] = "auto"
     kernel: Kernel = "auto"
+    vectors: VectorFormat = "auto"
 
     @property
     def summary(self) -> str:

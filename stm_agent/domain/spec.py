@@ -72,6 +72,8 @@ class MineSpec(Spec):
         margin: A candidate stays only below ``margin`` times the positive's score (NV-Retriever, TopK-PercPos).
         documents: Passages searched, at most; those of the scored corpus first; 0: all.
         encoder: Encoder of the dense retriever in the first round; None: the backbone.
+        search: How the dense retriever searches; ``faiss``: approximately, for corpora above a million passages, with
+            its recall measured and logged. Needs the extra ``faiss``.
     """
 
     depth: Positive = 30
@@ -79,6 +81,7 @@ class MineSpec(Spec):
     margin: Share = 0.95
     documents: Count = 4000
     encoder: str | None = "embedded:all-minilm-l6-v2"
+    search: Literal["exact", "faiss"] = "exact"
 
 
 class InstructSpec(Spec):

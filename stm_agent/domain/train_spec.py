@@ -21,12 +21,15 @@ class NegativeSpec(Spec):
         synthetic_share: Share of the mined and written ones together that is written: a fixed hash draws each of them,
             and a pair that lacks the drawn kind gets the other. None: as many written ones as ``synthetic``, and mined
             ones in place of those that lack.
+        shared: Whether a pair's hard negatives are negatives of the batch's other queries too. False: they are
+            compared with their own query alone, as STM does; with loss ``infonce``.
     """
 
     mined: Count = 0
     structural: Count = 0
     synthetic: Count = 0
     synthetic_share: Share | None = None
+    shared: Switch = True
 
     @property
     def written_and_mined(self) -> int:
@@ -39,6 +42,10 @@ class NegativeSpec(Spec):
         share = self.synthetic_share
         return float(self.synthetic) if share is None else share * self.written_and_mined
 
+    def of_structure(self) -> NegativeSpec:
+        """Return the same without mined and written ones."""
+        return NegativeSpec(structural=self.structural, shared=self.shared)
+
     @model_validator(mode="after")
     def _share_has_written(self) -> NegativeSpec:
         if self.synthetic_share is not None and not self.synthetic:
@@ -47,6 +54,9 @@ class NegativeSpec(Spec):
             )
         return self
 
+
+DEFAULT_WARMUP = 0.1
+"""Share of the steps in which the learning rate rises, unless a domain says otherwise."""
 
 QUERY_SIDE_OPTIONS = {"name", "sources", "side", "bag", "steps", "batch_size", "learning_rate", "final_rate"}
 """Options of an expert of queries alone."""
@@ -60,6 +70,8 @@ class ExpertSpec(Spec):
         sources: Names of the collection's training sources, or ``written``.
         start: Expert listed earlier, from whose adapter training continues; None: the backbone.
         steps: Optimiser steps, at most.
+        epochs: Passes over its pairs, at most: training ends with whichever of the two comes first; None: with the
+            steps.
         loss: ``infonce``; ``cached-infonce`` for any batch size (GradCache); ``gist`` and ``cached-gist`` ignore
             negatives that a guide model scores above the positive; ``margin`` copies a teacher's margins; ``listwise``
             orders passages by grade; ``distil`` copies a teacher's scores of retrieved candidates (see ``teach``).
@@ -93,6 +105,7 @@ class ExpertSpec(Spec):
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     start: str | None = None
     steps: Positive
+    epochs: PositiveReal | None = None
     loss: LossName = "infonce"
     negatives: NegativeSpec = NegativeSpec()
     related: Count = 0
@@ -172,6 +185,10 @@ class ExpertSpec(Spec):
                 f"related passages need loss listwise, not {self.loss}",
             ),
             (self.lacks_negatives, f"loss {self.loss} needs negatives; ask for some in 'negatives'"),
+            (
+                not self.negatives.shared and self.loss != "infonce",
+                f"negatives: shared: false needs loss infonce, not {self.loss}",
+            ),
             (self.asks_guide and self.hard_negatives > 1, f"loss {self.loss} takes one hard negative at most"),
         )
         for fault, text in refused:
@@ -192,10 +209,16 @@ class TrainSpec(Spec):
     """How every expert is trained.
 
     Attributes:
-        batch_size: Pairs a step.
+        batch_size: Pairs of a batch.
+        accumulate: Batches of a step in each process; their gradients are averaged, and each has its own in-batch
+            negatives.
+        processes: Processes, one for each device, that train every expert together; 1: the run's own.
+        gather: Whether the negatives in a batch are those of all processes that train together, so that several
+            processes give what one gives with their batches in one.
         learning_rate: Peak of the schedule.
         scale: Factor on cosine similarity in the loss (1 / temperature).
         warmup: Share of the steps in which the learning rate rises.
+        warmup_steps: Steps in which it rises, in place of ``warmup``; None: by the share.
         lora_rank: Rank of the adapters.
         lora_alpha: LoRA scale numerator; the delta is B A alpha / rank.
         embeddings: Also adapt the token embeddings.
@@ -215,9 +238,13 @@ class TrainSpec(Spec):
     """
 
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 32
+    accumulate: Positive = 1
+    processes: Positive = 1
+    gather: Switch = True
     learning_rate: PositiveReal = 1e-3
     scale: PositiveReal = 50.0
-    warmup: Share = 0.1
+    warmup: Share = DEFAULT_WARMUP
+    warmup_steps: Count | None = None
     lora_rank: Positive = 16
     lora_alpha: Positive = 32
     embeddings: Switch = True
@@ -232,6 +259,12 @@ class TrainSpec(Spec):
     patience: Count = 0
     gradient_checkpointing: Switch = False
     qlora: Switch = False
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> TrainSpec:
+        if self.warmup_steps is not None and self.warmup != DEFAULT_WARMUP:
+            raise ValueError("train: warmup is a share of the steps and warmup_steps a number of them; keep one")
+        return self
 
     @model_validator(mode="after")
     def _patience_is_measured(self) -> TrainSpec:

@@ -63,6 +63,10 @@ class EmbeddingCache:
         self._open: dict[str, dict[bytes, Vectors]] = {}
         self._opening = threading.Lock()
 
+    def folder_of(self, encoder: Encoder, prefix: str) -> Path:
+        """Return the folder of the vectors of one encoder and prefix."""
+        return self.folder / _key(encoder, prefix)
+
     def missing(self, encoder: Encoder, texts: Sequence[str], *, prefix: str = "") -> list[str]:
         """Return the distinct texts that have no stored vector."""
         stored = self._stored(_key(encoder, prefix))

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
-from stm_agent.evaluate.cache import EmbeddingCache, encode_queries, encode_through
+from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
+from stm_agent.evaluate.corpus import encode_corpus
 from stm_agent.evaluate.encoder import Encoder, EncoderSource
 from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.ranking import rank
@@ -62,7 +63,7 @@ def dense_run(
     depth: int,
 ) -> dict[str, dict[str, float]]:
     """Encode and rank: query id -> its ``depth`` nearest documents and their cosines."""
-    passages = encode_through(cache, encoder)(list(documents.values()), prefix=instruction.passage_prefix)
+    passages = encode_corpus(cache, encoder, list(documents.values()), prefix=instruction.passage_prefix)
     queries = encode_queries(cache, encoder, list(split.queries.values()), prefix=instruction.query_prefix)
     return rank(list(split.queries), queries, list(documents), passages, k=depth, ignored_ids=split.ignored_ids)
 

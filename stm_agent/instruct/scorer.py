@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
+from stm_agent.evaluate.corpus import encode_corpus
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.metrics import Run, Scores, score
 from stm_agent.evaluate.ranking import rank
+from stm_agent.evaluate.vectors import CorpusVectors
 
 DEPTH = 10
 """Passages ranked for each query: what nDCG@10 needs."""
@@ -33,7 +32,7 @@ class InstructionScorer:
         self.encoder, self.cache, self.split, self.incumbent = encoder, cache, split, incumbent
         self.documents = documents
         self._ids = list(documents)
-        self._passages: dict[str, NDArray[np.float32]] = {}
+        self._passages: dict[str, CorpusVectors] = {}
         self._vectors(incumbent.passage_prefix)
 
     def run(self, instruction: Instruction, k: int = DEPTH) -> Run:
@@ -51,8 +50,10 @@ class InstructionScorer:
         """Return a scorer of the same queries over a part of the corpus, whose vectors are cached."""
         return InstructionScorer(self.encoder, self.cache, documents, self.split, self.incumbent)
 
-    def _vectors(self, prefix: str) -> NDArray[np.float32]:
+    def _vectors(self, prefix: str) -> CorpusVectors:
         # Reading a whole corpus from the cache for every instruction costs more than ranking it.
         if prefix not in self._passages:
-            self._passages[prefix] = self.cache.encode(self.encoder, list(self.documents.values()), prefix=prefix)
+            self._passages[prefix] = encode_corpus(
+                self.cache, self.encoder, list(self.documents.values()), prefix=prefix
+            )
         return self._passages[prefix]

@@ -133,6 +133,7 @@ class Workload:
             texts = step_cost(self.spec.backbone) * batch * expert.steps + self.queries
             return Cost(seconds=texts * self.rates.query)
         passages = 1 + expert.hard_negatives + (expert.candidates if expert.learns_from_scores else 0)
+        batch *= self.spec.train.accumulate
         step = step_cost(self.spec.backbone) * batch * (self.rates.query + passages * self.rates.passage)
         # Without and with negatives, without and with the instruction.
         probes = 0 if self.spec.merge.variants else self.spec.loop.probe_steps * (4 if expert.hard_negatives else 2)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stm_agent.domain.backbone_spec import VectorFormat
 from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.spec import WRITTEN, BackboneSpec, DomainSpec, TrainSpec
+from stm_agent.evaluate.corpus import stored_as
 from stm_agent.evaluate.ranking import SCORES_AT_ONCE
+from stm_agent.evaluate.shards import BYTES, SHARD
 from stm_agent.llm.facts import ModelFacts, model_facts
 from stm_agent.loop.data_jobs import negatives_asked
 from stm_agent.loop.options import Options
@@ -30,6 +33,8 @@ BYTES_OF_A_WORD = 100
 """Memory of BM25's index for each word of the corpus, while it is built (measured: 100,000 passages of 12 words)."""
 COPIES_OF_VECTORS = 2.2
 """Sets of vectors in memory while a corpus is encoded and ranked, names included (measured as above)."""
+SHARDS_IN_MEMORY = 4
+"""Shards in float32 that are in memory while one is encoded, rounded and written."""
 BYTES_OF_A_SCORE = 16
 TRAINED_COPIES = 3
 """An adapter and its optimiser's two moments, which a checkpoint of a training holds."""
@@ -194,8 +199,9 @@ def written_bytes(spec: DomainSpec, *, documents: int, asked: int, size: ModelSi
     # The start and, if passages get new vectors, each expert of both sides; the whole corpus once more for the result.
     passages = (1 + both) * (searched + guards) + (1 + bool(both)) * (documents - searched)
     vectors = passages + (1 + both + queries + spec.merge.verify) * asked
+    number = BYTES[stored_as(documents, size.dimension, spec.backbone.vectors) or "float32"]
     return {
-        "vectors": vectors * size.dimension * 4,
+        "vectors": vectors * size.dimension * number,
         "experts": (both + queries) * size.adapter,
         "checkpoints while training": TRAINED_COPIES * size.adapter,
         # The stage's folder and its copy in the run's.
@@ -203,16 +209,25 @@ def written_bytes(spec: DomainSpec, *, documents: int, asked: int, size: ModelSi
     }
 
 
-def memory(data: DomainData, size: ModelSize) -> tuple[str, bool]:
-    """Return one line on the memory that encoding and ranking the corpus needs, and whether this machine has it."""
+def memory(data: DomainData, size: ModelSize, vectors: VectorFormat = "auto") -> tuple[str, bool]:
+    """Return one line on the memory that encoding and ranking the corpus needs, and whether this machine has it.
+
+    Args:
+        data: The domain's.
+        size: Of the start.
+        vectors: How the start's vectors are stored.
+    """
     documents = len(data.collection.documents)
     texts = list(data.collection.texts.values())[:SAMPLE]
     share = documents / max(len(texts), 1)
     letters, words = sum(map(len, texts)) * share, sum(len(text.split()) for text in texts) * share
+    in_memory = stored_as(documents, size.dimension, vectors) is None
+    # Of vectors in shards a block is in memory, and a shard while it is encoded.
+    rows = COPIES_OF_VECTORS * documents if in_memory else SHARDS_IN_MEMORY * SHARD
     needed = (
         2 * letters
         + BYTES_OF_A_WORD * words
-        + COPIES_OF_VECTORS * documents * size.dimension * 4
+        + rows * size.dimension * 4
         + min(SCORES_AT_ONCE, documents * max(_queries(data))) * BYTES_OF_A_SCORE
         + 2 * size.weights
     )

@@ -8,6 +8,7 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.build import build_collection, build_domain_data
 from stm_agent.domain.firewall import require_judged
 from stm_agent.domain.spec import BackboneSpec, BeirCollection, DomainSpec
+from stm_agent.evaluate.corpus import storage_line
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.merge import MergeExperts
@@ -73,8 +74,10 @@ def plan(
         planned = dry_plan(spec, data, minutes=options.budget_minutes or MINUTES)
         spec, reasons, tokens = planned.spec, planned.reasons, passage_tokens(data)
         size = model_size(spec.backbone, spec.train)
-        line, enough = memory(data, size)
+        line, enough = memory(data, size, spec.backbone.vectors)
+        stored = storage_line(len(data.collection.documents), size.dimension, spec.backbone.vectors)
         needs = [
+            *([{"stage": "vectors", "what": stored}] if stored else []),
             {"stage": "disk", "what": disk(spec, data, size)},
             {"stage": "memory", "what": line if enough else f"{line}: too little, close other programs"},
         ]

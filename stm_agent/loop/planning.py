@@ -14,6 +14,7 @@ from dataclasses import replace
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
 from stm_agent.errors import BackboneError, ConfigError
+from stm_agent.evaluate.corpus import storage_line
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.estimate import memory, model_size
@@ -66,8 +67,11 @@ def _new_plan(context: RunContext) -> RunPlan:
     minutes, lost_before = context.minutes or MINUTES, len(context.failures)
     if spec.planned:
         with suppress(BackboneError):  # a start that cannot be loaded is the race's to report
-            line, enough = memory(context.data, model_size(spec.backbone, spec.train))
+            size, vectors = model_size(spec.backbone, spec.train), spec.backbone.vectors
+            line, enough = memory(context.data, size, vectors)
             (context.note if enough else context.warn)("plan", line)
+            if stored := storage_line(len(context.data.collection.documents), size.dimension, vectors):
+                context.note("plan", stored)
     if spec.starts and spec.planned:
         refuse_too_few_minutes(spec, context.data, minutes, asked)
     start, race = race_starts(context) if spec.starts else (spec.backbone, ())

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.build import build_domain_data
 from stm_agent.domain.data import DomainData
-from stm_agent.domain.spec import DomainSpec, ExpertSpec, NegativeSpec
+from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.domain.unlabelled import pairs_of_source
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.scoring import ScoredTask
@@ -167,7 +167,7 @@ def _expert_of(spec: DomainSpec, name: str) -> ExpertSpec:
 
 def _alone(expert: ExpertSpec, steps: int | None) -> ExpertSpec:
     """Return the expert with structural negatives only: others need the data lever."""
-    structural = NegativeSpec(structural=expert.negatives.structural)
+    structural = expert.negatives.of_structure()
     try:
         return ExpertSpec(**{**expert.model_dump(), "negatives": structural, "steps": steps or expert.steps})
     except ValidationError as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.spec import ExpertSpec, NegativeSpec
+from stm_agent.domain.spec import ExpertSpec
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.gate import Verdict
@@ -55,7 +55,7 @@ def variants(spec: ExpertSpec, instruction: Instruction) -> list[Variant]:
     The incumbent has the accepted instruction, which passed a test of its own, and no hard negatives, which did not.
     """
     wanted, none = spec.negatives, instruction.unsaid()
-    plain = spec.model_copy(update={"negatives": NegativeSpec(structural=wanted.structural)})
+    plain = spec.model_copy(update={"negatives": wanted.of_structure()})
     negatives = [] if plain.lacks_negatives else [("", plain)]
     negatives += [("+SHN", spec)] if wanted.mined or wanted.synthetic else []
     has_instruction = bool(instruction.query or instruction.passage)

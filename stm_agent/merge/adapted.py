@@ -104,7 +104,7 @@ class AdaptedModel:
         delta = self.delta()
         if delta is not None:
             fold(network_of(model), delta)
-        encoder = TextEncoder(model, mixed=self.backbone.dtype == MIXED)
+        encoder = TextEncoder(model, mixed=self.backbone.dtype == MIXED, vector_format=self.backbone.vectors)
         return encoder if self.queries is None else TwoSidedEncoder(encoder, self.queries.open())
 
     def _used(self) -> list[tuple[Path, float]]:

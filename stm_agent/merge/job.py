@@ -14,10 +14,12 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
 from stm_agent.domain.spec import BackboneSpec, MergeSpec
 from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
+from stm_agent.evaluate.corpus import encode_corpus
 from stm_agent.evaluate.encoder import Encoder
 from stm_agent.evaluate.metrics import score
 from stm_agent.evaluate.ranking import rank
 from stm_agent.evaluate.scoring import DEPTH, ScoredTask, mean_ndcg, scores_to_json
+from stm_agent.evaluate.vectors import CorpusVectors
 from stm_agent.files import write_json
 from stm_agent.job import Job
 from stm_agent.merge.adapted import AdaptedModel, adapter_key
@@ -30,8 +32,8 @@ from stm_agent.merge.surrogate import Surrogate, Task
 from stm_agent.merge.verifying import Verified, verify
 from stm_agent.progress import safe_point
 
-Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Query and document vectors, ``[texts, dimension]`` float32 each."""
+Vectors = tuple[NDArray[np.float32], CorpusVectors]
+"""Query vectors, ``[queries, dimension]`` float32, and those of the documents."""
 __all__ = ["MergeJob", "MergeResult", "Rating", "only", "read_merge"]
 
 
@@ -190,7 +192,7 @@ class _MergeSearch:
         return [
             (
                 encode_queries(self.cache, encoder, list(task.split.queries.values()), prefix=instruction.query_prefix),
-                self.cache.encode(encoder, list(task.documents.values()), prefix=instruction.passage_prefix),
+                encode_corpus(self.cache, encoder, list(task.documents.values()), prefix=instruction.passage_prefix),
             )
             for task, instruction in self.tasks
         ]
@@ -217,7 +219,7 @@ class _MergeSearch:
             documents=list(task.documents),
             qrels={queries[row]: task.split.qrels[queries[row]] for row in rows},
             query_vectors=np.stack([vectors[number][0][rows] for vectors in self.vectors]),
-            document_vectors=np.stack([vectors[number][1] for vectors in self.vectors]),
+            document_vectors=[vectors[number][1] for vectors in self.vectors],
         )
 
     def _verified(self) -> list[VerifiedRow]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stm_agent.evaluate.metrics import CUT, Qrels
 from stm_agent.evaluate.ranking import rank
+from stm_agent.evaluate.vectors import CorpusVectors, as_vectors
 
 POOL = 30
 """Number of documents at the top of each expert's ranking that can enter a merge's first ten."""
@@ -44,14 +45,15 @@ class Task:
         documents: Document ids.
         qrels: Judgements.
         query_vectors: ``[1 + experts, queries, dimension]`` float32; the base first.
-        document_vectors: ``[1 + experts, documents, dimension]`` float32.
+        document_vectors: Vectors of the documents by base and experts, in memory or in shards; an array
+            ``[1 + experts, documents, dimension]`` float32 is a sequence of them.
     """
 
     queries: Sequence[str]
     documents: Sequence[str]
     qrels: Qrels
     query_vectors: NDArray[np.float32]
-    document_vectors: NDArray[np.float32]
+    document_vectors: Sequence[NDArray[np.float32] | CorpusVectors] | NDArray[np.float32]
 
 
 class Surrogate:
@@ -63,7 +65,9 @@ class Surrogate:
         position = {task.documents[column]: number for number, column in enumerate(columns)}
         rows = [row for row, query in enumerate(task.queries) if any(g > 0 for g in task.qrels.get(query, {}).values())]
         self._queries = task.query_vectors[:, rows]
-        self._documents = task.document_vectors[:, columns]
+        # Only these few are in memory together. A document's vectors lie side by side, as they are summed.
+        taken = [as_vectors(vectors).take(columns) for vectors in task.document_vectors]
+        self._documents = np.stack(taken, axis=1).transpose(1, 0, 2)
         self._gains = np.zeros((len(rows), len(columns)), dtype=np.float32)
         for number, row in enumerate(rows):
             for document, grade in task.qrels[task.queries[row]].items():
@@ -79,14 +83,17 @@ class Surrogate:
         self._errors: list[_Error] = []
 
     def learn(
-        self, weights: Sequence[float], query_vectors: NDArray[np.float32], document_vectors: NDArray[np.float32]
+        self,
+        weights: Sequence[float],
+        query_vectors: NDArray[np.float32],
+        document_vectors: NDArray[np.float32] | CorpusVectors,
     ) -> None:
         """Learn from a merge that was really encoded.
 
         Args:
             weights: One for each expert.
             query_vectors: ``[queries, dimension]`` of the task.
-            document_vectors: ``[documents, dimension]`` of the task.
+            document_vectors: Vectors of the documents of the task.
         """
         point = np.asarray(weights, dtype=np.float64)
         if any(np.allclose(point, other) for other in self._points):
@@ -94,7 +101,7 @@ class Surrogate:
         self._errors.append(
             _Error(
                 _error_of(self._queries, weights, query_vectors[self._rows]),
-                _error_of(self._documents, weights, document_vectors[self._columns]),
+                _error_of(self._documents, weights, as_vectors(document_vectors).take(self._columns)),
             )
         )
         self._points.append(point)
@@ -158,7 +165,7 @@ def mix(
 def _pooled(task: Task) -> list[int]:
     """Return the columns of the documents that are judged, or near the top of any expert."""
     pooled: set[str] = {document for grades in task.qrels.values() for document in grades}
-    for queries, documents in zip(task.query_vectors[1:], task.document_vectors[1:], strict=True):
+    for queries, documents in zip(task.query_vectors[1:], list(task.document_vectors)[1:], strict=True):
         run = rank(task.queries, queries, task.documents, documents, k=POOL)
         pooled.update(*(hits.keys() for hits in run.values()))
     return [column for column, document in enumerate(task.documents) if document in pooled]

@@ -69,7 +69,7 @@ def retrieve(
         row |= dict.fromkeys(passage for passage, _ in hits)
     if retriever is not None:
         names = [str(number) for number in range(len(queries))]
-        passages = retriever.passages(list(sheet.pool.values()))
+        passages = retriever.corpus(list(sheet.pool.values()))
         run = rank(names, retriever.queries(queries), list(sheet.pool), passages, k=depth)
         for name, row in zip(names, rows, strict=True):
             row |= dict.fromkeys(_ordered(run[name]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Literal
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import MineSpec
 from stm_agent.domain.text import is_near_duplicate, normalise, words_of
+from stm_agent.evaluate.approximate import approximate_top_k
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.ranking import rank
 from stm_agent.mine.prompted import PromptedEncoder
@@ -102,7 +104,7 @@ def mine(
         counts["pairs without a positive-aware filter"] = len(pairs)
     candidates = _retrieve(pairs, pool, spec, judge)
     safe_point()
-    words = {passage: words_of(text) for passage, text in pool.items()}
+    words = functools.cache(lambda passage: words_of(pool[passage]))  # most of a large pool are nobody's candidates
     relevant_to = _relevant_by_query(pairs, groups)
     negatives: dict[str, tuple[Negative, ...]] = {}
     doubtful: dict[str, tuple[Negative, ...]] = {}
@@ -114,7 +116,7 @@ def mine(
         own = words_of(pair.query), words_of(pair.positive)
         limit = spec.margin * judge.positive(index) if judge else None
         hits = _distinct(candidates[index])
-        faults = [_fault(hit, hit.passage in relevant, words[hit.passage], own, limit) for hit in hits]
+        faults = [_fault(hit, hit.passage in relevant, words(hit.passage), own, limit) for hit in hits]
         counts.update(fault for fault in faults if fault)
         sorted_hits = sorted(zip(hits, faults, strict=True), key=lambda row: -row[0].opinion)
         for group, wanted in ((negatives, None), (doubtful, TOO_NEAR), (relevant_hits, RELEVANT)):
@@ -129,14 +131,16 @@ def _retrieve(pairs: Sequence[Pair], pool: Mapping[str, str], spec: MineSpec, ju
 
     def add(retriever: Retriever, found: Sequence[Sequence[tuple[str, float]]]) -> None:
         for index, hits in enumerate(found):
-            for passage, score in hits:
-                opinion = judge.score(index, passage) if judge else score
-                rows[index].append(_Hit(retriever, passage, score, opinion))
+            opinions = judge.scores(index, [passage for passage, _ in hits]) if judge else [score for _, score in hits]
+            rows[index] += [
+                _Hit(retriever, passage, score, opinion)
+                for (passage, score), opinion in zip(hits, opinions, strict=True)
+            ]
 
     if "bm25" in spec.retrievers:
         add("bm25", _bm25_hits(pairs, pool, spec.depth))
     if "dense" in spec.retrievers and judge is not None:
-        add("dense", judge.search(spec.depth))
+        add("dense", judge.search(spec))
     return rows
 
 
@@ -194,18 +198,23 @@ class _Judge:
         self._names = [str(index) for index in range(len(pairs))]
         self._ids = list(pool)
         self._columns = {passage: column for column, passage in enumerate(self._ids)}
-        self._passages = encoder.passages(list(pool.values()))
+        self._passages = encoder.corpus(list(pool.values()))
         self._queries = encoder.queries([pair.query for pair in pairs])
         self._positive = (self._queries * encoder.passages([pair.positive for pair in pairs])).sum(axis=1)
 
-    def search(self, depth: int) -> list[list[tuple[str, float]]]:
+    def search(self, spec: MineSpec) -> list[list[tuple[str, float]]]:
         """Return the nearest passages of each pair's query and their scores, nearest first."""
-        run = rank(self._names, self._queries, self._ids, self._passages, k=depth)
+        if spec.search == "faiss":
+            scores, columns = approximate_top_k(self._queries, self._passages, spec.depth)
+            rows = zip(columns.tolist(), scores.tolist(), strict=True)
+            return [[(self._ids[c], s) for c, s in zip(*row, strict=True) if c >= 0] for row in rows]
+        run = rank(self._names, self._queries, self._ids, self._passages, k=spec.depth)
         return [sorted(run[name].items(), key=lambda hit: -hit[1]) for name in self._names]
 
-    def score(self, index: int, passage: str) -> float:
-        """Return the score of a passage for a pair's query."""
-        return float(self._queries[index] @ self._passages[self._columns[passage]])
+    def scores(self, index: int, passages: Sequence[str]) -> list[float]:
+        """Return the scores of passages for a pair's query."""
+        vectors = self._passages.take([self._columns[passage] for passage in passages])
+        return [float(self._queries[index] @ vector) for vector in vectors]
 
     def positive(self, index: int) -> float:
         """Return the score of a pair's own positive."""

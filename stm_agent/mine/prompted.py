@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from stm_agent.backbone.prompts import passage_prompt, query_prompt
 from stm_agent.evaluate.cache import EmbeddingCache, encode_queries, encode_through
+from stm_agent.evaluate.corpus import encode_corpus
 from stm_agent.evaluate.encoder import Encoder
+from stm_agent.evaluate.vectors import CorpusVectors
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class PromptedEncoder:
         """Return ``[texts, dimension]`` float32, L2-normalised."""
         vectors: NDArray[np.float32] = encode_through(self.cache, self.encoder)(texts, prefix=self.passage_prefix)
         return vectors
+
+    def corpus(self, texts: Sequence[str]) -> CorpusVectors:
+        """Return the vectors of a whole pool of passages, in shards on disk if it is large."""
+        return encode_corpus(self.cache, self.encoder, texts, prefix=self.passage_prefix)
 
 
 def ready_encoder(name: str, cache: EmbeddingCache | None) -> PromptedEncoder:

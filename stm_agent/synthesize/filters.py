@@ -61,7 +61,7 @@ def round_trip_ranks(
     found = {"rank_bm25": [[name for name, _ in hits] for hits in lexical]}
     if encoder is not None:
         names, ids = [str(index) for index in range(len(texts))], list(pool)
-        run = rank(names, encoder.queries(texts), ids, encoder.passages(list(pool.values())), k=depth)
+        run = rank(names, encoder.queries(texts), ids, encoder.corpus(list(pool.values())), k=depth)
         found["rank_dense"] = [[hit for hit, _ in sorted(run[name].items(), key=lambda row: -row[1])] for name in names]
     return [
         {name: float(hits[index].index(passage) + 1) for name, hits in found.items() if passage in hits[index]}

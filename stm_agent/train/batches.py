@@ -109,6 +109,29 @@ class GroupedBatches(Sampler[list[int]]):
         return row + (visits[row] - 1) % self.copies * len(self.keys)
 
 
+class SharedBatches(Sampler[list[int]]):
+    """Batches that several processes share: each is cut into one part for each process, part after part.
+
+    No two rows of the whole batch share a group or a text, so rows of one process are negatives of another's queries.
+    """
+
+    def __init__(self, whole: GroupedBatches | OneSourceBatches, processes: int) -> None:
+        """Cut the batches of ``whole`` into equal parts; rows beyond a multiple of ``processes`` are left out."""
+        self.whole, self.processes = whole, processes
+        self.size = whole.size // processes
+
+    def __len__(self) -> int:
+        """Return the number of parts."""
+        return len(self.whole) * self.processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield row numbers, part by part."""
+        for batch in self.whole:
+            size = len(batch) // self.processes
+            for number in range(self.processes):
+                yield batch[size * number : size * (number + 1)]
+
+
 class OneSourceBatches(Sampler[list[int]]):
     """Batches of one source each; a source is drawn in proportion to the summed weight of its rows.
 

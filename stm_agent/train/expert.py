@@ -21,6 +21,7 @@ from stm_agent.train.data import Rows, training_rows
 from stm_agent.train.fit import Progress
 from stm_agent.train.processes import processes
 from stm_agent.train.request import TrainingRequest
+from stm_agent.train.steps import within_epochs
 
 if TYPE_CHECKING:
     from stm_agent.train.fit import Fitted
@@ -116,8 +117,9 @@ def _train(
     from stm_agent.train.student import new_student, save_student
     from stm_agent.train.teacher import save_map
 
-    expert, train, seed = request.expert, request.train, request.seed
-    rows = _rows_of(request)
+    train, seed, rows = request.train, request.seed, _rows_of(request)
+    expert = within_epochs(request.expert, train, rows)
+    request = replace(request, expert=expert)
     plan = plan_batches(rows, expert, train, seed)
     torch.manual_seed(seed)
     model = new_student(request.backbone, train, request.start)
@@ -148,7 +150,8 @@ def _train(
     if aids.mapping is not None:
         save_map(aids.mapping, folder)
     shutil.rmtree(folder / "trainer", ignore_errors=True)
-    texts = (len(fitted.losses) - fitted.resumed_at) * plan.size * len(rows.columns) * processes().count
+    batches = (len(fitted.losses) - fitted.resumed_at) * train.accumulate * processes().count
+    texts = batches * plan.size * len(rows.columns)
     return _report(request, rows, fitted, folder, seconds=seconds, texts=texts, padded=padding.share, checks=checks)
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from stm_agent.domain.spec import ExpertSpec, TrainSpec
 from stm_agent.errors import CheckFailed, DataError
 from stm_agent.progress import safe_point
-from stm_agent.train.batches import GroupedBatches, OneSourceBatches
+from stm_agent.train.batches import GroupedBatches, OneSourceBatches, SharedBatches
 from stm_agent.train.data import Rows
-from stm_agent.train.processes import check_agree, processes, share_beside
+from stm_agent.train.processes import check_agree, gathers, mean_over_processes, processes, share_beside
 from stm_agent.train.request import TrainingRequest
+from stm_agent.train.steps import warmup_steps
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 DEV = "dev_ndcg_at_10"
 """Name of the score by which the best adapter is chosen."""
 
-Batches = GroupedBatches | OneSourceBatches
+Batches = GroupedBatches | OneSourceBatches | SharedBatches
 Progress = Callable[[int, int, float], None]
 """Called after every step with the steps done, all steps and the mean loss."""
 
@@ -34,13 +35,22 @@ Progress = Callable[[int, int, float], None]
 def plan_batches(rows: Rows, expert: ExpertSpec, train: TrainSpec, seed: int) -> Batches:
     """Return the batches an expert is trained on; the same seed gives the same batches.
 
-    If several processes train together, each takes its share, so that a step has as many batches as processes.
+    If several processes train together, each takes its share, so that a step has ``train.accumulate`` batches of each
+    process. If their negatives are gathered, those of one moment are cut from one large batch.
 
     Raises:
         DataError: Every batch is to be of one source, and a source has fewer groups than a batch has rows.
     """
-    size = expert.batch_size or train.batch_size
-    expert = expert.model_copy(update={"steps": expert.steps * processes().count})
+    size, count = expert.batch_size or train.batch_size, processes().count
+    batches = expert.steps * train.accumulate
+    if not gathers(expert, train):
+        return _plan(rows, expert.model_copy(update={"steps": batches * count}), size, seed)
+    if len(set(rows.groups)) < count:
+        raise DataError(f"expert {expert.name} has fewer groups of pairs than processes; launch fewer of them")
+    return SharedBatches(_plan(rows, expert.model_copy(update={"steps": batches}), size * count, seed), count)
+
+
+def _plan(rows: Rows, expert: ExpertSpec, size: int, seed: int) -> GroupedBatches | OneSourceBatches:
     weights = [expert.source_weights.get(source, 1.0) for source in rows.sources]
     if not expert.one_source_batches:
         return _grouped(rows, range(len(rows)), expert, size, seed, weights if expert.source_weights else [])
@@ -134,7 +144,7 @@ def fit(
     expert, train = request.expert, request.train
     checkpoint, losses = (newest_checkpoint(folder) if resumable else None) or (None, [])
     stopper = EarlyStoppingCallback(train.patience) if judge and train.patience else None
-    watch = _Watch(expert.name, expert.steps, progress, losses)
+    watch = _Watch(expert.name, expert.steps, progress, losses, train.accumulate)
     arguments = _arguments(model, plan, request, folder, resumable=resumable, judged=judge is not None)
     callbacks = [StopAtStep(resumable=resumable), *([stopper] if stopper else [])]
     trainer = _trainer(model, arguments, rows, watch.over(loss), judge, callbacks)
@@ -193,8 +203,9 @@ def _arguments(
         output_dir=str(folder),
         max_steps=expert.steps,
         per_device_train_batch_size=plan.size,
+        gradient_accumulation_steps=train.accumulate,
         learning_rate=peak,
-        warmup_steps=math.ceil(train.warmup * expert.steps),
+        warmup_steps=warmup_steps(train, expert.steps),
         # With power 1 the rate falls from its peak in a straight line.
         lr_scheduler_type="polynomial",
         lr_scheduler_kwargs={"lr_end": peak * expert.final_rate, "power": 1.0},
@@ -234,15 +245,25 @@ def _evaluator(judge: Callable[[SentenceTransformer], float]) -> Any:  # noqa: A
 
 
 class _Watch:
-    """Records every step's loss, reports progress, and stops at the first loss that is not finite."""
+    """Records every step's loss, reports progress, and stops at the first loss that is not finite.
 
-    def __init__(self, name: str, steps: int, progress: Progress | None, losses: Sequence[float]) -> None:
-        self.name, self.steps, self.progress = name, steps, progress
+    A step's loss is the mean over its batches, those of the other processes included.
+    """
+
+    def __init__(
+        self, name: str, steps: int, progress: Progress | None, losses: Sequence[float], accumulate: int
+    ) -> None:
+        self.name, self.steps, self.progress, self.accumulate = name, steps, progress, accumulate
         self.losses = list(losses)
+        self._batches: list[float] = []
 
     def over(self, loss: nn.Module) -> nn.Module:
         def record(module: nn.Module, inputs: object, output: Any) -> None:  # noqa: ANN401 - a scalar tensor
-            value = float(output.detach())
+            self._batches.append(float(output.detach()))
+            if len(self._batches) < self.accumulate:
+                return
+            value = mean_over_processes(sum(self._batches) / self.accumulate)
+            self._batches.clear()
             self.losses.append(value)
             if not math.isfinite(value):
                 raise CheckFailed("loss", value, f"expert {self.name} at step {len(self.losses)}; lower learning_rate")

@@ -88,11 +88,12 @@ class TrainingJob(Job):
         negatives = {key: [negative.text for negative in row] for key, row in self.negatives.items()}
         return {
             "expert": self.expert.model_dump(mode="json", exclude=DECIDED_ELSEWHERE),
-            "train": self.train.model_dump(mode="json", exclude={"checkpoint_every"}),
-            "backbone": self.backbone.model_dump(mode="json"),
+            "train": self.train.model_dump(mode="json", exclude={"checkpoint_every", "processes"}),
+            # How vectors are stored decides no adapter.
+            "backbone": self.backbone.model_dump(mode="json", exclude={"vectors"}),
             # Decides the dtype and the dropout.
             "device": training_device(),
-            "processes": processes().count,
+            "processes": self._processes,
             "prefixes": [self.instruction.query_prefix, self.instruction.passage_prefix],
             "prompts": list(self.prompts),
             "seed": self.seed,
@@ -112,6 +113,11 @@ class TrainingJob(Job):
             CheckFailed: The loss or the vectors are not what training must give.
             OutOfMemory: A batch does not fit the memory.
         """
+        if self._processes > processes().count:
+            from stm_agent.train.launch import Order, launch
+
+            launch(Order(job=self, folder=folder, checkpoints=checkpoint_folder()), self._processes)
+            return
         from stm_agent.train.expert import train_expert
 
         train_expert(
@@ -131,6 +137,11 @@ class TrainingJob(Job):
             checkpoints=checkpoint_folder() if self.train.checkpoint_every else None,
             progress=lambda done, total, loss: show("train", f"loss {loss:.3f}", done, total),
         )
+
+    @property
+    def _processes(self) -> int:
+        """Processes that train together: those that a launcher has started, else what the domain asks for."""
+        return processes().count if processes().count > 1 else self.train.processes
 
     def _models(self) -> dict[str, str]:
         from stm_agent.backbone.identity import source_identity

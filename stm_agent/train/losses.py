@@ -7,6 +7,7 @@ Queries are short and passages long, so a forward for each column would compute 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from stm_agent.backbone.packed import PackedTransformer
 from stm_agent.domain.spec import ExpertSpec, TrainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.train.aids import Aids
+from stm_agent.train.processes import gathers, processes
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -86,8 +88,13 @@ def _infonce(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, a
     queries. The distance to the teacher is the cosine of EmbedDistillLoss.
     """
     from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss, MultipleNegativesRankingLoss
+    from sentence_transformers.util import cos_sim
 
-    inner = MultipleNegativesRankingLoss(model, scale=train.scale).compute_loss_from_embeddings
+    gather = gathers(expert, train)
+    similarity = cos_sim if expert.negatives.shared else partial(own_negatives_alone, gather=gather)
+    inner = MultipleNegativesRankingLoss(
+        model, scale=train.scale, similarity_fct=similarity, gather_across_devices=gather
+    ).compute_loss_from_embeddings
     lesson = aids.lesson if expert.teacher_weight else None
 
     def contrast(parts: list[Tensor], labels: Tensor) -> Tensor:
@@ -111,6 +118,25 @@ def _infonce(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, a
     return loss
 
 
+def own_negatives_alone(queries: Tensor, passages: Tensor, *, gather: bool) -> Tensor:
+    """Return cosines in which the hard negatives of other rows are -inf, so that a softmax leaves them out.
+
+    Args:
+        queries: ``[rows, dimension]``, those of this process.
+        passages: ``[columns * all rows, dimension]``: the positives of all rows, then each column of hard negatives.
+        gather: Whether the rows of the other processes are among all rows.
+    """
+    import torch
+    from sentence_transformers.util import cos_sim
+
+    here, rows = processes(), len(queries)
+    whole, first = (rows * here.count, rows * here.rank) if gather else (rows, 0)
+    columns = torch.arange(len(passages), device=queries.device)
+    own = columns % whole == torch.arange(first, first + rows, device=queries.device)[:, None]
+    scores: Tensor = cos_sim(queries, passages)
+    return scores.masked_fill(~own & (columns >= whole), -torch.inf)
+
+
 def _anchored(compute: Compute, model: SentenceTransformer, expert: ExpertSpec, aids: Aids) -> Compute:
     """Add the mean cosine distance from the backbone's vectors of the same texts; without a weight add nothing."""
     from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
@@ -128,11 +154,16 @@ def _anchored(compute: Compute, model: SentenceTransformer, expert: ExpertSpec, 
     return anchored
 
 
-def _cached_infonce(model: SentenceTransformer, _expert: ExpertSpec, train: TrainSpec, _aids: Aids) -> nn.Module:
+def _cached_infonce(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, _aids: Aids) -> nn.Module:
     """InfoNCE by GradCache (Gao et al. 2021, arXiv 2101.06983): memory of a mini-batch at any batch size."""
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
-    return CachedMultipleNegativesRankingLoss(model, scale=train.scale, mini_batch_size=train.mini_batch)
+    return CachedMultipleNegativesRankingLoss(
+        model,
+        scale=train.scale,
+        mini_batch_size=train.mini_batch,
+        gather_across_devices=gathers(expert, train),
+    )
 
 
 def _gist(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids: Aids) -> nn.Module:
@@ -142,7 +173,12 @@ def _gist(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, aids
     if aids.guide is None:
         raise ConfigError(f"loss {expert.loss} needs a guide")
     # Only queries against passages, as in the other losses; the paper also compares anchors with anchors.
-    options: dict[str, Any] = {"temperature": 1 / train.scale, "contrast_anchors": False, "contrast_positives": False}
+    options: dict[str, Any] = {
+        "temperature": 1 / train.scale,
+        "contrast_anchors": False,
+        "contrast_positives": False,
+        "gather_across_devices": gathers(expert, train),
+    }
     if expert.loss == "gist":
         return GISTEmbedLoss(model, aids.guide, **options)
     return CachedGISTEmbedLoss(model, aids.guide, mini_batch_size=train.mini_batch, **options)
@@ -190,7 +226,9 @@ def _distil(model: SentenceTransformer, expert: ExpertSpec, train: TrainSpec, ai
     inner = DistillKLDivLoss(
         model, student_temperature=temperature, teacher_temperature=train.teacher_temperature
     ).compute_loss_from_embeddings
-    contrast = MultipleNegativesRankingLoss(model, scale=train.scale).compute_loss_from_embeddings
+    contrast = MultipleNegativesRankingLoss(
+        model, scale=train.scale, gather_across_devices=gathers(expert, train)
+    ).compute_loss_from_embeddings
 
     def compute(parts: list[Tensor], rows: Tensor) -> Tensor:
         query, positive, *candidates = parts

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stm_agent.domain.spec import ExpertSpec, TrainSpec
 from stm_agent.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 AGREEMENT = 1e-4
 """Largest difference of a weight's sum between two processes that counts as rounding."""
+
+
+GATHERING = {"infonce", "cached-infonce", "gist", "cached-gist", "distil"}
+"""Losses that compare a query with other rows' passages; the others are sums over single rows."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,20 @@ def processes() -> Processes:
     """Return this process's rank and their number, as the launcher set them; without a launcher it is alone.
 
     Raises:
-        ConfigError: FSDP is asked for, under which a LoRA adapter would be saved in pieces.
+        ConfigError: FSDP or DeepSpeed is asked for, under which a LoRA adapter would be saved in pieces.
     """
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
-        raise ConfigError("FSDP is not supported: an expert's backbone must fit one device; launch without --use_fsdp")
+    for name, flag in (("FSDP", "use_fsdp"), ("DEEPSPEED", "use_deepspeed")):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true":
+            raise ConfigError(
+                f"{name} is not supported: it cuts a backbone into pieces, and an adapter is saved, checked and merged "
+                f"whole; launch without --{flag} and set train: qlora or gradient_checkpointing for a large one"
+            )
     return Processes(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def gathers(expert: ExpertSpec, train: TrainSpec) -> bool:
+    """Return whether queries of this process are compared with passages of the others too."""
+    return train.gather and processes().count > 1 and expert.loss in GATHERING
 
 
 def one_process() -> None:
@@ -52,8 +66,8 @@ def one_process() -> None:
     """
     if processes().count > 1:
         raise ConfigError(
-            "optimize runs in one process; train its experts on several devices by "
-            "'accelerate launch -m stm_agent train', or start it without a launcher"
+            "optimize runs in one process; start it without a launcher and set train: processes in the domain file, "
+            "which trains its experts on several devices"
         )
 
 
@@ -80,6 +94,19 @@ def _average(weight: Tensor) -> None:
         # Sum and divide, since gloo, the CPU's backend, has no mean.
         group.all_reduce(weight.grad)
         weight.grad /= group.get_world_size()
+
+
+def mean_over_processes(value: float) -> float:
+    """Return the mean of a number over all processes; itself if this one is alone."""
+    import torch
+    import torch.distributed as group
+
+    if processes().count == 1 or not group.is_initialized():
+        return value
+    device = "cpu" if group.get_backend() == "gloo" else "cuda"
+    total = torch.tensor(value, dtype=torch.float64, device=device)
+    group.all_reduce(total)
+    return float(total) / group.get_world_size()
 
 
 def check_agree(loss: nn.Module) -> None:

@@ -188,7 +188,7 @@ def _fit(job: QuerySideJob, model: SentenceTransformer, rows: list[QueryRow], pa
     expert, train = job.expert, job.train
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=expert.learning_rate or train.learning_rate)
-    warmup = max(1, round(train.warmup * expert.steps))
+    warmup = max(1, round(train.warmup * expert.steps) if train.warmup_steps is None else train.warmup_steps)
 
     def rate(step: int) -> float:
         falling = (expert.steps - step) / max(1, expert.steps - warmup)

@@ -126,5 +126,5 @@ def test_one_process_where_nothing_launched_it(monkeypatch: pytest.MonkeyPatch) 
 def test_the_whole_loop_is_one_processs_work(monkeypatch: pytest.MonkeyPatch, domain: Path) -> None:
     one_process()
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="stm_agent train"):
+    with pytest.raises(ConfigError, match="train: processes"):
         one_process()

@@ -77,10 +77,11 @@ def mixed(spec: ExpertSpec, mix: Mix) -> ExpertSpec:
         factor = FACTOR if mix == "more-written" else 1 / FACTOR
         return spec.model_copy(update={"source_weights": {**weights, WRITTEN: factor * weights.get(WRITTEN, 1.0)}})
     total, structural = negatives.written_and_mined, negatives.structural
-    changed = NegativeSpec(mined=total, structural=structural)
+    changed = NegativeSpec(mined=total, structural=structural, shared=negatives.shared)
     if mix == "half-written":
         written = max(1, negatives.synthetic)
-        changed = NegativeSpec(mined=total - written, synthetic=written, structural=structural, synthetic_share=HALF)
+        half = {"mined": total - written, "synthetic": written, "synthetic_share": HALF}
+        changed = changed.model_copy(update=half)
     return spec.model_copy(update={"negatives": changed})
 
 
