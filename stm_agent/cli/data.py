@@ -11,6 +11,8 @@ from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place, folder_of
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from stm_agent.inspect.data import Filter
 
 app = typer.Typer(no_args_is_help=True)
@@ -93,7 +95,7 @@ def _folder(run: str, workspace: Path | None) -> Path:
     return Path(run) if wrote else folder_of(run, workspace)
 
 
-def _table(shown: list[dict[str, Any]], found: int, every: int) -> Any:  # noqa: ANN401 - a rich value, built late
+def _table(shown: list[dict[str, Any]], found: int, every: int) -> Group | str:
     from rich import box
     from rich.console import Group
     from rich.table import Table

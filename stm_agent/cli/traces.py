@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place, RunName, folder_of
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 app = typer.Typer(no_args_is_help=True)
 SHOWN_CHANGES = 10
@@ -16,7 +19,7 @@ SHOWN_CHANGES = 10
 Trial = Annotated[str, typer.Argument(help="Name of a trial, as 'traces list' shows it.")]
 
 
-def _traces(run: str, workspace: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a path or None
+def _traces(run: str, workspace: Path | None) -> list[dict[str, Any]]:
     from stm_agent.traces import read_traces
 
     return read_traces(folder_of(run, workspace) / "traces.jsonl")
@@ -117,7 +120,7 @@ def tree(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> No
 
     children = children_of(_traces(run, workspace))
 
-    def label(row: dict[str, Any]) -> Any:  # noqa: ANN401 - a rich Text
+    def label(row: dict[str, Any]) -> Text:
         refused = "refused" if row["reason"].startswith("refused") else row["lever"]
         mean = refused if row["mean"] is None else f"{row['mean']:.4f}"
         return _plain(f"{row['trial']} {mean}{' accepted' if row['accepted'] else ''}  {_line(row)}")
@@ -195,13 +198,13 @@ def path(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> No
     emit({"path": str(file)}, str(file), as_json)
 
 
-def _texts(run: str, workspace: Any) -> tuple[dict[str, str], dict[str, str]]:  # noqa: ANN401 - a path or None
+def _texts(run: str, workspace: Path | None) -> tuple[dict[str, str], dict[str, str]]:
     from stm_agent.traces import read_texts
 
     return read_texts(folder_of(run, workspace) / "traces.jsonl")
 
 
-def _page(run: str, trial: str, workspace: Any) -> str | None:  # noqa: ANN401 - a path or None
+def _page(run: str, trial: str, workspace: Path | None) -> str | None:
     """Return the address of a trial on the run's page; None: the page is not written yet."""
     page = folder_of(run, workspace).absolute() / "report.html"
     return f"{page.as_uri()}#trial={trial}" if page.is_file() else None
@@ -222,7 +225,7 @@ def _line(row: dict[str, Any]) -> str:
     return f"{lines[0]} ..." if len(lines) > 1 else str(lines[0])
 
 
-def _plain(text: str) -> Any:  # noqa: ANN401 - a rich Text, built late
+def _plain(text: str) -> Text:
     from rich.text import Text
 
     return Text(text)
