@@ -21,6 +21,8 @@ from stm_agent.files import read_json
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from stm_agent.backbone.lean import LeanModel
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,8 +50,8 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
     from stm_agent.backbone.embedded import resolve_model
 
     source = resolve_model(spec.model)
-    device, dtype = _placement(spec.dtype)
-    with _loading(f"backbone {spec.model}"):
+    device, dtype = placement(spec.dtype)
+    with loading(f"backbone {spec.model}"):
         weights, config = {"dtype": dtype}, layer_options(source, spec)
         attention = spec.attention
         if is_sentence_transformer_model(source):
@@ -66,7 +68,7 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
         set_text(model, spec)
         moved = _check(model, spec, attention)
     if packed:
-        _pack(model, spec.model, moved)
+        pack_if_same(model, spec.model, moved)
     return model
 
 
@@ -93,8 +95,8 @@ def load_model(name: str) -> SentenceTransformer:
     from stm_agent.backbone.checks import first_token_moves
 
     source = resolve_model(name)
-    device, dtype = _placement("auto")
-    with _loading(f"model {name}"):
+    device, dtype = placement("auto")
+    with loading(f"model {name}"):
         if (Path(source) / EXPORT).is_file() and read_json(Path(source) / EXPORT)["network"]:
             from stm_agent.backbone.session import load_exported
 
@@ -105,11 +107,11 @@ def load_model(name: str) -> SentenceTransformer:
         adopt_passage_prompt(model, name)
     # Static and image models have no tokens to pack.
     if text_fault(model[0]) is None:
-        _pack(model, name, first_token_moves(network_of(model)))
+        pack_if_same(model, name, first_token_moves(network_of(model)))
     return model
 
 
-def _placement(dtype: str) -> tuple[str, Any]:
+def placement(dtype: str) -> tuple[str, Any]:
     """Return device and torch dtype.
 
     Raises:
@@ -134,7 +136,7 @@ def _placement(dtype: str) -> tuple[str, Any]:
 
 
 @contextmanager
-def _loading(what: str) -> Iterator[None]:
+def loading(what: str) -> Iterator[None]:
     """Turn what three libraries raise about a checkpoint they cannot use into one line."""
     # transformers, sentence-transformers and safetensors share no base class of errors.
     unusable = raised_as(lambda error: BackboneError(f"cannot load {what}: {first_line(error)}"))
@@ -154,8 +156,14 @@ def _check(model: SentenceTransformer, spec: BackboneSpec, attention: Attention 
     return moved
 
 
-def _pack(model: SentenceTransformer, name: str, moved: float) -> None:
-    """Use the packed forward if it gives the same vectors as the padded one; otherwise log that once."""
+def pack_if_same(model: SentenceTransformer | LeanModel, name: str, moved: float) -> None:
+    """Use the packed forward if it gives the same vectors as the padded one; otherwise log that once.
+
+    Args:
+        model: A loaded model.
+        name: Its name, for the log.
+        moved: How far the first token's vector moves when the last token changes.
+    """
     from stm_agent.backbone.checks import TOLERANCE, check_packing
 
     try:

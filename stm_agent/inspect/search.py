@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
@@ -11,7 +11,15 @@ from stm_agent.evaluate.fusion import FUSION
 from stm_agent.files import read_json
 
 
-def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[dict[str, Any]]:
+class Passage(TypedDict):
+    """A passage that was found."""
+
+    id: str
+    score: float
+    text: str
+
+
+def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[Passage]:
     """Return the ``top`` passages for ``words``, best first: id, score and text.
 
     Args:
@@ -29,20 +37,19 @@ def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[
         raise ConfigError("the query is empty; type the words to search for")
     if not (run / "model" / "modules.json").exists() or not (run / "dev" / "corpus.jsonl").exists():
         raise RunError(f"run {run.name} has no model yet; run its optimize command again to resume it")
-    from stm_agent.backbone.load import load_model
-    from stm_agent.backbone.sides import encoder_of
+    from stm_agent.backbone.opened import open_model
+    from stm_agent.backbone.prompts import passage_prompt, query_prompt
     from stm_agent.domain.collection import read_beir
     from stm_agent.evaluate.baselines import bm25_run
     from stm_agent.evaluate.fusion import fused_scores
     from stm_agent.evaluate.ranking import rank
     from stm_agent.evaluate.scoring import DEPTH
 
-    model = load_model(str(run / "model"))
+    model = open_model(str(run / "model"))
     texts = read_beir(run / "dev").texts
-    encoder = encoder_of(model)
     cache = EmbeddingCache(run.parent / ".cache" / "vectors")
-    passages = cache.encode(encoder, list(texts.values()), prefix=model.prompts.get("document") or "")
-    query = encode_queries(None, encoder, [words], prefix=model.prompts.get("query") or "")
+    passages = cache.encode(model.encoder, list(texts.values()), prefix=passage_prompt(model.prompts))
+    query = encode_queries(None, model.encoder, [words], prefix=query_prompt(model.prompts))
     scores = rank(["query"], query, list(texts), passages, k=max(top, DEPTH))["query"]
     if fused:
         lexical = bm25_run(texts, {"query": words}, k=max(top, DEPTH))
