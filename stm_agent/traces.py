@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.errors import ConfigError
@@ -53,7 +53,7 @@ class Trace:
     top: dict[str, list[str]] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
     answer: str = ""
-    shown: list[dict[str, Any]] = field(default_factory=list)
+    shown: list[dict[str, object]] = field(default_factory=list)
     tokens: int = 0
     usd: float = 0.0
     seconds: float = 0.0
@@ -61,6 +61,60 @@ class Trace:
 
 
 EMPTY = asdict(Trace("", "", "", ""))
+
+
+class TrialResult(TypedDict):
+    """What was tried, and what became of it.
+
+    Attributes:
+        trial: Its name.
+        full: nDCG@10 over the whole corpus by mteb; None: not measured.
+        accepted: Whether it was accepted.
+        reason: Why, or why not; empty: nothing was decided.
+    """
+
+    trial: str
+    text: str
+    passage: str
+    origin: str
+    parent: str | None
+    mean: float | None
+    full: float | None
+    accepted: bool
+    reason: str
+
+
+class Trial(TrialResult):
+    """A :class:`Trace` as it is read back, with its last decision; ``time``: older files have none."""
+
+    lever: str
+    model: str
+    passages: int
+    per_query: dict[str, float]
+    top: dict[str, list[str]]
+    messages: list[dict[str, str]]
+    answer: str
+    shown: list[dict[str, object]]
+    tokens: int
+    usd: float
+    seconds: float
+    program: str
+    time: NotRequired[str]
+
+
+class TrialChat(TrialResult):
+    """A trial as chat messages, for use elsewhere.
+
+    Attributes:
+        messages: OpenAI's format: the instruction as system and a query as user message, as instruction-tuned embedding
+            servers expect.
+        encoded: The same as one string.
+        written_by: The chat with the answer that the trial was read from; empty if no LLM wrote it.
+    """
+
+    messages: list[dict[str, str]]
+    encoded: str
+    written_by: list[dict[str, str]]
 
 
 class TraceStore:
@@ -118,17 +172,18 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def read_traces(path: Path) -> list[dict[str, Any]]:
+def read_traces(path: Path) -> list[Trial]:
     """Return a run's trials in order, each with its last decision, and finalists with their score ``full``."""
-    trials: dict[str, dict[str, Any]] = {}
+    trials: dict[str, Trial] = {}
     for entry in read_jsonl(path):
+        name = entry.get("trial", "")
         if entry["event"] == "trial":
             # Older files have fewer fields.
-            trials[entry["trial"]] = {**EMPTY, **entry, "full": None, "accepted": False, "reason": ""}
-        elif entry["event"] == "final" and entry["trial"] in trials:
-            trials[entry["trial"]].update(full=entry["full"])
-        elif entry["event"] == "decision" and entry["trial"] in trials:
-            trials[entry["trial"]].update(accepted=entry["accepted"], reason=entry["reason"])
+            trials[name] = cast("Trial", {**EMPTY, **entry, "full": None, "accepted": False, "reason": ""})
+        elif entry["event"] == "final" and name in trials:
+            trials[name]["full"] = entry["full"]
+        elif entry["event"] == "decision" and name in trials:
+            trials[name]["accepted"], trials[name]["reason"] = entry["accepted"], entry["reason"]
     return list(trials.values())
 
 
@@ -143,7 +198,7 @@ def read_texts(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     return queries, passages
 
 
-def find_trace(traces: list[dict[str, Any]], trial: str) -> dict[str, Any]:
+def find_trace(traces: Sequence[Trial], trial: str) -> Trial:
     """Return one trial by name.
 
     Raises:
@@ -156,16 +211,16 @@ def find_trace(traces: list[dict[str, Any]], trial: str) -> dict[str, Any]:
     raise ConfigError(f"this run has no trial '{trial}'; it has {names}")
 
 
-def children_of(traces: list[dict[str, Any]]) -> dict[str | None, list[dict[str, Any]]]:
+def children_of(traces: Sequence[Trial]) -> dict[str | None, list[Trial]]:
     """Return the trials made from each trial, in order; trials without a parent are under None."""
     names = {trace["trial"] for trace in traces}
-    children: dict[str | None, list[dict[str, Any]]] = {}
+    children: dict[str | None, list[Trial]] = {}
     for trace in traces:
         children.setdefault(trace["parent"] if trace["parent"] in names else None, []).append(trace)
     return children
 
 
-def changes(trace: dict[str, Any], parent: dict[str, Any]) -> dict[str, float]:
+def changes(trace: Trial, parent: Trial) -> dict[str, float]:
     """Return each query's gain (above 0) or loss against the parent, largest first; unchanged queries are left out."""
     before = parent["per_query"]
     differences = {query: value - before.get(query, 0.0) for query, value in trace["per_query"].items()}
@@ -173,30 +228,32 @@ def changes(trace: dict[str, Any], parent: dict[str, Any]) -> dict[str, float]:
     return {query: round(differences[query], 4) for query in order if abs(differences[query]) > 1e-9}
 
 
-def chat_of(trace: dict[str, Any], example: str) -> dict[str, Any]:
+def chat_of(trace: Trial, example: str) -> TrialChat:
     """Return a trial as chat messages: the LLM's chat that produced it, and the text that a retriever reads.
 
     Args:
         trace: The trial.
         example: A query that completes the retriever's text.
-
-    Returns:
-        ``messages`` (OpenAI's format, with the instruction as system and the query as user message, as
-        instruction-tuned embedding servers expect), ``encoded`` (the same as one string), ``written_by`` (the chat with
-        the answer it was read from; empty if no LLM wrote it) and the trial's result.
     """
     system = [{"role": "system", "content": trace["text"]}] if trace["text"] else []
     answer = [{"role": "assistant", "content": trace["answer"]}] if trace["answer"] else []
-    fields = ("trial", "text", "passage", "origin", "parent", "mean", "full", "accepted", "reason")
     return {
         "messages": [*system, {"role": "user", "content": example}],
         "encoded": Instruction(trace["text"]).query_prefix + example,
         "written_by": [*trace["messages"], *answer],
-        **{name: trace[name] for name in fields},
+        "trial": trace["trial"],
+        "text": trace["text"],
+        "passage": trace["passage"],
+        "origin": trace["origin"],
+        "parent": trace["parent"],
+        "mean": trace["mean"],
+        "full": trace["full"],
+        "accepted": trace["accepted"],
+        "reason": trace["reason"],
     }
 
 
-def exported(trace: dict[str, Any], *, plain: bool, example: str = "{query}") -> str:
+def exported(trace: Trial, *, plain: bool, example: str = "{query}") -> str:
     """Return a trial for other tools: JSON as from :func:`chat_of`, or plain text."""
     whole = chat_of(trace, example)
     if not plain:

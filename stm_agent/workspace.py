@@ -28,7 +28,9 @@ def find_workspace(explicit: Path | None) -> Path:
     """
     if explicit is not None:
         if not (explicit / "programs").is_dir():
-            raise ConfigError(f"{explicit} is no workspace, it has no programs/; make one: stm-agent init {explicit}")
+            raise ConfigError(
+                f"{explicit} is not a workspace, it has no programs/; make one: stm-agent init {explicit}"
+            )
         return explicit.resolve()
     here = Path.cwd()
     return here if (here / "programs").is_dir() else shipped_workspace()

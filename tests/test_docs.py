@@ -9,7 +9,7 @@ from typing import get_type_hints
 
 import pytest
 
-from stm_agent.loop.report import Cost, GateReport, Report
+from stm_agent.loop.report_rows import Cost, GateReport, Report
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "runs" / "README.md"])

@@ -42,6 +42,10 @@ class Instruction:
         """Return a copy with another instruction for passages; an empty one leaves the checkpoint's own prompt."""
         return replace(self, passage=passage, origin=origin)
 
+    def with_texts_of(self, other: Instruction) -> Instruction:
+        """Return a copy with the instructions of another candidate and the own prompts of this checkpoint."""
+        return replace(self, query=other.query, passage=other.passage, origin=other.origin)
+
     @property
     def texts(self) -> tuple[str, str]:
         """The instruction for queries and the one for passages; candidates with equal texts are the same."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,10 @@ from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place, folder_of
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import RenderableType
 
     from stm_agent.inspect.data import Filter
+    from stm_agent.inspect.data_rows import AuditedNegative, Shown
 
 app = typer.Typer(no_args_is_help=True)
 Source = Annotated[
@@ -80,7 +81,7 @@ def show(
     _show_rows(rows, wanted, limit, as_json)
 
 
-def _show_rows(rows: list[dict[str, Any]], wanted: Filter, limit: int, as_json: bool) -> None:
+def _show_rows(rows: list[Shown], wanted: Filter, limit: int, as_json: bool) -> None:
     wanted.require_known(rows)
     found = [entry for entry in rows if wanted.fits(entry)]
     shown = found[: limit or None]
@@ -95,7 +96,7 @@ def _folder(run: str, workspace: Path | None) -> Path:
     return Path(run) if wrote else folder_of(run, workspace)
 
 
-def _table(shown: list[dict[str, Any]], found: int, every: int) -> Group | str:
+def _table(shown: list[Shown], found: int, every: int) -> RenderableType:
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -106,10 +107,13 @@ def _table(shown: list[dict[str, Any]], found: int, every: int) -> Group | str:
     table = Table("id", "type", box=box.SIMPLE, padding=(0, 1))
     table.add_column("query and passage", min_width=40)
     for row in shown:
-        passage = (row["negatives"] or row["positives"] or [{"text": ""}])[0]["text"]
+        passages = [entry["text"] for entry in (*row["negatives"], *row["positives"])]
         negatives = ", ".join(sorted({negative["kind"] for negative in row["negatives"]}))
         kind = row["type"] or negatives or row["stage"]
-        lines = [_cut(row["query"]) or "(none)", f"  {'-' if row['negatives'] else '+'} {_cut(passage)}"]
+        lines = [
+            _cut(row["query"]) or "(none)",
+            f"  {'-' if row['negatives'] else '+'} {_cut(passages[0] if passages else '')}",
+        ]
         lines += [f"  {row['verdict']}: {row['reason']}"] if row["reason"] else []
         table.add_row(Text(row["id"]), Text(kind), Text("\n".join(lines)))
     more = f"; {found - len(shown):,} not shown, see --limit" if found > len(shown) else ""
@@ -121,12 +125,12 @@ def _cut(text: str) -> str:
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
 
 
-def _audit(negative: dict[str, Any]) -> str:
+def _audit(negative: AuditedNegative) -> str:
     chance = f", relevant with probability {negative['chance']:.2f}" if "chance" in negative else ""
     return f"{negative['verdict']} by {negative.get('by', 'scores')}{chance}"
 
 
-def _show_one(folder: Path, row: dict[str, Any], as_json: bool) -> None:
+def _show_one(folder: Path, row: Shown, as_json: bool) -> None:
     from stm_agent.inspect.data import chat_of_row, training_example
 
     example, chat = training_example(row), chat_of_row(folder, row)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stm_agent.cli.llm_flags import Generator, Parallel
+from stm_agent.cli.llm_flags import ApiBase, Generator, Parallel, PriceIn, PriceOut
 from stm_agent.cli.output import JsonFlag, emit, page_writer, screen_observer
 from stm_agent.cli.runs import Place
 
@@ -30,14 +30,10 @@ def instruct(
         int, typer.Option(help="Hard passages for each query in the sub-corpus; 0: the whole corpus.", min=0)
     ] = 20,
     generator: Generator = "embedded:smollm2-135m",
-    api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    api_base: ApiBase = None,
     parallel: Parallel = None,
-    price_in: Annotated[
-        float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
-    ] = None,
-    price_out: Annotated[
-        float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
-    ] = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
     budget_usd: Annotated[float | None, typer.Option(help="Hard ceiling on LLM money; none: no ceiling.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     output: Annotated[
@@ -96,7 +92,7 @@ def instruct(
         from stm_agent.backbone.load import load_model
 
         write_instructed(load_model(model), result, output.absolute())
-        result = {**result, "output": str(output)}
+        result["output"] = str(output)
     lines = [
         f"instruction: {result['instruction'] or '(none)'}",
         result["reason"],

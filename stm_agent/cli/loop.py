@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stm_agent.cli.llm_flags import Parallel
+from stm_agent.cli.llm_flags import (
+    DEFAULT,
+    ApiBase,
+    BudgetCalls,
+    BudgetMinutes,
+    BudgetUsd,
+    Optimizer,
+    Parallel,
+    PriceIn,
+    PriceOut,
+    Proposals,
+    Winner,
+)
 from stm_agent.cli.output import JsonFlag, emit, screen_observer
 from stm_agent.cli.runs import Place
-from stm_agent.cli.synthesize import DEFAULT, ApiBase, BudgetUsd, PriceIn, PriceOut
+from stm_agent.cli.synthesize_text import ending_lines
+
+if TYPE_CHECKING:
+    from stm_agent.loop.search_report import PlannerReport
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -22,15 +36,12 @@ def _group() -> None:
 
 @app.command("optimize-planner")
 def optimize_planner(
-    output: Annotated[
-        Path | None,
-        typer.Option(help="New file: NAME.py, or NAME.json for its DSPy state (default: in programs/)."),
-    ] = None,
+    output: Winner = None,
     planner: Annotated[str, typer.Option(help="LLM that plans, as --reflection of the runs it is for.")] = DEFAULT,
     reflection: Annotated[str | None, typer.Option(help="LLM that rewrites (default: the one that plans).")] = None,
     api_base: ApiBase = None,
-    optimizer: Annotated[str, typer.Option(help="gepa, or for comparison mipro (needs the extra optuna).")] = "gepa",
-    proposals: Annotated[int, typer.Option(help="Candidates that are proposed.", min=1)] = 8,
+    optimizer: Optimizer = "gepa",
+    proposals: Proposals = 8,
     examples: Annotated[int, typer.Option(help="Past decisions that candidates are rated on.", min=2)] = 16,
     held: Annotated[int, typer.Option(help="Past decisions of other runs that test the winner.", min=2)] = 24,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
@@ -38,8 +49,8 @@ def optimize_planner(
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     budget_usd: BudgetUsd = None,
-    budget_calls: Annotated[int | None, typer.Option(help="Hard ceiling on LLM calls.", min=1)] = None,
-    budget_minutes: Annotated[float | None, typer.Option(help="Ceiling on minutes.")] = None,
+    budget_calls: BudgetCalls = None,
+    budget_minutes: BudgetMinutes = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -56,18 +67,26 @@ def optimize_planner(
     from stm_agent.workspace import find_workspace, runs_folder
 
     folder = find_workspace(workspace)
-    llm: dict[str, Any] = {"generator": planner, "reflection": reflection, "api_base": api_base, "parallel": parallel}
-    llm |= {"price_in": price_in, "price_out": price_out, "seed": seed}
-    llm |= {"budget_usd": budget_usd, "budget_calls": budget_calls, "budget_minutes": budget_minutes}
-    sizes: dict[str, Any] = {"optimizer": optimizer, "proposals": proposals, "examples": examples, "held": held}
+    llm = Options(
+        generator=planner,
+        reflection=reflection,
+        api_base=api_base,
+        seed=seed,
+        parallel=parallel,
+        price_in=price_in,
+        price_out=price_out,
+        budget_usd=budget_usd,
+        budget_calls=budget_calls,
+        budget_minutes=budget_minutes,
+    )
+    options = PlannerOptions(llm=llm, optimizer=optimizer, proposals=proposals, examples=examples, held=held)
     target = (output or folder / "programs" / "planner_optimised.py").absolute()
-    options = PlannerOptions(llm=Options(**llm), **sizes)
     report = search(options, workspace=folder, runs=runs_folder(folder), target=target, observer=screen_observer())
     emit(report, _text(report), as_json)
 
 
-def _text(report: dict[str, Any]) -> str:
-    decisions, cost = report["decisions"], report["cost"]
+def _text(report: PlannerReport) -> str:
+    decisions = report["decisions"]
     means = report["held_out"]["means"]
     lines = [f"{'trial':<8}{'rating':>8}"]
     lines += [f"{row['trial']:<8}{row['rating']:>8.3f}" for row in report["candidates"]]
@@ -75,11 +94,4 @@ def _text(report: dict[str, Any]) -> str:
     lines += [f"not usable: {number} {reason}" for reason, number in sorted(decisions["unused"].items())]
     if means is not None:
         lines.append(f"rating on those held out: {means[0]:.3f} before, {means[1]:.3f} after")
-    return "\n".join(
-        [
-            *lines,
-            f"cost: {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['minutes']:.1f} minutes",
-            report["reason"],
-            f"written: {report['written']}" if report["written"] else "nothing is written: the program stays as it is",
-        ]
-    )
+    return "\n".join([*lines, *ending_lines(report)])

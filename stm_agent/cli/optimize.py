@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from stm_agent.cli.llm_flags import Generator, Parallel
-from stm_agent.cli.output import JsonFlag, emit, json_observer, page_writer, screen_observer, typed_command
+from stm_agent.cli.live import run_observer
+from stm_agent.cli.llm_flags import ApiBase, Generator, Parallel, PriceIn, PriceOut
+from stm_agent.cli.output import JsonFlag, emit, page_writer, typed_command
 from stm_agent.cli.threads import raising_threads, threads_chooser
 from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from stm_agent.loop.options import PolicyName
+    from rich.console import RenderableType
+
+    from stm_agent.domain.spec import DomainSpec
+    from stm_agent.loop.events import Observer
+    from stm_agent.loop.options import Options, PolicyName
 
 
 def optimize(
@@ -34,18 +39,14 @@ def optimize(
     reflection: Annotated[
         str | None, typer.Option(help="LLM that reflects on instructions (default: the generator).")
     ] = None,
-    api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")] = None,
+    api_base: ApiBase = None,
     rounds: Annotated[int | None, typer.Option(help="Passes through the levers (default: the domain's).")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of batches and searches (default: the domain's first).")
     ] = None,
     parallel: Parallel = None,
-    price_in: Annotated[
-        float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
-    ] = None,
-    price_out: Annotated[
-        float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
-    ] = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
     seeds: Annotated[
         list[int] | None,
         typer.Option(help="Seeds, such as 0 1 2, one run each: mean and spread, and the best model on dev."),
@@ -100,7 +101,7 @@ def optimize(
     if (more_seeds and not seeds) or (seeds and seed is not None):
         raise ConfigError("give one --seed N, or several with --seeds N N N")
     one_process()
-    folder, observer = find_workspace(workspace), json_observer() if as_json else screen_observer()
+    folder = find_workspace(workspace)
     options = Options(
         seed=seed,
         rounds=rounds,
@@ -128,51 +129,55 @@ def optimize(
 
         _show_steps(plan_steps(plan_corpus(corpus, queries=corpus_queries, seed=seed or 0), options), as_json)
         return
-    if corpus:
-        from stm_agent.loop.corpus import write_collection
-
-        written = write_collection(
-            corpus, options, queries=corpus_queries, workspace=folder, runs=runs_folder(folder), observer=observer
-        )
-        collection, options = written.folder, written.remaining(options)
-    spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
     if dry_run:
         from stm_agent.loop.plan import check_collection, plan
         from stm_agent.loop.starting import with_starts
 
+        spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
         check_collection(spec, folder)
-        spec = with_starts(spec, options.starts)
-        _show_steps(plan(spec, folder, options), as_json)
+        _show_steps(plan(with_starts(spec, options.starts), folder, options), as_json)
         return
+    # What is shown while a run works ends before its report is printed.
+    with run_observer(as_json) as observer:
+        if corpus:
+            from stm_agent.loop.corpus import write_collection
+
+            written = write_collection(
+                corpus, options, queries=corpus_queries, workspace=folder, runs=runs_folder(folder), observer=observer
+            )
+            collection, options = written.folder, written.remaining(options)
+        spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
+        data, table = _adapted(spec, options, (*(seeds or ()), *(more_seeds or ())), folder, observer)
+    emit(data, table, as_json)
+
+
+def _adapted(
+    spec: DomainSpec, options: Options, seeds: tuple[int, ...], workspace: Path, observer: Observer
+) -> tuple[object, RenderableType]:
+    """Run the loop, once or for each seed; return the report and its table."""
     from stm_agent.inspect.report import report_table, seeds_table
     from stm_agent.loop.optimize import optimize
     from stm_agent.loop.seeds import optimize_seeds
+    from stm_agent.workspace import runs_folder
 
     choose, watched, write_page = threads_chooser(observer), raising_threads(observer), page_writer(observer)
-    several = (*(seeds or ()), *(more_seeds or ()))
-    if several:
+    runs = runs_folder(workspace)
+    if seeds:
         summary = optimize_seeds(
             spec,
             options,
-            several,
-            workspace=folder,
-            runs=runs_folder(folder),
+            seeds,
+            workspace=workspace,
+            runs=runs,
             observer=watched,
             before_work=choose,
             after_work=write_page,
         )
-        emit(summary, seeds_table(summary), as_json)
-        return
+        return summary, seeds_table(summary)
     report = optimize(
-        spec,
-        options,
-        workspace=folder,
-        runs=runs_folder(folder),
-        observer=watched,
-        before_work=choose,
-        after_work=write_page,
+        spec, options, workspace=workspace, runs=runs, observer=watched, before_work=choose, after_work=write_page
     )
-    emit(report, report_table(report), as_json)
+    return report, report_table(report)
 
 
 def _show_steps(steps: list[dict[str, str]], as_json: bool) -> None:

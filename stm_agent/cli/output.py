@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from stm_agent.loop.events import Event, Observer
 
@@ -63,7 +63,7 @@ def page_writer(observer: Observer) -> Callable[[Path], None]:
 def emit(data: object, text: RenderableType, as_json: bool) -> None:
     """Print ``data`` as JSON, or ``text`` through rich, on standard output.
 
-    Text is printed as it is: brackets are no markup, ``:name:`` is no emoji, and a line is broken nowhere. Styles are
+    Text is printed as it is: brackets are not markup, ``:name:`` is not an emoji, and no line is broken. Styles are
     given by rich's own ``Text``.
     """
     if as_json:
@@ -90,24 +90,41 @@ def json_observer() -> Observer:
     return show
 
 
+def clock_of(elapsed: float) -> str:
+    """Return minutes and seconds as the markup that a line of the log begins with."""
+    return f"[dim]{int(elapsed) // 60:3d}:{int(elapsed) % 60:02d}[/dim]"
+
+
+def log_line(event: Event, elapsed: float) -> str:
+    """Return the line of the log for an event, as markup."""
+    from rich.markup import escape
+
+    return f"{clock_of(elapsed)} {MARKS[event['kind']]} {escape(event['text'])}"
+
+
+def screen_console(*, soft_wrap: bool = True) -> Console:
+    """Return the console that progress is shown on: standard error; ``soft_wrap``: no line is broken."""
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=soft_wrap, emoji=False)
+
+
 def screen_observer() -> Observer:
     """Return an observer that shows stages, progress and decisions on standard error."""
     import time
 
-    from rich.console import Console
     from rich.control import Control
     from rich.markup import escape
     from rich.segment import ControlType
 
-    console = Console(stderr=True, soft_wrap=True, emoji=False)
-    # Progress is overwritten by the next line, which may be shorter. Nothing is written if there is no terminal.
+    console = screen_console()
+    # Progress is overwritten by the next line, which may be shorter. Without a terminal nothing is written.
     erase = Control((ControlType.ERASE_IN_LINE, 2))
     started = time.monotonic()
     last = {"at": 0.0}
 
     def show(event: Event) -> None:
         elapsed = time.monotonic() - started
-        clock = f"[dim]{int(elapsed) // 60:3d}:{int(elapsed) % 60:02d}[/dim]"
         if event["kind"] == "progress":
             finished = event["done"] >= event["total"]
             if not finished and elapsed - last["at"] < (1 if console.is_terminal else 30):
@@ -116,11 +133,11 @@ def screen_observer() -> Observer:
             console.control(erase)
             line = f"{event['name']} {event['done']}/{event['total']}  {event['text']}"
             console.print(
-                f"{clock}   [dim]{escape(line)}[/dim]", end="\r" if console.is_terminal and not finished else "\n"
+                f"{clock_of(elapsed)}   [dim]{escape(line)}[/dim]",
+                end="\r" if console.is_terminal and not finished else "\n",
             )
             return
         console.control(erase)
-        mark = MARKS[event["kind"]]
-        console.print(f"{clock} {mark} {escape(event['text'])}", highlight=False)
+        console.print(log_line(event, elapsed), highlight=False)
 
     return show

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stm_agent.cli.llm_flags import Generator, Parallel
+from stm_agent.cli.llm_flags import (
+    DEFAULT,
+    ApiBase,
+    BudgetCalls,
+    BudgetMinutes,
+    BudgetUsd,
+    Generator,
+    Optimizer,
+    Parallel,
+    PriceIn,
+    PriceOut,
+    Proposals,
+    Reflection,
+    Winner,
+)
 from stm_agent.cli.output import JsonFlag, emit, screen_observer
 from stm_agent.cli.runs import Place
 from stm_agent.cli.synthesize_text import comparison_text, counts_text, search_text
@@ -15,21 +30,15 @@ from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from stm_agent.domain.spec import DomainSpec
+    from stm_agent.loop.options import Options
+    from stm_agent.loop.program_options import ProgramOptions
+    from stm_agent.loop.search_report import ProgramReport
 
 app = typer.Typer(invoke_without_command=True)
 Domain = Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")]
 CollectionFolder = Annotated[Path | None, typer.Option(help="A BEIR folder, without a domain file.")]
-ApiBase = Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")]
-PriceIn = Annotated[
-    float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
-]
-PriceOut = Annotated[
-    float | None, typer.Option(help="USD per million completion tokens, if LiteLLM does not know it.", min=0)
-]
-BudgetUsd = Annotated[float | None, typer.Option(help="Hard ceiling on LLM money.")]
 Judge = Annotated[str | None, typer.Option(help="LLM that grades what is written (default: none).")]
 OwnText = Annotated[bool, typer.Option("--judge-own-text", help="Let the judge grade what it wrote itself.")]
-DEFAULT = "embedded:smollm2-135m"
 
 
 def _spec(domain: str | None, collection: Path | None, workspace: Path) -> DomainSpec:
@@ -75,7 +84,6 @@ def synthesize(
             raise ConfigError(f"give the options of 'synthesize {context.invoked_subcommand}' behind its name")
         return
     from stm_agent.loop.events import ObserverWatcher
-    from stm_agent.loop.options import Options
     from stm_agent.loop.synthesize_single import synthesize_domain
     from stm_agent.progress import watched_by
     from stm_agent.workspace import find_workspace, runs_folder
@@ -83,8 +91,8 @@ def synthesize(
     if (domain is None and collection is None) or output is None:
         raise ConfigError("name a domain and a folder to write to: --domain NAME --output DIR")
     folder = find_workspace(workspace)
-    llm = _llm_flags(generator, None, api_base, parallel, price_in, price_out, None, None)
-    options, spec = Options(**llm, budget_usd=budget_usd), _spec(domain, collection, folder)
+    llm = _llm(generator, None, api_base, parallel, price_in, price_out, None, None)
+    options, spec = replace(llm, budget_usd=budget_usd), _spec(domain, collection, folder)
     kinds = tuple(what or ("negatives",))
     with watched_by(ObserverWatcher(screen_observer())):
         counts = synthesize_domain(spec, folder, runs_folder(folder), output, options, limit=limit, what=kinds)
@@ -96,18 +104,15 @@ def optimize(
     domain: Domain = None,
     collection: CollectionFolder = None,
     program: Annotated[str, typer.Option(help="Program in programs/ whose text is optimised.")] = "queries",
-    output: Annotated[
-        Path | None,
-        typer.Option(help="New file for the winner: NAME.py, or NAME.json for its DSPy state (default: in programs/)."),
-    ] = None,
+    output: Winner = None,
     generator: Generator = DEFAULT,
-    reflection: Annotated[str | None, typer.Option(help="LLM that rewrites (default: the generator).")] = None,
+    reflection: Reflection = None,
     api_base: ApiBase = None,
     start: Annotated[
         str | None, typer.Option(help="Model that is trained to compare (default: the first one).")
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="gepa, or for comparison mipro (needs the extra optuna).")] = "gepa",
-    proposals: Annotated[int, typer.Option(help="Candidates that are proposed.", min=1)] = 8,
+    optimizer: Optimizer = "gepa",
+    proposals: Proposals = 8,
     examples: Annotated[int, typer.Option(help="Passages, or pairs, that candidates are rated on.", min=2)] = 12,
     queries: Annotated[
         int, typer.Option(help="Passages, or pairs, that a candidate writes for, to be trained on.", min=2)
@@ -122,8 +127,8 @@ def optimize(
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     budget_usd: BudgetUsd = None,
-    budget_calls: Annotated[int | None, typer.Option(help="Hard ceiling on LLM calls.", min=1)] = None,
-    budget_minutes: Annotated[float | None, typer.Option(help="Ceiling on minutes.")] = None,
+    budget_calls: BudgetCalls = None,
+    budget_minutes: BudgetMinutes = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -134,17 +139,28 @@ def optimize(
 
     Example: stm-agent synthesize optimize --domain biomedical --reflection openai/gpt-5-mini --budget-usd 2
     """
-    llm = _llm_flags(generator, reflection, api_base, parallel, price_in, price_out, seed, start)
-    ceilings = {"budget_usd": budget_usd, "budget_calls": budget_calls, "budget_minutes": budget_minutes}
-    sizes = {"proposals": proposals, "examples": examples, "queries": queries, "documents": documents}
-    sizes |= {"finalists": finalists, "lora_steps": lora_steps}
-    names = {"program": program, "optimizer": optimizer, "judge": judge, "own_text": judge_own_text}
+    from stm_agent.loop.program_options import ProgramOptions
+
     folder, spec = _workspace_and_spec(workspace, domain, collection)
-    report = _optimized(spec, folder, output, {**llm, **ceilings}, {**names, **sizes})
+    llm = _llm(generator, reflection, api_base, parallel, price_in, price_out, seed, start)
+    llm = replace(llm, budget_usd=budget_usd, budget_calls=budget_calls, budget_minutes=budget_minutes)
+    options = ProgramOptions(llm=llm, program=program, optimizer=optimizer, judge=judge, own_text=judge_own_text)
+    options = replace(options, proposals=proposals, examples=examples, queries=queries, documents=documents)
+    options = replace(options, finalists=finalists, lora_steps=lora_steps)
+    target = (output or folder / "programs" / f"{program.removesuffix('.py')}_optimised.py").absolute()
+    report = _searched(spec, folder, options, target)
     emit(report, search_text(report), as_json)
 
 
-def _llm_flags(
+def _searched(spec: DomainSpec, folder: Path, options: ProgramOptions, target: Path) -> ProgramReport:
+    from stm_agent.loop.program_search import optimize_program
+    from stm_agent.workspace import runs_folder
+
+    runs, observer = runs_folder(folder), screen_observer()
+    return optimize_program(spec, options, workspace=folder, runs=runs, target=target, observer=observer)
+
+
+def _llm(
     generator: str,
     reflection: str | None,
     api_base: str | None,
@@ -153,16 +169,20 @@ def _llm_flags(
     price_out: float | None,
     seed: int | None,
     start: str | None,
-) -> dict[str, Any]:
-    """Return flags of LLMs, seed and start as arguments of ``Options``."""
-    llm = {"generator": generator, "reflection": reflection, "api_base": api_base, "parallel": parallel}
-    return {
-        **llm,
-        "price_in": price_in,
-        "price_out": price_out,
-        "seed": seed,
-        "starts": (start,) if start else (),
-    }
+) -> Options:
+    """Return flags of LLMs, seed and start as options without ceilings."""
+    from stm_agent.loop.options import Options
+
+    return Options(
+        generator=generator,
+        reflection=reflection,
+        api_base=api_base,
+        parallel=parallel,
+        price_in=price_in,
+        price_out=price_out,
+        seed=seed,
+        starts=(start,) if start else (),
+    )
 
 
 def _workspace_and_spec(workspace: Path | None, domain: str | None, collection: Path | None) -> tuple[Path, DomainSpec]:
@@ -170,24 +190,6 @@ def _workspace_and_spec(workspace: Path | None, domain: str | None, collection: 
 
     folder = find_workspace(workspace)
     return folder, _spec(domain, collection, folder)
-
-
-def _optimized(
-    spec: DomainSpec, folder: Path, output: Path | None, llm: dict[str, Any], search: dict[str, Any]
-) -> dict[str, Any]:
-    from stm_agent.loop.options import Options
-    from stm_agent.loop.program_search import ProgramOptions, optimize_program
-    from stm_agent.workspace import runs_folder
-
-    default = folder / "programs" / f"{search['program'].removesuffix('.py')}_optimised.py"
-    return optimize_program(
-        spec,
-        ProgramOptions(llm=Options(**llm), **search),
-        workspace=folder,
-        runs=runs_folder(folder),
-        target=(output or default).absolute(),
-        observer=screen_observer(),
-    )
 
 
 @app.command()
@@ -220,14 +222,20 @@ def compare(
     Example: stm-agent synthesize compare --domain biomedical --generator openai/gpt-5-mini --generator ollama/qwen3
     """
     from stm_agent.loop.compare_generators import CompareOptions, compare_generators
-    from stm_agent.loop.options import Options
     from stm_agent.workspace import runs_folder
 
-    llm = _llm_flags(DEFAULT, None, api_base, parallel, price_in, price_out, seed, start)
-    budget = {"usd": budget_usd, "calls": budget_calls, "tokens": budget_tokens}
-    sizes: dict[str, Any] = {"program": program, "passages": passages, "documents": documents, **budget}
-    sizes |= {"judge": judge, "own_text": judge_own_text}
-    options = CompareOptions(llm=Options(**llm), generators=tuple(generator), **sizes)
+    options = CompareOptions(
+        llm=_llm(DEFAULT, None, api_base, parallel, price_in, price_out, seed, start),
+        generators=tuple(generator),
+        program=program,
+        passages=passages,
+        documents=documents,
+        usd=budget_usd,
+        calls=budget_calls,
+        tokens=budget_tokens,
+        judge=judge,
+        own_text=judge_own_text,
+    )
     folder, spec = _workspace_and_spec(workspace, domain, collection)
     report = compare_generators(spec, options, workspace=folder, runs=runs_folder(folder), observer=screen_observer())
     emit(report, comparison_text(report), as_json)

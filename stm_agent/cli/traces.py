@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -12,14 +12,26 @@ from stm_agent.cli.runs import Place, RunName, folder_of
 
 if TYPE_CHECKING:
     from rich.text import Text
+    from rich.tree import Tree
+
+    from stm_agent.traces import Trial
 
 app = typer.Typer(no_args_is_help=True)
 SHOWN_CHANGES = 10
 """Changed queries that ``diff`` prints."""
-Trial = Annotated[str, typer.Argument(help="Name of a trial, as 'traces list' shows it.")]
+TrialName = Annotated[str, typer.Argument(help="Name of a trial, as 'traces list' shows it.")]
 
 
-def _traces(run: str, workspace: Path | None) -> list[dict[str, Any]]:
+class Branch(TypedDict):
+    """A trial in the tree, with those that were made from it."""
+
+    trial: str
+    mean: float | None
+    accepted: bool
+    children: list[Branch]
+
+
+def _traces(run: str, workspace: Path | None) -> list[Trial]:
     from stm_agent.traces import read_traces
 
     return read_traces(folder_of(run, workspace) / "traces.jsonl")
@@ -36,11 +48,11 @@ def list_(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> N
     from rich import box
     from rich.table import Table
 
-    rows = [{**row, "page": _page(run, row["trial"], workspace)} for row in _traces(run, workspace)]
+    rows = _traces(run, workspace)
     table = Table("trial", "from", "inner", "whole", "cost", "", box=box.SIMPLE, padding=(0, 1))
     table.add_column("origin and text", min_width=30)
     for row in rows:
-        numbers = ["" if row[name] is None else f"{row[name]:.4f}" for name in ("mean", "full")]
+        numbers = ["" if score is None else f"{score:.4f}" for score in (row["mean"], row["full"])]
         cost = [f"{row['tokens']} tok"] if row["tokens"] else []
         cost += [f"${row['usd']:.4f}"] if row["usd"] else []
         state = "accepted" if row["accepted"] else "refused" if row["reason"].startswith("refused") else ""
@@ -48,11 +60,12 @@ def list_(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> N
         described += f" | passages: {row['passage']}" if row["passage"] else ""
         spent = "\n".join([*cost, f"{row['seconds']:.1f} s"])
         table.add_row(row["trial"], row["parent"] or "", *numbers, spent, state, _plain(described))
-    emit(rows, table if rows else "this run has no trials yet", as_json)
+    paged = [{**row, "page": _page(run, row["trial"], workspace)} for row in rows]
+    emit(paged, table if rows else "this run has no trials yet", as_json)
 
 
 @app.command()
-def show(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag = False) -> None:
+def show(run: RunName, trial: TrialName, workspace: Place = None, as_json: JsonFlag = False) -> None:
     """Show one trial: its text, the chat that produced it, its cost, and its worst queries with their first passages.
 
     Example: stm-agent traces show last i0002
@@ -80,7 +93,7 @@ def show(run: RunName, trial: Trial, workspace: Place = None, as_json: JsonFlag 
 @app.command()
 def diff(
     run: RunName,
-    trial: Trial,
+    trial: TrialName,
     against: Annotated[str | None, typer.Option(help="Another trial (default: its parent, else the first).")] = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
@@ -93,7 +106,8 @@ def diff(
 
     rows = _traces(run, workspace)
     row = find_trace(rows, trial)
-    parent = find_trace(rows, against or row["parent"]) if against or row["parent"] else rows[0]
+    other = against or row["parent"]
+    parent = find_trace(rows, other) if other else rows[0]
     queries, passages = _texts(run, workspace)
     words, moved = word_diff(parent["text"], row["text"]), changes(row, parent)
     text = " ".join(f"[{mark}{part}]" if mark != " " else part for mark, part in words)
@@ -120,13 +134,13 @@ def tree(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> No
 
     children = children_of(_traces(run, workspace))
 
-    def label(row: dict[str, Any]) -> Text:
+    def label(row: Trial) -> Text:
         refused = "refused" if row["reason"].startswith("refused") else row["lever"]
         mean = refused if row["mean"] is None else f"{row['mean']:.4f}"
         return _plain(f"{row['trial']} {mean}{' accepted' if row['accepted'] else ''}  {_line(row)}")
 
-    def grow(branch: Tree, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        nested = []
+    def grow(branch: Tree, rows: list[Trial]) -> list[Branch]:
+        nested: list[Branch] = []
         for row in rows:
             below = grow(branch.add(label(row)), children.get(row["trial"], []))
             nested.append({"trial": row["trial"], "mean": row["mean"], "accepted": row["accepted"], "children": below})
@@ -152,7 +166,7 @@ def why(run: RunName, workspace: Place = None, as_json: JsonFlag = False) -> Non
 @app.command()
 def export(
     run: RunName,
-    trial: Trial,
+    trial: TrialName,
     output: Annotated[Path | None, typer.Option(help="File to write (default: standard output).")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Plain text instead of OpenAI chat JSON.")] = False,
     program: Annotated[
@@ -210,19 +224,19 @@ def _page(run: str, trial: str, workspace: Path | None) -> str | None:
     return f"{page.as_uri()}#trial={trial}" if page.is_file() else None
 
 
-def _first(query: str, row: dict[str, Any], passages: dict[str, str]) -> str:
+def _first(query: str, row: Trial, passages: dict[str, str]) -> str:
     first, *_ = row["top"].get(query) or ["nothing"]
-    return passages.get(first, str(first))
+    return passages.get(first, first)
 
 
-def _found(query: str, row: dict[str, Any], queries: dict[str, str], passages: dict[str, str]) -> str:
+def _found(query: str, row: Trial, queries: dict[str, str], passages: dict[str, str]) -> str:
     return f"{queries.get(query, query)}  ->  {_first(query, row, passages)}"
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Trial) -> str:
     """Return the first line of a trial's text."""
     lines = row["text"].strip().splitlines() or ["(none)"]
-    return f"{lines[0]} ..." if len(lines) > 1 else str(lines[0])
+    return f"{lines[0]} ..." if len(lines) > 1 else lines[0]
 
 
 def _plain(text: str) -> Text:

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from stm_agent.errors import ConfigError, StorageError
 from stm_agent.files import read_json, read_jsonl
+from stm_agent.inspect.data_rows import AuditedNegative, Shown
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.rows import ROWS, Against, Graded, Row, load_rows
@@ -21,9 +22,6 @@ WRITING = ("queries", "synthesize", "graded")
 """Kinds of stages that store rows."""
 AUDIT, VERDICTS = "audit", "verdicts.jsonl"
 """Kind of a stage that decides which negatives are relevant, and its file."""
-Shown = dict[str, Any]
-"""A row as JSON values; ``folder`` is its stage and ``program_trial`` the trace of its program. A negative that was
-audited also has the ``verdict`` on it, by whom, and the chance that it is relevant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +94,11 @@ class Filter:
 
 
 def _values(rows: Sequence[Shown], name: str) -> set[str]:
-    own = {row["stage" if name == "kind" else name] for row in rows}
+    own = {str(dict(row)["stage" if name == "kind" else name]) for row in rows}
     if name not in ("kind", "verdict"):
         return own
-    return own | {negative[name] for row in rows for negative in row["negatives"] if name in negative}
+    negatives = (dict(negative) for row in rows for negative in row["negatives"])
+    return own | {str(negative[name]) for negative in negatives if name in negative}
 
 
 def data_rows(folder: Path) -> list[Shown]:
@@ -150,11 +149,11 @@ def find_row(rows: Sequence[Shown], name: str) -> Shown:
     raise ConfigError(f"row '{name}' does not exist; {hint}")
 
 
-def training_example(row: Shown) -> dict[str, Any]:
+def training_example(row: Shown) -> dict[str, str | list[float]]:
     """Return what training reads of a row: the query, its positives with grades, and its negatives."""
     best = max((positive["grade"] for positive in row["positives"]), default=0)
     texts = [positive["text"] for positive in row["positives"] if positive["grade"] == best]
-    example: dict[str, Any] = {"query": row["query"], "positive": texts[0] if texts else ""}
+    example: dict[str, str | list[float]] = {"query": row["query"], "positive": texts[0] if texts else ""}
     lower = [positive for positive in row["positives"] if positive["grade"] != best]
     example |= {f"related_{number}": positive["text"] for number, positive in enumerate(lower, 1)}
     example |= {f"negative_{number}": negative["text"] for number, negative in enumerate(row["negatives"], 1)}
@@ -202,7 +201,10 @@ def _audited(rows: Iterable[Shown], stages: Sequence[Path]) -> Iterator[Shown]:
     }
     for row in rows:
         verdicts = (decided.get((row["query"], negative["text"]), {}) for negative in row["negatives"])
-        negatives = [{**negative, **verdict} for negative, verdict in zip(row["negatives"], verdicts, strict=True)]
+        negatives = [
+            cast("AuditedNegative", {**negative, **verdict})
+            for negative, verdict in zip(row["negatives"], verdicts, strict=True)
+        ]
         yield {**row, "negatives": negatives}
 
 
@@ -216,7 +218,7 @@ def _rows_of(stage: Path, trial: str) -> Iterator[Shown]:
 
 def _written(stage: Path, trial: str) -> Iterator[Shown]:
     for row in load_rows(stage):
-        yield {**asdict(row), "folder": stage.name, "program_trial": trial}
+        yield _shown(row, stage, trial)
 
 
 def _mined(stage: Path) -> Iterator[Shown]:
@@ -240,7 +242,11 @@ def _mined(stage: Path) -> Iterator[Shown]:
             program_hash="",
             temperature=0.0,
         )
-        yield {**asdict(mined), "folder": stage.name, "program_trial": ""}
+        yield _shown(mined, stage)
+
+
+def _shown(row: Row, stage: Path, trial: str = "") -> Shown:
+    return cast("Shown", {**asdict(row), "folder": stage.name, "program_trial": trial})
 
 
 def _unique(rows: Iterable[Shown]) -> Iterator[Shown]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.files import read_json, read_jsonl
@@ -13,15 +12,48 @@ from stm_agent.merge.export_job import ExportJob
 from stm_agent.merge.product import merge_card
 from stm_agent.merge.query_start import standing_on
 from stm_agent.merge.recipe import MethodOptions
+from stm_agent.merge.result import FrontPoint
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def read_front(run: Path) -> dict[str, Any]:
-    """Return the front of the newest merge: ``experts`` (name -> stage folder) and ``points``, best domain score first.
+class Front(TypedDict):
+    """The front of a merge search, as the ledger holds it.
 
-    The report shows the same front; ``taken`` is the number of the exported point, or None.
+    Attributes:
+        experts: Name -> stage folder.
+        points: Best domain score first.
+        taken: Number of the exported point; None: it is none of them.
+        documents: Of a front of experts of queries: stage folder -> weight of the model that encodes passages.
+        documents_method: How that model is merged; missing: a sum.
+        queries_stand_on: Stage folder of the merge that experts of queries stand on.
+        start: The start, if it is not that of the run.
+    """
+
+    experts: dict[str, str]
+    points: list[FrontPoint]
+    taken: int | None
+    documents: NotRequired[dict[str, float]]
+    documents_method: NotRequired[dict[str, Any]]
+    queries_stand_on: NotRequired[str]
+    start: NotRequired[dict[str, Any]]
+
+
+class Picked(TypedDict):
+    """A point of a front that was written as a model."""
+
+    model: str
+    method: str
+    exact_adapter: bool
+    weights: dict[str, float]
+    dev: float
+    general: float
+    verified: bool
+
+
+def read_front(run: Path) -> Front:
+    """Return the front of the newest merge, which the report shows too.
 
     Raises:
         RunError: The run has not merged yet.
@@ -31,15 +63,16 @@ def read_front(run: Path) -> dict[str, Any]:
         raise RunError(f"run {run.name} has not merged its experts yet; run its optimize command again to resume it")
     report = run / "report.json"
     taken = read_json(report).get("front_taken") if report.exists() else None
-    return {**fronts[-1], "taken": taken}
+    front: Front = cast("Front", {**fronts[-1], "taken": taken})
+    return front
 
 
-def source_of(point: Mapping[str, Any]) -> str:
+def source_of(point: FrontPoint) -> str:
     """Return where the scores of a point come from, in words."""
     return "real encodes" if point["verified"] else "surrogate"
 
 
-def front_table(front: dict[str, Any]) -> Table:
+def front_table(front: Front) -> Table:
     """Return the points as a table, numbered from 1."""
     from rich.table import Table
 
@@ -59,19 +92,19 @@ def front_table(front: dict[str, Any]) -> Table:
     return table
 
 
-def _method_of(point: Mapping[str, Any]) -> MethodOptions:
+def _method_of(point: FrontPoint) -> MethodOptions:
     """Return how a point is merged; fronts of earlier versions hold sums only."""
     return MethodOptions(**point.get("method", {}))
 
 
-def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
+def pick(run: Path, number: int, output: Path) -> Picked:
     """Write point ``number`` of a run's front as a model with the run's instruction; return its recipe and scores.
 
     Raises:
         ConfigError: The point does not exist, or ``output`` exists.
         RunError: The run has not merged yet, or its stage folders were deleted.
     """
-    from stm_agent.domain.spec import DomainSpec
+    from stm_agent.domain.spec import BackboneSpec, DomainSpec
     from stm_agent.loop.single import build_job, copy_result, fresh_output
 
     target = fresh_output(output)
@@ -93,14 +126,15 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
         raise RunError(f"run {run.name} was made by another version; run its optimize command again and pick there")
     planned = run / "plan.json"
     spec = DomainSpec.model_validate(read_json(planned)["spec"] if planned.is_file() else about["identity"]["domain"])
-    backbone = spec.backbone
+    start = BackboneSpec.model_validate(front["start"]) if "start" in front else spec.backbone
+    backbone = start
     if stage := front.get("queries_stand_on"):
         backbone = standing_on(backbone, stages / stage)
     model = AdaptedModel(backbone, tuple(adapters), tuple(point["weights"]), _method_of(point))
     if "documents" in front:
         # The front is that of the side of queries; the passages keep the vectors of the model beneath.
         weights, method = tuple(front["documents"].values()), MethodOptions(**front.get("documents_method", {}))
-        model = AdaptedModel(spec.backbone, tuple(beneath), weights, method, queries=model)
+        model = AdaptedModel(start, tuple(beneath), weights, method, queries=model)
     job = _export(run, front, number, model)
     copy_result(build_job(job, run.parent) / "model", target)
     return {
@@ -108,11 +142,13 @@ def pick(run: Path, number: int, output: Path) -> dict[str, Any]:
         "method": _method_of(point).summary,
         "exact_adapter": (target / "adapter").is_dir(),
         "weights": dict(zip(front["experts"], point["weights"], strict=True)),
-        **{name: point[name] for name in ("dev", "general", "verified")},
+        "dev": point["dev"],
+        "general": point["general"],
+        "verified": point["verified"],
     }
 
 
-def _export(run: Path, front: Mapping[str, Any], number: int, model: AdaptedModel) -> ExportJob:
+def _export(run: Path, front: Front, number: int, model: AdaptedModel) -> ExportJob:
     """Return the job that exports a point: of the point that the run exported, the run's own job."""
     exported = run / "model"
     saved, card = exported / "config_sentence_transformers.json", exported / "README.md"

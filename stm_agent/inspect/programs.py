@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.errors import ConfigError
 from stm_agent.files import write_atomic
@@ -12,8 +12,10 @@ from stm_agent.files import write_atomic
 if TYPE_CHECKING:
     import dspy
 
+    from stm_agent.traces import Trial
 
-def program_of(trace: dict[str, Any]) -> dspy.Module:
+
+def program_of(trace: Trial) -> dspy.Module:
     """Return the DSPy program of a trial: of a retrieval instruction, or the generator's with the trial's instructions.
 
     Raises:
@@ -33,7 +35,7 @@ def program_of(trace: dict[str, Any]) -> dspy.Module:
     return program
 
 
-def save_program(trace: dict[str, Any], output: Path) -> None:
+def save_program(trace: Trial, output: Path) -> None:
     """Write the state of the program as JSON, atomically; ``Module.load(output)`` reads it.
 
     Raises:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.inspect.front import source_of
 
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from stm_agent.loop.report_rows import Cost, Report
+    from stm_agent.loop.seeds import SeedsReport
+
 SHOWN_POINTS = 8
 """Points of the Pareto front that are printed; all are in report.json."""
 
 
-def report_table(report: Mapping[str, Any]) -> Group:
+def report_table(report: Report) -> Group:
     """Return score table, comparisons, gate and cost of a finished run; dev scores of a stopped one."""
     from rich.console import Group
     from rich.table import Table
@@ -44,7 +46,7 @@ def report_table(report: Mapping[str, Any]) -> Group:
     return Group(table, Text("\n".join(_lines(report))))
 
 
-def seeds_table(summary: Mapping[str, Any]) -> Group:
+def seeds_table(summary: SeedsReport) -> Group:
     """Return mean and spread of several seeds, and which model is the best on dev."""
     from rich.console import Group
     from rich.table import Table
@@ -55,18 +57,18 @@ def seeds_table(summary: Mapping[str, Any]) -> Group:
     for name in ("model", "mean", "spread", "lowest", "highest"):
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     for name, row in summary["rows"].items():
-        numbers = [f"{row[column]:.4f}" for column in ("mean", "spread", "lowest", "highest")]
+        numbers = [f"{value:.4f}" for value in (row["mean"], row["spread"], row["lowest"], row["highest"])]
         table.add_row(name, *numbers, style="bold" if name == "merged" else "")
     best = f"best on dev: seed {summary['best_seed']}, run {summary['best_run']}, model in {summary['model']}"
     return Group(table, Text(best))
 
 
-def _mark(report: Mapping[str, Any], split: str) -> str:
+def _mark(report: Report, split: str) -> str:
     """Return ``synthetic`` and a space if an LLM wrote the queries of a split."""
     return "synthetic " if split in report["collection"].get("synthetic", ()) else ""
 
 
-def verdict(report: Mapping[str, Any], other: str) -> str:
+def verdict(report: Report, other: str) -> str:
     """Return in words how the merged model compares with another row; empty if the row does not exist."""
     row = report["rows"].get(other)
     if row is None:
@@ -82,7 +84,7 @@ def verdict(report: Mapping[str, Any], other: str) -> str:
     )
 
 
-def _front(report: Mapping[str, Any]) -> list[str]:
+def _front(report: Report) -> list[str]:
     """Return the trade-off between domain and general tasks, one point a line; older reports have none."""
     points, taken = report.get("front", []), report.get("front_taken")
     lines = [
@@ -97,7 +99,7 @@ def _front(report: Mapping[str, Any]) -> list[str]:
     return [head, *lines, *rest] if points else []
 
 
-def _guards(report: Mapping[str, Any]) -> list[str]:
+def _guards(report: Report) -> list[str]:
     """Return each general task on its test queries, the model against the start; older reports have none."""
     return [
         f"  general task {name}: {row['base']:.3f} before, {row['merged']:.3f} after, "
@@ -106,7 +108,7 @@ def _guards(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _gate_lines(report: Mapping[str, Any]) -> list[str]:
+def _gate_lines(report: Report) -> list[str]:
     """Return what the gate spent, lost levers, warnings, remarks and the dev-to-test gap; older reports lack them."""
     if "gate" not in report:
         return []
@@ -129,12 +131,12 @@ def _gate_lines(report: Mapping[str, Any]) -> list[str]:
     return [*lines, *(f"Note: {note}" for note in report.get("notes", []))]
 
 
-def _test(report: Mapping[str, Any]) -> str:
+def _test(report: Report) -> str:
     openings = report.get("test_openings", 0)
     return f"test was opened {openings} time(s)" if openings else "test is still closed"
 
 
-def _stopped_lines(report: Mapping[str, Any]) -> list[str]:
+def _stopped_lines(report: Report) -> list[str]:
     dev = report["dev"]
     return [
         f"{report['run']}: {report['reason']}; {_test(report)}, the same command resumes.",
@@ -155,12 +157,12 @@ def difference_lines(changed: tuple[str, list[str]] | None) -> list[str]:
     return [f"What differs from {run} (its value -> this one's):", *(f"  {line}" for line in lines)]
 
 
-def _minutes(cost: Mapping[str, Any]) -> float:
+def _minutes(cost: Cost) -> float:
     # Reports of the first schema have only the seconds of stages.
     return float(cost.get("minutes") or sum(cost["seconds"].values()) / 60)
 
 
-def _writing(cost: Mapping[str, Any]) -> list[str]:
+def _writing(cost: Cost) -> list[str]:
     """Return what the generator wrote and what that cost, a kind a line; older reports lack it."""
     return [
         f"Written {what}: {row['written']:,} of {row['asked']:,}, {row['copied']:,} copied from their passage; "
@@ -169,7 +171,7 @@ def _writing(cost: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _lines(report: Mapping[str, Any]) -> list[str]:
+def _lines(report: Report) -> list[str]:
     cost, general, seconds = report["cost"], report["general"], report["cost"]["seconds"]
     speed = cost["texts_per_second"]
     others = ("BM25", "all-MiniLM-L6-v2", f"expert {report['best_expert_on_dev']}", "all-in-one")

@@ -13,6 +13,7 @@ from stm_agent.errors import ConfigError, RunError, StorageError
 from stm_agent.files import read_json
 from stm_agent.llm.budget import read_spending
 from stm_agent.loop.identity import differences
+from stm_agent.loop.report_rows import Report
 from stm_agent.loop.runs import known_runs, run_state
 from stm_agent.loop.state_summary import STATE
 
@@ -160,7 +161,7 @@ def _json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def read_report(folder: Path) -> dict[str, Any]:
+def read_report(folder: Path) -> Report:
     """Return a run's report.
 
     Raises:
@@ -168,7 +169,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "report.json").exists():
         raise RunError(f"run {folder.name} is {run_state(folder)}; run its optimize command again to resume it")
-    report: dict[str, Any] = read_json(folder / "report.json")
+    report: Report = read_json(folder / "report.json")
     if report.get("schema") not in REPORT_SCHEMAS:
         raise RunError(f"{folder / 'report.json'} has schema {report.get('schema')}; upgrade stm-agent to read it")
     return report

@@ -11,15 +11,15 @@ from stm_agent.evaluate.fusion import FUSION
 from stm_agent.files import read_json
 
 
-class Passage(TypedDict):
-    """A passage that was found."""
+class FoundPassage(TypedDict):
+    """A passage that a search found."""
 
     id: str
     score: float
     text: str
 
 
-def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[Passage]:
+def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[FoundPassage]:
     """Return the ``top`` passages for ``words``, best first: id, score and text.
 
     Args:

@@ -5,16 +5,61 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from stm_agent.errors import StorageError
 from stm_agent.files import read_json
 from stm_agent.inspect.runs import read_report
 from stm_agent.loop.history import ACTION
 from stm_agent.loop.ledger import Ledger
+from stm_agent.loop.looks import ChallengerRow
 from stm_agent.loop.planning import PLAN
+from stm_agent.loop.report_rows import Report
 from stm_agent.merge.query_start import INCUMBENT
-from stm_agent.traces import read_traces
+from stm_agent.traces import Trial, read_traces
+
+
+class ReasonRow(TypedDict):
+    """A reason as JSON, with those of its parts."""
+
+    text: str
+    parts: list[ReasonRow]
+
+
+class ListedExpert(TypedDict, total=False):
+    """What is read of an expert of a domain, whose fields differ between versions."""
+
+    name: str
+    start: str | None
+    sources: list[str]
+
+
+class Entry(TypedDict, total=False):
+    """What is read of an entry of the ledger; each event has some of it."""
+
+    event: str
+    what: str
+    challenger: ChallengerRow
+    reason: str
+    lever: str
+    kept: bool
+    text: str
+    experts: list[str]
+    dev: float
+    name: str
+    folder: str
+    variant: str
+    steps: int
+    pairs: int
+    search: float
+    start: str
+    sources: list[str]
+    negatives: dict[str, int]
+    action: dict[str, Any]
+    number: int
+    by: str
+    model: str
+    trial: str
 
 
 @dataclass(frozen=True)
@@ -29,7 +74,7 @@ class Reason:
     text: str
     parts: tuple[Reason, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ReasonRow:
         """Return the reason and its parts as JSON values."""
         return {"text": self.text, "parts": [part.to_json() for part in self.parts]}
 
@@ -38,13 +83,13 @@ class Reason:
 class _Record:
     """What a run's folder holds."""
 
-    report: Mapping[str, Any]
-    ledger: tuple[Mapping[str, Any], ...]
-    traces: tuple[Mapping[str, Any], ...]
-    experts: Mapping[str, Mapping[str, Any]]
-    trained: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    report: Report
+    ledger: tuple[Entry, ...]
+    traces: tuple[Trial, ...]
+    experts: Mapping[str, ListedExpert]
+    trained: Mapping[str, Entry] = field(default_factory=dict)
 
-    def events(self, name: str) -> Iterator[Mapping[str, Any]]:
+    def events(self, name: str) -> Iterator[Entry]:
         """Yield the ledger's entries of one event."""
         return (entry for entry in self.ledger if entry["event"] == name)
 
@@ -58,12 +103,12 @@ def why(run: Path) -> Reason:
     Raises:
         RunError: The run has no report yet, or another version wrote its ledger.
     """
-    ledger = tuple(Ledger(run / "ledger.jsonl").entries())
+    ledger = tuple(cast("Entry", entry) for entry in Ledger(run / "ledger.jsonl").entries())
     record = _Record(
         report=read_report(run),
         ledger=ledger,
         traces=tuple(read_traces(run / "traces.jsonl")),
-        experts={expert["name"]: expert for expert in _domain(run).get("experts", ())},
+        experts={expert["name"]: expert for expert in _listed(run)},
         trained={entry["name"]: entry for entry in ledger if entry["event"] == "expert"},
     )
     report = record.report
@@ -78,13 +123,14 @@ def reason_lines(reason: Reason, depth: int = 0) -> Iterator[str]:
         yield from reason_lines(part, depth + 1)
 
 
-def _domain(run: Path) -> dict[str, Any]:
-    """Return the domain as the run worked with it: planned, or as in its file."""
+def _listed(run: Path) -> list[ListedExpert]:
+    """Return the experts of the domain as the run worked with it: planned, or as in its file."""
     try:
-        domain: dict[str, Any] = read_json(run / PLAN)["spec"]
+        domain = read_json(run / PLAN)["spec"]
     except StorageError:
         domain = read_json(run / "run.json")["identity"]["domain"]
-    return domain
+    experts: list[ListedExpert] = list(domain.get("experts", ()))
+    return experts
 
 
 def _looks(record: _Record) -> Iterator[Reason]:
@@ -102,7 +148,7 @@ def _taken(record: _Record) -> Iterator[Reason]:
     taken = [
         entry
         for entry in record.events("decision")
-        if entry["lever"] == "merge" and entry["kept"] and f": {label} " in entry["text"]
+        if entry["lever"] in ("merge", "start") and entry.get("kept") and f": {label} " in entry["text"]
     ]
     yield from (Reason(f"taken on the search half: {entry['text']}") for entry in taken[-1:])
 
@@ -151,10 +197,15 @@ def _expert(record: _Record, name: str, role: str) -> Reason:
         f"{entry['search']:.4f} on the search half"
     )
     stem, _, round_ = name.partition("@")
-    spec = record.experts.get(stem.split(" ")[0].rstrip("+"), {})
+    spec: ListedExpert = record.experts.get(stem.split(" ")[0].rstrip("+"), {})
     parts = _decision(record, spec.get("name", stem), int(round_ or 1), len(stem) - len(stem.rstrip("+")))
     if spec.get("start"):
         parts.append(Reason(f"starts from expert {spec['start']}"))
+    if entry.get("start"):
+        raced = [row for row in record.events("start") if row["model"] == entry["start"]]
+        scores = "".join(f", {row['search']:.4f} on the search half without adaptation" for row in raced[:1])
+        decided = (_decided(row) for row in record.events(ACTION) if row["action"].get("model") == entry["start"])
+        parts.append(Reason(f"stands on another start, {entry['start']}{scores}", tuple(decided)[:1]))
     # Ledgers of earlier versions name no sources.
     parts += [_source(record, source) for source in entry.get("sources", spec.get("sources", ()))]
     if entry["negatives"]:
@@ -172,8 +223,12 @@ def _decision(record: _Record, expert: str, round_: int, again: int) -> list[Rea
         name = action.get("expert") or f"slice-{action.get('by', '').lower()}-{action.get('slice', '')}"
         stem = name.partition("@")[0].split(" ")[0].rstrip("+")
         if stem == expert and action["round"] == round_:
-            reasons.append(Reason(f"decision {entry['number']}, {action['kind']}, by {entry['by']}: {entry['reason']}"))
+            reasons.append(_decided(entry))
     return reasons[again : again + 1] or reasons
+
+
+def _decided(entry: Entry) -> Reason:
+    return Reason(f"decision {entry['number']}, {entry['action']['kind']}, by {entry['by']}: {entry['reason']}")
 
 
 def _source(record: _Record, source: str) -> Reason:
@@ -190,7 +245,7 @@ def _programs(record: _Record, negatives: Mapping[str, int]) -> Iterator[Reason]
                 yield _trial(record, trace)
 
 
-def _writers(record: _Record) -> list[Mapping[str, Any]]:
+def _writers(record: _Record) -> list[Trial]:
     """Return the trials of the programs that wrote data; a search of a program has trials of candidates beside them."""
     wrote = {entry["trial"] for entry in record.events("written")}
     return [trace for trace in record.traces if trace["lever"] == "program" and trace["trial"] in wrote]
@@ -210,7 +265,7 @@ def _instruction(record: _Record) -> Iterator[Reason]:
     yield Reason(f"instruction '{text}'", (*looks, *(_trial(record, trace) for trace in accepted[:1])))
 
 
-def _trial(record: _Record, trace: Mapping[str, Any]) -> Reason:
+def _trial(record: _Record, trace: Trial) -> Reason:
     """Return a trial with the one it was made from, back to a seed or a file of the workspace."""
     parents = [other for other in record.traces if other["trial"] == trace["parent"]]
     score = "" if trace["mean"] is None else f", {trace['mean']:.4f}"

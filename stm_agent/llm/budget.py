@@ -52,7 +52,7 @@ class Budget:
         calls: int | None = None,
         elapsed: Callable[[], float] | None = None,
     ) -> None:
-        """Set the ceilings; None is no ceiling.
+        """Set the ceilings; None sets none.
 
         Args:
             usd: US dollars.
@@ -159,7 +159,7 @@ class Budget:
             self._freed.notify_all()
 
     def _is_spent(self, usd: float) -> bool:
-        """Return whether there is no room for the call, even if calls in flight cost nothing more."""
+        """Return whether the call does not fit, even if calls in flight cost nothing more."""
         over_usd = self.usd is not None and (self._spent.usd >= self.usd or self._spent.usd + usd > self.usd)
         return over_usd or (self.calls is not None and self._spent.calls >= self.calls) or self.exhausted
 

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.errors import AnswerRejected, GenerationError, StmAgentError
 from stm_agent.files import content_hash
@@ -100,7 +100,7 @@ class ClientEngine:
         )
 
 
-def _schema_of(format_: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _schema_of(format_: Mapping[str, object] | None) -> dict[str, object] | None:
     """Return DSPy's canonical format of an answer as OpenAI's ``response_format``; None: text."""
     if not format_ or "schema" not in format_:
         return dict(format_) if format_ else None

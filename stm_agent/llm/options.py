@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -71,7 +71,7 @@ class LlmOptions(BaseModel):
         return content_hash([self.weights, self.temperature, self.max_tokens, *server])
 
 
-def read_options(values: Mapping[str, Any]) -> LlmOptions:
+def read_options(values: Mapping[str, object]) -> LlmOptions:
     """Return checked options.
 
     Raises:

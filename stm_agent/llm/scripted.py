@@ -54,12 +54,12 @@ class ScriptedProvider:
         ``gone`` is a server that nobody answers at.
 
         Raises:
-            ConfigError: There is no script of that name.
+            ConfigError: No script has that name.
         """
         scripts = {"numbered": _numbered, "planner": _planner, "gone": _gone}
         if name not in scripts:
             raise ConfigError(
-                f"there is no script '{name}'; use {' or '.join(f'scripted:{known}' for known in scripts)}"
+                f"script '{name}' does not exist; use {' or '.join(f'scripted:{known}' for known in scripts)}"
             )
         return cls(scripts[name])
 

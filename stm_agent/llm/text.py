@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 Kind = Literal["query", "passage", "instruction"]
 TEXT_RULES = 2
@@ -116,7 +116,7 @@ def _unwrap_json(text: str) -> str:
     return inner if inner is not None else text
 
 
-def _from_json(value: Any) -> str | None:  # noqa: ANN401 - whatever an LLM wrapped its text in
+def _from_json(value: object) -> str | None:
     if isinstance(value, str):
         return value
     if isinstance(value, list):

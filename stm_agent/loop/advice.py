@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.identity import Identity
 
 FEW_PAIRS = 1000
 """Training pairs below which more of them are likely to help."""
 
 
-def minutes_decide(identity: Mapping[str, Any]) -> bool:
+def minutes_decide(identity: Identity) -> bool:
     """Return whether the minutes of a run decide its steps, so that more of them make another run."""
     return bool(identity.get("flags", {}).get("minutes"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import AuditSpec
@@ -15,14 +15,31 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import Miner, searched_pool
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.evidence import Found
+from stm_agent.mine.negatives import Negative
 from stm_agent.mine.reviewed import answers_of
-from stm_agent.synthesize.audit_job import OWN_TEXT, REPORT, AuditJob, load_verdicts
+from stm_agent.synthesize.audit_job import OWN_TEXT, REPORT, AuditJob, VerdictRow, load_verdicts
 from stm_agent.train.job import Negatives
 from stm_agent.workspace import program_path
 
 Key = tuple[str, str]
 JUDGEMENT_TOKENS = 64
 """Ceiling of a judgement: a grade and a short reason."""
+
+
+class AuditReport(TypedDict):
+    """What ``audit.json`` holds.
+
+    Attributes:
+        rates: Kind -> ``before`` and ``after`` the audit -> estimated share of relevant passages with its interval.
+        reasons: Kind -> why it has no rate.
+        decisions: Kind -> decision -> passages.
+        judge: ``model`` -> its name; family -> counts of its judgements.
+    """
+
+    rates: dict[str, dict[str, dict[str, float]]]
+    reasons: dict[str, str]
+    decisions: dict[str, dict[str, int]]
+    judge: dict[str, str | dict[str, int | str | None]]
 
 
 def audited(
@@ -93,9 +110,7 @@ def judge_access(spec: AuditSpec, generator: LlmAccess) -> LlmAccess | None:
     return replace(generator, options=generator.options.model_copy(update=changes))
 
 
-def apply_verdicts(
-    pairs: Sequence[Pair], verdicts: Iterable[Mapping[str, Any]], training_data: TrainingData
-) -> TrainingData:
+def apply_verdicts(pairs: Sequence[Pair], verdicts: Iterable[VerdictRow], training_data: TrainingData) -> TrainingData:
     """Take doubtful passages out of the negatives of every pair with the query, and make pairs of the relabelled ones.
 
     A new pair has the source, group and negatives of the pair that the passage was found for.
@@ -120,7 +135,7 @@ def apply_verdicts(
     return replace(training_data, mined=mined, synthetic=written, relabelled=tuple(relabelled.values()))
 
 
-def _without(pairs: Sequence[Pair], negatives: Negatives, out: set[Key]) -> dict[str, Any]:
+def _without(pairs: Sequence[Pair], negatives: Negatives, out: set[Key]) -> dict[str, tuple[Negative, ...]]:
     queries = {pair.id: normalise(pair.query) for pair in pairs}
     return {
         pair: tuple(n for n in row if (queries.get(pair, ""), normalise(n.text)) not in out)
@@ -128,7 +143,7 @@ def _without(pairs: Sequence[Pair], negatives: Negatives, out: set[Key]) -> dict
     }
 
 
-def report_audit(context: RunContext, report: Mapping[str, Any]) -> None:
+def report_audit(context: RunContext, report: AuditReport) -> None:
     """Note the rates with their intervals, what was decided, and why a rate is missing."""
     for kind, times in report["rates"].items():
         rates = [f"{_rate(times[time])} {time}" for time in ("before", "after") if time in times]
@@ -139,18 +154,20 @@ def report_audit(context: RunContext, report: Mapping[str, Any]) -> None:
         changed = [f"{counts[name]:,} {name}" for name in ("relabelled", "queued", "dropped") if counts[name]]
         total = sum(counts.values())
         context.note("audit", f"{kind}: of {total:,} passages {', '.join(changed) or 'all stay as they were'}")
-    for family, counts in report["judge"].items():
-        if isinstance(counts, dict):
-            _report_judge(context, family, counts)
+    for family, judged in report["judge"].items():
+        # Beside the families stands the name of the model.
+        if not isinstance(judged, str):
+            _report_judge(context, family, judged)
 
 
-def _report_judge(context: RunContext, family: str, counts: Mapping[str, Any]) -> None:
-    text = f"{family}: {counts['written']} of {counts['asked']} judgements usable"
+def _report_judge(context: RunContext, family: str, counts: Mapping[str, int | str | None]) -> None:
+    written, asked = counts["written"], counts["asked"]
+    text = f"{family}: {written} of {asked} judgements usable"
     text += f"; {counts[OWN_TEXT]} {OWN_TEXT} (audit: own_text allows it)" if counts[OWN_TEXT] else ""
     text += f"; ended early: {counts['ended_by']}" if counts["ended_by"] else ""
-    lost = counts["ended_by"] or counts[OWN_TEXT] or counts["written"] < counts["asked"]
+    lost = counts["ended_by"] or counts[OWN_TEXT] or written != asked
     (context.warn if lost else context.note)("audit", text)
 
 
-def _rate(rate: Mapping[str, Any]) -> str:
+def _rate(rate: Mapping[str, float]) -> str:
     return f"{rate['share']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import DomainSpec
@@ -19,6 +18,7 @@ from stm_agent.job import numeric_versions
 from stm_agent.llm.access import LlmAccess, spending
 from stm_agent.llm.answer import NOT_ASKED
 from stm_agent.llm.budget import Spending
+from stm_agent.loop.comparison_report import ComparisonReport, Gain, GeneratorCost, GeneratorRow, Mean, Quality
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.false_negatives import false_negative_rate
@@ -92,7 +92,7 @@ class Written:
 
 def compare_generators(
     spec: DomainSpec, options: CompareOptions, *, workspace: Path, runs: Path, observer: Observer
-) -> dict[str, Any]:
+) -> ComparisonReport:
     """Let generators write for the same passages with equal budgets; return a row for each, with 95 % intervals.
 
     The same call continues a killed comparison and pays no LLM call twice.
@@ -126,7 +126,7 @@ def compare_generators(
         run.close()
 
 
-def _compare(context: RunContext, program: Path, options: CompareOptions) -> dict[str, Any]:
+def _compare(context: RunContext, program: Path, options: CompareOptions) -> ComparisonReport:
     setting = ProbeSetting.of(context, dev_part(context, "search", options.documents))
     passages = draw_passages(context.data.pool, options.passages, context.seed)
     people = people_of(context)
@@ -135,16 +135,20 @@ def _compare(context: RunContext, program: Path, options: CompareOptions) -> dic
     if grader is not None:
         ledger = context.run.folder / "llm-judge.jsonl"
         grader = dataclasses.replace(grader, access=dataclasses.replace(grader.access, ledger=ledger))
-    rows = []
+    rows: list[GeneratorRow] = []
     for name in options.generators:
         access = _access(context, name, options)
         with context.timed("synthesize", f"{name} writes queries for up to {len(passages)} passages"):
             written = _write(context, program, access, passages, options)
-        row = {"generator": name, **_quality(context, setting, rater, written)}
-        row["gain"] = _gain(context, setting, written.pairs, options.kind)
-        row["false_negatives"] = false_negative_rate(context, written.pairs, people, grader)
-        row["grade"] = _grades(written.pairs, grader)
-        rows.append({**row, "cost": _cost(spending(access.ledger))})
+        row: GeneratorRow = {
+            "generator": name,
+            **_quality(context, setting, rater, written),
+            "gain": _gain(context, setting, written.pairs, options.kind),
+            "false_negatives": false_negative_rate(context, written.pairs, people, grader),
+            "grade": _grades(written.pairs, grader),
+            "cost": _cost(spending(access.ledger)),
+        }
+        rows.append(row)
     return {
         "run": context.run.id,
         "program": str(program),
@@ -211,7 +215,7 @@ def _build_block(context: RunContext, job: QueriesJob) -> tuple[Path, str | None
         return context.build(dataclasses.replace(job, generator=answered)), str(error)
 
 
-def _quality(context: RunContext, setting: ProbeSetting, rater: QueryRater, written: Written) -> dict[str, Any]:
+def _quality(context: RunContext, setting: ProbeSetting, rater: QueryRater, written: Written) -> Quality:
     """Return shares and distances of what one generator wrote."""
     covered = {pair.group for pair in written.pairs}
     accepted = {name: float(name in covered) for name in written.asked}
@@ -232,7 +236,7 @@ def _quality(context: RunContext, setting: ProbeSetting, rater: QueryRater, writ
     }
 
 
-def _grades(pairs: Sequence[Pair], grader: Grader | None) -> dict[str, float] | None:
+def _grades(pairs: Sequence[Pair], grader: Grader | None) -> Mean | None:
     """Return the mean grade, from 0 to 3, of each query's own passage; None without a judge or usable judgements."""
     if grader is None:
         return None
@@ -241,8 +245,11 @@ def _grades(pairs: Sequence[Pair], grader: Grader | None) -> dict[str, float] | 
     return _interval({pair.id: float(judgement.grade) for pair, judgement in rows if judgement is not None})
 
 
-def _interval(values: Mapping[str, float]) -> dict[str, float] | None:
-    return asdict(confidence_interval(values, samples=2000)) if values else None
+def _interval(values: Mapping[str, float]) -> Mean | None:
+    if not values:
+        return None
+    interval = confidence_interval(values, samples=2000)
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
 def _distances(context: RunContext, setting: ProbeSetting, pairs: Sequence[Pair]) -> dict[str, float]:
@@ -266,7 +273,7 @@ def distinct_share(texts: Sequence[str], length: int) -> float | None:
     return len(set(runs)) / len(runs) if runs else None
 
 
-def _gain(context: RunContext, setting: ProbeSetting, pairs: Sequence[Pair], kind: ProbeKind) -> dict[str, Any] | None:
+def _gain(context: RunContext, setting: ProbeSetting, pairs: Sequence[Pair], kind: ProbeKind) -> Gain | None:
     """Return the gain of a probe over the untrained model on the search half; None without usable pairs."""
     try:
         with context.timed("probe", f"probing {len(pairs)} pairs ({kind})"):
@@ -274,9 +281,15 @@ def _gain(context: RunContext, setting: ProbeSetting, pairs: Sequence[Pair], kin
     except DataError:
         return None
     compared = paired_bootstrap(probed.scores.per_query, setting.untrained().per_query, samples=2000)
-    return asdict(compared)
+    return {
+        "delta": compared.delta,
+        "low": compared.low,
+        "high": compared.high,
+        "p_value": compared.p_value,
+        "queries": compared.queries,
+    }
 
 
-def _cost(spent: Spending) -> dict[str, float]:
+def _cost(spent: Spending) -> GeneratorCost:
     tokens = spent.prompt_tokens + spent.completion_tokens
     return {"usd": spent.usd, "calls": spent.calls, "tokens": tokens, "seconds": round(spent.seconds, 1)}

@@ -15,6 +15,7 @@ from stm_agent.domain.spec import ExpertSpec
 from stm_agent.files import sha256_text
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
+from stm_agent.loop.other_starts import domain_on
 from stm_agent.loop.query_side import query_start, train_query_side
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
@@ -50,11 +51,13 @@ class _Control:
 
 def train_controls(context: RunContext, state: State) -> list[Expert]:
     """Train all-in-one, and random pairs if there are over :data:`RANDOM_PAIRS`; leave out a control that fails."""
-    specs = {spec.name: spec for spec in context.spec.experts}
+    listed = {spec.name: spec for spec in context.spec.experts}
+    # An expert for a slice, or on another mix, is not as the domain lists it.
+    specs = [expert.spec or listed[expert.spec_name] for expert in state.experts]
     everything = _Control(
         name=ALL_IN_ONE,
-        both=_plan(context, state, [specs[expert.spec_name] for expert in state.experts if expert.side == "both"]),
-        queries=_plan(context, state, [specs[expert.spec_name] for expert in state.experts if expert.side == "query"]),
+        both=_plan(context, state, [spec for spec in specs if spec.side == "both"]),
+        queries=_plan(context, state, [spec for spec in specs if spec.side == "query"]),
     )
     if not everything.plans:
         context.warn("control", f"{ALL_IN_ONE} not trained: no expert was trained")
@@ -97,34 +100,49 @@ def _plan(context: RunContext, state: State, specs: Sequence[ExpertSpec]) -> Tra
 
     It is InfoNCE at the domain's learning rate, with every auxiliary loss that an expert of both sides has.
     """
-    data = state.training_data or TrainingData()
     if not specs:
         return None
-    pairs = {
-        source: pairs_of(context, specs[0].model_copy(update={"sources": (source,)}), data)
-        for source in sorted({source for spec in specs for source in spec.sources})
-    }
+    pairs = _pairs_of_sources(context, state.training_data or TrainingData(), specs)
     counts = {source: len(rows) for source, rows in pairs.items()}
     draws = source_draws(specs, counts, context.spec.train.batch_size)
     if not draws:
         return None
-    steps, sources = sum(spec.steps for spec in specs), tuple(draws)
-    chosen = tuple(pair for source in sources for pair in pairs[source])
+    if specs[0].side == "query" and any(set(spec.sources) != set(draws) for spec in specs):
+        context.note("control", f"{ALL_IN_ONE}: its queries are drawn evenly, those of the experts by source")
+    control = _spec(specs, {source: drawn / counts[source] for source, drawn in draws.items()})
+    chosen = tuple(pair for source in control.sources for pair in pairs[source])
+    domain = domain_on(context, state.confirmed.model.documents.backbone)
+    return TrainingPlan(spec=control, pairs=chosen, training_data=TrainingData(), start=None, domain=domain)
+
+
+def _pairs_of_sources(
+    context: RunContext, data: TrainingData, specs: Sequence[ExpertSpec]
+) -> dict[str, tuple[Pair, ...]]:
+    return {
+        source: pairs_of(context, specs[0].model_copy(update={"sources": (source,)}), data)
+        for source in sorted({source for spec in specs for source in spec.sources})
+    }
+
+
+def _spec(specs: Sequence[ExpertSpec], weights: Mapping[str, float]) -> ExpertSpec:
+    """Return the control's options: one adapter with the steps of all experts of a side.
+
+    Args:
+        specs: The experts, all of one side.
+        weights: Source -> weight of its pairs, for experts of both sides.
+    """
+    steps, sources = sum(spec.steps for spec in specs), tuple(weights)
     if specs[0].side == "query":
-        if any(set(spec.sources) != set(sources) for spec in specs):
-            context.note("control", f"{ALL_IN_ONE}: its queries are drawn evenly, those of the experts by source")
-        control = ExpertSpec(name=ALL_IN_ONE, sources=sources, side="query", steps=steps)
-    else:
-        control = ExpertSpec(
-            name=ALL_IN_ONE,
-            sources=sources,
-            steps=steps,
-            source_weights={source: drawn / counts[source] for source, drawn in draws.items()},
-            neighbours=max(spec.neighbours for spec in specs),
-            alias_weight=max(spec.alias_weight for spec in specs),
-            teacher_weight=max(spec.teacher_weight for spec in specs),
-        )
-    return TrainingPlan(spec=control, pairs=chosen, training_data=TrainingData(), start=None)
+        return ExpertSpec(name=ALL_IN_ONE, sources=sources, side="query", steps=steps)
+    return ExpertSpec(
+        name=ALL_IN_ONE,
+        sources=sources,
+        steps=steps,
+        source_weights=dict(weights),
+        neighbours=max(spec.neighbours for spec in specs),
+        alias_weight=max(spec.alias_weight for spec in specs),
+        teacher_weight=max(spec.teacher_weight for spec in specs),
+    )
 
 
 def _random(context: RunContext, everything: _Control) -> _Control:
@@ -140,7 +158,8 @@ def _drawn(pairs: Sequence[Pair], seed: int) -> tuple[Pair, ...]:
 
 
 def _train(context: RunContext, control: _Control, instruction: Instruction) -> Expert:
-    model, steps = context.backbone, sum(plan.spec.steps for plan in control.plans)
+    model = AdaptedModel(control.plans[0].domain_in(context).backbone)
+    steps = sum(plan.spec.steps for plan in control.plans)
     sizes = " and ".join(
         f"{plan.spec.steps} steps on {len(plan.pairs):,} pairs{' of queries alone' if plan is control.queries else ''}"
         for plan in control.plans
@@ -149,7 +168,7 @@ def _train(context: RunContext, control: _Control, instruction: Instruction) -> 
         if control.both is not None:
             job = training_job(context, control.both.spec, control.both, NO_NEGATIVES, instruction)
             folder = build_training(context, job)
-            model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
+            model = replace(model, adapters=(folder / "adapter",), weights=(1.0,))
         if control.queries is not None:
             start = query_start(context, model)
             folder, model = train_query_side(context, control.queries, instruction, start, context.seed)

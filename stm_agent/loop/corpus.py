@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from stm_agent.clock import RunClock, stored_seconds
 from stm_agent.domain.collection import Collection, write_beir
@@ -120,8 +120,16 @@ def write_collection(
     return _result(_stored(made.collection, record, plan.corpus.name, runs), observer)
 
 
+class StoredPairs(TypedDict):
+    """What is read of ``pairs.json`` of a stage."""
+
+    pairs: list[dict[str, str]]
+    written: int
+    refused: dict[str, int]
+
+
 def _made(
-    plan: CorpusPlan, stage: Mapping[str, Any], job: QueriesJob, ended_by: str | None, observer: Observer
+    plan: CorpusPlan, stage: StoredPairs, job: QueriesJob, ended_by: str | None, observer: Observer
 ) -> SyntheticCollection:
     """Return the collection of the queries in ``pairs.json`` of a stage."""
     _show_counts(stage, len(plan.drawn), observer)
@@ -137,7 +145,7 @@ def _made(
     )
 
 
-def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict[str, Any]:
+def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict[str, object]:
     return {
         "generator": generator,
         "documents": len(plan.corpus.documents),
@@ -192,13 +200,13 @@ def _written(job: QueriesJob, clock: Path, runs: Path, observer: Observer) -> tu
             return build_job(replace(job, generator=job.generator.without_asking(answered)), runs), str(error)
 
 
-def _show_counts(counts: Mapping[str, Any], drawn: int, observer: Observer) -> None:
+def _show_counts(counts: StoredPairs, drawn: int, observer: Observer) -> None:
     refused = ", ".join(f"{number} {reason}" for reason, number in sorted(counts["refused"].items()))
     text = f"{counts['written']:,} queries written for {drawn:,} passages{f'; refused: {refused}' if refused else ''}"
     _show(observer, "warning" if counts["written"] < drawn else "note", "synthesize", text)
 
 
-def _stored(collection: Collection, record: Mapping[str, Any], corpus: str, runs: Path) -> Path:
+def _stored(collection: Collection, record: Mapping[str, object], corpus: str, runs: Path) -> Path:
     """Write the collection under a name made of its content; the record of its first writing stays."""
     digest = content_hash([collection.content_hash, collection.source])[:8]
     folder = runs / CORPORA / f"{domain_name(corpus)[:_LONGEST_NAME].rstrip('._-')}-synthetic-{digest}"

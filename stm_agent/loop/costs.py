@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -20,6 +20,7 @@ from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.options import Options
 from stm_agent.loop.planning import measured_speed
 from stm_agent.loop.recipes import Speed, step_cost
+from stm_agent.loop.run_plan import StartScore
 
 CALL_SECONDS = 2.0
 """Seconds of an LLM call, assumed before the run has made one."""
@@ -86,6 +87,7 @@ class Workload:
         pool: Passages that negatives and candidates are looked for in.
         instructions: Written instructions for queries.
         framings: Written instructions for passages.
+        race: Table of the plan's race.
     """
 
     spec: DomainSpec
@@ -98,6 +100,17 @@ class Workload:
     pool: int
     instructions: int
     framings: int
+    race: tuple[StartScore, ...] = ()
+
+    def on(self, start: str) -> Workload:
+        """Return the workload on another start of the race; the rates as they are if its speed is not known."""
+        seconds = {row.name: row.seconds_per_1000 for row in self.race}
+        other, own = seconds.get(start), seconds.get(self.spec.backbone.model)
+        if not other or not own:
+            return self
+        slower = other / own
+        rates = replace(self.rates, passage=slower * self.rates.passage, query=slower * self.rates.query)
+        return replace(self, rates=rates)
 
     @property
     def scoring(self) -> Cost:
@@ -129,7 +142,7 @@ class Workload:
 
 def workload_of(context: RunContext) -> Workload:
     """Return the workload of a run, with the rates that it has measured so far."""
-    return _workload(
+    work = _workload(
         context.spec,
         context.data,
         context.workspace,
@@ -139,6 +152,7 @@ def workload_of(context: RunContext) -> Workload:
         guard_passages=sum(len(guard.documents) for guard in context.guards),
         guard_queries=sum(len(guard.split.queries) for guard in context.guards),
     )
+    return replace(work, race=context.plan.race) if context.plan else work
 
 
 def workload_before(spec: DomainSpec, data: DomainData, workspace: Path, speed: Speed, options: LlmOptions) -> Workload:

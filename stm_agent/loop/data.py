@@ -64,34 +64,51 @@ def prepare_training_data(
         programs: Programs that write since a search of their text, see :class:`~stm_agent.loop.state.State`.
         written: Pairs of an earlier round, whose queries are not written again; empty: none.
     """
-    experts = context.spec.experts
-    asks_queries = any(WRITTEN in expert.sources for expert in experts)
-    if asks_queries and not written and context.has_time("written queries"):
-        pool = searched_pool(context.spec, context.data)
-        written = more_written_queries(context, pool, context.spec.synthesize.queries, programs)
-    data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
+    written = written or _written_queries(context, programs)
+    data = _with_all_sources(context)
     graded: Mapping[str, GradedPassages] = {}
     if context.has_time("graded passages"):
         graded = graded_passages(context, _graded_pairs(context, TrainingData(written=written)), programs)
     lists = _taught(context, data, TrainingData(written=written))
+    training_data = TrainingData(written=written, lists=lists, graded=graded)
     pairs = mined_pairs(context.spec, data)
     if not pairs or not context.has_time("negatives"):
-        return TrainingData(written=written, lists=lists, graded=graded)
+        return training_data
+    return _with_negatives(context, data, pairs, miner, programs, training_data)
+
+
+def _written_queries(context: RunContext, programs: Mapping[str, Path]) -> tuple[Pair, ...]:
+    """Return pairs of written queries, if an expert asks for them."""
+    if not any(WRITTEN in expert.sources for expert in context.spec.experts) or not context.has_time("written queries"):
+        return ()
+    pool = searched_pool(context.spec, context.data)
+    return more_written_queries(context, pool, context.spec.synthesize.queries, programs)
+
+
+def _with_all_sources(context: RunContext) -> DomainData:
+    """Return the data with the sources that experts ask for and that are made of the corpus alone."""
+    return with_unlabelled(context.data, (source for expert in context.spec.experts for source in expert.sources))
+
+
+def _with_negatives(
+    context: RunContext,
+    data: DomainData,
+    pairs: tuple[Pair, ...],
+    miner: Miner,
+    programs: Mapping[str, Path],
+    training_data: TrainingData,
+) -> TrainingData:
+    """Mine negatives for pairs, have others written beside them, and audit both."""
     found = Found(negatives={}, doubtful={}, relevant={}, written={})
     with context.attempt("mining"):
         found = _mined(context, data, pairs, miner)
     mined = _without_refused(context, pairs, found.negatives)
-    asks_negatives = any(expert.negatives.synthetic for expert in experts)
+    asks_negatives = any(expert.negatives.synthetic for expert in context.spec.experts)
     synthetic, trial = NO_NEGATIVES, None
     if asks_negatives and mined and context.has_time("written negatives"):
         synthetic, trial = written_negatives(context, pairs, mined, programs)
-    training_data = TrainingData(
-        mined=mined,
-        synthetic=_without_refused(context, pairs, synthetic),
-        written=written,
-        lists=lists,
-        graded=graded,
-        trial=trial,
+    training_data = replace(
+        training_data, mined=mined, synthetic=_without_refused(context, pairs, synthetic), trial=trial
     )
     if not found.negatives:
         return training_data
@@ -109,9 +126,7 @@ def audit_again(context: RunContext, training_data: TrainingData, auditor: Miner
     found = training_data.found
     if found is None:
         return training_data
-    experts = context.spec.experts
-    data = with_unlabelled(context.data, (source for expert in experts for source in expert.sources))
-    pairs = mined_pairs(context.spec, data)
+    pairs = mined_pairs(context.spec, _with_all_sources(context))
     before = replace(
         training_data,
         mined=_without_refused(context, pairs, found.negatives),

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from stm_agent.evaluate.significance import confidence_interval
 from stm_agent.llm.budget import read_spending
 from stm_agent.loop.actions.action import value_of
 from stm_agent.loop.actions.menu import Stop
@@ -14,6 +13,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.history import Decision, Step, record_decision, record_outcome, stored_decision
 from stm_agent.loop.policies.policy import Left, Policy, Situation
 from stm_agent.loop.situations import record_situation
+from stm_agent.loop.standing import choice_of, standing_of
 from stm_agent.loop.state import State
 from stm_agent.loop.state_summary import write_summary
 from stm_agent.loop.stop_rules import StopRule
@@ -85,7 +85,8 @@ class Search:
         )
 
     def _show_end(self, reason: str) -> None:
-        self.context.observer({"kind": "note", "name": "search", "text": f"the search ends: {reason}"})
+        standing, text = standing_of(self.context, self.state, self.steps), f"the search ends: {reason}"
+        self.context.observer({"kind": "note", "name": "search", "text": text, "standing": standing})
         self.context.run.ledger.record("search ended", reason=reason)
 
     def _do(self, decision: Decision) -> None:
@@ -108,17 +109,23 @@ class Search:
         write_summary(context, self.state, self.steps, budget_left(context))
 
     def _announce(self, number: int, decision: Decision) -> None:
-        context, scores = self.context, self.state.provisional.rating.domain
-        loop, minutes = context.spec.loop, context.clock.seconds() / 60
-        interval = confidence_interval(scores.per_query, samples=loop.bootstrap, seed=context.seed, alpha=loop.alpha)
+        standing = standing_of(self.context, self.state, self.steps)
         about = f", about {decision.seconds:.0f} s" if decision.seconds else ""
-        ceiling = "" if context.minutes is None else f" of {context.minutes:g}"
+        ceiling = "" if standing["minutes"] is None else f" of {standing['minutes']:g}"
         text = (
-            f"{number}. {decision.action.summary}{about}; {decision.by}: {decision.reason}; "
-            f"incumbent {scores.ndcg_at_10:.4f} [{interval.low:.4f}, {interval.high:.4f}] on the search half; "
-            f"{minutes:.1f}{ceiling} min spent"
+            f"{number}. {decision.action.summary}{about}; {decision.by}: {decision.reason}; incumbent "
+            f"{standing['ndcg_at_10']:.4f} [{standing['low']:.4f}, {standing['high']:.4f}] on the search half; "
+            f"{standing['seconds'] / 60:.1f}{ceiling} min spent"
         )
-        context.observer({"kind": "action", "name": decision.action.kind, "text": text})
+        self.context.observer(
+            {
+                "kind": "action",
+                "name": decision.action.kind,
+                "text": text,
+                "standing": standing,
+                "choice": choice_of(number, decision),
+            }
+        )
 
 
 def budget_left(context: RunContext) -> Left:

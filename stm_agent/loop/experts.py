@@ -11,6 +11,7 @@ from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
+from stm_agent.loop.other_starts import domain_of
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
 from stm_agent.loop.training_data import TrainingData, negative_kinds
@@ -45,7 +46,7 @@ def train_expert(
 
     Args:
         context: The run.
-        state: Its training data and the instruction of its provisional model are used.
+        state: Its training data are used, and the instruction and the start of its provisional model.
         spec: The expert.
         round_: Number of the round.
         start: Adapter folder from which training starts; None: the backbone.
@@ -58,6 +59,7 @@ def train_expert(
         training_data=training_data,
         start=start,
         suffix=name_suffix(state, spec.name, round_),
+        domain=domain_of(context, state),
     )
     choice = _choice(context, plan, state.provisional.instruction)
     return TrainedExperts(tuple(_train_variants(context, plan, choice, round_)), choice.compared)
@@ -67,7 +69,7 @@ def listed_start(context: RunContext, state: State, spec: ExpertSpec, round_: in
     """Return the adapter that an expert starts from: the best variant, in this round, of the expert that it names."""
     if spec.start is None:
         return None
-    trained = [expert for expert in state.experts if expert.spec_name == spec.start and expert.round == round_]
+    trained = [expert for expert in state.experts_here() if (expert.spec_name, expert.round) == (spec.start, round_)]
     if not trained:
         context.warn("train", f"expert {spec.name} starts from the backbone: expert {spec.start} is missing")
         return None
@@ -109,7 +111,7 @@ def _train(context: RunContext, variant: Variant, name: str, plan: TrainingPlan,
     text = f"training expert {name} ({variant.label}): {spec.steps} steps on {len(plan.pairs):,} pairs"
     with context.timed("train", text):
         folder = build_training(context, training_job(context, spec, plan, negatives, instruction))
-    model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
+    model = AdaptedModel(plan.domain_in(context).backbone, (folder / "adapter",), (1.0,))
     return rate_expert(context, plan, variant, name, folder, model, negatives, round_=round_)
 
 
@@ -182,12 +184,19 @@ def _record(context: RunContext, expert: Expert, plan: TrainingPlan, kinds: Mapp
         negatives=kinds,
         search=searched,
         general=general,
+        **_other_start(context, expert),
     )
     text = (
         f"expert {expert.name} ({expert.variant}): nDCG@10 {searched:.4f} on the search half of dev, general "
         f"{general:.4f}; trained at {expert.texts_per_second:.0f} texts/s"
     )
     context.observer({"kind": "decision", "name": "expert", "text": text})
+
+
+def _other_start(context: RunContext, expert: Expert) -> dict[str, str]:
+    """Return the start that an expert stands on, if it is not the run's own."""
+    start = expert.rated.model.documents.backbone
+    return {} if start == context.spec.backbone else {"start": start.model}
 
 
 def _report_negatives(context: RunContext, name: str, spec: ExpertSpec, pairs: int, negatives: Negatives) -> None:

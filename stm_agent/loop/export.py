@@ -10,6 +10,7 @@ from stm_agent.domain.spec import BeirCollection
 from stm_agent.evaluate.proof import ProofJob, model_hash, read_proof
 from stm_agent.files import TEMPORARY, remove_partial, storing, whole_folder
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.other_starts import domain_on
 from stm_agent.loop.state import RatedModel
 from stm_agent.merge.card import model_card, sources_of
 from stm_agent.merge.export_job import ExportJob
@@ -22,14 +23,15 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         The model in its stage folder, of which the run's is a copy.
     """
     prompts = {"query": best.instruction.query_prefix, "document": best.instruction.passage_prefix}
+    domain = domain_on(context, best.model.backbone)
     card = model_card(
         name=context.run.id,
-        domain=context.spec,
+        domain=domain,
         weights={name: weight for name, weight in best.weights.items() if weight},
         method=best.model.merged.method,
         dev=best.rating.domain.ndcg_at_10,
         general=best.rating.general,
-        sources=sources_of(context.spec, context.data.collection),
+        sources=sources_of(domain, context.data.collection),
         command=_command(context),
         synthetic=tuple(dict.fromkeys((*context.data.collection.synthetic, *context.firewall.synthetic))),
         trained={expert.name: expert.spec for expert in context.trained if expert.spec},

@@ -8,8 +8,6 @@ judge may grade the first negative of each query.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +16,7 @@ from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import WRITTEN
 from stm_agent.errors import GenerationError
 from stm_agent.evaluate.cache import EmbeddingCache
+from stm_agent.loop.comparison_report import FalseNegatives
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import mining_job, searched_pool
 from stm_agent.loop.grading import Grader
@@ -38,7 +37,7 @@ ANSWERS = 2
 
 def false_negative_rate(
     context: RunContext, written: Sequence[Pair], people: Sequence[Pair], grader: Grader | None
-) -> dict[str, Any]:
+) -> FalseNegatives:
     """Return the share of relevant passages among what is mined for written queries, or why it is not estimated.
 
     Args:
@@ -69,7 +68,14 @@ def false_negative_rate(
     if family.calibrated is not None:
         part = family.candidates & np.array([_counts(suspect) for suspect in family.suspects], dtype=bool)
         if part.any():
-            return {**asdict(family.calibrated.rate(part)), "by": "known positives"}
+            rate = family.calibrated.rate(part)
+            return {
+                "share": rate.share,
+                "low": rate.low,
+                "high": rate.high,
+                "count": rate.count,
+                "by": "known positives",
+            }
     reason = family.reason or "no estimate: nothing was mined for written queries"
     return _judged(suspects, grader, reason)
 
@@ -79,17 +85,24 @@ def _counts(suspect: Suspect) -> bool:
     return suspect.pair.source == WRITTEN and suspect.kind != REFUSED
 
 
-def _judged(suspects: Sequence[Suspect], grader: Grader | None, reason: str) -> dict[str, Any]:
-    """Return the share that a judge calls relevant, of the first negative of each query."""
-    from scipy.stats import binomtest
-
+def _first_negatives(suspects: Sequence[Suspect]) -> list[tuple[str, str]]:
+    """Return query and text of the first negative of each query that nobody has judged, as many as a judge grades."""
     first: dict[int, Suspect] = {}
     for suspect in suspects:
         if _counts(suspect) and not suspect.known:
             first.setdefault(suspect.query, suspect)
-    if grader is None or not first:
-        return {"reason": reason if grader is not None or not first else f"{reason}; or name a --judge"}
-    items = [(suspect.pair.query, suspect.passage.text) for suspect in list(first.values())[:MOST_JUDGED]]
+    return [(suspect.pair.query, suspect.passage.text) for suspect in list(first.values())[:MOST_JUDGED]]
+
+
+def _judged(suspects: Sequence[Suspect], grader: Grader | None, reason: str) -> FalseNegatives:
+    """Return the share that a judge calls relevant, of the first negative of each query."""
+    from scipy.stats import binomtest
+
+    items = _first_negatives(suspects)
+    if not items:
+        return {"reason": reason}
+    if grader is None:
+        return {"reason": f"{reason}; or name a --judge"}
     try:
         grades = [judgement.grade for judgement in grader.grade(items) if judgement is not None]
     except GenerationError as error:

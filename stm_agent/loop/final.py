@@ -21,7 +21,8 @@ from stm_agent.loop.controls import train_controls
 from stm_agent.loop.export import prove_model, write_model
 from stm_agent.loop.forgetting import guard_rows
 from stm_agent.loop.handing_in import write_card, write_results
-from stm_agent.loop.report import Report, finished_report, stopped_report
+from stm_agent.loop.report import finished_report, stopped_report
+from stm_agent.loop.report_rows import Report
 from stm_agent.loop.state import Expert, RatedModel, State
 
 FUSED = "merged + BM25"

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.errors import ConfigError
 from stm_agent.loop.halves import DevHalves
@@ -70,6 +70,14 @@ class GateSpec:
         return self.alpha * SPENDABLE
 
 
+class Spent(TypedDict):
+    """What was spent, as JSON; see :class:`GateState`."""
+
+    looks: int
+    spent: float
+    before: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class GateState:
     """What was spent so far.
@@ -88,9 +96,9 @@ class GateState:
         """Return the state of a continued run, which plans all its looks again over the alpha that is left."""
         return GateState(spent=self.spent, before=self.spent)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Spent:
         """Return the state as JSON values; ``GateState(**value)`` reads it back."""
-        return asdict(self)
+        return {"looks": self.looks, "spent": self.spent, "before": self.before}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stm_agent.loop.report import Report
+from stm_agent.loop.report_rows import Report
 
 
 def handed_card(card: str, report: Report) -> str:

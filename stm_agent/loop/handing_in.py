@@ -14,7 +14,7 @@ from stm_agent.evaluate.tasks import mteb_task
 from stm_agent.files import folder_hash, write_atomic
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.handed_card import handed_card
-from stm_agent.loop.report import Report
+from stm_agent.loop.report_rows import Report
 from stm_agent.loop.state import RatedModel
 
 MTEB = "mteb"
@@ -56,7 +56,7 @@ def _described(context: RunContext, best: RatedModel) -> HandedIn:
     return HandedIn(
         name=f"stm-agent/{context.run.id}",
         revision=folder_hash(context.run.model)[:40],
-        adapted_from=context.spec.backbone.model,
+        adapted_from=best.model.backbone.model,
         parameters=_parameters(context.run.model),
         dimension=int(network.get_embedding_dimension() or 0),
         max_tokens=int(network.max_seq_length or 0),

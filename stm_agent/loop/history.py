@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile, takewhile
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.loop.actions.action import Action
-from stm_agent.loop.actions.menu import BEFORE_DATA, ONLY_DATA, read_action
+from stm_agent.loop.actions.menu import BEFORE_DATA, ON_RACED, ONLY_DATA, RACED, read_action
 from stm_agent.loop.ledger import Ledger
 
 ACTION, OUTCOME = "action", "outcome"
@@ -36,6 +36,21 @@ class Decision:
     dollars: float = 0.0
 
 
+class StepRow(TypedDict):
+    """A step as JSON; see :class:`Step`."""
+
+    number: int
+    action: dict[str, object]
+    summary: str
+    by: str
+    reason: str
+    estimated_seconds: float | None
+    seconds: float
+    gain: float
+    failed: bool
+    model: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """A decision that was carried out.
@@ -56,7 +71,7 @@ class Step:
     failed: bool
     label: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> StepRow:
         """Return the step as JSON values."""
         decision = self.decision
         return {
@@ -127,13 +142,18 @@ def credits(outcomes: Sequence[tuple[str, float]]) -> list[float | None]:
     """Return what each action is credited with, in order; None: not known.
 
     New data gains what the best of the actions after it does, up to the next new data; without one, nothing is known.
-    A program gains what the data do that are written next.
+    A program gains what the data do that are written next. A start that was raced gains what the best training on
+    another start does that comes after it.
 
     Args:
         outcomes: Kind and gain of each action of a run that did not fail.
     """
     credited: list[float | None] = []
     for number, (kind, gain) in enumerate(outcomes):
+        if kind == RACED:
+            on_start = [later for name, later in outcomes[number + 1 :] if name == ON_RACED]
+            credited.append(max(gain, *on_start) if on_start else gain or None)
+            continue
         if kind not in ONLY_DATA:
             credited.append(gain)
             continue

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.backbone.identity import source_identity
 from stm_agent.backbone.instruction import Instruction
@@ -23,6 +23,8 @@ from stm_agent.llm.options import DEFAULT_GENERATOR, LlmOptions
 from stm_agent.loop.events import Observer
 from stm_agent.loop.gate import Confirmation, Gate, GateSpec, GateState
 from stm_agent.loop.halves import cut_dev
+from stm_agent.loop.identity import Identity
+from stm_agent.loop.instruct_report import InstructReport
 from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.loop.runs import STOPPED, RunFolder, open_run
@@ -73,7 +75,7 @@ class _Accepted:
 
 def instruct_model(
     model: str, folder: Path, options: InstructOptions, *, workspace: Path, runs: Path, observer: Observer
-) -> dict[str, Any]:
+) -> InstructReport:
     """Search an instruction for ``model`` on a BEIR folder; traces and result are in the run folder.
 
     The same call resumes a killed search and pays no LLM call twice.
@@ -92,7 +94,8 @@ def instruct_model(
     run = open_run(runs, "instruct", _identity(model, collection, options, (*seeds, *framings)))
     try:
         if (finished := run.folder / RESULT).exists():
-            return dict(read_json(finished))
+            stored: InstructReport = read_json(finished)
+            return stored
         (run.folder / STOPPED).unlink(missing_ok=True)
         text = f"scoring instructions for {model} on {collection.name}"
         observer({"kind": "stage", "name": "instruct", "text": text})
@@ -115,7 +118,7 @@ def _search(
     seeds: Sequence[Instruction],
     framings: Sequence[Instruction],
     observer: Observer,
-) -> dict[str, Any]:
+) -> InstructReport:
     split = collection.splits[options.split]
     gate = Gate(cut_dev(split), GateSpec(alpha=options.alpha, looks=1, seed=options.seed))
     observer({"kind": "warning" if gate.halves.small else "note", "name": "gate", "text": gate.halves.note})
@@ -147,21 +150,22 @@ def _stopped(stop: StopRequested, job: InstructionJob, run: RunFolder, store: Jo
     """Store the trials so far in the run; return the stop with the best of them, which no test has accepted yet."""
     traces = (store.find(job) or store.checkpoints(job)) / TRACES
     import_traces(run.traces, traces)
-    tried = [trace for trace in read_traces(run.traces) if trace["mean"] is not None]
-    best = max(tried, key=lambda trace: (trace["mean"], -len(trace["text"] + trace["passage"])), default=None)
-    about = {name: best[name] for name in ("trial", "text", "passage", "mean")} if best else None
-    write_json(run.folder / STOPPED, {"reason": str(stop), "tried": len(tried), "best": about})
+    tried = [(trace["mean"], trace) for trace in read_traces(run.traces) if trace["mean"] is not None]
+    about: dict[str, object] | None = None
     text = "no instruction was scored yet"
-    if best:
+    if tried:
+        mean, best = max(tried, key=lambda row: (row[0], -len(row[1]["text"] + row[1]["passage"])))
+        about = {"trial": best["trial"], "text": best["text"], "passage": best["passage"], "mean": mean}
         framed = f" with passages '{best['passage']}'" if best["passage"] else ""
         text = (
             f"{len(tried)} instructions scored, the best so far is '{best['text'] or 'none'}'{framed} "
-            f"(nDCG@10 {best['mean']:.4f} on the search half, not accepted yet)"
+            f"(nDCG@10 {mean:.4f} on the search half, not accepted yet)"
         )
+    write_json(run.folder / STOPPED, {"reason": str(stop), "tried": len(tried), "best": about})
     return StopRequested(f"{stop}; {text}; the same command resumes run {run.id}")
 
 
-def write_instructed(model: SentenceTransformer, result: Mapping[str, Any], folder: Path) -> None:
+def write_instructed(model: SentenceTransformer, result: InstructReport, folder: Path) -> None:
     """Save a model with the accepted prefixes as its prompts, which ``encode_query`` and ``encode_document`` apply."""
     model.prompts = {**model.prompts, "query": result["query_prefix"], "document": result["passage_prefix"]}
     with whole_folder(folder) as partial:
@@ -170,7 +174,7 @@ def write_instructed(model: SentenceTransformer, result: Mapping[str, Any], fold
 
 def _identity(
     model: str, collection: Collection, options: InstructOptions, candidates: tuple[Instruction, ...]
-) -> dict[str, Any]:
+) -> Identity:
     return {
         "kind": "instruct",
         "model": source_identity(model),
@@ -221,7 +225,7 @@ def _accept(
 
 def _result(
     run: str, model: str, collection: str, options: InstructOptions, found: FoundInstruction, accepted: _Accepted
-) -> dict[str, Any]:
+) -> InstructReport:
     instruction = accepted.instruction
     return {
         "run": run,

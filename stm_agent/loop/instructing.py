@@ -94,12 +94,13 @@ def with_accepted_instruction(context: RunContext, state: State) -> State:
     confirmed, accepted = state.confirmed, state.accepted
     if accepted is None or accepted.texts == confirmed.instruction.texts:
         return state
-    shown = _shown(accepted)
+    # It may have been accepted on another start, whose own prompts say nothing here.
+    shown, instruction = _shown(accepted), confirmed.instruction.with_texts_of(accepted)
     challenger = replace(
         confirmed,
         label=f"{confirmed.label}, instruction {shown}",
-        instruction=accepted,
-        rating=context.rate(confirmed.model, accepted),
+        instruction=instruction,
+        rating=context.rate(confirmed.model, instruction),
     )
     better, reason = looks_better(context, challenger, confirmed)
     result = "stays, for" if better else "is given up with the model that it was accepted on, not for"

@@ -11,9 +11,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.spec import BackboneSpec
 from stm_agent.execute.manifest import folder_fault
 from stm_agent.files import content_hash
 from stm_agent.loop.context import RunContext
@@ -37,6 +38,32 @@ class Look:
 
     confirmed: bool
     reason: str
+
+
+class ModelRow(TypedDict):
+    """A model as JSON: adapters relative to the run, weights and method, and the same of a side of queries.
+
+    Attributes:
+        start: The start, if it is not that of the run: another one, or a merge that experts of queries stand on.
+        adapters: Folders of adapters.
+        weights: One weight for each.
+        method: How they are merged; looks of earlier versions hold sums.
+        queries: The side of queries; None: it has none of its own.
+    """
+
+    start: NotRequired[dict[str, Any]]
+    adapters: list[str]
+    weights: list[float]
+    method: NotRequired[dict[str, Any]]
+    queries: NotRequired[ModelRow | None]
+
+
+class ChallengerRow(ModelRow):
+    """A model with label, experts and instruction as JSON."""
+
+    label: str
+    experts: list[str]
+    instruction: dict[str, str]
 
 
 def take_look(
@@ -79,7 +106,7 @@ def take_look(
             reason=outcome.reason,
             gate=after.to_json(),
             comparison=comparison,
-            challenger=_to_json(challenger, context.run.folder),
+            challenger=_to_json(challenger, context.run.folder, context.spec.backbone),
         )
     return Look(outcome.confirmed, outcome.reason), replace(state, gate=after)
 
@@ -113,29 +140,50 @@ def _scores_key(rated: RatedModel) -> str:
     return content_hash(dict(rated.rating.domain.per_query))[:16]
 
 
-def _to_json(rated: RatedModel, run: Path) -> dict[str, Any]:
+def _to_json(rated: RatedModel, run: Path, own: BackboneSpec) -> ChallengerRow:
     return {
         "label": rated.label,
         "experts": list(rated.experts),
-        **_model_to_json(rated.model, run),
+        **_model_to_json(rated.model, run, own),
         "instruction": asdict(rated.instruction),
     }
 
 
-def _model_to_json(model: AdaptedModel, run: Path) -> dict[str, Any]:
-    """Return adapters relative to the run, weights and method, and the same of a side of queries."""
-    return {
+def _model_to_json(model: AdaptedModel, run: Path, own: BackboneSpec) -> ModelRow:
+    """Return a model of a run whose start is ``own``."""
+    row: ModelRow = {
         "adapters": [Path(os.path.relpath(adapter, run)).as_posix() for adapter in model.adapters],
         "weights": list(model.weights),
         "method": model.method.model_dump(mode="json"),
-        "queries": _model_to_json(model.queries, run) if model.queries else None,
+        "queries": _model_to_json(model.queries, run, own) if model.queries else None,
     }
+    if model.backbone != own:
+        row["start"] = _start_to_json(model.backbone, run)
+    return row
 
 
-def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
+def _start_to_json(start: BackboneSpec, run: Path) -> dict[str, Any]:
+    """Return a start; the path of a stage is relative to the run, as those of adapters are."""
+    path = Path(start.model)
+    if path.is_relative_to(run.parent):
+        start = start.model_copy(update={"model": Path(os.path.relpath(path, run)).as_posix()})
+    return start.model_dump(mode="json")
+
+
+def _start_of(row: dict[str, Any], run: Path) -> BackboneSpec:
+    start = BackboneSpec.model_validate(row)
+    path = Path(os.path.normpath(run / start.model))
+    is_stage = start.model.startswith("..") and path.is_relative_to(run.parent)
+    return start.model_copy(update={"model": str(path)}) if is_stage else start
+
+
+def _restored(context: RunContext, row: ChallengerRow) -> RatedModel | None:
     model = _model_of(context, row)
-    for adapter in (*model.adapters, *(model.queries.adapters if model.queries else ())):
-        if fault := folder_fault(adapter.parent):
+    stages = [adapter.parent for adapter in (*model.adapters, *(model.queries.adapters if model.queries else ()))]
+    starts = [Path(side.backbone.model) for side in (model, model.merged)]
+    stages += [start.parent for start in starts if start.is_relative_to(context.run.folder.parent)]
+    for stage in stages:
+        if fault := folder_fault(stage):
             context.warn("gate", f"{row['label']} was confirmed before and cannot be used again: {fault}")
             return None
     instruction = Instruction(**row["instruction"])
@@ -148,11 +196,12 @@ def _restored(context: RunContext, row: dict[str, Any]) -> RatedModel | None:
     )
 
 
-def _model_of(context: RunContext, row: dict[str, Any]) -> AdaptedModel:
-    """Return the model of a look; looks of earlier versions hold sums with one side only."""
+def _model_of(context: RunContext, row: ModelRow) -> AdaptedModel:
+    """Return the model of a look; looks of earlier versions have one side only."""
     queries = row.get("queries")
+    start = row.get("start")
     return AdaptedModel(
-        context.spec.backbone,
+        _start_of(start, context.run.folder) if start else context.spec.backbone,
         tuple(Path(os.path.normpath(context.run.folder / adapter)) for adapter in row["adapters"]),
         tuple(row["weights"]),
         MethodOptions(**row.get("method", {})),

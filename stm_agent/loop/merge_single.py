@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.loop.single import build_job, copy_result, fresh_output
 from stm_agent.merge.folders_job import FoldersMergeJob
+from stm_agent.merge.product import MergedFolder
 from stm_agent.merge.recipe import Recipe
 
 
@@ -20,7 +20,7 @@ def merge_experts_into(
     runs: Path,
     backbone: BackboneSpec | None,
     base: str | None,
-) -> dict[str, Any]:
+) -> MergedFolder:
     """Merge expert folders into ``output``; see :func:`stm_agent.merge.product.merge_folders`.
 
     Returns:

@@ -5,13 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.state import Expert, RatedModel, State
+from stm_agent.loop.state import Expert, RatedModel, State, start_key
 from stm_agent.merge.job import MergeJob, MergeResult, read_merge
 from stm_agent.merge.query_start import QueryStart
 from stm_agent.merge.recipe import SUM
+
+
+class Beneath(TypedDict, total=False):
+    """What ``merge pick`` needs of the model that experts stand on; the run's own start is left out.
+
+    Attributes:
+        documents: Of experts of queries: stage folder -> weight of the model that encodes passages.
+        documents_method: How that model is merged; missing: a sum.
+        queries_stand_on: Stage folder of that merge, as a model.
+        start: The start.
+    """
+
+    documents: dict[str, float]
+    documents_method: dict[str, Any]
+    queries_stand_on: str
+    start: object
 
 
 def merge_experts(
@@ -37,7 +53,7 @@ def merge_experts(
     instruction = state.provisional.instruction
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
     job = MergeJob(
-        backbone=beneath.backbone if beneath else context.spec.backbone,
+        backbone=beneath.backbone if beneath else state.backbone,
         adapters=tuple(expert.adapter for expert in experts),
         instruction=instruction,
         dev=context.search,
@@ -51,7 +67,7 @@ def merge_experts(
     )
     with context.timed("merge", f"searching merge weights over {len(experts)} experts"):
         result = read_merge(context.build(job))
-    _record(context, experts, result, round_, floor, beneath)
+    _record(context, experts, result, round_, floor, {**_about(beneath), **_start_of(state)})
     state = replace(state, merge=result, merged=tuple(experts))
     if not result.allowed:
         return state, None
@@ -101,10 +117,33 @@ def consider_models(
     if not candidates:
         context.decide("merge", f"round {round_}: every expert and merge forgets more than the budget", kept=False)
         return state
-    # The merge search chose by a test of its own, so of equal scores the merge comes first.
-    best = max(candidates, key=lambda rated: rated.rating.domain.ndcg_at_10)
     # A merge was chosen among all that were encoded, the experts alone included.
     tried = len(state.merge.verified) if merged is not None and state.merge else len(candidates)
+    return consider(context, state, candidates, round_, tried=tried, strict=strict)
+
+
+def consider(
+    context: RunContext,
+    state: State,
+    candidates: Sequence[RatedModel],
+    round_: int,
+    *,
+    tried: int,
+    strict: bool,
+    lever: str = "merge",
+) -> State:
+    """Take the best candidate as the provisional model, if the gate prefers it.
+
+    Args:
+        context: The run.
+        state: The state before.
+        candidates: At least one; of equal scores the first is taken, so a merge, which a search chose, stands first.
+        round_: Number of the round.
+        tried: Models that the candidates were chosen from.
+        strict: See :func:`consider_models`.
+        lever: Name of the lever in the record.
+    """
+    best = max(candidates, key=lambda rated: rated.rating.domain.ndcg_at_10)
     verdict = context.gate.consider(
         best.rating.domain.per_query, state.provisional.rating.domain.per_query, tried=tried
     )
@@ -112,7 +151,7 @@ def consider_models(
     taken, reason = verdict.accepted, verdict.reason
     if strict and verdict.gain <= 0:
         taken, reason = False, f"not taken: {verdict.gain:+.4f} on the search half"
-    context.decide("merge", f"round {round_}: {best.label} {reason}", kept=taken, weights=best.weights)
+    context.decide(lever, f"round {round_}: {best.label} {reason}", kept=taken, weights=best.weights)
     return state.taking(best) if taken else state
 
 
@@ -122,14 +161,14 @@ def _record(
     result: MergeResult,
     round_: int,
     floor: float,
-    beneath: QueryStart | None,
+    about: Beneath,
 ) -> None:
     """Record every merge that was encoded and the front; note how well the surrogate ordered the merges."""
     names = [expert.name for expert in experts]
     for row in result.verified:
         context.run.ledger.record("merge", round=round_, experts=names, **row)
     folders = {expert.name: expert.folder.name for expert in experts}
-    context.run.ledger.record("front", round=round_, experts=folders, points=list(result.front), **_about(beneath))
+    context.run.ledger.record("front", round=round_, experts=folders, points=list(result.front), **about)
     quality = "badly, so the search continued with real encodes" if result.surrogate_is_bad else "well enough"
     context.note("merge", f"the surrogate orders the encoded merges {quality} ({result.agreement})")
     if not result.allowed:
@@ -140,13 +179,19 @@ def _record(
         )
 
 
-def _about(beneath: QueryStart | None) -> dict[str, Any]:
+def _start_of(state: State) -> Beneath:
+    """Return the start that experts stand on, if it is not the run's own."""
+    start = start_key(state)
+    return {"start": start[0]} if start else {}
+
+
+def _about(beneath: QueryStart | None) -> Beneath:
     """Return what ``merge pick`` needs to build the model that experts of queries stand on."""
     if beneath is None:
         return {}
     documents = beneath.documents
     stages = (adapter.parent.name for adapter in documents.adapters)
-    about: dict[str, Any] = {"documents": dict(zip(stages, documents.weights, strict=True))}
+    about: Beneath = {"documents": dict(zip(stages, documents.weights, strict=True))}
     if documents.method != SUM:
         about["documents_method"] = documents.method.model_dump(mode="json")
         about["queries_stand_on"] = Path(beneath.backbone.model).parent.name

@@ -21,7 +21,7 @@ from stm_agent.loop.options import Options
 from stm_agent.loop.planning import settle_plan
 from stm_agent.loop.policies.choice import policy_of
 from stm_agent.loop.prepare import open_context
-from stm_agent.loop.report import Report
+from stm_agent.loop.report_rows import Report
 from stm_agent.loop.runs import RunFolder, open_run, run_state_of
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.state import RatedModel, State

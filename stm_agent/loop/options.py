@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from stm_agent.domain.spec import DomainSpec
+from stm_agent.domain.spec import DomainSpec, SynthesizeSpec
 from stm_agent.errors import ConfigError
 from stm_agent.llm.options import DEFAULT_GENERATOR, LlmOptions, read_options
 
@@ -103,12 +103,16 @@ class Options:
 
     def llm(self, spec: DomainSpec, model: str) -> LlmOptions:
         """Return the options of one LLM, with the domain's temperature and token limit."""
+        return self.llm_of(spec.synthesize, model)
+
+    def llm_of(self, spec: SynthesizeSpec, model: str) -> LlmOptions:
+        """Return the options of one LLM, with the temperature and the token limit of what is written."""
         return read_options(
             {
                 "model": model,
                 "api_base": self.api_base,
-                "temperature": spec.synthesize.temperature,
-                "max_tokens": spec.synthesize.max_tokens,
+                "temperature": spec.temperature,
+                "max_tokens": spec.max_tokens,
                 "width": self.parallel,
                 "price_in": self.price_in,
                 "price_out": self.price_out,

@@ -109,21 +109,13 @@ class GradedTrials(PairTrials):
     def run(self, text: ProgramText, names: Sequence[str]) -> dict[str, Rollout]:
         """Let a candidate write a passage of each level for some pairs, and rate them."""
         folder = self.context.build(self._job(text, [self.pairs[name] for name in names]))
-        written: dict[str, dict[int, str]] = {name: {} for name in names}
-        refused: dict[str, list[str]] = {name: [] for name in names}
-        for row in load_rows(folder):
-            name, _, level = row.id.rpartition("#grade ")
-            if row.verdict == ACCEPTED:
-                written[name][int(level)] = (row.negatives or row.positives)[-1].text
-            else:
-                refused[name].append(row.reason)
+        written, refused = _levels(load_rows(folder), names)
         items = [(name, level) for name in names for level in written[name]]
         grades = self.grades([(self.pairs[name].query, written[name][level]) for name, level in items])
-        judged = {item: grade for item, grade in zip(items, grades, strict=True) if grade is not None}
-        return {
-            name: self._rollout(name, written[name], refused[name], {n: judged.get((name, n)) for n in written[name]})
-            for name in names
-        }
+        judged: dict[str, dict[int, Judgement | None]] = {name: {} for name in names}
+        for (name, level), grade in zip(items, grades, strict=True):
+            judged[name][level] = grade
+        return {name: self._rollout(name, written[name], refused[name], judged[name]) for name in names}
 
     def write(self, text: ProgramText) -> Material:
         """Let a candidate write passages for each pair that is trained on.
@@ -167,3 +159,16 @@ class GradedTrials(PairTrials):
             generator=self.context.generator,
             spec=self.context.spec.synthesize,
         )
+
+
+def _levels(rows: Sequence[Row], names: Sequence[str]) -> tuple[dict[str, dict[int, str]], dict[str, list[str]]]:
+    """Return example -> level -> usable passage, and example -> why others cannot be used."""
+    written: dict[str, dict[int, str]] = {name: {} for name in names}
+    refused: dict[str, list[str]] = {name: [] for name in names}
+    for row in rows:
+        name, _, level = row.id.rpartition("#grade ")
+        if row.verdict == ACCEPTED:
+            written[name][int(level)] = (row.negatives or row.positives)[-1].text
+        else:
+            refused[name].append(row.reason)
+    return written, refused

@@ -7,7 +7,7 @@ method of off-policy evaluation; Dudik et al. 2011, arXiv 1103.4601).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,8 @@ def read_decisions(runs: Path) -> PastDecisions:
     rows: list[PastDecision] = []
     unused: dict[str, int] = {}
 
-    def skip(reason: str, number: int = 1) -> None:
-        unused[reason] = unused.get(reason, 0) + number
+    def skip(reason: str) -> None:
+        unused[reason] = unused.get(reason, 0) + 1
 
     for entry in known_runs(runs):
         try:
@@ -81,7 +81,7 @@ def read_decisions(runs: Path) -> PastDecisions:
     return PastDecisions(tuple(rows), unused)
 
 
-def _of_run(run: str, ledger: Sequence[Mapping[str, Any]], skip: Any) -> Iterable[PastDecision]:  # noqa: ANN401
+def _of_run(run: str, ledger: Sequence[Mapping[str, Any]], skip: Callable[[str], None]) -> Iterable[PastDecision]:
     situations = {row["number"]: row for row in ledger if row["event"] == SITUATION}
     actions = {row["number"]: row for row in ledger if row["event"] == ACTION}
     outcomes = {row["number"]: row for row in ledger if row["event"] == OUTCOME and not row["failed"]}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import stm_agent
 from stm_agent.clock import RunClock
@@ -14,21 +12,23 @@ from stm_agent.domain.synthesize_spec import SynthesizeSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import content_hash, read_json, sha256_text, write_json
 from stm_agent.llm.access import LlmAccess, spending
-from stm_agent.llm.options import LlmOptions, read_options
+from stm_agent.llm.options import LlmOptions
 from stm_agent.loop.events import Observer
+from stm_agent.loop.identity import Identity
 from stm_agent.loop.options import Options
 from stm_agent.loop.planner_examples import PastDecision, PastDecisions, Worth, read_decisions
 from stm_agent.loop.planner_trials import PlannerRun, PlannerTrials, shown_menu
 from stm_agent.loop.policies.planner import PROGRAM
-from stm_agent.loop.prepare import CACHE
+from stm_agent.loop.prepare import llm_access
 from stm_agent.loop.program_gepa import search_by_gepa
 from stm_agent.loop.program_held import HeldOutcome, judge_held
 from stm_agent.loop.program_kinds import PLANNER
 from stm_agent.loop.program_mipro import search_by_mipro
-from stm_agent.loop.program_search import OPTIMIZERS
+from stm_agent.loop.program_options import require_calls, require_optimizer
 from stm_agent.loop.program_trials import SearchOptions, require_runnable
 from stm_agent.loop.program_winner import refuse_existing, write_winner
 from stm_agent.loop.runs import PROGRAM_RESULT, RunFolder, open_run
+from stm_agent.loop.search_report import PlannerReport
 from stm_agent.loop.search_share import SearchShare
 from stm_agent.loop.stopping import StoppableWatcher, StopSignal
 from stm_agent.program_files import program_files
@@ -66,7 +66,7 @@ class PlannerOptions:
 
 def optimize_planner(
     options: PlannerOptions, *, workspace: Path, runs: Path, target: Path, observer: Observer
-) -> dict[str, Any]:
+) -> PlannerReport:
     """Search a better text for the planner's program; write it to ``target`` if it is better on decisions held out.
 
     The same call continues a killed search and pays for nothing twice.
@@ -91,39 +91,47 @@ def optimize_planner(
     examples, held = _split(past, options)
     run = open_run(runs, "planner", _identity(options, program, [*examples, *held]))
     try:
-        if (result := run.folder / PROGRAM_RESULT).exists():
-            report: dict[str, Any] = read_json(result)
-            report["written"] = write_winner(run.folder, report, target)
-            return report
-        refuse_existing(target)
-        planner, reflection = (
-            _access(options.llm, name, runs, run)
-            for name in (options.llm.generator, options.llm.reflection or options.llm.generator)
-        )
-        clock, stop = RunClock(run.clock), StopSignal(run.folder)
-        context = PlannerRun(run=run, observer=observer, clock=clock, stop=stop, generator=planner)
-        with clock, stop.handling_signals(), watched_by(StoppableWatcher(observer, stop)):
-            report = _search(context, program, reflection, past, examples, held, options)
-        write_json(result, report)
+        path = run.folder / PROGRAM_RESULT
+        if path.exists():
+            report: PlannerReport = read_json(path)
+        else:
+            refuse_existing(target)
+            report = _searched(options, run, program, past, (examples, held), runs=runs, observer=observer)
+            write_json(path, report)
         report["written"] = write_winner(run.folder, report, target)
         return report
     finally:
         run.close()
 
 
+def _searched(
+    options: PlannerOptions,
+    run: RunFolder,
+    program: Path,
+    past: PastDecisions,
+    drawn: tuple[list[PastDecision], list[PastDecision]],
+    *,
+    runs: Path,
+    observer: Observer,
+) -> PlannerReport:
+    """Open the LLMs and the run's clock, and search."""
+    planner, reflection = (
+        _access(options.llm, name, runs, run)
+        for name in (options.llm.generator, options.llm.reflection or options.llm.generator)
+    )
+    clock, stop = RunClock(run.clock), StopSignal(run.folder)
+    context = PlannerRun(run=run, observer=observer, clock=clock, stop=stop, generator=planner)
+    with clock, stop.handling_signals(), watched_by(StoppableWatcher(observer, stop)):
+        return _search(context, program, reflection, past, *drawn, options)
+
+
 def _program(options: PlannerOptions, workspace: Path) -> Path:
     """Return the planner's program, if it can be optimised within the calls."""
-    if options.optimizer not in OPTIMIZERS:
-        raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
+    require_optimizer(options.optimizer)
     program = program_path(workspace, PROGRAM)
     if not any(written_fields(program, PLANNER.output).values()):
         raise ConfigError(f"program {program} cannot be optimised: no predictor of it has an output 'action'")
-    calls, fewest = options.llm.budget_calls, 2 * (options.examples + options.held) + 1
-    if calls is not None and calls < fewest:
-        raise ConfigError(
-            f"--budget-calls {calls} cannot compare two programs; raise it to {fewest} or more, or lower --examples "
-            "and --held"
-        )
+    require_calls(options.llm, 2 * (options.examples + options.held) + 1, "--examples and --held")
     return program
 
 
@@ -155,7 +163,7 @@ def _drawn(rows: Sequence[PastDecision], count: int, options: PlannerOptions) ->
     return sorted(rows, key=lambda row: sha256_text(f"{options.llm.seed or 0} {row.name}"))[:count]
 
 
-def _identity(options: PlannerOptions, program: Path, rows: Sequence[PastDecision]) -> dict[str, Any]:
+def _identity(options: PlannerOptions, program: Path, rows: Sequence[PastDecision]) -> Identity:
     llm = options.llm
     return {
         "kind": "planner",
@@ -172,30 +180,11 @@ def _identity(options: PlannerOptions, program: Path, rows: Sequence[PastDecisio
 
 def _llm(options: Options, model: str) -> LlmOptions:
     # As in a run of a domain that sets nothing.
-    usual = SynthesizeSpec()
-    return read_options(
-        {
-            "model": model,
-            "api_base": options.api_base,
-            "temperature": usual.temperature,
-            "max_tokens": usual.max_tokens,
-            "width": options.parallel,
-            "price_in": options.price_in,
-            "price_out": options.price_out,
-        }
-    )
+    return options.llm_of(SynthesizeSpec(), model)
 
 
 def _access(options: Options, model: str, runs: Path, run: RunFolder) -> LlmAccess:
-    access = LlmAccess(
-        options=_llm(options, model),
-        cache=runs / CACHE / "llm",
-        ledger=run.llm_ledger,
-        clock=run.clock,
-        usd=options.budget_usd,
-        minutes=options.budget_minutes,
-        calls=options.budget_calls,
-    )
+    access = llm_access(_llm(options, model), options, run, runs)
     # A wrong name or an unknown price is found before anything is paid.
     access.open().close()
     return access
@@ -209,7 +198,7 @@ def _search(
     examples: Sequence[PastDecision],
     held: Sequence[PastDecision],
     options: PlannerOptions,
-) -> dict[str, Any]:
+) -> PlannerReport:
     seed = options.llm.seed or 0
     trials = PlannerTrials(
         context=context,
@@ -243,7 +232,7 @@ def _report(
     texts: Sequence[ProgramText],
     outcome: HeldOutcome,
     past: PastDecisions,
-) -> dict[str, Any]:
+) -> PlannerReport:
     spent, winner = spending(context.run.llm_ledger), outcome.winner
     return {
         "run": context.run.id,
@@ -255,6 +244,13 @@ def _report(
         "candidates": [{"trial": trials.name_of(text), "rating": round(trials.mean(text), 4)} for text in texts],
         "decisions": {"rated": len(trials.examples), "held_out": len(trials.held), "unused": dict(past.unused)},
         "held_out": {"gain": outcome.gain, "p_value": outcome.p_value, "means": outcome.held},
-        "cost": {**dataclasses.asdict(spent), "minutes": context.clock.seconds() / 60},
+        "cost": {
+            "usd": spent.usd,
+            "calls": spent.calls,
+            "prompt_tokens": spent.prompt_tokens,
+            "completion_tokens": spent.completion_tokens,
+            "seconds": spent.seconds,
+            "minutes": context.clock.seconds() / 60,
+        },
         "warnings": list(context.warnings),
     }

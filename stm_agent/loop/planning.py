@@ -78,7 +78,8 @@ def _new_plan(context: RunContext) -> RunPlan:
         spent = context.clock.seconds() / 60
         plan = _planned(fitted, context.data, minutes=minutes, asked=asked, spent=spent)
     failures = tuple(context.failures[lost_before:])
-    return replace(plan, race=race, reasons=(*length_reasons, *plan.reasons), failures=failures)
+    raced = spec if race else None
+    return replace(plan, race=race, reasons=(*length_reasons, *plan.reasons), failures=failures, raced=raced)
 
 
 def refuse_too_few_minutes(spec: DomainSpec, data: DomainData, minutes: float, asked: Mapping[str, int | None]) -> None:

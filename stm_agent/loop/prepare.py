@@ -18,6 +18,7 @@ from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.execute.inline import InlineExecutor
 from stm_agent.execute.store import JobStore
 from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.options import LlmOptions
 from stm_agent.loop.auditing import judge_access
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
@@ -66,7 +67,7 @@ def _context(
 ) -> RunContext:
     own, spec = spec.backbone, with_starts(spec, options.starts)
     generator, reflection = (
-        _access(spec, options, model, run, runs)
+        llm_access(options.llm(spec, model), options, run, runs)
         for model in (options.generator, options.reflection or options.generator)
     )
     _check_llms(spec, generator, reflection, plans=options.policy == "planner")
@@ -144,9 +145,10 @@ def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess, *
         judge.open().close()
 
 
-def _access(spec: DomainSpec, options: Options, model: str, run: RunFolder, runs: Path) -> LlmAccess:
+def llm_access(llm: LlmOptions, options: Options, run: RunFolder, runs: Path) -> LlmAccess:
+    """Return the way to one LLM of a run, within the ceilings of its flags."""
     return LlmAccess(
-        options=options.llm(spec, model),
+        options=llm,
         cache=runs / CACHE / "llm",
         ledger=run.llm_ledger,
         clock=run.clock,

@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from stm_agent.errors import AnswerRejected, GenerationError, StmAgentError
 from stm_agent.files import sha256_text
@@ -93,6 +93,15 @@ def search_by_gepa(
     return list(distinct.values())
 
 
+class ShownRollout(TypedDict):
+    """What a program wrote for an example, as the reflecting LLM is shown it."""
+
+    given: str
+    wrote: str
+    score: float
+    why: str
+
+
 class BetterThanParent:
     """GEPA's acceptance criterion: a higher mean rating than the parent's on the same examples, recorded either way."""
 
@@ -154,7 +163,7 @@ class ProgramAdapter:
         traces = [self._trace(rollout) for rollout in rollouts] if capture_traces else None
         return EvaluationBatch(outputs=list(batch), scores=scores, trajectories=traces)
 
-    def _trace(self, rollout: Rollout) -> dict[str, Any]:
+    def _trace(self, rollout: Rollout) -> ShownRollout:
         return {
             "given": self.trials.examples[rollout.example],
             "wrote": " | ".join(rollout.texts),
@@ -167,16 +176,16 @@ class ProgramAdapter:
         candidate: dict[str, str],
         eval_batch: Any,  # noqa: ANN401 - gepa's generic batch
         components_to_update: list[str],
-    ) -> dict[str, list[dict[str, Any]]]:
+    ) -> dict[str, list[ShownRollout]]:
         """Return what was written for some examples, the worst first, with its ratings."""
         rows = [trace for trace in eval_batch.trajectories or [] if trace]
         worst = sorted(rows, key=lambda trace: trace["score"])[:SHOWN_ROLLOUTS]
-        return {component: [dict(trace) for trace in worst] for component in components_to_update}
+        return {component: [trace.copy() for trace in worst] for component in components_to_update}
 
     def propose_new_texts(
         self,
         candidate: dict[str, str],
-        reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]],
+        reflective_dataset: Mapping[str, Sequence[ShownRollout]],
         components_to_update: list[str],
     ) -> dict[str, str]:
         """Return a better text of some parts; the old one if nothing better can be proposed."""
@@ -189,7 +198,7 @@ class ProgramAdapter:
             self.ended = error
             return {part: candidate[part] for part in components_to_update}
 
-    def _better(self, candidate: dict[str, str], part: str, shown: Sequence[Mapping[str, Any]]) -> str:
+    def _better(self, candidate: dict[str, str], part: str, shown: Sequence[ShownRollout]) -> str:
         self.proposed += 1
         parent = ProgramText.from_parts(candidate)
         completion: Completion | None = None
@@ -250,9 +259,7 @@ def read_instructions(answer: str) -> str:
     return text.strip()
 
 
-def question(
-    current: str, shown: Sequence[Mapping[str, Any]], trials: ProgramTrials[TrialHost]
-) -> list[dict[str, str]]:
+def question(current: str, shown: Sequence[ShownRollout], trials: ProgramTrials[TrialHost]) -> list[dict[str, str]]:
     """Return the chat that asks for better instructions."""
     kind: ProgramKind = trials.kind
     letters = SHOWN_LETTERS if kind.trains else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from stm_agent.errors import BudgetExceeded, CheckFailed, ConfigError, DataError, GenerationError
 from stm_agent.evaluate.metrics import Scores
@@ -13,6 +13,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.gate import Confirmation, GateState, Verdict
 from stm_agent.loop.material import Material
 from stm_agent.loop.probe import Probed, ProbeKind, ProbeSetting, probe, score_probed
+from stm_agent.loop.search_report import Agreement, RungRow
 from stm_agent.synthesize.program_text import ProgramText
 
 
@@ -57,7 +58,7 @@ class Rung:
         passages = sum(map(len, self.material.negatives.values())) + sum(len(p.related) for p in self.material.pairs)
         return passages or len(self.material.pairs)
 
-    def to_json(self, trial: str) -> dict[str, Any]:
+    def to_json(self, trial: str) -> RungRow:
         """Return the candidate's numbers as JSON values; ``trial`` is its name in the traces."""
         return {
             "trial": trial,
@@ -140,20 +141,9 @@ def climb(
     first, *others = rungs
     context = trials.context
     _probe(trials, setting, first, options)
-    for rung in others[: options.probes]:
-        if not context.has_time(f"probe of trial {trials.name_of(rung.text)}"):
-            break
-        try:
-            _probe(trials, setting, rung, options)
-        except (GenerationError, ConfigError, DataError, CheckFailed) as error:
-            trials.decide(rung.text, accepted=False, reason=f"dropped: what it wrote could not be probed: {error}")
-            context.warn("synthesize", f"trial {trials.name_of(rung.text)} is left out: {error}")
-            if isinstance(error, BudgetExceeded):
-                break
-    ahead = sorted(
-        (rung for rung in others if rung.probed and _ndcg(rung.probed) > _ndcg(first.probed)),
-        key=lambda rung: -_ndcg(rung.probed),
-    )
+    _probe_all(trials, setting, others[: options.probes], options)
+    better = [rung for rung in others if rung.probed and _ndcg(rung.probed) > _ndcg(first.probed)]
+    ahead = sorted(better, key=lambda rung: -_ndcg(rung.probed))
     if not ahead:
         return Outcome(
             winner=None, accepted=False, reason="what no candidate wrote is better in a probe; nothing changes"
@@ -168,6 +158,20 @@ def climb(
         return Outcome(winner=None, accepted=False, reason="LoRA runs on what was written failed; see the warnings")
     winner = max(trained, key=lambda rung: _ndcg(rung.trained))
     return _judge(trials, setting, first, winner, accept, tried=len(others))
+
+
+def _probe_all(trials: WritingTrials, setting: ProbeSetting, rungs: Sequence[Rung], options: LadderOptions) -> None:
+    """Probe candidates until the minutes or the budget end; one whose texts cannot be probed is left out."""
+    for rung in rungs:
+        if not trials.context.has_time(f"probe of trial {trials.name_of(rung.text)}"):
+            return
+        try:
+            _probe(trials, setting, rung, options)
+        except (GenerationError, ConfigError, DataError, CheckFailed) as error:
+            trials.decide(rung.text, accepted=False, reason=f"dropped: what it wrote could not be probed: {error}")
+            trials.context.warn("synthesize", f"trial {trials.name_of(rung.text)} is left out: {error}")
+            if isinstance(error, BudgetExceeded):
+                return
 
 
 def _probe(trials: WritingTrials, setting: ProbeSetting, rung: Rung, options: LadderOptions) -> None:
@@ -221,7 +225,7 @@ def _ndcg(probed: Probed | None) -> float:
     return probed.scores.ndcg_at_10 if probed else 0.0
 
 
-def rank_agreement(rungs: Sequence[Rung]) -> dict[str, Any]:
+def rank_agreement(rungs: Sequence[Rung]) -> Agreement:
     """Return Spearman's correlation of probes and LoRA runs over the candidates that had both; None below three."""
     both = [(_ndcg(rung.probed), _ndcg(rung.trained)) for rung in rungs if rung.probed and rung.trained]
     value: float | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.files import content_hash, read_json, write_json
@@ -68,6 +68,14 @@ def program_of(spec: DomainSpec, workspace: Path, programs: Mapping[str, Path], 
     return programs.get(role) or program_path(workspace, names[role])
 
 
+class StoredSearch(TypedDict):
+    """What a search gave, as a run that is repeated reads it."""
+
+    program: str
+    accepted: bool
+    reason: str
+
+
 def improve_program(context: RunContext, state: State, role: Role) -> State:
     """Search a better text for a program; return the state in which the winner writes, if there is one.
 
@@ -80,9 +88,9 @@ def improve_program(context: RunContext, state: State, role: Role) -> State:
     stored = context.run.folder / SEARCHES / f"{role}-{program_hash(program)[:12]}.json"
     if not stored.is_file():
         found = _search(context, program)
-        row = {"program": str(found.program), "accepted": found.accepted, "reason": found.reason}
+        row: StoredSearch = {"program": str(found.program), "accepted": found.accepted, "reason": found.reason}
         write_json(stored, row)
-    content: dict[str, Any] = read_json(stored)
+    content: StoredSearch = read_json(stored)
     context.decide("program", f"{role}: {content['reason']}", kept=content["accepted"])
     if not content["accepted"]:
         return state

@@ -8,34 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import ConfigError
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.files import read_json, write_json
 from stm_agent.llm.access import spending
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.grading import grader_of
-from stm_agent.loop.identity import run_identity
+from stm_agent.loop.identity import Identity, run_identity
 from stm_agent.loop.judge_trials import JudgeTrials
 from stm_agent.loop.lengths import with_encoding
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import open_context
-from stm_agent.loop.probe import DEFAULT_PROBE, ProbeKind, ProbeSetting
+from stm_agent.loop.probe import ProbeKind, ProbeSetting
 from stm_agent.loop.program_gepa import search_by_gepa
 from stm_agent.loop.program_held import HeldOutcome, judge_held
-from stm_agent.loop.program_kinds import QUERIES, ProgramKind, kind_of
-from stm_agent.loop.program_ladder import LadderOptions, Outcome, Rung, climb, rank_agreement, write_material
+from stm_agent.loop.program_kinds import ProgramKind, kind_of
+from stm_agent.loop.program_ladder import Outcome, Rung, climb, rank_agreement, write_material
 from stm_agent.loop.program_mipro import search_by_mipro
-from stm_agent.loop.program_setup import Sizes, open_trials
+from stm_agent.loop.program_options import ProgramOptions, require_calls, require_optimizer
+from stm_agent.loop.program_setup import open_trials
 from stm_agent.loop.program_trials import ProgramTrials, SearchOptions, require_runnable
 from stm_agent.loop.program_winner import refuse_existing, write_winner
 from stm_agent.loop.query_rating import dev_part
-from stm_agent.loop.runs import PROGRAM_RESULT, open_run
+from stm_agent.loop.runs import PROGRAM_RESULT, RunFolder, open_run
+from stm_agent.loop.search_report import ProgramReport
 from stm_agent.loop.search_share import SearchShare
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StoppableWatcher
@@ -45,69 +44,10 @@ from stm_agent.synthesize.program import may_be_structured
 from stm_agent.synthesize.program_text import ProgramText
 from stm_agent.workspace import program_path
 
-OPTIMIZERS = ("gepa", "mipro")
-PROBE_SHARE = 3
-"""A probe of written passages is a LoRA run of this part of the finalists' steps: cheaper probes learn no negatives."""
-FEWEST_STEPS = 2
-"""Steps that a training needs: the first one warms up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgramOptions:
-    """Options of one search.
-
-    Attributes:
-        llm: Generator, reflecting LLM, seed, and ceilings on dollars, calls and minutes.
-        program: Name of the program in ``programs/``.
-        optimizer: How candidates are proposed: GEPA's reflection or, for comparison, DSPy's MIPROv2, which proposes
-            instructions only and needs the extra ``optuna``.
-        proposals: Candidates that are proposed.
-        examples: Passages, or pairs, that candidates are rated on.
-        queries: Passages, or pairs, that a candidate writes for before it is trained on; of a judge, pairs that test
-            it.
-        probes: Candidates that are probed, beside the first one.
-        finalists: Candidates with a LoRA run, beside the first one.
-        kind: The probe of written queries; written passages are probed by a short LoRA run.
-        lora_steps: Steps of a LoRA run.
-        documents: Passages that models are scored on; judged ones always are.
-        judge: LLM that grades what candidates write, as a part of their rating; None: none.
-        own_text: Let it judge what it wrote itself.
-    """
-
-    llm: Options
-    program: str = "queries"
-    optimizer: str = "gepa"
-    proposals: int = 8
-    examples: int = 12
-    queries: int = 48
-    probes: int = 4
-    finalists: int = 2
-    kind: ProbeKind = DEFAULT_PROBE
-    lora_steps: int = 60
-    documents: int = 1000
-    judge: str | None = None
-    own_text: bool = False
-
-    @property
-    def sizes(self) -> Sizes:
-        """How many examples the search has."""
-        return Sizes(examples=self.examples, held=self.queries)
-
-    def ladder(self, kind: ProgramKind) -> LadderOptions:
-        """Return how candidates of a kind of program climb."""
-        queries = kind == QUERIES
-        return LadderOptions(
-            probes=self.probes,
-            finalists=self.finalists,
-            kind=self.kind if queries else "lora",
-            probe_steps=None if queries else max(FEWEST_STEPS, self.lora_steps // PROBE_SHARE),
-            lora_steps=self.lora_steps,
-        )
-
 
 def optimize_program(
     spec: DomainSpec, options: ProgramOptions, *, workspace: Path, runs: Path, target: Path, observer: Observer
-) -> dict[str, Any]:
+) -> ProgramReport:
     """Search a better text for a program; write it to ``target`` if the gate accepts it.
 
     The same call continues a killed search: answers of LLMs, trained adapters and scores are found again.
@@ -132,20 +72,24 @@ def optimize_program(
     program, kind = _program(spec, workspace, options)
     run = open_run(runs, f"program-{spec.name}", _identity(spec, options, workspace, program))
     try:
-        if (result := run.folder / PROGRAM_RESULT).exists():
-            report: dict[str, Any] = read_json(result)
-            report["written"] = write_winner(run.folder, report, target)
-            return report
-        refuse_existing(target)
-        with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
-            context.spec, _ = with_encoding(context.spec, context.data)
-            with watched_by(StoppableWatcher(observer, context.stop)):
-                report = _search(context, program, kind, options)
-        write_json(result, report)
+        if (report := _stored(run)) is None:
+            refuse_existing(target)
+            with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
+                context.spec, _ = with_encoding(context.spec, context.data)
+                with watched_by(StoppableWatcher(observer, context.stop)):
+                    report = _search(context, program, kind, options)
+            write_json(run.folder / PROGRAM_RESULT, report)
         report["written"] = write_winner(run.folder, report, target)
         return report
     finally:
         run.close()
+
+
+def _stored(run: RunFolder) -> ProgramReport | None:
+    """Return the report of a finished search."""
+    path = run.folder / PROGRAM_RESULT
+    report: ProgramReport | None = read_json(path) if path.exists() else None
+    return report
 
 
 def _one_start(spec: DomainSpec, options: Options) -> DomainSpec:
@@ -158,20 +102,14 @@ def _is_structured(spec: DomainSpec, options: ProgramOptions) -> bool:
 
 
 def _program(spec: DomainSpec, workspace: Path, options: ProgramOptions) -> tuple[Path, ProgramKind]:
-    if options.optimizer not in OPTIMIZERS:
-        raise ConfigError(f"--optimizer {options.optimizer} does not exist; use {' or '.join(OPTIMIZERS)}")
+    require_optimizer(options.optimizer)
     path = program_path(workspace, options.program)
     kind = kind_of(path, structured=_is_structured(spec, options))
-    calls, fewest = options.llm.budget_calls, options.sizes.fewest_calls(kind)
-    if calls is not None and calls < fewest:
-        raise ConfigError(
-            f"--budget-calls {calls} cannot compare two programs; raise it to {fewest} or more, "
-            "or lower --queries and --examples"
-        )
+    require_calls(options.llm, options.sizes.fewest_calls(kind), "--queries and --examples")
     return path, kind
 
 
-def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, program: Path) -> dict[str, Any]:
+def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, program: Path) -> Identity:
     # Ceilings decide how far a search gets; everything else what it computes.
     sizes = {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.name != "llm"}
     judge = {"judge": program_files(program_path(workspace, "judge"))} if options.judge else {}
@@ -184,7 +122,7 @@ def _identity(spec: DomainSpec, options: ProgramOptions, workspace: Path, progra
     }
 
 
-def _search(context: RunContext, program: Path, kind: ProgramKind, options: ProgramOptions) -> dict[str, Any]:
+def _search(context: RunContext, program: Path, kind: ProgramKind, options: ProgramOptions) -> ProgramReport:
     search, accept = (dev_part(context, half, options.documents) for half in ("search", "accept"))
     setting = ProbeSetting.of(context, search)
     structured = _is_structured(context.spec, options)
@@ -234,33 +172,39 @@ def _report(
     rungs: Sequence[Rung],
     outcome: Outcome,
     probe: ProbeKind,
-) -> dict[str, Any]:
+) -> ProgramReport:
     task: ScoredTask = setting.task
-    return {
-        **_about(context, trials, outcome.winner.text if outcome.winner else None),
-        "accepted": outcome.accepted,
-        "reason": outcome.reason,
-        "untrained": setting.untrained().ndcg_at_10,
-        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
-        "verdict": dataclasses.asdict(outcome.verdict) if outcome.verdict else None,
-        "confirmation": dataclasses.asdict(outcome.confirmation) if outcome.confirmation else None,
-        "probe": {"kind": probe, **rank_agreement(rungs)},
-        "passages": len(task.documents),
+    winner = outcome.winner.text if outcome.winner else None
+    report = _candidates(context, trials, rungs, winner, accepted=outcome.accepted, reason=outcome.reason)
+    report["untrained"] = setting.untrained().ndcg_at_10
+    report["verdict"] = dataclasses.asdict(outcome.verdict) if outcome.verdict else None
+    report["confirmation"] = dataclasses.asdict(outcome.confirmation) if outcome.confirmation else None
+    report["probe"] = {"kind": probe, **rank_agreement(rungs)}
+    report["passages"] = len(task.documents)
+    return report
+
+
+def _held_report(context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung], held: HeldOutcome) -> ProgramReport:
+    report = _candidates(context, trials, rungs, held.winner, accepted=held.accepted, reason=held.reason)
+    report["held_out"] = {
+        "gain": held.gain,
+        "p_value": held.p_value,
+        "examples": len(trials.held),
+        "means": held.held,
     }
+    return report
 
 
-def _held_report(context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung], held: HeldOutcome) -> dict[str, Any]:
-    outcome = {"gain": held.gain, "p_value": held.p_value, "examples": len(trials.held), "means": held.held}
-    return {
-        **_about(context, trials, held.winner),
-        "accepted": held.accepted,
-        "reason": held.reason,
-        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
-        "held_out": outcome,
-    }
-
-
-def _about(context: RunContext, trials: ProgramTrials[RunContext], winner: ProgramText | None) -> dict[str, Any]:
+def _candidates(
+    context: RunContext,
+    trials: ProgramTrials[RunContext],
+    rungs: Sequence[Rung],
+    winner: ProgramText | None,
+    *,
+    accepted: bool,
+    reason: str,
+) -> ProgramReport:
+    """Return the part of a report that all kinds of programs have."""
     spent = spending(context.run.llm_ledger)
     return {
         "run": context.run.id,
@@ -269,4 +213,7 @@ def _about(context: RunContext, trials: ProgramTrials[RunContext], winner: Progr
         "candidate": str(trials.file_of(winner).relative_to(context.run.folder)) if winner else None,
         "cost": {"usd": spent.usd, "calls": spent.calls, "minutes": context.clock.seconds() / 60},
         "warnings": list(context.warnings),
+        "accepted": accepted,
+        "reason": reason,
+        "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
     }

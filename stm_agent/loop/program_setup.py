@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.audit_spec import AuditSpec
 from stm_agent.domain.data import Pair
 from stm_agent.errors import ConfigError
-from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
+from stm_agent.evaluate.cache import EmbeddingCache, Vectors, encode_queries
 from stm_agent.files import sha256_text
 from stm_agent.loop.auditing import judge_access
 from stm_agent.loop.context import RunContext
@@ -193,10 +192,10 @@ def _passage_rater(context: RunContext, setting: ProbeSetting) -> PassageRater:
     pool = context.data.pool
     others = [pool[name] for name in sorted(pool, key=lambda name: sha256_text(f"chance {name}"))[:CHANCE]]
 
-    def queries(texts: Sequence[str]) -> Any:  # noqa: ANN401 - an array
+    def queries(texts: Sequence[str]) -> Vectors:
         return encode_queries(cache, encoder, list(texts), prefix=instruction.query_prefix)
 
-    def passages(texts: Sequence[str]) -> Any:  # noqa: ANN401 - an array
+    def passages(texts: Sequence[str]) -> Vectors:
         return cache.encode(encoder, list(texts), prefix=instruction.passage_prefix)
 
     return PassageRater(queries, passages, others)

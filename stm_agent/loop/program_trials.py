@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
 from stm_agent.files import content_hash
@@ -53,7 +53,7 @@ class Origin:
     name: str
     parent: ProgramText | None = None
     completion: Completion | None = None
-    shown: Sequence[Mapping[str, Any]] = ()
+    shown: Sequence[Mapping[str, object]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,32 +187,39 @@ class ProgramTrials(ABC, Generic[Host_co]):
         key = key_of(text)
         if key in self._names:
             return
-        origin, store = self._origins.get(key, Origin(name="workspace")), TraceStore(self.context.run.traces)
-        answer = origin.completion
-        rated = {name: self.rollouts[key, name] for name in names}
-        parent = None if origin.parent is None else self._names.get(key_of(origin.parent))
-        self._names[key] = store.add(
-            Trace(
-                lever="program",
-                text=text.summary,
-                origin=origin.name,
-                model=self.context.generator.options.model,
-                parent=parent,
-                mean=sum(rollout.rating.score for rollout in rated.values()) / len(rated),
-                passages=len(self.examples),
-                per_query={name: rollout.rating.score for name, rollout in rated.items()},
-                top={name: list(rollout.texts) for name, rollout in rated.items()},
-                messages=[dict(message) for message in answer.messages] if answer else [],
-                answer=answer.text if answer else "",
-                shown=[dict(row) for row in origin.shown],
-                tokens=answer.prompt_tokens + answer.completion_tokens if answer else 0,
-                usd=answer.usd if answer else 0.0,
-                seconds=round(answer.seconds, 4) if answer else 0.0,
-                program=str(self.file_of(text)),
-            )
-        )
+        store = TraceStore(self.context.run.traces)
+        self._names[key] = store.add(self._trace(text, names))
         titles = {name: " ".join(self.examples[name].split())[:TITLE] for name in names if name in self.examples}
         store.describe(titles, titles)
+
+    def _trace(self, text: ProgramText, names: Sequence[str]) -> Trace:
+        key = key_of(text)
+        origin = self._origins.get(key, Origin(name="workspace"))
+        rated = {name: self.rollouts[key, name] for name in names}
+        trace = Trace(
+            lever="program",
+            text=text.summary,
+            origin=origin.name,
+            model=self.context.generator.options.model,
+            parent=None if origin.parent is None else self._names.get(key_of(origin.parent)),
+            mean=sum(rollout.rating.score for rollout in rated.values()) / len(rated),
+            passages=len(self.examples),
+            per_query={name: rollout.rating.score for name, rollout in rated.items()},
+            top={name: list(rollout.texts) for name, rollout in rated.items()},
+            shown=[dict(row) for row in origin.shown],
+            program=str(self.file_of(text)),
+        )
+        answer = origin.completion
+        if answer is None:
+            return trace
+        return replace(
+            trace,
+            messages=[dict(message) for message in answer.messages],
+            answer=answer.text,
+            tokens=answer.prompt_tokens + answer.completion_tokens,
+            usd=answer.usd,
+            seconds=round(answer.seconds, 4),
+        )
 
 
 def key_of(text: ProgramText) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from stm_agent.errors import ConfigError
 from stm_agent.files import write_atomic
+from stm_agent.loop.search_report import WinnerReport
 from stm_agent.synthesize.program_text import save_state
 
 EXISTS = "{} exists; name a new file with --output, nothing is overwritten"
@@ -22,7 +22,7 @@ def refuse_existing(target: Path) -> None:
         raise ConfigError(EXISTS.format(target))
 
 
-def write_winner(folder: Path, report: dict[str, Any], target: Path) -> str | None:
+def write_winner(folder: Path, report: WinnerReport, target: Path) -> str | None:
     """Write the winner of a report; return its file, None if it was not accepted.
 
     Args:
@@ -33,9 +33,10 @@ def write_winner(folder: Path, report: dict[str, Any], target: Path) -> str | No
     Raises:
         ConfigError: ``target`` holds something else.
     """
-    if not report["accepted"]:
+    candidate = report["candidate"]
+    if not report["accepted"] or candidate is None:
         return None
-    winner = folder / report["candidate"]
+    winner = folder / candidate
     if target.suffix == ".json":
         if not target.exists():
             save_state(winner, target, structured=report["structured"])

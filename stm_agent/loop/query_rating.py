@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import Pair
-from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
+from stm_agent.evaluate.cache import EmbeddingCache, Vectors, encode_queries
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.evaluate.subcorpus import subcorpus
 from stm_agent.files import sha256_text
@@ -78,7 +77,7 @@ def query_rater(
     encoder, cache, instruction = context.backbone.open(), EmbeddingCache(context.cache), setting.instruction
     vectors = cache.encode(encoder, list(pool.values()), prefix=instruction.passage_prefix)
 
-    def encode(texts: Sequence[str]) -> Any:  # noqa: ANN401 - an array
+    def encode(texts: Sequence[str]) -> Vectors:
         return encode_queries(cache, encoder, texts, prefix=instruction.query_prefix)
 
     return QueryRater(pool, encode, vectors, people)

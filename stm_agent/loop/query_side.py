@@ -16,6 +16,7 @@ from stm_agent.domain.unlabelled import with_unlabelled
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
 from stm_agent.loop.experts import in_round, name_suffix, rate_expert
+from stm_agent.loop.other_starts import domain_of
 from stm_agent.loop.state import Expert, State
 from stm_agent.loop.training import TrainingPlan
 from stm_agent.loop.training_data import TrainingData
@@ -56,6 +57,7 @@ def train_query_expert(
         training_data=training_data,
         start=start.adapter,
         suffix=name_suffix(state, spec.name, round_),
+        domain=domain_of(context, state),
     )
     # Experts of the same sources differ by their seeds.
     number = [listed.name for listed in context.spec.experts if listed.side == "query"].index(spec.name)
@@ -110,7 +112,7 @@ def query_start(context: RunContext, documents: AdaptedModel) -> QueryStart:
     """
     if documents.method == SUM or not any(documents.weights):
         return QueryStart(documents=documents, backbone=documents.backbone, adapter=summed_adapter(context, documents))
-    prompts = {name: text or "" for name, text in context.backbone.open().model.prompts.items()}
+    prompts = {name: text or "" for name, text in AdaptedModel(documents.backbone).open().model.prompts.items()}
     job = ExportJob(model=documents, prompts=prompts, card="A merge that experts of queries start from.\n")
     return QueryStart(documents=documents, backbone=standing_on(documents.backbone, context.build(job)), adapter=None)
 
@@ -151,7 +153,7 @@ def train_query_side(
     data = with_unlabelled(context.data, spec.sources)
     job = QuerySideJob(
         expert=spec,
-        train=context.spec.train,
+        train=plan.domain_in(context).train,
         backbone=start.backbone,
         documents=start.documents,
         start=start.adapter,

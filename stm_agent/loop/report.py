@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal
 
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
@@ -13,104 +13,8 @@ from stm_agent.files import read_jsonl
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.forgetting import GuardRow
 from stm_agent.loop.looks import alpha_spent
+from stm_agent.loop.report_rows import SCHEMA, Cost, GateReport, Report, Row, Writing
 from stm_agent.loop.state import RatedModel, State
-
-SCHEMA = 2
-
-
-class Difference(TypedDict):
-    """The final model minus a row, paired over queries."""
-
-    delta: float
-    low: float
-    high: float
-    p_value: float
-
-
-class Row(TypedDict):
-    """One model on the test queries."""
-
-    ndcg_at_10: float
-    low: float
-    high: float
-    recall_at_100: float
-    mrr_at_10: float
-    merged_minus_this: Difference
-
-
-class GateReport(TypedDict):
-    """How dev was cut, and what the gate spent."""
-
-    mode: str
-    search_queries: int
-    accept_queries: int
-    alpha: float
-    smallest_gain: float
-    looks: int
-    alpha_spent: float
-    considered: int
-
-
-class Writing(TypedDict):
-    """What texts of one kind cost, whichever run paid for them first: a text in the cache costs nothing again."""
-
-    asked: int
-    written: int
-    copied: int
-    calls: int
-    tokens: int
-    usd: float
-    seconds: float
-
-
-class Cost(TypedDict):
-    """Cost of a run, over all processes."""
-
-    usd: float
-    llm_calls: int
-    prompt_tokens: int
-    completion_tokens: int
-    minutes: float
-    seconds: dict[str, float]
-    overhead_share: float
-    texts_per_second: dict[str, float]
-    peak_memory_gib: float
-    writing: NotRequired[dict[str, Writing]]
-
-
-class Report(TypedDict):
-    """``report.json``. A stopped run has no test rows."""
-
-    schema: int
-    run: str
-    state: Literal["finished", "stopped"]
-    reason: str
-    domain: str
-    seed: int
-    collection: dict[str, Any]
-    rows: dict[str, Row]
-    best_expert_on_dev: str | None
-    model_label: str
-    weights: dict[str, float]
-    rank_correlation: float | None
-    front: list[Mapping[str, Any]]
-    front_taken: int | None
-    instruction: str
-    passage_instruction: str
-    dev: dict[str, float]
-    general: dict[str, float]
-    guards: NotRequired[dict[str, GuardRow]]
-    gate: GateReport
-    dev_to_test_gap: NotRequired[float]
-    race: list[dict[str, Any]]
-    plan: list[str]
-    test_openings: int
-    failures: list[dict[str, str]]
-    warnings: list[str]
-    notes: NotRequired[list[str]]
-    budget: dict[str, float | None]
-    cost: Cost
-    model: str
 
 
 def finished_report(
@@ -175,7 +79,7 @@ def _report(
         "dev": {"base": base.domain.ndcg_at_10, "merged": best.rating.domain.ndcg_at_10},
         "general": {"base": base.general, "merged": best.rating.general},
         "gate": _gate(context, state),
-        "race": [dataclasses.asdict(row) for row in context.plan.race] if context.plan else [],
+        "race": [row.to_json() for row in context.plan.race] if context.plan else [],
         "plan": list(context.plan.reasons) if context.plan else [],
         "test_openings": context.firewall.openings,
         "failures": [dataclasses.asdict(failure) for failure in context.failures],

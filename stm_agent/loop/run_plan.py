@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.loop.failures import Failure
+
+
+class StartRow(TypedDict):
+    """A row of the race as JSON; see :class:`StartScore`."""
+
+    name: str
+    ndcg_at_10: float
+    seconds_per_1000: float | None
+
+
+class StoredPlan(TypedDict):
+    """A plan as JSON; plans of older versions have no failures and no domain before the race."""
+
+    spec: dict[str, Any]
+    race: list[StartRow]
+    reasons: list[str]
+    failures: NotRequired[list[dict[str, str]]]
+    raced: NotRequired[dict[str, Any] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +41,10 @@ class StartScore:
     ndcg_at_10: float
     seconds_per_1000: float | None
 
+    def to_json(self) -> StartRow:
+        """Return the row as JSON values."""
+        return {"name": self.name, "ndcg_at_10": self.ndcg_at_10, "seconds_per_1000": self.seconds_per_1000}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
@@ -33,27 +55,31 @@ class RunPlan:
         race: Table of the start race; empty: there was none.
         reasons: One line for each value that follows from the data or the machine.
         failures: Starts that were lost in the race; a resumed run, which races no more, reports them too.
+        raced: The domain as it was before the race, with all its starts; None: there was no race.
     """
 
     spec: DomainSpec
     race: tuple[StartScore, ...] = ()
     reasons: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    raced: DomainSpec | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> StoredPlan:
         """Return the plan as JSON values."""
         return {
             "spec": self.spec.model_dump(mode="json"),
-            "race": [asdict(row) for row in self.race],
+            "race": [row.to_json() for row in self.race],
             "reasons": list(self.reasons),
             "failures": [asdict(failure) for failure in self.failures],
+            "raced": self.raced.model_dump(mode="json") if self.raced else None,
         }
 
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> RunPlan:
+    def from_json(cls, row: StoredPlan) -> RunPlan:
         """Read :meth:`to_json` back."""
         spec = DomainSpec.model_validate(row["spec"])
         race = tuple(StartScore(**score) for score in row["race"])
-        # Plans of older versions have no failures.
         failures = tuple(Failure(**failure) for failure in row.get("failures", ()))
-        return cls(spec=spec, race=race, reasons=tuple(row["reasons"]), failures=failures)
+        before = row.get("raced")
+        raced = DomainSpec.model_validate(before) if before else None
+        return cls(spec=spec, race=race, reasons=tuple(row["reasons"]), failures=failures, raced=raced)

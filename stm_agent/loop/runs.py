@@ -10,7 +10,7 @@ import re
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +29,25 @@ PROGRAM_RESULT, COMPARISON = "program.json", "comparison.json"
 COMMANDS = "commands.jsonl"
 BEFORE_WORK = {"run.json", LOCK, "firewall.jsonl", "clock", COMMANDS}
 """Contents of a run's folder before anything is scored, trained or paid for."""
+
+
+class RunEntry(TypedDict):
+    """``run.json`` of a run; what only some versions write may be missing.
+
+    Attributes:
+        id: Name of its folder.
+        number: The order in which runs began; 0: older than all others.
+        schema: Version of its layout.
+        identity: What decides its result.
+        fresh: Whether ``--fresh`` began it.
+    """
+
+    id: str
+    number: int
+    schema: NotRequired[int]
+    identity: NotRequired[Identity]
+    identity_hash: NotRequired[str]
+    fresh: NotRequired[bool]
 
 
 class RunFolder:
@@ -167,15 +186,15 @@ def open_run(
     return RunFolder(root, newest["id"], identity)
 
 
-def _continues(entry: dict[str, Any], base: str) -> bool:
+def _continues(entry: RunEntry, base: str) -> bool:
     """Return whether a run is the one of this name, or was begun under it with ``--fresh``."""
     restarted = entry.get("fresh") and re.fullmatch(rf"{re.escape(base)}-\d+", entry["id"])
     return entry["id"] == base or bool(restarted)
 
 
-def known_runs(root: Path) -> list[dict[str, Any]]:
+def known_runs(root: Path) -> list[RunEntry]:
     """Return ``run.json`` of every run, in the order in which they began; unreadable ones are left out."""
-    runs = []
+    runs: list[RunEntry] = []
     for path in root.glob("*/run.json") if root.is_dir() else []:
         try:
             entry = read_json(path)
@@ -184,7 +203,8 @@ def known_runs(root: Path) -> list[dict[str, Any]]:
         if isinstance(entry, dict):
             number = entry.get("number")
             # Runs of the first schema have no number: they are older than all others.
-            runs.append({**entry, "id": path.parent.name, "number": number if isinstance(number, int) else 0})
+            named = {**entry, "id": path.parent.name, "number": number if isinstance(number, int) else 0}
+            runs.append(cast("RunEntry", named))
     return sorted(runs, key=lambda entry: (entry["number"], entry["id"]))
 
 

@@ -13,7 +13,7 @@ from stm_agent.errors import ConfigError
 from stm_agent.loop.events import Observer, silent
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
-from stm_agent.loop.report import Report
+from stm_agent.loop.report_rows import Report
 
 
 class SeedsRow(TypedDict):

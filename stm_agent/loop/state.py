@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.spec import ExpertSpec
+from stm_agent.domain.spec import BackboneSpec, ExpertSpec
 from stm_agent.loop.gate import GateState
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
@@ -89,6 +89,7 @@ class State:
         training_data: What the experts of this round learn from; None: not prepared yet.
         merged: Experts that the newest merge search chose from, in its order.
         round: Number of the newest training data, from 1; 0: there is none yet.
+        starts: Other starts that were raced, without adaptation.
         programs: What is written -> file of the program that writes it since a search of its text; empty: the domain's
             own programs write.
     """
@@ -105,6 +106,7 @@ class State:
     training_data: TrainingData | None = None
     tested: bool = False
     round: int = 0
+    starts: tuple[RatedModel, ...] = ()
     programs: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
@@ -112,6 +114,26 @@ class State:
         """Return the state before anything was tried."""
         return cls(base=base, confirmed=base, provisional=base)
 
+    @property
+    def backbone(self) -> BackboneSpec:
+        """The start that the provisional model stands on, and that experts are trained on."""
+        return self.provisional.model.documents.backbone
+
+    @property
+    def untouched(self) -> RatedModel:
+        """That start without adaptation."""
+        return next((start for start in self.starts if start.model.backbone == self.backbone), self.base)
+
+    def experts_here(self) -> tuple[Expert, ...]:
+        """Return the experts that were trained on that start."""
+        return tuple(expert for expert in self.experts if expert.rated.model.documents.backbone == self.backbone)
+
     def taking(self, challenger: RatedModel) -> State:
         """Return the state with another provisional model."""
         return replace(self, provisional=challenger)
+
+
+def start_key(state: State) -> list[object]:
+    """Return what identifies the start of the provisional model; empty: it is the run's own."""
+    own = state.backbone == state.base.model.backbone
+    return [] if own else [state.backbone.model_dump(mode="json")]

@@ -25,10 +25,10 @@ def target(score: float) -> StopRule:
 
 
 def patience(actions: int) -> StopRule:
-    """Stop when this many actions in a row brought nothing; those that change data alone do not count."""
+    """Stop when this many actions in a row brought nothing; those that pay only later do not count."""
 
     def rule(situation: Situation) -> str | None:
-        newest = [step for step in situation.steps if not step.decision.action.only_data][-actions:]
+        newest = [step for step in situation.steps if not step.decision.action.pays_later][-actions:]
         if len(newest) == actions and all(step.gain < BROUGHT for step in newest):
             return f"{actions} actions in a row brought nothing"
         return None

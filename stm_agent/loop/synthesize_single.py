@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from stm_agent.domain.build import build_domain_data
 from stm_agent.domain.spec import DomainSpec
@@ -35,7 +35,7 @@ def synthesize_domain(
     *,
     limit: int | None,
     what: Sequence[str] = ("negatives",),
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Let an LLM write into ``output``; return counts and cost, by kind if several are written.
 
     Several kinds are written into folders of their names below ``output``.
@@ -61,7 +61,7 @@ def synthesize_domain(
         ledger=runs / CACHE / "synthesize.jsonl",
         usd=options.budget_usd,
     )
-    counts: dict[str, dict[str, Any]] = {}
+    counts: dict[str, dict[str, object]] = {}
     folders: dict[str, Path] = {}
     for kind in dict.fromkeys(what):
         job = JOBS[kind](spec, workspace, runs, generator, limit)
@@ -78,7 +78,7 @@ def synthesize_domain(
     return dict(counts) if several else next(iter(counts.values()))
 
 
-def _counts(folder: Path) -> dict[str, Any]:
+def _counts(folder: Path) -> dict[str, object]:
     path = next(folder / name for name in ("pairs.json", "written.json") if (folder / name).is_file())
     counts = read_json(path)
     pairs = counts["pairs"] if isinstance(counts["pairs"], int) else len(counts["pairs"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.backbone.memory_errors import release_memory
 from stm_agent.domain.data import Pair
-from stm_agent.domain.spec import ExpertSpec
+from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.errors import OutOfMemory
 from stm_agent.instruct.seeds import load_seeds
 from stm_agent.loop.context import RunContext
@@ -32,6 +32,7 @@ class TrainingPlan:
         training_data: Source of its negatives.
         start: Adapter folder from which training starts; None: the backbone.
         suffix: Added to the expert's name, so that a second training in a round has a name of its own.
+        domain: The domain on the start that is trained; None: the run's.
     """
 
     spec: ExpertSpec
@@ -39,25 +40,31 @@ class TrainingPlan:
     training_data: TrainingData
     start: Path | None
     suffix: str = ""
+    domain: DomainSpec | None = None
+
+    def domain_in(self, context: RunContext) -> DomainSpec:
+        """Return the domain on the start that is trained."""
+        return self.domain or context.spec
 
 
 def training_job(
     context: RunContext, spec: ExpertSpec, plan: TrainingPlan, negatives: Negatives, instruction: Instruction
 ) -> TrainingJob:
     """Return the job that trains an expert on a plan's pairs."""
+    domain = plan.domain_in(context)
     return TrainingJob(
         expert=spec,
-        train=context.spec.train,
-        backbone=context.spec.backbone,
+        train=domain.train,
+        backbone=domain.backbone,
         pairs=plan.pairs,
         negatives=negatives,
         lists=_lists_of(spec, plan),
         instruction=instruction,
-        prompts=prompt_prefixes(spec, instruction, context.workspace, context.spec.task),
+        prompts=prompt_prefixes(spec, instruction, context.workspace, domain.task),
         start=plan.start,
         seed=context.seed,
         # The best checkpoint is chosen by its score, so training may only see the search half.
-        dev=context.search if context.spec.train.evaluate_every else None,
+        dev=context.search if domain.train.evaluate_every else None,
         cache=context.cache,
     )
 

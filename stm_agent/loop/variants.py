@@ -139,7 +139,7 @@ def _probe(context: RunContext, variant: Variant, steps: int, plan: TrainingPlan
     with context.timed("train", f"probing expert {name}: {steps} steps"):
         folder = build_training(context, training_job(context, spec, plan, negatives, variant.instruction))
     with context.timed("rate", f"scoring probe {name} on dev"):
-        model = AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,))
+        model = AdaptedModel(plan.domain_in(context).backbone, (folder / "adapter",), (1.0,))
         scores = context.score(model, context.probed, variant.instruction)
     context.run.ledger.record(
         "probe",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from stm_agent.domain.data import Pair
 from stm_agent.errors import GenerationError
@@ -128,9 +128,19 @@ def _build_or_salvage(context: RunContext, lever: str, job: Callable[[LlmAccess]
     return folder
 
 
+class WrittenCounts(TypedDict):
+    """Counts of a stage in which texts were written; earlier versions count less."""
+
+    written: int
+    asked: int
+    refused: dict[str, int]
+    inputs_cut: NotRequired[int]
+    copied: NotRequired[int]
+
+
 def _report_counts(context: RunContext, what: str, path: Path) -> None:
     """Note how many texts were written and why the others were refused."""
-    counts: Mapping[str, Any] = read_json(path)
+    counts: WrittenCounts = read_json(path)
     refusals = ", ".join(f"{number} {reason}" for reason, number in sorted(counts["refused"].items()))
     text = f"{counts['written']} of {counts['asked']} {what} written"
     text += f"; refused: {refusals}" if refusals else ""

@@ -28,28 +28,10 @@ def model_card(
 ) -> str:
     """Return the card of a merged model as Markdown.
 
-    Args:
-        name: Title.
-        domain: What the model was made for.
-        weights: Name of each expert -> its weight.
-        dev: nDCG@10 on dev; None: unknown.
-        general: The same on the general tasks.
-        sources: A line about each source and its licence.
-        command: The command that made it.
-        method: How the experts are merged.
-        synthetic: Splits whose queries an LLM wrote.
-        trained: Experts that the domain does not list, such as those of weak slices.
+    ``synthetic`` names the splits whose queries an LLM wrote; ``trained`` has the experts that are not as the domain
+    lists them, such as those of weak slices.
     """
     train = domain.train
-    experts = {expert.name: expert for expert in domain.experts}
-    rows = []
-    for expert_name, weight in weights.items():
-        if expert_name == INCUMBENT:
-            rows.append(f"| {INCUMBENT} | {weight:.2f} | the model that encodes the passages | |")
-            continue
-        # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
-        spec = trained.get(expert_name) or experts[expert_name.split("@")[0].split(" ")[0].rstrip("+")]
-        rows.append(f"| {expert_name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -65,7 +47,7 @@ def model_card(
         "",
         "| expert | weight | sources | steps |",
         "|---|---|---|---|",
-        *(rows or ["| none | | | |"]),
+        *(_rows(domain, weights, trained) or ["| none | | | |"]),
         "",
         *_teacher_note(domain),
         f"nDCG@10 on {'synthetic ' if 'dev' in synthetic else ''}dev: {_number(dev)}; on the general guard: "
@@ -80,6 +62,19 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _rows(domain: DomainSpec, weights: Mapping[str, float], trained: Mapping[str, ExpertSpec]) -> list[str]:
+    listed = {expert.name: expert for expert in domain.experts}
+    rows = []
+    for name, weight in weights.items():
+        if name == INCUMBENT:
+            rows.append(f"| {INCUMBENT} | {weight:.2f} | the model that encodes the passages | |")
+            continue
+        # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
+        spec = trained.get(name) or listed[name.split("@")[0].split(" ")[0].rstrip("+")]
+        rows.append(f"| {name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
+    return rows
 
 
 def sources_of(domain: DomainSpec, collection: Collection) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from stm_agent.job import Job
 from stm_agent.merge.adapted import AdaptedModel, adapter_key
 from stm_agent.merge.method_search import Chosen, Merge, choose, starts_of, try_method
 from stm_agent.merge.recipe import SUM, MethodOptions
-from stm_agent.merge.result import RESULT, MergeResult, Rating, only, read_merge
+from stm_agent.merge.result import RESULT, FrontPoint, MergeResult, Rating, StoredMerge, VerifiedRow, only, read_merge
 from stm_agent.merge.search import SUMS, Candidate, front, rescored, search
 from stm_agent.merge.strategies import MergeWeights, corners
 from stm_agent.merge.surrogate import Surrogate, Task
@@ -125,7 +125,7 @@ class _MergeSearch:
             floor=job.floor,
         )
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> StoredMerge:
         """Verify the best sums, try the other methods, and return what ``merge.json`` holds."""
         job = self.job
         best: Verified[Rating] = verify(
@@ -220,7 +220,7 @@ class _MergeSearch:
             document_vectors=np.stack([vectors[number][1] for vectors in self.vectors]),
         )
 
-    def _verified(self) -> list[dict[str, Any]]:
+    def _verified(self) -> list[VerifiedRow]:
         guesses = {(candidate.weights, SUM): candidate.domain for candidate in self.candidates}
         return [
             {
@@ -234,7 +234,7 @@ class _MergeSearch:
             for merge, rating in self.ratings.items()
         ]
 
-    def _front(self) -> list[dict[str, Any]]:
+    def _front(self) -> list[FrontPoint]:
         """Return the Pareto front on the search half, with real scores where there are some."""
         real = [
             Candidate(merge[0], self._on_search_half(rating).domain.ndcg_at_10, rating.general, merge[1])

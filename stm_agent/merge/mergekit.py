@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import yaml
 
@@ -65,7 +64,11 @@ def mergekit_yaml(recipe: Recipe, experts: Sequence[str], base: str, *, notes: S
     return "\n".join([*(f"# {comment}" for comment in comments), yaml.safe_dump(document, sort_keys=False)])
 
 
-def _mean(recipe: Recipe, experts: Sequence[str], base: str) -> dict[str, Any]:
+Part = float | list[dict[str, str | float]]
+"""A number, or a number for each part of the model, as mergekit's list of filters."""
+
+
+def _mean(recipe: Recipe, experts: Sequence[str], base: str) -> dict[str, object]:
     """Return a mean of whole models; the base has the rest of 1 that the experts' scaled shares leave."""
     models = [{"model": name, "parameters": {"weight": _weight(recipe, number)}} for number, name in enumerate(experts)]
     if recipe.method == "slerp":
@@ -76,15 +79,15 @@ def _mean(recipe: Recipe, experts: Sequence[str], base: str) -> dict[str, Any]:
     return {"merge_method": "linear", "dtype": "float32", "parameters": {"normalize": False}, "models": models}
 
 
-def _weight(recipe: Recipe, number: int) -> Any:  # noqa: ANN401 - YAML
+def _weight(recipe: Recipe, number: int) -> Part:
     scale = recipe.scale if recipe.method == "linear" else 1.0
     return _by_part(recipe, lambda weights: scale * weights[number])
 
 
-def _by_part(recipe: Recipe, value: Callable[[Sequence[float]], float]) -> Any:  # noqa: ANN401 - YAML
+def _by_part(recipe: Recipe, value: Callable[[Sequence[float]], float]) -> Part:
     """Return a value of the weights; for recipes with groups, mergekit's list of filters, of which the first counts."""
     parts = [(_filter(pattern), value(recipe.shares(weights))) for pattern, weights in recipe.groups.items()]
-    filters = [{"filter": name, "value": own} for name, own in parts if name is not None]
+    filters: list[dict[str, str | float]] = [{"filter": name, "value": own} for name, own in parts if name is not None]
     common = value(recipe.shares(recipe.weights))
     return [*filters, {"value": common}] if filters else common
 

@@ -85,12 +85,12 @@ def _config(folder: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
 
 
-def _shared_parts(folder: Path) -> dict[str, Any]:
+def _shared_parts(folder: Path) -> dict[str, object]:
     """Return the parts that must be equal, by a name for messages."""
     if not (folder / MODULES).is_file():
         return {MODULES: None}
     modules = read_json(folder / MODULES)
-    parts: dict[str, Any] = {MODULES: [module["type"].rsplit(".", 1)[-1] for module in modules]}
+    parts: dict[str, object] = {MODULES: [module["type"].rsplit(".", 1)[-1] for module in modules]}
     config = _config(folder)
     # An empty prompt is none, and cosine is what sentence-transformers takes without a similarity.
     parts["its prompts"] = {name: text for name, text in (config.get("prompts") or {}).items() if text}

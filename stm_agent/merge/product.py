@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.backbone.embedded import SCHEME
 from stm_agent.backbone.prompts import passage_prompt
@@ -21,6 +21,22 @@ from stm_agent.merge.weights import StateDictReader, WeightDelta, left_out, writ
 ADAPTER = "adapter_config.json"
 
 
+class MergedFolder(TypedDict):
+    """A merge of folders that was written.
+
+    Attributes:
+        model: The folder.
+        method: How it was merged.
+        weights: Expert -> weight.
+        exact_adapter: Whether the merge is one LoRA adapter too.
+    """
+
+    model: str
+    method: str
+    weights: dict[str, float]
+    exact_adapter: bool
+
+
 def merge_folders(
     experts: Sequence[Path],
     recipe: Recipe,
@@ -28,7 +44,7 @@ def merge_folders(
     *,
     backbone: BackboneSpec | None,
     base: str | None,
-) -> dict[str, Any]:
+) -> MergedFolder:
     """Merge expert folders into ``output``: adapters into a sentence-transformers folder, models into their format.
 
     The folder also gets ``recipe.json``, ``mergekit.yaml`` and, if that is exact, the merge as one LoRA adapter in

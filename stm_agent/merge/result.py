@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.scoring import scores_from_json
@@ -27,6 +27,56 @@ class Rating:
 
     domain: Scores
     general: float
+
+
+class MergeRow(TypedDict):
+    """A merge with its scores on the search half.
+
+    Attributes:
+        weights: One weight for each expert.
+        method: How they are merged, as JSON; rows of earlier versions have none: they are sums.
+        dev: nDCG@10 on the search half.
+        general: Mean nDCG@10 over the guards.
+    """
+
+    weights: list[float]
+    method: NotRequired[dict[str, Any]]
+    dev: float
+    general: float
+
+
+class VerifiedRow(MergeRow):
+    """A merge that was really encoded; ``surrogate`` is the guess before that, None: nobody guessed."""
+
+    surrogate: float | None
+    allowed: bool
+
+
+class FrontPoint(MergeRow):
+    """A point of the front; ``verified``: with real scores, else with those of the surrogate."""
+
+    verified: bool
+
+
+class StoredRating(TypedDict):
+    """A rating as JSON."""
+
+    domain: dict[str, Any]
+    general: float
+
+
+class StoredMerge(TypedDict):
+    """What ``merge.json`` holds; see :class:`MergeResult`."""
+
+    weights: list[float]
+    method: dict[str, Any]
+    rating: StoredRating
+    allowed: bool
+    rank_correlation: float | None
+    surrogate_is_bad: bool
+    agreement: str
+    verified: list[VerifiedRow]
+    front: list[FrontPoint]
 
 
 def only(scores: Scores, queries: Sequence[str]) -> Scores:
@@ -58,13 +108,21 @@ class MergeResult:
     rank_correlation: float | None
     surrogate_is_bad: bool
     agreement: str
-    verified: tuple[Mapping[str, Any], ...]
-    front: tuple[Mapping[str, Any], ...]
+    verified: tuple[VerifiedRow, ...]
+    front: tuple[FrontPoint, ...]
 
 
 def read_merge(folder: Path) -> MergeResult:
     """Read the result of a :class:`~stm_agent.merge.job.MergeJob`."""
-    row: dict[str, Any] = read_json(folder / RESULT)
-    rating = Rating(scores_from_json(row["rating"]["domain"]), row["rating"]["general"])
-    lists = {name: tuple(row[name]) for name in ("weights", "verified", "front")}
-    return MergeResult(**{**row, **lists, "rating": rating, "method": MethodOptions(**row["method"])})
+    row: StoredMerge = read_json(folder / RESULT)
+    return MergeResult(
+        weights=tuple(row["weights"]),
+        method=MethodOptions(**row["method"]),
+        rating=Rating(scores_from_json(row["rating"]["domain"]), row["rating"]["general"]),
+        allowed=row["allowed"],
+        rank_correlation=row["rank_correlation"],
+        surrogate_is_bad=row["surrogate_is_bad"],
+        agreement=row["agreement"],
+        verified=tuple(row["verified"]),
+        front=tuple(row["front"]),
+    )

@@ -68,9 +68,8 @@ def search(
 
     Each expert alone and the uniform :func:`~stm_agent.merge.strategies.soups` are always included. With ``linear``
     the strategy chooses means, of sum 1, with ``task-arithmetic`` sums of any size; two methods share the budget. The
-    best are also scored times each factor: below 1 the rest belongs to the start, which is thereby one more expert
-    (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903). The mean of those that win on bootstrap samples of the queries is
-    a candidate of its own (:mod:`stm_agent.merge.bagging`).
+    best are also scored times each factor: below 1 the rest belongs to the start, one more expert (WiSE-FT, Wortsman et
+    al. 2022, arXiv 2109.01903). The mean of the winners (:mod:`stm_agent.merge.bagging`) is one of the candidates.
 
     Args:
         domain: Vectors of base and experts on the domain's dev split.
@@ -84,41 +83,53 @@ def search(
         surrogate: The domain's surrogate, if it is to learn from real merges later.
         floor: Least general nDCG@10 of the weightings that are averaged.
     """
-    surrogate, guard_surrogates = surrogate or Surrogate(domain), [Surrogate(guard) for guard in guards]
-    per_query: dict[MergeWeights, NDArray[np.float64]] = {}
-    scores: dict[MergeWeights, float] = {}
-
-    def score(weights: MergeWeights) -> float:
-        if weights not in scores:
-            per_query[weights] = surrogate.per_query(weights)
-            scores[weights] = float(np.mean(per_query[weights]))
-        return scores[weights]
-
-    alone = corners(len(domain.query_vectors) - 1)
-    ranking = sorted(range(len(alone)), key=lambda number: -score(alone[number]))
+    tried = _Tried(surrogate or Surrogate(domain), [Surrogate(guard) for guard in guards])
+    experts = len(domain.query_vectors) - 1
+    ranking = sorted(range(experts), key=lambda number: -tried.score(corners(experts)[number]))
     sums = [method for method in SUMS if method in methods]
-    for weights in soups(len(alone), ranking) if sums else []:
-        score(weights)
+    if not sums:
+        return tried.candidates()
+    for weights in soups(experts, ranking):
+        tried.score(weights)
     for method in sums:
-        of_method: Score = score if method == "task-arithmetic" else lambda weights: score(as_mean(weights))
-        walk(strategy, of_method, len(alone), budget=max(budget // len(sums), 1), step=step, seed=seed)
-    for weights, factor in itertools.product(_directions(scores) if sums else [], scales):
-        score(scaled(weights, factor))
-    candidates = _candidates(scores, guard_surrogates)
+        score: Score = tried.score if method == "task-arithmetic" else lambda weights: tried.score(as_mean(weights))
+        walk(strategy, score, experts, budget=max(budget // len(sums), 1), step=step, seed=seed)
+    for weights, factor in itertools.product(_directions(tried.scores), scales):
+        tried.score(scaled(weights, factor))
+    return _with_mean(tried, floor, seed)
+
+
+def _with_mean(tried: _Tried, floor: float, seed: int) -> list[Candidate]:
+    """Return what was tried and the bagged mean of the weightings that keep the guard, the best on the domain first."""
+    candidates = tried.candidates()
     allowed = [candidate.weights for candidate in candidates if candidate.general >= floor]
-    if not sums or not allowed:
+    if not allowed:
         return candidates
-    mean = bagged({weights: per_query[weights] for weights in allowed}, seed=seed)
-    score(mean)
-    return [replace(candidate, bagged=candidate.weights == mean) for candidate in _candidates(scores, guard_surrogates)]
+    weights = bagged({weights: tried.per_query[weights] for weights in allowed}, seed=seed)
+    mean = replace(tried.candidate(weights), bagged=True)
+    return sorted([mean, *(candidate for candidate in candidates if candidate.weights != weights)], key=_by_domain)
 
 
-def _candidates(scores: Mapping[MergeWeights, float], guards: Sequence[Surrogate]) -> list[Candidate]:
-    candidates = [
-        Candidate(weights, value, _mean([guard.score(weights) for guard in guards]))
-        for weights, value in scores.items()
-    ]
-    return sorted(candidates, key=_by_domain)
+class _Tried:
+    """Weightings that the surrogate has scored, each once."""
+
+    def __init__(self, surrogate: Surrogate, guards: Sequence[Surrogate]) -> None:
+        self.per_query: dict[MergeWeights, NDArray[np.float64]] = {}
+        self.scores: dict[MergeWeights, float] = {}
+        self._surrogate, self._guards = surrogate, guards
+
+    def score(self, weights: MergeWeights) -> float:
+        if weights not in self.scores:
+            self.per_query[weights] = self._surrogate.per_query(weights)
+            self.scores[weights] = float(np.mean(self.per_query[weights]))
+        return self.scores[weights]
+
+    def candidate(self, weights: MergeWeights) -> Candidate:
+        return Candidate(weights, self.score(weights), _mean([guard.score(weights) for guard in self._guards]))
+
+    def candidates(self) -> list[Candidate]:
+        """Return all of them, the best on the domain first."""
+        return sorted(map(self.candidate, self.scores), key=_by_domain)
 
 
 def _directions(scores: Mapping[MergeWeights, float]) -> list[MergeWeights]:

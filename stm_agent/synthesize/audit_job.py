@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -131,14 +131,14 @@ class AuditJob(Job):
 
     def _judge(
         self, families: Sequence[Family]
-    ) -> tuple[dict[tuple[str, str], Judgement], dict[tuple[str, str], float], dict[str, Any]]:
+    ) -> tuple[dict[tuple[str, str], Judgement], dict[tuple[str, str], float], dict[str, object]]:
         """Return judgements and their weights by query and passage, and the counts of the stage."""
         if self.judge is None or self.program is None or not self.spec.judged:
             return {}, {}, {}
         client = self.judge.open()
         judgements: dict[tuple[str, str], Judgement] = {}
         weights: dict[tuple[str, str], float] = {}
-        counts: dict[str, Any] = {"model": client.model}
+        counts: dict[str, object] = {"model": client.model}
         try:
             for family in families:
                 asked, refused = self._asked(family, client.model)
@@ -190,9 +190,39 @@ def _content(part: Mapping[str, tuple[Negative, ...]]) -> dict[str, list[list[st
     return {pair: [[n.text, n.source, n.passage_id] for n in row] for pair, row in part.items() if row}
 
 
-def _row(verdict: Verdict, grades: Mapping[tuple[str, str], Judgement]) -> dict[str, Any]:
+class VerdictRow(TypedDict):
+    """A line of ``verdicts.jsonl``: a doubtful negative and what became of it.
+
+    Attributes:
+        pair: Pair that the passage was found for.
+        query: Its query.
+        positive: Its positive.
+        negative: The passage.
+        kind: What found or wrote it.
+        decision: ``negative``, ``dropped``, ``relabelled`` or ``queued``.
+        by: What decided.
+        chance: Chance that it is relevant; None: nothing is known.
+        doubt: How doubtful it is, comparable between kinds.
+        grade: A judge's grade; missing: nobody judged it.
+        reason: The judge's reason.
+    """
+
+    pair: str
+    query: str
+    positive: str
+    negative: str
+    kind: str
+    decision: str
+    by: str
+    chance: float | None
+    doubt: float
+    grade: NotRequired[int]
+    reason: NotRequired[str]
+
+
+def _row(verdict: Verdict, grades: Mapping[tuple[str, str], Judgement]) -> VerdictRow:
     suspect = verdict.suspect
-    row: dict[str, Any] = {
+    row: VerdictRow = {
         "pair": suspect.pair.id,
         "query": suspect.pair.query,
         "positive": suspect.pair.positive,
@@ -203,10 +233,11 @@ def _row(verdict: Verdict, grades: Mapping[tuple[str, str], Judgement]) -> dict[
         "chance": verdict.chance,
         "doubt": verdict.doubt,
     }
-    judgement = grades.get(key_of(suspect))
-    return row | ({"grade": judgement.grade, "reason": judgement.reason} if judgement else {})
+    if judgement := grades.get(key_of(suspect)):
+        row["grade"], row["reason"] = judgement.grade, judgement.reason
+    return row
 
 
-def load_verdicts(folder: Path) -> list[dict[str, Any]]:
+def load_verdicts(folder: Path) -> list[VerdictRow]:
     """Return the rows of ``verdicts.jsonl``."""
-    return [row for row in read_jsonl(folder / VERDICTS) if isinstance(row, dict)]
+    return [cast("VerdictRow", row) for row in read_jsonl(folder / VERDICTS) if isinstance(row, dict)]

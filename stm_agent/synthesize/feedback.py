@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +133,7 @@ class QueryRater:
         return f"{line}; use other words than the passage" if excess > 0.3 else line
 
 
-def _rank(scores: NDArray[Any], number: int) -> int:
+def _rank(scores: NDArray[np.floating], number: int) -> int:
     """Return the rank of a row; rows of equal score share the middle one of their ranks."""
     value = scores[number]
     return 1 + int((scores > value).sum()) + int((scores == value).sum() - 1) // 2

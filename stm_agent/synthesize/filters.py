@@ -45,7 +45,7 @@ def round_trip_ranks(
 ) -> list[dict[str, float]]:
     """Return for each query the ranks of its own passage by retriever, from 1; a retriever that misses it has none.
 
-    A query that does not find the passage it was written for is no good label for it (Dai et al. 2022, "Promptagator",
+    A query that does not find the passage it was written for is a bad label for it (Dai et al. 2022, "Promptagator",
     arXiv 2209.11755).
 
     Args:

@@ -1,7 +1,7 @@
 """Passages of graded relevance that the generator writes for a query, for list-wise losses.
 
 Four levels for each query: its own positive, and a written passage for each of three lower ones (SyCL, arXiv
-2503.23239). What is highly relevant or related is no negative, and a list-wise loss learns the order.
+2503.23239). Highly relevant and related passages are not negatives: a list-wise loss learns the order.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LEVELS: Mapping[int, str] = {
     1: "related: it is on the subject of the query, and nothing in it answers the query",
     0: "not relevant: it shares words with the query, and is on another subject",
 }
-"""Grade -> what the generator is told, in the order in which passages are asked for."""
+"""Grade -> the request to the generator, in the order in which passages are asked for."""
 
 
 @dataclass(frozen=True)

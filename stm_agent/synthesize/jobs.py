@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from stm_agent.domain.data import Pair
 from stm_agent.domain.held import NONE_HELD, HeldQueries
@@ -18,12 +19,44 @@ from stm_agent.llm.text import TEXT_RULES
 from stm_agent.mine.negatives import Negative
 from stm_agent.program_files import program_hash
 from stm_agent.progress import report
+from stm_agent.synthesize.report import WritingReport
 from stm_agent.synthesize.spread import Spread
+
+if TYPE_CHECKING:
+    from stm_agent.llm.client import LlmClient
 
 QUERY_RULES = NEGATIVE_RULES = GRADED_RULES = 1
 """Raised when other passages, types or requirements are asked for, or other texts are left out, than before."""
 DECIDES_TEXTS = {"structured", "attempts", "temperature", "max_tokens"}
 DECIDES_QUERIES = {*DECIDES_TEXTS, "queries", "per_passage", "types", "examples", "round_trip"}
+
+
+@contextmanager
+def writing(generator: LlmAccess, what: str) -> Iterator[tuple[LlmClient, Callable[[int, int], None]]]:
+    """Yield the open generator, and what reports that some of all texts are written."""
+    client = generator.open()
+    rate = CallRate(client)
+
+    def progress(done: int, total: int) -> None:
+        report("synthesize", rate.text(what, done, total), done, total)
+
+    try:
+        yield client, progress
+    finally:
+        client.close()
+
+
+def require_whole(generator: LlmAccess, written: WritingReport) -> None:
+    """Require a stage that went through, unless it is made of stored answers alone.
+
+    A result that is not whole must not be stored under the key of the whole one.
+
+    Raises:
+        BudgetExceeded: The budget ended it.
+        GenerationError: The LLM gave out.
+    """
+    if generator.answered is None:
+        written.require_whole()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +112,7 @@ class QueriesJob(Job):
         """
         from stm_agent.synthesize.queries import write_queries
 
-        client = self.generator.open()
-        rate = CallRate(client)
-        try:
+        with writing(self.generator, "queries") as (client, progress):
             written = write_queries(
                 self.pool,
                 task=self.task,
@@ -93,13 +124,9 @@ class QueriesJob(Job):
                 examples=self.examples,
                 held=self.held,
                 spread=self.spread,
-                progress=lambda done, total: report("synthesize", rate.text("queries", done, total), done, total),
+                progress=progress,
             )
-        finally:
-            client.close()
-        if self.generator.answered is None:
-            # A result that is not whole must not be stored under the key of the whole one.
-            written.report.require_whole()
+        require_whole(self.generator, written.report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +177,7 @@ class HardNegativesJob(Job):
         """
         from stm_agent.synthesize.negatives import synthesize_negatives
 
-        client = self.generator.open()
-        rate = CallRate(client)
-        try:
+        with writing(self.generator, "hard negatives") as (client, progress):
             written = synthesize_negatives(
                 self.pairs,
                 self.mined,
@@ -162,15 +187,9 @@ class HardNegativesJob(Job):
                 spec=self.spec,
                 folder=folder,
                 count=self.count,
-                progress=lambda done, total: report(
-                    "synthesize", rate.text("hard negatives", done, total), done, total
-                ),
+                progress=progress,
             )
-        finally:
-            client.close()
-        if self.generator.answered is None:
-            # A result that is not whole must not be stored under the key of the whole one.
-            written.report.require_whole()
+        require_whole(self.generator, written.report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,9 +233,7 @@ class GradedJob(Job):
         """
         from stm_agent.synthesize.graded import write_graded
 
-        client = self.generator.open()
-        rate = CallRate(client)
-        try:
+        with writing(self.generator, "graded passages") as (client, progress):
             written = write_graded(
                 self.pairs,
                 task=self.task,
@@ -224,12 +241,6 @@ class GradedJob(Job):
                 client=client,
                 spec=self.spec,
                 folder=folder,
-                progress=lambda done, total: report(
-                    "synthesize", rate.text("graded passages", done, total), done, total
-                ),
+                progress=progress,
             )
-        finally:
-            client.close()
-        if self.generator.answered is None:
-            # A result that is not whole must not be stored under the key of the whole one.
-            written.report.require_whole()
+        require_whole(self.generator, written.report)

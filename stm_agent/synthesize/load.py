@@ -33,7 +33,7 @@ def load_program(path: Path, output: str | None = None, *, structured: bool = Fa
     import dspy
 
     if not path.is_file():
-        raise ConfigError(f"there is no program {path}; 'stm-agent init DIR' writes the shipped ones")
+        raise ConfigError(f"program {path} does not exist; 'stm-agent init DIR' writes the shipped ones")
     module = _execute(path)
     name = STRUCTURED if structured and hasattr(module, STRUCTURED) else PLAIN
     build = getattr(module, name, None)

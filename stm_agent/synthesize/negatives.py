@@ -1,6 +1,6 @@
 """Synthetic hard negatives: written by a DSPy program, several for a pair, stored with their provenance.
 
-Negatives of one kind can be told from positives by their style; each one here is asked to violate exactly one
+Negatives of one kind differ from positives in style; each one here is asked to violate exactly one
 requirement of the query, a different one in each sample (arXiv 2606.01304).
 """
 

@@ -42,7 +42,7 @@ class PassageRater:
         self._others = encode_passages(others)
 
     def negative(self, pair: Pair, mined: str, text: str, judgement: Judgement | None = None) -> Rating:
-        """Return the rating of a hard negative: 0 for one that is no nearer than chance, 1 for one that is hardest.
+        """Return the rating of a hard negative: 0 for one that is as near as chance, 1 for one that is hardest.
 
         Args:
             pair: The pair that it was written for.
@@ -73,7 +73,7 @@ class PassageRater:
         Args:
             pair: The pair that they were written for; its positive has the highest level.
             texts: Level -> passage; levels that could not be written lack.
-            judgements: Level -> a judge's grade; empty: there is no judge.
+            judgements: Level -> a judge's grade; empty: nobody judges.
         """
         levels = [BEST_GRADE, *sorted(texts, reverse=True)]
         near = dict(

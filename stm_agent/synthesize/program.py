@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from stm_agent.errors import AnswerRejected, BudgetExceeded, GenerationError, first_line, raised_as
 from stm_agent.llm.answer import Completion
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 ATTEMPTS_APART = 1000
 """Distance between the sample numbers of two attempts at one text: more samples than a text ever has."""
+
+
+class ProgramSample(TypedDict):
+    """What a trace shows of a program: its instructions, its first chat, and what all calls cost."""
+
+    instructions: str
+    messages: list[dict[str, str]]
+    answer: str
+    calls: int
+    tokens: int
+    usd: float
+    seconds: float
 
 
 class Writer:
@@ -135,7 +147,7 @@ class Writer:
             copied=copied,
         )
 
-    def sample(self) -> dict[str, Any]:
+    def sample(self) -> ProgramSample:
         """Return what a trace shows of this program: its instructions, its first chat, and what all calls cost."""
         first = self._first
         return {

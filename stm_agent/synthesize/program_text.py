@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.errors import ConfigError
 from stm_agent.files import content_hash, whole_folder, write_atomic
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MARK = "# Written by stm-agent synthesize optimize; it replaces the text above."
 INSTRUCTIONS, DEMONSTRATIONS = "instructions", "demonstrations"
-Demonstration = Mapping[str, Any]
+Demonstration = Mapping[str, object]
 """Field -> value, as in a ``dspy.Example``."""
 
 

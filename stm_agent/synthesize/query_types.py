@@ -25,7 +25,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "everyday": "everyday words, as somebody without any technical terms describes what they need",
     "title": "a title, as the headline of a text on exactly this",
 }
-"""Type -> what the generator is told to write."""
+"""Type -> the request to the generator."""
 
 _ASKING = (
     "what how why who whom whose when where which is are was were do does did can could should would will has have"
@@ -39,7 +39,7 @@ _GRAMMAR = frozenset((*_ASKING.split(), *_BINDING.split()))
 
 
 def described(name: str) -> str:
-    """Return what the generator is told of a type; a type of the user's own is its name."""
+    """Return the request for a type of query; a type that a user made up is requested by its name."""
     return DESCRIPTIONS.get(name, name)
 
 

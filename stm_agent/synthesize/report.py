@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, GenerationError
 from stm_agent.files import content_hash
@@ -47,7 +46,7 @@ class WritingReport:
     over_budget: bool = False
     copied: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the counts as JSON; cost is in the ledger."""
         return {name: value for name, value in asdict(self).items() if name not in ("usd", "calls")}
 

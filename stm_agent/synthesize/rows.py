@@ -63,7 +63,7 @@ class Row:
         stage: ``queries``, ``negatives`` or ``graded``.
         source: Source of training pairs that it belongs to.
         query: The query; empty if it was withheld as nearly a dev or test query.
-        instruction: What a query is and what should be found, as the generator was told.
+        instruction: What a query is and what should be found, as the generator read it.
         type: Type of the query, where it was asked for.
         positives: Passages that answer it.
         negatives: Passages that do not.
@@ -146,12 +146,12 @@ def save_rows(folder: Path, rows: Iterable[Row]) -> None:
     _save_dataset(folder / DATASET, [{**record, "scores": json.dumps(record["scores"])} for record in records])
 
 
-def _save_dataset(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def _save_dataset(folder: Path, records: Sequence[Mapping[str, object]]) -> None:
     from datasets import Dataset, Features, Value, disable_progress_bars
 
     disable_progress_bars()
     text = Value("string")
-    features: dict[str, Any] = dict.fromkeys(Row.__dataclass_fields__, text)
+    features: dict[str, object] = dict.fromkeys(Row.__dataclass_fields__, text)
     features["positives"] = [{"text": text, "id": text, "grade": Value("int64")}]
     features["negatives"] = [{"text": text, "id": text, "kind": text, "violates": text, "score": Value("float64")}]
     features |= {"temperature": Value("float64"), "trial": Value("int64")}

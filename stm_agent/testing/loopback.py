@@ -46,6 +46,8 @@ class LoopbackServer:
                 self.send_response(reply.status)
                 self.send_header("Content-Type", reply.kind)
                 self.send_header("Content-Length", str(len(reply.body)))
+                # Clients that keep connections would leave them open when the test ends.
+                self.send_header("Connection", "close")
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(reply.body)
@@ -66,8 +68,6 @@ class LoopbackServer:
                 """Stay silent."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        # A client that keeps its connection must not keep the test.
-        self._server.daemon_threads, self._server.block_on_close = True, False
         self._thread = threading.Thread(target=self._server.serve_forever)
         self.origin = f"http://127.0.0.1:{self._server.server_port}"
 

@@ -140,7 +140,7 @@ def test_workspace_is_found(place: Path, monkeypatch: pytest.MonkeyPatch):
     assert workspace.runs_folder(place) == place / "runs"
     other = place / "elsewhere"
     other.mkdir()
-    with pytest.raises(ConfigError, match="is no workspace, it has no programs/; make one: stm-agent init"):
+    with pytest.raises(ConfigError, match="is not a workspace, it has no programs/; make one: stm-agent init"):
         workspace.find_workspace(other)
     monkeypatch.chdir(other)
     shipped = workspace.find_workspace(None)

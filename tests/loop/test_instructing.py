@@ -53,7 +53,7 @@ def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
     found = SimpleNamespace(winner=FIND, gain=0.2, queries=QUERIES)
     value = SimpleNamespace(
         gate=GATE,
-        spec=SimpleNamespace(instruct=InstructSpec(), merge=MergeSpec()),
+        spec=SimpleNamespace(backbone=BACKBONE, instruct=InstructSpec(), merge=MergeSpec()),
         found=found,
         rate=lambda model, instruction: rating(found.gain, found.queries),
         accept_scores=lambda rated: rated.rating.domain.per_query,

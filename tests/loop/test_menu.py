@@ -15,7 +15,8 @@ from stm_agent.domain.spec import DomainSpec
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.menu import offered
-from stm_agent.loop.actions.training import TrainExpert, expert_of
+from stm_agent.loop.actions.slice import AddExpert
+from stm_agent.loop.actions.training import expert_of
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
@@ -46,7 +47,9 @@ def start(tiny_domain: DomainSpec) -> State:
 
 
 def menu(spec: DomainSpec, state: State, done: tuple[str, ...] = ()) -> dict[str, list[Action]]:
-    context: Any = SimpleNamespace(spec=spec, run=SimpleNamespace(identity={}), _traits={"type": {"q": "question"}})
+    context: Any = SimpleNamespace(
+        spec=spec, plan=None, run=SimpleNamespace(identity={}), _traits={"type": {"q": "question"}}
+    )
     kinds: dict[str, list[Action]] = {}
     for action in offered(context, state, done):
         kinds.setdefault(action.kind, []).append(action)
@@ -87,12 +90,14 @@ def test_a_long_training_comes_after_a_short_one_that_was_better_than_the_start(
 
     def rungs(score: float | None) -> set[str]:
         experts = () if score is None else (trained(spec, "plain", score, tmp_path / "plain"),)
-        actions = menu(spec, replace(start, experts=experts))["train-expert"]
-        return {action.rung for action in actions if isinstance(action, TrainExpert)}
+        offers = menu(spec, replace(start, experts=experts))
+        return {str(action.to_json()["rung"]) for kind in ("train-expert", "distil") for action in offers[kind]}
 
     assert rungs(None) == rungs(0.3) == {"short"}
     assert rungs(0.5) == {"whole"}
     assert expert_of(spec, "plain", "short").steps == 100
+    sliced = AddExpert(by="type", slice="question")
+    assert (sliced.spec(spec).steps, sliced.model_copy(update={"rung": "short"}).spec(spec).steps) == (200, 50)
 
 
 def test_two_experts_can_be_merged_and_the_best_can_be_continued(

@@ -16,7 +16,8 @@ from stm_agent.llm.scripted import ScriptedProvider
 from stm_agent.loop.events import silent
 from stm_agent.loop.options import Options
 from stm_agent.loop.program_gepa import read_instructions
-from stm_agent.loop.program_search import ProgramOptions, optimize_program
+from stm_agent.loop.program_options import ProgramOptions
+from stm_agent.loop.program_search import optimize_program
 from stm_agent.loop.runs import run_state
 from stm_agent.synthesize.program_text import ProgramText
 from stm_agent.testing.tiny import _SIGNS

@@ -104,10 +104,13 @@ def test_a_point_of_queries_on_such_a_merge_is_a_model_too(
     folder, trained = train_query_side(context, plan, Instruction(), start, seed=0)
     run = tmp_path / "runs" / "made"
     run.mkdir()
-    domain = tiny_domain.model_copy(update={"backbone": backbone})
+    # The domain has another start than the one that the experts stand on.
+    other = BackboneSpec(model=str(pico_decoder(tmp_path / "other", seed=3)), max_length=32)
+    domain = tiny_domain.model_copy(update={"backbone": other})
     write_json(run / "run.json", {"identity": {"domain": domain.model_dump(mode="json")}})
     point = {"weights": [1.0], "method": SUM.model_dump(mode="json"), "dev": 0.5, "general": 0.5, "verified": True}
     front = {"event": "front", "experts": {"queries": folder.name}, "points": [point], **_about(start)}
+    front["start"] = backbone.model_dump(mode="json")
     (run / "ledger.jsonl").write_text(json.dumps(front) + "\n")
     pick(run, 1, tmp_path / "picked")
 

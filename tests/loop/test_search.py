@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -17,9 +18,10 @@ from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.inspect.why import reason_lines, why
+from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
-from stm_agent.loop.report import Report
+from stm_agent.loop.report_rows import Report
 from stm_agent.loop.seeds import optimize_seeds, summarize
 from stm_agent.loop.state_summary import read_summary, summary_text
 
@@ -29,6 +31,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from stm_agent.domain.spec import DomainSpec
+from stm_agent.loop.events import Event
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
 
@@ -122,10 +125,18 @@ def test_a_planner_that_reads_the_menu_decides(small: DomainSpec, workspace: Pat
 
 
 def test_the_state_and_the_reasons_of_a_run_can_be_read(small: DomainSpec, workspace: Path) -> None:
-    report = run(small, workspace, policy="stm", patience=None, budget_minutes=600.0)
+    events: list[Event] = []
+    report = run(small, workspace, events.append, policy="stm", patience=None, budget_minutes=600.0)
     folder = workspace / "runs" / report["run"]
     state = read_summary(folder)
     assert {part["by"] for part in state["slices"]} == {"BM25", "field", "length", "type"}
+    shown = [event for event in events if "standing" in event]
+    numbers = [event["choice"]["number"] for event in shown if "choice" in event]
+    assert numbers == [row["number"] for row in state["tried"]]
+    last = shown[-1]["standing"]
+    assert (last["run"], last["ndcg_at_10"]) == (report["run"], state["models"]["incumbent"]["search"])
+    assert [stair["best"] for stair in last["stairs"]] == sorted(stair["best"] for stair in last["stairs"])
+    assert json.loads(json.dumps(events)) == events, "every event is a line of JSON"
     kinds = [row["action"]["kind"] for row in state["tried"]]
     assert kinds[0] == "search-instruction"
     assert kinds[-2:] == ["train-query-expert", "merge"]

@@ -35,3 +35,18 @@ def test_a_teacher_is_named_only_where_there_was_one():
     assert "also learnt from the vectors of embedded:all-minilm-l6-v2" in card()
     untaught = load_domain("biomedical", Path()).experts[-1].model_copy(update={"name": "lay", "start": None})
     assert "learnt from" not in card(experts=(untaught, untaught.model_copy(update={"name": "hard"})))
+
+
+def test_an_expert_that_the_domain_does_not_list_has_its_row():
+    lay = load_domain("biomedical", Path()).experts[0]
+    text = model_card(
+        name="run-1",
+        domain=load_domain("biomedical", Path()),
+        weights={"slice-type-question": 1.0},
+        dev=None,
+        general=None,
+        sources=[],
+        command="stm-agent optimize",
+        trained={"slice-type-question": lay.model_copy(update={"steps": 7, "sources": ("lay", "clinical")})},
+    )
+    assert "| slice-type-question | 1.00 | lay, clinical | 7 |" in text

@@ -6,7 +6,6 @@ import datetime
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import stm_agent
 from stm_agent.errors import RunError
@@ -21,7 +20,7 @@ from stm_agent.inspect.page.timeline import timeline
 from stm_agent.inspect.page.trials import trials
 from stm_agent.inspect.page.usage import usage
 from stm_agent.inspect.page.written import written
-from stm_agent.inspect.why import why
+from stm_agent.inspect.why import ReasonRow, why
 
 PAGE = "report.html"
 SCHEMA = 1
@@ -84,13 +83,13 @@ def largest_page(make: Callable[[Limits], bytes]) -> bytes | None:
     return found
 
 
-def made() -> dict[str, Any]:
+def made() -> dict[str, object]:
     """Return what every page says of itself."""
     now = datetime.datetime.now(datetime.UTC).isoformat(sep=" ", timespec="minutes")
     return {"schema": SCHEMA, "version": stm_agent.__version__, "made": now.removesuffix("+00:00") + " UTC"}
 
 
-def _content(record: RunRecord, title: str) -> dict[str, Any]:
+def _content(record: RunRecord, title: str) -> dict[str, object]:
     """Return everything but the queries, which are as long as there is room."""
     head, search, merge = overview(record), timeline(record), fronts(record)
     charts = {
@@ -117,7 +116,7 @@ def _content(record: RunRecord, title: str) -> dict[str, Any]:
     }
 
 
-def _lineage(record: RunRecord) -> dict[str, Any] | str:
+def _lineage(record: RunRecord) -> ReasonRow | str:
     """Return where the model came from, or why nobody can say."""
     if not record.report:
         return "The lineage is written when the run has a model."

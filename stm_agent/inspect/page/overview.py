@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from stm_agent.inspect.page.record import RunRecord, Values
 from stm_agent.inspect.report import verdict
 from stm_agent.llm.budget import read_spending
+
+if TYPE_CHECKING:
+    from stm_agent.loop.report_rows import Report
 
 COMPARED = ("BM25", "all-MiniLM-L6-v2", "all-in-one")
 """Rows that the model is compared with in words, beside the start."""
@@ -129,7 +132,7 @@ def _test_verdict(report: Values) -> tuple[str, str]:
 def _sentences(report: Values) -> list[str]:
     if "merged" not in report.get("rows", {}):
         return []
-    return [line for line in (verdict(report, other) for other in COMPARED) if line]
+    return [line for line in (verdict(cast("Report", report), other) for other in COMPARED) if line]
 
 
 def _row(name: str, row: Values) -> RowView:

@@ -15,7 +15,7 @@ from stm_agent.loop.ledger import SCHEMA as LEDGER_SCHEMA
 from stm_agent.loop.planning import PLAN
 from stm_agent.loop.runs import run_state
 from stm_agent.loop.state_summary import STATE
-from stm_agent.traces import read_texts, read_traces
+from stm_agent.traces import Trial, read_texts, read_traces
 
 Values = Mapping[str, Any]
 """JSON values of a file, whose fields differ between versions."""
@@ -51,7 +51,7 @@ class RunRecord:
     instruction: Values
     summary: Values
     ledger: tuple[Values, ...]
-    traces: tuple[Values, ...]
+    traces: tuple[Trial, ...]
     texts: tuple[Mapping[str, str], Mapping[str, str]]
     calls: tuple[Values, ...]
     per_query: Mapping[str, Mapping[str, float]]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from stm_agent.inspect.page.record import RunRecord, Values
-from stm_agent.traces import changes, word_diff
+from stm_agent.traces import Trial, changes, word_diff
 
 SHOWN_CHANGES = 12
 """Queries that a trial is shown with, those that changed most against its parent first."""
@@ -33,7 +33,7 @@ class QueryChange(TypedDict):
     first_after: str
 
 
-class Trial(TypedDict):
+class TrialView(TypedDict):
     """One trial of an instruction or a program.
 
     Attributes:
@@ -54,7 +54,7 @@ class Trial(TypedDict):
     address: str
 
 
-def trials(record: RunRecord) -> dict[str, Trial]:
+def trials(record: RunRecord) -> dict[str, TrialView]:
     """Return the details of every dot that has any, by the dot's id."""
     traces = {trace["trial"]: trace for trace in record.traces}
     found = {
@@ -66,8 +66,8 @@ def trials(record: RunRecord) -> dict[str, Trial]:
     return found | {f"merge:{number}": _plain(_merge(entry)) for number, entry in merges}
 
 
-def _trial(trace: Values, parent: Values | None, texts: tuple[Mapping[str, str], Mapping[str, str]]) -> Trial:
-    moved = changes(dict(trace), dict(parent)) if parent and trace["per_query"] and parent["per_query"] else {}
+def _trial(trace: Trial, parent: Trial | None, texts: tuple[Mapping[str, str], Mapping[str, str]]) -> TrialView:
+    moved = changes(trace, parent) if parent and trace["per_query"] and parent["per_query"] else {}
     chat = [Message(role=message["role"], content=_cut(message["content"])) for message in trace["messages"]]
     if trace["answer"]:
         chat.append(Message(role="answer", content=_cut(trace["answer"])))
@@ -100,14 +100,12 @@ def _words(text: str, parent: str) -> list[tuple[str, str]]:
     return word_diff(parent, text)
 
 
-def _change(
-    query: str, trace: Values, parent: Values, texts: tuple[Mapping[str, str], Mapping[str, str]]
-) -> QueryChange:
+def _change(query: str, trace: Trial, parent: Trial, texts: tuple[Mapping[str, str], Mapping[str, str]]) -> QueryChange:
     queries, passages = texts
 
-    def first(row: Values) -> str:
+    def first(row: Trial) -> str:
         name, *_ = row["top"].get(query) or [""]
-        return passages.get(name, str(name))
+        return passages.get(name, name)
 
     return {
         "query": queries.get(query, query),
@@ -118,7 +116,7 @@ def _change(
     }
 
 
-def _fields(trace: Values) -> list[tuple[str, str]]:
+def _fields(trace: Trial) -> list[tuple[str, str]]:
     fields = [("origin", trace["origin"])]
     if trace["mean"] is not None:
         passages = f" over {trace['passages']:,} passages" if trace["passages"] else ""
@@ -129,7 +127,7 @@ def _fields(trace: Values) -> list[tuple[str, str]]:
     return [*fields, ("program", trace["program"])] if trace["program"] else fields
 
 
-def _plain(fields: list[tuple[str, str]]) -> Trial:
+def _plain(fields: list[tuple[str, str]]) -> TrialView:
     """Return a trial without text: an expert or a merge."""
     return {
         "text": "",

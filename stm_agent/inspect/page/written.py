@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from stm_agent.errors import StmAgentError, StorageError
 from stm_agent.files import read_json
-from stm_agent.inspect.data import AUDIT, Shown, data_rows
+from stm_agent.inspect.data import AUDIT, data_rows
+from stm_agent.inspect.data_rows import AuditedNegative, Positive, Shown
 from stm_agent.inspect.page.record import RunRecord, Values
 from stm_agent.loop.prepare import STAGES
 from stm_agent.synthesize.audit_job import REPORT
@@ -102,11 +103,11 @@ def _sample(row: Shown) -> Sample:
     }
 
 
-def _text(entry: dict[str, Any]) -> str:
-    return str(entry["text"])[:LONGEST_PASSAGE]
+def _text(entry: Positive | AuditedNegative) -> str:
+    return entry["text"][:LONGEST_PASSAGE]
 
 
-def _verdict(negative: dict[str, Any]) -> str:
+def _verdict(negative: AuditedNegative) -> str:
     if "verdict" not in negative:
         return ""
     chance = f", {negative['chance']:.0%} likely relevant" if "chance" in negative else ""

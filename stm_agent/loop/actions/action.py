@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ class Action(Protocol):
 
     prior: ClassVar[Prior]
     only_data: ClassVar[bool]
+    pays_later: ClassVar[bool]
 
     @property
     def kind(self) -> str:
@@ -42,7 +43,7 @@ class Action(Protocol):
     def run(self, context: RunContext, state: State) -> State:
         """Return the state after it; a failure inside of it is recorded by ``context.attempt``."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return kind and parameters."""
 
 
@@ -63,11 +64,13 @@ class LeverAction(Spec):
     """Base of the actions: parameters as fields, and a key.
 
     Attributes:
-        only_data: It changes training data alone, so that it gains nothing before an expert is trained.
+        only_data: It changes training data alone.
+        pays_later: It gains nothing, or little, before an expert is trained.
         round: Number of the round; names what comes of the action, and decides nothing else.
     """
 
     only_data: ClassVar[bool] = False
+    pays_later: ClassVar[bool] = False
     round: Positive = Field(default=1)
 
     def key(self, state: State) -> str:
@@ -78,7 +81,7 @@ class LeverAction(Spec):
         """Return the part of the state that decides the result, as JSON values."""
         return None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return kind and parameters."""
         return self.model_dump(mode="json")
 

@@ -29,6 +29,7 @@ class PrepareData(LeverAction):
 
     prior: ClassVar[Prior] = Prior(gain=0.005, spread=0.01)
     only_data: ClassVar[bool] = True
+    pays_later: ClassVar[bool] = True
     kind: Literal["prepare-data"] = "prepare-data"
 
     @property
@@ -68,6 +69,7 @@ class WriteQueries(LeverAction):
 
     prior: ClassVar[Prior] = Prior(gain=0.006, spread=0.02)
     only_data: ClassVar[bool] = True
+    pays_later: ClassVar[bool] = True
     kind: Literal["write-queries"] = "write-queries"
     queries: Positive
     where: Literal["spread", "failing"] = "spread"
@@ -118,6 +120,7 @@ class Relabel(LeverAction):
 
     prior: ClassVar[Prior] = Prior(gain=0.003, spread=0.01)
     only_data: ClassVar[bool] = True
+    pays_later: ClassVar[bool] = True
     kind: Literal["relabel"] = "relabel"
 
     @property

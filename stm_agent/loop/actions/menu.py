@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -24,6 +24,7 @@ from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.actions.mix import ChangeMix, mixes_of
 from stm_agent.loop.actions.program import OptimizeProgram, improvable
 from stm_agent.loop.actions.slice import AddExpert, weak_slices
+from stm_agent.loop.actions.start import RaceStart, TrainOnStart
 from stm_agent.loop.actions.training import (
     LADDER_FROM,
     ContinueTraining,
@@ -34,8 +35,9 @@ from stm_agent.loop.actions.training import (
 )
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
+from stm_agent.loop.other_starts import other_starts
 from stm_agent.loop.program_lever import programs_key
-from stm_agent.loop.state import Expert, State
+from stm_agent.loop.state import Expert, RatedModel, State
 
 CONTINUED = 2
 """Best experts that a menu offers to continue."""
@@ -74,12 +76,15 @@ AnyAction = Annotated[
     | ContinueTraining
     | Distil
     | MergeExperts
+    | RaceStart
+    | TrainOnStart
     | Stop,
     Field(discriminator="kind"),
 ]
 KINDS = (
     *("search-instruction", "prepare-data", "write-queries", "relabel", "optimize-program", "train-expert"),
-    *("train-query-expert", "change-mix", "add-expert", "continue-training", "distil", "merge", "stop"),
+    *("train-query-expert", "change-mix", "add-expert", "continue-training", "distil", "merge", "race-start"),
+    *("train-on-start", "stop"),
 )
 """Kinds in the order in which a menu lists them."""
 _READER: TypeAdapter[AnyAction] = TypeAdapter(AnyAction)
@@ -90,8 +95,11 @@ ONLY_DATA = (PrepareData().kind, WriteQueries(queries=1).kind, Relabel().kind, O
 BEFORE_DATA = OptimizeProgram().kind
 """Kind that changes nothing before data are written."""
 
+RACED, ON_RACED = "race-start", "train-on-start"
+"""Kinds that score another start, and that train on it."""
 
-def read_action(values: Mapping[str, Any]) -> Action:
+
+def read_action(values: Mapping[str, object]) -> Action:
     """Return the action of some JSON values.
 
     Raises:
@@ -121,11 +129,16 @@ def _possible(context: RunContext, state: State, done: Collection[str]) -> Itera
     yield SearchInstruction(round=round_)
     yield from _data(context, state, round_)
     prepared = state.training_data is not None or PrepareData(round=1).key(State.start(state.base)) in done
-    yield from _trainings(context, state, round_, ready=prepared or not needs_data(context.spec))
+    ready = prepared or not needs_data(context.spec)
+    yield from _trainings(context, state, round_, ready=ready)
     yield from _mixes(context, state, round_)
     if state.experts:
-        yield from (action.model_copy(update={"round": round_}) for action in weak_slices(context, state))
-    yield from _continued(context, state, round_)
+        for action in weak_slices(context, state):
+            # Its short training is known by the slice's name.
+            rung = _rung(state, action.spec(context.spec), state.untouched)
+            yield action.model_copy(update={"rung": rung, "round": round_})
+    yield from _continued(state, round_)
+    yield from _starts(context, state, round_, ready=ready)
     for side in ("both", "query"):
         merge = MergeExperts(side=side, strict=True, round=round_)
         if merge.experts(state):
@@ -153,40 +166,61 @@ def _trainings(context: RunContext, state: State, round_: int, *, ready: bool) -
     for spec in context.spec.experts:
         if not ready and waits_for_data(spec):
             continue
-        rung = _rung(state, spec)
+        rung = _rung(state, spec, state.untouched)
         if spec.side == "query":
             yield TrainQueryExpert(expert=spec.name, take=True, rung=rung, round=round_)
             continue
-        if spec.start is None or any(expert.spec_name == spec.start for expert in state.experts):
+        if _can_start(spec, state):
             yield TrainExpert(expert=spec.name, take=True, rung=rung, round=round_)
         if trained:
             yield TrainExpert(expert=spec.name, start="incumbent", take=True, rung=rung, round=round_)
-        if _can_distil(context, spec):
-            yield Distil(expert=spec.name, round=round_)
+        if _can_distil(context, state, spec):
+            yield Distil(expert=spec.name, rung=rung, round=round_)
 
 
 def _mixes(context: RunContext, state: State, round_: int) -> Iterator[Action]:
     for spec in context.spec.experts:
-        if spec.start is None or any(expert.spec_name == spec.start for expert in state.experts):
+        if _can_start(spec, state):
             for mix in mixes_of(spec, state.training_data):
-                yield ChangeMix(expert=spec.name, mix=mix, rung=_rung(state, spec), round=round_)
+                yield ChangeMix(expert=spec.name, mix=mix, rung=_rung(state, spec, state.untouched), round=round_)
 
 
-def _continued(context: RunContext, state: State, round_: int) -> Iterator[Action]:
+def _starts(context: RunContext, state: State, round_: int, *, ready: bool) -> Iterator[Action]:
+    """Yield the starts that lost the race of the plan, and trainings on those that were raced again."""
+    raced = {start.model.backbone.model: start for start in state.starts}
+    for other in other_starts(context.plan):
+        start = raced.get(other.model)
+        if start is None:
+            yield RaceStart(model=other.model, round=round_)
+        elif other != state.backbone:
+            for spec in context.spec.experts:
+                if spec.side == "both" and spec.start is None and (ready or not waits_for_data(spec)):
+                    rung = _rung(state, spec, start)
+                    yield TrainOnStart(model=other.model, expert=spec.name, rung=rung, round=round_)
+
+
+def _can_start(spec: ExpertSpec, state: State) -> bool:
+    """Return whether the expert that another one starts from is there, on the start of the provisional model."""
+    return spec.start is None or any(expert.spec_name == spec.start for expert in state.experts_here())
+
+
+def _continued(state: State, round_: int) -> Iterator[Action]:
     def score(expert: Expert) -> float:
         return expert.rated.rating.domain.ndcg_at_10
 
-    base = state.base.rating.domain.ndcg_at_10
-    worth = [expert for expert in state.experts if score(expert) > base and _is_on_top(expert, state)]
+    base = state.untouched.rating.domain.ndcg_at_10
+    worth = [expert for expert in state.experts_here() if score(expert) > base and _is_on_top(expert, state)]
     for expert in sorted(worth, key=score, reverse=True)[:CONTINUED]:
         yield ContinueTraining(expert=expert.name, round=round_)
 
 
-def _rung(state: State, spec: ExpertSpec) -> Rung:
-    """Return the rung of an expert: a whole training comes only after a short one that was better than the base."""
-    base = state.base.rating.domain.ndcg_at_10
+def _rung(state: State, spec: ExpertSpec, start: RatedModel) -> Rung:
+    """Return the rung of an expert: a whole training comes only after a short one that was better than its start."""
     passed = any(
-        expert.spec_name == spec.name and expert.rated.rating.domain.ndcg_at_10 > base for expert in state.experts
+        expert.spec_name == spec.name
+        and expert.rated.model.documents.backbone == start.model.backbone
+        and expert.rated.rating.domain.ndcg_at_10 > start.rating.domain.ndcg_at_10
+        for expert in state.experts
     )
     return "whole" if passed or spec.steps < LADDER_FROM else "short"
 
@@ -196,8 +230,8 @@ def _is_on_top(expert: Expert, state: State) -> bool:
     return expert.side == "both" or expert.rated.model.documents == state.provisional.model.documents
 
 
-def _can_distil(context: RunContext, spec: ExpertSpec) -> bool:
+def _can_distil(context: RunContext, state: State, spec: ExpertSpec) -> bool:
     """Return whether there is a teacher that is not the student itself."""
     teach, train = context.spec.teach, context.spec.train
-    others = set(teach.models.values()) - {context.spec.backbone.model}
+    others = set(teach.models.values()) - {state.backbone.model}
     return not spec.learns_from_scores and not train.matryoshka and (teach.file is not None or bool(others))

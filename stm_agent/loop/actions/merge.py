@@ -37,7 +37,7 @@ class MergeExperts(LeverAction):
         """Return what is merged."""
         if self.side == "query":
             return query_experts(state, self.round)
-        return [expert for expert in state.experts if expert.side == "both"]
+        return [expert for expert in state.experts_here() if expert.side == "both"]
 
     def depends(self, state: State) -> object:
         """Return the experts and the instruction."""

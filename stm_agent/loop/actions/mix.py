@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from stm_agent.domain.fields import Name
 from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec, NegativeSpec
 from stm_agent.loop.actions.action import LeverAction, Prior
-from stm_agent.loop.actions.training import Rung, data_key, expert_of
+from stm_agent.loop.actions.training import Rung, expert_of, learnt_from, with_trained
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.experts import listed_start, train_expert
-from stm_agent.loop.merging import consider_models
+from stm_agent.loop.other_starts import domain_of
 from stm_agent.loop.state import State
 from stm_agent.loop.training_data import TrainingData
 
@@ -48,7 +48,7 @@ class ChangeMix(LeverAction):
 
     def depends(self, state: State) -> object:
         """Return instruction and data."""
-        return [state.provisional.instruction.texts, data_key(state)]
+        return learnt_from(state)
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
@@ -56,16 +56,12 @@ class ChangeMix(LeverAction):
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the expert, which the gate considers."""
-        spec, lever = self._spec(context.spec), f"expert {self.expert}, {self.mix}"
+        spec, lever = self._spec(domain_of(context, state)), f"expert {self.expert}, {self.mix}"
         if not context.has_time(lever):
             return state
         with context.attempt(lever):
             start = listed_start(context, state, spec, self.round)
-            trained = train_expert(context, state, spec, self.round, start)
-            experts, considered = (*state.experts, *trained.experts), state.considered + trained.compared
-            state = replace(state, experts=experts, considered=considered)
-            if trained.experts:
-                state = consider_models(context, state, trained.experts, None, self.round, strict=True)
+            state = with_trained(context, state, train_expert(context, state, spec, self.round, start), self.round)
         return state
 
     def _spec(self, domain: DomainSpec) -> ExpertSpec:
@@ -92,13 +88,22 @@ def mixes_of(spec: ExpertSpec, data: TrainingData | None) -> list[Mix]:
     """Return the mixes that differ from an expert's own and for which there is data."""
     if spec.side == "query" or spec.learns_from_scores or data is None:
         return []
+    possible = {*_query_mixes(spec, data), *_negative_mixes(spec, data)}
+    return [mix for mix in MIXES if mix in possible]
+
+
+def _query_mixes(spec: ExpertSpec, data: TrainingData) -> Iterator[Mix]:
+    if not data.written:
+        return
+    if WRITTEN not in spec.sources:
+        yield "with-written"
+    elif len(spec.sources) > 1:
+        yield from ("more-written", "less-written")
+
+
+def _negative_mixes(spec: ExpertSpec, data: TrainingData) -> Iterator[Mix]:
     negatives = spec.negatives
-    several = len(spec.sources) > 1
-    possible: dict[Mix, bool] = {
-        "with-written": bool(data.written) and WRITTEN not in spec.sources,
-        "more-written": bool(data.written) and WRITTEN in spec.sources and several,
-        "less-written": bool(data.written) and WRITTEN in spec.sources and several,
-        "mined-alone": bool(data.mined) and negatives.synthetic > 0,
-        "half-written": bool(data.synthetic) and negatives.written_and_mined > 0 and negatives.synthetic_share != HALF,
-    }
-    return [mix for mix in MIXES if possible[mix]]
+    if data.mined and negatives.synthetic > 0:
+        yield "mined-alone"
+    if data.synthetic and negatives.written_and_mined > 0 and negatives.synthetic_share != HALF:
+        yield "half-written"

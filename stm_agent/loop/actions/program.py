@@ -34,6 +34,7 @@ class OptimizeProgram(LeverAction):
 
     prior: ClassVar[Prior] = Prior(gain=0.003, spread=0.01)
     only_data: ClassVar[bool] = True
+    pays_later: ClassVar[bool] = True
     kind: Literal["optimize-program"] = "optimize-program"
     program: Role = "queries"
 

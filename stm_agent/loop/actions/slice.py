@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.loop.actions.action import LeverAction, Prior
-from stm_agent.loop.actions.training import data_key
+from stm_agent.loop.actions.training import SHORT, Rung, learnt_from, with_trained
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.data import pairs_of
 from stm_agent.loop.experts import train_expert
-from stm_agent.loop.merging import consider_models
+from stm_agent.loop.other_starts import domain_of
 from stm_agent.loop.slice_pairs import LIKENESS, pairs_like
 from stm_agent.loop.slices import slices_of
 from stm_agent.loop.state import State
@@ -33,21 +32,24 @@ class AddExpert(LeverAction):
     Attributes:
         by: What the queries of the slice are sorted by.
         slice: Their value of it.
+        rung: How long the expert is trained.
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.008, spread=0.02)
     kind: Literal["add-expert"] = "add-expert"
     by: By
     slice: Literal["question", "keywords", "statement", "short", "medium", "long", "findable", "not-findable"]
+    rung: Rung = "whole"
 
     @property
     def summary(self) -> str:
         """One line for people."""
-        return f"train an expert for queries of {self.by} {self.slice}"
+        short = "" if self.rung == "whole" else " for a quarter of its steps"
+        return f"train an expert for queries of {self.by} {self.slice}{short}"
 
     def depends(self, state: State) -> object:
         """Return instruction and data."""
-        return [state.provisional.instruction.texts, data_key(state)]
+        return learnt_from(state)
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores, of as many pairs as there may be."""
@@ -55,7 +57,7 @@ class AddExpert(LeverAction):
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the expert, which the gate considers."""
-        spec = self.spec(context.spec)
+        spec = self.spec(domain_of(context, state))
         if not context.has_time(f"expert {spec.name}"):
             return state
         with context.attempt(f"expert {spec.name}"):
@@ -63,15 +65,13 @@ class AddExpert(LeverAction):
             chosen = pairs_like(context, pairs, self.by, self.slice)
             context.note("train", f"expert {spec.name}: {len(chosen):,} of {len(pairs):,} pairs are like the slice")
             trained = train_expert(context, state, spec, self.round, None, pairs=chosen)
-            experts, considered = (*state.experts, *trained.experts), state.considered + trained.compared
-            state = replace(state, experts=experts, considered=considered)
-            if trained.experts:
-                state = consider_models(context, state, trained.experts, None, self.round, strict=True)
+            state = with_trained(context, state, trained, self.round)
         return state
 
     def spec(self, domain: DomainSpec) -> ExpertSpec:
         """Return the expert: the domain's first one of both sides, on the sources of all of them."""
         experts = sliceable(domain)
+        share = SHORT if self.rung == "short" else 1.0
         sources = tuple(dict.fromkeys(source for expert in experts for source in expert.sources))
         return experts[0].model_copy(
             update={
@@ -79,7 +79,7 @@ class AddExpert(LeverAction):
                 "sources": sources,
                 "start": None,
                 # Half of the steps: a slice has a part of the pairs.
-                "steps": max(1, max(expert.steps for expert in experts) // 2),
+                "steps": max(1, round(share * max(1, max(expert.steps for expert in experts) // 2))),
             }
         )
 

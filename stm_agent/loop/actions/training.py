@@ -16,8 +16,9 @@ from stm_agent.loop.costs import Cost, Workload
 from stm_agent.loop.data import pairs_of, teacher_lists
 from stm_agent.loop.experts import TrainedExperts, listed_start, train_expert
 from stm_agent.loop.merging import consider_models
+from stm_agent.loop.other_starts import domain_of
 from stm_agent.loop.query_side import summed_adapter, train_query_expert
-from stm_agent.loop.state import Expert, State
+from stm_agent.loop.state import Expert, State, start_key
 from stm_agent.loop.training_data import TrainingData
 
 Rung = Literal["short", "whole"]
@@ -34,6 +35,25 @@ def expert_of(domain: DomainSpec, name: str, rung: Rung = "whole") -> ExpertSpec
     """Return a listed or planned expert by its name, with the steps of a rung."""
     spec = next(spec for spec in domain.experts if spec.name == name)
     return spec if rung == "whole" else spec.model_copy(update={"steps": max(1, round(SHORT * spec.steps))})
+
+
+def with_trained(
+    context: RunContext, state: State, trained: TrainedExperts, round_: int, *, take: bool = True
+) -> State:
+    """Return the state with experts that were trained.
+
+    Args:
+        context: The run.
+        state: The state before.
+        trained: What the training gave.
+        round_: Number of the round.
+        take: The gate considers the experts alone at once; else a merge decides.
+    """
+    experts, considered = (*state.experts, *trained.experts), state.considered + trained.compared
+    state = replace(state, experts=experts, considered=considered)
+    if take and trained.experts:
+        state = consider_models(context, state, trained.experts, None, round_, strict=True)
+    return state
 
 
 class TrainExpert(LeverAction):
@@ -61,7 +81,8 @@ class TrainExpert(LeverAction):
     def depends(self, state: State) -> object:
         """Return instruction and data, and the model if training starts from it."""
         start = state.provisional.model.source_key() if self.start == "incumbent" else None
-        return [state.provisional.instruction.texts, data_key(state), start]
+        texts, data, *other = learnt_from(state)
+        return [texts, data, start, *other]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
@@ -69,18 +90,12 @@ class TrainExpert(LeverAction):
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""
-        spec = expert_of(context.spec, self.expert, self.rung)
+        spec = expert_of(domain_of(context, state), self.expert, self.rung)
         if not context.has_time(f"expert {spec.name}"):
             return state
         with context.attempt(f"expert {spec.name}"):
             trained = train_expert(context, state, spec, self.round, self._start(context, state, spec))
-            state = replace(
-                state,
-                experts=(*state.experts, *trained.experts),
-                considered=state.considered + trained.compared,
-            )
-            if self.take and trained.experts:
-                state = consider_models(context, state, trained.experts, None, self.round, strict=True)
+            state = with_trained(context, state, trained, self.round, take=self.take)
         return state
 
     def _start(self, context: RunContext, state: State, spec: ExpertSpec) -> Path | None:
@@ -120,14 +135,12 @@ class TrainQueryExpert(LeverAction):
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""
-        spec = expert_of(context.spec, self.expert, self.rung)
+        spec = expert_of(domain_of(context, state), self.expert, self.rung)
         if not context.has_time(f"expert {spec.name}"):
             return state
         with context.attempt(f"expert {spec.name}"):
             expert = train_query_expert(context, state, spec, self.round)
-            state = replace(state, experts=(*state.experts, expert))
-            if self.take:
-                state = consider_models(context, state, [expert], None, self.round, strict=True)
+            state = with_trained(context, state, TrainedExperts((expert,), 0), self.round, take=self.take)
         return state
 
 
@@ -157,17 +170,12 @@ class ContinueTraining(LeverAction):
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with one expert more."""
-        before, spec = _trained(state, self.expert), self._spec(context.spec, state)
+        before, spec = _trained(state, self.expert), self._spec(domain_of(context, state), state)
         lever = f"expert {self.expert}, continued"
         if not context.has_time(lever):
             return state
         with context.attempt(lever):
-            trained = self._train(context, state, before, spec)
-            experts = trained.experts
-            considered = state.considered + trained.compared
-            state = replace(state, experts=(*state.experts, *experts), considered=considered)
-            if experts:
-                state = consider_models(context, state, experts, None, self.round, strict=True)
+            state = with_trained(context, state, self._train(context, state, before, spec), self.round)
         return state
 
     def _train(self, context: RunContext, state: State, before: Expert, spec: ExpertSpec) -> TrainedExperts:
@@ -191,20 +199,22 @@ class Distil(LeverAction):
 
     Attributes:
         expert: Name of the expert whose sources are learnt from.
+        rung: How long it is trained.
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.01, spread=0.02)
     kind: Literal["distil"] = "distil"
     expert: Name
+    rung: Rung = "whole"
 
     @property
     def summary(self) -> str:
         """One line for people."""
-        return f"train expert {self.expert} on a teacher's scores"
+        return f"{_verb(self.rung)} expert {self.expert} on a teacher's scores"
 
     def depends(self, state: State) -> object:
         """Return instruction and data."""
-        return [state.provisional.instruction.texts, data_key(state)]
+        return learnt_from(state)
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the teacher's encodings, the steps and the scores."""
@@ -212,7 +222,7 @@ class Distil(LeverAction):
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""
-        spec, lever = self._spec(context.spec), f"distilled expert {self.expert}"
+        spec, lever = self._spec(domain_of(context, state)), f"distilled expert {self.expert}"
         if not context.has_time(lever):
             return state
         with context.attempt(lever):
@@ -223,14 +233,11 @@ class Distil(LeverAction):
                 return state
             taught = replace(state, training_data=replace(training_data, lists=lists))
             trained = train_expert(context, taught, spec, self.round, None)
-            experts = (*state.experts, *trained.experts)
-            state = replace(state, experts=experts, considered=state.considered + trained.compared)
-            if trained.experts:
-                state = consider_models(context, state, trained.experts, None, self.round, strict=True)
+            state = with_trained(context, state, trained, self.round)
         return state
 
     def _spec(self, domain: DomainSpec) -> ExpertSpec:
-        spec = expert_of(domain, self.expert)
+        spec = expert_of(domain, self.expert, self.rung)
         return ExpertSpec(name=spec.name, sources=spec.sources, steps=spec.steps, loss="distil")
 
 
@@ -240,6 +247,11 @@ def _verb(rung: Rung) -> str:
 
 def _trained(state: State, name: str) -> Expert:
     return next(expert for expert in state.experts if expert.name == name)
+
+
+def learnt_from(state: State) -> list[object]:
+    """Return what decides an expert beside its own parameters: instruction, data, and another start if there is one."""
+    return [state.provisional.instruction.texts, data_key(state), *start_key(state)]
 
 
 def data_key(state: State) -> str | None:

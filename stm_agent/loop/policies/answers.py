@@ -52,7 +52,8 @@ def answer_of(
     except StmAgentError:
         raise
     except Exception as error:
-        # Whatever a user's program or DSPy's parser raises is an answer that cannot be used.
+        # Broad, since the program is a user's own Python, and DSPy's parsers raise errors of their own: whatever comes
+        # out of them is an answer that cannot be used, and another policy decides.
         if record.error is not None:
             raise record.error from error
         raise ConfigError(f"program {path} gives no action: {type(error).__name__}") from error
@@ -70,7 +71,18 @@ def chosen(answer: str, menu: Sequence[Offer], left: Left) -> Offer:
         Fallback: It is not on the menu, cannot be afforded, or has wrong parameters.
     """
     lines = [line.strip(" -*`") for line in answer.strip().splitlines() if line.strip()]
-    kind, *parameters = (lines[0] if lines else "").partition(":")[0].split()[:20] or [""]
+    first = lines[0] if lines else ""
+    # A line of the menu may hold a name with a colon or a space, which else ends what is read.
+    copied = (offer for offer in menu if f"{first}:".startswith(f"{_line(offer.action)}:"))
+    offer = next(copied, None) or _read(first, menu)
+    if not left.allows(offer.cost):
+        raise Fallback(UNAFFORDABLE)
+    return offer
+
+
+def _read(line: str, menu: Sequence[Offer]) -> Offer:
+    """Return what a line in a planner's own writing means."""
+    kind, *parameters = line.partition(":")[0].split()[:20] or [""]
     of_kind = [offer for offer in (*menu, STOP) if offer.action.kind == kind]
     if not of_kind:
         raise Fallback(NOT_THERE)
@@ -82,8 +94,6 @@ def chosen(answer: str, menu: Sequence[Offer], left: Left) -> Offer:
     offer = next((offer for offer in of_kind if same_action(offer.action, wanted)), None)
     if offer is None:
         raise Fallback(WRONG if parameters else NOT_THERE)
-    if not left.allows(offer.cost):
-        raise Fallback(UNAFFORDABLE)
     return offer
 
 

@@ -15,11 +15,13 @@ from statistics import NormalDist, mean
 
 from stm_agent.loop.actions.action import Action, Prior
 from stm_agent.loop.actions.data import PrepareData
+from stm_agent.loop.actions.start import RaceStart, TrainOnStart
 from stm_agent.loop.actions.training import TrainExpert
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost
 from stm_agent.loop.earlier import earlier_gains
 from stm_agent.loop.history import Decision, credited_gains
+from stm_agent.loop.other_starts import ahead
 from stm_agent.loop.policies.policy import Left, Offer, Situation
 
 PRIOR_WEIGHT = 1.0
@@ -100,14 +102,17 @@ class GainPerCost:
 
 
 def _prior(action: Action, situation: Situation) -> Prior:
-    """Return a kind's prior; data that experts wait for is worth what they are."""
+    """Return a kind's prior; data that experts wait for is worth what they are, and so are experts on another start."""
+    if isinstance(action, RaceStart | TrainOnStart):
+        gain = TrainExpert.prior.gain + ahead(action.model, situation.context, situation.state)
+        return Prior(gain=gain, spread=action.prior.spread)
     waits = isinstance(action, PrepareData) and situation.state.training_data is None
     return TrainExpert.prior if waits else action.prior
 
 
 def _until_it_pays(action: Action, situation: Situation) -> Cost:
     """Return the cost of what must follow before an action can gain: data alone changes no model."""
-    if not action.only_data:
+    if not action.pays_later:
         return Cost(seconds=0.0)
     costs = [situation.workload.training(spec) for spec in situation.workload.spec.experts]
     return min(costs, key=lambda cost: cost.seconds, default=Cost(seconds=0.0))
