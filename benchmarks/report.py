@@ -22,7 +22,7 @@ from _record import RESULTS, claim, machine, versions
 
 from stm_agent.files import read_jsonl, write_atomic, write_json
 from stm_agent.inspect.page.build import LARGEST, PAGE, write_page
-from stm_agent.inspect.page.queries import corpus_texts
+from stm_agent.inspect.page.queries import corpus_documents
 from stm_agent.inspect.page.record import read_record
 from stm_agent.testing.browser import browsing, violations
 from stm_agent.testing.run_folder import FakeRun
@@ -110,7 +110,10 @@ def walk(browser: Any, folder: Path, pictures: Path | None) -> dict[str, Any]:
 def large(real: Path, target: Path, queries: int = 10_000, trials: int = 500) -> Path:
     """Write a run of many queries and trials with the texts of a real corpus."""
     FakeRun(queries=queries, trials=trials, documents=20_000).write(target)
-    texts, draw = [text for text in corpus_texts(read_record(real)).values() if text], random.Random(0)
+    texts, draw = (
+        [document.full for document in corpus_documents(read_record(real)).values() if document.full],
+        random.Random(0),
+    )
     corpus = read_jsonl(target / "dev" / "corpus.jsonl")
     lines = (json.dumps({"_id": row["_id"], "text": mixed(texts, draw, 40)}) for row in corpus)
     write_atomic(target / "dev" / "corpus.jsonl", "".join(f"{line}\n" for line in lines))

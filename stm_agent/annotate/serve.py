@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 import sys
 import threading
@@ -16,6 +15,7 @@ from stm_agent.annotate.services import inviting, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import ConfigError
 from stm_agent.web.address import allow_open_files, free_port, is_loopback
+from stm_agent.web.running import run_until_stopped
 
 if TYPE_CHECKING:
     import uvicorn
@@ -127,7 +127,6 @@ def serve(tool: Tool, address: Address, *, tell: Callable[[str], None]) -> None:
     token = first_administrator(tool) if tool.token is None else None
     tell(f"{url}join#{token}" if token else url)
     server = uvicorn.Server(config_of(app, address))
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run()
+    run_until_stopped(server)
     if not server.started:
         raise ConfigError(f"the server did not start on {address.host}:{address.port}; its log says why")

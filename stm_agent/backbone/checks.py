@@ -14,6 +14,8 @@ from stm_agent.errors import BackboneError, CheckFailed
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from stm_agent.backbone.lean import LeanModel
+
 PROBE = ("the cat sat on the mat", "a fever that comes and goes", "one")
 """Texts of different lengths, whose vectors are compared."""
 TOLERANCE = 1e-4
@@ -22,7 +24,7 @@ LONGEST = 65_536
 """Largest length of a probe text in tokens, for tokenizers without a limit of their own."""
 
 
-def tolerance(model: SentenceTransformer) -> float:
+def tolerance(model: SentenceTransformer | LeanModel) -> float:
     """Return the largest difference of unit vectors that counts as rounding: 1e-4, more in half precision."""
     import torch
 
@@ -140,7 +142,7 @@ def _has_position_table(model: SentenceTransformer) -> bool:
     return any(table is not words and table.num_embeddings >= positions for table in tables)
 
 
-def check_packing(model: SentenceTransformer, *, causal: bool) -> float:
+def check_packing(model: SentenceTransformer | LeanModel, *, causal: bool) -> float:
     """Give the model the packed forward if it gives the same vectors as the padded one; return the difference.
 
     If the check fails, the model keeps its padded forward.
@@ -148,12 +150,17 @@ def check_packing(model: SentenceTransformer, *, causal: bool) -> float:
     Raises:
         CheckFailed: ``packing``; the number is infinite if the packed forward does not run at all.
     """
-    from stm_agent.backbone.packed import PackedTransformer
+    from stm_agent.backbone.lean import LeanTransformer
 
     module: Any = model[0]
     texts = _packing_probe(model)
     padded = vectors(model, texts)
-    PackedTransformer.wrap(module, causal=causal)
+    if isinstance(module, LeanTransformer):
+        module.wrap(causal=causal)
+    else:
+        from stm_agent.backbone.packed import PackedTransformer
+
+        PackedTransformer.wrap(module, causal=causal)
     try:
         return _same("packing", vectors(model, texts), padded, "packed is not padded", tolerance(model))
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
@@ -164,7 +171,7 @@ def check_packing(model: SentenceTransformer, *, causal: bool) -> float:
         raise
 
 
-def _packing_probe(model: SentenceTransformer) -> list[str]:
+def _packing_probe(model: SentenceTransformer | LeanModel) -> list[str]:
     """Return the probe texts, and a text longer than the sliding window if texts of that length are read."""
     from stm_agent.backbone.network import network_of
 
@@ -197,7 +204,7 @@ def check_reload(expected: NDArray[np.float32], model: SentenceTransformer, fold
     return _same("reload", expected, vectors(model, PROBE), text, tolerance(model))
 
 
-def vectors(model: SentenceTransformer, texts: tuple[str, ...] | list[str] = PROBE) -> NDArray[np.float32]:
+def vectors(model: SentenceTransformer | LeanModel, texts: tuple[str, ...] | list[str] = PROBE) -> NDArray[np.float32]:
     """Return the probe texts' vectors ``[texts, dimension]``, float32."""
     encoded = model.encode(list(texts), convert_to_numpy=True, show_progress_bar=False)
     return np.asarray(encoded, dtype=np.float32)

@@ -22,6 +22,8 @@ from stm_agent.progress import safe_point
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from stm_agent.backbone.lean import LeanModel
+
 logger = logging.getLogger(__name__)
 LETTERS = 4
 """Letters of a token, roughly."""
@@ -40,14 +42,14 @@ class TextEncoder:
 
     def __init__(
         self,
-        model: SentenceTransformer,
+        model: SentenceTransformer | LeanModel,
         identity: str | None = None,
         *,
         mixed: bool = False,
         vector_format: VectorFormat = "auto",
     ) -> None:
         """Put a model into eval mode; its identity is computed from its weights unless it is given."""
-        self.model = model.eval()
+        self.model: SentenceTransformer | LeanModel = model.eval()
         self.mixed = mixed
         self.halved = False
         self._room: Room | None = None
@@ -151,7 +153,7 @@ class TwoSidedEncoder(TextEncoder):
         self.query_encoder = queries
 
 
-def model_identity(model: SentenceTransformer) -> str:
+def model_identity(model: SentenceTransformer | LeanModel) -> str:
     """Return the hash of everything in a model that decides a vector."""
     import torch
 
@@ -182,7 +184,7 @@ def model_identity(model: SentenceTransformer) -> str:
     )
 
 
-def _modules(model: SentenceTransformer) -> list[str]:
+def _modules(model: SentenceTransformer | LeanModel) -> list[str]:
     """Return every module after the decoder with its options: pooling, normalisation, dense layers."""
     rest: list[Any] = list(model)[1:]
     return [f"{type(module).__name__} {getattr(module, 'get_config_dict', dict)()}" for module in rest]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from stm_agent.backbone.session import INPUTS, OUTPUT
+from stm_agent.backbone.runtime import INPUTS, OUTPUT
 from stm_agent.errors import BackboneError
 
 if TYPE_CHECKING:

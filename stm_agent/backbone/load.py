@@ -22,6 +22,8 @@ from stm_agent.hub_faults import hub_fault
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from stm_agent.backbone.lean import LeanModel
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +46,7 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
     """
     from stm_agent.backbone.kernels import FLASH, attention_kernel
 
-    device, dtype = _placement(spec.dtype)
+    device, dtype = placement(spec.dtype)
     kernel = attention_kernel(spec.kernel, device, dtype)
     try:
         return _load(spec, device, dtype, kernel, packed=packed)
@@ -64,7 +66,7 @@ def _load(spec: BackboneSpec, device: str, dtype: Any, kernel: str | None, *, pa
     from stm_agent.backbone.kernels import uses_flash
 
     source = resolve_model(spec.model)
-    with _loading("backbone", spec.model):
+    with loading("backbone", spec.model):
         weights, config = {"dtype": dtype}, layer_options(source, spec)
         if kernel is not None:
             weights["attn_implementation"] = kernel
@@ -84,7 +86,7 @@ def _load(spec: BackboneSpec, device: str, dtype: Any, kernel: str | None, *, pa
         moved = _check(model, spec, attention)
     # FlashAttention packs texts by itself.
     if packed and not uses_flash(network_of(model)):
-        _pack(model, spec.model, moved)
+        pack_if_same(model, spec.model, moved)
     return model
 
 
@@ -111,8 +113,8 @@ def load_model(name: str) -> SentenceTransformer:
     from stm_agent.backbone.checks import first_token_moves
 
     source = resolve_model(name)
-    device, dtype = _placement("auto")
-    with _loading("model", name):
+    device, dtype = placement("auto")
+    with loading("model", name):
         if (Path(source) / EXPORT).is_file() and read_json(Path(source) / EXPORT)["network"]:
             from stm_agent.backbone.session import load_exported
 
@@ -123,11 +125,11 @@ def load_model(name: str) -> SentenceTransformer:
         adopt_passage_prompt(model, name)
     # Static and image models have no tokens to pack.
     if text_fault(model[0]) is None:
-        _pack(model, name, first_token_moves(network_of(model)))
+        pack_if_same(model, name, first_token_moves(network_of(model)))
     return model
 
 
-def _placement(dtype: str) -> tuple[str, Any]:
+def placement(dtype: str) -> tuple[str, Any]:
     """Return device and torch dtype.
 
     Raises:
@@ -152,7 +154,7 @@ def _placement(dtype: str) -> tuple[str, Any]:
 
 
 @contextmanager
-def _loading(what: str, name: str) -> Iterator[None]:
+def loading(what: str, name: str) -> Iterator[None]:
     """Turn what three libraries raise about a checkpoint they cannot use into one line."""
 
     def unusable(error: BaseException) -> BackboneError:
@@ -175,8 +177,14 @@ def _check(model: SentenceTransformer, spec: BackboneSpec, attention: Attention 
     return moved
 
 
-def _pack(model: SentenceTransformer, name: str, moved: float) -> None:
-    """Use the packed forward if it gives the same vectors as the padded one; otherwise log that once."""
+def pack_if_same(model: SentenceTransformer | LeanModel, name: str, moved: float) -> None:
+    """Use the packed forward if it gives the same vectors as the padded one; otherwise log that once.
+
+    Args:
+        model: A loaded model.
+        name: Its name, for the log.
+        moved: How far the first token's vector moves when the last token changes.
+    """
     from stm_agent.backbone.checks import TOLERANCE, check_packing
 
     try:

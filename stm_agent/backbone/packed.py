@@ -1,111 +1,13 @@
-"""Padding-free forwards on any device: the texts of a batch share rows, attention is block-diagonal.
-
-A padded batch of short texts is mostly padding, and a CPU computes every padded token. Here the valid tokens are packed
-into rows of one of the lengths of :data:`ROWS` (first-fit decreasing, as in bin packing). A 4-D mask separates the
-texts, and positions restart in each, so every token has the vector that it would have in a batch of its own. Pooling,
-losses, trainer and ``encode`` see the padded shape they expect.
-
-Not every architecture accepts such masks and positions; :func:`stm_agent.backbone.checks.check_packing` checks that.
-"""
+"""sentence-transformers' own module with the packed forward of :mod:`stm_agent.backbone.packing`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
-ROWS = (64, 96, 128, 192)
-"""Row lengths to choose from, in tokens."""
-FREE_WIDTH = 600
-"""Row length at which attention costs as much as the rest of a small decoder's layer, in tokens."""
-
-
-@dataclass(frozen=True)
-class Packing:
-    """The target cell of each valid token of a padded batch.
-
-    Attributes:
-        row: Row of each token, ``[tokens]``.
-        column: Column of each token, ``[tokens]``.
-        position: Position of each token in its own text, ``[tokens]``.
-        segment: Text of each packed cell, -1 where empty, ``[rows, width]``.
-    """
-
-    row: Tensor
-    column: Tensor
-    position: Tensor
-    segment: Tensor
-
-
-def pack(lengths: list[int], rows: tuple[int, ...] = ROWS) -> Packing:
-    """Assign texts of the given token counts to rows of the cheapest length.
-
-    Short rows waste less attention on other texts; long rows leave fewer empty cells. No row is shorter than the
-    longest text.
-    """
-    longest = max(lengths)
-    widths = dict.fromkeys(max(row, longest) for row in rows)
-    fill, cells = min((_assign(lengths, width) for width in widths), key=_cost)
-    counts = torch.tensor(lengths)
-    starts = torch.tensor(cells).repeat_interleave(counts, dim=0)
-    position = torch.cat([torch.arange(length) for length in lengths])
-    column = starts[:, 1] + position
-    segment = torch.full((len(fill), max(fill)), -1)
-    segment[starts[:, 0], column] = torch.arange(len(lengths)).repeat_interleave(counts)
-    return Packing(starts[:, 0], column, position, segment)
-
-
-def _assign(lengths: list[int], row: int) -> tuple[list[int], list[tuple[int, int]]]:
-    """Return the tokens in each row and, for each text, its (row, first column); first-fit decreasing."""
-    fill: list[int] = []
-    cells: list[tuple[int, int]] = [(0, 0)] * len(lengths)
-    for text in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        length = lengths[text]
-        target = next((index for index, used in enumerate(fill) if used + length <= row), len(fill))
-        if target == len(fill):
-            fill.append(0)
-        cells[text] = (target, fill[target])
-        fill[target] += length
-    return fill, cells
-
-
-def _cost(packed: tuple[list[int], object]) -> float:
-    fill = packed[0]
-    return len(fill) * max(fill) * (1 + max(fill) / FREE_WIDTH)
-
-
-def masks(packing: Packing, config: Any, causal: bool, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:  # noqa: ANN401
-    """Return the additive mask ``[rows, 1, width, width]`` that a model with this config expects.
-
-    If only some layers have a sliding window, transformers takes one mask for each kind of layer.
-    """
-    full = _mask(packing, causal, None, dtype)
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    # Rows that fit into the window need no second mask, and one tensor serves all kinds of layers.
-    if not window or window >= packing.segment.shape[1] or kinds == {"full_attention"}:
-        return full
-    # transformers includes the far end of a window if `is_causal` is off, and excludes it if the model has a switch.
-    own_switch = getattr(config, "use_bidirectional_attention", None) and getattr(config, "is_causal", True)
-    sliding = _mask(packing, causal, window - 1 if causal or own_switch else window, dtype)
-    return {"full_attention": full, "sliding_attention": sliding} if kinds else sliding
-
-
-def _mask(packing: Packing, causal: bool, reach: int | None, dtype: torch.dtype) -> Tensor:
-    segment = packing.segment
-    allowed = segment[:, :, None] == segment[:, None, :]
-    if causal or reach is not None:
-        columns = torch.arange(segment.shape[1])
-        back = columns[:, None] - columns[None, :]
-        if causal:
-            allowed = allowed & (back >= 0)
-        if reach is not None:
-            allowed = allowed & (back.abs() <= reach)
-    mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
-    return mask[:, None]
+from stm_agent.backbone.packing import packed_hidden, packed_tokens
 
 
 class PackedTransformer(Transformer):
@@ -134,37 +36,9 @@ class PackedTransformer(Transformer):
 
     def hidden(self, ids: Tensor, positions: Tensor, mask: Tensor | dict[str, Tensor]) -> Tensor:
         """Run the network on packed rows; return ``[rows, width, hidden]``."""
-        output = self.model(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+        return packed_hidden(self.model, ids, positions, mask)
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the parent
         """Fill ``token_embeddings`` ``[texts, longest, hidden]``; zeros where a text is padded."""
-        ids, valid = features["input_ids"], features["attention_mask"].bool()
-        config = self.model.config.get_text_config()
-        self.cells = 0
-        if not valid.any():
-            nothing = torch.zeros((*ids.shape, config.hidden_size), dtype=self.model.dtype, device=ids.device)
-            features["token_embeddings"] = nothing
-            return features
-        lengths = valid.sum(dim=1).tolist()
-        packing = pack(lengths)
-        shape = packing.segment.shape
-        self.cells = shape.numel()
-        packed = torch.zeros(shape, dtype=ids.dtype)
-        positions = torch.zeros(shape, dtype=torch.long)
-        packed[packing.row, packing.column] = ids[valid].cpu()
-        positions[packing.row, packing.column] = packing.position
-        mask = masks(packing, config, self.causal, self.model.dtype)
-        output = self.hidden(packed.to(ids.device), positions.to(ids.device), _to(mask, ids.device))
-        tokens = output[packing.row.to(ids.device), packing.column.to(ids.device)]
-        spread = output.new_zeros((*ids.shape, output.shape[-1]))
-        spread[valid] = tokens
-        features["token_embeddings"] = spread
+        features["token_embeddings"], self.cells = packed_tokens(self.model, features, self.hidden, causal=self.causal)
         return features
-
-
-def _to(mask: Tensor | dict[str, Tensor], device: torch.device) -> Tensor | dict[str, Tensor]:
-    if isinstance(mask, dict):
-        return {kind: part.to(device) for kind, part in mask.items()}
-    return mask.to(device)

@@ -7,35 +7,21 @@ The folder has the layout that sentence-transformers' own backends read (``onnx/
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from sentence_transformers.base.modules import Module, Router
 from sentence_transformers.sentence_transformer.modules import Transformer
-from torch import Tensor, nn
+from torch import nn
 
 from stm_agent.backbone.embedded import EXPORT
-from stm_agent.errors import BackboneError, ConfigError
+from stm_agent.backbone.runtime import Run, Shell, open_session
+from stm_agent.errors import BackboneError
 from stm_agent.files import folder_hash, read_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-INPUTS = ("input_ids", "attention_mask")
-OUTPUT = "last_hidden_state"
-Run = Callable[[Tensor, Tensor], Tensor]
-"""``[texts, length]`` ids and mask -> ``[texts, length, hidden]`` float32."""
-
-
-class _Shell(nn.Module):
-    """Stands where the network would be: its config, and a parameter that shows the device."""
-
-    def __init__(self, config: Any) -> None:  # noqa: ANN401 - a transformers config
-        super().__init__()
-        self.config, self.dtype = config, torch.float32
-        self.device_mark = nn.Parameter(torch.zeros(1), requires_grad=False)
 
 
 class SessionTransformer(Transformer):
@@ -51,10 +37,9 @@ class SessionTransformer(Transformer):
     def of_folder(cls, folder: Path, network: str) -> Self:
         """Load tokenizer and config of a folder, and the session of its network's file."""
         module = cls.load(str(folder))
-        shell: Any = _Shell(module.model.config)
+        shell: Any = Shell(module.model.config)
         module.model = shell
-        path = folder / network
-        module.run = _openvino(path) if path.suffix == ".xml" else _onnx(path)
+        module.run = open_session(folder / network)
         return module
 
     def _load_model(
@@ -87,6 +72,10 @@ def load_exported(folder: Path) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
     network = str(read_json(folder / EXPORT)["network"])
+    if network.endswith(".gguf"):
+        raise BackboneError(
+            f"{folder} is run by llama.cpp; serve it, index with it, or evaluate the model it was made of"
+        )
     rows = sorted(read_json(folder / "modules.json"), key=lambda row: int(row["idx"]))
     modules: list[nn.Module] = [_module(folder / row["path"], row["type"], network) for row in rows]
     settings = read_json(folder / "config_sentence_transformers.json")
@@ -113,36 +102,3 @@ def _module(folder: Path, kind: str, network: str) -> Module:
     library, _, wanted = kind.rpartition(".")
     made: Module = getattr(importlib.import_module(library), wanted).load(str(folder))
     return made
-
-
-def _onnx(path: Path) -> Run:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(f"{path} needs ONNX Runtime: python -m pip install 'stm-agent[onnx]'") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    # A thread that spins on a shared core costs more than it gains, as with torch.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def run(ids: Tensor, mask: Tensor) -> Tensor:
-        (output,) = session.run(None, {INPUTS[0]: ids.numpy(), INPUTS[1]: mask.numpy()})
-        return torch.from_numpy(output)
-
-    return run
-
-
-def _openvino(path: Path) -> Run:
-    try:
-        import openvino
-    except ImportError as error:
-        raise ConfigError(f"{path} needs OpenVINO: python -m pip install 'stm-agent[openvino]'") from error
-    hints = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled: Any = openvino.Core().compile_model(str(path), "CPU", hints)
-
-    def run(ids: Tensor, mask: Tensor) -> Tensor:
-        output = compiled({INPUTS[0]: ids.numpy(), INPUTS[1]: mask.numpy()})[0]
-        return torch.from_numpy(output.copy())
-
-    return run

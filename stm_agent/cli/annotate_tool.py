@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from stm_agent.errors import ConfigError
 from stm_agent.workspace import find_workspace
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from stm_agent.annotate import tables
     from stm_agent.annotate.tool import Tool
 
 Url = Annotated[
@@ -53,7 +56,7 @@ def opened(workspace: Path | None, database: str | None, *, team: bool = True) -
     return open_tool(place, url=database, team=team)
 
 
-def project_of(session: Any, name: str) -> Any:  # noqa: ANN401 - a row, imported late
+def project_of(session: Session, name: str) -> tables.Project:
     """Return a project by name or key.
 
     Raises:

@@ -14,7 +14,9 @@ from stm_agent.cli.runs import Place
 
 def export(
     run: RunOrModel,
-    kind: Annotated[Literal["onnx", "openvino", "int8", "fp16"], typer.Option("--format", help="Format to write.")],
+    kind: Annotated[
+        Literal["onnx", "openvino", "int8", "fp16", "bf16", "gguf"], typer.Option("--format", help="Format to write.")
+    ],
     output: Annotated[Path | None, typer.Option(help="New folder (default: exports/FORMAT in the run).")] = None,
     max_loss: Annotated[float, typer.Option(help="Largest loss of nDCG@10 on dev.", min=0)] = 0.005,
     collection: Annotated[
@@ -52,6 +54,7 @@ def export(
     text = (
         f"{kind} in {result['folder']}\n"
         f"dev nDCG@10  {result['dev']:.4f} (float32 {result['source_dev']:.4f}{ledger}); loss {result['loss']:+.4f}\n"
+        f"vectors      smallest cosine with the original's {result['smallest_cosine']:.4f}\n"
         f"size         {result['bytes'] / 2**20:.1f} MiB (float32 {result['source_bytes'] / 2**20:.1f})\n"
         f"speed        {result['texts_per_second']:.0f} passages a second "
         f"(float32 {result['source_texts_per_second']:.0f})"

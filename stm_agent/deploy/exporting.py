@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from stm_agent.backbone.embedded import EXPORT
 from stm_agent.deploy.formats import FORMATS, write_format
 from stm_agent.deploy.product import CORPUS, Product
-from stm_agent.deploy.served import ServedModel
+from stm_agent.deploy.served import ServedModel, Vectors
 from stm_agent.domain.collection import Collection, read_beir
 from stm_agent.errors import CheckFailed, ConfigError, DataError
 from stm_agent.evaluate.proof import TOLERANCE
@@ -28,6 +28,7 @@ class ExportReport(TypedDict):
     format: str
     folder: str
     network: str | None
+    products: str | None
     source_sha256: str
     ledger_dev: float | None
     source_dev: float
@@ -37,6 +38,7 @@ class ExportReport(TypedDict):
     bytes: int
     source_texts_per_second: float
     texts_per_second: float
+    smallest_cosine: float
 
 
 def export_model(
@@ -54,41 +56,46 @@ def export_model(
 
     Raises:
         ConfigError: ``output`` exists, or there are no dev queries to score on.
-        CheckFailed: The original does not give the ledger's score, or the export loses more than ``max_loss``. Nothing
-            is left of the export then.
+        CheckFailed: The original does not give the ledger's score, the export loses more than ``max_loss``, or turns a
+            vector further than its format may. Nothing is left of the export then.
         BackboneError: The model does not fit the format.
         StorageError: The disk is full; nothing is left of the export.
     """
     _check(product, output)
     dev = _dev_of(product, collection)
     ledger = _ledger_dev(product) if collection is None else None
-    original = ServedModel(product)
-    source_dev = _score(original, dev, cache)
-    _check_ledger(product, ledger, source_dev)
-    source_speed = _speed(original, dev)
+    original = _measured(ServedModel(product), dev, cache)
+    _check_ledger(product, ledger, original.dev)
     with whole_folder(output) as partial:
-        exported = _written(product, name, partial)
-        score = _score(exported, dev, None)
-        if source_dev - score > max_loss:
-            reason = f"{name} loses more nDCG@10 on dev than --max-loss {max_loss}: {source_dev:.4f} -> {score:.4f}"
-            raise CheckFailed("max-loss", source_dev - score, f"{reason}; nothing was written")
+        exported = _measured(_written(product, name, partial), dev, None)
+        _check_loss(name, original.dev, exported.dev, max_loss)
         report: ExportReport = {
             "schema": SCHEMA,
             "format": name,
             "folder": str(output),
             "network": FORMATS[name].network,
+            "products": FORMATS[name].products,
             "source_sha256": product.sha256,
             "ledger_dev": ledger,
-            "source_dev": source_dev,
-            "dev": score,
-            "loss": source_dev - score,
+            "source_dev": original.dev,
+            "dev": exported.dev,
+            "loss": original.dev - exported.dev,
             "source_bytes": _bytes(Path(product.source)),
             "bytes": _bytes(partial),
-            "source_texts_per_second": source_speed,
-            "texts_per_second": _speed(exported, dev),
+            "source_texts_per_second": original.speed,
+            "texts_per_second": exported.speed,
+            "smallest_cosine": _checked_cosine(name, original.vectors, exported.vectors),
         }
         _write_report(partial, report)
     return report
+
+
+class _Measured(NamedTuple):
+    """nDCG@10 on dev, passages a second, and vectors of these passages."""
+
+    dev: float
+    speed: float
+    vectors: Vectors
 
 
 def _write_report(folder: Path, report: ExportReport) -> None:
@@ -112,10 +119,28 @@ def _check_ledger(product: Product, ledger: float | None, source_dev: float) -> 
         raise CheckFailed("artifact-identity", source_dev, reason)
 
 
+def _check_loss(name: str, source_dev: float, dev: float, max_loss: float) -> None:
+    if source_dev - dev > max_loss:
+        reason = f"{name} loses more nDCG@10 on dev than --max-loss {max_loss}: {source_dev:.4f} -> {dev:.4f}"
+        raise CheckFailed("max-loss", source_dev - dev, f"{reason}; nothing was written")
+
+
+def _checked_cosine(name: str, vectors: Vectors, exported: Vectors) -> float:
+    """Return the smallest cosine of an exported vector with the original's."""
+    cosine = float((vectors * exported).sum(axis=1).min())
+    if cosine < FORMATS[name].nearest:
+        raise CheckFailed(
+            "smallest-cosine", cosine, f"{name} turns a vector of this model too far; nothing was written"
+        )
+    return cosine
+
+
 def _written(product: Product, name: str, folder: Path) -> ServedModel:
     """Write the export and load it."""
     write_format(Path(product.source), folder, name)
-    write_json(folder / EXPORT, {"schema": SCHEMA, "format": name, "network": FORMATS[name].network})
+    chosen = FORMATS[name]
+    about = {"schema": SCHEMA, "format": name, "network": chosen.network, "products": chosen.products}
+    write_json(folder / EXPORT, about)
     return ServedModel(Product(name=product.name, source=str(folder), run=None, sha256=""))
 
 
@@ -146,13 +171,14 @@ def _score(model: ServedModel, collection: Collection, cache: Path | None) -> fl
     return score_split(stored, model.encoder, collection.texts, collection.splits["dev"], instruction).ndcg_at_10
 
 
-def _speed(model: ServedModel, collection: Collection) -> float:
+def _measured(model: ServedModel, collection: Collection, cache: Path | None) -> _Measured:
+    score = _score(model, collection, cache)
     texts: Sequence[str] = list(collection.texts.values())[:SPEED_TEXTS]
     # The first batch takes longer: libraries plan their work by its shape.
     model.encoder.encode(texts[:4])
     started = time.monotonic()
-    model.encoder.encode(texts)
-    return round(len(texts) / max(time.monotonic() - started, 1e-9), 2)
+    vectors = model.encoder.encode(texts)
+    return _Measured(score, round(len(texts) / max(time.monotonic() - started, 1e-9), 2), vectors)
 
 
 def _bytes(folder: Path) -> int:

@@ -26,12 +26,17 @@ class Format:
         network: File of the network in that folder; None: ordinary weights.
         modules: Libraries that are needed.
         extra: Extra of the package that brings them.
+        products: Number format of matrix products; None: that of the weights.
+        nearest: Smallest cosine of an exported vector with the original's. Another program that splits a text into
+            other tokens may lose little on dev, and much on other texts.
     """
 
     write: Callable[[SentenceTransformer, Path], None]
     network: str | None
     modules: tuple[str, ...]
     extra: str
+    products: str | None = None
+    nearest: float = -1.0
 
 
 def _write_onnx(model: SentenceTransformer, folder: Path) -> None:
@@ -57,6 +62,12 @@ def _write_openvino(model: SentenceTransformer, folder: Path) -> None:
     plain.unlink()
 
 
+def _write_gguf(model: SentenceTransformer, folder: Path) -> None:
+    from stm_agent.backbone.gguf_file import write_gguf
+
+    write_gguf(model, folder / "gguf" / "model-f16.gguf")
+
+
 def _write_fp16(model: SentenceTransformer, folder: Path) -> None:
     """Halve the weights in place; the folder holds a copy of the model."""
     import torch
@@ -69,11 +80,17 @@ def _write_fp16(model: SentenceTransformer, folder: Path) -> None:
     write_json(folder / "config.json", {**read_json(folder / "config.json"), "dtype": "float16"})
 
 
+def _write_nothing(model: SentenceTransformer, folder: Path) -> None:
+    """Leave the weights as they are; the folder holds a copy of the model."""
+
+
 FORMATS: Mapping[str, Format] = {
     "onnx": Format(_write_onnx, "onnx/model.onnx", ("onnx", "onnxruntime"), "onnx"),
     "openvino": Format(_write_openvino, "openvino/openvino_model.xml", ("onnx", "openvino"), "openvino"),
     "int8": Format(_write_int8, "onnx/model_qint8.onnx", ("onnx", "onnxruntime"), "int8"),
     "fp16": Format(_write_fp16, None, (), ""),
+    "bf16": Format(_write_nothing, None, (), "", products="bfloat16"),
+    "gguf": Format(_write_gguf, "gguf/model-f16.gguf", ("gguf", "xllamacpp"), "", nearest=0.9999),
 }
 
 

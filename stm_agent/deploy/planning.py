@@ -39,7 +39,7 @@ class Migration:
     gain: float | None
     queries_alone: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the plan as JSON values."""
         return vars(self)
 

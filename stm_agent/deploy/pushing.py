@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,7 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def _write_scores(folder: Path, report: dict[str, Any]) -> None:
+def _write_scores(folder: Path, report: Mapping[str, Any]) -> None:
     """Write the test scores of the model as mteb's own result file: ``mteb/NAME.json``."""
     row = report.get("rows", {}).get("merged")
     if row is None:

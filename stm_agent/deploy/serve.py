@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from stm_agent.deploy.product import Product
 from stm_agent.errors import ConfigError
 from stm_agent.web.address import allow_open_files, free_port, is_loopback
+from stm_agent.web.running import run_until_stopped
 
 if TYPE_CHECKING:
     import uvicorn
@@ -113,12 +114,14 @@ def serve(
     service = Service(products, workspace, options)
     allow_open_files()
     app = build_app(service, key=listening.key, hosts=listening.hosts)
+    # What was loaded stays: a search for garbage need not look at it again.
+    gc.freeze()
+    gc.enable()
     server = uvicorn.Server(config_of(app, listening.host, port))
     shown = f"[{listening.host}]" if ":" in listening.host else listening.host
     announce(f"http://{shown}:{port}")
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run()
+        run_until_stopped(server)
     finally:
         service.close()
     if not server.started:

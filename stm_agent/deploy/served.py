@@ -34,13 +34,12 @@ class ServedModel:
         Raises:
             BackboneError: It cannot be loaded.
         """
-        from stm_agent.backbone.load import load_model
+        from stm_agent.backbone.opened import open_model
         from stm_agent.backbone.prompts import passage_prompt, query_prompt
-        from stm_agent.backbone.sides import encoder_of
 
-        model = load_model(product.source)
+        model = open_model(product.source)
         self.product = product
-        self.encoder = encoder_of(model)
+        self.encoder = model.encoder
         self.prefixes: dict[InputType, str] = {
             "query": query_prompt(model.prompts),
             "passage": passage_prompt(model.prompts),

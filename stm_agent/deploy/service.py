@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.deploy.batching import Batcher, Encoded
 from stm_agent.deploy.metrics import Metrics
@@ -18,8 +17,10 @@ from stm_agent.deploy.thumbs import Thumbs
 from stm_agent.deploy.wire import (
     SUFFIXES,
     EmbeddingsRequest,
+    FoundPassage,
     JudgementRequest,
     Refused,
+    SearchAnswer,
     SearchRequest,
     check_dimensions,
     side_of,
@@ -115,7 +116,7 @@ class Service:
         self.metrics.truncated.labels(model.name).inc(encoded.truncated)
         return model.name, encoded
 
-    def find(self, request: SearchRequest) -> dict[str, Any]:
+    def find(self, request: SearchRequest) -> SearchAnswer:
         """Return the best passages for a query, with the thumbs that they have.
 
         Raises:
@@ -126,7 +127,7 @@ class Service:
         started = time.monotonic()
         hits = search.search(request, model)
         judged = thumbs.of_query(request.query)
-        rows = [
+        rows: list[FoundPassage] = [
             {
                 "rank": rank,
                 "document": hit.document,
@@ -163,7 +164,7 @@ class Service:
             raise Refused(404, "this server has no corpus; serve a run", code="not_found")
         return self.search, self._thumbs
 
-    def models_body(self) -> dict[str, Any]:
+    def models_body(self) -> dict[str, object]:
         """Return the models in OpenAI's shape, each with its content hash and the score it was proved with."""
         rows = [
             {
@@ -187,7 +188,7 @@ class Service:
             return []
         return ["dense", "bm25", *(["fused"] if model.product.fusion_weight is not None else [])]
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> dict[str, object]:
         """Return whether requests are answered, and whether the corpus is indexed."""
         waiting = {name: batcher.waiting for name, batcher in self._batchers.items()}
         search = {"state": self.search.state, "reason": self.search.reason} if self.search else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -54,5 +53,5 @@ class Thumbs:
 
     def of_query(self, query: str) -> dict[str, bool]:
         """Return document -> thumb of a query."""
-        rows: list[dict[str, Any]] = [row for row in read_jsonl(self.path) if row.get("query") == query]
+        rows = (row for row in read_jsonl(self.path) if row.get("query") == query)
         return {str(row.get("document")): row.get("answer") == RELEVANT for row in rows}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
@@ -62,6 +62,25 @@ class JudgementRequest(Body):
     document: str
     relevant: bool | None
     seen_in: Annotated[str, Field(max_length=200)] = ""
+
+
+class FoundPassage(TypedDict):
+    """A passage in an answer to ``POST /v1/search``; ``relevant`` is the thumb that it has for this query."""
+
+    rank: int
+    document: str
+    score: float
+    text: str
+    relevant: bool | None
+
+
+class SearchAnswer(TypedDict):
+    """Answer to ``POST /v1/search``."""
+
+    model: str
+    mode: str
+    hits: list[FoundPassage]
+    seconds: float
 
 
 class Refused(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.evaluate.significance import paired_bootstrap
@@ -15,7 +15,7 @@ from stm_agent.inspect.runs import best_value, run_cost
 from stm_agent.loop.identity import flat_identity
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Group, RenderableType
 
 SHOWN_QUERIES = 5
 """Queries of each side that are printed; the page and ``--json`` have all."""
@@ -172,7 +172,8 @@ def comparison_table(content: Compared, queries: Mapping[str, str]) -> Group:
         best = "" if run["value"] is None else f"{run['value']:.4f} {run['split']}"
         minutes = "" if run["minutes"] is None else f"{run['minutes']:.1f}"
         runs.add_row(run["name"], run["state"], best, minutes, f"{run['usd']:.4f}", f"{run['calls']:,}")
-    parts: list[Any] = [Text(f"{content['verdict']}\n"), runs, Text("\n".join(_test_lines(content["tests"], queries)))]
+    tests = "\n".join(_test_lines(content["tests"], queries))
+    parts: list[RenderableType] = [Text(f"{content['verdict']}\n"), runs, Text(tests)]
     if not content["differences"]:
         return Group(*parts, Text("The runs have the same inputs."))
     inputs = Table("input", *(run["name"] for run in content["runs"]), box=None, pad_edge=False)

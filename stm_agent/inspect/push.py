@@ -7,10 +7,10 @@ continued when the run has gone further.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Protocol
 
 from stm_agent.errors import ConfigError
 from stm_agent.inspect.page.record import RunRecord
@@ -142,7 +142,7 @@ class Wandb:
         return len(rest)
 
 
-TRACKERS: Mapping[str, Any] = {"trackio": Trackio, "mlflow": Mlflow, "wandb": Wandb}
+TRACKERS: Mapping[str, Callable[[ModuleType], Tracker]] = {"trackio": Trackio, "mlflow": Mlflow, "wandb": Wandb}
 
 
 def open_tracker(name: str) -> Tracker:
@@ -157,5 +157,4 @@ def open_tracker(name: str) -> Tracker:
         package = importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(f"{name} cannot be imported ({error}); pip install 'stm-agent[{name}]'") from error
-    tracker: Tracker = TRACKERS[name](package)
-    return tracker
+    return TRACKERS[name](package)

@@ -37,20 +37,19 @@ def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[
         raise ConfigError("the query is empty; type the words to search for")
     if not (run / "model" / "modules.json").exists() or not (run / "dev" / "corpus.jsonl").exists():
         raise RunError(f"run {run.name} has no model yet; run its optimize command again to resume it")
-    from stm_agent.backbone.load import load_model
-    from stm_agent.backbone.sides import encoder_of
+    from stm_agent.backbone.opened import open_model
+    from stm_agent.backbone.prompts import passage_prompt, query_prompt
     from stm_agent.domain.collection import read_beir
     from stm_agent.evaluate.baselines import bm25_run
     from stm_agent.evaluate.fusion import fused_scores
     from stm_agent.evaluate.ranking import rank
     from stm_agent.evaluate.scoring import DEPTH
 
-    model = load_model(str(run / "model"))
+    model = open_model(str(run / "model"))
     texts = read_beir(run / "dev").texts
-    encoder = encoder_of(model)
     cache = EmbeddingCache(run.parent / ".cache" / "vectors")
-    passages = cache.encode(encoder, list(texts.values()), prefix=model.prompts.get("document") or "")
-    query = encode_queries(None, encoder, [words], prefix=model.prompts.get("query") or "")
+    passages = cache.encode(model.encoder, list(texts.values()), prefix=passage_prompt(model.prompts))
+    query = encode_queries(None, model.encoder, [words], prefix=query_prompt(model.prompts))
     scores = rank(["query"], query, list(texts), passages, k=max(top, DEPTH))["query"]
     if fused:
         lexical = bm25_run(texts, {"query": words}, k=max(top, DEPTH))

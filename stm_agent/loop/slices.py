@@ -108,8 +108,12 @@ def length_types(queries: Mapping[str, str]) -> dict[str, str]:
     return {query: length_of(text, limits) for query, text in queries.items()}
 
 
-def _field(split: Split, query: str, titles: Mapping[str, str]) -> str:
-    """Return whether a relevant document's title shares a word with the query."""
-    relevant: Iterable[str] = (name for name, grade in split.qrels[query].items() if grade > 0)
-    (words, *headings) = keywords([split.queries[query], *(titles.get(name, "") for name in relevant)])
+def field_of(query: str, titles: Iterable[str]) -> str:
+    """Return whether a query shares a word with one of the titles of its relevant documents: where it is answered."""
+    words, *headings = keywords([query, *titles])
     return "title" if any(set(words) & set(heading) for heading in headings) else "text only"
+
+
+def _field(split: Split, query: str, titles: Mapping[str, str]) -> str:
+    relevant = (name for name, grade in split.qrels[query].items() if grade > 0)
+    return field_of(split.queries[query], (titles.get(name, "") for name in relevant))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from stm_agent.testing.loopback import LoopbackServer, Reply, Request
 
 ScriptedReply = str | tuple[int, str] | dict[str, Any]
 """A text, an error's status and message, or fields of the answer."""
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 
 
-class ChatServer:
+class ChatServer(LoopbackServer):
     """Answers in order, and with the last answer from then on; a context manager that serves inside its block.
 
     Attributes:
@@ -25,25 +25,12 @@ class ChatServer:
         """Take a free port."""
         self.answers: list[ScriptedReply] = []
         self.bodies: list[dict[str, Any]] = []
-        chat = self
+        super().__init__(self._reply)
+        self.url = f"{self.origin}/v1"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, kind, text = chat.reply(body)
-                data = text.encode()
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *arguments: object) -> None:
-                """Stay silent."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+    def _reply(self, request: Request) -> Reply:
+        status, kind, text = self.reply(json.loads(request.body))
+        return Reply(status, text.encode(), kind)
 
     def reply(self, body: dict[str, Any]) -> tuple[int, str, str]:
         """Return status, content type and body of the next answer."""
@@ -64,17 +51,6 @@ class ChatServer:
             for number, choice in enumerate(fields["choices"])
         ]
         return 200, "application/json", json.dumps({**about, "object": "chat.completion", **fields, "choices": choices})
-
-    def __enter__(self) -> ChatServer:
-        """Serve."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 def _events(about: dict[str, Any], fields: dict[str, Any]) -> str:

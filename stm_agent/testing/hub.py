@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from stm_agent.testing.loopback import LoopbackServer, Reply, Request
 
-class FakeHub:
+
+class FakeHub(LoopbackServer):
     """Takes commits; a context manager that serves inside its block.
 
     Attributes:
@@ -26,48 +26,15 @@ class FakeHub:
         self.private: set[str] = set()
         self.gated: set[str] = set()
         self.token = token
-        hub = self
+        super().__init__(self._reply)
+        self.url = self.origin
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _reply(self) -> None:
-                body = self._body()
-                if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
-                    self._send(401, {"error": "Invalid username or password."})
-                    return
-                path = self.path.partition("?")[0]
-                self._send(*(hub.refusal(path) or hub.answer(path, body)))
-
-            do_GET = do_HEAD = do_POST = _reply
-
-            def _body(self) -> bytes:
-                if self.headers.get("Transfer-Encoding") != "chunked":
-                    return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                parts = []
-                while size := int(self.rfile.readline(), 16):
-                    parts.append(self.rfile.read(size))
-                    self.rfile.readline()
-                self.rfile.readline()
-                return b"".join(parts)
-
-            def _send(self, status: int, content: dict[str, Any]) -> None:
-                data = json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                if "code" in content:
-                    self.send_header("X-Error-Code", content["code"])
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(data)
-
-            def log_message(self, *arguments: object) -> None:
-                """Stay silent."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+    def _reply(self, request: Request) -> Reply:
+        if self.token and request.token != self.token:
+            return Reply(401, json.dumps({"error": "Invalid username or password."}).encode())
+        status, content = self.refusal(request.path) or self.answer(request.path, request.body)
+        headers = {"X-Error-Code": content["code"]} if "code" in content else {}
+        return Reply(status, json.dumps(content).encode(), headers=headers)
 
     def refusal(self, path: str) -> tuple[int, dict[str, Any]] | None:
         """Return what the Hub answers for a repository that is gated or does not exist; None for all other paths."""
@@ -101,14 +68,3 @@ class FakeHub:
         if path.startswith("/api/models/"):
             return 200, {"id": name, "sha": "0" * 40, "siblings": []}
         return 404, {"error": "not found"}
-
-    def __enter__(self) -> FakeHub:
-        """Serve."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()

@@ -37,6 +37,15 @@ def pgvector_postgres() -> Path | None:
     return Path(str(spec.origin)).parent / "pginstall" / "bin" if spec else None
 
 
+def postgres_or_skip(programs: Path | None, fix: str) -> Iterator[str]:
+    """Run a server as :func:`run_postgres` does; skip the tests if there are no programs, and say how to get them."""
+    import pytest
+
+    if programs is None:
+        pytest.skip(f"no such PostgreSQL is installed ({fix})")
+    yield from run_postgres(programs)
+
+
 def run_postgres(programs: Path) -> Iterator[str]:
     """Start a server on loopback, give its URL, and stop it."""
     user = _server_user()

@@ -15,6 +15,10 @@ ROWS = ("BM25", "base", "expert plain", "expert hard", "merged", "merged + BM25"
 MARKUP = "</script><img src=x onerror=\"document.title='broken'\"><b>bold</b> & \u202eright to left\u202c {{content}}"
 """A text that breaks a page which takes it for markup, or for a part of its own template."""
 ARABIC = "\u0645\u0627 \u0647\u0648 \u0623\u0644\u0645 \u0627\u0644\u0631\u0643\u0628\u0629\u061f"
+AUDIT = "audit-fake"
+"""Stage in which negatives were audited."""
+RATE = {"share": 0.25, "low": 0.2, "high": 0.31, "count": 1200}
+"""A false-negative rate, as the audit writes it."""
 WORDS = ("knee", "pain", "list", "files", "network", "port", "swelling", "copy", "branch", "remote", "chronic", "acute")
 
 
@@ -28,6 +32,8 @@ class FakeRun:
         documents: Passages of the corpus.
         words: Words of a passage.
         state: ``finished``, ``stopped`` or ``interrupted``.
+        titled: Whether documents have a title of one word.
+        audited: Whether there is a stage that audited negatives.
         texts: Texts of the first queries, in place of made-up ones.
         seed: Of all that is made up.
     """
@@ -37,6 +43,8 @@ class FakeRun:
     documents: int = 60
     words: int = 30
     state: str = "finished"
+    titled: bool = False
+    audited: bool = False
     texts: Sequence[str] = ()
     seed: int = 0
 
@@ -45,15 +53,21 @@ class FakeRun:
         draw = random.Random(self.seed)
         queries = {f"q{at}": self._query(at, draw) for at in range(self.queries)}
         corpus = {f"d{at}": " ".join(draw.choices(WORDS, k=self.words)) for at in range(self.documents)}
+        titles = {name: draw.choice(WORDS) if self.titled else "" for name in corpus}
         if self.texts:
             corpus["d0"] = self.texts[0]
         identity = {"domain": {"name": "fake"}, "data": {"collection": "c"}, "flags": {"seed": self.seed}}
         about = {"schema": 2, "id": folder.name, "number": 1, "identity_hash": "0", "identity": identity}
         write_json(folder / "run.json", about)
         _lines(folder / "ledger.jsonl", self._ledger())
+        if self.audited:
+            _audit(folder.parent / ".stages" / AUDIT)
         _lines(folder / "traces.jsonl", self._traces(queries, draw))
         _lines(folder / "llm.jsonl", [{"usd": 0.002, "tries": 1, "time": _time(at)} for at in range(self.trials)])
-        _lines(folder / "dev" / "corpus.jsonl", [{"_id": name, "text": text} for name, text in corpus.items()])
+        _lines(
+            folder / "dev" / "corpus.jsonl",
+            [{"_id": name, "title": titles[name], "text": text} for name, text in corpus.items()],
+        )
         if self.state == "finished":
             self._test(folder, queries, corpus, draw)
         if self.state != "interrupted":
@@ -80,6 +94,7 @@ class FakeRun:
             action,
             *(_expert(name, 0.42 + 0.03 * at) for at, name in enumerate(experts)),
             *(_merge(experts, weights, 0.43 + 0.01 * at) for at, weights in enumerate(merges)),
+            *([{"event": "stage", "name": "audit", "folder": AUDIT}] if self.audited else []),
             {"event": "front", "experts": {name: f"train-{name}" for name in experts}, "points": [point]},
             {"event": "decision", "lever": "merge", "text": "round 1: merge (hard 1.00) taken", "kept": True},
             {"event": "failure", "lever": "expert third", "kind": "memory", "reason": "out of memory"},
@@ -158,6 +173,13 @@ class FakeRun:
             "cost": {"usd": 0.024, "llm_calls": 12, "minutes": 1.5, "seconds": {"train": 60.0}, "peak_memory_gib": 1.0},
             "model": f"runs/{name}/model",
         }
+
+
+def _audit(stage: Path) -> None:
+    after = {"share": 0.031, "low": 0.02, "high": 0.05, "count": 980}
+    rates = {"bm25": {"before": RATE, "after": after}, "written": {"before": RATE}}
+    write_json(stage / "audit.json", {"rates": rates})
+    write_atomic(stage / "verdicts.jsonl", "")
 
 
 def _expert(name: str, score: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from stm_agent.annotate.tool import Tool, open_tool
 from stm_agent.testing.annotate import fill
 from stm_agent.testing.browser import browsing, new_page, serving
-from stm_agent.testing.postgres import debian_postgres, run_postgres
+from stm_agent.testing.postgres import debian_postgres, postgres_or_skip
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -60,10 +60,7 @@ def migrated_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a fresh server's own database."""
-    programs = debian_postgres()
-    if programs is None:
-        pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
-    yield from run_postgres(programs)
+    yield from postgres_or_skip(debian_postgres(), "Debian: apt-get install postgresql")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

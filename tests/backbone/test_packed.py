@@ -7,7 +7,7 @@ import pytest
 
 from stm_agent.backbone.checks import check_padding_invariance, vectors
 from stm_agent.backbone.load import load_backbone
-from stm_agent.backbone.packed import pack
+from stm_agent.backbone.packing import pack
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.testing.pico import pico_decoder
 

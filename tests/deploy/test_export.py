@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stm_agent.backbone.load import load_model
+from stm_agent.backbone.opened import open_model
+from stm_agent.backbone.precision import has_bfloat16_products
 from stm_agent.backbone.sides import encoder_of
 from stm_agent.deploy.exporting import export_model
 from stm_agent.deploy.product import product_of_model, product_of_run
-from stm_agent.errors import CheckFailed, ConfigError, StorageError
+from stm_agent.errors import BackboneError, CheckFailed, ConfigError, StorageError
 from stm_agent.testing.pico import pico_checkpoint
 
 TEXTS = ["my knee is sore", "A finding of painful sensation affecting the knee.", "swollen " * 200, "x"]
 
 
+BFLOAT16 = pytest.mark.skipif(not has_bfloat16_products(), reason="this CPU has no instructions for bfloat16")
+
+
 def vectors(folder: Path, *, queries: bool = False):
-    encoder = encoder_of(load_model(str(folder)))
+    encoder = open_model(str(folder)).encoder
     return (encoder.query_encoder if queries else encoder).encode(TEXTS)
 
 
@@ -31,6 +37,8 @@ def vectors(folder: Path, *, queries: bool = False):
         ("openvino", 1e-4, "openvino"),
         ("int8", 0.2, "onnxruntime"),
         ("fp16", 1e-2, "torch"),
+        pytest.param("bf16", 2e-2, "torch", marks=BFLOAT16),
+        ("gguf", 2e-3, "xllamacpp"),
     ],
 )
 def test_an_export_gives_the_vectors_and_its_report(asked, tmp_path, kind, tolerance, needs):
@@ -41,8 +49,61 @@ def test_an_export_gives_the_vectors_and_its_report(asked, tmp_path, kind, toler
     assert result["ledger_dev"] == pytest.approx(result["source_dev"], abs=1e-6)
     stored = json.loads((tmp_path / kind / "stm_agent_export.json").read_text())
     assert stored == {name: value for name, value in result.items() if name != "folder"}
-    assert load_model(str(tmp_path / kind)).prompts["query"] == "ask: "
-    assert len(list((tmp_path / kind).rglob("*.safetensors"))) == (kind == "fp16")
+    assert open_model(str(tmp_path / kind)).prompts["query"] == "ask: "
+    assert len(list((tmp_path / kind).rglob("*.safetensors"))) == (kind in ("fp16", "bf16"))
+
+
+@pytest.mark.parametrize("kind", ["onnx", "int8"])
+def test_sentence_transformers_opens_an_export_too(asked, tmp_path, kind):
+    pytest.importorskip("onnxruntime")
+    export_model(product_of_run(asked), kind, tmp_path / kind, max_loss=1.0, collection=None, cache=None)
+    library = encoder_of(load_model(str(tmp_path / kind)))
+    assert np.abs(library.encode(TEXTS) - vectors(tmp_path / kind)).max() < 1e-6
+    assert library.identity == open_model(str(tmp_path / kind)).encoder.identity
+
+
+@pytest.mark.parametrize(("architecture", "pooling"), [("llama", "lasttoken"), ("llama", "mean"), ("bert", "cls")])
+def test_llama_cpp_computes_the_vectors_of_what_is_exported_for_it(asked, tmp_path, architecture, pooling):
+    pytest.importorskip("xllamacpp")
+    model = pico_checkpoint(tmp_path / "made", architecture=architecture, pooling=pooling)
+    product = product_of_model(str(model))
+    result = export_model(product, "gguf", tmp_path / "gguf", max_loss=1.0, collection=asked / "dev", cache=None)
+    assert result["smallest_cosine"] > 0.9999
+    assert np.abs(vectors(tmp_path / "gguf") - vectors(model)).max() < 2e-3
+    with pytest.raises(BackboneError, match=r"is run by llama\.cpp"):
+        load_model(str(tmp_path / "gguf"))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"), [({"architecture": "qwen3"}, "convert_hf_to_gguf"), ({"dense": 8}, "Dense")]
+)
+def test_what_is_not_written_as_gguf_names_what_does_it(asked, tmp_path, made, words):
+    pytest.importorskip("xllamacpp")
+    product = product_of_model(str(pico_checkpoint(tmp_path / "made", **made)))
+    with pytest.raises(BackboneError, match=words):
+        export_model(product, "gguf", tmp_path / "gguf", max_loss=1.0, collection=asked / "dev", cache=None)
+    assert not (tmp_path / "gguf").exists()
+
+
+def test_vectors_that_another_program_turns_too_far_are_refused(asked, tmp_path, monkeypatch):
+    pytest.importorskip("xllamacpp")
+    from stm_agent.deploy import exporting, formats
+
+    strict = {"fp16": replace(formats.FORMATS["fp16"], nearest=1.1)}
+    monkeypatch.setattr(exporting, "FORMATS", strict)
+    with pytest.raises(CheckFailed, match="turns a vector of this model too far"):
+        export_model(product_of_run(asked), "fp16", tmp_path / "x", max_loss=1.0, collection=None, cache=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_for_bfloat16_is_refused_by_a_cpu_without_it(asked, tmp_path, monkeypatch):
+    from stm_agent.backbone import opened
+
+    shutil.copytree(asked / "model", tmp_path / "bf16")
+    (tmp_path / "bf16" / "stm_agent_export.json").write_text('{"network": null, "products": "bfloat16"}')
+    monkeypatch.setattr(opened, "has_bfloat16_products", lambda: False)
+    with pytest.raises(BackboneError, match="for CPUs with instructions for bfloat16"):
+        open_model(str(tmp_path / "bf16"))
 
 
 @pytest.mark.parametrize(("architecture", "pooling"), [("llama", "lasttoken"), ("qwen3", "mean")])

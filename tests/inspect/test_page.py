@@ -7,14 +7,16 @@ import contextlib
 import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stm_agent.cli.output import page_writer
+from stm_agent.domain.collection import Document
 from stm_agent.errors import RunError
-from stm_agent.files import append_jsonl, read_json, write_json
+from stm_agent.files import append_jsonl, read_json, read_jsonl, write_json
 from stm_agent.inspect.page import build
 from stm_agent.inspect.page.build import run_page, write_page
 from stm_agent.inspect.page.charts import rows_chart
@@ -24,6 +26,7 @@ from stm_agent.inspect.page.record import read_record
 from stm_agent.inspect.page.timeline import timeline
 from stm_agent.inspect.page.usage import usage
 from stm_agent.loop.optimize import _closing
+from stm_agent.loop.prepare import STAGES
 from stm_agent.loop.runs import is_locked, open_run
 from stm_agent.testing.run_folder import ARABIC, MARKUP, ROWS, FakeRun
 
@@ -168,7 +171,7 @@ def test_trial_has_the_words_that_changed_and_what_it_won(run):
 
 def test_queries_have_scores_and_first_passages_of_every_row(run):
     record = read_record(run)
-    shown = queries(record, Limits(), lambda: {"d0": "text of d0"})
+    shown = queries(record, Limits(), lambda: {"d0": Document("d0", "", "text of d0")})
     assert shown is not None
     at = shown["ids"].index("q3")
     answers = record.answers
@@ -179,6 +182,27 @@ def test_queries_have_scores_and_first_passages_of_every_row(run):
         assert shown["scores"][row][at] == round(1000 * record.per_query[row]["q3"])
     assert shown["passages"][shown["documents"].index("d0")] == "text of d0"
     assert set(shown["slices"]) == {"type", "length", "BM25"}
+
+
+def test_queries_whose_answer_has_a_title_about_them_are_a_slice(tmp_path):
+    folder = FakeRun(titled=True).write(tmp_path / "run")
+    shown = content_of(run_page(read_record(folder)))["queries"]
+    titles = {row["_id"]: row["title"] for row in read_jsonl(folder / "dev" / "corpus.jsonl")}
+    answers = read_json(folder / "test_answers.json")
+    for query, text, field in zip(shown["ids"], shown["texts"], shown["slices"]["field"], strict=True):
+        (relevant,) = answers["relevant"][query]
+        assert field == ("title" if titles[relevant] in text.split() else "text only")
+    assert set(shown["slices"]["field"]) == {"title", "text only"}
+
+
+def test_false_negative_rates_are_shown_by_kind_of_negative(tmp_path):
+    folder = FakeRun(audited=True).write(tmp_path / "run")
+    assert content_of(run_page(read_record(folder)))["written"]["rates"] == [
+        {"kind": "bm25", "before": "25.0% [20.0%, 31.0%] of 1,200", "after": "3.1% [2.0%, 5.0%] of 980"},
+        {"kind": "written", "before": "25.0% [20.0%, 31.0%] of 1,200"},
+    ]
+    shutil.rmtree(folder.parent / STAGES)
+    assert content_of(run_page(read_record(folder)))["written"]["rates"] == [], "its stage folder was deleted"
 
 
 def test_page_that_would_be_too_large_shows_less_of_each_text(run, monkeypatch):

@@ -28,7 +28,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    folder = FakeRun(queries=2000, texts=(MARKUP, ARABIC, "x" * 10_000)).write(tmp_path_factory.mktemp("a") / "fake")
+    run = FakeRun(queries=2000, texts=(MARKUP, ARABIC, "x" * 10_000), audited=True)
+    folder = run.write(tmp_path_factory.mktemp("a") / "fake")
     opened = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
     opened.asked, opened.wrong = [], []  # type: ignore[attr-defined]
     opened.on("request", lambda request: opened.asked.append(request.url))  # type: ignore[attr-defined]
@@ -47,6 +48,11 @@ def test_each_part_is_there(page):
     assert "expert third: out of memory" in page.locator("#verdict").inner_text()
     assert "hard 1.00" in page.locator("#merge").inner_text()
     assert "stm-agent optimize --domain fake" in page.locator("#use").inner_text()
+    assert page.locator("#data table tbody tr").all_inner_texts()[0].split("\t") == [
+        "bm25",
+        "25.0% [20.0%, 31.0%] of 1,200",
+        "3.1% [2.0%, 5.0%] of 980",
+    ]
 
 
 def test_markup_is_shown_as_text(page):

@@ -104,6 +104,36 @@ def test_trackio_keeps_it_in_its_local_store(run, tmp_path, monkeypatch):
     assert [log["incumbent/ndcg_at_10"] for log in logs if "incumbent/ndcg_at_10" in log] == [0.4, pytest.approx(0.45)]
 
 
+# MLflow's store calls SQLAlchemy in ways that SQLAlchemy 2.1 has announced to end.
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_mlflow_keeps_it_in_a_local_store(run, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracker = open_tracker("mlflow")
+    assert tracker.push(run) == len(run.points)
+    assert tracker.push(run) == 0, "its own store is asked"
+    (stored,) = mlflow.MlflowClient().search_runs([mlflow.get_experiment_by_name("bench").experiment_id])
+    assert (stored.info.run_name, stored.info.status) == ("fake-0", "FINISHED")
+    assert stored.data.params["flags.seed"] == "0"
+    history = mlflow.MlflowClient().get_metric_history(stored.info.run_id, "incumbent/ndcg_at_10")
+    assert [metric.value for metric in history] == [0.4, pytest.approx(0.45)]
+    assert [metric.step for metric in history] == sorted({metric.step for metric in history})
+
+
+def test_wandb_writes_it_into_a_local_run(run, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="needs the extra wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert open_tracker("wandb").push(run) == len(run.points)
+    (file,) = tmp_path.rglob("*.wandb")
+    content = file.read_bytes()
+    for name in (b"incumbent/ndcg_at_10", b"test/merged/ndcg_at_10", b"flags.seed"):
+        assert name in content
+
+
 def test_a_tracker_that_is_not_there_is_named_with_the_fix(monkeypatch):
     with pytest.raises(ConfigError, match="--to neptune does not exist; use trackio, mlflow, wandb"):
         open_tracker("neptune")

@@ -51,7 +51,7 @@ class OpenSearchIndex:
         """Make the index."""
         if replace:
             self._client.indices.delete(index=self.name, ignore_unavailable=True)
-        vector: dict[str, Any] = {"type": "knn_vector", "dimension": identity.dimension}
+        vector: dict[str, object] = {"type": "knn_vector", "dimension": identity.dimension}
         if not self.exact:
             vector["method"] = {"name": "hnsw", "engine": "lucene", "space_type": "innerproduct"}
         words = {"type": "text", "analyzer": "english", "similarity": "own_bm25"}
@@ -74,7 +74,7 @@ class OpenSearchIndex:
         Raises:
             StorageError: The cluster refused a passage.
         """
-        lines: list[dict[str, Any]] = []
+        lines: list[dict[str, object]] = []
         for passage in passages:
             lines.append({"index": {"_index": self.name, "_id": passage.document}})
             about = {"document": passage.document, "title": passage.title, "text": passage.text}
@@ -91,7 +91,7 @@ class OpenSearchIndex:
 
     def search(self, vector: NDArray[np.float32], top: int) -> list[str]:
         """Return the nearest documents by inner product."""
-        query: dict[str, Any] = {"knn": {"embedding": {"vector": vector.tolist(), "k": top}}}
+        query: dict[str, object] = {"knn": {"embedding": {"vector": vector.tolist(), "k": top}}}
         if self.exact:
             script = {
                 "source": "knn_score",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -40,14 +41,12 @@ class PgVector:
             raise ConfigError(f"'{table}' cannot name a table: letters, digits and _, at most 63; give another --name")
         self.table, self.exact = table, not approximate
         fix = "start it, or give its --url (postgresql://user@host/database, password in PGPASSWORD)"
-        with engine_errors("PostgreSQL", _shown(url), fix):
-            self._connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
-            try:
-                self._require_extension()
-                register_vector(self._connection)
-            except BaseException:
-                self._connection.close()
-                raise
+        with engine_errors("PostgreSQL", _shown(url), fix), ExitStack() as opening:
+            self._connection = opening.enter_context(psycopg.connect(url, autocommit=True, connect_timeout=10))
+            self._require_extension()
+            register_vector(self._connection)
+            # It stays open if it can be used.
+            opening.pop_all()
 
     def _require_extension(self) -> None:
         import psycopg

@@ -14,7 +14,7 @@ from stm_agent.inspect.page.charts import front_chart, rows_chart, staircase, su
 from stm_agent.inspect.page.fronts import fronts
 from stm_agent.inspect.page.html import page_html
 from stm_agent.inspect.page.overview import overview
-from stm_agent.inspect.page.queries import MODEL, Limits, corpus_texts, queries
+from stm_agent.inspect.page.queries import MODEL, Limits, corpus_documents, queries
 from stm_agent.inspect.page.record import RunRecord, read_record
 from stm_agent.inspect.page.timeline import timeline
 from stm_agent.inspect.page.trials import trials
@@ -57,7 +57,7 @@ def run_page(record: RunRecord) -> bytes:
         RunError: The page is larger than :data:`LARGEST` without any passage.
     """
     title = f"{record.folder.name}: report"
-    content, corpus = _content(record, title), cache(lambda: corpus_texts(record))
+    content, corpus = _content(record, title), cache(lambda: corpus_documents(record))
     page = largest_page(lambda limits: page_html({**content, "queries": queries(record, limits, corpus)}, title))
     if page is None:
         raise RunError(

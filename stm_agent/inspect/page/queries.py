@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from stm_agent.domain.collection import Document
 from stm_agent.files import read_jsonl
 from stm_agent.inspect.page.record import RunRecord
 from stm_agent.loop.answers import Answers
-from stm_agent.loop.slices import length_types, query_type
+from stm_agent.loop.slices import field_of, length_types, query_type
 
 MODEL = "merged"
+Rows = Mapping[str, tuple[Mapping[str, float], Answers | None]]
+"""Row -> scores by query, and what its run found."""
+First = dict[str, list[list[int]]]
+"""Row -> indexes of the passages found first, one list a query."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Queries(TypedDict):
     ids: list[str]
     texts: list[str]
     scores: dict[str, list[int]]
-    first: dict[str, list[list[int]]]
+    first: First
     relevant: list[list[int]]
     slices: dict[str, list[str]]
     passages: list[str]
@@ -63,7 +68,7 @@ class Queries(TypedDict):
 class _Passages:
     """Documents in the order in which they are first named."""
 
-    texts: Mapping[str, str]
+    documents: Mapping[str, Document]
     length: int
     indexes: dict[str, int] = field(default_factory=dict)
     cut: bool = False
@@ -74,7 +79,12 @@ class _Passages:
 
     def shown(self) -> list[str]:
         """Return the beginnings of all documents that were named."""
-        return [self._beginning(self.texts.get(name, "")) for name in self.indexes]
+        texts = (self.documents[name].full if name in self.documents else "" for name in self.indexes)
+        return [self._beginning(text) for text in texts]
+
+    def titles(self) -> dict[str, str]:
+        """Return the titles by document id; those without one are left out."""
+        return {name: document.title for name, document in self.documents.items() if document.title}
 
     def _beginning(self, text: str) -> str:
         if len(text) <= self.length:
@@ -83,13 +93,13 @@ class _Passages:
         return f"{text[: self.length]}…"
 
 
-def queries(record: RunRecord, limits: Limits, corpus: Callable[[], Mapping[str, str]]) -> Queries | None:
+def queries(record: RunRecord, limits: Limits, corpus: Callable[[], Mapping[str, Document]]) -> Queries | None:
     """Return the queries of a run whose test was opened; None: test is closed.
 
     Args:
         record: The run.
         limits: What is shown of each text.
-        corpus: Returns document id -> text; called only if passages are shown.
+        corpus: Returns the documents by id; called only if passages are shown.
     """
     if not record.per_query:
         return None
@@ -98,40 +108,36 @@ def queries(record: RunRecord, limits: Limits, corpus: Callable[[], Mapping[str,
 
 
 def columns(
-    rows: Mapping[str, tuple[Mapping[str, float], Answers | None]],
+    rows: Rows,
     limits: Limits,
-    corpus: Callable[[], Mapping[str, str]],
+    corpus: Callable[[], Mapping[str, Document]],
     names: Mapping[str, str] | None = None,
 ) -> Queries:
     """Return columns over the queries that all rows share.
 
     Args:
-        rows: Row -> scores by query, and what its run found.
+        rows: The rows.
         limits: As in :func:`queries`.
         corpus: As in :func:`queries`.
         names: Row -> its name in the answers of its run; None: the same.
     """
-    known = names or {row: row for row in rows}
     first_scores, _ = next(iter(rows.values()))
     ids = [query for query in first_scores if all(query in scores for scores, _ in rows.values())]
     answers = next((found for _, found in rows.values() if found), None)
     passages = _Passages(corpus() if answers and limits.first else {}, limits.passage)
     texts = [answers["queries"].get(query, query) if answers else query for query in ids]
     relevant = [_relevant(answers, query, passages) for query in ids]
-    shown = limits.rows if limits.rows is not None else tuple(rows)
-    first = {
-        row: _first(found["rows"][known[row]], ids, limits.first, passages)
-        for row, (_, found) in rows.items()
-        if row in shown and limits.first and found and known[row] in found["rows"]
-    }
+    first = _first(rows, names or {}, ids, limits, passages)
+    scores = {row: [round(1000 * found[query]) for query in ids] for row, (found, _) in rows.items()}
+    slices = _text_slices(texts, ids) | _found_slices(scores, answers, texts, ids, passages) if answers else {}
     return {
         "rows": list(rows),
         "ids": ids,
         "texts": [text[: limits.query] for text in texts],
-        "scores": {row: [round(1000 * scores[query]) for query in ids] for row, (scores, _) in rows.items()},
+        "scores": scores,
         "first": first,
         "relevant": relevant,
-        "slices": _slices(texts, ids, rows) if answers else {},
+        "slices": slices,
         "passages": passages.shown(),
         "documents": list(passages.indexes),
         "shortened": passages.cut or any(len(text) > limits.query for text in texts),
@@ -144,23 +150,44 @@ def _relevant(answers: Answers | None, query: str, passages: _Passages) -> list[
     return [number for name, grade in best for number in (passages.at(name), grade)]
 
 
-def _first(found: Mapping[str, Sequence[str]], ids: Iterable[str], count: int, passages: _Passages) -> list[list[int]]:
-    return [[passages.at(name) for name in found.get(query, ())[:count]] for query in ids]
+def _first(rows: Rows, names: Mapping[str, str], ids: Sequence[str], limits: Limits, passages: _Passages) -> First:
+    """Return the passages that each row found first, of the rows whose passages are shown."""
+    shown = rows if limits.rows is None else limits.rows
+    columns: First = {}
+    for row, (_, answers) in rows.items():
+        found = answers["rows"].get(names.get(row, row)) if answers and row in shown and limits.first else None
+        if found is not None:
+            columns[row] = [[passages.at(name) for name in found.get(query, ())[: limits.first]] for query in ids]
+    return columns
 
 
-def _slices(
-    texts: Sequence[str], ids: Sequence[str], rows: Mapping[str, tuple[Mapping[str, float], Answers | None]]
-) -> dict[str, list[str]]:
-    """Return the slices that the text alone decides, and whether BM25 finds the answer."""
+def _text_slices(texts: Sequence[str], ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return the slices that the text of a query decides."""
     lengths = length_types(dict(zip(ids, texts, strict=True)))
-    slices = {"type": [query_type(text) for text in texts], "length": [lengths[query] for query in ids]}
-    if "BM25" in rows:
-        scores, _ = rows["BM25"]
-        slices["BM25"] = ["findable" if scores[query] > 0 else "not findable" for query in ids]
+    return {"type": [query_type(text) for text in texts], "length": [lengths[query] for query in ids]}
+
+
+def _found_slices(
+    scores: Mapping[str, Sequence[int]],
+    answers: Answers,
+    texts: Sequence[str],
+    ids: Sequence[str],
+    passages: _Passages,
+) -> dict[str, list[str]]:
+    """Return whether BM25 finds the answer, and whether its title is about the query; without titles, no such slice."""
+    slices = {}
+    if "BM25" in scores:
+        slices["BM25"] = ["findable" if score > 0 else "not findable" for score in scores["BM25"]]
+    titles = passages.titles()
+    if titles:
+        named = ([titles.get(name, "") for name in answers["relevant"].get(query, {})] for query in ids)
+        slices["field"] = [field_of(text, headings) for text, headings in zip(texts, named, strict=True)]
     return slices
 
 
-def corpus_texts(record: RunRecord) -> dict[str, str]:
-    """Return document id -> title and text of a run's corpus; empty if its copy is gone."""
+def corpus_documents(record: RunRecord) -> dict[str, Document]:
+    """Return the documents of a run's corpus by their ids; empty if its copy is gone."""
     rows = read_jsonl(record.folder / "dev" / "corpus.jsonl")
-    return {str(row["_id"]): f"{row.get('title', '')} {row.get('text', '')}".strip() for row in rows}
+    return {
+        str(row["_id"]): Document(str(row["_id"]), str(row.get("title", "")), str(row.get("text", ""))) for row in rows
+    }

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
+from stm_agent.domain.collection import Document
 from stm_agent.errors import RunError
 from stm_agent.inspect.compare import Compared
 from stm_agent.inspect.page.build import LARGEST, largest_page, made
 from stm_agent.inspect.page.html import page_html
-from stm_agent.inspect.page.queries import MODEL, Limits, Queries, columns, corpus_texts
+from stm_agent.inspect.page.queries import MODEL, Limits, Queries, columns, corpus_documents
 from stm_agent.inspect.page.record import RunRecord
 
 
@@ -30,7 +31,7 @@ def comparison_page(records: Sequence[RunRecord], content: Compared) -> bytes:
         "first": names[0],
         "second": names[1],
     }
-    corpus = cache(lambda: corpus_texts(records[0]))
+    corpus = cache(lambda: corpus_documents(records[0]))
     tested = bool(content["tests"])
 
     def make(limits: Limits) -> bytes:
@@ -42,7 +43,7 @@ def comparison_page(records: Sequence[RunRecord], content: Compared) -> bytes:
     return html
 
 
-def _queries(records: Sequence[RunRecord], limits: Limits, corpus: Callable[[], Mapping[str, str]]) -> Queries:
+def _queries(records: Sequence[RunRecord], limits: Limits, corpus: Callable[[], Mapping[str, Document]]) -> Queries:
     """Return the queries with one row for each run's final model."""
     rows = {
         record.folder.name: (record.per_query[MODEL], record.answers) for record in records if MODEL in record.per_query
