@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from stm_agent.backbone.lean import LeanModel
+
 CPU_TEXTS, SHORT = 64, 64
 """Texts of a batch on a CPU, of up to so many tokens; of longer ones there are fewer, so that their activations stay in
 the caches."""
@@ -57,7 +59,7 @@ def gpu_room(free_bytes: int, token_bytes: int) -> Room:
     return Room(GPU_TEXTS, min(MOST_TOKENS, max(LEAST_TOKENS, tokens)))
 
 
-def room_of(model: SentenceTransformer) -> Room:
+def room_of(model: SentenceTransformer | LeanModel) -> Room:
     """Return the room on the device where a model lies."""
     if model.device.type != "cuda":
         return CPU_ROOM
@@ -67,7 +69,7 @@ def room_of(model: SentenceTransformer) -> Room:
     return gpu_room(free_bytes, bytes_of_token(model))
 
 
-def bytes_of_token(model: SentenceTransformer) -> int:
+def bytes_of_token(model: SentenceTransformer | LeanModel) -> int:
     """Return the memory that a token takes in a forward without gradients, by the sizes in the network's config."""
     from stm_agent.backbone.network import network_of
 
