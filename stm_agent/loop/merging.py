@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+from stm_agent.evaluate.significance import paired_bootstrap
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.state import Expert, RatedModel, State, start_key
 from stm_agent.merge.job import MergeJob, MergeResult, read_merge
@@ -98,7 +99,7 @@ def consider_models(
     *,
     strict: bool = False,
 ) -> State:
-    """Take the best of the merge and the experts alone as the provisional model, if the gate prefers it.
+    """Take the merge, or an expert that is clearly better alone, as the provisional model, if the gate prefers it.
 
     Models that forget more than the budget on the general tasks are not candidates.
 
@@ -112,47 +113,58 @@ def consider_models(
             incumbent was chosen for its luck; asked after every single expert, it would lose a little each time.
     """
     floor = state.base.rating.general - context.spec.merge.forgetting_budget
-    candidates = [merged] if merged is not None else []
-    candidates += [expert.rated for expert in experts if expert.rated.rating.general >= floor]
-    if not candidates:
+    alone = [expert.rated for expert in experts if expert.rated.rating.general >= floor]
+    if merged is None and not alone:
         context.decide("merge", f"round {round_}: every expert and merge forgets more than the budget", kept=False)
         return state
     # A merge was chosen among all that were encoded, the experts alone included.
-    tried = len(state.merge.verified) if merged is not None and state.merge else len(candidates)
-    return consider(context, state, candidates, round_, tried=tried, strict=strict)
+    tried = len(state.merge.verified) if merged is not None and state.merge else len(alone)
+    return consider(context, state, _best(merged, alone), round_, tried=tried, strict=strict)
 
 
 def consider(
     context: RunContext,
     state: State,
-    candidates: Sequence[RatedModel],
+    challenger: RatedModel,
     round_: int,
     *,
     tried: int,
     strict: bool,
     lever: str = "merge",
 ) -> State:
-    """Take the best candidate as the provisional model, if the gate prefers it.
+    """Take a model as the provisional one, if the gate prefers it.
 
     Args:
         context: The run.
         state: The state before.
-        candidates: At least one; of equal scores the first is taken, so a merge, which a search chose, stands first.
+        challenger: The model.
         round_: Number of the round.
-        tried: Models that the candidates were chosen from.
+        tried: Models that it was chosen from.
         strict: See :func:`consider_models`.
         lever: Name of the lever in the record.
     """
-    best = max(candidates, key=lambda rated: rated.rating.domain.ndcg_at_10)
     verdict = context.gate.consider(
-        best.rating.domain.per_query, state.provisional.rating.domain.per_query, tried=tried
+        challenger.rating.domain.per_query, state.provisional.rating.domain.per_query, tried=tried
     )
     state = replace(state, considered=state.considered + tried)
     taken, reason = verdict.accepted, verdict.reason
     if strict and verdict.gain <= 0:
         taken, reason = False, f"not taken: {verdict.gain:+.4f} on the search half"
-    context.decide(lever, f"round {round_}: {best.label} {reason}", kept=taken, weights=best.weights)
-    return state.taking(best) if taken else state
+    context.decide(lever, f"round {round_}: {challenger.label} {reason}", kept=taken, weights=challenger.weights)
+    return state.taking(challenger) if taken else state
+
+
+def _best(merged: RatedModel | None, alone: Sequence[RatedModel]) -> RatedModel:
+    """Return the merge, or an expert alone that is better beyond doubt; without a merge, the best expert alone.
+
+    The best of several experts on the search half is partly luck, and the merge search had them among its candidates.
+    """
+    ranked = sorted(alone, key=lambda rated: -rated.rating.domain.ndcg_at_10)
+    if merged is None:
+        return ranked[0]
+    of_merge = merged.rating.domain.per_query
+    clear = (rated for rated in ranked if paired_bootstrap(rated.rating.domain.per_query, of_merge).low > 0)
+    return next(clear, merged)
 
 
 def _record(

@@ -99,7 +99,7 @@ def race_start(context: RunContext, state: State, model: str, round_: int) -> St
         context.decide("start", text, kept=False)
         return state
     state = replace(state, starts=(*state.starts, rated))
-    return consider(context, state, [rated], round_, tried=1, strict=True, lever="start")
+    return consider(context, state, rated, round_, tried=1, strict=True, lever="start")
 
 
 def on_start(state: State, model: str) -> State:

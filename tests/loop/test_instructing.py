@@ -128,6 +128,17 @@ def test_the_best_single_expert_is_a_candidate_when_the_merge_is_refused(context
     assert state.confirmed.label == "backbone", "nothing is claimed before the look at the accept half"
 
 
+@pytest.mark.parametrize(("lead", "taken"), [(0.001, "merge"), (0.2, "a")])
+def test_an_expert_alone_replaces_the_merge_only_if_it_is_clearly_better(context: Any, lead: float, taken: str) -> None:
+    merged, alone = rated(0.2, NONE, "merge"), rated(0.2 + lead, NONE, "a")
+    noise = {query: (-1) ** number * 0.05 for number, query in enumerate(alone.rating.domain.per_query)}
+    per_query = {query: score + noise[query] for query, score in alone.rating.domain.per_query.items()}
+    scores = replace(alone.rating.domain, per_query=per_query)
+    alone = replace(alone, rating=replace(alone.rating, domain=scores))
+    expert = Expert(name="a", spec_name="a", variant="FT", folder=None, rated=alone, texts_per_second=1.0)
+    assert consider_models(context, State.start(rated()), (expert,), merged, 1).provisional.label == taken
+
+
 @pytest.mark.parametrize(("gain", "instruction"), [(0.2, FIND), (0.004, NONE), (-0.1, NONE)])
 def test_an_instruction_accepted_on_a_merge_that_is_rolled_back_is_tried_on_the_confirmed_model(
     context: Any, gain: float, instruction: Instruction
