@@ -16,6 +16,7 @@ JobKind = Literal[
     "merge",
     "mine",
     "mteb",
+    "official",
     "prove",
     "query-map",
     "teach",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +98,9 @@ class ArtefactStore:
                 self._download(system, f"{root}/stages/{name}/{digest}", partial)
                 _verify(partial, name)
         except _Damaged:
+            # A stage that is built again can have the same manifest; without its pointer it is uploaded again.
+            with reaching(self.url), suppress(FileNotFoundError):
+                system.rm_file(f"{root}/stages/{name}/{POINTER}")
             return False
         return True
 

@@ -223,13 +223,13 @@ def test_mteb_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     from stm_agent.domain import hub
 
     for name, part in (
-        ("NoSuchTask", "mteb knows no task 'NoSuchTask'"),
+        ("NoSuchTask", "mteb has no retrieval task 'NoSuchTask'"),
         ("Banking77Classification", "is not a retrieval"),
     ):
         with pytest.raises(ConfigError) as caught:
             build_domain_data(MtebCollection(name=name), tmp_path)
         assert_one_line(caught.value, part)
-    monkeypatch.setattr(hub, "_splits_on_hub", lambda task: {"test"})
+    monkeypatch.setattr(hub, "offered_splits", lambda task, subset: ("test",))
     with pytest.raises(ConfigError) as missing:
         build_domain_data(MtebCollection(name="SciFact", train_split="tarin"), tmp_path)
     assert_one_line(missing.value, "SciFact has no split 'tarin'; it has test")
@@ -244,4 +244,4 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(datasets, "get_dataset_config_names", refuse)
     with pytest.raises(DataError) as caught:
         build_domain_data(MtebCollection(name="SciFact"), tmp_path)
-    assert_one_line(caught.value, "SciFact", "(name resolution failed)", "use a local folder with kind: beir")
+    assert_one_line(caught.value, "SciFact", "name resolution failed", "give --data-dir DIR")

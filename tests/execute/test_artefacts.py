@@ -88,6 +88,7 @@ def test_a_damaged_stage_is_built_again_and_repaired(url, tmp_path):
     (path,) = [path for path in system.find(f"{root}/stages") if path.endswith("number.json")]
     system.pipe_file(path, b'{"number": 6}')
     again, third = executor(url, tmp_path / "b"), executor(url, tmp_path / "c")
+    # The stage that is built again can have the very manifest of the damaged one: it holds the seconds it took.
     assert number_of(again.run([NumberJob(5, log)])[0]) == 5
     assert number_of(third.run([NumberJob(5, log)])[0]) == 5
     assert len(list(log.iterdir())) == 2

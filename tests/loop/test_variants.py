@@ -79,6 +79,7 @@ def context_of(loop, decisions=()):
         attempt=lambda lever: suppress(CheckFailed),
         note=lambda lever, text: None,
         warn=lambda lever, text: None,
+        expect=lambda jobs: None,
     )
 
 
