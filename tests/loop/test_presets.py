@@ -37,7 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 Run = Callable[[Preset], list[PresetRun]]
-pytestmark = pytest.mark.filterwarnings("ignore:The fill_missing parameter:DeprecationWarning")  # mteb's own
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # mteb's own
 
 
 @pytest.fixture(autouse=True)
