@@ -45,7 +45,11 @@ def test_biomedical_is_shipped(tmp_path: Path):
     assert shipped_domains() == ("biomedical",)
     spec = load_domain("biomedical", tmp_path)
     assert isinstance(spec.collection, HpoCollection)
-    assert [expert.name for expert in spec.experts] == ["lay", "hard", "kin", "clinical", "written"]
+    by_side = {side: [expert.name for expert in spec.experts if expert.side == side] for side in ("both", "query")}
+    assert by_side == {
+        "both": ["lay", "hard", "kin", "clinical", "written"],
+        "query": ["words-1", "words-2", "words-3"],
+    }
     assert spec.backbone.layers == 6
 
 
