@@ -89,18 +89,13 @@ def verify(
         learn: Called after every merge that was built; returns the candidates with the surrogate's new guesses.
     """
     single = set(corners(len(candidates[0].weights)))
+    mean = next((candidate for candidate in candidates if candidate.bagged and candidate.weights not in single), None)
     verified = [
         (candidate, build_and_rate(candidate.weights)) for candidate in candidates if candidate.weights in single
     ]
-    guesses = {candidate.weights: candidate.general for candidate in candidates}
-    mean = next((candidate for candidate in candidates if candidate.bagged and candidate.weights not in single), None)
     for number in range(count):
         mixtures = [candidate for candidate in candidates if candidate.weights not in single]
-        done = [candidate.weights for candidate, _ in verified]
-        # The surrogate does not learn the guards' tasks, so a guess is held to the floor plus its largest error so far.
-        optimism = max([0.0, *(guesses[entry.weights] - rating.general for entry, rating in verified)])
-        following = _next(mixtures, done, floor + optimism, uniform=number % 2 == (mean is not None))
-        candidate = mean if mean is not None and number == 0 else following
+        candidate = mean if mean and number == 0 else _next(mixtures, verified, floor, uniform=number % 2 == bool(mean))
         if candidate is None:
             break
         verified.append((candidate, build_and_rate(candidate.weights)))
@@ -110,10 +105,8 @@ def verify(
     if agreement.is_bad:
         verified += _grow_on_real_scores(verified, build_and_rate)
     allowed = [entry for entry in verified if entry[1].general >= floor]
-    trusted = None if agreement.is_bad or mean is None else mean.weights
-    best, rating = (
-        _choose(allowed, trusted) if allowed else max(verified, key=lambda entry: (entry[1].general, entry[0].weights))
-    )
+    trusted = mean.weights if mean and not agreement.is_bad else None
+    best, rating = _choose(allowed, trusted) if allowed else max(verified, key=_by_general)
     return Verified(weights=best.weights, rating=rating, agreement=agreement, allowed=bool(allowed))
 
 
@@ -159,15 +152,25 @@ def _choose(allowed: Sequence[Verification[R]], trusted: MergeWeights | None) ->
 
 
 def _next(
-    mixtures: Sequence[Candidate], done: Sequence[MergeWeights], floor: float, *, uniform: bool
+    mixtures: Sequence[Candidate], verified: Sequence[Verification[R]], floor: float, *, uniform: bool
 ) -> Candidate | None:
-    """Return the best mixture that is not a neighbour of an encoded one: a uniform mean if asked for, else fitted."""
-    likely = [candidate for candidate in mixtures if candidate.general >= floor] or _mildest(mixtures)
+    """Return the best mixture that is not a neighbour of an encoded one: a uniform mean if asked for, else fitted.
+
+    The surrogate does not learn the guards' tasks, so a guess is held to the floor plus its largest error so far.
+    """
+    optimism = max([0.0, *(guess.general - rating.general for guess, rating in verified)])
+    likely = [candidate for candidate in mixtures if candidate.general >= floor + optimism] or _mildest(mixtures)
     distant = [
-        candidate for candidate in likely if all(_distance(candidate.weights, weights) > NEIGHBOUR for weights in done)
+        candidate
+        for candidate in likely
+        if all(_distance(candidate.weights, encoded.weights) > NEIGHBOUR for encoded, _ in verified)
     ]
     matching = (candidate for candidate in distant if is_uniform(candidate.weights) == uniform)
     return next(matching, distant[0] if distant else None)
+
+
+def _by_general(entry: Verification[R]) -> tuple[float, MergeWeights]:
+    return entry[1].general, entry[0].weights
 
 
 def _mildest(mixtures: Sequence[Candidate]) -> list[Candidate]:
