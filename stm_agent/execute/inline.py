@@ -65,7 +65,6 @@ class InlineExecutor:
             return folder
         with self.store.locked(job):
             # Another process may have built it while this one waited.
-            if fault := self.store.fault(job):
-                aside = self.store.set_aside(job)
-                self.warn(f"stage {job.folder_name} is damaged ({fault}); set aside as {aside.name} and built again")
+            if damage := self.store.set_damaged_aside(job):
+                self.warn(damage)
             return self.store.find(job) or self.store.build(job)

@@ -133,18 +133,16 @@ class RayExecutor:
         release = self._store.take_lock(job)
         if release is None:
             return
-        try:
-            if fault := self._store.fault(job):
-                aside = self._store.set_aside(job)
-                self._warn(f"stage {name} is damaged ({fault}); set aside as {aside.name} and built again")
+        with contextlib.ExitStack() as held:
+            held.callback(release)
+            if damage := self._store.set_damaged_aside(job):
+                self._warn(damage)
             if self._store.find(job) is not None:
-                release()
                 return
             content, unfit = self._errand(job), dict[str, str]()
             self._sent[name] = _Sent(job, content, self._submit(job, content, unfit), release, unfit, time.monotonic())
-        except BaseException:
-            release()
-            raise
+            # The lock is the sent job's now.
+            held.pop_all()
 
     def _errand(self, job: Job) -> bytes:
         packed = pack(job, self._store.root)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stm_agent.errors import ExecutionError
 from stm_agent.execute.artefacts import ArtefactStore
+from stm_agent.execute.inline import ignore
 from stm_agent.execute.leases import Leases
 from stm_agent.execute.store import JobStore
 from stm_agent.job import Job
-
-
-def ignore(text: str) -> None:
-    """Ignore a warning."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +74,11 @@ class SharedJobStore(JobStore):
         release = super().take_lock(job, seconds)
         if release is None or self.leases is None:
             return release
-        leases, name = self.leases, job.folder_name
-        try:
-            taken = leases.take(name)
-        except BaseException:
-            release()
-            raise
-        if not taken:
-            release()
-            time.sleep(seconds)
-            return None
-
-        def release_both() -> None:
-            leases.release(name)
-            release()
-
-        return release_both
+        with ExitStack() as held:
+            held.callback(release)
+            if self.leases.take(job.folder_name):
+                held.callback(self.leases.release, job.folder_name)
+                # Both stay until whoever took them releases them; the lease, taken last, goes first.
+                return held.pop_all().close
+        time.sleep(seconds)
+        return None

@@ -59,6 +59,13 @@ class JobStore:
             self._verified.add(folder)
         return fault
 
+    def set_damaged_aside(self, job: Job) -> str | None:
+        """Set a job's folder aside if it is damaged; return one line about it, None if there was nothing to do."""
+        fault = self.fault(job)
+        if fault is None:
+            return None
+        return f"stage {job.folder_name} is damaged ({fault}); set aside as {self.set_aside(job).name} and built again"
+
     def set_aside(self, job: Job) -> Path:
         """Rename a damaged folder so that the stage can be built again; return its new path."""
         aside = self.root / f"{DAMAGED}{job.folder_name}-{uuid.uuid4().hex[:8]}"
