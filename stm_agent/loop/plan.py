@@ -39,10 +39,12 @@ TOKENS = 128
 def check_collection(spec: DomainSpec, workspace: Path) -> None:
     """Check that a run can begin on a BEIR folder; other collections are first fetched or built, which costs time.
 
+    A folder whose experts are planned is read, and checked, by :func:`plan`.
+
     Raises:
         DataError: The folder is broken, or has no dev or no test split.
     """
-    if isinstance(spec.collection, BeirCollection):
+    if isinstance(spec.collection, BeirCollection) and not spec.planned:
         require_judged(build_collection(spec.collection, workspace))
 
 
@@ -71,6 +73,7 @@ def plan(
     needs: list[dict[str, str]] = []
     if spec.planned:
         data = build_domain_data(spec.collection, workspace)
+        require_judged(data.collection)
         planned = dry_plan(spec, data, minutes=options.budget_minutes or MINUTES)
         spec, reasons, tokens = planned.spec, planned.reasons, passage_tokens(data)
         size = model_size(spec.backbone, spec.train)
