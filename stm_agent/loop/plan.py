@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
@@ -69,27 +70,12 @@ def plan(
         ConfigError: The minutes are too few to train anything.
     """
     starts = [spec.backbone, *spec.starts]
-    reasons: tuple[str, ...] = ()
-    needs: list[dict[str, str]] = []
-    if spec.planned:
-        data = build_domain_data(spec.collection, workspace)
-        require_judged(data.collection)
-        planned = dry_plan(spec, data, minutes=options.budget_minutes or MINUTES)
-        spec, reasons, tokens = planned.spec, planned.reasons, passage_tokens(data)
-        size = model_size(spec.backbone, spec.train)
-        line, enough = memory(data, size, spec.backbone.vectors)
-        stored = storage_line(len(data.collection.documents), size.dimension, spec.backbone.vectors)
-        needs = [
-            *([{"stage": "vectors", "what": stored}] if stored else []),
-            {"stage": "disk", "what": disk(spec, data, size)},
-            {"stage": "memory", "what": line if enough else f"{line}: too little, close other programs"},
-        ]
-        speed = measured_speed(spec.backbone, data)
-        work = workload_before(spec, data, workspace, speed, options.llm(spec, options.generator))
-    needs.insert(0, {"stage": "dollars", "what": dollars(spec, options, tokens)})
+    measured = _measure(spec, workspace, options) if spec.planned else _Measured(spec, work, tokens)
+    spec, work, tokens = measured.spec, measured.work, measured.tokens
+    needs = [{"stage": "dollars", "what": dollars(spec, options, tokens)}, *measured.needs]
     steps = [{"stage": "collection", "what": f"{spec.collection.kind}, guarded by {len(spec.general)} general task(s)"}]
     steps += [{"stage": "start", "what": start.summary} for start in starts]
-    steps += [{"stage": "plan", "what": reason} for reason in reasons]
+    steps += [{"stage": "plan", "what": reason} for reason in measured.reasons]
     if options.policy != "stm":
         what = f"{options.policy} chooses among these actions and others, as often as it pays"
         steps.append({"stage": "policy", "what": what})
@@ -99,6 +85,36 @@ def plan(
         steps += [_action_row(action, spec, work) for action in published_order(spec, 1)]
     end = "opened once, at the end" + (_about(work.ending) if work else "")
     return [*steps, {"stage": "test", "what": end}, *needs]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A domain with its experts, what a unit of work takes on it, and what it needs."""
+
+    spec: DomainSpec
+    work: Workload | None
+    tokens: int
+    reasons: tuple[str, ...] = ()
+    needs: tuple[dict[str, str], ...] = ()
+
+
+def _measure(spec: DomainSpec, workspace: Path, options: Options) -> _Measured:
+    """Plan the experts of a folder from its data and a few seconds of encoding with the first start."""
+    data = build_domain_data(spec.collection, workspace)
+    require_judged(data.collection)
+    planned = dry_plan(spec, data, minutes=options.budget_minutes or MINUTES)
+    spec = planned.spec
+    size = model_size(spec.backbone, spec.train)
+    line, enough = memory(data, size, spec.backbone.vectors)
+    stored = storage_line(len(data.collection.documents), size.dimension, spec.backbone.vectors)
+    needs = (
+        *([{"stage": "vectors", "what": stored}] if stored else []),
+        {"stage": "disk", "what": disk(spec, data, size)},
+        {"stage": "memory", "what": line if enough else f"{line}: too little, close other programs"},
+    )
+    speed = measured_speed(spec.backbone, data)
+    work = workload_before(spec, data, workspace, speed, options.llm(spec, options.generator))
+    return _Measured(spec, work, passage_tokens(data), planned.reasons, needs)
 
 
 def _action_row(action: Action, spec: DomainSpec, work: Workload | None) -> dict[str, str]:
