@@ -58,7 +58,8 @@ def _command(context: RunContext) -> str:
     """Return the command that makes the model again, without a path of this machine."""
     collection = context.spec.collection
     named = f"--domain {context.spec.name}"
-    if context.plan is not None and isinstance(collection, BeirCollection):
+    listed = context.run.identity.get("domain", {}).get("experts")
+    if context.plan is not None and not listed and isinstance(collection, BeirCollection):
         named = f"--collection {collection.path.name}"
     policy = context.run.identity.get("flags", {}).get("policy")
     by = f" --policy {policy}" if policy else ""

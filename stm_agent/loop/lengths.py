@@ -39,11 +39,9 @@ class FittedStart:
 
 
 def with_encoding(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple[str, ...]]:
-    """Return a planned domain with a length and a number format for every start that has none, and the reasons."""
-    if not spec.planned:
-        return spec, ()
+    """Return a domain with a number format for every start that has none, and why; a planned one with lengths too."""
     starts, reasons = [spec.backbone, *spec.starts], []
-    if not all(start.max_length for start in starts):
+    if spec.planned and not all(start.max_length for start in starts):
         length, reason = max_length_for(profile(data))
         starts = [start if start.max_length else start.model_copy(update={"max_length": length}) for start in starts]
         reasons.append(reason)

@@ -44,7 +44,8 @@ def settle_plan(context: RunContext) -> RunPlan | None:
         BackboneError: No start can be loaded.
         ConfigError: The minutes are too few to train anything.
     """
-    if not context.spec.starts and not context.spec.planned and context.spec.backbone == context.own_backbone:
+    spec = context.spec
+    if not spec.starts and not spec.planned and with_encoding(spec, context.data)[0].backbone == context.own_backbone:
         return None
     path = context.run.folder / PLAN
     if path.is_file():

@@ -19,7 +19,7 @@ from stm_agent.mine.negatives import Negative
 from stm_agent.progress import show, without_stops
 from stm_agent.train.aids import Helpers
 from stm_agent.train.processes import processes
-from stm_agent.train.student import training_device
+from stm_agent.train.student import trained_backbone, training_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +89,7 @@ class TrainingJob(Job):
         return {
             "expert": self.expert.model_dump(mode="json", exclude=DECIDED_ELSEWHERE),
             "train": self.train.model_dump(mode="json", exclude={"checkpoint_every", "processes"}),
-            # How vectors are stored decides no adapter.
-            "backbone": self.backbone.model_dump(mode="json", exclude={"vectors"}),
+            "backbone": trained_backbone(self.backbone),
             # Decides the dtype and the dropout.
             "device": training_device(),
             "processes": self._processes,

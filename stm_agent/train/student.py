@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stm_agent.backbone.precision import MIXED
 from stm_agent.domain.spec import BackboneSpec, TrainSpec
 from stm_agent.machine import declared_training_gpu
 
@@ -37,6 +38,15 @@ def new_student(backbone: BackboneSpec, train: TrainSpec, start: Path | None) ->
     if train.gradient_checkpointing:
         network_of(model).activation_checkpointing_enable({"use_reentrant": False})
     return model
+
+
+def trained_backbone(backbone: BackboneSpec) -> dict[str, object]:
+    """Return what of a backbone decides an adapter; a part of the keys of trained adapters.
+
+    How vectors are stored does not. ``mixed`` changes how texts are encoded, not how experts are trained.
+    """
+    dtype = "auto" if backbone.dtype == MIXED else backbone.dtype
+    return backbone.model_dump(mode="json", exclude={"vectors"}) | {"dtype": dtype}
 
 
 def training_device() -> str:

@@ -12,13 +12,14 @@ from stm_agent.backbone.load import load_backbone
 from stm_agent.backbone.precision import MIXED, has_bfloat16_products, mixed_pays
 from stm_agent.domain.load import domain_of_collection
 from stm_agent.domain.sources import judged_domain_data
-from stm_agent.domain.spec import BackboneSpec
+from stm_agent.domain.spec import BackboneSpec, ExpertSpec
 from stm_agent.errors import BackboneError
 from stm_agent.loop import lengths
 from stm_agent.loop.lengths import MIXED_REASON, with_encoding
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.testing.pico import pico_decoder
 from stm_agent.testing.tiny import tiny_beir, tiny_collection
+from stm_agent.train.student import trained_backbone
 
 TEXTS = ["a short text", "another text about fever and cough", "words"]
 
@@ -71,3 +72,25 @@ def test_the_plan_of_a_folder_chooses_it_and_says_so(tmp_path: Path, monkeypatch
     settled, reasons = with_encoding(planned, judged_domain_data(tiny_collection()))
     assert [start.dtype for start in (settled.backbone, *settled.starts)] == [MIXED, "auto", "float32"]
     assert reasons == (MIXED_REASON,)
+
+
+def test_a_domain_that_lists_its_experts_is_encoded_with_it_and_keeps_its_lengths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lengths, "mixed_pays", lambda name: True)
+    spec = domain_of_collection(tiny_beir(tmp_path / "folder"))
+    listed = spec.model_copy(
+        update={
+            "backbone": BackboneSpec(model="a"),
+            "starts": (),
+            "experts": (ExpertSpec(name="one", sources=["train"], steps=1),),
+        }
+    )
+    settled, reasons = with_encoding(listed, judged_domain_data(tiny_collection()))
+    assert (settled.backbone.dtype, settled.backbone.max_length) == (MIXED, None)
+    assert reasons == (MIXED_REASON,)
+
+
+def test_how_texts_are_encoded_decides_no_adapter() -> None:
+    auto, mixed, exact = (BackboneSpec(model="a", dtype=dtype) for dtype in ("auto", MIXED, "float32"))
+    assert trained_backbone(auto) == trained_backbone(mixed) != trained_backbone(exact)

@@ -94,7 +94,8 @@ def _named(record: RunRecord) -> list[str]:
     """Return the flag that names what was adapted to; a collection's folder is where it was when the run began."""
     domain: Values = record.identity.get("domain", {})
     collection = domain.get("collection", {})
-    if (record.plan or domain) and record.folder.joinpath("plan.json").is_file() and collection.get("path"):
+    planned = record.folder.joinpath("plan.json").is_file() and not domain.get("experts")
+    if planned and collection.get("path"):
         return ["--collection", str(collection["path"])]
     return ["--domain", str(domain.get("name", record.folder.name.rpartition("-")[0]))]
 
