@@ -46,7 +46,7 @@ ARROWS = {
     },
     "inspect": {
         *("assets", "domain", "backbone", "llm", "traces", "evaluate"),
-        *("mine", "train", "merge", "synthesize", "instruct", "execute", "loop"),
+        *("mine", "train", "merge", "synthesize", "instruct", "execute", "loop", "web"),
     },
     "web": set(),
     "deploy": {"assets", "domain", "backbone", "evaluate", "mine", "merge", "loop", "web"},

@@ -7,7 +7,6 @@ of the browser (DNS rebinding).
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import html
 import secrets
@@ -20,6 +19,7 @@ from stm_agent.errors import ConfigError, StmAgentError
 from stm_agent.inspect.page.build import run_page
 from stm_agent.inspect.page.record import read_record
 from stm_agent.inspect.runs import age, find_run, list_runs
+from stm_agent.web.running import run_until_stopped
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -144,7 +144,7 @@ def _index(ui: Ui) -> str:
 
 
 def serve(ui: Ui, port: int, *, tell: Callable[[str], None]) -> None:
-    """Serve on loopback until Ctrl-C; ``tell`` gets the address to open.
+    """Serve on loopback until Ctrl-C or SIGTERM; ``tell`` gets the address to open.
 
     Raises:
         ConfigError: The extra ``annotate`` is not installed, or the port is taken.
@@ -166,5 +166,4 @@ def serve(ui: Ui, port: int, *, tell: Callable[[str], None]) -> None:
         tell(f"http://127.0.0.1:{listening.getsockname()[1]}/?token={ui.token}")
         # The token stands in the first request's line; no access log keeps it.
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listening])
+        run_until_stopped(server, listening)

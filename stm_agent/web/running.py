@@ -9,13 +9,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from socket import socket
+
     import uvicorn
 
 
-def run_until_stopped(server: uvicorn.Server) -> None:
-    """Serve until Ctrl-C or SIGTERM, and return once the requests in flight are answered."""
+def run_until_stopped(server: uvicorn.Server, *sockets: socket) -> None:
+    """Serve until Ctrl-C or SIGTERM, and return once the requests in flight are answered.
+
+    Args:
+        server: What is served.
+        sockets: Bound already; none: the server binds its own.
+    """
     with _stopped_once():
-        server.run()
+        server.run(sockets=list(sockets) or None)
 
 
 @contextlib.contextmanager

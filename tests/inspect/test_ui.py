@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -65,3 +68,16 @@ def test_page_is_made_again_only_when_the_run_has_new_lines(ui):
         ledger, {"schema": 2, "event": "note", "name": "x", "text": "new", "time": "2026-01-01T10:00:00+00:00"}
     )
     assert ui.page("fake-0")[0] is not first
+
+
+def test_a_service_manager_that_stops_it_sees_no_failure(tmp_path):
+    FakeRun().write(tmp_path / "runs" / "fake-0")
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "programs").mkdir()
+    command = [sys.executable, "-m", "stm_agent", "ui", "--workspace", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+        assert served.stdout is not None
+        address = served.stdout.readline().strip()
+        assert httpx.get(address, follow_redirects=True).status_code == 200
+        served.terminate()
+        assert served.wait(timeout=60) == 0
