@@ -66,12 +66,26 @@ class LeverAction(Spec):
     Attributes:
         only_data: It changes training data alone.
         pays_later: It gains nothing, or little, before an expert is trained.
+        lever: What the record calls it if it fails, or if no time is left for it; ``{action.expert}`` is a parameter.
         round: Number of the round; names what comes of the action, and decides nothing else.
     """
 
     only_data: ClassVar[bool] = False
     pays_later: ClassVar[bool] = False
+    lever: ClassVar[str] = ""
     round: Positive = Field(default=1)
+
+    def run(self, context: RunContext, state: State) -> State:
+        """Return the state after it; the state as it is if it fails, which is recorded, or if no time is left."""
+        lever = self.lever.format(action=self)
+        if context.has_time(lever):
+            with context.attempt(lever):
+                return self.apply(context, state)
+        return state
+
+    def apply(self, context: RunContext, state: State) -> State:
+        """Return the state after it; a failure is :meth:`run`'s to record."""
+        raise NotImplementedError
 
     def key(self, state: State) -> str:
         """Return the hash of kind, parameters, and the part of the state that decides the result."""

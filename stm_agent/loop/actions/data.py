@@ -70,6 +70,7 @@ class WriteQueries(LeverAction):
     prior: ClassVar[Prior] = Prior(gain=0.006, spread=0.02)
     only_data: ClassVar[bool] = True
     pays_later: ClassVar[bool] = True
+    lever: ClassVar[str] = "more written queries"
     kind: Literal["write-queries"] = "write-queries"
     queries: Positive
     where: Literal["spread", "failing"] = "spread"
@@ -94,21 +95,17 @@ class WriteQueries(LeverAction):
         """Count the calls."""
         return work.calls(self.queries)
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the pairs beside those there were."""
-        if not context.has_time("more written queries"):
-            return state
-        with context.attempt("more written queries"):
-            data = state.training_data or TrainingData()
-            used = {pair.positive for pair in data.written}
-            searched = searched_pool(context.spec, context.data)
-            pool = {name: text for name, text in searched.items() if text not in used}
-            if self.where == "failing":
-                chosen = passages_near_failures(context, state.provisional.rating.domain, pool, self.queries)
-                pool = {name: pool[name] for name in chosen}
-            written = more_written_queries(context, pool, self.queries, state.programs)
-            return replace(state, training_data=replace(data, written=(*data.written, *written)))
-        return state
+        data = state.training_data or TrainingData()
+        used = {pair.positive for pair in data.written}
+        searched = searched_pool(context.spec, context.data)
+        pool = {name: text for name, text in searched.items() if text not in used}
+        if self.where == "failing":
+            chosen = passages_near_failures(context, state.provisional.rating.domain, pool, self.queries)
+            pool = {name: pool[name] for name in chosen}
+        written = more_written_queries(context, pool, self.queries, state.programs)
+        return replace(state, training_data=replace(data, written=(*data.written, *written)))
 
 
 class Relabel(LeverAction):

@@ -19,6 +19,7 @@ class SearchInstruction(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.004, spread=0.01)
+    lever: ClassVar[str] = "{action.searched}"
     kind: Literal["search-instruction"] = "search-instruction"
     what: Literal["incumbent", "merge"] = "incumbent"
 
@@ -26,6 +27,11 @@ class SearchInstruction(LeverAction):
     def summary(self) -> str:
         """One line for people."""
         return f"search the instruction of the {self.what}"
+
+    @property
+    def searched(self) -> str:
+        """What is searched, as the record calls it."""
+        return "instruction" if self.what == "incumbent" else f"instruction of the {self.what}"
 
     def depends(self, state: State) -> object:
         """Return the model; its instruction is what is searched."""
@@ -39,10 +45,6 @@ class SearchInstruction(LeverAction):
         passages = work.framings * work.searched + work.documents
         return Cost(seconds=queries * rates.query + passages * rates.passage) + work.calls(calls)
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the instruction, if it is accepted."""
-        lever = "instruction" if self.what == "incumbent" else f"instruction of the {self.what}"
-        if context.has_time(lever):
-            with context.attempt(lever):
-                return improve_instruction(context, state, self.round, what=self.what)
-        return state
+        return improve_instruction(context, state, self.round, what=self.what)

@@ -36,6 +36,7 @@ class ChangeMix(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.008, spread=0.02)
+    lever: ClassVar[str] = "expert {action.expert}, {action.mix}"
     kind: Literal["change-mix"] = "change-mix"
     expert: Name
     mix: Mix
@@ -54,15 +55,11 @@ class ChangeMix(LeverAction):
         """Count the steps and the scores."""
         return work.training(self._spec(work.spec))
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the expert, which the gate considers."""
-        spec, lever = self._spec(domain_of(context, state)), f"expert {self.expert}, {self.mix}"
-        if not context.has_time(lever):
-            return state
-        with context.attempt(lever):
-            start = listed_start(context, state, spec, self.round)
-            state = with_trained(context, state, train_expert(context, state, spec, self.round, start), self.round)
-        return state
+        spec = self._spec(domain_of(context, state))
+        start = listed_start(context, state, spec, self.round)
+        return with_trained(context, state, train_expert(context, state, spec, self.round, start), self.round)
 
     def _spec(self, domain: DomainSpec) -> ExpertSpec:
         return mixed(expert_of(domain, self.expert, self.rung), self.mix)

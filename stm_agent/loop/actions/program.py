@@ -35,6 +35,7 @@ class OptimizeProgram(LeverAction):
     prior: ClassVar[Prior] = Prior(gain=0.003, spread=0.01)
     only_data: ClassVar[bool] = True
     pays_later: ClassVar[bool] = True
+    lever: ClassVar[str] = "program {action.program}"
     kind: Literal["optimize-program"] = "optimize-program"
     program: Role = "queries"
 
@@ -59,13 +60,9 @@ class OptimizeProgram(LeverAction):
         scores = (FINALISTS + 1) * min(DOCUMENTS, work.documents) * rates.passage
         return Cost(seconds=steps + scores) + work.calls(calls)
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state in which the winner writes, if there is one."""
-        lever = f"program {self.program}"
-        if context.has_time(lever):
-            with context.attempt(lever):
-                return improve_program(context, state, self.program)
-        return state
+        return improve_program(context, state, self.program)
 
 
 def improvable(context: RunContext) -> list[Role]:

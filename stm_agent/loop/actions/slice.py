@@ -36,6 +36,7 @@ class AddExpert(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.008, spread=0.02)
+    lever: ClassVar[str] = "expert {action.name}"
     kind: Literal["add-expert"] = "add-expert"
     by: By
     slice: Literal["question", "keywords", "statement", "short", "medium", "long", "findable", "not-findable"]
@@ -55,18 +56,19 @@ class AddExpert(LeverAction):
         """Count the steps and the scores, of as many pairs as there may be."""
         return work.training(self.spec(work.spec))
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the expert, which the gate considers."""
         spec = self.spec(domain_of(context, state))
-        if not context.has_time(f"expert {spec.name}"):
-            return state
-        with context.attempt(f"expert {spec.name}"):
-            pairs = pairs_of(context, spec, state.training_data or TrainingData())
-            chosen = pairs_like(context, pairs, self.by, self.slice)
-            context.note("train", f"expert {spec.name}: {len(chosen):,} of {len(pairs):,} pairs are like the slice")
-            trained = train_expert(context, state, spec, self.round, None, pairs=chosen)
-            state = with_trained(context, state, trained, self.round)
-        return state
+        pairs = pairs_of(context, spec, state.training_data or TrainingData())
+        chosen = pairs_like(context, pairs, self.by, self.slice)
+        context.note("train", f"expert {spec.name}: {len(chosen):,} of {len(pairs):,} pairs are like the slice")
+        trained = train_expert(context, state, spec, self.round, None, pairs=chosen)
+        return with_trained(context, state, trained, self.round)
+
+    @property
+    def name(self) -> str:
+        """Name of the expert."""
+        return f"slice-{self.by.lower()}-{self.slice}"
 
     def spec(self, domain: DomainSpec) -> ExpertSpec:
         """Return the expert: the domain's first one of both sides, on the sources of all of them."""
@@ -75,7 +77,7 @@ class AddExpert(LeverAction):
         sources = tuple(dict.fromkeys(source for expert in experts for source in expert.sources))
         return experts[0].model_copy(
             update={
-                "name": f"slice-{self.by.lower()}-{self.slice}",
+                "name": self.name,
                 "sources": sources,
                 "start": None,
                 # Half of the steps: a slice has a part of the pairs.

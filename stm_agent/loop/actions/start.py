@@ -23,6 +23,7 @@ class RaceStart(LeverAction):
 
     prior: ClassVar[Prior] = Prior(gain=0.0, spread=0.03)
     pays_later: ClassVar[bool] = True
+    lever: ClassVar[str] = "start {action.model}"
     kind: Literal["race-start"] = "race-start"
     model: str
 
@@ -35,13 +36,9 @@ class RaceStart(LeverAction):
         """Count the scores, at the speed that the start had in the race of the plan."""
         return work.on(self.model).scoring
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the start as a candidate, and as the provisional model if the gate takes it."""
-        lever = f"start {self.model}"
-        if context.has_time(lever):
-            with context.attempt(lever):
-                return race_start(context, state, self.model, self.round)
-        return state
+        return race_start(context, state, self.model, self.round)
 
 
 class TrainOnStart(LeverAction):
@@ -54,6 +51,7 @@ class TrainOnStart(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.0, spread=0.03)
+    lever: ClassVar[str] = "expert {action.expert} on start {action.model}"
     kind: Literal["train-on-start"] = "train-on-start"
     model: str
     expert: Name
@@ -73,14 +71,9 @@ class TrainOnStart(LeverAction):
         """Count the steps and the scores, at the speed that the start had in the race of the plan."""
         return work.on(self.model).training(expert_of(work.spec, self.expert, self.rung))
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the expert, which the gate considers."""
-        lever = f"expert {self.expert} on start {self.model}"
-        if not context.has_time(lever):
-            return state
-        with context.attempt(lever):
-            beneath = on_start(state, self.model)
-            spec = expert_of(domain_of(context, beneath), self.expert, self.rung)
-            trained = train_expert(context, beneath, spec, self.round, None)
-            state = with_trained(context, state, trained, self.round)
-        return state
+        beneath = on_start(state, self.model)
+        spec = expert_of(domain_of(context, beneath), self.expert, self.rung)
+        trained = train_expert(context, beneath, spec, self.round, None)
+        return with_trained(context, state, trained, self.round)

@@ -69,6 +69,7 @@ class TrainExpert(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.02, spread=0.03)
+    lever: ClassVar[str] = "expert {action.expert}"
     kind: Literal["train-expert"] = "train-expert"
     expert: Name
     start: Literal["listed", "incumbent"] = "listed"
@@ -96,15 +97,11 @@ class TrainExpert(LeverAction):
         if self.start == "listed" and spec.start is None:
             yield from first_jobs(context, state, spec)
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""
         spec = expert_of(domain_of(context, state), self.expert, self.rung)
-        if not context.has_time(f"expert {spec.name}"):
-            return state
-        with context.attempt(f"expert {spec.name}"):
-            trained = train_expert(context, state, spec, self.round, self._start(context, state, spec))
-            state = with_trained(context, state, trained, self.round, take=self.take)
-        return state
+        trained = train_expert(context, state, spec, self.round, self._start(context, state, spec))
+        return with_trained(context, state, trained, self.round, take=self.take)
 
     def _start(self, context: RunContext, state: State, spec: ExpertSpec) -> Path | None:
         if self.start == "incumbent":
@@ -122,6 +119,7 @@ class TrainQueryExpert(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.015, spread=0.02)
+    lever: ClassVar[str] = "expert {action.expert}"
     kind: Literal["train-query-expert"] = "train-query-expert"
     expert: Name
     take: bool = False
@@ -145,15 +143,11 @@ class TrainQueryExpert(LeverAction):
         """Yield its training, if what it starts from is written."""
         yield from query_expert_jobs(context, state, expert_of(domain_of(context, state), self.expert, self.rung))
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""
         spec = expert_of(domain_of(context, state), self.expert, self.rung)
-        if not context.has_time(f"expert {spec.name}"):
-            return state
-        with context.attempt(f"expert {spec.name}"):
-            expert = train_query_expert(context, state, spec, self.round)
-            state = with_trained(context, state, TrainedExperts((expert,), 0), self.round, take=self.take)
-        return state
+        expert = train_query_expert(context, state, spec, self.round)
+        return with_trained(context, state, TrainedExperts((expert,), 0), self.round, take=self.take)
 
 
 class ContinueTraining(LeverAction):
@@ -164,6 +158,7 @@ class ContinueTraining(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.004, spread=0.01)
+    lever: ClassVar[str] = "expert {action.expert}, continued"
     kind: Literal["continue-training"] = "continue-training"
     expert: str
 
@@ -180,15 +175,10 @@ class ContinueTraining(LeverAction):
         """Count the steps and the scores."""
         return work.training(self._spec(work.spec, state))
 
-    def run(self, context: RunContext, state: State) -> State:
+    def apply(self, context: RunContext, state: State) -> State:
         """Return the state with one expert more."""
         before, spec = _trained(state, self.expert), self._spec(domain_of(context, state), state)
-        lever = f"expert {self.expert}, continued"
-        if not context.has_time(lever):
-            return state
-        with context.attempt(lever):
-            state = with_trained(context, state, self._train(context, state, before, spec), self.round)
-        return state
+        return with_trained(context, state, self._train(context, state, before, spec), self.round)
 
     def _train(self, context: RunContext, state: State, before: Expert, spec: ExpertSpec) -> TrainedExperts:
         if before.side == "both":
@@ -215,6 +205,7 @@ class Distil(LeverAction):
     """
 
     prior: ClassVar[Prior] = Prior(gain=0.01, spread=0.02)
+    lever: ClassVar[str] = "distilled expert {action.expert}"
     kind: Literal["distil"] = "distil"
     expert: Name
     rung: Rung = "whole"
@@ -232,21 +223,17 @@ class Distil(LeverAction):
         """Count the teacher's encodings, the steps and the scores."""
         return work.training(self._spec(work.spec)) + Cost(seconds=work.pool * work.rates.passage)
 
-    def run(self, context: RunContext, state: State) -> State:
-        """Return the state with the expert."""
-        spec, lever = self._spec(domain_of(context, state)), f"distilled expert {self.expert}"
-        if not context.has_time(lever):
+    def apply(self, context: RunContext, state: State) -> State:
+        """Return the state with the expert; without candidates that can be scored, the state as it is."""
+        spec = self._spec(domain_of(context, state))
+        training_data = state.training_data or TrainingData()
+        data = with_unlabelled(context.data, spec.sources)
+        lists = teacher_lists(context, data, pairs_of(context, spec, training_data))
+        if not lists:
             return state
-        with context.attempt(lever):
-            training_data = state.training_data or TrainingData()
-            data = with_unlabelled(context.data, spec.sources)
-            lists = teacher_lists(context, data, pairs_of(context, spec, training_data))
-            if not lists:
-                return state
-            taught = replace(state, training_data=replace(training_data, lists=lists))
-            trained = train_expert(context, taught, spec, self.round, None)
-            state = with_trained(context, state, trained, self.round)
-        return state
+        taught = replace(state, training_data=replace(training_data, lists=lists))
+        trained = train_expert(context, taught, spec, self.round, None)
+        return with_trained(context, state, trained, self.round)
 
     def _spec(self, domain: DomainSpec) -> ExpertSpec:
         spec = expert_of(domain, self.expert, self.rung)
