@@ -1,6 +1,6 @@
 """An official MTEB task from a local folder in the Hub's layout: are its numbers the published ones?
 
-    python benchmarks/official.py --data path/to/collections   # about 3 minutes on two cores
+    python benchmarks/official.py --data path/to/collections   # about 12 minutes on two cores
 
 ``--data`` holds ``scifact`` in BEIR layout. It is written once more as the Hub lays out ``mteb/scifact``, and read by
 mteb's own SciFact class. BM25 and all-MiniLM-L6-v2 are scored on it: MiniLM by ``mteb.evaluate`` and the fast scorer.
