@@ -39,17 +39,20 @@ class EmbeddedProvider:
 
         Args:
             model: The name.
-            slots: Texts written at a time.
+            slots: Texts written at a time, at most. A model that computes one token at a time writes one text at a time:
+                more slots would read what prompts begin with once for each, and gain nothing.
             patience: Seconds after which a silent server is given up; None: LiteLLM's, with retries.
 
         Raises:
             ConfigError: The asset or file does not exist, or is optional and not installed.
         """
         check_decoder(model)
-        self.model, self.slots, self.patience = model, slots, patience
+        self.model, self.patience = model, patience
+        self._rows = ROWS.get(model, 1) if platform.machine().lower() in ("x86_64", "amd64") else 1
+        self.slots = slots if self._rows > 1 else 1
         self._server: object | None = None
         self._inner: LiteLlmProvider | None = None
-        self._queue = Slots(slots)
+        self._queue = Slots(self.slots)
         self._lock = threading.Lock()
 
     def answer(self, messages: Messages, *, temperature: float, max_tokens: int, seed: int) -> Answer:
@@ -109,8 +112,7 @@ class EmbeddedProvider:
         parameters.n_ctx = EMBEDDED_CONTEXT * self.slots
         parameters.n_parallel = self.slots
         parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        alike = platform.machine().lower() in ("x86_64", "amd64")
-        parameters.n_ubatch = ROWS.get(self.model, 1) if alike else 1
+        parameters.n_ubatch = self._rows
         parameters.kv_unified = False
         # Prompts that no slot holds any more would be kept in up to 8 GB of memory.
         parameters.cache_ram_mib = 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
+from stm_agent.llm.embedded import EmbeddedProvider
 from stm_agent.llm.slots import Slots
 
 
@@ -59,3 +61,9 @@ def test_more_requests_than_slots_wait() -> None:
         thread.join(10)
     assert clashes == []
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_model_that_computes_one_token_at_a_time_writes_one_text_at_a_time(tmp_path: Path) -> None:
+    file = tmp_path / "other.gguf"
+    file.write_bytes(b"GGUF")
+    assert EmbeddedProvider(str(file), slots=4).slots == 1
