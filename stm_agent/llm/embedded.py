@@ -39,8 +39,8 @@ class EmbeddedProvider:
 
         Args:
             model: The name.
-            slots: Texts written at a time, at most. A model that computes one token at a time writes one text at a time:
-                more slots would read what prompts begin with once for each, and gain nothing.
+            slots: Texts written at a time, at most. A model that computes one token at a time writes one of them: more
+                slots would read what prompts begin with once for each, and gain nothing.
             patience: Seconds after which a silent server is given up; None: LiteLLM's, with retries.
 
         Raises:
