@@ -4,7 +4,8 @@
     python benchmarks/synthesis.py --data path/to/collections --sets medquad tldr --seeds 0 1 2 --documents 0
 
 All arms have the same start, the same steps and the same number of LLM calls; an arm that asks for queries and
-negatives has half of its calls for each. Two arms have no train pair: what an owner of documents alone gets. Finished
+negatives has half of its calls for each. Four arms have no train pair: what an owner of documents alone gets, with
+sentences of the corpus as queries beside the written ones, as the plan of such a corpus has it, and without. Finished
 runs of the same options are kept, so the record grows and goes on where it was stopped. Writes
 ``benchmarks/results/synthesis.json``.
 """
@@ -23,7 +24,12 @@ from _record import RESULTS, claim, machine, prepare, save, show, versions
 
 HERE = Path(__file__).parent
 START = "embedded:all-minilm-l6-v2"
-ALONE = ("written queries alone", "written queries alone, queries' side")
+ALONE = (
+    "written queries alone",
+    "written queries alone, queries' side",
+    "sentences alone",
+    "written queries and sentences, no train pairs",
+)
 DECIDES = ("generator", "calls", "steps", "documents", "queries", "length", "batch")
 """Options that decide the rows."""
 
@@ -45,6 +51,8 @@ def arms(options: argparse.Namespace) -> dict[str, Any]:
         "all": expert("all", "train", "written", negatives=both),
         ALONE[0]: expert("alone", "written"),
         ALONE[1]: expert("alone-side", "written", side="query"),
+        ALONE[2]: expert("sentences", "sentences"),
+        ALONE[3]: expert("corpus", "written", "sentences"),
     }
 
 
