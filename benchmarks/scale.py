@@ -1,6 +1,6 @@
 """Large corpora: exact search of a million vectors, what rounding costs, and how the cost of each stage grows.
 
-    python benchmarks/scale.py                    # about 15 minutes on two cores, 3 GiB of disk
+    python benchmarks/scale.py                    # about 6 minutes on two cores, 3 GiB of disk
     python benchmarks/scale.py --million          # the stages at 1,000,000 passages too, instead of extrapolated
     python benchmarks/scale.py --vectors 100000   # a smaller search
 
