@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 SAMPLES = 1000
 FEWEST = 2
@@ -38,6 +38,16 @@ class Agreement:
         high: Upper end.
         items: Items it is made of.
     """
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    items: int
+
+
+class AgreementRow(TypedDict):
+    """A coefficient as JSON."""
 
     name: str
     value: float | None
@@ -261,6 +271,8 @@ def bias(grades: Grades, person: str, other: str) -> float | None:
     return sum(gaps) / len(gaps) if gaps else None
 
 
-def told(found: Sequence[Agreement]) -> list[dict[str, Any]]:
+def told(found: Sequence[Agreement]) -> list[AgreementRow]:
     """Return coefficients as JSON."""
-    return [vars(one) for one in found]
+    return [
+        {"name": one.name, "value": one.value, "low": one.low, "high": one.high, "items": one.items} for one in found
+    ]

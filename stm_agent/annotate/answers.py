@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import Block, ProjectSchema
-from stm_agent.annotate.values import checked_value
+from stm_agent.annotate.values import BlockValue, checked_value
 
 DAY = re.compile(r"(?<![\w-])[0-9]{4}-[0-9]{2}-[0-9]{2}(?![\w-])")
 GRADE = re.compile(r"(?<![\w.])(?<!(?<![0-9])-)[0-9]{1,3}(?!\w|[.,][0-9])")
@@ -21,7 +20,7 @@ SENTENCE = re.compile(r"[.;!?\n]")
 MARKUP = " \t\n\"'`*_([\u201c\u2018"
 
 
-def fitted(block: Block, answer: str) -> Any:  # noqa: ANN401 - a JSON value
+def fitted(block: Block, answer: str) -> BlockValue:
     """Return an answer as the block holds it.
 
     Raises:
@@ -36,7 +35,7 @@ def fitted(block: Block, answer: str) -> Any:  # noqa: ANN401 - a JSON value
     raise Invalid(f"the answer is not a {block.type} for '{block.name}': {answer.strip()[:80]!r}")
 
 
-def _read(block: Block, text: str) -> Any:  # noqa: ANN401 - a JSON value
+def _read(block: Block, text: str) -> BlockValue | None:
     match block.type:
         case "text":
             return " ".join(text.split()) or None
@@ -47,13 +46,22 @@ def _read(block: Block, text: str) -> Any:  # noqa: ANN401 - a JSON value
         case "multiselect":
             return _named(block.options, text) or None
         case "boolean":
-            said = _first((block.yes, block.no), text, rf"{ENDS[:-1]}|\s*,)")
-            return None if said is None else said == block.yes
+            return _yes_or_no(block, text)
         case "number":
             return _number(text)
         case "date":
-            days = set(DAY.findall(text))
-            return days.pop() if len(days) == 1 else None
+            return _day(text)
+
+
+def _yes_or_no(block: Block, text: str) -> bool | None:
+    answer = _first((block.yes, block.no), text, rf"{ENDS[:-1]}|\s*,)")
+    return None if answer is None else answer == block.yes
+
+
+def _day(text: str) -> str | None:
+    """Return the one day that a text names."""
+    days: set[str] = set(DAY.findall(text))
+    return days.pop() if len(days) == 1 else None
 
 
 def _named(options: Sequence[str], text: str) -> list[str]:

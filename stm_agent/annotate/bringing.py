@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -24,7 +23,9 @@ WRITTEN = "synthetic"
 """Run of a project with the passages that an LLM wrote its queries for: they are in the pool, and blind as the rest."""
 
 
-def bring(tool: Tool, name: str, path: Path, *, name_of: str | None = None, split: str | None = None) -> dict[str, Any]:
+def bring(
+    tool: Tool, name: str, path: Path, *, name_of: str | None = None, split: str | None = None
+) -> dict[str, object]:
     """Import documents, a BEIR folder, TREC's files, one of AIANO's files or an archive, all or nothing.
 
     A TREC run comes in by parts; one that was cut off half-way is imported again.
@@ -74,7 +75,7 @@ def pool_written(tool: Tool, actor: Actor, project: str, incoming: Incoming) -> 
         runs.put_run(tool.database, actor, project, WRITTEN, ranking)
 
 
-def _trec(tool: Tool, name: str, path: Path, name_of: str | None) -> dict[str, Any]:
+def _trec(tool: Tool, name: str, path: Path, name_of: str | None) -> dict[str, object]:
     text = decoded(path.read_bytes(), str(path))
     tag, run = ("", {}) if trec.is_qrels(text) else trec.read_run(text)
     qrels = {} if run else trec.read_qrels(text)

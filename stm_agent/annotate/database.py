@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session as DbSession
 from sqlalchemy.orm import sessionmaker
@@ -97,12 +97,18 @@ def _engine(url: str) -> Engine:
     plain = partial(json.dumps, ensure_ascii=False)
     if not url.startswith("sqlite"):
         patience = {} if "connect_timeout" in url else {"connect_timeout": CONNECT_SECONDS}
-        more: dict[str, Any] = {"connect_args": patience, "json_serializer": plain}
-        return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, **more)
+        return create_engine(
+            url,
+            pool_size=POOL,
+            max_overflow=POOL,
+            pool_pre_ping=True,
+            connect_args=patience,
+            json_serializer=plain,
+        )
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=plain)
 
     @event.listens_for(engine, "connect")
-    def _pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - a DBAPI connection
+    def _pragmas(connection: sqlite3.Connection, _record: object) -> None:
         # Our own BEGIN below: the driver's would start a transaction too late to keep writers apart.
         connection.isolation_level = None
         # SQLite's own knows ASCII only: a filter would not find Über by über.
@@ -118,7 +124,7 @@ def _engine(url: str) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:  # noqa: ANN401 - an SQLAlchemy connection
+    def _begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

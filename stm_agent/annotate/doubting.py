@@ -7,12 +7,12 @@ broken is never trained on again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, NotFound, Stale
@@ -26,7 +26,25 @@ from stm_agent.mine.verdicts import interleaved
 ANSWERS = ("negative", "false_negative", "broken")
 
 
-def doubtful(runs: Path, run: str, *, most: int) -> list[dict[str, Any]]:
+class DoubtfulNegative(TypedDict):
+    """A negative of a run, and how doubtful it is."""
+
+    query: str
+    positive: str
+    negative: str
+    origin: str
+    doubt: float
+
+
+class DoubtView(DoubtfulNegative):
+    """A negative in the queue as JSON, with what a person said of it."""
+
+    key: str
+    answer: str | None
+    version: int
+
+
+def doubtful(runs: Path, run: str, *, most: int) -> list[DoubtfulNegative]:
     """Return a run's negatives, the most doubtful of every kind first.
 
     Scores of retrievers have no common scale, so a row's doubt is 1 / its rank within its kind: by the verdicts of the
@@ -35,43 +53,60 @@ def doubtful(runs: Path, run: str, *, most: int) -> list[dict[str, Any]]:
     Raises:
         RunError: The run has no negatives.
     """
-    from datasets import load_from_disk
-
     if run in ("", ".", "..") or Path(run).name != run or "\x00" in run:
         raise RunError(f"'{run}' is not the name of a run; use one of runs/")
-    stages = {
-        entry["name"]: entry["folder"]
-        for entry in read_jsonl(runs / run / "ledger.jsonl")
-        if entry.get("event") == "stage" and entry.get("name") in ("mine", "synthesize", "audit")
-    }
-    if audit := stages.pop("audit", None):
-        verdicts = read_jsonl(runs / ".stages" / audit / "verdicts.jsonl")
-        rows = [_row(verdict, verdict["doubt"]) for verdict in verdicts if verdict["by"] != "people"]
-    else:
-        negatives = [
-            row for folder in stages.values() for row in load_from_disk(str(runs / ".stages" / folder / "negatives"))
-        ]
-        doubts = interleaved([row["kind"] for row in negatives], [float(row["score"] or 0.0) for row in negatives])
-        rows = [_row(row, doubt) for row, doubt in zip(negatives, doubts, strict=True)]
+    stages = _stages(runs, run)
+    audit = stages.pop("audit", None)
+    rows = _judged(audit) if audit is not None else _scored(list(stages.values()))
     if not rows:
         raise RunError(f"run {run} has no mined or written negatives; its experts use none")
 
-    def order(row: Mapping[str, Any]) -> tuple[object, ...]:
+    def order(row: DoubtfulNegative) -> tuple[object, ...]:
         return -row["doubt"], row["origin"] != "synthetic", row["query"], row["negative"]
 
     return sorted(rows, key=order)[:most]
 
 
-def _row(row: Mapping[str, Any], doubt: float) -> dict[str, Any]:
-    return {**{name: row[name] for name in ("query", "positive", "negative")}, "origin": row["kind"], "doubt": doubt}
+def _stages(runs: Path, run: str) -> dict[str, Path]:
+    """Return the folders of a run's stages that have negatives, by the stage's name."""
+    return {
+        entry["name"]: runs / ".stages" / entry["folder"]
+        for entry in read_jsonl(runs / run / "ledger.jsonl")
+        if entry.get("event") == "stage" and entry.get("name") in ("mine", "synthesize", "audit")
+    }
 
 
-def bring_in(session: Session, actor: Actor, project: Project, rows: Iterable[Mapping[str, Any]]) -> int:
+def _judged(audit: Path) -> list[DoubtfulNegative]:
+    """Return the negatives of an audit that no person has answered for."""
+    verdicts = read_jsonl(audit / "verdicts.jsonl")
+    return [_row(verdict, verdict["doubt"]) for verdict in verdicts if verdict["by"] != "people"]
+
+
+def _scored(stages: Sequence[Path]) -> list[DoubtfulNegative]:
+    """Return the negatives of stages, doubted by the score that a retriever gave them."""
+    from datasets import load_from_disk
+
+    negatives = [row for folder in stages for row in load_from_disk(str(folder / "negatives"))]
+    doubts = interleaved([row["kind"] for row in negatives], [float(row["score"] or 0.0) for row in negatives])
+    return [_row(row, doubt) for row, doubt in zip(negatives, doubts, strict=True)]
+
+
+def _row(row: Mapping[str, str], doubt: float) -> DoubtfulNegative:
+    return {
+        "query": row["query"],
+        "positive": row["positive"],
+        "negative": row["negative"],
+        "origin": row["kind"],
+        "doubt": doubt,
+    }
+
+
+def bring_in(session: Session, actor: Actor, project: Project, rows: Iterable[DoubtfulNegative]) -> int:
     """Queue negatives that are not there yet; return how many."""
     actor.needs("admin")
     known = set(session.execute(select(Doubt.query, Doubt.negative).where(Doubt.project_id == project.id)).all())
     # What was both written and mined is asked once, by the first row: the most doubtful.
-    fresh: dict[tuple[str, str], Mapping[str, Any]] = {}
+    fresh: dict[tuple[str, str], DoubtfulNegative] = {}
     for row in rows:
         if (row["query"], row["negative"]) not in known:
             fresh.setdefault((row["query"], row["negative"]), row)
@@ -80,7 +115,7 @@ def bring_in(session: Session, actor: Actor, project: Project, rows: Iterable[Ma
     return len(fresh)
 
 
-def queue(session: Session, project: Project, *, limit: int = 50) -> list[dict[str, Any]]:
+def queue(session: Session, project: Project, *, limit: int = 50) -> list[DoubtView]:
     """Return what nobody answered yet, the most doubtful first."""
     rows = session.scalars(
         select(Doubt)
@@ -91,10 +126,18 @@ def queue(session: Session, project: Project, *, limit: int = 50) -> list[dict[s
     return [view(row) for row in rows]
 
 
-def view(row: Doubt) -> dict[str, Any]:
+def view(row: Doubt) -> DoubtView:
     """Return a doubt as JSON."""
-    names = ("key", "query", "positive", "negative", "origin", "doubt", "answer", "version")
-    return {name: getattr(row, name) for name in names}
+    return {
+        "key": row.key,
+        "query": row.query,
+        "positive": row.positive,
+        "negative": row.negative,
+        "origin": row.origin,
+        "doubt": row.doubt,
+        "answer": row.answer,
+        "version": row.version,
+    }
 
 
 def answer(session: Session, actor: Actor, project: Project, key: str, value: str | None, *, version: int) -> Doubt:

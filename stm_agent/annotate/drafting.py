@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import Block, InputSource, ProjectSchema
@@ -34,9 +33,9 @@ def compose(
     schema: ProjectSchema,
     block: Block,
     *,
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     evidence: Sequence[Evidence],
-    fields: Mapping[str, Any],
+    fields: Mapping[str, object],
     system: str = "",
 ) -> list[dict[str, str]]:
     """Return the chat of a block.
@@ -86,24 +85,31 @@ def _closed(schema: ProjectSchema, source: InputSource) -> str | None:
 def _input(
     schema: ProjectSchema,
     source: InputSource,
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     evidence: Sequence[Evidence],
-    fields: Mapping[str, Any],
+    fields: Mapping[str, object],
 ) -> tuple[str, str]:
-    if source.kind == "block":
-        block = next(block for block in schema.blocks if block.id == source.ref)
-        return source.label or block.name, _said(block, values.get(source.ref, ""))
-    if source.kind == "field":
-        name = next(field.name for field in schema.fields if field.id == source.ref)
-        text = str(fields.get(name, ""))
-        return source.label or name, text if len(text) <= LONGEST_FIELD else f"{text[:LONGEST_FIELD]} [...]"
+    """Return the label and the text of a source."""
+    match source.kind:
+        case "block":
+            block = next(block for block in schema.blocks if block.id == source.ref)
+            return source.label or block.name, _said(block, values.get(source.ref, ""))
+        case "field":
+            name = next(field.name for field in schema.fields if field.id == source.ref)
+            text = str(fields.get(name, ""))
+            return source.label or name, text if len(text) <= LONGEST_FIELD else f"{text[:LONGEST_FIELD]} [...]"
+        case "annotation":
+            return _evidence_input(schema, source, evidence)
+
+
+def _evidence_input(schema: ProjectSchema, source: InputSource, evidence: Sequence[Evidence]) -> tuple[str, str]:
     names = {level.id: level.name for level in schema.levels}
     chosen = [one for one in evidence if not source.ref or one.level == source.ref]
     lines = [f"[{one.document}] ({names.get(one.level, one.level)}) {' '.join(one.text.split())}" for one in chosen]
     return source.label or names.get(source.ref, "Evidence"), "\n".join(lines)
 
 
-def _said(block: Block, value: Any) -> str:  # noqa: ANN401 - a JSON value
+def _said(block: Block, value: object) -> str:
     if isinstance(value, bool):
         return block.yes if value else block.no
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value)

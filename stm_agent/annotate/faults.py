@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+
+from typing_extensions import TypedDict
 
 from stm_agent.errors import StmAgentError
 
@@ -19,15 +21,23 @@ class Invalid(AnnotateError):
     status = 422
 
 
+class UnplacedGrade(TypedDict):
+    """A grade without one place: its level's ``name``, ``count`` judgements, and the ``goal`` nearest to it."""
+
+    grade: int
+    name: str
+    count: int
+    goal: int
+
+
 class Unplaced(Invalid):
     """Raised when grades that were given have no one place in changed levels.
 
     Attributes:
-        unplaced: Each such grade: ``grade``, its level's ``name``, the ``count`` of judgements and the ``goal`` that is
-            nearest to it.
+        unplaced: Each such grade.
     """
 
-    def __init__(self, message: str, unplaced: list[dict[str, Any]]) -> None:
+    def __init__(self, message: str, unplaced: list[UnplacedGrade]) -> None:
         """Say the first of them, keep all."""
         super().__init__(message)
         self.unplaced = unplaced
@@ -61,16 +71,24 @@ class Taken(AnnotateError):
     status = 409
 
 
+class EncodedShare(TypedDict):
+    """How many of a project's ``documents`` a ``model`` has ``encoded``."""
+
+    model: str
+    encoded: int
+    documents: int
+
+
 class Unencoded(AnnotateError):
     """Raised when a search by meaning would have to wait until a model has encoded many documents.
 
     Attributes:
-        unencoded: The ``model``, and how many of the project's ``documents`` it has ``encoded``.
+        unencoded: The model, and how much it has encoded.
     """
 
     status = 409
 
-    def __init__(self, message: str, unencoded: dict[str, Any]) -> None:
+    def __init__(self, message: str, unencoded: EncodedShare) -> None:
         """Say what to do, keep the numbers."""
         super().__init__(message)
         self.unencoded = unencoded
@@ -100,7 +118,7 @@ class Stale(AnnotateError):
 
     status = 409
 
-    def __init__(self, what: str, current: dict[str, Any]) -> None:
+    def __init__(self, what: str, current: Mapping[str, object]) -> None:
         """Say what changed."""
         super().__init__(
             f"{what} was changed by somebody else in the meantime; look at the stored version and save again"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.spelling import composed, folded, holding, whole_word
@@ -42,6 +42,7 @@ FUSED = 60
 """The constant of reciprocal rank fusion (Cormack et al. 2009)."""
 KEPT = 8
 """Corpora whose index stays in memory."""
+Load = Callable[[], tuple[Mapping[str, str], Mapping[str, Mapping[str, object]]]]
 MODELS = 2
 """Models whose vectors of a corpus stay in memory with it."""
 SMALL = 2000
@@ -103,7 +104,7 @@ def read_query(text: str, names: Container[str] | None = None) -> Asked:
             words.append(value)
             if found["phrase"]:
                 phrases.append(folded(value))
-    ended = not text or not text[-1].isalnum()
+    ended = not text[-1:].isalnum()
     return Asked(" ".join(words), tuple(phrases), tuple(without), tuple(fields), ended)
 
 
@@ -120,7 +121,7 @@ class Corpus:
     """
 
     texts: Mapping[str, str]
-    fields: Mapping[str, Mapping[str, Any]]
+    fields: Mapping[str, Mapping[str, object]]
     index: Bm25Index = field(repr=False)
     name: str = ""
     vectors: dict[str, Vectors] = field(default_factory=dict, repr=False)
@@ -236,7 +237,7 @@ class Finder:
         self._making: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def corpus(self, name: str, version: object, load: Any) -> Corpus:  # noqa: ANN401 - a function, below
+    def corpus(self, name: str, version: object, load: Load) -> Corpus:
         """Return a corpus.
 
         Args:

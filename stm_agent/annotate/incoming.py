@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.annotate.formats.archive import DAMAGED
 from stm_agent.annotate.formats.beir import Asked, read_asked
@@ -30,7 +29,7 @@ class Incoming:
         asked: Queries and judgements beside them, of a BEIR folder that has any.
     """
 
-    rows: list[tuple[str, Any]]
+    rows: Sequence[tuple[str, object]]
     asked: Asked | None = None
 
 

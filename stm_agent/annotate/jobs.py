@@ -8,7 +8,9 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
+
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import NotFound, TooMany
@@ -19,12 +21,32 @@ AT_ONCE = 4
 """Jobs that one person may run at a time."""
 T = TypeVar("T")
 Kind = Literal["drafts", "grades", "rankings", "encodings"]
-Act = Callable[[T, Callable[[], bool]], Mapping[str, Any] | None]
+Act = Callable[[T, Callable[[], bool]], Mapping[str, object] | None]
 """Is given a thing, and what says whether the job was stopped; what it returns is part of the result."""
 
 
 def _one(_item: object) -> int:
     return 1
+
+
+class JobView(TypedDict):
+    """A job as JSON: as :class:`Job` has it, its ``state``, and whether the person who asks may stop it."""
+
+    project: str
+    owner: str
+    kind: Kind
+    what: str
+    total: int
+    skipped: int
+    key: str
+    done: int
+    failed: int
+    failures: list[str]
+    stopped: bool
+    ended: bool
+    result: dict[str, object]
+    state: str
+    stoppable: bool
 
 
 @dataclass
@@ -57,13 +79,28 @@ class Job:
     failures: list[str] = field(default_factory=list)
     stopped: bool = False
     ended: bool = False
-    result: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, object] = field(default_factory=dict)
 
-    def told(self, actor: Actor) -> dict[str, Any]:
+    def told(self, actor: Actor) -> JobView:
         """Return it as JSON, with whether somebody may stop it; what it made is not for others to see."""
         mine = self.may_stop(actor)
-        hidden: dict[str, Any] = {} if mine else {"failures": [], "result": {}}
-        return {**vars(self), "state": self.state, "stoppable": mine, **hidden}
+        return {
+            "project": self.project,
+            "owner": self.owner,
+            "kind": self.kind,
+            "what": self.what,
+            "total": self.total,
+            "skipped": self.skipped,
+            "key": self.key,
+            "done": self.done,
+            "failed": self.failed,
+            "failures": self.failures if mine else [],
+            "stopped": self.stopped,
+            "ended": self.ended,
+            "result": self.result if mine else {},
+            "state": self.state,
+            "stoppable": mine,
+        }
 
     def may_stop(self, actor: Actor) -> bool:
         """Return whether it is somebody's to stop: its owner's, or an administrator's."""

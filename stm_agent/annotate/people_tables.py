@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.base import Base, Keyed, Stamped, Utc, now
 
@@ -21,6 +22,15 @@ class Person(Keyed, Stamped, Base):
     version: Mapped[int] = mapped_column(default=1)
 
 
+class PersonView(TypedDict):
+    """A person as JSON."""
+
+    name: str
+    role: str
+    active: bool
+    version: int
+
+
 class Session(Stamped, Base):
     """A login. Only hashes of its tokens are kept."""
 
@@ -31,6 +41,14 @@ class Session(Stamped, Base):
     refresh_hash: Mapped[str] = mapped_column(String(64), unique=True)
     expires_at: Mapped[datetime] = mapped_column(Utc)
     refresh_expires_at: Mapped[datetime] = mapped_column(Utc)
+
+
+class SessionTokens(TypedDict):
+    """The tokens of a login, and after how many seconds the access token expires."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
 
 
 class ApiToken(Stamped, Base):

@@ -6,20 +6,20 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 from stm_agent.annotate.formats.stored import check_inside
+from stm_agent.annotate.report import Report
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.storable import NO_CHARACTER, NOWHERE, unstorable
 from stm_agent.errors import DataError
 
 KEYS = ("_id", "id", "Document_Id", "document_id", "doc_id", "docid", "key")
 """Names under which an id is looked for, in this order."""
-KINDS: dict[str, Any] = {
+KINDS: dict[str, type | tuple[type, ...]] = {
     "text": str,
     "number": (int, float),
     "boolean": bool,
@@ -30,8 +30,6 @@ SEPARATORS = (",", ";", "\t")
 YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 LONGEST = 30_000_000
 """Characters of a document, at most."""
-TOLD = 20
-"""Skipped rows that a report names one by one."""
 
 
 @dataclass(frozen=True)
@@ -41,49 +39,11 @@ class Unreadable:
     reason: str
 
 
-class Cells(dict[str, Any]):
+class Cells(dict[str, str | None]):
     """A row of a table: all its values are texts, whatever the schema has them as."""
 
 
-@dataclass
-class Report:
-    """What became of an import.
-
-    Attributes:
-        added: Documents that went in.
-        queries: Queries that went in.
-        judgements: Judgements that went in.
-        skipped: Rows that did not, by reason.
-        examples: The first of them: where, and why.
-        fields: How many documents have each field.
-    """
-
-    added: int = 0
-    queries: int = 0
-    judgements: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
-    fields: Counter[str] = field(default_factory=Counter)
-
-    def skip(self, where: str, reason: str) -> None:
-        """Count a row that is not taken."""
-        self.skipped[reason] += 1
-        if len(self.examples) < TOLD:
-            self.examples.append(f"{where}: {reason}")
-
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {
-            "added": self.added,
-            "queries": self.queries,
-            "judgements": self.judgements,
-            "skipped": dict(self.skipped),
-            "examples": self.examples,
-            "fields": dict(self.fields),
-        }
-
-
-def read_documents(path: Path) -> Iterator[tuple[str, Any]]:
+def read_documents(path: Path) -> Iterator[tuple[str, object]]:
     """Yield ("file:line", row) of a JSON array, JSONL, CSV, TSV, a BEIR folder, or a ``datasets`` folder on disk.
 
     Raises:
@@ -123,7 +83,7 @@ def _is_day(value: str) -> bool:
     return True
 
 
-def _array(path: Path) -> Iterator[tuple[str, Any]]:
+def _array(path: Path) -> Iterator[tuple[str, object]]:
     try:
         rows = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
@@ -133,7 +93,7 @@ def _array(path: Path) -> Iterator[tuple[str, Any]]:
     yield from ((f"{path.name}:{number}", row) for number, row in enumerate(rows, 1))
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+def _lines(path: Path) -> Iterator[tuple[str, object]]:
     for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
             try:
@@ -143,7 +103,7 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path.name}:{number}", row
 
 
-def _table(path: Path) -> Iterator[tuple[str, Any]]:
+def _table(path: Path) -> Iterator[tuple[str, object]]:
     csv.field_size_limit(LONGEST)
     # Only newlines end a row: str.splitlines would also cut a cell at U+2028 and its like.
     text = io.StringIO(_text(path), newline="")
@@ -178,7 +138,7 @@ def _separator(text: io.StringIO) -> str:
     return max(SEPARATORS, key=lambda mark: (not set(KEYS).isdisjoint(names[mark]), len(names[mark])))
 
 
-def _folder(path: Path) -> Iterator[tuple[str, Any]]:
+def _folder(path: Path) -> Iterator[tuple[str, object]]:
     if (path / "corpus.jsonl").is_file():
         yield from _lines(path / "corpus.jsonl")
         return
@@ -194,7 +154,7 @@ def _folder(path: Path) -> Iterator[tuple[str, Any]]:
         yield from ((f"{path.name}:{number}", _plain(row)) for number, row in enumerate(part, 1))
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
+def _plain(row: Mapping[str, object]) -> dict[str, object] | Unreadable:
     """Return a row of a data set as JSON has it: days and times as ISO 8601."""
 
     def told(value: object) -> str:
@@ -203,15 +163,15 @@ def _plain(row: dict[str, Any]) -> dict[str, Any] | Unreadable:
         raise TypeError(f"holds a {type(value).__name__}, which JSON cannot hold; drop that column")
 
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(row, default=told))
+        plain: dict[str, object] = json.loads(json.dumps(row, default=told))
     except TypeError as error:
         return Unreadable(str(error))
     return plain
 
 
 def usable(
-    rows: Iterable[tuple[str, Any]], schema: ProjectSchema, report: Report, known: set[str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+    rows: Iterable[tuple[str, object]], schema: ProjectSchema, report: Report, known: set[str]
+) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield (key, fields) of the rows that fit the schema; the others are counted in the report."""
     for where, row in rows:
         if not isinstance(row, dict):
@@ -233,17 +193,18 @@ def usable(
         yield key, fields
 
 
-def _cell(value: Any, kind: str) -> Any:  # noqa: ANN401 - JSON
+def _cell(value: object, kind: str) -> object:
     """Return a table's cell as the schema has it; one that cannot be read so stays a text, and is refused as that."""
-    if kind in ("text", "date") or not value:
+    if kind in ("text", "date") or not isinstance(value, str) or not value:
         return value
     if kind == "boolean":
         word = value.strip().lower()
         return word in YES if word in YES + NO else value
     try:
-        return json.loads(value)
+        read: object = json.loads(value)
     except (ValueError, RecursionError):
         return value
+    return read
 
 
 def part_fault(key: str) -> str | None:
@@ -268,7 +229,7 @@ def key_fault(key: str, known: Container[str]) -> str | None:
     return None
 
 
-def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[str]) -> str | None:
+def _fault(key: str, fields: Mapping[str, object], schema: ProjectSchema, known: set[str]) -> str | None:
     if reason := key_fault(key, known):
         return reason
     for one in schema.fields:
@@ -285,7 +246,7 @@ def _fault(key: str, fields: dict[str, Any], schema: ProjectSchema, known: set[s
     return unstorable([key, fields])
 
 
-def _fits(value: Any, kind: str) -> bool:  # noqa: ANN401 - JSON
+def _fits(value: object, kind: str) -> bool:
     if kind == "date":
         return isinstance(value, str) and _is_day(value)
     # In Python a bool is an int; a year that is True is a mistake.

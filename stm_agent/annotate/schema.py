@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FieldType = Literal["text", "number", "date", "boolean", "array", "object"]
 BlockType = Literal["text", "longtext", "select", "multiselect", "boolean", "number", "date"]
 Mode = Literal["plain", "solo", "human"]
+Role = Literal["query", "answer", "note"]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
@@ -89,7 +90,7 @@ class Block(Frozen):
     name: str = Field(min_length=1, max_length=200)
     type: BlockType = "text"
     mode: Mode = "plain"
-    role: Literal["query", "answer", "note"] = "note"
+    role: Role = "note"
     placeholder: str = ""
     description: str = ""
     required: bool = False

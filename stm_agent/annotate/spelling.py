@@ -6,7 +6,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import Any
+
+from typing_extensions import TypedDict
 
 from stm_agent.evaluate.unspaced import UNSPACED
 
@@ -47,7 +48,15 @@ def whole_word(word: str) -> re.Pattern[str]:
     return re.compile(rf"\b{re.escape(word)}\b")
 
 
-def snippet(text: str, words: str) -> dict[str, Any]:
+class Snippet(TypedDict):
+    """A part of a text, the hits in it, and whether it is cut at its beginning and at its end."""
+
+    text: str
+    hits: list[tuple[int, int]]
+    cut: tuple[bool, bool]
+
+
+def snippet(text: str, words: str) -> Snippet:
     """Return the part of a text around its first hit, and where its hits are: ``[start, end)`` in that part.
 
     It is text, never markup: a page shows it as it is.

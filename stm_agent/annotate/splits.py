@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -43,7 +42,7 @@ class SplitShares(Frozen):
         return {"train": self.train, "dev": self.dev, "test": self.test}[split] / 100
 
 
-def read_shares(value: Any) -> SplitShares:  # noqa: ANN401 - JSON
+def read_shares(value: object) -> SplitShares:
     """Return the shares that a JSON value states.
 
     Raises:

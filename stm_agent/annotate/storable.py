@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 from stm_agent.annotate.faults import Invalid
 
@@ -19,13 +18,13 @@ LARGEST = 2**31 - 1
 """The largest whole number that a column keeps."""
 
 
-def unstorable(value: Any) -> str | None:  # noqa: ANN401 - JSON
+def unstorable(value: object) -> str | None:
     """Return what a JSON value holds that cannot be stored; None: nothing."""
     level = [value]
     for _ in range(DEEPEST):
         if reason := next(filter(None, map(_fault, level)), None):
             return reason
-        deeper: list[Any] = []
+        deeper: list[object] = []
         for one in level:
             if isinstance(one, dict):
                 deeper += [*one, *one.values()]
@@ -37,7 +36,7 @@ def unstorable(value: Any) -> str | None:  # noqa: ANN401 - JSON
     return f"nests lists and objects deeper than {DEEPEST} levels"
 
 
-def _fault(one: Any) -> str | None:  # noqa: ANN401 - JSON
+def _fault(one: object) -> str | None:
     if isinstance(one, str) and (found := _ODD.search(one)):
         return "holds a NUL character" if found[0] == "\x00" else "holds half a character (a lone surrogate)"
     if isinstance(one, float) and not math.isfinite(one):
@@ -45,7 +44,7 @@ def _fault(one: Any) -> str | None:  # noqa: ANN401 - JSON
     return None
 
 
-def words(value: Any, what: str, most: int = 1_000_000) -> str:  # noqa: ANN401 - JSON
+def words(value: object, what: str, most: int = 1_000_000) -> str:
     """Return a text that a column keeps.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.engine.default import DefaultExecutionContext
@@ -11,6 +11,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from stm_agent.annotate.base import Base, Json, Keyed, Stamped, Utc, now
 from stm_agent.annotate.splits import SplitShares
+
+Recorded: TypeAlias = dict[str, Any]
+"""What a change was before or after; its keys depend on the kind of the change."""
 
 
 class Project(Keyed, Stamped, Base):
@@ -26,13 +29,13 @@ class Project(Keyed, Stamped, Base):
     description: Mapped[str] = mapped_column(Text, default="")
     guidelines: Mapped[str] = mapped_column(Text, default="")
     tags: Mapped[list[str]] = mapped_column(Json, default=list)
-    schema: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    schema: Mapped[dict[str, object]] = mapped_column(Json, default=dict)
     overlap: Mapped[int] = mapped_column(default=1)
     archived: Mapped[bool] = mapped_column(default=False)
     llm_calls: Mapped[int | None] = mapped_column(default=1000)
     llm_usd: Mapped[float | None] = mapped_column(default=None)
-    splits: Mapped[dict[str, Any]] = mapped_column(Json, default=lambda: SplitShares().model_dump())
-    extra: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    splits: Mapped[dict[str, object]] = mapped_column(Json, default=lambda: SplitShares().model_dump())
+    extra: Mapped[dict[str, object]] = mapped_column(Json, default=dict)
     version: Mapped[int] = mapped_column(default=1)
 
 
@@ -50,7 +53,7 @@ class Document(Keyed, Base):
     __tablename__ = "documents"
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     position: Mapped[int]
-    fields: Mapped[dict[str, Any]] = mapped_column(Json)
+    fields: Mapped[dict[str, object]] = mapped_column(Json)
     tags: Mapped[list[str]] = mapped_column(Json, default=list)
     __table_args__ = (
         UniqueConstraint("project_id", "key"),
@@ -69,9 +72,9 @@ class Entry(Keyed, Stamped, Base):
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), index=True)
     name: Mapped[str] = mapped_column(String(300), default="")
     notes: Mapped[str] = mapped_column(Text, default="")
-    values: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
-    migrated: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
-    extra: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    values: Mapped[dict[str, object]] = mapped_column(Json, default=dict)
+    migrated: Mapped[dict[str, object]] = mapped_column(Json, default=dict)
+    extra: Mapped[dict[str, object]] = mapped_column(Json, default=dict)
     state: Mapped[str] = mapped_column(String(20), default="draft")  # draft, done, skipped, flagged
     version: Mapped[int] = mapped_column(default=1)
 
@@ -197,7 +200,7 @@ class Draft(Keyed, Base):
     entry_key: Mapped[str | None] = mapped_column(String(200), index=True)
     block: Mapped[str] = mapped_column(String(64))
     model: Mapped[str] = mapped_column(String(300))
-    parameters: Mapped[dict[str, Any]] = mapped_column(Json)
+    parameters: Mapped[dict[str, object]] = mapped_column(Json)
     messages: Mapped[list[dict[str, str]]] = mapped_column(Json)
     # Of the messages; None in what an earlier version wrote.
     chat_hash: Mapped[str | None] = mapped_column(String(64), index=True)
@@ -239,7 +242,7 @@ class Change(Base):
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
     kind: Mapped[str] = mapped_column(String(50))
     target: Mapped[str] = mapped_column(String(500))
-    before: Mapped[dict[str, Any] | None] = mapped_column(Json)
-    after: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    before: Mapped[Recorded | None] = mapped_column(Json)
+    after: Mapped[Recorded | None] = mapped_column(Json)
     at: Mapped[datetime] = mapped_column(Utc, default=now)
     __table_args__ = (Index("ix_changes_target", "project_id", "target"),)

@@ -367,3 +367,16 @@ def test_alone_on_a_machine_the_token_of_the_url_is_all(tmp_path):
     again = open_tool(tmp_path)
     assert again.token != alone.token, "every start has a token of its own"
     again.close()
+
+
+def test_openapi_says_what_each_answer_holds(small):
+    """An answer that is only an object has no keys that a client could be written against."""
+    bare = set()
+    for path, methods in build_app(small).openapi()["paths"].items():
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+                schema = schema.get("items", schema)
+                if status.startswith("2") and schema.get("additionalProperties") is True:
+                    bare.add(f"{method} {path}")
+    assert not bare

@@ -17,7 +17,8 @@ from statsmodels.stats.inter_rater import fleiss_kappa
 
 from stm_agent.annotate import agreeing, answers, drafting, finding, spelling
 from stm_agent.annotate.faults import Invalid
-from stm_agent.annotate.reading import Report, read_documents, usable
+from stm_agent.annotate.reading import read_documents, usable
+from stm_agent.annotate.report import Report
 from stm_agent.annotate.schema import Block, DocumentField, InputSource, Level, ProjectSchema
 from stm_agent.annotate.templates import TEMPLATES
 from stm_agent.errors import DataError

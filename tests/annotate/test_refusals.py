@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 from stm_agent.annotate.api.app import PREFIX, build_app
 from stm_agent.annotate.calls import connection
 from stm_agent.annotate.faults import Invalid, TooMany
-from stm_agent.annotate.reading import Report, read_documents, usable
+from stm_agent.annotate.reading import read_documents, usable
+from stm_agent.annotate.report import Report
 from stm_agent.annotate.schema import DocumentField, ProjectSchema
 from stm_agent.annotate.services import documents, llms, projects
 from stm_agent.errors import GenerationError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from pydantic import Field
@@ -25,14 +25,14 @@ class NewToken(Body):
 
 
 @router.get("")
-def own_tokens(tool: The, who: Who) -> list[dict[str, Any]]:
+def own_tokens(tool: The, who: Who) -> list[tokens.TokenView]:
     """Return one's own API tokens, without what they are."""
     with tool.database.reading() as session:
         return tokens.listed(session, who)
 
 
 @router.post("", status_code=201)
-def new_token(body: NewToken, tool: The, who: Who, request: Request) -> dict[str, Any]:
+def new_token(body: NewToken, tool: The, who: Who, request: Request) -> tokens.MadeToken:
     """Make an API token; the answer holds it this one time."""
     _check(tool, request)
     with tool.database.writing() as session:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.api.common import Body, Names, The, Who
 from stm_agent.annotate.api.matter import Retrievers
 from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Forbidden, Invalid
-from stm_agent.annotate.jobs import Job
+from stm_agent.annotate.jobs import Job, JobView
 from stm_agent.annotate.services import batching, drafts, grading, judging, llms, projects, queries, ranking, searching
 
 router = APIRouter(prefix="/projects/{project}/jobs", tags=["jobs"], route_class=BodyRoute)
@@ -53,8 +54,22 @@ class Encode(Body):
     model: str
 
 
+class GradePlan(TypedDict):
+    """How many calls of which model a job would make."""
+
+    calls: int
+    model: str
+
+
+class DraftPlan(GradePlan):
+    """The same of drafts: how many calls are left to the person (None: no ceiling), and how much is skipped."""
+
+    left: int | None
+    skipped: int
+
+
 @router.post("/drafts", status_code=202)
-def draft_many(project: str, body: Batch, tool: The, who: Who, response: Response) -> dict[str, Any]:
+def draft_many(project: str, body: Batch, tool: The, who: Who, response: Response) -> JobView | DraftPlan:
     """Draft a block in many entries, for documents in new ones of one's own; the drafts wait to be decided on."""
     if body.entries is not None and body.documents:
         raise Invalid("name documents or entries, not both")
@@ -82,7 +97,7 @@ def draft_many(project: str, body: Batch, tool: The, who: Who, response: Respons
 
 
 @router.post("/grades", status_code=202)
-def grade_many(project: str, body: Grades, tool: The, who: Who, response: Response) -> dict[str, Any]:
+def grade_many(project: str, body: Grades, tool: The, who: Who, response: Response) -> JobView | GradePlan:
     """Ask an LLM for the grades of many pools; people see them after their own."""
     who.needs("admin")
     with tool.database.reading() as session:
@@ -114,7 +129,7 @@ def grade_many(project: str, body: Grades, tool: The, who: Who, response: Respon
 
 
 @router.post("/rankings", status_code=202)
-def rank_many(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
+def rank_many(project: str, body: Retrievers, tool: The, who: Who) -> JobView:
     """Rank all queries by some retrievers, part by part; the result counts what of each run is stored.
 
     Stopped, or cut off by the end of the server, it leaves new rankings of some queries and what there was of the
@@ -128,7 +143,7 @@ def rank_many(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, 
 
 
 @router.post("/encodings", status_code=202)
-def encode_all(project: str, body: Encode, tool: The, who: Who) -> dict[str, Any]:
+def encode_all(project: str, body: Encode, tool: The, who: Who) -> JobView:
     """Let a model encode the documents, so that a search by it can begin; what it has encoded takes no time."""
     who.needs("reviewer")
     tool.models.source(body.model)
@@ -140,7 +155,7 @@ def encode_all(project: str, body: Encode, tool: The, who: Who) -> dict[str, Any
 
 
 @router.get("")
-def running(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+def running(project: str, tool: The, who: Who) -> list[JobView]:
     """Return the running jobs of a project."""
     with tool.database.reading() as session:
         projects.find(session, who, project)
@@ -148,7 +163,7 @@ def running(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
 
 
 @router.get("/{job}")
-def state(project: str, job: str, tool: The, who: Who) -> dict[str, Any]:
+def state(project: str, job: str, tool: The, who: Who) -> JobView:
     """Return how far a job is."""
     with tool.database.reading() as session:
         projects.find(session, who, project)
@@ -156,7 +171,7 @@ def state(project: str, job: str, tool: The, who: Who) -> dict[str, Any]:
 
 
 @router.delete("/{job}")
-def stop(project: str, job: str, tool: The, who: Who) -> dict[str, Any]:
+def stop(project: str, job: str, tool: The, who: Who) -> JobView:
     """Stop a job of one's own, an administrator anybody's; what it made stays."""
     with tool.database.reading() as session:
         projects.find(session, who, project)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from anyio import CancelScope
 from fastapi import APIRouter
@@ -97,25 +96,25 @@ async def _events(tool: Tool, who: Actor, project: str, ask: Ask, hearing: Heari
         yield _event("done", {**kept, "value": answers.fitted(ask.block, came.text)})
 
 
-def _keep(tool: Tool, who: Actor, project: str, ask: Ask, came: Came) -> dict[str, Any]:
+def _keep(tool: Tool, who: Actor, project: str, ask: Ask, came: Came) -> drafts.DraftView:
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
         return drafts.view(drafts.keep(session, who, row, ask, came))
 
 
-def _event(kind: str, data: dict[str, Any]) -> str:
+def _event(kind: str, data: Mapping[str, object]) -> str:
     return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False, default=str)}\n\n"
 
 
 @router.get("/drafts")
-def all_drafts(project: str, tool: The, who: Who, entry: str | None = None) -> list[dict[str, Any]]:
+def all_drafts(project: str, tool: The, who: Who, entry: str | None = None) -> list[drafts.ReadDraft]:
     """Return drafts with their whole provenance."""
     with tool.database.reading() as session:
         return drafts.listed(session, who, projects.find(session, who, project), entry)
 
 
 @router.put("/drafts/{key}")
-def decide(project: str, key: str, body: Decide, tool: The, who: Who) -> dict[str, Any]:
+def decide(project: str, key: str, body: Decide, tool: The, who: Who) -> drafts.DraftView:
     """Say what became of a draft."""
     with tool.database.writing() as session:
         return drafts.decide(session, who, projects.find(session, who, project), key, body.decision, body.final)

@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, BackgroundTasks, UploadFile
 from fastapi.responses import FileResponse
@@ -18,6 +17,7 @@ from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.formats import trec
 from stm_agent.annotate.incoming import read_incoming
 from stm_agent.annotate.reading import decoded
+from stm_agent.annotate.report import ReportView
 from stm_agent.annotate.services import judging, moving, projects, runs, searching
 from stm_agent.annotate.tool import Tool
 from stm_agent.errors import StmAgentError
@@ -26,14 +26,14 @@ router = APIRouter(prefix="/projects/{project}", tags=["files"], route_class=Bod
 
 
 @router.post("/runs/trec")
-def import_run(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
+def import_run(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, str | int]:
     """Store a TREC run."""
     tag, run = trec.read_run(decoded(file.file.read(), str(file.filename)))
     return {"run": tag, **runs.put_run(tool.database, who, project, tag, run)}
 
 
 @router.post("/qrels")
-def import_qrels(project: str, file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
+def import_qrels(project: str, file: UploadFile, tool: The, who: Who) -> ReportView:
     """Take TREC qrels as this person's judgements; a grade they gave themselves stays."""
     qrels = trec.read_qrels(decoded(file.file.read(), str(file.filename)))
     with tool.database.writing() as session:
@@ -41,7 +41,7 @@ def import_qrels(project: str, file: UploadFile, tool: The, who: Who) -> dict[st
 
 
 @router.post("/import")
-def import_file(project: str, file: UploadFile, tool: The, who: Who, later: BackgroundTasks) -> dict[str, Any]:
+def import_file(project: str, file: UploadFile, tool: The, who: Who, later: BackgroundTasks) -> ReportView:
     """Import documents of a .json, .jsonl, .csv or .tsv file, or a zip of a BEIR or ``datasets`` folder.
 
     The report says what was skipped and why.
@@ -78,7 +78,8 @@ def export(project: str, kind: str, tool: The, who: Who) -> FileResponse:
             judging.check_sighted(session, who, row)
             told = moving.export(session, row, kind, scrap / "out")
             name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
-        headers = {f"x-{key.replace('_', '-')}": told[key] for key in ("left_out", "missing") if key in told}
+        notes = {"x-left-out": told.get("left_out"), "x-missing": told.get("missing")}
+        headers = {name: note for name, note in notes.items() if note is not None}
         if (scrap / "out").is_dir():
             shutil.make_archive(str(scrap / "folder"), "zip", scrap / "out")
             whole = scrap / "folder.zip"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -28,21 +27,21 @@ class LlmSetting(Body):
 
 
 @router.get("")
-def all_llms(tool: The, who: Who) -> list[dict[str, Any]]:
+def all_llms(tool: The, who: Who) -> list[llms.LlmView]:
     """Return the LLMs, never a key."""
     with tool.database.reading() as session:
         return llms.listed(session, who)
 
 
 @router.put("")
-def put_llm(body: LlmSetting, tool: The, who: Who) -> dict[str, Any]:
+def put_llm(body: LlmSetting, tool: The, who: Who) -> llms.LlmView:
     """Set an LLM up, or change it."""
     with tool.database.writing() as session:
         return llms.view(llms.put(session, who, tool.vault, body.model_dump()))
 
 
 @router.post("/{name:key}/try")
-async def try_llm(name: str, tool: The, who: Who) -> dict[str, Any]:
+async def try_llm(name: str, tool: The, who: Who) -> llms.LlmTrial:
     """Ask an LLM a short question, never from the cache; return its answer, how long it took and what it cost."""
     who.needs("admin")
     with tool.database.reading() as session:

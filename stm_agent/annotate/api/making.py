@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 
 from stm_agent.annotate.api.common import The, Who
@@ -14,14 +12,14 @@ router = APIRouter(prefix="/projects/{project}/entries/queries", tags=["entries"
 
 
 @router.get("")
-def without_query(project: str, tool: The, who: Who) -> dict[str, Any]:
+def without_query(project: str, tool: The, who: Who) -> making.WaitingEntries:
     """Return how many finished entries have no query, and the block that would hold it."""
     with tool.database.reading() as session:
         return making.without_query(session, who, projects.find(session, who, project))
 
 
 @router.post("")
-def make_queries(project: str, tool: The, who: Who) -> dict[str, Any]:
+def make_queries(project: str, tool: The, who: Who) -> making.MadeQueries:
     """Make the query of every finished entry that has none."""
     with tool.database.writing() as session:
         return making.make_queries(session, who, projects.find(session, who, project))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from stm_agent.annotate import doubting
 from stm_agent.annotate.actor import Actor
@@ -59,10 +60,17 @@ class BringIn(Body):
     most: int = Field(100, ge=1, le=100_000)
 
 
+class Runs(TypedDict):
+    """The stored runs, and the models that could rank."""
+
+    runs: list[runs.RunView]
+    models: list[str]
+
+
 @router.get("/search")
 def search(
     project: str, q: str, tool: The, who: Who, k: Hits = 20, mode: str = "bm25", model: str = ""
-) -> list[dict[str, Any]]:
+) -> list[searching.Hit]:
     """Search the documents."""
     with tool.database.reading() as session:
         corpus = searching.corpus_of(session, tool.finder, projects.find(session, who, project))
@@ -70,7 +78,7 @@ def search(
 
 
 @router.get("/like/{document:key}")
-def like(project: str, document: str, tool: The, who: Who, k: Hits = 20, model: str = "") -> list[dict[str, Any]]:
+def like(project: str, document: str, tool: The, who: Who, k: Hits = 20, model: str = "") -> list[searching.Hit]:
     """Return the documents most like one: by its words, or by a model."""
     with tool.database.reading() as session:
         corpus = searching.corpus_of(session, tool.finder, projects.find(session, who, project))
@@ -87,7 +95,7 @@ def facets(
     q: str = "",
     mode: str = "bm25",
     model: str = "",
-) -> list[dict[str, Any]]:
+) -> list[faceting.Facet]:
     """Return the most frequent values of the documents' fields, and of their tags (``field`` null), counted.
 
     With ``q`` they are those of the first 1,000 documents that a search finds.
@@ -102,7 +110,7 @@ def facets(
 
 
 @router.get("/runs")
-def all_runs(project: str, tool: The, who: Who) -> dict[str, Any]:
+def all_runs(project: str, tool: The, who: Who) -> Runs:
     """Return the stored runs with nDCG@10 and holes@k, and the models that could rank."""
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
@@ -111,14 +119,14 @@ def all_runs(project: str, tool: The, who: Who) -> dict[str, Any]:
 
 
 @router.post("/runs")
-def rank(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, Any]:
+def rank(project: str, body: Retrievers, tool: The, who: Who) -> dict[str, dict[str, int]]:
     """Rank all queries by some retrievers, while one waits; their first passages are the pool to judge.
 
     Runs are stored part by part; what is cut off by an error or the end of the server is begun again by the same call.
     """
     ranker = ranking.ranker(tool.database, tool.finder, tool.models, who, project, depth=body.depth)
     worker = ranking.Worker(tool.models, ranker.store)
-    told: dict[str, Any] = {}
+    told: dict[str, dict[str, int]] = {}
     for part in ranker.parts(body.retrievers):
         told |= worker.do(part)
     return told
@@ -154,7 +162,7 @@ def _grade(tool: Tool, who: Actor, project: str, query: str, body: AskGrades) ->
 @router.get("/agreement", response_model=None)
 def agreement(
     project: str, tool: The, who: Who, kind: Annotated[Literal["json", "csv"], Query(alias="format")] = "json"
-) -> dict[str, Any] | Response:
+) -> agreements.AgreementReport | Response:
     """Return how far people agree with each other and with the LLM; as ``csv`` the coefficients alone."""
     who.needs("reviewer")
     with tool.database.reading() as session:
@@ -170,7 +178,7 @@ def agreement(
 
 
 @router.get("/doubts")
-def doubts(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+def doubts(project: str, tool: The, who: Who) -> list[doubting.DoubtView]:
     """Return the negatives nobody has answered for, the most doubtful first."""
     with tool.database.reading() as session:
         return doubting.queue(session, projects.find(session, who, project))
@@ -186,7 +194,7 @@ def bring_in(project: str, body: BringIn, tool: The, who: Who) -> dict[str, int]
 
 
 @router.put("/doubts/{key}")
-def answer(project: str, key: str, body: Answer, tool: The, who: Who) -> dict[str, Any]:
+def answer(project: str, key: str, body: Answer, tool: The, who: Who) -> doubting.DoubtView:
     """Say what a negative is; the answers so far are where the loop reads them."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +24,7 @@ MOST_PARTS = 100
 class BodyRoute(APIRoute):
     """A route whose request parses its body in a thread, and refuses values that no database or no JSON keeps."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[object, None, Response]]:
         """Return the handler, which gets a request of the kind above."""
         handle = super().get_route_handler()
 
@@ -36,9 +35,9 @@ class BodyRoute(APIRoute):
 
 
 class _ParsedRequest(Request):
-    _parsed: Any
+    _parsed: object
 
-    async def json(self) -> Any:  # noqa: ANN401 - JSON
+    async def json(self) -> object:
         """Return the parsed body.
 
         Raises:
@@ -50,8 +49,8 @@ class _ParsedRequest(Request):
         return self._parsed
 
 
-def _parse(body: bytes) -> Any:  # noqa: ANN401 - JSON
-    value = json.loads(body)
+def _parse(body: bytes) -> object:
+    value: object = json.loads(body)
     if (fault := unstorable(value)) is not None:
         # FastAPI answers other errors that a body raises with 400 and no reason.
         raise HTTPException(422, f"the request {fault}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.api.common import Body, The, Who, token_of
 from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.faults import Forbidden, TooMany, Unauthorised
-from stm_agent.annotate.people_tables import Person
+from stm_agent.annotate.people_tables import Person, PersonView, SessionTokens
 from stm_agent.annotate.services import inviting, people, projects
 from stm_agent.annotate.storable import LARGEST
 from stm_agent.annotate.tool import Tool
@@ -60,8 +61,16 @@ class Change(Body):
     active: bool | None = None
 
 
+class Me(TypedDict):
+    """Who asks, and whether they work alone."""
+
+    name: str
+    role: str
+    alone: bool
+
+
 @router.post("/login")
-def login(body: Login, tool: The, request: Request) -> dict[str, Any]:
+def login(body: Login, tool: The, request: Request) -> SessionTokens:
     """Return an access token (an hour) and a refresh token (two weeks)."""
     person = _right_person(tool, request, body.name, body.password)
     if person is None:
@@ -98,7 +107,7 @@ def _right_person(tool: Tool, request: Request, name: str, password: str) -> Per
 
 
 @router.post("/refresh")
-def refresh(body: Refresh, tool: The) -> dict[str, Any]:
+def refresh(body: Refresh, tool: The) -> SessionTokens:
     """Return new tokens; the old refresh token works no more."""
     with tool.database.writing() as session:
         return people.refresh(session, body.refresh_token)
@@ -112,7 +121,7 @@ def logout(tool: The, request: Request) -> None:
 
 
 @router.post("/join")
-def join(body: Join, tool: The) -> dict[str, Any]:
+def join(body: Join, tool: The) -> SessionTokens:
     """Make the account of somebody invited, and log in."""
     with tool.database.reading() as session:
         # Nobody without a link has a password hashed.
@@ -131,7 +140,7 @@ def invite(body: Invite, tool: The, who: Who) -> dict[str, str]:
 
 
 @router.get("/invitations")
-def invitations(tool: The, who: Who) -> list[dict[str, Any]]:
+def invitations(tool: The, who: Who) -> list[inviting.InvitationView]:
     """Return the invitations that are open."""
     with tool.database.reading() as session:
         return inviting.invitations(session, who)
@@ -145,7 +154,7 @@ def revoke(number: Annotated[int, Path(ge=1, le=LARGEST)], tool: The, who: Who) 
 
 
 @router.get("/me")
-def me(tool: The, who: Who) -> dict[str, Any]:
+def me(tool: The, who: Who) -> Me:
     """Return who asks, and whether they work alone, without a login."""
     return {"name": who.name, "role": who.role, "alone": tool.token is not None}
 
@@ -162,14 +171,14 @@ def change_password(body: NewPassword, tool: The, who: Who, request: Request) ->
 
 
 @router.get("/people")
-def listed(tool: The, who: Who) -> list[dict[str, Any]]:
+def listed(tool: The, who: Who) -> list[PersonView]:
     """Return everybody."""
     with tool.database.reading() as session:
         return people.listed(session, who)
 
 
 @router.patch("/people/{name:key}")
-def change(name: str, body: Change, tool: The, who: Who) -> dict[str, Any]:
+def change(name: str, body: Change, tool: The, who: Who) -> PersonView:
     """Change a role, or shut somebody out."""
     with tool.database.writing() as session:
         row = people.change(session, who, name, version=body.version, role=body.role, active=body.active)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +12,16 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 from starlette.exceptions import HTTPException
 
-from stm_agent.annotate.faults import AnnotateError, Forged, Stale, TooMany, Unencoded, Unplaced
+from stm_agent.annotate.faults import (
+    AnnotateError,
+    EncodedShare,
+    Forged,
+    Stale,
+    TooMany,
+    Unencoded,
+    Unplaced,
+    UnplacedGrade,
+)
 from stm_agent.errors import StmAgentError
 
 log = logging.getLogger(__name__)
@@ -30,12 +38,12 @@ class Problem(BaseModel):
     type: str = "about:blank"
     title: str
     status: int
-    current: dict[str, Any] | None = None
-    unplaced: list[dict[str, Any]] | None = None
-    unencoded: dict[str, Any] | None = None
+    current: dict[str, object] | None = None
+    unplaced: list[UnplacedGrade] | None = None
+    unencoded: EncodedShare | None = None
 
 
-ANSWERS: dict[int | str, dict[str, Any]] = {
+ANSWERS: dict[int | str, dict[str, object]] = {
     status: {"model": Problem, "description": what}
     for status, what in (
         (401, "No token, a wrong or an expired one"),
@@ -50,9 +58,9 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 """What every route may answer beside its result, for OpenAPI."""
 
 
-def problem(status: int, title: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:  # noqa: ANN401 - JSON
+def problem(status: int, title: str, *, headers: Mapping[str, str] | None = None, **more: object) -> JSONResponse:
     """Return an error as problem+json."""
-    body = {"type": "about:blank", "title": title, "status": status, **more}
+    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, **more}
     return JSONResponse(body, status_code=status, media_type=KIND, headers=headers)
 
 
@@ -73,7 +81,7 @@ def response_to(request: Request, error: Exception) -> JSONResponse:
 
 
 def _known(_request: Request, error: Exception) -> JSONResponse:
-    more: dict[str, Any] = {"current": error.current} if isinstance(error, Stale) else {}
+    more: dict[str, object] = {"current": error.current} if isinstance(error, Stale) else {}
     if isinstance(error, Unplaced):
         more = {"unplaced": error.unplaced}
     if isinstance(error, Unencoded):
@@ -86,11 +94,11 @@ def _known(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _unreadable(_request: Request, error: Exception) -> JSONResponse:
-    first: dict[str, Any] = {"loc": (), "msg": str(error)}
+    place, reason = "", str(error)
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    reason = str(first["msg"]).removeprefix("Value error, ")
+        place, reason = ".".join(str(part) for part in first["loc"] if part != "body"), str(first["msg"])
+    reason = reason.removeprefix("Value error, ")
     return problem(422, f"{place}: {reason}" if place else reason)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -10,6 +10,8 @@ from pydantic import Field
 from stm_agent.annotate.api.common import Body, Named, Names, Offset, The, Who
 from stm_agent.annotate.api.parsing import BodyRoute
 from stm_agent.annotate.incoming import Incoming
+from stm_agent.annotate.report import ReportView
+from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import dealt, deleting, documents, moving, projects
 from stm_agent.annotate.templates import TEMPLATES
 
@@ -23,14 +25,14 @@ class NewProject(Body):
     description: str = ""
     tags: Names = Field(default_factory=list)
     template: str | None = None
-    model_schema: dict[str, Any] | None = Field(None, alias="schema")
+    model_schema: dict[str, object] | None = Field(None, alias="schema")
 
 
 class Edit(Body):
     """Parts to change, and the version that was seen."""
 
     version: int
-    changes: dict[str, Any]
+    changes: dict[str, object]
 
 
 class Tags(Body):
@@ -49,24 +51,24 @@ class Finished(Body):
 class NewDocuments(Body):
     """Documents: a key and its fields each."""
 
-    documents: Annotated[list[tuple[str, dict[str, Any]]], Field(fail_fast=True)]
+    documents: Annotated[list[tuple[str, dict[str, object]]], Field(fail_fast=True)]
 
 
 @router.get("/templates")
-def templates() -> dict[str, Any]:
+def templates() -> dict[str, ProjectSchema]:
     """Return what a project can start from."""
-    return {name: schema.model_dump(mode="json") for name, schema in TEMPLATES.items()}
+    return TEMPLATES
 
 
 @router.get("/projects")
-def listed(tool: The, who: Who, tag: str | None = None, archived: bool = False) -> list[dict[str, Any]]:
+def listed(tool: The, who: Who, tag: str | None = None, archived: bool = False) -> list[projects.ProjectView]:
     """Return the projects one may see."""
     with tool.database.reading() as session:
         return projects.listed(session, who, tag=tag, archived=archived)
 
 
 @router.post("/projects", status_code=201)
-def create(body: NewProject, tool: The, who: Who) -> dict[str, Any]:
+def create(body: NewProject, tool: The, who: Who) -> projects.ProjectView:
     """Make a project."""
     with tool.database.writing() as session:
         made = projects.create(
@@ -82,14 +84,14 @@ def create(body: NewProject, tool: The, who: Who) -> dict[str, Any]:
 
 
 @router.get("/projects/{project}")
-def one(project: str, tool: The, who: Who) -> dict[str, Any]:
+def one(project: str, tool: The, who: Who) -> projects.ProjectView:
     """Return a project."""
     with tool.database.reading() as session:
         return projects.view(session, projects.find(session, who, project))
 
 
 @router.patch("/projects/{project}")
-def edit(project: str, body: Edit, tool: The, who: Who) -> dict[str, Any]:
+def edit(project: str, body: Edit, tool: The, who: Who) -> projects.ProjectView:
     """Change any part of a project."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project, also_archived=True)
@@ -97,7 +99,7 @@ def edit(project: str, body: Edit, tool: The, who: Who) -> dict[str, Any]:
 
 
 @router.post("/projects/{project}/duplicate", status_code=201)
-def duplicate(project: str, body: Named, tool: The, who: Who) -> dict[str, Any]:
+def duplicate(project: str, body: Named, tool: The, who: Who) -> projects.ProjectView:
     """Make a project with the same schema."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project, also_archived=True)
@@ -121,7 +123,7 @@ def page(
     sort: str = "",
     tag: str | None = None,
     mine: bool = False,
-) -> dict[str, Any]:
+) -> documents.DocumentPage:
     """Return a page of documents; ``mine``: of those that were dealt to oneself, open ones first."""
     of = who if mine else None
     with tool.database.reading() as session:
@@ -132,7 +134,7 @@ def page(
 
 
 @router.post("/projects/{project}/documents", status_code=201)
-def add_documents(project: str, body: NewDocuments, tool: The, who: Who) -> dict[str, Any]:
+def add_documents(project: str, body: NewDocuments, tool: The, who: Who) -> ReportView:
     """Put documents in, as an import does: what does not fit is in the report, with its reason."""
     rows = [(f"document {number}", {**fields, "_id": key}) for number, (key, fields) in enumerate(body.documents, 1)]
     with tool.database.writing() as session:
@@ -140,7 +142,7 @@ def add_documents(project: str, body: NewDocuments, tool: The, who: Who) -> dict
 
 
 @router.get("/projects/{project}/documents/{document:key}")
-def document(project: str, document: str, tool: The, who: Who) -> dict[str, Any]:
+def document(project: str, document: str, tool: The, who: Who) -> dealt.DealtDocument:
     """Return a document whole, and whether one is done with it; null: it was not dealt to oneself."""
     with tool.database.reading() as session:
         return dealt.view(session, who, documents.get(session, projects.find(session, who, project), document))
@@ -154,7 +156,7 @@ def done(project: str, document: str, body: Finished, tool: The, who: Who) -> No
 
 
 @router.patch("/projects/{project}/tags/{document:key}")
-def tag(project: str, document: str, body: Tags, tool: The, who: Who) -> dict[str, Any]:
+def tag(project: str, document: str, body: Tags, tool: The, who: Who) -> documents.DocumentView:
     """Add tags to a document, take others away."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)

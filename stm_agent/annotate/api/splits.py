@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 
 from stm_agent.annotate.api.common import Body, The, Who
@@ -31,7 +29,7 @@ class Change(Body):
 
 
 @router.get("")
-def overview(project: str, tool: The, who: Who) -> dict[str, Any]:
+def overview(project: str, tool: The, who: Who) -> splitting.SplitOverview:
     """Return the shares and how many queries each split has, for reviewers and administrators."""
     who.needs("reviewer")
     with tool.database.reading() as session:
@@ -41,7 +39,7 @@ def overview(project: str, tool: The, who: Who) -> dict[str, Any]:
 
 
 @router.post("/plan")
-def plan(project: str, body: Shares, tool: The, who: Who) -> dict[str, Any]:
+def plan(project: str, body: Shares, tool: The, who: Who) -> splitting.SplitPlan:
     """Return which queries other shares would move; nothing is changed."""
     shares = read_shares(body.model_dump())
     with tool.database.reading() as session:
@@ -49,7 +47,7 @@ def plan(project: str, body: Shares, tool: The, who: Who) -> dict[str, Any]:
 
 
 @router.put("")
-def deal_anew(project: str, body: Change, tool: The, who: Who) -> dict[str, Any]:
+def deal_anew(project: str, body: Change, tool: The, who: Who) -> splitting.DealtSplits:
     """Change the shares and move the queries accordingly."""
     shares = read_shares(body.shares.model_dump())
     with tool.database.writing() as session:

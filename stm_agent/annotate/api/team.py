@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -81,7 +81,7 @@ def _sound(asked: D) -> D:
 
 
 @router.get("/progress")
-def progress(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+def progress(project: str, tool: The, who: Who) -> list[dict[str, str | int]]:
     """Return what each person has done."""
     with tool.database.reading() as session:
         return assigning.progress(session, who, projects.find(session, who, project))

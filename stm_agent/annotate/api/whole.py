@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, UploadFile
 
@@ -17,8 +16,15 @@ from stm_agent.annotate.services import moving, projects
 router = APIRouter(tags=["projects"], route_class=BodyRoute)
 
 
+class ImportedProject(projects.ProjectView):
+    """A project made of one of AIANO's files; ``queries`` are those that were made, ``skipped`` says why not more."""
+
+    skipped: dict[str, int]
+    highlights_without_text: int
+
+
 @router.post("/projects/import", status_code=201)
-def import_project(file: UploadFile, tool: The, who: Who) -> dict[str, Any]:
+def import_project(file: UploadFile, tool: The, who: Who) -> ImportedProject | projects.ProjectView:
     """Make a project of an archive (.zip), of AIANO's dataset JSON, or of an .aiano file; all of it or nothing."""
     who.needs("admin")
     name = Path(str(file.filename)).name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
@@ -28,7 +26,7 @@ class Save(Body):
     """Parts to save, and the version that was seen."""
 
     version: int
-    changes: dict[str, Any]
+    changes: dict[str, object]
 
 
 class Seen(Body):
@@ -78,7 +76,7 @@ class Done(Body):
 @router.get("/entries")
 def all_entries(
     project: str, tool: The, who: Who, mine: bool = False, offset: Offset = 0, limit: Limit = entries.PAGE
-) -> list[dict[str, Any]]:
+) -> list[entries.EntryView]:
     """Return a page of entries, newest first."""
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
@@ -86,7 +84,7 @@ def all_entries(
 
 
 @router.post("/entries", status_code=201)
-def new_entry(project: str, tool: The, who: Who, body: Begin | None = None) -> dict[str, Any]:
+def new_entry(project: str, tool: The, who: Who, body: Begin | None = None) -> entries.EntryView:
     """Begin an entry."""
     asked = body or Begin()
     begin = entries.resume if asked.reuse else entries.create
@@ -96,14 +94,14 @@ def new_entry(project: str, tool: The, who: Who, body: Begin | None = None) -> d
 
 
 @router.get("/entries/{entry}")
-def one_entry(project: str, entry: str, tool: The, who: Who) -> dict[str, Any]:
+def one_entry(project: str, entry: str, tool: The, who: Who) -> entries.EntryView:
     """Return an entry."""
     with tool.database.reading() as session:
         return entries.view(session, entries.find(session, who, projects.find(session, who, project), entry))
 
 
 @router.patch("/entries/{entry}")
-def save_entry(project: str, entry: str, body: Save, tool: The, who: Who) -> dict[str, Any]:
+def save_entry(project: str, entry: str, body: Save, tool: The, who: Who) -> entries.EntryView:
     """Save parts of an entry."""
     with tool.database.reading() as session:
         # Documents are read here: nobody else who saves waits for that.
@@ -118,7 +116,7 @@ def save_entry(project: str, entry: str, body: Save, tool: The, who: Who) -> dic
 
 
 @router.post("/entries/{entry}/undo")
-def undo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dict[str, Any]:
+def undo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> entries.EntryView:
     """Take the last change back."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
@@ -127,7 +125,7 @@ def undo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dic
 
 
 @router.post("/entries/{entry}/redo")
-def redo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dict[str, Any]:
+def redo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> entries.EntryView:
     """Do again what was just undone."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
@@ -137,7 +135,7 @@ def redo_entry(project: str, entry: str, body: Seen, tool: The, who: Who) -> dic
 
 def _followed(
     session: Session, who: Actor, project: Project, entry: Entry, marks: Marks | None = None
-) -> dict[str, Any]:
+) -> entries.EntryView:
     gathering.follow(session, who, project, entry)
     return entries.view(session, entry, marks.after if marks else None)
 
@@ -151,7 +149,7 @@ def delete_entry(project: str, entry: str, tool: The, who: Who) -> None:
 
 
 @router.post("/entries/{entry}/query", status_code=201)
-def query_of_entry(project: str, entry: str, body: FromEntry, tool: The, who: Who) -> dict[str, Any]:
+def query_of_entry(project: str, entry: str, body: FromEntry, tool: The, who: Who) -> queries.QueryView:
     """Make a query of a finished entry, its evidence the judgements."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
@@ -160,7 +158,7 @@ def query_of_entry(project: str, entry: str, body: FromEntry, tool: The, who: Wh
 
 
 @router.get("/queries")
-def all_queries(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+def all_queries(project: str, tool: The, who: Who) -> list[queries.ListedQuery]:
     """Return the queries of a project; people who still judge get only the number of their own judgements."""
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
@@ -169,7 +167,7 @@ def all_queries(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
 
 
 @router.post("/queries", status_code=201)
-def new_query(project: str, body: NewQuery, tool: The, who: Who) -> dict[str, Any]:
+def new_query(project: str, body: NewQuery, tool: The, who: Who) -> queries.QueryView:
     """Write a query."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
@@ -177,7 +175,7 @@ def new_query(project: str, body: NewQuery, tool: The, who: Who) -> dict[str, An
 
 
 @router.patch("/queries/{query:key}")
-def save_query(project: str, query: str, body: Save, tool: The, who: Who) -> dict[str, Any]:
+def save_query(project: str, query: str, body: Save, tool: The, who: Who) -> queries.QueryView:
     """Change a query."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
@@ -186,14 +184,14 @@ def save_query(project: str, query: str, body: Save, tool: The, who: Who) -> dic
 
 
 @router.get("/work")
-def work(project: str, tool: The, who: Who) -> list[dict[str, Any]]:
+def work(project: str, tool: The, who: Who) -> list[assigning.QueryToJudge]:
     """Return the queries one is to judge, open ones first."""
     with tool.database.reading() as session:
         return assigning.work(session, who, projects.find(session, who, project))
 
 
 @router.get("/queries/{query:key}/pool")
-def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.DEPTH) -> list[dict[str, Any]]:
+def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.DEPTH) -> list[judging.PassageToJudge]:
     """Return the passages to judge, in a blind order."""
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
@@ -201,7 +199,7 @@ def pool(project: str, query: str, tool: The, who: Who, depth: Limit = judging.D
 
 
 @router.put("/queries/{query:key}/judgements/{document:key}")
-def grade(project: str, query: str, document: str, body: Grade, tool: The, who: Who) -> dict[str, Any]:
+def grade(project: str, query: str, document: str, body: Grade, tool: The, who: Who) -> judging.SavedGrade:
     """Grade a passage."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)
@@ -218,7 +216,7 @@ def done(project: str, query: str, body: Done, tool: The, who: Who) -> None:
 
 
 @router.get("/queries/{query:key}/judgements")
-def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, Any]]:
+def everybody(project: str, query: str, tool: The, who: Who) -> list[judging.GivenGrade]:
     """Return everybody's grades, once one is done."""
     with tool.database.reading() as session:
         row = projects.find(session, who, project)
@@ -227,7 +225,7 @@ def everybody(project: str, query: str, tool: The, who: Who) -> list[dict[str, A
 
 # A key may have a slash: what is more than a key is asked for above.
 @router.get("/queries/{query:key}")
-def one_query(project: str, query: str, tool: The, who: Who) -> dict[str, Any]:
+def one_query(project: str, query: str, tool: The, who: Who) -> gathering.QueryWithEvidence:
     """Return a query with the evidence of the entry it came from; to who is still to judge it, ``evidence`` is null."""
     with tool.database.reading() as session:
         found = queries.find(session, projects.find(session, who, project), query)
@@ -235,14 +233,14 @@ def one_query(project: str, query: str, tool: The, who: Who) -> dict[str, Any]:
 
 
 @router.get("/disagreements")
-def disagreements(project: str, tool: The, who: Who, settled: bool = False) -> list[dict[str, Any]]:
+def disagreements(project: str, tool: The, who: Who, settled: bool = False) -> list[settling.Disagreement]:
     """Return what is to be settled, or what was settled."""
     with tool.database.reading() as session:
         return settling.disagreements(session, who, projects.find(session, who, project), settled=settled)
 
 
 @router.put("/queries/{query:key}/final/{document:key}")
-def adjudicate(project: str, query: str, document: str, body: Settle, tool: The, who: Who) -> dict[str, Any]:
+def adjudicate(project: str, query: str, document: str, body: Settle, tool: The, who: Who) -> settling.FinalOfDocument:
     """Set or change a final grade; None removes it."""
     with tool.database.writing() as session:
         row = projects.find(session, who, project)

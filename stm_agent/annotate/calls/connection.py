@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, Unpack
 from urllib.parse import quote
 
 from stm_agent.annotate.faults import (
@@ -30,8 +30,16 @@ FAULTS: dict[int, type[AnnotateError]] = {
     422: Invalid,
     429: TooMany,
 }
-Row = dict[str, Any]
+Row: TypeAlias = dict[str, Any]
 """One object as the API returns it."""
+
+
+class Sent(TypedDict, total=False):
+    """What goes with a request: a body, or files, and what stands behind the path."""
+
+    json: object
+    files: Mapping[str, tuple[str, IO[bytes]]]
+    params: Row
 
 
 def part(name: str) -> str:
@@ -86,7 +94,7 @@ class Connection:
             self._keep(told.json())
         return told.is_success
 
-    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+    def _send(self, method: str, path: str, **more: Unpack[Sent]) -> httpx.Response:
         answer = self._http.request(method, path, **more)
         if self._renewed(answer):
             answer = self._http.request(method, path, **more)
@@ -94,7 +102,7 @@ class Connection:
             _raise(answer)
         return answer
 
-    def _lines(self, method: str, path: str, **more: Any) -> Iterator[str]:  # noqa: ANN401 - httpx's own
+    def _lines(self, method: str, path: str, **more: Unpack[Sent]) -> Iterator[str]:
         """Yield the lines of an answer as they come."""
         with self._http.stream(method, path, **more) as answer:
             if answer.is_success:
@@ -105,7 +113,7 @@ class Connection:
             _raise(answer)
         yield from self._lines(method, path, **more)
 
-    def _ask(self, method: str, path: str, **more: Any) -> Any:  # noqa: ANN401 - JSON
+    def _ask(self, method: str, path: str, **more: Unpack[Sent]) -> Any:  # noqa: ANN401 - JSON
         answer = self._send(method, path, **more)
         return answer.json() if answer.content else None
 

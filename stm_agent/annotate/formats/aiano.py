@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from stm_agent.annotate.formats.aiano_schema import dataset_schema, project_schema
+from stm_agent.annotate.formats.aiano_schema import Row, dataset_schema, project_schema
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.errors import DataError
+
+Raw: TypeAlias = dict[str, Any]
+"""An object of AIANO's as it came. Where it is not what AIANO writes, the whole file is refused as damaged."""
+Documents = Mapping[str, Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,10 @@ class Item:
     key: str
     name: str
     notes: str
-    values: dict[str, Any]
+    values: dict[str, object]
     marks: tuple[Mark, ...]
-    raw: dict[str, Any] = field(default_factory=dict, compare=False)
-    unplaced: tuple[dict[str, Any], ...] = field(default=(), compare=False)
+    raw: Raw = field(default_factory=dict, compare=False)
+    unplaced: tuple[Raw, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,12 @@ class Parsed:
     description: str
     tags: tuple[str, ...]
     schema: ProjectSchema
-    documents: dict[str, dict[str, Any]]
+    documents: dict[str, dict[str, object]]
     items: tuple[Item, ...]
-    shell: dict[str, Any]
+    shell: Raw
 
 
-def read(whole: Any) -> Parsed:  # noqa: ANN401 - JSON
+def read(whole: object) -> Parsed:
     """Read either file.
 
     Raises:
@@ -96,21 +100,19 @@ def points_to_units(text: str, points: int) -> int:
     return len(text[:points].encode("utf-16-le")) // 2
 
 
-def document_key(row: Mapping[str, Any]) -> str:
+def document_key(row: Row) -> str:
     """Return the id of a document of an ``.aiano`` file."""
     return str(row.get("document_id") or row.get("Document_Id") or row.get("id"))
 
 
-def fields_of(row: Mapping[str, Any]) -> dict[str, Any]:
+def fields_of(row: Row) -> dict[str, object]:
     """Return the fields of a document of an ``.aiano`` file."""
     return {name: value for name, value in row.items() if name not in ("document_id", "Document_Id")}
 
 
-Documents = Mapping[str, Mapping[str, Any]]
-Marked = tuple[tuple[Mark, ...], tuple[dict[str, Any], ...]]
-
-
-def _marks(rows: Sequence[dict[str, Any]], documents: Documents, level_of: Callable[[Any], str | None]) -> Marked:
+def _marks(
+    rows: Sequence[Raw], documents: Documents, level_of: Callable[[Raw], str | None]
+) -> tuple[tuple[Mark, ...], tuple[Raw, ...]]:
     """Return the highlights that have a place in a document's text, and those that have none."""
     placed: dict[str, Mark] = {}
     unplaced = []
@@ -125,10 +127,10 @@ def _marks(rows: Sequence[dict[str, Any]], documents: Documents, level_of: Calla
     return tuple(placed.values()), tuple(unplaced)
 
 
-def _read_dataset(whole: dict[str, Any]) -> Parsed:
+def _read_dataset(whole: Raw) -> Parsed:
     project = whole["project"]
     config = project["config"]
-    documents: dict[str, dict[str, Any]] = {}
+    documents: dict[str, dict[str, object]] = {}
     for entry in whole["entries"]:
         for row in entry.get("documents", ()):
             documents.setdefault(str(row["id"]), {key: value for key, value in row.items() if key != "id"})
@@ -139,7 +141,7 @@ def _read_dataset(whole: dict[str, Any]) -> Parsed:
     return Parsed(str(project["name"]), str(project.get("description") or ""), tags, schema, documents, items, shell)
 
 
-def _dataset_item(entry: dict[str, Any], schema: ProjectSchema, documents: Documents) -> Item:
+def _dataset_item(entry: Raw, schema: ProjectSchema, documents: Documents) -> Item:
     # Blocks and levels are given by name here; annotationLevelId is a score.
     blocks = {block.name: block.id for block in schema.blocks}
     levels = {level.name: level.id for level in schema.levels}
@@ -155,7 +157,7 @@ def _dataset_item(entry: dict[str, Any], schema: ProjectSchema, documents: Docum
     )
 
 
-def _read_project(whole: dict[str, Any]) -> Parsed:
+def _read_project(whole: Raw) -> Parsed:
     project = whole["project"]
     documents = {}
     for row in whole.get("documents") or ():
@@ -172,7 +174,7 @@ def _read_project(whole: dict[str, Any]) -> Parsed:
     )
 
 
-def _project_item(row: dict[str, Any], schema: ProjectSchema, documents: Documents) -> Item:
+def _project_item(row: Raw, schema: ProjectSchema, documents: Documents) -> Item:
     blocks = {block.id for block in schema.blocks}
     levels = {level.id: level.id for level in schema.levels}
     data = row["entry_data"]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from stm_agent.annotate.formats.aiano import Item, Mark, Parsed, document_key, fields_of, points_to_units
+from stm_agent.annotate.formats.aiano import Item, Mark, Parsed, Raw, document_key, fields_of, points_to_units
 from stm_agent.annotate.formats.aiano_shell import BACK, numbers
 from stm_agent.annotate.schema import ProjectSchema
-
-Row = dict[str, Any]
 
 
 def _text(now: Parsed, mark: Mark) -> str:
     return str(now.documents.get(mark.document, {}).get(mark.field) or "")
 
 
-def _highlight(now: Parsed, mark: Mark) -> Row:
+def _highlight(now: Parsed, mark: Mark) -> Raw:
     text = _text(now, mark)
     place = {"start": points_to_units(text, mark.start), "end": points_to_units(text, mark.end)}
     told = {"id": mark.key, "text": text[mark.start : mark.end], **place, "documentId": mark.document}
@@ -24,7 +21,7 @@ def _highlight(now: Parsed, mark: Mark) -> Row:
     return told if mark.field == "text" else {**told, "field": mark.field}
 
 
-def dataset_entry(now: Parsed, item: Item, raw: Row, unplaced: Sequence[Row], moment: str) -> Row:
+def dataset_entry(now: Parsed, item: Item, raw: Raw, unplaced: Sequence[Raw], moment: str) -> Raw:
     """Return an entry of a dataset JSON.
 
     Args:
@@ -65,12 +62,12 @@ def dataset_entry(now: Parsed, item: Item, raw: Row, unplaced: Sequence[Row], mo
     }
 
 
-def _output(schema: ProjectSchema, fields: Mapping[str, Any]) -> Row:
+def _output(schema: ProjectSchema, fields: Mapping[str, object]) -> Raw:
     hidden = {field.name for field in schema.fields if not field.output}
     return {name: value for name, value in fields.items() if name not in hidden}
 
 
-def project_entry(now: Parsed, item: Item, raw: Row, unplaced: Sequence[Row], moment: str) -> Row:
+def project_entry(now: Parsed, item: Item, raw: Raw, unplaced: Sequence[Raw], moment: str) -> Raw:
     """Return an entry of an ``.aiano`` file; arguments as of :func:`dataset_entry`."""
     highlights = [{**_highlight(now, mark), "annotationLevelId": mark.level} for mark in item.marks]
     highlights += unplaced
@@ -90,7 +87,7 @@ def project_entry(now: Parsed, item: Item, raw: Row, unplaced: Sequence[Row], mo
     }
 
 
-def project_documents(now: Parsed, came: Sequence[Row]) -> list[Row]:
+def project_documents(now: Parsed, came: Sequence[Raw]) -> list[Raw]:
     """Return the documents of an ``.aiano`` file: those that came as they came, then those that came later.
 
     One whose fields have changed is written again.
@@ -104,12 +101,12 @@ def project_documents(now: Parsed, came: Sequence[Row]) -> list[Row]:
     return kept + [_document(key, fields) for key, fields in now.documents.items() if key not in known]
 
 
-def _document(key: str, fields: Mapping[str, Any]) -> Row:
+def _document(key: str, fields: Mapping[str, object]) -> Raw:
     # Its id is what it is known by here, whatever a field is called.
     return {**fields, "document_id": key}
 
 
-def counted_dataset(now: Parsed, shell: Row, entries: list[Row]) -> Row:
+def counted_dataset(now: Parsed, shell: Raw, entries: list[Raw]) -> Raw:
     """Return a dataset JSON with its entries and new counts."""
     counts = {"totalEntries": len(entries), "totalDocuments": len(now.documents)}
     marks = sum(len(entry.get("highlights", ())) for entry in entries)
@@ -126,7 +123,7 @@ def counted_dataset(now: Parsed, shell: Row, entries: list[Row]) -> Row:
     }
 
 
-def counted_project(now: Parsed, shell: Row, documents: list[Row], entries: list[Row]) -> Row:
+def counted_project(now: Parsed, shell: Raw, documents: list[Raw], entries: list[Raw]) -> Raw:
     """Return an ``.aiano`` file with its documents and entries and new counts."""
     about = shell["metadata"]
     counts = {"documents": len(documents), "aianoBlocks": len(now.schema.blocks), "annotationEntries": len(entries)}

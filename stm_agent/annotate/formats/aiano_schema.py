@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from stm_agent.annotate.schema import Block, DocumentField, InputSource, Level, ProjectSchema
+from stm_agent.annotate.schema import Block, BlockType, DocumentField, InputSource, Level, Mode, ProjectSchema, Role
 
-TYPES = {"textarea": "longtext", "text": "text", "select": "select", "multiselect": "multiselect", "boolean": "boolean"}
+TYPES: dict[str, BlockType] = {
+    "textarea": "longtext",
+    "text": "text",
+    "select": "select",
+    "multiselect": "multiselect",
+    "boolean": "boolean",
+}
+ROLES: dict[str, Role] = {"question": "query", "query": "query", "answer": "answer"}
+"""What a block of such a name, in small letters, is to the loop."""
 WIRE = {"qa": "multiselect", "boolean": "boolean"}
 """What AIANO's API calls a block's type, where it says anything."""
 GREY = "#8a8f98"
 HEX = re.compile(r"#[0-9a-fA-F]{6}")
 SHORT = re.compile(r"#([0-9a-fA-F])([0-9a-fA-F])([0-9a-fA-F])")
 
-Row = Mapping[str, Any]
+Row: TypeAlias = Mapping[str, Any]
+"""An object of AIANO's that is only read."""
 
 
 def dataset_schema(config: Row) -> ProjectSchema:
@@ -114,17 +123,16 @@ def _fields(rows: Sequence[Row]) -> tuple[DocumentField, ...]:
 
 def _block(name: str, row: Row, config: Row, sources: Sequence[InputSource]) -> Block:
     ai = config.get("aiConfig") or {}
-    mode = "plain" if not config.get("aiEnabled") else "solo" if config.get("soloMode") else "human"
+    mode = _mode(config)
     yes, _, no = str(config.get("booleanChoice") or "Yes/No").partition("/")
-    kind = TYPES.get(str(row.get("type") or "text"), "text")
     options = tuple(config.get("options") or ())
     own = f"b{row['id']}"
     return Block(
         id=own,
         name=name,
-        type=kind if options or kind not in ("select", "multiselect") else "text",  # type: ignore[arg-type]
-        mode=mode,  # type: ignore[arg-type]
-        role="query" if name.lower() in ("question", "query") else "answer" if name.lower() == "answer" else "note",
+        type=_type(row, options),
+        mode=mode,
+        role=ROLES.get(name.lower(), "note"),
         placeholder=str(row.get("placeholder") or ""),
         description=str(row.get("description") or ""),
         required=bool(config.get("required")),
@@ -136,6 +144,18 @@ def _block(name: str, row: Row, config: Row, sources: Sequence[InputSource]) -> 
         max_tokens=int(ai.get("maxTokens", 1000)),
         inputs=tuple(one for one in sources if (one.kind, one.ref) != ("block", own)),
     )
+
+
+def _mode(config: Row) -> Mode:
+    if not config.get("aiEnabled"):
+        return "plain"
+    return "solo" if config.get("soloMode") else "human"
+
+
+def _type(row: Row, options: Sequence[str]) -> BlockType:
+    """Return a block's type; one to choose from that offers nothing is a text."""
+    kind = TYPES.get(str(row.get("type") or "text"), "text")
+    return kind if options or kind not in ("select", "multiselect") else "text"
 
 
 def _source(row: Row) -> InputSource | None:

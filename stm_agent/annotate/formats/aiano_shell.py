@@ -6,9 +6,9 @@ A file that came in is changed only in what differs between the project as it wa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeGuard
 
-from stm_agent.annotate.formats.aiano import Parsed
+from stm_agent.annotate.formats.aiano import Parsed, Raw
 from stm_agent.annotate.schema import Block, InputSource, ProjectSchema
 
 VERSION = "1.0.0"
@@ -17,42 +17,44 @@ BACK = {"longtext": "textarea", "number": "text", "date": "text"}
 WIRE = {"text": "extraction", "textarea": "extraction", "multiselect": "qa"}
 """AIANO's block types as its API names them; all others are ``boolean`` there."""
 
-Row = dict[str, Any]
 
-
-def merged(kept: Any, before: Any, after: Any) -> Any:  # noqa: ANN401 - JSON
+def merged(kept: object, before: object, after: object) -> object:
     """Return ``kept`` with the differences between ``before`` and ``after`` made in it.
 
     Objects are compared key by key, lists of rows by the rows' ``id``; what ``before`` never had stays.
     """
     if before == after:
         return kept
-    if all(isinstance(one, dict) for one in (kept, before, after)):
-        told = [key for key in after if key in kept or key not in before or before[key] != after[key]]
-        changed = {key: merged(kept.get(key), before.get(key), after[key]) for key in told}
-        return {key: changed.get(key, kept[key]) for key in kept if key in after or key not in before} | changed
-    if all(_is_rows(one) for one in (kept, before, after)):
+    if isinstance(kept, dict) and isinstance(before, dict) and isinstance(after, dict):
+        return _merged_objects(kept, before, after)
+    if _is_rows(kept) and _is_rows(before) and _is_rows(after):
         return _merged_rows(kept, before, after)
     return after
 
 
-def _is_rows(value: Any) -> bool:  # noqa: ANN401 - JSON
+def _merged_objects(kept: Raw, before: Raw, after: Raw) -> Raw:
+    differs = [key for key in after if key in kept or key not in before or before[key] != after[key]]
+    changed = {key: merged(kept.get(key), before.get(key), after[key]) for key in differs}
+    return {key: changed.get(key, kept[key]) for key in kept if key in after or key not in before} | changed
+
+
+def _is_rows(value: object) -> TypeGuard[list[Raw]]:
     return isinstance(value, list) and all(isinstance(row, dict) and "id" in row for row in value)
 
 
-def _merged_rows(kept: Sequence[Row], before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
+def _merged_rows(kept: Sequence[Raw], before: Sequence[Raw], after: Sequence[Raw]) -> list[object]:
     was = {str(row["id"]): row for row in before}
     names = {row.get("name"): row for row in kept}
     there = {str(row["id"]): row for row in kept}
     # The rows of AIANO's designer have ids of their own; there the name is what both sides know.
     mine = {key: there.get(key) or names.get(row.get("name")) for key, row in was.items()}
     strange = [row for row in kept if not any(row is one for one in mine.values())]
-    made = []
+    made: list[object] = []
     for row in after:
         key = str(row["id"])
         had = mine.get(key)
         made.append(row if had is None else merged(had, was[key], row))
-    return made + strange
+    return [*made, *strange]
 
 
 def numbers(schema: ProjectSchema) -> dict[str, int]:
@@ -66,7 +68,7 @@ def numbers(schema: ProjectSchema) -> dict[str, int]:
     return made
 
 
-def dataset_shell(now: Parsed, moment: str) -> Row:
+def dataset_shell(now: Parsed, moment: str) -> Raw:
     """Return a dataset JSON without entries."""
     config = _config(now)
     about = {
@@ -94,7 +96,7 @@ def dataset_shell(now: Parsed, moment: str) -> Row:
     }
 
 
-def project_shell(now: Parsed, moment: str) -> Row:
+def project_shell(now: Parsed, moment: str) -> Raw:
     """Return an ``.aiano`` file without documents and entries."""
     config = _config(now)
     project = {
@@ -121,7 +123,7 @@ def project_shell(now: Parsed, moment: str) -> Row:
     }
 
 
-def _wire(block: Row, moment: str) -> Row:
+def _wire(block: Raw, moment: str) -> Raw:
     parts = ("aiEnabled", "soloMode", "aiConfig", "required", "options", "booleanChoice")
     return {
         "id": block["id"],
@@ -139,7 +141,7 @@ def _wire(block: Row, moment: str) -> Row:
     }
 
 
-def _config(now: Parsed) -> Row:
+def _config(now: Parsed) -> Raw:
     levels = [
         {"id": one.id, "name": one.name, "color": one.colour, "description": one.help, "score": one.score}
         for one in now.schema.levels
@@ -169,7 +171,7 @@ def _config(now: Parsed) -> Row:
     return {"tags": tags, "annotationLevels": levels, "aianoBlocks": blocks, "dataset": dataset}
 
 
-def _block(block: Block, number: dict[str, int]) -> Row:
+def _block(block: Block, number: dict[str, int]) -> Raw:
     sources = [_source(place, one, number) for place, one in enumerate(block.inputs, 1)]
     prompt = {"soloSystemPrompt" if block.mode == "solo" else "systemPrompt": block.prompt}
     return {
@@ -194,8 +196,8 @@ def _block(block: Block, number: dict[str, int]) -> Row:
     }
 
 
-def _source(place: int, source: InputSource, number: dict[str, int]) -> Row:
-    made: Row = {"id": f"input_{place}", "type": "dataset_field", "sourceId": "", "annotationType": "all"}
+def _source(place: int, source: InputSource, number: dict[str, int]) -> Raw:
+    made: Raw = {"id": f"input_{place}", "type": "dataset_field", "sourceId": "", "annotationType": "all"}
     made |= {"datasetFieldId": "", "label": source.label, "required": source.required}
     if source.kind == "block":
         return made | {"type": "aiano_block", "sourceId": str(number[source.ref])}

@@ -11,7 +11,6 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from stm_agent.annotate.formats.unzip import check_size
 from stm_agent.errors import DataError
@@ -38,7 +37,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, Ru
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def pack(project: Mapping[str, Any], parts: Mapping[str, Iterable[Mapping[str, Any]]]) -> bytes:
+def pack(project: Mapping[str, object], parts: Mapping[str, Iterable[Mapping[str, object]]]) -> bytes:
     """Return the archive of a project and its rows by part."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -48,7 +47,7 @@ def pack(project: Mapping[str, Any], parts: Mapping[str, Iterable[Mapping[str, A
     return buffer.getvalue()
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, object]) -> str:
     return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n"
 
 
@@ -59,7 +58,7 @@ def _add(archive: zipfile.ZipFile, name: str, text: str) -> None:
     archive.writestr(about, text.encode())
 
 
-Unpacked = tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]
+Unpacked = tuple[dict[str, object], dict[str, list[dict[str, object]]]]
 """A project, and its rows by part."""
 
 
@@ -85,7 +84,7 @@ def unpack(data: bytes) -> Unpacked:
     return project, parts
 
 
-def _read(archive: zipfile.ZipFile, part: str) -> list[dict[str, Any]]:
+def _read(archive: zipfile.ZipFile, part: str) -> list[dict[str, object]]:
     name = f"{part}.jsonl"
     if part in LATER and name not in archive.namelist():
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.annotate.formats.beir import Asked
 from stm_agent.annotate.incoming import Incoming
@@ -45,7 +45,7 @@ def read_catalogue(name: str) -> Incoming:
         raise DataError(f"'{clean}' of ir_datasets cannot be read: {str(error)[:200]}") from error
 
 
-def _rows(name: str, dataset: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(name: str, dataset: Dataset) -> Iterator[tuple[str, dict[str, object]]]:
     for number, document in enumerate(dataset.docs_iter(), 1):
         told = {"_id": document.doc_id, **{key: _plain(value) for key, value in document._asdict().items()}}
         del told["doc_id"]
@@ -54,7 +54,7 @@ def _rows(name: str, dataset: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{name}:{number}", told
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a data set holds
+def _plain(value: object) -> object:
     """Return a value as JSON has it."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from stm_agent.annotate.formats.beir import Asked
 from stm_agent.files import read_jsonl, sha256_text
@@ -25,9 +24,9 @@ def is_reviews(path: Path) -> bool:
     return all(f'"{name}"'.encode() in first for name in FIELDS)
 
 
-def read_reviews(path: Path) -> tuple[list[tuple[str, Any]], Asked]:
+def read_reviews(path: Path) -> tuple[list[tuple[str, object]], Asked]:
     """Return the documents, as ("file:line", row), and the queries with their grades."""
-    documents: dict[str, tuple[str, Any]] = {}
+    documents: dict[str, tuple[str, object]] = {}
     queries: dict[str, str] = {}
     grades: dict[str, dict[str, int]] = {}
     for number, row in enumerate(read_jsonl(path), 1):

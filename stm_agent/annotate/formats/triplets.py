@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.services.outcome import Graded
 from stm_agent.domain.collection import Collection
@@ -13,8 +14,20 @@ from stm_agent.errors import DataError
 from stm_agent.files import whole_folder, write_atomic
 
 
-def triplets(collection: Collection, told: Graded) -> Iterator[dict[str, Any]]:
-    """Yield rows: ``query_id``, ``split``, ``query``, its ``answer``, ``positive``, ``grade`` and ``negatives``.
+class Triplet(TypedDict):
+    """A query, a relevant passage, and passages that are not."""
+
+    query_id: str
+    split: str
+    query: str
+    answer: str
+    positive: str
+    grade: int
+    negatives: list[str]
+
+
+def triplets(collection: Collection, told: Graded) -> Iterator[Triplet]:
+    """Yield a row for each relevant passage of a query.
 
     A negative is one that a person judged 0, never an unjudged passage.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
@@ -15,6 +14,7 @@ from stm_agent.annotate.api.common import SESSION, The, actor_of_token, cookie
 from stm_agent.annotate.api.forgery import csrf_token
 from stm_agent.annotate.api.people import Join, Login, join, login
 from stm_agent.annotate.faults import Unauthorised
+from stm_agent.annotate.people_tables import SessionTokens
 from stm_agent.annotate.services import people
 from stm_agent.annotate.tool import Tool
 
@@ -110,7 +110,7 @@ def _end(tool: The, request: Request) -> Response:
     return response
 
 
-def _kept(request: Request, tokens: dict[str, Any]) -> JSONResponse:
+def _kept(request: Request, tokens: SessionTokens) -> JSONResponse:
     response = JSONResponse({"expires_in": tokens["expires_in"]})
     _set(response, request, SESSION, tokens["access_token"], "/")
     _set(response, request, REFRESH, tokens["refresh_token"], "/session")

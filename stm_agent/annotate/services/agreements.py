@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate import agreeing
 from stm_agent.annotate.people_tables import Person
@@ -18,6 +18,24 @@ LLM = "LLM"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of what a spreadsheet takes for a formula."""
 Grades = dict[str, dict[str, int]]
+
+
+class PairRow(agreeing.AgreementRow):
+    """Cohen's kappa of two people as JSON, and the cells of their confusion."""
+
+    first: str
+    second: str
+    confusion: list[dict[str, int]]
+
+
+class AgreementReport(TypedDict):
+    """How far people agree with each other, each two of them alone, and each with the LLM, by name."""
+
+    people: list[agreeing.AgreementRow]
+    pairs: list[PairRow]
+    with_llm: dict[str, list[agreeing.AgreementRow]]
+    confusion: dict[str, list[dict[str, int]]]
+    llm_bias: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,7 @@ def grades_of(session: Session, project: Project) -> Given:
     return Given(people, first, {f"{query}/{document}": grade for query, document, grade in asked})
 
 
-def report(given: Given) -> dict[str, Any]:
+def report(given: Given) -> AgreementReport:
     """Return how far people agree with each other, each two of them alone, and each with the LLM."""
     names = sorted({name for by in given.people.values() for name in by})
     beside = {name: given.beside(name) for name in names}
@@ -76,7 +94,7 @@ def report(given: Given) -> dict[str, Any]:
     }
 
 
-def _told(pair: agreeing.Pair) -> dict[str, Any]:
+def _told(pair: agreeing.Pair) -> PairRow:
     (kappa,) = agreeing.told([pair.kappa])
     cells = _cells(pair.confusion, "first", "second")
     return {"first": pair.first, "second": pair.second, **kappa, "confusion": cells}
@@ -86,16 +104,17 @@ def _cells(counts: dict[tuple[int, int], int], row: str, column: str) -> list[di
     return [{row: a, column: b, "count": count} for (a, b), count in sorted(counts.items())]
 
 
-def as_csv(told: dict[str, Any]) -> str:
+def as_csv(told: AgreementReport) -> str:
     """Return a report's coefficients as a table; ``pair`` is empty where all people are meant."""
-    rows = [("", one) for one in told["people"]]
+    rows: list[tuple[str, agreeing.AgreementRow]] = [("", one) for one in told["people"]]
     rows += [(f"{one['first']} / {one['second']}", one) for one in told["pairs"]]
     rows += [(f"{name} / {LLM}", one) for name, measures in told["with_llm"].items() for one in measures]
     made = io.StringIO()
     table = csv.writer(made)
-    parts = ("value", "low", "high", "items")
-    table.writerow(["measure", "pair", *parts])
-    table.writerows([one["name"], _cell(pair), *(one[part] for part in parts)] for pair, one in rows)
+    table.writerow(["measure", "pair", "value", "low", "high", "items"])
+    table.writerows(
+        [one["name"], _cell(pair), one["value"], one["low"], one["high"], one["items"]] for pair, one in rows
+    )
     return made.getvalue()
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
 
 from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
-from sqlalchemy import Integer, String
+from sqlalchemy import ColumnElement, Integer, String
 
 from stm_agent.annotate.base import Base, Utc
 from stm_agent.annotate.reading import key_fault, part_fault
@@ -21,7 +21,7 @@ LOCAL = frozenset({"id", "project_id"})
 """Columns that are this database's own; an archive does not tell them."""
 
 
-def _moment(value: Any) -> datetime:  # noqa: ANN401 - JSON
+def _moment(value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError("Input should be a moment in ISO 8601")
     return datetime.fromisoformat(value)
@@ -30,9 +30,11 @@ def _moment(value: Any) -> datetime:  # noqa: ANN401 - JSON
 Key = Annotated[str, Field(max_length=200, pattern=r"\S")]
 Number = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+Columns: TypeAlias = dict[str, Any]
+"""Values of a row by column, each of which was checked against its column."""
 
 
-def checked(table: type[Base], told: Any, where: str, *, but: str = "") -> dict[str, Any]:  # noqa: ANN401 - JSON
+def checked(table: type[Base], told: object, where: str, *, but: str = "") -> Columns:
     """Return the columns of a row, moments as such; missing ones keep their defaults.
 
     Args:
@@ -48,7 +50,7 @@ def checked(table: type[Base], told: Any, where: str, *, but: str = "") -> dict[
         raise DataError(f"the archive is damaged: {where} is not a JSON object")
     if reason := unstorable(told):
         raise DataError(f"the archive is damaged: {where} {reason}")
-    row = {}
+    row: Columns = {}
     for name, (kind, needed) in _columns(table).items():
         if name in told and name != but:
             try:
@@ -64,7 +66,7 @@ def checked(table: type[Base], told: Any, where: str, *, but: str = "") -> dict[
 
 
 @cache
-def _columns(table: type[Base]) -> dict[str, tuple[TypeAdapter[Any], bool]]:
+def _columns(table: type[Base]) -> dict[str, tuple[TypeAdapter[object], bool]]:
     """Return the columns of an archive: what each holds, and whether a row needs it."""
     hints = get_type_hints(table)
     return {
@@ -77,7 +79,7 @@ def _columns(table: type[Base]) -> dict[str, tuple[TypeAdapter[Any], bool]]:
     }
 
 
-def _kind(column: Any, hint: Any) -> Any:  # noqa: ANN401 - a column, a type
+def _kind(column: ColumnElement[object], hint: Any) -> Any:  # noqa: ANN401 - a type, as pydantic takes it
     kind = hint
     # What points to a row names it by its key.
     if column.foreign_keys or column.name == "key":

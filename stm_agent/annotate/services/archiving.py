@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.actor import Actor
-from stm_agent.annotate.base import Base
+from stm_agent.annotate.base import Base, Keyed
 from stm_agent.annotate.faults import Invalid, Taken
 from stm_agent.annotate.formats.archive import pack
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import entries, projects
-from stm_agent.annotate.services.archive_rows import checked
+from stm_agent.annotate.services.archive_rows import Columns, checked
 from stm_agent.annotate.splits import SPLITS
 from stm_agent.annotate.storable import NOWHERE
 from stm_agent.annotate.tables import (
@@ -73,12 +73,12 @@ def names_of(table: type[Base]) -> list[str]:
     return [column.name for column in table.__table__.columns]
 
 
-def _own(project: Project) -> dict[str, Any]:
+def _own(project: Project) -> dict[str, object]:
     skipped = {"id"}
     return {name: _plain(getattr(project, name)) for name in names_of(Project) if name not in skipped}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a column's value
+def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
@@ -87,24 +87,25 @@ def _names(session: Session, project: Project) -> dict[str, dict[int, str]]:
     found = {"person_id": {row.id: row.name for row in session.scalars(select(Person))}}
     for column, table in NAMED.items():
         if table is not Person:
-            rows: Any = table
-            found[column] = dict(session.execute(select(rows.id, rows.key).where(rows.project_id == project.id)).all())
+            own = table.__table__.columns
+            rows = session.execute(select(own["id"], own["key"]).where(own["project_id"] == project.id))
+            found[column] = dict(rows.all())
     return found
 
 
 def export(session: Session, project: Project) -> bytes:
     """Return a project's archive."""
     names = _names(session, project)
-    parts: dict[str, list[dict[str, Any]]] = {}
+    parts: dict[str, list[dict[str, object]]] = {}
     for part, table in TABLES.items():
-        rows: Any = table
-        wanted = select(rows)
-        if "project_id" in names_of(table):
-            wanted = wanted.where(rows.project_id == project.id)
+        columns = table.__table__.columns
+        wanted = select(table)
+        if "project_id" in columns:
+            wanted = wanted.where(columns["project_id"] == project.id)
         else:
-            column, of = ("query_id", Query) if "query_id" in names_of(table) else ("document_id", Document)
-            wanted = wanted.where(getattr(rows, column).in_(select(of.id).where(of.project_id == project.id)))
-        order = rows.position if part == "documents" else rows.id
+            column, of = ("query_id", Query) if "query_id" in columns else ("document_id", Document)
+            wanted = wanted.where(columns[column].in_(select(of.id).where(of.project_id == project.id)))
+        order = columns["position" if part == "documents" else "id"]
         parts[part] = [_row(row, names) for row in session.scalars(wanted.order_by(order))]
     for entry, row in zip(parts["entries"], _entries(session, project), strict=True):
         marks = session.scalars(select(Evidence).where(Evidence.entry_id == row.id).order_by(Evidence.id))
@@ -116,8 +117,8 @@ def _entries(session: Session, project: Project) -> list[Entry]:
     return list(session.scalars(select(Entry).where(Entry.project_id == project.id).order_by(Entry.id)))
 
 
-def _row(row: Any, names: dict[str, dict[int, str]], skip: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ANN401
-    told = {}
+def _row(row: Base, names: dict[str, dict[int, str]], skip: tuple[str, ...] = ()) -> dict[str, object]:
+    told: dict[str, object] = {}
     for name in names_of(type(row)):
         if name in ("id", "project_id", *skip):
             continue
@@ -126,7 +127,9 @@ def _row(row: Any, names: dict[str, dict[int, str]], skip: tuple[str, ...] = ())
     return told
 
 
-def restore(session: Session, actor: Actor, project: dict[str, Any], parts: dict[str, list[dict[str, Any]]]) -> Project:
+def restore(
+    session: Session, actor: Actor, project: Mapping[str, object], parts: Mapping[str, list[dict[str, object]]]
+) -> Project:
     """Make a project of an archive; people who are not here come in without a password and shut out.
 
     Raises:
@@ -153,11 +156,11 @@ def restore(session: Session, actor: Actor, project: dict[str, Any], parts: dict
     return made
 
 
-Told = tuple[dict[str, Any], list[dict[str, Any]]]
+Told = tuple[Columns, list[Columns]]
 """A row, and the evidence that stands within it."""
 
 
-def _checked(part: str, table: type[Base], rows: list[dict[str, Any]]) -> list[Told]:
+def _checked(part: str, table: type[Base], rows: list[dict[str, object]]) -> list[Told]:
     read: list[Told] = []
     keys: set[str] = set()
     for number, told in enumerate(rows, 1):
@@ -194,16 +197,17 @@ def _insert(session: Session, project: Project, parts: dict[str, list[Told]]) ->
     ids["person_id"] = _people(session, parts)
     for part, table in TABLES.items():
         own = {"project_id": project.id} if "project_id" in names_of(table) else {}
-        made: list[tuple[Any, list[dict[str, Any]]]] = [
+        made: list[tuple[Base, list[Columns]]] = [
             (table(**_pointed(row, ids, part), **own), marks) for row, marks in parts[part]
         ]
         session.add_all(row for row, _ in made)
         session.flush()
         for column, pointed in NAMED.items():
             if pointed is table:
-                ids[column] = {row.key: row.id for row, _ in made}
+                ids[column] = {row.key: row.id for row, _ in made if isinstance(row, Keyed)}
         for row, marks in made:
-            session.add_all(Evidence(**_pointed(mark, ids, part), entry_id=row.id) for mark in marks)
+            if isinstance(row, Entry):
+                session.add_all(Evidence(**_pointed(mark, ids, part), entry_id=row.id) for mark in marks)
     session.flush()
 
 
@@ -220,7 +224,7 @@ def _people(session: Session, parts: dict[str, list[Told]]) -> dict[str, int]:
     return known
 
 
-def _pointed(row: dict[str, Any], ids: dict[str, dict[str, int]], part: str) -> dict[str, Any]:
+def _pointed(row: Columns, ids: dict[str, dict[str, int]], part: str) -> Columns:
     for name in ids.keys() & row.keys():
         if row[name] is not None and row[name] not in ids[name]:
             raise DataError(f"the archive is damaged: {part}.jsonl names {name[:-3]} '{row[name]}', which it lacks")

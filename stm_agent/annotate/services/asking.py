@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
@@ -11,7 +10,8 @@ from sqlalchemy.orm import Session
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.formats.beir import Asked
 from stm_agent.annotate.formats.trec import Qrels
-from stm_agent.annotate.reading import Report, key_fault
+from stm_agent.annotate.reading import key_fault
+from stm_agent.annotate.report import Report
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import queries, splitting
 from stm_agent.annotate.splits import SPLITS
@@ -54,11 +54,7 @@ def _fresh(
     elsewhere = {key for grades in asked.grades.values() for key in grades} - splits.keys()
     for key, text in asked.queries.items():
         if key in there:
-            kept, split = there[key]
-            if text.strip() != kept:
-                report.skip(key, "the query exists with another text, which is kept")
-            if splits.get(key, split) != split:
-                report.skip(key, f"the query is already in split '{split}' and stays there")
+            _report_kept(key, text.strip(), there[key], splits.get(key), report)
         elif reason := key_fault(key, ()) or unstorable([key, text, asked.answers.get(key)]):
             report.skip(key, f"the query {reason}")
         elif key not in elsewhere:
@@ -69,6 +65,14 @@ def _fresh(
         yield key, text, asked.answers.get(key, ""), dealt[key]
 
 
+def _report_kept(key: str, text: str, kept: tuple[str, str], split: str | None, report: Report) -> None:
+    """Report a query that the project has with another text, or in another split."""
+    if text != kept[0]:
+        report.skip(key, "the query exists with another text, which is kept")
+    if split not in (None, kept[1]):
+        report.skip(key, f"the query is already in split '{kept[1]}' and stays there")
+
+
 def judge(session: Session, actor: Actor, project: Project, qrels: Qrels, report: Report) -> None:
     """Take qrels of the project's queries as this person's judgements; a grade they gave themselves stays."""
     own = Query.project_id == project.id
@@ -77,7 +81,7 @@ def judge(session: Session, actor: Actor, project: Project, qrels: Qrels, report
     mine = select(Judgement.query_id, Judgement.document_id).join(Query).where(own, Judgement.person_id == actor.id)
     given = {tuple(pair) for pair in session.execute(mine)}
     levels = {level.score for level in ProjectSchema.model_validate(project.schema).levels}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, int]] = []
     for query, document, grade in ((query, *pair) for query, grades in qrels.items() for pair in grades.items()):
         if query not in known:
             reason = "the judged query is not in the project"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import NotFound
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.services import dealt
 from stm_agent.annotate.tables import Assignment, Document, DocumentAssignment, Judgement, Member, Project, Query
+
+
+class QueryToJudge(TypedDict):
+    """A query in a person's list: whether they are done with it, and how many passages of it they judged."""
+
+    key: str
+    text: str
+    done: bool
+    judged: int
 
 
 def add_member(session: Session, actor: Actor, project: Project, name: str) -> Person:
@@ -63,7 +71,7 @@ def is_dealt(session: Session, project: Project) -> bool:
     return session.scalar(wanted.where(Query.project_id == project.id, Assignment.dealt).limit(1)) is not None
 
 
-def work(session: Session, actor: Actor, project: Project) -> list[dict[str, Any]]:
+def work(session: Session, actor: Actor, project: Project) -> list[QueryToJudge]:
     """Return the queries a person has been given, open ones first; without any dealing, all of them."""
     rows = session.execute(
         select(Query, Assignment.done)
@@ -78,14 +86,14 @@ def work(session: Session, actor: Actor, project: Project) -> list[dict[str, Any
             select(Judgement.query_id, func.count()).where(Judgement.person_id == actor.id).group_by(Judgement.query_id)
         ).all()
     )
-    found = [
+    found: list[QueryToJudge] = [
         {"key": query.key, "text": query.text, "done": bool(state), "judged": judged.get(query.id, 0)}
         for query, state in shown
     ]
     return sorted(found, key=lambda one: one["done"])
 
 
-def progress(session: Session, actor: Actor, project: Project) -> list[dict[str, Any]]:
+def progress(session: Session, actor: Actor, project: Project) -> list[dict[str, str | int]]:
     """Return for each person of a project: queries given (without any dealing, all), done, and judgements made.
 
     Beside them ``documents_given`` and ``documents_done``, which are 0 where no documents were dealt out.
@@ -93,8 +101,8 @@ def progress(session: Session, actor: Actor, project: Project) -> list[dict[str,
     actor.needs("reviewer")
     shared = is_dealt(session, project)
     documents = dealt.counts(session, project)
-    every = session.scalar(select(func.count()).select_from(Query).where(Query.project_id == project.id))
-    rows = []
+    every = session.scalar(select(func.count()).select_from(Query).where(Query.project_id == project.id)) or 0
+    rows: list[dict[str, str | int]] = []
     for person in members(session, project):
         given = session.execute(
             select(func.count(), func.count().filter(Assignment.done))
@@ -107,7 +115,15 @@ def progress(session: Session, actor: Actor, project: Project) -> list[dict[str,
             .join(Query, Query.id == Judgement.query_id)
             .where(Query.project_id == project.id, Judgement.person_id == person.id)
         )
-        row = {"name": person.name, "given": given[0] if shared else every, "done": given[1], "judgements": judged}
         documents_given, documents_done = documents.get(person.id, (0, 0))
-        rows.append({**row, "documents_given": documents_given, "documents_done": documents_done})
+        rows.append(
+            {
+                "name": person.name,
+                "given": given[0] if shared else every,
+                "done": given[1],
+                "judgements": judged or 0,
+                "documents_given": documents_given,
+                "documents_done": documents_done,
+            }
+        )
     return rows

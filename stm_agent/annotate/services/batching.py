@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -96,7 +96,7 @@ def _drafted(session: Session, project: Project, block: Block, found: Sequence[E
     """Return the keys of the entries that have a value of a block, or a draft of it, whatever became of that."""
     asked = (Draft.project_id == project.id, Draft.block == block.id, Draft.state.not_in(drafts.UNHEARD))
     drafted = set(session.scalars(select(Draft.entry_key).where(*asked)))
-    empty: tuple[Any, ...] = (None, "", [])
+    empty: tuple[object, ...] = (None, "", [])
     return {entry.key for entry in found if entry.key in drafted or entry.values.get(block.id) not in empty}
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -136,7 +136,7 @@ def _check(project: Project, total: Spending, model: str, usd: float | None) -> 
         raise Forbidden(f"this call could pass the project's ceiling of {project.llm_usd:g} USD; {RAISE}")
 
 
-def check_ceilings(changes: dict[str, Any]) -> None:
+def check_ceilings(changes: Mapping[str, object]) -> None:
     """Require ceilings that can be kept.
 
     Raises:

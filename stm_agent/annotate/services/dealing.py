@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import CursorResult, Delete, delete, insert, select, update
 from sqlalchemy.orm import Session
@@ -136,7 +136,7 @@ def take_documents_back(
 
 def _gone(session: Session, rows: Delete) -> int:
     done = session.execute(rows, execution_options={"synchronize_session": False})
-    return cast("CursorResult[Any]", done).rowcount
+    return cast("CursorResult[()]", done).rowcount
 
 
 def shares(wanted: Iterable[int], given: Iterable[Share], people: Iterable[int], overlap: int) -> list[Share]:

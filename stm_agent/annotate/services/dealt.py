@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import ColumnElement, CompoundSelect, func, select, update
 from sqlalchemy.orm import Session
 
@@ -11,6 +9,12 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.services import documents
 from stm_agent.annotate.tables import Document, DocumentAssignment, Entry, Evidence, Project
+
+
+class DealtDocument(documents.DocumentView):
+    """A document whole, and whether the person who asks is ``done`` with it; None: it was not dealt to them."""
+
+    done: bool | None
 
 
 def written_on(*entries: ColumnElement[bool]) -> CompoundSelect[int, int]:
@@ -62,7 +66,7 @@ def say_done(session: Session, actor: Actor, project: Project, key: str, *, yes:
     row.done = yes
 
 
-def view(session: Session, actor: Actor, document: Document) -> dict[str, Any]:
+def view(session: Session, actor: Actor, document: Document) -> DealtDocument:
     """Return a document whole, and whether this person is ``done`` with it; None: it was not dealt to them."""
     row = _own(session, actor, document)
     return {**documents.view(document), "done": row.done if row is not None else None}

@@ -7,21 +7,49 @@ block (None where there was none), and ``marks``: ``[place in the list, piece of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal, cast
 
-Row = dict[str, Any]
-PLAIN = ("name", "notes", "state")
+from typing_extensions import TypedDict
+
+from stm_agent.annotate.services.evidence import MarkView
+
+Plain = Literal["name", "notes", "state"]
+PLAIN: tuple[Plain, ...] = ("name", "notes", "state")
+Placed = tuple[int, MarkView]
+"""A piece of evidence behind its place in the list."""
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Row, Row]:
+class EntryState(TypedDict):
+    """All of an entry that its author writes."""
+
+    name: str
+    notes: str
+    state: str
+    values: dict[str, object]
+    evidence: list[MarkView]
+
+
+class Difference(TypedDict, total=False):
+    """One side of what differs between two states of an entry."""
+
+    name: str
+    notes: str
+    state: str
+    values: dict[str, object]
+    marks: list[Placed]
+
+
+def differences(before: EntryState, after: EntryState) -> tuple[Difference, Difference]:
     """Return what differs between two states of an entry, each with its own side of it.
 
     Args:
         before: ``name``, ``notes``, ``state``, ``values`` and ``evidence``.
         after: The same, later.
     """
-    old: Row = {part: before[part] for part in PLAIN if before[part] != after[part]}
-    new: Row = {part: after[part] for part in old}
+    old, new = Difference(), Difference()
+    for part in PLAIN:
+        if before[part] != after[part]:
+            old[part], new[part] = before[part], after[part]
     blocks = before["values"].keys() | after["values"].keys()
     changed = sorted(block for block in blocks if before["values"].get(block) != after["values"].get(block))
     if changed:
@@ -32,7 +60,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Ro
     return old, new
 
 
-def _marks(before: Sequence[Row], after: Sequence[Row]) -> tuple[list[list[Any]], list[list[Any]]]:
+def _marks(before: Sequence[MarkView], after: Sequence[MarkView]) -> tuple[list[Placed], list[Placed]]:
     later = {row["key"]: row for row in after}
     same = [row["key"] for row in before if later.get(row["key"]) == row]
     if [row["key"] for row in after if row["key"] in set(same)] != same:
@@ -40,12 +68,12 @@ def _marks(before: Sequence[Row], after: Sequence[Row]) -> tuple[list[list[Any]]
         same = []
     common = set(same)
     return (
-        [[place, row] for place, row in enumerate(before) if row["key"] not in common],
-        [[place, row] for place, row in enumerate(after) if row["key"] not in common],
+        [(place, row) for place, row in enumerate(before) if row["key"] not in common],
+        [(place, row) for place, row in enumerate(after) if row["key"] not in common],
     )
 
 
-def applied(state: Mapping[str, Any], leave: Mapping[str, Any], take: Mapping[str, Any]) -> Row:
+def applied(state: EntryState, leave: Difference, take: Difference) -> EntryState:
     """Return a state of an entry without one side of a difference and with the other.
 
     Args:
@@ -53,7 +81,10 @@ def applied(state: Mapping[str, Any], leave: Mapping[str, Any], take: Mapping[st
         leave: The side that the state has.
         take: The side that it is to have.
     """
-    result = {**state, **{part: take[part] for part in PLAIN if part in take}}
+    result = state.copy()
+    for part in PLAIN:
+        if part in take:
+            result[part] = take[part]
     result["values"] = {**state["values"], **take.get("values", {})}
     if "marks" in take or "marks" in leave:
         gone = {row["key"] for _, row in (*leave.get("marks", ()), *take.get("marks", ()))}
@@ -64,7 +95,9 @@ def applied(state: Mapping[str, Any], leave: Mapping[str, Any], take: Mapping[st
     return result
 
 
-def sides(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> tuple[Row, Row]:
+def sides(before: Mapping[str, object] | None, after: Mapping[str, object] | None) -> tuple[Difference, Difference]:
     """Return both sides of a recorded change; earlier versions recorded two whole states instead."""
-    old, new = dict(before or {}), dict(after or {})
-    return differences(old, new) if "evidence" in old and "evidence" in new else (old, new)
+    recorded = (dict(before or {}), dict(after or {}))
+    if all("evidence" in side for side in recorded):
+        return differences(*cast("tuple[EntryState, EntryState]", recorded))
+    return cast("tuple[Difference, Difference]", recorded)

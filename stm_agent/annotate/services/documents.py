@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NotRequired
 
-from sqlalchemy import Select, delete, event, func, insert, null, select, text
+from sqlalchemy import Select, SQLColumnExpression, delete, event, func, insert, null, select, text
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid
@@ -27,7 +28,40 @@ LONGEST_TAG, MOST_TAGS = 100, 100
 """Largest number of characters of a tag, and of tags of a document or a project."""
 
 
-def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
+class Brief(TypedDict):
+    """A document as a list shows it."""
+
+    key: str
+    tags: list[str]
+    snippet: str
+    metadata: dict[str, object]
+
+
+class ListedDocument(Brief):
+    """A document of a page, and whether the person it was dealt to is ``done`` with it."""
+
+    done: bool | None
+
+
+class DocumentPage(TypedDict):
+    """A page of documents; ``open`` of those that were dealt to a person are not done."""
+
+    offset: int
+    open: NotRequired[int]
+    total: int
+    documents: list[ListedDocument]
+
+
+class DocumentView(TypedDict):
+    """A document whole."""
+
+    key: str
+    tags: list[str]
+    fields: dict[str, object]
+    position: int
+
+
+def add(session: Session, project: Project, rows: Iterable[tuple[str, Mapping[str, object]]]) -> int:
     """Put (key, fields) rows in, in order, but for keys that are there already; return how many went in.
 
     Raises:
@@ -35,7 +69,7 @@ def add(session: Session, project: Project, rows: Iterable[tuple[str, dict[str, 
     """
     known = set(session.scalars(select(Document.key).where(Document.project_id == project.id)))
     place = session.scalar(select(func.max(Document.position)).where(Document.project_id == project.id)) or 0
-    waiting: list[dict[str, Any]] = []
+    waiting: list[dict[str, object]] = []
     count = 0
     for key, fields in rows:
         if key in known:
@@ -64,7 +98,7 @@ def _tidy(session: Session) -> None:
         connection.execute(text("VACUUM (ANALYZE) documents"))
 
 
-def _unfit(key: str, fields: dict[str, Any]) -> str | None:
+def _unfit(key: str, fields: Mapping[str, object]) -> str | None:
     return key_fault(key, ()) or unstorable([key, fields])
 
 
@@ -77,12 +111,12 @@ def get(session: Session, project: Project, key: str) -> Document:
     return keyed(session, project, Document, key, "document")
 
 
-def text_of(schema: ProjectSchema, fields: dict[str, Any]) -> str:
+def text_of(schema: ProjectSchema, fields: Mapping[str, object]) -> str:
     """Return the content fields of a document, a line each."""
     return "\n".join(str(fields[name]) for name in schema.content_fields if fields.get(name) not in (None, ""))
 
 
-def passage_of(schema: ProjectSchema, key: str, fields: dict[str, Any]) -> Passage:
+def passage_of(schema: ProjectSchema, key: str, fields: Mapping[str, object]) -> Passage:
     """Return a document as it is searched, ranked and exported.
 
     Its title is the field ``title``, if that is one of several content fields; the other content fields are its text.
@@ -93,7 +127,7 @@ def passage_of(schema: ProjectSchema, key: str, fields: dict[str, Any]) -> Passa
     return Passage(key, title, text_of(schema, rest))
 
 
-def brief(schema: ProjectSchema, row: Document) -> dict[str, Any]:
+def brief(schema: ProjectSchema, row: Document) -> Brief:
     """Return a document as a list shows it."""
     # A document may have a book's length: what no snippet shows is not looked at.
     text = " ".join(text_of(schema, row.fields).lstrip()[: 4 * SNIPPET].split())
@@ -101,7 +135,7 @@ def brief(schema: ProjectSchema, row: Document) -> dict[str, Any]:
     return {"key": row.key, "tags": row.tags, "snippet": text[:SNIPPET], "metadata": shown}
 
 
-def view(row: Document) -> dict[str, Any]:
+def view(row: Document) -> DocumentView:
     """Return a document whole."""
     return {"key": row.key, "tags": row.tags, "fields": row.fields, "position": row.position}
 
@@ -132,7 +166,7 @@ def page(
     sort: str = "",
     tag: str | None = None,
     of: Actor | None = None,
-) -> dict[str, Any]:
+) -> DocumentPage:
     """Return a page of documents and how many there are in all.
 
     Args:
@@ -151,19 +185,20 @@ def page(
     schema = ProjectSchema.model_validate(project.schema)
     wanted = selected(session, project, filters=filters, tag=tag)
     order = order_of(sort, schema, session.get_bind().dialect.name)
-    told: dict[str, Any] = {"offset": offset}
-    done: Any = null()
+    told: DocumentPage = {"offset": offset, "total": 0, "documents": []}
+    done: SQLColumnExpression[bool | None] = null()
     if of is not None:
         done = DocumentAssignment.done
         wanted = wanted.where(DocumentAssignment.document_id == Document.id, DocumentAssignment.person_id == of.id)
         order = [done, *order]
-        told["open"] = session.scalar(wanted.where(~done).with_only_columns(func.count())) or 0
+        told["open"] = session.scalar(wanted.where(~DocumentAssignment.done).with_only_columns(func.count())) or 0
     told["total"] = session.scalar(wanted.with_only_columns(func.count())) or 0
     place = wanted.with_only_columns(Document.id, done).order_by(*order).offset(offset).limit(limit)
     # Numbers alone are sorted and skipped over, then the texts of one page are fetched.
     states: dict[int, bool | None] = dict(session.execute(place).all())
     rows = {row.id: row for row in session.scalars(select(Document).where(Document.id.in_(states)))}
-    return {**told, "documents": [{**brief(schema, rows[one]), "done": state} for one, state in states.items()]}
+    told["documents"] = [{**brief(schema, rows[one]), "done": state} for one, state in states.items()]
+    return told
 
 
 def tag(

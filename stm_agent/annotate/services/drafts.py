@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate import answers, drafting
 from stm_agent.annotate.actor import Actor
@@ -18,6 +20,7 @@ from stm_agent.annotate.services.llms import LlmChoice
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Draft, Entry, Project
+from stm_agent.annotate.values import BlockValue
 from stm_agent.files import content_hash
 
 if TYPE_CHECKING:
@@ -31,6 +34,43 @@ LONGEST_FINAL = 200_000
 """Largest number of characters of a text that a draft became: to count the edits takes the product of two lengths."""
 UNHEARD = ("failed", "stopped")
 """States of a draft that never was one."""
+
+
+class DraftView(TypedDict):
+    """A draft as JSON, whole; ``cut``: its answer was cut off at the token limit."""
+
+    key: str
+    entry_key: str | None
+    block: str
+    model: str
+    parameters: dict[str, object]
+    messages: list[dict[str, str]]
+    answer: str
+    error: str
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float | None
+    state: str
+    asked_by: str | None
+    decided_by: str | None
+    final: str | None
+    edit_distance: int | None
+    cut: bool
+    created_at: str
+
+
+class ReadDraft(DraftView):
+    """A draft with its ``value``: an offered one as its block holds it."""
+
+    value: BlockValue | None
+
+
+class Outcome(TypedDict):
+    """What a decision makes of a draft."""
+
+    state: str
+    final: str | None
+    edit_distance: int | None
 
 
 def block_of(schema: ProjectSchema, block: str) -> Block:
@@ -115,7 +155,7 @@ def write(
     entry_key: str | None,
     block: str,
     model: str,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
     chat: list[dict[str, str]],
     done: Completion | None,
     error: str,
@@ -141,18 +181,31 @@ def write(
     return draft
 
 
-def view(draft: Draft) -> dict[str, Any]:
+def view(draft: Draft) -> DraftView:
     """Return a draft as JSON, whole."""
-    names = ("key", "entry_key", "block", "model", "parameters", "messages", "answer", "error", "prompt_tokens")
-    more = ("completion_tokens", "usd", "state", "asked_by", "decided_by", "final", "edit_distance")
-    told = {name: getattr(draft, name) for name in (*names, *more)}
-    # Whether the answer was cut off at its token limit.
-    return {**told, "cut": bool(draft.parameters.get("cut")), "created_at": draft.created_at.isoformat()}
+    return {
+        "key": draft.key,
+        "entry_key": draft.entry_key,
+        "block": draft.block,
+        "model": draft.model,
+        "parameters": draft.parameters,
+        "messages": draft.messages,
+        "answer": draft.answer,
+        "error": draft.error,
+        "prompt_tokens": draft.prompt_tokens,
+        "completion_tokens": draft.completion_tokens,
+        "usd": draft.usd,
+        "state": draft.state,
+        "asked_by": draft.asked_by,
+        "decided_by": draft.decided_by,
+        "final": draft.final,
+        "edit_distance": draft.edit_distance,
+        "cut": bool(draft.parameters.get("cut")),
+        "created_at": draft.created_at.isoformat(),
+    }
 
 
-def decide(
-    session: Session, actor: Actor, project: Project, key: str, decision: str, final: str | None
-) -> dict[str, Any]:
+def decide(session: Session, actor: Actor, project: Project, key: str, decision: str, final: str | None) -> DraftView:
     """Write down what a person made of a draft; what they keep is saved with the entry, not here.
 
     ``offered`` takes a decision back, or a draft that another took the place of; one of the block that waits waits no
@@ -163,16 +216,12 @@ def decide(
         Forbidden: It is for somebody else's entry, or for none.
         Invalid: No such decision, it does not wait for one, or it has none to take back.
     """
-    row = session.scalar(select(Draft).where(Draft.project_id == project.id, Draft.key == key).with_for_update())
-    if row is None:
-        raise NotFound(f"there is no draft '{key}'")
-    if row.entry_key is None or entries.find(session, actor, project, row.entry_key).person_id != actor.id:
-        actor.needs("admin")
+    row = _to_decide(session, actor, project, key)
     if decision not in DECISIONS:
         raise Invalid(f"a draft is {', '.join(DECISIONS)}, not '{decision}'")
     outcome = _outcome(row, decision, final)
     before = {"state": row.state, "final": row.final}
-    if before == {part: outcome[part] for part in before}:
+    if before == {"state": outcome["state"], "final": outcome["final"]}:
         return view(row)
     if decision != "offered" and row.state not in WAITING:
         raise Invalid(f"this draft is already {row.state}")
@@ -180,8 +229,7 @@ def decide(
         raise Invalid(f"this draft is {row.state}; nobody decided on it")
     if decision == "offered":
         _supersede(session, project, row.entry_key, row.block, row.asked_by)
-    for part, value in outcome.items():
-        setattr(row, part, value)
+    row.state, row.final, row.edit_distance = outcome["state"], outcome["final"], outcome["edit_distance"]
     row.decided_by = actor.name
     if before["state"] not in WAITING:
         record(session, project, actor, "draft.offer", key, before, {"state": row.state, "final": row.final})
@@ -189,7 +237,17 @@ def decide(
     return view(row)
 
 
-def _outcome(row: Draft, decision: str, final: str | None) -> dict[str, Any]:
+def _to_decide(session: Session, actor: Actor, project: Project, key: str) -> Draft:
+    """Return a draft that a person may decide on, held until the transaction ends."""
+    row = session.scalar(select(Draft).where(Draft.project_id == project.id, Draft.key == key).with_for_update())
+    if row is None:
+        raise NotFound(f"there is no draft '{key}'")
+    if row.entry_key is None or entries.find(session, actor, project, row.entry_key).person_id != actor.id:
+        actor.needs("admin")
+    return row
+
+
+def _outcome(row: Draft, decision: str, final: str | None) -> Outcome:
     if decision not in ("accepted", "edited"):
         return {"state": decision, "final": None, "edit_distance": None}
     kept = row.answer if final is None else words(final, "the text that is kept", LONGEST_FINAL)
@@ -198,7 +256,7 @@ def _outcome(row: Draft, decision: str, final: str | None) -> dict[str, Any]:
     return {"state": "edited" if distance else "accepted", "final": kept, "edit_distance": distance}
 
 
-def listed(session: Session, actor: Actor, project: Project, entry_key: str | None = None) -> list[dict[str, Any]]:
+def listed(session: Session, actor: Actor, project: Project, entry_key: str | None = None) -> list[ReadDraft]:
     """Return drafts, oldest first: of one entry, or, for reviewers, all.
 
     Raises:
@@ -215,7 +273,7 @@ def listed(session: Session, actor: Actor, project: Project, entry_key: str | No
     return [{**view(row), "value": _value(schema, row)} for row in session.scalars(wanted)]
 
 
-def _value(schema: ProjectSchema, row: Draft) -> Any:  # noqa: ANN401 - a JSON value
+def _value(schema: ProjectSchema, row: Draft) -> BlockValue | None:
     """Return an offered draft as its block holds it; None where that block is gone or cannot hold it."""
     block = next((one for one in schema.blocks if one.id == row.block), None)
     if block is None or row.state != "offered":

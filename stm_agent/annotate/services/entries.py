@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,8 +15,8 @@ from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import dealt, documents
-from stm_agent.annotate.services.differences import differences
-from stm_agent.annotate.services.evidence import Mark, Marks, read_marks, stored_marks, write_marks
+from stm_agent.annotate.services.differences import EntryState, differences
+from stm_agent.annotate.services.evidence import Mark, Marks, MarkView, read_marks, stored_marks, write_marks
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Document, Draft, Entry, Evidence, Project
@@ -30,6 +29,18 @@ LONGEST_NAME = 300
 LONGEST_NOTES = 100_000
 LONGEST_VALUES = 1_000_000
 """Largest number of characters that the values of an entry's blocks have together, as JSON."""
+
+
+class EntryView(EntryState):
+    """An entry as JSON; ``about`` is the document that it was begun for, if any."""
+
+    key: str
+    migrated: dict[str, object]
+    version: int
+    author: str
+    created_at: str
+    updated_at: str
+    about: str
 
 
 def find(session: Session, actor: Actor, project: Project, key: str) -> Entry:
@@ -50,15 +61,15 @@ def batched(ids: Sequence[int], most: int = 10_000) -> Iterator[Sequence[int]]:
         yield ids[start : start + most]
 
 
-def view(session: Session, entry: Entry, marks: Sequence[Mark] | None = None) -> dict[str, Any]:
+def view(session: Session, entry: Entry, marks: Sequence[Mark] | None = None) -> EntryView:
     """Return an entry as JSON, with its evidence: ``marks`` if it has been read, else what is stored."""
     known = stored_marks(session, entry) if marks is None else marks
     return {**views(session, [entry], marked=False)[0], "evidence": [mark.told() for mark in known]}
 
 
-def views(session: Session, entries: Sequence[Entry], *, marked: bool = True) -> list[dict[str, Any]]:
+def views(session: Session, entries: Sequence[Entry], *, marked: bool = True) -> list[EntryView]:
     """Return entries as JSON, with their evidence if ``marked``, by two statements however many they are."""
-    marks: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    marks: dict[int, list[MarkView]] = defaultdict(list)
     for some in batched([entry.id for entry in entries] if marked else []):
         rows = session.execute(
             select(Evidence, Document.key)
@@ -67,8 +78,16 @@ def views(session: Session, entries: Sequence[Entry], *, marked: bool = True) ->
             .order_by(Evidence.id)
         )
         for row, document in rows:
-            shown = {name: getattr(row, name) for name in ("field", "start", "end", "text", "level")}
-            marks[row.entry_id].append({"key": row.key, "document": document, **shown})
+            mark: MarkView = {
+                "key": row.key,
+                "document": document,
+                "field": row.field,
+                "start": row.start,
+                "end": row.end,
+                "text": row.text,
+                "level": row.level,
+            }
+            marks[row.entry_id].append(mark)
     people = {entry.person_id for entry in entries}
     names = dict(session.execute(select(Person.id, Person.name).where(Person.id.in_(people))).all())
     return [
@@ -83,7 +102,7 @@ def views(session: Session, entries: Sequence[Entry], *, marked: bool = True) ->
             "author": names.get(entry.person_id, ""),
             "created_at": entry.created_at.isoformat(),
             "updated_at": entry.updated_at.isoformat(),
-            "about": entry.extra.get("document", ""),
+            "about": str(entry.extra.get("document", "")),
             "evidence": marks[entry.id],
         }
         for entry in entries
@@ -92,7 +111,7 @@ def views(session: Session, entries: Sequence[Entry], *, marked: bool = True) ->
 
 def listed(
     session: Session, actor: Actor, project: Project, *, mine: bool = False, offset: int = 0, limit: int = PAGE
-) -> list[dict[str, Any]]:
+) -> list[EntryView]:
     """Return a page of a project's entries, newest first: an annotator's own, a reviewer's everybody's."""
     wanted = select(Entry).where(Entry.project_id == project.id).order_by(Entry.id.desc())
     if mine or actor.role == "annotator":
@@ -131,7 +150,7 @@ def resume(session: Session, actor: Actor, project: Project, *, document: str | 
     found = session.scalar(select(Entry).where(*mine, *bare).order_by(Entry.id.desc()).limit(1).with_for_update())
     if found is None or found.extra.keys() - {"document"}:
         return create(session, actor, project, document=document)
-    about = {} if document is None else {"document": documents.get(session, project, document).key}
+    about: dict[str, object] = {} if document is None else {"document": documents.get(session, project, document).key}
     if found.extra != about:
         # Another window may have it open, for the document it was begun for.
         found.extra, found.version = about, found.version + 1
@@ -140,7 +159,7 @@ def resume(session: Session, actor: Actor, project: Project, *, document: str | 
 
 
 def read_evidence(
-    session: Session, actor: Actor, project: Project, entry: Entry, changes: dict[str, Any], *, version: int
+    session: Session, actor: Actor, project: Project, entry: Entry, changes: Mapping[str, object], *, version: int
 ) -> Marks | None:
     """Look up what a save needs of evidence, so that the save itself reads no document; None if it will be refused.
 
@@ -153,7 +172,7 @@ def read_evidence(
     return read_marks(session, project, ProjectSchema.model_validate(project.schema), entry, _evidence_of(changes))
 
 
-def _evidence_of(changes: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+def _evidence_of(changes: Mapping[str, object]) -> object:
     if "evidence" in changes and changes["evidence"] is None:
         raise Invalid("evidence is a list of objects; send an empty list to delete all of it")
     return changes.get("evidence")
@@ -164,7 +183,7 @@ def save(
     actor: Actor,
     project: Project,
     entry: Entry,
-    changes: dict[str, Any],
+    changes: Mapping[str, object],
     *,
     version: int,
     marks: Marks | None = None,
@@ -220,11 +239,11 @@ def own_and_fresh(session: Session, actor: Actor, entry: Entry, version: int) ->
 
 
 def _missing(schema: ProjectSchema, entry: Entry) -> list[str]:
-    empty: tuple[Any, ...] = (None, "", [])
+    empty: tuple[object, ...] = (None, "", [])
     return [block.name for block in schema.blocks if block.required and entry.values.get(block.id) in empty]
 
 
-def _state(schema: ProjectSchema, entry: Entry, state: Any) -> str:  # noqa: ANN401 - JSON
+def _state(schema: ProjectSchema, entry: Entry, state: object) -> str:
     if state not in STATES:
         raise Invalid(f"an entry is {', '.join(STATES)}, not '{state}'")
     if state == "done" and (missing := _missing(schema, entry)):
@@ -232,12 +251,12 @@ def _state(schema: ProjectSchema, entry: Entry, state: Any) -> str:  # noqa: ANN
     return str(state)
 
 
-def _values(schema: ProjectSchema, there: dict[str, Any], changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def _values(schema: ProjectSchema, there: Mapping[str, object], changes: object) -> dict[str, object]:
     if not isinstance(changes, dict):
         raise Invalid("values are an object: block id to value")
     values = {**there, **changes}
     blocks = {block.id: block for block in schema.blocks}
-    kept = {}
+    kept: dict[str, object] = {}
     for key, value in values.items():
         if key not in blocks:
             raise Invalid(f"the project has no block '{key}'")
@@ -252,14 +271,19 @@ def _values(schema: ProjectSchema, there: dict[str, Any], changes: Any) -> dict[
     return kept
 
 
-def snapshot(session: Session, entry: Entry) -> dict[str, Any]:
+def snapshot(session: Session, entry: Entry) -> EntryState:
     """Return an entry's state, of which saves record what differs."""
     return _state_of(entry, stored_marks(session, entry))
 
 
-def _state_of(entry: Entry, marks: Sequence[Mark]) -> dict[str, Any]:
-    plain = {part: getattr(entry, part) for part in PARTS if part != "evidence"}
-    return {**plain, "values": dict(entry.values), "evidence": [mark.told() for mark in marks]}
+def _state_of(entry: Entry, marks: Sequence[Mark]) -> EntryState:
+    return {
+        "name": entry.name,
+        "notes": entry.notes,
+        "values": dict(entry.values),
+        "state": entry.state,
+        "evidence": [mark.told() for mark in marks],
+    }
 
 
 def remove(session: Session, actor: Actor, project: Project, entry: Entry) -> None:

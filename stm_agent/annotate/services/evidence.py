@@ -6,12 +6,12 @@ write. :func:`write_marks` then stores what differs, in the save's own turn to w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.base import new_key
 from stm_agent.annotate.faults import Invalid
@@ -27,7 +27,18 @@ LONGEST_SPANS = 2_000_000
 STATEMENT = 10_000
 """Largest number of values in the list of one statement."""
 STORED = ("id", "key", "field", "start", "end", "text", "level", "document_id")
-Row = dict[str, Any]
+
+
+class MarkView(TypedDict):
+    """A span as JSON."""
+
+    key: str
+    document: str
+    field: str
+    start: int
+    end: int
+    text: str
+    level: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +55,17 @@ class Mark:
     document_id: int
     id: int | None = None
 
-    def told(self) -> Row:
+    def told(self) -> MarkView:
         """Return it as JSON."""
-        return {name: value for name, value in asdict(self).items() if name not in ("id", "document_id")}
+        return {
+            "key": self.key,
+            "document": self.document,
+            "field": self.field,
+            "start": self.start,
+            "end": self.end,
+            "text": self.text,
+            "level": self.level,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +103,7 @@ def stored_marks(session: Session, entry: Entry) -> tuple[Mark, ...]:
     return tuple(Mark(**dict(zip((*STORED, "document"), row, strict=True))) for row in rows)
 
 
-def read_marks(session: Session, project: Project, schema: ProjectSchema, entry: Entry, rows: Any) -> Marks:  # noqa: ANN401 - JSON
+def read_marks(session: Session, project: Project, schema: ProjectSchema, entry: Entry, rows: object) -> Marks:
     """Look a list of evidence up in its documents. A level that the project had once stays where it is.
 
     Args:
@@ -108,22 +127,16 @@ def _wanted(
     project: Project,
     schema: ProjectSchema,
     there: Sequence[Mark],
-    rows: Any,  # noqa: ANN401 - JSON
+    rows: object,
 ) -> Iterator[Mark]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Invalid("evidence is a list of objects: document, field, start, end, level")
-    if len(rows) > MOST_SPANS:
-        raise Invalid(f"an entry has at most {MOST_SPANS:,} pieces of evidence; this one has {len(rows):,}")
-    known, levels = {mark.key: mark for mark in there}, {level.id for level in schema.levels}
+    """Yield the spans that are to be stored, each once."""
     fetched: dict[str, Document] = {}
+    known, levels = {mark.key: mark for mark in there}, {level.id for level in schema.levels}
     seen: set[str] = set()
     length = 0
-    for row in rows:
-        before, level = known.get(str(row.get("key"))), row.get("level")
-        if not isinstance(level, str):
-            raise Invalid("a piece of evidence needs a level")
-        if level not in levels and (before is None or before.level != level):
-            raise Invalid(f"the project has no level '{level}'")
+    for row in _read_rows(rows):
+        before = known.get(str(row.get("key")))
+        level = _level(row, before, levels)
         if before is not None and _stays(before, row):
             # A span that stays where it is is not looked up again: its document may be a book.
             mark = replace(before, level=level)
@@ -138,13 +151,33 @@ def _wanted(
         yield mark
 
 
-def _stays(before: Mark, row: Row) -> bool:
+def _read_rows(rows: object) -> list[dict[str, object]]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Invalid("evidence is a list of objects: document, field, start, end, level")
+    if len(rows) > MOST_SPANS:
+        raise Invalid(f"an entry has at most {MOST_SPANS:,} pieces of evidence; this one has {len(rows):,}")
+    return rows
+
+
+def _level(row: Mapping[str, object], before: Mark | None, levels: set[str]) -> str:
+    """Return the level of a span: one of the project, or the one that it had ``before``."""
+    level = row.get("level")
+    if not isinstance(level, str):
+        raise Invalid("a piece of evidence needs a level")
+    if level not in levels and (before is None or before.level != level):
+        raise Invalid(f"the project has no level '{level}'")
+    return level
+
+
+def _stays(before: Mark, row: Mapping[str, object]) -> bool:
     place = ("document", "field", "start", "end")
     given = {"field": "text", **row}
     return all(getattr(before, name) == given.get(name) for name in place)
 
 
-def _found(session: Session, project: Project, row: Row, level: str, fetched: dict[str, Document]) -> Mark:
+def _found(
+    session: Session, project: Project, row: Mapping[str, object], level: str, fetched: dict[str, Document]
+) -> Mark:
     key = words(row.get("document"), "a piece of evidence's document")
     if (document := fetched.get(key)) is None:
         document = fetched[key] = documents.get(session, project, key)
@@ -172,9 +205,7 @@ def write_marks(session: Session, entry: Entry, there: Sequence[Mark], wanted: S
     if [mark.key for mark in wanted[: len(staying)]] != staying:
         # Spans are listed by the number of their row, so another order needs new rows.
         keep, staying = set(), []
-    gone = [mark.id for mark in there if mark.key not in keep]
-    for begin in range(0, len(gone), STATEMENT):
-        session.execute(delete(Evidence).where(Evidence.id.in_(gone[begin : begin + STATEMENT])))
+    _delete_marks(session, [mark for mark in there if mark.key not in keep])
     known = {mark.key: mark for mark in there}
     changed = [
         {"id": known[mark.key].id, **_columns(mark)} for mark in wanted[: len(staying)] if mark != known[mark.key]
@@ -185,11 +216,17 @@ def write_marks(session: Session, entry: Entry, there: Sequence[Mark], wanted: S
         session.execute(insert(Evidence), made)
 
 
-def _columns(mark: Mark) -> Row:
+def _delete_marks(session: Session, marks: Sequence[Mark]) -> None:
+    gone = [mark.id for mark in marks]
+    for begin in range(0, len(gone), STATEMENT):
+        session.execute(delete(Evidence).where(Evidence.id.in_(gone[begin : begin + STATEMENT])))
+
+
+def _columns(mark: Mark) -> dict[str, object]:
     return {name: value for name, value in asdict(mark).items() if name not in ("id", "document")}
 
 
-def set_evidence(session: Session, project: Project, schema: ProjectSchema, entry: Entry, rows: Any) -> None:  # noqa: ANN401 - JSON
+def set_evidence(session: Session, project: Project, schema: ProjectSchema, entry: Entry, rows: object) -> None:
     """Look a list of evidence up and store it, in one turn to write.
 
     Raises:
@@ -200,7 +237,7 @@ def set_evidence(session: Session, project: Project, schema: ProjectSchema, entr
     write_marks(session, entry, marks.there, marks.after)
 
 
-def restore_evidence(session: Session, project: Project, entry: Entry, rows: Sequence[Row]) -> None:
+def restore_evidence(session: Session, project: Project, entry: Entry, rows: Sequence[MarkView]) -> None:
     """Bring a list of evidence back as it was, but for what stood in a document that was deleted since."""
     there = stored_marks(session, entry)
     known = {mark.key: mark for mark in there}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import Select, String, cast, func
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import selected
@@ -23,9 +23,22 @@ LONGEST = 100
 """Characters beyond which a value is too long to group documents by."""
 
 
-def facets(
-    session: Session, project: Project, *, filters: Sequence[str] = (), tag: str | None = None
-) -> list[dict[str, Any]]:
+class FacetValue(TypedDict):
+    """A value of a field, and how many documents have it."""
+
+    value: str
+    count: int
+
+
+class Facet(TypedDict):
+    """The most frequent values of a ``field``, None: of the tags; and how many values there are."""
+
+    field: str | None
+    values: list[FacetValue]
+    distinct: int
+
+
+def facets(session: Session, project: Project, *, filters: Sequence[str] = (), tag: str | None = None) -> list[Facet]:
     """Return for each field beside the texts its most frequent values, counted, and how many values there are.
 
     The last facet, without a ``field``, is that of the tags. Fields that nobody shares a value of are left out.
@@ -43,27 +56,27 @@ def facets(
     wanted = selected(session, project, filters=filters, tag=tag)
     first = session.scalars(wanted.with_only_columns(Document.fields).order_by(Document.position).limit(LOOKED_AT))
     names = _names(schema, first.all())
-    shared = _shared([{"field": name, **_counted(session, wanted, name)} for name in names])
+    shared = _shared([_counted(session, wanted, name) for name in names])
     some = wanted.where(cast(Document.tags, String) != "[]").with_only_columns(Document.tags)
     tags = Counter(tag for tags in session.scalars(some) for tag in tags)
-    return [*shared, {"field": None, **_told(tags.most_common(MOST), len(tags))}] if tags else shared
+    return [*shared, _facet(None, tags.most_common(MOST), len(tags))] if tags else shared
 
 
-def of_found(schema: ProjectSchema, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def of_found(schema: ProjectSchema, rows: Sequence[Mapping[str, object]]) -> list[Facet]:
     """Return the facets of documents that are in memory, by their fields."""
     told = []
     for name in _names(schema, rows[:LOOKED_AT]):
         values = [_shown(row[name]) for row in rows if row.get(name) not in (None, "")]
         counts = Counter(value for value in values if len(value) <= LONGEST)
-        told.append({"field": name, **_told(counts.most_common(MOST), len(counts))})
+        told.append(_facet(name, counts.most_common(MOST), len(counts)))
     return _shared(told)
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - JSON
+def _shown(value: object) -> str:
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
-def _names(schema: ProjectSchema, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _names(schema: ProjectSchema, rows: Sequence[Mapping[str, object]]) -> list[str]:
     """Return the metadata fields, and those that documents came with and no schema names."""
     named = {field.name for field in schema.fields}
     shown = [field.name for field in schema.fields if field.metadata and not field.content]
@@ -72,18 +85,19 @@ def _names(schema: ProjectSchema, rows: Sequence[Mapping[str, Any]]) -> list[str
     return [name for name in (*shown, *came) if '"' not in name]
 
 
-def _shared(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _shared(told: list[Facet]) -> list[Facet]:
     return [facet for facet in told if facet["values"] and facet["values"][0]["count"] > 1]
 
 
-def _counted(session: Session, wanted: Select[Document], name: str) -> dict[str, Any]:
+def _counted(session: Session, wanted: Select[Document], name: str) -> Facet:
     value = text_field(name, session.get_bind().dialect.name)
     some = wanted.where(value.is_not(None), value != "", func.length(value) <= LONGEST)
     count, distinct = func.count(), func.count().over()
     rows = some.with_only_columns(value, count, distinct).group_by(value).order_by(count.desc(), value).limit(MOST)
     found = session.execute(rows).all()
-    return _told([(str(one), number) for one, number, _ in found], found[0][2] if found else 0)
+    return _facet(name, [(str(one), number) for one, number, _ in found], found[0][2] if found else 0)
 
 
-def _told(values: Sequence[tuple[str, int]], distinct: int) -> dict[str, Any]:
-    return {"values": [{"value": value, "count": count} for value, count in values], "distinct": distinct}
+def _facet(field: str | None, values: Sequence[tuple[str, int]], distinct: int) -> Facet:
+    shown: list[FacetValue] = [{"value": value, "count": count} for value, count in values]
+    return {"field": field, "values": shown, "distinct": distinct}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
-from sqlalchemy import Float, Select, String, case, cast, func, select
+from sqlalchemy import ColumnElement, Float, Select, SQLColumnExpression, String, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.faults import Invalid
@@ -26,7 +25,7 @@ NUMBER = r"^\s*[-+]?([0-9]{1,200}(\.[0-9]{0,200})?|\.[0-9]{1,200})([eE][-+]?[0-9
 digits, so that it takes linear time on a text of any length."""
 
 
-def filtered(session: Session, project: Project, wanted: Select[Any], text: str) -> Select[Any]:
+def filtered(session: Session, project: Project, wanted: Select[Document], text: str) -> Select[Document]:
     """Return a selection of documents with one more condition.
 
     Args:
@@ -47,8 +46,13 @@ def filtered(session: Session, project: Project, wanted: Select[Any], text: str)
         return wanted.where(func.lower(column).contains(value.lower(), autoescape=True))
     if how in ("=", "!="):
         return wanted.where(column == value if how == "=" else column != value)
-    left, right = (_number(column, dialect), float(value)) if re.match(NUMBER, value) else (column, value)
-    return wanted.where({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[how])
+    if re.match(NUMBER, value):
+        return wanted.where(_compared(_number(column, dialect), how, float(value)))
+    return wanted.where(_compared(column, how, value))
+
+
+def _compared(left: SQLColumnExpression[object], how: str, right: str | float) -> ColumnElement[bool]:
+    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[how]
 
 
 def read_filter(text: str) -> tuple[str, str, str]:
@@ -66,7 +70,7 @@ def read_filter(text: str) -> tuple[str, str, str]:
     return name, operator[0], text[operator.end() :].strip()
 
 
-def tagged(wanted: Select[Any], tag: str) -> Select[Any]:
+def tagged(wanted: Select[Document], tag: str) -> Select[Document]:
     """Return a selection of the documents that have a tag.
 
     Raises:
@@ -78,18 +82,18 @@ def tagged(wanted: Select[Any], tag: str) -> Select[Any]:
     return wanted.where(cast(Document.tags, String).contains(json.dumps(tag, ensure_ascii=False), autoescape=True))
 
 
-def order_of(sort: str, schema: ProjectSchema, dialect: str) -> list[Any]:
+def order_of(sort: str, schema: ProjectSchema, dialect: str) -> list[SQLColumnExpression[object]]:
     """Return what documents are sorted by: a field (``-`` in front: falling; numbers as numbers), then as they came."""
     if not sort:
         return [Document.position]
     name = sort.removeprefix("-")
     column = text_field(name, dialect)
     numeric = any(one.name == name and one.type == "number" for one in schema.fields)
-    columns = [_number(column, dialect), column] if numeric else [column]
+    columns: list[SQLColumnExpression[object]] = [_number(column, dialect), column] if numeric else [column]
     return [*(one.desc() if sort.startswith("-") else one.asc() for one in columns), Document.position]
 
 
-def _column(session: Session, project: Project, name: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+def _column(session: Session, project: Project, name: str) -> SQLColumnExpression[str]:
     """Return what a filter means by a name: a field, or where none is called so but ids are, the document's id.
 
     Raises:
@@ -106,7 +110,7 @@ def _column(session: Session, project: Project, name: str) -> Any:  # noqa: ANN4
     raise Invalid(f"no document has a field '{name}'; there are {', '.join(known)}")
 
 
-def text_field(name: str, dialect: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+def text_field(name: str, dialect: str) -> ColumnElement[str]:
     """Return a document's field as text, true and false by their names on either database.
 
     Raises:
@@ -114,14 +118,14 @@ def text_field(name: str, dialect: str) -> Any:  # noqa: ANN401 - SQLAlchemy's e
     """
     if '"' in name or "\x00" in name:
         raise Invalid(f"a field whose name has a quotation mark cannot be filtered or sorted by: {name!r}")
-    text = Document.fields[name].as_string()
+    text: ColumnElement[str] = Document.fields[name].as_string()
     if dialect != "sqlite":
         return text
     kind = func.json_type(Document.fields, f'$."{name}"', type_=String)
     return case((kind.in_(("true", "false")), kind), else_=text)
 
 
-def _number(column: Any, dialect: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expressions
+def _number(column: SQLColumnExpression[str], dialect: str) -> ColumnElement[float]:
     """Return a field as a number, NULL if it is not one: a single odd document does not refuse the others."""
     matches = column.op("~")(NUMBER) if dialect == "postgresql" else column.regexp_match(NUMBER)
     return case((matches, cast(column, Float)))

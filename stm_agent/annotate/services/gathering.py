@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
@@ -11,8 +9,9 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import AnnotateError, Forbidden, Invalid
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import entries
+from stm_agent.annotate.services.evidence import MarkView
 from stm_agent.annotate.services.judging import BY_HAND, check_open, is_done, unveiled
-from stm_agent.annotate.services.queries import SAVED, check_rewording, create, view
+from stm_agent.annotate.services.queries import SAVED, QueryView, check_rewording, create, view
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.tables import Change, Document, Entry, Evidence, Judgement, Project, Query
 
@@ -20,6 +19,12 @@ BY_ENTRY = "query.entry"
 """Kind of the changes that an entry makes of its query."""
 BY_EVIDENCE = "judgement.evidence"
 """Kind of the changes that an entry's evidence makes of its author's grades."""
+
+
+class QueryWithEvidence(QueryView):
+    """A query and the evidence of its entry; None: hidden, as it reveals grades."""
+
+    evidence: list[MarkView] | None
 
 
 def of_entry(session: Session, actor: Actor, project: Project, entry: Entry, *, split: str | None = None) -> Query:
@@ -84,7 +89,7 @@ def _reword(session: Session, actor: Actor, project: Project, query: Query, text
     record(session, project, actor, BY_ENTRY, query.key, before, view(query))
 
 
-def with_evidence(session: Session, actor: Actor, query: Query) -> dict[str, Any]:
+def with_evidence(session: Session, actor: Actor, query: Query) -> QueryWithEvidence:
     """Return a query as JSON with the evidence of the entry it came from.
 
     Evidence reveals its author's grades: it is None for people who may not see others' grades of the query yet.
@@ -161,7 +166,8 @@ def _by_others(session: Session, project: Project, entry: Entry, query: Query) -
     """Return whether somebody but its author has changed a query's words."""
     wanted = _changes(project, query, query.key, SAVED).where(Change.person_id != entry.person_id)
     rows = session.execute(wanted.with_only_columns(Change.before, Change.after))
-    return any(before[part] != after[part] for before, after in rows for part in ("text", "answer"))
+    changes = [(before, after) for before, after in rows if before is not None and after is not None]
+    return any(before[part] != after[part] for before, after in changes for part in ("text", "answer"))
 
 
 def _changes(project: Project, query: Query, target: str, kind: str) -> Select[int]:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict
 
 from stm_agent.annotate import answers
 from stm_agent.annotate.faults import Invalid
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
 
 
+class Settings(TypedDict):
+    """How a block wants an LLM asked."""
+
+    temperature: float
+    max_tokens: int
+
+
 @dataclass(frozen=True)
 class Ask:
     """One call for a block's draft, with the block's own temperature and token limit; no entry: none is there yet."""
@@ -31,12 +40,12 @@ class Ask:
     rollout: int
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """How the block wants it asked."""
         return {"temperature": self.block.temperature, "max_tokens": self.block.max_tokens}
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """What decides the answer beside the chat."""
         return {**self.settings, "sample": self.rollout}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as DbSession
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import ROLES, Actor
 from stm_agent.annotate.base import now
@@ -17,6 +17,15 @@ from stm_agent.annotate.services import people
 from stm_agent.annotate.tables import Member, Project
 
 INVITED = timedelta(days=7)
+
+
+class InvitationView(TypedDict):
+    """An invitation as JSON, without its token; ``project`` is a name, None: it leads into no project."""
+
+    id: int
+    role: str
+    project: str | None
+    expires_at: str
 
 
 def administered(session: DbSession) -> bool:
@@ -54,7 +63,7 @@ def invite(session: DbSession, actor: Actor, *, role: str, project: Project | No
     return token
 
 
-def invitations(session: DbSession, actor: Actor) -> list[dict[str, Any]]:
+def invitations(session: DbSession, actor: Actor) -> list[InvitationView]:
     """Return the invitations that still let somebody in, the last to end first; their tokens nobody knows any more."""
     actor.needs("admin")
     wanted = (

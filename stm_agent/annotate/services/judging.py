@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Select, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale
@@ -23,7 +22,45 @@ BY_HAND = "judgement"
 """Kind of the changes that a person makes of their grades."""
 
 
-def pool(session: Session, actor: Actor, project: Project, query: Query, *, depth: int = DEPTH) -> list[dict[str, Any]]:
+class PassageToJudge(TypedDict):
+    """A passage of a pool, one's own grade (None: unjudged) and, only beside that, the LLM's."""
+
+    document: str
+    text: str
+    fields: dict[str, object]
+    grade: int | None
+    note: str
+    version: int
+    llm_grade: int | None
+
+
+class SavedGrade(TypedDict):
+    """A grade that was saved, or taken back (None), and the LLM's beside it."""
+
+    document: str
+    grade: int | None
+    version: int
+    llm_grade: int | None
+
+
+class StoredGrade(TypedDict):
+    """A grade as it is stored; ``version`` 0: there is none."""
+
+    grade: int | None
+    note: str
+    version: int
+
+
+class GivenGrade(TypedDict):
+    """Somebody's grade of a passage."""
+
+    document: str
+    person: str
+    grade: int
+    note: str
+
+
+def pool(session: Session, actor: Actor, project: Project, query: Query, *, depth: int = DEPTH) -> list[PassageToJudge]:
     """Return the passages to judge: the first ``depth`` of every run, and what was judged beside them.
 
     The order is a seeded shuffle of this person's own, so that it reveals no ranks, runs or people. Grades of
@@ -42,7 +79,7 @@ def pool(session: Session, actor: Actor, project: Project, query: Query, *, dept
     asked = dict(
         session.execute(select(LlmGrade.document_id, LlmGrade.grade).where(LlmGrade.query_id == query.id)).all()
     )
-    shown = [
+    shown: list[PassageToJudge] = [
         {
             "document": row.key,
             "text": documents.text_of(schema, row.fields),
@@ -67,7 +104,7 @@ def grade(
     *,
     version: int = 0,
     note: str = "",
-) -> dict[str, Any]:
+) -> SavedGrade:
     """Give a passage a grade (a level's score), change it, or with None take it back: unjudged is not judged 0.
 
     Raises:
@@ -83,27 +120,33 @@ def grade(
     if (known.version if known else 0) != version:
         raise _stale(document, known)
     before = {"grade": known.grade, "note": known.note} if known else None
-    if value is None:
-        if known is not None:
-            session.delete(known)
-    elif known is None:
-        first = _first(session, actor, project, query, document)
+    if value is not None and known is None:
         known = Judgement(query_id=query.id, document_id=row.id, person_id=actor.id, grade=value, note=note)
-        known.first_grade = value if first is None else first
-        try:
-            with session.begin_nested():
-                session.add(known)
-        except IntegrityError:
-            # Two windows gave the first grade at the same moment.
-            raise _stale(document, session.scalar(_own(actor, query, row))) from None
-    else:
+        _add(session, actor, project, query, row, known)
+    elif value is not None and known is not None:
         known.grade, known.note, known.version = value, note, known.version + 1
+    elif known is not None:
+        session.delete(known)
     session.flush()
-    after = None if value is None else {"grade": value, "note": note}
-    record(session, project, actor, BY_HAND, f"{query.key}/{document}", before, after)
+    target = f"{query.key}/{document}"
+    if known is None or value is None:
+        record(session, project, actor, BY_HAND, target, before, None)
+        return {"document": document, "grade": None, "version": 0, "llm_grade": None}
+    record(session, project, actor, BY_HAND, target, before, {"grade": value, "note": note})
     asked = session.scalar(select(LlmGrade.grade).where(LlmGrade.query_id == query.id, LlmGrade.document_id == row.id))
-    version = known.version if known is not None and value is not None else 0
-    return {"document": document, "grade": value, "version": version, "llm_grade": asked if value is not None else None}
+    return {"document": document, "grade": value, "version": known.version, "llm_grade": asked}
+
+
+def _add(session: Session, actor: Actor, project: Project, query: Query, document: Document, fresh: Judgement) -> None:
+    """Add a person's first grade of a passage; one that they took back before stays what they said first."""
+    first = _first(session, actor, project, query, document.key)
+    fresh.first_grade = fresh.grade if first is None else first
+    try:
+        with session.begin_nested():
+            session.add(fresh)
+    except IntegrityError:
+        # Two windows gave the first grade at the same moment.
+        raise _stale(document.key, session.scalar(_own(actor, query, document))) from None
 
 
 def check_grade(project: Project, value: int) -> None:
@@ -146,7 +189,7 @@ def _own(actor: Actor, query: Query, row: Document) -> Select[Judgement]:
 
 
 def _stale(document: str, known: Judgement | None) -> Stale:
-    current = {"grade": None, "note": "", "version": 0}
+    current: StoredGrade = {"grade": None, "note": "", "version": 0}
     if known is not None:
         current = {"grade": known.grade, "note": known.note, "version": known.version}
     return Stale(f"your grade of '{document}'", current)
@@ -221,7 +264,7 @@ def unveiled(session: Session, actor: Actor, query: Query) -> bool:
     return not to_judge and (actor.role != "annotator" or is_done(session, actor.id, query))
 
 
-def others(session: Session, actor: Actor, query: Query) -> list[dict[str, Any]]:
+def others(session: Session, actor: Actor, query: Query) -> list[GivenGrade]:
     """Return everybody's grades of a query.
 
     Raises:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid, NotFound, Stale
@@ -40,7 +42,30 @@ class LlmChoice:
         return f"LlmChoice({self.name}, {self.model}, {self.api_base})"
 
 
-def view(row: Llm) -> dict[str, Any]:
+class LlmView(TypedDict):
+    """An LLM as JSON; annotators see its name and model, and whether it is the default one."""
+
+    name: str
+    model: str
+    api_base: NotRequired[str | None]
+    system_prompt: NotRequired[str]
+    default: bool
+    has_key: NotRequired[bool]
+    version: NotRequired[int]
+
+
+class LlmTrial(TypedDict):
+    """What an LLM answered to a short question, and what that took."""
+
+    model: str
+    answer: str
+    seconds: float
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float | None
+
+
+def view(row: Llm) -> LlmView:
     """Return an LLM as JSON: whether there is a key, never the key."""
     return {
         "name": row.name,
@@ -53,15 +78,15 @@ def view(row: Llm) -> dict[str, Any]:
     }
 
 
-def listed(session: Session, actor: Actor) -> list[dict[str, Any]]:
+def listed(session: Session, actor: Actor) -> list[LlmView]:
     """Return all LLMs; of annotators the base URL is nobody's business."""
     rows = [view(row) for row in session.scalars(select(Llm).order_by(Llm.name))]
     if actor.role == "admin":
         return rows
-    return [{name: row[name] for name in ("name", "model", "default")} for row in rows]
+    return [{"name": row["name"], "model": row["model"], "default": row["default"]} for row in rows]
 
 
-def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) -> Llm:
+def put(session: Session, actor: Actor, vault: Vault, values: Mapping[str, object]) -> Llm:
     """Set an LLM up, or change it; a key that is not given stays what it was.
 
     Raises:
@@ -71,16 +96,7 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
             another one.
     """
     actor.needs("admin")
-    name, model = str(values.get("name", "")).strip(), str(values.get("model", "")).strip()
-    if not name or not model:
-        raise Invalid("an LLM needs a name and a model, for example openai/gpt-5-mini")
-    if name in NOWHERE:
-        raise Invalid(f"the name '{name}' cannot be part of a URL; choose another one")
-    base = values.get("api_base") or None
-    if base is not None and not str(base).startswith(("http://", "https://")):
-        raise Invalid(f"'{base}' is not a base URL; a base URL begins with http:// or https://")
-    for part, most in (("name", 200), ("model", 300), ("api_base", 500), ("system_prompt", 100_000)):
-        words(values.get(part) or "", f"an LLM's {part}", most)
+    name, model, base = _checked(values)
     row = session.scalar(select(Llm).where(Llm.name == name).with_for_update())
     if row is not None and values.get("version", 0) != row.version:
         raise Stale(f"LLM '{name}'", view(row))
@@ -99,6 +115,21 @@ def put(session: Session, actor: Actor, vault: Vault, values: dict[str, Any]) ->
         session.execute(update(Llm).values(is_default=Llm.id == row.id))
         session.refresh(row)
     return row
+
+
+def _checked(values: Mapping[str, object]) -> tuple[str, str, str | None]:
+    """Return name, model and base URL of an LLM."""
+    name, model = str(values.get("name", "")).strip(), str(values.get("model", "")).strip()
+    if not name or not model:
+        raise Invalid("an LLM needs a name and a model, for example openai/gpt-5-mini")
+    if name in NOWHERE:
+        raise Invalid(f"the name '{name}' cannot be part of a URL; choose another one")
+    base = str(values.get("api_base") or "")
+    if base and not base.startswith(("http://", "https://")):
+        raise Invalid(f"'{base}' is not a base URL; a base URL begins with http:// or https://")
+    for part, most in (("name", 200), ("model", 300), ("api_base", 500), ("system_prompt", 100_000)):
+        words(values.get(part) or "", f"an LLM's {part}", most)
+    return name, model, base or None
 
 
 def _check_same_receiver(row: Llm, model: str, base: str | None) -> None:
@@ -147,7 +178,7 @@ def choose(session: Session, vault: Vault, name: str, *, tries: int = TRIES) -> 
     return LlmChoice(row.name, row.model, row.api_base, row.system_prompt, key, tries)
 
 
-def tried(door: LlmClient, choice: LlmChoice) -> dict[str, Any]:
+def tried(door: LlmClient, choice: LlmChoice) -> LlmTrial:
     """Ask an LLM a short, uncached question; return its ``answer``, the ``seconds`` it took, tokens and ``usd``.
 
     Raises:
@@ -158,5 +189,11 @@ def tried(door: LlmClient, choice: LlmChoice) -> dict[str, Any]:
     chat = [*system, {"role": "user", "content": QUESTION}]
     came = door.complete(chat, rollout=time.time_ns(), temperature=0.0, max_tokens=ANSWER_TOKENS)
     text = without_thoughts(came.text) or "(nothing but thoughts, cut off at the token limit)"
-    tokens = {"prompt_tokens": came.prompt_tokens, "completion_tokens": came.completion_tokens}
-    return {"model": choice.model, "answer": text, "seconds": came.seconds, **tokens, "usd": came.usd}
+    return {
+        "model": choice.model,
+        "answer": text,
+        "seconds": came.seconds,
+        "prompt_tokens": came.prompt_tokens,
+        "completion_tokens": came.completion_tokens,
+        "usd": came.usd,
+    }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import AnnotateError, Invalid
@@ -15,20 +15,34 @@ from stm_agent.annotate.services.gathering import of_entry
 from stm_agent.annotate.tables import Entry, Project, Query
 
 
+class WaitingEntries(TypedDict):
+    """How many finished entries have no query, and the block that would hold it."""
+
+    waiting: int
+    block: str | None
+
+
+class MadeQueries(TypedDict):
+    """How many queries were made, and how many entries have none still, by reason."""
+
+    queries: int
+    skipped: dict[str, int]
+
+
 def block_of_query(project: Project) -> str | None:
     """Return the name of the block that holds a project's queries; None: no block does."""
     schema = ProjectSchema.model_validate(project.schema)
     return next((block.name for block in schema.blocks if block.role == "query"), None)
 
 
-def without_query(session: Session, actor: Actor, project: Project) -> dict[str, Any]:
+def without_query(session: Session, actor: Actor, project: Project) -> WaitingEntries:
     """Return how many finished entries have no query (``waiting``), and the ``block`` that would hold it, or None."""
     actor.needs("admin")
     count = session.scalar(select(func.count()).select_from(_waiting(project).subquery()))
-    return {"waiting": count, "block": block_of_query(project)}
+    return {"waiting": count or 0, "block": block_of_query(project)}
 
 
-def make_queries(session: Session, actor: Actor, project: Project) -> dict[str, Any]:
+def make_queries(session: Session, actor: Actor, project: Project) -> MadeQueries:
     """Make the query of every finished entry that has none; its evidence becomes its author's judgements.
 
     Returns:

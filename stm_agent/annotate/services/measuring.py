@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.services.outcome import Graded
 from stm_agent.evaluate.metrics import Run, score
@@ -12,7 +13,18 @@ SCORED = 10
 """How deep nDCG looks."""
 
 
-def measure(run: Run, told: Graded, best: int) -> dict[str, Any]:
+class Measures(TypedDict):
+    """What :func:`measure` returns."""
+
+    ndcg_at_10: float | None
+    ndcg_at_10_holes_best: float | None
+    ndcg_at_10_ranked: float | None
+    splits: dict[str, float | None]
+    scored_queries: int
+    unranked: int
+
+
+def measure(run: Run, told: Graded, best: int) -> Measures:
     """Return nDCG@10 of a run over the queries with a passage judged relevant.
 
     Holes are passages among a run's first ten that nobody judged. Their grades change what the run gains and also the

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.tables import Entry, Project
-from stm_agent.annotate.values import fitting
+from stm_agent.annotate.values import BlockValue, fitting
 
 
 def migrate_entries(session: Session, project: Project, old: ProjectSchema, new: ProjectSchema) -> int:
@@ -25,8 +23,8 @@ def migrate_entries(session: Session, project: Project, old: ProjectSchema, new:
     changed = 0
     # Held, so that what somebody saves at this moment is not overwritten with what it was before.
     for entry in session.scalars(select(Entry).where(Entry.project_id == project.id).with_for_update()):
-        values: dict[str, Any] = {}
-        aside: dict[str, Any] = {}
+        values: dict[str, object] = {}
+        aside: dict[str, object] = {}
         for key in {**entry.migrated, **entry.values}:
             value, kept = moved(before.get(key), after.get(key), entry.values.get(key), entry.migrated.get(key))
             values |= {key: value} if value is not None else {}
@@ -38,7 +36,7 @@ def migrate_entries(session: Session, project: Project, old: ProjectSchema, new:
     return changed
 
 
-def moved(old: Block | None, new: Block | None, value: Any, kept: Any) -> tuple[Any, Any]:  # noqa: ANN401 - JSON
+def moved(old: Block | None, new: Block | None, value: object, kept: object) -> tuple[BlockValue | None, object]:
     """Return what a block holds after an edit of the schema, and what is kept aside for it; None: nothing.
 
     Args:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import now
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.formats import aiano, aiano_out, archive, trec, triplets
 from stm_agent.annotate.incoming import Incoming
-from stm_agent.annotate.reading import Report, part_fault, usable
-from stm_agent.annotate.schema import ProjectSchema
+from stm_agent.annotate.reading import part_fault, usable
+from stm_agent.annotate.report import Report
+from stm_agent.annotate.schema import Block, ProjectSchema
 from stm_agent.annotate.services import archiving, asking, documents, entries, evidence, making, outcome, projects
 from stm_agent.annotate.storable import unstorable
 from stm_agent.annotate.tables import Document, Entry, Project
@@ -25,6 +28,27 @@ from stm_agent.errors import DataError
 from stm_agent.files import whole_folder, write_atomic
 
 EXPORTS = ("qrels", "beir", "mteb", "triplets", "aiano", "aiano-project", "archive", "drafts")
+
+
+class AianoReport(making.MadeQueries):
+    """What came of one of AIANO's files; ``highlights_without_text``: their text is not in the file."""
+
+    highlights_without_text: int
+
+
+class ExportReport(TypedDict):
+    """What is in an export, by its kind, and the file or folder that holds it."""
+
+    output: str
+    project: NotRequired[str]
+    entries: NotRequired[int]
+    drafts: NotRequired[int]
+    queries: NotRequired[int]
+    judgements: NotRequired[int]
+    left_out: NotRequired[str]
+    missing: NotRequired[str]
+    rows: NotRequired[int]
+    splits: NotRequired[dict[str, int]]
 
 
 def bring_in(session: Session, actor: Actor, project: Project, incoming: Incoming) -> Report:
@@ -50,7 +74,7 @@ def import_qrels(session: Session, actor: Actor, project: Project, qrels: trec.Q
     return report
 
 
-def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, dict[str, Any]]:
+def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, AianoReport]:
     """Make a project of AIANO's dataset JSON or ``.aiano`` file, with a query of each entry.
 
     Returns:
@@ -84,23 +108,23 @@ def import_aiano(session: Session, actor: Actor, path: Path) -> tuple[Project, d
         if fault := part_fault(item.key):
             raise Invalid(f"an entry of {path.name} {fault}: '{item.key[:60]}'; change it in the file")
         entry = entries.create(session, actor, project, key=item.key)
-        entry.extra = {"aiano": item.raw}
-        fits = {key: fitting(blocks[key], value) for key, value in item.values.items()}
-        entry.values = {key: value for key, value in fits.items() if value is not None}
-        entry.migrated = {key: item.values[key] for key, value in fits.items() if value is None}
-        entry.name, entry.notes, entry.state = item.name, item.notes, "done"
+        _fill(entry, item, blocks)
         session.flush()
-        marks = [
-            {"key": mark.key, "document": mark.document, "field": mark.field, "start": mark.start, "end": mark.end}
-            | {"level": mark.level}
-            for mark in item.marks
-        ]
-        evidence.set_evidence(session, project, parsed.schema, entry, marks)
+        evidence.set_evidence(session, project, parsed.schema, entry, [vars(mark) for mark in item.marks])
     session.flush()
-    asked = {"queries": 0, "skipped": {}}
+    asked: making.MadeQueries = {"queries": 0, "skipped": {}}
     if making.block_of_query(project) is not None:
         asked = making.make_queries(session, actor, project)
     return project, {"highlights_without_text": sum(len(item.unplaced) for item in parsed.items), **asked}
+
+
+def _fill(entry: Entry, item: aiano.Item, blocks: Mapping[str, Block]) -> None:
+    """Fill a new entry with what AIANO had in it; values that no block can hold are kept aside."""
+    fits = {key: fitting(blocks[key], value) for key, value in item.values.items()}
+    entry.extra = {"aiano": item.raw}
+    entry.values = {key: value for key, value in fits.items() if value is not None}
+    entry.migrated = {key: item.values[key] for key, value in fits.items() if value is None}
+    entry.name, entry.notes, entry.state = item.name, item.notes, "done"
 
 
 def as_aiano(session: Session, project: Project) -> aiano.Parsed:
@@ -114,7 +138,7 @@ def as_aiano(session: Session, project: Project) -> aiano.Parsed:
             for row in shown
         )
         values = {**entry.migrated, **entry.values}
-        items.append(aiano.Item(entry.key, entry.name, entry.notes, values, marks, entry.extra.get("aiano", {})))
+        items.append(aiano.Item(entry.key, entry.name, entry.notes, values, marks, _of_aiano(entry.extra)))
     kept = session.execute(
         select(Document.key, Document.fields).where(Document.project_id == project.id).order_by(Document.position)
     )
@@ -125,8 +149,14 @@ def as_aiano(session: Session, project: Project) -> aiano.Parsed:
         ProjectSchema.model_validate(project.schema),
         dict(kept.all()),
         tuple(items),
-        project.extra.get("aiano", {}),
+        _of_aiano(project.extra),
     )
+
+
+def _of_aiano(extra: aiano.Raw) -> aiano.Raw:
+    """Return what AIANO's file had of a project or an entry; an archive may hold anything there."""
+    kept: aiano.Raw = extra.get("aiano", {})
+    return kept
 
 
 def import_archive(session: Session, actor: Actor, unpacked: archive.Unpacked) -> Project:
@@ -143,7 +173,7 @@ def import_archive(session: Session, actor: Actor, unpacked: archive.Unpacked) -
         raise DataError("the archive is damaged: it contains a row twice") from error
 
 
-def export(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:
+def export(session: Session, project: Project, kind: str, output: Path) -> ExportReport:
     """Write an export to a new file or folder, whole or not at all; return what is in it.
 
     Raises:
@@ -173,7 +203,7 @@ def export(session: Session, project: Project, kind: str, output: Path) -> dict[
     return _judged(session, project, kind, output)
 
 
-def _as_aianos_file(session: Session, project: Project, kind: str) -> dict[str, Any]:
+def _as_aianos_file(session: Session, project: Project, kind: str) -> aiano.Raw:
     write = aiano_out.write_dataset if kind == "aiano" else aiano_out.write_project
     try:
         return write(as_aiano(session, project), moment=now().isoformat())
@@ -182,11 +212,11 @@ def _as_aianos_file(session: Session, project: Project, kind: str) -> dict[str, 
         raise DataError(f"the parts kept from AIANO's file are damaged: {str(error)[:200]}") from error
 
 
-def _judged(session: Session, project: Project, kind: str, output: Path) -> dict[str, Any]:
+def _judged(session: Session, project: Project, kind: str, output: Path) -> ExportReport:
     from stm_agent.domain.collection import write_beir
 
     told = outcome.graded(session, project)
-    counts: dict[str, Any] = {
+    counts: ExportReport = {
         "queries": len(told.queries),
         "judgements": sum(map(len, told.grades.values())),
         "output": str(output),

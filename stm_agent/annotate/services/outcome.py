@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import median_low
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import passage_of
@@ -32,6 +32,24 @@ class Graded:
     answers: dict[str, str]
     splits: dict[str, str]
     grades: dict[str, dict[str, int]]
+
+
+class Span(TypedDict):
+    """A piece of evidence as exports have it: ``[start, end)`` in code points, and its level by name."""
+
+    document: str
+    field: str
+    start: int
+    end: int
+    text: str
+    level: str
+
+
+class QueryMetadata(TypedDict, total=False):
+    """What exports have of a query beside its text and grades."""
+
+    answer: str
+    evidence: list[Span]
 
 
 def graded(session: Session, project: Project) -> Graded:
@@ -98,13 +116,10 @@ def judged_pairs(session: Session, project: Project) -> set[tuple[int, int]]:
     return found
 
 
-def beside(session: Session, project: Project, told: Graded) -> dict[str, dict[str, Any]]:
-    """Return what exports have of a query beside its text and grades: its answer, and the evidence of its entry.
-
-    Evidence is a list of ``document``, ``field``, ``start`` and ``end`` in code points, ``text`` and the level's name.
-    """
+def beside(session: Session, project: Project, told: Graded) -> dict[str, QueryMetadata]:
+    """Return what exports have of a query beside its text and grades: its answer, and the evidence of its entry."""
     levels = {level.id: level.name for level in ProjectSchema.model_validate(project.schema).levels}
-    found: dict[str, dict[str, Any]] = {key: {"answer": answer} for key, answer in told.answers.items()}
+    found: dict[str, QueryMetadata] = {key: {"answer": answer} for key, answer in told.answers.items()}
     rows = session.execute(
         select(Query.key, Document.key, Evidence)
         .join(Evidence, Evidence.entry_id == Query.entry_id)
@@ -113,9 +128,15 @@ def beside(session: Session, project: Project, told: Graded) -> dict[str, dict[s
         .order_by(Query.id, Document.position, Evidence.start, Evidence.id)
     )
     for query, document, row in rows:
-        span = {"document": document, "field": row.field, "start": row.start, "end": row.end, "text": row.text}
-        evidence = found.setdefault(query, {}).setdefault("evidence", [])
-        evidence.append({**span, "level": levels.get(row.level, row.level)})
+        span: Span = {
+            "document": document,
+            "field": row.field,
+            "start": row.start,
+            "end": row.end,
+            "text": row.text,
+            "level": levels.get(row.level, row.level),
+        }
+        found.setdefault(query, {}).setdefault("evidence", []).append(span)
     return found
 
 

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
-from typing import Any
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session as DbSession
@@ -15,7 +14,7 @@ from sqlalchemy.orm import Session as DbSession
 from stm_agent.annotate.actor import ROLES, Actor
 from stm_agent.annotate.base import now
 from stm_agent.annotate.faults import Forbidden, Invalid, NotFound, Stale, Taken, TooMany, Unauthorised
-from stm_agent.annotate.people_tables import LoginFailure, Person, Session
+from stm_agent.annotate.people_tables import LoginFailure, Person, PersonView, Session, SessionTokens
 from stm_agent.annotate.storable import NOWHERE, words
 
 ACCESS, REFRESH = timedelta(hours=1), timedelta(days=14)
@@ -152,7 +151,7 @@ def _nobody() -> str:
     return PasswordHasher().hash(secrets.token_urlsafe(16))
 
 
-def begin(session: DbSession, person: Person) -> dict[str, Any]:
+def begin(session: DbSession, person: Person) -> SessionTokens:
     """Return the tokens of a new login."""
     access, refresh = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     session.execute(delete(Session).where(Session.refresh_expires_at < now()))
@@ -181,7 +180,7 @@ def who(session: DbSession, token: str) -> Actor:
     return actor_of(person)
 
 
-def refresh(session: DbSession, token: str) -> dict[str, Any]:
+def refresh(session: DbSession, token: str) -> SessionTokens:
     """Return new tokens for a refresh token, which then works no more.
 
     Raises:
@@ -238,13 +237,13 @@ def named(session: DbSession, name: str) -> Person:
     return row
 
 
-def listed(session: DbSession, actor: Actor) -> list[dict[str, Any]]:
+def listed(session: DbSession, actor: Actor) -> list[PersonView]:
     """Return everybody."""
     actor.needs("reviewer")
     return [view(row) for row in session.scalars(select(Person).order_by(Person.id))]
 
 
-def view(row: Person) -> dict[str, Any]:
+def view(row: Person) -> PersonView:
     """Return a person as JSON."""
     return {"name": row.name, "role": row.role, "active": row.active, "version": row.version}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import new_key
@@ -31,7 +32,28 @@ EDITABLE = frozenset(
 """Parts of a project that an administrator changes."""
 
 
-def read_schema(value: Any) -> ProjectSchema:  # noqa: ANN401 - JSON
+class ProjectView(TypedDict):
+    """A project as JSON, with its counts."""
+
+    key: str
+    name: str
+    description: str
+    guidelines: str
+    tags: list[str]
+    schema: dict[str, object]
+    overlap: int
+    splits: dict[str, object]
+    llm_calls: int | None
+    llm_usd: float | None
+    archived: bool
+    version: int
+    created_at: str
+    documents: int
+    entries: int
+    queries: int
+
+
+def read_schema(value: object) -> ProjectSchema:
     """Return a schema.
 
     Raises:
@@ -103,12 +125,12 @@ def called(session: Session, name: str) -> Project | None:
     return row
 
 
-def view(session: Session, project: Project) -> dict[str, Any]:
+def view(session: Session, project: Project) -> ProjectView:
     """Return a project as JSON, with its counts."""
-    counts = {
-        name: session.scalar(select(func.count()).where(table.project_id == project.id))
-        for name, table in (("documents", Document), ("entries", Entry), ("queries", Query))
-    }
+    documents, entries, queries = (
+        session.scalar(select(func.count()).where(table.project_id == project.id)) or 0
+        for table in (Document, Entry, Query)
+    )
     return {
         "key": project.key,
         "name": project.name,
@@ -123,11 +145,13 @@ def view(session: Session, project: Project) -> dict[str, Any]:
         "archived": project.archived,
         "version": project.version,
         "created_at": project.created_at.isoformat(),
-        **counts,
+        "documents": documents,
+        "entries": entries,
+        "queries": queries,
     }
 
 
-def listed(session: Session, actor: Actor, *, tag: str | None = None, archived: bool = False) -> list[dict[str, Any]]:
+def listed(session: Session, actor: Actor, *, tag: str | None = None, archived: bool = False) -> list[ProjectView]:
     """Return the projects a person may see, newest first."""
     wanted = select(Project).where(Project.archived == archived).order_by(Project.id.desc())
     if actor.role != "admin":
@@ -143,7 +167,7 @@ def create(
     description: str = "",
     tags: list[str] | None = None,
     template: str | None = None,
-    schema: dict[str, Any] | None = None,
+    schema: Mapping[str, object] | None = None,
     key: str | None = None,
 ) -> Project:
     """Make a project from a template or a schema of one's own.
@@ -172,7 +196,7 @@ def create(
     return project
 
 
-def _free_name(session: Session, name: Any, but: int | None = None) -> str:  # noqa: ANN401 - JSON
+def _free_name(session: Session, name: object, but: int | None = None) -> str:
     clean = words(name, "a project's name", 200).strip()
     if not clean:
         raise Invalid("a project needs a name")
@@ -182,7 +206,7 @@ def _free_name(session: Session, name: Any, but: int | None = None) -> str:  # n
     return clean
 
 
-def edit(session: Session, actor: Actor, project: Project, changes: dict[str, Any], *, version: int) -> Project:
+def edit(session: Session, actor: Actor, project: Project, changes: Mapping[str, object], *, version: int) -> Project:
     """Change any part of a project; a changed schema takes documents, entries and grades along.
 
     ``grades`` says, old grade to new, where grades go whose level does not say it.
@@ -221,7 +245,7 @@ def edit(session: Session, actor: Actor, project: Project, changes: dict[str, An
     return project
 
 
-def check_parts(changes: dict[str, Any]) -> None:
+def check_parts(changes: Mapping[str, object]) -> None:
     """Check the parts of a project; its name and its schema have checks of their own.
 
     Raises:

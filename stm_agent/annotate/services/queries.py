@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import new_key
@@ -26,6 +26,23 @@ LONGEST = {"text": 20_000, "answer": 100_000, "split": 20}
 """Largest number of characters of each part of a query that people write; files may bring longer ones."""
 
 
+class QueryView(TypedDict):
+    """A query as JSON."""
+
+    key: str
+    text: str
+    answer: str
+    split: str
+    version: int
+    from_entry: bool
+
+
+class ListedQuery(QueryView):
+    """A query and the number of its judgements."""
+
+    judgements: int
+
+
 def find(session: Session, project: Project, key: str) -> Query:
     """Return a query.
 
@@ -35,7 +52,7 @@ def find(session: Session, project: Project, key: str) -> Query:
     return keyed(session, project, Query, key, "query")
 
 
-def view(query: Query) -> dict[str, Any]:
+def view(query: Query) -> QueryView:
     """Return a query as JSON."""
     return {
         "key": query.key,
@@ -47,7 +64,7 @@ def view(query: Query) -> dict[str, Any]:
     }
 
 
-def listed(session: Session, project: Project, *, of: Actor | None = None) -> list[dict[str, Any]]:
+def listed(session: Session, project: Project, *, of: Actor | None = None) -> list[ListedQuery]:
     """Return the queries of a project with the number of judgements, of one person or of all, in order."""
     whose = true() if of is None else Judgement.person_id == of.id
     rows = session.execute(
@@ -119,7 +136,7 @@ def add(session: Session, actor: Actor, project: Project, rows: Iterable[tuple[s
 
 
 def save(
-    session: Session, actor: Actor, project: Project, query: Query, changes: dict[str, Any], *, version: int
+    session: Session, actor: Actor, project: Project, query: Query, changes: Mapping[str, object], *, version: int
 ) -> Query:
     """Change a query's text, answer or split.
 

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.database import Database
@@ -135,7 +134,7 @@ class Worker:
     _failed: set[str] = field(default_factory=set, init=False)
     _stored: dict[str, Counter[str]] = field(default_factory=dict, init=False)
 
-    def do(self, part: Part, _stopped: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    def do(self, part: Part, _stopped: Callable[[], bool] = lambda: False) -> dict[str, dict[str, int]]:
         """Do a part; return what of a run is stored so far, by its retriever.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,8 +17,8 @@ def record(
     actor: Actor,
     kind: str,
     target: str,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
+    before: Mapping[str, object] | None,
+    after: Mapping[str, object] | None,
 ) -> None:
     """Write down who changed what, and how it was before."""
     session.add(Change(project_id=project.id, person_id=actor.id, kind=kind, target=target, before=before, after=after))

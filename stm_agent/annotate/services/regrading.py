@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
-from stm_agent.annotate.faults import Invalid, Unplaced
+from stm_agent.annotate.faults import Invalid, Unplaced, UnplacedGrade
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.tables import Adjudication, Judgement, LlmGrade, Project, Query
 
 GRADED = (Judgement, Adjudication, LlmGrade)
 
 
-def read_grades(value: Any) -> dict[int, int]:  # noqa: ANN401 - JSON
+def read_grades(value: object) -> dict[int, int]:
     """Return where grades are to go, as a request says it: ``{"3": 2}``.
 
     Raises:
         Invalid: It says something else.
     """
     try:
-        return {int(old): int(new) for old, new in value.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise Invalid('grades say where judgements go, old grade to new: {"3": 2}') from None
+        if isinstance(value, dict):
+            return {int(old): int(new) for old, new in value.items()}
+    except (TypeError, ValueError):
+        pass
+    raise Invalid('grades say where judgements go, old grade to new: {"3": 2}')
 
 
 def regrade(
@@ -52,14 +53,22 @@ def regrade(
         raise Invalid(f"there is no grade {wrong[0]} to move judgements to; use {', '.join(map(str, sorted(scores)))}")
     goals = _goals(old, new, given, asked)
     moves = {grade: goal for grade, goal in goals.items() if grade != goal}
-    for grade, goal in moves.items():
-        others = [one for one in goals if goals[one] == goal and one != grade and not {one, grade} & asked.keys()]
-        if others:
-            told = f"grades {others[0]} and {grade} would both be {goal}; {_how(grade, goal)}"
-            raise Unplaced(told, [_row(old, grade, given[grade], goal)])
+    for grade in moves:
+        _check_apart(old, grade, given[grade], goals, asked)
     if moves:
         _move(session, project, moves)
     return sum(given[grade] for grade in moves)
+
+
+def _check_apart(
+    old: ProjectSchema, grade: int, count: int, goals: Mapping[int, int], asked: Mapping[int, int]
+) -> None:
+    """Check that a grade that moves does not become one with another, unless somebody asked for that."""
+    goal = goals[grade]
+    others = [one for one in goals if goals[one] == goal and one != grade and not {one, grade} & asked.keys()]
+    if others:
+        reason = f"grades {others[0]} and {grade} would both be {goal}; {_how(grade, goal)}"
+        raise Unplaced(reason, [_row(old, grade, count, goal)])
 
 
 def _given(session: Session, project: Project) -> Counter[int]:
@@ -102,7 +111,7 @@ def _next(old: ProjectSchema, new: ProjectSchema, grade: int, count: int) -> int
     raise Unplaced(told, [_row(old, grade, count, nearest)])
 
 
-def _row(old: ProjectSchema, grade: int, count: int, goal: int) -> dict[str, Any]:
+def _row(old: ProjectSchema, grade: int, count: int, goal: int) -> UnplacedGrade:
     name = next((level.name for level in old.levels if level.score == grade), str(grade))
     return {"grade": grade, "name": name, "count": count, "goal": goal}
 
@@ -114,7 +123,7 @@ def _how(grade: int, goal: int) -> str:
 def _move(session: Session, project: Project, moves: Mapping[int, int]) -> None:
     own = select(Query.id).where(Query.project_id == project.id)
     for table in GRADED:
-        values: dict[str, Any] = {"grade": case(dict(moves), value=table.grade)}
+        values: dict[str, object] = {"grade": case(dict(moves), value=table.grade)}
         # Who has the old grade open must not save over it; nobody said anything new, so its moment stays.
         if table is Judgement:
             values |= {"version": Judgement.version + 1, "updated_at": Judgement.updated_at}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
@@ -53,7 +53,7 @@ def rename_fields(session: Session, project: Project, old: ProjectSchema, new: P
     return changed
 
 
-def _other(fields: dict[str, Any], old: str, new: str, names: dict[str, str]) -> bool:
+def _other(fields: Mapping[str, object], old: str, new: str, names: dict[str, str]) -> bool:
     """Return whether a document has something else under the new name, which stays where it is."""
     return new in fields and new not in names and fields[new] != fields.get(old)
 

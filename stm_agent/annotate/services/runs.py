@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import NamedTuple, cast
 
 from sqlalchemy import ColumnElement, CursorResult, delete, insert, select
 from sqlalchemy.orm import Session
@@ -15,7 +15,7 @@ from stm_agent.annotate.faults import Invalid, NotFound
 from stm_agent.annotate.reading import key_fault
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import projects
-from stm_agent.annotate.services.measuring import SCORED, measure
+from stm_agent.annotate.services.measuring import SCORED, Measures, measure
 from stm_agent.annotate.services.outcome import Graded, graded, judged_pairs
 from stm_agent.annotate.services.searching import DEPTH
 from stm_agent.annotate.storable import words
@@ -28,6 +28,24 @@ QUERIES = 100
 COUNTED = ("queries", "documents", "unknown_queries", "unknown_documents", "cut")
 Found = Mapping[str, Mapping[str, float]]
 """Query -> document -> score."""
+
+
+class RunView(Measures):
+    """A run as JSON: its measures, and by depth the share of its first passages that nobody graded."""
+
+    run: str
+    holes: dict[str, float | None]
+
+
+class _Line(NamedTuple):
+    """A line of a run, its query and document by number and by key."""
+
+    query_id: int
+    document_id: int
+    rank: int
+    score: float
+    query: str
+    document: str
 
 
 def put_run(database: Database, actor: Actor, project: str, name: str, run: Found) -> dict[str, int]:
@@ -71,7 +89,7 @@ def put_part(database: Database, actor: Actor, project: str, name: str, part: Fo
         asked = select(Query.key, Query.id).where(Query.project_id == row.id, Query.key.in_(part))
         queries: dict[str, int] = dict(session.execute(asked).all())
         documents = dict(session.execute(select(Document.key, Document.id).where(Document.project_id == row.id)).all())
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, object]] = []
         lost = cut = 0
         for query, number in queries.items():
             found = part[query]
@@ -134,7 +152,7 @@ def drop(database: Database, *which: ColumnElement[bool]) -> int:
     gone = 0
     while True:
         with database.writing() as session:
-            count = cast("CursorResult[Any]", session.execute(wanted)).rowcount
+            count = cast("CursorResult[()]", session.execute(wanted)).rowcount
         gone += count
         if count < ROWS:
             return gone
@@ -142,7 +160,7 @@ def drop(database: Database, *which: ColumnElement[bool]) -> int:
 
 def runs_of(
     session: Session, project: Project, *, depths: Sequence[int] = (5, 10, 20), scored: bool = True
-) -> list[dict[str, Any]]:
+) -> list[RunView]:
     """Return the project's runs with holes@k, the share of the top k without a grade, and nDCG@10 (:func:`measure`).
 
     Without ``scored``, nDCG is left out: it is made of grades, which must not influence people who still judge.
@@ -150,23 +168,23 @@ def runs_of(
     told = graded(session, project) if scored else Graded({}, {}, {}, {})
     best = max((level.score for level in ProjectSchema.model_validate(project.schema).levels), default=1)
     judged = judged_pairs(session, project)
-    runs: dict[str, list[Any]] = {}
+    runs: dict[str, list[_Line]] = {}
     rows = session.execute(
         select(Ranking.run, Ranking.query_id, Ranking.document_id, Ranking.rank, Ranking.score, Query.key, Document.key)
         .join(Query, Query.id == Ranking.query_id)
         .join(Document, Document.id == Ranking.document_id)
         .where(Query.project_id == project.id, Ranking.rank <= max(SCORED, *depths))
     )
-    for run, *rest in rows:
-        runs.setdefault(run, []).append(rest)
-    shown = []
+    for run, query_id, document_id, rank, value, query, document in rows:
+        runs.setdefault(run, []).append(_Line(query_id, document_id, rank, value, query, document))
+    shown: list[RunView] = []
     for name, lines in sorted(runs.items()):
-        holes = {}
+        holes: dict[str, float | None] = {}
         for depth in depths:
-            top = [(query, document) for query, document, rank, *_ in lines if rank <= depth]
+            top = [(line.query_id, line.document_id) for line in lines if line.rank <= depth]
             holes[str(depth)] = sum(pair not in judged for pair in top) / len(top) if top else None
         found: dict[str, dict[str, float]] = {}
-        for *_, value, query, document in lines:
-            found.setdefault(query, {})[document] = value
+        for line in lines:
+            found.setdefault(line.query, {})[line.document] = line.score
         shown.append({"run": name, "holes": holes, **measure(found, told, best)})
     return shown

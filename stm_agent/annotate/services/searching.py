@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import String, cast, func, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.database import Database
 from stm_agent.annotate.faults import Invalid, NotFound
@@ -16,7 +16,7 @@ from stm_agent.annotate.finding import KEPT, Asked, Corpus, Finder, fuse, read_q
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import passage_of
 from stm_agent.annotate.services.encoding import WAITED_FOR, Models
-from stm_agent.annotate.spelling import WORD, composed, snippet
+from stm_agent.annotate.spelling import WORD, Snippet, composed, snippet
 from stm_agent.annotate.tables import Document, Project
 from stm_agent.errors import StmAgentError
 from stm_agent.files import sha256_text
@@ -27,6 +27,14 @@ DEPTH = 1000
 """Passages of a run that are kept for each query, as many as TREC runs have."""
 LIKE = 4000
 """Characters of a document by whose words others like it are found."""
+
+
+class Hit(TypedDict):
+    """A document that was found, by its key."""
+
+    key: str
+    score: float
+    snippet: Snippet
 
 
 def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
@@ -43,7 +51,7 @@ def corpus_of(session: Session, finder: Finder, project: Project) -> Corpus:
     last = session.scalar(select(stored).where(own).order_by(Document.position.desc()).limit(1)) or ""
     schema = ProjectSchema.model_validate(project.schema)
 
-    def load() -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    def load() -> tuple[dict[str, str], dict[str, dict[str, object]]]:
         rows = session.execute(select(Document.key, Document.fields).where(own).order_by(Document.position)).all()
         return {key: passage_of(schema, key, fields).full for key, fields in rows}, dict(rows)
 
@@ -64,9 +72,7 @@ def index_all(database: Database, finder: Finder) -> None:
             log.warning("project '%s' cannot be indexed: %s: %s", name, type(error).__name__, reason)
 
 
-def search(
-    corpus: Corpus, text: str, *, k: int, mode: str = "bm25", model: str = "", stock: Models
-) -> list[dict[str, Any]]:
+def search(corpus: Corpus, text: str, *, k: int, mode: str = "bm25", model: str = "", stock: Models) -> list[Hit]:
     """Return the best documents for what was typed: key, score, snippet; those whose id it is come first.
 
     Raises:
@@ -88,7 +94,7 @@ def search(
     return _shown(corpus, list((first | scores).items())[:k], asked.words)
 
 
-def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) -> list[dict[str, Any]]:
+def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) -> list[Hit]:
     """Return the documents most like one: by its words (BM25), or by a model's vectors.
 
     Raises:
@@ -109,5 +115,5 @@ def like(corpus: Corpus, key: str, *, k: int, model: str = "", stock: Models) ->
     return _shown(corpus, [hit for hit in found if hit[0] != key][:k], "")
 
 
-def _shown(corpus: Corpus, found: Sequence[tuple[str, float]], words: str) -> list[dict[str, Any]]:
+def _shown(corpus: Corpus, found: Sequence[tuple[str, float]], words: str) -> list[Hit]:
     return [{"key": key, "score": score, "snippet": snippet(corpus.texts[key], words)} for key, score in found]

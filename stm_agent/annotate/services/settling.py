@@ -4,20 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Forbidden, NotFound, Stale
 from stm_agent.annotate.people_tables import Person
 from stm_agent.annotate.services import documents
-from stm_agent.annotate.services.judging import blind, check_grade, unveiled
+from stm_agent.annotate.services.judging import StoredGrade, blind, check_grade, unveiled
 from stm_agent.annotate.services.recording import record
 from stm_agent.annotate.storable import words
 from stm_agent.annotate.tables import Adjudication, Document, Judgement, Project, Query
+
+
+class FinalGrade(StoredGrade):
+    """The final grade of a pair, and who gave it."""
+
+    person: str
+
+
+class FinalOfDocument(StoredGrade):
+    """The final grade of a document for a query; None: it was taken back."""
+
+    document: str
+
+
+class Disagreement(TypedDict):
+    """A query and a passage, everybody's grades and notes, how far apart the grades are, and the final one if any."""
+
+    query: str
+    text: str
+    document: str
+    final: FinalGrade | None
+    grades: dict[str, int]
+    notes: dict[str, str]
+    gap: int
 
 
 @dataclass
@@ -43,14 +67,20 @@ class _Pair:
             return len(set(self.grades)) < 2
         return all(grade == self.final.grade or at <= self.final.updated_at for grade, at in self.given.values())
 
-    def told(self) -> dict[str, Any]:
-        final = None if self.final is None else {**_view(self.final), "person": self.by}
-        row = {"query": self.query, "text": self.text, "document": self.document, "final": final}
-        grades = {name: grade for name, (grade, _) in self.given.items()}
-        return {**row, "grades": grades, "notes": self.notes, "gap": max(self.grades) - min(self.grades)}
+    def told(self) -> Disagreement:
+        final: FinalGrade | None = None if self.final is None else {**_view(self.final), "person": self.by}
+        return {
+            "query": self.query,
+            "text": self.text,
+            "document": self.document,
+            "final": final,
+            "grades": {name: grade for name, (grade, _) in self.given.items()},
+            "notes": self.notes,
+            "gap": max(self.grades) - min(self.grades),
+        }
 
 
-def disagreements(session: Session, actor: Actor, project: Project, *, settled: bool = False) -> list[dict[str, Any]]:
+def disagreements(session: Session, actor: Actor, project: Project, *, settled: bool = False) -> list[Disagreement]:
     """Return the pairs to settle, the widest apart first; or, with ``settled``, those that were settled.
 
     To settle is what people graded differently and nobody settled, and what somebody graded otherwise since it was
@@ -89,7 +119,7 @@ def _pairs(session: Session, actor: Actor, project: Project) -> list[_Pair]:
     return list(pairs.values())
 
 
-def _view(row: Adjudication | None) -> dict[str, Any]:
+def _view(row: Adjudication | None) -> StoredGrade:
     if row is None:
         return {"grade": None, "note": "", "version": 0}
     return {"grade": row.grade, "note": row.note, "version": row.version}
@@ -105,7 +135,7 @@ def adjudicate(
     *,
     version: int = 0,
     note: str = "",
-) -> dict[str, Any]:
+) -> FinalOfDocument:
     """Set or change the final grade of a pair; exports use it.
 
     Raises:
@@ -136,7 +166,7 @@ def adjudicate(
 
 def reopen(
     session: Session, actor: Actor, project: Project, query: Query, document: str, *, version: int
-) -> dict[str, Any]:
+) -> FinalOfDocument:
     """Take a final grade back; where people differ the pair is to be settled again.
 
     Raises:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Stale
@@ -22,6 +22,34 @@ from stm_agent.files import sha256_text
 
 MOVED = "query.split"
 """Kind of the changes that new shares make to queries."""
+
+
+class SplitOverview(TypedDict):
+    """The shares, and what the splits hold now; :func:`overview` says more."""
+
+    shares: dict[str, int]
+    queries: dict[str, int]
+    judged: dict[str, int]
+    shared: int
+    missing: list[str]
+
+
+Move = TypedDict("Move", {"from": str, "to": str, "queries": int})
+"""How many queries move from one split to another."""
+
+
+class SplitPlan(TypedDict):
+    """What the splits hold with other shares, and what moves."""
+
+    queries: dict[str, int]
+    judged: dict[str, int]
+    moves: list[Move]
+
+
+class DealtSplits(SplitPlan):
+    """What moved, and the project's new version."""
+
+    version: int
 
 
 def shares_of(project: Project) -> SplitShares:
@@ -69,7 +97,7 @@ def _counts(session: Session, project: Project) -> Counter[str]:
     return Counter({**dict.fromkeys(SPLITS, 0), **dict(rows.all())})
 
 
-def overview(session: Session, project: Project) -> dict[str, Any]:
+def overview(session: Session, project: Project) -> SplitOverview:
     """Return the shares, and what the splits hold now.
 
     Returns:
@@ -88,7 +116,7 @@ def overview(session: Session, project: Project) -> dict[str, Any]:
     }
 
 
-def plan(session: Session, actor: Actor, project: Project, shares: SplitShares) -> dict[str, Any]:
+def plan(session: Session, actor: Actor, project: Project, shares: SplitShares) -> SplitPlan:
     """Return what the splits would hold with other shares, and which queries would move: ``from``, ``to``, ``queries``.
 
     Raises:
@@ -99,7 +127,7 @@ def plan(session: Session, actor: Actor, project: Project, shares: SplitShares) 
     return _told(told, _dealt(told, shares))
 
 
-def deal_anew(session: Session, actor: Actor, project: Project, shares: SplitShares, *, version: int) -> dict[str, Any]:
+def deal_anew(session: Session, actor: Actor, project: Project, shares: SplitShares, *, version: int) -> DealtSplits:
     """Change a project's shares, move its queries accordingly and return what moved, as :func:`plan` does.
 
     Raises:
@@ -137,7 +165,7 @@ def _dealt(told: Graded, shares: SplitShares) -> dict[str, str]:
     return deal_groups(judged, told.splits, shares) | deal_groups(waiting, told.splits, shares)
 
 
-def _told(told: Graded, dealt: Mapping[str, str]) -> dict[str, Any]:
+def _told(told: Graded, dealt: Mapping[str, str]) -> SplitPlan:
     moves = Counter((told.splits[query], split) for query, split in dealt.items() if told.splits[query] != split)
     return {
         "queries": _by_split(dealt.values()),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session as DbSession
+from typing_extensions import TypedDict
 
 from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.base import now
@@ -23,19 +23,34 @@ MOST = 20
 LONGEST_DAYS = 3650
 
 
-def view(row: ApiToken) -> dict[str, Any]:
+class TokenView(TypedDict):
+    """A token as JSON, without what it is; ``expires_at`` None: never."""
+
+    id: int
+    name: str
+    created_at: str
+    expires_at: str | None
+
+
+class MadeToken(TokenView):
+    """A token that was just made: the only time that it is shown."""
+
+    token: str
+
+
+def view(row: ApiToken) -> TokenView:
     """Return a token as JSON, without what it is."""
     ends = row.expires_at.isoformat() if row.expires_at else None
     return {"id": row.id, "name": row.name, "created_at": row.created_at.isoformat(), "expires_at": ends}
 
 
-def listed(session: DbSession, actor: Actor) -> list[dict[str, Any]]:
+def listed(session: DbSession, actor: Actor) -> list[TokenView]:
     """Return a person's own tokens, the newest first."""
     own = select(ApiToken).where(ApiToken.person_id == actor.id).order_by(ApiToken.id.desc())
     return [view(row) for row in session.scalars(own)]
 
 
-def create(session: DbSession, actor: Actor, name: str, *, days: int | None) -> dict[str, Any]:
+def create(session: DbSession, actor: Actor, name: str, *, days: int | None) -> MadeToken:
     """Make a token; it is returned once, and only its hash is kept.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
@@ -10,7 +10,7 @@ from stm_agent.annotate.actor import Actor
 from stm_agent.annotate.faults import Invalid
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import dealt
-from stm_agent.annotate.services.differences import applied, differences, sides
+from stm_agent.annotate.services.differences import Difference, applied, differences, sides
 from stm_agent.annotate.services.entries import own_and_fresh, snapshot
 from stm_agent.annotate.services.evidence import restore_evidence
 from stm_agent.annotate.services.migrating import moved
@@ -74,8 +74,8 @@ def _bring_back(
     kind: str,
     change: Change,
     *,
-    leave: dict[str, Any],
-    take: dict[str, Any],
+    leave: Difference,
+    take: Difference,
 ) -> Entry:
     was = snapshot(session, entry)
     finished = dealt.finished(session, entry)
@@ -91,16 +91,16 @@ def _bring_back(
     return entry
 
 
-def _renamed(session: Session, project: Project, change: Change, side: dict[str, Any]) -> dict[str, Any]:
+def _renamed(session: Session, project: Project, change: Change, side: Difference) -> Difference:
     """Return one side of a change with the names that its documents' fields have now."""
     if "marks" not in side:
         return side
     marks = side["marks"]
     names = {field: name_since(session, project, change.id, field) for field in {row["field"] for _, row in marks}}
-    return {**side, "marks": [[place, {**row, "field": names[row["field"]]}] for place, row in marks]}
+    return {**side, "marks": [(place, {**row, "field": names[row["field"]]}) for place, row in marks]}
 
 
-def _values(project: Project, entry: Entry, then: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _values(project: Project, entry: Entry, then: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
     """Return the entry's values with some of then, as the blocks of now hold them, and what is kept aside."""
     blocks = {block.id: block for block in ProjectSchema.model_validate(project.schema).blocks}
     values, aside = dict(entry.values), dict(entry.migrated)
