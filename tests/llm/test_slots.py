@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from stm_agent.llm.embedded import EmbeddedProvider
@@ -61,6 +62,24 @@ def test_more_requests_than_slots_wait() -> None:
         thread.join(10)
     assert clashes == []
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_who_came_first_goes_first() -> None:
+    slots, order = Slots(1), []
+
+    def write(number: int) -> None:
+        with slots.take(chat(f"Passage: {number}")):
+            order.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    with slots.take(chat("Passage: before")):
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            while len(slots._waiting) < number:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(10)
+    assert order == list(range(8))
 
 
 def test_a_model_that_computes_one_token_at_a_time_writes_one_text_at_a_time(tmp_path: Path) -> None:
