@@ -22,7 +22,7 @@ class Slots:
 
     A request takes the free slot whose last prompt shares the longest beginning with its own. If a busy slot reads the
     very same prompt, the request waits for that slot instead: the samples of one prompt then cost one reading of it.
-    Of the requests that could go on, the one that came first does.
+    Of the requests that have a slot to go to, the one that came first is answered first.
     """
 
     def __init__(self, count: int) -> None:
@@ -54,7 +54,7 @@ class Slots:
                 self._changed.notify_all()
 
     def _turn(self, request: _Request) -> int | None:
-        """Return the slot of a request if nobody before it can go on."""
+        """Return the slot of a request if no earlier one has a slot to go to."""
         for waiting in self._waiting:
             slot = self._choose(waiting.prompt)
             if slot is not None:
