@@ -9,12 +9,16 @@ from stm_agent.errors import BackboneError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
 
+Settings = dict[str, object]
+"""Keyword arguments of a library's loader, or values of a network's config."""
 LENGTH = 48
 """Tokens of a text that are read if neither the domain nor the checkpoint sets a length."""
 
 
-def layer_options(source: str, spec: BackboneSpec) -> dict[str, Any]:
+def layer_options(source: str, spec: BackboneSpec) -> Settings:
     """Return the config values that keep only the first layers; lists with one entry a layer are cut as well.
 
     Raises:
@@ -38,7 +42,7 @@ def layer_options(source: str, spec: BackboneSpec) -> dict[str, Any]:
     return {**listed, "num_hidden_layers": spec.layers}
 
 
-def plain_modules(source: str, spec: BackboneSpec, weights: dict[str, Any], config: dict[str, Any]) -> list[Any]:
+def plain_modules(source: str, spec: BackboneSpec, weights: Settings, config: Settings) -> list[nn.Module]:
     """Return Transformer, Pooling and Normalize for a model that was not saved by sentence-transformers."""
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
@@ -82,7 +86,7 @@ def change_modules(model: SentenceTransformer, spec: BackboneSpec) -> None:
         module.requires_grad_(False)
 
 
-def text_fault(module: Any) -> str | None:  # noqa: ANN401 - the first module of any model
+def text_fault(module: nn.Module) -> str | None:
     """Return why a model cannot be a backbone, which needs a hidden state for each token of a text; None if it can."""
     from sentence_transformers.sentence_transformer.modules import Transformer
 
@@ -98,7 +102,7 @@ def text_fault(module: Any) -> str | None:  # noqa: ANN401 - the first module of
     return None
 
 
-def _require_text(module: Any, spec: BackboneSpec) -> None:  # noqa: ANN401 - the first module of any model
+def _require_text(module: nn.Module, spec: BackboneSpec) -> None:
     fault = text_fault(module)
     if fault:
         raise BackboneError(f"backbone {spec.model} {fault}")
@@ -143,7 +147,7 @@ def pools_last(model: SentenceTransformer) -> bool:
     return any("lasttoken" in getattr(module, "pooling_mode", ()) for module in model)
 
 
-def _append_eos(tokenizer: Any, spec: BackboneSpec) -> None:  # noqa: ANN401 - a transformers tokenizer
+def _append_eos(tokenizer: PreTrainedTokenizerBase, spec: BackboneSpec) -> None:
     """End every text with EOS unless the tokenizer ends it with a special token already.
 
     Several fast tokenizers silently ignore ``add_eos_token``. The tokenizer's own post-processor is set instead, which

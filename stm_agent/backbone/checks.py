@@ -13,6 +13,7 @@ from stm_agent.errors import BackboneError, CheckFailed
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedModel
 
     from stm_agent.backbone.lean import LeanModel
 
@@ -32,7 +33,7 @@ def tolerance(model: SentenceTransformer | LeanModel) -> float:
     return TOLERANCE if dtype is None else max(TOLERANCE, 4 * torch.finfo(dtype).eps)
 
 
-def first_token_moves(network: Any, *, padding: int = 0) -> float:  # noqa: ANN401 - a transformers model
+def first_token_moves(network: PreTrainedModel, *, padding: int = 0) -> float:
     """Return how far the first token's vector moves when the last token changes.
 
     Args:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,5 +186,5 @@ def model_identity(model: SentenceTransformer | LeanModel) -> str:
 
 def _modules(model: SentenceTransformer | LeanModel) -> list[str]:
     """Return every module after the decoder with its options: pooling, normalisation, dense layers."""
-    rest: list[Any] = list(model)[1:]
+    rest = list(model)[1:]
     return [f"{type(module).__name__} {getattr(module, 'get_config_dict', dict)()}" for module in rest]

@@ -8,10 +8,13 @@ forward and backward (``addmm``), and the scale is applied to the rank-sized ten
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from peft.tuners.lora.layer import Linear
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -33,7 +36,7 @@ class _LoraLinear(torch.autograd.Function):
         return into, None, None, up.T @ x, grad.T @ down, None
 
 
-def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - a peft layer
+def _forward(self: Linear, x: Tensor, *args: object, **kwargs: object) -> Tensor:
     if args or kwargs or not _simple(self, x):
         plain: Tensor = type(self).forward(self, x, *args, **kwargs)
         return plain
@@ -45,7 +48,7 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa
     return out.view(*x.shape[:-1], out.shape[-1])
 
 
-def _simple(layer: Any, x: Tensor) -> bool:  # noqa: ANN401 - a peft layer
+def _simple(layer: Linear, x: Tensor) -> bool:
     """Return whether this is plain LoRA: one adapter, not merged, no dropout or DoRA, and a single dtype."""
     # Autocast changes dtypes between the products, and has no effect inside our own backward.
     if torch.is_autocast_enabled(x.device.type):

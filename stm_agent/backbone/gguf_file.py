@@ -7,28 +7,21 @@ attention. Whether llama.cpp computes the same vectors from the file is measured
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.backbone.gguf_tokenizer import CONVERTER, add_tokenizer
 from stm_agent.errors import BackboneError
 
 if TYPE_CHECKING:
+    from gguf import MODEL_ARCH, GGUFWriter, TensorNameMap
     from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-CONVERTER = "llama.cpp's own script converts it, unscored: python convert_hf_to_gguf.py MODEL_FOLDER --outtype f16"
-SPACE = "\u2581"
-"""Stands for the start of a word in GGUF; BERT marks what is not the start, with ``##``."""
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-SPLITS: Mapping[str, str] = {LLAMA3: "llama-bpe", LLAMA3.replace("{1,3}", ""): "qwen2"}
-"""Regular expression that splits a text into words -> llama.cpp's name of it."""
 FLOAT32 = ("token_types", "position_embd")
 """Parts of tensors' names that llama.cpp reads in float32 alone, beside biases and norms."""
 
@@ -62,7 +55,7 @@ def write_gguf(model: SentenceTransformer, path: Path) -> None:
         writer.add_pooling_type(gguf.PoolingType[pooling])
         writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
         settings(writer, config)
-        _add_tokenizer(writer, model.tokenizer, config.vocab_size)
+        add_tokenizer(writer, model.tokenizer, config.vocab_size)
         _add_tensors(writer, network, gguf.get_tensor_name_map(arch, config.num_hidden_layers))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -81,11 +74,11 @@ def _pooling(model: SentenceTransformer) -> str:
     return name
 
 
-Settings = Callable[[Any, Any], None]
-"""Adds what a family has beside sizes: of a ``GGUFWriter`` and a transformers config."""
+Settings = Callable[["GGUFWriter", "PreTrainedConfig"], None]
+"""Adds what a family has beside sizes."""
 
 
-def _family(config: Any, causal: bool) -> tuple[Any, Settings]:  # noqa: ANN401 - a transformers config, a gguf enum
+def _family(config: PreTrainedConfig, causal: bool) -> tuple[MODEL_ARCH, Settings]:
     import gguf
 
     kind = config.model_type
@@ -98,13 +91,13 @@ def _family(config: Any, causal: bool) -> tuple[Any, Settings]:  # noqa: ANN401 
     raise BackboneError(f"a network of kind {kind} with these settings is not written as GGUF here; {CONVERTER}")
 
 
-def _bert(writer: Any, config: Any) -> None:  # noqa: ANN401 - gguf has no types that mypy is given
+def _bert(writer: GGUFWriter, config: PreTrainedConfig) -> None:
     writer.add_layer_norm_eps(config.layer_norm_eps)
     writer.add_token_type_count(config.type_vocab_size)
 
 
-def _llama(writer: Any, config: Any) -> None:  # noqa: ANN401 - as above
-    rope: Mapping[str, Any] = getattr(config, "rope_parameters", None) or {}
+def _llama(writer: GGUFWriter, config: PreTrainedConfig) -> None:
+    rope = getattr(config, "rope_parameters", None) or {}
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -115,7 +108,7 @@ def _llama(writer: Any, config: Any) -> None:  # noqa: ANN401 - as above
     writer.add_vocab_size(config.vocab_size)
 
 
-def _add_tensors(writer: Any, network: Any, names: Any) -> None:  # noqa: ANN401 - as above
+def _add_tensors(writer: GGUFWriter, network: PreTrainedModel, names: TensorNameMap) -> None:
     config = network.config
     llama = config.model_type == "llama"
     heads = {"q_proj": config.num_attention_heads, "k_proj": getattr(config, "num_key_value_heads", 0)}
@@ -137,94 +130,3 @@ def _interleaved(values: NDArray[np.float32], heads: int) -> NDArray[np.float32]
     """Return the rows of queries or keys as llama.cpp rotates them: pairs side by side, not half a head apart."""
     halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
     return halves.swapaxes(1, 2).reshape(values.shape)
-
-
-def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:  # noqa: ANN401 - as above
-    import gguf
-
-    spec = json.loads(tokenizer.backend_tokenizer.to_str())
-    kind = spec["model"]["type"]
-    special = {row["id"]: row["special"] for row in spec["added_tokens"]}
-    texts = {number: text for text, number in tokenizer.get_vocab().items()}
-    tokens, types = [], []
-    for number in range(size):
-        text = texts.get(number)
-        if text is None:
-            tokens.append(f"[PAD{number}]")
-            types.append(gguf.TokenType.UNUSED)
-            continue
-        control = special.get(number)
-        tokens.append(_wordpiece(text) if kind == "WordPiece" and not control else text)
-        of_control = {True: gguf.TokenType.CONTROL, False: gguf.TokenType.USER_DEFINED, None: gguf.TokenType.NORMAL}
-        types.append(of_control[control])
-    if kind == "WordPiece":
-        _add_wordpiece(writer, spec)
-    elif kind == "BPE":
-        _add_bpe(writer, spec)
-    else:
-        raise BackboneError(f"a tokenizer of kind {kind} is not written as GGUF here; {CONVERTER}")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    _add_ends(writer, tokenizer)
-
-
-def _wordpiece(token: str) -> str:
-    return token[2:] if token.startswith("##") else SPACE + token
-
-
-def _add_wordpiece(writer: Any, spec: Mapping[str, Any]) -> None:  # noqa: ANN401 - as above
-    normaliser = spec.get("normalizer") or {}
-    lower = bool(normaliser.get("lowercase"))
-    accents = normaliser.get("strip_accents")
-    writer.add_tokenizer_model("bert")
-    writer.add_tokenizer_pre("default")
-    writer.add_bool("tokenizer.ggml.normalizer.lowercase", lower)
-    # BERT's own rule: unless it is said, accents go if letters are lowered.
-    writer.add_bool("tokenizer.ggml.normalizer.strip_accents", lower if accents is None else bool(accents))
-
-
-def _add_bpe(writer: Any, spec: Mapping[str, Any]) -> None:  # noqa: ANN401 - as above
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_words(spec.get("pre_tokenizer") or {}))
-    merges = spec["model"]["merges"]
-    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in merges])
-
-
-def _words(pre: Mapping[str, Any]) -> str:
-    """Return llama.cpp's name of the way a tokenizer splits a text into words."""
-    steps = pre.get("pretokenizers") or [pre]
-    kinds = [step.get("type") for step in steps]
-    prefixed = any(step.get("add_prefix_space") for step in steps)
-    if kinds == ["ByteLevel"] and steps[0].get("use_regex", True) and not prefixed:
-        return "gpt-2"
-    if kinds == ["Digits", "ByteLevel"] and steps[0].get("individual_digits") and not prefixed:
-        return "smollm"
-    pattern: str | None = steps[0].get("pattern", {}).get("Regex") if kinds == ["Split", "ByteLevel"] else None
-    if pattern is not None and pattern in SPLITS and not prefixed:
-        return SPLITS[pattern]
-    raise BackboneError(
-        f"a tokenizer that splits words by {' + '.join(map(str, kinds))} is not written here; {CONVERTER}"
-    )
-
-
-def _add_ends(writer: Any, tokenizer: Any) -> None:  # noqa: ANN401 - as above
-    """Name the special tokens, and those that stand at the ends of every text."""
-    ids = tokenizer("a")["input_ids"]
-    first = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    last = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-    for add, number in (
-        (writer.add_bos_token_id, first),
-        (writer.add_eos_token_id, last),
-        (writer.add_unk_token_id, tokenizer.unk_token_id),
-        (writer.add_sep_token_id, tokenizer.sep_token_id),
-        (writer.add_pad_token_id, tokenizer.pad_token_id),
-        (writer.add_mask_token_id, tokenizer.mask_token_id),
-    ):
-        if number is not None:
-            add(number)
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    before, after = ids[: ids.index(bare[0])], ids[ids.index(bare[0]) + len(bare) :]
-    if before not in ([], [first]) or after not in ([], [last]):
-        raise BackboneError(f"llama.cpp puts one token at each end of a text, this tokenizer others; {CONVERTER}")
-    writer.add_add_bos_token(bool(before))
-    writer.add_add_eos_token(bool(after))

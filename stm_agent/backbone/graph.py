@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +94,7 @@ def write_int8_graph(model: SentenceTransformer, path: Path) -> None:
     plain = path.with_name("plain.onnx")
     whole: Sequence[str] = layers_with_outliers(model)
     write_graph(model, plain)
-    options: dict[str, Any] = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
+    options: dict[str, object] = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
     excluded = products(plain, whole)
     quantize_dynamic(plain, path, op_types_to_quantize=["MatMul"], nodes_to_exclude=excluded, **options)
     plain.unlink()

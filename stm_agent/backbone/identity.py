@@ -45,11 +45,13 @@ def _hashed(folder: Path, _ages: tuple[tuple[str, int, int], ...]) -> str:
 @lru_cache
 def _commit(name: str) -> str:
     """Return the commit that loading ``name`` gives: the newest on the Hub or, without a network, the cached one."""
+    import httpx
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         return str(HfApi().model_info(name, timeout=10).sha)
-    except Exception as error:  # without a network, the Hub's client raises from four libraries
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        # The Hub's own errors are HTTP errors or system errors; a name that it refuses is a ValueError.
         cached = try_to_load_from_cache(name, "config.json")
         if isinstance(cached, str):
             return Path(cached).parent.name

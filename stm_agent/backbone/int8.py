@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +127,7 @@ def layers_with_outliers(model: SentenceTransformer) -> list[str]:
     crests: dict[str, float] = {}
     layers = {name: part for name, part in network_of(model).named_modules() if isinstance(part, nn.Linear)}
 
-    def hook_of(name: str) -> Any:  # noqa: ANN401 - a hook
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def record(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             crest = float(inputs[0].abs().max() / inputs[0].square().mean().sqrt().clamp_min(1e-9))
             crests[name] = max(crests.get(name, 0.0), crest)

@@ -9,6 +9,7 @@ from stm_agent.errors import BackboneError
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 FLASH = "flash_attention_2"
 """The name that transformers gives to FlashAttention 2."""
@@ -49,12 +50,12 @@ def flash_fault(device: str, dtype: torch.dtype) -> str | None:
     return None
 
 
-def uses_flash(network: Any) -> bool:  # noqa: ANN401 - a transformers model
+def uses_flash(network: PreTrainedModel) -> bool:
     """Return whether a network was loaded with FlashAttention."""
     return getattr(network.config, "_attn_implementation", None) == FLASH
 
 
-def set_module_direction(network: Any, *, causal: bool) -> None:  # noqa: ANN401
+def set_module_direction(network: Any, *, causal: bool) -> None:  # noqa: ANN401 - torch types no attribute of a module
     """Tell every attention module its direction, in place.
 
     FlashAttention gets no mask that could say so and asks the module, while masks follow the config.

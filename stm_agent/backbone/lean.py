@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from stm_agent.backbone.packing import packed_hidden, packed_tokens
 from stm_agent.backbone.runtime import Run
 
-Features = dict[str, Any]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Features = dict[str, Tensor]
 """What modules pass on: ``input_ids``, ``attention_mask``, ``token_embeddings``, ``sentence_embedding``."""
 PoolingMode = Literal["cls", "mean", "lasttoken"]
 
@@ -31,7 +34,7 @@ class LeanTransformer(nn.Module):
         tokenizer: Its tokenizer; ``model_max_length`` is where it cuts.
     """
 
-    def __init__(self, network: nn.Module, tokenizer: Any) -> None:  # noqa: ANN401 - transformers' tokenizers share no typed base
+    def __init__(self, network: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
         """Join them."""
         super().__init__()
         self.model, self.tokenizer = network, tokenizer
@@ -75,7 +78,7 @@ class LeanSession(LeanTransformer):
         identity: Hash of the files that decide its vectors.
     """
 
-    def __init__(self, shell: nn.Module, tokenizer: Any, run: Run, identity: str) -> None:  # noqa: ANN401 - as the parent
+    def __init__(self, shell: nn.Module, tokenizer: PreTrainedTokenizerBase, run: Run, identity: str) -> None:
         """Join them; ``shell`` has the network's config."""
         super().__init__(shell, tokenizer)
         self.run, self.identity = run, identity
@@ -99,8 +102,7 @@ class Pooling(nn.Module):
 
     def forward(self, features: Features) -> Features:
         """Fill ``sentence_embedding`` ``[texts, dimension]``."""
-        tokens: Tensor = features["token_embeddings"]
-        mask: Tensor = features["attention_mask"]
+        tokens, mask = features["token_embeddings"], features["attention_mask"]
         if self.mode == "mean":
             weights = mask.unsqueeze(-1).to(tokens.dtype)
             total = (tokens * weights).sum(dim=1, dtype=torch.float32)
@@ -158,7 +160,7 @@ class LeanModel(nn.Sequential):
         self.prompts, self.dimension = dict(prompts), dimension
 
     @property
-    def tokenizer(self) -> Any:  # noqa: ANN401 - transformers' tokenizers share no typed base
+    def tokenizer(self) -> Any:  # noqa: ANN401 - as sentence-transformers' own models
         """The tokenizer."""
         return self[0].tokenizer
 

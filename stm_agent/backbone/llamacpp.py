@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -16,6 +16,9 @@ from torch import Tensor
 from stm_agent.backbone.lean import LeanModel, LeanSession
 from stm_agent.backbone.runtime import Shell
 from stm_agent.errors import BackboneError, ConfigError, first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 SLOTS = 8
 """Texts that are encoded at once."""
@@ -35,8 +38,8 @@ class LlamaCppModel(LeanModel):
     def __init__(
         self,
         path: Path,
-        tokenizer: Any,  # noqa: ANN401 - transformers' tokenizers share no typed base
-        config: Any,  # noqa: ANN401 - a transformers config
+        tokenizer: PreTrainedTokenizerBase,
+        config: PreTrainedConfig,
         prompts: Mapping[str, str],
         identity: str,
     ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.backbone.embedded import EXPORT
 from stm_agent.backbone.memory_errors import memory_errors
@@ -20,8 +20,10 @@ from stm_agent.files import read_json
 from stm_agent.hub_faults import hub_fault
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
+    from stm_agent.backbone.checkpoint import Settings
     from stm_agent.backbone.lean import LeanModel
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,9 @@ def load_backbone(spec: BackboneSpec, *, packed: bool = True) -> SentenceTransfo
     return _load(spec, device, dtype, None, packed=packed)
 
 
-def _load(spec: BackboneSpec, device: str, dtype: Any, kernel: str | None, *, packed: bool) -> SentenceTransformer:  # noqa: ANN401
+def _load(
+    spec: BackboneSpec, device: str, dtype: torch.dtype, kernel: str | None, *, packed: bool
+) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
 
@@ -67,7 +71,8 @@ def _load(spec: BackboneSpec, device: str, dtype: Any, kernel: str | None, *, pa
 
     source = resolve_model(spec.model)
     with loading("backbone", spec.model):
-        weights, config = {"dtype": dtype}, layer_options(source, spec)
+        config = layer_options(source, spec)
+        weights: Settings = {"dtype": dtype}
         if kernel is not None:
             weights["attn_implementation"] = kernel
         attention = spec.attention
@@ -129,7 +134,7 @@ def load_model(name: str) -> SentenceTransformer:
     return model
 
 
-def placement(dtype: str) -> tuple[str, Any]:
+def placement(dtype: str) -> tuple[str, torch.dtype]:
     """Return device and torch dtype.
 
     Raises:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from stm_agent.errors import BackboneError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def lora_targets(network: Any, *, embeddings: bool) -> list[str]:  # noqa: ANN401 - a transformers model
+
+def lora_targets(network: PreTrainedModel, *, embeddings: bool) -> list[str]:
     """Return the names of all linear layers in the network's blocks.
 
     A block is an entry of a module list, so its name contains a number; poolers and heads are outside of blocks.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from stm_agent.backbone.embedded import EXPORT
 from stm_agent.backbone.encoder import TextEncoder, TwoSidedEncoder
 from stm_agent.backbone.precision import has_bfloat16_products
 from stm_agent.errors import BackboneError
 from stm_agent.files import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 BFLOAT16 = "bfloat16"
 """Number format of an export's matrix products, in its ``stm_agent_export.json``."""
@@ -29,7 +32,7 @@ class OpenedModel:
 
     encoder: TextEncoder
     prompts: Mapping[str, str | None]
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
 
 
 def open_model(name: str) -> OpenedModel:

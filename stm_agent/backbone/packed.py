@@ -38,7 +38,7 @@ class PackedTransformer(Transformer):
         """Run the network on packed rows; return ``[rows, width, hidden]``."""
         return packed_hidden(self.model, ids, positions, mask)
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the parent
+    def forward(self, features: dict[str, Tensor], **kwargs: object) -> dict[str, Tensor]:
         """Fill ``token_embeddings`` ``[texts, longest, hidden]``; zeros where a text is padded."""
         features["token_embeddings"], self.cells = packed_tokens(self.model, features, self.hidden, causal=self.causal)
         return features

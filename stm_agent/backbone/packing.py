@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 ROWS = (64, 96, 128, 192)
 """Row lengths to choose from, in tokens."""
@@ -77,7 +80,7 @@ def _cost(packed: tuple[list[int], object]) -> float:
     return len(fill) * max(fill) * (1 + max(fill) / FREE_WIDTH)
 
 
-def masks(packing: Packing, config: Any, causal: bool, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:  # noqa: ANN401
+def masks(packing: Packing, config: PreTrainedConfig, causal: bool, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
     """Return the additive mask ``[rows, 1, width, width]`` that a model with this config expects.
 
     If only some layers have a sliding window, transformers takes one mask for each kind of layer.
@@ -113,7 +116,7 @@ Hidden = Callable[[Tensor, Tensor, Tensor | dict[str, Tensor]], Tensor]
 
 
 def packed_hidden(
-    network: Any,  # noqa: ANN401 - a transformers model
+    network: nn.Module,
     ids: Tensor,
     positions: Tensor,
     mask: Tensor | dict[str, Tensor],
@@ -127,7 +130,7 @@ def packed_hidden(
 
 def packed_tokens(
     network: Any,  # noqa: ANN401 - a transformers model
-    features: Mapping[str, Any],
+    features: Mapping[str, Tensor],
     hidden: Hidden,
     *,
     causal: bool,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from stm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "last_hidden_state"
@@ -22,7 +25,7 @@ Run = Callable[[Tensor, Tensor], Tensor]
 class Shell(nn.Module):
     """Stands where the network would be: its config, and a parameter that shows the device."""
 
-    def __init__(self, config: Any) -> None:  # noqa: ANN401 - a transformers config
+    def __init__(self, config: PreTrainedConfig) -> None:
         """Keep the config."""
         super().__init__()
         self.config, self.dtype = config, torch.float32
@@ -85,7 +88,7 @@ def _openvino(path: Path) -> Run:
     except ImportError as error:
         raise ConfigError(f"{path} needs OpenVINO: python -m pip install 'stm-agent[openvino]'") from error
     hints = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled: Any = openvino.Core().compile_model(str(path), "CPU", hints)
+    compiled = openvino.Core().compile_model(str(path), "CPU", hints)
 
     def run(ids: Tensor, mask: Tensor) -> Tensor:
         output = compiled({INPUTS[0]: ids.numpy(), INPUTS[1]: mask.numpy()})[0]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from sentence_transformers.base.modules import Module, Router
 from sentence_transformers.sentence_transformer.modules import Transformer
-from torch import nn
+from torch import Tensor, nn
 
 from stm_agent.backbone.embedded import EXPORT
 from stm_agent.backbone.runtime import Run, Shell, open_session
@@ -22,6 +22,8 @@ from stm_agent.files import folder_hash, read_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules.transformer import TransformerTask
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class SessionTransformer(Transformer):
@@ -45,18 +47,19 @@ class SessionTransformer(Transformer):
     def _load_model(
         self,
         model_name_or_path: str,
-        transformer_task: Any,  # noqa: ANN401 - as the parent
-        config: Any,  # noqa: ANN401 - as the parent
-        *arguments: Any,  # noqa: ANN401 - as the parent
-        **kwargs: Any,  # noqa: ANN401 - as the parent
-    ) -> Any:  # noqa: ANN401 - as the parent
+        transformer_task: TransformerTask,
+        config: PreTrainedConfig,
+        *arguments: object,
+        **kwargs: object,
+    ) -> PreTrainedModel:
         """Return the network without weights: the parent asks it what it takes."""
         from transformers import AutoModel
 
         with torch.device("meta"):
-            return AutoModel.from_config(config)
+            network: PreTrainedModel = AutoModel.from_config(config)
+        return network
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the parent
+    def forward(self, features: dict[str, Tensor], **kwargs: object) -> dict[str, Tensor]:
         """Fill ``token_embeddings`` ``[texts, longest, hidden]``."""
         features["token_embeddings"] = self.run(features["input_ids"], features["attention_mask"])
         return features

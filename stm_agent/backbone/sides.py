@@ -35,7 +35,7 @@ def split_sides(model: SentenceTransformer) -> tuple[SentenceTransformer, Senten
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Router
 
-    first: Any = model[0]
+    first = model[0]
     if not isinstance(first, Router) or set(first.sub_modules) != {QUERY, DOCUMENT}:
         return None
     sides = []

@@ -126,10 +126,10 @@ def import_(
 
     tool = opened(workspace, database)
     try:
-        told = bring(tool, project, path, name_of=name_of, split=split)
+        result = bring(tool, project, path, name_of=name_of, split=split)
     finally:
         tool.close()
-    emit(told, "\n".join(f"{name:<10} {value}" for name, value in told.items()), as_json)
+    emit(result, "\n".join(f"{name:<10} {value}" for name, value in result.items()), as_json)
 
 
 @app.command()
@@ -150,10 +150,10 @@ def export(
 
     try:
         with tool.database.reading() as session:
-            told = moving.export(session, project_of(session, project), kind, output)
+            result = moving.export(session, project_of(session, project), kind, output)
     finally:
         tool.close()
-    emit(told, "\n".join(f"{name:<10} {value}" for name, value in told.items()), as_json)
+    emit(result, "\n".join(f"{name:<10} {value}" for name, value in result.items()), as_json)
 
 
 @app.command()
@@ -171,26 +171,26 @@ def stats(project: Project, database: Url = None, workspace: Place = None, as_js
             row = project_of(session, project)
             shown = projects.view(session, row)
             people = agreements.grades_of(session, row).people
-            told: dict[str, Any] = {
+            result: dict[str, Any] = {
                 **{name: shown[name] for name in ("name", "documents", "entries", "queries")},
                 "judgements": sum(map(len, people.values())),
                 "progress": assigning.progress(session, SETUP, row),
                 "runs": runs.runs_of(session, row),
             }
         # Resampling takes a while; nobody who saves waits for it.
-        told["agreement"] = agreeing.told(agreeing.agreement(people))
+        result["agreement"] = agreeing.told(agreeing.agreement(people))
     finally:
         tool.close()
-    lines = [f"{name:<11} {told[name]}" for name in ("name", "documents", "entries", "queries", "judgements")]
+    lines = [f"{name:<11} {result[name]}" for name in ("name", "documents", "entries", "queries", "judgements")]
     lines += [
-        f"{one['name']:<11} {annotate_people.work_of(one)}, {one['judgements']} grades" for one in told["progress"]
+        f"{one['name']:<11} {annotate_people.work_of(one)}, {one['judgements']} grades" for one in result["progress"]
     ]
-    lines += [f"{one['run']:<11} {_measures(one)}" for one in told["runs"]]
+    lines += [f"{one['run']:<11} {_measures(one)}" for one in result["runs"]]
     lines += [
         f"{one['name']:<11} {_number(one['value'])} [{_number(one['low'])}, {_number(one['high'])}]"
-        for one in told["agreement"]
+        for one in result["agreement"]
     ]
-    emit(told, "\n".join(lines), as_json)
+    emit(result, "\n".join(lines), as_json)
 
 
 def _measures(run: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from stm_agent.cli.annotate_tool import SETUP, Project, Url, opened, project_of
 from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place
 from stm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 
 def users(
@@ -42,16 +45,22 @@ def users(
             people.add(session, name=add, role=role, password=asked[add])
         if password is not None:
             people.set_password(session, password, asked[password])
-        if change is not None:
-            people.change(session, SETUP, change, version=people.named(session, change).version, role=role)
-        for name, active in ((shut_out, False), (let_in, True)):
-            if name is not None:
-                people.change(session, SETUP, name, version=people.named(session, name).version, active=active)
+        _change(session, change, role=role)
+        _change(session, shut_out, active=False)
+        _change(session, let_in, active=True)
         place = project_of(session, project) if project is not None else None
         link = f"/join#{inviting.invite(session, SETUP, role=role, project=place)}" if invite else None
         rows = people.listed(session, SETUP)
     lines = [f"{one['name']:<20} {one['role']:<10} {'' if one['active'] else 'shut out'}" for one in rows]
     emit({"people": rows, "invitation": link}, "\n".join([*lines, link or ""]).strip() or "nobody yet", as_json)
+
+
+def _change(session: Session, name: str | None, *, role: str | None = None, active: bool | None = None) -> None:
+    """Change what is given of a person, as they are now; without a name nobody is changed."""
+    from stm_agent.annotate.services import people
+
+    if name is not None:
+        people.change(session, SETUP, name, version=people.named(session, name).version, role=role, active=active)
 
 
 def members(
@@ -105,26 +114,28 @@ def deal(
         row = project_of(session, project)
         whom = dealing.To(to or (), each)
         if take_back and documents:
-            told = {"taken": dealing.take_documents_back(session, SETUP, row, filters=filters or (), tag=tag)}
+            result = {"taken": dealing.take_documents_back(session, SETUP, row, filters=filters or (), tag=tag)}
         elif take_back:
-            told = {"taken": dealing.take_back(session, SETUP, row)}
+            result = {"taken": dealing.take_back(session, SETUP, row)}
         elif documents:
-            told = asdict(dealing.deal_documents(session, SETUP, row, whom, filters=filters or (), tag=tag))
+            result = asdict(dealing.deal_documents(session, SETUP, row, whom, filters=filters or (), tag=tag))
         else:
-            told = asdict(dealing.deal(session, SETUP, row, whom))
+            result = asdict(dealing.deal(session, SETUP, row, whom))
         rows = assigning.progress(session, SETUP, row)
     first = "{taken} taken back" if take_back else "{dealt} dealt, of {of}"
-    emit({**told, "members": rows}, f"{first.format(**told)}\n{_lines(rows)}", as_json)
+    emit({**result, "members": rows}, f"{first.format(**result)}\n{_lines(rows)}", as_json)
 
 
-def _lines(rows: list[dict[str, Any]]) -> str:
+def _lines(rows: list[dict[str, object]]) -> str:
     return "\n".join(f"{one['name']:<20} {work_of(one)}" for one in rows)
 
 
-def work_of(one: dict[str, Any]) -> str:
+def work_of(one: dict[str, object]) -> str:
     """Return how far somebody is, documents only where some were dealt to them."""
-    told = f"{one['done']}/{one['given']} queries"
-    return f"{told}, {one['documents_done']}/{one['documents_given']} documents" if one["documents_given"] else told
+    queries = f"{one['done']}/{one['given']} queries"
+    if not one["documents_given"]:
+        return queries
+    return f"{queries}, {one['documents_done']}/{one['documents_given']} documents"
 
 
 def _asked() -> str:

@@ -31,10 +31,10 @@ SETUP = Actor(0, "setup", "admin")
 
 
 def check_installed() -> None:
-    """Let pass where the extra is installed.
+    """Require the extra of the tool.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: It is not installed.
     """
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
         raise ConfigError("the annotation tool is an extra: python -m pip install 'stm-agent[annotate]'")
@@ -51,7 +51,7 @@ def opened(workspace: Path | None, database: str | None, *, team: bool = True) -
 
     place = find_workspace(workspace)
     if workspace is None and not (Path.cwd() / "programs").is_dir():
-        # The shipped copy is no place to keep work in.
+        # Work does not belong in the shipped copy.
         place = Path.cwd()
     return open_tool(place, url=database, team=team)
 
@@ -70,5 +70,5 @@ def project_of(session: Session, name: str) -> tables.Project:
     row = called(session, name)
     if row is None:
         names = ", ".join(session.scalars(select(Row.name))) or "none yet"
-        raise ConfigError(f"there is no project '{name}'; there are {names}")
+        raise ConfigError(f"project '{name}' does not exist; there are {names}")
     return row

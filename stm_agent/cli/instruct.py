@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stm_agent.cli.llm_flags import ApiBase, Generator, Parallel, PriceIn, PriceOut
 from stm_agent.cli.output import JsonFlag, emit, page_writer, screen_observer
 from stm_agent.cli.runs import Place
+
+if TYPE_CHECKING:
+    from stm_agent.domain.spec import InstructSpec
 
 
 def instruct(
@@ -49,10 +52,7 @@ def instruct(
 
     Example: stm-agent instruct embedded:all-minilm-l6-v2 --collection data/scifact --reflections 8
     """
-    from pydantic import ValidationError
-
     from stm_agent.backbone.threads import choose_threads, set_threads
-    from stm_agent.domain.spec import InstructSpec
     from stm_agent.errors import ConfigError
     from stm_agent.llm.options import read_options
     from stm_agent.loop.instruct_model import InstructOptions, instruct_model, write_instructed
@@ -60,19 +60,7 @@ def instruct(
 
     if output is not None and output.exists():
         raise ConfigError(f"{output} exists; name a new folder, nothing is overwritten")
-    try:
-        plan = InstructSpec.model_validate(
-            {
-                "seeds": seeds,
-                "passages": passages,
-                "pool": pool,
-                "optimizer": optimizer,
-                "reflections": reflections,
-                "hard": hard,
-            }
-        )
-    except ValidationError as error:
-        raise ConfigError(f"--optimizer '{optimizer}' is not known; use gepa, copro or mipro") from error
+    spec = _spec(optimizer, seeds=seeds, passages=passages, pool=pool, reflections=reflections, hard=hard)
     set_threads(choose_threads()[0])
     folder = find_workspace(workspace)
     prices = {"price_in": price_in, "price_out": price_out}
@@ -80,7 +68,7 @@ def instruct(
     options = InstructOptions(
         split=split,
         task=task,
-        spec=plan,
+        spec=spec,
         llm=llm if pool or reflections else None,
         budget_usd=budget_usd,
         seed=seed,
@@ -99,3 +87,16 @@ def instruct(
         f"{result['tried']} tried; run {result['run']}",
     ]
     emit(result, "\n".join(lines), as_json)
+
+
+def _spec(optimizer: str, **settings: object) -> InstructSpec:
+    """Return the plan of a search; of its flags, the optimiser alone can be wrong."""
+    from pydantic import ValidationError
+
+    from stm_agent.domain.spec import InstructSpec
+    from stm_agent.errors import ConfigError
+
+    try:
+        return InstructSpec.model_validate({"optimizer": optimizer, **settings})
+    except ValidationError as error:
+        raise ConfigError(f"--optimizer '{optimizer}' is not known; use gepa, copro or mipro") from error

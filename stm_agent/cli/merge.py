@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -11,6 +11,9 @@ from typer.core import TyperGroup
 from stm_agent.cli.output import JsonFlag, emit
 from stm_agent.cli.runs import Place, RunName, folder_of
 from stm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stm_agent.merge.recipe import Recipe
 
 MULTIPLE = ("--experts", "--weights")
 """Options that take several values after one name."""
@@ -24,6 +27,10 @@ class ManyValues(TyperGroup):
         return super().parse_args(ctx, spread(args))
 
 
+Method = Annotated[
+    str,
+    typer.Option(help="linear, task-arithmetic, slerp, ties, dare-linear, dare-ties, breadcrumbs or breadcrumbs-ties."),
+]
 app = typer.Typer(cls=ManyValues, invoke_without_command=True, no_args_is_help=True)
 
 
@@ -54,12 +61,7 @@ def merge(
     experts: Annotated[list[Path] | None, typer.Option(help="Folders of adapters, or of full models.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write the model to; must not exist.")] = None,
     weights: Annotated[list[float] | None, typer.Option(help="One for each expert (default: all equal).")] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="linear, task-arithmetic, slerp, ties, dare-linear, dare-ties, breadcrumbs or breadcrumbs-ties."
-        ),
-    ] = "linear",
+    method: Method = "linear",
     domain: Annotated[str | None, typer.Option(help="Domain whose backbone the adapters belong to.")] = None,
     base: Annotated[
         str | None, typer.Option(help="Base model (default: the domain's, or the one that the adapters name).")
@@ -84,34 +86,40 @@ def merge(
     """
     if context.invoked_subcommand:
         return
-    from pydantic import ValidationError
-
     from stm_agent.domain.load import load_domain
     from stm_agent.loop.merge_single import merge_experts_into
-    from stm_agent.merge.recipe import Recipe
     from stm_agent.workspace import find_workspace, runs_folder
 
     if not experts or output is None:
         raise ConfigError("name the experts and the output folder: --experts A B --output DIR")
     place = find_workspace(workspace)
     backbone = load_domain(domain, place).backbone if domain else None
+    recipe = _recipe(
+        method=method,
+        weights=tuple(weights or [1.0] * len(experts)),
+        base_weight=base_weight,
+        density=density,
+        outliers=outliers,
+        scale=scale,
+        seed=seed,
+        groups=dict(map(_group, group or [])),
+    )
+    done = merge_experts_into(experts, recipe, output, runs=runs_folder(place), backbone=backbone, base=base)
+    emit(done, f"merged {len(experts)} experts into {output}", as_json)
+
+
+def _recipe(**settings: object) -> Recipe:
+    """Return the recipe of these settings; an error names the option that is wrong."""
+    from pydantic import ValidationError
+
+    from stm_agent.merge.recipe import Recipe
+
     try:
-        recipe = Recipe(
-            method=method,  # type: ignore[arg-type] # checked there
-            weights=tuple(weights or [1.0] * len(experts)),
-            base_weight=base_weight,
-            density=density,
-            outliers=outliers,
-            scale=scale,
-            seed=seed,
-            groups=dict(map(_group, group or [])),
-        )
+        return Recipe.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{option + ': ' if option else ''}{first['msg'].removeprefix('Value error, ')}") from error
-    done = merge_experts_into(experts, recipe, output, runs=runs_folder(place), backbone=backbone, base=base)
-    emit(done, f"merged {len(experts)} experts into {output}", as_json)
 
 
 @app.command()

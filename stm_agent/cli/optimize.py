@@ -9,17 +9,13 @@ import typer
 
 from stm_agent.cli.live import run_observer
 from stm_agent.cli.llm_flags import ApiBase, Generator, Parallel, PriceIn, PriceOut
-from stm_agent.cli.output import JsonFlag, emit, page_writer, show_steps, typed_command
+from stm_agent.cli.optimize_run import DataArguments, planned_steps, run
+from stm_agent.cli.output import JsonFlag, emit, show_steps, typed_command
 from stm_agent.cli.preset import PresetArguments, optimize_preset
-from stm_agent.cli.threads import raising_threads, threads_chooser
 from stm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from stm_agent.domain.spec import DomainSpec
-    from stm_agent.loop.events import Observer
-    from stm_agent.loop.options import Options, PolicyName
+    from stm_agent.loop.options import PolicyName
 
 
 def optimize(
@@ -111,20 +107,12 @@ def optimize(
 
     Example: stm-agent optimize --domain biomedical
     """
-    from stm_agent.domain.load import domain_of_collection, load_domain
     from stm_agent.loop.options import Options
     from stm_agent.train.processes import one_process
-    from stm_agent.workspace import find_workspace, runs_folder
+    from stm_agent.workspace import find_workspace
 
-    # A preset has a collection of its own, which --collection may replace.
-    named = (domain, preset or collection, corpus)
-    if sum(given is not None for given in named) != 1:
-        raise ConfigError(
-            "name what to adapt to: --domain NAME (see 'stm-agent domains list'), --collection DIR, --preset NAME, or "
-            "--corpus PATH if there are no queries; one of them"
-        )
-    if data_dir is not None and preset is None:
-        raise ConfigError("--data-dir goes with --preset; in a domain file, write data_dir under its kind: mteb")
+    data = DataArguments(domain=domain, collection=collection, corpus=corpus, corpus_queries=corpus_queries)
+    data.check(preset, data_dir)
     if (more_seeds and not seeds) or (seeds and seed is not None):
         raise ConfigError("give one --seed N, or several with --seeds N N N")
     one_process()
@@ -156,64 +144,22 @@ def optimize(
     if preset is not None:
         if seeds:
             raise ConfigError(f"--preset {preset} and --seeds make too many runs at once; give one --seed a call")
-        source = context.get_parameter_source("generator")
-        given = source is not None and source.name != "DEFAULT"
-        arguments = PresetArguments(preset, data_dir, collection, gpu_tflops, gpu_price)
+        arguments = PresetArguments(
+            name=preset, data_dir=data_dir, collection=collection, tflops=gpu_tflops, dollars=gpu_price
+        )
+        given = _is_given(context, "generator")
         with run_observer(as_json) as observer:
             finish = optimize_preset(arguments, options, folder, observer, generator_given=given, dry_run=dry_run)
         finish(as_json)
-        return
-    if corpus and dry_run:
-        from stm_agent.loop.corpus_plan import plan_corpus, plan_steps
-
-        show_steps(plan_steps(plan_corpus(corpus, queries=corpus_queries, seed=seed or 0), options), as_json)
-        return
-    if dry_run:
-        from stm_agent.loop.plan import check_collection, plan
-        from stm_agent.loop.starting import with_starts
-
-        spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
-        check_collection(spec, folder)
-        show_steps(plan(with_starts(spec, options.starts), folder, options), as_json)
-        return
-    # What is shown while a run works ends before its report is printed.
-    with run_observer(as_json) as observer:
-        if corpus:
-            from stm_agent.loop.corpus import write_collection
-
-            written = write_collection(
-                corpus, options, queries=corpus_queries, workspace=folder, runs=runs_folder(folder), observer=observer
-            )
-            collection, options = written.folder, written.remaining(options)
-        spec = domain_of_collection(collection) if collection else load_domain(str(domain), folder)
-        data, table = _adapted(spec, options, (*(seeds or ()), *(more_seeds or ())), folder, observer)
-    emit(data, table, as_json)
+    elif dry_run:
+        show_steps(planned_steps(data, options, folder), as_json)
+    else:
+        # What is shown while a run works ends before its report is printed.
+        with run_observer(as_json) as observer:
+            report, table = run(data, options, (*(seeds or ()), *(more_seeds or ())), folder, observer)
+        emit(report, table, as_json)
 
 
-def _adapted(
-    spec: DomainSpec, options: Options, seeds: tuple[int, ...], workspace: Path, observer: Observer
-) -> tuple[object, RenderableType]:
-    """Run the loop, once or for each seed; return the report and its table."""
-    from stm_agent.inspect.report import report_table, seeds_table
-    from stm_agent.loop.optimize import optimize
-    from stm_agent.loop.seeds import optimize_seeds
-    from stm_agent.workspace import runs_folder
-
-    choose, watched, write_page = threads_chooser(observer), raising_threads(observer), page_writer(observer)
-    runs = runs_folder(workspace)
-    if seeds:
-        summary = optimize_seeds(
-            spec,
-            options,
-            seeds,
-            workspace=workspace,
-            runs=runs,
-            observer=watched,
-            before_work=choose,
-            after_work=write_page,
-        )
-        return summary, seeds_table(summary)
-    report = optimize(
-        spec, options, workspace=workspace, runs=runs, observer=watched, before_work=choose, after_work=write_page
-    )
-    return report, report_table(report)
+def _is_given(context: typer.Context, flag: str) -> bool:
+    source = context.get_parameter_source(flag)
+    return source is not None and source.name != "DEFAULT"

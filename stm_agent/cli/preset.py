@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stm_agent.loop.presets import PresetRun
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PresetArguments:
     """Flags that only a preset has.
 

@@ -91,9 +91,8 @@ def synthesize(
     if (domain is None and collection is None) or output is None:
         raise ConfigError("name a domain and a folder to write to: --domain NAME --output DIR")
     folder = find_workspace(workspace)
-    llm = _llm(generator, None, api_base, parallel, price_in, price_out, None, None)
-    options, spec = replace(llm, budget_usd=budget_usd), _spec(domain, collection, folder)
-    kinds = tuple(what or ("negatives",))
+    options = _llm(api_base, parallel, price_in, price_out, generator, budget_usd=budget_usd)
+    spec, kinds = _spec(domain, collection, folder), tuple(what or ("negatives",))
     with watched_by(ObserverWatcher(screen_observer())):
         counts = synthesize_domain(spec, folder, runs_folder(folder), output, options, limit=limit, what=kinds)
     emit(counts, counts_text(counts), as_json)
@@ -142,8 +141,8 @@ def optimize(
     from stm_agent.loop.program_options import ProgramOptions
 
     folder, spec = _workspace_and_spec(workspace, domain, collection)
-    llm = _llm(generator, reflection, api_base, parallel, price_in, price_out, seed, start)
-    llm = replace(llm, budget_usd=budget_usd, budget_calls=budget_calls, budget_minutes=budget_minutes)
+    llm = _llm(api_base, parallel, price_in, price_out, generator, seed=seed, start=start, budget_usd=budget_usd)
+    llm = replace(llm, reflection=reflection, budget_calls=budget_calls, budget_minutes=budget_minutes)
     options = ProgramOptions(llm=llm, program=program, optimizer=optimizer, judge=judge, own_text=judge_own_text)
     options = replace(options, proposals=proposals, examples=examples, queries=queries, documents=documents)
     options = replace(options, finalists=finalists, lora_steps=lora_steps)
@@ -161,27 +160,28 @@ def _searched(spec: DomainSpec, folder: Path, options: ProgramOptions, target: P
 
 
 def _llm(
-    generator: str,
-    reflection: str | None,
     api_base: str | None,
     parallel: int | None,
     price_in: float | None,
     price_out: float | None,
-    seed: int | None,
-    start: str | None,
+    generator: str = DEFAULT,
+    *,
+    seed: int | None = None,
+    start: str | None = None,
+    budget_usd: float | None = None,
 ) -> Options:
-    """Return flags of LLMs, seed and start as options without ceilings."""
+    """Return the flags of all commands as options; a flag that a command lacks is as usual."""
     from stm_agent.loop.options import Options
 
     return Options(
         generator=generator,
-        reflection=reflection,
         api_base=api_base,
         parallel=parallel,
         price_in=price_in,
         price_out=price_out,
         seed=seed,
         starts=(start,) if start else (),
+        budget_usd=budget_usd,
     )
 
 
@@ -225,7 +225,7 @@ def compare(
     from stm_agent.workspace import runs_folder
 
     options = CompareOptions(
-        llm=_llm(DEFAULT, None, api_base, parallel, price_in, price_out, seed, start),
+        llm=_llm(api_base, parallel, price_in, price_out, seed=seed, start=start),
         generators=tuple(generator),
         program=program,
         passages=passages,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.deploy.licences import SourceLicence, licences_of_card
 from stm_agent.deploy.product import Product
 from stm_agent.errors import ConfigError, RunError, StorageError, first_line, raised_as
 from stm_agent.evaluate.proof import model_hash
 from stm_agent.files import read_json, storing, write_json
+from stm_agent.loop.report_rows import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def _write_scores(folder: Path, report: Mapping[str, Any]) -> None:
+def _write_scores(folder: Path, report: Report) -> None:
     """Write the test scores of the model as mteb's own result file: ``mteb/NAME.json``."""
     row = report.get("rows", {}).get("merged")
     if row is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from stm_agent.deploy.product import Product
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
 
     from stm_agent.backbone.encoder import TextEncoder
 
@@ -94,7 +95,7 @@ class ServedModel:
         return self.encoder
 
 
-def _counter_of(tokenizer: Any) -> Tokenizer:  # noqa: ANN401 - transformers' tokenizers share no typed base
+def _counter_of(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """Return a copy of a fast tokenizer that cuts nothing; a short text costs it a tenth of transformers' own call."""
     from tokenizers import Tokenizer
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.beir_files import SYNTHETIC, is_synthetic, judgement_files, packed_or_plain, query_files, rows_of
 from stm_agent.domain.beir_files import read_answers as read_answers
@@ -162,7 +161,7 @@ def _notes_of_splits(splits: Mapping[str, Split], queries: Mapping[str, str]) ->
 
 
 def write_beir(
-    collection: Collection, folder: Path, *, metadata: Mapping[str, Mapping[str, Any]] | None = None
+    collection: Collection, folder: Path, *, metadata: Mapping[str, Mapping[str, object]] | None = None
 ) -> Path:
     """Write a collection in BEIR layout; the folder appears only when it is complete.
 
@@ -178,31 +177,37 @@ def write_beir(
         rows = ({"_id": item.id, "title": item.title, "text": item.text} for item in collection.documents)
         write_atomic(partial / "corpus.jsonl", _jsonl(rows))
         for mark in sorted({_mark(split) for split in collection.splits.values()} or {""}):
-            own = [split.queries for split in collection.splits.values() if _mark(split) == mark]
-            queries = {key: text for part in own for key, text in part.items()}
+            queries = _marked_queries(collection, mark)
             query_rows = ({"_id": key, "text": text} | _metadata_of(key, metadata) for key, text in queries.items())
             write_atomic(partial / f"queries{mark}.jsonl", _jsonl(query_rows))
         for split in collection.splits.values():
-            lines = [f"{query}\t{doc}\t{grade}\n" for query, row in split.qrels.items() for doc, grade in row.items()]
-            write_atomic(
-                partial / "qrels" / f"{split.name}{_mark(split)}.tsv", "query-id\tcorpus-id\tscore\n" + "".join(lines)
-            )
+            _write_judgements(split, partial / "qrels" / f"{split.name}{_mark(split)}.tsv")
         about = {"name": collection.name, "licence": collection.licence, "source": collection.source}
         ignored = sorted({query for split in collection.splits.values() for query in split.ignored_ids})
         write_json(partial / "collection.json", {**about, IGNORED: ignored} if ignored else about)
     return folder
 
 
+def _write_judgements(split: Split, path: Path) -> None:
+    lines = [f"{query}\t{doc}\t{grade}\n" for query, row in split.qrels.items() for doc, grade in row.items()]
+    write_atomic(path, "query-id\tcorpus-id\tscore\n" + "".join(lines))
+
+
 def _mark(split: Split) -> str:
     return SYNTHETIC if split.synthetic else ""
 
 
-def _metadata_of(query: str, metadata: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
+def _marked_queries(collection: Collection, mark: str) -> dict[str, str]:
+    own = (split.queries for split in collection.splits.values() if _mark(split) == mark)
+    return {key: text for queries in own for key, text in queries.items()}
+
+
+def _metadata_of(query: str, metadata: Mapping[str, Mapping[str, object]] | None) -> dict[str, object]:
     entry = (metadata or {}).get(query)
     return {"metadata": dict(entry)} if entry else {}
 
 
-def _jsonl(rows: Iterator[dict[str, Any]]) -> str:
+def _jsonl(rows: Iterable[Mapping[str, object]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

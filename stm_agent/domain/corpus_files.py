@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.beir_files import json_object, lines_of, packed_or_plain
 from stm_agent.domain.collection import Document
@@ -26,7 +25,7 @@ _LONGEST_CELL = 30_000_000
 _SEPARATORS = (",", ";", "\t")
 _SHOWN_COLUMNS = 8
 
-Row = tuple[str, Mapping[str, Any]]
+Row = tuple[str, Mapping[str, object]]
 """("file:line", cells by column)."""
 
 
@@ -157,7 +156,7 @@ def _documents_of(path: Path, left_out: _LeftOut) -> list[Document]:
     return documents
 
 
-def _columns(row: Mapping[str, Any], location: str) -> tuple[str, str | None, str | None]:
+def _columns(row: Mapping[str, object], location: str) -> tuple[str, str | None, str | None]:
     """Return the columns of text, id and title, from the first row."""
     by_name = {str(name).strip().casefold(): name for name in row}
 
@@ -171,7 +170,7 @@ def _columns(row: Mapping[str, Any], location: str) -> tuple[str, str | None, st
     return text, first(ID_COLUMNS), first(TITLE_COLUMNS)
 
 
-def _key(row: Mapping[str, Any], column: str | None, number: int, location: str) -> str:
+def _key(row: Mapping[str, object], column: str | None, number: int, location: str) -> str:
     """Return a row's id; the number of the row if the table has none."""
     if column is None:
         return f"row-{number}"
@@ -182,7 +181,7 @@ def _key(row: Mapping[str, Any], column: str | None, number: int, location: str)
     return key
 
 
-def _cell(row: Mapping[str, Any], column: str | None, location: str) -> str:
+def _cell(row: Mapping[str, object], column: str | None, location: str) -> str:
     value = row.get(column) if column is not None else None
     if value is None:
         return ""

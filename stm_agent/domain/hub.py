@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import TYPE_CHECKING
 
 from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.domain.official import OfficialTask, at_folder, chosen_subset, find_task, load_task, offered_splits
 from stm_agent.domain.official import narrowed as narrowed_task
 from stm_agent.domain.spec import MtebCollection
 from stm_agent.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTaskRetrieval
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 
 def read_mteb(spec: MtebCollection) -> Collection:
@@ -58,17 +62,17 @@ def read_official(wanted: OfficialTask) -> tuple[dict[str, str], Split]:
     return texts, _split(wanted.name, split, data, documents if task.ignore_identical_ids else {})
 
 
-def _load(task: Any, subset: str, splits: list[str]) -> Any:  # noqa: ANN401 - mteb's split data
+def _load(task: AbsTaskRetrieval, subset: str, splits: list[str]) -> dict[str, RetrievalSplitData]:
     load_task(narrowed_task(task, subset, splits))
     return task.dataset[subset]
 
 
-def _documents(data: Any) -> dict[str, Document]:  # noqa: ANN401
+def _documents(data: RetrievalSplitData) -> dict[str, Document]:
     rows = data["corpus"]
     return {row["id"]: Document(row["id"], row.get("title") or "", row["text"]) for row in rows}
 
 
-def _split(task: str, name: str, data: Any, ignorable: Container[str]) -> Split:  # noqa: ANN401
+def _split(task: str, name: str, data: RetrievalSplitData, ignorable: Container[str]) -> Split:
     texts = {row["id"]: row["text"] for row in data["queries"]}
     qrels = {
         query: {doc: int(grade) for doc, grade in grades.items()}

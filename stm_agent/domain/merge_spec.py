@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -56,7 +56,7 @@ class MergeSpec(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _method_is_one_of_methods(cls, values: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+    def _method_is_one_of_methods(cls, values: object) -> object:
         if not isinstance(values, dict) or "method" not in values:
             return values
         if "methods" in values:

@@ -7,20 +7,17 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.beir_files import packed_or_plain, rows_of
 from stm_agent.domain.collection_spec import BeirCollection, MtebCollection, SourceSpec, TrainingCollection
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.text import normalise
-from stm_agent.domain.training_files import TrainingRow, read_training_rows, rows_of_hub, rows_of_path
+from stm_agent.domain.training_files import RawRow, TrainingRow, read_training_rows, rows_of_hub, rows_of_path
 from stm_agent.errors import DataError
 
 logger = logging.getLogger(__name__)
 TRAIN = "train"
-
-
-Rows = Iterable[tuple[str, Mapping[str, Any]]]
+Rows = Iterable[RawRow]
 """("file:row", row), as they are stored."""
 
 
@@ -155,7 +152,7 @@ class _Adder:
         return group
 
 
-def _of_values(source: SourceSpec, raw: Rows) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _of_values(source: SourceSpec, raw: Rows) -> Iterator[RawRow]:
     """Yield the rows of a source that is cut by a column; all rows of one that is not.
 
     Raises:

@@ -148,9 +148,8 @@ class Preset(Spec):
         raw["experts"] = [self._with_steps(expert, model.batch_size) for expert in raw["experts"]]
         if collection is not None:
             raw["collection"] = BeirCollection(path=collection.absolute()).model_dump(exclude_none=True)
-        if data_dir is not None:
-            raw = _in_folder(raw, data_dir.absolute())
-        return DomainSpec.model_validate(raw, context={"folder": (data_dir or Path()).absolute()})
+        placed = raw if data_dir is None else _in_folder(raw, data_dir.absolute())
+        return DomainSpec.model_validate(placed, context={"folder": (data_dir or Path()).absolute()})
 
     def _with_steps(self, expert: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
         pairs = sum(self.pairs.get(source, 0) for source in expert["sources"])
@@ -198,7 +197,7 @@ def require_training_files(spec: DomainSpec) -> None:
             )
 
 
-def _in_folder(value: Any, data_dir: Path) -> Any:  # noqa: ANN401 - JSON
+def _in_folder(value: object, data_dir: Path) -> object:
     """Return a domain file with every model and data set that the folder has read from there."""
     if isinstance(value, dict):
         inside = {key: _in_folder(part, data_dir) for key, part in value.items()}
@@ -207,7 +206,6 @@ def _in_folder(value: Any, data_dir: Path) -> Any:  # noqa: ANN401 - JSON
         return inside
     if isinstance(value, list | tuple):
         return [_in_folder(part, data_dir) for part in value]
-    found = _HUB_NAME.fullmatch(value) if isinstance(value, str) else None
-    if found and (data_dir / found[1]).is_dir():
+    if isinstance(value, str) and (found := _HUB_NAME.fullmatch(value)) and (data_dir / found[1]).is_dir():
         return value.replace(found[1], str(data_dir / found[1]))
     return value

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.data import DomainData
@@ -117,7 +116,7 @@ class Profile:
         """Memory of the corpus's vectors in float32 with the embedded encoder, in GiB."""
         return self.documents * DIMENSION * 4 / 2**30
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return all facts, and what follows from them, as JSON values."""
         length, reason = max_length_for(self)
         derived = {"encoding_minutes": round(self.encoding_minutes, 1), "vectors_gib": round(self.vectors_gib, 3)}

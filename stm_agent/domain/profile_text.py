@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.collection import Collection, read_beir
 from stm_agent.domain.data import DomainData
@@ -32,7 +31,7 @@ class FolderCheck:
         """Return the lines for people."""
         return [*profile_lines(self.profile), *([_line("missing", self.missing)] if self.missing else [])]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return everything as JSON values."""
         return {**self.profile.to_json(), "missing": self.missing}
 

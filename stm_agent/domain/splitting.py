@@ -10,7 +10,6 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.firewall import WAYS_ON
@@ -47,7 +46,7 @@ class SplitPlan:
     moved: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the plan as JSON values, for the record of a run."""
         moved = {to: {name: list(ids) for name, ids in rows.items()} for to, rows in self.moved.items()}
         return {"seed": self.seed, "moved": moved, "notes": list(self.notes)}

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.beir_files import json_object, lines_of
 from stm_agent.errors import DataError, first_line, raised_as
@@ -21,6 +20,8 @@ REVIEW = frozenset({"query", "negative", "answer"})
 REVIEWED_RELEVANT = "false_negative"
 """Answer of a review: the passage is relevant to the query."""
 _NEGATIVE = re.compile(r"negatives?(?:_(\d+))?")
+RawRow = tuple[str, Mapping[str, object]]
+"""("file:row", values by column)."""
 FORMATS = "JSONL (.jsonl, .jsonl.gz), Parquet (.parquet), or a folder of these or of the datasets library"
 
 
@@ -54,9 +55,7 @@ def training_files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
-def read_training_rows(
-    raw: Iterable[tuple[str, Mapping[str, Any]]],
-) -> Iterator[tuple[str, TrainingRow | None]]:
+def read_training_rows(raw: Iterable[RawRow]) -> Iterator[tuple[str, TrainingRow | None]]:
     """Yield ("file:row", row) of a training set; None for a row without a query or a passage.
 
     The query is the first column found of ``anchor``, ``query``, ``question``, ``sentence1``; the passage that of
@@ -94,14 +93,14 @@ def read_training_rows(
         )
 
 
-def _of_review(row: Mapping[str, Any]) -> TrainingRow | None:
+def _of_review(row: Mapping[str, object]) -> TrainingRow | None:
     asked, passages = _texts(row["query"]), _texts(row["negative"])
     if row["answer"] != REVIEWED_RELEVANT or not asked or not passages:
         return None
     return TrainingRow(query=asked[0], positives=tuple(passages), negatives=(), scores=())
 
 
-def _column(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
+def _column(row: Mapping[str, object], names: Sequence[str]) -> str | None:
     return next((name for name in names if name in row), None)
 
 
@@ -122,9 +121,7 @@ def _scores(value: object, location: str) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def rows_of_hub(
-    name: str, subset: str | None, split: str, revision: str | None
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def rows_of_hub(name: str, subset: str | None, split: str, revision: str | None) -> Iterator[RawRow]:
     """Yield ("name:row", row) of a data set on the Hub, which the ``datasets`` library fetches once and stores.
 
     Raises:
@@ -146,7 +143,7 @@ def rows_of_hub(
         yield f"{name}:{number}", row
 
 
-def rows_of_path(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def rows_of_path(path: Path) -> Iterator[RawRow]:
     """Yield ("file:row", row) of a file, or of a folder of files.
 
     Raises:
@@ -166,7 +163,7 @@ def rows_of_path(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield f"{file}:{number}", json_object(line, f"{file}:{number}")
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _parquet_rows(path: Path) -> Iterator[RawRow]:
     import pyarrow.parquet
 
     with raised_as(lambda error: _unreadable(path, error)):
@@ -178,7 +175,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield f"{path}:{number}", row
 
 
-def _saved_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _saved_rows(path: Path) -> Iterator[RawRow]:
     """Yield the rows of a folder that ``save_to_disk`` wrote; of several splits, those of train."""
     from datasets import DatasetDict, load_from_disk
 

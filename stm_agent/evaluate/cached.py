@@ -6,8 +6,8 @@ can score every finalist of an instruction search.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTaskRetrieval
+    from mteb.types import Array, PromptType
+    from torch import Tensor
 
 
 class CachedEncoder:
@@ -35,25 +37,27 @@ class CachedEncoder:
             {"name": "stm-agent/cached", "revision": encoder.identity[:16], "similarity_fn_name": "cosine"}
         )
 
-    def encode(self, inputs: Any, *, prompt_type: Any = None, **kwargs: Any) -> NDArray[np.float32]:  # noqa: ANN401
+    def encode(
+        self, inputs: Iterable[Mapping[str, Sequence[str]]], *, prompt_type: PromptType | None = None, **kwargs: object
+    ) -> NDArray[np.float32]:
         """Return the vectors of a data loader's texts, from the cache if they are stored.
 
         Returns:
             ``[texts, dimension]`` float32, L2-normalised.
         """
         texts = [text for batch in inputs for text in batch["text"]]
-        role = str(getattr(prompt_type, "value", "query"))
+        role = "query" if prompt_type is None else prompt_type.value
         if role == "query":
             return encode_queries(self.cache, self.encoder, texts, prefix=self.prefixes[role])
         return self.cache.encode(self.encoder, texts, prefix=self.prefixes[role])
 
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:  # noqa: ANN401 - mteb's Array
+    def similarity(self, embeddings1: Array, embeddings2: Array) -> Tensor:
         """Return cosine similarities ``[first, second]``; the vectors have length 1."""
         import torch
 
         return torch.as_tensor(embeddings1) @ torch.as_tensor(embeddings2).T
 
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:  # noqa: ANN401 - mteb's Array
+    def similarity_pairwise(self, embeddings1: Array, embeddings2: Array) -> Tensor:
         """Return the cosine similarity of each row with its row."""
         import torch
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.cached import CachedEncoder
@@ -44,7 +44,7 @@ class HandedIn:
     max_tokens: int
     instructed: bool
 
-    def meta_fields(self) -> dict[str, Any]:
+    def meta_fields(self) -> dict[str, object]:
         """Return the fields of ``ModelMeta``; what only its owner knows, such as a licence, is None."""
         return {
             "name": self.name,
@@ -92,7 +92,7 @@ def hand_in(
 
     query, passage = prefixes
     cached = CachedEncoder(encoder, cache, query_prefix=query, passage_prefix=passage)
-    cached.mteb_model_meta = ModelMeta(loader=None, **model.meta_fields())
+    cached.mteb_model_meta = ModelMeta.model_validate({"loader": None, **model.meta_fields()})
     scores = evaluate_with_mteb(cached, task, results=target)
     write_atomic(target / META, meta_text(model))
     return scores

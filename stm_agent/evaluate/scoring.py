@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import Split
@@ -136,7 +136,16 @@ def encoding_of(folder: Path) -> tuple[int, float]:
     return int(row["texts"]), float(row["seconds"])
 
 
-def scores_to_json(scores: Scores) -> dict[str, Any]:
+class StoredScores(TypedDict):
+    """Scores as JSON."""
+
+    ndcg_at_10: float
+    recall_at_100: float
+    mrr_at_10: float
+    per_query: dict[str, float]
+
+
+def scores_to_json(scores: Scores) -> StoredScores:
     """Return scores as JSON values."""
     return {
         "ndcg_at_10": scores.ndcg_at_10,
@@ -146,7 +155,7 @@ def scores_to_json(scores: Scores) -> dict[str, Any]:
     }
 
 
-def scores_from_json(row: Mapping[str, Any]) -> Scores:
+def scores_from_json(row: StoredScores) -> Scores:
     """Read :func:`scores_to_json` back."""
     return Scores(row["ndcg_at_10"], row["recall_at_100"], row["mrr_at_10"], row["per_query"])
 

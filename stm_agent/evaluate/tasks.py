@@ -11,6 +11,7 @@ from stm_agent.errors import DataError
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask, AbsTaskRetrieval
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 METRICS = ("ndcg_at_10", "recall_at_100", "mrr_at_10")
 
@@ -41,7 +42,7 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
     )
     corpus = [{"id": d.id, "title": "", "text": d.full} for d in collection.documents]
     queries = [{"id": query, "text": text} for query, text in judged.queries.items()]
-    data: Any = {
+    data: RetrievalSplitData = {
         "corpus": Dataset.from_list(corpus),
         "queries": Dataset.from_list(queries),
         "relevant_docs": {query: dict(grades) for query, grades in judged.qrels.items()},
@@ -52,7 +53,7 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
         metadata = about
         ignore_identical_ids = bool(judged.ignored_ids)
 
-        def load_data(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the parent
+        def load_data(self, *args: object, **kwargs: object) -> None:
             self.dataset = {"default": {split: data}}
             self.data_loaded = True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.errors import StorageError
 from stm_agent.files import read_json, sha256_file, write_json
@@ -14,10 +14,29 @@ NAME = "manifest.json"
 SCHEMA = 1
 
 
+class StoredFile(TypedDict):
+    """A file as its manifest knows it."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """What ``manifest.json`` of a stage folder holds."""
+
+    schema: int
+    kind: str
+    key: str
+    inputs: dict[str, object]
+    versions: Mapping[str, str]
+    seconds: float
+    files: dict[str, StoredFile]
+
+
 def write_manifest(folder: Path, job: Job, *, seconds: float) -> None:
     """Write ``manifest.json``: the job's inputs, library versions, and size and SHA-256 of every file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
-    manifest = {
+    manifest: Manifest = {
         "schema": SCHEMA,
         "kind": job.kind,
         "key": job.key(),
@@ -32,13 +51,13 @@ def write_manifest(folder: Path, job: Job, *, seconds: float) -> None:
     write_json(folder / NAME, manifest)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """Return a stage folder's manifest.
 
     Raises:
         StorageError: It is missing or not valid JSON.
     """
-    manifest: dict[str, Any] = read_json(folder / NAME)
+    manifest: Manifest = read_json(folder / NAME)
     return manifest
 
 
@@ -61,7 +80,7 @@ def folder_fault(folder: Path, key: str | None = None) -> str | None:
     return _file_fault(folder, files)
 
 
-def _file_fault(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> str | None:
+def _file_fault(folder: Path, files: Mapping[str, StoredFile]) -> str | None:
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {NAME}
     if missing := sorted(set(files) - present):
         return f"{missing[0]} is missing"

@@ -210,20 +210,18 @@ class RayExecutor:
     def _collect(self, sent: _Sent) -> Path | None:
         """Return the folder of a job that ended; None: it was sent to another node."""
         name = sent.job.folder_name
-        try:
+        with contextlib.ExitStack() as ended:
+            ended.callback(self._forget, name)
             node, kind, value = read_answer(sent.ref, name)
             if kind in (REFUSED, UNFIT):
                 self._exclude(sent, node, kind, str(value))
                 sent.ref = self._submit(sent.job, sent.content, sent.unfit)
+                # It has not ended.
+                ended.pop_all()
                 return None
             if kind != DONE:
                 raise read_error(value)
-            folder = self._arrived(sent.job)
-        except BaseException:
-            self._forget(name)
-            raise
-        self._forget(name)
-        return folder
+            return self._arrived(sent.job)
 
     def _arrived(self, job: Job) -> Path:
         """Return the folder of a job that a node built; a shared folder may show it a little later."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.files import read_json, read_jsonl
@@ -35,9 +35,9 @@ class Front(TypedDict):
     points: list[FrontPoint]
     taken: int | None
     documents: NotRequired[dict[str, float]]
-    documents_method: NotRequired[dict[str, Any]]
+    documents_method: NotRequired[dict[str, object]]
     queries_stand_on: NotRequired[str]
-    start: NotRequired[dict[str, Any]]
+    start: NotRequired[dict[str, object]]
 
 
 class Picked(TypedDict):
@@ -94,7 +94,7 @@ def front_table(front: Front) -> Table:
 
 def _method_of(point: FrontPoint) -> MethodOptions:
     """Return how a point is merged; fronts of earlier versions hold sums only."""
-    return MethodOptions(**point.get("method", {}))
+    return MethodOptions.model_validate(point.get("method", {}))
 
 
 def pick(run: Path, number: int, output: Path) -> Picked:
@@ -133,7 +133,8 @@ def pick(run: Path, number: int, output: Path) -> Picked:
     model = AdaptedModel(backbone, tuple(adapters), tuple(point["weights"]), _method_of(point))
     if "documents" in front:
         # The front is that of the side of queries; the passages keep the vectors of the model beneath.
-        weights, method = tuple(front["documents"].values()), MethodOptions(**front.get("documents_method", {}))
+        weights = tuple(front["documents"].values())
+        method = MethodOptions.model_validate(front.get("documents_method", {}))
         model = AdaptedModel(start, tuple(beneath), weights, method, queries=model)
     job = _export(run, front, number, model)
     copy_result(build_job(job, run.parent) / "model", target)

@@ -66,12 +66,16 @@ def find_run(runs: Path, name: str, *, finished: bool = False) -> Path:
     starts = exact or [path for path in folders if path.name.startswith(name)]
     if len(starts) == 1:
         return starts[0]
-    names = [path.name for path in starts or folders]
     if starts:
-        raise ConfigError(f"'{name}' is the start of several runs: {', '.join(names)}; type more of it")
+        names = ", ".join(path.name for path in starts)
+        raise ConfigError(f"'{name}' is the start of several runs: {names}; type more of it")
+    raise ConfigError(f"run '{name}' does not exist in {runs}; {_nearest(name, [path.name for path in folders])}")
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    """Return a hint at the run that was meant: that of the most similar name, else the newest."""
     near = difflib.get_close_matches(name, names, n=1) or names[-1:]
-    hint = f"did you mean {near[0]}?" if near else "there are no runs yet"
-    raise ConfigError(f"run '{name}' does not exist in {runs}; {hint}")
+    return f"did you mean {near[0]}?" if near else "there are no runs yet"
 
 
 def _last(runs: Path, folders: list[Path], *, finished: bool) -> Path:

@@ -12,7 +12,7 @@ import io
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.errors import AnswerRejected, ConfigError, GenerationError
 from stm_agent.instruct.trials import Trials
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
     from stm_agent.llm.answer import Completion
     from stm_agent.llm.client import LlmClient
+
+    Metric = Callable[[dspy.Example, dspy.Prediction, object], float]
+    """Scores a prediction; the last argument is the trace, which scores nothing here."""
+    Run = Callable[[dspy.LM, dspy.Module, Metric, list[dspy.Example]], None]
+    """Runs an optimiser: the LLM that proposes, the program, its metric and the queries."""
 
 logger = logging.getLogger(__name__)
 ROUNDS = 2
@@ -56,7 +61,7 @@ class Copro(_Optimizer):
 
         depth = ROUNDS if self.candidates >= 2 * ROUNDS else 1
 
-        def run(lm: Any, program: Any, metric: Any, examples: list[Any]) -> None:  # noqa: ANN401 - dspy's types
+        def run(lm: dspy.LM, program: dspy.Module, metric: Metric, examples: list[dspy.Example]) -> None:
             breadth = max(2, self.candidates // depth)
             optimizer = dspy.COPRO(prompt_model=lm, metric=metric, breadth=breadth, depth=depth)
             quiet = {"num_threads": 1, "display_progress": False, "display_table": False}
@@ -81,7 +86,7 @@ class MiproV2(_Optimizer):
         except ImportError as error:
             raise ConfigError("optimizer mipro needs Optuna: pip install 'stm-agent[optuna]'") from error
 
-        def run(lm: Any, program: Any, metric: Any, examples: list[Any]) -> None:  # noqa: ANN401 - dspy's types
+        def run(lm: dspy.LM, program: dspy.Module, metric: Metric, examples: list[dspy.Example]) -> None:
             none = {"max_bootstrapped_demos": 0, "max_labeled_demos": 0}
             optimizer = dspy.MIPROv2(
                 metric=metric,
@@ -107,9 +112,7 @@ class MiproV2(_Optimizer):
         _optimize(trials, self.client, self.task, "mipro", run)
 
 
-def _optimize(
-    trials: Trials, client: LlmClient, task: str, origin: str, run: Callable[[Any, Any, Any, list[Any]], None]
-) -> None:
+def _optimize(trials: Trials, client: LlmClient, task: str, origin: str, run: Run) -> None:
     """Let a DSPy optimiser propose; its candidates are checked, scored and traced like any other."""
     import dspy
 
@@ -125,7 +128,7 @@ def _optimize(
     try:
         # Its progress bars are for a terminal of its own.
         with dspy_context(client, record=record, own_format=True), contextlib.redirect_stderr(io.StringIO()):
-            run(dspy.settings.lm, program, lambda example, prediction, trace=None: prediction.score, examples)
+            run(dspy.settings.lm, program, _score_of, examples)
     except AnswerRejected as error:
         trials.rejected[error.reason] += 1
     except (ValueError, AttributeError, KeyError, dspy.utils.exceptions.AdapterParseError) as error:
@@ -135,6 +138,12 @@ def _optimize(
     if isinstance(record.error, GenerationError) and not isinstance(record.error, AnswerRejected):
         # The optimisers catch what an LLM raises.
         raise record.error
+
+
+def _score_of(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> float:
+    """Return the score that the program found: the metric of both optimisers."""
+    score: float = prediction.score
+    return score
 
 
 def _scorer(trials: Trials, origin: str, completions: Sequence[Completion]) -> Callable[[str, str], float]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.backbone.instruction import Instruction
+
+
+class StoredFinalist(TypedDict):
+    """A finalist as JSON: what ``dataclasses.asdict`` makes of it."""
+
+    instruction: dict[str, str]
+    inner: float
+    full: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +31,6 @@ class Finalist:
     full: float
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Finalist:
+    def from_json(cls, row: StoredFinalist) -> Finalist:
         """Read what ``dataclasses.asdict`` made."""
         return cls(instruction=Instruction(**row["instruction"]), inner=row["inner"], full=row["full"])

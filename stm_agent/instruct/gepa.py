@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.collection import normalise
@@ -19,6 +19,8 @@ from stm_agent.llm.checking import TextCheck
 from stm_agent.llm.text import clean_text
 
 if TYPE_CHECKING:
+    from gepa.core.adapter import EvaluationBatch
+
     from stm_agent.llm.client import LlmClient
 
 logger = logging.getLogger(__name__)
@@ -71,6 +73,24 @@ class Gepa:
             raise adapter.ended
 
 
+class Failure(TypedDict):
+    """A query as the reflecting LLM sees it.
+
+    Attributes:
+        query: Its text.
+        score: Its nDCG@10.
+        wanted: The passage of its highest grade.
+        instead: The irrelevant passage that was found first; empty: none.
+        why: At which rank the wanted one was, and which words the passages share with the query.
+    """
+
+    query: str
+    score: float
+    wanted: str
+    instead: str
+    why: str
+
+
 class InstructionAdapter:
     """Implements ``gepa.core.adapter.GEPAAdapter``; a data instance is a query id."""
 
@@ -80,7 +100,9 @@ class InstructionAdapter:
         self.asked = 0
         self.ended: StmAgentError | None = None
 
-    def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ANN401
+    def evaluate(
+        self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False
+    ) -> EvaluationBatch[Failure, str]:
         """Score a candidate on a batch of queries."""
         from gepa.core.adapter import EvaluationBatch
 
@@ -90,7 +112,7 @@ class InstructionAdapter:
         traces = [self._trace(query, instruction, per_query[query]) for query in batch] if capture_traces else None
         return EvaluationBatch(outputs=list(batch), scores=scores, trajectories=traces)
 
-    def _trace(self, query: str, instruction: Instruction, value: float) -> dict[str, Any]:
+    def _trace(self, query: str, instruction: Instruction, value: float) -> Failure:
         scorer = self.trials.scorer
         ranked = sorted(scorer.run(instruction)[query].items(), key=lambda hit: -hit[1])
         grades = scorer.split.qrels[query]
@@ -109,9 +131,9 @@ class InstructionAdapter:
     def make_reflective_dataset(
         self,
         candidate: dict[str, str],
-        eval_batch: Any,  # noqa: ANN401 - gepa's generic batch
+        eval_batch: EvaluationBatch[Failure, str],
         components_to_update: list[str],
-    ) -> dict[str, list[dict[str, Any]]]:
+    ) -> dict[str, list[dict[str, object]]]:
         """Return the worst queries with the best-ranked irrelevant passage, and why it was ranked high."""
         worst = sorted(eval_batch.trajectories or [], key=lambda trace: trace["score"])[:SHOWN_FAILURES]
         return {component: [dict(trace) for trace in worst] for component in components_to_update}
@@ -119,7 +141,7 @@ class InstructionAdapter:
     def propose_new_texts(
         self,
         candidate: dict[str, str],
-        reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]],
+        reflective_dataset: Mapping[str, Sequence[Mapping[str, object]]],
         components_to_update: list[str],
     ) -> dict[str, str]:
         """Ask the reflecting LLM for a better text; keep the old one if the answer cannot be used."""
@@ -130,7 +152,7 @@ class InstructionAdapter:
             self.ended = error
             return {name: candidate[name] for name in components_to_update}
 
-    def _better(self, current: str, failures: Sequence[Mapping[str, Any]]) -> str:
+    def _better(self, current: str, failures: Sequence[Mapping[str, object]]) -> str:
         self.asked += 1
         try:
             completion = self.client.complete(question(current, failures, self.task), rollout=self.asked)
@@ -162,11 +184,11 @@ def _why(query: str, wanted: str, instead: str, ranked: Sequence[str], document:
     return f"the wanted passage was {rank}; it shares with the query: {right}; the one found instead: {wrong}"
 
 
-def question(current: str, failures: Sequence[Mapping[str, Any]], task: str) -> list[dict[str, str]]:
+def question(current: str, failures: Sequence[Mapping[str, object]], task: str) -> list[dict[str, str]]:
     """Return the chat that asks for a better instruction."""
     shown = "\n\n".join(
-        f"Query: {row['query']}\nWanted: {row['wanted'][:SHOWN_LETTERS]}\n"
-        f"Found instead: {row['instead'][:SHOWN_LETTERS]}\nWhy: {row['why']}"
+        f"Query: {row['query']}\nWanted: {str(row['wanted'])[:SHOWN_LETTERS]}\n"
+        f"Found instead: {str(row['instead'])[:SHOWN_LETTERS]}\nWhy: {row['why']}"
         for row in failures
     )
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import InstructSpec
@@ -119,7 +119,7 @@ class FoundInstruction:
 
 def read_found(folder: Path) -> FoundInstruction:
     """Read the result of an :class:`InstructionJob`."""
-    row: dict[str, Any] = read_json(folder / RESULT)
+    row = read_json(folder / RESULT)
     row.pop("incumbent")
     finalists = tuple(map(Finalist.from_json, row["finalists"]))
     named = {name: Instruction(**row[name]) for name in ("winner", "favourite")}

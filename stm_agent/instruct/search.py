@@ -91,14 +91,17 @@ def search_instruction(
         GenerationError: The reflecting LLM cannot be reached, or its budget is spent.
     """
     whole = InstructionScorer(encoder, cache, documents, searching, incumbent)
-    store = TraceStore(trace)
-    trials = Trials(_inner(whole, spec.hard), store)
+    trials = Trials(_inner(whole, spec.hard), TraceStore(trace))
     trials.try_one(incumbent)
     if incumbent.unsaid().texts != incumbent.texts:
         trials.try_one(incumbent.unsaid())
     for proposer in proposers(spec, seeds=seeds, framings=framings, client=reflection, task=task, seed=seed):
         proposer.propose(trials)
-    finalists = _finalists(trials, whole, incumbent, spec.finalists)
+    return _result(trials, _finalists(trials, whole, incumbent, spec.finalists), incumbent)
+
+
+def _result(trials: Trials, finalists: tuple[Finalist, ...], incumbent: Instruction) -> SearchResult:
+    """Return the result: the best finalist wins, of equal ones the shortest."""
     winner = min(finalists, key=lambda finalist: (-finalist.full, _length(finalist.instruction))).instruction
     return SearchResult(
         winner=winner,

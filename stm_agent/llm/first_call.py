@@ -37,20 +37,20 @@ class FirstCall:
             if self._failures != failures and not self._passed and self._error is not None:
                 raise GenerationError(str(self._error)) from self._error
             self._running = not self._passed
+        passed, useless = False, None
         try:
             yield
+            passed = True
         except AnswerRejected:
-            self._end(passed=True)
+            passed = True
             raise
         except GenerationError as error:
-            self._end(error=error)
+            useless = error
             raise
-        except BaseException:
-            self._end()
-            raise
-        self._end(passed=True)
+        finally:
+            self._end(passed=passed, error=useless)
 
-    def _end(self, *, passed: bool = False, error: GenerationError | None = None) -> None:
+    def _end(self, *, passed: bool, error: GenerationError | None) -> None:
         with self._ended:
             self._running = False
             self._passed = self._passed or passed

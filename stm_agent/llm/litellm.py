@@ -6,22 +6,36 @@ import difflib
 import os
 import warnings
 from collections.abc import Generator, Mapping
-from datetime import datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
 
 from stm_agent.errors import AnswerRejected, ConfigError, GenerationError, raised_as
 from stm_agent.llm.answer import NO_ANSWER, TRIES, Answer, Messages
 from stm_agent.llm.provider_faults import fault_of
+from stm_agent.llm.retrying import retrying, tries_of
 from stm_agent.llm.tokens import chat_tokens, rough_tokens
 
 if TYPE_CHECKING:
     from tenacity import Retrying
 
-LONGEST_WAIT = 60.0
-"""Seconds between two tries, at most, whatever a server asks for."""
 READ_ONLY = "Item.* on TypedDict class .* using the `ReadOnly` qualifier"
 """pydantic's remark about types inside LiteLLM and its SDKs, which only their authors can change."""
+
+
+class Sampling(TypedDict, total=False):
+    """What is sent with a chat beside its limit, by the names of :func:`litellm.completion`."""
+
+    temperature: Required[float]
+    seed: Required[int]
+    extra_body: Mapping[str, object] | None
+    response_format: dict[str, object]
+    stream: bool
+    stream_options: dict[str, bool]
+
+
+class Settings(Sampling):
+    """The same with the limit of the answer."""
+
+    max_tokens: int
 
 
 class LiteLlmProvider:
@@ -99,15 +113,15 @@ class LiteLlmProvider:
             messages, temperature=temperature, max_tokens=max_tokens, seed=seed, response_format=dict(schema)
         )
 
-    def _whole(self, messages: Messages, **settings: Any) -> Answer:  # noqa: ANN401 - litellm's types
+    def _whole(self, messages: Messages, **settings: Unpack[Settings]) -> Answer:
         import openai
 
-        retrying = self._retrying()
+        attempts = retrying(self.tries, self.patience)
         try:
-            response = retrying(self._send, messages, **settings)
+            response = attempts(self._send, messages, **settings)
         except openai.OpenAIError as error:
-            raise self._fault(error, "failed", _tries(retrying)) from error
-        return self._read(response, messages, _tries(retrying))
+            raise self._fault(error, "failed", tries_of(attempts)) from error
+        return self._read(response, messages, tries_of(attempts))
 
     def stream(
         self,
@@ -130,9 +144,9 @@ class LiteLlmProvider:
         import litellm
         import openai
 
-        retrying = self._retrying()
+        attempts = retrying(self.tries, self.patience)
         chunks = yield from self._begin(
-            retrying, messages, temperature=temperature, max_tokens=max_tokens, seed=seed, extra_body=extra_body
+            attempts, messages, temperature=temperature, max_tokens=max_tokens, seed=seed, extra_body=extra_body
         )
         received = []
         try:
@@ -141,57 +155,37 @@ class LiteLlmProvider:
                 if chunk.choices and (piece := chunk.choices[0].delta.content):
                     yield piece
         except openai.OpenAIError as error:
-            raise self._fault(error, "broke off", _tries(retrying)) from error
+            raise self._fault(error, "broke off", tries_of(attempts)) from error
         # LiteLLM ends a stream as if it were whole, even if the server never finished it.
         if chunks.received_finish_reason is None:
             broken = AnswerRejected(
                 f"{self.model} broke off: the connection ended before the answer did; ask again", NO_ANSWER
             )
-            broken.tries = _tries(retrying)
+            broken.tries = tries_of(attempts)
             raise broken
         whole = litellm.stream_chunk_builder(received, messages=[dict(message) for message in messages])
-        return self._read(whole, messages, _tries(retrying))
+        return self._read(whole, messages, tries_of(attempts))
 
     def _begin(
         self,
-        retrying: Retrying,
+        attempts: Retrying,
         messages: Messages,
-        **settings: Any,  # noqa: ANN401 - litellm's types
+        **settings: Unpack[Settings],
     ) -> Generator[str, None, Any]:
         import openai
 
-        settings = {**settings, "stream": True, "stream_options": {"include_usage": True}}
+        streamed: Settings = {**settings, "stream": True, "stream_options": {"include_usage": True}}
         try:
-            for attempt in retrying:
+            for attempt in attempts:
                 if attempt.retry_state.attempt_number > 1:
                     yield ""
                 with attempt:
-                    chunks = self._send(messages, **settings)
+                    chunks = self._send(messages, **streamed)
         except openai.OpenAIError as error:
-            raise self._fault(error, "failed", _tries(retrying)) from error
+            raise self._fault(error, "failed", tries_of(attempts)) from error
         return chunks
 
-    def _retrying(self) -> Retrying:
-        import litellm
-        import openai
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt
-
-        # LiteLLM's errors derive from those of OpenAI's package, except its error for an unavailable service.
-        passing = (
-            openai.RateLimitError,
-            openai.APIConnectionError,
-            openai.InternalServerError,
-            litellm.exceptions.ServiceUnavailableError,
-        )
-
-        def passes(error: BaseException) -> bool:
-            if isinstance(error, openai.APITimeoutError):
-                return self.patience is None
-            return isinstance(error, passing)
-
-        return Retrying(retry=retry_if_exception(passes), stop=stop_after_attempt(self.tries), wait=_wait, reraise=True)
-
-    def _send(self, messages: Messages, *, max_tokens: int, **settings: Any) -> Any:  # noqa: ANN401 - litellm's types
+    def _send(self, messages: Messages, *, max_tokens: int, **settings: Unpack[Sampling]) -> object:
         import litellm
 
         return litellm.completion(
@@ -212,7 +206,7 @@ class LiteLlmProvider:
         fault.tries = tries
         return fault
 
-    def _read(self, response: Any, messages: Messages, tries: int) -> Answer:  # noqa: ANN401 - litellm's ModelResponse
+    def _read(self, response: object, messages: Messages, tries: int) -> Answer:
         import litellm
 
         try:
@@ -239,33 +233,6 @@ class LiteLlmProvider:
 
     def close(self) -> None:
         """Do nothing: no resource is held."""
-
-
-def _tries(retrying: Retrying) -> int:
-    return int(retrying.statistics.get("attempt_number", 1))
-
-
-def _wait(state: Any) -> float:  # noqa: ANN401 - tenacity's RetryCallState
-    """Wait as the provider asks (``Retry-After``: seconds, or a date), else 1, 2, 4 ... seconds."""
-    error = state.outcome.exception()
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    wanted = retry_after(headers.get("retry-after"))
-    return min(2.0 ** (state.attempt_number - 1) if wanted is None else wanted, LONGEST_WAIT)
-
-
-def retry_after(value: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks to wait; None if it asks for none (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
-    try:
-        until = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max((until - datetime.now(until.tzinfo)).total_seconds(), 0.0)
 
 
 def _unknown(model: str) -> ConfigError:

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from stm_agent.llm.answer import Answer, Messages
-from stm_agent.llm.litellm import LiteLlmProvider
+from stm_agent.llm.litellm import LiteLlmProvider, Sampling
 from stm_agent.llm.tokens import chat_tokens, rough_tokens
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class OwnServerProvider(LiteLlmProvider):
     def _clients(self) -> _Clients:
         return _Clients(str(self.api_base), self.api_key, self.patience or SILENCE)
 
-    def _send(self, messages: Messages, *, max_tokens: int, **settings: Any) -> Any:  # noqa: ANN401 - JSON of a server
+    def _send(self, messages: Messages, *, max_tokens: int, **settings: Unpack[Sampling]) -> object:
         if settings.get("stream"):
             return super()._send(messages, max_tokens=max_tokens, **settings)
         import httpx
@@ -63,7 +63,7 @@ class OwnServerProvider(LiteLlmProvider):
             message = f"the answer is not JSON: {error}"
             raise openai.APIConnectionError(message=message, request=response.request) from error
 
-    def _read(self, response: Any, messages: Messages, tries: int) -> Answer:  # noqa: ANN401 - JSON of a server
+    def _read(self, response: object, messages: Messages, tries: int) -> Answer:
         if not isinstance(response, dict):
             return super()._read(response, messages, tries)
         choices = response.get("choices") or [{}]

@@ -31,9 +31,15 @@ def fault_of(
         api_base: Address of its server.
         patience: Seconds after which a silent server is given up.
     """
+    line = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    useless = _provider_fault(error, model, api_base, line)
+    return useless if useless is not None else _chat_fault(error, event, model, patience, line)
+
+
+def _provider_fault(error: Exception, model: str, api_base: str | None, line: str) -> GenerationError | None:
+    """Return the error for a provider that answers no chat at all; None: this chat alone failed."""
     import openai
 
-    line = (str(error).splitlines() or [type(error).__name__])[0][:300]
     if _unreachable(error):
         address = f" at {_without_secrets(api_base)}" if api_base else ""
         return GenerationError(f"{model} cannot be reached{address}; see whether its server runs")
@@ -43,6 +49,13 @@ def fault_of(
         return GenerationError(f"{model} is not known to its provider; correct the name or --api-base: {line}")
     if isinstance(error, openai.RateLimitError):
         return GenerationError(f"{model} is busy or its quota is used up; wait, or raise the provider's limit: {line}")
+    return None
+
+
+def _chat_fault(error: Exception, event: str, model: str, patience: float | None, line: str) -> GenerationError:
+    """Return the error for a chat that failed: a rejected answer, if another chat may succeed."""
+    import openai
+
     # In the middle of a stream, LiteLLM reports a time-out only in the words of another error.
     late = isinstance(error, openai.APITimeoutError) or "timed out" in str(error)
     if patience is not None and late:

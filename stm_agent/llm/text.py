@@ -55,7 +55,11 @@ _REMARK = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"^\s*(?:\(?\d{1,2}[.):]|[-*•\u2013])\s+")
-_PAIRS = tuple(zip("\"'“„«「『\u2018`", "\"'”“»」』\u2019`", strict=True))
+_AROUND = (
+    *(("**", "**"), ("__", "__"), ("*", "*")),
+    *zip("\"'“„«「『\u2018`", "\"'”“»」』\u2019`", strict=True),
+)
+"""Marks of emphasis and quotes, before and behind a text."""
 _KEYS = ("query", "passage", "hard_negative", "negative", "instruction", "text", "answer", "content", "question")
 
 
@@ -138,12 +142,9 @@ def _without_preamble(text: str) -> str:
 
 def _unquote(text: str) -> str:
     text = text.strip()
-    for mark in ("**", "__", "*"):
-        if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark) and text.count(mark) == 2:
-            return text[len(mark) : -len(mark)].strip()
-    for first, last in _PAIRS:
-        inner = text[1:-1]
-        if len(text) > 2 and text[0] == first and text[-1] == last and first not in inner and last not in inner:
+    for first, last in _AROUND:
+        inner = text[len(first) : -len(last)]
+        if inner and text.startswith(first) and text.endswith(last) and first not in inner and last not in inner:
             return inner.strip()
     # A quote that is never closed: the answer was cut, or only its first line is wanted.
     return text[1:].strip() if text[:1] in '"“„«' and not any(mark in text[1:] for mark in '"”“»') else text

@@ -7,14 +7,14 @@ would give another result than the sum.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stm_agent.errors import ConfigError, DataError
-from stm_agent.files import read_json, write_json
+from stm_agent.files import write_json
+from stm_agent.merge.adapter_config import read_adapter_config, scaling_of
 from stm_agent.merge.interface import Delta, check_same_base, is_finite, readable
 from stm_agent.merge.names import bare_name
 
@@ -22,24 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PREFIX = "base_model.model."
-UNSUPPORTED = (
-    "use_dora",
-    "modules_to_save",
-    "lora_bias",
-    "fan_in_fan_out",
-    "layer_replication",
-    "target_parameters",
-    "trainable_token_indices",
-    "alora_invocation_tokens",
-    "use_qalora",
-    "use_bdlora",
-    "kasa_config",
-    "arrow_config",
-)
-"""Options of peft that make an adapter more, or something else, than ``B A`` on a weight ``[out, in]``."""
-BASE_UNCHANGED = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
-"""Initialisations of peft 0.21 that leave the base's weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA)
-take something out of the base, so that ``B A`` is not what the adapter adds to it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +87,7 @@ def load_delta(folder: Path) -> LoraDelta:
     """
     from safetensors.torch import load_file
 
-    config = _adapter_config(folder)
+    config = read_adapter_config(folder)
     with readable(folder / "adapter_model.safetensors") as path:
         tensors = load_file(path)
     halves: dict[str, dict[str, Tensor]] = {}
@@ -122,40 +104,10 @@ def load_delta(folder: Path) -> LoraDelta:
         halves.setdefault(module, {})[half.removeprefix("embedding_")[:1]] = tensor.float()
         if half.startswith("embedding_"):
             embeddings.add(module)
-    pairs = {module: _pair(folder, module, pair, _scaling(config, module)) for module, pair in sorted(halves.items())}
+    pairs = {module: _pair(folder, module, pair, scaling_of(config, module)) for module, pair in sorted(halves.items())}
     # The base is the bare network, whatever head the adapter was trained with.
     bare = {bare_name(module): pair for module, pair in pairs.items()}
     return LoraDelta(bare, frozenset(map(bare_name, embeddings)))
-
-
-def _adapter_config(folder: Path) -> dict[str, Any]:
-    if not (folder / "adapter_config.json").is_file() or not (folder / "adapter_model.safetensors").is_file():
-        raise ConfigError(f"{folder} is not a LoRA adapter: it needs adapter_config.json and adapter_model.safetensors")
-    config: dict[str, Any] = read_json(folder / "adapter_config.json")
-    unsupported = [name for name in UNSUPPORTED if config.get(name)]
-    if config.get("peft_type") != "LORA" or unsupported or config.get("bias", "none") != "none":
-        uses = ", ".join(unsupported) or config.get("peft_type")
-        raise ConfigError(f"adapter {folder} uses {uses}; only plain LoRA can be merged")
-    if (initialised := config.get("init_lora_weights")) not in BASE_UNCHANGED:
-        raise ConfigError(
-            f"adapter {folder} was initialised by {initialised}, which changes its base's weights; convert it to plain "
-            "LoRA with path_initial_model_for_weight_conversion of peft's save_pretrained"
-        )
-    if not isinstance(config.get("lora_alpha"), int | float):
-        raise ConfigError(f"adapter {folder}: adapter_config.json has no lora_alpha; save it again with peft")
-    return config
-
-
-def _scaling(config: Mapping[str, Any], module: str) -> Callable[[int], float]:
-    """Return the factor on B A as a function of the rank: alpha / r, or alpha / sqrt(r) in rsLoRA.
-
-    A module may have its own alpha.
-    """
-    from peft.utils.other import get_pattern_key
-
-    patterns: dict[str, float] = config.get("alpha_pattern") or {}
-    alpha: float = patterns.get(get_pattern_key(list(patterns), module), config["lora_alpha"])
-    return lambda rank: alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _pair(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from stm_agent.domain.spec import BackboneSpec
 from stm_agent.errors import ConfigError
@@ -80,9 +80,17 @@ def settings_of(experts: Sequence[Path]) -> Settings | None:
     return Settings(pooling, length, _config(folder).get("prompts") or {})
 
 
-def _config(folder: Path) -> dict[str, Any]:
+class _ModelConfig(TypedDict, total=False):
+    """What is read here of ``config_sentence_transformers.json``."""
+
+    prompts: dict[str, str] | None
+    similarity_fn_name: str | None
+
+
+def _config(folder: Path) -> _ModelConfig:
     path = folder / "config_sentence_transformers.json"
-    return dict(read_json(path)) if path.is_file() else {}
+    config: _ModelConfig = read_json(path) if path.is_file() else {}
+    return config
 
 
 def _shared_parts(folder: Path) -> dict[str, object]:

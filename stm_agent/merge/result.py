@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from stm_agent.evaluate.metrics import Scores
-from stm_agent.evaluate.scoring import scores_from_json
+from stm_agent.evaluate.scoring import StoredScores, scores_from_json
 from stm_agent.files import read_json
 from stm_agent.merge.recipe import MethodOptions
 from stm_agent.merge.strategies import MergeWeights
@@ -40,7 +40,7 @@ class MergeRow(TypedDict):
     """
 
     weights: list[float]
-    method: NotRequired[dict[str, Any]]
+    method: NotRequired[dict[str, object]]
     dev: float
     general: float
 
@@ -61,7 +61,7 @@ class FrontPoint(MergeRow):
 class StoredRating(TypedDict):
     """A rating as JSON."""
 
-    domain: dict[str, Any]
+    domain: StoredScores
     general: float
 
 
@@ -69,7 +69,7 @@ class StoredMerge(TypedDict):
     """What ``merge.json`` holds; see :class:`MergeResult`."""
 
     weights: list[float]
-    method: dict[str, Any]
+    method: dict[str, object]
     rating: StoredRating
     allowed: bool
     rank_correlation: float | None
@@ -117,7 +117,7 @@ def read_merge(folder: Path) -> MergeResult:
     row: StoredMerge = read_json(folder / RESULT)
     return MergeResult(
         weights=tuple(row["weights"]),
-        method=MethodOptions(**row["method"]),
+        method=MethodOptions.model_validate(row["method"]),
         rating=Rating(scores_from_json(row["rating"]["domain"]), row["rating"]["general"]),
         allowed=row["allowed"],
         rank_correlation=row["rank_correlation"],

@@ -89,18 +89,18 @@ def verify(
         learn: Called after every merge that was built; returns the candidates with the surrogate's new guesses.
     """
     single = set(corners(len(candidates[0].weights)))
-    mean = next((candidate for candidate in candidates if candidate.bagged and candidate.weights not in single), None)
+    mixtures = _mixtures(candidates, single)
+    mean = _bagged_mean(mixtures)
     verified = [
         (candidate, build_and_rate(candidate.weights)) for candidate in candidates if candidate.weights in single
     ]
     for number in range(count):
-        mixtures = [candidate for candidate in candidates if candidate.weights not in single]
         candidate = mean if mean and number == 0 else _next(mixtures, verified, floor, uniform=number % 2 == bool(mean))
         if candidate is None:
             break
         verified.append((candidate, build_and_rate(candidate.weights)))
         if learn is not None:
-            candidates = learn(candidate.weights)
+            mixtures = _mixtures(learn(candidate.weights), single)
     agreement = _agreement(verified, single)
     if agreement.is_bad:
         verified += _grow_on_real_scores(verified, build_and_rate)
@@ -108,6 +108,14 @@ def verify(
     trusted = mean.weights if mean and not agreement.is_bad else None
     best, rating = _choose(allowed, trusted) if allowed else max(verified, key=_by_general)
     return Verified(weights=best.weights, rating=rating, agreement=agreement, allowed=bool(allowed))
+
+
+def _mixtures(candidates: Sequence[Candidate], single: set[MergeWeights]) -> list[Candidate]:
+    return [candidate for candidate in candidates if candidate.weights not in single]
+
+
+def _bagged_mean(mixtures: Sequence[Candidate]) -> Candidate | None:
+    return next((candidate for candidate in mixtures if candidate.bagged), None)
 
 
 def _agreement(verified: Sequence[Verification[R]], single: set[MergeWeights]) -> Agreement:

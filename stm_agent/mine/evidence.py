@@ -222,8 +222,7 @@ def _scores(queries: Sequence[_Query], rows: Sequence[Sequence[Suspect]], teache
 
 
 def _nearness(queries: Sequence[_Query], rows: Sequence[Sequence[Suspect]], encoder: PromptedEncoder) -> Floats:
-    every = [*(text for query in queries for text in query.references), *(s.passage.text for row in rows for s in row)]
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(every))}
+    numbers = {text: number for number, text in enumerate(_distinct_texts(queries, rows))}
     vectors = encoder.passages(list(numbers)) if numbers else np.zeros((0, 1), dtype=np.float32)
     values: list[tuple[float, float]] = []
     for query, row in zip(queries, rows, strict=True):
@@ -235,3 +234,10 @@ def _nearness(queries: Sequence[_Query], rows: Sequence[Sequence[Suspect]], enco
             others = cosine[[text != suspect.passage.text for text in query.references]]
             values.append((float(others.mean()), float(others.max())))
     return np.array(values, dtype=np.float64).reshape(-1, 2)
+
+
+def _distinct_texts(queries: Sequence[_Query], rows: Sequence[Sequence[Suspect]]) -> list[str]:
+    """Return the passages of all queries, positives first, each once."""
+    positives = (text for query in queries for text in query.references)
+    suspects = (suspect.passage.text for row in rows for suspect in row)
+    return list(dict.fromkeys((*positives, *suspects)))

@@ -164,7 +164,7 @@ def _judged(family: Family, chances: Floats, grades: Mapping[tuple[str, str], fl
 def _decide(
     family: Family, chances: Floats | None, spec: AuditSpec, grades: Mapping[tuple[str, str], float]
 ) -> list[Decision]:
-    decisions: list[Decision] = [NEGATIVE for _ in family.suspects]
+    decisions: list[Decision] = [NEGATIVE] * len(family.suspects)
     fitted, candidates = family.calibrated, family.candidates
     if fitted is None or chances is None:
         return decisions
@@ -175,16 +175,22 @@ def _decide(
     # The share of known positives above the limit is the sensitivity.
     limit = float(np.quantile(fitted.scores[~candidates], 1 - spec.find)) if spec.find else np.inf
     ordered = [int(row) for row in np.argsort(-chances, kind="stable") if candidates[row]]
-    relabelled = _surest(cautious[ordered], spec.relabel) if rate.low * rate.count >= 1 else 0
-    queued: dict[str, int] = {}
-    for rank, row in enumerate(ordered):
-        kind = family.suspects[row].kind
-        if rank < relabelled:
-            decisions[row] = RELABELLED
-        elif fitted.scores[row] >= limit or chances[row] >= 0.5:
-            queued[kind] = queued.get(kind, 0) + 1
-            decisions[row] = QUEUED if queued[kind] <= spec.queue else DROPPED
+    sure = _surest(cautious[ordered], spec.relabel) if rate.low * rate.count >= 1 else 0
+    for row in ordered[:sure]:
+        decisions[row] = RELABELLED
+    doubtful = [row for row in ordered[sure:] if fitted.scores[row] >= limit or chances[row] >= 0.5]
+    queued = _first_of_each_kind(family, doubtful, spec.queue)
+    for row in doubtful:
+        decisions[row] = QUEUED if row in queued else DROPPED
     return decisions
+
+
+def _first_of_each_kind(family: Family, rows: Sequence[int], count: int) -> set[int]:
+    """Return the first rows of each kind of suspect, at most so many of a kind."""
+    by_kind: dict[str, list[int]] = {}
+    for row in rows:
+        by_kind.setdefault(family.suspects[row].kind, []).append(row)
+    return {row for own in by_kind.values() for row in own[:count]}
 
 
 def _surest(chances: Floats, precision: float) -> int:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session as DbSession
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30
 """Seconds: a busy machine of two cores is slow, not wrong."""
-DOCUMENTS: list[tuple[str, dict[str, Any]]] = [
+DOCUMENTS: list[tuple[str, dict[str, object]]] = [
     ("d1", {"title": "Fever", "text": "A raised body temperature, often a sign of infection.", "year": 2001}),
     ("d2", {"title": "Cough", "text": "A sudden expulsion of air from the lungs.", "year": 1999}),
     (
@@ -86,7 +86,7 @@ def fill(tool: Tool, template: str = "judging") -> str:
 @contextmanager
 def own_project(
     tool: Tool,
-    rows: Iterable[tuple[str, dict[str, Any]]] = DOCUMENTS,
+    rows: Iterable[tuple[str, dict[str, object]]] = DOCUMENTS,
     *,
     name: str = "Signs",
     template: str = "qa",
@@ -108,7 +108,7 @@ def lend_llm(tool: Tool, answer: Script) -> None:
         llms.put(session, me, tool.vault, {"name": "script", "model": "scripted:numbered"})
 
 
-def ended(who: TestClient, job: dict[str, Any], project: str = "signs") -> dict[str, Any]:
+def ended(who: TestClient, job: dict[str, object], project: str = "signs") -> dict[str, object]:
     """Wait for a job to end and return it.
 
     Raises:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from stm_agent.annotate.tool import Tool
@@ -124,7 +124,7 @@ def showing(tool: Tool, browser: Browser, *parts: str) -> Iterator[Page]:
         page.context.close()
 
 
-def violations(page: Page) -> list[Any]:
+def violations(page: Page) -> list[tuple[str, str, str, str]]:
     """Return the serious and critical problems that axe-core finds, in the light and the dark theme."""
     from axe_playwright_python.sync_playwright import Axe
 

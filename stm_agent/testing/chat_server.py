@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
 
 from stm_agent.testing.loopback import LoopbackServer, Reply, Request
 
-ScriptedReply = str | tuple[int, str] | dict[str, Any]
+
+class Choice(TypedDict):
+    """An answer of a model, as OpenAI's protocol has it."""
+
+    message: dict[str, object]
+    finish_reason: str
+
+
+class Completion(TypedDict):
+    """The fields of a response that a script can set."""
+
+    choices: list[Choice]
+    usage: NotRequired[dict[str, int]]
+
+
+ScriptedReply = str | tuple[int, str] | Completion
 """A text, an error's status and message, or fields of the answer."""
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 
@@ -24,7 +40,7 @@ class ChatServer(LoopbackServer):
     def __init__(self) -> None:
         """Take a free port."""
         self.answers: list[ScriptedReply] = []
-        self.bodies: list[dict[str, Any]] = []
+        self.bodies: list[dict[str, object]] = []
         super().__init__(self._reply)
         self.url = f"{self.origin}/v1"
 
@@ -32,7 +48,7 @@ class ChatServer(LoopbackServer):
         status, kind, text = self.reply(json.loads(request.body))
         return Reply(status, text.encode(), kind)
 
-    def reply(self, body: dict[str, Any]) -> tuple[int, str, str]:
+    def reply(self, body: dict[str, object]) -> tuple[int, str, str]:
         """Return status, content type and body of the next answer."""
         self.bodies.append(body)
         answer = self.answers[min(len(self.bodies), len(self.answers)) - 1]
@@ -43,7 +59,7 @@ class ChatServer(LoopbackServer):
         if isinstance(answer, str):
             answer = {"choices": [{"message": {"content": answer}, "finish_reason": "stop"}]}
         about = {"id": "1", "created": 1, "model": body["model"]}
-        fields = {"usage": USAGE, **answer}
+        fields: Completion = {"usage": USAGE, **answer}
         if body.get("stream"):
             return 200, "text/event-stream", _events(about, fields)
         choices = [
@@ -53,9 +69,9 @@ class ChatServer(LoopbackServer):
         return 200, "application/json", json.dumps({**about, "object": "chat.completion", **fields, "choices": choices})
 
 
-def _events(about: dict[str, Any], fields: dict[str, Any]) -> str:
+def _events(about: Mapping[str, object], fields: Completion) -> str:
     """Return an answer as server-sent events: one piece, its end, the usage."""
-    chunks: list[dict[str, Any]] = []
+    chunks: list[dict[str, object]] = []
     for choice in fields["choices"]:
         delta = {"role": "assistant", **choice["message"]}
         chunks.append({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})

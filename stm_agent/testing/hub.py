@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
 
 from stm_agent.testing.loopback import LoopbackServer, Reply, Request
 
@@ -33,10 +32,10 @@ class FakeHub(LoopbackServer):
         if self.token and request.token != self.token:
             return Reply(401, json.dumps({"error": "Invalid username or password."}).encode())
         status, content = self.refusal(request.path) or self.answer(request.path, request.body)
-        headers = {"X-Error-Code": content["code"]} if "code" in content else {}
+        headers = {"X-Error-Code": str(content["code"])} if "code" in content else {}
         return Reply(status, json.dumps(content).encode(), headers=headers)
 
-    def refusal(self, path: str) -> tuple[int, dict[str, Any]] | None:
+    def refusal(self, path: str) -> tuple[int, dict[str, object]] | None:
         """Return what the Hub answers for a repository that is gated or does not exist; None for all other paths."""
         if any(name in path for name in self.gated):
             return 403, {"error": "Access to this repository is restricted.", "code": "GatedRepo"}
@@ -44,7 +43,7 @@ class FakeHub(LoopbackServer):
             return 404, {"error": "Repository not found", "code": "RepoNotFound"}
         return None
 
-    def answer(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    def answer(self, path: str, body: bytes) -> tuple[int, dict[str, object]]:
         """Return status and body of a request's answer."""
         if path == "/api/repos/create":
             asked = json.loads(body)

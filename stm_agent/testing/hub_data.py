@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from stm_agent.domain.collection import Collection, Split
 from stm_agent.files import canonical_json, write_atomic
 
-Part = tuple[str, str, list[dict[str, Any]]]
+Rows = list[dict[str, str | int]]
+Part = tuple[str, str, Rows]
 """Configuration, split and rows."""
 
 
@@ -39,35 +39,49 @@ def official_data(
     """
     import mteb
 
-    corpus = [{"_id": each.id, "title": each.title, "text": each.text} for each in collection.documents]
     # The datasets library reads "all" as the union of the splits, so no split can have that name.
     judged = {"dermatology" if theirs == "all" else theirs: collection.splits[ours] for theirs, ours in splits.items()}
-    queries = {
-        theirs: [{"_id": key, "text": text} for key, text in split.queries.items()] for theirs, split in judged.items()
-    }
-    qrels = {
-        theirs: [
-            {"query-id": query, "corpus-id": document, "score": grade}
-            for query, grades in split.qrels.items()
-            for document, grade in grades.items()
-        ]
-        for theirs, split in judged.items()
-    }
-    folder = data_dir / mteb.get_task(name).metadata.dataset["path"]
     if name == "PublicHealthQA":
-        return hub_data_set(folder, [(subset, split, _answers(collection, judged[split])) for split in judged])
-    if name == "CUREv1":
-        parts: list[Part] = [("qrels", split, rows) for split, rows in qrels.items()]
-        parts += [("corpus", split, corpus) for split in judged]
-        parts += [(f"queries-{subset}", split, rows) for split, rows in queries.items()]
-        return hub_data_set(folder, parts)
-    every = [row for rows in queries.values() for row in rows]
-    # As most data sets of mteb: one corpus, all queries together, and judgements by split.
-    parts = [("default", split, rows) for split, rows in qrels.items()]
-    return hub_data_set(folder, [*parts, ("corpus", "corpus", corpus), ("queries", "queries", every)])
+        parts = [(subset, split, _answers(collection, own)) for split, own in judged.items()]
+    elif name == "CUREv1":
+        parts = _parts_by_split(collection, judged, subset)
+    else:
+        parts = _parts_of_one_corpus(collection, judged)
+    return hub_data_set(data_dir / mteb.get_task(name).metadata.dataset["path"], parts)
 
 
-def _answers(collection: Collection, split: Split) -> list[dict[str, Any]]:
+def _parts_by_split(collection: Collection, judged: Mapping[str, Split], subset: str) -> list[Part]:
+    """Return a corpus, queries and judgements for each split."""
+    parts: list[Part] = [("qrels", name, _judgements(split)) for name, split in judged.items()]
+    parts += [("corpus", name, _corpus(collection)) for name in judged]
+    parts += [(f"queries-{subset}", name, _queries(split)) for name, split in judged.items()]
+    return parts
+
+
+def _parts_of_one_corpus(collection: Collection, judged: Mapping[str, Split]) -> list[Part]:
+    """Return what most data sets of mteb have: one corpus, all queries together, and judgements by split."""
+    parts: list[Part] = [("default", name, _judgements(split)) for name, split in judged.items()]
+    queries = [row for split in judged.values() for row in _queries(split)]
+    return [*parts, ("corpus", "corpus", _corpus(collection)), ("queries", "queries", queries)]
+
+
+def _corpus(collection: Collection) -> Rows:
+    return [{"_id": each.id, "title": each.title, "text": each.text} for each in collection.documents]
+
+
+def _queries(split: Split) -> Rows:
+    return [{"_id": key, "text": text} for key, text in split.queries.items()]
+
+
+def _judgements(split: Split) -> Rows:
+    return [
+        {"query-id": query, "corpus-id": document, "score": grade}
+        for query, grades in split.qrels.items()
+        for document, grade in grades.items()
+    ]
+
+
+def _answers(collection: Collection, split: Split) -> Rows:
     texts = collection.texts
     return [
         {"question": split.queries[query], "answer": texts[document]}

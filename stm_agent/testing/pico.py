@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 Architecture = Literal[
     "llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi", "phi3", "mistral", "smollm3", "bert"
@@ -96,7 +99,7 @@ def pico_checkpoint(
     return folder / "checkpoint"
 
 
-def _tokenizer(*, eos: bool) -> Any:  # noqa: ANN401 - a transformers tokenizer
+def _tokenizer(*, eos: bool) -> PreTrainedTokenizerBase:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -131,10 +134,12 @@ _CONFIGS: dict[Architecture, str] = {
 }
 
 
-def _config(architecture: Architecture, layers: int, hidden: int, vocabulary: int, window: int | None) -> Any:  # noqa: ANN401
+def _config(
+    architecture: Architecture, layers: int, hidden: int, vocabulary: int, window: int | None
+) -> PreTrainedConfig:
     import transformers
 
-    sizes: dict[str, Any] = {
+    sizes: dict[str, object] = {
         "vocab_size": vocabulary,
         "hidden_size": hidden,
         "intermediate_size": 2 * hidden,
@@ -152,4 +157,5 @@ def _config(architecture: Architecture, layers: int, hidden: int, vocabulary: in
     if window is not None:
         # Of two kinds of layers the last ones slide, so that both kinds are there.
         sizes |= {"sliding_window": window, "use_sliding_window": True, "max_window_layers": layers // 2}
-    return getattr(transformers, _CONFIGS[architecture])(**sizes)
+    config: PreTrainedConfig = getattr(transformers, _CONFIGS[architecture])(**sizes)
+    return config

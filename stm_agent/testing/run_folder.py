@@ -7,7 +7,6 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stm_agent.files import write_atomic, write_json
 
@@ -77,7 +76,7 @@ class FakeRun:
     def _query(self, at: int, draw: random.Random) -> str:
         return self.texts[at] if at < len(self.texts) else f"{' '.join(draw.choices(WORDS, k=4))} {at}"
 
-    def _ledger(self) -> list[dict[str, Any]]:
+    def _ledger(self) -> list[dict[str, object]]:
         action = {
             "event": "action",
             "number": 1,
@@ -89,12 +88,13 @@ class FakeRun:
         experts = ["plain", "hard"]
         merges = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
         point = {"dev": 0.5, "general": 0.4, "verified": True, "weights": [0.0, 1.0]}
-        entries = [
+        audit: list[dict[str, object]] = [{"event": "stage", "name": "audit", "folder": AUDIT}] if self.audited else []
+        entries: list[dict[str, object]] = [
             {"event": "base", "search": 0.4, "general": 0.3},
             action,
             *(_expert(name, 0.42 + 0.03 * at) for at, name in enumerate(experts)),
             *(_merge(experts, weights, 0.43 + 0.01 * at) for at, weights in enumerate(merges)),
-            *([{"event": "stage", "name": "audit", "folder": AUDIT}] if self.audited else []),
+            *audit,
             {"event": "front", "experts": {name: f"train-{name}" for name in experts}, "points": [point]},
             {"event": "decision", "lever": "merge", "text": "round 1: merge (hard 1.00) taken", "kept": True},
             {"event": "failure", "lever": "expert third", "kind": "memory", "reason": "out of memory"},
@@ -105,13 +105,13 @@ class FakeRun:
         times = {0: -1, 1: 0, last - 1: self.trials + 10, last: self.trials + 11}
         return [{"schema": 2, "time": _time(times.get(at, self.trials)), **entry} for at, entry in enumerate(entries)]
 
-    def _traces(self, queries: Mapping[str, str], draw: random.Random) -> list[dict[str, Any]]:
-        names, lines = list(queries)[:400], list[dict[str, Any]]()
+    def _traces(self, queries: Mapping[str, str], draw: random.Random) -> list[dict[str, object]]:
+        names, lines = list(queries)[:400], list[dict[str, object]]()
         for at in range(self.trials):
             text = self.texts[at] if at < len(self.texts) else " ".join(draw.choices(WORDS, k=12))
             scores = {query: round(draw.random(), 3) for query in names}
             chat = [{"role": "system", "content": "Write one instruction."}, {"role": "user", "content": text}]
-            trial: dict[str, Any] = {
+            trial: dict[str, object] = {
                 "event": "trial",
                 "trial": f"i{at + 1:04d}",
                 "key": str(at),
@@ -144,7 +144,7 @@ class FakeRun:
             {"schema": 1, "queries": dict(queries), "relevant": relevant, "rows": first, "synthetic": False},
         )
 
-    def _report(self, name: str) -> dict[str, Any]:
+    def _report(self, name: str) -> dict[str, object]:
         finished = self.state == "finished"
         versus = {"delta": 0.1, "low": 0.05, "high": 0.15, "p_value": 0.001}
         row = {"low": 0.4, "high": 0.6, "recall_at_100": 0.9, "mrr_at_10": 0.5, "merged_minus_this": versus}
@@ -182,7 +182,7 @@ def _audit(stage: Path) -> None:
     write_atomic(stage / "verdicts.jsonl", "")
 
 
-def _expert(name: str, score: float) -> dict[str, Any]:
+def _expert(name: str, score: float) -> dict[str, object]:
     fields = {
         "name": name,
         "variant": "FT",
@@ -194,7 +194,7 @@ def _expert(name: str, score: float) -> dict[str, Any]:
     return {"event": "expert", **fields, "search": score, "general": 0.3}
 
 
-def _merge(experts: list[str], weights: list[float], score: float) -> dict[str, Any]:
+def _merge(experts: list[str], weights: list[float], score: float) -> dict[str, object]:
     fields = {"experts": experts, "weights": weights, "dev": score, "general": 0.3, "surrogate": score + 0.01}
     return {"event": "merge", "round": 1, **fields, "allowed": True}
 
@@ -204,5 +204,5 @@ def _time(second: int) -> str:
     return f"2026-01-01T{hour:02d}:{rest // 60:02d}:{rest % 60:02d}+00:00"
 
 
-def _lines(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+def _lines(path: Path, entries: Sequence[Mapping[str, object]]) -> None:
     write_atomic(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))

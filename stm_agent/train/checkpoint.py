@@ -19,6 +19,8 @@ from stm_agent.progress import stop_asked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from transformers import TrainerControl, TrainingArguments
+
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "trained.safetensors"
@@ -43,7 +45,7 @@ class StopAtStep(TrainerCallback):
         """Write the checkpoint only if another process can resume from it."""
         self.resumable = resumable
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401 - as the parent
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Ask the trainer to save and to stop."""
         if stop_asked():
             control.should_save = self.resumable
@@ -59,7 +61,7 @@ class ExpertTrainer(SentenceTransformerTrainer):
     losses_so_far: Callable[[], list[float]] = staticmethod(list)
     """Returns the losses so far, which are stored with each checkpoint."""
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 - as the parent
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 - Optuna's
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         with storing(folder):
             super()._save_checkpoint(model, trial)
@@ -68,7 +70,7 @@ class ExpertTrainer(SentenceTransformerTrainer):
         if self.is_world_process_zero() and folder.is_dir():
             seal_checkpoint(folder, self.state.global_step, self.losses_so_far())
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401 - as the parent
+    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
         from safetensors.torch import save_file
 
         folder = Path(output_dir or self.args.output_dir or ".")

@@ -111,7 +111,8 @@ def _train(
 
     from stm_agent.backbone.checks import vectors
     from stm_agent.train.anchor import prepare_anchor
-    from stm_agent.train.fit import fit, plan_batches
+    from stm_agent.train.batch_plan import plan_batches
+    from stm_agent.train.fit import fit
     from stm_agent.train.losses import make_loss
     from stm_agent.train.padding import padding_of
     from stm_agent.train.student import new_student, save_student

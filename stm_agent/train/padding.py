@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from stm_agent.backbone.packed import PackedTransformer
 
@@ -29,10 +31,10 @@ class Padding:
 @contextmanager
 def padding_of(model: SentenceTransformer) -> Iterator[Padding]:
     """Count the cells of every forward of ``model`` in the block."""
-    first: Any = model[0]
+    first = model[0]
     count = Padding()
 
-    def count_cells(_module: object, inputs: tuple[dict[str, Any], ...], _output: object) -> None:
+    def count_cells(_module: object, inputs: tuple[dict[str, Tensor], ...], _output: object) -> None:
         mask = inputs[0]["attention_mask"]
         count.tokens += int(mask.sum())
         count.cells += first.cells if isinstance(first, PackedTransformer) else mask.numel()

@@ -179,7 +179,7 @@ def test_grades_an_llm_breaks_off_are_kept_as_far_as_they_came(small, mute):
 def test_another_try_is_not_made_for_who_has_gone(monkeypatch, mute):
     from stm_agent.llm.litellm import LiteLlmProvider
 
-    monkeypatch.setattr("stm_agent.llm.litellm._wait", lambda state: 0.0)
+    monkeypatch.setattr("stm_agent.llm.retrying._wait", lambda state: 0.0)
     url = mute.url
     mute.close()
     stream = LiteLlmProvider("openai/gone", url, "a-key", patience=5).stream(

@@ -20,9 +20,9 @@ from stm_agent.files import read_jsonl
 from stm_agent.llm.budget import Budget
 from stm_agent.llm.client import LlmClient
 from stm_agent.llm.embedded import EmbeddedProvider
-from stm_agent.llm.litellm import retry_after
 from stm_agent.llm.open import open_client
 from stm_agent.llm.options import LlmOptions
+from stm_agent.llm.retrying import retry_after
 from stm_agent.llm.scripted import scripted
 
 CHAT = [{"role": "user", "content": "hello"}]
@@ -233,7 +233,7 @@ class Streamer(BaseHTTPRequestHandler):
 @pytest.fixture
 def streaming(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setattr("stm_agent.llm.litellm._wait", lambda state: 0.0)
+    monkeypatch.setattr("stm_agent.llm.retrying._wait", lambda state: 0.0)
     yield from _served(Streamer)
 
 

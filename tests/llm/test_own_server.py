@@ -43,7 +43,7 @@ class Breaking(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr("stm_agent.llm.litellm._wait", lambda state: 0.0)
+    monkeypatch.setattr("stm_agent.llm.retrying._wait", lambda state: 0.0)
     Breaking.seen = 0
     server = ThreadingHTTPServer(("127.0.0.1", 0), Breaking)
     thread = threading.Thread(target=server.serve_forever)

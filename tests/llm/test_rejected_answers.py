@@ -25,7 +25,7 @@ CHAT = [{"role": "user", "content": "hello"}]
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setattr("stm_agent.llm.litellm._wait", lambda state: 0.0)
+    monkeypatch.setattr("stm_agent.llm.retrying._wait", lambda state: 0.0)
     with ChatServer() as opened:
         yield opened
 

@@ -18,10 +18,10 @@ from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.files import sha256_file
 from stm_agent.progress import watched_by
 from stm_agent.train.aids import Helpers
+from stm_agent.train.batch_plan import plan_batches
 from stm_agent.train.batches import GroupedBatches, OneSourceBatches
 from stm_agent.train.checkpoint import MANIFEST, newest_checkpoint
 from stm_agent.train.data import training_rows
-from stm_agent.train.fit import plan_batches
 from stm_agent.train.job import TrainingJob
 from stm_agent.train.padding import padding_of
 

@@ -15,8 +15,8 @@ from stm_agent.errors import DataError
 from stm_agent.mine.lists import Candidate, ScoredList
 from stm_agent.train.aids import Aids
 from stm_agent.train.anchor import prepare_anchor
+from stm_agent.train.batch_plan import plan_batches
 from stm_agent.train.data import training_rows
-from stm_agent.train.fit import plan_batches
 from stm_agent.train.losses import make_loss
 from stm_agent.train.request import TrainingRequest
 

@@ -16,10 +16,10 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, NegativeSpec, TrainSpec
 from stm_agent.errors import BackboneError, ConfigError, DataError, OutOfMemory
+from stm_agent.train.batch_plan import plan_batches
 from stm_agent.train.batches import GroupedBatches, SharedBatches
 from stm_agent.train.data import Rows
 from stm_agent.train.expert import train_expert
-from stm_agent.train.fit import plan_batches
 from stm_agent.train.job import TrainingJob
 from stm_agent.train.launch import raise_fault
 from stm_agent.train.losses import own_negatives_alone

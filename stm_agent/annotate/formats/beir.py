@@ -37,7 +37,7 @@ class Asked:
         """Return one split and its queries.
 
         Raises:
-            DataError: There is no such split.
+            DataError: The split does not exist.
         """
         if split not in self.grades:
             raise DataError(f"there is no split '{split}'; there are {', '.join(sorted(self.grades)) or 'none'}")

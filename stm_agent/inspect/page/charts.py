@@ -7,13 +7,12 @@ the field ``id`` of a point is what the page opens when it is clicked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from stm_agent.inspect.page.fronts import Fronts
 from stm_agent.inspect.page.overview import RowView
 from stm_agent.inspect.page.timeline import Timeline
 
-Spec = dict[str, Any]
+Spec = dict[str, object]
 """A Vega-Lite specification: JSON values."""
 INK, QUIET, LINE, ACCENT = "var(--ink)", "var(--quiet)", "var(--line)", "var(--accent)"
 LEVERS = ("instruction", "program", "expert", "merge", "probe", "failure")
@@ -62,7 +61,7 @@ def base(height: int, description: str) -> Spec:
     }
 
 
-def number_axis(field: str, title: str, **more: Any) -> Spec:  # noqa: ANN401 - parts of a specification
+def number_axis(field: str, title: str, **more: object) -> Spec:
     """Return an encoding of a number that does not begin at zero."""
     scale = {"zero": False, "nice": True}
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": {"tickCount": 6}, **more}
@@ -123,7 +122,7 @@ def staircase(search: Timeline, cost: str, title: str) -> Spec:
     }
 
 
-def _trials(dots: Sequence[Mapping[str, Any]], x: Spec, y: Spec) -> Spec:
+def _trials(dots: Sequence[Mapping[str, object]], x: Mapping[str, object], y: Mapping[str, object]) -> Spec:
     """Return points coloured by lever and shaped by outcome; the page writes the legend, as text of its own."""
     levers = {
         "domain": list(LEVERS),
@@ -177,7 +176,7 @@ def front_chart(merge: Fronts) -> Spec:
     }
 
 
-def _ring(points: Sequence[Mapping[str, Any]]) -> list[Spec]:
+def _ring(points: Sequence[Mapping[str, object]]) -> list[Spec]:
     """Return the layer that marks the exported point; no layer without one, since Vega warns of empty data."""
     mark = {"type": "point", "size": 240, "color": INK, "strokeWidth": 2, "opacity": 1}
     return [{"data": {"values": list(points)}, "mark": mark}] if points else []

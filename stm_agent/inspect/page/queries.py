@@ -121,15 +121,16 @@ def columns(
         corpus: As in :func:`queries`.
         names: Row -> its name in the answers of its run; None: the same.
     """
-    first_scores, _ = next(iter(rows.values()))
-    ids = [query for query in first_scores if all(query in scores for scores, _ in rows.values())]
+    ids = _shared_queries(rows)
     answers = next((found for _, found in rows.values() if found), None)
     passages = _Passages(corpus() if answers and limits.first else {}, limits.passage)
-    texts = [answers["queries"].get(query, query) if answers else query for query in ids]
     relevant = [_relevant(answers, query, passages) for query in ids]
     first = _first(rows, names or {}, ids, limits, passages)
-    scores = {row: [round(1000 * found[query]) for query in ids] for row, (found, _) in rows.items()}
-    slices = _text_slices(texts, ids) | _found_slices(scores, answers, texts, ids, passages) if answers else {}
+    scores = {row: _thousandths(values, ids) for row, (values, _) in rows.items()}
+    texts, slices = ids, dict[str, list[str]]()
+    if answers:
+        texts = [answers["queries"].get(query, query) for query in ids]
+        slices = _text_slices(texts, ids) | _found_slices(scores, answers, texts, ids, passages)
     return {
         "rows": list(rows),
         "ids": ids,
@@ -142,6 +143,16 @@ def columns(
         "documents": list(passages.indexes),
         "shortened": passages.cut or any(len(text) > limits.query for text in texts),
     }
+
+
+def _shared_queries(rows: Rows) -> list[str]:
+    """Return the queries that all rows have, in the order of the first row."""
+    first, *others = (scores for scores, _ in rows.values())
+    return [query for query in first if all(query in scores for scores in others)]
+
+
+def _thousandths(scores: Mapping[str, float], ids: Sequence[str]) -> list[int]:
+    return [round(1000 * scores[query]) for query in ids]
 
 
 def _relevant(answers: Answers | None, query: str, passages: _Passages) -> list[int]:
