@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -126,11 +127,11 @@ def deal(
     emit({**result, "members": rows}, f"{first.format(**result)}\n{_lines(rows)}", as_json)
 
 
-def _lines(rows: list[dict[str, object]]) -> str:
+def _lines(rows: Sequence[Mapping[str, object]]) -> str:
     return "\n".join(f"{one['name']:<20} {work_of(one)}" for one in rows)
 
 
-def work_of(one: dict[str, object]) -> str:
+def work_of(one: Mapping[str, object]) -> str:
     """Return how far somebody is, documents only where some were dealt to them."""
     queries = f"{one['done']}/{one['given']} queries"
     if not one["documents_given"]:
