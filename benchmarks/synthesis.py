@@ -157,6 +157,7 @@ def train(context: Any, spec: Any, data: Any) -> tuple[Any, dict[str, Any]]:
     from stm_agent.loop.training import TrainingPlan, build_training, training_job
     from stm_agent.loop.training_data import negative_kinds
     from stm_agent.merge.adapted import AdaptedModel
+    from stm_agent.merge.query_start import QueryStart
 
     pairs = pairs_of(context, spec, data)
     negatives = data.for_expert(spec, pairs)
@@ -164,7 +165,8 @@ def train(context: Any, spec: Any, data: Any) -> tuple[Any, dict[str, Any]]:
     context.observer({"kind": "stage", "name": "train", "text": f"{spec.name}: {len(pairs):,} pairs"})
     plan = TrainingPlan(spec=spec, pairs=pairs, training_data=data, start=None)
     if spec.side == "query":
-        return train_query_side(context, plan, NO_INSTRUCTION, context.backbone, context.seed)[1], counts
+        start = QueryStart(documents=context.backbone, backbone=context.spec.backbone, adapter=None)
+        return train_query_side(context, plan, NO_INSTRUCTION, start, context.seed)[1], counts
     folder = build_training(context, training_job(context, spec, plan, negatives, NO_INSTRUCTION))
     return AdaptedModel(context.spec.backbone, (folder / "adapter",), (1.0,)), counts
 

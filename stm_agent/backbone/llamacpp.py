@@ -60,6 +60,8 @@ class LlamaCppModel(LeanModel):
         shell = LeanSession(Shell(config), tokenizer, _no_tokens, identity)
         super().__init__([shell], prompts, int(config.hidden_size))
         self._server = _started(path, tokenizer.model_max_length)
+        # A server that is closed before its loop has begun never ends. The first answer shows that it has.
+        self.encode(["begin"])
 
     def encode(
         self,

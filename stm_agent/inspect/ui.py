@@ -163,6 +163,8 @@ def serve(ui: Ui, port: int, *, tell: Callable[[str], None]) -> None:
             listening.bind(("127.0.0.1", port))
         except OSError as error:
             raise ConfigError(f"port {port} cannot be used: {error.strerror}; name another one with --port") from error
+        # Whoever reads the address may connect at once, before uvicorn has begun.
+        listening.listen()
         tell(f"http://127.0.0.1:{listening.getsockname()[1]}/?token={ui.token}")
         # The token stands in the first request's line; no access log keeps it.
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))

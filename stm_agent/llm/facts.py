@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from stm_agent.assets.decoder import is_local
 from stm_agent.llm.options import LlmOptions
@@ -68,23 +68,42 @@ def model_facts(options: LlmOptions) -> ModelFacts:
     )
 
 
-def _litellm_entry(model: str) -> dict[str, Any]:
+class _Entry(TypedDict, total=False):
+    """What is read here of LiteLLM's entry of a model."""
+
+    max_input_tokens: int | None
+    max_output_tokens: int | None
+    input_cost_per_token: float | None
+    output_cost_per_token: float | None
+    supports_reasoning: bool | None
+    supports_response_schema: bool | None
+
+
+def _litellm_entry(model: str) -> _Entry:
     # Without it LiteLLM asks the network for prices when it is imported, and waits for an answer.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
     try:
-        return dict(litellm.get_model_info(model))
+        info = litellm.get_model_info(model)
     except Exception:  # LiteLLM raises its own and plain Exceptions for names it has no entry for
         return {}
+    return {
+        "max_input_tokens": info.get("max_input_tokens"),
+        "max_output_tokens": info.get("max_output_tokens"),
+        "input_cost_per_token": info.get("input_cost_per_token"),
+        "output_cost_per_token": info.get("output_cost_per_token"),
+        "supports_reasoning": info.get("supports_reasoning"),
+        "supports_response_schema": info.get("supports_response_schema"),
+    }
 
 
-def _price(entry: dict[str, Any]) -> tuple[float, float] | None:
+def _price(entry: _Entry) -> tuple[float, float] | None:
     read, written = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
     return None if read is None or written is None else (float(read), float(written))
 
 
-def _headroom(options: LlmOptions, entry: dict[str, Any]) -> int:
+def _headroom(options: LlmOptions, entry: _Entry) -> int:
     if not entry.get("supports_reasoning"):
         return 0
     most = entry.get("max_output_tokens")

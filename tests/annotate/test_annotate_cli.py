@@ -76,7 +76,7 @@ def test_an_annotators_judgements_come_in_and_nothing_goes_into_the_archive(call
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("export", "none", "beir", "--output", "x"), "no project 'none'"),
+        (("export", "none", "beir", "--output", "x"), "project 'none' does not exist"),
         (("import", "P", "gone.json"), "gone.json does not exist"),
         (("--collection", "gone"), "gone does not exist"),
         (("--database", "nonsense"), "not a database URL"),
@@ -186,5 +186,5 @@ def test_an_invitation_can_lead_to_a_project(call, tmp_path):
         inviting.join(session, token=link.partition("#")[2], name="Bo", stored=people.hashed("long enough " * 2))
         assert [one.name for one in assigning.members(session, project_of(session, "Tiny"))] == ["me", "Bo"]
     tool.close()
-    assert "no project 'none'" in call("users", "--invite", "--project", "none", code=2)
+    assert "project 'none' does not exist" in call("users", "--invite", "--project", "none", code=2)
     assert "add --invite" in call("users", "--project", "Tiny", code=2)

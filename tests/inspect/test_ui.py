@@ -77,7 +77,9 @@ def test_a_service_manager_that_stops_it_sees_no_failure(tmp_path):
     command = [sys.executable, "-m", "stm_agent", "ui", "--workspace", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
         assert served.stdout is not None
-        address = served.stdout.readline().strip()
-        assert httpx.get(address, follow_redirects=True).status_code == 200
-        served.terminate()
+        try:
+            address = served.stdout.readline().strip()
+            assert httpx.get(address, follow_redirects=True, timeout=60).status_code == 200
+        finally:
+            served.terminate()
         assert served.wait(timeout=60) == 0
