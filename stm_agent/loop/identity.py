@@ -109,23 +109,30 @@ def _data(spec: DomainSpec, workspace: Path) -> dict[str, str]:
 
 
 def _models(spec: DomainSpec) -> dict[str, str]:
-    names = {"backbone": spec.backbone.model}
-    names |= {f"start {number}": start.model for number, start in enumerate(spec.starts, 2)}
-    names |= {role: name for expert in spec.experts for role, name in spec.models_of(expert).items()}
-    names |= {"miner": spec.mine.encoder} if spec.mine.encoder else {}
-    if spec.audit.enabled and spec.audit.teacher:
-        names |= {f"audit's {role}": name for role, name in spec.audit.teacher.models.items()}
-    names |= {"baseline": spec.baseline} if spec.baseline else {}
+    """Return the identity of each model by its role; a start or a baseline that is missing costs its row alone."""
     identities = {}
-    for role, name in names.items():
+    for role, name in _model_names(spec).items():
         try:
             identities[role] = source_identity(name)
         except StmAgentError:
-            # A start or a baseline that is missing costs its row, not the run.
             if role != "baseline" and not spec.starts:
                 raise
             identities[role] = f"{name} (not found)"
     return identities
+
+
+def _model_names(spec: DomainSpec) -> dict[str, str]:
+    """Return the name of each model that the domain asks for, by its role."""
+    names = {"backbone": spec.backbone.model}
+    names |= {f"start {number}": start.model for number, start in enumerate(spec.starts, 2)}
+    names |= {role: name for expert in spec.experts for role, name in spec.models_of(expert).items()}
+    if spec.mine.encoder:
+        names["miner"] = spec.mine.encoder
+    if spec.audit.enabled and spec.audit.teacher:
+        names |= {f"audit's {role}": name for role, name in spec.audit.teacher.models.items()}
+    if spec.baseline:
+        names["baseline"] = spec.baseline
+    return names
 
 
 def _teacher_file(spec: DomainSpec) -> str | None:
