@@ -124,7 +124,7 @@ def rows_of(context: Any, written: Mapping[bool, Any], options: argparse.Namespa
         chosen = split.only(sorted(split.queries)[: options.queries or None], split.name)
         hard = [context.lexical.run(chosen.queries, 20, chosen.ignored_ids)]
         task = ScoredTask(split.name, subcorpus(context.documents, chosen, hard, 20, size=options.documents), chosen)
-        scores = {name: context.score(model, task, NO_INSTRUCTION) for name, model in models.items()}
+        scores = {name: context.score(encoding(model), task, NO_INSTRUCTION) for name, model in models.items()}
         for name, found in scores.items():
             rows.setdefault(name, {})[split.name] = {"ndcg_at_10": found.ndcg_at_10}
             for other in ("untouched start", "train pairs"):
@@ -132,6 +132,16 @@ def rows_of(context: Any, written: Mapping[bool, Any], options: argparse.Namespa
                     versus = paired_bootstrap(found.per_query, scores[other].per_query, seed=context.seed)
                     rows[name][split.name][f"minus {other}"] = vars(versus)
     return {"rows": rows}
+
+
+def encoding(model: Any) -> Any:
+    """Return a model as a run encodes with it: in mixed precision if the CPU pays for it."""
+    from stm_agent.backbone.precision import MIXED, mixed_pays
+
+    if not mixed_pays(START):
+        return model
+    backbone = model.backbone.model_copy(update={"dtype": MIXED})
+    return replace(model, backbone=backbone, queries=model.queries and encoding(model.queries))
 
 
 def data_of(arm: str, written: Mapping[bool, Any]) -> Any:
