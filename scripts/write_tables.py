@@ -282,6 +282,30 @@ def filled(page: str, name: str, table: str) -> str:
     return text
 
 
+def synthesis() -> str:
+    """Return what an expert of each kind of data reached, beside the untouched start and the train pairs alone."""
+    path = ROOT / "benchmarks" / "results" / "synthesis.json"
+    if not path.exists():
+        return "No result yet: `python benchmarks/synthesis.py` makes it.\n"
+    record = json.loads(path.read_text())
+    lines = []
+    for name, run in record["runs"].items():
+        folder, seed = name.split("/")
+        lines += [
+            f"{folder}, seed {seed}; test nDCG@10, differences with 95 % intervals:",
+            "",
+            "| learnt from | pairs | nDCG@10 | minus the untouched start | minus train pairs alone |",
+            "|---|---|---|---|---|",
+        ]
+        for arm, row in run["rows"].items():
+            test = row["test"]
+            found = [test.get(f"minus {other}") for other in ("untouched start", "train pairs")]
+            cells = [f"{one['delta']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]" if one else "" for one in found]
+            lines.append(f"| {arm} | {row.get('pairs', 0):,} | {test['ndcg_at_10']:.3f} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join([*lines, f"Made by `{record['command']}`."]) + "\n"
+
+
 def main() -> int:
     """Write the pages, or name those that are stale."""
     docs, read = ROOT / "docs", (ROOT / "README.md").read_text()
@@ -290,6 +314,7 @@ def main() -> int:
         docs / "merging.md": filled((docs / "merging.md").read_text(), "merge_quality", merges()),
         docs / "gate.md": filled((docs / "gate.md").read_text(), "gate", gate()),
         docs / "scale.md": filled((docs / "scale.md").read_text(), "scale", scale()),
+        docs / "synthesis.md": filled((docs / "synthesis.md").read_text(), "synthesis", synthesis()),
         docs / "benchmarks.md": benchmarks(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
