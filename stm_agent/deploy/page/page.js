@@ -59,6 +59,7 @@ async function search() {
   const mine = ++turn;
   say('searching');
   try {
+    await listed;
     const answers = await Promise.all(columns.map(({ select }) => {
       const choice = JSON.parse(select.value);
       return call('/v1/search', { query: asked, top: 10, ...choice });
@@ -116,11 +117,13 @@ $('ask').addEventListener('submit', (event) => {
 });
 for (const { select } of columns) select.addEventListener('change', () => asked && search());
 
-try {
-  await fillChoices();
-  asked = decodeURIComponent(location.hash.slice(1));
-  $('words').value = asked;
-  if (asked) search();
-} catch (error) {
-  say(error.message);
+// What was typed or asked while the models were listed stays.
+const listed = fillChoices();
+const linked = decodeURIComponent(location.hash.slice(1));
+if (linked) {
+  asked = linked;
+  $('words').value = linked;
+  search();
+} else {
+  listed.catch((error) => say(error.message));
 }
