@@ -25,7 +25,7 @@ from stm_agent.job import Job
 from stm_agent.progress import report, safe_point
 from stm_agent.train.expert import MEMORY_FIX, TrainedExpert
 from stm_agent.train.job import adapter_origin, pairs_hash
-from stm_agent.train.student import training_device
+from stm_agent.train.student import trained_backbone, training_device
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -74,7 +74,7 @@ class QuerySideJob(Job):
         return {
             "expert": self.expert.model_dump(mode="json", include=options),
             "train": self.train.model_dump(mode="json", include=shared),
-            "backbone": self.backbone.model_dump(mode="json"),
+            "backbone": trained_backbone(self.backbone),
             # Decides the dtype and the dropout.
             "device": training_device(),
             "documents": self.documents.source_key(),
