@@ -119,11 +119,13 @@ for (const { select } of columns) select.addEventListener('change', () => asked 
 
 // What was typed or asked while the models were listed stays.
 const listed = fillChoices();
-const linked = decodeURIComponent(location.hash.slice(1));
-if (linked) {
-  asked = linked;
-  $('words').value = linked;
-  search();
-} else {
-  listed.catch((error) => say(error.message));
+try {
+  asked = decodeURIComponent(location.hash.slice(1));
+  if (asked) {
+    $('words').value = asked;
+    search();
+  }
+  await listed;
+} catch (error) {
+  say(error.message);
 }
