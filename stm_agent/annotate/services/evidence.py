@@ -29,16 +29,21 @@ STATEMENT = 10_000
 STORED = ("id", "key", "field", "start", "end", "text", "level", "document_id")
 
 
-class MarkView(TypedDict):
-    """A span as JSON."""
+class Span(TypedDict):
+    """A piece of evidence as exports have it: ``[start, end)`` in code points, and its level by name."""
 
-    key: str
     document: str
     field: str
     start: int
     end: int
     text: str
     level: str
+
+
+class MarkView(Span):
+    """A span as JSON, with its key."""
+
+    key: str
 
 
 @dataclass(frozen=True, kw_only=True)

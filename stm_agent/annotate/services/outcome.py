@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services.documents import passage_of
+from stm_agent.annotate.services.evidence import Span
 from stm_agent.annotate.splits import NEEDED
 from stm_agent.annotate.tables import Adjudication, Document, Evidence, Judgement, Project, Query
 from stm_agent.domain.collection import Collection, Split
@@ -32,17 +33,6 @@ class Graded:
     answers: dict[str, str]
     splits: dict[str, str]
     grades: dict[str, dict[str, int]]
-
-
-class Span(TypedDict):
-    """A piece of evidence as exports have it: ``[start, end)`` in code points, and its level by name."""
-
-    document: str
-    field: str
-    start: int
-    end: int
-    text: str
-    level: str
 
 
 class QueryMetadata(TypedDict, total=False):
