@@ -56,7 +56,8 @@ def complete_splits(collection: Collection, seed: int = 0) -> tuple[Collection, 
     """Return a collection with train, dev and test as far as its judgements suffice, and what was done.
 
     A single split of another name is cut into three. A missing test split is cut from train and dev, a missing dev
-    split from train. A dev split of fewer than 250 queries grows from train, which keeps three queries in four.
+    split from train. A dev split of fewer than 250 queries, or than a tenth of train up to 500, grows from train, which
+    keeps three queries in four.
 
     Args:
         collection: The collection; its own test split never changes.
@@ -133,7 +134,7 @@ class _Cutter:
                 f"collection {self.name} has no dev split and no train split to take one from, only {reason}, {WAYS_ON}"
             )
         count = len(train.queries)
-        target = min(max(DEV_QUERIES, min(MOST_DEV_QUERIES, int(count * DEV_SHARE))), count // MOST_TAKEN)
+        target = min(_wanted(count), count // MOST_TAKEN)
         if not target:
             raise DataError(
                 f"collection {self.name} has no dev split and only {count} train queries; add qrels/dev.tsv, {WAYS_ON}"
@@ -154,7 +155,7 @@ class _Cutter:
         something else than they do.
         """
         train, before = self.splits.get("train"), len(self.splits["dev"].queries)
-        if train is None or before >= DEV_QUERIES:
+        if train is None or before >= _wanted(len(train.queries)):
             return
         if train.synthetic or self.splits["dev"].synthetic:
             # Written queries are split by document, and what people judged is not mixed with them.
@@ -165,12 +166,12 @@ class _Cutter:
         if shared >= SHARED:
             unit = f"one by one, as {shared:.0%} of these share a relevant document with train"
             groups = [(query,) for group in groups for query in group]
-        chosen = self._draw(groups, min(DEV_QUERIES - before, count // MOST_TAKEN), "dev")
+        chosen = self._draw(groups, min(_wanted(count) - before, count // MOST_TAKEN), "dev")
         if chosen:
             self._move("dev", chosen, ["train"])
             self.note(
                 f"small dev split: {len(chosen)} of {count} train queries joined its {before}, {unit}, seed "
-                f"{self.seed}; with so few only large gains could be confirmed"
+                f"{self.seed}; the more there are, the smaller the gains that can be confirmed"
             )
 
     def note(self, text: str) -> None:
@@ -210,6 +211,11 @@ class _Cutter:
             if not rest.queries:
                 del self.splits[name]
         self.splits[role] = dataclasses.replace(_union(parts), name=role)
+
+
+def _wanted(train: int) -> int:
+    """Return how many queries dev should have beside so many of train."""
+    return max(DEV_QUERIES, min(MOST_DEV_QUERIES, int(train * DEV_SHARE)))
 
 
 def _shared_documents(split: Split, train: Split) -> float:

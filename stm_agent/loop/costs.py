@@ -19,7 +19,7 @@ from stm_agent.loop.halves import ACCEPT_SHARE
 from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.options import Options
 from stm_agent.loop.planning import measured_speed
-from stm_agent.loop.recipes import Speed, step_cost
+from stm_agent.loop.recipes import STEP_COST, Speed
 from stm_agent.loop.run_plan import StartScore
 
 CALL_SECONDS = 2.0
@@ -130,11 +130,11 @@ class Workload:
         """
         batch = expert.batch_size or self.spec.train.batch_size
         if expert.side == "query":
-            texts = step_cost(self.spec.backbone) * batch * expert.steps + self.queries
+            texts = STEP_COST * batch * expert.steps + self.queries
             return Cost(seconds=texts * self.rates.query)
         passages = 1 + expert.hard_negatives + (expert.candidates if expert.learns_from_scores else 0)
         batch *= self.spec.train.accumulate
-        step = step_cost(self.spec.backbone) * batch * (self.rates.query + passages * self.rates.passage)
+        step = STEP_COST * batch * (self.rates.query + passages * self.rates.passage)
         # Without and with negatives, without and with the instruction.
         probes = 0 if self.spec.merge.variants else self.spec.loop.probe_steps * (4 if expert.hard_negatives else 2)
         whole = Cost(seconds=step * expert.steps) + self.scoring

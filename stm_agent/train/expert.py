@@ -115,7 +115,7 @@ def _train(
     from stm_agent.train.fit import fit
     from stm_agent.train.losses import make_loss
     from stm_agent.train.padding import padding_of
-    from stm_agent.train.student import new_student, save_student
+    from stm_agent.train.student import new_student, save_student, training_products
     from stm_agent.train.teacher import save_map
 
     train, seed, rows = request.train, request.seed, _rows_of(request)
@@ -131,7 +131,7 @@ def _train(
         aids = replace(aids, anchor=prepare_anchor(model, rows, plan, request))
     loss = make_loss(model, expert, train, aids)
     began = time.monotonic()
-    with padding_of(model) as padding:
+    with padding_of(model) as padding, training_products(model, request.backbone):
         fitted = fit(
             loss,
             model,

@@ -141,7 +141,7 @@ def _train(job: QuerySideJob, folder: Path) -> None:
     import torch
 
     from stm_agent.backbone.checks import vectors
-    from stm_agent.train.student import new_student, save_student
+    from stm_agent.train.student import new_student, save_student, training_products
 
     rows = query_rows(job.pairs, job.pool, job.groups)
     passages = _passages(job)
@@ -149,7 +149,8 @@ def _train(job: QuerySideJob, folder: Path) -> None:
     model = new_student(job.backbone, job.train, job.start)
     before = vectors(model)
     began = time.monotonic()
-    losses = _fit(job, model, rows, passages)
+    with training_products(model, job.backbone):
+        losses = _fit(job, model, rows, passages)
     seconds = time.monotonic() - began
     checks = save_student(model, before, folder, job.backbone, job.train)
     size = job.expert.batch_size or job.train.batch_size

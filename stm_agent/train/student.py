@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
-    from torch import nn
 
 
 def new_student(backbone: BackboneSpec, train: TrainSpec, start: Path | None) -> SentenceTransformer:
-    """Load the backbone with an adapter ready to be trained, without dropout of attention weights on a CPU.
+    """Load the backbone with an adapter ready to be trained, on a CPU with dropout that costs little.
 
     Args:
         backbone: The model before adaptation.
@@ -26,6 +26,7 @@ def new_student(backbone: BackboneSpec, train: TrainSpec, start: Path | None) ->
     """
     from stm_agent.backbone.fused_lora import fuse_lora
     from stm_agent.backbone.network import network_of
+    from stm_agent.train.dropout import lighten_dropout
 
     model = _load(backbone, train)
     if start is None:
@@ -34,7 +35,7 @@ def new_student(backbone: BackboneSpec, train: TrainSpec, start: Path | None) ->
         _load_adapter(model, start, trainable=True)
     fuse_lora(network_of(model))
     if model.device.type == "cpu":
-        stop_attention_dropout(network_of(model))
+        lighten_dropout(network_of(model))
     if train.gradient_checkpointing:
         network_of(model).activation_checkpointing_enable({"use_reentrant": False})
     return model
@@ -43,10 +44,17 @@ def new_student(backbone: BackboneSpec, train: TrainSpec, start: Path | None) ->
 def trained_backbone(backbone: BackboneSpec) -> dict[str, object]:
     """Return what of a backbone decides an adapter; a part of the keys of trained adapters.
 
-    How vectors are stored does not. ``mixed`` changes how texts are encoded, not how experts are trained.
+    How vectors are stored does not.
     """
-    dtype = "auto" if backbone.dtype == MIXED else backbone.dtype
-    return backbone.model_dump(mode="json", exclude={"vectors"}) | {"dtype": dtype}
+    return backbone.model_dump(mode="json", exclude={"vectors"})
+
+
+def training_products(model: SentenceTransformer, backbone: BackboneSpec) -> AbstractContextManager[None]:
+    """Return the context in which an adapter is trained: with ``mixed``, a CPU multiplies in bfloat16."""
+    from stm_agent.backbone.fused_lora import mixed_products
+    from stm_agent.backbone.network import network_of
+
+    return mixed_products(network_of(model), on=backbone.dtype == MIXED and model.device.type == "cpu")
 
 
 def training_device() -> str:
@@ -55,28 +63,7 @@ def training_device() -> str:
 
     declared = declared_training_gpu()
     gpu = torch.cuda.is_available() if declared is None else declared
-    return "cuda" if gpu else "cpu, no dropout of attention weights"
-
-
-def stop_attention_dropout(network: nn.Module) -> int:
-    """Let no attention weight be dropped in training, in place; return the number of modules that dropped some.
-
-    A CPU has no fast attention with dropout: it costs a third of a step of all-MiniLM-L6-v2. Dropout of hidden states
-    stays.
-    """
-    from torch.nn import Dropout
-
-    stopped = 0
-    for module in network.modules():
-        # What transformers calls the layer that computes attention: BertSelfAttention, LlamaAttention, ...
-        if not type(module).__name__.endswith("Attention"):
-            continue
-        inner = getattr(module, "dropout", None)
-        if isinstance(inner, Dropout) and inner.p:
-            inner.p, stopped = 0.0, stopped + 1
-        if vars(module).get("attention_dropout"):
-            vars(module)["attention_dropout"], stopped = 0.0, stopped + 1
-    return stopped
+    return "cuda" if gpu else "cpu, light dropout"
 
 
 def save_student(

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from stm_agent.backbone.fused_lora import _LoraLinear, fuse_lora
+from stm_agent.backbone.fused_lora import _LoraLinear, fuse_lora, mixed_products
 
 
 def network(dropout=0.0, bias=True, **options):
@@ -79,3 +79,30 @@ def test_what_is_not_plain_lora_goes_peft_s_own_way(change, monkeypatch):
         monkeypatch.undo()
         model.eval()
     torch.testing.assert_close(model(x), expected(x))
+
+
+def test_mixed_products_are_nearly_the_same_and_end_with_their_block():
+    model = network().float()
+    fuse_lora(model)
+    x = torch.randn(64, 12)
+    exact = run(model, x)
+    model.zero_grad()
+    with mixed_products(model):
+        mixed = run(model, x)
+    model.zero_grad()
+    again = run(model, x)
+    gradients = [(exact[2][name], found) for name, found in mixed[2].items()]
+    for expected, found in [(exact[0], mixed[0]), (exact[1], mixed[1]), *gradients]:
+        assert found.dtype == torch.float32
+        assert not torch.equal(found, expected)
+        assert (found - expected).norm() < 0.01 * expected.norm()
+    torch.testing.assert_close(again, exact, rtol=0, atol=0)
+
+
+def test_products_are_not_mixed_unless_asked_for():
+    model = network().float()
+    fuse_lora(model)
+    x = torch.randn(5, 12)
+    expected = model(x)
+    with mixed_products(model, on=False):
+        torch.testing.assert_close(model(x), expected, rtol=0, atol=0)

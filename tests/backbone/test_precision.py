@@ -91,6 +91,7 @@ def test_a_domain_that_lists_its_experts_is_encoded_with_it_and_keeps_its_length
     assert reasons == (MIXED_REASON,)
 
 
-def test_how_texts_are_encoded_decides_no_adapter() -> None:
-    auto, mixed, exact = (BackboneSpec(model="a", dtype=dtype) for dtype in ("auto", MIXED, "float32"))
-    assert trained_backbone(auto) == trained_backbone(mixed) != trained_backbone(exact)
+def test_the_number_format_decides_an_adapter_and_how_vectors_are_stored_does_not() -> None:
+    mixed, exact = (BackboneSpec(model="a", dtype=dtype) for dtype in (MIXED, "float32"))
+    assert trained_backbone(mixed) != trained_backbone(exact)
+    assert trained_backbone(mixed) == trained_backbone(mixed.model_copy(update={"vectors": "float16"}))

@@ -93,8 +93,10 @@ def test_a_small_dev_split_that_shares_documents_with_train_grows_by_queries_tha
     assert "one by one, as 100% of these share a relevant document with train" in plan.notes[0]
 
 
-@pytest.mark.parametrize(("train", "dev", "grown"), [(40, 20, 30), (3, 20, 20), (2000, 250, 250), (2000, 1, 249)])
-def test_dev_grows_by_a_quarter_of_train_at_most(train: int, dev: int, grown: int) -> None:
+@pytest.mark.parametrize(
+    ("train", "dev", "grown"), [(40, 20, 30), (3, 20, 20), (2000, 250, 250), (2000, 1, 249), (4000, 250, 400)]
+)
+def test_dev_grows_to_a_tenth_and_by_a_quarter_of_train_at_most(train: int, dev: int, grown: int) -> None:
     splits = judged("train", 0, train), judged("dev", 5000, dev), judged("test", 8000, 50)
     assert sizes(complete_splits(collection(*splits))[0].splits)["dev"] == grown
 
