@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.files import read_json, read_jsonl
@@ -22,7 +23,7 @@ class Front(TypedDict):
     """The front of a merge search, as the ledger holds it.
 
     Attributes:
-        experts: Name -> stage folder.
+        experts: Name -> stage folder, in the order of the points' weights.
         points: Best domain score first.
         taken: Number of the exported point; None: it is none of them.
         documents: Of a front of experts of queries: stage folder -> weight of the model that encodes passages.
@@ -58,13 +59,31 @@ def read_front(run: Path) -> Front:
     Raises:
         RunError: The run has not merged yet.
     """
-    fronts = [entry for entry in read_jsonl(run / "ledger.jsonl") if entry.get("event") == "front"]
+    entries = read_jsonl(run / "ledger.jsonl")
+    fronts = [entry for entry in entries if entry.get("event") == "front"]
     if not fronts:
         raise RunError(f"run {run.name} has not merged its experts yet; run its optimize command again to resume it")
     report = run / "report.json"
     taken = read_json(report).get("front_taken") if report.exists() else None
-    front: Front = cast("Front", {**fronts[-1], "taken": taken})
+    experts = {name: fronts[-1]["experts"][name] for name in expert_order(fronts[-1], entries)}
+    front: Front = cast("Front", {**fronts[-1], "experts": experts, "taken": taken})
     return front
+
+
+def expert_order(front: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the experts of a front in the order of its points' weights.
+
+    Ledgers of earlier versions hold it only in the encoded merges, since the keys of their objects are sorted.
+
+    Args:
+        front: Entry of the front.
+        entries: The ledger's.
+    """
+    names = list(front["experts"])
+    merges = [entry["experts"] for entry in entries if entry.get("event") == "merge"]
+    alike = [order for order in merges if sorted(order) == sorted(names)]
+    order: list[str] = front.get("order") or (alike[-1] if alike else names)
+    return order
 
 
 def source_of(point: FrontPoint) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import Pair
-from stm_agent.domain.spec import ExpertSpec
+from stm_agent.domain.spec import ExpertSpec, NegativeSpec
 from stm_agent.files import sha256_text
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
@@ -21,7 +21,7 @@ from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.loop.training import TrainingPlan, build_training, training_job
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
-from stm_agent.train.job import NO_NEGATIVES, training_speed
+from stm_agent.train.job import TrainingJob, training_speed
 
 RANDOM_PAIRS = 100_000
 """Pairs of the random control; in STM (arXiv 2602.04731, figure 4) they equal all 1.4 million."""
@@ -70,7 +70,7 @@ def train_controls(context: RunContext, state: State) -> list[Expert]:
         controls.append(_random(context, everything))
     trained = []
     context.expect(
-        training_job(context, control.both.spec, control.both, NO_NEGATIVES, state.confirmed.instruction)
+        _both_job(context, control.both, state.confirmed.instruction)
         for control in controls
         if control.both is not None
     )
@@ -103,11 +103,13 @@ def source_draws(specs: Sequence[ExpertSpec], pairs: Mapping[str, int], batch: i
 def _plan(context: RunContext, state: State, specs: Sequence[ExpertSpec]) -> TrainingPlan | None:
     """Return the control's training in place of those of experts of one side; None: there were none with pairs.
 
-    It is InfoNCE at the domain's learning rate, with every auxiliary loss that an expert of both sides has.
+    It is InfoNCE at the domain's learning rate, with every auxiliary loss that an expert of both sides has, and with
+    the batch size and the negatives that they have if all of them have the same.
     """
     if not specs:
         return None
-    pairs = _pairs_of_sources(context, state.training_data or TrainingData(), specs)
+    data = state.training_data or TrainingData()
+    pairs = _pairs_of_sources(context, data, specs)
     counts = {source: len(rows) for source, rows in pairs.items()}
     draws = source_draws(specs, counts, context.spec.train.batch_size)
     if not draws:
@@ -117,7 +119,7 @@ def _plan(context: RunContext, state: State, specs: Sequence[ExpertSpec]) -> Tra
     control = _spec(specs, {source: drawn / counts[source] for source, drawn in draws.items()})
     chosen = tuple(pair for source in control.sources for pair in pairs[source])
     domain = domain_on(context, state.confirmed.model.documents.backbone)
-    return TrainingPlan(spec=control, pairs=chosen, training_data=TrainingData(), start=None, domain=domain)
+    return TrainingPlan(spec=control, pairs=chosen, training_data=data, start=None, domain=domain)
 
 
 def _pairs_of_sources(
@@ -139,11 +141,15 @@ def _spec(specs: Sequence[ExpertSpec], weights: Mapping[str, float]) -> ExpertSp
     steps, sources = sum(spec.steps for spec in specs), tuple(weights)
     if specs[0].side == "query":
         return ExpertSpec(name=ALL_IN_ONE, sources=sources, side="query", steps=steps)
+    first = specs[0]
+    alike = all((spec.batch_size, spec.negatives) == (first.batch_size, first.negatives) for spec in specs)
     return ExpertSpec(
         name=ALL_IN_ONE,
         sources=sources,
         steps=steps,
         source_weights=dict(weights),
+        batch_size=first.batch_size if alike else None,
+        negatives=first.negatives if alike else NegativeSpec(),
         neighbours=max(spec.neighbours for spec in specs),
         alias_weight=max(spec.alias_weight for spec in specs),
         teacher_weight=max(spec.teacher_weight for spec in specs),
@@ -162,6 +168,10 @@ def _drawn(pairs: Sequence[Pair], seed: int) -> tuple[Pair, ...]:
     return tuple(sorted(pairs, key=lambda pair: sha256_text(f"{seed}:{pair.id}"))[:RANDOM_PAIRS])
 
 
+def _both_job(context: RunContext, plan: TrainingPlan, instruction: Instruction) -> TrainingJob:
+    return training_job(context, plan.spec, plan, plan.training_data.for_expert(plan.spec, plan.pairs), instruction)
+
+
 def _train(context: RunContext, control: _Control, instruction: Instruction) -> Expert:
     model = AdaptedModel(control.plans[0].domain_in(context).backbone)
     steps = sum(plan.spec.steps for plan in control.plans)
@@ -171,7 +181,7 @@ def _train(context: RunContext, control: _Control, instruction: Instruction) -> 
     )
     with context.timed("control", f"training the {control.name} control: {sizes}"):
         if control.both is not None:
-            job = training_job(context, control.both.spec, control.both, NO_NEGATIVES, instruction)
+            job = _both_job(context, control.both, instruction)
             folder = build_training(context, job)
             model = replace(model, adapters=(folder / "adapter",), weights=(1.0,))
         if control.queries is not None:

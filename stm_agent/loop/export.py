@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def _command(context: RunContext) -> str:
     named = f"--domain {context.spec.name}"
     listed = context.run.identity.get("domain", {}).get("experts")
     if context.plan is not None and not listed and isinstance(collection, BeirCollection):
-        named = f"--collection {collection.path.name}"
+        named = f"--collection {shlex.quote(collection.path.name)}"
     policy = context.run.identity.get("flags", {}).get("policy")
     by = f" --policy {policy}" if policy else ""
     minutes = f" --budget-minutes {context.minutes:g}" if policy and context.minutes is not None else ""

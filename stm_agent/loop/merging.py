@@ -180,7 +180,8 @@ def _record(
     for row in result.verified:
         context.run.ledger.record("merge", round=round_, experts=names, **row)
     folders = {expert.name: expert.folder.name for expert in experts}
-    context.run.ledger.record("front", round=round_, experts=folders, points=list(result.front), **about)
+    # The keys of a ledger's objects are sorted; weights are in the order of the names.
+    context.run.ledger.record("front", round=round_, order=names, experts=folders, points=list(result.front), **about)
     quality = "badly, so the search continued with real encodes" if result.surrogate_is_bad else "well enough"
     context.note("merge", f"the surrogate orders the encoded merges {quality} ({result.agreement})")
     if not result.allowed:

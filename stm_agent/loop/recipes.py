@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
-from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec
+from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec, NegativeSpec
 from stm_agent.errors import ConfigError
 from stm_agent.loop.context import PROOF_DOCUMENTS
 
@@ -27,6 +27,9 @@ FEWEST_STEPS = 30
 
 SHOWN = 0.05
 """Minutes below which it is not said that they have passed."""
+
+MINED = 1
+"""Mined negatives of each pair, if both sides are trained on judged pairs."""
 
 QUERY_EXPERTS = 4
 """Experts of queries that a merge can average."""
@@ -54,8 +57,8 @@ class TimeTable:
 
     Attributes:
         encoding: One encoding of the corpus and of the guards' passages, by the start.
-        both: Further encodings if both sides are trained: of the corpus and, for the expert and each merge of it with
-            the start, of its searched part and of the guards.
+        both: What it takes to train both sides beside the steps: encodings of the train queries for mining, of the
+            corpus and, for the expert and each merge of it with the start, of its searched part and of the guards.
         scoring: Scores of the experts, the merge and test, and the proof of the exported folder.
         left: What is left for training steps if only the side of queries is trained.
     """
@@ -72,13 +75,14 @@ def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed,
     searched = min(documents, spec.loop.search_documents or documents)
     guards = sum(guard.documents for guard in spec.general if isinstance(guard, FrozenCollection))
     queries = sum(len(split.queries) for split in data.collection.splits.values())
+    trained = sum(len(pairs) for pairs in data.sources.values())
     encoding = (documents + guards) / speed.passages
     scoring = (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
     scoring += min(documents, PROOF_DOCUMENTS) / speed.passages
     left = (minutes * USABLE - spent) * 60 - encoding - scoring
     return TimeTable(
         encoding=encoding,
-        both=(documents + (1 + spec.merge.verify) * (searched + guards)) / speed.passages,
+        both=(documents + (1 + spec.merge.verify) * (searched + guards)) / speed.passages + trained / speed.queries,
         scoring=scoring,
         left=left,
     )
@@ -91,6 +95,8 @@ class UsefulTraining:
     Attributes:
         sources: Names of the sources that experts learn from.
         pairs: Their pairs, or passages if there are no pairs.
+        mined: Mined negatives of each pair.
+        batch: Pairs of a step of both sides; as many texts with negatives as a batch without has.
         both: Steps of both sides beyond which the pairs are learnt by heart.
         queries: The same for one expert of queries.
         both_step: Seconds of a step of both sides.
@@ -99,6 +105,8 @@ class UsefulTraining:
 
     sources: tuple[str, ...]
     pairs: int
+    mined: int
+    batch: int
     both: float
     queries: float
     both_step: float
@@ -108,15 +116,19 @@ class UsefulTraining:
 def useful_training(spec: DomainSpec, data: DomainData, speed: Speed) -> UsefulTraining:
     """Return how much training the data of a domain can use at a speed."""
     sources, pairs = _sources(spec, data)
-    step = STEP_COST * spec.train.batch_size
+    # Negatives are mined for pairs; of passages alone, each is the positive of its own sentence.
+    mined = 0 if {WRITTEN, SENTENCES} & {*sources} else MINED
     batch = spec.train.batch_size
+    smaller = max(2, round(2 * batch / (2 + mined)))
     return UsefulTraining(
         sources=sources,
         pairs=pairs,
-        both=max(BOTH_SIDES * pairs / batch, FEWEST_STEPS),
+        mined=mined,
+        batch=smaller,
+        both=max(BOTH_SIDES * pairs / smaller, FEWEST_STEPS),
         queries=max(QUERY_SIDE * pairs / batch, FEWEST_STEPS),
-        both_step=step * (1 / speed.queries + 1 / speed.passages),
-        query_step=step / speed.queries,
+        both_step=STEP_COST * smaller * (1 / speed.queries + (1 + mined) / speed.passages),
+        query_step=STEP_COST * batch / speed.queries,
     )
 
 
@@ -170,15 +182,16 @@ def plan_experts(
         f"{speed.passages:.0f} passages and {speed.queries:.0f} queries a second on this machine{_passed(spent)}",
         f"experts learn from {', '.join(useful.sources)}: {useful.pairs:,} "
         f"{'pairs' if WRITTEN not in useful.sources else 'passages'}",
-        *_steps_told(both, queries),
+        *_steps_told(useful, both, queries),
         _minutes_told(by_stage, minutes),
     )
-    return spec.model_copy(update={"experts": _experts(useful.sources, both, queries)}), reasons
+    return spec.model_copy(update={"experts": _experts(useful, both, queries)}), reasons
 
 
-def _steps_told(both: int, queries: int) -> tuple[str, str]:
+def _steps_told(useful: UsefulTraining, both: int, queries: int) -> tuple[str, str]:
+    negatives = f", with {useful.mined} mined negative of each pair" if useful.mined else ""
     return (
-        f"both sides are trained for {both} steps"
+        f"both sides are trained for {both} steps of {useful.batch} pairs{negatives}"
         if both
         else f"only the side of queries is trained: {FEWEST_STEPS} steps of both sides do not fit before it",
         f"{QUERY_EXPERTS} experts of queries are trained for {queries} steps each",
@@ -190,11 +203,14 @@ def _minutes_told(by_stage: Mapping[str, float], minutes: float) -> str:
     return f"minutes, about: {stages}; {sum(by_stage.values()) / 60:.1f} of {minutes:g}"
 
 
-def _experts(sources: tuple[str, ...], both: int, queries: int) -> tuple[ExpertSpec, ...]:
-    trunk = [ExpertSpec(name="both-sides", sources=sources, steps=both)] if both else []
+def _experts(useful: UsefulTraining, both: int, queries: int) -> tuple[ExpertSpec, ...]:
+    sources, negatives = useful.sources, NegativeSpec(mined=useful.mined)
+    trunk = ExpertSpec(
+        name="both-sides", sources=sources, steps=both or 1, batch_size=useful.batch, negatives=negatives
+    )
     # The first one sees all pairs; the others differ in what they learn by chance.
     return (
-        *trunk,
+        *([trunk] if both else []),
         *(
             ExpertSpec(name=f"queries-{number}", sources=sources, side="query", bag=number > 1, steps=queries)
             for number in range(1, QUERY_EXPERTS + 1)

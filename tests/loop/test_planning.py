@@ -216,10 +216,13 @@ def test_a_folder_becomes_a_model_with_two_sides(planned: DomainSpec, workspace:
     experts = read_json(folder / "plan.json")["spec"]["experts"]
     assert control["steps"] == sum(expert["steps"] for expert in experts), "as many steps, of both sides and of queries"
     points = read_front(folder)
-    other = next(number for number in range(1, len(points["points"]) + 1) if number != points["taken"])
-    done = pick(folder, other, workspace / "picked")
+    assert list(points["experts"])[-1] == "incumbent", "in the order of the weights, not of the alphabet"
+    done = pick(folder, points["taken"] or 1, workspace / "picked")
+    if points["taken"]:
+        taken = {name: weight for name, weight in report["weights"].items() if weight}
+        assert {name: weight for name, weight in done["weights"].items() if weight} == taken
     card = (workspace / "picked" / "README.md").read_text()
-    assert all(f"| {name} | {weight:g} |" in card for name, weight in done["weights"].items())
+    assert all(f"| {name} | {weight:.2f} |" in card for name, weight in done["weights"].items() if weight)
     again = run(planned, workspace, controls=True, fresh=True)
     assert again["rows"] == report["rows"], "the same seed gives the same model"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from stm_agent.inspect.front import expert_order
 from stm_agent.inspect.page.record import RunRecord, Values
 
 
@@ -47,7 +48,7 @@ class Fronts(TypedDict):
 def fronts(record: RunRecord) -> Fronts:
     """Return the Pareto front and the encoded merges; all lists are empty in a run without a merge."""
     searches = list(record.events("front"))
-    experts = list(searches[-1]["experts"]) if searches else []
+    experts = expert_order(searches[-1], record.events("merge")) if searches else []
     taken = record.report.get("front_taken")
     points = searches[-1]["points"] if searches else []
     base = next(record.events("base"), None)
@@ -69,7 +70,7 @@ def _point(number: int, point: Values, experts: list[str], exported: bool) -> Po
         "source": "real encodes" if point["verified"] else "surrogate",
         "exported": exported,
         "method": str(point.get("method", {}).get("method", "task-arithmetic")),
-        "weights": dict(zip(experts, point["weights"], strict=False)),
+        "weights": dict(zip(experts, point["weights"], strict=True)),
     }
 
 
@@ -78,5 +79,5 @@ def _encoded(entry: Values) -> Encoded:
         "guess": entry.get("surrogate"),
         "real": entry["dev"],
         "general": entry["general"],
-        "weights": dict(zip(entry["experts"], entry["weights"], strict=False)),
+        "weights": dict(zip(entry["experts"], entry["weights"], strict=True)),
     }
