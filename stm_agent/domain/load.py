@@ -29,6 +29,9 @@ from stm_agent.files import write_atomic
 
 LEARNING_RATE = 5e-4
 """Peak learning rate of LoRA on a ready encoder."""
+FORGETTING_BUDGET = 0.05
+"""nDCG@10 that a model of a folder may lose on general tasks: it is asked about that folder alone, and the guards show
+whether it is still a sound encoder."""
 TASK = "Given a query, find the passages that answer it."
 """Task of a domain made of a folder: nothing more is known of its queries."""
 _SHIPPED = Path(__file__).resolve().parent
@@ -129,7 +132,7 @@ def domain_of_collection(folder: Path) -> DomainSpec:
         train=TrainSpec(learning_rate=LEARNING_RATE, scale=20.0, embeddings=False),
         mine=MineSpec(documents=0, encoder=None),
         instruct=InstructSpec(reflections=0),
-        merge=MergeSpec(methods=("linear", "task-arithmetic", "ties")),
+        merge=MergeSpec(methods=("linear", "task-arithmetic", "ties"), forgetting_budget=FORGETTING_BUDGET),
     )
 
 

@@ -19,7 +19,7 @@ from stm_agent.loop.halves import ACCEPT_SHARE
 from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.options import Options
 from stm_agent.loop.planning import measured_speed
-from stm_agent.loop.recipes import STEP_COST, Speed
+from stm_agent.loop.recipes import QUERY_STEP_COST, STEP_COST, Speed
 from stm_agent.loop.run_plan import StartScore
 
 CALL_SECONDS = 2.0
@@ -130,7 +130,7 @@ class Workload:
         """
         batch = expert.batch_size or self.spec.train.batch_size
         if expert.side == "query":
-            texts = STEP_COST * batch * expert.steps + self.queries
+            texts = QUERY_STEP_COST * batch * expert.steps + self.queries
             return Cost(seconds=texts * self.rates.query)
         passages = 1 + expert.hard_negatives + (expert.candidates if expert.learns_from_scores else 0)
         batch *= self.spec.train.accumulate

@@ -14,10 +14,11 @@ from stm_agent.loop.context import PROOF_DOCUMENTS
 USABLE = 0.85
 """Share of the minutes that is planned; the rest is for loading models and for a machine that is slower later."""
 
-STEP_COST = 2.5
-"""Time of a training step as a multiple of the time to encode its texts: a forward pass, and a backward pass that needs
-no gradients of the backbone's weights. Measured at 2.3 to 2.6, in mixed precision (which both are computed in) and in
-float32."""
+STEP_COST, QUERY_STEP_COST = 2.5, 4.5
+"""Time of a training step as a multiple of the time to encode its texts, of both sides and of queries alone: a forward
+pass, and a backward pass that needs no gradients of the backbone's weights. Measured at 2.3 to 2.6, in mixed precision
+(which both are computed in) and in float32. The texts of a step of queries are so short that the softmax over all
+passages and the optimizer take as long again."""
 
 BOTH_SIDES, QUERY_SIDE = 3.0, 8.0
 """Passes over the pairs after which more steps mostly learn them by heart."""
@@ -128,7 +129,7 @@ def useful_training(spec: DomainSpec, data: DomainData, speed: Speed) -> UsefulT
         both=max(BOTH_SIDES * pairs / smaller, FEWEST_STEPS),
         queries=max(QUERY_SIDE * pairs / batch, FEWEST_STEPS),
         both_step=STEP_COST * smaller * (1 / speed.queries + (1 + mined) / speed.passages),
-        query_step=STEP_COST * batch / speed.queries,
+        query_step=QUERY_STEP_COST * batch / speed.queries,
     )
 
 
