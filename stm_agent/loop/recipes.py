@@ -11,7 +11,7 @@ from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec, Ne
 from stm_agent.errors import ConfigError
 from stm_agent.loop.context import PROOF_DOCUMENTS
 
-USABLE = 0.85
+USABLE = 0.8
 """Share of the minutes that is planned; the rest is for loading models and for a machine that is slower later."""
 
 STEP_COST, QUERY_STEP_COST = 2.5, 4.5
@@ -31,6 +31,9 @@ SHOWN = 0.05
 
 MINED = 1
 """Mined negatives of each pair, if both sides are trained on judged pairs."""
+
+MINING = 0.015
+"""Seconds to mine the negatives of a pair and to audit them, beside the encoding."""
 
 QUERY_EXPERTS = 4
 """Experts of queries that a merge can average."""
@@ -58,8 +61,9 @@ class TimeTable:
 
     Attributes:
         encoding: One encoding of the corpus and of the guards' passages, by the start.
-        both: What it takes to train both sides beside the steps: encodings of the train queries for mining, of the
-            corpus and, for the expert and each merge of it with the start, of its searched part and of the guards.
+        both: What it takes to train both sides beside the steps: mining, for which the train queries are encoded, and
+            encodings of the corpus and, for the expert and each merge of it with the start, of its searched part and of
+            the guards.
         scoring: Scores of the experts, the merge and test, and the proof of the exported folder.
         left: What is left for training steps if only the side of queries is trained.
     """
@@ -83,7 +87,8 @@ def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed,
     left = (minutes * USABLE - spent) * 60 - encoding - scoring
     return TimeTable(
         encoding=encoding,
-        both=(documents + (1 + spec.merge.verify) * (searched + guards)) / speed.passages + trained / speed.queries,
+        both=(documents + (1 + spec.merge.verify) * (searched + guards)) / speed.passages
+        + trained * (MINING + 1 / speed.queries),
         scoring=scoring,
         left=left,
     )
