@@ -262,20 +262,26 @@ class RunContext(Recorder):
         """Return the seconds that levers have left; infinite without a ceiling."""
         return math.inf if self.minutes is None else self.minutes * 60 * FOR_LEVERS - self.clock.seconds()
 
-    def has_time(self, lever: str) -> bool:
+    def has_time(self, lever: str, needed: float = 0.0) -> bool:
         """Return whether there is time for a lever; if not, record it as lost to the budget of minutes.
+
+        Args:
+            lever: Its name.
+            needed: Seconds that must be left.
 
         A lever that an earlier process of the run started in time is repeated whatever the clock says, so that finished
         stages are not thrown away by a resume.
         """
-        in_time = self.seconds_left() > 0
+        left = self.seconds_left()
+        in_time = left > needed
         if in_time or self.run.ledger.repeats("started", lever=lever):
             self.run.ledger.record("started", lever=lever)
             return True
         # The minutes of a planned run decide its steps, so that more of them make another run.
         planned = self.run.identity.get("flags", {}).get("minutes")
         more = "plan a longer run with a higher --budget-minutes" if planned else "raise --budget-minutes to continue"
-        reason = f"budget of {self.minutes:g} minutes is spent; {more}"
+        spent = "is spent" if left <= 0 else "leaves no time to train it and to merge it"
+        reason = f"budget of {self.minutes:g} minutes {spent}; {more}"
         failure = Failure(lever, "budget", reason)
         if failure not in self.failures:
             self.failures.append(failure)

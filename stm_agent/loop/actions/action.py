@@ -78,10 +78,14 @@ class LeverAction(Spec):
     def run(self, context: RunContext, state: State) -> State:
         """Return the state after it; the state as it is if it fails, which is recorded, or if no time is left."""
         lever = self.lever.format(action=self)
-        if context.has_time(lever):
+        if context.has_time(lever, self.needed(context, state)):
             with context.attempt(lever):
                 return self.apply(context, state)
         return state
+
+    def needed(self, context: RunContext, state: State) -> float:
+        """Return the seconds that must be left for it to be begun; 0: any."""
+        return 0.0
 
     def apply(self, context: RunContext, state: State) -> State:
         """Return the state after it; a failure is :meth:`run`'s to record."""

@@ -11,6 +11,7 @@ from stm_agent.domain.fields import Name
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
 from stm_agent.errors import ConfigError
+from stm_agent.files import read_json
 from stm_agent.job import Job
 from stm_agent.loop.actions.action import LeverAction, Prior
 from stm_agent.loop.context import RunContext
@@ -28,6 +29,9 @@ Rung = Literal["short", "whole"]
 
 SHORT = 0.25
 """Share of the steps of a short training."""
+
+MERGE_SHARE = 0.06
+"""Share of the minutes that the merge of the experts of queries is given."""
 
 LADDER_FROM = 120
 """Steps of an expert from which a short training comes first: a quarter of fewer says little."""
@@ -142,6 +146,13 @@ class TrainQueryExpert(LeverAction):
     def jobs(self, context: RunContext, state: State) -> Iterator[Job]:
         """Yield its training, if what it starts from is written."""
         yield from query_expert_jobs(context, state, expert_of(domain_of(context, state), self.expert, self.rung))
+
+    def needed(self, context: RunContext, state: State) -> float:
+        """Return the seconds of the last one's training and of the merge, without which none of them is of use."""
+        before = [expert for expert in state.experts if expert.round == self.round and expert.rated.model.queries]
+        if not before or context.minutes is None:
+            return 0.0
+        return float(read_json(before[-1].folder / "expert.json")["seconds"]) + MERGE_SHARE * 60 * context.minutes
 
     def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the expert."""
