@@ -141,6 +141,15 @@ def _lowest_against_expert(runs: dict[str, dict[str, Any]], folder: str) -> floa
     return min(bounds)
 
 
+def command(runs: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
+    """Return the command that makes all runs of the record."""
+    sets, seeds = (" ".join(dict.fromkeys(name.split("/")[part] for name in runs)) for part in (0, 1))
+    plain = "" if all(run["plain"] for run in runs.values()) else " --no-plain"
+    return (
+        f"python benchmarks/own_data.py --data DATA --sets {sets} --seeds {seeds} --minutes {options.minutes:g}{plain}"
+    )
+
+
 def main() -> None:
     """Run what is missing and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,9 +177,7 @@ def main() -> None:
                 runs[name] = one_run((options.data / folder).resolve(), seed, options)
             record = {
                 "name": "own_data",
-                "command": f"python benchmarks/own_data.py --data DATA --sets {' '.join(options.sets)} "
-                f"--seeds {' '.join(map(str, options.seeds))} --minutes {options.minutes:g}"
-                f"{'' if options.plain else ' --no-plain'}",
+                "command": command(runs, options),
                 "machine": machine(),
                 "versions": versions(),
                 "seeds": sorted({int(name.split("/")[1]) for name in runs}),

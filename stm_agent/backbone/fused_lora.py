@@ -21,7 +21,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from peft.tuners.lora.layer import Linear
 
-HALVED = "_halved"
+IN_BFLOAT16 = "_in_bfloat16"
 """Attribute of a layer with its frozen weight and bias in bfloat16, while products are mixed."""
 
 
@@ -49,7 +49,7 @@ def _forward(self: Linear, x: Tensor, *args: object, **kwargs: object) -> Tensor
         plain: Tensor = type(self).forward(self, x, *args, **kwargs)
         return plain
     name = self.active_adapters[0]
-    weight, bias = getattr(self, HALVED, None) or (self.base_layer.weight, self.base_layer.bias)
+    weight, bias = getattr(self, IN_BFLOAT16, None) or (self.base_layer.weight, self.base_layer.bias)
     rows = x.reshape(-1, x.shape[-1])
     a, b = self.lora_A[name].weight, self.lora_B[name].weight
     out: Tensor = _LoraLinear.apply(rows, weight, bias, a, b, self.scaling[name])  # type: ignore[no-untyped-call]
@@ -85,17 +85,17 @@ def fuse_lora(network: nn.Module) -> int:
 
 
 @contextmanager
-def mixed_products(network: nn.Module, *, on: bool = True) -> Iterator[None]:
-    """Compute the products of fused layers with their frozen weights in bfloat16 inside the block, if ``on``."""
-    layers = [layer for layer in _linear_layers(network) if on and layer.forward.__func__ is _forward]
+def mixed_products(network: nn.Module) -> Iterator[None]:
+    """Inside the block, compute the products of fused layers with their frozen weights in bfloat16."""
+    layers = list(_linear_layers(network))
     for layer in layers:
         base = layer.base_layer
-        setattr(layer, HALVED, (base.weight.bfloat16(), None if base.bias is None else base.bias.bfloat16()))
+        setattr(layer, IN_BFLOAT16, (base.weight.bfloat16(), None if base.bias is None else base.bias.bfloat16()))
     try:
         yield
     finally:
         for layer in layers:
-            delattr(layer, HALVED)
+            delattr(layer, IN_BFLOAT16)
 
 
 def _linear_layers(network: nn.Module) -> Iterator[Any]:

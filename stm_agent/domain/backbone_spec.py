@@ -26,8 +26,8 @@ class BackboneSpec(Spec):
         eos: End every text with the end-of-sequence token; None: where ``pooling: lasttoken`` is asked for here;
             false: never.
         dtype: Number format of weights and vectors; ``auto``: bfloat16 on a GPU, float32 on a CPU, in a run ``mixed``
-            if the CPU has instructions for it; ``mixed``: float32 with matrix products in bfloat16, if texts are
-            encoded.
+            if the CPU has instructions for it; ``mixed``: float32 with matrix products in bfloat16, of a training
+            those with frozen weights.
         kernel: How attention is computed: ``flash`` by FlashAttention 2 (a GPU, half precision, the package
             ``flash-attn``), ``sdpa`` by torch, ``eager`` by plain products; ``auto``: ``flash`` if it can be used and
             passes the checks of loading, else ``sdpa``.

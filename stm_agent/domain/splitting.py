@@ -134,7 +134,7 @@ class _Cutter:
                 f"collection {self.name} has no dev split and no train split to take one from, only {reason}, {WAYS_ON}"
             )
         count = len(train.queries)
-        target = min(_wanted(count), count // MOST_TAKEN)
+        target = min(_dev_size(count), count // MOST_TAKEN)
         if not target:
             raise DataError(
                 f"collection {self.name} has no dev split and only {count} train queries; add qrels/dev.tsv, {WAYS_ON}"
@@ -155,7 +155,7 @@ class _Cutter:
         something else than they do.
         """
         train, before = self.splits.get("train"), len(self.splits["dev"].queries)
-        if train is None or before >= _wanted(len(train.queries)):
+        if train is None or before >= _dev_size(len(train.queries)):
             return
         if train.synthetic or self.splits["dev"].synthetic:
             # Written queries are split by document, and what people judged is not mixed with them.
@@ -166,7 +166,7 @@ class _Cutter:
         if shared >= SHARED:
             unit = f"one by one, as {shared:.0%} of these share a relevant document with train"
             groups = [(query,) for group in groups for query in group]
-        chosen = self._draw(groups, min(_wanted(count) - before, count // MOST_TAKEN), "dev")
+        chosen = self._draw(groups, min(_dev_size(count) - before, count // MOST_TAKEN), "dev")
         if chosen:
             self._move("dev", chosen, ["train"])
             self.note(
@@ -213,8 +213,8 @@ class _Cutter:
         self.splits[role] = dataclasses.replace(_union(parts), name=role)
 
 
-def _wanted(train: int) -> int:
-    """Return how many queries dev should have beside so many of train."""
+def _dev_size(train: int) -> int:
+    """Return how many queries dev should have if there are ``train`` train queries."""
     return max(DEV_QUERIES, min(MOST_DEV_QUERIES, int(train * DEV_SHARE)))
 
 

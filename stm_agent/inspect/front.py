@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from stm_agent.errors import ConfigError, RunError
 from stm_agent.files import read_json, read_jsonl
@@ -63,27 +63,28 @@ def read_front(run: Path) -> Front:
     fronts = [entry for entry in entries if entry.get("event") == "front"]
     if not fronts:
         raise RunError(f"run {run.name} has not merged its experts yet; run its optimize command again to resume it")
+    newest, merges = fronts[-1], (entry["experts"] for entry in entries if entry.get("event") == "merge")
+    order = expert_order(newest["experts"], newest.get("order"), merges)
     report = run / "report.json"
     taken = read_json(report).get("front_taken") if report.exists() else None
-    experts = {name: fronts[-1]["experts"][name] for name in expert_order(fronts[-1], entries)}
-    front: Front = cast("Front", {**fronts[-1], "experts": experts, "taken": taken})
+    experts = {name: newest["experts"][name] for name in order}
+    front: Front = cast("Front", {**newest, "experts": experts, "taken": taken})
     return front
 
 
-def expert_order(front: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the experts of a front in the order of its points' weights.
+def expert_order(experts: Collection[str], order: list[str] | None, merges: Iterable[list[str]]) -> list[str]:
+    """Return the names of a front's experts in the order of its points' weights.
 
-    Ledgers of earlier versions hold it only in the encoded merges, since the keys of their objects are sorted.
+    The ledger sorts the keys of its objects, so it holds the order beside them. A ledger of an earlier version has it
+    only in the merges that were encoded.
 
     Args:
-        front: Entry of the front.
-        entries: The ledger's.
+        experts: The names, in any order.
+        order: The names in order, if the ledger holds them.
+        merges: The names of the experts of each encoded merge, in order.
     """
-    names = list(front["experts"])
-    merges = [entry["experts"] for entry in entries if entry.get("event") == "merge"]
-    alike = [order for order in merges if sorted(order) == sorted(names)]
-    order: list[str] = front.get("order") or (alike[-1] if alike else names)
-    return order
+    alike = [names for names in merges if {*names} == {*experts}]
+    return order or (alike[-1] if alike else list(experts))
 
 
 def source_of(point: FrontPoint) -> str:

@@ -267,7 +267,7 @@ class RunContext(Recorder):
 
         Args:
             lever: Its name.
-            needed: Seconds that must be left.
+            needed: Seconds that it needs; 0: not known.
 
         A lever that an earlier process of the run started in time is repeated whatever the clock says, so that finished
         stages are not thrown away by a resume.
@@ -280,7 +280,7 @@ class RunContext(Recorder):
         # The minutes of a planned run decide its steps, so that more of them make another run.
         planned = self.run.identity.get("flags", {}).get("minutes")
         more = "plan a longer run with a higher --budget-minutes" if planned else "raise --budget-minutes to continue"
-        spent = "is spent" if left <= 0 else "leaves no time to train it and to merge it"
+        spent = "is spent" if left <= 0 else "leaves too little time for it"
         reason = f"budget of {self.minutes:g} minutes {spent}; {more}"
         failure = Failure(lever, "budget", reason)
         if failure not in self.failures:

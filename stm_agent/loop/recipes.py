@@ -15,10 +15,10 @@ USABLE = 0.8
 """Share of the minutes that is planned; the rest is for loading models and for a machine that is slower later."""
 
 STEP_COST, QUERY_STEP_COST = 2.5, 4.5
-"""Time of a training step as a multiple of the time to encode its texts, of both sides and of queries alone: a forward
-pass, and a backward pass that needs no gradients of the backbone's weights. Measured at 2.3 to 2.6, in mixed precision
-(which both are computed in) and in float32. The texts of a step of queries are so short that the softmax over all
-passages and the optimizer take as long again."""
+"""Time of a training step, of both sides and of queries alone, as a multiple of the time to encode its texts. A step is
+a forward pass and a backward pass without gradients of the backbone's weights, together 2.3 to 2.6 times as long, in
+float32 and in mixed precision. Queries are so short that the optimizer and the softmax over all passages nearly double
+that."""
 
 BOTH_SIDES, QUERY_SIDE = 3.0, 8.0
 """Passes over the pairs after which more steps mostly learn them by heart."""
@@ -80,7 +80,7 @@ def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed,
     searched = min(documents, spec.loop.search_documents or documents)
     guards = sum(guard.documents for guard in spec.general if isinstance(guard, FrozenCollection))
     queries = sum(len(split.queries) for split in data.collection.splits.values())
-    trained = sum(len(pairs) for pairs in data.sources.values())
+    pairs = sum(len(rows) for rows in data.sources.values())
     encoding = (documents + guards) / speed.passages
     scoring = (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
     scoring += min(documents, PROOF_DOCUMENTS) / speed.passages
@@ -88,7 +88,7 @@ def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed,
     return TimeTable(
         encoding=encoding,
         both=(documents + (1 + spec.merge.verify) * (searched + guards)) / speed.passages
-        + trained * (MINING + 1 / speed.queries),
+        + pairs * (MINING + 1 / speed.queries),
         scoring=scoring,
         left=left,
     )
@@ -195,7 +195,7 @@ def plan_experts(
 
 
 def _steps_told(useful: UsefulTraining, both: int, queries: int) -> tuple[str, str]:
-    negatives = f", with {useful.mined} mined negative of each pair" if useful.mined else ""
+    negatives = ", each with a mined negative" if useful.mined else ""
     return (
         f"both sides are trained for {both} steps of {useful.batch} pairs{negatives}"
         if both
@@ -210,18 +210,17 @@ def _minutes_told(by_stage: Mapping[str, float], minutes: float) -> str:
 
 
 def _experts(useful: UsefulTraining, both: int, queries: int) -> tuple[ExpertSpec, ...]:
-    sources, negatives = useful.sources, NegativeSpec(mined=useful.mined)
-    trunk = ExpertSpec(
-        name="both-sides", sources=sources, steps=both or 1, batch_size=useful.batch, negatives=negatives
-    )
-    # The first one sees all pairs; the others differ in what they learn by chance.
-    return (
-        *([trunk] if both else []),
-        *(
-            ExpertSpec(name=f"queries-{number}", sources=sources, side="query", bag=number > 1, steps=queries)
-            for number in range(1, QUERY_EXPERTS + 1)
-        ),
-    )
+    sources, experts = useful.sources, []
+    if both:
+        negatives = NegativeSpec(mined=useful.mined)
+        experts.append(
+            ExpertSpec(name="both-sides", sources=sources, steps=both, batch_size=useful.batch, negatives=negatives)
+        )
+    for number in range(1, QUERY_EXPERTS + 1):
+        # The first one sees all pairs; the others differ in what they learn by chance.
+        name, bag = f"queries-{number}", number > 1
+        experts.append(ExpertSpec(name=name, sources=sources, side="query", bag=bag, steps=queries))
+    return tuple(experts)
 
 
 def _passed(spent: float) -> str:

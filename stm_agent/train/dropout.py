@@ -1,11 +1,12 @@
-"""Dropout that costs a CPU little: none of attention weights, and masks of hidden states drawn a byte a number."""
+"""Dropout that is fast on a CPU: none of attention weights, and one random byte for each element of a hidden state."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-BYTE = 256
+VALUES = 256
+"""Values of a byte."""
 
 
 class ByteDropout(nn.Module):
@@ -19,9 +20,9 @@ class ByteDropout(nn.Module):
     """
 
     def __init__(self, p: float) -> None:
-        """Round ``p`` to the nearest step."""
+        """Round ``p``, which is below 1, to the nearest step."""
         super().__init__()
-        self.dropped = round(p * BYTE)
+        self.dropped = round(p * VALUES)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` with elements set to 0, and the others scaled so that the mean stays."""
@@ -29,13 +30,14 @@ class ByteDropout(nn.Module):
             return x
         draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
         kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= self.dropped
-        return x * kept.to(x.dtype).mul_(BYTE / (BYTE - self.dropped))
+        return x * kept.to(x.dtype).mul_(VALUES / (VALUES - self.dropped))
 
 
-def lighten_dropout(network: nn.Module) -> int:
-    """Replace a network's dropout by what costs a CPU little, in place; return the number of modules that changed.
+def make_dropout_fast(network: nn.Module) -> int:
+    """Make a network's dropout fast on a CPU, in place; return the number of changes.
 
-    A CPU has no fast attention with dropout of its weights: it costs a third of a step, and is left out.
+    A CPU has no fast attention with dropout of its weights: it costs a third of a step, and is turned off. Dropout of
+    hidden states is replaced by :class:`ByteDropout`, unless its probability rounds to 0 or 1.
     """
     changed = 0
     for module in list(network.modules()):
@@ -43,7 +45,7 @@ def lighten_dropout(network: nn.Module) -> int:
         if type(module).__name__.endswith("Attention"):
             changed += _stop(module)
         for name, child in module.named_children():
-            if type(child) is nn.Dropout and child.p:
+            if type(child) is nn.Dropout and 0 < round(child.p * VALUES) < VALUES:
                 setattr(module, name, ByteDropout(child.p))
                 changed += 1
     return changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def new_student(backbone: BackboneSpec, train: TrainSpec, start: Path | None) -> SentenceTransformer:
-    """Load the backbone with an adapter ready to be trained, on a CPU with dropout that costs little.
+    """Load the backbone with an adapter ready to be trained, on a CPU with fast dropout.
 
     Args:
         backbone: The model before adaptation.
@@ -26,7 +26,7 @@ def new_student(backbone: BackboneSpec, train: TrainSpec, start: Path | None) ->
     """
     from stm_agent.backbone.fused_lora import fuse_lora
     from stm_agent.backbone.network import network_of
-    from stm_agent.train.dropout import lighten_dropout
+    from stm_agent.train.dropout import make_dropout_fast
 
     model = _load(backbone, train)
     if start is None:
@@ -35,7 +35,7 @@ def new_student(backbone: BackboneSpec, train: TrainSpec, start: Path | None) ->
         _load_adapter(model, start, trainable=True)
     fuse_lora(network_of(model))
     if model.device.type == "cpu":
-        lighten_dropout(network_of(model))
+        make_dropout_fast(network_of(model))
     if train.gradient_checkpointing:
         network_of(model).activation_checkpointing_enable({"use_reentrant": False})
     return model
@@ -50,11 +50,12 @@ def trained_backbone(backbone: BackboneSpec) -> dict[str, object]:
 
 
 def training_products(model: SentenceTransformer, backbone: BackboneSpec) -> AbstractContextManager[None]:
-    """Return the context in which an adapter is trained: with ``mixed``, a CPU multiplies in bfloat16."""
+    """Return the context in which an adapter is trained: with ``dtype: mixed``, a CPU multiplies in bfloat16."""
     from stm_agent.backbone.fused_lora import mixed_products
     from stm_agent.backbone.network import network_of
 
-    return mixed_products(network_of(model), on=backbone.dtype == MIXED and model.device.type == "cpu")
+    is_mixed = backbone.dtype == MIXED and model.device.type == "cpu"
+    return mixed_products(network_of(model)) if is_mixed else nullcontext()
 
 
 def training_device() -> str:
@@ -63,7 +64,7 @@ def training_device() -> str:
 
     declared = declared_training_gpu()
     gpu = torch.cuda.is_available() if declared is None else declared
-    return "cuda" if gpu else "cpu, light dropout"
+    return "cuda" if gpu else "cpu, fast dropout"
 
 
 def save_student(

@@ -97,12 +97,3 @@ def test_mixed_products_are_nearly_the_same_and_end_with_their_block():
         assert not torch.equal(found, expected)
         assert (found - expected).norm() < 0.01 * expected.norm()
     torch.testing.assert_close(again, exact, rtol=0, atol=0)
-
-
-def test_products_are_not_mixed_unless_asked_for():
-    model = network().float()
-    fuse_lora(model)
-    x = torch.randn(5, 12)
-    expected = model(x)
-    with mixed_products(model, on=False):
-        torch.testing.assert_close(model(x), expected, rtol=0, atol=0)

@@ -17,16 +17,16 @@ MERGES = [
 
 
 @pytest.mark.parametrize(
-    ("front", "entries", "order"),
+    ("order", "merges", "expected"),
     [
-        ({**FRONT, "order": ["incumbent", "a", "b"]}, MERGES, ["incumbent", "a", "b"]),
-        (FRONT, MERGES, ["b", "a", "incumbent"]),
-        (FRONT, MERGES[1:], ["a", "b", "incumbent"]),
+        (["incumbent", "a", "b"], MERGES, ["incumbent", "a", "b"]),
+        (None, MERGES, ["b", "a", "incumbent"]),
+        (None, MERGES[1:], ["a", "b", "incumbent"]),
     ],
     ids=["named", "of an earlier version", "not known"],
 )
-def test_the_order_of_the_weights(front, entries, order):
-    assert expert_order(front, entries) == order
+def test_the_order_of_the_weights(order, merges, expected):
+    assert expert_order(FRONT["experts"], order, [merge["experts"] for merge in merges]) == expected
 
 
 def test_a_front_is_read_in_the_order_of_its_weights(tmp_path: Path) -> None:

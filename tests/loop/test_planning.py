@@ -217,12 +217,15 @@ def test_a_folder_becomes_a_model_with_two_sides(planned: DomainSpec, workspace:
     assert control["steps"] == sum(expert["steps"] for expert in experts), "as many steps, of both sides and of queries"
     points = read_front(folder)
     assert list(points["experts"])[-1] == "incumbent", "in the order of the weights, not of the alphabet"
-    done = pick(folder, points["taken"] or 1, workspace / "picked")
+    taken = {name: weight for name, weight in report["weights"].items() if weight}
     if points["taken"]:
-        taken = {name: weight for name, weight in report["weights"].items() if weight}
+        done = pick(folder, points["taken"], workspace / "exported")
         assert {name: weight for name, weight in done["weights"].items() if weight} == taken
+    # A point that was not exported has a card of its own.
+    write_json(folder / "report.json", {**read_json(folder / "report.json"), "front_taken": None})
+    done = pick(folder, 1, workspace / "picked")
     card = (workspace / "picked" / "README.md").read_text()
-    assert all(f"| {name} | {weight:.2f} |" in card for name, weight in done["weights"].items() if weight)
+    assert all(f"| {name} | {weight:g} |" in card for name, weight in done["weights"].items())
     again = run(planned, workspace, controls=True, fresh=True)
     assert again["rows"] == report["rows"], "the same seed gives the same model"
 

@@ -11,27 +11,30 @@ import pytest
 
 from stm_agent.loop.actions.training import MERGE_SHARE, TrainQueryExpert
 
+DOCUMENTS = "the model of the passages"
 
-def trained(folder: Path, seconds: float, *, round_: int = 1, queries: bool = True) -> Any:
+
+def trained(folder: Path, seconds: float, *, side: str = "query", round_: int = 1) -> Any:
     folder.mkdir()
     (folder / "expert.json").write_text(json.dumps({"seconds": seconds}))
-    model = SimpleNamespace(queries="a model" if queries else None)
-    return SimpleNamespace(folder=folder, round=round_, rated=SimpleNamespace(model=model))
+    model = SimpleNamespace(documents=DOCUMENTS, merged=SimpleNamespace(backbone="a"))
+    return SimpleNamespace(folder=folder, side=side, round=round_, rated=SimpleNamespace(model=model))
 
 
-@pytest.mark.parametrize(("minutes", "expected"), [(10.0, 80 + MERGE_SHARE * 600), (None, 0.0)])
-def test_the_next_one_needs_the_time_of_the_last_one_and_of_the_merge(
-    minutes: float | None, expected: float, tmp_path: Path
-) -> None:
-    experts = [trained(tmp_path / "one", 70.0), trained(tmp_path / "two", 80.0)]
-    needed = TrainQueryExpert(expert="three").needed(
-        SimpleNamespace(minutes=minutes),  # type: ignore[arg-type]
-        SimpleNamespace(experts=experts),  # type: ignore[arg-type]
+def needed(experts: list[Any], *, minutes: float | None = 10.0, round_: int = 1) -> float:
+    state: Any = SimpleNamespace(
+        experts=experts, provisional=SimpleNamespace(model=SimpleNamespace(documents=DOCUMENTS))
     )
-    assert needed == pytest.approx(expected)
+    context: Any = SimpleNamespace(minutes=minutes)
+    return TrainQueryExpert(expert="next", round=round_).needed(context, state)
+
+
+def test_the_next_one_needs_the_time_of_the_last_one_and_of_the_merge(tmp_path: Path) -> None:
+    experts = [trained(tmp_path / "one", 70.0), trained(tmp_path / "two", 80.0)]
+    assert needed(experts) == pytest.approx(80 + MERGE_SHARE * 600)
+    assert needed(experts, minutes=None) == 0.0
 
 
 def test_the_first_one_of_a_round_needs_no_more_than_any_lever(tmp_path: Path) -> None:
-    before = [trained(tmp_path / "both", 300.0, queries=False), trained(tmp_path / "earlier", 90.0)]
-    action = TrainQueryExpert(expert="one", round=2)
-    assert action.needed(SimpleNamespace(minutes=10.0), SimpleNamespace(experts=before)) == 0.0  # type: ignore[arg-type]
+    before = [trained(tmp_path / "both", 300.0, side="both", round_=2), trained(tmp_path / "earlier", 90.0)]
+    assert needed(before, round_=2) == 0.0

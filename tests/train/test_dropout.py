@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stm_agent.train.dropout import ByteDropout, lighten_dropout
+from stm_agent.train.dropout import ByteDropout, make_dropout_fast
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
@@ -42,7 +42,7 @@ def test_nothing_is_dropped_in_evaluation_or_with_probability_zero():
     assert ByteDropout(0.0)(x) is x
 
 
-def test_dropout_of_subclasses_and_of_probability_zero_stays():
-    body = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.0), nn.AlphaDropout(0.1))
-    assert lighten_dropout(body) == 1
-    assert [type(module) for module in body] == [ByteDropout, nn.Dropout, nn.AlphaDropout]
+def test_dropout_of_subclasses_and_of_probability_zero_or_one_stays():
+    body = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.0), nn.Dropout(1.0), nn.AlphaDropout(0.1))
+    assert make_dropout_fast(body) == 1
+    assert [type(module) for module in body] == [ByteDropout, nn.Dropout, nn.Dropout, nn.AlphaDropout]

@@ -48,7 +48,8 @@ class Fronts(TypedDict):
 def fronts(record: RunRecord) -> Fronts:
     """Return the Pareto front and the encoded merges; all lists are empty in a run without a merge."""
     searches = list(record.events("front"))
-    experts = expert_order(searches[-1], record.events("merge")) if searches else []
+    merges = (entry["experts"] for entry in record.events("merge"))
+    experts = expert_order(searches[-1]["experts"], searches[-1].get("order"), merges) if searches else []
     taken = record.report.get("front_taken")
     points = searches[-1]["points"] if searches else []
     base = next(record.events("base"), None)

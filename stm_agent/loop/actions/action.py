@@ -84,7 +84,7 @@ class LeverAction(Spec):
         return state
 
     def needed(self, context: RunContext, state: State) -> float:
-        """Return the seconds that must be left for it to be begun; 0: any."""
+        """Return the seconds without which it is not begun; 0: any are enough."""
         return 0.0
 
     def apply(self, context: RunContext, state: State) -> State:

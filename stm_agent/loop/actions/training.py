@@ -20,7 +20,7 @@ from stm_agent.loop.data import pairs_of, teacher_lists
 from stm_agent.loop.experts import TrainedExperts, first_jobs, listed_start, train_expert
 from stm_agent.loop.merging import consider_models
 from stm_agent.loop.other_starts import domain_of
-from stm_agent.loop.query_side import query_expert_jobs, summed_adapter, train_query_expert
+from stm_agent.loop.query_side import query_expert_jobs, query_experts, summed_adapter, train_query_expert
 from stm_agent.loop.state import Expert, State, start_key
 from stm_agent.loop.training_data import TrainingData
 
@@ -148,8 +148,8 @@ class TrainQueryExpert(LeverAction):
         yield from query_expert_jobs(context, state, expert_of(domain_of(context, state), self.expert, self.rung))
 
     def needed(self, context: RunContext, state: State) -> float:
-        """Return the seconds of the last one's training and of the merge, without which none of them is of use."""
-        before = [expert for expert in state.experts if expert.round == self.round and expert.rated.model.queries]
+        """Return the seconds of the last one's training and of the merge that makes use of all of them."""
+        before = query_experts(state, self.round)
         if not before or context.minutes is None:
             return 0.0
         return float(read_json(before[-1].folder / "expert.json")["seconds"]) + MERGE_SHARE * 60 * context.minutes
