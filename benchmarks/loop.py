@@ -1,11 +1,11 @@
 """Which way of deciding what to try next gains most in equal minutes?
 
-    python benchmarks/loop.py --data path/to/collections                      # scifact, seed 0, 10 minutes a policy
-    python benchmarks/loop.py --data path/to/collections --sets scifact medquad --seeds 0 1 2
+    python benchmarks/loop.py --data path/to/collections                  # scifact, seed 0, four policies: 45 minutes
+    python benchmarks/loop.py --data path/to/collections --sets scifact medquad --seeds 0 1 2 --policies all
 
 Each run is one collection, one seed and one policy, in a workspace of its own, so that none uses what another one
 built. A collection is cut to 1,000 passages: those relevant to drawn test, dev and train queries, and others by hash.
-``planner`` asks the embedded LLM, ``planner (good)`` a script that reads the menu, ``planner (nonsense)`` one that does
+Each run has 10 minutes. ``planner`` asks the embedded LLM, ``planner (good)`` a script that reads the menu, ``planner (nonsense)`` one that does
 not. Finished runs of the same minutes are kept, so the record grows and continues where it was stopped. Writes
 ``benchmarks/results/loop.json``; rows that lose are kept.
 """
@@ -36,6 +36,8 @@ POLICIES: dict[str, list[str]] = {
     "planner (good)": ["--policy", "planner", "--reflection", "scripted:planner"],
     "planner (nonsense)": ["--policy", "planner", "--reflection", "scripted:numbered"],
 }
+WITHOUT_LLM = [name for name in POLICIES if not name.startswith("planner")]
+ALL = "all"
 
 
 def sub_collection(source: Path, target: Path) -> Path:
@@ -147,7 +149,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with collections in BEIR layout")
     parser.add_argument("--sets", nargs="+", default=["scifact"], help="names of the collections")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
+    parser.add_argument("--policies", nargs="+", default=WITHOUT_LLM, choices=[ALL, *POLICIES])
     parser.add_argument("--minutes", type=float, default=10.0, help="of each run")
     parser.add_argument("--work", type=Path, default=HERE / "work" / "loop")
     parser.add_argument("--fresh", action="store_true", help="forget the runs of the record")
@@ -161,7 +163,7 @@ def main() -> None:
     for name in options.sets:
         folder = sub_collection((options.data / name).resolve(), options.work.resolve() / f"{name}-{PASSAGES}")
         for seed in options.seeds:
-            for policy in options.policies:
+            for policy in POLICIES if ALL in options.policies else options.policies:
                 key = f"{name}/{seed}/{policy}"
                 if runs.get(key, {}).get("minutes") != options.minutes:
                     runs[key] = one_run(folder, seed, policy, options)

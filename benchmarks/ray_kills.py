@@ -193,7 +193,8 @@ def trainings(spec: Any, work: Path, first: int, count: int) -> list[Any]:
     return [
         TrainingJob(
             expert=ExpertSpec(name="plain", sources=("train",), steps=STEPS),
-            train=spec.train,
+            # The rate of the small decoder would make this one diverge.
+            train=spec.train.model_copy(update={"learning_rate": 0.001}),
             backbone=BackboneSpec(model=str(decoder), max_length=32),
             pairs=tuple(data.sources["train"]),
             negatives=NO_NEGATIVES,

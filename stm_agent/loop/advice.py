@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.failures import BUDGET, MINUTES
 from stm_agent.loop.identity import Identity
 
 FEW_PAIRS = 1000
@@ -21,10 +22,10 @@ def advice(context: RunContext) -> str:
     pairs = sum(map(len, context.data.sources.values()))
     if pairs < FEW_PAIRS:
         ways.append(f"more judged pairs to train on (there are {pairs:,})")
-    if any(failure.kind == "budget" for failure in context.failures):
+    if any(failure.kind in (BUDGET, MINUTES) for failure in context.failures):
         ways.append("a higher budget (levers were lost to it)")
     elif context.minutes is not None and minutes_decide(context.run.identity):
         ways.append("more minutes (another run with more steps; what is finished and the same is used again)")
-    if any(failure.kind != "budget" for failure in context.failures):
+    if any(failure.kind not in (BUDGET, MINUTES) for failure in context.failures):
         ways.append("what the lost levers name")
     return f"what would help: {'; '.join(ways)}"

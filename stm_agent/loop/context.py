@@ -35,13 +35,14 @@ from stm_agent.evaluate.scoring import (
 from stm_agent.evaluate.subcorpus import subcorpus
 from stm_agent.execute.inline import Executor
 from stm_agent.execute.manifest import read_manifest
+from stm_agent.files import sha256_text
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.events import Observer
-from stm_agent.loop.failures import NEVER_CAUGHT, Failure, failure_kind
+from stm_agent.loop.failures import BUDGET, MINUTES, NEVER_CAUGHT, Failure, failure_kind
 from stm_agent.loop.gate import Gate
 from stm_agent.loop.recorder import Recorder
-from stm_agent.loop.run_plan import RunPlan
+from stm_agent.loop.run_plan import RunPlan, Speed
 from stm_agent.loop.runs import RunFolder
 from stm_agent.loop.state import Expert, RatedModel
 from stm_agent.loop.stopping import StopSignal
@@ -55,8 +56,11 @@ HARD = 20
 FOR_LEVERS = 0.9
 """Share of the minutes after which no lever starts: the rest is for the export and test. A planned run plans less."""
 
-PROOF_DOCUMENTS = 500
-"""Passages that an exported folder is scored on: each is encoded again there."""
+PROOF_QUERIES, PROOF_DOCUMENTS = 50, 200
+"""Queries and passages that an exported folder is scored on: each is encoded there, and again here."""
+
+PROOF_COST = 3.0
+"""Time of a proof as a multiple of one encoding of its passages: two encodings, in float32."""
 
 
 @dataclass(kw_only=True)
@@ -89,6 +93,7 @@ class RunContext(Recorder):
         notes: Remarks so far.
         plan: What the run works with where the domain left it open; None: nothing was left open.
         trained: Experts so far, including those of an unfinished round.
+        speed: Encoding speed of the backbone on this machine; None: not measured yet.
         encoded: Texts and seconds of all scorings.
         stage_seconds: Seconds that the stages took which this process used, whoever built them.
     """
@@ -118,6 +123,7 @@ class RunContext(Recorder):
     notes: list[str] = field(default_factory=list)
     plan: RunPlan | None = None
     trained: list[Expert] = field(default_factory=list)
+    speed: Speed | None = None
     encoded: tuple[int, float] = (0, 0.0)
     stage_seconds: float = 0.0
 
@@ -146,9 +152,11 @@ class RunContext(Recorder):
             runs, size = self._runs(split, dense=True), self.spec.loop.search_documents
             return ScoredTask("search", subcorpus(self.documents, split, runs, HARD, size=size), split)
 
-    def searched(self, name: str, size: int) -> ScoredTask:
-        """Return the search half over fewer passages, those judged and those hard for BM25 first."""
+    def searched(self, name: str, size: int, queries: int | None = None) -> ScoredTask:
+        """Return the search half, or some of its queries, over fewer passages: judged and hard for BM25 first."""
         split = self.search.split
+        if queries is not None:
+            split = split.only(sorted(split.queries, key=sha256_text)[:queries], split.name)
         part = subcorpus(self.search.documents, split, self._runs(split, dense=False), HARD, size=size)
         return ScoredTask(name, part, split)
 
@@ -173,7 +181,7 @@ class RunContext(Recorder):
     @cached_property
     def proved(self) -> ScoredTask:
         """What an exported folder is scored on in a process of its own."""
-        return self.searched("proof", PROOF_DOCUMENTS)
+        return self.searched("proof", PROOF_DOCUMENTS, PROOF_QUERIES)
 
     def rate(self, model: EncoderSource, instruction: Instruction) -> Rating:
         """Score the search half and the guards. Guards get no instruction, as in general use of the model."""
@@ -282,7 +290,7 @@ class RunContext(Recorder):
         more = "plan a longer run with a higher --budget-minutes" if planned else "raise --budget-minutes to continue"
         spent = "is spent" if left <= 0 else "leaves too little time for it"
         reason = f"budget of {self.minutes:g} minutes {spent}; {more}"
-        failure = Failure(lever, "budget", reason)
+        failure = Failure(lever, MINUTES if planned else BUDGET, reason)
         if failure not in self.failures:
             self.failures.append(failure)
             self.observer({"kind": "failure", "name": lever, "text": f"{lever} skipped: {reason}"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
 
 from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
@@ -14,19 +13,22 @@ from stm_agent.errors import ConfigError
 from stm_agent.llm.budget import read_spending
 from stm_agent.llm.facts import model_facts
 from stm_agent.llm.options import LlmOptions
-from stm_agent.loop.context import FOR_LEVERS, PROOF_DOCUMENTS, RunContext
+from stm_agent.loop.context import FOR_LEVERS, PROOF_COST, PROOF_DOCUMENTS, RunContext
 from stm_agent.loop.halves import ACCEPT_SHARE
 from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.options import Options
 from stm_agent.loop.planning import measured_speed
-from stm_agent.loop.recipes import QUERY_STEP_COST, STEP_COST, Speed
-from stm_agent.loop.run_plan import StartScore
+from stm_agent.loop.recipes import QUERY_STEP_COST, STEP_COST
+from stm_agent.loop.run_plan import Speed, StartScore
 
 CALL_SECONDS = 2.0
 """Seconds of an LLM call, assumed before the run has made one."""
 
 CALL_DOLLARS = 0.0005
 """US dollars of a call to an LLM whose price is unknown."""
+
+FRESH_PROCESS = 10.0
+"""Seconds in which the process that proves an exported folder is ready."""
 
 CALL_TOKENS = 400
 """Tokens of a prompt, about, before the run has made a call."""
@@ -120,8 +122,17 @@ class Workload:
 
     @property
     def ending(self) -> Cost:
-        """Cost of the end of a run: the corpus is encoded for the accept half and test, and for the proof."""
-        return Cost(seconds=(self.documents + PROOF_DOCUMENTS) * self.rates.passage)
+        """Cost of the end of a run: the proof, and the whole corpus for the best expert and for the merged model.
+
+        A corpus that is searched whole was encoded before.
+        """
+        proof = PROOF_COST * min(self.documents, PROOF_DOCUMENTS)
+        return Cost(seconds=(2 * self.unsearched + proof) * self.rates.passage + FRESH_PROCESS)
+
+    @property
+    def unsearched(self) -> int:
+        """Passages to encode if a model that was searched on is scored on the whole corpus: all, or none."""
+        return self.documents if self.searched < self.documents else 0
 
     def training(self, expert: ExpertSpec) -> Cost:
         """Return the cost of an expert: its steps, the probes of its variants, and its scores.
@@ -205,21 +216,15 @@ def _workload(
 
 
 def rates_of(context: RunContext) -> Rates:
-    """Return the rates of a run: measured in its scorings and calls so far, else on this machine, or assumed."""
-    texts, seconds = context.encoded
-    passages, queries = list(context.documents.values())[:1000], list(context.dev.split.queries.values())[:1000]
-    shorter = min(1.0, mean(map(len, queries)) / max(1.0, mean(map(len, passages))))
-    if texts:
-        passage = seconds / texts
-        query = passage * shorter
-    else:
-        # All vectors came from the cache.
-        speed = measured_speed(context.spec.backbone, context.data)
-        passage, query = 1 / speed.passages, 1 / speed.queries
+    """Return the rates of a run: encoding as it was measured on this machine, calls as they were so far, or assumed."""
+    if context.speed is None:
+        planned = context.plan.speed if context.plan else None
+        with context.clock.working():
+            context.speed = planned or measured_speed(context.spec.backbone, context.data)
     spent = read_spending(context.run.llm_ledger)
     return Rates(
-        passage=passage,
-        query=query,
+        passage=1 / context.speed.passages,
+        query=1 / context.speed.queries,
         call=spent.seconds / spent.calls if spent.calls else CALL_SECONDS,
         dollars=spent.usd / spent.calls if spent.calls else _assumed_dollars(context.generator.options),
     )

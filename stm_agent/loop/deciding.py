@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stm_agent.llm.budget import read_spending
-from stm_agent.loop.actions.action import value_of
+from stm_agent.loop.actions.action import best_of
 from stm_agent.loop.actions.menu import Stop
 from stm_agent.loop.ahead import jobs_ahead
-from stm_agent.loop.context import RunContext
+from stm_agent.loop.context import FOR_LEVERS, RunContext
+from stm_agent.loop.costs import workload_of
 from stm_agent.loop.history import Decision, Step, record_decision, record_outcome, stored_decision
 from stm_agent.loop.policies.policy import Foreseeing, Left, Policy, Situation
 from stm_agent.loop.situations import record_situation
@@ -99,15 +100,18 @@ class Search:
         if context.seconds_left() > 0:
             context.expect(jobs_ahead(context, self.state, [decision.action, *following]))
         floor = self.state.base.rating.general - context.spec.merge.forgetting_budget
-        before, lost, spent = value_of(self.state, floor), len(context.failures), context.stage_seconds
+        before, lost, spent = best_of(self.state, floor), len(context.failures), context.stage_seconds
+        began = context.clock.seconds()
         with context.attempt(decision.action.summary):
             self.state = decision.action.run(context, self.state)
+        after, failed = best_of(self.state, floor), len(context.failures) > lost
         step = Step(
             number=number,
             decision=decision,
-            gain=value_of(self.state, floor) - before,
-            seconds=context.stage_seconds - spent,
-            failed=len(context.failures) > lost,
+            gain=after.ndcg_at_10 - before.ndcg_at_10,
+            expected=context.gate.expected_gain(after.per_query, before.per_query, decision.action.prior.spread),
+            seconds=context.clock.seconds() - began if failed else context.stage_seconds - spent,
+            failed=failed,
             label=self.state.provisional.label,
         )
         record_outcome(context.run.ledger, step)
@@ -135,11 +139,21 @@ class Search:
 
 
 def budget_left(context: RunContext) -> Left:
-    """Return what is left for actions; the last tenth of the minutes is for export and test."""
+    """Return what is left for actions: export and test have the last tenth of the minutes, or more if they need it.
+
+    With a large corpus they take more: nothing else encodes all of it.
+    """
     spent = read_spending(context.run.llm_ledger)
     usd, calls = context.generator.usd, context.generator.calls
     return Left(
-        seconds=context.seconds_left(),
+        seconds=context.seconds_left() - _beyond_the_tenth(context),
         dollars=math.inf if usd is None else usd - spent.usd,
         calls=math.inf if calls is None else calls - spent.calls,
     )
+
+
+def _beyond_the_tenth(context: RunContext) -> float:
+    """Return the seconds of the end of a run that do not fit into what is kept for it."""
+    if context.minutes is None:
+        return 0.0
+    return max(0.0, workload_of(context).ending.seconds - context.minutes * 60 * (1 - FOR_LEVERS))

@@ -15,7 +15,7 @@ MOST_RUNS = 20
 
 
 def earlier_gains(runs: Path, *, besides: str) -> dict[str, list[float]]:
-    """Return kind -> gains in nDCG@10 on the search half, of the actions of earlier runs that did not fail.
+    """Return kind -> nDCG@10 that was expected of each gain of earlier runs, of the actions that did not fail.
 
     A run whose ledger cannot be read, or is of another version, teaches nothing.
 
@@ -32,7 +32,9 @@ def earlier_gains(runs: Path, *, besides: str) -> dict[str, list[float]]:
             continue
         newest = {entry["number"]: entry for entry in entries}
         outcomes = [
-            (str(entry["kind"]), float(entry["gain"])) for _, entry in sorted(newest.items()) if not entry["failed"]
+            (str(entry["kind"]), float(entry.get("expected", entry["gain"])))
+            for _, entry in sorted(newest.items())
+            if not entry["failed"]
         ]
         for kind, values in credited_gains(outcomes).items():
             gains.setdefault(kind, []).extend(value for value in values if math.isfinite(value))

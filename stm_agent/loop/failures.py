@@ -18,6 +18,10 @@ from stm_agent.errors import (
 NEVER_CAUGHT = (StopRequested, StorageError, FirewallError, RunLocked)
 """Errors that end a run in any lever: a stop, a full disk, test opened too early, another process."""
 
+BUDGET, MINUTES = "budget", "minutes"
+"""Kinds of loss to a ceiling: one that the same command continues with a higher ceiling, and minutes that decide the
+steps of a run, so that more of them make another run."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -25,7 +29,7 @@ class Failure:
 
     Attributes:
         lever: Name of the lever.
-        kind: ``budget``, ``llm``, ``memory``, ``check`` or ``error``.
+        kind: ``budget``, ``minutes``, ``llm``, ``memory``, ``check`` or ``error``.
         reason: The error's message.
     """
 
@@ -37,7 +41,7 @@ class Failure:
 def failure_kind(error: Exception) -> str:
     """Return the kind of a lost lever: ``budget``, ``llm``, ``memory``, ``check`` or ``error``."""
     if isinstance(error, BudgetExceeded):
-        return "budget"
+        return BUDGET
     if isinstance(error, GenerationError):
         return "llm"
     if isinstance(error, OutOfMemory | MemoryError):

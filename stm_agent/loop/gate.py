@@ -184,6 +184,18 @@ class Gate:
         )
         return Verdict(accepted=accepted, gain=seen.mean, expected=expected, error=seen.error, reason=reason)
 
+    def expected_gain(self, challenger: Scored, incumbent: Scored, spread: float) -> float:
+        """Return what a gain on the search half is worth on new queries: less of it, the noisier it is.
+
+        Args:
+            challenger: Scores after a change.
+            incumbent: Scores before.
+            spread: Standard deviation of what such changes are truly worth, in nDCG@10.
+        """
+        seen = difference(challenger, incumbent, self.halves.search, self.halves.groups)
+        # One group shows no noise to judge a gain by.
+        return _posterior_mean(seen.mean, seen.error, 0.0, spread) if math.isfinite(seen.error) else 0.0
+
     def confirm(
         self,
         provisional: Scored,
@@ -271,7 +283,8 @@ def _luck(error: float, tried: int) -> float:
     return math.sqrt(1 - SHARED_NOISE) * error * NORMAL.inv_cdf((tried - 0.375) / (tried + 0.25))
 
 
-def _posterior_mean(gain: float, error: float, prior: float) -> float:
+def _posterior_mean(gain: float, error: float, prior: float, spread: float = USUAL_GAIN_SPREAD) -> float:
     """Return what a gain observed with this standard error is worth under a normal prior (Efron and Morris 1975)."""
-    spread = USUAL_GAIN_SPREAD**2
-    return (spread * gain + error**2 * prior) / (spread + error**2)
+    if not error:
+        return gain
+    return (spread**2 * gain + error**2 * prior) / (spread**2 + error**2)

@@ -47,6 +47,7 @@ class StepRow(TypedDict):
     estimated_seconds: float | None
     seconds: float
     gain: float
+    expected: float
     failed: bool
     model: str
 
@@ -59,7 +60,8 @@ class Step:
         number: Number of the decision in the run, from 1.
         decision: The decision.
         gain: nDCG@10 that the best model so far gained on the search half.
-        seconds: Seconds of its stages, whoever built them.
+        expected: What of the gain is expected on new queries: less of it, the noisier it is.
+        seconds: Seconds of its stages, whoever built them; wall time if it failed.
         failed: Whether a lever was lost in it.
         label: The provisional model after it.
     """
@@ -67,6 +69,7 @@ class Step:
     number: int
     decision: Decision
     gain: float
+    expected: float
     seconds: float
     failed: bool
     label: str
@@ -83,6 +86,7 @@ class Step:
             "estimated_seconds": decision.seconds,
             "seconds": round(self.seconds, 1),
             "gain": self.gain,
+            "expected": self.expected,
             "failed": self.failed,
             "model": self.label,
         }
@@ -127,6 +131,7 @@ def record_outcome(ledger: Ledger, step: Step) -> None:
         number=step.number,
         kind=step.decision.action.kind,
         gain=round(step.gain, 6),
+        expected=round(step.expected, 6),
         failed=step.failed,
         model=step.label,
         seconds=round(step.seconds, 3),
@@ -176,3 +181,8 @@ def credited_gains(outcomes: Sequence[tuple[str, float]]) -> dict[str, list[floa
         if credit is not None:
             gains.setdefault(kind, []).append(credit)
     return gains
+
+
+def credited(steps: Sequence[Step]) -> list[float | None]:
+    """Return what each step of this run is credited with; see :func:`credits`. One that failed gained nothing."""
+    return credits([(step.decision.action.kind, 0.0 if step.failed else step.expected) for step in steps])

@@ -9,7 +9,8 @@ from stm_agent.backbone.precision import MIXED, mixed_pays
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.profile import LENGTHS, max_length_for, profile
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
-from stm_agent.loop.recipes import USABLE, Speed, queries_fit, time_table
+from stm_agent.loop.recipes import USABLE, queries_fit, time_table
+from stm_agent.loop.run_plan import Speed
 
 ENCODING_SHARE = 0.35
 """Share of the usable minutes that the corpus may take to encode: the rest is for training and scores."""
@@ -55,6 +56,11 @@ def with_number_format(start: BackboneSpec) -> BackboneSpec:
     """Return a start with mixed precision, if its number format is left open and this CPU pays for it."""
     open_and_faster = start.dtype == "auto" and mixed_pays(start.model)
     return start.model_copy(update={"dtype": MIXED}) if open_and_faster else start
+
+
+def as_run(spec: DomainSpec) -> DomainSpec:
+    """Return a domain with the number format that a run of it has, so that a single stage is the run's."""
+    return spec.model_copy(update={"backbone": with_number_format(spec.backbone)})
 
 
 def fit_length(

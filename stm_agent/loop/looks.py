@@ -18,6 +18,7 @@ from stm_agent.domain.spec import BackboneSpec
 from stm_agent.execute.manifest import folder_fault
 from stm_agent.files import content_hash
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.failures import BUDGET
 from stm_agent.loop.gate import GateState
 from stm_agent.loop.state import RatedModel, State
 from stm_agent.merge.adapted import AdaptedModel
@@ -96,7 +97,7 @@ def take_look(
         tried=max(state.considered, 1),
         last=what == MODEL,
         # The same command with a higher budget continues such a run, and must be able to confirm something then.
-        continues=any(failure.kind == "budget" for failure in context.failures),
+        continues=any(failure.kind == BUDGET for failure in context.failures),
     )
     if after != before:
         context.run.ledger.record(
@@ -104,6 +105,7 @@ def take_look(
             what=what,
             confirmed=outcome.confirmed,
             reason=outcome.reason,
+            gain=outcome.gain,
             gate=after.to_json(),
             comparison=comparison,
             challenger=_to_json(challenger, context.run.folder, context.spec.backbone),

@@ -15,6 +15,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import require_minutes
 from stm_agent.loop.deciding import Search
 from stm_agent.loop.events import Observer, silent
+from stm_agent.loop.failures import BUDGET
 from stm_agent.loop.final import finish, finish_early
 from stm_agent.loop.identity import run_identity
 from stm_agent.loop.options import Options
@@ -92,7 +93,7 @@ def _finished(run: RunFolder, options: Options) -> Report | None:
     if run_state_of(run.report) != "finished":
         return None
     report: Report = read_json(run.report)
-    lost_to_budget = any(failure["kind"] == "budget" for failure in report["failures"])
+    lost_to_budget = any(failure["kind"] == BUDGET for failure in report["failures"])
     raised = _is_raised(options.budget_usd, report["budget"]["usd"]) or _is_raised(
         options.budget_minutes, report["budget"]["minutes"]
     )

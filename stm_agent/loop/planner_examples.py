@@ -86,7 +86,8 @@ def _of_run(run: str, ledger: Sequence[Mapping[str, Any]], skip: Callable[[str],
     actions = {row["number"]: row for row in ledger if row["event"] == ACTION}
     outcomes = {row["number"]: row for row in ledger if row["event"] == OUTCOME and not row["failed"]}
     order = sorted(outcomes)
-    gains = dict(zip(order, credits([(outcomes[n]["kind"], outcomes[n]["gain"]) for n in order]), strict=True))
+    kinds = [(outcomes[n]["kind"], outcomes[n].get("expected", outcomes[n]["gain"])) for n in order]
+    gains = dict(zip(order, credits(kinds), strict=True))
     for number in order:
         if number not in situations or number not in actions:
             skip("decisions without a recorded menu")

@@ -19,8 +19,8 @@ from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.estimate import memory, model_size
 from stm_agent.loop.lengths import FittedStart, fit_length, with_encoding
-from stm_agent.loop.recipes import Speed, plan_experts
-from stm_agent.loop.run_plan import RunPlan
+from stm_agent.loop.recipes import plan_experts
+from stm_agent.loop.run_plan import RunPlan, Speed
 from stm_agent.loop.starting import fit_to_start, race_starts
 from stm_agent.merge.adapted import AdaptedModel
 
@@ -138,7 +138,7 @@ def _planned(
     fitted = _fitted(spec, data, minutes=minutes, asked=asked, spent=spent)
     spec = spec.model_copy(update={"backbone": fitted.spec})
     spec, reasons = plan_experts(spec, data, minutes=minutes, speed=fitted.speed, spent=spent)
-    return RunPlan(spec=spec, reasons=(*filter(None, [fitted.reason]), *reasons))
+    return RunPlan(spec=spec, reasons=(*filter(None, [fitted.reason]), *reasons), speed=fitted.speed)
 
 
 def _fitted(

@@ -9,7 +9,8 @@ from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec, NegativeSpec
 from stm_agent.errors import ConfigError
-from stm_agent.loop.context import PROOF_DOCUMENTS
+from stm_agent.loop.context import PROOF_COST, PROOF_DOCUMENTS
+from stm_agent.loop.run_plan import Speed
 
 USABLE = 0.8
 """Share of the minutes that is planned; the rest is for loading models and for a machine that is slower later."""
@@ -43,19 +44,6 @@ QUERY_SHARE = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Speed:
-    """Measured encoding speed of a start on this machine.
-
-    Attributes:
-        passages: Passages a second.
-        queries: Queries a second.
-    """
-
-    passages: float
-    queries: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class TimeTable:
     """How the minutes of a planned run are spent; all in seconds.
 
@@ -83,7 +71,7 @@ def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed,
     pairs = sum(len(rows) for rows in data.sources.values())
     encoding = (documents + guards) / speed.passages
     scoring = (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
-    scoring += min(documents, PROOF_DOCUMENTS) / speed.passages
+    scoring += PROOF_COST * min(documents, PROOF_DOCUMENTS) / speed.passages
     left = (minutes * USABLE - spent) * 60 - encoding - scoring
     return TimeTable(
         encoding=encoding,

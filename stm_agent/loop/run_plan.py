@@ -17,14 +17,35 @@ class StartRow(TypedDict):
     seconds_per_1000: float | None
 
 
+class SpeedRow(TypedDict):
+    """A speed as JSON; see :class:`Speed`."""
+
+    passages: float
+    queries: float
+
+
 class StoredPlan(TypedDict):
-    """A plan as JSON; plans of older versions have no failures and no domain before the race."""
+    """A plan as JSON; plans of older versions have no failures, no speed, and no domain before the race."""
 
     spec: dict[str, Any]
     race: list[StartRow]
     reasons: list[str]
     failures: NotRequired[list[dict[str, str]]]
     raced: NotRequired[dict[str, Any] | None]
+    speed: NotRequired[SpeedRow | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Measured encoding speed of a start on this machine.
+
+    Attributes:
+        passages: Passages a second.
+        queries: Queries a second.
+    """
+
+    passages: float
+    queries: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +77,7 @@ class RunPlan:
         reasons: One line for each value that follows from the data or the machine.
         failures: Starts that were lost in the race; a resumed run, which races no more, reports them too.
         raced: The domain as it was before the race, with all its starts; None: there was no race.
+        speed: Encoding speed that the plan goes by; None: nothing was measured.
     """
 
     spec: DomainSpec
@@ -63,6 +85,7 @@ class RunPlan:
     reasons: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     raced: DomainSpec | None = None
+    speed: Speed | None = None
 
     def to_json(self) -> StoredPlan:
         """Return the plan as JSON values."""
@@ -72,6 +95,7 @@ class RunPlan:
             "reasons": list(self.reasons),
             "failures": [asdict(failure) for failure in self.failures],
             "raced": self.raced.model_dump(mode="json") if self.raced else None,
+            "speed": {"passages": self.speed.passages, "queries": self.speed.queries} if self.speed else None,
         }
 
     @classmethod
@@ -82,4 +106,6 @@ class RunPlan:
         failures = tuple(Failure(**failure) for failure in row.get("failures", ()))
         before = row.get("raced")
         raced = DomainSpec.model_validate(before) if before else None
-        return cls(spec=spec, race=race, reasons=tuple(row["reasons"]), failures=failures, raced=raced)
+        measured = row.get("speed")
+        speed = Speed(**measured) if measured else None
+        return cls(spec=spec, race=race, reasons=tuple(row["reasons"]), failures=failures, raced=raced, speed=speed)

@@ -20,14 +20,8 @@ SITUATION = "situation"
 
 
 def record_situation(situation: Situation) -> None:
-    """Write what the next decision is made from.
-
-    Before anything was encoded in this process, the prices of the published order would have to be measured; such a
-    decision is left out.
-    """
+    """Write what the next decision is made from."""
     context = situation.context
-    if "menu" not in vars(situation) and not context.encoded[0]:
-        return
     try:
         with context.clock.working():
             _record(situation)

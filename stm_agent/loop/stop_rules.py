@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stm_agent.loop.actions.action import value_of
+from stm_agent.loop.actions.action import best_of
 from stm_agent.loop.policies.policy import Situation
 
 StopRule = Callable[[Situation], str | None]
@@ -18,7 +18,7 @@ def target(score: float) -> StopRule:
     """Stop when the best model so far has this nDCG@10 on the search half."""
 
     def rule(situation: Situation) -> str | None:
-        best = value_of(situation.state, floor_of(situation))
+        best = best_of(situation.state, floor_of(situation)).ndcg_at_10
         return f"{best:.4f} on the search half reaches the target of {score:g}" if best >= score else None
 
     return rule

@@ -22,7 +22,8 @@ from stm_agent.loop.corpus_plan import plan_corpus
 from stm_agent.loop.events import silent
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
-from stm_agent.loop.recipes import Speed, plan_experts
+from stm_agent.loop.recipes import plan_experts
+from stm_agent.loop.run_plan import Speed
 from stm_agent.testing.pdf import pdf
 
 PLACES = ("ear", "eye", "foot", "hand", "heart", "knee", "lung", "nose", "skin", "tooth")

@@ -17,7 +17,8 @@ from stm_agent.loop import estimate
 from stm_agent.loop.estimate import disk, dollars, llm_calls, memory, model_size, passage_tokens
 from stm_agent.loop.options import Options
 from stm_agent.loop.plan import plan
-from stm_agent.loop.recipes import Speed, plan_experts
+from stm_agent.loop.recipes import plan_experts
+from stm_agent.loop.run_plan import Speed
 from stm_agent.machine import Machine
 from stm_agent.testing.tiny import tiny_collection
 

@@ -13,7 +13,7 @@ from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
 from stm_agent.loop import planning
 from stm_agent.loop.lengths import SHORTEST, fit_length
-from stm_agent.loop.recipes import Speed
+from stm_agent.loop.run_plan import Speed
 from stm_agent.testing.tiny import tiny_beir, tiny_collection
 
 

@@ -72,7 +72,15 @@ def past_run(runs: Path, seed: int, *, decisions: int = 6) -> Path:
         run.ledger.record(SITUATION, number=number, state=f"run {seed}, decision {number}", menu=menu, left=left)
         decision = Decision(action=action, reason="a test", by="random", key=f"{number}", seconds=price)
         record_decision(run.ledger, number, decision)
-        step = Step(number=number, decision=decision, gain=gains[action.kind], seconds=price, failed=False, label="m")
+        step = Step(
+            number=number,
+            decision=decision,
+            gain=gains[action.kind],
+            expected=gains[action.kind],
+            seconds=price,
+            failed=False,
+            label="m",
+        )
         record_outcome(run.ledger, step)
     run.close()
     return run.folder

@@ -20,9 +20,9 @@ from stm_agent.loop.failures import Failure
 from stm_agent.loop.optimize import optimize
 from stm_agent.loop.options import Options
 from stm_agent.loop.plan import plan
-from stm_agent.loop.recipes import FEWEST_STEPS, QUERY_EXPERTS, Speed, plan_experts
+from stm_agent.loop.recipes import FEWEST_STEPS, QUERY_EXPERTS, plan_experts
 from stm_agent.loop.report import _point_taken
-from stm_agent.loop.run_plan import RunPlan
+from stm_agent.loop.run_plan import RunPlan, Speed
 from stm_agent.loop.starting import fit_to_start, with_starts
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.recipe import MethodOptions
@@ -140,9 +140,9 @@ def test_a_start_that_was_lost_in_the_race_is_reported_by_a_resumed_run_too(
 
 def test_minutes_that_a_slow_race_took_are_not_planned_again(planned: DomainSpec) -> None:
     data, slow = judged_domain_data(tiny_collection()), Speed(passages=1.0, queries=200.0)
-    assert _fits(planned, data, 4, slow)
-    with pytest.raises(ConfigError, match=r"\(3.0 min have passed\)"):
-        plan_experts(planned, data, minutes=4, speed=slow, spent=3.0)
+    assert _fits(planned, data, 8, slow)
+    with pytest.raises(ConfigError, match=r"\(5.0 min have passed\)"):
+        plan_experts(planned, data, minutes=8, speed=slow, spent=5.0)
 
 
 def test_without_train_pairs_the_corpus_and_the_generator_teach(planned: DomainSpec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from stm_agent.loop.actions.data import PrepareData, WriteQueries
 from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.menu import read_action
 from stm_agent.loop.actions.merge import MergeExperts
-from stm_agent.loop.actions.training import ContinueTraining, TrainExpert
+from stm_agent.loop.actions.training import ContinueTraining, TrainExpert, TrainQueryExpert
 from stm_agent.loop.costs import Cost
 from stm_agent.loop.earlier import earlier_gains
 from stm_agent.loop.history import Decision, Step, credited_gains, record_decision, record_outcome, stored_decision
@@ -46,7 +47,9 @@ def situation(*priced: tuple[Action, float], steps: tuple[Step, ...] = (), secon
 
 def step(action: Action, gain: float, *, number: int = 1, seconds: float = 10.0, estimate: float = 10.0) -> Step:
     decision = Decision(action=action, reason="a test", by="random", key="k", seconds=estimate)
-    return Step(number=number, decision=decision, gain=gain, seconds=seconds, failed=False, label="merge")
+    return Step(
+        number=number, decision=decision, gain=gain, expected=gain, seconds=seconds, failed=False, label="merge"
+    )
 
 
 def test_the_published_order_is_instruction_data_experts_merge_in_every_round(tiny_domain: DomainSpec) -> None:
@@ -71,10 +74,52 @@ def test_gain_per_cost_prefers_the_cheaper_of_two_alike_and_what_brought_more() 
     cheaper = policy.choose(situation((TRAIN, 60.0), (OTHER, 20.0)))
     assert cheaper is not None
     assert cheaper.action == OTHER
-    nothing = tuple(step(SEARCH, -0.01, number=number) for number in range(1, 6))
-    better = policy.choose(situation((SEARCH, 10.0), (MERGE, 30.0), steps=nothing))
+    nothing = tuple(step(SEARCH, 0.0, number=number) for number in range(1, 6))
+    better = policy.choose(situation((SEARCH, 10.0), (MERGE, 30.0), steps=nothing, seconds=35.0))
     assert better is not None
     assert better.action == MERGE
+
+
+def test_what_gains_most_together_is_chosen_and_not_what_is_cheapest_at_first() -> None:
+    # The cheap ones gain more for each second, and would leave too little time for the one that gains most.
+    policy = GainPerCost({"train-expert": [0.2, 0.2]})
+    cheap = [(TrainQueryExpert(expert=f"q{number}"), 20.0) for number in range(3)]
+    dear = policy.choose(situation((TRAIN, 300.0), *cheap, seconds=330.0))
+    assert dear is not None
+    assert dear.action == TRAIN
+    left = policy.choose(situation((TRAIN, 300.0), *cheap, seconds=290.0))
+    assert left is not None
+    assert left.action in [action for action, _ in cheap]
+
+
+def test_what_changes_the_vectors_of_passages_comes_before_experts_of_queries() -> None:
+    offers = [(TrainQueryExpert(expert="q"), 5.0), (SEARCH, 5.0), (MergeExperts(side="query"), 5.0), (TRAIN, 50.0)]
+    first = GainPerCost({}).choose(situation(*offers, seconds=100.0))
+    assert first is not None
+    assert first.action == TRAIN
+
+
+def test_data_are_not_bought_if_no_time_is_left_to_learn_from_them() -> None:
+    seen = situation((PrepareData(), 5.0), (SEARCH, 5.0), seconds=30.0)
+    seen.state.training_data = None
+    spec = SimpleNamespace(experts=("plain",))
+    seen.workload = SimpleNamespace(spec=spec, training=lambda expert: Cost(seconds=26.0))
+    chosen_one = GainPerCost({}).choose(seen)
+    assert chosen_one is not None
+    assert chosen_one.action == SEARCH
+    seen.workload.training = lambda expert: Cost(seconds=10.0)
+    chosen_one = GainPerCost({}).choose(seen)
+    assert chosen_one is not None
+    assert chosen_one.action == PrepareData()
+
+
+def test_dollars_count_without_a_ceiling_on_minutes() -> None:
+    seen = situation((TRAIN, 20.0), (OTHER, 20.0))
+    paid = Offer(TRAIN, Cost(seconds=20.0, dollars=4.0))
+    seen.affordable, seen.left = (paid, seen.menu[1]), Left(dollars=5.0)
+    free = GainPerCost({}).choose(seen)
+    assert free is not None
+    assert free.action == OTHER
 
 
 def test_gain_per_cost_learns_from_earlier_runs_and_ends_when_nothing_is_expected() -> None:
@@ -84,6 +129,10 @@ def test_gain_per_cost_learns_from_earlier_runs_and_ends_when_nothing_is_expecte
     assert usual is not None
     assert taught is not None
     assert (usual.action, taught.action) == (MERGE, SEARCH)
+    failed = tuple(replace(step(SEARCH, 0.0, number=number), failed=True) for number in range(1, 4))
+    instead = GainPerCost({}).choose(situation((SEARCH, 10.0), (MERGE, 25.0), steps=failed, seconds=30.0))
+    assert instead is not None
+    assert instead.action == MERGE, "a lever that fails gains nothing"
     worse = tuple(step(SEARCH, -0.05, number=number) for number in range(1, 40))
     assert GainPerCost({}).choose(situation((SEARCH, 10.0), steps=worse)) is None
 
@@ -160,8 +209,12 @@ def test_a_decision_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_measured_seconds_correct_the_estimates_of_their_kind_alone() -> None:
-    steps = tuple(step(TRAIN, 0.0, number=number, seconds=40.0, estimate=10.0) for number in range(1, 4))
-    assert correction(steps, "train-expert") == pytest.approx(4 ** (3 / 4))
+    steps: tuple[Step, ...] = ()
+    for number in range(1, 9):
+        # What is asked for follows from the steps so far, as in a run.
+        price = 10.0 * correction(steps, "train-expert")
+        steps = (*steps, step(TRAIN, 0.0, number=number, seconds=70.0, estimate=price))
+    assert correction(steps, "train-expert") == pytest.approx(7 ** (8 / 9))
     assert correction(steps, "merge") == 1.0
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from pydantic import Field
 
 from stm_agent.domain.fields import Positive, Spec
+from stm_agent.evaluate.metrics import Scores
 from stm_agent.files import content_hash
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
@@ -21,6 +22,10 @@ class Action(Protocol):
     prior: ClassVar[Prior]
     only_data: ClassVar[bool]
     pays_later: ClassVar[bool]
+
+    @property
+    def queries_alone(self) -> bool:
+        """Whether it changes the side of queries alone, and is done again if the passages get other vectors."""
 
     @property
     def kind(self) -> str:
@@ -39,6 +44,9 @@ class Action(Protocol):
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Return what it will cost, about."""
+
+    def needed(self, context: RunContext, state: State) -> float:
+        """Return the seconds without which it is not begun; 0: any are enough."""
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state after it; a failure inside of it is recorded by ``context.attempt``."""
@@ -74,6 +82,11 @@ class LeverAction(Spec):
     pays_later: ClassVar[bool] = False
     lever: ClassVar[str] = ""
     round: Positive = Field(default=1)
+
+    @property
+    def queries_alone(self) -> bool:
+        """Whether it changes the side of queries alone, and is done again if the passages get other vectors."""
+        return False
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state after it; the state as it is if it fails, which is recorded, or if no time is left."""
@@ -114,12 +127,13 @@ def model_key(state: State) -> list[object]:
     return [provisional.model.source_key(), *provisional.instruction.texts]
 
 
-def value_of(state: State, floor: float) -> float:
-    """Return the best nDCG@10 on the search half of what a run has: the provisional model, or an expert.
+def best_of(state: State, floor: float) -> Scores:
+    """Return the scores on the search half of the best that a run has: the provisional model, or an expert.
 
     Args:
         state: The state.
         floor: Least mean nDCG@10 on the guards.
     """
     experts = [expert.rated.rating for expert in state.experts if expert.rated.rating.general >= floor]
-    return max(rating.domain.ndcg_at_10 for rating in (state.provisional.rating, *experts))
+    ratings = (state.provisional.rating, *experts)
+    return max((rating.domain for rating in ratings), key=lambda scores: scores.ndcg_at_10)

@@ -29,6 +29,11 @@ class SearchInstruction(LeverAction):
         return f"search the instruction of the {self.what}"
 
     @property
+    def queries_alone(self) -> bool:
+        """It does, unless it frames passages too, which costs as little."""
+        return True
+
+    @property
     def searched(self) -> str:
         """What is searched, as the record calls it."""
         return "instruction" if self.what == "incumbent" else f"instruction of the {self.what}"
@@ -42,7 +47,7 @@ class SearchInstruction(LeverAction):
         spec, rates = work.spec.instruct, work.rates
         calls = spec.pool + spec.reflections
         queries = (work.instructions + calls + spec.finalists) * work.queries
-        passages = work.framings * work.searched + work.documents
+        passages = work.framings * work.searched + work.unsearched
         return Cost(seconds=queries * rates.query + passages * rates.passage) + work.calls(calls)
 
     def apply(self, context: RunContext, state: State) -> State:

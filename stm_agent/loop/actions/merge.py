@@ -11,6 +11,13 @@ from stm_agent.loop.instructing import improve_instruction
 from stm_agent.loop.merging import consider_models, merge_experts
 from stm_agent.loop.query_side import merge_start, query_experts, with_incumbent
 from stm_agent.loop.state import Expert, RatedModel, State
+from stm_agent.merge.search import SUMS
+
+BUILT = 0.5
+"""Seconds to build a merge that is encoded."""
+
+ESTIMATED = 2.0
+"""Seconds for each expert that the surrogate takes to estimate hundreds of merges."""
 
 
 class MergeExperts(LeverAction):
@@ -33,6 +40,11 @@ class MergeExperts(LeverAction):
         """One line for people."""
         return "merge the experts of queries" if self.side == "query" else "merge the experts"
 
+    @property
+    def queries_alone(self) -> bool:
+        """Whether it merges experts of queries."""
+        return self.side == "query"
+
     def experts(self, state: State) -> list[Expert]:
         """Return what is merged."""
         if self.side == "query":
@@ -44,12 +56,13 @@ class MergeExperts(LeverAction):
         return [[expert.folder.name for expert in self.experts(state)], state.provisional.instruction.texts]
 
     def estimate(self, work: Workload, state: State) -> Cost:
-        """Count the merges that are encoded; those the surrogate estimates cost little."""
-        verified = work.spec.merge.verify
-        if self.side == "query":
-            encoded = (len(self.experts(state)) + verified) * work.queries
-            return Cost(seconds=encoded * work.rates.query)
-        return Cost(seconds=verified * work.scoring.seconds)
+        """Count the merges that are encoded; those that the surrogate estimates cost a fixed time together."""
+        merge, experts = work.spec.merge, len(self.experts(state))
+        methods = {method for method in merge.methods if method not in SUMS} if experts > 1 else set()
+        encoded = merge.verify * (1 + len(methods))
+        queries = (work.queries + work.guard_queries) * work.rates.query
+        scored = queries if self.side == "query" else work.scoring.seconds
+        return Cost(seconds=encoded * (scored + BUILT) + experts * ESTIMATED)
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the search, and with the best model if the gate takes it."""

@@ -1,14 +1,19 @@
-"""The action with the largest expected gain for its cost.
+"""The actions that gain most together in what is left, one after another.
 
 What an action of a kind gains is believed to be normal; the belief begins with the kind's prior and what earlier runs
 of the workspace measured, and moves with every action of the run. A worse model is not taken, so what is expected of an
 action is the expected improvement: the mean of the positive part. It is large for actions that are good, and for those
-of which little is known (Mockus 1975; divided by cost, Snoek et al. 2012, arXiv 1206.2944).
+of which little is known (Mockus 1975).
+
+To take what gains most for each second (Snoek et al. 2012, arXiv 1206.2944) spends the time on what is cheap and leaves
+too little for what is dear and better. So the actions are chosen that gain most together in the seconds that are left,
+as a knapsack is filled, and of these first the ones that others stand on. The choice is made anew after each action.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, mean
@@ -20,7 +25,7 @@ from stm_agent.loop.actions.training import TrainExpert
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost
 from stm_agent.loop.earlier import earlier_gains
-from stm_agent.loop.history import Decision, credited_gains
+from stm_agent.loop.history import Decision, credited
 from stm_agent.loop.other_starts import ahead
 from stm_agent.loop.policies.policy import Left, Offer, Situation
 
@@ -32,6 +37,15 @@ EARLIER_WEIGHT = 2.0
 
 LEAST = 1e-4
 """nDCG@10 below which nothing is expected of an action."""
+
+ANOTHER = 0.7
+"""Gain of one more action of a kind, as a share of that of the one before."""
+
+GRID = 200
+"""Parts into which the seconds that are left are cut."""
+
+HOUR = 3600.0
+"""Seconds that all dollars and calls are worth if there is no ceiling on time."""
 
 OVERHEAD = 1.0
 """Seconds that every action takes, so that none is free."""
@@ -55,8 +69,28 @@ class Belief:
         return self.gain * NORMAL.cdf(ratio) + self.spread * NORMAL.pdf(ratio)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An offer as the policy sees it.
+
+    Attributes:
+        offer: The action with its price.
+        gain: Expected improvement, in nDCG@10.
+        seconds: What it takes with what must follow; dollars and calls as the seconds that they are a share of.
+    """
+
+    offer: Offer
+    gain: float
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Expected improvement for each second."""
+        return self.gain / self.seconds
+
+
 class GainPerCost:
-    """Chooses by expected improvement per second."""
+    """Chooses what is expected to improve most in what is left."""
 
     def __init__(self, earlier: Mapping[str, Sequence[float]]) -> None:
         """Take kind -> gains of earlier runs."""
@@ -68,32 +102,36 @@ class GainPerCost:
         return cls(earlier_gains(context.run.folder.parent, besides=context.run.id))
 
     def choose(self, situation: Situation) -> Decision | None:
-        """Return the best affordable action; None: nothing is expected of any."""
-        best = max(situation.affordable, key=lambda offer: self.worth(offer, situation), default=None)
-        if best is None:
+        """Return the first of the actions that are worth most together; None: nothing is expected of any."""
+        chosen = best_together(self._options(situation), situation.left.seconds)
+        if not chosen:
             return None
-        expected = self.belief(best.action, situation).improvement
-        if expected < LEAST:
-            return None
-        reason = f"{expected:+.4f} expected for {best.cost.seconds:.0f} s, the most of {len(situation.affordable)}"
+        # Experts of queries are trained for the vectors of the passages: what changes those comes before.
+        best = max(chosen, key=lambda option: (not option.offer.action.queries_alone, option.rate))
+        together = f"one of {len(chosen)} that fit" if len(chosen) > 1 else "the only one that fits"
         return Decision(
-            action=best.action,
-            reason=reason,
+            action=best.offer.action,
+            reason=f"{best.gain:+.4f} expected for {best.offer.cost.seconds:.0f} s, {together}",
             by="gain-per-cost",
-            seconds=best.cost.seconds,
-            dollars=best.cost.dollars,
+            seconds=best.offer.cost.seconds,
+            dollars=best.offer.cost.dollars,
         )
 
-    def worth(self, offer: Offer, situation: Situation) -> float:
-        """Return the expected improvement for each second; dollars count as the seconds that they are a share of."""
-        cost = offer.cost + _until_it_pays(offer.action, situation)
-        return self.belief(offer.action, situation).improvement / (OVERHEAD + _seconds(cost, situation.left))
+    def _options(self, situation: Situation) -> list[Option]:
+        """Return what can be done in time, what must follow before it gains included, and gains enough."""
+        options = []
+        for offer in situation.affordable:
+            cost = offer.cost + _until_it_pays(offer.action, situation)
+            gain = self.belief(offer.action, situation).improvement
+            if situation.left.allows(cost) and gain >= LEAST:
+                options.append(Option(offer=offer, gain=gain, seconds=OVERHEAD + _seconds(cost, situation.left)))
+        return options
 
     def belief(self, action: Action, situation: Situation) -> Belief:
         """Return what an action is believed to gain."""
         prior = _prior(action, situation)
-        outcomes = [(step.decision.action.kind, step.gain) for step in situation.steps if not step.failed]
-        measured = credited_gains(outcomes).get(action.kind, [])
+        credits = zip(situation.steps, credited(situation.steps), strict=True)
+        measured = [gain for step, gain in credits if step.decision.action.kind == action.kind and gain is not None]
         earlier = self.earlier.get(action.kind, ())
         weight = min(EARLIER_WEIGHT, float(len(earlier)))
         total = PRIOR_WEIGHT * prior.gain + weight * (mean(earlier) if earlier else 0.0) + sum(measured)
@@ -119,6 +157,39 @@ def _until_it_pays(action: Action, situation: Situation) -> Cost:
 
 
 def _seconds(cost: Cost, left: Left) -> float:
-    if math.isinf(left.seconds) or math.isinf(left.dollars) or not left.dollars:
-        return cost.seconds
-    return cost.seconds + cost.dollars / left.dollars * left.seconds
+    """Return the seconds of a cost; a share of the dollars or calls that are left counts as that share of the time."""
+    shares = [
+        part / whole for part, whole in ((cost.dollars, left.dollars), (cost.calls, left.calls)) if 0 < whole < math.inf
+    ]
+    time = HOUR if math.isinf(left.seconds) else left.seconds
+    return cost.seconds + max(shares, default=0.0) * time
+
+
+def best_together(options: Sequence[Option], seconds: float) -> list[Option]:
+    """Return the options that gain most together in some seconds (0/1 knapsack over a grid of the seconds).
+
+    Actions of one kind are alike, so the second best of a kind counts less than the best, and so on. Without a ceiling
+    on time, it is the one that gains most for each second.
+    """
+    if math.isinf(seconds):
+        return sorted(options, key=lambda option: -option.rate)[:1]
+    counted = _with_fewer_gains(options)
+    sizes = [max(1, math.ceil(option.seconds / max(seconds, 1.0) * GRID)) for option, _ in counted]
+    # Cells -> gain and options of the best choice that fills at most so many of them.
+    best: list[tuple[float, tuple[Option, ...]]] = [(0.0, ())] * (GRID + 1)
+    for (option, gain), size in zip(counted, sizes, strict=True):
+        for cells in range(GRID, size - 1, -1):
+            before, chosen = best[cells - size]
+            best[cells] = max(best[cells], (before + gain, (*chosen, option)), key=lambda choice: choice[0])
+    return list(best[GRID][1])
+
+
+def _with_fewer_gains(options: Sequence[Option]) -> list[tuple[Option, float]]:
+    """Return options with their gain, less of it for each of the same kind that is better for its time."""
+    seen: Counter[str] = Counter()
+    counted = []
+    for option in sorted(options, key=lambda option: -option.rate):
+        kind = option.offer.action.kind
+        counted.append((option, option.gain * ANOTHER ** seen[kind]))
+        seen[kind] += 1
+    return counted

@@ -92,7 +92,11 @@ class Situation:
     @cached_property
     def affordable(self) -> tuple[Offer, ...]:
         """The part of the menu that the budget allows."""
-        return tuple(offer for offer in self.menu if self.left.allows(offer.cost))
+        return tuple(
+            offer
+            for offer in self.menu
+            if self.left.allows(offer.cost) and offer.action.needed(self.context, self.state) <= self.left.seconds
+        )
 
     def _price(self, action: Action) -> Cost:
         cost = action.estimate(self.workload, self.state)
@@ -100,13 +104,19 @@ class Situation:
 
 
 def correction(steps: tuple[Step, ...], kind: str) -> float:
-    """Return the factor between what actions of a kind took in this run and what was estimated; 1 before any."""
-    ratios = [
-        math.log(max(step.seconds, 0.01) / step.decision.seconds)
-        for step in of_kind(steps, kind)
-        if step.decision.seconds
-    ]
-    return math.exp(sum(ratios) / (len(ratios) + TRUST))
+    """Return the factor between what actions of a kind took in this run and what was estimated; 1 before any.
+
+    The prices of earlier steps were corrected by what was known then, which is taken out again.
+    """
+    logs: list[float] = []
+
+    def factor() -> float:
+        return math.exp(sum(logs) / (len(logs) + TRUST))
+
+    for step in of_kind(steps, kind):
+        if step.decision.seconds:
+            logs.append(math.log(max(step.seconds, 0.01) * factor() / step.decision.seconds))
+    return factor()
 
 
 class Policy(Protocol):

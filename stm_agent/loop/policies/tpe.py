@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stm_agent.errors import ConfigError
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.menu import KINDS, Stop
-from stm_agent.loop.history import Decision, Step
+from stm_agent.loop.history import Decision, Step, credited
 from stm_agent.loop.policies.policy import Offer, Situation
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class TpeChoice:
         # A study of its own for each decision, so that a resumed run needs none that is stored.
         sampler = optuna.samplers.TPESampler(seed=self.seed + len(steps), n_startup_trials=RANDOM_TRIALS)
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        for step in steps:
-            value = 0.0 if step.failed else 60 * step.gain / max(step.seconds, 1.0)
+        for step, gain in zip(steps, credited(steps), strict=True):
+            value = 60 * (gain or 0.0) / max(step.seconds, 1.0)
             trial = optuna.trial.create_trial(
                 params=features(step.decision.action), distributions=dict(space), value=value
             )
