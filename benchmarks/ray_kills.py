@@ -8,7 +8,7 @@ of three nodes on loopback: a head without cores and two nodes of one core each.
 killed and another one is started, each job at most twice; runs in new workspaces follow until there were enough kills.
 Then 20 jobs that do nothing give the overhead of a task, and eight small trainings the speed of two workers against
 this process. Workers compute with one thread, as does the run inline; the eight trainings inline have all cores.
-Writes ``benchmarks/results/ray_kills.json``.
+Writes ``benchmarks/results/ray_kills.json``; parts that were measured before are kept, unless ``--fresh`` is given.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
-from _record import claim, machine, save, show, versions
+from _record import RESULTS, claim, machine, save, show, versions
 
 HERE = Path(__file__).parent
 TRAININGS, EMPTY_JOBS, MOST_KILLS_A_JOB = 8, 20, 2
@@ -232,64 +234,88 @@ def main() -> None:
     """Measure, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--fresh", action="store_true", help="measure all parts again")
     options = parser.parse_args()
     # Ray gives its workers a low priority, so that on a busy machine their speed is not that of this process.
     os.environ |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     os.environ["PYTHONPATH"] = str(HERE.parent)
+    import ray
     import torch
 
     torch.set_num_threads(1)
-    about = machine()
-    stub = subprocess.Popen(
-        [sys.executable, str(HERE / "_llm_stub.py"), "--seconds", "0.02"], stdout=subprocess.PIPE, text=True
-    )
-    assert stub.stdout is not None
-    api_base = f"{stub.stdout.readline().strip()}/v1"
+    record = RESULTS / "ray_kills.json"
+    measured: dict[str, Any] = {}
+    if record.exists() and not options.fresh:
+        measured = json.loads(record.read_text()).get("measured", {})
+    if measured.get("killed", {}).get("kills") != options.kills:
+        measured.pop("killed", None)
     cluster = new_cluster(1)
     try:
-        with tempfile.TemporaryDirectory() as scrap:
+        with tempfile.TemporaryDirectory() as scrap, llm_stub() as api_base:
             work = Path(scrap)
             spec = domain(work)
-            overhead = measure_overhead(work / "overhead")
-            killed = measure_kills(spec, work, api_base, cluster, options.kills)
-            seconds = measure_trainings(spec, work)
+            parts: dict[str, Callable[[], Any]] = {
+                "overhead": lambda: measure_overhead(work / "overhead"),
+                "killed": lambda: {
+                    "kills": options.kills,
+                    **measure_kills(spec, work, api_base, cluster, options.kills),
+                },
+                "trainings": lambda: measure_trainings(spec, work),
+            }
+            for name, measure in parts.items():
+                if name not in measured:
+                    about = machine()
+                    measured[name] = measure()
+                    write(measured, about, options.kills, str(ray.__version__))
     finally:
-        import ray
-
         ray.shutdown()
         cluster.shutdown()
+    show(claims(measured))
+
+
+@contextmanager
+def llm_stub() -> Iterator[str]:
+    """Start the stub of an LLM server; yield its address."""
+    command = [sys.executable, str(HERE / "_llm_stub.py"), "--seconds", "0.02"]
+    stub = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert stub.stdout is not None
+        yield f"{stub.stdout.readline().strip()}/v1"
+    finally:
         stub.kill()
-    more = max(calls - killed["calls_inline"] for calls in killed["calls_under_ray"])
-    claims = [
-        claim(
-            f"test nDCG@10 with {options.kills} nodes killed, largest difference to inline",
-            killed["largest_gap"],
-            1e-6,
-            "nDCG@10",
-            lower=True,
-            **killed,
-        ),
-        claim("LLM calls paid twice", more, 0, "calls", lower=True),
-        claim("overhead of a task on a warm cluster", round(overhead, 3), 1.0, "s", lower=True, jobs=EMPTY_JOBS),
-        claim(
-            f"{TRAININGS} trainings, inline on all cores / two workers of one core",
-            round(seconds["inline"] / seconds["ray"], 2),
-            1.0,
-            "x",
-            **seconds,
-        ),
-    ]
+
+
+def claims(measured: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the claims on the parts that were measured."""
+    rows = []
+    if killed := measured.get("killed"):
+        more = max(calls - killed["calls_inline"] for calls in killed["calls_under_ray"])
+        text = f"test nDCG@10 with {killed['kills']} nodes killed, largest difference to inline"
+        rows.append(claim(text, killed["largest_gap"], 1e-6, "nDCG@10", lower=True, **killed))
+        rows.append(claim("LLM calls paid twice", more, 0, "calls", lower=True))
+    if (overhead := measured.get("overhead")) is not None:
+        rows.append(
+            claim("overhead of a task on a warm cluster", round(overhead, 3), 1.0, "s", lower=True, jobs=EMPTY_JOBS)
+        )
+    if seconds := measured.get("trainings"):
+        text = f"{TRAININGS} trainings, inline on all cores / two workers of one core"
+        rows.append(claim(text, round(seconds["inline"] / seconds["ray"], 2), 1.0, "x", **seconds))
+    return rows
+
+
+def write(measured: dict[str, Any], about: dict[str, Any], kills: int, version: str) -> None:
+    """Write the record with the parts so far."""
     save(
         {
             "name": "ray_kills",
-            "command": f"python benchmarks/ray_kills.py --kills {options.kills}",
+            "command": f"python benchmarks/ray_kills.py --kills {kills}",
             "machine": about,
-            "versions": {**versions(), "ray": ray.__version__},
+            "versions": {**versions(), "ray": version},
             "seeds": [0],
-            "claims": claims,
+            "measured": measured,
+            "claims": claims(measured),
         }
     )
-    show(claims)
 
 
 if __name__ == "__main__":
