@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -151,6 +152,14 @@ def claims(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def command(runs: Mapping[str, Any], minutes: float) -> str:
+    """Return the command that makes all runs of the record."""
+    sets, seeds, policies = (list(dict.fromkeys(name.split("/")[part] for name in runs)) for part in range(3))
+    chosen = "" if policies == WITHOUT_LLM else f" --policies {' '.join(map(shlex.quote, policies))}"
+    named = f"--sets {' '.join(sets)} --seeds {' '.join(seeds)}{chosen}"
+    return f"python benchmarks/loop.py --data DATA {named} --minutes {minutes:g}"
+
+
 def main() -> None:
     """Run what is missing and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -178,8 +187,7 @@ def main() -> None:
                 found = claims(runs)
                 record = {
                     "name": "loop",
-                    "command": f"python benchmarks/loop.py --data DATA --sets {' '.join(options.sets)} "
-                    f"--seeds {' '.join(map(str, options.seeds))} --minutes {options.minutes:g}",
+                    "command": command(runs, options.minutes),
                     "machine": machine(),
                     "versions": versions(),
                     "passages": PASSAGES,

@@ -41,7 +41,7 @@ def situation(*priced: tuple[Action, float], steps: tuple[Step, ...] = (), secon
     menu = tuple(Offer(action, Cost(seconds=cost)) for action, cost in priced)
     left = Left(seconds=seconds)
     affordable = tuple(offer for offer in menu if left.allows(offer.cost))
-    state = SimpleNamespace(training_data=object())
+    state = SimpleNamespace(training_data=object(), experts=())
     return SimpleNamespace(menu=menu, affordable=affordable, left=left, steps=steps, state=state)
 
 
@@ -92,11 +92,25 @@ def test_what_gains_most_together_is_chosen_and_not_what_is_cheapest_at_first() 
     assert left.action in [action for action, _ in cheap]
 
 
-def test_what_changes_the_vectors_of_passages_comes_before_experts_of_queries() -> None:
-    offers = [(TrainQueryExpert(expert="q"), 5.0), (SEARCH, 5.0), (MergeExperts(side="query"), 5.0), (TRAIN, 50.0)]
-    first = GainPerCost({}).choose(situation(*offers, seconds=100.0))
+def test_the_first_expert_of_both_sides_comes_before_what_stands_on_it() -> None:
+    offers = [(TrainQueryExpert(expert="q"), 5.0), (SEARCH, 5.0), (TRAIN, 50.0)]
+    seen = situation(*offers, seconds=100.0)
+    first = GainPerCost({}).choose(seen)
     assert first is not None
     assert first.action == TRAIN
+    seen.state.experts = (SimpleNamespace(side="both"),)
+    then = GainPerCost({}).choose(seen)
+    assert then is not None
+    assert then.action == offers[0][0]
+
+
+def test_one_more_action_of_a_kind_is_expected_to_gain_less() -> None:
+    policy, other = GainPerCost({}), TrainQueryExpert(expert="q")
+    seen = situation((OTHER, 50.0), (other, 50.0), steps=(step(TRAIN, 0.03),), seconds=60.0)
+    seen.state.experts = (SimpleNamespace(side="both"),)
+    chosen_one = policy.choose(seen)
+    assert chosen_one is not None
+    assert chosen_one.action == other, "the gain of the first was over an untrained model"
 
 
 def test_data_are_not_bought_if_no_time_is_left_to_learn_from_them() -> None:

@@ -24,10 +24,6 @@ class Action(Protocol):
     pays_later: ClassVar[bool]
 
     @property
-    def queries_alone(self) -> bool:
-        """Whether it changes the side of queries alone, and is done again if the passages get other vectors."""
-
-    @property
     def kind(self) -> str:
         """Name of the kind of action, as the ledger and a planner write it."""
 
@@ -82,11 +78,6 @@ class LeverAction(Spec):
     pays_later: ClassVar[bool] = False
     lever: ClassVar[str] = ""
     round: Positive = Field(default=1)
-
-    @property
-    def queries_alone(self) -> bool:
-        """Whether it changes the side of queries alone, and is done again if the passages get other vectors."""
-        return False
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state after it; the state as it is if it fails, which is recorded, or if no time is left."""

@@ -29,11 +29,6 @@ class SearchInstruction(LeverAction):
         return f"search the instruction of the {self.what}"
 
     @property
-    def queries_alone(self) -> bool:
-        """It does, unless it frames passages too, which costs as little."""
-        return True
-
-    @property
     def searched(self) -> str:
         """What is searched, as the record calls it."""
         return "instruction" if self.what == "incumbent" else f"instruction of the {self.what}"

@@ -40,11 +40,6 @@ class MergeExperts(LeverAction):
         """One line for people."""
         return "merge the experts of queries" if self.side == "query" else "merge the experts"
 
-    @property
-    def queries_alone(self) -> bool:
-        """Whether it merges experts of queries."""
-        return self.side == "query"
-
     def experts(self, state: State) -> list[Expert]:
         """Return what is merged."""
         if self.side == "query":

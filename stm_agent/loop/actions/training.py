@@ -134,11 +134,6 @@ class TrainQueryExpert(LeverAction):
         """One line for people."""
         return f"{_verb(self.rung)} expert {self.expert} of queries on top of the incumbent"
 
-    @property
-    def queries_alone(self) -> bool:
-        """It does."""
-        return True
-
     def depends(self, state: State) -> object:
         """Return the model of the passages, instruction and data."""
         documents = state.provisional.model.documents.source_key()

@@ -7,7 +7,8 @@ of which little is known (Mockus 1975).
 
 To take what gains most for each second (Snoek et al. 2012, arXiv 1206.2944) spends the time on what is cheap and leaves
 too little for what is dear and better. So the actions are chosen that gain most together in the seconds that are left,
-as a knapsack is filled, and of these first the ones that others stand on. The choice is made anew after each action.
+as a knapsack is filled. What leads to a first expert of both sides comes first, since all that is learnt for queries
+stands on the vectors of passages; then the best for its time. The choice is made anew after each action.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ EARLIER_WEIGHT = 2.0
 LEAST = 1e-4
 """nDCG@10 below which nothing is expected of an action."""
 
-ANOTHER = 0.7
-"""Gain of one more action of a kind, as a share of that of the one before."""
+FADES = 0.6
+"""Gain of one more action of a kind in a run, as a share of that of the one before: it starts from a better model."""
 
 GRID = 200
 """Parts into which the seconds that are left are cut."""
@@ -106,9 +107,13 @@ class GainPerCost:
         chosen = best_together(self._options(situation), situation.left.seconds)
         if not chosen:
             return None
-        # Experts of queries are trained for the vectors of the passages: what changes those comes before.
-        best = max(chosen, key=lambda option: (not option.offer.action.queries_alone, option.rate))
-        together = f"one of {len(chosen)} that fit" if len(chosen) > 1 else "the only one that fits"
+        untrained = not any(expert.side == "both" for expert in situation.state.experts)
+
+        def order(option: Option) -> tuple[bool, float]:
+            return untrained and isinstance(option.offer.action, PrepareData | TrainExpert), option.rate
+
+        best = max(chosen, key=order)
+        together = f"one of {len(chosen)} that fit" if len(chosen) > 1 else "the best for its time"
         return Decision(
             action=best.offer.action,
             reason=f"{best.gain:+.4f} expected for {best.offer.cost.seconds:.0f} s, {together}",
@@ -136,7 +141,8 @@ class GainPerCost:
         weight = min(EARLIER_WEIGHT, float(len(earlier)))
         total = PRIOR_WEIGHT * prior.gain + weight * (mean(earlier) if earlier else 0.0) + sum(measured)
         count = PRIOR_WEIGHT + weight + len(measured)
-        return Belief(total / count, prior.spread / math.sqrt(count))
+        fades = FADES ** len(measured)
+        return Belief(fades * total / count, fades * prior.spread / math.sqrt(count))
 
 
 def _prior(action: Action, situation: Situation) -> Prior:
@@ -190,6 +196,6 @@ def _with_fewer_gains(options: Sequence[Option]) -> list[tuple[Option, float]]:
     counted = []
     for option in sorted(options, key=lambda option: -option.rate):
         kind = option.offer.action.kind
-        counted.append((option, option.gain * ANOTHER ** seen[kind]))
+        counted.append((option, option.gain * FADES ** seen[kind]))
         seen[kind] += 1
     return counted
