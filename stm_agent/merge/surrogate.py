@@ -24,6 +24,8 @@ POOL = 30
 """Number of documents at the top of each expert's ranking that can enter a merge's first ten."""
 REACH = 0.6
 """Length scale of the Gaussian kernel, as a distance of weights."""
+DISCOUNTS = 1 / np.log2(np.arange(2, CUT + 2))
+"""Weight of a gain at each of the first ranks."""
 NUGGET = 1e-4
 """Added to the kernel's diagonal, so that similar weightings do not make it singular."""
 
@@ -65,17 +67,25 @@ class Surrogate:
         position = {task.documents[column]: number for number, column in enumerate(columns)}
         rows = [row for row, query in enumerate(task.queries) if any(g > 0 for g in task.qrels.get(query, {}).values())]
         self._queries = task.query_vectors[:, rows]
-        # Only these few are in memory together. A document's vectors lie side by side, as they are summed.
+        # Only these few are in memory together.
         taken = [as_vectors(vectors).take(columns) for vectors in task.document_vectors]
-        self._documents = np.stack(taken, axis=1).transpose(1, 0, 2)
-        self._gains = np.zeros((len(rows), len(columns)), dtype=np.float32)
-        for number, row in enumerate(rows):
-            for document, grade in task.qrels[task.queries[row]].items():
-                if document in position:
-                    self._gains[number, position[document]] = max(grade, 0)
-        self._discounts = 1 / np.log2(np.arange(2, CUT + 2))
-        best = -np.sort(-self._gains, axis=1)[:, :CUT]
-        self._ideal = best @ self._discounts[: best.shape[1]]
+        # Models that differ in their queries alone have one set of them.
+        same = all(np.array_equal(vectors, taken[0]) for vectors in taken[1:])
+        self._documents = np.stack(taken[:1] if same else taken)
+        judged = [
+            sorted(
+                ((position[document], grade) for document, grade in task.qrels[task.queries[row]].items() if grade > 0),
+                key=lambda entry: -entry[1],
+            )
+            for row in rows
+        ]
+        most = max(map(len, judged), default=0)
+        self._relevant = np.zeros((most, len(rows)), dtype=np.intp)
+        self._gains = np.zeros((most, len(rows)))
+        for number, entries in enumerate(judged):
+            for place, (column, grade) in enumerate(entries):
+                self._relevant[place, number], self._gains[place, number] = column, grade
+        self._ideal = DISCOUNTS[: min(most, CUT)] @ self._gains[:CUT]
         self._rows, self._columns = rows, columns
         experts = len(task.query_vectors) - 1
         # The vectors of base and experts are exact, so their error is 0.
@@ -101,10 +111,17 @@ class Surrogate:
         self._errors.append(
             _Error(
                 _error_of(self._queries, weights, query_vectors[self._rows]),
-                _error_of(self._documents, weights, as_vectors(document_vectors).take(self._columns)),
+                self._error_of_documents(weights, document_vectors),
             )
         )
         self._points.append(point)
+
+    def _error_of_documents(
+        self, weights: Sequence[float], real: NDArray[np.float32] | CorpusVectors
+    ) -> NDArray[np.float32]:
+        if len(self._documents) == 1:
+            return np.zeros((0, 0), dtype=np.float32)
+        return _error_of(self._documents, weights, as_vectors(real).take(self._columns))
 
     def score(self, weights: Sequence[float]) -> float:
         """Return the estimated nDCG@10 of a weighting, one weight for each expert; the base has the rest of 1."""
@@ -114,12 +131,17 @@ class Surrogate:
         """Return the same for each query with a relevant document, ``[queries]``."""
         shares = self._carried(weights)
         queries = mix(self._queries, weights, [(share, error.queries) for share, error in shares])
-        scores = queries @ mix(self._documents, weights, [(share, error.documents) for share, error in shares]).T
-        cut = min(CUT, scores.shape[1])
-        top = np.argpartition(-scores, cut - 1, axis=1)[:, :cut]
-        order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
-        gains = np.take_along_axis(self._gains, np.take_along_axis(top, order, axis=1), axis=1)
-        return np.asarray(gains @ self._discounts[:cut] / self._ideal)
+        documents = self._documents[0]
+        if len(self._documents) > 1:
+            documents = mix(self._documents, weights, [(share, error.documents) for share, error in shares])
+        scores = queries @ documents.T
+        found = np.zeros(len(scores))
+        # The rank of each relevant document is a count; to order all documents takes several times as long.
+        for columns, gains in zip(self._relevant, self._gains, strict=True):
+            own = np.take_along_axis(scores, columns[:, None], axis=1)
+            ranks = np.count_nonzero(scores > own, axis=1)
+            found += np.where(ranks < CUT, gains * DISCOUNTS[np.minimum(ranks, CUT - 1)], 0.0)
+        return found / self._ideal
 
     def _carried(self, weights: Sequence[float]) -> list[tuple[float, _Error]]:
         """Return the share of each learnt error at a weighting."""
@@ -138,8 +160,7 @@ def _kernel(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[
 
 def _summed(vectors: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
     shares = np.array([1 - sum(weights), *weights], dtype=np.float32)
-    used = [number for number, share in enumerate(shares) if abs(share) > 1e-7]
-    return np.asarray(np.einsum("k,knd->nd", shares[used], vectors[used]), dtype=np.float32)
+    return np.asarray(np.tensordot(shares, vectors, axes=1), dtype=np.float32)
 
 
 def _error_of(vectors: NDArray[np.float32], weights: Sequence[float], real: NDArray[np.float32]) -> NDArray[np.float32]:

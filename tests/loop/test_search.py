@@ -112,6 +112,9 @@ def test_a_planner_that_answers_nonsense_falls_back_and_is_counted(small: Domain
     assert "action" in events
     rows = read_jsonl(workspace / "runs" / report["run"] / "ledger.jsonl")
     assert {row["by"] for row in rows if row["event"] == "action"} == {"gain-per-cost"}
+    (workspace / "runs" / report["run"] / "report.json").unlink()
+    again = run(small, workspace, policy="planner", planner_share=1.0, patience=1)
+    assert [warning for warning in again["warnings"] if warning.startswith("planner: ")] == fallen
 
 
 def test_a_planner_that_reads_the_menu_decides(small: DomainSpec, workspace: Path) -> None:

@@ -45,7 +45,7 @@ def _round_has_time(rounds: int) -> StopRule:
 
 def _free(options: Options, context: RunContext) -> Policy:
     from stm_agent.loop.policies.gain_per_cost import GainPerCost
-    from stm_agent.loop.policies.planner import Planner
+    from stm_agent.loop.policies.planner import Planner, restore_warnings
     from stm_agent.loop.policies.random_choice import RandomChoice
     from stm_agent.loop.policies.tpe import TpeChoice
 
@@ -54,4 +54,7 @@ def _free(options: Options, context: RunContext) -> Policy:
     if options.policy == "tpe":
         return TpeChoice(context.seed)
     measured = GainPerCost.with_earlier_runs(context)
-    return measured if options.policy == "gain-per-cost" else Planner(measured, options.planner_share, context.seed)
+    if options.policy == "gain-per-cost":
+        return measured
+    restore_warnings(context)
+    return Planner(measured, options.planner_share, context.seed)

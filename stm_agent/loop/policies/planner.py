@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 from stm_agent.errors import StmAgentError
+from stm_agent.loop.context import RunContext
 from stm_agent.loop.failures import NEVER_CAUGHT
 from stm_agent.loop.history import Decision
 from stm_agent.loop.policies.answers import SILENT, STOP, Fallback, answer_of, chosen, menu_text
@@ -15,13 +16,12 @@ from stm_agent.workspace import program_path
 
 PROGRAM = "planner"
 
+FALLBACK = "fallback"
+"""Event of the ledger: an answer of the planner that could not be used."""
+
 
 class Planner:
-    """Asks the program ``planner`` in a share of the decisions; the measured policy decides the others.
-
-    Attributes:
-        fallbacks: Answers that could not be used, by reason.
-    """
+    """Asks the program ``planner`` in a share of the decisions; the measured policy decides the others."""
 
     def __init__(self, measured: Policy, share: float, seed: int) -> None:
         """Take what decides otherwise.
@@ -32,7 +32,6 @@ class Planner:
             seed: Seed of the draw of these decisions.
         """
         self.measured, self.share, self.seed = measured, share, seed
-        self.fallbacks: Counter[str] = Counter()
 
     def choose(self, situation: Situation) -> Decision | None:
         """Return the planner's choice, or that of the measured policy."""
@@ -45,10 +44,8 @@ class Planner:
             raise
         except (Fallback, StmAgentError) as error:
             fault = str(error) if isinstance(error, Fallback) else SILENT
-            self.fallbacks[fault] += 1
             detail = f" ({error})" if isinstance(error, StmAgentError) else ""
-            context = situation.context
-            context.warn("planner", f"decision {number + 1}: {fault}{detail}; {self._counts()}")
+            _record_fallback(situation.context, number + 1, fault, detail)
             return self.measured.choose(situation)
         return Decision(
             action=offer.action,
@@ -58,9 +55,18 @@ class Planner:
             dollars=offer.cost.dollars,
         )
 
-    def _counts(self) -> str:
-        counts = ", ".join(f"{number} {reason}" for reason, number in sorted(self.fallbacks.items()))
-        return f"gain-per-cost decides; so far {counts}"
+
+def _record_fallback(context: RunContext, number: int, fault: str, detail: str) -> None:
+    context.run.ledger.record(FALLBACK, number=number, fault=fault)
+    faults = Counter(entry["fault"] for entry in context.run.ledger.entries(FALLBACK))
+    counts = ", ".join(f"{times} {fault}" for fault, times in sorted(faults.items()))
+    context.warn(PROGRAM, f"decision {number}: {fault}{detail}; gain-per-cost decides; so far {counts}")
+
+
+def restore_warnings(context: RunContext) -> None:
+    """Add the warnings of answers to an earlier process of the run, whose decisions are repeated without an LLM."""
+    warnings = context.run.ledger.entries("warning")
+    context.warnings += [f"{PROGRAM}: {entry['text']}" for entry in warnings if entry["name"] == PROGRAM]
 
 
 def ask(situation: Situation) -> str:
