@@ -20,8 +20,9 @@ export function trials(page) {
   const place = h('div', {});
   const draw = (cost) => fill(place, chart(charts[cost], (dot) => open(dot)));
   const element = section('search', 'Search over cost',
-    'The line is the best model so far on the search half of dev. Each point is one trial; those below the dotted line '
-    + 'have no score on that half. Trials of one action lie at equal distances in their order. Click a point, or choose a row.',
+    'The line is the best model so far on the search half of dev, from the moment the start was scored until the end of the run; '
+    + 'it falls back where a model was not confirmed. Each point is one trial; those below the dotted line have no score on that '
+    + 'half. Trials of one action lie at equal distances in their order. Click a point, or choose a row.',
     axes(page, draw), legend(timeline.dots), place, timeline.confirmation ? written('p', timeline.confirmation) : null,
     filters(timeline.dots, grid), grid.element, detail);
   draw('minutes');
