@@ -209,7 +209,9 @@ def push(
     from stm_agent.inspect.push import open_tracker, pushed
 
     tracker = open_tracker(to)
-    content = pushed(read_record(folder_of(run, workspace)), project)
+    record = read_record(folder_of(run, workspace))
+    content = pushed(record, project)
     new, total = tracker.push(content), len(content.points)
-    text = f"{new} of {total} points pushed to {to}, project {project}, run {content.run}"
-    emit({"run": content.run, "tracker": to, "project": project, "pushed": new, "points": total}, text, as_json)
+    text = "\n".join([*record.notices, f"{new} of {total} points pushed to {to}, project {project}, run {content.run}"])
+    result = {"run": content.run, "tracker": to, "project": project, "pushed": new, "points": total}
+    emit({**result, "notices": list(record.notices)}, text, as_json)

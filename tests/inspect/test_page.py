@@ -17,14 +17,19 @@ from stm_agent.cli.output import page_writer
 from stm_agent.domain.collection import Document
 from stm_agent.errors import RunError
 from stm_agent.files import append_jsonl, read_json, read_jsonl, write_json
+from stm_agent.inspect.compare import compare, read_runs
 from stm_agent.inspect.page import build
 from stm_agent.inspect.page.build import run_page, write_page
 from stm_agent.inspect.page.charts import rows_chart
+from stm_agent.inspect.page.fronts import fronts
 from stm_agent.inspect.page.overview import overview
 from stm_agent.inspect.page.queries import Limits, queries
 from stm_agent.inspect.page.record import read_record
 from stm_agent.inspect.page.timeline import timeline
+from stm_agent.inspect.page.together import comparison_page
 from stm_agent.inspect.page.usage import usage
+from stm_agent.inspect.push import pushed
+from stm_agent.inspect.ui import Ui
 from stm_agent.loop.optimize import _closing
 from stm_agent.loop.prepare import STAGES
 from stm_agent.loop.runs import is_locked, open_run
@@ -259,3 +264,54 @@ def test_work_after_a_run_is_done_unless_it_is_to_end_at_once(tmp_path, error, c
             raise error
     assert len(folders) == called
     assert not is_locked(run.folder)
+
+
+# Lines as the first version of the ledger wrote them: scores are called dev, and experts have no negatives.
+OLDER = [
+    {"event": "base", "dev": 0.41, "general": 0.3},
+    {"event": "expert", "name": "lay", "folder": "train-lay", "dev": 0.5, "general": 0.3, "pairs": 72, "steps": 30},
+    {"event": "merge", "round": 1, "experts": ["lay"], "weights": [1.0], "dev": 0.5, "general": 0.3, "allowed": True},
+    {"event": "decision", "lever": "merge", "text": "round 1: lay taken"},
+]
+
+
+def test_ledger_of_an_older_version_is_left_out_with_a_notice(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    (folder / "ledger.jsonl").unlink()
+    for entry in OLDER:
+        append_jsonl(folder / "ledger.jsonl", {"schema": 1, "time": "2026-01-01T10:00:00+00:00", **entry})
+    content = content_of(write_page(folder).read_bytes())
+    notices = " ".join(content["overview"]["notices"])
+    assert "4 of 4 entries of this run's ledger were written by an older version" in notices
+    assert {dot["lever"] for dot in content["timeline"]["dots"]} == {"instruction"}
+    assert content["merge"]["encoded"] == []
+    assert "schema 1" in content["lineage"]
+    assert pushed(read_record(folder), "bench").points[-1]["test/merged/ndcg_at_10"] == pytest.approx(0.48)
+    assert Ui(folder.parent).page("run")[1] == "finished"
+    other = FakeRun(seed=1).write(tmp_path / "other")
+    records = read_runs([folder, other])
+    assert b"Content-Security-Policy" in comparison_page(records, compare(records))
+
+
+def test_a_part_that_cannot_be_read_costs_only_itself(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    append_jsonl(folder / "ledger.jsonl", {"schema": 2, "time": "2026-01-01T10:00:00+00:00", **OLDER[1]})
+    content = content_of(write_page(folder).read_bytes())
+    assert "The part Search cannot be shown, since another version wrote it: KeyError('variant')." in " ".join(
+        content["overview"]["notices"]
+    )
+    assert content["timeline"]["dots"] == []
+    assert content["merge"]["encoded"]
+    assert content["queries"]["ids"]
+
+
+def test_merge_part_shows_the_last_search_alone(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    lines = read_jsonl(folder / "ledger.jsonl")
+    merge, front = (next(line for line in lines if line["event"] == event) for event in ("merge", "front"))
+    assert len(fronts(read_record(folder))["encoded"]) == 3
+    append_jsonl(folder / "ledger.jsonl", {**merge, "dev": 0.7})
+    append_jsonl(folder / "ledger.jsonl", front)
+    found = fronts(read_record(folder))
+    assert [row["real"] for row in found["encoded"]] == [0.7]
+    assert found["earlier"] == 1

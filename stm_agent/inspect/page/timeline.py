@@ -38,6 +38,10 @@ class Timeline(TypedDict):
     confirmation: str
 
 
+NO_SEARCH: Timeline = {"steps": [], "dots": [], "end": None, "confirmed": None, "confirmation": ""}
+"""The timeline of a run that searched nothing, or whose ledger cannot be read."""
+
+
 def timeline(record: RunRecord) -> Timeline:
     """Return the search of a run over its cost."""
     path, spent = course(record), Spending(record.calls)

@@ -54,6 +54,9 @@ class TrialView(TypedDict):
     address: str
 
 
+NO_TRIALS: dict[str, TrialView] = {}
+
+
 def trials(record: RunRecord) -> dict[str, TrialView]:
     """Return the details of every dot that has any, by the dot's id."""
     traces = {trace["trial"]: trace for trace in record.traces}

@@ -44,6 +44,19 @@ class Usage(TypedDict):
     versions: dict[str, str]
 
 
+NO_USE: Usage = {
+    "instruction": "",
+    "code": "",
+    "search": "",
+    "commands": [],
+    "licences": [],
+    "card": "",
+    "model": "",
+    "versions": {},
+}
+"""What is shown if the run's folder cannot be read."""
+
+
 def usage(record: RunRecord) -> Usage:
     """Return how the model is used and made."""
     model, card = record.folder / "model", record.folder / "model" / "README.md"
