@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import gzip
 import json
 import re
 import shutil
@@ -33,12 +31,7 @@ from stm_agent.inspect.ui import Ui
 from stm_agent.loop.optimize import _closing
 from stm_agent.loop.prepare import STAGES
 from stm_agent.loop.runs import is_locked, open_run
-from stm_agent.testing.run_folder import ARABIC, MARKUP, ROWS, FakeRun
-
-
-def content_of(page: bytes) -> dict[str, Any]:
-    (packed,) = re.findall(rb'id="content">([^<]*)<', page)
-    return json.loads(gzip.decompress(base64.b64decode(packed)))
+from stm_agent.testing.run_folder import ARABIC, MARKUP, ROWS, FakeRun, content_of
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,11 @@ class RunRecord:
         identity: Values = self.about.get("identity", {})
         return identity
 
+    @property
+    def synthetic_test(self) -> bool:
+        """Whether an LLM wrote the test queries."""
+        return "test" in self.report.get("collection", {}).get("synthetic", ())
+
 
 def read_record(folder: Path) -> RunRecord:
     """Read a run's folder.
