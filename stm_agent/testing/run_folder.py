@@ -17,6 +17,8 @@ from stm_agent.files import write_atomic, write_json
 ROWS = ("BM25", "base", "expert plain", "expert hard", "merged", "merged + BM25")
 MARKUP = "</script><img src=x onerror=\"document.title='broken'\"><b>bold</b> & \u202eright to left\u202c {{content}}"
 """A text that breaks a page which takes it for markup, or for a part of its own template."""
+PASSAGES = {2: "a passage", 3: "a passage of a textbook"}
+"""Number of a trial -> its passage instruction; the others have none."""
 ARABIC = "\u0645\u0627 \u0647\u0648 \u0623\u0644\u0645 \u0627\u0644\u0631\u0643\u0628\u0629\u061f"
 AUDIT = "audit-fake"
 """Stage in which negatives were audited."""
@@ -133,6 +135,7 @@ class FakeRun:
                 "key": str(at),
                 "lever": "instruction",
                 "text": text,
+                "passage": PASSAGES.get(at, ""),
             }
             trial |= {"origin": "reflection" if at else "none", "parent": f"i{at:04d}" if at else None, "model": "m"}
             trial |= {"mean": None if at % 5 == 4 else 0.3 + draw.random() / 5, "passages": 60, "per_query": scores}

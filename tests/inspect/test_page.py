@@ -168,6 +168,15 @@ def test_trial_has_the_words_that_changed_and_what_it_won(run):
     assert gains == sorted(gains, reverse=True)
 
 
+def test_trial_has_its_passage_instruction_against_its_parents(run):
+    found = content_of(run_page(read_record(run)))["trials"]
+    words = found["instruction:i0004"]["passage_words"]
+    assert [word for mark, word in words if mark == "+"] == ["of a textbook"]
+    assert [word for mark, word in words if mark == " "] == ["a passage"]
+    assert found["instruction:i0004"]["passage"] == "a passage of a textbook"
+    assert found["instruction:i0006"]["passage_words"] == []
+
+
 def test_queries_have_scores_and_first_passages_of_every_row(run):
     record = read_record(run)
     shown = queries(record, Limits(), lambda: {"d0": Document("d0", "", "text of d0")})
