@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -27,11 +27,17 @@ from stm_agent.inspect.page.timeline import timeline
 from stm_agent.inspect.page.together import comparison_page
 from stm_agent.inspect.page.usage import usage
 from stm_agent.inspect.push import pushed
+from stm_agent.inspect.report import start_kept
 from stm_agent.inspect.ui import Ui
 from stm_agent.loop.optimize import _closing
 from stm_agent.loop.prepare import STAGES
 from stm_agent.loop.runs import is_locked, open_run
 from stm_agent.testing.run_folder import ARABIC, MARKUP, ROWS, FakeRun, content_of
+
+if TYPE_CHECKING:
+    from stm_agent.loop.report_rows import Report
+
+MINILM = "all-MiniLM-L6-v2"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +90,32 @@ def test_a_loss_is_shown_like_a_gain(tmp_path, versus, tone, words):
     view = overview(read_record(folder))
     assert view["tone"] == tone
     assert words in view["verdict"]
+
+
+def test_a_run_that_kept_its_start_is_not_compared_with_itself(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    report = read_json(folder / "report.json") | {"model_label": "backbone", "weights": {}}
+    same = {"delta": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0}
+    report["rows"] |= {name: {**report["rows"]["merged"], "merged_minus_this": same} for name in ("base", MINILM)}
+    write_json(folder / "report.json", report)
+    scores = read_json(folder / "test_per_query.json")
+    write_json(folder / "test_per_query.json", {**scores, "base": scores["merged"]})
+    content = content_of(run_page(read_record(folder)))
+    assert content["overview"]["verdict"].startswith("No change was confirmed, so the model is the start itself")
+    assert f"The model and {MINILM} have the same score on every query." in content["overview"]["sentences"]
+    assert not any("+0.000" in sentence for sentence in content["overview"]["sentences"])
+    assert content["second"] == "BM25"
+    assert start_kept(cast("Report", report)).startswith("No change was confirmed, so the start was kept")
+
+
+def test_a_number_that_is_none_does_not_break_the_page(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    report = read_json(folder / "report.json")
+    report["rank_correlation"] = report["rows"]["BM25"]["mrr_at_10"] = float("nan")
+    (folder / "report.json").write_text(json.dumps(report))
+    content = content_of(write_page(folder).read_bytes())
+    assert content["merge"]["correlation"] is None
+    assert content["overview"]["rows"][0]["mrr"] is None
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,15 @@ def _content(record: RunRecord, title: str) -> dict[str, object]:
         "usage": use,
         "charts": charts,
         "first": MODEL,
-        "second": "base" if "base" in record.per_query else next(iter(record.per_query), MODEL),
+        "second": _compared_row(record),
     }
+
+
+def _compared_row(record: RunRecord) -> str:
+    """Return the row that the queries are opened against: the start, unless the model scores as it does."""
+    scores = record.per_query
+    rows = [row for row in ("base", "BM25") if row in scores and scores[row] != scores.get(MODEL)]
+    return next(iter((*rows, *scores)), MODEL)
 
 
 def _lineage(record: RunRecord) -> ReasonRow | str:
