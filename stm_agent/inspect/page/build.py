@@ -108,7 +108,7 @@ def _content(record: RunRecord, title: str) -> dict[str, object]:
     data = part("Training data", written, NO_DATA)
     charts = {
         "rows": rows_chart(head["rows"]),
-        "minutes": staircase(search, "minutes", "minutes of work"),
+        "minutes": staircase(search, "minutes", "minutes of the run"),
         "usd": staircase(search, "usd", "US dollars paid to LLMs"),
         "front": front_chart(merge),
         "surrogate": surrogate_chart(merge),

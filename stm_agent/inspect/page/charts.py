@@ -103,7 +103,9 @@ def staircase(search: Timeline, cost: str, title: str) -> Spec:
     confirmed = [search["confirmed"]] if search["confirmed"] else []
     scored = [dot for dot in search["dots"] if dot["value"] is not None]
     lane = [dot for dot in search["dots"] if dot["value"] is None]
-    x = {"field": cost, "type": "quantitative", "title": title, "axis": {"tickCount": 8, "grid": False}}
+    axis = {"tickCount": 8, "grid": False}
+    # From the beginning of the run, although the line begins where the start was scored.
+    x = {"field": cost, "type": "quantitative", "title": title, "scale": {"zero": True}, "axis": axis}
     bottom = height - LANE - 8 if lane else height
     scale = {"zero": False, "nice": True, "padding": 6, "range": [bottom, 0]}
     y = number_axis("value", "nDCG@10 on the search half", scale=scale)
