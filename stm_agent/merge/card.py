@@ -12,6 +12,9 @@ from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.merge.query_start import INCUMBENT
 from stm_agent.merge.recipe import SUM, MethodOptions
 
+FRONT_MATTER = ("---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity", "---")
+"""What the Hub reads of a card."""
+
 
 def model_card(
     *,
@@ -43,10 +46,7 @@ def model_card(
         measured_on: The dev queries of ``dev``, in words.
     """
     lines = [
-        "---",
-        "library_name: sentence-transformers",
-        "pipeline_tag: sentence-similarity",
-        "---",
+        *FRONT_MATTER,
         "",
         f"# {name}",
         "",

@@ -86,7 +86,7 @@ def _after(record: RunRecord, path: Course) -> Iterator[Values]:
 
 
 def _confirmation(record: RunRecord, path: Course) -> Values | None:
-    """Return the decision that ended the search; None: the search goes on, or was stopped."""
+    """Return the decision that ended the search; None: the search is not over, or was stopped."""
     found = [entry for entry in _after(record, path) if entry.get("lever") == CONFIRMATION]
     return found[-1] if found else None
 
