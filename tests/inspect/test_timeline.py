@@ -156,3 +156,12 @@ def test_a_run_that_goes_on_has_no_confirmation_yet(tmp_path):
     assert search["confirmed"] is None
     assert search["dots"][-1]["id"] == "merge:1"
     assert search["end"]["minutes"] == pytest.approx(1.1)
+
+
+def test_an_instruction_tried_as_its_action_ended_lies_in_it(tmp_path):
+    record = run_of(tmp_path / "run", LEDGER, {}, "backbone", 2.0)
+    line = {"schema": 2, "event": "trial", "trial": "i0001", "key": "0", "lever": "instruction", "text": "find it"}
+    append_jsonl(record.folder / "traces.jsonl", {**line, "origin": "none", "model": "m", "mean": 0.75, "time": at(59)})
+    search = timeline(read_record(record.folder))
+    (tried,) = (dot for dot in search["dots"] if dot["lever"] == "instruction")
+    assert tried["minutes"] < search["steps"][1]["minutes"], "the next action began in the same second"
