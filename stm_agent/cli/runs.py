@@ -35,7 +35,7 @@ def list_(workspace: Place = None, as_json: JsonFlag = False) -> None:
     from rich import box
     from rich.table import Table
 
-    from stm_agent.inspect.runs import age, list_runs
+    from stm_agent.inspect.runs import age, list_runs, shown_value
     from stm_agent.workspace import find_workspace, runs_folder
 
     rows = list_runs(runs_folder(find_workspace(workspace)))
@@ -44,8 +44,7 @@ def list_(workspace: Place = None, as_json: JsonFlag = False) -> None:
     for name in ("run", "state", "best nDCG@10", "minutes", "USD", "age"):
         table.add_column(name, justify="left" if name in ("run", "state", "best nDCG@10") else "right")
     for row in rows:
-        mark = " (synthetic)" if row["synthetic"] else ""
-        best = "" if row["value"] is None else f"{row['value']:.4f} {row['split']}{mark}"
+        best = shown_value(row["value"], row["split"], synthetic=row["synthetic"])
         minutes = "" if row["minutes"] is None else f"{row['minutes']:.1f}"
         table.add_row(row["run"], row["state"], best, minutes, f"{row['usd']:.4f}", age(row["began"], now))
     emit(rows, table if rows else "no runs yet; start one: stm-agent optimize --domain biomedical", as_json)
@@ -209,7 +208,9 @@ def push(
     from stm_agent.inspect.push import open_tracker, pushed
 
     tracker = open_tracker(to)
-    content = pushed(read_record(folder_of(run, workspace)), project)
+    record = read_record(folder_of(run, workspace))
+    content = pushed(record, project)
     new, total = tracker.push(content), len(content.points)
-    text = f"{new} of {total} points pushed to {to}, project {project}, run {content.run}"
-    emit({"run": content.run, "tracker": to, "project": project, "pushed": new, "points": total}, text, as_json)
+    text = "\n".join([*record.notices, f"{new} of {total} points pushed to {to}, project {project}, run {content.run}"])
+    result = {"run": content.run, "tracker": to, "project": project, "pushed": new, "points": total}
+    emit({**result, "notices": list(record.notices)}, text, as_json)

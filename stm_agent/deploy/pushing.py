@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stm_agent.deploy.licences import SourceLicence, licences_of_card
 from stm_agent.deploy.product import Product
+from stm_agent.domain.scripts import UNKNOWN_CODE
 from stm_agent.errors import ConfigError, RunError, StorageError, first_line, raised_as
 from stm_agent.evaluate.proof import model_hash
 from stm_agent.files import read_json, storing, write_json
@@ -89,8 +90,9 @@ def _write_scores(folder: Path, report: Report) -> None:
 
     collection = report["collection"]
     name = "".join(part.capitalize() for part in str(collection["name"]).replace("_", "-").split("-")) + "Retrieval"
+    languages = collection.get("languages") or [UNKNOWN_CODE]
     metrics = {metric: row[metric] for metric in ("ndcg_at_10", "recall_at_100", "mrr_at_10")}
-    scores = {**metrics, "main_score": row["ndcg_at_10"], "hf_subset": "default", "languages": ["eng-Latn"]}
+    scores = {**metrics, "main_score": row["ndcg_at_10"], "hf_subset": "default", "languages": languages}
     result = TaskResult(
         dataset_revision=report["run"],
         task_name=name,

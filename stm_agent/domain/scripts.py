@@ -33,6 +33,23 @@ FUNCTION_WORDS = {
     "Indonesian": "yang dan di untuk dengan pada dari ini adalah dalam tidak itu ke oleh atau sebagai akan juga dapat",
     "Vietnamese": "là của và các một có được trong cho không này với những để người khi đã từ về như",
 }
+CODES = {
+    "English": "eng-Latn",
+    "German": "deu-Latn",
+    "French": "fra-Latn",
+    "Spanish": "spa-Latn",
+    "Italian": "ita-Latn",
+    "Portuguese": "por-Latn",
+    "Dutch": "nld-Latn",
+    "Polish": "pol-Latn",
+    "Swedish": "swe-Latn",
+    "Turkish": "tur-Latn",
+    "Indonesian": "ind-Latn",
+    "Vietnamese": "vie-Latn",
+}
+"""Codes of languages and their script, as mteb writes them."""
+UNKNOWN_CODE = "und-Zyyy"
+"""Code of a language that is not known."""
 _WORDS = {language: frozenset(words.split()) for language, words in FUNCTION_WORDS.items()}
 _SPACED_WORD = re.compile(r"[^\W\d_]+")
 
@@ -122,6 +139,12 @@ class LanguageProfile:
             {script: count / total for script, count in letters.items()},
             frozenset(language for language, count in languages.items() if count >= RARE_SHARE * clear),
         )
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Languages as mteb writes them; empty if not known, as of a corpus that also has another script."""
+        others = [name for name, share in self.scripts.items() if name != "LATIN" and share >= RARE_SHARE]
+        return () if others else tuple(sorted(CODES[name] for name in self.languages))
 
     def is_foreign(self, text: str) -> bool:
         """Return whether a text is in a script or a language that the corpus does not have.

@@ -29,20 +29,22 @@ class HandedIn:
     Attributes:
         name: ``organisation/model``; the results lie under it.
         revision: Content hash of the exported folder.
-        adapted_from: The start.
+        adapted_from: Id of the start on the Hub; None: it is not from there.
         parameters: Number of parameters.
         dimension: Length of a vector.
         max_tokens: Longest text.
         instructed: Whether queries or passages have a prefix.
+        languages: Codes of the corpus's languages, such as ``eng-Latn``; empty: not known.
     """
 
     name: str
     revision: str
-    adapted_from: str
+    adapted_from: str | None
     parameters: int
     dimension: int
     max_tokens: int
     instructed: bool
+    languages: tuple[str, ...] = ()
 
     def meta_fields(self) -> dict[str, object]:
         """Return the fields of ``ModelMeta``; what only its owner knows, such as a licence, is None."""
@@ -50,7 +52,7 @@ class HandedIn:
             "name": self.name,
             "revision": self.revision,
             "release_date": None,
-            "languages": ["eng-Latn"],
+            "languages": list(self.languages) or None,
             "n_parameters": self.parameters,
             "memory_usage_mb": round(self.parameters * 4 / 2**20, 1),
             "max_tokens": self.max_tokens,

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.domain.collection import Collection
+from stm_agent.domain.measures import sample
+from stm_agent.domain.scripts import SAMPLE, UNKNOWN_CODE, LanguageProfile
 from stm_agent.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,13 +31,14 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
     if split not in collection.splits:
         raise DataError(f"{collection.name} has no split '{split}'; it has {', '.join(sorted(collection.splits))}")
     judged = collection.splits[split]
+    languages = LanguageProfile.of(sample([*collection.texts.values()], SAMPLE)).codes
     name = "".join(part.capitalize() for part in re.split(r"\W+", collection.name)) + "Retrieval"
     about = TaskMetadata(
         name=name,
         description=collection.source or collection.name,
         type="Retrieval",
         eval_splits=[split],
-        eval_langs=["eng-Latn"],
+        eval_langs=list(languages or (UNKNOWN_CODE,)),
         main_score="ndcg_at_10",
         # The content hash as revision, so that two corpora are never taken for one.
         dataset={"path": collection.name, "revision": collection.content_hash},

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from stm_agent.errors import ConfigError, DataError
-from stm_agent.evaluate.significance import paired_bootstrap
-from stm_agent.inspect.page.queries import MODEL
+from stm_agent.errors import ConfigError
 from stm_agent.inspect.page.record import RunRecord, read_record
-from stm_agent.inspect.runs import best_value, run_cost
+from stm_agent.inspect.paired import PairedTest, paired_tests, test_sentence
+from stm_agent.inspect.runs import best_value, run_cost, shown_value
 from stm_agent.loop.identity import flat_identity
 
 if TYPE_CHECKING:
@@ -19,38 +17,20 @@ if TYPE_CHECKING:
 
 SHOWN_QUERIES = 5
 """Queries of each side that are printed; the page and ``--json`` have all."""
-SIGNIFICANT = 0.05
 
 
 class ComparedRun(TypedDict):
-    """One run; ``value`` is the best known nDCG@10, on ``split``."""
+    """One run; ``value`` is the best known nDCG@10, on ``split``; ``synthetic``: an LLM wrote its queries."""
 
     name: str
     state: str
     value: float | None
     split: str
+    synthetic: bool
     minutes: float | None
     usd: float
     calls: int
     looks: int | None
-
-
-class PairedTest(TypedDict):
-    """The final models of two runs on the test queries of both: the first minus the second."""
-
-    row: str
-    first: str
-    second: str
-    queries: int
-    first_score: float
-    second_score: float
-    delta: float
-    low: float
-    high: float
-    p_value: float
-    won: int
-    lost: int
-    changed: list[tuple[str, float]]
 
 
 class Difference(TypedDict):
@@ -77,18 +57,19 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
         ConfigError: There are fewer than two different ones.
         RunError: One cannot be read.
     """
-    if len(set(folders)) < 2 or len(set(folders)) < len(folders):
+    different = {folder.resolve() for folder in folders}
+    if len(different) < 2 or len(different) < len(folders):
         raise ConfigError("name two or more different runs; see stm-agent runs list")
     return [read_record(folder) for folder in folders]
 
 
 def compare(records: Sequence[RunRecord]) -> Compared:
-    """Compare runs; tests are paired over the queries of the same collection."""
-    data = {str(record.identity.get("data", {}).get("collection")) for record in records}
-    tests = list(_tests(records)) if len(data) == 1 else []
+    """Compare runs; each two with the same test queries are tested against each other."""
+    tests, refused = paired_tests(records)
+    notices = [f"{record.folder.name}: {notice}" for record in records for notice in record.notices]
     return {
-        "verdict": _verdict(tests, same_data=len(data) == 1),
-        "notices": [f"{record.folder.name}: {notice}" for record in records for notice in record.notices],
+        "verdict": _verdict(tests, refused),
+        "notices": [*(refused if tests else ()), *notices],
         "runs": [_run(record) for record in records],
         "tests": tests,
         "differences": _differences(records),
@@ -103,6 +84,7 @@ def _run(record: RunRecord) -> ComparedRun:
         "state": record.state,
         "value": value,
         "split": split,
+        "synthetic": split == "test" and record.synthetic_test,
         "minutes": minutes,
         "usd": usd,
         "calls": calls,
@@ -110,46 +92,8 @@ def _run(record: RunRecord) -> ComparedRun:
     }
 
 
-def _tests(records: Sequence[RunRecord]) -> Iterator[PairedTest]:
-    for second, first in combinations(records, 2):
-        if MODEL not in first.per_query or MODEL not in second.per_query:
-            continue
-        one, other = first.per_query[MODEL], second.per_query[MODEL]
-        try:
-            test = paired_bootstrap(one, other)
-        except DataError:
-            # Other test queries: the runs cut their collection differently.
-            continue
-        moved = {query: one[query] - other[query] for query in one if one[query] != other[query]}
-        ordered = sorted(moved.items(), key=lambda item: (-abs(item[1]), item[0]))
-        yield {
-            "row": MODEL,
-            "first": first.folder.name,
-            "second": second.folder.name,
-            "queries": test.queries,
-            "first_score": sum(one.values()) / len(one),
-            "second_score": sum(other.values()) / len(other),
-            "delta": test.delta,
-            "low": test.low,
-            "high": test.high,
-            "p_value": test.p_value,
-            "won": sum(change > 0 for change in moved.values()),
-            "lost": sum(change < 0 for change in moved.values()),
-            "changed": [(query, round(change, 4)) for query, change in ordered],
-        }
-
-
-def _verdict(tests: Sequence[PairedTest], *, same_data: bool) -> str:
-    if not same_data:
-        return "The runs have different data, so their scores cannot be compared."
-    if not tests:
-        return "The runs cannot be compared on test: one of them has not opened it, or they have other test queries."
-    test = tests[0]
-    pair = f"{test['first']} and {test['second']}"
-    if test["low"] <= 0 <= test["high"]:
-        return f"{pair} cannot be distinguished on {test['queries']:,} test queries ({test['delta']:+.3f})."
-    better, worse = (test["first"], test["second"]) if test["delta"] > 0 else (test["second"], test["first"])
-    return f"{better} is {abs(test['delta']):.3f} nDCG@10 above {worse} on {test['queries']:,} test queries."
+def _verdict(tests: Sequence[PairedTest], refused: Sequence[str]) -> str:
+    return " ".join(test_sentence(test) for test in tests) or " ".join(refused)
 
 
 def _differences(records: Sequence[RunRecord]) -> list[Difference]:
@@ -169,17 +113,27 @@ def comparison_table(content: Compared, queries: Mapping[str, str]) -> Group:
     for name in ("run", "state", "best nDCG@10", "minutes", "USD", "LLM calls"):
         runs.add_column(name, justify="left" if name in ("run", "state") else "right")
     for run in content["runs"]:
-        best = "" if run["value"] is None else f"{run['value']:.4f} {run['split']}"
+        best = shown_value(run["value"], run["split"], synthetic=run["synthetic"])
         minutes = "" if run["minutes"] is None else f"{run['minutes']:.1f}"
         runs.add_row(run["name"], run["state"], best, minutes, f"{run['usd']:.4f}", f"{run['calls']:,}")
     tests = "\n".join(_test_lines(content["tests"], queries))
-    parts: list[RenderableType] = [Text(f"{content['verdict']}\n"), runs, Text(tests)]
+    notices = "\n".join(content["notices"])
+    parts: list[RenderableType] = [
+        Text(f"{content['verdict']}\n"),
+        runs,
+        Text(tests),
+        *([Text(notices)] if notices else []),
+    ]
     if not content["differences"]:
         return Group(*parts, Text("The runs have the same inputs."))
     inputs = Table("input", *(run["name"] for run in content["runs"]), box=None, pad_edge=False)
     for row in content["differences"]:
         inputs.add_row(row["name"], *row["values"])
-    return Group(*parts, Text("What was configured differently:"), inputs, *(Text(line) for line in content["notices"]))
+    return Group(*parts, Text("What was configured differently:"), inputs)
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _test_lines(tests: Sequence[PairedTest], queries: Mapping[str, str]) -> Iterator[str]:
@@ -187,7 +141,7 @@ def _test_lines(tests: Sequence[PairedTest], queries: Mapping[str, str]) -> Iter
         yield ""
         yield (
             f"{test['first']} minus {test['second']}: {test['delta']:+.4f} [{test['low']:+.4f}, {test['high']:+.4f}], "
-            f"p {test['p_value']:.4f}; {test['won']} queries won, {test['lost']} lost of {test['queries']:,}"
+            f"p {_p_value(test['p_value'])}; {test['won']} queries won, {test['lost']} lost of {test['queries']:,}"
         )
         for query, change in test["changed"][:SHOWN_QUERIES]:
             yield f"  {change:+.3f}  {queries.get(query, query)}"

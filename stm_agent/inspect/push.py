@@ -20,6 +20,8 @@ from stm_agent.loop.identity import flat_identity
 NOTHING = -1
 """Last step of a run that the tracker does not have."""
 TAG = "stm_agent.run"
+MLFLOW_PARAMS = 100
+"""Parameters that MLflow takes at once, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,18 +112,22 @@ class Mlflow:
         experiment = self.package.set_experiment(run.project).experiment_id
         found = client.search_runs([experiment], filter_string=f"tags.`{TAG}` = '{run.run}'", max_results=1)
         stored = found[0] if found else client.create_run(experiment, tags={TAG: run.run}, run_name=run.run)
-        identity, steps = stored.info.run_id, [NOTHING]
-        for name in stored.data.metrics:
-            steps += [metric.step for metric in client.get_metric_history(identity, name)]
-        rest = list(enumerate(run.points))[max(steps) + 1 :]
-        if not found:
-            for name, text in run.config.items():
-                client.log_param(identity, _plain(name)[:250], text)
-        for step, metrics in rest:
-            for name, value in metrics.items():
-                client.log_metric(identity, name, value, timestamp=step, step=step)
+        identity, new = stored.info.run_id, 0
+        # Every time: a push may have been cut off before them, and the same value is accepted again.
+        params = [self.package.entities.Param(_plain(name)[:250], text) for name, text in run.config.items()]
+        for first in range(0, len(params), MLFLOW_PARAMS):
+            client.log_batch(identity, params=params[first : first + MLFLOW_PARAMS])
+        known = {
+            (name, metric.step) for name in stored.data.metrics for metric in client.get_metric_history(identity, name)
+        }
+        for step, metrics in enumerate(run.points):
+            missing = {name: value for name, value in metrics.items() if (name, step) not in known}
+            if missing:
+                batch = [self.package.entities.Metric(name, value, step, step) for name, value in missing.items()]
+                client.log_batch(identity, metrics=batch)
+                new += 1
         client.set_terminated(identity)
-        return len(rest)
+        return new
 
 
 @dataclass(frozen=True)

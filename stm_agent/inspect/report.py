@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stm_agent.inspect.front import source_of
+from stm_agent.loop.state import START
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -68,12 +69,20 @@ def _mark(report: Report, split: str) -> str:
     return "synthetic " if split in report["collection"].get("synthetic", ()) else ""
 
 
+def start_kept(report: Report) -> str:
+    """Return that the model is the start itself, in words; empty if it is not."""
+    kept = report.get("model_label") == START
+    return "No change was confirmed, so the start was kept: the model is the start itself." if kept else ""
+
+
 def verdict(report: Report, other: str) -> str:
     """Return in words how the merged model compares with another row; empty if the row does not exist."""
     row = report["rows"].get(other)
     if row is None:
         return ""
     versus, queries = row["merged_minus_this"], " on synthetic queries" if _mark(report, "test") else ""
+    if versus["low"] == versus["high"] == 0:
+        return f"The model and {other} have the same score on every query."
     if versus["low"] > 0:
         return f"The merged model is above {other} by {versus['delta']:.3f}{queries}; the paired interval excludes 0."
     if versus["high"] < 0:
@@ -178,7 +187,7 @@ def _lines(report: Report) -> list[str]:
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in report["weights"].items() if weight)
     stages = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     return [
-        *(line for line in (verdict(report, other) for other in others) if line),
+        *(line for line in (start_kept(report), *(verdict(report, other) for other in others)) if line),
         f"Merge weights: {weights or 'none, it is the backbone'}. Instruction: {report['instruction'] or 'none'}.",
         f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after"
         + (f"; other trade-offs: stm-agent merge pick {report['run']}." if report.get("front") else "."),

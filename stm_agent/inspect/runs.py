@@ -61,7 +61,8 @@ def find_run(runs: Path, name: str, *, finished: bool = False) -> Path:
     if name == "last":
         return _last(runs, folders, finished=finished)
     if (Path(name) / "run.json").is_file():
-        return Path(name)
+        # Resolved, since a run is called by its folder's name, which "." does not have.
+        return Path(name).resolve()
     exact = [path for path in folders if path.name == name]
     starts = exact or [path for path in folders if path.name.startswith(name)]
     if len(starts) == 1:
@@ -129,6 +130,12 @@ def best_value(folder: Path, state: str) -> tuple[float | None, str]:
     except (KeyError, TypeError):
         # Runs of "stm-agent instruct" have no such report, and new ones no state.
         return None, ""
+
+
+def shown_value(value: float | None, split: str, *, synthetic: bool) -> str:
+    """Return a run's best nDCG@10 with what it was measured on; empty if nothing is scored yet."""
+    mark = " (synthetic)" if synthetic else ""
+    return "" if value is None else f"{value:.4f} {split}{mark}"
 
 
 def run_cost(folder: Path) -> tuple[float | None, float, int]:

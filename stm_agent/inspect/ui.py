@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from stm_agent.errors import ConfigError, StmAgentError
 from stm_agent.inspect.page.build import run_page
 from stm_agent.inspect.page.record import read_record
-from stm_agent.inspect.runs import age, find_run, list_runs
+from stm_agent.inspect.runs import age, find_run, list_runs, shown_value
 from stm_agent.web.running import run_until_stopped
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _index(ui: Ui) -> str:
     lines = []
     for row in reversed(list_runs(ui.runs)):
         name = html.escape(row["run"], quote=True)
-        best = "" if row["value"] is None else f"{row['value']:.4f} {row['split']}"
+        best = shown_value(row["value"], row["split"], synthetic=row["synthetic"])
         minutes = "" if row["minutes"] is None else f"{row['minutes']:.1f}"
         cells = (row["state"], best, minutes, f"{row['usd']:.4f}", age(row["began"], now))
         rest = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)

@@ -15,6 +15,7 @@ from stm_agent.loop.other_starts import domain_on
 from stm_agent.loop.state import RatedModel
 from stm_agent.merge.card import model_card, sources_of
 from stm_agent.merge.export_job import ExportJob
+from stm_agent.synthesize.audit_job import AuditJob
 
 
 def write_model(context: RunContext, best: RatedModel) -> Path:
@@ -32,10 +33,14 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         method=best.model.merged.method,
         dev=best.rating.domain.ndcg_at_10,
         general=best.rating.general,
-        sources=sources_of(domain, context.data.collection),
+        sources=sources_of(domain, context.data.collection, writers(context)),
         command=_command(context),
         synthetic=tuple(dict.fromkeys((*context.data.collection.synthetic, *context.firewall.synthetic))),
         trained={expert.name: expert.spec for expert in context.trained if expert.spec},
+        measured_on=(
+            f"the {len(context.search.split.queries):,} dev queries that changes are chosen on, over "
+            f"{len(context.search.documents):,} passages"
+        ),
     )
     folder = context.build(ExportJob(model=best.model, prompts=prompts, card=card))
     remove_partial(context.run.folder)
@@ -53,6 +58,18 @@ def write_model(context: RunContext, best: RatedModel) -> Path:
         # The corpus of "stm-agent search".
         write_beir(context.data.collection, context.run.folder / "dev")
     return folder / "model"
+
+
+def writers(context: RunContext) -> dict[str, str]:
+    """Return role -> name of each LLM that wrote or judged training texts of the run."""
+    ledger, judge = context.run.ledger, context.spec.audit.judge
+    found = {}
+    if any(entry.get("written") for entry in ledger.entries("written")):
+        found["generator"] = context.generator.options.model
+    audited = any(entry["name"] == AuditJob.kind for entry in ledger.entries("stage"))
+    if judge and context.spec.audit.enabled and audited:
+        found["judge"] = judge
+    return found
 
 
 def _command(context: RunContext) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stm_agent.loop.report_rows import Report
+from stm_agent.loop.state import START
 
 
 def handed_card(card: str, report: Report) -> str:
@@ -53,16 +54,32 @@ def _limits(report: Report) -> Iterator[str]:
     gate = report["gate"]
     yield "## Limits"
     yield ""
-    queries = gate["search_queries"] + gate["accept_queries"]
-    yield f"- Chosen and confirmed on {queries:,} dev queries of one collection."
+    yield f"- {_chosen(report)}"
     yield f"- A gain below about {gate['smallest_gain']:.3f} nDCG@10 would not have been seen."
     if "dev_to_test_gap" in report:
-        yield f"- Dev minus test nDCG@10: {report['dev_to_test_gap']:+.3f}."
+        yield (
+            f"- nDCG@10 on all {report['collection']['dev_queries']:,} dev queries and the whole corpus: "
+            f"{report['dev']['merged']:.3f}; minus that on test: {report['dev_to_test_gap']:+.3f}."
+        )
     for name, guard in report.get("guards", {}).items():
         change = f"{guard['delta']:+.3f} [{guard['low']:+.3f}, {guard['high']:+.3f}]"
         yield f"- General task {name}: {guard['base']:.3f} before, {guard['merged']:.3f} after, {change}."
     for failure in report["failures"]:
         yield f"- Not tried to its end: {failure['lever']} ({failure['kind']})."
+
+
+def _chosen(report: Report) -> str:
+    """Return on how many dev queries the model was chosen, and on how many a gain was confirmed."""
+    gate = report["gate"]
+    search, accept = (f"{gate[half]:,} dev queries" for half in ("search_queries", "accept_queries"))
+    if report["model_label"] == START:
+        tested = f"no gain was confirmed on {accept}" if gate["looks"] else f"no change was better on {search}"
+        return f"The model is the start itself, since {tested} of one collection."
+    if not gate["looks"]:
+        return f"Chosen on {search} of one collection; no gain was confirmed."
+    if gate["mode"] == "whole":
+        return f"Chosen and confirmed on the same {search} of one collection, by a test that counts all changes tried."
+    return f"Chosen on {search} of one collection, and confirmed on {accept} beside them."
 
 
 def _shown(text: str) -> str:

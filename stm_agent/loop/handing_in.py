@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 from stm_agent.domain.collection import Collection
@@ -14,6 +15,7 @@ from stm_agent.evaluate.tasks import mteb_task
 from stm_agent.files import folder_hash, write_atomic
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.handed_card import handed_card
+from stm_agent.loop.report import corpus_languages
 from stm_agent.loop.report_rows import Report
 from stm_agent.loop.state import RatedModel
 
@@ -56,12 +58,19 @@ def _described(context: RunContext, best: RatedModel) -> HandedIn:
     return HandedIn(
         name=f"stm-agent/{context.run.id}",
         revision=folder_hash(context.run.model)[:40],
-        adapted_from=best.model.backbone.model,
+        adapted_from=hub_id(best.model.backbone.model),
         parameters=_parameters(context.run.model),
         dimension=int(network.get_embedding_dimension() or 0),
         max_tokens=int(network.max_seq_length or 0),
         instructed=any(best.instruction.texts),
+        languages=corpus_languages(context),
     )
+
+
+def hub_id(model: str) -> str | None:
+    """Return the id that a start has on the Hub; None: it is a folder, a file or an embedded model."""
+    is_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model) and not model.endswith(".gguf")
+    return model if is_id and not Path(model).exists() else None
 
 
 def _parameters(model: Path) -> int:

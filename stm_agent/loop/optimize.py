@@ -25,7 +25,7 @@ from stm_agent.loop.prepare import open_context
 from stm_agent.loop.report_rows import Report
 from stm_agent.loop.runs import RunFolder, open_run, run_state_of
 from stm_agent.loop.starting import with_starts
-from stm_agent.loop.state import RatedModel, State
+from stm_agent.loop.state import START, RatedModel, State
 from stm_agent.progress import watched_by
 
 
@@ -133,7 +133,7 @@ def _start(context: RunContext) -> State:
         with context.clock.working():
             none = Instruction.none(context.backbone.open().model.prompts)
         base = RatedModel(
-            label="backbone",
+            label=START,
             model=context.backbone,
             instruction=none,
             rating=context.rate(context.backbone, none),

@@ -19,13 +19,13 @@ from stm_agent.loop.estimate import disk, dollars, llm_calls, memory, model_size
 from stm_agent.loop.options import Options
 from stm_agent.loop.planning import MINUTES, dry_plan, measured_speed
 from stm_agent.loop.policies.stm import published_order
-from stm_agent.loop.state import RatedModel, State
+from stm_agent.loop.state import START, RatedModel, State
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import Rating
 
 UNTRIED = State.start(
     RatedModel(
-        label="backbone",
+        label=START,
         model=AdaptedModel(BackboneSpec(model="not loaded")),
         instruction=Instruction(),
         rating=Rating(Scores(0.0, 0.0, 0.0, {}), 0.0),

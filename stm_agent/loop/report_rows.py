@@ -72,7 +72,10 @@ class Cost(TypedDict):
 
 
 class CollectionReport(TypedDict):
-    """The collection; ``synthetic`` names the splits whose queries an LLM wrote."""
+    """The collection; ``synthetic`` names the splits whose queries an LLM wrote.
+
+    ``languages`` has codes such as ``eng-Latn``, empty if they are not known; older reports do not have it.
+    """
 
     name: str
     source: str
@@ -80,6 +83,7 @@ class CollectionReport(TypedDict):
     documents: int
     dev_queries: int
     synthetic: list[str]
+    languages: NotRequired[list[str]]
     test_queries: NotRequired[int]
 
 

@@ -14,6 +14,9 @@ from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.job import MergeResult, Rating
 
+START = "backbone"
+"""Label of the untouched start of a run."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RatedModel:

@@ -12,6 +12,9 @@ from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.merge.query_start import INCUMBENT
 from stm_agent.merge.recipe import SUM, MethodOptions
 
+FRONT_MATTER = ("---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity", "---")
+"""What the Hub reads of a card."""
+
 
 def model_card(
     *,
@@ -25,33 +28,34 @@ def model_card(
     method: MethodOptions = SUM,
     synthetic: Sequence[str] = (),
     trained: Mapping[str, ExpertSpec] = MappingProxyType({}),
+    measured_on: str = "the search half of dev",
 ) -> str:
     """Return the card of a merged model as Markdown.
 
-    ``synthetic`` names the splits whose queries an LLM wrote; ``trained`` has the experts that are not as the domain
-    lists them, such as those of weak slices.
+    Args:
+        name: Title.
+        domain: What the experts were trained for, and how.
+        weights: Expert -> weight; empty: the model is the start itself.
+        dev: nDCG@10 on ``measured_on``; None: not measured.
+        general: The same on the general tasks.
+        sources: Data and models with their licences.
+        command: What makes the model again.
+        method: How the experts are merged.
+        synthetic: Splits whose queries an LLM wrote.
+        trained: Experts that are not as the domain lists them, such as those of weak slices.
+        measured_on: The dev queries of ``dev``, in words.
     """
-    train = domain.train
     lines = [
-        "---",
-        "library_name: sentence-transformers",
-        "pipeline_tag: sentence-similarity",
-        "---",
+        *FRONT_MATTER,
         "",
         f"# {name}",
         "",
         f"A retriever for: {domain.task.rstrip('.')}.",
         "",
-        f"Backbone {domain.backbone.summary}. LoRA rank {train.lora_rank}, "
-        f"alpha {train.lora_alpha}; experts merged {'linearly, exactly' if method == SUM else f'by {method.summary}'}:",
+        *(_recipe(domain, weights, trained, method) if weights else _start_alone(domain)),
         "",
-        "| expert | weight | sources | steps |",
-        "|---|---|---|---|",
-        *(_rows(domain, weights, trained) or ["| none | | | |"]),
-        "",
-        *_teacher_note(domain),
-        f"nDCG@10 on {'synthetic ' if 'dev' in synthetic else ''}dev: {_number(dev)}; on the general guard: "
-        f"{_number(general)}. Test scores are in the run's report.",
+        f"nDCG@10 on {measured_on}{', which are synthetic' if 'dev' in synthetic else ''}: {_number(dev)}; on the "
+        f"general guard: {_number(general)}. Test scores are in the run's report.",
         "",
         *([f"The queries of {' and '.join(synthetic)} are synthetic: {SYNTHETIC_NOTE}.", ""] if synthetic else []),
         "Data and licences:",
@@ -64,29 +68,59 @@ def model_card(
     return "\n".join(lines)
 
 
+def _start_alone(domain: DomainSpec) -> list[str]:
+    return [f"The start as it is: {domain.backbone.summary}. No expert is merged into it."]
+
+
+def _recipe(
+    domain: DomainSpec, weights: Mapping[str, float], trained: Mapping[str, ExpertSpec], method: MethodOptions
+) -> list[str]:
+    """Return what the model is merged from, and how the experts were trained."""
+    train, how = domain.train, "linearly, exactly" if method == SUM else f"by {method.summary}"
+    return [
+        f"Backbone {domain.backbone.summary}. LoRA rank {train.lora_rank}, alpha {train.lora_alpha}; experts merged "
+        f"{how}:",
+        "",
+        "| expert | weight | sources | steps | loss | learning rate | batch |",
+        "|---|---|---|---|---|---|---|",
+        *_rows(domain, weights, trained),
+        *_teacher_note(domain),
+    ]
+
+
 def _rows(domain: DomainSpec, weights: Mapping[str, float], trained: Mapping[str, ExpertSpec]) -> list[str]:
     listed = {expert.name: expert for expert in domain.experts}
     rows = []
     for name, weight in weights.items():
         if name == INCUMBENT:
-            rows.append(f"| {INCUMBENT} | {weight:.2f} | the model that encodes the passages | |")
+            rows.append(f"| {INCUMBENT} | {weight:.2f} | the model that encodes the passages | | | | |")
             continue
         # "NAME LABEL@ROUND": the label of a variant follows a space, the number of a later round an @.
         spec = trained.get(name) or listed[name.split("@")[0].split(" ")[0].rstrip("+")]
-        rows.append(f"| {name} | {weight:.2f} | {', '.join(spec.sources)} | {spec.steps} |")
+        rate, batch = spec.learning_rate or domain.train.learning_rate, spec.batch_size or domain.train.batch_size
+        sources = ", ".join(spec.sources)
+        rows.append(f"| {name} | {weight:.2f} | {sources} | {spec.steps} | {spec.loss} | {rate:g} | {batch} |")
     return rows
 
 
-def sources_of(domain: DomainSpec, collection: Collection) -> list[str]:
-    """Return the data and models that a model was made from, each with its licence."""
-    models = {role: name for expert in domain.experts for role, name in domain.models_of(expert).items()}
+def sources_of(
+    domain: DomainSpec, collection: Collection, writers: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """Return the data and models that a model was made from, each with its licence.
+
+    ``writers`` has role -> name of each LLM that wrote or judged training texts.
+    """
+    models = {"backbone": domain.backbone.model}
+    models |= {role: name for expert in domain.experts for role, name in domain.models_of(expert).items()}
     lines = [f"{collection.source} ({collection.licence})"]
-    return lines + [f"{role} {name} ({_licence(name)})" for role, name in models.items()]
+    lines += [f"{role} {name} ({_licence(name, 'its own card')})" for role, name in models.items()]
+    terms = "its own card, and its provider's terms for what it writes"
+    return lines + [f"{role} {name} ({_licence(name, terms)})" for role, name in writers.items()]
 
 
-def _licence(model: str) -> str:
+def _licence(model: str, otherwise: str) -> str:
     if not model.startswith(SCHEME):
-        return "licence: see its own card"
+        return f"licence: see {otherwise}"
     return find_asset(model.removeprefix(SCHEME)).licence
 
 
@@ -94,7 +128,7 @@ def _teacher_note(domain: DomainSpec) -> list[str]:
     learners = [expert.name for expert in domain.experts if expert.teacher_weight]
     if not learners:
         return []
-    return [f"Experts {', '.join(learners)} also learnt from the vectors of {domain.train.teacher}.", ""]
+    return ["", f"Experts {', '.join(learners)} also learnt from the vectors of {domain.train.teacher}."]
 
 
 def _number(value: float | None) -> str:

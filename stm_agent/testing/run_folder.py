@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stm_agent.files import write_atomic, write_json
 
 ROWS = ("BM25", "base", "expert plain", "expert hard", "merged", "merged + BM25")
 MARKUP = "</script><img src=x onerror=\"document.title='broken'\"><b>bold</b> & \u202eright to left\u202c {{content}}"
 """A text that breaks a page which takes it for markup, or for a part of its own template."""
+PASSAGES = {2: "a passage", 3: "a passage of a textbook"}
+"""Number of a trial -> its passage instruction; the others have none."""
 ARABIC = "\u0645\u0627 \u0647\u0648 \u0623\u0644\u0645 \u0627\u0644\u0631\u0643\u0628\u0629\u061f"
 AUDIT = "audit-fake"
 """Stage in which negatives were audited."""
@@ -34,7 +40,9 @@ class FakeRun:
         titled: Whether documents have a title of one word.
         audited: Whether there is a stage that audited negatives.
         texts: Texts of the first queries, in place of made-up ones.
-        seed: Of all that is made up.
+        data_seed: Of queries, judgements and passages.
+        synthetic: Whether an LLM wrote the test queries.
+        seed: Of what the run did: its trials and scores.
     """
 
     queries: int = 40
@@ -45,14 +53,18 @@ class FakeRun:
     titled: bool = False
     audited: bool = False
     texts: Sequence[str] = ()
+    data_seed: int = 0
+    synthetic: bool = False
     seed: int = 0
 
     def write(self, folder: Path) -> Path:
         """Write the folder and return it."""
-        draw = random.Random(self.seed)
+        draw = random.Random(self.data_seed)
         queries = {f"q{at}": self._query(at, draw) for at in range(self.queries)}
         corpus = {f"d{at}": " ".join(draw.choices(WORDS, k=self.words)) for at in range(self.documents)}
         titles = {name: draw.choice(WORDS) if self.titled else "" for name in corpus}
+        relevant = {query: {draw.choice([*corpus]): 1} for query in queries}
+        draw = random.Random(self.seed)
         if self.texts:
             corpus["d0"] = self.texts[0]
         identity = {"domain": {"name": "fake"}, "data": {"collection": "c"}, "flags": {"seed": self.seed}}
@@ -68,7 +80,7 @@ class FakeRun:
             [{"_id": name, "title": titles[name], "text": text} for name, text in corpus.items()],
         )
         if self.state == "finished":
-            self._test(folder, queries, corpus, draw)
+            self._test(folder, queries, relevant, [*corpus], draw)
         if self.state != "interrupted":
             write_json(folder / "report.json", self._report(folder.name))
         return folder
@@ -96,7 +108,13 @@ class FakeRun:
             *(_merge(experts, weights, 0.43 + 0.01 * at) for at, weights in enumerate(merges)),
             *audit,
             {"event": "front", "experts": {name: f"train-{name}" for name in experts}, "points": [point]},
-            {"event": "decision", "lever": "merge", "text": "round 1: merge (hard 1.00) taken", "kept": True},
+            {
+                "event": "decision",
+                "lever": "merge",
+                "text": "round 1: merge (hard 1.00) taken",
+                "kept": True,
+                "weights": {"hard": 1.0},
+            },
             {"event": "failure", "lever": "expert third", "kind": "memory", "reason": "out of memory"},
             {"event": "outcome", "kind": "merge", **outcome},
             {"event": "decision", "lever": "confirmation", "text": "merge (hard 1.00) confirmed", "kept": True},
@@ -117,6 +135,7 @@ class FakeRun:
                 "key": str(at),
                 "lever": "instruction",
                 "text": text,
+                "passage": PASSAGES.get(at, ""),
             }
             trial |= {"origin": "reflection" if at else "none", "parent": f"i{at:04d}" if at else None, "model": "m"}
             trial |= {"mean": None if at % 5 == 4 else 0.3 + draw.random() / 5, "passages": 60, "per_query": scores}
@@ -133,16 +152,19 @@ class FakeRun:
                 lines.append({"event": "decision", "trial": f"i{at + 1:04d}", "accepted": False, "reason": reason})
         return [*lines, {"event": "texts", "queries": dict(queries), "passages": {}}]
 
-    def _test(self, folder: Path, queries: Mapping[str, str], corpus: Mapping[str, str], draw: random.Random) -> None:
-        names = list(corpus)
+    def _test(
+        self,
+        folder: Path,
+        queries: Mapping[str, str],
+        relevant: Mapping[str, Mapping[str, int]],
+        names: Sequence[str],
+        draw: random.Random,
+    ) -> None:
         scores = {row: {query: round(draw.random(), 4) for query in queries} for row in ROWS}
         first = {row: {query: draw.choices(names, k=5) for query in queries} for row in ROWS}
         write_json(folder / "test_per_query.json", scores)
-        relevant = {query: {draw.choice(names): 1} for query in queries}
-        write_json(
-            folder / "test_answers.json",
-            {"schema": 1, "queries": dict(queries), "relevant": relevant, "rows": first, "synthetic": False},
-        )
+        answers = {"schema": 1, "queries": dict(queries), "relevant": relevant, "rows": first}
+        write_json(folder / "test_answers.json", {**answers, "synthetic": self.synthetic})
 
     def _report(self, name: str) -> dict[str, object]:
         finished = self.state == "finished"
@@ -154,7 +176,8 @@ class FakeRun:
             "state": self.state,
             "reason": "" if finished else "stopped by a person",
             "domain": "fake",
-            "collection": {"source": "made up", "licence": "CC0-1.0", "documents": self.documents, "test_queries": 40},
+            "collection": {"source": "made up", "licence": "CC0-1.0", "documents": self.documents, "test_queries": 40}
+            | {"synthetic": ["dev", "test"] if self.synthetic else []},
             "rows": {name: {"ndcg_at_10": 0.4 + 0.02 * at, **row} for at, name in enumerate(ROWS)} if finished else {},
             "model_label": "merge (hard 1.00)",
             "weights": {"hard": 1.0},
@@ -206,3 +229,10 @@ def _time(second: int) -> str:
 
 def _lines(path: Path, entries: Sequence[Mapping[str, object]]) -> None:
     write_atomic(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+
+
+def content_of(page: bytes) -> dict[str, Any]:
+    """Return what a page holds, unpacked."""
+    (packed,) = re.findall(rb'id="content">([^<]*)<', page)
+    content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return content

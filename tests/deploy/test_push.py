@@ -57,6 +57,7 @@ def test_what_is_pushed_is_the_model_with_card_and_scores(run, hub, monkeypatch)
     assert hub.private == {"me/tiny"}
     scores = json.loads(files["mteb/TinyRetrieval.json"])
     assert scores["scores"]["test"][0]["main_score"] == 0.5
+    assert scores["scores"]["test"][0]["languages"] == ["und-Zyyy"], "the report does not say in which it is"
     assert json.loads(files["stm_agent.json"])["model_sha256"] == product.sha256
     assert files["model.safetensors"] == (run / "model" / "model.safetensors").read_bytes()
 

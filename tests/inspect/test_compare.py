@@ -15,8 +15,10 @@ from stm_agent.errors import ConfigError, RunError
 from stm_agent.files import append_jsonl, read_json, write_atomic, write_json
 from stm_agent.inspect.compare import compare, read_runs
 from stm_agent.inspect.gc import BROKEN, FINISHED, UNUSED, VECTORS, find_garbage, in_words, remove
-from stm_agent.inspect.runs import age, list_runs
-from stm_agent.testing.run_folder import FakeRun
+from stm_agent.inspect.page.together import comparison_page
+from stm_agent.inspect.runs import age, find_run, list_runs
+from stm_agent.inspect.ui import Ui, _index
+from stm_agent.testing.run_folder import FakeRun, content_of
 
 
 def command(space: Path, *arguments: str, answer: str = "") -> tuple[int, str]:
@@ -60,6 +62,72 @@ def test_runs_on_other_data_are_not_tested_against_each_other(space):
     assert "different data" in content["verdict"]
 
 
+def test_three_runs_are_compared_two_by_two(space):
+    """One with other data, and one whose test is closed, cancel no test of the others."""
+    FakeRun(seed=2).write(space / "runs" / "fake-2")
+    other = FakeRun(seed=3).write(space / "runs" / "fake-3")
+    about = read_json(other / "run.json")
+    about["identity"]["data"]["collection"] = "another"
+    write_json(other / "run.json", about)
+    records = read_runs([space / "runs" / name for name in ("fake-3", "other-2", "fake-0", "fake-1", "fake-2")])
+    content = compare(records)
+    pairs = [(test["first"], test["second"]) for test in content["tests"]]
+    assert pairs == [("fake-1", "fake-0"), ("fake-2", "fake-0"), ("fake-2", "fake-1")]
+    assert content["verdict"].count("test queries") == 3, "each test is in the verdict"
+    assert "fake-3 and fake-0 cannot be compared: they have different data." in content["notices"]
+    assert "other-2 and fake-0 cannot be compared: other-2 has not opened test." in content["notices"]
+    page = content_of(comparison_page(records, content))
+    assert (page["first"], page["second"]) == ("fake-0", "fake-1")
+    assert page["queries"]["rows"] == ["fake-0", "fake-1", "fake-2"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("queries", "another text", "1 of their test queries have other texts, such as q3"),
+        ("relevant", {"d1": 2}, "1 of their test queries have other relevant documents, such as q3"),
+    ],
+)
+def test_queries_with_the_same_ids_and_another_meaning_are_not_compared(space, field, value, words):
+    path = space / "runs" / "fake-1" / "test_answers.json"
+    answers = read_json(path)
+    answers[field]["q3"] = value
+    write_json(path, answers)
+    content = compare(read_runs([space / "runs" / "fake-0", space / "runs" / "fake-1"]))
+    assert content["tests"] == []
+    assert words in content["verdict"]
+
+
+def test_runs_of_which_nothing_says_that_their_queries_are_the_same_are_not_compared(space):
+    for name in ("fake-0", "fake-1"):
+        folder = space / "runs" / name
+        write_json(folder / "run.json", {**read_json(folder / "run.json"), "identity": {}})
+        (folder / "test_answers.json").unlink()
+    content = compare(read_runs([space / "runs" / "fake-0", space / "runs" / "fake-1"]))
+    assert content["tests"] == []
+    assert "recorded neither their data nor their test queries" in content["verdict"]
+
+
+def test_queries_of_an_llm_are_called_synthetic_everywhere(tmp_path):
+    (tmp_path / "programs").mkdir()
+    runs = [FakeRun(seed=seed, synthetic=True).write(tmp_path / "runs" / f"fake-{seed}") for seed in (0, 1)]
+    content = compare(read_runs(runs))
+    assert "synthetic test queries" in content["verdict"]
+    assert [run["synthetic"] for run in content["runs"]] == [True, True]
+    for arguments in (["list"], ["compare", "fake-0", "fake-1"]):
+        assert "0.4800 test (synthetic)" in command(tmp_path, "runs", *arguments)[1]
+    assert "0.4800 test (synthetic)" in _index(Ui(tmp_path / "runs"))
+
+
+def test_a_p_value_is_never_zero(space):
+    path = space / "runs" / "fake-1" / "test_per_query.json"
+    scores = read_json(path)
+    better = read_json(space / "runs" / "fake-0" / "test_per_query.json")["merged"]
+    scores["merged"] = {query: score + 0.5 for query, score in better.items()}
+    write_json(path, scores)
+    assert "p < 0.001" in command(space, "runs", "compare", "fake-0", "fake-1")[1]
+
+
 def test_a_run_is_not_compared_with_itself_or_alone(space):
     folder = space / "runs" / "fake-0"
     for folders in ([folder], [folder, folder]):
@@ -90,6 +158,14 @@ def test_list_has_value_cost_state_and_age(space):
     code, out = command(space, "runs", "list")
     assert code == 0
     assert "0.4800 test" in out
+
+
+def test_a_path_is_a_name_of_a_run_wherever_one_stands(space, monkeypatch):
+    monkeypatch.chdir(space / "runs" / "fake-0")
+    found = find_run(space / "runs", ".")
+    assert found.name == "fake-0", "the page and the trackers are named after it"
+    monkeypatch.chdir(space)
+    assert find_run(space / "elsewhere", "runs/fake-1") == space / "runs" / "fake-1"
 
 
 @pytest.mark.parametrize(

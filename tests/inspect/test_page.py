@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import gzip
 import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -17,23 +15,29 @@ from stm_agent.cli.output import page_writer
 from stm_agent.domain.collection import Document
 from stm_agent.errors import RunError
 from stm_agent.files import append_jsonl, read_json, read_jsonl, write_json
+from stm_agent.inspect.compare import compare, read_runs
 from stm_agent.inspect.page import build
 from stm_agent.inspect.page.build import run_page, write_page
 from stm_agent.inspect.page.charts import rows_chart
+from stm_agent.inspect.page.fronts import fronts
 from stm_agent.inspect.page.overview import overview
 from stm_agent.inspect.page.queries import Limits, queries
 from stm_agent.inspect.page.record import read_record
 from stm_agent.inspect.page.timeline import timeline
+from stm_agent.inspect.page.together import comparison_page
 from stm_agent.inspect.page.usage import usage
+from stm_agent.inspect.push import pushed
+from stm_agent.inspect.report import start_kept
+from stm_agent.inspect.ui import Ui
 from stm_agent.loop.optimize import _closing
 from stm_agent.loop.prepare import STAGES
 from stm_agent.loop.runs import is_locked, open_run
-from stm_agent.testing.run_folder import ARABIC, MARKUP, ROWS, FakeRun
+from stm_agent.testing.run_folder import ARABIC, MARKUP, ROWS, FakeRun, content_of
 
+if TYPE_CHECKING:
+    from stm_agent.loop.report_rows import Report
 
-def content_of(page: bytes) -> dict[str, Any]:
-    (packed,) = re.findall(rb'id="content">([^<]*)<', page)
-    return json.loads(gzip.decompress(base64.b64decode(packed)))
+MINILM = "all-MiniLM-L6-v2"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +90,32 @@ def test_a_loss_is_shown_like_a_gain(tmp_path, versus, tone, words):
     view = overview(read_record(folder))
     assert view["tone"] == tone
     assert words in view["verdict"]
+
+
+def test_a_run_that_kept_its_start_is_not_compared_with_itself(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    report = read_json(folder / "report.json") | {"model_label": "backbone", "weights": {}}
+    same = {"delta": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0}
+    report["rows"] |= {name: {**report["rows"]["merged"], "merged_minus_this": same} for name in ("base", MINILM)}
+    write_json(folder / "report.json", report)
+    scores = read_json(folder / "test_per_query.json")
+    write_json(folder / "test_per_query.json", {**scores, "base": scores["merged"]})
+    content = content_of(run_page(read_record(folder)))
+    assert content["overview"]["verdict"].startswith("No change was confirmed, so the model is the start itself")
+    assert f"The model and {MINILM} have the same score on every query." in content["overview"]["sentences"]
+    assert not any("+0.000" in sentence for sentence in content["overview"]["sentences"])
+    assert content["second"] == "BM25"
+    assert start_kept(cast("Report", report)).startswith("No change was confirmed, so the start was kept")
+
+
+def test_a_number_that_is_none_does_not_break_the_page(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    report = read_json(folder / "report.json")
+    report["rank_correlation"] = report["rows"]["BM25"]["mrr_at_10"] = float("nan")
+    (folder / "report.json").write_text(json.dumps(report))
+    content = content_of(write_page(folder).read_bytes())
+    assert content["merge"]["correlation"] is None
+    assert content["overview"]["rows"][0]["mrr"] is None
 
 
 @pytest.mark.parametrize(
@@ -144,8 +174,9 @@ def test_staircase_ends_where_the_run_did(run):
     assert [(step["value"], step["label"]) for step in search["steps"]] == [
         (0.4, "the start"),
         (pytest.approx(0.45), "merge (hard 1.00)"),
+        (pytest.approx(0.45), "merge (hard 1.00)"),
     ]
-    assert search["end"]["minutes"] == 1.0
+    assert search["end"]["minutes"] == 1.5, "as the report says, with what came before and after the actions"
     assert search["end"]["usd"] == pytest.approx(0.024)
     dots = {dot["id"]: dot for dot in search["dots"]}
     assert dots["instruction:i0005"]["outcome"] == "refused"
@@ -155,7 +186,7 @@ def test_staircase_ends_where_the_run_did(run):
         refused = (dots[name]["outcome"], dots[name]["reason"])
         assert refused == ("refused", "not taken; round 1: merge (hard 1.00) taken"), "what was taken in its place"
     assert dots["failure:1"]["reason"] == "out of memory"
-    assert all(0 < dot["minutes"] < 1 for dot in dots.values())
+    assert all(0.25 < dot["minutes"] < 1.25 for dot in dots.values())
     assert dots["instruction:i0012"]["usd"] > dots["instruction:i0001"]["usd"]
 
 
@@ -167,6 +198,15 @@ def test_trial_has_the_words_that_changed_and_what_it_won(run):
     assert len(trial["changes"]) == 12
     gains = [abs(row["after"] - row["before"]) for row in trial["changes"]]
     assert gains == sorted(gains, reverse=True)
+
+
+def test_trial_has_its_passage_instruction_against_its_parents(run):
+    found = content_of(run_page(read_record(run)))["trials"]
+    words = found["instruction:i0004"]["passage_words"]
+    assert [word for mark, word in words if mark == "+"] == ["of a textbook"]
+    assert [word for mark, word in words if mark == " "] == ["a passage"]
+    assert found["instruction:i0004"]["passage"] == "a passage of a textbook"
+    assert found["instruction:i0006"]["passage_words"] == []
 
 
 def test_queries_have_scores_and_first_passages_of_every_row(run):
@@ -258,3 +298,54 @@ def test_work_after_a_run_is_done_unless_it_is_to_end_at_once(tmp_path, error, c
             raise error
     assert len(folders) == called
     assert not is_locked(run.folder)
+
+
+# Lines as the first version of the ledger wrote them: scores are called dev, and experts have no negatives.
+OLDER = [
+    {"event": "base", "dev": 0.41, "general": 0.3},
+    {"event": "expert", "name": "lay", "folder": "train-lay", "dev": 0.5, "general": 0.3, "pairs": 72, "steps": 30},
+    {"event": "merge", "round": 1, "experts": ["lay"], "weights": [1.0], "dev": 0.5, "general": 0.3, "allowed": True},
+    {"event": "decision", "lever": "merge", "text": "round 1: lay taken"},
+]
+
+
+def test_ledger_of_an_older_version_is_left_out_with_a_notice(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    (folder / "ledger.jsonl").unlink()
+    for entry in OLDER:
+        append_jsonl(folder / "ledger.jsonl", {"schema": 1, "time": "2026-01-01T10:00:00+00:00", **entry})
+    content = content_of(write_page(folder).read_bytes())
+    notices = " ".join(content["overview"]["notices"])
+    assert "4 of 4 entries of this run's ledger were written by an older version" in notices
+    assert {dot["lever"] for dot in content["timeline"]["dots"]} == {"instruction"}
+    assert content["merge"]["encoded"] == []
+    assert "schema 1" in content["lineage"]
+    assert pushed(read_record(folder), "bench").points[-1]["test/merged/ndcg_at_10"] == pytest.approx(0.48)
+    assert Ui(folder.parent).page("run")[1] == "finished"
+    other = FakeRun(seed=1).write(tmp_path / "other")
+    records = read_runs([folder, other])
+    assert b"Content-Security-Policy" in comparison_page(records, compare(records))
+
+
+def test_a_part_that_cannot_be_read_costs_only_itself(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    append_jsonl(folder / "ledger.jsonl", {"schema": 2, "time": "2026-01-01T10:00:00+00:00", **OLDER[1]})
+    content = content_of(write_page(folder).read_bytes())
+    assert "The part Search cannot be shown, since another version wrote it: KeyError('variant')." in " ".join(
+        content["overview"]["notices"]
+    )
+    assert content["timeline"]["dots"] == []
+    assert content["merge"]["encoded"]
+    assert content["queries"]["ids"]
+
+
+def test_merge_part_shows_the_last_search_alone(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    lines = read_jsonl(folder / "ledger.jsonl")
+    merge, front = (next(line for line in lines if line["event"] == event) for event in ("merge", "front"))
+    assert len(fronts(read_record(folder))["encoded"]) == 3
+    append_jsonl(folder / "ledger.jsonl", {**merge, "dev": 0.7})
+    append_jsonl(folder / "ledger.jsonl", front)
+    found = fronts(read_record(folder))
+    assert [row["real"] for row in found["encoded"]] == [0.7]
+    assert found["earlier"] == 1

@@ -84,6 +84,14 @@ def test_a_trial_shows_words_chat_examples_and_cost(page):
     assert "90 tokens, 0.0020 USD" in detail.inner_text()
 
 
+def test_a_trial_shows_its_passage_instruction_against_its_parents(page):
+    page.evaluate("location.hash = '#trial=i0004'")
+    page.wait_for_selector("#search .detail[data-id='instruction:i0004']")
+    detail = page.locator("#search .detail")
+    assert "Passage instruction against that of i0003" in detail.inner_text()
+    assert "of a textbook" in " ".join(detail.locator("ins").all_inner_texts())
+
+
 def test_queries_are_filtered_and_both_sides_are_shown(page):
     page.get_by_role("combobox", name="against").select_option("BM25")
     assert "merged against BM25" in page.locator("#queries [role=status]").inner_text()
@@ -129,6 +137,21 @@ def test_nothing_was_asked_of_the_network_and_nothing_went_wrong(page):
     """The last test of this page: all others have used it."""
     assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
     assert page.wrong == []
+
+
+def test_open_samples_are_printed_whole(page):
+    page.emulate_media(media="print")
+    style = """() => {
+      const samples = document.createElement('details');
+      samples.innerHTML = '<summary>Samples</summary><div class="long">many</div>';
+      samples.open = true;
+      document.querySelector('#data').append(samples);
+      const height = getComputedStyle(samples.querySelector('.long')).maxHeight;
+      samples.remove();
+      return height;
+    }"""
+    assert page.evaluate(style) == "none"
+    page.emulate_media(media="screen")
 
 
 def test_comparison_shows_tests_and_queries(browser, tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -30,6 +31,10 @@ class FakeMlflow:
         self.params: dict[str, str] = {}
         self.left = 10_000
         self.MlflowClient = lambda: self
+        self.entities = SimpleNamespace(
+            Param=lambda key, value: SimpleNamespace(key=key, value=value),
+            Metric=lambda key, value, timestamp, step: SimpleNamespace(key=key, value=value, step=step),
+        )
 
     def set_experiment(self, name: str) -> Any:
         return SimpleNamespace(experiment_id=name)
@@ -45,14 +50,17 @@ class FakeMlflow:
     def get_metric_history(self, identity: str, name: str) -> list[Any]:
         return self.history[name]
 
-    def log_param(self, identity: str, name: str, value: str) -> None:
-        self.params[name] = value
-
-    def log_metric(self, identity: str, name: str, value: float, timestamp: int, step: int) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise ConnectionError
-        self.history.setdefault(name, []).append(SimpleNamespace(step=step, value=value))
+    def log_batch(self, identity: str, metrics: Sequence[Any] = (), params: Sequence[Any] = ()) -> None:
+        """Store one after another, as a folder does, so that a batch can be cut off in its middle."""
+        assert len(params) <= 100, "what MLflow takes at once"
+        for row in (*params, *metrics):
+            self.left -= 1
+            if self.left < 0:
+                raise ConnectionError
+            if row in metrics:
+                self.history.setdefault(row.key, []).append(row)
+            else:
+                self.params[row.key] = row.value
 
     def set_terminated(self, identity: str) -> None: ...
 
@@ -71,18 +79,25 @@ def test_everything_is_pushed_once(run):
     assert Mlflow(package).push(run) == 0
     assert len(package.runs) == 1
     assert package.params["flags.seed"] == "0"
-    assert [metric.value for metric in package.history["incumbent/ndcg_at_10"]] == [0.4, pytest.approx(0.45)]
+    assert [metric.value for metric in package.history["incumbent/ndcg_at_10"]] == [0.4, *[pytest.approx(0.45)] * 2]
 
 
-def test_a_push_that_was_cut_off_goes_on_where_it_was(run):
+@pytest.mark.parametrize("left", [0, 2, 8, 20], ids=["before inputs", "in inputs", "in a point", "later"])
+def test_a_push_that_was_cut_off_loses_nothing(run, left):
+    whole: Any = FakeMlflow()
+    Mlflow(whole).push(run)
     package: Any = FakeMlflow()
-    package.left = 7
+    package.left = left
     with pytest.raises(ConnectionError):
         Mlflow(package).push(run)
     package.left = 10_000
     rest = Mlflow(package).push(run)
-    assert 0 < rest < len(run.points)
-    assert max(metric.step for metrics in package.history.values() for metric in metrics) == len(run.points) - 1
+    assert (rest < len(run.points)) == (left > 5)
+    assert package.params == whole.params
+    for name, metrics in whole.history.items():
+        assert [(metric.step, metric.value) for metric in package.history[name]] == [
+            (metric.step, metric.value) for metric in metrics
+        ]
 
 
 def test_wandb_is_asked_for_its_step(run):
@@ -102,7 +117,10 @@ def test_trackio_keeps_it_in_its_local_store(run, tmp_path, monkeypatch):
     from trackio.sqlite_storage import SQLiteStorage
 
     logs = SQLiteStorage.get_logs("bench", "fake-0")
-    assert [log["incumbent/ndcg_at_10"] for log in logs if "incumbent/ndcg_at_10" in log] == [0.4, pytest.approx(0.45)]
+    assert [log["incumbent/ndcg_at_10"] for log in logs if "incumbent/ndcg_at_10" in log] == [
+        0.4,
+        *[pytest.approx(0.45)] * 2,
+    ]
 
 
 # MLflow's store calls SQLAlchemy in ways that SQLAlchemy 2.1 has announced to end.
@@ -118,7 +136,7 @@ def test_mlflow_keeps_it_in_a_local_store(run, tmp_path, monkeypatch):
     assert (stored.info.run_name, stored.info.status) == ("fake-0", "FINISHED")
     assert stored.data.params["flags.seed"] == "0"
     history = mlflow.MlflowClient().get_metric_history(stored.info.run_id, "incumbent/ndcg_at_10")
-    assert [metric.value for metric in history] == [0.4, pytest.approx(0.45)]
+    assert [metric.value for metric in history] == [0.4, *[pytest.approx(0.45)] * 2]
     assert [metric.step for metric in history] == sorted({metric.step for metric in history})
 
 

@@ -75,7 +75,9 @@ def _mteb_takes_the_model_and_its_results(folder: Path, model: Any, report: dict
     assert read_json(result.parent / "model_meta.json")["revision"] == result.parent.name
     card = (folder / "mteb" / "README.md").read_text()
     assert "| **this model** | " in card
-    assert "- Chosen and confirmed on 36 dev queries" in card
+    search, accept = (f"{report['gate'][half]} dev queries" for half in ("search_queries", "accept_queries"))
+    assert f"- Chosen on {search} of one collection, and confirmed on {accept} beside them." in card
+    assert f"- generator {GENERATOR} (licence: see its own card, and its provider's terms for what it writes)" in card
     # The same as "mteb mock-run" on the exported folder: mock tasks of every kind, without data.
     with warnings.catch_warnings():
         # mteb uses what it and its libraries deprecate.

@@ -271,7 +271,7 @@ def test_a_run_takes_another_start_exports_it_and_repeats_it_and_rolls_it_back(
     assert back["rows"]["merged"]["ndcg_at_10"] == pytest.approx(back["rows"]["base"]["ndcg_at_10"], abs=1e-6)
     plan_file = workspace / "runs" / back["run"] / "plan.json"
     assert (
-        f"Backbone {read_json(plan_file)['spec']['backbone']['model']}"
+        f"The start as it is: {read_json(plan_file)['spec']['backbone']['model']}"
         in (workspace / "runs" / back["run"] / "model" / "README.md").read_text()
     )
 

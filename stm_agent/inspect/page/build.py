@@ -6,22 +6,24 @@ import datetime
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import stm_agent
 from stm_agent.errors import RunError
 from stm_agent.files import write_atomic
 from stm_agent.inspect.page.charts import front_chart, rows_chart, staircase, surrogate_chart
-from stm_agent.inspect.page.fronts import fronts
+from stm_agent.inspect.page.fronts import NO_MERGE, fronts
 from stm_agent.inspect.page.html import page_html
 from stm_agent.inspect.page.overview import overview
 from stm_agent.inspect.page.queries import MODEL, Limits, corpus_documents, queries
 from stm_agent.inspect.page.record import RunRecord, read_record
-from stm_agent.inspect.page.timeline import timeline
-from stm_agent.inspect.page.trials import trials
-from stm_agent.inspect.page.usage import usage
-from stm_agent.inspect.page.written import written
+from stm_agent.inspect.page.timeline import NO_SEARCH, timeline
+from stm_agent.inspect.page.trials import NO_TRIALS, trials
+from stm_agent.inspect.page.usage import NO_USE, usage
+from stm_agent.inspect.page.written import NO_DATA, written
 from stm_agent.inspect.why import ReasonRow, why
 
+Part = TypeVar("Part")
 PAGE = "report.html"
 SCHEMA = 1
 LARGEST = 5_000_000
@@ -91,10 +93,22 @@ def made() -> dict[str, object]:
 
 def _content(record: RunRecord, title: str) -> dict[str, object]:
     """Return everything but the queries, which are as long as there is room."""
-    head, search, merge = overview(record), timeline(record), fronts(record)
+    failed: list[str] = []
+
+    def part(name: str, make: Callable[[RunRecord], Part], empty: Part) -> Part:
+        try:
+            return make(record)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # Entries of another version have other fields; the rest of the page can be shown.
+            failed.append(f"The part {name} cannot be shown, since another version wrote it: {error!r}.")
+            return empty
+
+    head, search, merge = overview(record), part("Search", timeline, NO_SEARCH), part("Merge", fronts, NO_MERGE)
+    details, use = part("trials", trials, NO_TRIALS), part("Use and reproduce", usage, NO_USE)
+    data = part("Training data", written, NO_DATA)
     charts = {
         "rows": rows_chart(head["rows"]),
-        "minutes": staircase(search, "minutes", "minutes of work"),
+        "minutes": staircase(search, "minutes", "minutes of the run"),
         "usd": staircase(search, "usd", "US dollars paid to LLMs"),
         "front": front_chart(merge),
         "surrogate": surrogate_chart(merge),
@@ -103,17 +117,24 @@ def _content(record: RunRecord, title: str) -> dict[str, object]:
         **made(),
         "kind": "run",
         "title": title,
-        "overview": head,
+        "overview": {**head, "notices": [*head["notices"], *failed]},
         "timeline": search,
-        "trials": trials(record),
+        "trials": details,
         "lineage": _lineage(record),
-        "written": written(record),
+        "written": data,
         "merge": merge,
-        "usage": usage(record),
+        "usage": use,
         "charts": charts,
         "first": MODEL,
-        "second": "base" if "base" in record.per_query else next(iter(record.per_query), MODEL),
+        "second": _compared_row(record),
     }
+
+
+def _compared_row(record: RunRecord) -> str:
+    """Return the row that the queries are opened against: the start, unless the model scores as it does."""
+    scores = record.per_query
+    rows = [row for row in ("base", "BM25") if row in scores and scores[row] != scores.get(MODEL)]
+    return next(iter((*rows, *scores)), MODEL)
 
 
 def _lineage(record: RunRecord) -> ReasonRow | str:

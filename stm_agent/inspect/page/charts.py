@@ -100,9 +100,12 @@ def staircase(search: Timeline, cost: str, title: str) -> Spec:
     """
     height = 300
     steps = [*search["steps"], *([search["end"]] if search["end"] else [])]
+    confirmed = [search["confirmed"]] if search["confirmed"] else []
     scored = [dot for dot in search["dots"] if dot["value"] is not None]
     lane = [dot for dot in search["dots"] if dot["value"] is None]
-    x = {"field": cost, "type": "quantitative", "title": title, "axis": {"tickCount": 8, "grid": False}}
+    axis = {"tickCount": 8, "grid": False}
+    # From the beginning of the run, although the line begins where the start was scored.
+    x = {"field": cost, "type": "quantitative", "title": title, "scale": {"zero": True}, "axis": axis}
     bottom = height - LANE - 8 if lane else height
     scale = {"zero": False, "nice": True, "padding": 6, "range": [bottom, 0]}
     y = number_axis("value", "nDCG@10 on the search half", scale=scale)
@@ -116,8 +119,24 @@ def staircase(search: Timeline, cost: str, title: str) -> Spec:
                 "mark": {"type": "line", "interpolate": "step-after", "color": INK, "strokeWidth": 2},
                 "encoding": {"x": x, "y": y},
             },
+            *([_confirmation(confirmed, x)] if confirmed else []),
             *([_trials(scored, x, y)] if scored else []),
             *([_trials(lane, x, {"value": height - LANE / 2})] if lane else []),
+        ],
+    }
+
+
+def _confirmation(steps: Sequence[Mapping[str, object]], x: Mapping[str, object]) -> Spec:
+    """Return a vertical line where the model was tested on the accept half, with the result."""
+    return {
+        "data": {"values": list(steps)},
+        "encoding": {"x": x},
+        "layer": [
+            {"mark": {"type": "rule", "color": QUIET, "strokeDash": [4, 3]}},
+            {
+                "mark": {"type": "text", "align": "right", "dx": -5, "color": QUIET, "fontSize": 11},
+                "encoding": {"text": {"field": "label", "type": "nominal"}, "y": {"value": 8}},
+            },
         ],
     }
 

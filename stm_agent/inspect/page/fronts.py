@@ -33,16 +33,31 @@ class Fronts(TypedDict):
     """The newest merge search of a run.
 
     Attributes:
+        encoded: Merges that it encoded.
+        earlier: Number of searches before it, whose merges are among the trials alone.
         start: Domain and general score of the start; None: not known.
         weights: Weights of the exported model.
     """
 
     points: list[Point]
     encoded: list[Encoded]
+    earlier: int
     start: list[float] | None
     weights: dict[str, float]
     correlation: float | None
     pick: str
+
+
+NO_MERGE: Fronts = {
+    "points": [],
+    "encoded": [],
+    "earlier": 0,
+    "start": None,
+    "weights": {},
+    "correlation": None,
+    "pick": "",
+}
+"""The merge of a run whose ledger cannot be read."""
 
 
 def fronts(record: RunRecord) -> Fronts:
@@ -55,12 +70,24 @@ def fronts(record: RunRecord) -> Fronts:
     base = next(record.events("base"), None)
     return {
         "points": [_point(number, point, experts, number == taken) for number, point in enumerate(points, 1)],
-        "encoded": [_encoded(entry) for entry in record.events("merge")],
+        "encoded": [_encoded(entry) for entry in _last_search(record)],
+        "earlier": max(0, len(searches) - 1),
         "start": [base["search"], base["general"]] if base and base.get("general") is not None else None,
         "weights": dict(record.report.get("weights", {})),
         "correlation": record.report.get("rank_correlation"),
         "pick": f"stm-agent merge pick {record.folder.name} --point NUMBER --output FOLDER",
     }
+
+
+def _last_search(record: RunRecord) -> list[Values]:
+    """Return the merges that the newest search encoded: those between its front and the one before."""
+    found, newest = list[Values](), list[Values]()
+    for entry in record.ledger:
+        if entry.get("event") == "merge":
+            newest.append(entry)
+        elif entry.get("event") == "front":
+            found, newest = newest, []
+    return found or newest
 
 
 def _point(number: int, point: Values, experts: list[str], exported: bool) -> Point:

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import html
 import json
+import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -37,9 +38,25 @@ def page_html(content: Mapping[str, object], title: str) -> bytes:
         "style": _file("page.css"),
         "script": script,
         "library": _library(),
-        "content": pack(json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)),
+        "content": pack(_json(content)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("index.html")).encode()
+
+
+def _json(content: object) -> str:
+    """Return JSON values as text; a number that is not finite, which JSON does not have, is null."""
+    try:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return _json(_finite(content))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def pack(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 from stm_agent.inspect.page.record import RunRecord, Values
 from stm_agent.inspect.report import verdict
 from stm_agent.llm.budget import read_spending
+from stm_agent.loop.state import START
 
 if TYPE_CHECKING:
     from stm_agent.loop.report_rows import Report
@@ -119,7 +120,7 @@ def _test_verdict(report: Values) -> tuple[str, str]:
     if base is None:
         return f"{score}.", "open"
     versus = base["merged_minus_this"]
-    if report.get("model_label") == "backbone":
+    if report.get("model_label") == START:
         return f"No change was confirmed, so the model is the start itself: {score[0].lower()}{score[1:]}.", "same"
     interval = f"95 % interval {versus['low']:+.3f} to {versus['high']:+.3f}"
     if versus["low"] > 0:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stm_agent.clock import stored_seconds
 from stm_agent.errors import RunError, StorageError
 from stm_agent.files import read_json, read_jsonl
 from stm_agent.inspect.runs import REPORT_SCHEMAS
@@ -34,12 +35,13 @@ class RunRecord:
         report: ``report.json``; empty if there is none yet.
         instruction: ``instruction.json``, the result of a run of ``stm-agent instruct``; empty in other runs.
         summary: ``state.json``; empty if the first action is not done.
-        ledger: Entries of the ledger, in order.
+        ledger: Entries of the ledger that this version writes too, in order.
         traces: Trials of instructions and programs, each with its last decision.
         texts: Queries and beginnings of passages that trials name.
         calls: Lines of the ledger of LLM calls.
         per_query: Row -> test query -> nDCG@10.
         answers: What each row found first on test; None: test is closed, or the run is older.
+        minutes: Wall time over all processes; None: not recorded.
         notices: What could not be read, one sentence each.
     """
 
@@ -56,6 +58,7 @@ class RunRecord:
     calls: tuple[Values, ...]
     per_query: Mapping[str, Mapping[str, float]]
     answers: Answers | None
+    minutes: float | None
     notices: tuple[str, ...]
 
     def events(self, name: str) -> Iterator[Values]:
@@ -68,6 +71,11 @@ class RunRecord:
         identity: Values = self.about.get("identity", {})
         return identity
 
+    @property
+    def synthetic_test(self) -> bool:
+        """Whether an LLM wrote the test queries."""
+        return "test" in self.report.get("collection", {}).get("synthetic", ())
+
 
 def read_record(folder: Path) -> RunRecord:
     """Read a run's folder.
@@ -78,8 +86,9 @@ def read_record(folder: Path) -> RunRecord:
     about = _read(folder / "run.json")
     if not about:
         raise RunError(f"{folder} holds no run: its run.json is missing or damaged; see stm-agent runs list")
-    report, ledger = _read(folder / "report.json"), tuple(read_jsonl(folder / "ledger.jsonl"))
-    _require_readable(folder, report, ledger)
+    report, entries = _read(folder / "report.json"), read_jsonl(folder / "ledger.jsonl")
+    _require_readable(folder, report, entries)
+    ledger = tuple(entry for entry in entries if entry.get("schema", 0) == LEDGER_SCHEMA)
     state, answers = run_state(folder), read_answers(folder)
     per_query: dict[str, dict[str, float]] = _read(folder / PER_QUERY)
     return RunRecord(
@@ -96,7 +105,11 @@ def read_record(folder: Path) -> RunRecord:
         calls=tuple(read_jsonl(folder / "llm.jsonl")),
         per_query=per_query,
         answers=answers,
-        notices=tuple(_notices(folder, state, report, per_query, answers)),
+        minutes=_minutes(folder, report),
+        notices=(
+            *_notices(folder, state, report, per_query, answers),
+            *_older_entries(len(entries), len(entries) - len(ledger)),
+        ),
     )
 
 
@@ -108,7 +121,20 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _require_readable(folder: Path, report: Values, ledger: tuple[Values, ...]) -> None:
+def _minutes(folder: Path, report: Values) -> float | None:
+    minutes = report.get("cost", {}).get("minutes") or stored_seconds(folder / "clock") / 60
+    return float(minutes) or None
+
+
+def _older_entries(total: int, older: int) -> Iterator[str]:
+    if older:
+        yield (
+            f"{older:,} of {total:,} entries of this run's ledger were written by an older version of stm-agent and "
+            "are left out: the search, the lineage or the data may be incomplete."
+        )
+
+
+def _require_readable(folder: Path, report: Values, ledger: Sequence[Values]) -> None:
     newer = report and report.get("schema") not in REPORT_SCHEMAS
     if newer or any(entry.get("schema", 0) > LEDGER_SCHEMA for entry in ledger):
         raise RunError(f"run {folder.name} was written by a newer version of stm-agent; upgrade stm-agent to read it")

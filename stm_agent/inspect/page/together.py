@@ -13,6 +13,7 @@ from stm_agent.inspect.page.build import LARGEST, largest_page, made
 from stm_agent.inspect.page.html import page_html
 from stm_agent.inspect.page.queries import MODEL, Limits, Queries, columns, corpus_documents
 from stm_agent.inspect.page.record import RunRecord
+from stm_agent.inspect.paired import largest_group
 
 
 def comparison_page(records: Sequence[RunRecord], content: Compared) -> bytes:
@@ -28,14 +29,14 @@ def comparison_page(records: Sequence[RunRecord], content: Compared) -> bytes:
         "kind": "comparison",
         "title": title,
         "comparison": content,
-        "first": names[0],
-        "second": names[1],
     }
-    corpus = cache(lambda: corpus_documents(records[0]))
-    tested = bool(content["tests"])
+    tested = largest_group(content["tests"], records)
+    if tested:
+        page |= {"first": tested[0].folder.name, "second": tested[1].folder.name}
+    corpus = cache(lambda: corpus_documents(tested[0]))
 
     def make(limits: Limits) -> bytes:
-        return page_html({**page, "queries": _queries(records, limits, corpus) if tested else None}, title)
+        return page_html({**page, "queries": _queries(tested, limits, corpus) if tested else None}, title)
 
     html = largest_page(make)
     if html is None:
@@ -44,8 +45,6 @@ def comparison_page(records: Sequence[RunRecord], content: Compared) -> bytes:
 
 
 def _queries(records: Sequence[RunRecord], limits: Limits, corpus: Callable[[], Mapping[str, Document]]) -> Queries:
-    """Return the queries with one row for each run's final model."""
-    rows = {
-        record.folder.name: (record.per_query[MODEL], record.answers) for record in records if MODEL in record.per_query
-    }
+    """Return the queries with one row for each run's final model; all have the same queries."""
+    rows = {record.folder.name: (record.per_query[MODEL], record.answers) for record in records}
     return columns(rows, replace(limits, rows=None), corpus, dict.fromkeys(rows, MODEL))

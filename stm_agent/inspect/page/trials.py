@@ -38,6 +38,8 @@ class TrialView(TypedDict):
 
     Attributes:
         words: Mark (`` `` kept, ``-`` gone, ``+`` new) and words against the parent; empty without a parent.
+        passage: Text in front of passages.
+        passage_words: The same as ``words`` of it; empty also if neither has such a text.
         fields: Scores and cost, as name and value.
     """
 
@@ -45,6 +47,7 @@ class TrialView(TypedDict):
     passage: str
     parent: str | None
     words: list[tuple[str, str]]
+    passage_words: list[tuple[str, str]]
     chat: list[Message]
     shown: list[dict[str, str]]
     fields: list[tuple[str, str]]
@@ -52,6 +55,9 @@ class TrialView(TypedDict):
     lost: int
     changes: list[QueryChange]
     address: str
+
+
+NO_TRIALS: dict[str, TrialView] = {}
 
 
 def trials(record: RunRecord) -> dict[str, TrialView]:
@@ -73,9 +79,10 @@ def _trial(trace: Trial, parent: Trial | None, texts: tuple[Mapping[str, str], M
         chat.append(Message(role="answer", content=_cut(trace["answer"])))
     return {
         "text": _cut(trace["text"]),
-        "passage": trace["passage"],
+        "passage": _cut(trace["passage"]),
         "parent": trace["parent"],
         "words": _words(trace["text"], parent["text"]) if parent else [],
+        "passage_words": _words(trace["passage"], parent["passage"]) if parent else [],
         "chat": chat,
         "shown": [_example(example) for example in trace["shown"]],
         "fields": _fields(trace),
@@ -134,6 +141,7 @@ def _plain(fields: list[tuple[str, str]]) -> TrialView:
         "passage": "",
         "parent": None,
         "words": [],
+        "passage_words": [],
         "chat": [],
         "shown": [],
         "fields": fields,

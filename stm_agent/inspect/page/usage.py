@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import takewhile
 from typing import TypedDict
 
 from stm_agent.errors import StmAgentError
@@ -44,9 +45,23 @@ class Usage(TypedDict):
     versions: dict[str, str]
 
 
+NO_USE: Usage = {
+    "instruction": "",
+    "code": "",
+    "search": "",
+    "commands": [],
+    "licences": [],
+    "card": "",
+    "model": "",
+    "versions": {},
+}
+"""What is shown if the run's folder cannot be read."""
+
+
 def usage(record: RunRecord) -> Usage:
     """Return how the model is used and made."""
     model, card = record.folder / "model", record.folder / "model" / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     exists = (model / "modules.json").is_file()
     name = record.folder.name
     versions = {str(key): str(value) for key, value in record.identity.get("versions", {}).items()}
@@ -55,8 +70,8 @@ def usage(record: RunRecord) -> Usage:
         "code": _code(f"runs/{name}/model") if exists else "",
         "search": f'stm-agent search {name} "your words"' if exists else "",
         "commands": [*_commands(record), f"stm-agent runs report {name}"],
-        "licences": _licences(record),
-        "card": card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+        "licences": _licences(record, text),
+        "card": text,
         "model": f"runs/{name}/model" if exists else "",
         "versions": versions,
     }
@@ -100,8 +115,11 @@ def _named(record: RunRecord) -> list[str]:
     return ["--domain", str(domain.get("name", record.folder.name.rpartition("-")[0]))]
 
 
-def _licences(record: RunRecord) -> list[str]:
-    """Return data and models with their licences, as the model card has them."""
+def _licences(record: RunRecord, card: str) -> list[str]:
+    """Return data and models with their licences: those of the model's card, which also names LLMs that wrote."""
+    _, _, listed = card.partition("Data and licences:\n\n")
+    if listed.startswith("- "):
+        return [line.removeprefix("- ") for line in takewhile(lambda line: line.startswith("- "), listed.splitlines())]
     from types import SimpleNamespace
 
     from pydantic import ValidationError

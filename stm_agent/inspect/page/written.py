@@ -55,6 +55,9 @@ class Written(TypedDict):
     missing: str
 
 
+NO_DATA: Written = {"groups": [], "rates": [], "notes": [], "missing": "The data of this run cannot be read."}
+
+
 def written(record: RunRecord) -> Written:
     """Return counts and samples; ``missing`` says why there are none."""
     try:

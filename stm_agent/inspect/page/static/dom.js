@@ -27,7 +27,9 @@ export const written = (name, text, attributes = {}) => h(name, { dir: 'auto', .
 export const fill = (element, ...children) => element.replaceChildren(...children.flat(Infinity).filter(Boolean));
 
 export const three = (value) => (value === null || value === undefined ? '' : value.toFixed(3));
-export const signed = (value) => (value > 0 ? '+' : value < 0 ? '−' : '') + Math.abs(value).toFixed(3);
+/** A p-value; the least that resampling can show is not zero. */
+export const pValue = (value) => (value !== null && value < 0.001 ? '< 0.001' : three(value));
+export const signed = (value) => (value === null ? '' : (value > 0 ? '+' : value < 0 ? '−' : '') + Math.abs(value).toFixed(3));
 export const tone = (value) => (value > 0 ? 'good' : value < 0 ? 'bad' : 'quiet');
 
 /** A plain table; columns are [title, cell of a row, is it a number?]. */

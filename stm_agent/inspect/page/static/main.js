@@ -25,6 +25,9 @@ function theme() {
 
 function queriesOf(page) {
   if (page.queries) return new Queries(page.queries, page.first, page.second).element;
+  if (page.kind === 'comparison') {
+    return section('queries', 'Queries', null, h('p.quiet', {}, 'No two of the runs have the same test queries, so there is nothing to compare query by query.'));
+  }
   return section('queries', 'Queries', null, h('p.quiet', {},
     'Test is closed, so there are no scores of its queries. What single trials won and lost on dev is in the details of each trial.'));
 }

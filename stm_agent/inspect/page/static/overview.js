@@ -1,6 +1,6 @@
 // @ts-check
 import { chart } from './charts.js';
-import { h, section, signed, table, three, written } from './dom.js';
+import { h, pValue, section, signed, table, three, written } from './dom.js';
 
 const STATES = { finished: 'good', stopped: 'bad', interrupted: 'bad', running: 'quiet' };
 
@@ -25,7 +25,7 @@ function rows({ overview: view, charts }) {
     ['Recall@100', (row) => three(row.recall), true],
     ['MRR@10', (row) => three(row.mrr), true],
     ['model minus this [95 %]', (row) => (row.delta === null ? '' : versus(row, interval)), true],
-    ['p', (row) => (row.p_value === null ? '' : row.p_value < 0.001 ? '< 0.001' : three(row.p_value)), true],
+    ['p', (row) => pValue(row.p_value), true],
   ];
   return h('div', {}, table(columns, view.rows, (row) => (row.name === 'merged' ? { class: 'own' } : {})), chart(charts.rows));
 }

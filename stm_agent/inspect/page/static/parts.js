@@ -48,6 +48,7 @@ export function merge({ merge: view, charts }) {
   }
   const named = (point) => Object.entries(point.weights).filter(([, weight]) => weight).map(([name, weight]) => `${name} ${weight.toFixed(2)}`).join(', ');
   return section('merge', 'Merge', 'What the merges trade between the domain and general tasks. The exported point has a ring.',
+    view.earlier ? h('p', {}, `The run searched merge weights ${view.earlier + 1} times. This is the last search; the merges of the others are among the trials.`) : null,
     h('p', {}, weights.length ? `Exported weights: ${named(view)}.` : 'The exported model has no merge weights: it is the start.'),
     h('div.pair', {}, h('div', {}, h('h4', {}, 'Domain against general'), chart(charts.front)),
       h('div', {}, h('h4', {}, 'Surrogate against real encodes'), charts.surrogate ? chart(charts.surrogate)

@@ -20,8 +20,9 @@ export function trials(page) {
   const place = h('div', {});
   const draw = (cost) => fill(place, chart(charts[cost], (dot) => open(dot)));
   const element = section('search', 'Search over cost',
-    'The line is the best model so far on the search half of dev. Each point is one trial; those below the dotted line '
-    + 'have no score on that half. Trials of one action lie at equal distances in their order. Click a point, or choose a row.',
+    'The line is the best model so far on the search half of dev, from the moment the start was scored until the end of the run; '
+    + 'it falls back where a model was not confirmed. Each point is one trial; those below the dotted line have no score on that '
+    + 'half. Trials of one action lie at equal distances in their order. Click a point, or choose a row.',
     axes(page, draw), legend(timeline.dots), place, timeline.confirmation ? written('p', timeline.confirmation) : null,
     filters(timeline.dots, grid), grid.element, detail);
   draw('minutes');
@@ -70,7 +71,7 @@ function show(place, page, dot) {
   place.dataset.id = dot.id;
   const head = h('div', {}, h('h3', {}, dot.label), h('p', {}, h('span.tag', {}, dot.outcome), ' ', written('span', dot.reason)));
   if (!trial) return fill(place, head, h('p.quiet', {}, 'Nothing more is recorded of this trial.'));
-  return fill(place, head, fields(trial), text(trial), chat(trial), examples(trial), queries(trial));
+  return fill(place, head, fields(trial), text(trial), passage(trial), chat(trial), examples(trial), queries(trial));
 }
 
 const fields = (trial) => h('dl.facts', {}, trial.fields.map(([name, value]) =>
@@ -79,11 +80,21 @@ const fields = (trial) => h('dl.facts', {}, trial.fields.map(([name, value]) =>
 function text(trial) {
   if (!trial.text && !trial.words.length) return null;
   if (!trial.words.length) return h('div', {}, h('h3', {}, 'Text'), written('pre', trial.text, { tabindex: 0 }));
-  const marks = { '-': 'del', '+': 'ins', ' ': 'span' };
-  const words = trial.words.flatMap(([mark, part]) => [h(marks[mark], {}, part), ' ']);
-  return h('div', {}, h('h3', {}, `Words changed against ${trial.parent}`),
-    h('pre', { tabindex: 0, dir: 'auto' }, words),
+  return h('div', {}, h('h3', {}, `Words changed against ${trial.parent}`), difference(trial.words),
     h('details', {}, h('summary', {}, 'The whole text'), written('pre', trial.text || '(none)', { tabindex: 0 })));
+}
+
+/** The text in front of passages, which most trials do not have. */
+function passage(trial) {
+  if (!trial.passage && !trial.passage_words.length) return null;
+  if (!trial.passage_words.length) return h('div', {}, h('h3', {}, 'Passage instruction'), written('pre', trial.passage, { tabindex: 0 }));
+  return h('div', {}, h('h3', {}, `Passage instruction against that of ${trial.parent}`), difference(trial.passage_words));
+}
+
+/** Words of two texts, those that are gone or new marked. */
+function difference(words) {
+  const marks = { '-': 'del', '+': 'ins', ' ': 'span' };
+  return h('pre', { tabindex: 0, dir: 'auto' }, words.flatMap(([mark, part]) => [h(marks[mark], {}, part), ' ']));
 }
 
 function chat(trial) {
