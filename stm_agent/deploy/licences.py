@@ -37,7 +37,7 @@ def licences_of_card(card: str) -> list[SourceLicence]:
     """Return the sources that a model's card lists under ``Data and licences``, those that forbid it first."""
     _, _, rest = card.partition("Data and licences:")
     found = []
-    for line in rest.splitlines():
+    for line in rest.split("\n"):
         if match := re.fullmatch(r"- (.*?) \((.*)\)", line.strip()):
             found.append(judge_licence(match[1], match[2].removeprefix("licence: ")))
         elif found and line.strip():
