@@ -21,6 +21,7 @@ from stm_agent.deploy.guard import Guard
 from stm_agent.deploy.service import Service
 from stm_agent.deploy.wire import (
     BODY,
+    TEXTS,
     Body,
     EmbeddingsRequest,
     JudgementRequest,
@@ -129,9 +130,7 @@ def _refusal(error: Exception) -> Refused:
     if isinstance(error, Refused):
         return error
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"][:1])
-        return Refused(400, f"{field}: {first['msg']}" if field else str(first["msg"]), param=field or None)
+        return _invalid(error)
     if isinstance(error, QueueFull):
         return Refused(429, str(error), code="queue_full", headers={"retry-after": "1"})
     if isinstance(error, Closed | OutOfMemory):
@@ -144,3 +143,14 @@ def _refusal(error: Exception) -> Refused:
         return Refused(500, str(error), code="failed")
     logger.error("a request failed", exc_info=error)
     return Refused(500, "the server made a mistake; its log says what happened", code="failed")
+
+
+def _invalid(error: ValidationError) -> Refused:
+    """Return the first fault of a body that does not have the shape of its request."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"][:1])
+    if field == "input" and first["type"] == "too_long":
+        return Refused(400, f"input has too many texts, {TEXTS} are allowed; send it in parts", param=field)
+    if field == "input" and first["type"] == "list_type":
+        return Refused(400, "input: send a text or a list of texts", param=field)
+    return Refused(400, f"{field}: {first['msg']}" if field else str(first["msg"]), param=field or None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from stm_agent.deploy.app import build_app
 from stm_agent.deploy.product import product_of_model, product_of_run
@@ -126,7 +127,8 @@ REFUSED = {
     "empty text": ({"model": "plain-1", "input": ["a", " "]}, 400, "input 1 is empty"),
     "tokens": ({"model": "plain-1", "input": [1, 2]}, 400, "token numbers"),
     "lists of tokens": ({"model": "plain-1", "input": [[1, 2]]}, 400, "token numbers"),
-    "a number": ({"model": "plain-1", "input": 3}, 400, "input"),
+    "a number": ({"model": "plain-1", "input": 3}, 400, "a text or a list of texts"),
+    "a list of other things": ({"model": "plain-1", "input": ["a", None]}, 400, "input 1 is not a text"),
     "too many": ({"model": "plain-1", "input": ["a"] * 2049}, 400, "2048 are allowed"),
     "more than the queue": ({"model": "plain-1", "input": ["a"] * 600}, 400, "512 may wait"),
     "too long": ({"model": "plain-1", "input": "a" * 200_001}, 400, "200000 are allowed"),
@@ -145,6 +147,27 @@ def test_a_request_that_cannot_be_fulfilled_says_why(url, name):
     answer = httpx.post(f"{url}/v1/embeddings", json=body)
     assert answer.status_code == status
     assert words in answer.json()["error"]["message"]
+
+
+WRONG = {
+    "texts and numbers": {"model": "plain-1", "input": ["a", *[1] * 200_000]},
+    "few texts and many numbers": {"model": "plain-1", "input": ["a", *[1] * 2000]},
+    "lists of tokens and texts": {"model": "plain-1", "input": [[1, "a"]] * 2000},
+    "unknown fields": {"model": "plain-1", "input": "a", **{f"field{number}": 1 for number in range(200_000)}},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_body_with_many_faults_is_one_error(url, name):
+    """One error for each would take a thousand times the memory of the body."""
+    from stm_agent.deploy.wire import EmbeddingsRequest, Refused, texts_of
+
+    with pytest.raises((ValidationError, Refused)) as raised:
+        texts_of(EmbeddingsRequest.model_validate_json(json.dumps(WRONG[name])))
+    assert not isinstance(raised.value, ValidationError) or raised.value.error_count() <= 2
+    answer = httpx.post(f"{url}/v1/embeddings", json=WRONG[name])
+    assert answer.status_code == 400
+    assert len(answer.json()["error"]["message"]) < 200
 
 
 def test_what_is_no_request_is_refused_before_it_is_read(url):
