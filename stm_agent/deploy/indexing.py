@@ -47,7 +47,7 @@ class IndexTarget:
         where: Address or folder of the engine.
         name: Table, collection, index or folder.
         approximate: Let the engine search a graph, which is faster for more than about 100,000 passages.
-        replace: Remove an index of that name first.
+        replace: Remove an index of that name first, if this program wrote it.
     """
 
     engine: str
@@ -121,11 +121,10 @@ def _write(
 ) -> IndexReport:
     from stm_agent.deploy.served import ServedModel
 
-    stored = None if target.replace else engine.stored()
     corpus = content_hash([[document.id, document.title, document.text] for document in collection.documents])
     model = ServedModel(product)
     identity = IndexIdentity(product.sha256, corpus, model.dimension, len(collection.documents))
-    continues = check_continues(stored, identity, target.name)
+    continues = check_continues(engine.stored(), identity, target.name, replace=target.replace)
     if not continues:
         engine.create(identity, replace=target.replace)
     # A batch that a killed process left half-written is written again.

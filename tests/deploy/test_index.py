@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from stm_agent.deploy.indexing import IndexTarget, corpus_of, equal_but_for_ties, write_index
 from stm_agent.deploy.product import product_of_run
-from stm_agent.errors import CheckFailed, ConfigError, StmAgentError, StopRequested, StorageError
+from stm_agent.errors import CheckFailed, ConfigError, StopRequested, StorageError
 from stm_agent.testing.loopback import LoopbackServer, Reply, Request
-from stm_agent.testing.postgres import debian_postgres, pgvector_postgres, postgres_or_skip
+from stm_agent.testing.postgres import debian_has_pgvector, debian_postgres, pgvector_postgres, postgres_or_skip
 
 
 class FakeOpenSearch(LoopbackServer):
@@ -63,17 +64,31 @@ def pgvector() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def opensearch() -> Iterator[str]:
+def debian_pgvector() -> Iterator[str]:
+    programs = debian_postgres()
+    if programs is None or not debian_has_pgvector(programs):
+        programs = None
+    for url in postgres_or_skip(programs, "Debian 13: apt-get install postgresql-17-pgvector"):
+        yield url.replace("postgresql+psycopg:", "postgresql:")
+
+
+@pytest.fixture
+def fake_opensearch() -> Iterator[FakeOpenSearch]:
     with FakeOpenSearch() as server:
-        yield server.origin
+        yield server
 
 
-@pytest.fixture(params=["faiss", "qdrant", "pgvector", "opensearch"])
+@pytest.fixture
+def opensearch(fake_opensearch) -> str:
+    return fake_opensearch.origin
+
+
+@pytest.fixture(params=["faiss", "qdrant", "pgvector", "debian_pgvector", "opensearch"])
 def target(request, tmp_path) -> IndexTarget:
     where = str(tmp_path) if request.param in ("faiss", "qdrant") else request.getfixturevalue(request.param)
     if request.param == "faiss":
         pytest.importorskip("faiss")
-    return IndexTarget(engine=request.param, where=where, name="tiny", replace=True)
+    return IndexTarget(engine=request.param.removeprefix("debian_"), where=where, name="tiny", replace=True)
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +136,66 @@ def test_an_index_of_something_else_is_not_touched(target, asked, plain, corpus,
 def test_a_folder_of_something_else_is_not_touched(asked, corpus, cache, tmp_path):
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "thesis.txt").write_text("mine")
-    for replace, message in ((False, "is not an index of stm-agent"), (True, "holds other files, such as thesis.txt")):
+    (tmp_path / "tiny" / "about.json").write_text('{"dimension": 4}')
+    for replace in (False, True):
         target = IndexTarget(engine="faiss", where=str(tmp_path), name="tiny", replace=replace)
-        with pytest.raises(StmAgentError, match=message):
+        with pytest.raises(ConfigError, match="is not an index of stm-agent"):
             index(asked, corpus, target, cache)
     assert (tmp_path / "tiny" / "thesis.txt").read_text() == "mine"
+
+
+def test_an_index_in_a_folder_with_other_files_is_not_removed(asked, corpus, cache, tmp_path):
+    target = IndexTarget(engine="faiss", where=str(tmp_path), name="tiny", replace=True)
+    index(asked, corpus, target, cache)
+    (tmp_path / "tiny" / "thesis.txt").write_text("mine")
+    with pytest.raises(StorageError, match=r"holds other files, such as thesis\.txt"):
+        index(asked, corpus, target, cache)
+
+
+def foreign_index(engine: str, request) -> tuple[str, Callable[[], bool]]:
+    """Make a table, collection or index of another program; return its engine's address, and whether it is there."""
+    if engine == "pgvector":
+        import psycopg
+
+        url = request.getfixturevalue("pgvector")
+        connection = psycopg.connect(url, autocommit=True)
+        request.addfinalizer(connection.close)
+        connection.execute("CREATE TABLE foreign_table (name text)")
+        connection.execute("INSERT INTO foreign_table VALUES ('mine')")
+        return url, lambda: connection.execute("SELECT name FROM foreign_table").fetchone() == ("mine",)
+    if engine == "qdrant":
+        from qdrant_client import QdrantClient, models
+
+        folder = str(request.getfixturevalue("tmp_path"))
+        client = QdrantClient(path=folder)
+        client.create_collection("foreign_table", models.VectorParams(size=4, distance=models.Distance.DOT))
+        client.close()
+
+        def there() -> bool:
+            with contextlib.closing(QdrantClient(path=folder)) as client:
+                return client.get_collection("foreign_table").config.params.vectors.size == 4
+
+        return folder, there
+    server = request.getfixturevalue("fake_opensearch")
+    server.mapping = {"mappings": {"properties": {"name": {"type": "text"}}}}
+    return server.origin, lambda: server.mapping is not None
+
+
+@pytest.mark.parametrize("engine", ["pgvector", "qdrant", "opensearch"])
+def test_replace_never_removes_what_another_program_wrote(engine, request, asked, corpus, cache):
+    where, there = foreign_index(engine, request)
+    for replace in (False, True):
+        target = IndexTarget(engine=engine, where=where, name="foreign_table", replace=replace)
+        with pytest.raises(ConfigError, match="'foreign_table' is already there and is not an index of stm-agent"):
+            index(asked, corpus, target, cache)
+    assert there()
+
+
+@pytest.mark.parametrize("name", ["*", "a,b", "tiny*", "Tiny", "_all"])
+def test_a_name_that_stands_for_several_indexes_is_refused(name, opensearch, asked, corpus, cache):
+    target = IndexTarget(engine="opensearch", where=opensearch, name=name, replace=True)
+    with pytest.raises(ConfigError, match="cannot name an index"):
+        index(asked, corpus, target, cache)
 
 
 AWAY = {
@@ -145,12 +215,13 @@ def test_an_engine_that_is_away_is_one_line(engine, asked, corpus, cache):
 
 
 def test_a_postgresql_without_pgvector_names_the_package(asked, corpus, cache):
-    for url in postgres_or_skip(debian_postgres(), "Debian: apt-get install postgresql"):
+    programs = debian_postgres()
+    if programs is not None and debian_has_pgvector(programs):
+        pytest.skip("Debian's PostgreSQL has pgvector here, and is tested with it")
+    for url in postgres_or_skip(programs, "Debian: apt-get install postgresql"):
         target = IndexTarget(engine="pgvector", where=url.replace("+psycopg", ""), name="tiny")
-        try:
+        with pytest.raises(StorageError, match=r"has no pgvector; install it \(Debian: postgresql-\d+-pgvector\)"):
             index(asked, corpus, target, cache)
-        except StorageError as error:
-            assert "install it (Debian: postgresql-" in str(error)
 
 
 def test_an_index_that_finds_other_passages_is_refused(asked, corpus, cache, tmp_path, monkeypatch):

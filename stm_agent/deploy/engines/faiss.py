@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from stm_agent.deploy.engines.engine import IndexIdentity, Passage
 from stm_agent.errors import StorageError
-from stm_agent.files import append_jsonl, read_json, read_jsonl, remove_partial, storing, write_json
+from stm_agent.files import TEMPORARY, append_jsonl, read_json, read_jsonl, remove_partial, storing, write_json
 
 ABOUT, ROWS, VECTORS, INDEX = "about.json", "passages.jsonl", "vectors.f32", "index.faiss"
 LINKS = 32
@@ -33,11 +34,13 @@ class FaissFolder:
 
     def stored(self) -> dict[str, str | int] | None:
         """Return the identity in ``about.json``."""
-        if not self.folder.exists():
+        if not self.folder.is_dir() or all(path.name.startswith(TEMPORARY) for path in self.folder.iterdir()):
             return None
         about = self.folder / ABOUT
-        identity = dict(read_json(about)) if about.is_file() else {}
-        self._dimension = int(identity.get("dimension", 0))
+        identity = read_json(about) if about.is_file() else {}
+        if not isinstance(identity, dict) or identity.keys() != {field.name for field in fields(IndexIdentity)}:
+            return {}
+        self._dimension = int(identity["dimension"])
         return identity
 
     def create(self, identity: IndexIdentity, *, replace: bool) -> None:
