@@ -10,6 +10,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.deploy.engines.addresses import redacted
 from stm_agent.deploy.engines.engine import Engine, IndexIdentity, Passage, check_continues
 from stm_agent.deploy.product import CORPUS, Product
 from stm_agent.domain.collection import Collection, read_beir
@@ -25,7 +26,7 @@ TIE = 1e-5
 
 
 class IndexReport(TypedDict):
-    """What an index has, and what was checked."""
+    """What an index has, and what was checked; ``where`` has no password."""
 
     engine: str
     where: str
@@ -110,7 +111,7 @@ def write_index(
 
     engine = target.open()
     try:
-        with engine_errors(target.engine, target.name, "run the same command again to continue"):
+        with engine_errors(target.engine, target.where, "run the same command again to continue"):
             return _write(engine, product, collection, target, batch, cache)
     finally:
         engine.close()
@@ -140,7 +141,7 @@ def _write(
     checked, equal = _check(engine, collection, vectors)
     return {
         "engine": target.engine,
-        "where": target.where,
+        "where": redacted(target.where),
         "name": target.name,
         "model_sha256": product.sha256,
         "passages": engine.written(),

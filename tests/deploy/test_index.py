@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from stm_agent.deploy.engines.addresses import redacted, without_secrets
 from stm_agent.deploy.indexing import IndexTarget, corpus_of, equal_but_for_ties, write_index
 from stm_agent.deploy.product import product_of_run
 from stm_agent.errors import CheckFailed, ConfigError, StopRequested, StorageError
@@ -212,6 +213,55 @@ def test_an_engine_that_is_away_is_one_line(engine, asked, corpus, cache):
         index(asked, corpus, target, cache)
     assert "\n" not in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+ADDRESSES = {
+    "postgresql://me:secret@h:5432/db": "postgresql://h:5432/db",
+    "postgresql://me:se/cret@h/db": "postgresql://h/db",
+    "postgresql://me:se@cret@h/db": "postgresql://h/db",
+    "postgresql://h/db?user=me&password=secret&sslmode=off": "postgresql://h/db?user=me&password=***&sslmode=off",
+    "host=h user=me password=secret dbname=db": "host=h user=me password=*** dbname=db",
+    "host=h password = 'se cr\\'et' dbname=db": "host=h password = *** dbname=db",
+    "host=h password=se@cret": "host=h password=***",
+    "https://h:9200?api_key=secret": "https://h:9200?api_key=***",
+    "me:secret@h:9200": "h:9200",
+    "indexes/of me": "indexes/of me",
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_is_shown_without_its_secrets(address):
+    assert redacted(address) == ADDRESSES[address]
+    for secret in ("secret", "se/cret", "se@cret"):
+        if secret in address:
+            assert secret not in without_secrets(f"no answer of {secret} at {address}", address)
+
+
+@pytest.mark.parametrize(
+    ("engine", "address"),
+    [
+        ("pgvector", "postgresql://nobody:secr/et@127.0.0.1:1/none"),
+        ("pgvector", "postgresql://nobody:secr@et@127.0.0.1:1/none"),
+        ("pgvector", "host=127.0.0.1 port=1 password=secr-et"),
+        ("pgvector", "postgresql://127.0.0.1:1/none?password=secr-et&nothing=1"),
+        ("opensearch", "http://nobody:secr-et@127.0.0.1:1"),
+        ("opensearch", "http://nobody:secr/et@127.0.0.1:1"),
+        ("qdrant", "http://nobody:secr-et@127.0.0.1:1"),
+        ("qdrant", "http://nobody:secr-et@127.0.0.1:x"),
+    ],
+)
+def test_no_error_of_an_engine_names_a_password(engine, address, asked, corpus, cache, caplog):
+    with pytest.raises((StorageError, ConfigError)) as raised:
+        index(asked, corpus, IndexTarget(engine=engine, where=address, name="tiny"), cache)
+    assert "secr" not in str(raised.value) + caplog.text
+    assert "\n" not in str(raised.value)
+
+
+def test_a_report_has_no_password(opensearch, asked, corpus, cache):
+    address = opensearch.replace("//", "//me:secret@")
+    assert (
+        index(asked, corpus, IndexTarget(engine="opensearch", where=address, name="tiny"), cache)["where"] == opensearch
+    )
 
 
 def test_a_postgresql_without_pgvector_names_the_package(asked, corpus, cache):

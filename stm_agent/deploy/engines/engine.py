@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.deploy.engines.addresses import redacted, without_secrets
 from stm_agent.errors import ConfigError, StorageError, first_line, raised_as
 
 SCHEMA = 1
@@ -85,10 +86,11 @@ class Engine(Protocol):
 
 @contextmanager
 def engine_errors(engine: str, where: str, fix: str) -> Iterator[None]:
-    """Turn whatever an engine's client raises into one line."""
+    """Turn whatever an engine's client raises into one line, without the secrets of the address ``where``."""
 
     def unusable(error: BaseException) -> StorageError:
-        return StorageError(f"{engine} at {where} cannot be used: {first_line(error)[:200]}; {fix}")
+        reason = without_secrets(first_line(error), where)[:200]
+        return StorageError(f"{engine} at {redacted(where)} cannot be used: {reason}; {fix}")
 
     with raised_as(unusable):
         yield

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.deploy.engines.addresses import check_address
 from stm_agent.deploy.engines.engine import IndexIdentity, Passage, engine_errors
 from stm_agent.errors import ConfigError, StorageError
 from stm_agent.evaluate.bm25 import K1, B
@@ -28,7 +29,7 @@ class OpenSearchIndex:
         """Connect; user and password come from ``OPENSEARCH_USER`` and ``OPENSEARCH_PASSWORD``.
 
         Raises:
-            ConfigError: The index's name cannot be used.
+            ConfigError: The index's name or the URL cannot be used.
             StorageError: The cluster cannot be reached.
         """
         from opensearchpy import OpenSearch
@@ -38,6 +39,7 @@ class OpenSearchIndex:
             raise ConfigError(
                 f"'{name}' cannot name an index: lower-case letters, digits, . _ and -; give another --name"
             )
+        check_address(url, "OPENSEARCH_PASSWORD")
         self.name, self.exact = name, not approximate
         user = os.environ.get("OPENSEARCH_USER", "admin")
         password = os.environ.get("OPENSEARCH_PASSWORD")
