@@ -18,7 +18,7 @@ from stm_agent.cli.runs import Place
 if TYPE_CHECKING:
     from stm_agent.deploy.product import Product
 
-KEY = "STM_AGENT_SERVE_KEY"
+KEY, HOST = "STM_AGENT_SERVE_KEY", "STM_AGENT_SERVE_HOST"
 
 
 def serve(
@@ -30,7 +30,7 @@ def serve(
         ),
     ],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; anything but loopback asks for a key.")
+        str, typer.Option(envvar=HOST, help="Address to listen on; anything but loopback asks for a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8400,
     queue: Annotated[int, typer.Option(help="Texts that may wait for a model; more get 429.", min=1)] = 4096,

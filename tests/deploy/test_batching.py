@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from stm_agent.cli.main import build
 from stm_agent.deploy.app import build_app
 from stm_agent.deploy.batching import Batcher, Closed, QueueFull
 from stm_agent.deploy.product import Product
@@ -241,6 +245,15 @@ def test_a_port_in_use_is_one_line():
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port} .*use another --port"):
             Listening(port=port).checked_port()
+
+
+def test_every_server_in_the_container_listens_where_others_reach_it(plain):
+    """Arguments of ``docker run`` replace the Dockerfile's CMD, and nothing else of it."""
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text(encoding="utf-8")
+    environment = dict(re.findall(r"^ENV (STM_AGENT_\w+)=(\S+)$", dockerfile, flags=re.MULTILINE))
+    served = CliRunner().invoke(build(), ["serve", str(plain / "model"), "--port", "0"], env=environment)
+    assert "anybody who reaches 0.0.0.0 could use the model" in str(served.exception)
+    assert 'CMD ["serve", "last"]' in dockerfile
 
 
 def test_others_are_not_served_without_a_key():
