@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stm_agent.deploy.licences import SourceLicence, licences_of_card
+from stm_agent.deploy.licences import SourceLicence, licences_of_run
 from stm_agent.deploy.product import Product
 from stm_agent.errors import ConfigError, RunError, StorageError, first_line, raised_as
 from stm_agent.evaluate.proof import model_hash
@@ -69,7 +69,7 @@ def packed(product: Product) -> Iterator[Package]:
         yield Package(
             folder=folder,
             files=dict(sorted(found.items(), key=lambda item: -item[1])),
-            licences=licences_of_card(card.read_text(encoding="utf-8") if card.is_file() else ""),
+            licences=licences_of_run(product.run, report, card.read_text(encoding="utf-8") if card.is_file() else ""),
             sha256=product.sha256,
         )
 
