@@ -173,6 +173,7 @@ class Service:
                 "created": self._started,
                 "owned_by": "stm-agent",
                 "sha256": model.product.sha256,
+                "source_sha256": model.product.source_sha256,
                 "proved_dev_ndcg_at_10": model.product.proved_dev,
                 "dimensions": list(model.dimensions),
                 "max_tokens": model.max_tokens,

@@ -271,3 +271,12 @@ def test_files_that_were_changed_after_they_were_scored_are_refused(space):
     weights.write_bytes(weights.read_bytes()[:-1] + os.urandom(1))
     with pytest.raises(CheckFailed, match="not those that run changed-1 scored"):
         product_of_run(run)
+
+
+def test_a_run_without_a_proof_of_its_model_is_deployed_with_a_warning(space, caplog):
+    run = pico_run(space / "elsewhere", "unproved-1")
+    product_of_run(run)
+    assert not caplog.records
+    (run / "ledger.jsonl").unlink()
+    assert product_of_run(run).proved_dev is None
+    assert "run unproved-1 has no proof of its model" in caplog.text
