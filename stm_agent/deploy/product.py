@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stm_agent.backbone.embedded import EXPORT
+from stm_agent.domain.backbone_spec import VectorFormat
 from stm_agent.errors import CheckFailed, RunError
 from stm_agent.evaluate.fusion import FUSION
 from stm_agent.evaluate.proof import model_hash
@@ -29,6 +30,7 @@ class Product:
         proved_dev: nDCG@10 on dev of exactly these files, in the run's ledger or an export's record; None: not there.
         mixed: Whether the scores in the run's report are of mixed precision.
         dimensions: Lengths at which vectors were trained to rank alone (``train: matryoshka``), beside the whole.
+        vectors: How the run stores vectors of a corpus (``backbone: vectors``).
         source_sha256: Of an export, the hash of the model it was made of.
     """
 
@@ -39,6 +41,7 @@ class Product:
     proved_dev: float | None = None
     mixed: bool = False
     dimensions: tuple[int, ...] = ()
+    vectors: VectorFormat = "auto"
     source_sha256: str | None = None
 
     @property
@@ -76,6 +79,7 @@ def product_of_run(run: Path) -> Product:
             "optimize command again, which scores them",
             run.name,
         )
+    domain = read_json(run / "run.json").get("identity", {}).get("domain", {})
     return Product(
         name=run.name,
         source=str(model),
@@ -83,13 +87,9 @@ def product_of_run(run: Path) -> Product:
         sha256=digest,
         proved_dev=float(proof["reloaded"]) if proof else None,
         mixed=bool(proof and proof.get("mixed")),
-        dimensions=_trained_dimensions(run),
+        dimensions=tuple(sorted(domain.get("train", {}).get("matryoshka") or ())),
+        vectors=domain.get("backbone", {}).get("vectors", "auto"),
     )
-
-
-def _trained_dimensions(run: Path) -> tuple[int, ...]:
-    train = read_json(run / "run.json").get("identity", {}).get("domain", {}).get("train", {})
-    return tuple(sorted(train.get("matryoshka") or ()))
 
 
 def product_of_model(name: str) -> Product:

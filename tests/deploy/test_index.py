@@ -13,6 +13,7 @@ from stm_agent.deploy.engines.addresses import redacted, without_secrets
 from stm_agent.deploy.indexing import IndexTarget, corpus_of, equal_but_for_ties, write_index
 from stm_agent.deploy.product import product_of_run
 from stm_agent.errors import CheckFailed, ConfigError, StopRequested, StorageError
+from stm_agent.files import read_json, read_jsonl, write_json
 from stm_agent.testing.loopback import LoopbackServer, Reply, Request
 from stm_agent.testing.postgres import debian_has_pgvector, debian_postgres, pgvector_postgres, postgres_or_skip
 
@@ -126,6 +127,90 @@ def test_a_call_that_was_stopped_is_continued(target, asked, corpus, cache, monk
     monkeypatch.undo()
     result = index(asked, corpus, IndexTarget(engine=target.engine, where=target.where, name="tiny"), cache)
     assert (result["resumed_from"], result["passages"], result["top10_equal"]) == (32, 60, 1.0)
+
+
+def test_a_batch_of_faiss_costs_the_same_however_many_are_written(asked, corpus, cache, tmp_path, monkeypatch):
+    from stm_agent.deploy.engines import faiss
+
+    pytest.importorskip("faiss")
+    reads = []
+
+    def counted(path):
+        reads.append(path)
+        return read_jsonl(path)
+
+    monkeypatch.setattr(faiss, "read_jsonl", counted)
+    index(asked, corpus, IndexTarget(engine="faiss", where=str(tmp_path), name="tiny"), cache, batch=2)
+    assert len(reads) <= 3
+
+
+@pytest.mark.parametrize(("vectors", "rows"), [(20, 20), (20, 18), (18, 20)])
+def test_what_a_killed_process_left_half_written_is_written_again(asked, corpus, cache, tmp_path, vectors, rows):
+    faiss = pytest.importorskip("faiss")
+    target = IndexTarget(engine="faiss", where=str(tmp_path), name="tiny")
+    index(asked, corpus, target, cache)
+    whole, (folder,) = read_jsonl(tmp_path / "tiny" / "passages.jsonl"), tmp_path.iterdir()
+    stored = faiss.read_index(str(folder / "index.faiss")).reconstruct_n(0, 60).tobytes()
+    (folder / "index.faiss").unlink()
+    (folder / "vectors.f32").write_bytes(stored[: vectors * 4 * 32])
+    (folder / "passages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in whole[:rows]))
+    result = index(asked, corpus, target, cache)
+    assert (result["resumed_from"], result["top10_equal"]) == (16, 1.0)
+    assert read_jsonl(folder / "passages.jsonl") == whole
+
+
+def run_with_shards(space, monkeypatch):
+    """Return a run that stored the vectors of its corpus in shards of int8."""
+    from stm_agent.deploy.served import ServedModel
+    from stm_agent.evaluate.cache import EmbeddingCache
+    from stm_agent.evaluate.corpus import encode_corpus
+    from stm_agent.testing.run import pico_run
+
+    run = pico_run(space, "large-1")
+    about = read_json(run / "run.json")
+    about["identity"]["domain"]["backbone"] = {"vectors": "int8"}
+    write_json(run / "run.json", about)
+    product = product_of_run(run)
+    model = ServedModel(product)
+    cache = EmbeddingCache(run.parent / ".cache" / "vectors")
+    encode_corpus(cache, model.encoder, [row.full for row in corpus_of(product, None).documents])
+    for path in cache.folder_of(model.encoder, "").glob("*.npz"):
+        path.unlink()
+    return product, encoded_texts(monkeypatch)
+
+
+def encoded_texts(monkeypatch) -> list[str]:
+    from stm_agent.backbone.encoder import TextEncoder
+
+    texts, encode = [], TextEncoder.encode
+
+    def watched(self, some, **options):
+        texts.extend(some)
+        return encode(self, some, **options)
+
+    monkeypatch.setattr(TextEncoder, "encode", watched)
+    return texts
+
+
+def test_vectors_that_the_run_stored_in_shards_are_indexed_and_not_encoded_again(tmp_path, monkeypatch):
+    product, encoded = run_with_shards(tmp_path, monkeypatch)
+    collection = corpus_of(product, None)
+    target = IndexTarget(engine="faiss", where=str(tmp_path), name="large")
+    result = write_index(product, collection, target, batch=16, cache=product.run.parent / ".cache" / "vectors")
+    assert (result["passages"], result["top10_equal"]) == (60, 1.0)
+    assert not {row.full for row in collection.documents} & set(encoded)
+
+
+def test_vectors_that_the_run_stored_in_shards_are_searched_and_not_encoded_again(tmp_path, monkeypatch):
+    from stm_agent.deploy.service import ServeOptions, Service
+    from stm_agent.deploy.wire import SearchRequest
+
+    product, encoded = run_with_shards(tmp_path, monkeypatch)
+    service = Service([product], tmp_path, ServeOptions())
+    service.search.wait()
+    assert not encoded
+    assert len(service.find(SearchRequest(query="a sore knee", top=5))["hits"]) == 5
+    service.close()
 
 
 def test_an_index_of_something_else_is_not_touched(target, asked, plain, corpus, cache):
