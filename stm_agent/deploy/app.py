@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,11 +87,17 @@ async def _body(request: Request, kind: type[B]) -> B:
 
 async def _embeddings(request: Request) -> Response:
     asked, service = await _body(request, EmbeddingsRequest), _service(request)
-    model, encoded = await service.embed(asked)
+    model, encoded = await service.embed(asked, partial(_left, request))
     # Two thousand vectors as text take a while; other connections are served meanwhile.
     if len(encoded.vectors) > 64:
         return Response(await run_in_threadpool(embeddings_body, asked, model, encoded), media_type=JSON)
     return Response(embeddings_body(asked, model, encoded), media_type=JSON)
+
+
+async def _left(request: Request) -> None:
+    """Return when the client of a request has gone; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
 
 
 async def _search(request: Request) -> JSONResponse:
@@ -108,7 +115,8 @@ async def _models(request: Request) -> JSONResponse:
 
 
 async def _health(request: Request) -> JSONResponse:
-    return JSONResponse(_service(request).health())
+    health = _service(request).health()
+    return JSONResponse(health, 200 if health["status"] == "ok" else 503)
 
 
 async def _metrics(request: Request) -> Response:
