@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -102,6 +103,20 @@ def _write_scores(folder: Path, report: Report) -> None:
     result.to_disk(folder / "mteb" / f"{name}.json")
 
 
+def check_repository(repository: str) -> None:
+    """Require a name that a Hub takes for a repository.
+
+    Raises:
+        ConfigError: The name is not ``owner/name``.
+    """
+    parts = repository.split("/")
+    usable = all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?", part) for part in parts)
+    if len(parts) != 2 or not usable or re.search(r"--|\.\.|\.git$", repository):
+        raise ConfigError(
+            f"'{repository}' is not a repository's name; give --to owner/name, in letters, digits and single . _ -"
+        )
+
+
 def push(package: Package, repository: str, *, private: bool, endpoint: str | None = None) -> str:
     """Create a repository, if necessary, and upload everything in one commit; return the commit's address.
 
@@ -117,8 +132,7 @@ def push(package: Package, repository: str, *, private: bool, endpoint: str | No
         ConfigError: The name is not ``owner/name``.
         StorageError: The Hub cannot be reached, or refuses.
     """
-    if repository.count("/") != 1 or not all(repository.split("/")):
-        raise ConfigError(f"'{repository}' is not a repository's name; give --to owner/name")
+    check_repository(repository)
     from huggingface_hub import HfApi
 
     def refused(error: BaseException) -> StorageError:

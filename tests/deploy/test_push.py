@@ -154,6 +154,9 @@ def test_a_dry_run_lists_and_pushes_nothing_and_a_push_asks_about_licences(run, 
     assert listed.exit_code == 0, listed.output
     assert listed.output.splitlines()[0] == "forbids   Letters of patients: no redistribution"
     assert "model.safetensors" in listed.output
+    for name in ("tiny", "me/tiny/more", "me/", "me/ti ny", "me/a--b", "me/.tiny", "me/tiny.git"):
+        wrong = CliRunner().invoke(build(), [*command[:3], name, *command[4:], "--dry-run"])
+        assert f"'{name}' is not a repository's name; give --to owner/name" in str(wrong.exception)
     refused = CliRunner().invoke(build(), command)
     assert isinstance(refused.exception, ConfigError)
     assert "Letters of patients (no redistribution)" in str(refused.exception)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 from pathlib import Path
 
 import httpx
@@ -280,3 +281,31 @@ def test_a_run_without_a_proof_of_its_model_is_deployed_with_a_warning(space, ca
     (run / "ledger.jsonl").unlink()
     assert product_of_run(run).proved_dev is None
     assert "run unproved-1 has no proof of its model" in caplog.text
+
+
+def test_thumbs_that_cannot_be_stored_are_one_line(service, url, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr(service._thumbs, "path", tmp_path / "file" / "reviews" / "search.jsonl")
+    body = {"query": "my knee", "document": "sore-knee", "relevant": True}
+    answer = httpx.post(f"{url}/v1/judgements", json=body)
+    assert answer.status_code == 500
+    assert "cannot write" in answer.json()["error"]["message"]
+
+
+def test_the_address_of_a_server_takes_connections_when_it_is_announced(plain, tmp_path, monkeypatch):
+    """It is printed before uvicorn has begun, and whoever reads it may connect at once."""
+    from stm_agent.deploy import serve
+
+    reached = []
+
+    def announce(url):
+        with socket.create_connection(url.rpartition("/")[2].split(":"), timeout=5):
+            reached.append(url)
+
+    def served(server, *_sockets):
+        server.started = True
+
+    monkeypatch.setattr(serve, "run_until_stopped", served)
+    products = [product_of_model(str(plain / "model"))]
+    serve.serve(products, tmp_path, serve.Listening(port=0), ServeOptions(), announce=announce)
+    assert len(reached) == 1
