@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stm_agent.cli.deploy_names import product_of, require
+from stm_agent.cli.deploy_names import prepare_product, require
 from stm_agent.cli.output import JsonFlag
 from stm_agent.cli.runs import Place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stm_agent.deploy.product import Product
 
 KEY, HOST = "STM_AGENT_SERVE_KEY", "STM_AGENT_SERVE_HOST"
@@ -59,7 +61,7 @@ def serve(
     listening = Listening(host=host, port=port, key=os.environ.get(KEY) or None, public=public)
     # Before a model is loaded: a port in use is an answer of a moment.
     listening.checked_port()
-    products = [product_of(name, workspace) for name in models]
+    products = _products(models, workspace)
 
     from stm_agent.backbone.threads import set_threads
     from stm_agent.deploy.service import ServeOptions
@@ -69,6 +71,16 @@ def serve(
     options = ServeOptions(capacity=queue, default_input_type=input_type)
     announce = partial(_announce, products=products, as_json=as_json)
     run_server(products, find_workspace(workspace), listening, options, announce=announce)
+
+
+def _products(names: list[str], workspace: Path | None) -> list[Product]:
+    """Return what is served; files are hashed while libraries are imported."""
+    prepared = [prepare_product(name, workspace) for name in names]
+
+    from stm_agent.backbone.opened import import_for_folders
+
+    import_for_folders()
+    return [product() for product in prepared]
 
 
 def _announce(url: str, *, products: list[Product], as_json: bool) -> None:

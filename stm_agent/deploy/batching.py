@@ -152,7 +152,7 @@ class Batcher:
             self._fail([request for request, _ in shares], error)
         try:
             self._watch(len(texts), monotonic() - started)
-        except Exception:  # a counter that fails is no reason to leave a client without its answer
+        except Exception:  # the clients have their answers, whatever a counter raises
             logger.exception("a batch of %s was not counted", self.model.name)
 
     def _next(self) -> list[tuple[_Request, int]]:

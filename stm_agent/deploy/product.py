@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +53,48 @@ class Product:
         return float(read_json(path)["weight"]) if path and path.is_file() else None
 
 
-def product_of_run(run: Path) -> Product:
-    """Return the model of a run.
+class Hashes:
+    """Hashes of models' files, computed in threads, so that libraries can be imported meanwhile."""
+
+    def __init__(self) -> None:
+        """Compute none yet."""
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="hash")
+        self._hashes: dict[Path, Future[str]] = {}
+
+    def begin(self, folder: Path) -> None:
+        """Begin with the files of a model."""
+        self._hashes[folder] = self._pool.submit(hash_of, folder)
+
+    def of(self, folder: Path) -> str:
+        """Return the hash of a model, once it is computed.
+
+        Raises:
+            StorageError: A file cannot be read.
+        """
+        if folder not in self._hashes:
+            self.begin(folder)
+        return self._hashes[folder].result()
+
+
+def hash_of(folder: Path) -> str:
+    """Return the hash over a model's files; of an export, without the record of it."""
+    return model_hash(folder, without=EXPORT) if (folder / EXPORT).is_file() else model_hash(folder)
+
+
+def model_of_run(run: Path) -> Path:
+    """Return the folder of a run's model.
+
+    Raises:
+        RunError: The run has no model yet.
+    """
+    model = run / "model"
+    if not (model / "modules.json").is_file() or not (run / CORPUS / "corpus.jsonl").is_file():
+        raise RunError(f"run {run.name} has no model yet; run its optimize command again to resume it")
+    return model
+
+
+def product_of_run(run: Path, digest: Callable[[Path], str] = hash_of) -> Product:
+    """Return the model of a run; ``digest`` gives the hash of a model's folder.
 
     Raises:
         RunError: The run has no model yet.
@@ -60,12 +102,10 @@ def product_of_run(run: Path) -> Product:
 
     A run that recorded no score for its files, because it was stopped before, is deployed with a warning.
     """
-    model = run / "model"
-    if not (model / "modules.json").is_file() or not (run / CORPUS / "corpus.jsonl").is_file():
-        raise RunError(f"run {run.name} has no model yet; run its optimize command again to resume it")
-    digest = model_hash(model)
+    model = model_of_run(run)
+    sha256 = digest(model)
     proofs = [row for row in read_jsonl(run / "ledger.jsonl") if row.get("event") == "proved" and "sha256" in row]
-    proof = next((row for row in reversed(proofs) if row["sha256"] == digest), None)
+    proof = next((row for row in reversed(proofs) if row["sha256"] == sha256), None)
     if proofs and proof is None:
         raise CheckFailed(
             "artifact-identity",
@@ -84,7 +124,7 @@ def product_of_run(run: Path) -> Product:
         name=run.name,
         source=str(model),
         run=run,
-        sha256=digest,
+        sha256=sha256,
         proved_dev=float(proof["reloaded"]) if proof else None,
         mixed=bool(proof and proof.get("mixed")),
         dimensions=tuple(sorted(domain.get("train", {}).get("matryoshka") or ())),
@@ -92,8 +132,8 @@ def product_of_run(run: Path) -> Product:
     )
 
 
-def product_of_model(name: str) -> Product:
-    """Return a model by its folder, its ``embedded:`` name or its Hub name.
+def product_of_model(name: str, digest: Callable[[Path], str] = hash_of) -> Product:
+    """Return a model by its folder, its ``embedded:`` name or its Hub name; ``digest`` gives the hash of a folder.
 
     Raises:
         BackboneError: No model has that name.
@@ -104,25 +144,24 @@ def product_of_model(name: str) -> Product:
 
     folder = Path(name)
     if (folder / EXPORT).is_file():
-        return _product_of_export(folder)
+        return _product_of_export(folder, digest(folder))
     if folder.is_dir():
-        return Product(name=folder.resolve().name, source=str(folder), run=None, sha256=model_hash(folder))
+        return Product(name=folder.resolve().name, source=str(folder), run=None, sha256=digest(folder))
     short = name.removeprefix("int8:").removeprefix("embedded:")
     return Product(name=short, source=name, run=None, sha256=sha256_text(source_identity(name)))
 
 
-def _product_of_export(folder: Path) -> Product:
+def _product_of_export(folder: Path, sha256: str) -> Product:
     """Return what ``stm-agent export`` wrote, with what it recorded of it; exports of older versions recorded less."""
     record = read_json(folder / EXPORT)
-    digest = model_hash(folder, without=EXPORT)
-    if "sha256" in record and record["sha256"] != digest:
+    if "sha256" in record and record["sha256"] != sha256:
         reason = f"the files in {folder} are not those that were exported and scored; export the model again"
         raise CheckFailed("artifact-identity", 1.0, reason)
     return Product(
         name=folder.resolve().name,
         source=str(folder),
         run=None,
-        sha256=digest,
+        sha256=sha256,
         proved_dev=float(record["dev"]) if "sha256" in record else None,
         dimensions=tuple(record.get("dimensions", ())),
         source_sha256=record.get("source_sha256"),

@@ -309,3 +309,19 @@ def test_the_address_of_a_server_takes_connections_when_it_is_announced(plain, t
     products = [product_of_model(str(plain / "model"))]
     serve.serve(products, tmp_path, serve.Listening(port=0), ServeOptions(), announce=announce)
     assert len(reached) == 1
+
+
+def test_a_model_is_hashed_while_libraries_are_imported_and_still_has_to_be_the_one_that_was_scored(space):
+    from stm_agent.cli.deploy_names import prepare_product
+    from stm_agent.errors import CheckFailed, RunError
+
+    run = pico_run(space / "elsewhere", "prepared-1")
+    assert prepare_product("prepared-1", space / "elsewhere")() == product_of_run(run)
+    assert prepare_product(str(run / "model"), space)() == product_of_model(str(run / "model"))
+    weights = run / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + os.urandom(1))
+    with pytest.raises(CheckFailed, match="not those that run prepared-1 scored"):
+        prepare_product("prepared-1", space / "elsewhere")()
+    (run / "model" / "modules.json").unlink()
+    with pytest.raises(RunError, match="has no model yet"):
+        prepare_product("prepared-1", space / "elsewhere")
