@@ -311,6 +311,7 @@ ADDRESSES = {
     "https://h:9200?api_key=secret": "https://h:9200?api_key=***",
     "me:secret@h:9200": "h:9200",
     "indexes/of me": "indexes/of me",
+    "/home/me@work/indexes": "/home/me@work/indexes",
 }
 
 

@@ -13,8 +13,11 @@ SHORTEST = 3
 _KEYWORDS = r"password|passwd|pwd|sslpassword|secret|token|access_token|api[_-]?key|key"
 _PARAMETER = re.compile(rf"([?&;](?:{_KEYWORDS})=)([^&;#]*)", re.IGNORECASE)
 _KEYWORD = re.compile(rf"(\b(?:{_KEYWORDS})\s*=\s*)('(?:\\.|[^'\\])*'?|(?:\\.|\S)+)", re.IGNORECASE)
-_AUTHORITY = re.compile(r"^(\w[\w+.-]*://|)(?!\w+\s*=)(.*)@", re.DOTALL)
-"""User and password: up to the last ``@``, since a password that was not encoded may hold any character."""
+_AUTHORITY = re.compile(r"^(\w[\w+.-]*://|(?=[^/:@\s]+:))(?!\w+\s*=)(.*)@", re.DOTALL)
+"""User and password: up to the last ``@``, since a password that was not encoded may hold any character.
+
+Without a scheme, what begins with ``user:``; anything else is a folder.
+"""
 
 
 def redacted(address: str) -> str:
