@@ -203,8 +203,8 @@ def main() -> None:
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
-    lines = (options.run / "dev" / "queries.jsonl").read_text(encoding="utf-8").splitlines()
-    texts = [json.loads(line)["text"] for line in lines]
+    lines = (options.run / "dev" / "queries.jsonl").read_text(encoding="utf-8").split("\n")
+    texts = [json.loads(line)["text"] for line in lines if line]
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     record: dict[str, Any] = {

@@ -155,8 +155,8 @@ def passages(name: str, count: int) -> list[str]:
 
     if name == "hpo":
         return list(build_domain_data(HpoCollection(documents=count), Path()).collection.texts.values())
-    lines = (Path(name) / "corpus.jsonl").read_text().splitlines()[:count]
-    return [f"{row.get('title', '')} {row['text']}".strip() for row in map(json.loads, lines)]
+    lines = (Path(name) / "corpus.jsonl").read_text(encoding="utf-8").split("\n")[:count]
+    return [f"{row.get('title', '')} {row['text']}".strip() for row in map(json.loads, filter(None, lines))]
 
 
 def encode_piece(options: argparse.Namespace) -> None:

@@ -68,6 +68,12 @@ def test_a_cut_line_does_not_swallow_the_next(tmp_path):
     assert read_jsonl(path) == [{"a": 1}, {"c": 3}]
 
 
+def test_a_text_may_hold_any_character_that_str_splitlines_takes_for_an_end(tmp_path):
+    row = {"text": "one\u2028two\u2029three\u0085four\x0bfive\x0csix\x1cseven\r\neight"}
+    append_jsonl(tmp_path / "a.jsonl", row, row)
+    assert read_jsonl(tmp_path / "a.jsonl") == [row, row]
+
+
 @pytest.fixture
 def umask():
     """Set a umask that is not the usual one, so that a constant mode would show."""

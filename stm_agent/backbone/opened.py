@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,13 @@ class OpenedModel:
     tokenizer: PreTrainedTokenizerBase
 
 
+def import_for_folders() -> None:
+    """Import what :func:`open_model` runs an ordinary folder with."""
+    from stm_agent.backbone.lean_load import import_networks
+
+    import_networks()
+
+
 def open_model(name: str) -> OpenedModel:
     """Load a model by its folder, its ``embedded:`` name or its Hub name.
 
@@ -53,7 +62,9 @@ def open_model(name: str) -> OpenedModel:
 
         if models := load_lean(folder):
             mixed = _products(folder) == BFLOAT16
-            encoders = [TextEncoder(model, mixed=mixed) for model in models]
+            # Each hashes its weights, for which threads do not wait for one another.
+            with ThreadPoolExecutor(len(models)) as hashing:
+                encoders = list(hashing.map(partial(TextEncoder, mixed=mixed), models))
             encoder = encoders[0] if len(encoders) == 1 else TwoSidedEncoder(*encoders)
             return OpenedModel(encoder, models[0].prompts, models[0].tokenizer)
     from stm_agent.backbone.load import load_model

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,14 +28,28 @@ def product_of(name: str, workspace: Path | None) -> Product:
         ConfigError: No run has that name, and it is not a model.
         RunError: The run has no model yet.
     """
-    from stm_agent.deploy.product import product_of_model, product_of_run
+    return prepare_product(name, workspace)()
 
-    if (Path(name) / "modules.json").is_file() or ":" in name:
-        return product_of_model(name)
-    if name.count("/") == 1 and not Path(name).exists():
-        # owner/name on the Hub.
-        return product_of_model(name)
-    return product_of_run(folder_of(name, workspace, finished=True))
+
+def prepare_product(name: str, workspace: Path | None) -> Callable[[], Product]:
+    """Find a model and begin to hash its files in a thread; return what waits for that and returns the product.
+
+    Raises:
+        ConfigError: No run has that name, and it is not a model.
+        RunError: The run has no model yet.
+    """
+    from stm_agent.deploy.product import Hashes, model_of_run, product_of_model, product_of_run
+
+    hashes = Hashes()
+    # owner/name: on the Hub.
+    is_model = (Path(name) / "modules.json").is_file() or ":" in name
+    if is_model or (name.count("/") == 1 and not Path(name).exists()):
+        if Path(name).is_dir():
+            hashes.begin(Path(name))
+        return partial(product_of_model, name, hashes.of)
+    run = folder_of(name, workspace, finished=True)
+    hashes.begin(model_of_run(run))
+    return partial(product_of_run, run, hashes.of)
 
 
 def require(modules: tuple[str, ...], extra: str, what: str) -> None:

@@ -31,9 +31,10 @@ def push(
 
     Example: stm-agent push last --to me/clinic-retriever --dry-run
     """
-    from stm_agent.deploy.pushing import packed
+    from stm_agent.deploy.pushing import check_repository, packed
     from stm_agent.deploy.pushing import push as push_package
 
+    check_repository(to)
     with packed(product_of(run, workspace)) as package:
         result = {
             "to": to,

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stm_agent.cli.deploy_names import product_of, require
+from stm_agent.cli.deploy_names import prepare_product, require
 from stm_agent.cli.output import JsonFlag
 from stm_agent.cli.runs import Place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stm_agent.deploy.product import Product
 
-KEY = "STM_AGENT_SERVE_KEY"
+KEY, HOST = "STM_AGENT_SERVE_KEY", "STM_AGENT_SERVE_HOST"
 
 
 def serve(
@@ -30,7 +32,7 @@ def serve(
         ),
     ],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; anything but loopback asks for a key.")
+        str, typer.Option(envvar=HOST, help="Address to listen on; anything but loopback asks for a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8400,
     queue: Annotated[int, typer.Option(help="Texts that may wait for a model; more get 429.", min=1)] = 4096,
@@ -59,7 +61,7 @@ def serve(
     listening = Listening(host=host, port=port, key=os.environ.get(KEY) or None, public=public)
     # Before a model is loaded: a port in use is an answer of a moment.
     listening.checked_port()
-    products = [product_of(name, workspace) for name in models]
+    products = _products(models, workspace)
 
     from stm_agent.backbone.threads import set_threads
     from stm_agent.deploy.service import ServeOptions
@@ -69,6 +71,16 @@ def serve(
     options = ServeOptions(capacity=queue, default_input_type=input_type)
     announce = partial(_announce, products=products, as_json=as_json)
     run_server(products, find_workspace(workspace), listening, options, announce=announce)
+
+
+def _products(names: list[str], workspace: Path | None) -> list[Product]:
+    """Return what is served; files are hashed while libraries are imported."""
+    prepared = [prepare_product(name, workspace) for name in names]
+
+    from stm_agent.backbone.opened import import_for_folders
+
+    import_for_folders()
+    return [product() for product in prepared]
 
 
 def _announce(url: str, *, products: list[Product], as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from stm_agent.deploy.guard import Guard
 from stm_agent.deploy.service import Service
 from stm_agent.deploy.wire import (
     BODY,
+    TEXTS,
     Body,
     EmbeddingsRequest,
     JudgementRequest,
@@ -85,11 +87,17 @@ async def _body(request: Request, kind: type[B]) -> B:
 
 async def _embeddings(request: Request) -> Response:
     asked, service = await _body(request, EmbeddingsRequest), _service(request)
-    model, encoded = await service.embed(asked)
+    model, encoded = await service.embed(asked, partial(_left, request))
     # Two thousand vectors as text take a while; other connections are served meanwhile.
     if len(encoded.vectors) > 64:
         return Response(await run_in_threadpool(embeddings_body, asked, model, encoded), media_type=JSON)
     return Response(embeddings_body(asked, model, encoded), media_type=JSON)
+
+
+async def _left(request: Request) -> None:
+    """Return when the client of a request has gone; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
 
 
 async def _search(request: Request) -> JSONResponse:
@@ -107,7 +115,8 @@ async def _models(request: Request) -> JSONResponse:
 
 
 async def _health(request: Request) -> JSONResponse:
-    return JSONResponse(_service(request).health())
+    health = _service(request).health()
+    return JSONResponse(health, 200 if health["status"] == "ok" else 503)
 
 
 async def _metrics(request: Request) -> Response:
@@ -129,9 +138,7 @@ def _refusal(error: Exception) -> Refused:
     if isinstance(error, Refused):
         return error
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"][:1])
-        return Refused(400, f"{field}: {first['msg']}" if field else str(first["msg"]), param=field or None)
+        return _invalid(error)
     if isinstance(error, QueueFull):
         return Refused(429, str(error), code="queue_full", headers={"retry-after": "1"})
     if isinstance(error, Closed | OutOfMemory):
@@ -144,3 +151,14 @@ def _refusal(error: Exception) -> Refused:
         return Refused(500, str(error), code="failed")
     logger.error("a request failed", exc_info=error)
     return Refused(500, "the server made a mistake; its log says what happened", code="failed")
+
+
+def _invalid(error: ValidationError) -> Refused:
+    """Return the first fault of a body that does not have the shape of its request."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"][:1])
+    if field == "input" and first["type"] == "too_long":
+        return Refused(400, f"input has too many texts, {TEXTS} are allowed; send it in parts", param=field)
+    if field == "input" and first["type"] == "list_type":
+        return Refused(400, "input: send a text or a list of texts", param=field)
+    return Refused(400, f"{field}: {first['msg']}" if field else str(first["msg"]), param=field or None)

@@ -6,16 +6,20 @@ batch: a request with one text does not wait for one with two thousand.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from time import monotonic
 
 import numpy as np
 
 from stm_agent.deploy.served import InputType, ServedModel, Vectors
-from stm_agent.errors import StmAgentError
+from stm_agent.errors import StmAgentError, first_line
+
+logger = logging.getLogger(__name__)
 
 BATCH_TEXTS = 64
 """Largest number of texts that are encoded at once."""
@@ -122,26 +126,42 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    def _work(self) -> None:
-        from time import monotonic
+    @property
+    def alive(self) -> bool:
+        """Whether texts are encoded; it is false once the thread has ended."""
+        return self._thread.is_alive()
 
-        while shares := self._next():
-            texts = [text for request, share in shares for text in request.texts[request.sent - share : request.sent]]
-            started = monotonic()
-            try:
-                vectors, tokens = self.model.encode(texts), self.model.tokens(texts)
-            except Exception as error:  # whatever a model raises belongs to the requests, and the thread must live
-                self._fail([request for request, _ in shares], error)
-            else:
-                self._watch(len(texts), monotonic() - started)
-                self._deliver(shares, vectors, tokens)
+    def _work(self) -> None:
+        try:
+            while shares := self._next():
+                self._encode(shares)
+        except Exception as error:  # nobody would answer the clients that wait, nor those to come
+            logger.exception("%s encodes no more texts", self.model.name)
+            with self._changed:
+                self._closed = True
+                waiting = list(self._requests)
+            self._fail(waiting, Closed(f"{self.model.name} stopped ({first_line(error)}); restart the server"))
+
+    def _encode(self, shares: list[tuple[_Request, int]]) -> None:
+        texts = [text for request, share in shares for text in request.texts[request.sent - share : request.sent]]
+        started = monotonic()
+        try:
+            vectors, tokens = self.model.encode(texts), self.model.tokens(texts)
+            self._deliver(shares, vectors, tokens)
+        except Exception as error:  # whatever a model raises belongs to the requests, and the thread must live
+            self._fail([request for request, _ in shares], error)
+        try:
+            self._watch(len(texts), monotonic() - started)
+        except Exception:  # the clients have their answers, whatever a counter raises
+            logger.exception("a batch of %s was not counted", self.model.name)
 
     def _next(self) -> list[tuple[_Request, int]]:
         """Wait for requests; return those of the next batch, with the number of texts of each. Empty: closed."""
         with self._changed:
+            self._drop_cancelled()
             while not self._requests and not self._closed:
                 self._changed.wait()
-            self._drop_cancelled()
+                self._drop_cancelled()
             shares: dict[_Request, int] = {}
             room = self._batch_texts
             fair = max(1, room // max(len(self._requests), 1))
@@ -167,6 +187,9 @@ class Batcher:
             self._waiting -= request.left if request.counted else 0
 
     def _deliver(self, shares: list[tuple[_Request, int]], vectors: Vectors, tokens: list[int]) -> None:
+        total = sum(share for _, share in shares)
+        if len(vectors) != total or len(tokens) != total:
+            raise ValueError(f"{total} texts gave {len(vectors)} vectors and {len(tokens)} counts of tokens")
         begin, most = 0, self.model.max_tokens
         for request, share in shares:
             request.parts.append(vectors[begin : begin + share])
@@ -174,8 +197,10 @@ class Batcher:
                 request.tokens += count if most is None else min(count, most)
                 request.truncated += most is not None and count > most
             begin += share
-            if not request.left and request.future.set_running_or_notify_cancel():
-                request.future.set_result(Encoded(np.concatenate(request.parts), request.tokens, request.truncated))
+            if not request.left:
+                encoded = Encoded(np.concatenate(request.parts), request.tokens, request.truncated)
+                if request.future.set_running_or_notify_cancel():
+                    request.future.set_result(encoded)
 
     def _fail(self, requests: list[_Request], error: BaseException) -> None:
         with self._changed:
@@ -184,5 +209,6 @@ class Batcher:
                     self._requests.remove(request)
                     self._waiting -= request.left if request.counted else 0
         for request in requests:
-            if request.future.set_running_or_notify_cancel():
+            # Requests before the one that failed may have their answer.
+            if not request.future.done() and request.future.set_running_or_notify_cancel():
                 request.future.set_exception(error)

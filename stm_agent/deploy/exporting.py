@@ -13,7 +13,7 @@ from stm_agent.deploy.product import CORPUS, Product
 from stm_agent.deploy.served import ServedModel, Vectors
 from stm_agent.domain.collection import Collection, read_beir
 from stm_agent.errors import CheckFailed, ConfigError, DataError
-from stm_agent.evaluate.proof import TOLERANCE
+from stm_agent.evaluate.proof import TOLERANCE, model_hash
 from stm_agent.files import read_json, whole_folder, write_json
 
 SPEED_TEXTS = 256
@@ -30,6 +30,8 @@ class ExportReport(TypedDict):
     network: str | None
     products: str | None
     source_sha256: str
+    sha256: str
+    dimensions: list[int]
     ledger_dev: float | None
     source_dev: float
     dev: float
@@ -76,6 +78,8 @@ def export_model(
             "network": FORMATS[name].network,
             "products": FORMATS[name].products,
             "source_sha256": product.sha256,
+            "sha256": model_hash(partial, without=EXPORT),
+            "dimensions": list(product.dimensions),
             "ledger_dev": ledger,
             "source_dev": original.dev,
             "dev": exported.dev,

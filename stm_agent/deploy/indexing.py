@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.deploy.engines.addresses import redacted
 from stm_agent.deploy.engines.engine import Engine, IndexIdentity, Passage, check_continues
 from stm_agent.deploy.product import CORPUS, Product
 from stm_agent.domain.collection import Collection, read_beir
 from stm_agent.errors import CheckFailed, ConfigError
 from stm_agent.files import content_hash
 from stm_agent.progress import report
+
+if TYPE_CHECKING:
+    from stm_agent.deploy.served import ServedModel
+    from stm_agent.evaluate.vectors import CorpusVectors
 
 ENGINES = ("pgvector", "qdrant", "opensearch", "faiss")
 CHECKED, TOP = 50, 10
@@ -25,7 +30,7 @@ TIE = 1e-5
 
 
 class IndexReport(TypedDict):
-    """What an index has, and what was checked."""
+    """What an index has, and what was checked; ``where`` has no password."""
 
     engine: str
     where: str
@@ -47,7 +52,7 @@ class IndexTarget:
         where: Address or folder of the engine.
         name: Table, collection, index or folder.
         approximate: Let the engine search a graph, which is faster for more than about 100,000 passages.
-        replace: Remove an index of that name first.
+        replace: Remove an index of that name first, if this program wrote it.
     """
 
     engine: str
@@ -110,7 +115,7 @@ def write_index(
 
     engine = target.open()
     try:
-        with engine_errors(target.engine, target.name, "run the same command again to continue"):
+        with engine_errors(target.engine, target.where, "run the same command again to continue"):
             return _write(engine, product, collection, target, batch, cache)
     finally:
         engine.close()
@@ -121,27 +126,26 @@ def _write(
 ) -> IndexReport:
     from stm_agent.deploy.served import ServedModel
 
-    stored = None if target.replace else engine.stored()
     corpus = content_hash([[document.id, document.title, document.text] for document in collection.documents])
     model = ServedModel(product)
     identity = IndexIdentity(product.sha256, corpus, model.dimension, len(collection.documents))
-    continues = check_continues(stored, identity, target.name)
+    continues = check_continues(engine.stored(), identity, target.name, replace=target.replace)
     if not continues:
         engine.create(identity, replace=target.replace)
     # A batch that a killed process left half-written is written again.
     begin = engine.written() // batch * batch
-    vectors = _Vectors(model, cache)
     documents = collection.documents
+    vectors = _passages(model, [document.full for document in documents], cache)
     for at in range(begin, len(documents), batch):
         rows = documents[at : at + batch]
-        encoded = vectors.passages([document.full for document in rows])
+        encoded = vectors.take(range(at, at + len(rows)))
         engine.write([Passage(row.id, row.title, row.text, vector) for row, vector in zip(rows, encoded, strict=True)])
         report("index", "passages", min(at + batch, len(documents)), len(documents))
     engine.finish()
-    checked, equal = _check(engine, collection, vectors)
+    checked, equal = _check(engine, collection, vectors, _queries(model, collection, cache))
     return {
         "engine": target.engine,
-        "where": target.where,
+        "where": redacted(target.where),
         "name": target.name,
         "model_sha256": product.sha256,
         "passages": engine.written(),
@@ -152,47 +156,43 @@ def _write(
     }
 
 
-class _Vectors:
-    """Vectors of passages and queries as the run ranks them, from the cache if they are stored."""
+def _passages(model: ServedModel, texts: Sequence[str], cache: Path | None) -> CorpusVectors:
+    """Return the vectors of passages as the run ranks them: stored ones, in its shards if the corpus is large."""
+    from stm_agent.evaluate.cache import EmbeddingCache
+    from stm_agent.evaluate.corpus import encode_corpus
 
-    def __init__(self, model: object, cache: Path | None) -> None:
-        from stm_agent.deploy.served import ServedModel
-        from stm_agent.evaluate.cache import EmbeddingCache
-
-        assert isinstance(model, ServedModel)  # noqa: S101
-        self.model = model
-        self.cache = EmbeddingCache(cache) if cache else None
-
-    def passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        from stm_agent.evaluate.cache import encode_through
-
-        encode = encode_through(self.cache, self.model.encoder)
-        vectors: NDArray[np.float32] = encode(list(texts), prefix=self.model.prefixes["passage"])
-        return vectors
-
-    def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        from stm_agent.evaluate.cache import encode_queries
-
-        return encode_queries(self.cache, self.model.encoder, list(texts), prefix=self.model.prefixes["query"])
+    stored = EmbeddingCache(cache) if cache else None
+    return encode_corpus(stored, model.encoder, texts, prefix=model.prefixes["passage"])
 
 
-def _check(engine: Engine, collection: Collection, vectors: _Vectors) -> tuple[int, float]:
+def _queries(model: ServedModel, collection: Collection, cache: Path | None) -> NDArray[np.float32]:
+    """Return the vectors of the queries that check an index; without a split, the first passages are the queries."""
+    from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
+
+    split = collection.splits.get("dev") or next(iter(collection.splits.values()), None)
+    texts = list(split.queries.values()) if split else [row.full for row in collection.documents[:CHECKED]]
+    stored = EmbeddingCache(cache) if cache else None
+    return encode_queries(stored, model.encoder, texts[:CHECKED], prefix=model.prefixes["query"])
+
+
+def _check(
+    engine: Engine, collection: Collection, vectors: CorpusVectors, queries: NDArray[np.float32]
+) -> tuple[int, float]:
     """Compare the engine with exact search; return the queries compared and the share of equal first passages."""
     from stm_agent.evaluate.ranking import rank
 
-    split = collection.splits.get("dev") or next(iter(collection.splits.values()), None)
-    asked = list(split.queries.values())[:CHECKED] if split else [row.full for row in collection.documents[:CHECKED]]
-    queries = vectors.queries(asked)
-    passages = vectors.passages([row.full for row in collection.documents])
-    names = [row.id for row in collection.documents]
-    exact = rank([str(number) for number in range(len(asked))], queries, names, passages, k=len(names))
-    equal = sum(
-        equal_but_for_ties(engine.search(vector, TOP), exact[str(number)]) for number, vector in enumerate(queries)
-    )
-    share = equal / max(len(asked), 1)
+    rows = {document.id: row for row, document in enumerate(collection.documents)}
+    exact = rank([str(number) for number in range(len(queries))], queries, list(rows), vectors, k=TOP)
+    equal = 0
+    for number, query in enumerate(queries):
+        found, scores = engine.search(query, TOP), exact[str(number)]
+        ties = [name for name in found if name in rows and name not in scores]
+        near = vectors.take([rows[name] for name in ties]) @ query
+        equal += equal_but_for_ties(found, {**scores, **dict(zip(ties, near.tolist(), strict=True))})
+    share = equal / max(len(queries), 1)
     if engine.exact and share < 1:
         raise CheckFailed("index", share, "the index finds other passages than exact search; write it again: --replace")
-    return len(asked), share
+    return len(queries), share
 
 
 def equal_but_for_ties(found: Sequence[str], scores: Mapping[str, float], top: int = TOP) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stm_agent.deploy.licences import SourceLicence, licences_of_card
+from stm_agent.deploy.licences import SourceLicence, licences_of_run
 from stm_agent.deploy.product import Product
 from stm_agent.domain.scripts import UNKNOWN_CODE
 from stm_agent.errors import ConfigError, RunError, StorageError, first_line, raised_as
@@ -70,7 +71,7 @@ def packed(product: Product) -> Iterator[Package]:
         yield Package(
             folder=folder,
             files=dict(sorted(found.items(), key=lambda item: -item[1])),
-            licences=licences_of_card(card.read_text(encoding="utf-8") if card.is_file() else ""),
+            licences=licences_of_run(product.run, report, card.read_text(encoding="utf-8") if card.is_file() else ""),
             sha256=product.sha256,
         )
 
@@ -104,6 +105,20 @@ def _write_scores(folder: Path, report: Report) -> None:
     result.to_disk(folder / "mteb" / f"{name}.json")
 
 
+def check_repository(repository: str) -> None:
+    """Require a name that a Hub takes for a repository.
+
+    Raises:
+        ConfigError: The name is not ``owner/name``.
+    """
+    parts = repository.split("/")
+    usable = all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?", part) for part in parts)
+    if len(parts) != 2 or not usable or re.search(r"--|\.\.|\.git$", repository):
+        raise ConfigError(
+            f"'{repository}' is not a repository's name; give --to owner/name, in letters, digits and single . _ -"
+        )
+
+
 def push(package: Package, repository: str, *, private: bool, endpoint: str | None = None) -> str:
     """Create a repository, if necessary, and upload everything in one commit; return the commit's address.
 
@@ -119,8 +134,7 @@ def push(package: Package, repository: str, *, private: bool, endpoint: str | No
         ConfigError: The name is not ``owner/name``.
         StorageError: The Hub cannot be reached, or refuses.
     """
-    if repository.count("/") != 1 or not all(repository.split("/")):
-        raise ConfigError(f"'{repository}' is not a repository's name; give --to owner/name")
+    check_repository(repository)
     from huggingface_hub import HfApi
 
     def refused(error: BaseException) -> StorageError:

@@ -18,6 +18,7 @@ from stm_agent.errors import StmAgentError, first_line
 
 if TYPE_CHECKING:
     from stm_agent.evaluate.bm25 import Bm25Index
+    from stm_agent.evaluate.vectors import CorpusVectors
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class _ThroughQueue:
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
         self.identity, self.dimension = batcher.model.encoder.identity, batcher.model.dimension
+        self.vector_format = batcher.model.encoder.vector_format
 
     def encode(self, texts: Sequence[str], *, prefix: str = "") -> Vectors:
         # The prefix is the model's own, which decides the key of the cache; the queue adds it.
@@ -64,7 +66,7 @@ class CorpusSearch:
         self.texts: dict[str, str] = {}
         self.state, self.reason = "indexing", "reading the corpus"
         self._lexical: Bm25Index | None = None
-        self._vectors: dict[str, Vectors] = {}
+        self._vectors: dict[str, CorpusVectors] = {}
         self._thread = threading.Thread(target=self._index, name="index", daemon=True)
         self._thread.start()
 
@@ -72,6 +74,7 @@ class CorpusSearch:
         from stm_agent.domain.collection import read_beir
         from stm_agent.evaluate.bm25 import Bm25Index
         from stm_agent.evaluate.cache import EmbeddingCache
+        from stm_agent.evaluate.corpus import encode_corpus
 
         try:
             self.texts = dict(read_beir(self.run / CORPUS).texts)
@@ -80,9 +83,8 @@ class CorpusSearch:
             for name, batcher in self.batchers.items():
                 self.reason = f"encoding {len(self.texts):,} passages with {name}"
                 passages = list(self.texts.values())
-                self._vectors[name] = cache.encode(
-                    _ThroughQueue(batcher), passages, prefix=batcher.model.prefixes["passage"]
-                )
+                prefix = batcher.model.prefixes["passage"]
+                self._vectors[name] = encode_corpus(cache, _ThroughQueue(batcher), passages, prefix=prefix)
             self.state, self.reason = "ready", ""
         except (CancelledError, Closed):
             self.reason = "the server is stopping"

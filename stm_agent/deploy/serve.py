@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stm_agent.deploy.product import Product
 from stm_agent.errors import ConfigError
-from stm_agent.web.address import allow_open_files, free_port, is_loopback
+from stm_agent.web.address import allow_open_files, free_port, is_loopback, listening_socket
 from stm_agent.web.running import run_until_stopped
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def serve(
         workspace: Whose ``reviews/`` gets the thumbs.
         listening: Address and key.
         options: Queue and input type.
-        announce: Gets one line when the server answers.
+        announce: Gets the server's address when it takes connections.
 
     Raises:
         ConfigError: The port is in use, or others could use the server without a key.
@@ -119,9 +119,11 @@ def serve(
     gc.enable()
     server = uvicorn.Server(config_of(app, listening.host, port))
     shown = f"[{listening.host}]" if ":" in listening.host else listening.host
-    announce(f"http://{shown}:{port}")
     try:
-        run_until_stopped(server)
+        with listening_socket(listening.host, port, BACKLOG) as bound:
+            # Whoever reads the address may connect at once, before uvicorn has begun.
+            announce(f"http://{shown}:{port}")
+            run_until_stopped(server, bound)
     finally:
         service.close()
     if not server.started:

@@ -41,6 +41,8 @@ class ServedModel:
         model = open_model(product.source)
         self.product = product
         self.encoder = model.encoder
+        # A large corpus is found in the shards that the run stored.
+        self.encoder.vector_format = product.vectors
         self.prefixes: dict[InputType, str] = {
             "query": query_prompt(model.prompts),
             "passage": passage_prompt(model.prompts),

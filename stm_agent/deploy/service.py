@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from stm_agent.errors import ConfigError
 
 CAPACITY = 4096
 """Largest number of texts that wait for a model, unless another is asked for."""
+CLIENT_LEFT = 499
+"""Status that nginx gives to a request whose client has gone; the metrics count it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +98,15 @@ class Service:
         known = ", ".join(self.models)
         raise Refused(404, f"model '{name}' is not served; there is {known}", param="model", code="model_not_found")
 
-    async def embed(self, request: EmbeddingsRequest) -> tuple[str, Encoded]:
+    async def embed(self, request: EmbeddingsRequest, left: Callable[[], Awaitable[None]]) -> tuple[str, Encoded]:
         """Return the model's name and the vectors of a request.
 
+        Args:
+            request: The request.
+            left: Returns when the client has gone; its texts that wait then are not encoded.
+
         Raises:
-            Refused: The request cannot be fulfilled as it is.
+            Refused: The request cannot be fulfilled as it is, or its client has gone.
             QueueFull: Too many texts wait.
         """
         model, suffix = self.named(request.model)
@@ -110,7 +117,7 @@ class Service:
             reason = f"input has {len(texts)} texts, {self.options.capacity} may wait here; send it in parts"
             raise Refused(400, reason, param="input")
         future = self._batchers[model.name].submit([(side, text) for text in texts])
-        encoded = await asyncio.wrap_future(future)
+        encoded = await _result_for(future, left)
         self.metrics.texts.labels(model.name, side).inc(len(texts))
         self.metrics.tokens.labels(model.name).inc(encoded.tokens)
         self.metrics.truncated.labels(model.name).inc(encoded.truncated)
@@ -173,6 +180,7 @@ class Service:
                 "created": self._started,
                 "owned_by": "stm-agent",
                 "sha256": model.product.sha256,
+                "source_sha256": model.product.source_sha256,
                 "proved_dev_ndcg_at_10": model.product.proved_dev,
                 "dimensions": list(model.dimensions),
                 "max_tokens": model.max_tokens,
@@ -189,13 +197,35 @@ class Service:
         return ["dense", "bm25", *(["fused"] if model.product.fusion_weight is not None else [])]
 
     def health(self) -> dict[str, object]:
-        """Return whether requests are answered, and whether the corpus is indexed."""
+        """Return whether requests are answered (``failed``: models that are not), and whether the corpus is indexed."""
+        failed = [name for name, batcher in self._batchers.items() if not batcher.alive]
         waiting = {name: batcher.waiting for name, batcher in self._batchers.items()}
         search = {"state": self.search.state, "reason": self.search.reason} if self.search else None
-        return {"status": "ok", "models": list(self.models), "waiting_texts": waiting, "search": search}
+        status = "failed" if failed else "ok"
+        models = list(self.models)
+        return {"status": status, "models": models, "failed": failed, "waiting_texts": waiting, "search": search}
 
     def render_metrics(self) -> bytes:
         """Return all counters in Prometheus' text format."""
         for name, batcher in self._batchers.items():
             self.metrics.waiting.labels(name).set(batcher.waiting)
         return self.metrics.render()
+
+
+async def _result_for(future: Future[Encoded], left: Callable[[], Awaitable[None]]) -> Encoded:
+    """Return a result; cancel it if the client that waits for it leaves."""
+
+    async def cancel_when_left() -> None:
+        await left()
+        future.cancel()
+
+    watching = asyncio.ensure_future(cancel_when_left())
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        if not watching.done():
+            # The server is stopping.
+            raise
+        raise Refused(CLIENT_LEFT, "the client closed the connection", code="client_left") from None
+    finally:
+        watching.cancel()

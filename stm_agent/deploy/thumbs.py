@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from stm_agent.files import read_jsonl, write_atomic
+from stm_agent.files import read_jsonl, storing, write_atomic
 from stm_agent.mine.reviewed import FOLDER
 
 RELEVANT, IRRELEVANT = "false_negative", "negative"
@@ -39,8 +39,7 @@ class Thumbs:
         Raises:
             StorageError: The file cannot be written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")):
+        with storing(self.path), self._locked():
             rows = [
                 row for row in read_jsonl(self.path) if (row.get("query"), row.get("document")) != (query, document)
             ]
@@ -50,6 +49,10 @@ class Thumbs:
                 rows.append(row)
             write_atomic(self.path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return len(rows)
+
+    def _locked(self) -> FileLock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path.with_suffix(".lock"))
 
     def of_query(self, query: str) -> dict[str, bool]:
         """Return document -> thumb of a query."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from stm_agent.deploy.batching import Encoded
 from stm_agent.deploy.served import InputType, ServedModel
@@ -30,16 +31,27 @@ SUFFIXES: Mapping[str, InputType] = {"-query": "query", "-passage": "passage"}
 
 
 class Body(BaseModel):
-    """A request's body; unknown fields are refused."""
+    """A request's body; unknown fields are refused.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    One error is made, however many fields or texts are wrong: a body of 8 MB has room for a million of them.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @model_validator(mode="after")
+    def _refuse_unknown_fields(self) -> Self:
+        if self.model_extra:
+            name = next(iter(self.model_extra))
+            raise PydanticCustomError("unknown_field", "'{name}' is not a field of this request", {"name": name[:100]})
+        return self
 
 
 class EmbeddingsRequest(Body):
     """Body of ``POST /v1/embeddings``."""
 
     model: str
-    input: StrictStr | list[StrictStr] | list[StrictInt] | list[list[StrictInt]]
+    # A list's items are checked one by one in texts_of, which stops at the first that is wrong.
+    input: Annotated[Annotated[list[object], Field(max_length=TEXTS)] | StrictStr, Field(union_mode="left_to_right")]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
     input_type: str | None = None
@@ -120,15 +132,15 @@ def texts_of(request: EmbeddingsRequest) -> list[str]:
     """Return the texts of a request.
 
     Raises:
-        Refused: There is none, one is empty or too long, there are too many, or they are token numbers.
+        Refused: There is none, one is empty or too long, or one is a token number.
     """
     texts = [request.input] if isinstance(request.input, str) else request.input
     if not texts:
         raise Refused(400, "input is an empty list; send at least one text", param="input")
-    if len(texts) > TEXTS:
-        raise Refused(400, f"input has {len(texts)} texts, {TEXTS} are allowed; send it in parts", param="input")
     checked: list[str] = []
     for number, text in enumerate(texts):
+        if not isinstance(text, str | int | list) or isinstance(text, bool):
+            raise Refused(400, f"input {number} is not a text; send a text or a list of texts", param="input")
         if not isinstance(text, str):
             raise Refused(
                 400,

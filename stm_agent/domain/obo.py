@@ -60,7 +60,7 @@ def parse_obo(text: str) -> Ontology:
 def _term(stanza: str) -> Iterator[Term]:
     """Yield the stanza's term, or nothing if it is obsolete or has no definition."""
     tags: dict[str, list[str]] = {}
-    for line in stanza.splitlines()[1:]:
+    for line in stanza.split("\n")[1:]:
         tag, colon, value = line.partition(": ")
         if colon:
             tags.setdefault(tag, []).append(value)

@@ -82,8 +82,9 @@ def read_proof(folder: Path) -> float:
     return float(read_json(folder / PROOF)["measured"])
 
 
-def model_hash(folder: Path) -> str:
-    """Return a hash over the files of a model that decide its vectors: all but its card and hidden ones."""
+def model_hash(folder: Path, *, without: str = CARD) -> str:
+    """Return a hash over the files of a model that decide its vectors: not its card, hidden ones and ``without``."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    hidden = {name for name in files if name == CARD or any(part.startswith(".") for part in name.split("/"))}
+    beside = (CARD, without)
+    hidden = {name for name in files if name in beside or any(part.startswith(".") for part in name.split("/"))}
     return content_hash({name: sha256_file(path) for name, path in files.items() if name not in hidden})

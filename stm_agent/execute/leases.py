@@ -2,28 +2,38 @@
 
 A lease is an object that only one writer can create. Its holder writes it again every few seconds; one that has not
 changed for :data:`STALE_SECONDS` belongs to a process that is gone, and may be taken over. No clocks are compared.
+
+Whoever changes a lease first creates a claim: an object named by the lease's present text, which one writer alone can
+create, too. So of several processes that take over a lease one gets it, and a holder that slept cannot renew a lease
+that it lost meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import socket
 import threading
 import time
 import uuid
+from typing import TYPE_CHECKING
 
 import psutil
 
 from stm_agent.errors import ExecutionError
 from stm_agent.execute.artefacts import ArtefactStore, reaching, read_text, write_new
+from stm_agent.files import sha256_text
 
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+logger = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
 """How often a holder renews its leases."""
 STALE_SECONDS = 60.0
 """After so long without a renewal a lease may be taken over."""
-SETTLE_SECONDS = 1.0
-"""Two processes that take over one lease both write it; after so long each looks whose name is in it."""
 
 
 class Leases:
@@ -49,10 +59,8 @@ class Leases:
             system, root = self._store.opened()
             path = f"{root}/leases/{name}"
             taken = write_new(system, path, self._text())
-            if not taken and self._is_stale(name, read_text(system, path)):
-                system.pipe_file(path, self._text().encode())
-                time.sleep(SETTLE_SECONDS)
-                taken = _owner(read_text(system, path)) == self._own
+            if not taken and (text := read_text(system, path)) is not None and self._is_stale(name, text):
+                taken = self._change(system, path, text, self._text())
         if taken:
             self._seen.pop(name, None)
             with self._lock:
@@ -67,15 +75,35 @@ class Leases:
         try:
             with reaching(self._store.url):
                 system, root = self._store.opened()
-                if _owner(read_text(system, f"{root}/leases/{name}")) == self._own:
-                    system.rm_file(f"{root}/leases/{name}")
+                path = f"{root}/leases/{name}"
+                text = read_text(system, path)
+                if text is not None and _owner(text) == self._own:
+                    self._change(system, path, text, None)
         except ExecutionError:
             return
 
-    def _is_stale(self, name: str, text: str | None) -> bool:
-        """Return whether a lease did not change while this process watched it, or its process on this host is gone."""
-        if text is None:
+    def _change(self, system: AbstractFileSystem, path: str, before: str, text: str | None) -> bool:
+        """Write a lease, or with None remove it, if it still has the text that was read; return whether it was done."""
+        claim = f"{path}.{sha256_text(before)[:16]}"
+        if not write_new(system, claim, self._text()):
+            standing = read_text(system, claim)
+            if standing is not None and self._is_stale(claim, standing):
+                # Its process ended in between; the next try finds no claim.
+                _remove(system, claim)
+            return False
+        try:
+            if read_text(system, path) != before:
+                return False
+            if text is None:
+                _remove(system, path)
+            else:
+                system.pipe_file(path, text.encode())
             return True
+        finally:
+            _remove(system, claim)
+
+    def _is_stale(self, name: str, text: str) -> bool:
+        """Return whether a lease did not change while this process watched it, or its process on this host is gone."""
         host, _, rest = _owner(text).partition(" ")
         process = rest.partition(" ")[0]
         if host == socket.gethostname() and process.isdigit() and not psutil.pid_exists(int(process)):
@@ -112,11 +140,23 @@ class Leases:
         try:
             with reaching(self._store.url):
                 system, root = self._store.opened()
+                path = f"{root}/leases/{name}"
                 with self._lock:
-                    if name in self._held:
-                        system.pipe_file(f"{root}/leases/{name}", self._text().encode())
+                    if name not in self._held:
+                        return
+                    text = read_text(system, path)
+                    if text is None or _owner(text) != self._own:
+                        self._held.discard(name)
+                        logger.warning("another process took over %s, which may be built twice", name)
+                        return
+                    self._change(system, path, text, self._text())
         except ExecutionError:
             return
+
+
+def _remove(system: AbstractFileSystem, path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        system.rm_file(path)
 
 
 def _owner(text: str | None) -> str:

@@ -151,7 +151,8 @@ class FileTeacher:
             DataError: It cannot be read, or a line is neither.
         """
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read the scores in {path}: {first_line(error)}") from error
         self._scores: dict[str, dict[str, float]] = {}

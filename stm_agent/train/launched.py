@@ -12,7 +12,7 @@ from stm_agent.errors import StmAgentError
 from stm_agent.files import write_json
 from stm_agent.job import checkpoints_in
 from stm_agent.progress import watched_by
-from stm_agent.train.launch import FAULT, ORDER, PROGRESS, Order
+from stm_agent.train.launch import ORDER, PROGRESS, Order, write_fault
 from stm_agent.train.processes import part, processes
 
 INTERVAL = 0.5
@@ -50,7 +50,7 @@ def train_beside(shared: Path) -> int:
         with watched_by(FileWatcher(shared)), checkpoints_in(order.checkpoints):
             order.job.build(folder)
     except StmAgentError as error:
-        write_json(shared / FAULT.format(rank=rank), {"kind": type(error).__name__, "message": str(error)})
+        write_fault(shared, rank, error)
         return error.exit_code
     part()
     return 0

@@ -95,10 +95,11 @@ def test_a_broken_folder_is_an_error_of_one_line(tmp_path):
 
 def test_a_model_is_opened_without_the_libraries_that_only_training_needs(tmp_path):
     folder = pico_checkpoint(tmp_path)
-    heavy = {"sentence_transformers", "peft", "mteb", "dspy", "litellm", "datasets", "sklearn"}
+    heavy = {"sentence_transformers", "peft", "mteb", "dspy", "litellm", "datasets", "sklearn", "scipy"}
     code = (
         "import sys; from stm_agent.backbone.opened import open_model; "
-        f"open_model({str(folder)!r}).encoder.encode(['a knee']); print(*sorted({heavy!r} & {{*sys.modules}}))"
+        f"open_model({str(folder)!r}).encoder.encode(['a knee']); print(*sorted({heavy!r} & {{*sys.modules}})); "
+        "from transformers.utils import is_scipy_available; print(is_scipy_available())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    assert done.stdout.split() == ["True"]

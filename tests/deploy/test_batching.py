@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from stm_agent.cli.main import build
 from stm_agent.deploy.app import build_app
 from stm_agent.deploy.batching import Batcher, Closed, QueueFull
 from stm_agent.deploy.product import Product
@@ -129,6 +133,66 @@ def test_an_error_belongs_to_its_batch(model):
         assert batcher.waiting == 0
 
 
+def test_a_model_that_answers_wrongly_fails_its_batch_alone(model, monkeypatch):
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda texts: encode(texts)[:-1] if len(texts) > 1 else encode(texts))
+    with batching(model) as batcher:
+        with pytest.raises(ValueError, match="2 texts gave 1 vectors"):
+            batcher.submit(passages(1, 2)).result(30)
+        assert batcher.submit(passages(3)).result(30).vectors[0, 0] == 3
+        assert batcher.alive
+
+
+def test_a_counter_that_fails_costs_no_answer(model):
+    def watch(texts, seconds):
+        raise RuntimeError("no room for another series")
+
+    with batching(model, watch=watch) as batcher:
+        assert [batcher.submit(passages(number)).result(30).vectors[0, 0] for number in (1, 2)] == [1, 2]
+
+
+def test_a_thread_that_ends_leaves_nobody_waiting_and_health_says_so(service, model):
+    batcher = service._batchers["counting"]
+    model.free.clear()
+    running = batcher.submit(passages(1))
+    while batcher.waiting:
+        time.sleep(0.001)
+    waiting = batcher.submit(passages(2))
+    batcher._drop_cancelled = None
+    model.free.set()
+    assert running.result(30).vectors[0, 0] == 1
+    with pytest.raises(Closed, match="counting stopped"):
+        waiting.result(30)
+    batcher._thread.join(30)
+    with pytest.raises(Closed):
+        batcher.submit(passages(3))
+    with serving_app(build_app(service)) as url:
+        health = httpx.get(f"{url}/health")
+        assert (health.status_code, health.json()["status"], health.json()["failed"]) == (503, "failed", ["counting"])
+        assert httpx.post(f"{url}/v1/embeddings", json={"model": "counting", "input": "1"}).status_code == 503
+
+
+def test_the_texts_of_a_client_that_has_gone_are_not_encoded(service, model):
+    batcher = service._batchers["counting"]
+    with serving_app(build_app(service)) as url:
+        model.free.clear()
+        batcher.submit(passages(0))
+        while batcher.waiting:
+            time.sleep(0.001)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}/v1/embeddings", json={"model": "counting", "input": ["5"] * 20}, timeout=0.5)
+        end = time.monotonic() + 30
+        while not batcher._requests[0].future.cancelled():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        model.free.set()
+        body = {"model": "counting", "input": "6"}
+        assert httpx.post(f"{url}/v1/embeddings", json=body, timeout=30).json()["data"][0]["embedding"] == [6.0]
+        metrics = httpx.get(f"{url}/metrics").text
+    assert [batch for batch in model.batches if "5" in batch] == []
+    assert 'stm_agent_requests_total{route="/v1/embeddings",status="499"} 1.0' in metrics
+
+
 def test_a_cancelled_request_leaves_the_queue(model):
     with batching(model) as batcher:
         model.free.clear()
@@ -138,6 +202,9 @@ def test_a_cancelled_request_leaves_the_queue(model):
         gone = batcher.submit(passages(5, 6))
         assert gone.cancel()
         model.free.set()
+        while batcher.waiting:
+            time.sleep(0.001)
+        assert batcher.alive
         batcher.submit(passages(1)).result(30)
         assert batcher.waiting == 0
     assert not any("5" in batch for batch in model.batches)
@@ -171,6 +238,10 @@ def test_requests_at_a_busy_model_are_answered_or_refused_and_none_is_lost(servi
     """The queue never holds more than it may; a refused client tries again. benchmarks/deploy.py sends a thousand."""
     with serving_app(build_app(service)) as url, httpx.Client(timeout=60) as client:
         model.free.clear()
+        # One text alone is in the first batch, so that the queue is full before the 80 clients have asked.
+        service._batchers["counting"].submit(passages(0))
+        while not model.busy:
+            time.sleep(0.001)
         most, refused = [0], [0]
 
         def ask(number: int) -> float:
@@ -241,6 +312,15 @@ def test_a_port_in_use_is_one_line():
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port} .*use another --port"):
             Listening(port=port).checked_port()
+
+
+def test_every_server_in_the_container_listens_where_others_reach_it(plain):
+    """Arguments of ``docker run`` replace the Dockerfile's CMD, and nothing else of it."""
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text(encoding="utf-8")
+    environment = dict(re.findall(r"^ENV (STM_AGENT_\w+)=(\S+)$", dockerfile, flags=re.MULTILINE))
+    served = CliRunner().invoke(build(), ["serve", str(plain / "model"), "--port", "0"], env=environment)
+    assert "anybody who reaches 0.0.0.0 could use the model" in str(served.exception)
+    assert 'CMD ["serve", "last"]' in dockerfile
 
 
 def test_others_are_not_served_without_a_key():

@@ -53,6 +53,24 @@ def test_an_export_gives_the_vectors_and_its_report(asked, tmp_path, kind, toler
     assert len(list((tmp_path / kind).rglob("*.safetensors"))) == (kind in ("fp16", "bf16"))
 
 
+def test_a_served_export_says_what_it_was_made_of_and_scored(plain, tmp_path):
+    from stm_agent.deploy.service import ServeOptions, Service
+
+    source = product_of_run(plain)
+    result = export_model(source, "fp16", tmp_path / "fp16", max_loss=1.0, collection=None, cache=None)
+    product = product_of_model(str(tmp_path / "fp16"))
+    service = Service([product], tmp_path, ServeOptions())
+    (row,) = service.models_body()["data"]
+    service.close()
+    assert (row["source_sha256"], row["proved_dev_ndcg_at_10"]) == (source.sha256, result["dev"])
+    assert row["dimensions"] == [8, 16, 32]
+    assert row["sha256"] == result["sha256"] != source.sha256
+    weights = tmp_path / "fp16" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(CheckFailed, match="not those that were exported and scored"):
+        product_of_model(str(tmp_path / "fp16"))
+
+
 @pytest.mark.parametrize("kind", ["onnx", "int8"])
 def test_sentence_transformers_opens_an_export_too(asked, tmp_path, kind):
     pytest.importorskip("onnxruntime")

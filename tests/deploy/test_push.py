@@ -96,10 +96,56 @@ def test_licences_that_forbid_it_are_named_first():
         ("HPO licence: free, cite, unaltered, show the version", "limits"),
         ("All Rights Reserved", "forbids"),
         ("MIT", "allows"),
+        ("mit license", "allows"),
+        ("Apache License, Version 2.0", "allows"),
+        ("cc-by-4.0", "allows"),
+        ("CC BY 2.5", "allows"),
+        ("bsd-3-clause", "allows"),
+        ("WordNet 3.0 licence", "allows"),
+        ("Apache-2.0 OR MIT", "allows"),
+        ("Apache-2.0 AND other", "unstated"),
+        ("other", "unstated"),
+        ("NOASSERTION", "unstated"),
+        ("none", "unstated"),
+        ("Gemma Terms of Use", "unstated"),
+        ("permit", "unstated"),
+        ("https://example.org/license", "unstated"),
+        ("cc by-nd 4.0", "forbids"),
     ],
 )
 def test_a_licence_is_judged_by_its_words(licence, verdict):
     assert judge_licence("x", licence).verdict == verdict
+
+
+def test_the_runs_own_record_decides_and_not_its_card(run):
+    report = read_json(run / "report.json")
+    write_json(
+        run / "report.json", {**report, "collection": {"name": "tiny", "source": "Letters", "licence": "proprietary"}}
+    )
+    (run / "model" / "README.md").write_text("Data and licences:\n\n- Letters (MIT)\n- More letters (other)\n")
+    with packed(product_of_run(run)) as package:
+        verdicts = {source.source: source.verdict for source in package.licences}
+    assert verdicts == {"Letters": "forbids", "More letters": "unstated"}
+
+
+def test_the_models_of_a_run_are_among_its_sources(run):
+    from stm_agent.domain.load import load_domain
+
+    report = read_json(run / "report.json")
+    collection = {"name": "tiny", "source": "Letters", "licence": "MIT"}
+    write_json(run / "report.json", {**report, "collection": collection})
+    write_json(run / "plan.json", {"spec": load_domain("biomedical", run.parent.parent).model_dump(mode="json")})
+    (run / "model" / "README.md").unlink()
+    with packed(product_of_run(run)) as package:
+        found = {source.source: source.verdict for source in package.licences}
+    assert found["Letters"] == "allows"
+    assert any(name.startswith("backbone ") for name in found)
+
+
+def test_a_model_without_a_record_of_its_sources_is_not_pushed(run):
+    (run / "model" / "README.md").unlink()
+    with packed(product_of_run(run)) as package:
+        assert [source.verdict for source in package.obstacles] == ["unstated"]
 
 
 def test_a_dry_run_lists_and_pushes_nothing_and_a_push_asks_about_licences(run, hub, monkeypatch):
@@ -109,6 +155,9 @@ def test_a_dry_run_lists_and_pushes_nothing_and_a_push_asks_about_licences(run, 
     assert listed.exit_code == 0, listed.output
     assert listed.output.splitlines()[0] == "forbids   Letters of patients: no redistribution"
     assert "model.safetensors" in listed.output
+    for name in ("tiny", "me/tiny/more", "me/", "me/ti ny", "me/a--b", "me/.tiny", "me/tiny.git"):
+        wrong = CliRunner().invoke(build(), [*command[:3], name, *command[4:], "--dry-run"])
+        assert f"'{name}' is not a repository's name; give --to owner/name" in str(wrong.exception)
     refused = CliRunner().invoke(build(), command)
     assert isinstance(refused.exception, ConfigError)
     assert "Letters of patients (no redistribution)" in str(refused.exception)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from stm_agent.deploy.app import build_app
 from stm_agent.deploy.product import product_of_model, product_of_run
@@ -126,7 +128,8 @@ REFUSED = {
     "empty text": ({"model": "plain-1", "input": ["a", " "]}, 400, "input 1 is empty"),
     "tokens": ({"model": "plain-1", "input": [1, 2]}, 400, "token numbers"),
     "lists of tokens": ({"model": "plain-1", "input": [[1, 2]]}, 400, "token numbers"),
-    "a number": ({"model": "plain-1", "input": 3}, 400, "input"),
+    "a number": ({"model": "plain-1", "input": 3}, 400, "a text or a list of texts"),
+    "a list of other things": ({"model": "plain-1", "input": ["a", None]}, 400, "input 1 is not a text"),
     "too many": ({"model": "plain-1", "input": ["a"] * 2049}, 400, "2048 are allowed"),
     "more than the queue": ({"model": "plain-1", "input": ["a"] * 600}, 400, "512 may wait"),
     "too long": ({"model": "plain-1", "input": "a" * 200_001}, 400, "200000 are allowed"),
@@ -145,6 +148,27 @@ def test_a_request_that_cannot_be_fulfilled_says_why(url, name):
     answer = httpx.post(f"{url}/v1/embeddings", json=body)
     assert answer.status_code == status
     assert words in answer.json()["error"]["message"]
+
+
+WRONG = {
+    "texts and numbers": {"model": "plain-1", "input": ["a", *[1] * 200_000]},
+    "few texts and many numbers": {"model": "plain-1", "input": ["a", *[1] * 2000]},
+    "lists of tokens and texts": {"model": "plain-1", "input": [[1, "a"]] * 2000},
+    "unknown fields": {"model": "plain-1", "input": "a", **{f"field{number}": 1 for number in range(200_000)}},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_body_with_many_faults_is_one_error(url, name):
+    """One error for each would take a thousand times the memory of the body."""
+    from stm_agent.deploy.wire import EmbeddingsRequest, Refused, texts_of
+
+    with pytest.raises((ValidationError, Refused)) as raised:
+        texts_of(EmbeddingsRequest.model_validate_json(json.dumps(WRONG[name])))
+    assert not isinstance(raised.value, ValidationError) or raised.value.error_count() <= 2
+    answer = httpx.post(f"{url}/v1/embeddings", json=WRONG[name])
+    assert answer.status_code == 400
+    assert len(answer.json()["error"]["message"]) < 200
 
 
 def test_what_is_no_request_is_refused_before_it_is_read(url):
@@ -248,3 +272,56 @@ def test_files_that_were_changed_after_they_were_scored_are_refused(space):
     weights.write_bytes(weights.read_bytes()[:-1] + os.urandom(1))
     with pytest.raises(CheckFailed, match="not those that run changed-1 scored"):
         product_of_run(run)
+
+
+def test_a_run_without_a_proof_of_its_model_is_deployed_with_a_warning(space, caplog):
+    run = pico_run(space / "elsewhere", "unproved-1")
+    product_of_run(run)
+    assert not caplog.records
+    (run / "ledger.jsonl").unlink()
+    assert product_of_run(run).proved_dev is None
+    assert "run unproved-1 has no proof of its model" in caplog.text
+
+
+def test_thumbs_that_cannot_be_stored_are_one_line(service, url, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr(service._thumbs, "path", tmp_path / "file" / "reviews" / "search.jsonl")
+    body = {"query": "my knee", "document": "sore-knee", "relevant": True}
+    answer = httpx.post(f"{url}/v1/judgements", json=body)
+    assert answer.status_code == 500
+    assert "cannot write" in answer.json()["error"]["message"]
+
+
+def test_the_address_of_a_server_takes_connections_when_it_is_announced(plain, tmp_path, monkeypatch):
+    """It is printed before uvicorn has begun, and whoever reads it may connect at once."""
+    from stm_agent.deploy import serve
+
+    reached = []
+
+    def announce(url):
+        with socket.create_connection(url.rpartition("/")[2].split(":"), timeout=5):
+            reached.append(url)
+
+    def served(server, *_sockets):
+        server.started = True
+
+    monkeypatch.setattr(serve, "run_until_stopped", served)
+    products = [product_of_model(str(plain / "model"))]
+    serve.serve(products, tmp_path, serve.Listening(port=0), ServeOptions(), announce=announce)
+    assert len(reached) == 1
+
+
+def test_a_model_is_hashed_while_libraries_are_imported_and_still_has_to_be_the_one_that_was_scored(space):
+    from stm_agent.cli.deploy_names import prepare_product
+    from stm_agent.errors import CheckFailed, RunError
+
+    run = pico_run(space / "elsewhere", "prepared-1")
+    assert prepare_product("prepared-1", space / "elsewhere")() == product_of_run(run)
+    assert prepare_product(str(run / "model"), space)() == product_of_model(str(run / "model"))
+    weights = run / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + os.urandom(1))
+    with pytest.raises(CheckFailed, match="not those that run prepared-1 scored"):
+        prepare_product("prepared-1", space / "elsewhere")()
+    (run / "model" / "modules.json").unlink()
+    with pytest.raises(RunError, match="has no model yet"):
+        prepare_product("prepared-1", space / "elsewhere")

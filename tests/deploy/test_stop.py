@@ -22,7 +22,8 @@ def test_what_is_in_flight_is_answered_and_the_status_is_success(plain):
         try:
             assert server.stdout is not None
             url = json.loads(server.stdout.readline())["url"]
-            _wait(lambda: httpx.get(f"{url}/health").status_code == 200)
+            # The address is printed once it takes connections.
+            assert httpx.get(f"{url}/health", timeout=START_SECONDS).status_code == 200
             answers: list[httpx.Response] = []
             body = {"model": "model", "input": ["swollen " * 100] * 2048}
             asking = threading.Thread(

@@ -27,6 +27,11 @@ def test_parser_reads_what_retrieval_needs(obo: Callable[..., Ontology]):
     )
 
 
+def test_a_definition_may_hold_a_line_separator(obo: Callable[..., Ontology]):
+    terms = obo('\n[Term]\nid: X:1\nname: X\ndef: "One line\u2028and another." []\n').terms
+    assert terms[-1].definition == "One line and another."
+
+
 def test_no_concept_of_dev_or_test_is_trained_on(obo: Callable[..., Ontology]):
     # A term in training that carries a held term's words, and one that carries its definition.
     plain = hpo_material(obo(), SPEC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import uuid
@@ -10,11 +11,12 @@ import pytest
 import requests
 
 from stm_agent.errors import ConfigError, ExecutionError, StorageError
-from stm_agent.execute.artefacts import ArtefactStore
+from stm_agent.execute.artefacts import ArtefactStore, read_text, write_new
 from stm_agent.execute.inline import InlineExecutor
-from stm_agent.execute.leases import Leases
+from stm_agent.execute.leases import Leases, _owner
 from stm_agent.execute.manifest import folder_fault
 from stm_agent.execute.shared import SharedJobStore
+from stm_agent.files import sha256_text
 from stm_agent.testing.jobs import NumberJob, number_of
 
 pytestmark = pytest.mark.filterwarnings(
@@ -95,8 +97,51 @@ def test_a_damaged_stage_is_built_again_and_repaired(url, tmp_path):
     assert not list((tmp_path / "b").glob(".partial*"))
 
 
-def test_a_lease_has_one_holder_until_it_is_released_or_stale(url, monkeypatch):
-    monkeypatch.setattr("stm_agent.execute.leases.SETTLE_SECONDS", 0.0)
+def test_of_two_processes_that_take_over_a_lease_one_gets_it(url):
+    store = ArtefactStore.open(url)
+    first, second, third = (Leases(store, stale=0.0, beat=60) for _ in range(3))
+    assert first.take("stage")
+    assert not second.take("stage")
+    assert not third.take("stage")
+    judge, taken = third._is_stale, []
+
+    def late(name, text):
+        # The second takes it over after the third has found it stale, and before the third writes.
+        stale = judge(name, text)
+        taken.append(second.take("stage"))
+        return stale
+
+    third._is_stale = late
+    assert not third.take("stage")
+    assert taken == [True]
+
+
+def test_a_holder_that_slept_does_not_renew_a_lease_that_it_lost(url, caplog):
+    store = ArtefactStore.open(url)
+    first, second = Leases(store, beat=60), Leases(store, stale=0.0, beat=60)
+    assert first.take("stage")
+    assert not second.take("stage")
+    assert second.take("stage")
+    first._renew("stage")
+    system, root = store.opened()
+    assert _owner(read_text(system, f"{root}/leases/stage")) == second._own
+    assert "another process took over stage" in caplog.text
+    assert first._held == set()
+    second._renew("stage")
+    assert json.loads(read_text(system, f"{root}/leases/stage"))["beat"] > 1
+
+
+def test_what_a_process_left_when_it_was_killed_while_it_took_a_lease_is_removed(url):
+    store = ArtefactStore.open(url)
+    first, second = Leases(store, beat=60), Leases(store, stale=0.0, beat=60)
+    assert first.take("stage")
+    system, root = store.opened()
+    text = read_text(system, f"{root}/leases/stage")
+    write_new(system, f"{root}/leases/stage.{sha256_text(text)[:16]}", json.dumps({"owner": "gone 1 x"}))
+    assert [second.take("stage") for _ in range(4)] == [False, False, False, True]
+
+
+def test_a_lease_has_one_holder_until_it_is_released_or_stale(url):
     store = ArtefactStore.open(url)
     first, second = Leases(store, beat=60), Leases(store, stale=0.0, beat=60)
     assert first.take("stage")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +113,14 @@ def test_a_file_of_scores_brings_its_own_candidates(tmp_path):
         # The scale of a file is unknown, so it is mapped to 0..1.
         assert taught.lists == {"q:p": ScoredList(1.0, (Candidate(POOL["other"], "other", 0.0),))}
         assert taught.counts["pairs whose positive has no score"] == 1
+
+
+def test_an_id_in_a_file_of_scores_may_hold_a_line_separator(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    row = {"query-id": "q", "corpus-id": "p\u2028q", "score": 1}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    question = SimpleNamespace(names=("q",))
+    assert FileTeacher(path).listed(question) == ("p\u2028q",)
 
 
 @pytest.mark.parametrize("line", ["q p 1", '{"query-id": "q"}', "q Q0 p 1 nan run", "[1]"])

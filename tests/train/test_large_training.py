@@ -15,13 +15,21 @@ from pydantic import ValidationError
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, NegativeSpec, TrainSpec
-from stm_agent.errors import BackboneError, ConfigError, DataError, OutOfMemory
+from stm_agent.errors import (
+    BackboneError,
+    CheckFailed,
+    ConfigError,
+    DataError,
+    ExecutionError,
+    OutOfMemory,
+    StmAgentError,
+)
 from stm_agent.train.batch_plan import plan_batches
 from stm_agent.train.batches import GroupedBatches, SharedBatches
 from stm_agent.train.data import Rows
 from stm_agent.train.expert import train_expert
 from stm_agent.train.job import TrainingJob
-from stm_agent.train.launch import raise_fault
+from stm_agent.train.launch import raise_fault, write_fault
 from stm_agent.train.losses import own_negatives_alone
 from stm_agent.train.processes import processes
 from stm_agent.train.steps import warmup_steps, within_epochs
@@ -97,15 +105,19 @@ def test_the_processes_of_a_training_decide_it_whoever_starts_them(
     assert replace(alone, seed=3).key() == asked.key()
 
 
-@pytest.mark.parametrize(("kind", "raised"), [("OutOfMemory", OutOfMemory), ("CheckFailed", BackboneError)])
-def test_what_stopped_a_process_reaches_the_run(kind: str, raised: type[Exception], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [OutOfMemory("what happened"), CheckFailed("loss", 1.5, "what happened"), ExecutionError("what happened")]
+)
+def test_what_stopped_a_process_reaches_the_run_as_what_it_is(error: StmAgentError, tmp_path: Path) -> None:
     raise_fault(tmp_path, 2, 0)
     (tmp_path / "log.txt").write_text("starting\nRuntimeError: no port is free\nbye\n")
     with pytest.raises(BackboneError, match=r"status 7: RuntimeError: no port is free; try train: processes: 1"):
         raise_fault(tmp_path, 2, 7)
-    (tmp_path / "fault-1.json").write_text(json.dumps({"kind": kind, "message": "what happened"}))
-    with pytest.raises(raised, match="what happened"):
+    write_fault(tmp_path, 1, error)
+    with pytest.raises(type(error), match="what happened") as raised:
         raise_fault(tmp_path, 2, 1)
+    assert str(raised.value) == str(error)
+    assert vars(raised.value) == vars(error)
 
 
 def test_a_step_that_accumulates_has_the_mean_loss_of_its_batches(backbone: BackboneSpec, tmp_path: Path) -> None:

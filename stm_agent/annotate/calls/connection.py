@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, Unpack
 from urllib.parse import quote
@@ -106,7 +106,7 @@ class Connection:
         """Yield the lines of an answer as they come."""
         with self._http.stream(method, path, **more) as answer:
             if answer.is_success:
-                yield from answer.iter_lines()
+                yield from _lines_of(answer.iter_text())
                 return
             answer.read()
         if not self._renewed(answer):
@@ -116,6 +116,16 @@ class Connection:
     def _ask(self, method: str, path: str, **more: Unpack[Sent]) -> Any:  # noqa: ANN401 - JSON
         answer = self._send(method, path, **more)
         return answer.json() if answer.content else None
+
+
+def _lines_of(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield lines that end with a newline; httpx's own lines also end at U+2028, which a passage may hold."""
+    rest = ""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split("\n")
+        yield from lines
+    if rest:
+        yield rest
 
 
 def _raise(answer: httpx.Response) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.deploy.engines.addresses import redacted, without_secrets
 from stm_agent.errors import ConfigError, StorageError, first_line, raised_as
 
 SCHEMA = 1
@@ -59,7 +60,7 @@ class Engine(Protocol):
         ...
 
     def create(self, identity: IndexIdentity, *, replace: bool) -> None:
-        """Make an empty index; with ``replace`` in place of the one that is there."""
+        """Make an empty index; with ``replace`` in place of the one that is there, which :meth:`stored` found ours."""
         ...
 
     def written(self) -> int:
@@ -85,24 +86,32 @@ class Engine(Protocol):
 
 @contextmanager
 def engine_errors(engine: str, where: str, fix: str) -> Iterator[None]:
-    """Turn whatever an engine's client raises into one line."""
+    """Turn whatever an engine's client raises into one line, without the secrets of the address ``where``."""
 
     def unusable(error: BaseException) -> StorageError:
-        return StorageError(f"{engine} at {where} cannot be used: {first_line(error)[:200]}; {fix}")
+        reason = without_secrets(first_line(error), where)[:200]
+        return StorageError(f"{engine} at {redacted(where)} cannot be used: {reason}; {fix}")
 
     with raised_as(unusable):
         yield
 
 
-def check_continues(stored: dict[str, str | int] | None, identity: IndexIdentity, name: str) -> bool:
-    """Return whether an index that is there is this one, unfinished or whole.
+def check_continues(
+    stored: dict[str, str | int] | None, identity: IndexIdentity, name: str, *, replace: bool = False
+) -> bool:
+    """Return whether to continue the index that is there; otherwise a new one is made in its place.
 
     Raises:
-        ConfigError: It is another one.
+        ConfigError: It is another index and ``replace`` is not set, or it was not written by this program.
     """
     if stored is None:
         return False
+    if not stored:
+        raise ConfigError(f"'{name}' is already there and is not an index of stm-agent; give another --name")
+    if replace:
+        return False
     if stored == identity.to_json():
         return True
-    what = "is not an index of stm-agent" if not stored else "is the index of another model or corpus"
-    raise ConfigError(f"'{name}' is already there and {what}; give another --name, or --replace")
+    raise ConfigError(
+        f"'{name}' is already there and is the index of another model or corpus; give another --name, or --replace"
+    )

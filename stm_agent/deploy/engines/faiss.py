@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from stm_agent.deploy.engines.engine import IndexIdentity, Passage
 from stm_agent.errors import StorageError
-from stm_agent.files import append_jsonl, read_json, read_jsonl, remove_partial, storing, write_json
+from stm_agent.files import TEMPORARY, append_jsonl, read_json, read_jsonl, remove_partial, storing, write_json
 
 ABOUT, ROWS, VECTORS, INDEX = "about.json", "passages.jsonl", "vectors.f32", "index.faiss"
 LINKS = 32
@@ -28,16 +29,19 @@ class FaissFolder:
     def __init__(self, folder: str, name: str, *, approximate: bool) -> None:
         """Use ``folder/name``."""
         self.folder, self.exact = Path(folder) / name, not approximate
-        self._dimension = 0
+        self._dimension = self._lines = 0
+        self._rows: dict[str, int] | None = None
         self._index: Any = None
 
     def stored(self) -> dict[str, str | int] | None:
         """Return the identity in ``about.json``."""
-        if not self.folder.exists():
+        if not self.folder.is_dir() or all(path.name.startswith(TEMPORARY) for path in self.folder.iterdir()):
             return None
         about = self.folder / ABOUT
-        identity = dict(read_json(about)) if about.is_file() else {}
-        self._dimension = int(identity.get("dimension", 0))
+        identity = read_json(about) if about.is_file() else {}
+        if not isinstance(identity, dict) or identity.keys() != {field.name for field in fields(IndexIdentity)}:
+            return {}
+        self._dimension = int(identity["dimension"])
         return identity
 
     def create(self, identity: IndexIdentity, *, replace: bool) -> None:
@@ -51,39 +55,50 @@ class FaissFolder:
                     raise StorageError(f"{self.folder} holds other files, such as {others[0]}; give another --name")
             for name in (INDEX, VECTORS, ROWS):
                 (self.folder / name).unlink(missing_ok=True)
-        self._dimension = identity.dimension
+        self._dimension, self._rows = identity.dimension, None
         write_json(self.folder / ABOUT, identity.to_json())
 
     def written(self) -> int:
         """Return the passages that are stored with their vector."""
-        if (self.folder / INDEX).is_file():
-            return len(read_jsonl(self.folder / ROWS))
-        path = self.folder / VECTORS
-        whole = path.stat().st_size // (4 * self._dimension) if path.is_file() else 0
-        return min(whole, len(read_jsonl(self.folder / ROWS)))
+        return len(self._stored_rows())
 
     def write(self, passages: Sequence[Passage]) -> None:
         """Append a batch, after cutting off what a killed process left of the same batch."""
         if (self.folder / INDEX).is_file():
             return
-        there = [row["document"] for row in read_jsonl(self.folder / ROWS)]
-        begin = there.index(passages[0].document) if passages[0].document in there else self.written()
+        begin = self._stored_rows().get(passages[0].document, self.written())
         self._cut(begin)
         rows = [{"document": row.document, "title": row.title, "text": row.text} for row in passages]
         with storing(self.folder), (self.folder / VECTORS).open("ab") as stream:
             stream.write(np.stack([row.vector for row in passages]).astype("<f4").tobytes())
         append_jsonl(self.folder / ROWS, *rows)
+        self._stored_rows().update({row.document: begin + number for number, row in enumerate(passages)})
+        self._lines += len(passages)
+
+    def _stored_rows(self) -> dict[str, int]:
+        """Return document -> row of the passages that are stored with their vector; the files are read once."""
+        if self._rows is None:
+            documents = [str(row["document"]) for row in read_jsonl(self.folder / ROWS)]
+            whole = self._lines = len(documents)
+            if not (self.folder / INDEX).is_file():
+                path = self.folder / VECTORS
+                whole = min(whole, path.stat().st_size // (4 * self._dimension) if path.is_file() else 0)
+            self._rows = {document: row for row, document in enumerate(documents[:whole])}
+        return self._rows
 
     def _cut(self, rows: int) -> None:
+        """Keep the first rows of both files."""
         path = self.folder / VECTORS
         if path.is_file() and path.stat().st_size > 4 * self._dimension * rows:
             with path.open("r+b") as stream:
                 stream.truncate(4 * self._dimension * rows)
-        stored = read_jsonl(self.folder / ROWS)
-        if len(stored) > rows:
+        if self._lines > rows:
+            stored = read_jsonl(self.folder / ROWS)[:rows]
             (self.folder / ROWS).unlink()
             if rows:
-                append_jsonl(self.folder / ROWS, *stored[:rows])
+                append_jsonl(self.folder / ROWS, *stored)
+            self._lines = rows
+            self._rows = {document: row for document, row in self._stored_rows().items() if row < rows}
 
     def finish(self) -> None:
         """Make the index file of the vectors; it is written whole, under a temporary name first."""

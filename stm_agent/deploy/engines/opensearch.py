@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.deploy.engines.addresses import check_address
 from stm_agent.deploy.engines.engine import IndexIdentity, Passage, engine_errors
-from stm_agent.errors import StorageError
+from stm_agent.errors import ConfigError, StorageError
 from stm_agent.evaluate.bm25 import K1, B
 
 MARK = "stm_agent"
@@ -27,10 +29,17 @@ class OpenSearchIndex:
         """Connect; user and password come from ``OPENSEARCH_USER`` and ``OPENSEARCH_PASSWORD``.
 
         Raises:
+            ConfigError: The index's name or the URL cannot be used.
             StorageError: The cluster cannot be reached.
         """
         from opensearchpy import OpenSearch
 
+        # A name with * or , would stand for several indexes.
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,254}", name):
+            raise ConfigError(
+                f"'{name}' cannot name an index: lower-case letters, digits, . _ and -; give another --name"
+            )
+        check_address(url, "OPENSEARCH_PASSWORD")
         self.name, self.exact = name, not approximate
         user = os.environ.get("OPENSEARCH_USER", "admin")
         password = os.environ.get("OPENSEARCH_PASSWORD")

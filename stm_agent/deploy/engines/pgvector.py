@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.deploy.engines.addresses import check_address
 from stm_agent.deploy.engines.engine import IndexIdentity, Passage, engine_errors
 from stm_agent.errors import ConfigError, StorageError
 
@@ -31,7 +32,7 @@ class PgVector:
         """Connect.
 
         Raises:
-            ConfigError: The table's name cannot be used.
+            ConfigError: The table's name or the URL cannot be used.
             StorageError: The server cannot be reached, or has no pgvector.
         """
         import psycopg
@@ -39,9 +40,10 @@ class PgVector:
 
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", table):
             raise ConfigError(f"'{table}' cannot name a table: letters, digits and _, at most 63; give another --name")
+        check_address(url, "PGPASSWORD")
         self.table, self.exact = table, not approximate
         fix = "start it, or give its --url (postgresql://user@host/database, password in PGPASSWORD)"
-        with engine_errors("PostgreSQL", _shown(url), fix), ExitStack() as opening:
+        with engine_errors("PostgreSQL", url, fix), ExitStack() as opening:
             self._connection = opening.enter_context(psycopg.connect(url, autocommit=True, connect_timeout=10))
             self._require_extension()
             register_vector(self._connection)
@@ -120,7 +122,3 @@ class PgVector:
 def _storable(text: str) -> str:
     # PostgreSQL's text holds every character but this one.
     return text.replace("\0", " ")
-
-
-def _shown(url: str) -> str:
-    return re.sub(r"//[^@/]*@", "//", url)

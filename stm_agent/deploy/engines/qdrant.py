@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stm_agent.deploy.engines.addresses import check_address
 from stm_agent.deploy.engines.engine import IndexIdentity, Passage, engine_errors
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ class Qdrant:
             approximate: Search the graph rather than all vectors.
 
         Raises:
+            ConfigError: The URL cannot be used.
             StorageError: The server cannot be reached.
         """
         import os
 
         from qdrant_client import QdrantClient
 
+        check_address(where, "QDRANT_API_KEY")
         self.name, self._remote = name, where.startswith(("http://", "https://"))
         self.exact = not (approximate and self._remote)
         with engine_errors("Qdrant", where, "start it, or give its --url (http://host:6333, or a folder)"):
