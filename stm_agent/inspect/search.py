@@ -41,6 +41,7 @@ def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[
     from stm_agent.backbone.prompts import passage_prompt, query_prompt
     from stm_agent.domain.collection import read_beir
     from stm_agent.evaluate.baselines import bm25_run
+    from stm_agent.evaluate.corpus import encode_corpus
     from stm_agent.evaluate.fusion import fused_scores
     from stm_agent.evaluate.ranking import rank
     from stm_agent.evaluate.scoring import DEPTH
@@ -48,7 +49,7 @@ def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[
     model = open_model(str(run / "model"))
     texts = read_beir(run / "dev").texts
     cache = EmbeddingCache(run.parent / ".cache" / "vectors")
-    passages = cache.encode(model.encoder, list(texts.values()), prefix=passage_prompt(model.prompts))
+    passages = encode_corpus(cache, model.encoder, list(texts.values()), prefix=passage_prompt(model.prompts))
     query = encode_queries(None, model.encoder, [words], prefix=query_prompt(model.prompts))
     scores = rank(["query"], query, list(texts), passages, k=max(top, DEPTH))["query"]
     if fused:

@@ -8,7 +8,7 @@ from itertools import dropwhile, takewhile
 from typing import TypedDict
 
 from stm_agent.loop.actions.action import Action
-from stm_agent.loop.actions.menu import BEFORE_DATA, ON_RACED, ONLY_DATA, RACED, read_action
+from stm_agent.loop.actions.menu import BEFORE_DATA, MERGE, ON_RACED, ONLY_DATA, RACED, TRAININGS, read_action
 from stm_agent.loop.ledger import Ledger
 
 ACTION, OUTCOME = "action", "outcome"
@@ -148,7 +148,7 @@ def credits(outcomes: Sequence[tuple[str, float]]) -> list[float | None]:
 
     New data gains what the best of the actions after it does, up to the next new data; without one, nothing is known.
     A program gains what the data do that are written next. A start that was raced gains what the best training on
-    another start does that comes after it.
+    another start does that comes after it. An expert also gains what the next merge does, which makes use of it.
 
     Args:
         outcomes: Kind and gain of each action of a run that did not fail.
@@ -160,7 +160,8 @@ def credits(outcomes: Sequence[tuple[str, float]]) -> list[float | None]:
             credited.append(max(gain, *on_start) if on_start else gain or None)
             continue
         if kind not in ONLY_DATA:
-            credited.append(gain)
+            merged = next((later for name, later in outcomes[number + 1 :] if name == MERGE), 0.0)
+            credited.append(gain + max(merged, 0.0) if kind in TRAININGS else gain)
             continue
         later: Iterable[tuple[str, float]] = outcomes[number + 1 :]
         if kind == BEFORE_DATA:

@@ -95,6 +95,13 @@ ONLY_DATA = (PrepareData().kind, WriteQueries(queries=1).kind, Relabel().kind, O
 BEFORE_DATA = OptimizeProgram().kind
 """Kind that changes nothing before data are written."""
 
+MERGE = MergeExperts().kind
+TRAININGS = (
+    *("train-expert", "train-query-expert", "change-mix", "add-expert", "continue-training", "distil"),
+    "train-on-start",
+)
+"""Kinds that train an expert, which a merge makes use of."""
+
 RACED, ON_RACED = "race-start", "train-on-start"
 """Kinds that score another start, and that train on it."""
 

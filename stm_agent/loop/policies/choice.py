@@ -9,7 +9,7 @@ from stm_agent.loop.policies.policy import Policy, Situation
 from stm_agent.loop.policies.stm import FixedOrder
 from stm_agent.loop.stop_rules import StopRule
 
-PATIENCE = 6
+PATIENCE = 10
 """Actions in a row that bring nothing after which a policy that chooses freely stops, if no other number is given."""
 
 
