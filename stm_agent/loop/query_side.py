@@ -86,17 +86,19 @@ def _seed(context: RunContext, spec: ExpertSpec) -> int:
     return context.seed + names.index(spec.name)
 
 
-def query_experts(state: State, round_: int) -> list[Expert]:
-    """Return the experts of queries of a round that can be merged.
+def query_experts(state: State) -> list[Expert]:
+    """Return the experts of queries that can be merged, of any round.
 
-    Their passages have the vectors of the provisional model, and their adapters belong to one backbone.
+    Their passages have the vectors of the provisional model, and their adapters belong to one backbone. One that a
+    later round found trained already counts once.
     """
     documents = state.provisional.model.documents
-    experts = [
-        expert
-        for expert in state.experts
-        if expert.side == "query" and expert.round == round_ and expert.rated.model.documents == documents
-    ]
+    trained = {
+        expert.folder: expert
+        for expert in reversed(state.experts)
+        if expert.side == "query" and expert.rated.model.documents == documents
+    }
+    experts = list(reversed(trained.values()))
     return [
         expert for expert in experts if expert.rated.model.merged.backbone == experts[0].rated.model.merged.backbone
     ]

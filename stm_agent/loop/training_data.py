@@ -56,6 +56,13 @@ class TrainingData:
         pairs = [pair.content() for pair in (*self.written, *self.relabelled)]
         return content_hash([negatives, pairs, sorted(self.lists), related])
 
+    @cached_property
+    def new_pairs(self) -> str | None:
+        """Hash of the pairs and related passages beside those of the domain; None: there are none."""
+        pairs = [pair.content() for pair in (*self.written, *self.relabelled)]
+        related = {pair: passages.related for pair, passages in self.graded.items() if passages.related}
+        return content_hash([pairs, related]) if pairs or related else None
+
     def with_related(self, expert: ExpertSpec, pairs: Iterable[Pair]) -> tuple[Pair, ...]:
         """Return the pairs, those without graded passages of their own with written ones, if the expert asks for them.
 

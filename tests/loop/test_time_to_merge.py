@@ -10,23 +10,24 @@ from typing import Any
 import pytest
 
 from stm_agent.loop.actions.training import MERGE_SHARE, TrainQueryExpert
+from stm_agent.loop.query_side import query_experts
 
 DOCUMENTS = "the model of the passages"
 
 
-def trained(folder: Path, seconds: float, *, side: str = "query", round_: int = 1) -> Any:
+def trained(folder: Path, seconds: float, *, side: str = "query", documents: str = DOCUMENTS) -> Any:
     folder.mkdir()
     (folder / "expert.json").write_text(json.dumps({"seconds": seconds}))
-    model = SimpleNamespace(documents=DOCUMENTS, merged=SimpleNamespace(backbone="a"))
-    return SimpleNamespace(folder=folder, side=side, round=round_, rated=SimpleNamespace(model=model))
+    model = SimpleNamespace(documents=documents, merged=SimpleNamespace(backbone="a"))
+    return SimpleNamespace(folder=folder, side=side, rated=SimpleNamespace(model=model))
 
 
-def needed(experts: list[Any], *, minutes: float | None = 10.0, round_: int = 1) -> float:
+def needed(experts: list[Any], *, minutes: float | None = 10.0) -> float:
     state: Any = SimpleNamespace(
         experts=experts, provisional=SimpleNamespace(model=SimpleNamespace(documents=DOCUMENTS))
     )
     context: Any = SimpleNamespace(minutes=minutes)
-    return TrainQueryExpert(expert="next", round=round_).needed(context, state)
+    return TrainQueryExpert(expert="next").needed(context, state)
 
 
 def test_the_next_one_needs_the_time_of_the_last_one_and_of_the_merge(tmp_path: Path) -> None:
@@ -35,6 +36,14 @@ def test_the_next_one_needs_the_time_of_the_last_one_and_of_the_merge(tmp_path: 
     assert needed(experts, minutes=None) == 0.0
 
 
-def test_the_first_one_of_a_round_needs_no_more_than_any_lever(tmp_path: Path) -> None:
-    before = [trained(tmp_path / "both", 300.0, side="both", round_=2), trained(tmp_path / "earlier", 90.0)]
-    assert needed(before, round_=2) == 0.0
+def test_the_first_one_on_a_model_needs_no_more_than_any_lever(tmp_path: Path) -> None:
+    before = [trained(tmp_path / "both", 300.0, side="both"), trained(tmp_path / "other", 90.0, documents="another")]
+    assert needed(before) == 0.0
+
+
+def test_experts_of_all_rounds_on_one_model_are_merged_each_once(tmp_path: Path) -> None:
+    first, second = trained(tmp_path / "one", 70.0), trained(tmp_path / "two", 80.0)
+    state: Any = SimpleNamespace(
+        experts=(first, second, first), provisional=SimpleNamespace(model=SimpleNamespace(documents=DOCUMENTS))
+    )
+    assert sorted(expert.folder.name for expert in query_experts(state)) == ["one", "two"]

@@ -43,7 +43,7 @@ class MergeExperts(LeverAction):
     def experts(self, state: State) -> list[Expert]:
         """Return what is merged."""
         if self.side == "query":
-            return query_experts(state, self.round)
+            return query_experts(state)
         return [expert for expert in state.experts_here() if expert.side == "both"]
 
     def depends(self, state: State) -> object:

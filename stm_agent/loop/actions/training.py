@@ -135,9 +135,10 @@ class TrainQueryExpert(LeverAction):
         return f"{_verb(self.rung)} expert {self.expert} of queries on top of the incumbent"
 
     def depends(self, state: State) -> object:
-        """Return the model of the passages, instruction and data."""
+        """Return the model of the passages, instruction and pairs; all passages compete, so no negatives are read."""
         documents = state.provisional.model.documents.source_key()
-        return [documents, state.provisional.instruction.texts, data_key(state)]
+        pairs = state.training_data.new_pairs if state.training_data else None
+        return [documents, state.provisional.instruction.texts, pairs]
 
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the steps and the scores."""
@@ -149,7 +150,7 @@ class TrainQueryExpert(LeverAction):
 
     def needed(self, context: RunContext, state: State) -> float:
         """Return the seconds of the last one's training and of the merge that makes use of all of them."""
-        before = query_experts(state, self.round)
+        before = query_experts(state)
         if not before or context.minutes is None:
             return 0.0
         return float(read_json(before[-1].folder / "expert.json")["seconds"]) + MERGE_SHARE * 60 * context.minutes
