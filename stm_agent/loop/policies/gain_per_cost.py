@@ -8,7 +8,7 @@ of which little is known (Mockus 1975).
 To take what gains most for each second (Snoek et al. 2012, arXiv 1206.2944) spends the time on what is cheap and leaves
 too little for what is dear and better. So the actions are chosen that gain most together in the seconds that are left,
 as a knapsack is filled. What leads to a first expert of both sides comes first, since all that is learnt for queries
-stands on the vectors of passages; then the best for its time. The choice is made anew after each action.
+stands on the vectors of passages; then the best for its time. The choice is made again after each action.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ GRID = 200
 """Parts into which the seconds that are left are cut."""
 
 HOUR = 3600.0
-"""Seconds that all dollars and calls are worth if there is no ceiling on time."""
+"""Seconds that all dollars and calls are worth if time has no ceiling."""
 
 OVERHEAD = 1.0
 """Seconds that every action takes, so that none is free."""
