@@ -3,7 +3,8 @@
     python benchmarks/_llm_stub.py --seconds 0.2 --faults 0.3
 
 Its address is the first line it prints; ``GET /counts`` returns how many requests came and which faults were given.
-What a request meets is decided by a hash of the request and of how often it came, so that every run meets the same.
+What a request meets is decided by a hash of the request and of how often it came, so that every run meets the same;
+with ``--same``, by the request alone, so that several runs that ask one server get the same answers.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def text_of(number: int) -> str:
 class Stub:
     """The server's counts and answers."""
 
-    def __init__(self, seconds: float, faults: float, silence: float) -> None:
-        """Take the time of an answer, the share of faulty answers, and how long a silent one takes."""
-        self.seconds, self.faults, self.silence = seconds, faults, silence
+    def __init__(self, seconds: float, faults: float, silence: float, *, same: bool = False) -> None:
+        """Take the time of an answer, the share of faulty ones, how long a silent one takes, and ``--same``."""
+        self.seconds, self.faults, self.silence, self.same = seconds, faults, silence, same
         self.times: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.at_a_time = self.most = 0
@@ -66,7 +67,7 @@ class Stub:
         body = json.loads(data)
         key = hashlib.sha256(data).hexdigest()
         self.times[key] += 1
-        share, number = draw(body, self.times[key])
+        share, number = draw(body, 1 if self.same else self.times[key])
         kind = KINDS[number % len(KINDS)] if share < self.faults else "good"
         self.counts[kind] += 1
         self.counts["requests"] += 1
@@ -131,8 +132,9 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.2, help="time of an answer")
     parser.add_argument("--faults", type=float, default=0.0, help="share of faulty answers")
     parser.add_argument("--silence", type=float, default=10.0, help="seconds until a silent request is dropped")
+    parser.add_argument("--same", action="store_true", help="answer a repeated request as the first time")
     options = parser.parse_args()
-    stub = Stub(options.seconds, options.faults, options.silence)
+    stub = Stub(options.seconds, options.faults, options.silence, same=options.same)
     server = await asyncio.start_server(stub.serve, "127.0.0.1", 0, backlog=256)
     sys.stdout.write(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()

@@ -276,7 +276,7 @@ def main() -> None:
 @contextmanager
 def llm_stub() -> Iterator[str]:
     """Start the stub of an LLM server; yield its address."""
-    command = [sys.executable, str(HERE / "_llm_stub.py"), "--seconds", "0.02"]
+    command = [sys.executable, str(HERE / "_llm_stub.py"), "--seconds", "0.02", "--same"]
     stub = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert stub.stdout is not None
