@@ -71,21 +71,19 @@ class Surrogate:
         taken = [as_vectors(vectors).take(columns) for vectors in task.document_vectors]
         # Models that differ in their queries alone have one set of them.
         same = all(np.array_equal(vectors, taken[0]) for vectors in taken[1:])
-        self._documents = np.stack(taken[:1] if same else taken)
-        judged = [
-            sorted(
-                ((position[document], grade) for document, grade in task.qrels[task.queries[row]].items() if grade > 0),
-                key=lambda entry: -entry[1],
-            )
-            for row in rows
+        self._documents = mix(taken[0][None], ())[None] if same else np.stack(taken)
+        grades = [
+            {document: grade for document, grade in task.qrels[task.queries[row]].items() if grade > 0} for row in rows
         ]
-        most = max(map(len, judged), default=0)
-        self._relevant = np.zeros((most, len(rows)), dtype=np.intp)
-        self._gains = np.zeros((most, len(rows)))
-        for number, entries in enumerate(judged):
+        found = [[(position[name], grade) for name, grade in row.items() if name in position] for row in grades]
+        # Place -> the relevant document that each query has there, and its gain; 0: the query has fewer.
+        self._relevant = np.zeros((max(map(len, found), default=0), len(rows)), dtype=np.intp)
+        self._gains = np.zeros(self._relevant.shape)
+        for number, entries in enumerate(found):
             for place, (column, grade) in enumerate(entries):
                 self._relevant[place, number], self._gains[place, number] = column, grade
-        self._ideal = DISCOUNTS[: min(most, CUT)] @ self._gains[:CUT]
+        best = [sorted(row.values(), reverse=True)[:CUT] for row in grades]
+        self._ideal = np.array([DISCOUNTS[: len(row)] @ row for row in best])
         self._rows, self._columns = rows, columns
         experts = len(task.query_vectors) - 1
         # The vectors of base and experts are exact, so their error is 0.
@@ -141,7 +139,7 @@ class Surrogate:
             own = np.take_along_axis(scores, columns[:, None], axis=1)
             ranks = np.count_nonzero(scores > own, axis=1)
             found += np.where(ranks < CUT, gains * DISCOUNTS[np.minimum(ranks, CUT - 1)], 0.0)
-        return found / self._ideal
+        return np.asarray(found / self._ideal)
 
     def _carried(self, weights: Sequence[float]) -> list[tuple[float, _Error]]:
         """Return the share of each learnt error at a weighting."""

@@ -41,6 +41,25 @@ def test_the_surrogate_is_the_metric_on_mixed_vectors() -> None:
         assert surrogate.score(weights) == pytest.approx(real(made, weights), abs=1e-6)
 
 
+def test_a_relevant_passage_that_the_corpus_lacks_is_not_found_as_in_the_metric() -> None:
+    made = task()
+    missing = {query: {**grades, "gone": 2} for query, grades in made.qrels.items()}
+    lacking = Task(made.queries, made.documents, missing, made.query_vectors, made.document_vectors)
+    assert Surrogate(lacking).score(PEAK) == pytest.approx(real(lacking, PEAK), abs=1e-6)
+
+
+def test_experts_of_queries_are_scored_as_if_each_had_the_passages() -> None:
+    made = task()
+    once = np.stack([made.document_vectors[0]] * 4)
+    alike = Task(made.queries, made.documents, made.qrels, made.query_vectors, once)
+    surrogate = Surrogate(alike)
+    assert surrogate.score(PEAK) == pytest.approx(real(alike, PEAK), abs=1e-6)
+    encoded = mix(made.query_vectors[1:2], ())
+    surrogate.learn((0.3, 0.3, 0.3), encoded, once[0])
+    run = rank(made.queries, encoded, made.documents, mix(once[:1], ()))
+    assert surrogate.score((0.3, 0.3, 0.3)) == pytest.approx(score(run, made.qrels).ndcg_at_10, abs=1e-3)
+
+
 def hill(weights: tuple[float, ...]) -> float:
     return -math.dist(weights, PEAK)
 
