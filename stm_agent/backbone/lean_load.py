@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -60,13 +60,8 @@ def import_networks() -> None:
 
     It takes a tenth of the time from the command of a server to its first answer.
     """
-    library: Any = importlib.import_module("transformers.utils")
-    has_scipy = library.is_scipy_available
-    library.is_scipy_available = lambda: False
-    try:
+    with patch("transformers.utils.is_scipy_available", return_value=False):
         import transformers.modeling_utils  # noqa: F401
-    finally:
-        library.is_scipy_available = has_scipy
 
 
 def _check(model: LeanModel, side: Side, plan: Plan) -> None:

@@ -17,7 +17,7 @@ from time import monotonic
 import numpy as np
 
 from stm_agent.deploy.served import InputType, ServedModel, Vectors
-from stm_agent.errors import StmAgentError, first_line
+from stm_agent.errors import StmAgentError
 
 logger = logging.getLogger(__name__)
 
@@ -135,12 +135,12 @@ class Batcher:
         try:
             while shares := self._next():
                 self._encode(shares)
-        except Exception as error:  # nobody would answer the clients that wait, nor those to come
-            logger.exception("%s encodes no more texts", self.model.name)
+        finally:
+            # After a fault nobody would answer the clients that wait, nor those to come.
             with self._changed:
                 self._closed = True
                 waiting = list(self._requests)
-            self._fail(waiting, Closed(f"{self.model.name} stopped ({first_line(error)}); restart the server"))
+            self._fail(waiting, Closed(f"{self.model.name} stopped; its server's log says why"))
 
     def _encode(self, shares: list[tuple[_Request, int]]) -> None:
         texts = [text for request, share in shares for text in request.texts[request.sent - share : request.sent]]
@@ -148,12 +148,10 @@ class Batcher:
         try:
             vectors, tokens = self.model.encode(texts), self.model.tokens(texts)
             self._deliver(shares, vectors, tokens)
-        except Exception as error:  # whatever a model raises belongs to the requests, and the thread must live
-            self._fail([request for request, _ in shares], error)
-        try:
             self._watch(len(texts), monotonic() - started)
-        except Exception:  # the clients have their answers, whatever a counter raises
-            logger.exception("a batch of %s was not counted", self.model.name)
+        except Exception as error:  # whatever a model or a counter raises belongs to the requests, and the thread lives
+            logger.exception("a batch of %s failed", self.model.name)
+            self._fail([request for request, _ in shares], error)
 
     def _next(self) -> list[tuple[_Request, int]]:
         """Wait for requests; return those of the next batch, with the number of texts of each. Empty: closed."""

@@ -151,6 +151,8 @@ def test_a_counter_that_fails_costs_no_answer(model):
         assert [batcher.submit(passages(number)).result(30).vectors[0, 0] for number in (1, 2)] == [1, 2]
 
 
+# The thread's fault goes to standard error, as that of any thread.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_ends_leaves_nobody_waiting_and_health_says_so(service, model):
     batcher = service._batchers["counting"]
     model.free.clear()
