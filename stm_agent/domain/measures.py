@@ -11,6 +11,8 @@ from stm_agent.domain.collection import Split
 from stm_agent.domain.duplicates import near_duplicates, near_matches
 from stm_agent.domain.keywords import keywords
 from stm_agent.domain.letters import bigrams, canonical
+from stm_agent.domain.scripts import SAMPLE as PROFILED
+from stm_agent.domain.scripts import LanguageProfile
 from stm_agent.domain.text import normalise
 
 SAMPLE = 1000
@@ -69,6 +71,11 @@ def sample(texts: Sequence[str], count: int = SAMPLE) -> list[str]:
     chosen = set(random.Random(0).sample(range(len(texts)), count - 1))
     chosen.add(max(range(len(texts)), key=lambda position: len(texts[position])))
     return [texts[position] for position in sorted(chosen)]
+
+
+def language_codes(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the languages of a corpus as mteb writes them, such as ``eng-Latn``; empty if they are not known."""
+    return LanguageProfile.of(sample(texts, PROFILED)).codes
 
 
 def token_counter() -> tuple[Callable[[Sequence[str]], list[int]], str]:

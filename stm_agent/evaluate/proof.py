@@ -19,6 +19,10 @@ from stm_agent.job import Job
 
 TOLERANCE = 1e-4
 """nDCG@10 by which a reloaded model may differ from the record: float32 in another batch order."""
+PROOF_QUERIES, PROOF_DOCUMENTS = 50, 200
+"""Queries and passages that an exported folder is scored on: each is encoded there, and again in the run's process."""
+PROOF_COST = 3.0
+"""Time of a proof as a multiple of one encoding of its passages: two encodings, in float32."""
 PROOF = "proof.json"
 CARD = "README.md"
 
@@ -75,6 +79,11 @@ class ProofJob(Job):
             reason = f"a fresh process cannot score the model: {done.stderr[-300:]}"
             raise CheckFailed("reload", float(done.returncode), reason)
         return float(json.loads(done.stdout)["ndcg_at_10"])
+
+
+def proof_encodings(documents: int) -> float:
+    """Return how many passages are encoded in the time that the proof of a model of this many documents takes."""
+    return PROOF_COST * min(documents, PROOF_DOCUMENTS)
 
 
 def read_proof(folder: Path) -> float:

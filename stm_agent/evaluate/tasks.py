@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stm_agent.domain.collection import Collection
-from stm_agent.domain.measures import sample
-from stm_agent.domain.scripts import SAMPLE, UNKNOWN_CODE, LanguageProfile
+from stm_agent.domain.measures import language_codes
+from stm_agent.domain.scripts import UNKNOWN_CODE
 from stm_agent.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def mteb_task(collection: Collection, split: str) -> AbsTaskRetrieval:
     if split not in collection.splits:
         raise DataError(f"{collection.name} has no split '{split}'; it has {', '.join(sorted(collection.splits))}")
     judged = collection.splits[split]
-    languages = LanguageProfile.of(sample([*collection.texts.values()], SAMPLE)).codes
+    languages = language_codes([*collection.texts.values()])
     name = "".join(part.capitalize() for part in re.split(r"\W+", collection.name)) + "Retrieval"
     about = TaskMetadata(
         name=name,

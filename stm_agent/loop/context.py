@@ -23,6 +23,7 @@ from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.evaluate.metrics import Run, Scores
+from stm_agent.evaluate.proof import PROOF_DOCUMENTS, PROOF_QUERIES
 from stm_agent.evaluate.scoring import (
     ScoredTask,
     ScoringJob,
@@ -54,13 +55,8 @@ HARD = 20
 """Passages that each retriever gives for each query to a part of the corpus."""
 
 FOR_LEVERS = 0.9
-"""Share of the minutes after which no lever starts: the rest is for the export and test. A planned run plans less."""
-
-PROOF_QUERIES, PROOF_DOCUMENTS = 50, 200
-"""Queries and passages that an exported folder is scored on: each is encoded there, and again here."""
-
-PROOF_COST = 3.0
-"""Time of a proof as a multiple of one encoding of its passages: two encodings, in float32."""
+"""Share of the minutes after which no lever starts, at the latest: the rest is for the export and test. A planned run
+plans less."""
 
 
 @dataclass(kw_only=True)
@@ -94,6 +90,7 @@ class RunContext(Recorder):
         plan: What the run works with where the domain left it open; None: nothing was left open.
         trained: Experts so far, including those of an unfinished round.
         speed: Encoding speed of the backbone on this machine; None: not measured yet.
+        ending: Seconds that export and test take, about; 0: not estimated.
         encoded: Texts and seconds of all scorings.
         stage_seconds: Seconds that the stages took which this process used, whoever built them.
     """
@@ -124,6 +121,7 @@ class RunContext(Recorder):
     plan: RunPlan | None = None
     trained: list[Expert] = field(default_factory=list)
     speed: Speed | None = None
+    ending: float = 0.0
     encoded: tuple[int, float] = (0, 0.0)
     stage_seconds: float = 0.0
 
@@ -267,8 +265,14 @@ class RunContext(Recorder):
         self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback=trace)
 
     def seconds_left(self) -> float:
-        """Return the seconds that levers have left; infinite without a ceiling."""
-        return math.inf if self.minutes is None else self.minutes * 60 * FOR_LEVERS - self.clock.seconds()
+        """Return the seconds that levers have left; infinite without a ceiling.
+
+        Export and test have the last tenth of the minutes, or more if they take more, as of a large corpus.
+        """
+        if self.minutes is None:
+            return math.inf
+        seconds = self.minutes * 60
+        return min(seconds * FOR_LEVERS, seconds - self.ending) - self.clock.seconds()
 
     def has_time(self, lever: str, needed: float = 0.0) -> bool:
         """Return whether there is time for a lever; if not, record it as lost to the budget of minutes.

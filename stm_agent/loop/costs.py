@@ -10,10 +10,11 @@ from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.errors import ConfigError
+from stm_agent.evaluate.proof import proof_encodings
 from stm_agent.llm.budget import read_spending
 from stm_agent.llm.facts import model_facts
 from stm_agent.llm.options import LlmOptions
-from stm_agent.loop.context import FOR_LEVERS, PROOF_COST, PROOF_DOCUMENTS, RunContext
+from stm_agent.loop.context import FOR_LEVERS, RunContext
 from stm_agent.loop.halves import ACCEPT_SHARE
 from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.options import Options
@@ -126,8 +127,8 @@ class Workload:
 
         A corpus that is searched whole was encoded before.
         """
-        proof = PROOF_COST * min(self.documents, PROOF_DOCUMENTS)
-        return Cost(seconds=(2 * self.unsearched + proof) * self.rates.passage + FRESH_PROCESS)
+        passages = 2 * self.unsearched + proof_encodings(self.documents)
+        return Cost(seconds=passages * self.rates.passage + FRESH_PROCESS)
 
     @property
     def unsearched(self) -> int:

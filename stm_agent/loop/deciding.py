@@ -10,8 +10,7 @@ from stm_agent.llm.budget import read_spending
 from stm_agent.loop.actions.action import best_of
 from stm_agent.loop.actions.menu import Stop
 from stm_agent.loop.ahead import jobs_ahead
-from stm_agent.loop.context import FOR_LEVERS, RunContext
-from stm_agent.loop.costs import workload_of
+from stm_agent.loop.context import RunContext
 from stm_agent.loop.history import Decision, Step, record_decision, record_outcome, stored_decision
 from stm_agent.loop.policies.policy import Foreseeing, Left, Policy, Situation
 from stm_agent.loop.situations import record_situation
@@ -139,21 +138,11 @@ class Search:
 
 
 def budget_left(context: RunContext) -> Left:
-    """Return what is left for actions: export and test have the last tenth of the minutes, or more if they need it.
-
-    With a large corpus they take more: nothing else encodes all of it.
-    """
+    """Return what is left for actions."""
     spent = read_spending(context.run.llm_ledger)
     usd, calls = context.generator.usd, context.generator.calls
     return Left(
-        seconds=context.seconds_left() - _beyond_the_tenth(context),
+        seconds=context.seconds_left(),
         dollars=math.inf if usd is None else usd - spent.usd,
         calls=math.inf if calls is None else calls - spent.calls,
     )
-
-
-def _beyond_the_tenth(context: RunContext) -> float:
-    """Return the seconds of the end of a run that do not fit into what is kept for it."""
-    if context.minutes is None:
-        return 0.0
-    return max(0.0, workload_of(context).ending.seconds - context.minutes * 60 * (1 - FOR_LEVERS))

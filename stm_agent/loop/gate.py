@@ -185,7 +185,9 @@ class Gate:
         return Verdict(accepted=accepted, gain=seen.mean, expected=expected, error=seen.error, reason=reason)
 
     def expected_gain(self, challenger: Scored, incumbent: Scored, spread: float) -> float:
-        """Return what a gain on the search half is worth on new queries: less of it, the noisier it is.
+        """Return the part of a gain on the search half that is expected on new queries.
+
+        The larger the standard error of the gain, the smaller the part.
 
         Args:
             challenger: Scores after a change.

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from stm_agent.domain.collection import Collection
+from stm_agent.domain.measures import language_codes
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.handed_in import HandedIn, hand_in
 from stm_agent.evaluate.metrics import Scores
@@ -15,7 +16,6 @@ from stm_agent.evaluate.tasks import mteb_task
 from stm_agent.files import folder_hash, write_atomic
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.handed_card import handed_card
-from stm_agent.loop.report import corpus_languages
 from stm_agent.loop.report_rows import Report
 from stm_agent.loop.state import RatedModel
 
@@ -63,7 +63,7 @@ def _described(context: RunContext, best: RatedModel) -> HandedIn:
         dimension=int(network.get_embedding_dimension() or 0),
         max_tokens=int(network.max_seq_length or 0),
         instructed=any(best.instruction.texts),
-        languages=corpus_languages(context),
+        languages=language_codes([*context.documents.values()]),
     )
 
 

@@ -60,7 +60,7 @@ class Step:
         number: Number of the decision in the run, from 1.
         decision: The decision.
         gain: nDCG@10 that the best model so far gained on the search half.
-        expected: What of the gain is expected on new queries: less of it, the noisier it is.
+        expected: The part of the gain that is expected on new queries; the larger its standard error, the smaller.
         seconds: Seconds of its stages, whoever built them; wall time if it failed.
         failed: Whether a lever was lost in it.
         label: The provisional model after it.

@@ -46,21 +46,25 @@ def with_encoding(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple
         length, reason = max_length_for(profile(data))
         starts = [start if start.max_length else start.model_copy(update={"max_length": length}) for start in starts]
         reasons.append(reason)
-    settled = [with_number_format(start) for start in starts]
-    if settled != starts:
+    spec = spec.model_copy(update={"backbone": starts[0], "starts": tuple(starts[1:])})
+    settled = with_number_formats(spec)
+    if settled != spec:
         reasons.append(MIXED_REASON)
-    return spec.model_copy(update={"backbone": settled[0], "starts": tuple(settled[1:])}), tuple(reasons)
+    return settled, tuple(reasons)
 
 
-def with_number_format(start: BackboneSpec) -> BackboneSpec:
-    """Return a start with mixed precision, if its number format is left open and this CPU pays for it."""
-    open_and_faster = start.dtype == "auto" and mixed_pays(start.model)
-    return start.model_copy(update={"dtype": MIXED}) if open_and_faster else start
+def with_number_formats(spec: DomainSpec) -> DomainSpec:
+    """Return a domain with mixed precision for every start whose number format is open, if this CPU pays for it.
 
+    Single stages use it too, so that they are those of a run.
+    """
 
-def as_run(spec: DomainSpec) -> DomainSpec:
-    """Return a domain with the number format that a run of it has, so that a single stage is the run's."""
-    return spec.model_copy(update={"backbone": with_number_format(spec.backbone)})
+    def settled(start: BackboneSpec) -> BackboneSpec:
+        open_and_faster = start.dtype == "auto" and mixed_pays(start.model)
+        return start.model_copy(update={"dtype": MIXED}) if open_and_faster else start
+
+    starts = tuple(map(settled, spec.starts))
+    return spec.model_copy(update={"backbone": settled(spec.backbone), "starts": starts})
 
 
 def fit_length(

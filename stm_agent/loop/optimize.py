@@ -12,7 +12,7 @@ from stm_agent.errors import StmAgentError, StopRequested
 from stm_agent.files import append_jsonl, read_json
 from stm_agent.loop.confirming import confirm
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.costs import require_minutes
+from stm_agent.loop.costs import require_minutes, workload_of
 from stm_agent.loop.deciding import Search
 from stm_agent.loop.events import Observer, silent
 from stm_agent.loop.failures import BUDGET
@@ -114,7 +114,10 @@ def _walk(context: RunContext, options: Options, rounds: int) -> Report:
             policy, rules = policy_of(options, context, rounds)
             bound = None if options.policy == "stm" else options.rounds
             require_minutes(context, options)
-            search = Search(context, _start(context), policy, rules, rounds=bound)
+            state = _start(context)
+            if context.minutes is not None:
+                context.ending = workload_of(context).ending.seconds
+            search = Search(context, state, policy, rules, rounds=bound)
             search.run()
             search.state = confirm(context, search.state)
             return finish(context, search.state, controls=options.controls)

@@ -9,7 +9,7 @@ from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec, NegativeSpec
 from stm_agent.errors import ConfigError
-from stm_agent.loop.context import PROOF_COST, PROOF_DOCUMENTS
+from stm_agent.evaluate.proof import proof_encodings
 from stm_agent.loop.run_plan import Speed
 
 USABLE = 0.8
@@ -71,7 +71,7 @@ def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed,
     pairs = sum(len(rows) for rows in data.sources.values())
     encoding = (documents + guards) / speed.passages
     scoring = (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
-    scoring += PROOF_COST * min(documents, PROOF_DOCUMENTS) / speed.passages
+    scoring += proof_encodings(documents) / speed.passages
     left = (minutes * USABLE - spent) * 60 - encoding - scoring
     return TimeTable(
         encoding=encoding,

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from stm_agent.domain.measures import sample
-from stm_agent.domain.scripts import SAMPLE, LanguageProfile
+from stm_agent.domain.measures import language_codes
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap
 from stm_agent.files import read_jsonl
@@ -68,7 +67,7 @@ def _report(
             "documents": len(context.documents),
             "dev_queries": len(context.dev.split.queries),
             "synthetic": list(context.firewall.synthetic),
-            "languages": list(corpus_languages(context)),
+            "languages": list(language_codes([*context.documents.values()])),
         },
         "rows": {},
         "best_expert_on_dev": max(searched, key=lambda name: searched[name]) if searched else None,
@@ -92,11 +91,6 @@ def _report(
         "cost": _cost(context, state),
         "model": _relative(context.run.model),
     }
-
-
-def corpus_languages(context: RunContext) -> tuple[str, ...]:
-    """Return the codes of the corpus's languages, such as ``eng-Latn``; empty if they are not known."""
-    return LanguageProfile.of(sample([*context.documents.values()], SAMPLE)).codes
 
 
 def _point_taken(state: State, best: RatedModel) -> int | None:

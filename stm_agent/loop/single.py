@@ -16,7 +16,7 @@ from stm_agent.execute.store import JobStore
 from stm_agent.files import read_json, remove_partial, whole_folder
 from stm_agent.job import Job
 from stm_agent.loop.data_jobs import drawn, first_miner, mined_pairs, mining_job
-from stm_agent.loop.lengths import as_run
+from stm_agent.loop.lengths import with_number_formats
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
@@ -62,7 +62,7 @@ def mine_domain(spec: DomainSpec, workspace: Path, runs: Path, output: Path, lim
         ConfigError: ``output`` exists, or the domain has no training pairs.
     """
     target = fresh_output(output)
-    spec, data = as_run(spec), build_domain_data(spec.collection, workspace)
+    spec, data = with_number_formats(spec), build_domain_data(spec.collection, workspace)
     job = mining_job(spec, data, pairs_to_mine(spec, data)[:limit], first_miner(spec), runs / CACHE / "vectors")
     folder = build_job(job, runs)
     copy_result(folder, target)

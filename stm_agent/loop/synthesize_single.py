@@ -14,7 +14,7 @@ from stm_agent.errors import ConfigError
 from stm_agent.files import read_json, remove_partial, whole_folder
 from stm_agent.llm.access import LlmAccess, spending
 from stm_agent.loop.data_jobs import first_miner, graded_job, negatives_job, queries_job, searched_pool
-from stm_agent.loop.lengths import as_run
+from stm_agent.loop.lengths import with_number_formats
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import CACHE
 from stm_agent.loop.single import build_job, fresh_output, mined_for, pairs_to_mine
@@ -55,7 +55,7 @@ def synthesize_domain(
     """
     if unknown := [kind for kind in what if kind not in WHAT] or (["nothing"] if not what else []):
         raise ConfigError(f"--what {unknown[0]} cannot be written; use {', '.join(WHAT)}")
-    target, spec = fresh_output(output), as_run(spec)
+    target, spec = fresh_output(output), with_number_formats(spec)
     generator = LlmAccess(
         options=options.llm(spec, options.generator),
         cache=runs / CACHE / "llm",

@@ -21,7 +21,7 @@ from stm_agent.execute.store import JobStore
 from stm_agent.files import read_json, whole_folder
 from stm_agent.job import checkpoints_in
 from stm_agent.loop.halves import cut_dev
-from stm_agent.loop.lengths import as_run
+from stm_agent.loop.lengths import with_number_formats
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.loop.single import fresh_output
 from stm_agent.loop.training import prompt_prefixes
@@ -61,7 +61,7 @@ def train_domain_expert(
         ConfigError: The domain has no such expert, its loss needs mined or written negatives, or ``output`` exists.
     """
     target = fresh_output(output)
-    spec = as_run(spec)
+    spec = with_number_formats(spec)
     seed = spec.seeds[0] if seed is None else seed
     expert = _alone(_expert_of(spec, name), steps)
     data = build_domain_data(spec.collection, workspace)

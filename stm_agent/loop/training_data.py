@@ -52,9 +52,7 @@ class TrainingData:
             for kind in (self.mined, self.synthetic)
             for pair, row in kind.items()
         ]
-        related = {pair: passages.related for pair, passages in self.graded.items()}
-        pairs = [pair.content() for pair in (*self.written, *self.relabelled)]
-        return content_hash([negatives, pairs, sorted(self.lists), related])
+        return content_hash([negatives, sorted(self.lists), self.new_pairs])
 
     @cached_property
     def new_pairs(self) -> str | None:

@@ -26,7 +26,7 @@ from stm_agent.merge.adapted import AdaptedModel, adapter_key
 from stm_agent.merge.method_search import Chosen, Merge, choose, starts_of, try_method
 from stm_agent.merge.recipe import SUM, MethodOptions
 from stm_agent.merge.result import RESULT, FrontPoint, MergeResult, Rating, StoredMerge, VerifiedRow, only, read_merge
-from stm_agent.merge.search import SUMS, Candidate, front, rescored, search
+from stm_agent.merge.search import Candidate, encoded_methods, front, rescored, search
 from stm_agent.merge.strategies import MergeWeights, corners
 from stm_agent.merge.surrogate import Surrogate, Task
 from stm_agent.merge.verifying import Verified, verify
@@ -168,7 +168,7 @@ class _MergeSearch:
     def _try_other_methods(self) -> dict[Merge, Rating]:
         """Build and encode merges that the surrogate cannot estimate; a method needs two experts."""
         job, experts = self.job, len(self.job.adapters)
-        others = [method for method in dict.fromkeys(job.spec.methods) if method not in SUMS]
+        others = encoded_methods(job.spec.methods)
         if experts < 2 or not others:
             return {}
         ratings = {weights: self._on_search_half(rating) for (weights, _), rating in self.ratings.items()}

@@ -36,6 +36,11 @@ SCALED = 24
 """Number of the best weightings that are scored with each factor too."""
 
 
+def encoded_methods(methods: Sequence[MethodName]) -> list[MethodName]:
+    """Return the methods whose merges must be built and encoded, since the surrogate cannot estimate them."""
+    return [method for method in dict.fromkeys(methods) if method not in SUMS]
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A weighting with the surrogate's guess of nDCG@10 on the domain, and of the mean over the guards.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stm_agent.files import write_atomic, write_json
-from stm_agent.inspect.page.record import Values
 
 ROWS = ("BM25", "base", "expert plain", "expert hard", "merged", "merged + BM25")
 MARKUP = "</script><img src=x onerror=\"document.title='broken'\"><b>bold</b> & \u202eright to left\u202c {{content}}"
@@ -231,8 +230,8 @@ def _lines(path: Path, entries: Sequence[Mapping[str, object]]) -> None:
     write_atomic(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
 
 
-def content_of(page: bytes) -> Values:
+def content_of(page: bytes) -> dict[str, object]:
     """Return what a page holds, unpacked."""
     (packed,) = re.findall(rb'id="content">([^<]*)<', page)
-    content: Values = json.loads(gzip.decompress(base64.b64decode(packed)))
+    content: dict[str, object] = json.loads(gzip.decompress(base64.b64decode(packed)))
     return content

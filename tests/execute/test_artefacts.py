@@ -97,6 +97,14 @@ def test_a_damaged_stage_is_built_again_and_repaired(url, tmp_path):
     assert not list((tmp_path / "b").glob(".partial*"))
 
 
+def two_processes(url):
+    """Return a store with a process that has a lease in it, and one that may take it over at its second look."""
+    store = ArtefactStore.open(url)
+    first, second = Leases(store, beat=60), Leases(store, stale=0.0, beat=60)
+    assert first.take("stage")
+    return store, first, second
+
+
 def test_of_two_processes_that_take_over_a_lease_one_gets_it(url):
     store = ArtefactStore.open(url)
     first, second, third = (Leases(store, stale=0.0, beat=60) for _ in range(3))
@@ -117,9 +125,7 @@ def test_of_two_processes_that_take_over_a_lease_one_gets_it(url):
 
 
 def test_a_holder_that_slept_does_not_renew_a_lease_that_it_lost(url, caplog):
-    store = ArtefactStore.open(url)
-    first, second = Leases(store, beat=60), Leases(store, stale=0.0, beat=60)
-    assert first.take("stage")
+    store, first, second = two_processes(url)
     assert not second.take("stage")
     assert second.take("stage")
     first._renew("stage")
@@ -132,9 +138,7 @@ def test_a_holder_that_slept_does_not_renew_a_lease_that_it_lost(url, caplog):
 
 
 def test_what_a_process_left_when_it_was_killed_while_it_took_a_lease_is_removed(url):
-    store = ArtefactStore.open(url)
-    first, second = Leases(store, beat=60), Leases(store, stale=0.0, beat=60)
-    assert first.take("stage")
+    store, _, second = two_processes(url)
     system, root = store.opened()
     text = read_text(system, f"{root}/leases/stage")
     write_new(system, f"{root}/leases/stage.{sha256_text(text)[:16]}", json.dumps({"owner": "gone 1 x"}))
@@ -142,9 +146,7 @@ def test_what_a_process_left_when_it_was_killed_while_it_took_a_lease_is_removed
 
 
 def test_a_lease_has_one_holder_until_it_is_released_or_stale(url):
-    store = ArtefactStore.open(url)
-    first, second = Leases(store, beat=60), Leases(store, stale=0.0, beat=60)
-    assert first.take("stage")
+    store, first, second = two_processes(url)
     # The first look only begins to watch: the holder may have renewed it a moment ago.
     assert not second.take("stage")
     assert second.take("stage")

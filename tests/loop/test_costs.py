@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.loop import costs, deciding
+from stm_agent.loop import costs
 from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.merge import MergeExperts
+from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Rates, Workload, rates_of
-from stm_agent.loop.deciding import budget_left
 from stm_agent.loop.run_plan import RunPlan, Speed
 
 RATES = Rates(passage=0.1, query=0.01, call=1.0, dollars=0.0)
@@ -46,22 +46,15 @@ def test_a_merge_of_queries_is_priced_by_what_is_encoded(tiny_domain: DomainSpec
     assert price(2, ("linear",)) < price(2, ("linear", "ties")) < price(4, ("linear", "ties"))
 
 
-def test_a_large_corpus_keeps_more_than_a_tenth_of_the_minutes_for_its_test(
-    tiny_domain: DomainSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    access = SimpleNamespace(usd=None, calls=None)
-    monkeypatch.setattr(deciding, "read_spending", lambda path: SimpleNamespace(usd=0.0, calls=0))
-
+def test_a_large_corpus_keeps_more_than_a_tenth_of_the_minutes_for_its_test(tiny_domain: DomainSpec) -> None:
     def left(work: Workload, minutes: float | None) -> float:
-        monkeypatch.setattr(deciding, "workload_of", lambda context: work)
-        seconds = float("inf") if minutes is None else minutes * 60 * 0.9
-        run = SimpleNamespace(llm_ledger=None)
-        context: Any = SimpleNamespace(minutes=minutes, seconds_left=lambda: seconds, run=run, generator=access)
-        return budget_left(context).seconds
+        clock = SimpleNamespace(seconds=lambda: 60.0)
+        context: Any = SimpleNamespace(minutes=minutes, ending=work.ending.seconds, clock=clock)
+        return RunContext.seconds_left(context)
 
     small, large = workload(tiny_domain), workload(tiny_domain, documents=3000, searched=400)
-    assert left(small, 30.0) == pytest.approx(30 * 60 * 0.9)
-    assert left(large, 30.0) == pytest.approx(30 * 60 - large.ending.seconds)
+    assert left(small, 30.0) == pytest.approx(30 * 60 * 0.9 - 60)
+    assert left(large, 30.0) == pytest.approx(30 * 60 - large.ending.seconds - 60)
     assert left(large, None) == float("inf")
 
 

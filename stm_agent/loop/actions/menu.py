@@ -96,14 +96,14 @@ BEFORE_DATA = OptimizeProgram().kind
 """Kind that changes nothing before data are written."""
 
 MERGE = MergeExperts().kind
-TRAININGS = (
-    *("train-expert", "train-query-expert", "change-mix", "add-expert", "continue-training", "distil"),
-    "train-on-start",
-)
-"""Kinds that train an expert, which a merge makes use of."""
-
 RACED, ON_RACED = "race-start", "train-on-start"
 """Kinds that score another start, and that train on it."""
+
+TRAININGS = tuple(
+    str(action.model_fields["kind"].default)
+    for action in (TrainExpert, TrainQueryExpert, ChangeMix, AddExpert, ContinueTraining, Distil, TrainOnStart)
+)
+"""Kinds that train an expert, which a merge makes use of."""
 
 
 def read_action(values: Mapping[str, object]) -> Action:

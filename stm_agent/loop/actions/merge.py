@@ -11,7 +11,7 @@ from stm_agent.loop.instructing import improve_instruction
 from stm_agent.loop.merging import consider_models, merge_experts
 from stm_agent.loop.query_side import merge_start, query_experts, with_incumbent
 from stm_agent.loop.state import Expert, RatedModel, State
-from stm_agent.merge.search import SUMS
+from stm_agent.merge.search import encoded_methods
 
 BUILT = 0.5
 """Seconds to build a merge that is encoded."""
@@ -53,8 +53,8 @@ class MergeExperts(LeverAction):
     def estimate(self, work: Workload, state: State) -> Cost:
         """Count the merges that are encoded; those that the surrogate estimates cost a fixed time together."""
         merge, experts = work.spec.merge, len(self.experts(state))
-        methods = {method for method in merge.methods if method not in SUMS} if experts > 1 else set()
-        encoded = merge.verify * (1 + len(methods))
+        # Other methods than sums need two experts.
+        encoded = merge.verify * (1 + (len(encoded_methods(merge.methods)) if experts > 1 else 0))
         queries = (work.queries + work.guard_queries) * work.rates.query
         scored = queries if self.side == "query" else work.scoring.seconds
         return Cost(seconds=encoded * (scored + BUILT) + experts * ESTIMATED)

@@ -135,8 +135,8 @@ class GainPerCost:
     def belief(self, action: Action, situation: Situation) -> Belief:
         """Return what an action is believed to gain."""
         prior = _prior(action, situation)
-        credits = zip(situation.steps, credited(situation.steps), strict=True)
-        measured = [gain for step, gain in credits if step.decision.action.kind == action.kind and gain is not None]
+        steps = zip(situation.steps, credited(situation.steps), strict=True)
+        measured = [gain for step, gain in steps if step.decision.action.kind == action.kind and gain is not None]
         earlier = self.earlier.get(action.kind, ())
         weight = min(EARLIER_WEIGHT, float(len(earlier)))
         total = PRIOR_WEIGHT * prior.gain + weight * (mean(earlier) if earlier else 0.0) + sum(measured)

@@ -9,7 +9,7 @@ from stm_agent.errors import StmAgentError
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.failures import NEVER_CAUGHT
 from stm_agent.loop.history import Decision
-from stm_agent.loop.policies.answers import SILENT, STOP, Fallback, answer_of, chosen, menu_text
+from stm_agent.loop.policies.answers import SILENT, STOP, UNAFFORDABLE, Fallback, answer_of, chosen, menu_text
 from stm_agent.loop.policies.policy import Policy, Situation
 from stm_agent.loop.state_summary import summary, summary_text
 from stm_agent.workspace import program_path
@@ -40,6 +40,8 @@ class Planner:
             return self.measured.choose(situation)
         try:
             offer = chosen(ask(situation), situation.menu, situation.left)
+            if offer not in (*situation.affordable, STOP):
+                raise Fallback(UNAFFORDABLE)
         except NEVER_CAUGHT:
             raise
         except (Fallback, StmAgentError) as error:
