@@ -55,8 +55,7 @@ HARD = 20
 """Passages that each retriever gives for each query to a part of the corpus."""
 
 FOR_LEVERS = 0.9
-"""Share of the minutes after which no lever starts, at the latest: the rest is for the export and test. A planned run
-plans less."""
+"""Share of the minutes after which no lever starts, at the latest: the rest is for export and test."""
 
 
 @dataclass(kw_only=True)
@@ -265,10 +264,7 @@ class RunContext(Recorder):
         self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback=trace)
 
     def seconds_left(self) -> float:
-        """Return the seconds that levers have left; infinite without a ceiling.
-
-        Export and test have the last tenth of the minutes, or more if they take more, as of a large corpus.
-        """
+        """Return the seconds that levers have left, less what export and test take; infinite without a ceiling."""
         if self.minutes is None:
             return math.inf
         seconds = self.minutes * 60
