@@ -1,11 +1,11 @@
 """What a sentence-transformers user does: fine-tune all of a model's weights on the pairs, by the documented defaults.
 
-    python benchmarks/_plain_finetune.py MODEL COLLECTION MINUTES SEED OUTPUT
+    python benchmarks/_plain_finetune.py MODEL COLLECTION MINUTES SEED OUTPUT WORK
 
 ``MultipleNegativesRankingLoss`` on (query, relevant passage) with batches of 16 without duplicates and warm-up over a
 tenth, as in the documentation's training overview. Two learning rates, each for the given minutes; the dev split
 chooses, and the chosen model is scored on test. With 0 minutes the untouched model alone is scored. Writes OUTPUT as
-JSON.
+JSON. Models that were trained before are taken from the folder WORK, so a run that was ended goes on.
 """
 
 from __future__ import annotations
@@ -79,10 +79,11 @@ def main() -> None:
     parser.add_argument("minutes", type=float)
     parser.add_argument("seed", type=int)
     parser.add_argument("output", type=Path)
+    parser.add_argument("work", type=Path)
     options = parser.parse_args()
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.backbone.threads import choose_threads, set_threads
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.evaluate.scoring import score_split
 
     set_threads(choose_threads()[0])
@@ -96,26 +97,34 @@ def main() -> None:
 
 def fine_tuned(options: argparse.Namespace) -> dict[str, Any]:
     """Train with both rates, choose on dev, score on test."""
+    from sentence_transformers import SentenceTransformer
+
     from stm_agent.backbone.embedded import resolve_model
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.instruction import Instruction
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.domain.sources import judged_domain_data
     from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.evaluate.scoring import score_split
+    from stm_agent.files import read_json, whole_folder, write_json
 
     data = judged_domain_data(read_beir(options.collection))
     pairs = [pair for source in data.sources.values() for pair in source]
     columns = {"anchor": [pair.query for pair in pairs], "positive": [pair.positive for pair in pairs]}
     texts, splits = data.collection.texts, data.collection.splits
     rows, models = [], []
-    scrap = tempfile.TemporaryDirectory()
-    cache = EmbeddingCache(Path(scrap.name))
+    cache = EmbeddingCache(options.work / "vectors")
     for rate in RATES:
-        model, steps, seconds = train(resolve_model(options.model), columns, rate, options.minutes, options.seed)
+        folder = options.work / f"rate-{rate:g}"
+        if not folder.exists():
+            model, steps, seconds = train(resolve_model(options.model), columns, rate, options.minutes, options.seed)
+            with whole_folder(folder) as partial:
+                model.save_pretrained(str(partial / "model"))
+                write_json(partial / "trial.json", {"rate": rate, "steps": steps, "seconds": round(seconds, 1)})
+        model = SentenceTransformer(str(folder / "model"), device="cpu")
         # The corpus is encoded once for dev and test.
         dev = score_split(cache, TextEncoder(model), texts, splits["dev"], Instruction())
-        rows.append({"rate": rate, "steps": steps, "seconds": round(seconds, 1), "dev": dev.ndcg_at_10})
+        rows.append({**read_json(folder / "trial.json"), "dev": dev.ndcg_at_10})
         models.append(model)
     chosen = max(range(len(rows)), key=lambda number: rows[number]["dev"])
     test = score_split(cache, TextEncoder(models[chosen]), texts, splits["test"], Instruction())

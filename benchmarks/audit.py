@@ -2,10 +2,12 @@
 
     python benchmarks/audit.py --data data/pubmedqa                  # 10 draws, minutes on one core
     python benchmarks/audit.py --data data/pubmedqa --data data/medquad --queries 600 --documents 0
+    python benchmarks/audit.py --data data/pubmedqa --one --hide 0.4 # as if every query had one judged passage
 
 A collection with several judged passages a query is needed. Each draw hides a share of the judgements: the hidden
 passages are then mined as negatives, like those that nobody judged. Mining and audit are the product's, on BM25 and
-all-MiniLM-L6-v2. Beside the audit stand what mining's margin alone leaves out, and the audit with BM25 alone.
+all-MiniLM-L6-v2. Beside the audit stand what mining's margin alone leaves out, and the audit with BM25 alone. With
+``--one`` a query keeps one judged passage; a share of the others is hidden, and the rest is taken out of the corpus.
 
 A passage is found if it does not stay a negative. The planted share is the truth as far as the collection's judgements
 are complete; what is relevant and was never judged makes the estimate too high by it.
@@ -51,7 +53,23 @@ def read_data(folder: Path, options: argparse.Namespace) -> tuple[dict[str, str]
     return pool, {query: queries[query] for query in several}, {query: judged[query] for query in several}
 
 
-def plant(judged: dict[str, list[str]], share_hidden: float, seed: int) -> tuple[dict[str, list[str]], set[Any]]:
+def plant_beside_one(
+    judged: dict[str, list[str]], share_hidden: float, seed: int
+) -> tuple[dict[str, list[str]], set[Any], set[str]]:
+    """Leave one judgement of a query and hide a share of the others; return these too, and passages to take out."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    left = {query: [passages[int(generator.integers(len(passages)))]] for query, passages in judged.items()}
+    others = [(query, passage) for query, row in judged.items() for passage in row if passage not in left[query]]
+    hidden = {pair for pair in others if generator.random() < share_hidden}
+    needed = {passage for row in left.values() for passage in row} | {passage for _, passage in hidden}
+    return left, hidden, {passage for _, passage in others} - needed
+
+
+def plant(
+    judged: dict[str, list[str]], share_hidden: float, seed: int
+) -> tuple[dict[str, list[str]], set[Any], set[str]]:
     """Hide a share of the judgements, never the last one of a query; return those left and (query, passage) hidden."""
     import numpy as np
 
@@ -63,7 +81,7 @@ def plant(judged: dict[str, list[str]], share_hidden: float, seed: int) -> tuple
             drawn = drawn[1:]
         left[query] = [passage for passage in passages if passage not in drawn]
         hidden |= {(query, passage) for passage in drawn}
-    return left, hidden
+    return left, hidden, set()
 
 
 def one_draw(
@@ -80,7 +98,8 @@ def one_draw(
     from stm_agent.mine.score_teachers import BiEncoderTeacher
     from stm_agent.mine.verdicts import audit, families_of
 
-    left, hidden = plant(judged, options.hide, seed)
+    left, hidden, gone = (plant_beside_one if options.one else plant)(judged, options.hide, seed)
+    pool = {name: text for name, text in pool.items() if name not in gone}
     pairs = [
         Pair(f"{query}:{passage}", queries[query], pool[passage], "train", query)
         for query, passages in left.items()
@@ -165,11 +184,15 @@ def summary(draws: list[dict[str, Any]], way: str) -> dict[str, Any]:
     }
 
 
-def claims_of(name: str, way: str, found: dict[str, Any], draws: int) -> list[dict[str, Any]]:
-    """Return the claims on one collection."""
+def claims_of(name: str, way: str, found: dict[str, Any], draws: int, *, one: bool) -> list[dict[str, Any]]:
+    """Return the claims on one collection; with one judgement a query few passages are left out, so none on these."""
     targets = {"candidates": "all", "negatives before the audit": "before"}
     rows = [
-        claim(f"{name}, {way}: planted positives that the audit finds", found["found"], 0.9, "share"),
+        *(
+            []
+            if one
+            else [claim(f"{name}, {way}: planted positives that the audit finds", found["found"], 0.9, "share")]
+        ),
         *(
             claim(
                 f"{name}, {way}: draws of {draws} whose interval covers the planted rate of the {what}",
@@ -183,7 +206,7 @@ def claims_of(name: str, way: str, found: dict[str, Any], draws: int) -> list[di
     if found["relabelled"]:
         text = f"{name}, {way}: precision of relabelled passages"
         rows.append(claim(text, found["relabelled_precision"], 0.9, "share", count=found["relabelled"]))
-    return rows
+    return rows[1:] if one else rows
 
 
 def main() -> None:
@@ -192,15 +215,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, help="BEIR folder; may be repeated")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--hide", type=float, default=0.25, help="share of the judgements that is hidden")
+    parser.add_argument("--one", action="store_true", help="leave one judgement of a query, hide of the others")
     parser.add_argument("--queries", type=int, default=400, help="train queries with several judged passages")
     parser.add_argument("--documents", type=int, default=4500, help="passages searched, judged ones first; 0: all")
     parser.add_argument("--cache", type=Path, help="folder of cached vectors (default: a temporary one)")
     options = parser.parse_args()
     options.cache = options.cache or Path(tempfile.mkdtemp())
-    record: dict[str, Any] = {"name": "audit", "machine": machine(), "versions": versions(), "collections": {}}
+    name = "audit_one" if options.one else "audit"
+    record: dict[str, Any] = {"name": name, "machine": machine(), "versions": versions(), "collections": {}}
     record["options"] = {name: getattr(options, name) for name in ("draws", "hide", "queries", "documents")}
     named = " ".join(f"--data {folder.name}" for folder in options.data)
-    flags = " ".join(f"--{name} {value}" for name, value in record["options"].items())
+    flags = " ".join(f"--{name} {value}" for name, value in record["options"].items()) + " --one" * options.one
     record |= {"command": f"python benchmarks/audit.py {named} {flags}", "seeds": list(range(options.draws))}
     claims: list[dict[str, Any]] = []
     for folder in options.data:
@@ -217,7 +242,7 @@ def main() -> None:
             "ways": ways,
             "draws": draws,
         }
-        claims += claims_of(folder.name, "bm25 and minilm", ways["bm25 and minilm"], options.draws)
+        claims += claims_of(folder.name, "bm25 and minilm", ways["bm25 and minilm"], options.draws, one=options.one)
     record["claims"] = claims
     save(record)
     show(claims)

@@ -4,6 +4,7 @@
     python benchmarks/embedded.py --seeds 0 1 2   # grows by about 15 minutes a seed
     python benchmarks/embedded.py --seeds 0 1 2 --all-controls
     python benchmarks/embedded.py --seeds 0 --no-control   # 14 minutes
+    python benchmarks/embedded.py --seeds 0 --no-control --start auto   # the better of encoder and decoder
     python benchmarks/embedded.py --seeds 0 1 2 --go-on   # keeps what an earlier call of the same code finished
 
 Every seed runs in a process of its own. The first is run cold (no stage, vector or LLM cache; the
@@ -26,12 +27,15 @@ from typing import Any
 from _record import claim, machine, optimize, save, show, versions
 
 HERE = Path(__file__).parent
-MINUTES, GIB, FLOOR, OVERHEAD = 20.0, 6.0, 0.72, 0.03
+MINUTES, GIB, OVERHEAD = 20.0, 6.0, 0.03
+FLOORS = {None: 0.72, "auto": 0.80}
+"""Start -> test nDCG@10 that is asked for; None: the domain's own, a raw decoder."""
 
 
-def run_seed(seed: int, work: Path, *, controls: bool) -> dict[str, Any]:
+def run_seed(seed: int, options: argparse.Namespace, *, controls: bool) -> dict[str, Any]:
     """Run the main job for one seed."""
-    return optimize(work, "--domain", "biomedical", "--seed", str(seed), *(["--controls"] if controls else []))
+    flags = [*(["--start", options.start] if options.start else []), *(["--controls"] if controls else [])]
+    return optimize(options.work, "--domain", "biomedical", "--seed", str(seed), *flags)
 
 
 def first_cold(options: argparse.Namespace) -> dict[str, Any]:
@@ -41,7 +45,7 @@ def first_cold(options: argparse.Namespace) -> dict[str, Any]:
         return dict(json.loads(kept.read_text()))
     shutil.rmtree(options.work, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "stm_agent", "init", str(options.work)], check=True)
-    cold = run_seed(options.seeds[0], options.work, controls=False)
+    cold = run_seed(options.seeds[0], options, controls=False)
     kept.write_text(json.dumps(cold))
     return cold
 
@@ -55,7 +59,7 @@ def rescore(run: Path) -> float:
     return float(json.loads(done.stdout)["ndcg_at_10"])
 
 
-def claims(results: list[dict[str, Any]], cold: dict[str, Any], reloaded: float) -> list[dict[str, Any]]:
+def claims(results: list[dict[str, Any]], cold: dict[str, Any], reloaded: float, floor: float) -> list[dict[str, Any]]:
     """Hold every number of the main job against its target."""
     merged = [result["report"]["rows"]["merged"]["ndcg_at_10"] for result in results]
     made = [
@@ -68,7 +72,7 @@ def claims(results: list[dict[str, Any]], cold: dict[str, Any], reloaded: float)
             "share",
             lower=True,
         ),
-        claim("merged test nDCG@10, mean of seeds", sum(merged) / len(merged), FLOOR, "nDCG@10"),
+        claim("merged test nDCG@10, mean of seeds", sum(merged) / len(merged), floor, "nDCG@10"),
         claim(
             "exported model by mteb.evaluate differs from the ledger",
             abs(reloaded - results[0]["report"]["dev"]["merged"]),
@@ -105,15 +109,16 @@ def record_of(options: argparse.Namespace, results: list[dict[str, Any]], cold: 
     """Put together what is written down."""
     seeds = options.seeds[: len(results)]
     flags = " --all-controls" if options.all_controls else " --no-control" if options.no_control else ""
+    flags += f" --start {options.start}" if options.start else ""
     return {
-        "name": "embedded",
+        "name": f"embedded_{options.start}" if options.start else "embedded",
         "command": f"python benchmarks/embedded.py --seeds {' '.join(map(str, seeds))}{flags}",
         "machine": machine(),
         "versions": versions(),
         "seeds": seeds,
         "cold": cold,
         "results": results,
-        "claims": claims(results, cold, reloaded),
+        "claims": claims(results, cold, reloaded, FLOORS[options.start]),
     }
 
 
@@ -123,6 +128,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--all-controls", action="store_true", help="the all-in-one control for every seed")
     parser.add_argument("--no-control", action="store_true", help="no all-in-one control, 8 minutes less")
+    parser.add_argument("--start", choices=["auto"], help="race the starts; the record is embedded_auto.json")
     parser.add_argument("--go-on", action="store_true", help="do not empty the work folder")
     parser.add_argument("--work", type=Path, default=HERE / "work" / "embedded", help="emptied first, unless --go-on")
     options = parser.parse_args()
@@ -130,9 +136,7 @@ def main() -> None:
     reloaded = rescore(options.work / "runs" / cold["report"]["run"])
     results: list[dict[str, Any]] = []
     for seed in options.seeds:
-        results.append(
-            run_seed(seed, options.work, controls=options.all_controls or not (results or options.no_control))
-        )
+        results.append(run_seed(seed, options, controls=options.all_controls or not (results or options.no_control)))
         record = record_of(options, results, cold, reloaded)
         save(record)
     show(record["claims"])

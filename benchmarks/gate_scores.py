@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from stm_agent.domain.collection import Split, read_beir
+from stm_agent.domain.beir import read_beir
+from stm_agent.domain.collection import Split
 from stm_agent.files import sha256_text
 
 OUT = Path(__file__).parent / "results" / "gate_scores.npz"

@@ -50,7 +50,8 @@ def cost(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.backbone.load import load_backbone
-    from stm_agent.domain.collection import Collection, Split, read_beir
+    from stm_agent.domain.beir import read_beir
+    from stm_agent.domain.collection import Collection, Split
     from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.evaluate.tasks import evaluate_with_mteb, mteb_task
     from stm_agent.instruct.scorer import InstructionScorer
@@ -131,7 +132,9 @@ def timed(call: Any) -> tuple[Any, float]:
 
 def cut(folder: Path, options: argparse.Namespace) -> Path:
     """Write a part of a collection: what is judged for dev and test first, then for train; ``--documents`` in all."""
-    from stm_agent.domain.collection import Collection, read_beir, share, write_beir
+    from stm_agent.domain.beir import read_beir, write_beir
+    from stm_agent.domain.collection import Collection
+    from stm_agent.domain.text import share
 
     whole = read_beir(folder)
     judged = {d for name in ("dev", "test") for grades in whole.splits[name].qrels.values() for d in grades}
@@ -173,7 +176,7 @@ def quality(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     from stm_agent.backbone.encoder import TextEncoder
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.backbone.load import load_backbone
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.evaluate.scoring import score_split
     from stm_agent.evaluate.significance import confidence_interval, paired_bootstrap

@@ -43,7 +43,8 @@ ALL = "all"
 
 def sub_collection(source: Path, target: Path) -> Path:
     """Write the part of a collection that runs work on; the same for every seed and policy."""
-    from stm_agent.domain.collection import Collection, read_beir, write_beir
+    from stm_agent.domain.beir import read_beir, write_beir
+    from stm_agent.domain.collection import Collection
     from stm_agent.files import sha256_text
 
     if target.exists():

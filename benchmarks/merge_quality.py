@@ -27,7 +27,7 @@ DENSITIES = (0.3, 0.7)
 
 def smaller(folder: Path, options: argparse.Namespace) -> Path:
     """Return a copy of a BEIR folder with ``--documents`` of its passages: the judged ones, then the first others."""
-    from stm_agent.domain.collection import read_beir, write_beir
+    from stm_agent.domain.beir import read_beir, write_beir
 
     collection = read_beir(folder)
     judged = {key for split in collection.splits.values() for row in split.qrels.values() for key in row}

@@ -25,7 +25,7 @@ TOLERANCE = 0.002
 
 def scored(data: Path, work: Path) -> dict[str, dict[str, float]]:
     """Write the data set, score on it, and return nDCG@10 and seconds of each model."""
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.domain.official import OfficialTask
     from stm_agent.loop.evaluate_single import evaluate_official
     from stm_agent.testing.hub_data import official_data

@@ -82,8 +82,10 @@ def plain_finetuning(folder: Path, seed: int, options: argparse.Namespace) -> di
         output = Path(scrap) / "plain.json"
         script = str(HERE / "_plain_finetune.py")
         wanted = options.minutes if options.plain_minutes is None else options.plain_minutes
-        minutes = str(wanted if options.plain else 0.0)
-        subprocess.run([sys.executable, script, START, str(folder), minutes, str(seed), str(output)], check=True)
+        minutes = wanted if options.plain else 0.0
+        work = options.work / "plain" / f"{folder.name}-{seed}-{minutes:g}"
+        arguments = [START, str(folder), str(minutes), str(seed), str(output), str(work)]
+        subprocess.run([sys.executable, script, *arguments], check=True)
         result: dict[str, Any] = json.loads(output.read_text())
     return result
 
@@ -103,16 +105,12 @@ def claims(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             )
     sets = sorted({name.split("/")[0] for name in runs})
 
-    def gain(other: str) -> float:
-        by_set = [
-            mean(run["merged_minus"][other]["delta"] for name, run in runs.items() if name.split("/")[0] == folder)
-            for folder in sets
-        ]
-        return mean(by_set)
-
-    rows.append(claim(f"mean over {', '.join(sets)}: merged minus {UNTOUCHED}", gain(UNTOUCHED), 0.05, "nDCG@10"))
-    if all(PLAIN in run["merged_minus"] for run in runs.values()):
-        rows.append(claim(f"mean over {', '.join(sets)}: merged minus {PLAIN}", gain(PLAIN), 0.01, "nDCG@10"))
+    for other, asked in ((UNTOUCHED, 0.05), (PLAIN, 0.01)):
+        by_set = {folder: _deltas(runs, folder, other) for folder in sets}
+        measured = {folder: mean(deltas) for folder, deltas in by_set.items() if deltas}
+        if measured:
+            text = f"mean over {', '.join(measured)}: merged minus {other}"
+            rows.append(claim(text, mean(measured.values()), asked, "nDCG@10"))
     above = [folder for folder in sets if _lowest_against_expert(runs, folder) > 0]
     rows.append(
         claim(
@@ -124,6 +122,12 @@ def claims(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         )
     )
     return rows
+
+
+def _deltas(runs: dict[str, dict[str, Any]], folder: str, other: str) -> list[float]:
+    """Return merged minus another row, a seed each, of the runs on a collection that have the row."""
+    own = [run["merged_minus"] for name, run in runs.items() if name.split("/")[0] == folder]
+    return [row[other]["delta"] for row in own if other in row]
 
 
 def _not_below(name: str, other: str, against: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Does a probe of seconds order training data as a LoRA run of minutes does?
 
-    python benchmarks/probe.py --data path/to/collections                  # tldr: about 20 minutes on one idle core
+    python benchmarks/probe.py --data path/to/collections                  # tldr: about 10 minutes on two idle cores
     python benchmarks/probe.py --data path/to/collections --set medquad --other tldr --length 128 --steps 120 --batch 32
 
 Fourteen variants of training data of one collection: more and fewer pairs, queries with wrong words, wrong positives,
@@ -25,8 +25,8 @@ from _record import RESULTS, claim, machine, prepare, save, show, versions
 
 HERE = Path(__file__).parent
 START = "embedded:all-minilm-l6-v2"
-PROBES = {"query-map": None, "query-side": None, "short lora": 16}
-"""Probe -> its steps, if not the engine's."""
+PROBES = {"query-map": "query-map", "query-side": "query-side", "short lora": "lora"}
+"""Probe -> its kind in the engine, whose steps it has; ``lora`` is the LoRA run that it is compared with."""
 
 
 def noisy_queries(pairs: Sequence[Any], share: float) -> list[Any]:
@@ -148,11 +148,10 @@ def rate(made: Any, test: Any, pairs: Sequence[Any], options: argparse.Namespace
 
     row: dict[str, Any] = {"pairs": len(pairs)}
     untrained = made.untrained().ndcg_at_10
-    for name, steps in PROBES.items():
-        kind = "lora" if name == "short lora" else name
+    for name, kind in PROBES.items():
         began = time.monotonic()
         try:
-            search = probe(made, pairs, kind, steps=steps).scores.ndcg_at_10
+            search = probe(made, pairs, kind).scores.ndcg_at_10
         except CheckFailed as error:
             # Data that cannot be trained on leaves the model as it is.
             search, row[f"{name} failed"] = untrained, str(error)
@@ -189,10 +188,10 @@ def claims(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     from stm_agent.loop.probe import DEFAULT_PROBE
 
     found = [claim("variants of training data", len(rows), 11, "variants")]
-    for name in PROBES:
+    for name, kind in PROBES.items():
         seconds = median(row[name]["seconds"] for row in rows.values())
         share = seconds / median(row["lora"]["seconds"] for row in rows.values())
-        default = ", the default" if name == DEFAULT_PROBE else ""
+        default = ", the default" if kind == DEFAULT_PROBE else ""
         for split in ("test", "search"):
             agreed = correlation(list(rows.values()), name, split)
             text = f"{name}{default}: rank correlation of its search nDCG@10 with the LoRA run's {split} nDCG@10"

@@ -125,7 +125,7 @@ def loss_worker(options: argparse.Namespace) -> dict[str, Any]:
     """Score scifact's test split by all-MiniLM-L6-v2 with vectors in each format; measure the encoding rate."""
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.backbone.threads import set_threads
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.evaluate.baselines import static_encoder
     from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.evaluate.scoring import score_split

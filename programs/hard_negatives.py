@@ -13,7 +13,8 @@ Inputs, of which a program may leave out any:
 
 Outputs, of which others are ignored:
     hard_negative: The passage.
-    violates: The requirement that it does not meet, in a few words; without it, the input ``requirement`` is recorded.
+    violates: The requirement that it does not meet, in a few words; without it, the input ``requirement`` is recorded
+        if the program takes it.
 """
 
 from __future__ import annotations

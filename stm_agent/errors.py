@@ -10,6 +10,7 @@
     │   └── CheckFailed            a model that loads but fails a named check (carries the number)
     ├── GenerationError            an LLM that cannot be reached or answers unusably
     │   ├── AnswerRejected         one request that the LLM refuses or answers unusably (carries the reason)
+    │   ├── AnswersUnusable        one answer after another that cannot be used: another text may do better
     │   └── BudgetExceeded         the hard ceiling on money, calls or minutes was reached
     ├── StorageError               a file that cannot be written or read (disk full, permissions)
     ├── OutOfMemory                memory of the CPU or of the GPU that ran out
@@ -92,6 +93,10 @@ class AnswerRejected(GenerationError):
         """Take the one-line message and the kind of rejection."""
         super().__init__(message)
         self.reason = reason
+
+
+class AnswersUnusable(GenerationError):
+    """Raised when one answer after another cannot be used though the LLM answers: the text that asks is at fault."""
 
 
 class BudgetExceeded(GenerationError):

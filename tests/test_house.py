@@ -227,6 +227,6 @@ def test_workspace_folders_are_mapped_into_the_wheel(monkeypatch):
 
 
 def test_ci_runs_the_command_of_the_readme():
-    command = "python -m pip install -c constraints.txt -e '.[dev]' && python -m pytest -n 2"
+    command = "python -m pip install -c constraints.txt -e '.[dev]' && python -m pytest -n 3"
     for name in ("README.md", ".ci/run"):
         assert command in (ROOT / name).read_text(encoding="utf-8"), name

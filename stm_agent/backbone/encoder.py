@@ -6,7 +6,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 LETTERS = 4
 """Letters of a token, roughly."""
+TOKENISED = 2000
+"""Texts that are tokenised at once to see which are cut."""
 
 
 class TextEncoder:
@@ -35,7 +39,6 @@ class TextEncoder:
     Attributes:
         model: The model, in eval mode.
         mixed: Whether matrix products are computed in bfloat16.
-        model_identity: Hash of the model, whatever the products are computed in.
         halved: Whether memory ran out, so that batches are smaller since.
         vector_format: How vectors of a corpus are stored.
     """
@@ -48,13 +51,18 @@ class TextEncoder:
         mixed: bool = False,
         vector_format: VectorFormat = "auto",
     ) -> None:
-        """Put a model into eval mode; its identity is computed from its weights unless it is given."""
+        """Put a model into eval mode; its identity is computed from its weights, if asked for, unless it is given."""
         self.model: SentenceTransformer | LeanModel = model.eval()
         self.mixed = mixed
         self.halved = False
         self._room: Room | None = None
         self.vector_format = vector_format
-        self.model_identity = identity or model_identity(model)
+        self._identity = identity
+
+    @cached_property
+    def model_identity(self) -> str:
+        """Hash of the model, whatever the products are computed in; a server's first answer does not wait for it."""
+        return self._identity or model_identity(self.model)
 
     @property
     def identity(self) -> str:
@@ -119,11 +127,30 @@ class TextEncoder:
             )
         return np.asarray(encoded, dtype=np.float32)
 
+    def mapped(self, folder: Path) -> TextEncoder:
+        """Return an encoder of the same network whose vectors are mapped; see :mod:`stm_agent.backbone.query_map`."""
+        from stm_agent.backbone.query_map import with_map
+
+        model = with_map(cast("SentenceTransformer", self.model), folder)
+        return TextEncoder(model, mixed=self.mixed, vector_format=self.vector_format)
+
     def room(self, prefix: str) -> int | None:
         """Return the tokens the window has left after ``prefix`` and special tokens; None if it is unlimited."""
         if not self.model.max_seq_length:
             return None
         return int(self.model.max_seq_length) - len(self.model.tokenizer(prefix, truncation=False)["input_ids"])
+
+    def whole(self, texts: Sequence[str], *, prefix: str = "") -> list[str]:
+        """Return the texts of which the window cuts nothing off, with ``prefix`` and special tokens, in their order."""
+        longest, texts = self.model.max_seq_length, list(texts)
+        if not longest or not texts:
+            return texts
+        read: list[str] = []
+        for begin in range(0, len(texts), TOKENISED):
+            part = texts[begin : begin + TOKENISED]
+            rows = self.model.tokenizer([prefix + text for text in part], truncation=False)["input_ids"]
+            read += [text for text, row in zip(part, rows, strict=True) if len(row) <= longest]
+        return read
 
     def _fitting(self, letters: int) -> int:
         """Return the batch size for texts of this many letters."""
@@ -148,7 +175,7 @@ class TwoSidedEncoder(TextEncoder):
     def __init__(self, documents: TextEncoder, queries: TextEncoder) -> None:
         """Encode as ``documents`` does; its cached vectors stay valid. ``queries`` encodes queries."""
         super().__init__(
-            documents.model, documents.model_identity, mixed=documents.mixed, vector_format=documents.vector_format
+            documents.model, documents._identity, mixed=documents.mixed, vector_format=documents.vector_format
         )
         self.query_encoder = queries
 

@@ -80,7 +80,9 @@ def _model(side: Side, plan: Plan) -> LeanModel:
     # On a GPU, the number format it was saved in, in which its published scores were measured.
     saved = "auto" if device == "cuda" else dtype
     start = _session(folder, plan.network, side.identity) if plan.network else _transformer(folder, saved)
-    modules: list[nn.Module] = [start, *(_MAKERS[kind](part) for part, kind in rest)]
+    # As in sentence-transformers, a dense module has the number format of the network.
+    number_format = next(start.parameters()).dtype
+    modules: list[nn.Module] = [start, *(_MAKERS[kind](part).to(number_format) for part, kind in rest)]
     dimension = next(made.dimension for made in reversed(modules) if isinstance(made, Pooling | Dense))
     return LeanModel(modules, plan.prompts, dimension).eval().to(device)
 

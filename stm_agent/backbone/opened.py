@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,9 +60,7 @@ def open_model(name: str) -> OpenedModel:
 
         if models := load_lean(folder):
             mixed = _products(folder) == BFLOAT16
-            # Each hashes its weights, for which threads do not wait for one another.
-            with ThreadPoolExecutor(len(models)) as hashing:
-                encoders = list(hashing.map(partial(TextEncoder, mixed=mixed), models))
+            encoders = [TextEncoder(model, mixed=mixed) for model in models]
             encoder = encoders[0] if len(encoders) == 1 else TwoSidedEncoder(*encoders)
             return OpenedModel(encoder, models[0].prompts, models[0].tokenizer)
     from stm_agent.backbone.load import load_model

@@ -13,12 +13,24 @@ from stm_agent.cli.runs import Place, folder_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from stm_agent.inspect.data import Filter
+    from stm_agent.inspect.data_filter import Filter
     from stm_agent.inspect.data_rows import AuditedNegative, Shown
 
 app = typer.Typer(no_args_is_help=True)
 Source = Annotated[
     str, typer.Argument(help="A run's id, a unique start of it, 'last', or a folder that 'synthesize' wrote.")
+]
+Kind = Annotated[
+    str | None,
+    typer.Option(help="Only queries, negatives, graded or mined rows, or rows with such a negative (bm25, ...)."),
+]
+Verdict = Annotated[
+    str | None,
+    typer.Option(help="Only accepted or refused rows, or those with a negative that an audit dropped, relabelled, ..."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="New JSONL file for all rows that fit, with verdicts, grades and a teacher's scores."),
 ]
 WIDTH = 70
 """Characters of a text in the table."""
@@ -33,25 +45,20 @@ def _noun() -> None:
 def show(
     run: Source,
     source: Annotated[str | None, typer.Option(help="Only rows of this source of training pairs.")] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(help="Only queries, negatives, graded or mined rows, or rows with such a negative (bm25, ...)."),
-    ] = None,
+    kind: Kind = None,
     model: Annotated[str | None, typer.Option(help="Only rows that this generator wrote.")] = None,
     program: Annotated[str | None, typer.Option(help="Only rows of this program: its name or hash.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only queries of this type.")] = None,
-    verdict: Annotated[
-        str | None,
-        typer.Option(
-            help="Only accepted or refused rows, or those with a negative that an audit dropped, relabelled, ..."
-        ),
-    ] = None,
+    verdict: Verdict = None,
+    instruction: Annotated[str | None, typer.Option(help="Only rows with this text in the instruction.")] = None,
     contains: Annotated[str | None, typer.Option(help="Only rows with this text in the query or a passage.")] = None,
+    program_trial: Annotated[str | None, typer.Option(help="Only rows of this trial of a program: p0001.")] = None,
     trial: Annotated[int | None, typer.Option(help="Only rows of this sample.", min=0)] = None,
     grade: Annotated[int | None, typer.Option(help="Only rows with a positive of this grade.", min=0, max=3)] = None,
     score: Annotated[str | None, typer.Option(help="Only rows with at least this score: NAME=LEAST.")] = None,
     row: Annotated[str | None, typer.Option(help="Show one row by its id, as training reads it.")] = None,
     limit: Annotated[int, typer.Option(help="Rows shown; 0: all.", min=0)] = 20,
+    output: Output = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -59,7 +66,8 @@ def show(
 
     Example: stm-agent data show last --kind queries --type question
     """
-    from stm_agent.inspect.data import Filter, data_rows, find_row, read_score
+    from stm_agent.inspect.data import data_rows, find_row
+    from stm_agent.inspect.data_filter import Filter, read_score
 
     folder = _folder(run, workspace)
     rows = data_rows(folder)
@@ -74,16 +82,24 @@ def show(
         type=type_,
         verdict=verdict,
         contains=contains,
+        instruction=instruction,
+        program_trial=program_trial,
         trial=trial,
         grade=grade,
         score=read_score(score) if score else None,
     )
-    _show_rows(rows, wanted, limit, as_json)
+    _show_rows(rows, wanted, limit, output, as_json)
 
 
-def _show_rows(rows: list[Shown], wanted: Filter, limit: int, as_json: bool) -> None:
+def _show_rows(rows: list[Shown], wanted: Filter, limit: int, output: Path | None, as_json: bool) -> None:
+    from stm_agent.inspect.data import save_shown
+
     wanted.require_known(rows)
     found = [entry for entry in rows if wanted.fits(entry)]
+    if output is not None:
+        save_shown(found, output)
+        emit({"rows": len(found), "of": len(rows), "written": str(output)}, f"{len(found):,} rows: {output}", as_json)
+        return
     shown = found[: limit or None]
     emit({"rows": len(found), "of": len(rows), "shown": shown}, _table(shown, len(found), len(rows)), as_json)
 
@@ -127,7 +143,8 @@ def _cut(text: str) -> str:
 
 def _audit(negative: AuditedNegative) -> str:
     chance = f", relevant with probability {negative['chance']:.2f}" if "chance" in negative else ""
-    return f"{negative['verdict']} by {negative.get('by', 'scores')}{chance}"
+    grade = f", grade {negative['grade']} ({negative.get('reason', '')})" if "grade" in negative else ""
+    return f"{negative['verdict']} by {negative.get('by', 'scores')}{chance}{grade}"
 
 
 def _show_one(folder: Path, row: Shown, as_json: bool) -> None:
@@ -144,6 +161,13 @@ def _show_one(folder: Path, row: Shown, as_json: bool) -> None:
         f"negative_{number} audited: {_audit(entry)}"
         for number, entry in enumerate(row["negatives"], 1)
         if "verdict" in entry
+    ]
+    passages = (("positive", row["positives"]), ("negative", row["negatives"]))
+    lines += [
+        f"{role}_{number} teacher's score: {entry['teacher']:.4f}"
+        for role, entries in passages
+        for number, entry in enumerate(entries, 1)
+        if "teacher" in entry
     ]
     lines += ["", *(f"[{message['role']}] {message['content']}" for message in chat)] if chat else []
     emit({"example": example, "provenance": row, "chat": chat}, "\n".join(lines), as_json)

@@ -62,9 +62,12 @@ def _lines(migration: Migration) -> list[str]:
     gain = "not measured" if migration.gain is None else f"{migration.gain:+.4f} nDCG@10 on dev"
     lines.append(f"worth     {gain}, compared with the start of the run")
     if migration.queries_alone:
+        tokens = (
+            f" from the first {migration.passage_tokens} tokens of each passage" if migration.passage_tokens else ""
+        )
         lines.append(
-            "index     the old one can stay if the start made it: only queries are encoded by other weights; serve the "
-            "run and search the old vectors, at no cost of encoding"
+            f"index     the old one can stay if the start made it{tokens}: only queries are encoded by other weights; "
+            "serve the run and search the old vectors, at no cost of encoding"
         )
     else:
         lines.append("index     has to be written again: vectors of two models cannot be compared")

@@ -76,8 +76,8 @@ def evaluate(
 
 
 def _collection(collection: Path | None, domain: str | None, place: Path) -> Collection:
+    from stm_agent.domain.beir import read_beir
     from stm_agent.domain.build import build_collection
-    from stm_agent.domain.collection import read_beir
     from stm_agent.domain.load import load_domain
 
     return read_beir(collection) if collection else build_collection(load_domain(str(domain), place).collection, place)

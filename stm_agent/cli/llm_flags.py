@@ -12,6 +12,13 @@ Generator = Annotated[
 ]
 Reflection = Annotated[str | None, typer.Option(help="LLM that rewrites (default: the generator).")]
 ApiBase = Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server.")]
+Structured = Annotated[
+    str | None,
+    typer.Option(
+        help="Typed outputs, several texts in a call: auto (unless the model is small), always or never (default: the "
+        "domain's)."
+    ),
+]
 PriceIn = Annotated[
     float | None, typer.Option(help="USD per million prompt tokens, if LiteLLM does not know the price.", min=0)
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from stm_agent.cli.live import run_observer
-from stm_agent.cli.llm_flags import ApiBase, Generator, Parallel, PriceIn, PriceOut
+from stm_agent.cli.llm_flags import ApiBase, Generator, Parallel, PriceIn, PriceOut, Structured
 from stm_agent.cli.optimize_run import DataArguments, planned_steps, run
 from stm_agent.cli.output import JsonFlag, emit, show_steps, typed_command
 from stm_agent.cli.preset import PresetArguments, optimize_preset
@@ -46,6 +46,7 @@ def optimize(
         str | None, typer.Option(help="LLM that reflects on instructions (default: the generator).")
     ] = None,
     api_base: ApiBase = None,
+    structured: Structured = None,
     rounds: Annotated[int | None, typer.Option(help="Passes through the levers (default: the domain's).")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of batches and searches (default: the domain's first).")
@@ -74,7 +75,9 @@ def optimize(
     budget_calls: Annotated[int | None, typer.Option(help="Hard ceiling on LLM calls; retries count.", min=0)] = None,
     budget_minutes: Annotated[
         float | None,
-        typer.Option(help="Minutes of all processes; no lever starts in the last tenth (a folder on a CPU: 30)."),
+        typer.Option(
+            help="Minutes of all processes, at most; no lever starts in the last tenth (a folder: 30 if not given)."
+        ),
     ] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Also train all sources in one adapter.")] = False,
     executor: Annotated[
@@ -98,7 +101,7 @@ def optimize(
 ) -> None:
     """Adapt a decoder LLM or an encoder to a domain, end to end; the same command resumes.
 
-    A raised budget continues the run too; of a folder, more minutes plan another, longer run.
+    A raised budget continues the run too; of a folder, more minutes (default: 30) plan another, longer run.
 
     A lever that fails costs that lever: the run continues and exports the best model it has. Ctrl-C, SIGTERM and
     "stm-agent runs stop" end at a safe point with the best model exported; a second Ctrl-C ends at once.
@@ -123,6 +126,7 @@ def optimize(
         generator=generator,
         reflection=reflection,
         api_base=api_base,
+        structured=structured,
         parallel=parallel,
         price_in=price_in,
         price_out=price_out,

@@ -70,8 +70,8 @@ def planned_steps(data: DataArguments, options: Options, workspace: Path) -> lis
     from stm_agent.loop.starting import with_starts
 
     spec = data.spec(workspace)
-    check_collection(spec, workspace)
-    return plan(with_starts(spec, options.starts), workspace, options)
+    dev = check_collection(spec, workspace)
+    return plan(with_starts(spec, options.starts), workspace, options, dev=dev)
 
 
 def run(

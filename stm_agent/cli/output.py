@@ -77,8 +77,9 @@ def emit(data: object, text: RenderableType, as_json: bool) -> None:
 
 
 def show_steps(steps: list[dict[str, str]], as_json: bool) -> None:
-    """Print a plan, a line for each stage."""
-    emit(steps, "\n".join(f"{step['stage']:<12} {step['what']}" for step in steps), as_json)
+    """Print a plan, a line for each stage, in two columns."""
+    width = max((len(step["stage"]) for step in steps), default=0)
+    emit(steps, "\n".join(f"{step['stage']:<{width}}  {step['what']}" for step in steps), as_json)
 
 
 def json_observer() -> Observer:

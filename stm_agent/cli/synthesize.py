@@ -21,6 +21,7 @@ from stm_agent.cli.llm_flags import (
     PriceOut,
     Proposals,
     Reflection,
+    Structured,
     Winner,
 )
 from stm_agent.cli.output import JsonFlag, emit, screen_observer
@@ -38,6 +39,8 @@ app = typer.Typer(invoke_without_command=True)
 Domain = Annotated[str | None, typer.Option(help="Shipped name or path of a domain file.")]
 CollectionFolder = Annotated[Path | None, typer.Option(help="A BEIR folder, without a domain file.")]
 Judge = Annotated[str | None, typer.Option(help="LLM that grades what is written (default: none).")]
+Start = Annotated[str | None, typer.Option(help="Model that is trained to compare (default: the first one).")]
+Seed = Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")]
 OwnText = Annotated[bool, typer.Option("--judge-own-text", help="Let the judge grade what it wrote itself.")]
 
 
@@ -63,6 +66,7 @@ def synthesize(
     ] = None,
     generator: Generator = DEFAULT,
     api_base: ApiBase = None,
+    structured: Structured = None,
     limit: Annotated[
         int | None, typer.Option(help="Number of queries, or of pairs written for (default: the domain's).", min=1)
     ] = None,
@@ -70,6 +74,9 @@ def synthesize(
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     budget_usd: BudgetUsd = None,
+    budget_calls: BudgetCalls = None,
+    budget_minutes: BudgetMinutes = None,
+    seed: Seed = None,
     workspace: Place = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -91,7 +98,8 @@ def synthesize(
     if (domain is None and collection is None) or output is None:
         raise ConfigError("name a domain and a folder to write to: --domain NAME --output DIR")
     folder = find_workspace(workspace)
-    options = _llm(api_base, parallel, price_in, price_out, generator, budget_usd=budget_usd)
+    options = _llm(api_base, structured, parallel, price_in, price_out, generator, seed=seed)
+    options = replace(options, budget_usd=budget_usd, budget_calls=budget_calls, budget_minutes=budget_minutes)
     spec, kinds = _spec(domain, collection, folder), tuple(what or ("negatives",))
     with watched_by(ObserverWatcher(screen_observer())):
         counts = synthesize_domain(spec, folder, runs_folder(folder), output, options, limit=limit, what=kinds)
@@ -107,9 +115,8 @@ def optimize(
     generator: Generator = DEFAULT,
     reflection: Reflection = None,
     api_base: ApiBase = None,
-    start: Annotated[
-        str | None, typer.Option(help="Model that is trained to compare (default: the first one).")
-    ] = None,
+    structured: Structured = None,
+    start: Start = None,
     optimizer: Optimizer = "gepa",
     proposals: Proposals = 8,
     examples: Annotated[int, typer.Option(help="Passages, or pairs, that candidates are rated on.", min=2)] = 12,
@@ -121,7 +128,7 @@ def optimize(
     documents: Annotated[int, typer.Option(help="Passages that models are scored on.", min=1)] = 1000,
     judge: Judge = None,
     judge_own_text: OwnText = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
+    seed: Seed = None,
     parallel: Parallel = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
@@ -141,8 +148,9 @@ def optimize(
     from stm_agent.loop.program_options import ProgramOptions
 
     folder, spec = _workspace_and_spec(workspace, domain, collection)
-    llm = _llm(api_base, parallel, price_in, price_out, generator, seed=seed, start=start, budget_usd=budget_usd)
-    llm = replace(llm, reflection=reflection, budget_calls=budget_calls, budget_minutes=budget_minutes)
+    llm = _llm(api_base, structured, parallel, price_in, price_out, generator, seed=seed, start=start)
+    llm = replace(llm, budget_usd=budget_usd, budget_calls=budget_calls, budget_minutes=budget_minutes)
+    llm = replace(llm, reflection=reflection)
     options = ProgramOptions(llm=llm, program=program, optimizer=optimizer, judge=judge, own_text=judge_own_text)
     options = replace(options, proposals=proposals, examples=examples, queries=queries, documents=documents)
     options = replace(options, finalists=finalists, lora_steps=lora_steps)
@@ -161,6 +169,7 @@ def _searched(spec: DomainSpec, folder: Path, options: ProgramOptions, target: P
 
 def _llm(
     api_base: str | None,
+    structured: str | None,
     parallel: int | None,
     price_in: float | None,
     price_out: float | None,
@@ -168,7 +177,6 @@ def _llm(
     *,
     seed: int | None = None,
     start: str | None = None,
-    budget_usd: float | None = None,
 ) -> Options:
     """Return the flags of all commands as options; a flag that a command lacks is as usual."""
     from stm_agent.loop.options import Options
@@ -176,12 +184,12 @@ def _llm(
     return Options(
         generator=generator,
         api_base=api_base,
+        structured=structured,
         parallel=parallel,
         price_in=price_in,
         price_out=price_out,
         seed=seed,
         starts=(start,) if start else (),
-        budget_usd=budget_usd,
     )
 
 
@@ -199,12 +207,13 @@ def compare(
     collection: CollectionFolder = None,
     program: Annotated[str, typer.Option(help="Program in programs/ that all of them run.")] = "queries",
     api_base: ApiBase = None,
+    structured: Structured = None,
     start: Annotated[str | None, typer.Option(help="Model that is probed (default: the domain's first).")] = None,
     passages: Annotated[int, typer.Option(help="Passages to write for, the same for all.", min=2)] = 48,
     documents: Annotated[int, typer.Option(help="Passages that probes are scored on.", min=1)] = 1000,
     judge: Judge = None,
     judge_own_text: OwnText = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of all draws (default: the domain's first).")] = None,
+    seed: Seed = None,
     parallel: Parallel = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
@@ -225,7 +234,7 @@ def compare(
     from stm_agent.workspace import runs_folder
 
     options = CompareOptions(
-        llm=_llm(api_base, parallel, price_in, price_out, seed=seed, start=start),
+        llm=_llm(api_base, structured, parallel, price_in, price_out, seed=seed, start=start),
         generators=tuple(generator),
         program=program,
         passages=passages,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stm_agent.loop.comparison_report import ComparisonReport, Mean
+    from stm_agent.loop.comparison_report import ComparisonReport, GeneratorCost, Mean
     from stm_agent.loop.search_report import ProgramReport, WinnerReport
 
 
@@ -37,9 +37,11 @@ def search_text(report: ProgramReport) -> str:
 
 def ending_lines(report: WinnerReport) -> list[str]:
     """Return what a search of a program's text cost, why it ended so, and what was written."""
-    cost, written = report["cost"], report.get("written")
+    cost, written, ended = report["cost"], report.get("written"), report.get("ended")
+    early = [*ended["reasons"], "a higher ceiling continues the search"] if ended else []
     return [
         f"cost: {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['minutes']:.1f} minutes",
+        *early,
         report["reason"],
         f"written: {written}" if written else "nothing is written: the program stays as it is",
     ]
@@ -85,10 +87,18 @@ def comparison_text(report: ComparisonReport) -> str:
             f"  false neg.     {share}",
             f"  probe gain     {gained} nDCG@10",
             f"  cost           {cost['usd']:.4f} USD, {cost['calls']} calls, {cost['tokens']:,} tokens, "
-            f"{cost['seconds']:.0f} s",
+            f"{cost['seconds']:.0f} s{_paid_before(cost)}",
         ]
         lines += [f"  stopped early  {row['ended']}"] if row["ended"] else []
     return "\n".join(lines)
+
+
+def _paid_before(cost: GeneratorCost) -> str:
+    """Return what of a generator's cost an earlier run paid; empty if nothing."""
+    paid, calls = cost.get("paid_usd", cost["usd"]), cost.get("paid_calls", cost["calls"])
+    if calls >= cost["calls"]:
+        return ""
+    return f"; paid now: {paid:.4f} USD, {calls} calls, the rest before"
 
 
 def _mean(value: Mean | None, form: str = ".0%") -> str:

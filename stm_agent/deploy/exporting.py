@@ -11,7 +11,8 @@ from stm_agent.backbone.embedded import EXPORT
 from stm_agent.deploy.formats import FORMATS, write_format
 from stm_agent.deploy.product import CORPUS, Product
 from stm_agent.deploy.served import ServedModel, Vectors
-from stm_agent.domain.collection import Collection, read_beir
+from stm_agent.domain.beir import read_beir
+from stm_agent.domain.collection import Collection
 from stm_agent.errors import CheckFailed, ConfigError, DataError
 from stm_agent.evaluate.proof import TOLERANCE, model_hash
 from stm_agent.files import read_json, whole_folder, write_json

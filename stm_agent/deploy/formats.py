@@ -13,8 +13,9 @@ from stm_agent.files import read_json, write_json
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "adapter", "document_adapter")
-"""What a folder with another file for its network does not need."""
+ADAPTERS = ("adapter", "document_adapter")
+WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", *ADAPTERS)
+"""What a folder with another file for its network does not need, except of dense modules behind the network."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,20 @@ def write_format(source: Path, target: Path, name: str) -> None:
         StorageError: The disk is full.
     """
     chosen = FORMATS[name]
-    ignored = shutil.ignore_patterns(*(WEIGHTS if chosen.network else ("adapter", "document_adapter")))
-    shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignored)
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=_ignored if chosen.network else _NOT_EXPORTED)
     for folder, model in _networks(source):
         chosen.write(model, target / folder)
+
+
+_NOT_EXPORTED = shutil.ignore_patterns(*ADAPTERS)
+
+
+def _ignored(folder: str, names: list[str]) -> set[str]:
+    """Return what is not copied of a folder: weights of networks, but not those of a dense module."""
+    config = Path(folder) / "config.json"
+    if config.is_file() and "in_features" in read_json(config):
+        return set()
+    return shutil.ignore_patterns(*WEIGHTS)(folder, names)
 
 
 def _networks(source: Path) -> list[tuple[str, SentenceTransformer]]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from stm_agent.deploy.engines.addresses import redacted
 from stm_agent.deploy.engines.engine import Engine, IndexIdentity, Passage, check_continues
 from stm_agent.deploy.product import CORPUS, Product
-from stm_agent.domain.collection import Collection, read_beir
+from stm_agent.domain.beir import read_beir
+from stm_agent.domain.collection import Collection
 from stm_agent.errors import CheckFailed, ConfigError
 from stm_agent.files import content_hash
 from stm_agent.progress import report

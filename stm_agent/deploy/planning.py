@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from stm_agent.deploy.product import Product
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import read_json
-from stm_agent.merge.export_job import SIDES
+from stm_agent.merge.export_job import SIDES, Sides
 
 BYTES = {"float32": 4, "float16": 2, "int8": 1}
 """Bytes of a number of a stored vector."""
@@ -27,7 +27,8 @@ class Migration:
         dollars: What they cost; None: no rate was given.
         gib: Size of all vectors by number format, without the engine's own structures.
         gain: nDCG@10 on dev of the new model minus that of the start; None: not known.
-        queries_alone: Whether only the side of queries was trained, so that the old index can stay.
+        queries_alone: Whether only the side of queries was trained, so that an index that the start built can stay.
+        passage_tokens: Tokens of each passage that such an index must have been built with; None: not known.
     """
 
     passages: int
@@ -38,6 +39,7 @@ class Migration:
     gib: dict[str, float]
     gain: float | None
     queries_alone: bool
+    passage_tokens: int | None
 
     def to_json(self) -> dict[str, object]:
         """Return the plan as JSON values."""
@@ -69,6 +71,7 @@ def plan_migration(
         raise ConfigError("the speed of encoding is not known; give --texts-per-second")
     hours = passages / speed / 3600
     dev = report.get("dev")
+    sides = _sides(Path(product.source))
     size = _dimension(Path(product.source))
     return Migration(
         passages=passages,
@@ -78,7 +81,8 @@ def plan_migration(
         dollars=None if dollars_per_hour is None else hours * dollars_per_hour,
         gib={name: passages * size * width / 2**30 for name, width in BYTES.items()},
         gain=dev["merged"] - dev["base"] if dev and report.get("state") == "finished" else None,
-        queries_alone=report.get("state") == "finished" and _queries_alone(Path(product.source)),
+        queries_alone=report.get("state") == "finished" and sides.get("passages") == "start",
+        passage_tokens=sides.get("tokens"),
     )
 
 
@@ -87,10 +91,10 @@ def _report(product: Product) -> dict[str, Any]:
     return dict(read_json(path)) if path and path.is_file() else {}
 
 
-def _queries_alone(model: Path) -> bool:
-    """Return whether a model has a side of queries of its own, and passages are encoded by the start as it was."""
+def _sides(model: Path) -> Sides:
+    """Return what encodes the passages of a model with a side of queries of its own; empty: it has one side."""
     path = model / SIDES
-    return path.is_file() and read_json(path)["passages"] == "start"
+    return cast(Sides, read_json(path)) if path.is_file() else {}
 
 
 def _dimension(model: Path) -> int:

@@ -71,7 +71,7 @@ class CorpusSearch:
         self._thread.start()
 
     def _index(self) -> None:
-        from stm_agent.domain.collection import read_beir
+        from stm_agent.domain.beir import read_beir
         from stm_agent.evaluate.bm25 import Bm25Index
         from stm_agent.evaluate.cache import EmbeddingCache
         from stm_agent.evaluate.corpus import encode_corpus

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stm_agent.domain.fields import Count, Spec, Switch
-from stm_agent.domain.teacher_spec import TeacherSpec
+from stm_agent.domain.teacher_spec import OWN, TeacherSpec
 
 
 class AuditSpec(Spec):
     """The audit of negatives: which of them may be relevant, and what becomes of these.
 
-    Scores decide only where known positives calibrate them; they relabel only if the interval of the estimated rate is
-    above zero.
+    Scores decide only where known positives calibrate them; they relabel only if queries have several of these and the
+    interval of the estimated rate is above zero.
 
     Attributes:
         enabled: Audit mined and written negatives before training.
@@ -37,3 +37,13 @@ class AuditSpec(Spec):
     judge: Annotated[str, Field(min_length=1)] | None = None
     judged: Count = 64
     own_text: Switch = False
+
+    @model_validator(mode="after")
+    def _teacher_scores_all(self) -> AuditSpec:
+        if self.teacher is not None and self.teacher.judge is not None:
+            raise ValueError("audit: teacher: an LLM cannot score every candidate; name it as audit: judge")
+        if self.teacher is not None and OWN in self.teacher.encoders:
+            raise ValueError(
+                "audit: teacher: encoder 'own' is for teach; without a teacher the encoder that mines scores"
+            )
+        return self

@@ -36,7 +36,7 @@ def build_domain_data(spec: CollectionSpec, workspace: Path) -> DomainData:
 
 def _read(spec: BeirCollection | MtebCollection, workspace: Path) -> Collection:
     if isinstance(spec, BeirCollection):
-        from stm_agent.domain.collection import read_beir
+        from stm_agent.domain.beir import read_beir
 
         return read_beir(workspace / spec.path, spec.name)
     from stm_agent.domain.hub import read_mteb

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stm_agent.domain.build import build_collection, build_domain_data
+from stm_agent.domain.build import build_collection
+from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import require_judged
 from stm_agent.domain.spec import WRITTEN, DomainSpec
 from stm_agent.domain.unlabelled import pairs_of_source
@@ -12,8 +13,13 @@ from stm_agent.errors import DataError
 from stm_agent.workspace import program_path, prompt_path
 
 
-def check_domain(spec: DomainSpec, workspace: Path) -> dict[str, str | int]:
-    """Build the domain's collections and find its workspace files.
+def check_domain(spec: DomainSpec, data: DomainData, workspace: Path) -> dict[str, str | int]:
+    """Check the domain's data, build its general tasks and find its workspace files.
+
+    Args:
+        spec: The domain.
+        data: What ``build_domain_data`` returns for its collection.
+        workspace: Folder with ``programs/`` and ``prompts/``.
 
     Returns:
         Facts by name: sizes of corpus, splits, sources and guards, licence and source.
@@ -23,7 +29,6 @@ def check_domain(spec: DomainSpec, workspace: Path) -> dict[str, str | int]:
         ConfigError: A program or prompt file is missing.
         AssetError: An embedded asset cannot be fetched.
     """
-    data = build_domain_data(spec.collection, workspace)
     collection = data.collection
     require_judged(collection)
     for expert in spec.experts:

@@ -14,7 +14,6 @@ from pydantic_core import ErrorDetails
 from stm_agent.domain.fields import Spec
 from stm_agent.domain.names import domain_name
 from stm_agent.domain.spec import (
-    AUTO_STARTS,
     BeirCollection,
     DomainSpec,
     InstructSpec,
@@ -24,6 +23,7 @@ from stm_agent.domain.spec import (
     TrainSpec,
     WordNetCollection,
 )
+from stm_agent.domain.starts import auto_starts
 from stm_agent.errors import ConfigError, DataError
 from stm_agent.files import write_atomic
 
@@ -119,7 +119,7 @@ def domain_of_collection(folder: Path) -> DomainSpec:
     if not folder.is_dir():
         raise DataError(f"collection folder {folder} does not exist; name a folder in BEIR layout")
     path = folder.resolve()
-    first, *others = AUTO_STARTS
+    first, *others = auto_starts()
     shown = path.name.encode("utf-8", "replace").decode()
     return DomainSpec(
         name=domain_name(path.name),

@@ -6,14 +6,19 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from stm_agent.domain.collection import Split
+from stm_agent.domain.collection import SameText, Split
 from stm_agent.domain.duplicates import near_duplicates, near_matches
+from stm_agent.domain.groups import relevant_texts
 from stm_agent.domain.keywords import keywords
 from stm_agent.domain.letters import bigrams, canonical
 from stm_agent.domain.scripts import SAMPLE as PROFILED
 from stm_agent.domain.scripts import LanguageProfile
 from stm_agent.domain.text import normalise
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SAMPLE = 1000
 """Texts that lengths are measured on, at most: enough for a 95th percentile to within a percent of the texts."""
@@ -33,7 +38,7 @@ class Leakage:
     Attributes:
         exact: Queries of the first split whose text is a query of the second.
         near: Queries of the first split that nearly are one of the second; those of ``exact`` are not counted.
-        shared_documents: Documents that are relevant to queries of both.
+        shared_documents: Distinct texts of documents that are relevant to queries of both.
     """
 
     exact: int
@@ -41,18 +46,20 @@ class Leakage:
     shared_documents: int
 
 
-def leakage(first: Split, second: Split) -> Leakage:
-    """Compare the queries and the relevant documents of two splits."""
+def leakage(first: Split, second: Split, same_text: SameText) -> Leakage:
+    """Compare the queries and the relevant documents of two splits.
+
+    Args:
+        first: One split.
+        second: Another one.
+        same_text: Documents with one text count as one; see :attr:`Collection.same_text`.
+    """
     texts, others = list(first.queries.values()), list(second.queries.values())
     held = {normalise(text) for text in others}
     exact = {position for position, text in enumerate(texts) if normalise(text) in held}
     near = near_matches(texts, others).keys() - exact
-    shared = _relevant(first) & _relevant(second)
+    shared = relevant_texts(first, same_text) & relevant_texts(second, same_text)
     return Leakage(exact=len(exact), near=len(near), shared_documents=len(shared))
-
-
-def _relevant(split: Split) -> set[str]:
-    return {document for grades in split.qrels.values() for document, grade in grades.items() if grade > 0}
 
 
 def duplicates(texts: Sequence[str]) -> tuple[int, int]:
@@ -83,14 +90,9 @@ def token_counter() -> tuple[Callable[[Sequence[str]], list[int]], str]:
 
     The counter is the tokenizer of the embedded encoder if that is on this machine, else an estimate from words.
     """
-    from stm_agent.assets.pull import asset_path
-
-    folder = asset_path(TOKENIZER_ASSET)
-    if folder is None or not (folder / "tokenizer.json").is_file():
+    tokenizer = tokenizer_at_hand()
+    if tokenizer is None:
         return _estimated, f"words x {TOKENS_PER_WORD}"
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
@@ -99,6 +101,19 @@ def token_counter() -> tuple[Callable[[Sequence[str]], list[int]], str]:
         return [_extrapolated(len(row.ids), text) for row, text in zip(encoded, texts, strict=True)]
 
     return count, f"tokens of {TOKENIZER_ASSET}"
+
+
+def tokenizer_at_hand() -> Tokenizer | None:
+    """Return the tokenizer of the embedded encoder; None: it is not on this machine."""
+    from stm_agent.assets.pull import asset_path
+
+    folder = asset_path(TOKENIZER_ASSET)
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    loaded: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return loaded
 
 
 def _estimated(texts: Sequence[str]) -> list[int]:

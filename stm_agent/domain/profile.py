@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.data import DomainData
@@ -18,6 +19,7 @@ from stm_agent.domain.measures import (
     sample,
     token_counter,
 )
+from stm_agent.domain.reading import Reading, reading_of
 from stm_agent.domain.scripts import LanguageProfile
 from stm_agent.machine import Machine, this_machine
 
@@ -68,16 +70,18 @@ class Profile:
         query_tokens_max: Tokens of the longest query.
         tokens: What was counted.
         fitting: Length in tokens -> share of the passages that fit it.
+        query_fitting: The same of the queries.
         has_titles: Share of the documents whose title is not empty and not their text.
         exact_duplicates: Documents whose text repeats an earlier one.
         near_duplicates: Further documents that nearly repeat an earlier one.
-        leakage: What train shares with ``dev`` and ``test``, by split.
+        leakage: What two splits share, as ``train-dev``, ``train-test`` and ``dev-test``.
         scripts: Share of the letters by script, of a sample.
         languages: Languages of Latin script that occur.
         keyword_share: Share of the queries' words that BM25 can match in their positives; None: unknown.
         machine: What this machine has.
         models: Models at hand and their state.
         notes: What was left out or changed while reading, one line each.
+        reading: How the embedded encoder's tokenizer reads the passages; None: it is not on this machine.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Profile:
     query_tokens_max: int
     tokens: str
     fitting: Mapping[int, float]
+    query_fitting: Mapping[int, float]
     has_titles: float
     exact_duplicates: int
     near_duplicates: int
@@ -103,6 +108,7 @@ class Profile:
     machine: Machine
     models: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    reading: Reading | None = None
 
     @property
     def encoding_minutes(self) -> float:
@@ -155,30 +161,36 @@ def profile(data: Collection | DomainData, machine: Machine | None = None) -> Pr
         query_tokens_max=_quantile(query_counts, 1.0),
         tokens=tokens,
         fitting={length: _share_within(passage_counts, length) for length in LENGTHS},
+        query_fitting={length: _share_within(query_counts, length) for length in LENGTHS},
         has_titles=_share_with_title(collection),
         exact_duplicates=exact,
         near_duplicates=near,
-        leakage=_leakages(collection.splits),
+        leakage=_leakages(collection),
         scripts=dict(sorted(languages.scripts.items(), key=lambda item: -item[1])),
         languages=tuple(sorted(languages.languages)),
         keyword_share=_keyword_share(collection.splits, texts),
         machine=machine or this_machine(),
         models=models_at_hand(),
         notes=(*collection.notes, *(data.splits.notes if isinstance(data, DomainData) else ())),
+        reading=reading_of(passages),
     )
 
 
 def max_length_for(profile: Profile) -> tuple[int, str]:
     """Return the length in tokens that a model should read of a text, and why, in one line.
 
-    It is the smallest of :data:`LENGTHS` that 95 % of the passages fit; on a CPU at most 256.
+    It is the smallest of :data:`LENGTHS` that 95 % of the passages, and of the queries, fit; on a CPU at most 256.
     """
     lengths = LENGTHS if profile.machine.gpu else [length for length in LENGTHS if length <= LONGEST_ON_CPU]
-    for length in lengths:
-        if profile.passage_tokens_p95 <= length:
-            return length, f"max_length {length}: 95 % of passages fit"
-    share = profile.fitting[lengths[-1]]
-    return lengths[-1], f"max_length {lengths[-1]}: {share:.0%} of passages fit, the others are cut"
+    needed = max(profile.passage_tokens_p95, profile.query_tokens_p95)
+    longest = lengths[-1]
+    if needed <= longest:
+        length = next(length for length in lengths if needed <= length)
+        both = " and of queries" if profile.query_tokens_p95 > profile.passage_tokens_p95 else ""
+        return length, f"max_length {length}: 95 % of passages{both} fit"
+    queries = profile.query_fitting[longest]
+    cut = f" and {queries:.0%} of queries" if queries < FITTING else ""
+    return longest, f"max_length {longest}: {profile.fitting[longest]:.0%} of passages{cut} fit, the others are cut"
 
 
 def _quantile(counts: Sequence[int], share: float) -> int:
@@ -214,10 +226,13 @@ def _share_with_title(collection: Collection) -> float:
     return titled / max(1, len(collection.documents))
 
 
-def _leakages(splits: Mapping[str, Split]) -> dict[str, Leakage]:
-    if "train" not in splits:
-        return {}
-    return {name: leakage(splits["train"], splits[name]) for name in ("dev", "test") if name in splits}
+def _leakages(collection: Collection) -> dict[str, Leakage]:
+    splits = collection.splits
+    return {
+        f"{first}-{second}": leakage(splits[first], splits[second], collection.same_text)
+        for first, second in combinations(("train", "dev", "test"), 2)
+        if first in splits and second in splits
+    }
 
 
 def _keyword_share(splits: Mapping[str, Split], texts: Mapping[str, str]) -> float | None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stm_agent.domain.collection import Collection, read_beir
+from stm_agent.domain.beir import read_beir
+from stm_agent.domain.collection import Collection, Split
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import require_judged
 from stm_agent.domain.profile import Profile, max_length_for, profile
@@ -22,14 +23,16 @@ class FolderCheck:
     Attributes:
         profile: The profile.
         missing: Why the folder cannot be adapted to as it is; empty: it can.
+        dev: The dev split that a run reads; None: the folder cannot be adapted to.
     """
 
     profile: Profile
     missing: str = ""
+    dev: Split | None = None
 
     def lines(self) -> list[str]:
         """Return the lines for people."""
-        return [*profile_lines(self.profile), *([_line("missing", self.missing)] if self.missing else [])]
+        return [*profile_lines(self.profile), *([line_of("missing", self.missing)] if self.missing else [])]
 
     def to_json(self) -> dict[str, object]:
         """Return everything as JSON values."""
@@ -43,39 +46,41 @@ def check_folder(folder: Path) -> FolderCheck:
         DataError: The folder cannot be read as a collection.
     """
     collection = read_beir(folder)
-    data: Collection | DomainData = collection
+    known: Collection | DomainData = collection
     try:
-        data = judged_domain_data(collection)
+        known = data = judged_domain_data(collection)
         require_judged(data.collection)
     except DataError as error:
-        return FolderCheck(profile(data), str(error))
-    return FolderCheck(profile(data))
+        return FolderCheck(profile(known), str(error))
+    return FolderCheck(profile(data), dev=data.collection.splits["dev"])
 
 
 def profile_lines(facts: Profile) -> list[str]:
     """Return a profile as lines: a name and a value each. Its notes were logged as warnings when they were made."""
     return [
-        _line("collection", facts.name),
-        _line("documents", f"{facts.documents:,}, {facts.has_titles:.0%} with a title"),
+        line_of("collection", facts.name),
+        line_of("documents", f"{facts.documents:,}, {facts.has_titles:.0%} with a title"),
         *_split_lines(facts),
-        _line("training pairs", f"{facts.train_pairs:,}"),
-        _line("passage lengths", _lengths(facts, "passage")),
-        _line("query lengths", _lengths(facts, "query")),
-        _line("length", max_length_for(facts)[1]),
-        _line(
+        line_of("training pairs", f"{facts.train_pairs:,}"),
+        line_of("passage lengths", _lengths(facts, "passage")),
+        line_of("query lengths", _lengths(facts, "query")),
+        line_of("length", max_length_for(facts)[1]),
+        line_of(
             "duplicates", f"{facts.exact_duplicates:,} documents repeat another one, {facts.near_duplicates:,} nearly"
         ),
         *_leakage_lines(facts),
-        _line("script", ", ".join(f"{name.title()} {share:.0%}" for name, share in _common(facts))),
-        *([_line("languages, at a guess", ", ".join(facts.languages))] if facts.languages else []),
+        line_of("script", ", ".join(f"{name.title()} {share:.0%}" for name, share in _common(facts))),
+        *([line_of("languages, at a guess", ", ".join(facts.languages))] if facts.languages else []),
+        *_reading_lines(facts),
         *_keyword_lines(facts),
-        _line("machine", facts.machine.summary),
-        _line("one encoding", _cost(facts)),
-        *(_line(f"model {name}", state) for name, state in facts.models.items()),
+        line_of("machine", facts.machine.summary),
+        line_of("one encoding", _cost(facts)),
+        *(line_of(f"model {name}", state) for name, state in facts.models.items()),
     ]
 
 
-def _line(name: str, value: str) -> str:
+def line_of(name: str, value: str) -> str:
+    """Return a fact as a line: its name and its value."""
     return f"{name:<28} {value}"
 
 
@@ -87,7 +92,7 @@ def _lengths(facts: Profile, kind: str) -> str:
 
 def _split_lines(facts: Profile) -> Iterator[str]:
     for name, split in facts.splits.items():
-        yield _line(
+        yield line_of(
             f"{name} queries",
             f"{split.queries:,} with {split.judgements:,} judgements, {split.relevant_per_query:g} relevant each",
         )
@@ -95,16 +100,23 @@ def _split_lines(facts: Profile) -> Iterator[str]:
 
 def _leakage_lines(facts: Profile) -> Iterator[str]:
     for name, shared in facts.leakage.items():
-        yield _line(
-            f"train against {name}",
-            f"{shared.exact:,} train queries are {name} queries, {shared.near:,} nearly; "
+        first, _, second = name.partition("-")
+        yield line_of(
+            f"{first} against {second}",
+            f"{shared.exact:,} {first} queries are {second} queries, {shared.near:,} nearly; "
             f"{shared.shared_documents:,} documents are relevant in both",
         )
 
 
+def _reading_lines(facts: Profile) -> Iterator[str]:
+    """Yield a warning if the embedded encoder, the first start of every run of a folder, hardly reads the passages."""
+    if facts.reading and (warning := facts.reading.warning("the embedded encoder")):
+        yield line_of("WARNING", warning)
+
+
 def _keyword_lines(facts: Profile) -> Iterator[str]:
     if facts.keyword_share is not None:
-        yield _line(
+        yield line_of(
             "words BM25 can match", f"{facts.keyword_share:.0%} of a query's words are in its relevant documents"
         )
 

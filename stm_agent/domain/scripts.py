@@ -140,6 +140,12 @@ class LanguageProfile:
             frozenset(language for language, count in languages.items() if count >= RARE_SHARE * clear),
         )
 
+    def __or__(self, other: LanguageProfile) -> LanguageProfile:
+        """Return the profile to which nothing is foreign that one of the two has."""
+        names = self.scripts.keys() | other.scripts.keys()
+        shares = {name: max(self.scripts.get(name, 0.0), other.scripts.get(name, 0.0)) for name in sorted(names)}
+        return LanguageProfile(shares, self.languages | other.languages)
+
     @property
     def codes(self) -> tuple[str, ...]:
         """Languages as mteb writes them; empty if not known, as of a corpus that also has another script."""

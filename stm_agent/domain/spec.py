@@ -17,8 +17,9 @@ from stm_agent.domain.collection_spec import (
     WordNetCollection,
 )
 from stm_agent.domain.execution_spec import ExecutionSpec
-from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec
+from stm_agent.domain.fields import Count, Name, OpenShare, Positive, Real, Share, Spec, Switch
 from stm_agent.domain.merge_spec import MergeSpec
+from stm_agent.domain.starts import AUTO, auto_starts
 from stm_agent.domain.synthesize_spec import SynthesizeSpec
 from stm_agent.domain.teacher_spec import TeacherSpec
 from stm_agent.domain.train_spec import ExpertSpec, NegativeSpec, TrainSpec
@@ -46,15 +47,6 @@ __all__ = [
     "TrainSpec",
     "WordNetCollection",
 ]
-
-AUTO = "auto"
-"""Backbone of a domain whose start is chosen by a race."""
-
-AUTO_STARTS = (
-    BackboneSpec(model="embedded:all-minilm-l6-v2"),
-    BackboneSpec(model="embedded:smollm2-135m", layers=6, attention="bidirectional", pooling="mean", max_length=128),
-)
-"""Starts that are within reach of every machine: a ready encoder, and the first layers of a decoder."""
 
 WRITTEN = "written"
 """The source every domain has: queries written by the generator for the passages of the pool."""
@@ -125,6 +117,7 @@ class LoopSpec(Spec):
         search_documents: Passages of the corpus that levers are scored on, in about that number: those judged for dev,
             those that BM25 and the start rank first, and others by hash; 0: the whole corpus. What is claimed is always
             scored on the whole.
+        query_map: Try a linear map on query vectors after the merges of a round.
     """
 
     rounds: Positive = 1
@@ -133,6 +126,7 @@ class LoopSpec(Spec):
     probe_steps: Count = 0
     probe_documents: Count = 0
     search_documents: Count = 2000
+    query_map: Switch = True
 
 
 class DomainSpec(Spec):
@@ -144,7 +138,7 @@ class DomainSpec(Spec):
         task: One line: what a query is and what should be found; used in prompts.
         collection: What is adapted to and scored on.
         general: Guard tasks that show forgetting.
-        backbone: The model before adaptation. ``auto`` in a file: the models of ``AUTO_STARTS`` race.
+        backbone: The model before adaptation. ``auto`` in a file: the models of ``auto_starts`` race.
         starts: Other models that could be adapted; they and ``backbone`` race on the search half of dev, and the best
             one is adapted. Empty: no race.
         baseline: Ready-made encoder that every report shows as a row; None: no such row.
@@ -192,6 +186,16 @@ class DomainSpec(Spec):
             models |= {f"teacher's {role}": name for role, name in self.teach.models.items()}
         return models
 
+    @property
+    def grading_teacher(self) -> str | None:
+        """The LLM whose grades experts learn from; None: no expert does."""
+        return self.teach.judge if any(expert.learns_from_scores for expert in self.experts) else None
+
+    @property
+    def maps_queries(self) -> bool:
+        """Whether a run tries a map on query vectors; the first numbers of a mapped vector are no shorter vector."""
+        return self.loop.query_map and not self.train.matryoshka
+
     def trainings_of(self, expert: ExpertSpec) -> int:
         """Return how often an expert is trained whole: once, or once for each of its variants, at most."""
         if not self.merge.variants or expert.side == "query":
@@ -204,7 +208,7 @@ class DomainSpec(Spec):
     @classmethod
     def _auto_backbone(cls, values: object) -> object:
         if isinstance(values, dict) and values.get("backbone") == AUTO:
-            first, *others = (start.model_dump() for start in AUTO_STARTS)
+            first, *others = (start.model_dump() for start in auto_starts())
             return {**values, "backbone": first, "starts": tuple(others)}
         return values
 

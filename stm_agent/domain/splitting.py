@@ -11,9 +11,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stm_agent.domain.collection import Collection, Split
+from stm_agent.domain.collection import Collection, SameText, Split
 from stm_agent.domain.firewall import WAYS_ON
-from stm_agent.domain.groups import query_groups
+from stm_agent.domain.groups import query_groups, relevant_texts
 from stm_agent.domain.text import normalise
 from stm_agent.errors import DataError
 from stm_agent.files import sha256_text
@@ -55,9 +55,10 @@ class SplitPlan:
 def complete_splits(collection: Collection, seed: int = 0) -> tuple[Collection, SplitPlan]:
     """Return a collection with train, dev and test as far as its judgements suffice, and what was done.
 
-    A single split of another name is cut into three. A missing test split is cut from train and dev, a missing dev
-    split from train. A dev split of fewer than 250 queries, or than a tenth of train up to 500, grows from train, which
-    keeps three queries in four.
+    A single split of another name is cut into three. Dev queries that are test queries are left out, since what is
+    chosen on them is not held out. A missing test split is cut from train and dev, a missing dev split from train. A
+    dev split of fewer than 250 queries, or than a tenth of train up to 500, grows from train, which keeps three queries
+    in four.
 
     Args:
         collection: The collection; its own test split never changes.
@@ -68,6 +69,7 @@ def complete_splits(collection: Collection, seed: int = 0) -> tuple[Collection, 
     """
     cutter = _Cutter(collection, seed)
     cutter.rename_single_split()
+    cutter.leave_out_test_queries()
     if "test" not in cutter.splits:
         cutter.cut_test()
     if "dev" not in cutter.splits:
@@ -77,14 +79,15 @@ def complete_splits(collection: Collection, seed: int = 0) -> tuple[Collection, 
     for note in cutter.notes:
         logger.warning(note)
     plan = SplitPlan(seed=seed, moved=cutter.moved, notes=tuple(cutter.notes))
-    return dataclasses.replace(collection, splits=cutter.splits) if plan.moved else collection, plan
+    changed = cutter.splits != dict(collection.splits)
+    return dataclasses.replace(collection, splits=cutter.splits) if changed else collection, plan
 
 
 class _Cutter:
     """The splits of one collection while they are cut."""
 
     def __init__(self, collection: Collection, seed: int) -> None:
-        self.name, self.seed = collection.name, seed
+        self.name, self.seed, self._same_text = collection.name, seed, collection.same_text
         self.splits: dict[str, Split] = dict(collection.splits)
         self.moved: dict[str, dict[str, tuple[str, ...]]] = {}
         self.notes: list[str] = []
@@ -100,6 +103,23 @@ class _Cutter:
         elif others:
             self.note(f"splits {', '.join(others)} are not used; a split is named train, dev or test")
 
+    def leave_out_test_queries(self) -> None:
+        """Leave queries out of dev that are test queries."""
+        dev, test = self.splits.get("dev"), self.splits.get("test")
+        if dev is None or test is None:
+            return
+        held = _texts_of([test])
+        kept = {query for query, text in dev.queries.items() if normalise(text) not in held}
+        if len(kept) == len(dev.queries):
+            return
+        self.note(
+            f"{len(dev.queries) - len(kept)} of {len(dev.queries)} dev queries are test queries as well; left out"
+        )
+        if kept:
+            self.splits["dev"] = dev.only(kept, "dev")
+        else:
+            del self.splits["dev"]
+
     def cut_test(self) -> None:
         """Cut test from train and dev, groups without a dev query first; leave it out if there are too few queries."""
         sources = [self.splits[name] for name in ("train", "dev") if name in self.splits]
@@ -110,7 +130,7 @@ class _Cutter:
             self.note(f"no test split, and its {total} queries are too few to cut one of ({needed} are needed)")
             return
         dev = self.splits["dev"].queries.keys() if "dev" in self.splits else frozenset[str]()
-        groups = sorted(query_groups(_union(sources)), key=lambda group: not dev.isdisjoint(group))
+        groups = sorted(query_groups(_union(sources), self._same_text), key=lambda group: not dev.isdisjoint(group))
         free = [group for group in groups if dev.isdisjoint(group)]
         chosen = self._draw(free, target, "test")
         chosen += self._draw(groups[len(free) :], target - len(chosen), "test")
@@ -141,7 +161,14 @@ class _Cutter:
             )
         chosen, unit = self._draw(self._free_groups(), target, "dev"), "group"
         if not chosen:
-            chosen, unit = self._draw([(query,) for query in sorted(train.queries)], target, "dev"), "query"
+            held = self._held_texts()
+            free = [(query,) for query in sorted(train.queries) if normalise(train.queries[query]) not in held]
+            chosen, unit = self._draw(free, target, "dev"), "query"
+        if not chosen:
+            raise DataError(
+                f"collection {self.name} has no dev split of its own, and its train queries are test queries; add "
+                f"qrels/dev.tsv with other queries, {WAYS_ON}"
+            )
         self._move("dev", chosen, ["train"])
         text = f"no dev split: {len(chosen)} of {count} train queries became it, by {unit}, seed {self.seed}"
         if unit == "query":
@@ -161,7 +188,7 @@ class _Cutter:
             # Written queries are split by document, and what people judged is not mixed with them.
             return
         count = len(train.queries)
-        shared = _shared_documents(self.splits["dev"], train)
+        shared = _shared_documents(self.splits["dev"], train, self._same_text)
         groups, unit = self._free_groups(), "by group"
         if shared >= SHARED:
             unit = f"one by one, as {shared:.0%} of these share a relevant document with train"
@@ -181,13 +208,16 @@ class _Cutter:
     def _free_groups(self) -> list[tuple[str, ...]]:
         """Return the groups of train of which no text is a query of another split as well."""
         train = self.splits["train"]
-        texts = (text for name, split in self.splits.items() if name != "train" for text in split.queries.values())
-        held = {normalise(text) for text in texts}
+        held = self._held_texts()
         return [
             group
-            for group in query_groups(train)
+            for group in query_groups(train, self._same_text)
             if not any(query in train.queries and normalise(train.queries[query]) in held for query in group)
         ]
+
+    def _held_texts(self) -> set[str]:
+        """Return the texts of the queries of all splits but train."""
+        return _texts_of(split for name, split in self.splits.items() if name != "train")
 
     def _draw(self, groups: Sequence[tuple[str, ...]], target: int, role: str) -> list[str]:
         """Return queries of whole groups, in an order by hash, as many as fit ``target``."""
@@ -213,15 +243,19 @@ class _Cutter:
         self.splits[role] = dataclasses.replace(_union(parts), name=role)
 
 
+def _texts_of(splits: Iterable[Split]) -> set[str]:
+    return {normalise(text) for split in splits for text in split.queries.values()}
+
+
 def _dev_size(train: int) -> int:
     """Return how many queries dev should have if there are ``train`` train queries."""
     return max(DEV_QUERIES, min(MOST_DEV_QUERIES, int(train * DEV_SHARE)))
 
 
-def _shared_documents(split: Split, train: Split) -> float:
+def _shared_documents(split: Split, train: Split, same_text: SameText) -> float:
     """Return the share of a split's queries that have a relevant document of a train query."""
-    known = {document for row in train.qrels.values() for document, grade in row.items() if grade > 0}
-    hits = sum(any(grade > 0 and document in known for document, grade in row.items()) for row in split.qrels.values())
+    known = relevant_texts(train, same_text)
+    hits = sum(not known.isdisjoint(relevant_texts(split, same_text, [query])) for query in split.queries)
     return hits / max(1, len(split.queries))
 
 

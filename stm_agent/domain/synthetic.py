@@ -7,7 +7,7 @@ asked for and nobody's judgement.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from stm_agent.domain.collection import Collection, Split
@@ -27,6 +27,9 @@ FEWEST_QUERIES = 20
 WAY_ON = "name a stronger --generator, or write queries by hand: stm-agent annotate"
 REPEATED = "repeats another written query"
 FOREIGN = "another language than its passage"
+COPIED = "copied from its passage, which dev and test may not be"
+"""A query that repeats its passage is found by any model that matches words: scores on such queries say nothing."""
+TRAIN = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +39,12 @@ class SyntheticCollection:
     Attributes:
         collection: Passages, and train, dev and test of the usable queries.
         left_out: Written queries that are not used, by reason.
+        copied: Queries of train that are copied from their passage.
     """
 
     collection: Collection
     left_out: Mapping[str, int]
+    copied: int = 0
 
 
 def check_can_be_split(name: str, drawn: Mapping[str, str], passages: Passages) -> None:
@@ -65,13 +70,15 @@ def synthetic_collection(
     writer: str,
     seed: int,
     refused: Mapping[str, int] | None = None,
+    copied: Set[tuple[str, str]] = frozenset(),
     way_on: str = WAY_ON,
 ) -> SyntheticCollection:
     """Return the collection of a corpus and the queries written for its passages.
 
     All queries of a document, or of a part of a long one, fall into one split, together with those of documents that
     have a passage with the same text. A query that nearly repeats an earlier one is left out, in whichever splits the
-    two would be; of passages with one text, all are relevant.
+    two would be; of passages with one text, all are relevant. Queries that are copied from their passage train, or are
+    left out: they count as none of those that are needed.
 
     Args:
         name: Name of the corpus.
@@ -80,38 +87,49 @@ def synthetic_collection(
         writer: Name of the LLM.
         seed: Another seed gives other splits.
         refused: Texts of the LLM that were no queries, by reason; they are counted among those left out.
+        copied: Those of ``written`` that are copied from their passage.
         way_on: What to do if too few are usable.
 
     Raises:
         DataError: Too few queries are usable.
     """
     usable, repeated = _usable(passages, written)
-    left_out = dict(Counter(refused or {}) + Counter(repeated))
-    if len(usable) < FEWEST_QUERIES:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
-        raise DataError(
-            f"{len(usable)} usable queries were written for corpus {name}, and {FEWEST_QUERIES} are needed"
-            f"{f' (left out: {reasons})' if reasons else ''}; {way_on}"
-        )
+    copies = {query for query, entry in usable.items() if entry in copied}
+    left_out = Counter(refused or {}) + Counter(repeated)
+    if (count := len(usable) - len(copies)) < FEWEST_QUERIES:
+        raise DataError(_too_few(name, count, left_out + Counter({COPIED: len(copies)}), way_on))
+    splits = _splits(name, usable, copies, passages, seed)
+    kept = len(copies & splits[TRAIN].queries.keys())
     collection = Collection(
         name=f"{name} (synthetic)",
         documents=passages.documents,
-        splits=_splits(name, usable, passages, seed),
+        splits=splits,
         licence="not stated",
         source=f"documents of {name}; queries written by {writer}, judged by nobody",
     )
-    return SyntheticCollection(collection=collection, left_out=left_out)
+    left_out += Counter({COPIED: len(copies) - kept})
+    return SyntheticCollection(collection=collection, left_out=dict(left_out), copied=kept)
 
 
-def _splits(name: str, usable: Mapping[str, tuple[str, str]], passages: Passages, seed: int) -> dict[str, Split]:
+def _too_few(name: str, usable: int, left_out: Mapping[str, int], way_on: str) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    return (
+        f"{usable} usable queries were written for corpus {name}, and {FEWEST_QUERIES} are needed"
+        f"{f' (left out: {reasons})' if reasons else ''}; {way_on}"
+    )
+
+
+def _splits(
+    name: str, usable: Mapping[str, tuple[str, str]], copies: Set[str], passages: Passages, seed: int
+) -> dict[str, Split]:
     twins = _twins(passages)
     queries: dict[str, dict[str, str]] = {role: {} for role in SHARES}
-    for role, group in _dealt(usable, passages, twins, seed):
+    for role, group in _dealt(usable, copies, passages, twins, seed):
         queries[role] |= {query: usable[query][1] for query in group}
     if empty := [role for role in SHARES if not queries[role]]:
         raise DataError(
-            f"the documents of corpus {name} share their passages, so that no query is left for {empty[0]}; remove "
-            "copies of documents"
+            f"the documents of corpus {name} share their passages{' or their queries copy them' if copies else ''}, so "
+            f"that no query is left for {empty[0]}; remove copies of documents{f', or {WAY_ON}' if copies else ''}"
         )
     qrels = {query: dict.fromkeys(twins[passage], 1) for query, (passage, _) in usable.items()}
     return {
@@ -148,9 +166,16 @@ def _twins(passages: Passages) -> dict[str, tuple[str, ...]]:
 
 
 def _dealt(
-    usable: Mapping[str, tuple[str, str]], passages: Passages, twins: Mapping[str, Sequence[str]], seed: int
+    usable: Mapping[str, tuple[str, str]],
+    copies: Set[str],
+    passages: Passages,
+    twins: Mapping[str, Sequence[str]],
+    seed: int,
 ) -> list[tuple[str, list[str]]]:
-    """Return (split, queries) of each group of documents: large groups first, each to the split that lacks most."""
+    """Return (split, queries) of each group of documents: large groups first, each to the split that lacks most.
+
+    Groups with copies alone come before them and train; copies of a group that falls into dev or test are left out.
+    """
     traits: dict[str, list[tuple[str, str]]] = {}
     for passage, _ in usable.values():
         for twin in twins[passage]:
@@ -160,8 +185,11 @@ def _dealt(
     for query, (passage, _) in usable.items():
         groups.setdefault(group_of[passages.part_of[passage]], []).append(query)
     counts, dealt = Counter[str](), []
-    for name in sorted(groups, key=lambda name: (-len(groups[name]), sha256_text(f"{seed}:{name}"))):
-        role = max(SHARES, key=lambda role: SHARES[role] * len(usable) - counts[role])
-        counts[role] += len(groups[name])
-        dealt.append((role, groups[name]))
+    own = {name: [query for query in group if query not in copies] for name, group in groups.items()}
+    order = sorted(groups, key=lambda name: (bool(own[name]), -len(groups[name]), sha256_text(f"{seed}:{name}")))
+    for name in order:
+        role = max(SHARES, key=lambda role: SHARES[role] * len(usable) - counts[role]) if own[name] else TRAIN
+        kept = groups[name] if role == TRAIN else own[name]
+        counts[role] += len(kept)
+        dealt.append((role, kept))
     return dealt

@@ -58,7 +58,9 @@ class NegativeSpec(Spec):
 DEFAULT_WARMUP = 0.1
 """Share of the steps in which the learning rate rises, unless a domain says otherwise."""
 
-QUERY_SIDE_OPTIONS = {"name", "sources", "side", "bag", "steps", "batch_size", "learning_rate", "final_rate"}
+QUERY_SIDE_OPTIONS = {
+    *("name", "sources", "side", "bag", "steps", "batch_size", "learning_rate", "final_rate", "loss", "gold")
+}
 """Options of an expert of queries alone."""
 
 
@@ -154,6 +156,8 @@ class ExpertSpec(Spec):
     def _side_fits(self) -> ExpertSpec:
         if self.side == "both" and self.bag:
             raise ValueError(f"expert '{self.name}': bag needs side query")
+        if self.side == "query" and self.loss not in ("infonce", "distil"):
+            raise ValueError(f"expert '{self.name}': side query has loss infonce or distil, not {self.loss}")
         if self.side == "query":
             fields = type(self).model_fields
             ignored = [

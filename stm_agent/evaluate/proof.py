@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from stm_agent.domain.collection import Collection, Document, write_beir
+from stm_agent.domain.beir import write_beir
+from stm_agent.domain.collection import Collection, Document
 from stm_agent.errors import CheckFailed
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.files import content_hash, read_json, sha256_file, write_json

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from stm_agent.errors import ConfigError, StorageError
-from stm_agent.files import read_json, read_jsonl
-from stm_agent.inspect.data_rows import AuditedNegative, Shown
+from stm_agent.files import read_json, read_jsonl, write_jsonl
+from stm_agent.inspect.data_rows import Shown
+from stm_agent.inspect.data_verdicts import AUDIT, TEACH, with_verdicts
 from stm_agent.loop.prepare import CACHE, STAGES
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.rows import ROWS, Against, Graded, Row, load_rows
@@ -20,85 +20,6 @@ from stm_agent.synthesize.rows import ROWS, Against, Graded, Row, load_rows
 MINE = "mine"
 WRITING = ("queries", "synthesize", "graded")
 """Kinds of stages that store rows."""
-AUDIT, VERDICTS = "audit", "verdicts.jsonl"
-"""Kind of a stage that decides which negatives are relevant, and its file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """Which rows are shown; None: all.
-
-    Attributes:
-        source: Source of training pairs.
-        kind: Kind of a negative, or the stage: ``queries``, ``negatives``, ``graded``, ``mined``.
-        model: The generator.
-        program: File name of the program, or the start of its hash.
-        type: Type of the query.
-        verdict: ``accepted`` or ``refused``, or what an audit decided on a negative.
-        contains: Text in the query or a passage; upper and lower case are the same.
-        trial: Number of the sample.
-        grade: Grade of a positive.
-        score: Name of a score and the least value.
-    """
-
-    source: str | None = None
-    kind: str | None = None
-    model: str | None = None
-    program: str | None = None
-    type: str | None = None
-    verdict: str | None = None
-    contains: str | None = None
-    trial: int | None = None
-    grade: int | None = None
-    score: tuple[str, float] | None = None
-
-    def fits(self, row: Shown) -> bool:
-        """Return whether a row is shown."""
-        return all(
-            (
-                self.source in (None, row["source"]),
-                self.kind in (None, row["stage"], *(negative["kind"] for negative in row["negatives"])),
-                self.model in (None, row["model"]),
-                self._program_fits(row),
-                self.type in (None, row["type"]),
-                self.verdict in (None, row["verdict"], *(negative.get("verdict") for negative in row["negatives"])),
-                self.contains is None or self.contains.casefold() in _text(row).casefold(),
-                self.trial in (None, row["trial"]),
-                self.grade in (None, *(positive["grade"] for positive in row["positives"])),
-                self.score is None or row["scores"].get(self.score[0], -math.inf) >= self.score[1],
-            )
-        )
-
-    def _program_fits(self, row: Shown) -> bool:
-        if self.program is None:
-            return True
-        name = row["program"].removesuffix(".py")
-        is_hash = len(self.program) >= 6 and row["program_hash"].startswith(self.program)
-        return (bool(name) and self.program.removesuffix(".py") == name) or is_hash
-
-    def require_known(self, rows: Sequence[Shown]) -> None:
-        """Check that each value occurs in some row.
-
-        Raises:
-            ConfigError: One does not; the message names those that do.
-        """
-        if self.score is not None and not any(self.score[0] in row["scores"] for row in rows):
-            known = sorted({name for row in rows for name in row["scores"]})
-            raise ConfigError(f"no row has a score '{self.score[0]}'; there are: {', '.join(known) or 'none'}")
-        for name in ("source", "kind", "model", "type", "verdict"):
-            wanted, known = getattr(self, name), sorted(_values(rows, name) - {""})
-            if wanted is not None and wanted not in known:
-                near = difflib.get_close_matches(wanted, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[:12]) or 'none'}"
-                raise ConfigError(f"no row has {name} '{wanted}'; {hint}")
-
-
-def _values(rows: Sequence[Shown], name: str) -> set[str]:
-    own = {str(dict(row)["stage" if name == "kind" else name]) for row in rows}
-    if name not in ("kind", "verdict"):
-        return own
-    negatives = (dict(negative) for row in rows for negative in row["negatives"])
-    return own | {str(negative[name]) for negative in negatives if name in negative}
 
 
 def data_rows(folder: Path) -> list[Shown]:
@@ -114,25 +35,12 @@ def data_rows(folder: Path) -> list[Shown]:
     stages = _stages(folder)
     trials = {entry["folder"]: entry["trial"] for entry in _ledger(folder) if entry["event"] == "written"}
     rows = (row for stage in stages for row in _rows_of(stage, trials.get(stage.name, "")))
-    return list(_unique(_audited(rows, stages)))
+    return list(_unique(with_verdicts(rows, stages)))
 
 
 def written_folders(folder: Path) -> list[Path]:
     """Return the folders with rows in one that ``stm-agent synthesize`` wrote with several kinds of text."""
     return [folder / kind for kind in ("queries", "negatives", "graded") if (folder / kind / ROWS).is_file()]
-
-
-def read_score(text: str) -> tuple[str, float]:
-    """Return the name and the least value of ``NAME=LEAST``.
-
-    Raises:
-        ConfigError: It is not of this form.
-    """
-    name, _, least = text.partition("=")
-    try:
-        return name, float(least)
-    except ValueError:
-        raise ConfigError(f"--score {text} cannot be read; use NAME=LEAST, for example copied=0.8") from None
 
 
 def find_row(rows: Sequence[Shown], name: str) -> Shown:
@@ -147,6 +55,18 @@ def find_row(rows: Sequence[Shown], name: str) -> Shown:
     near = difflib.get_close_matches(name, [row["id"] for row in rows], n=1)
     hint = f"did you mean {near[0]}?" if near else "'data show' without --row lists them"
     raise ConfigError(f"row '{name}' does not exist; {hint}")
+
+
+def save_shown(rows: Sequence[Shown], target: Path) -> None:
+    """Write rows with everything that was decided on them, one JSON document a line.
+
+    Raises:
+        ConfigError: The file exists.
+        StorageError: It cannot be written.
+    """
+    if target.exists():
+        raise ConfigError(f"{target} exists; name another file for --output, or remove it")
+    write_jsonl(target, rows)
 
 
 def training_example(row: Shown) -> dict[str, str | list[float]]:
@@ -182,30 +102,11 @@ def _ledger(folder: Path) -> list[dict[str, Any]]:
 
 
 def _stages(folder: Path) -> list[Path]:
-    """Return the stages of a run that hold rows and still exist, in order, each once."""
+    """Return the stages of a run that hold rows, or decided on them, and still exist, in order, each once."""
     names = [entry["folder"] for entry in _ledger(folder) if entry["event"] == "stage"]
     stages = [folder.parent / STAGES / name for name in dict.fromkeys(names)]
-    return [stage for stage in stages if stage.name.partition("-")[0] in (*WRITING, MINE, AUDIT) and stage.is_dir()]
-
-
-def _audited(rows: Iterable[Shown], stages: Sequence[Path]) -> Iterator[Shown]:
-    """Yield all rows, with the last verdict of an audit on each of their negatives."""
-    audits = [stage for stage in stages if stage.name.partition("-")[0] == AUDIT]
-    entries = (entry for stage in audits for entry in read_jsonl(stage / VERDICTS))
-    decided = {
-        (entry["query"], entry["negative"]): {
-            "verdict": entry["decision"],
-            **{name: entry[name] for name in ("by", "chance", "grade", "reason") if entry.get(name) is not None},
-        }
-        for entry in entries
-    }
-    for row in rows:
-        verdicts = (decided.get((row["query"], negative["text"]), {}) for negative in row["negatives"])
-        negatives = [
-            cast("AuditedNegative", {**negative, **verdict})
-            for negative, verdict in zip(row["negatives"], verdicts, strict=True)
-        ]
-        yield {**row, "negatives": negatives}
+    kinds = (*WRITING, MINE, AUDIT, TEACH)
+    return [stage for stage in stages if stage.name.partition("-")[0] in kinds and stage.is_dir()]
 
 
 def _rows_of(stage: Path, trial: str) -> Iterator[Shown]:
@@ -254,8 +155,3 @@ def _unique(rows: Iterable[Shown]) -> Iterator[Shown]:
     for row in rows:
         seen[row["id"]] += 1
         yield row if seen[row["id"]] == 1 else {**row, "id": f"{row['id']}@{seen[row['id']]}"}
-
-
-def _text(row: Shown) -> str:
-    passages = [entry["text"] for entry in (*row["positives"], *row["negatives"])]
-    return "\n".join([row["query"], *passages])

@@ -6,15 +6,21 @@ from typing import NotRequired, TypedDict
 
 
 class Positive(TypedDict):
-    """A passage that answers a query."""
+    """A passage that answers a query; ``teacher`` is the score of a teacher, if one scored it."""
 
     text: str
     id: str
     grade: int
+    teacher: NotRequired[float]
 
 
 class AuditedNegative(TypedDict):
-    """A negative; if it was audited, with the verdict on it, by whom, and the chance that it is relevant."""
+    """A negative; if it was audited, with the verdict on it, by whom, and the chance that it is relevant.
+
+    Attributes:
+        grade: A judge's grade, with the ``reason`` that it gave.
+        teacher: Score of a teacher, if one scored it.
+    """
 
     text: str
     id: str
@@ -26,6 +32,7 @@ class AuditedNegative(TypedDict):
     chance: NotRequired[float]
     grade: NotRequired[int]
     reason: NotRequired[str]
+    teacher: NotRequired[float]
 
 
 class Shown(TypedDict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stm_agent.inspect.front import source_of
+from stm_agent.inspect.race import race_table
 from stm_agent.loop.state import START
 
 if TYPE_CHECKING:
@@ -18,13 +19,14 @@ SHOWN_POINTS = 8
 
 
 def report_table(report: Report) -> Group:
-    """Return score table, comparisons, gate and cost of a finished run; dev scores of a stopped one."""
+    """Return scores, race of the starts, comparisons, gate and cost of a finished run; dev scores of a stopped one."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    race = [table for table in [race_table(report)] if table is not None]
     if report.get("state") == "stopped":
-        return Group(Text("\n".join(_stopped_lines(report))))
+        return Group(Text("\n".join(_stopped_lines(report))), *race)
     collection = report["collection"]
     title = (
         f"{report['run']}: {_mark(report, 'test')}test nDCG@10, {collection['test_queries']:,} queries, "
@@ -44,7 +46,7 @@ def report_table(report: Report) -> Group:
             "" if name == "merged" else f"{versus['delta']:+.3f} [{versus['low']:+.3f}, {versus['high']:+.3f}]",
             style="bold" if name == "merged" else "",
         )
-    return Group(table, Text("\n".join(_lines(report))))
+    return Group(table, *race, Text("\n".join(_lines(report))))
 
 
 def seeds_table(summary: SeedsReport) -> Group:
@@ -180,14 +182,25 @@ def _writing(cost: Cost) -> list[str]:
     ]
 
 
+def untouched_row(report: Report) -> str:
+    """Return the row of the start as it comes; ``base``, the start as the run read it, if there is none."""
+    return report.get("untouched") or "base"
+
+
+def _compared(report: Report) -> list[str]:
+    """Return the rows that the model is compared with in words; the start once, if two rows are the same model."""
+    rows, encoder, start = report["rows"], "all-MiniLM-L6-v2", untouched_row(report)
+    starts = [] if rows.get(start) == rows.get(encoder) else [start]
+    return ["BM25", encoder, *starts, f"expert {report['best_expert_on_dev']}", "all-in-one"]
+
+
 def _lines(report: Report) -> list[str]:
     cost, general, seconds = report["cost"], report["general"], report["cost"]["seconds"]
     speed = cost["texts_per_second"]
-    others = ("BM25", "all-MiniLM-L6-v2", f"expert {report['best_expert_on_dev']}", "all-in-one")
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in report["weights"].items() if weight)
     stages = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     return [
-        *(line for line in (start_kept(report), *(verdict(report, other) for other in others)) if line),
+        *(line for line in (start_kept(report), *(verdict(report, other) for other in _compared(report))) if line),
         f"Merge weights: {weights or 'none, it is the backbone'}. Instruction: {report['instruction'] or 'none'}.",
         f"General guard nDCG@10: {general['base']:.4f} before, {general['merged']:.4f} after"
         + (f"; other trade-offs: stm-agent merge pick {report['run']}." if report.get("front") else "."),

@@ -39,7 +39,7 @@ def search_run(run: Path, words: str, top: int, *, fused: bool = False) -> list[
         raise RunError(f"run {run.name} has no model yet; run its optimize command again to resume it")
     from stm_agent.backbone.opened import open_model
     from stm_agent.backbone.prompts import passage_prompt, query_prompt
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.evaluate.baselines import bm25_run
     from stm_agent.evaluate.corpus import encode_corpus
     from stm_agent.evaluate.fusion import fused_scores

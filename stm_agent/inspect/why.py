@@ -14,6 +14,8 @@ from stm_agent.loop.history import ACTION
 from stm_agent.loop.ledger import Ledger
 from stm_agent.loop.looks import ChallengerRow
 from stm_agent.loop.planning import PLAN
+from stm_agent.loop.query_map import LEVER as QUERY_MAP
+from stm_agent.loop.query_map import MAPPED
 from stm_agent.loop.report_rows import Report
 from stm_agent.merge.query_start import INCUMBENT
 from stm_agent.traces import Trial, read_traces
@@ -49,6 +51,10 @@ class Entry(TypedDict, total=False):
     name: str
     folder: str
     variant: str
+    label: str
+    held: int
+    gain: float
+    kept_step: int
     steps: int
     pairs: int
     search: float
@@ -112,7 +118,8 @@ def why(run: Path) -> Reason:
         trained={entry["name"]: entry for entry in ledger if entry["event"] == "expert"},
     )
     report = record.report
-    parts = [*_looks(record), *_taken(record), *_merge(record), *_experts(record), *_instruction(record)]
+    parts = [*_looks(record), *_taken(record), *_query_map(record), *_merge(record)]
+    parts += [*_experts(record), *_instruction(record)]
     return Reason(f"model of run {report['run']}: {report['model_label']}", tuple(parts))
 
 
@@ -142,15 +149,26 @@ def _looks(record: _Record) -> Iterator[Reason]:
         yield Reason(decisions[-1]["text"])
 
 
-def _taken(record: _Record) -> Iterator[Reason]:
-    """Yield when the search half preferred the model, and what was decided before that."""
-    label = record.report["model_label"]
+def _taken(record: _Record, label: str | None = None) -> Iterator[Reason]:
+    """Yield when the search half preferred a model; None: the exported one."""
+    label = label or record.report["model_label"]
     taken = [
         entry
         for entry in record.events("decision")
-        if entry["lever"] in ("merge", "start") and entry.get("kept") and f": {label} " in entry["text"]
+        if entry["lever"] in ("merge", "start", QUERY_MAP) and entry.get("kept") and f": {label} " in entry["text"]
     ]
     yield from (Reason(f"taken on the search half: {entry['text']}") for entry in taken[-1:])
+
+
+def _query_map(record: _Record) -> Iterator[Reason]:
+    """Yield how the map on query vectors was trained, and when the model without it was taken."""
+    label = record.report["model_label"]
+    for entry in [entry for entry in record.events(QUERY_MAP) if entry["label"] == label][-1:]:
+        text = (
+            f"map on query vectors: {entry['kept_step']} of {entry['steps']} steps, {entry['gain']:+.4f} on "
+            f"{entry['held']:,} held-out train queries, {entry['search']:.4f} on the search half"
+        )
+        yield Reason(text, tuple(_taken(record, label.removesuffix(MAPPED))))
 
 
 def _merge(record: _Record) -> Iterator[Reason]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.collection import normalise
+from stm_agent.domain.text import normalise
 from stm_agent.errors import AnswerRejected, StmAgentError
 from stm_agent.instruct.trials import Trials
 from stm_agent.llm.checking import TextCheck

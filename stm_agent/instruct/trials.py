@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from stm_agent.backbone.instruction import Instruction, checked
-from stm_agent.domain.collection import normalise
+from stm_agent.domain.text import normalise
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.metrics import Scores, score
 from stm_agent.instruct.scorer import InstructionScorer

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stm_agent.clock import stored_seconds
-from stm_agent.llm.budget import Budget, Spending
+from stm_agent.llm.budget import Budget
 from stm_agent.llm.client import LlmClient
 from stm_agent.llm.open import open_client
 from stm_agent.llm.options import LlmOptions
@@ -26,6 +26,8 @@ class LlmAccess:
         clock: Folder where the run's processes store their seconds; None: minutes count from opening.
         answered: Calls in the ledger when asking was given up: cached answers are used, all others are refused and
             counted. None: ask.
+        counts_stored: Answers that were paid for before count at their first cost, so that models are compared with
+            equal ceilings. The ledger must be of that comparison alone.
     """
 
     options: LlmOptions
@@ -36,11 +38,19 @@ class LlmAccess:
     calls: int | None = None
     clock: Path | None = None
     answered: int | None = None
+    counts_stored: bool = False
 
     def key(self) -> object:
         """Return what decides the answers, as JSON values; ceilings decide whether a job ends, not what it gives."""
-        identity = self.options.identity
-        return identity if self.answered is None else [identity, self.ledger.parent.name, self.answered]
+        identity, own = self.options.identity, [self.ledger.parent.name, self.ledger.stem]
+        if self.answered is not None:
+            return [identity, *own, self.answered]
+        # A stage that another ledger paid for would cost this one nothing.
+        return [identity, *own] if self.counts_stored else identity
+
+    def as_judge(self, model: str) -> LlmAccess:
+        """Return the access to an LLM that judges, with the same cache, ledger and ceilings."""
+        return replace(self, options=self.options.as_judge(model))
 
     def without_asking(self, answered: int) -> LlmAccess:
         """Return the access that gives cached answers only."""
@@ -55,12 +65,11 @@ class LlmAccess:
         clock = self.clock
         elapsed = (lambda: stored_seconds(clock)) if clock is not None else None
         budget = Budget(usd=self.usd, minutes=self.minutes, calls=self.calls, elapsed=elapsed)
-        asks = self.answered is None
-        return open_client(self.options, cache=self.cache, ledger=self.ledger, budget=budget, asks=asks)
-
-
-def spending(ledger: Path) -> Spending:
-    """Return what a ledger's calls cost together."""
-    budget = Budget()
-    budget.resume(ledger)
-    return budget.spent
+        return open_client(
+            self.options,
+            cache=self.cache,
+            ledger=self.ledger,
+            budget=budget,
+            asks=self.answered is None,
+            counts_stored=self.counts_stored,
+        )

@@ -86,11 +86,18 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
     in DSPy's chat format and, if that cannot be read, once more as JSON. A single text is then taken as it came.
     """
 
-    def __init__(self, client: LlmClient, record: CallRecord) -> None:
-        """Take the model's client, and the record that counts cut inputs."""
+    def __init__(self, client: LlmClient, record: CallRecord, *, plain: bool = False) -> None:
+        """Take the model's client.
+
+        Args:
+            client: The way to the model.
+            record: Counts cut inputs.
+            plain: The model is asked as a small one, whatever its name says.
+        """
         super().__init__()
         self._client, self._record = client, record
         self._schema_refused = False
+        self._small = plain or is_small(client.model)
 
     def __call__(
         self,
@@ -127,7 +134,7 @@ class FittingAdapter(dspy.Adapter):  # type: ignore[misc]
         return fields
 
     def _format_of(self, signature: Untyped) -> dspy.Adapter:
-        if is_plain(signature) and is_small(self._client.model):
+        if is_plain(signature) and self._small:
             return PlainAdapter()
         if not is_plain(signature) and self._client.takes_schema and not self._schema_refused:
             return dspy.JSONAdapter()

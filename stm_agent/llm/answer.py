@@ -6,6 +6,9 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from stm_agent.errors import AnswerRejected
+from stm_agent.llm.budget import Spending
+
 TRIES = 5
 """How often a server that is busy or away is asked before it is given up."""
 
@@ -55,6 +58,21 @@ class Answer:
         if self.text.strip():
             return None
         return CUT_OFF if self.finish_reason == "length" else EMPTY
+
+    def rejection(self, model: str, reason: str, limit: int) -> AnswerRejected:
+        """Return the error for an answer that cannot be used.
+
+        Args:
+            model: Name of the model.
+            reason: Its :attr:`fault`.
+            limit: Most tokens that it could have.
+        """
+        text = f"{model} gave no usable answer: {reason} (finish reason {self.finish_reason})"
+        if reason == CUT_OFF:
+            text = f"{model} wrote no answer within its limit of {limit} tokens; raise max_tokens"
+        rejected = AnswerRejected(text, reason)
+        rejected.tries = self.tries
+        return rejected
 
 
 class Provider(Protocol):
@@ -117,6 +135,7 @@ class Completion:
         seconds: Waiting time.
         cached: Whether it was paid before.
         request_hash: Key of the request.
+        paid: What the answer cost when it was paid for, whichever run paid.
         finish_reason: Why the model stopped; ``length``: the text is cut off.
         reasoning: Thoughts that the provider returned beside the answer.
         tries: How often the provider was asked; 0 from the cache.
@@ -131,6 +150,7 @@ class Completion:
     seconds: float
     cached: bool
     request_hash: str
+    paid: Spending
     finish_reason: str | None = None
     reasoning: str | None = None
     tries: int = 0

@@ -25,9 +25,14 @@ class Spending:
     seconds: float = 0.0
 
 
-def read_spending(ledger: Path) -> Spending:
-    """Return what a ledger of calls holds; a file that is not there holds nothing."""
-    entries = read_jsonl(ledger)
+def read_spending(ledger: Path, *, stored: bool = True) -> Spending:
+    """Return what a ledger of calls holds; a file that is not there holds nothing.
+
+    Args:
+        ledger: JSONL file.
+        stored: Count the answers, too, that were paid for before this ledger began: those of a comparison.
+    """
+    entries = [entry for entry in read_jsonl(ledger) if stored or not entry.get("stored")]
 
     def total(name: str, default: int = 0) -> float:
         return sum(entry.get(name, default) or 0 for entry in entries)

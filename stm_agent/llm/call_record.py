@@ -14,11 +14,13 @@ class CallRecord:
 
     Attributes:
         completions: Every usable answer, in order.
+        calls: Calls that were paid for, retries included.
         inputs_cut: Inputs that were cut to fit the model's context.
         error: The first error of the client. A program may catch it and continue; the caller decides.
     """
 
     completions: list[Completion] = field(default_factory=list)
+    calls: int = 0
     inputs_cut: int = 0
     error: StmAgentError | None = None
 

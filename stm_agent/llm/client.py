@@ -9,22 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from stm_agent.errors import AnswerRejected, GenerationError
-from stm_agent.llm.answer import (
-    CUT_OFF,
-    NO_ANSWER,
-    NOT_ASKED,
-    Answer,
-    AnswersBySchema,
-    Completion,
-    Messages,
-    Provider,
-)
-from stm_agent.llm.budget import Budget
+from stm_agent.llm.answer import NOT_ASKED, Answer, AnswersBySchema, Completion, Messages, Provider
+from stm_agent.llm.budget import Budget, Spending
+from stm_agent.llm.charging import Charges, cost_of
 from stm_agent.llm.facts import ModelFacts
 from stm_agent.llm.first_call import FirstCall
 from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.store import AnswerStore, CallLedger, LlmRequest
-from stm_agent.llm.tokens import chat_tokens, rough_tokens
 
 
 class LlmClient:
@@ -40,6 +31,7 @@ class LlmClient:
         budget: Budget,
         facts: ModelFacts | None = None,
         asks: bool = True,
+        counts_stored: bool = False,
     ) -> None:
         """Open a client; what a ledger already holds counts against the budget.
 
@@ -51,11 +43,15 @@ class LlmClient:
             budget: Ceiling on all calls of the run.
             facts: Price, context and headroom of the model; None: nothing is known of it.
             asks: Whether the provider may be asked; else only answers of the cache are given, the rest is rejected.
+            counts_stored: Whether an answer of the cache counts as a call that costs what it cost when it was paid
+                for; only of use if ``ledger`` is for comparing models.
         """
         self.options, self.provider, self.budget = options, provider, budget
         self.facts = facts or ModelFacts(price=options.price)
-        self._asks, self._first, self._weights = asks, FirstCall(), options.weights
+        self._asks, self._counts_stored = asks, counts_stored
+        self._first, self._weights = FirstCall(), options.weights
         self._store, self._ledger = AnswerStore(cache), CallLedger(ledger)
+        self._charges = Charges(options, self.facts, budget, self._ledger)
         self._calls = threading.BoundedSemaphore(self.width)
         budget.resume(ledger)
 
@@ -122,17 +118,17 @@ class LlmClient:
         """
         request = replace(self._request(messages, rollout, temperature, max_tokens), schema=schema)
         with self._store.hold(request):
-            if (stored := self._store.find(request)) is not None:
-                return self._completion(request, stored, 0.0, cached=True)
+            if (stored := self._find(request)) is not None:
+                return stored
             self._require_askable(request, again)
-            with self.budget.reserve(self._highest_cost(request), waits=True):
+            with self.budget.reserve(self._charges.highest(request), waits=True):
                 began = time.monotonic()
                 try:
                     with self._first.ahead(), self._calls:
                         began = time.monotonic()
                         answer = self._ask(request)
                 except GenerationError as error:
-                    self._record_failure(request, error, "", time.monotonic() - began)
+                    self._charges.add_failure(request, error, "", time.monotonic() - began)
                     raise
                 return self._accept(request, answer, time.monotonic() - began)
 
@@ -152,11 +148,11 @@ class LlmClient:
         same time each pay.
         """
         request = self._request(messages, rollout, temperature, max_tokens)
-        if (stored := self._store.find(request)) is not None:
+        if (stored := self._find(request)) is not None:
             yield stored.text
-            return self._completion(request, stored, 0.0, cached=True)
+            return stored
         self._require_askable(request, again)
-        with self.budget.reserve(self._highest_cost(request)):
+        with self.budget.reserve(self._charges.highest(request)):
             began, text = time.monotonic(), ""
             pieces = self.provider.stream(
                 request.chat, temperature=request.temperature, max_tokens=request.max_tokens, seed=request.seed
@@ -169,11 +165,11 @@ class LlmClient:
             except StopIteration as end:
                 answer: Answer = end.value
             except GenerationError as error:
-                self._record_failure(request, error, text, time.monotonic() - began)
+                self._charges.add_failure(request, error, text, time.monotonic() - began)
                 raise
             except GeneratorExit:
                 pieces.close()
-                self._record_partial(request, text, "left", time.monotonic() - began)
+                self._charges.add_partial(request, text, "left", time.monotonic() - began)
                 raise
             return self._accept(request, answer, time.monotonic() - began)
 
@@ -197,58 +193,42 @@ class LlmClient:
             rollout=rollout,
         )
 
+    def _find(self, request: LlmRequest) -> Completion | None:
+        """Return the stored answer; None if there is none.
+
+        Raises:
+            BudgetExceeded: Stored answers count, and this one would pass a ceiling.
+            AnswerRejected: Stored answers count, and this one was not counted before asking was given up.
+        """
+        if (stored := self._store.find(request)) is None:
+            return None
+        if self._counts_stored and not self._ledger.holds(request):
+            self._require_asking()
+            self._charges.add_stored(request, stored.paid)
+        return self._completion(request, stored.answer, stored.paid, cached=True)
+
     def _require_askable(self, request: LlmRequest, again: bool) -> None:
         reason = None if again else self._ledger.rejection(request)
         if reason:
             raise AnswerRejected(f"{self.model}: this request was rejected before ({reason}); not paid again", reason)
+        self._require_asking()
+
+    def _require_asking(self) -> None:
         if not self._asks:
             raise AnswerRejected(f"{self.model} is not asked any more in this run", NOT_ASKED)
 
-    def _highest_cost(self, request: LlmRequest) -> float:
-        return self.facts.cost(chat_tokens(request.chat), request.max_tokens + self.facts.headroom) or 0.0
-
     def _accept(self, request: LlmRequest, answer: Answer, seconds: float) -> Completion:
-        answer = replace(answer, usd=self._cost(answer))
+        answer = self._charges.priced(answer)
         reason = answer.fault
         if reason is None:
             # The answer is stored before it is counted: a kill in between cannot make it be paid again.
-            self._store.write(request, answer)
-        self._count(request, answer, seconds, rejected=reason)
+            self._store.write(request, answer, seconds)
+        self._charges.add(request, answer, seconds, rejected=reason)
         if reason is not None:
-            raise AnswerRejected(self._rejection(request, answer, reason), reason)
-        return self._completion(request, answer, seconds, cached=False)
+            raise answer.rejection(self.model, reason, request.max_tokens + self.facts.headroom)
+        return self._completion(request, answer, cost_of(answer, seconds))
 
-    def _cost(self, answer: Answer) -> float | None:
-        if self.options.price is None and answer.usd is not None:
-            return answer.usd
-        return self.facts.cost(answer.prompt_tokens, answer.completion_tokens)
-
-    def _rejection(self, request: LlmRequest, answer: Answer, reason: str) -> str:
-        if reason == CUT_OFF:
-            limit = request.max_tokens + self.facts.headroom
-            return f"{self.model} wrote no answer within its limit of {limit} tokens; raise max_tokens"
-        return f"{self.model} gave no usable answer: {reason} (finish reason {answer.finish_reason})"
-
-    def _record_failure(self, request: LlmRequest, error: GenerationError, text: str, seconds: float) -> None:
-        rejected = error.reason if isinstance(error, AnswerRejected) else None
-        if text:
-            self._record_partial(request, text, "broken", seconds, tries=max(error.tries, 1))
-        elif error.tries:
-            failed = Answer("", 0, 0, 0.0, finish_reason=rejected or NO_ANSWER, tries=error.tries)
-            self._count(request, failed, seconds, rejected=rejected)
-
-    def _record_partial(self, request: LlmRequest, text: str, reason: str, seconds: float, *, tries: int = 1) -> None:
-        read, written = chat_tokens(request.chat), rough_tokens(text) if text else 0
-        cost = self.facts.cost(read, written)
-        self._count(request, Answer(text, read, written, cost, finish_reason=reason, tries=tries), seconds)
-
-    def _count(self, request: LlmRequest, answer: Answer, seconds: float, *, rejected: str | None = None) -> None:
-        self.budget.charge(
-            answer.usd or 0.0, answer.prompt_tokens, answer.completion_tokens, seconds, calls=answer.tries
-        )
-        self._ledger.record(request, answer, seconds, rejected=rejected)
-
-    def _completion(self, request: LlmRequest, answer: Answer, seconds: float, *, cached: bool) -> Completion:
+    def _completion(self, request: LlmRequest, answer: Answer, paid: Spending, *, cached: bool = False) -> Completion:
         return Completion(
             text=answer.text,
             messages=request.chat,
@@ -256,12 +236,13 @@ class LlmClient:
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
             usd=answer.usd or 0.0,
-            seconds=seconds,
+            seconds=0.0 if cached else paid.seconds,
             cached=cached,
             request_hash=request.key,
             finish_reason=answer.finish_reason,
             reasoning=answer.reasoning,
             tries=answer.tries,
+            paid=paid,
         )
 
     def close(self) -> None:

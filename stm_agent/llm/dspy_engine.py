@@ -67,6 +67,7 @@ class ClientEngine:
             return self._answer(request)
         except StmAgentError as error:
             self.record.error = self.record.error or error
+            self.record.calls += error.tries if isinstance(error, GenerationError) else 0
             raise
 
     def close(self) -> None:
@@ -85,6 +86,7 @@ class ClientEngine:
             chat, rollout=rollout, temperature=config.temperature, max_tokens=config.max_tokens, schema=schema
         )
         self.record.completions.append(completion)
+        self.record.calls += 0 if completion.cached else completion.tries
         cut = completion.finish_reason == "length"
         if cut and self._refuse_cut:
             raise AnswerRejected(f"{self.client.model} was cut off at its token limit; raise max_tokens", CUT_OFF)
@@ -128,6 +130,7 @@ def dspy_context(
     record: CallRecord | None = None,
     sample: int | None = None,
     own_format: bool = False,
+    plain: bool = False,
 ) -> Iterator[CallRecord]:
     """Send what DSPy programs ask inside the block through the client; DSPy's own cache is off.
 
@@ -138,6 +141,7 @@ def dspy_context(
             such as a DSPy optimiser's, where cut answers pass.
         own_format: Use DSPy's chat format as it is, as its optimisers expect; else the format that fits the model and
             the signature, with inputs cut to the model's context.
+        plain: The model keeps no field markers, whatever its name says.
 
     Yields:
         The record.
@@ -155,7 +159,7 @@ def dspy_context(
     engine = ClientEngine(client, record, first_rollout=first, refuse_cut=sample is not None)
     # Retries are the client's: it counts them.
     lm = dspy.LM(client.model, engine=engine, cache=False, num_retries=0)
-    adapter = None if own_format else FittingAdapter(client, record)
+    adapter = None if own_format else FittingAdapter(client, record, plain=plain)
     try:
         with dspy.context(lm=lm, adapter=adapter, disable_history=True):
             yield record

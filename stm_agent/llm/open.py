@@ -23,6 +23,7 @@ def open_client(
     patience: float | None = None,
     tries: int = TRIES,
     asks: bool = True,
+    counts_stored: bool = False,
 ) -> LlmClient:
     """Open a client to an LLM.
 
@@ -35,6 +36,7 @@ def open_client(
         patience: Seconds a server may stay silent before it is given up for good; None: LiteLLM's time-out, retried.
         tries: How often a server that is busy or away is asked.
         asks: Whether the LLM may be asked; else only answers of the cache are given, and the rest is rejected.
+        counts_stored: Whether answers of the cache count at their first cost; for ledgers of comparisons.
 
     Raises:
         ConfigError: LiteLLM does not know the name, or the asset or GGUF file does not exist; or there is a cap in
@@ -47,7 +49,16 @@ def open_client(
             f"the price of '{options.model}' is unknown, so a cap of {budget.usd:g} USD cannot be kept; "
             "give --price-in and --price-out in USD per million tokens (0 for your own server)"
         )
-    return LlmClient(options, provider, cache=cache, ledger=ledger, budget=budget, facts=facts, asks=asks)
+    return LlmClient(
+        options,
+        provider,
+        cache=cache,
+        ledger=ledger,
+        budget=budget,
+        facts=facts,
+        asks=asks,
+        counts_stored=counts_stored,
+    )
 
 
 def _provider(

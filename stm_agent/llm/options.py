@@ -14,6 +14,9 @@ from stm_agent.files import content_hash
 DEFAULT_GENERATOR = "embedded:smollm2-135m"
 """The generator of every command that names none: it runs on this machine and costs nothing."""
 
+JUDGEMENT_TOKENS = 64
+"""Ceiling of a judgement: a grade and a short reason."""
+
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -62,6 +65,28 @@ class LlmOptions(BaseModel):
             ConfigError: The GGUF file does not exist.
         """
         return decoder_identity(self.model) if is_local(self.model) else self.model
+
+    def is_model(self, name: str) -> bool:
+        """Return whether a name means this model: it is the same name, or a file with the same weights."""
+        if name == self.model:
+            return True
+        try:
+            return is_local(name) and is_local(self.model) and decoder_identity(name) == self.weights
+        except ConfigError:
+            # A file that is gone has no weights to compare.
+            return False
+
+    def as_judge(self, model: str) -> LlmOptions:
+        """Return the options of an LLM that judges.
+
+        A model of another provider is asked at that provider's own address, and another model costs its own price.
+        """
+        changes: dict[str, object] = {"model": model, "temperature": 0.0, "max_tokens": JUDGEMENT_TOKENS}
+        if model != self.model:
+            changes |= {"price_in": None, "price_out": None}
+        if model.partition("/")[0] != self.model.partition("/")[0]:
+            changes["api_base"] = None
+        return self.model_copy(update=changes)
 
     @property
     def identity(self) -> str:

@@ -15,6 +15,7 @@ _TOO_LONG = re.compile(
 )
 """Servers of one's own say it in words that LiteLLM does not know."""
 _FILTERED = re.compile(r"content[ _](filter|policy|management)|safety (system|setting)", re.IGNORECASE)
+PAYMENT_REQUIRED = 402
 _REFUSED_CHAT = (400, 413, 422)
 _FAILED_SERVER = (408, 500, 502, 503, 504)
 
@@ -45,6 +46,12 @@ def _provider_fault(error: Exception, model: str, api_base: str | None, line: st
         return GenerationError(f"{model} cannot be reached{address}; see whether its server runs")
     if isinstance(error, openai.AuthenticationError):
         return GenerationError(f"{model} refuses the API key; set the provider's key variable")
+    if isinstance(error, openai.PermissionDeniedError):
+        return GenerationError(
+            f"the key has no access to {model}; ask its provider for access, or name another model: {line}"
+        )
+    if getattr(error, "status_code", None) == PAYMENT_REQUIRED:
+        return GenerationError(f"the account that pays for {model} has no credit; add some at its provider: {line}")
     if isinstance(error, openai.NotFoundError):
         return GenerationError(f"{model} is not known to its provider; correct the name or --api-base: {line}")
     if isinstance(error, openai.RateLimitError):

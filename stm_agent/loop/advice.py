@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stm_agent.domain.spec import WRITTEN
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.failures import BUDGET, MINUTES
 from stm_agent.loop.identity import Identity
@@ -22,6 +23,9 @@ def advice(context: RunContext) -> str:
     pairs = sum(map(len, context.data.sources.values()))
     if pairs < FEW_PAIRS:
         ways.append(f"more judged pairs to train on (there are {pairs:,})")
+    if any(WRITTEN in expert.sources for expert in context.spec.experts):
+        writer = context.generator.options.model
+        ways.append(f"a stronger --generator (experts learn from queries that {writer} writes)")
     if any(failure.kind in (BUDGET, MINUTES) for failure in context.failures):
         ways.append("a higher budget (levers were lost to it)")
     elif context.minutes is not None and minutes_decide(context.run.identity):

@@ -13,17 +13,23 @@ from stm_agent.files import content_hash, read_json
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import Miner, searched_pool
+from stm_agent.loop.salvaging import build_or_salvage
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.evidence import Found
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.reviewed import answers_of
-from stm_agent.synthesize.audit_job import OWN_TEXT, REPORT, AuditJob, VerdictRow, load_verdicts
+from stm_agent.mine.verdicts import ONE
+from stm_agent.synthesize.audit_job import OWN_TEXT, REPORT, AuditJob
+from stm_agent.synthesize.verdict_rows import VerdictRow, load_verdicts
 from stm_agent.train.job import Negatives
 from stm_agent.workspace import program_path
 
 Key = tuple[str, str]
-JUDGEMENT_TOKENS = 64
-"""Ceiling of a judgement: a grade and a short reason."""
+MORE_POSITIVES = "judge more passages, for example with 'stm-agent annotate'"
+ONE_POSITIVE = (
+    "estimated by queries with one judged passage, as if relevant passages that nobody judged scored like those; "
+    "none is relabelled by it"
+)
 
 
 class AuditReport(TypedDict):
@@ -32,12 +38,14 @@ class AuditReport(TypedDict):
     Attributes:
         rates: Kind -> ``before`` and ``after`` the audit -> estimated share of relevant passages with its interval.
         reasons: Kind -> why it has no rate.
+        by: Kind -> what its rate was estimated by.
         decisions: Kind -> decision -> passages.
         judge: ``model`` -> its name; family -> counts of its judgements.
     """
 
     rates: dict[str, dict[str, dict[str, float]]]
     reasons: dict[str, str]
+    by: dict[str, str]
     decisions: dict[str, dict[str, int]]
     judge: dict[str, str | dict[str, int | str | None]]
 
@@ -47,7 +55,7 @@ def audited(
 ) -> TrainingData:
     """Return training data without negatives that the audit takes for relevant, and with the pairs it makes of these.
 
-    A failed audit costs the audit only.
+    A failed audit costs the audit only, a judge that gives out its judgements only.
 
     Args:
         context: The run.
@@ -59,9 +67,16 @@ def audited(
     if not context.spec.audit.enabled or not context.has_time("audit"):
         return training_data
     with context.attempt("audit"):
-        job = audit_job(context, pairs, found, miner)
+        whole = audit_job(context, pairs, found, miner)
+
+        def job(generator: LlmAccess) -> AuditJob:
+            return replace(whole, judge=judge_access(context.spec.audit, generator))
+
         with context.timed("audit", f"auditing the negatives of {len(pairs):,} pairs"):
-            folder = context.build(job)
+            # Scores decide without a judge, too.
+            folder = build_or_salvage(context, "audit", job, without_answers=True)
+        if folder is None:
+            return training_data
         report_audit(context, read_json(folder / REPORT))
         after = apply_verdicts(pairs, load_verdicts(folder), training_data)
         return replace(after, found=found, auditor=auditor_key(miner))
@@ -96,18 +111,8 @@ def audit_job(context: RunContext, pairs: Sequence[Pair], found: Found, miner: M
 
 
 def judge_access(spec: AuditSpec, generator: LlmAccess) -> LlmAccess | None:
-    """Return the way to the judge, with the cache, ledger and ceilings of the generator; None: no LLM judges.
-
-    A model of another provider is asked at that provider's own address, and another model costs its own price.
-    """
-    if not spec.judge or not spec.enabled:
-        return None
-    changes: dict[str, object] = {"model": spec.judge, "temperature": 0.0, "max_tokens": JUDGEMENT_TOKENS}
-    if spec.judge != generator.options.model:
-        changes |= {"price_in": None, "price_out": None}
-    if spec.judge.partition("/")[0] != generator.options.model.partition("/")[0]:
-        changes["api_base"] = None
-    return replace(generator, options=generator.options.model_copy(update=changes))
+    """Return the way to the judge of an audit; None: no LLM judges."""
+    return generator.as_judge(spec.judge) if spec.judge and spec.enabled else None
 
 
 def apply_verdicts(pairs: Sequence[Pair], verdicts: Iterable[VerdictRow], training_data: TrainingData) -> TrainingData:
@@ -148,16 +153,28 @@ def report_audit(context: RunContext, report: AuditReport) -> None:
     for kind, times in report["rates"].items():
         rates = [f"{_rate(times[time])} {time}" for time in ("before", "after") if time in times]
         context.note("audit", f"estimated false negatives, {kind}: {', '.join(rates)} the audit (95 % intervals)")
+    for kind, by in report["by"].items():
+        if by == ONE:
+            context.note("audit", f"{kind}: {ONE_POSITIVE}")
+    judge = context.spec.audit.judge
     for kind, reason in report["reasons"].items():
-        context.note("audit", f"{kind}: {reason}")
-    for kind, counts in report["decisions"].items():
-        changed = [f"{counts[name]:,} {name}" for name in ("relabelled", "queued", "dropped") if counts[name]]
-        total = sum(counts.values())
-        context.note("audit", f"{kind}: of {total:,} passages {', '.join(changed) or 'all stay as they were'}")
+        if judge and context.spec.audit.judged:
+            useless = f"{judge} is not asked, since its grades could decide nothing ({reason})"
+            context.warn("audit", f"{kind}: {useless}; {MORE_POSITIVES}")
+        else:
+            context.note("audit", f"{kind}: {reason}")
+    _report_decisions(context, report)
     for family, judged in report["judge"].items():
         # Beside the families stands the name of the model.
         if not isinstance(judged, str):
             _report_judge(context, family, judged)
+
+
+def _report_decisions(context: RunContext, report: AuditReport) -> None:
+    for kind, counts in report["decisions"].items():
+        changed = [f"{counts[name]:,} {name}" for name in ("relabelled", "queued", "dropped") if counts[name]]
+        total = sum(counts.values())
+        context.note("audit", f"{kind}: of {total:,} passages {', '.join(changed) or 'all stay as they were'}")
 
 
 def _report_judge(context: RunContext, family: str, counts: Mapping[str, int | str | None]) -> None:

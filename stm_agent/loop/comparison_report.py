@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Mean(TypedDict):
@@ -31,7 +31,7 @@ class FalseNegatives(TypedDict, total=False):
         low: Lower end of its 95 % interval.
         high: Upper end.
         count: Passages that it is of.
-        by: What it was estimated by: ``known positives`` or ``judge``.
+        by: What it was estimated by: ``known positives``, the same with ``, one a query``, or ``judge``.
         reason: Why nothing is estimated; then nothing else is here.
     """
 
@@ -70,12 +70,23 @@ class Quality(TypedDict):
 
 
 class GeneratorCost(TypedDict):
-    """What a generator cost."""
+    """What a generator cost.
+
+    Attributes:
+        usd: US dollars of its answers, whichever run paid for them.
+        calls: Their calls, retries included.
+        tokens: Their tokens.
+        seconds: Their seconds.
+        paid_usd: US dollars of these that this comparison paid; the rest was paid before.
+        paid_calls: Calls of these that this comparison made.
+    """
 
     usd: float
     calls: int
     tokens: int
     seconds: float
+    paid_usd: NotRequired[float]
+    paid_calls: NotRequired[int]
 
 
 class GeneratorRow(Quality):

@@ -146,7 +146,7 @@ class RunContext(Recorder):
         """The search half of dev over the searched part of the corpus: what levers choose on."""
         split = self.firewall.dev.only(self.gate.halves.search, "dev-search")
         with self.clock.working():
-            runs, size = self._runs(split, dense=True), self.spec.loop.search_documents
+            runs, size = self.rankings(split, dense=True), self.spec.loop.search_documents
             return ScoredTask("search", subcorpus(self.documents, split, runs, HARD, size=size), split)
 
     def searched(self, name: str, size: int, queries: int | None = None) -> ScoredTask:
@@ -154,10 +154,10 @@ class RunContext(Recorder):
         split = self.search.split
         if queries is not None:
             split = split.only(sorted(split.queries, key=sha256_text)[:queries], split.name)
-        part = subcorpus(self.search.documents, split, self._runs(split, dense=False), HARD, size=size)
+        part = subcorpus(self.search.documents, split, self.rankings(split, dense=False), HARD, size=size)
         return ScoredTask(name, part, split)
 
-    def _runs(self, split: Split, *, dense: bool) -> Iterator[Run]:
+    def rankings(self, split: Split, *, dense: bool) -> Iterator[Run]:
         """Yield what BM25, and the start if asked for, ranks first for each query of a split."""
         yield self.lexical.run(split.queries, HARD, split.ignored_ids)
         if dense:

@@ -6,69 +6,40 @@ are cached and the written queries are a stage, so the same command pays nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 from stm_agent.clock import RunClock, stored_seconds
-from stm_agent.domain.collection import Collection, write_beir
+from stm_agent.domain.collection import Collection
 from stm_agent.domain.load import TASK
-from stm_agent.domain.names import domain_name
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.domain.synthetic import WAY_ON, SyntheticCollection, synthetic_collection
-from stm_agent.errors import DataError, GenerationError
+from stm_agent.errors import DataError
 from stm_agent.evaluate.bm25 import Bm25Index
-from stm_agent.files import content_hash, read_json, read_jsonl, write_json
-from stm_agent.llm.access import LlmAccess, spending
+from stm_agent.files import read_json
+from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.budget import read_spending
+from stm_agent.llm.checking import is_copied
 from stm_agent.loop.corpus_plan import CorpusPlan, llm_options, plan_corpus
 from stm_agent.loop.events import Observer, ObserverWatcher
 from stm_agent.loop.options import Options
-from stm_agent.loop.planning import MINUTES
 from stm_agent.loop.prepare import CACHE
+from stm_agent.loop.round_trip import FEWEST_FOUND, ROUND_TRIP, share_found
+from stm_agent.loop.salvaging import build_as_paid
 from stm_agent.loop.single import build_job
+from stm_agent.loop.writing import WrittenCounts, losses
+from stm_agent.loop.written_collection import WrittenCollection, described, store_collection
 from stm_agent.progress import watched_by
 from stm_agent.synthesize.jobs import QueriesJob
 from stm_agent.workspace import program_path
 
-CORPORA = "corpora"
-"""Folder of ``runs/`` with the collections made of corpora."""
-ABOUT = "written.json"
-"""File of such a collection with what was written, what was left out and what it cost."""
 WRITING_SHARE = 0.4
 """Share of the minutes that writing may take."""
-ROUND_TRIP = 10
-"""First documents of BM25 among which a written query should find its passage."""
-FEWEST_FOUND = 0.3
-"""Share of the written queries that must find their passage so. Texts that have nothing to do with their passage pass
-every check of their form, and scores on them would mean nothing; a small decoder writes hardly anything else."""
+MOST_COPIED = 0.2
+"""Share of copies among the written queries above which a stronger generator is recommended."""
 SAMPLES = 3
 """Written queries that are shown: no check of form sees what a person sees at once."""
-_LONGEST_NAME = 24
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrittenCollection:
-    """A BEIR folder of written queries.
-
-    Attributes:
-        folder: The folder; its name and those of its files say that they are synthetic.
-        usd: US dollars that writing cost.
-        minutes: Minutes that it took.
-    """
-
-    folder: Path
-    usd: float
-    minutes: float
-
-    def remaining(self, options: Options) -> Options:
-        """Return the options of the run that follows: ceilings are of writing and run together."""
-        usd, minutes = options.budget_usd, options.budget_minutes
-        return replace(
-            options,
-            budget_usd=None if usd is None else max(0.0, usd - self.usd),
-            budget_minutes=None if minutes is None else max(1.0, minutes - self.minutes),
-        )
 
 
 def write_collection(
@@ -109,23 +80,22 @@ def write_collection(
             f"BM25 finds the passage of {found:.0%} of the queries written for corpus {plan.corpus.name} among its "
             f"first {ROUND_TRIP}, so most of them do not ask for their passage; {WAY_ON}"
         )
-    spent = spending(job.generator.ledger)
+    spent = read_spending(job.generator.ledger)
     record = {
         **_record(plan, made, options.generator),
+        "copied": made.copied,
         "bm25_finds": round(found, 4),
         "usd": spent.usd,
         "calls": spent.calls,
         "minutes": round(stored_seconds(clock) / 60, 2),
     }
-    return _result(_stored(made.collection, record, plan.corpus.name, runs), observer)
+    return described(store_collection(made.collection, record, plan.corpus.name, runs), observer)
 
 
-class StoredPairs(TypedDict):
+class StoredPairs(WrittenCounts):
     """What is read of ``pairs.json`` of a stage."""
 
     pairs: list[dict[str, str]]
-    written: int
-    refused: dict[str, int]
 
 
 def _made(
@@ -134,18 +104,21 @@ def _made(
     """Return the collection of the queries in ``pairs.json`` of a stage."""
     _show_counts(stage, len(plan.drawn), observer)
     passages = {text: key for key, text in plan.drawn.items()}
+    written = [(passages[row["positive"]], str(row["query"])) for row in stage["pairs"]]
     return synthetic_collection(
         plan.corpus.name,
         plan.passages,
-        [(passages[row["positive"]], str(row["query"])) for row in stage["pairs"]],
+        written,
         writer=job.generator.options.model,
         seed=job.seed,
         refused=stage["refused"],
+        copied={(passage, query) for passage, query in written if is_copied(query, plan.drawn[passage])},
         way_on=ended_by or WAY_ON,
     )
 
 
 def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict[str, object]:
+    train = list(made.collection.splits["train"].queries.values())
     return {
         "generator": generator,
         "documents": len(plan.corpus.documents),
@@ -153,7 +126,8 @@ def _record(plan: CorpusPlan, made: SyntheticCollection, generator: str) -> dict
         "asked": len(plan.drawn),
         "queries": {name: len(split.queries) for name, split in made.collection.splits.items()},
         "left_out": dict(made.left_out),
-        "samples": list(made.collection.splits["train"].queries.values())[:SAMPLES],
+        # Copies come first in train: the samples are spread over it.
+        "samples": train[:: -(-len(train) // SAMPLES)],
     }
 
 
@@ -162,12 +136,14 @@ def _show(observer: Observer, kind: Literal["stage", "note", "warning"], name: s
 
 
 def _job(plan: CorpusPlan, options: Options, workspace: Path, runs: Path, seed: int) -> tuple[QueriesJob, Path]:
+    minutes = options.with_ceiling(planned=True).budget_minutes
     access = LlmAccess(
         options=llm_options(options),
         cache=runs / CACHE / "llm",
         ledger=runs / CACHE / "corpus.jsonl",
         usd=options.budget_usd,
-        minutes=WRITING_SHARE * (options.budget_minutes or MINUTES),
+        calls=options.budget_calls,
+        minutes=None if minutes is None else WRITING_SHARE * minutes,
     )
     spec = SynthesizeSpec(queries=len(plan.drawn))
     job = QueriesJob(
@@ -175,7 +151,7 @@ def _job(plan: CorpusPlan, options: Options, workspace: Path, runs: Path, seed: 
         task=TASK,
         program=program_path(workspace, spec.query_program),
         generator=access,
-        spec=spec,
+        spec=options.writing(spec),
         seed=seed,
     )
     # Each job has a ledger and a clock of its own, so that ceilings count what this job costs, over all processes.
@@ -191,52 +167,26 @@ def _written(job: QueriesJob, clock: Path, runs: Path, observer: Observer) -> tu
         The stage's folder, and why writing ended early; None: it did not.
     """
     with watched_by(ObserverWatcher(observer)), RunClock(clock):
-        try:
-            return build_job(job, runs), None
-        except GenerationError as error:
-            answered = len(read_jsonl(job.generator.ledger))
-            if not answered:
-                raise
-            return build_job(replace(job, generator=job.generator.without_asking(answered)), runs), str(error)
+        return build_as_paid(lambda job: build_job(job, runs), job)
 
 
 def _show_counts(counts: StoredPairs, drawn: int, observer: Observer) -> None:
-    refused = ", ".join(f"{number} {reason}" for reason, number in sorted(counts["refused"].items()))
-    text = f"{counts['written']:,} queries written for {drawn:,} passages{f'; refused: {refused}' if refused else ''}"
-    _show(observer, "warning" if counts["written"] < drawn else "note", "synthesize", text)
-
-
-def _stored(collection: Collection, record: Mapping[str, object], corpus: str, runs: Path) -> Path:
-    """Write the collection under a name made of its content; the record of its first writing stays."""
-    digest = content_hash([collection.content_hash, collection.source])[:8]
-    folder = runs / CORPORA / f"{domain_name(corpus)[:_LONGEST_NAME].rstrip('._-')}-synthetic-{digest}"
-    if not folder.exists():
-        write_beir(collection, folder)
-    if not (folder / ABOUT).exists():
-        write_json(folder / ABOUT, record)
-    return folder
-
-
-def _result(folder: Path, observer: Observer) -> WrittenCollection:
-    about = read_json(folder / ABOUT)
-    sizes = ", ".join(f"{name} {count}" for name, count in about["queries"].items())
-    reasons = ", ".join(f"{count} {reason}" for reason, count in about["left_out"].items())
-    text = (
-        f"{folder}: {sizes} queries, split by document; {about['usd']:.4f} USD, {about['calls']} calls; BM25 finds the "
-        f"passage of {about['bm25_finds']:.0%} of the queries among its first {ROUND_TRIP}"
-    )
-    for line in (
-        f"{text}{f'; left out: {reasons}' if reasons else ''}",
-        f"some of them: {' | '.join(about['samples'])}; if people would not ask so, name a stronger --generator",
-        f"to turn dev into people's judgements: stm-agent annotate --collection {folder} --split dev",
-    ):
-        _show(observer, "note", "corpus", line)
-    return WrittenCollection(folder=folder, usd=about["usd"], minutes=about["minutes"])
+    text = f"{counts['written']:,} queries written for {drawn:,} passages{losses(counts, '--structured never')}"
+    lacks = counts["written"] < drawn or counts.get("misread")
+    _show(observer, "warning" if lacks else "note", "synthesize", text)
+    if copied := counts.get("copied"):
+        text = f"{copied:,} of the {counts['written']:,} queries are copied from their passage; they only train"
+        many = copied > MOST_COPIED * counts["written"]
+        text += ": a stronger --generator asks in words of its own" if many else ""
+        _show(observer, "warning" if many else "note", "synthesize", text)
 
 
 def _round_trip(collection: Collection) -> float:
-    """Return the share of the queries whose passage is among the first that BM25 finds."""
-    queries = {key: text for split in collection.splits.values() for key, text in split.queries.items()}
-    qrels = {key: row for split in collection.splits.values() for key, row in split.qrels.items()}
-    run = Bm25Index(collection.texts).run(queries, ROUND_TRIP)
-    return sum(not qrels[key].keys().isdisjoint(run.get(key, {})) for key in queries) / len(queries)
+    """Return the share of the queries of dev and test whose passage is among the first that BM25 finds.
+
+    Queries of train may be copied from their passages, which BM25 finds always.
+    """
+    splits = [collection.splits[name] for name in ("dev", "test")]
+    queries = {key: text for split in splits for key, text in split.queries.items()}
+    qrels = {key: row for split in splits for key, row in split.qrels.items()}
+    return share_found(Bm25Index(collection.texts), queries, qrels)

@@ -11,7 +11,7 @@ from stm_agent.domain.passages import PASSAGE_TOKENS, Passages, cut_passages, dr
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.domain.synthetic import SHARES, check_can_be_split
 from stm_agent.llm.facts import model_facts
-from stm_agent.llm.options import LlmOptions, read_options
+from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.tokens import rough_tokens
 from stm_agent.loop.options import Options
 
@@ -77,20 +77,14 @@ def plan_steps(plan: CorpusPlan, options: Options) -> list[dict[str, str]]:
             f"first answer can be used, {price}; answers that were paid for before cost nothing",
         },
         {"stage": "splits", "what": f"{shares} by document; all of them are called synthetic"},
-        {"stage": "run", "what": "as with --collection, on the folder that is written"},
+        {
+            "stage": "run",
+            "what": "as with --collection, on the folder that is written; writing and run take at most "
+            f"{options.with_ceiling(planned=True).budget_minutes:g} minutes together",
+        },
     ]
 
 
 def llm_options(options: Options) -> LlmOptions:
     """Return the options of the LLM that writes, with the same temperature and token limit as in a run."""
-    spec = SynthesizeSpec()
-    return read_options(
-        {
-            "model": options.generator,
-            "api_base": options.api_base,
-            "temperature": spec.temperature,
-            "max_tokens": spec.max_tokens,
-            "price_in": options.price_in,
-            "price_out": options.price_out,
-        }
-    )
+    return options.llm_of(SynthesizeSpec(), options.generator)

@@ -15,15 +15,13 @@ from stm_agent.llm.budget import read_spending
 from stm_agent.llm.facts import model_facts
 from stm_agent.llm.options import LlmOptions
 from stm_agent.loop.context import FOR_LEVERS, RunContext
+from stm_agent.loop.estimate import CALL_SECONDS
 from stm_agent.loop.halves import ACCEPT_SHARE
 from stm_agent.loop.instructing import written_candidates
 from stm_agent.loop.options import Options
 from stm_agent.loop.planning import measured_speed
-from stm_agent.loop.recipes import QUERY_STEP_COST, STEP_COST
 from stm_agent.loop.run_plan import Speed, StartScore
-
-CALL_SECONDS = 2.0
-"""Seconds of an LLM call, assumed before the run has made one."""
+from stm_agent.loop.useful_training import QUERY_STEP_COST, STEP_COST
 
 CALL_DOLLARS = 0.0005
 """US dollars of a call to an LLM whose price is unknown."""
@@ -90,6 +88,7 @@ class Workload:
         pool: Passages that negatives and candidates are looked for in.
         instructions: Written instructions for queries.
         framings: Written instructions for passages.
+        pairs: Training pairs with judged queries.
         race: Table of the plan's race.
     """
 
@@ -103,6 +102,7 @@ class Workload:
     pool: int
     instructions: int
     framings: int
+    pairs: int = 0
     race: tuple[StartScore, ...] = ()
 
     def on(self, start: str) -> Workload:
@@ -213,6 +213,7 @@ def _workload(
         pool=min(len(data.pool), spec.mine.documents or len(data.pool)),
         instructions=len(seeds),
         framings=len(framings),
+        pairs=sum(len(rows) for rows in data.sources.values()),
     )
 
 

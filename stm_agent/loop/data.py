@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import WRITTEN, ExpertSpec
+from stm_agent.domain.synthetic import FEWEST_QUERIES, WAY_ON
 from stm_agent.domain.unlabelled import pairs_of_source, with_unlabelled
 from stm_agent.files import read_json
 from stm_agent.loop.auditing import audited
@@ -18,15 +19,18 @@ from stm_agent.loop.data_jobs import (
     mining_job,
     searched_pool,
 )
+from stm_agent.loop.identity import lists_experts
+from stm_agent.loop.round_trip import FEWEST_FOUND, ROUND_TRIP, share_found
+from stm_agent.loop.round_trip_probe import ProbedPairs
+from stm_agent.loop.teaching import taught_lists
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.loop.writing import NO_PROGRAMS, graded_passages, more_written_queries, written_negatives
 from stm_agent.mine.evidence import Found
 from stm_agent.mine.job import DOUBTFUL, RELEVANT
-from stm_agent.mine.lists import Lists, load_lists
-from stm_agent.mine.own_scores import own_lists, unused_scores
+from stm_agent.mine.lists import Lists
+from stm_agent.mine.own_scores import unused_scores
 from stm_agent.mine.reviewed import refused, without_refused
 from stm_agent.mine.store import load_negatives
-from stm_agent.mine.teaching import TeachingJob
 from stm_agent.synthesize.graded import GradedPassages
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 
@@ -64,25 +68,47 @@ def prepare_training_data(
         programs: Programs that write since a search of their text, see :class:`~stm_agent.loop.state.State`.
         written: Pairs of an earlier round, whose queries are not written again; empty: none.
     """
-    written = written or _written_queries(context, programs)
+    probed = ProbedPairs(written) if written else _written_queries(context, programs)
+    written = probed.pairs
     data = _with_all_sources(context)
     graded: Mapping[str, GradedPassages] = {}
     if context.has_time("graded passages"):
         graded = graded_passages(context, _graded_pairs(context, TrainingData(written=written)), programs)
     lists = _taught(context, data, TrainingData(written=written))
-    training_data = TrainingData(written=written, lists=lists, graded=graded)
+    training_data = TrainingData(written=written, lists=lists, graded=graded, compared=probed.compared)
     pairs = mined_pairs(context.spec, data)
     if not pairs or not context.has_time("negatives"):
         return training_data
     return _with_negatives(context, data, pairs, miner, programs, training_data)
 
 
-def _written_queries(context: RunContext, programs: Mapping[str, Path]) -> tuple[Pair, ...]:
+def _written_queries(context: RunContext, programs: Mapping[str, Path]) -> ProbedPairs:
     """Return pairs of written queries, if an expert asks for them."""
     if not any(WRITTEN in expert.sources for expert in context.spec.experts) or not context.has_time("written queries"):
-        return ()
+        return ProbedPairs(())
     pool = searched_pool(context.spec, context.data)
-    return more_written_queries(context, pool, context.spec.synthesize.queries, programs)
+    written = more_written_queries(context, pool, context.spec.synthesize.queries, programs)
+    return replace(written, pairs=_usable(context, written.pairs)) if written.pairs else written
+
+
+def _usable(context: RunContext, written: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    """Return written pairs, or none if a plan asked for them and most queries do not ask for their passages."""
+    if context.plan is None or lists_experts(context.run.identity):
+        # Whoever lists experts decides what they learn from.
+        return written
+    ids: dict[str, set[str]] = {}
+    for name, text in context.documents.items():
+        ids.setdefault(text, set()).add(name)
+    queries = {pair.id: pair.query for pair in written}
+    with context.clock.working():
+        found = share_found(context.lexical, queries, {pair.id: ids.get(pair.positive, set()) for pair in written})
+    text = f"BM25 finds the passage of {found:.0%} of the {len(written):,} written queries among its first {ROUND_TRIP}"
+    if len(written) >= FEWEST_QUERIES and found >= FEWEST_FOUND:
+        context.note("data", text)
+        return written
+    few = f"; at least {FEWEST_QUERIES} are needed" if len(written) < FEWEST_QUERIES else ""
+    context.warn("data", f"{text}{few}, so experts learn without them; {WAY_ON}")
+    return ()
 
 
 def _with_all_sources(context: RunContext) -> DomainData:
@@ -153,31 +179,10 @@ def _taught(context: RunContext, data: DomainData, written: TrainingData) -> Lis
     """Return scores for the pairs of all experts that learn from them: the data's own, else a teacher's."""
     if line := unused_scores(context.spec.experts, (pair for row in data.sources.values() for pair in row)):
         context.warn("data", line)
-    experts = [expert for expert in context.spec.experts if expert.learns_from_scores]
+    # Experts of queries are taught when the model that they stand on is known.
+    experts = [expert for expert in context.spec.experts if expert.learns_from_scores and expert.side == "both"]
     distinct = {pair.id: pair for expert in experts for pair in pairs_of(context, expert, written)}
-    lists: Lists = own_lists(distinct.values(), context.spec.teach)
-    pairs = tuple(pair for pair in distinct.values() if pair.id not in lists)
-    if lists:
-        context.note("teach", f"{len(lists):,} pairs have scores of their own, {len(pairs):,} need the teacher's")
-    if not pairs or not context.has_time("teacher scores"):
-        return lists
-    return {**lists, **teacher_lists(context, data, pairs)}
-
-
-def teacher_lists(context: RunContext, data: DomainData, pairs: tuple[Pair, ...]) -> Lists:
-    """Return a teacher's scores of candidates for pairs; none if the teacher fails."""
-    pool, spec = searched_pool(context.spec, data), context.spec.teach
-    job = TeachingJob(pairs=pairs, pool=pool, groups=data.groups, spec=spec, cache=context.cache)
-    lists: Lists = {}
-    with context.attempt("teacher scores"):
-        with context.timed("teach", f"{spec.scores} scores candidates of {len(pairs):,} pairs"):
-            folder = context.build(job)
-        counts = read_json(folder / "counts.json")
-        for reason in ("pairs whose positive has no score", "pairs without a candidate"):
-            if missing := counts.get(reason):
-                context.warn("teach", f"{missing:,} of {len(pairs):,} {reason}")
-        lists = load_lists(folder)
-    return lists
+    return taught_lists(context, data, tuple(distinct.values()))
 
 
 def _mined(context: RunContext, data: DomainData, pairs: tuple[Pair, ...], miner: Miner) -> Found:

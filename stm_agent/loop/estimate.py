@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from stm_agent.domain.backbone_spec import VectorFormat
@@ -13,12 +14,15 @@ from stm_agent.evaluate.corpus import stored_as
 from stm_agent.evaluate.ranking import SCORES_AT_ONCE
 from stm_agent.evaluate.shards import BYTES, SHARD
 from stm_agent.llm.facts import ModelFacts, model_facts
+from stm_agent.llm.options import JUDGEMENT_TOKENS, LlmOptions
 from stm_agent.loop.data_jobs import negatives_asked
 from stm_agent.loop.options import Options
 from stm_agent.machine import this_machine
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.synthesize.graded import LEVELS
 
+CALL_SECONDS = 2.0
+"""Seconds of an LLM call, assumed before a run has made one."""
 LETTERS_OF_A_TOKEN = 4
 """Letters of a token of English, about."""
 PROGRAM_TOKENS = 250
@@ -50,16 +54,28 @@ class Calls:
         number: Calls, at most.
         prompt_tokens: Tokens of a prompt, about.
         answer_tokens: Tokens of an answer, at most.
+        judge: The LLM that grades; None: another LLM answers.
     """
 
     stage: str
     number: int
     prompt_tokens: int
     answer_tokens: int
+    judge: str | None = None
 
     def usd(self, facts: ModelFacts) -> float | None:
         """Return the dollars of all calls; None if the price is unknown."""
         return facts.cost(self.number * self.prompt_tokens, self.number * (self.answer_tokens + facts.headroom))
+
+
+def query_calls(spec: DomainSpec, sources: Collection[str]) -> int:
+    """Return the LLM calls that written queries take, one each; 0 if no expert learns from them.
+
+    Args:
+        spec: The domain.
+        sources: Names of all sources that its experts learn from.
+    """
+    return spec.synthesize.queries if WRITTEN in sources else 0
 
 
 def llm_calls(spec: DomainSpec, passage_tokens: int) -> tuple[Calls, ...]:
@@ -69,49 +85,76 @@ def llm_calls(spec: DomainSpec, passage_tokens: int) -> tuple[Calls, ...]:
         spec: The domain with its experts.
         passage_tokens: Tokens of a passage of the corpus.
     """
-    written = spec.synthesize.queries * any(WRITTEN in expert.sources for expert in spec.experts)
+    written = query_calls(spec, {source for expert in spec.experts for source in expert.sources})
     asked = any(expert.negatives.synthetic for expert in spec.experts)
     negatives = spec.synthesize.pairs * negatives_asked(spec) * asked
     graded = spec.synthesize.graded * len(LEVELS) * any(expert.related for expert in spec.experts)
-    tokens = PROGRAM_TOKENS + passage_tokens
+    tokens, answer = PROGRAM_TOKENS + passage_tokens, spec.synthesize.max_tokens
+    instructions = spec.instruct.reflections + spec.instruct.pool
     stages = (
-        Calls(stage="written queries", number=written, prompt_tokens=tokens, answer_tokens=spec.synthesize.max_tokens),
+        Calls(stage="written queries", number=written, prompt_tokens=tokens, answer_tokens=answer),
         Calls(
             stage="written negatives",
             number=negatives,
             prompt_tokens=tokens + passage_tokens,
-            answer_tokens=spec.synthesize.max_tokens,
+            answer_tokens=answer,
         ),
+        Calls(stage="graded passages", number=graded, prompt_tokens=tokens, answer_tokens=answer),
         Calls(
-            stage="graded passages",
-            number=graded,
+            stage="a teacher's grades",
+            number=spec.teach.judged if spec.grading_teacher else 0,
             prompt_tokens=tokens,
-            answer_tokens=spec.synthesize.max_tokens,
+            answer_tokens=JUDGEMENT_TOKENS,
+            judge=spec.grading_teacher,
         ),
         Calls(
-            stage=INSTRUCTIONS,
-            number=spec.instruct.reflections + spec.instruct.pool,
-            prompt_tokens=REFLECTION_TOKENS,
-            answer_tokens=spec.synthesize.max_tokens,
+            stage="an audit's grades",
+            number=_audit_calls(spec),
+            prompt_tokens=tokens,
+            answer_tokens=JUDGEMENT_TOKENS,
+            judge=spec.audit.judge,
         ),
+        Calls(stage=INSTRUCTIONS, number=instructions, prompt_tokens=REFLECTION_TOKENS, answer_tokens=answer),
     )
     return tuple(stage for stage in stages if stage.number)
+
+
+def _audit_calls(spec: DomainSpec) -> int:
+    """Return the calls to the judge of an audit: of candidates and of as many known positives, mined and written."""
+    if not spec.audit.enabled or not spec.audit.judge:
+        return 0
+    mined = any(expert.negatives.mined for expert in spec.experts)
+    written = any(expert.negatives.synthetic for expert in spec.experts)
+    return 2 * spec.audit.judged * (mined + written)
 
 
 def llm_dollars(spec: DomainSpec, options: Options, passage_tokens: int) -> float | None:
     """Return the dollars of all LLM calls of all rounds, at most; None if a price is unknown."""
     total = 0.0
     for stage in llm_calls(spec, passage_tokens):
-        usd = stage.usd(model_facts(options.llm(spec, _asked(stage, options))))
+        usd = stage.usd(model_facts(_llm(spec, stage, options)))
         if usd is None:
             return None
         total += usd * options.rounds_of(spec)
     return total
 
 
-def _asked(stage: Calls, options: Options) -> str:
+def _llm(spec: DomainSpec, stage: Calls, options: Options) -> LlmOptions:
     """Return the LLM that answers a stage's calls."""
-    return (options.reflection if stage.stage == INSTRUCTIONS else None) or options.generator
+    if stage.judge:
+        return options.llm(spec, options.generator).as_judge(stage.judge)
+    return options.llm(spec, (options.reflection if stage.stage == INSTRUCTIONS else None) or options.generator)
+
+
+def calls_line(spec: DomainSpec, options: Options, passage_tokens: int) -> str:
+    """Return one line: the LLM calls of one round by model, at most."""
+    numbers: Counter[str] = Counter()
+    for stage in llm_calls(spec, passage_tokens):
+        numbers[_llm(spec, stage, options).model] += stage.number
+    if not numbers:
+        return "no LLM calls"
+    parts = (f"{count:,} LLM {'call' if count == 1 else 'calls'} by {model}" for model, count in numbers.items())
+    return f"up to {' and '.join(parts)}"
 
 
 def dollars(spec: DomainSpec, options: Options, passage_tokens: int) -> str:
@@ -119,8 +162,8 @@ def dollars(spec: DomainSpec, options: Options, passage_tokens: int) -> str:
     rounds, total, parts = options.rounds_of(spec), 0.0, []
     unknown = ""
     for stage in llm_calls(spec, passage_tokens):
-        model = _asked(stage, options)
-        usd = stage.usd(model_facts(options.llm(spec, model)))
+        llm = _llm(spec, stage, options)
+        model, usd = llm.model, stage.usd(model_facts(llm))
         unknown = model if usd is None else unknown
         total += (usd or 0.0) * rounds
         price = "" if usd is None else f" for {usd * rounds:.4f} USD"
@@ -175,11 +218,11 @@ def model_size(start: BackboneSpec, train: TrainSpec) -> ModelSize:
 
 
 def disk(spec: DomainSpec, data: DomainData, size: ModelSize) -> str:
-    """Return one line: what a planned run writes, by stage, about, and the sum."""
+    """Return one line: the GiB that a planned run writes, about, and how much of them each stage writes."""
     asked = sum(len(split.queries) for split in data.collection.splits.values())
     stages = written_bytes(spec, documents=len(data.collection.documents), asked=asked, size=size)
     parts = ", ".join(f"{name} {_gib(amount)}" for name, amount in stages.items())
-    return f"disk in GiB, about: {parts}; {_gib(sum(stages.values()))} together"
+    return f"about {_gib(sum(stages.values()))} GiB: {parts}"
 
 
 def written_bytes(spec: DomainSpec, *, documents: int, asked: int, size: ModelSize) -> dict[str, float]:
@@ -232,7 +275,7 @@ def memory(data: DomainData, size: ModelSize, vectors: VectorFormat = "auto") ->
         + 2 * size.weights
     )
     free = this_machine().memory_gib
-    line = f"memory, about: {_gib(needed)} GiB for {documents:,} passages, of {free:.1f} that are free"
+    line = f"about {_gib(needed)} GiB for {documents:,} passages, of {free:.1f} that are free"
     return line, needed / GIB <= free
 
 

@@ -25,7 +25,7 @@ from stm_agent.mine.job import DOUBTFUL, RELEVANT
 from stm_agent.mine.prompted import PromptedEncoder
 from stm_agent.mine.score_teachers import BiEncoderTeacher
 from stm_agent.mine.store import load_negatives
-from stm_agent.mine.verdicts import MINED, Family
+from stm_agent.mine.verdicts import MINED, ONE, SEVERAL, Family
 
 MOST_PEOPLE = 500
 """Pairs of people that show how relevant passages look."""
@@ -44,7 +44,7 @@ def false_negative_rate(
         context: The run.
         written: Pairs of written queries.
         people: Pairs of people's queries.
-        grader: A judge, asked only if the known positives do not suffice; None: nobody.
+        grader: A judge, asked only if too few queries have several known positives; None: nobody.
 
     Returns:
         ``share``, ``low``, ``high`` (95 %), ``count`` and ``by``; or ``reason``.
@@ -65,7 +65,8 @@ def false_negative_rate(
         pool = searched_pool(context.spec, context.data)
         evidence = weigh(pairs, suspects, pool, teacher=BiEncoderTeacher(encoder), encoder=encoder)
         family = Family.of(MINED, evidence)
-    if family.calibrated is not None:
+    # People's single passages say less of written queries than a judge that reads these.
+    if family.calibrated is not None and (family.by == SEVERAL or grader is None):
         part = family.candidates & np.array([_counts(suspect) for suspect in family.suspects], dtype=bool)
         if part.any():
             rate = family.calibrated.rate(part)
@@ -74,9 +75,12 @@ def false_negative_rate(
                 "low": rate.low,
                 "high": rate.high,
                 "count": rate.count,
-                "by": "known positives",
+                "by": "known positives" if family.by == SEVERAL else "known positives, one a query",
             }
-    reason = family.reason or "no estimate: nothing was mined for written queries"
+    few = (
+        "too few queries have several known positives" if family.by == ONE else "nothing was mined for written queries"
+    )
+    reason = family.reason or f"no estimate: {few}"
     return _judged(suspects, grader, reason)
 
 

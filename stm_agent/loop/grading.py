@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stm_agent.domain.audit_spec import AuditSpec
-from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
+from stm_agent.errors import ConfigError
 from stm_agent.llm.access import LlmAccess
-from stm_agent.loop.auditing import judge_access
 from stm_agent.loop.context import RunContext
 from stm_agent.synthesize.judge import Judgement, judge_all
 from stm_agent.workspace import program_path
@@ -43,8 +41,7 @@ class Grader:
             judged = judge_all(items, task=self.task, program=self.program, client=client)
         finally:
             client.close()
-        if judged.report.ended_by is not None:
-            raise (BudgetExceeded if judged.report.over_budget else GenerationError)(judged.report.ended_by)
+        judged.report.require_whole()
         return judged.judgements
 
 
@@ -62,13 +59,11 @@ def grader_of(context: RunContext, judge: str | None, writers: Sequence[str], *,
     """
     if judge is None:
         return None
-    if judge in writers and not own_text:
+    access = context.generator.as_judge(judge)
+    if not own_text and any(access.options.is_model(writer) for writer in writers):
         raise ConfigError(
             f"--judge {judge} would judge its own texts; name another LLM, or allow it with --judge-own-text"
         )
-    access = judge_access(AuditSpec(judge=judge), context.generator)
-    if access is None:
-        raise ConfigError(f"--judge {judge} cannot judge; name another LLM")
     # A wrong name or an unknown price is found before anything is paid.
     access.open().close()
     return Grader(access=replace(access), program=program_path(context.workspace, "judge"), task=context.spec.task)

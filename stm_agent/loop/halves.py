@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stm_agent.domain.collection import Split
+from stm_agent.domain.collection import NO_COPIES, SameText, Split
 from stm_agent.domain.groups import query_groups
 from stm_agent.errors import DataError
 from stm_agent.files import sha256_text
@@ -49,7 +49,7 @@ class DevHalves:
         return len(self.groups) < SMALL or self.mode == "whole"
 
 
-def cut_dev(split: Split, seed: int = 0) -> DevHalves:
+def cut_dev(split: Split, seed: int = 0, same_text: SameText = NO_COPIES) -> DevHalves:
     """Cut dev into halves that share no group.
 
     The largest groups are dealt first, each to the half that lacks more of its share, so that no half is further from
@@ -59,13 +59,14 @@ def cut_dev(split: Split, seed: int = 0) -> DevHalves:
     Args:
         split: The dev split.
         seed: Another seed gives other halves.
+        same_text: Documents with one text count as one; see :attr:`Collection.same_text`.
 
     Raises:
         DataError: The split has no query.
     """
     if not split.queries:
         raise DataError(f"split '{split.name}' has no query; add judged queries to it")
-    grouped = query_groups(split)
+    grouped = query_groups(split, same_text)
     numbers = {query: number for number, group in enumerate(grouped) for query in group}
     if len(grouped) < FEWEST_GROUPS:
         queries = tuple(sorted(split.queries))

@@ -63,6 +63,23 @@ def identity_hash(identity: Identity) -> str:
     return content_hash(dict(identity))
 
 
+def lists_experts(identity: Identity) -> bool:
+    """Return whether the domain of a run lists its experts, so that none is planned from the data."""
+    return bool(identity.get("domain", {}).get("experts"))
+
+
+def named_by(identity: Identity, *, planned: bool) -> tuple[str, str]:
+    """Return the flag of ``optimize`` that names what a run adapts to, and its value.
+
+    A collection's folder is where it was when the run began. ``planned``: the run has a plan of its own.
+    """
+    domain: Identity = identity.get("domain", {})
+    path = domain.get("collection", {}).get("path")
+    if planned and path and not lists_experts(identity):
+        return "--collection", str(path)
+    return "--domain", str(domain.get("name", ""))
+
+
 def differences(new: Identity, old: Identity) -> list[str]:
     """Return the differences of two identities, one a line; long values are shortened."""
     flat_new, flat_old = _flat(new), _flat(old)
@@ -146,11 +163,14 @@ def _programs(spec: DomainSpec, options: Options) -> list[str]:
     planner = ["planner"] if options.policy == "planner" else []
     queries = spec.planned or any(WRITTEN in expert.sources for expert in spec.experts)
     graded = bool(spec.synthesize.graded) and any(expert.related for expert in spec.experts)
+    # A policy that chooses freely can distil any expert.
+    grades = spec.teach.judge if options.policy != "stm" else spec.grading_teacher
+    judged = spec.audit.enabled and spec.audit.judge
     wanted = {
         spec.synthesize.program: negatives,
         spec.synthesize.query_program: queries,
         spec.synthesize.graded_program: graded,
-        "judge": bool(spec.audit.enabled and spec.audit.judge),
+        "judge": bool(judged or grades),
     }
     return [*(name for name, asked in wanted.items() if asked), *planner]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from stm_agent.backbone.identity import source_identity
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.collection import Collection, read_beir
+from stm_agent.domain.beir import read_beir
+from stm_agent.domain.collection import Collection
 from stm_agent.domain.spec import InstructSpec
 from stm_agent.errors import ConfigError, StopRequested
 from stm_agent.evaluate.baselines import ReadyModel
@@ -120,7 +121,9 @@ def _search(
     observer: Observer,
 ) -> InstructReport:
     split = collection.splits[options.split]
-    gate = Gate(cut_dev(split), GateSpec(alpha=options.alpha, looks=1, seed=options.seed))
+    gate = Gate(
+        cut_dev(split, same_text=collection.same_text), GateSpec(alpha=options.alpha, looks=1, seed=options.seed)
+    )
     observer({"kind": "warning" if gate.halves.small else "note", "name": "gate", "text": gate.halves.note})
     ready = ReadyModel(model)
     job = InstructionJob(

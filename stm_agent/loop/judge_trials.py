@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stm_agent.errors import BudgetExceeded, GenerationError
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.program_trials import ProgramTrials, Rollout
@@ -50,8 +49,7 @@ class JudgeTrials(ProgramTrials[RunContext]):
                 judged = judge_all(items, task=self.task, program=self.file_of(text), client=client)
         finally:
             client.close()
-        if judged.report.ended_by is not None:
-            raise (BudgetExceeded if judged.report.over_budget else GenerationError)(judged.report.ended_by)
+        judged.report.require_whole()
         grades = judged.judgements
         return {name: _rollout(name, grades[2 * n], grades[2 * n + 1]) for n, name in enumerate(names)}
 

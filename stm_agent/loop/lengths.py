@@ -9,8 +9,9 @@ from stm_agent.backbone.precision import MIXED, mixed_pays
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.profile import LENGTHS, max_length_for, profile
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
-from stm_agent.loop.recipes import USABLE, queries_fit, time_table
 from stm_agent.loop.run_plan import Speed
+from stm_agent.loop.time_table import USABLE, time_table
+from stm_agent.loop.useful_training import queries_fit
 
 ENCODING_SHARE = 0.35
 """Share of the usable minutes that the corpus may take to encode: the rest is for training and scores."""
@@ -40,9 +41,13 @@ class FittedStart:
 
 
 def with_encoding(spec: DomainSpec, data: DomainData) -> tuple[DomainSpec, tuple[str, ...]]:
-    """Return a domain with a number format for every start that has none, and why; a planned one with lengths too."""
+    """Return a domain with a number format for every start that has none, and why.
+
+    If the experts are planned, or if starts race, every start whose length is open gets the length of the texts, too: a
+    ready encoder may read far more than they have, and the longest text of a batch decides its memory.
+    """
     starts, reasons = [spec.backbone, *spec.starts], []
-    if spec.planned and not all(start.max_length for start in starts):
+    if (spec.planned or spec.starts) and not all(start.max_length for start in starts):
         length, reason = max_length_for(profile(data))
         starts = [start if start.max_length else start.model_copy(update={"max_length": length}) for start in starts]
         reasons.append(reason)

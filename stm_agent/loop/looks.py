@@ -50,6 +50,7 @@ class ModelRow(TypedDict):
         weights: One weight for each.
         method: How they are merged; looks of earlier versions hold sums.
         queries: The side of queries; None: it has none of its own.
+        query_map: Folder of a map on query vectors, relative to the run.
     """
 
     start: NotRequired[dict[str, Any]]
@@ -57,6 +58,7 @@ class ModelRow(TypedDict):
     weights: list[float]
     method: NotRequired[dict[str, Any]]
     queries: NotRequired[ModelRow | None]
+    query_map: NotRequired[str]
 
 
 class ChallengerRow(ModelRow):
@@ -154,21 +156,27 @@ def _to_json(rated: RatedModel, run: Path, own: BackboneSpec) -> ChallengerRow:
 def _model_to_json(model: AdaptedModel, run: Path, own: BackboneSpec) -> ModelRow:
     """Return a model of a run whose start is ``own``."""
     row: ModelRow = {
-        "adapters": [Path(os.path.relpath(adapter, run)).as_posix() for adapter in model.adapters],
+        "adapters": [_relative(adapter, run) for adapter in model.adapters],
         "weights": list(model.weights),
         "method": model.method.model_dump(mode="json"),
         "queries": _model_to_json(model.queries, run, own) if model.queries else None,
     }
+    if model.query_map is not None:
+        row["query_map"] = _relative(model.query_map, run)
     if model.backbone != own:
         row["start"] = _start_to_json(model.backbone, run)
     return row
+
+
+def _relative(path: Path, run: Path) -> str:
+    return Path(os.path.relpath(path, run)).as_posix()
 
 
 def _start_to_json(start: BackboneSpec, run: Path) -> dict[str, Any]:
     """Return a start; the path of a stage is relative to the run, as those of adapters are."""
     path = Path(start.model)
     if path.is_relative_to(run.parent):
-        start = start.model_copy(update={"model": Path(os.path.relpath(path, run)).as_posix()})
+        start = start.model_copy(update={"model": _relative(path, run)})
     return start.model_dump(mode="json")
 
 
@@ -181,7 +189,8 @@ def _start_of(row: dict[str, Any], run: Path) -> BackboneSpec:
 
 def _restored(context: RunContext, row: ChallengerRow) -> RatedModel | None:
     model = _model_of(context, row)
-    stages = [adapter.parent for adapter in (*model.adapters, *(model.queries.adapters if model.queries else ()))]
+    adapters = (*model.adapters, *(model.queries.adapters if model.queries else ()))
+    stages = [part.parent for part in (*adapters, *([model.query_map] if model.query_map else ()))]
     starts = [Path(side.backbone.model) for side in (model, model.merged)]
     stages += [start.parent for start in starts if start.is_relative_to(context.run.folder.parent)]
     for stage in stages:
@@ -200,7 +209,7 @@ def _restored(context: RunContext, row: ChallengerRow) -> RatedModel | None:
 
 def _model_of(context: RunContext, row: ModelRow) -> AdaptedModel:
     """Return the model of a look; looks of earlier versions have one side only."""
-    queries = row.get("queries")
+    queries, query_map = row.get("queries"), row.get("query_map")
     start = row.get("start")
     return AdaptedModel(
         _start_of(start, context.run.folder) if start else context.spec.backbone,
@@ -208,4 +217,5 @@ def _model_of(context: RunContext, row: ModelRow) -> AdaptedModel:
         tuple(row["weights"]),
         MethodOptions(**row.get("method", {})),
         _model_of(context, queries) if queries else None,
+        Path(os.path.normpath(context.run.folder / query_map)) if query_map else None,
     )

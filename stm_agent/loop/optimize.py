@@ -24,7 +24,7 @@ from stm_agent.loop.policies.choice import policy_of
 from stm_agent.loop.prepare import open_context
 from stm_agent.loop.report_rows import Report
 from stm_agent.loop.runs import RunFolder, open_run, run_state_of
-from stm_agent.loop.starting import with_starts
+from stm_agent.loop.starting import warn_if_unread, with_starts
 from stm_agent.loop.state import START, RatedModel, State
 from stm_agent.progress import watched_by
 
@@ -59,7 +59,8 @@ def optimize(
         StopRequested: A stop was asked for; the best model so far is exported.
         StmAgentError: A fault that the user can correct; the run folder stays intact.
     """
-    rounds = options.rounds_of(spec)
+    rounds, options = options.rounds_of(spec), options.with_ceiling(planned=spec.planned)
+    spec = options.with_structured(spec)
     identity = run_identity(with_starts(spec, options.starts), options, workspace)
     run = open_run(runs, spec.name, identity, run_id=options.run_id, fresh=options.fresh)
     with _closing(run, after_work):
@@ -134,7 +135,9 @@ def _start(context: RunContext) -> State:
     """Rate the untouched backbone without instruction."""
     with context.timed("rate", "scoring the untouched backbone on dev"):
         with context.clock.working():
-            none = Instruction.none(context.backbone.open().model.prompts)
+            encoder = context.backbone.open()
+            none = Instruction.none(encoder.model.prompts)
+            warn_if_unread(context, encoder)
         base = RatedModel(
             label=START,
             model=context.backbone,

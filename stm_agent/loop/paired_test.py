@@ -96,6 +96,16 @@ def sign_flip_p_value(sums: Floats, *, samples: int = 10_000, seed: int = 0) -> 
     return (1 + reached) / (1 + samples)
 
 
+def smallest_p_value(groups: int, *, samples: int = 10_000) -> float:
+    """Return the smallest p-value that :func:`sign_flip_p_value` can give: that of a gain in every group.
+
+    Args:
+        groups: Groups of queries.
+        samples: Patterns drawn.
+    """
+    return 0.5**groups if groups <= EXACT_GROUPS else 1 / (1 + samples)
+
+
 def _signs(groups: int, samples: int, seed: int) -> Iterator[Floats]:
     random = np.random.default_rng(seed)
     for begin in range(0, samples, CHUNK):

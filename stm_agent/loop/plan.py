@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.build import build_collection, build_domain_data
+from stm_agent.domain.collection import Split
 from stm_agent.domain.firewall import require_judged
 from stm_agent.domain.spec import BackboneSpec, BeirCollection, DomainSpec
 from stm_agent.evaluate.corpus import storage_line
@@ -15,9 +16,10 @@ from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.actions.training import TrainExpert, TrainQueryExpert, expert_of
 from stm_agent.loop.costs import Cost, Workload, workload_before
-from stm_agent.loop.estimate import disk, dollars, llm_calls, memory, model_size, passage_tokens
+from stm_agent.loop.dev_power import dev_power
+from stm_agent.loop.estimate import calls_line, disk, dollars, memory, model_size, passage_tokens
 from stm_agent.loop.options import Options
-from stm_agent.loop.planning import MINUTES, dry_plan, measured_speed
+from stm_agent.loop.planning import dry_plan, measured_speed
 from stm_agent.loop.policies.stm import published_order
 from stm_agent.loop.state import START, RatedModel, State
 from stm_agent.merge.adapted import AdaptedModel
@@ -37,26 +39,38 @@ TOKENS = 128
 """Tokens of a passage of a corpus that is not read."""
 
 
-def check_collection(spec: DomainSpec, workspace: Path) -> None:
+def check_collection(spec: DomainSpec, workspace: Path) -> Split | None:
     """Check that a run can begin on a BEIR folder; other collections are first fetched or built, which costs time.
 
     A folder whose experts are planned is read, and checked, by :func:`plan`.
 
+    Returns:
+        The dev split of the folder; None: nothing was read.
+
     Raises:
         DataError: The folder is broken, or has no dev or no test split.
     """
-    if isinstance(spec.collection, BeirCollection) and not spec.planned:
-        require_judged(build_collection(spec.collection, workspace))
+    if not isinstance(spec.collection, BeirCollection) or spec.planned:
+        return None
+    collection = build_collection(spec.collection, workspace)
+    require_judged(collection)
+    return collection.splits["dev"]
 
 
 def plan(
-    spec: DomainSpec, workspace: Path, options: Options, *, work: Workload | None = None, tokens: int = TOKENS
+    spec: DomainSpec,
+    workspace: Path,
+    options: Options,
+    *,
+    work: Workload | None = None,
+    tokens: int = TOKENS,
+    dev: Split | None = None,
 ) -> list[dict[str, str]]:
     """Return the stages of a run, in order, with a description of each, and what the run takes.
 
-    The experts of a folder are planned as the run plans them, from its data and a few seconds of encoding with the
-    first start; minutes, dollars, disk and memory are listed by stage, and seconds by action. Of a domain that lists
-    its experts nothing is loaded, so only dollars are, unless its sizes are given.
+    The experts of a folder are planned as the run plans them, on its first start, from its data and a few seconds of
+    encoding with each start; minutes, dollars, disk and memory are listed by stage, and seconds by action. Of a domain
+    that lists its experts nothing is loaded, so only dollars are, unless its sizes are given.
 
     Args:
         spec: The domain.
@@ -64,24 +78,26 @@ def plan(
         options: The user's flags.
         work: Sizes of a domain that lists its experts, and what a unit of work takes; None: not known.
         tokens: Tokens of a passage of a domain that lists its experts.
+        dev: Dev split of a domain that lists its experts; None: not known.
 
     Raises:
         DataError: The collection cannot be used.
         ConfigError: The minutes are too few to train anything.
     """
     starts = [spec.backbone, *spec.starts]
-    measured = _measure(spec, workspace, options) if spec.planned else _Measured(spec, work, tokens)
-    spec, work, tokens = measured.spec, measured.work, measured.tokens
+    measured = _measure(spec, workspace, options) if spec.planned else _Measured(spec, work, tokens, dev)
+    spec, work, tokens, dev = measured.spec, measured.work, measured.tokens, measured.dev
     needs = [{"stage": "dollars", "what": dollars(spec, options, tokens)}, *measured.needs]
     steps = [{"stage": "collection", "what": f"{spec.collection.kind}, guarded by {len(spec.general)} general task(s)"}]
+    if dev:
+        steps.append({"stage": "dev", "what": dev_power(dev, spec, options, workspace).line})
     steps += [{"stage": "start", "what": start.summary} for start in starts]
     steps += [{"stage": "plan", "what": reason} for reason in measured.reasons]
     if options.policy != "stm":
         what = f"{options.policy} chooses among these actions and others, as often as it pays"
         steps.append({"stage": "policy", "what": what})
     for number in range(1, options.rounds_of(spec) + 1):
-        calls = sum(stage.number for stage in llm_calls(spec, tokens))
-        steps.append({"stage": f"round {number}", "what": f"up to {calls} LLM calls by {options.generator}"})
+        steps.append({"stage": f"round {number}", "what": calls_line(spec, options, tokens)})
         steps += [_action_row(action, spec, work) for action in published_order(spec, 1)]
     end = "opened once, at the end" + (_about(work.ending) if work else "")
     return [*steps, {"stage": "test", "what": end}, *needs]
@@ -94,15 +110,16 @@ class _Measured:
     spec: DomainSpec
     work: Workload | None
     tokens: int
+    dev: Split | None
     reasons: tuple[str, ...] = ()
     needs: tuple[dict[str, str], ...] = ()
 
 
 def _measure(spec: DomainSpec, workspace: Path, options: Options) -> _Measured:
-    """Plan the experts of a folder from its data and a few seconds of encoding with the first start."""
+    """Plan the experts of a folder from its data and a few seconds of encoding."""
     data = build_domain_data(spec.collection, workspace)
     require_judged(data.collection)
-    planned = dry_plan(spec, data, minutes=options.budget_minutes or MINUTES)
+    planned = dry_plan(spec, data, minutes=options.with_ceiling(planned=True).budget_minutes)
     spec = planned.spec
     size = model_size(spec.backbone, spec.train)
     line, enough = memory(data, size, spec.backbone.vectors)
@@ -112,9 +129,9 @@ def _measure(spec: DomainSpec, workspace: Path, options: Options) -> _Measured:
         {"stage": "disk", "what": disk(spec, data, size)},
         {"stage": "memory", "what": line if enough else f"{line}: too little, close other programs"},
     )
-    speed = measured_speed(spec.backbone, data)
+    speed = planned.speed or measured_speed(spec.backbone, data)
     work = workload_before(spec, data, workspace, speed, options.llm(spec, options.generator))
-    return _Measured(spec, work, passage_tokens(data), planned.reasons, needs)
+    return _Measured(spec, work, passage_tokens(data), data.collection.splits["dev"], planned.reasons, needs)
 
 
 def _action_row(action: Action, spec: DomainSpec, work: Workload | None) -> dict[str, str]:

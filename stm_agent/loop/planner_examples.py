@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stm_agent.errors import StmAgentError
+from stm_agent.errors import ConfigError, StmAgentError
+from stm_agent.files import sha256_text
 from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.menu import read_action
 from stm_agent.loop.history import ACTION, OUTCOME, credits
@@ -22,6 +23,10 @@ from stm_agent.loop.policies.policy import Left, Offer
 from stm_agent.loop.runs import known_runs
 from stm_agent.loop.situations import SITUATION, read_menu
 
+FEWEST = 8
+"""Past decisions without which luck decides between candidates."""
+HELD_SHARE = 0.4
+"""Share of the decisions that are held out, by whole runs."""
 OVERHEAD = 1.0
 """Seconds that every action takes, so that none is free."""
 LEAST = 1e-4
@@ -79,6 +84,42 @@ def read_decisions(runs: Path) -> PastDecisions:
             continue
         rows += _of_run(entry["id"], ledger, skip)
     return PastDecisions(tuple(rows), unused)
+
+
+def split_decisions(
+    past: PastDecisions, *, seed: int, examples: int, held: int
+) -> tuple[list[PastDecision], list[PastDecision]]:
+    """Return decisions to rate candidates on, and decisions of other runs that are held out.
+
+    Args:
+        past: All decisions.
+        seed: Seed of both draws.
+        examples: Decisions to rate on, at most.
+        held: Decisions held out, at most.
+
+    Raises:
+        ConfigError: There are too few, or they are of one run.
+    """
+    runs = sorted({row.run for row in past.rows}, key=lambda run: sha256_text(f"{seed} {run}"))
+    if len(past.rows) < FEWEST or len(runs) < 2:
+        unused = ", ".join(f"{number} {reason}" for reason, number in sorted(past.unused.items()))
+        raise ConfigError(
+            f"the ledgers hold {len(past.rows)} past decisions of {len(runs)} runs that a planner can be rated on"
+            f"{f' (not usable: {unused})' if unused else ''}; it needs {FEWEST} of 2 runs: make more runs with "
+            "'stm-agent optimize --policy gain-per-cost'"
+        )
+    apart: list[PastDecision] = []
+    for run in runs[:-1]:
+        if len(apart) >= HELD_SHARE * len(past.rows):
+            break
+        apart += [row for row in past.rows if row.run == run]
+    names = {row.run for row in apart}
+    rest = [row for row in past.rows if row.run not in names]
+    return _drawn(rest, examples, seed), _drawn(apart, held, seed)
+
+
+def _drawn(rows: Sequence[PastDecision], count: int, seed: int) -> list[PastDecision]:
+    return sorted(rows, key=lambda row: sha256_text(f"{seed} {row.name}"))[:count]
 
 
 def _of_run(run: str, ledger: Sequence[Mapping[str, Any]], skip: Callable[[str], None]) -> Iterable[PastDecision]:

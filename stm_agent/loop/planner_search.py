@@ -10,13 +10,14 @@ import stm_agent
 from stm_agent.clock import RunClock
 from stm_agent.domain.synthesize_spec import SynthesizeSpec
 from stm_agent.errors import ConfigError
-from stm_agent.files import content_hash, read_json, sha256_text, write_json
-from stm_agent.llm.access import LlmAccess, spending
+from stm_agent.files import content_hash, read_json, write_json
+from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.budget import read_spending
 from stm_agent.llm.options import LlmOptions
 from stm_agent.loop.events import Observer
 from stm_agent.loop.identity import Identity
 from stm_agent.loop.options import Options
-from stm_agent.loop.planner_examples import PastDecision, PastDecisions, Worth, read_decisions
+from stm_agent.loop.planner_examples import PastDecision, PastDecisions, Worth, read_decisions, split_decisions
 from stm_agent.loop.planner_trials import PlannerRun, PlannerTrials, shown_menu
 from stm_agent.loop.policies.planner import PROGRAM
 from stm_agent.loop.prepare import llm_access
@@ -24,22 +25,19 @@ from stm_agent.loop.program_gepa import search_by_gepa
 from stm_agent.loop.program_held import HeldOutcome, judge_held
 from stm_agent.loop.program_kinds import PLANNER
 from stm_agent.loop.program_mipro import search_by_mipro
-from stm_agent.loop.program_options import require_calls, require_optimizer
-from stm_agent.loop.program_trials import SearchOptions, require_runnable
+from stm_agent.loop.program_options import SearchOptions, require_calls, require_optimizer
+from stm_agent.loop.program_trials import require_runnable
 from stm_agent.loop.program_winner import refuse_existing, write_winner
 from stm_agent.loop.runs import PROGRAM_RESULT, RunFolder, open_run
-from stm_agent.loop.search_report import PlannerReport
-from stm_agent.loop.search_share import SearchShare
+from stm_agent.loop.search_report import PlannerReport, ended_early, is_final
+from stm_agent.loop.search_share import SHARE, SearchShare
+from stm_agent.loop.spending_limits import SpendingLimits
 from stm_agent.loop.stopping import StoppableWatcher, StopSignal
 from stm_agent.program_files import program_files
 from stm_agent.progress import watched_by
 from stm_agent.synthesize.program_text import ProgramText, written_fields
 from stm_agent.workspace import program_path
 
-FEWEST = 8
-"""Past decisions without which luck decides between candidates."""
-HELD_SHARE = 0.4
-"""Share of the decisions that are held out, by whole runs."""
 ALPHA = 0.05
 """Level of the test on the decisions that were held out."""
 TASK = "choose actions that raise nDCG@10 on the search half the most for their price"
@@ -69,7 +67,8 @@ def optimize_planner(
 ) -> PlannerReport:
     """Search a better text for the planner's program; write it to ``target`` if it is better on decisions held out.
 
-    The same call continues a killed search and pays for nothing twice.
+    The same call continues a killed search and pays for nothing twice. One that a ceiling ended returns its report,
+    unless a ceiling is higher now: then it continues.
 
     Args:
         options: LLMs, ceilings and sizes.
@@ -84,17 +83,17 @@ def optimize_planner(
     Raises:
         ConfigError: The program cannot be optimised, ``target`` exists, or the ledgers hold too few decisions.
         BudgetExceeded: The ceilings do not suffice for the program as it is.
+        GenerationError: An LLM gives out; the same call continues.
         StopRequested: A stop was asked for.
     """
     program = _program(options, workspace)
     past = read_decisions(runs)
-    examples, held = _split(past, options)
+    examples, held = split_decisions(past, seed=options.llm.seed or 0, examples=options.examples, held=options.held)
     run = open_run(runs, "planner", _identity(options, program, [*examples, *held]))
     try:
         path = run.folder / PROGRAM_RESULT
-        if path.exists():
-            report: PlannerReport = read_json(path)
-        else:
+        report: PlannerReport | None = read_json(path) if path.exists() else None
+        if report is None or not is_final(report, options.llm):
             refuse_existing(target)
             report = _searched(options, run, program, past, (examples, held), runs=runs, observer=observer)
             write_json(path, report)
@@ -133,34 +132,6 @@ def _program(options: PlannerOptions, workspace: Path) -> Path:
         raise ConfigError(f"program {program} cannot be optimised: no predictor of it has an output 'action'")
     require_calls(options.llm, 2 * (options.examples + options.held) + 1, "--examples and --held")
     return program
-
-
-def _split(past: PastDecisions, options: PlannerOptions) -> tuple[list[PastDecision], list[PastDecision]]:
-    """Return decisions to rate on, and decisions of other runs that are held out.
-
-    Raises:
-        ConfigError: There are too few, or they are of one run.
-    """
-    runs = sorted({row.run for row in past.rows}, key=lambda run: sha256_text(f"{options.llm.seed or 0} {run}"))
-    if len(past.rows) < FEWEST or len(runs) < 2:
-        unused = ", ".join(f"{number} {reason}" for reason, number in sorted(past.unused.items()))
-        raise ConfigError(
-            f"the ledgers hold {len(past.rows)} past decisions of {len(runs)} runs that a planner can be rated on"
-            f"{f' (not usable: {unused})' if unused else ''}; it needs {FEWEST} of 2 runs: make more runs with "
-            "'stm-agent optimize --policy gain-per-cost'"
-        )
-    held: list[PastDecision] = []
-    for run in runs[:-1]:
-        if len(held) >= HELD_SHARE * len(past.rows):
-            break
-        held += [row for row in past.rows if row.run == run]
-    names = {row.run for row in held}
-    rest = [row for row in past.rows if row.run not in names]
-    return _drawn(rest, options.examples, options), _drawn(held, options.held, options)
-
-
-def _drawn(rows: Sequence[PastDecision], count: int, options: PlannerOptions) -> list[PastDecision]:
-    return sorted(rows, key=lambda row: sha256_text(f"{options.llm.seed or 0} {row.name}"))[:count]
 
 
 def _identity(options: PlannerOptions, program: Path, rows: Sequence[PastDecision]) -> Identity:
@@ -215,7 +186,7 @@ def _search(
     first = ProgramText.of(program, "action")
     with context.timed("search", f"{options.proposals} candidates for {program.name}"):
         require_runnable(trials, first)
-        share = SearchShare(context, options.llm)
+        share = SearchShare(context, SpendingLimits.of(options.llm).part(SHARE), trials.end_early)
         searching = SearchOptions(proposals=options.proposals, seed=seed, stops=share.is_spent)
         search = search_by_mipro if options.optimizer == "mipro" else search_by_gepa
         found = search(trials, first, reflection, searching)
@@ -223,7 +194,7 @@ def _search(
     others = [text for text in found if text.parts() != first.parts()]
     outcome = judge_held(trials, first, others, trials.held, alpha=ALPHA, seed=seed)
     context.decide("program", outcome.reason, kept=outcome.accepted)
-    return _report(context, trials, [first, *others], outcome, past)
+    return _report(context, trials, [first, *others], outcome, past, options.llm)
 
 
 def _report(
@@ -232,8 +203,9 @@ def _report(
     texts: Sequence[ProgramText],
     outcome: HeldOutcome,
     past: PastDecisions,
+    llm: Options,
 ) -> PlannerReport:
-    spent, winner = spending(context.run.llm_ledger), outcome.winner
+    spent, winner = read_spending(context.run.llm_ledger), outcome.winner
     return {
         "run": context.run.id,
         "program": str(trials.program),
@@ -253,4 +225,5 @@ def _report(
             "minutes": context.clock.seconds() / 60,
         },
         "warnings": list(context.warnings),
+        "ended": ended_early(trials.ended, llm),
     }

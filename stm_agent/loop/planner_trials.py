@@ -7,8 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from stm_agent.clock import RunClock
-from stm_agent.errors import AnswerRejected, GenerationError
+from stm_agent.errors import AnswerRejected, AnswersUnusable, GenerationError
 from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.answer import NO_ANSWER
 from stm_agent.llm.parallel import in_parallel
 from stm_agent.loop.events import Observer
 from stm_agent.loop.planner_examples import PastDecision, Worth
@@ -73,18 +74,20 @@ class PlannerTrials(ProgramTrials[PlannerRun]):
             except AnswerRejected as error:
                 return error
 
-        rollouts: dict[str, Rollout] = {}
+        answers: dict[str, str | AnswerRejected] = {}
         try:
-            with closing(in_parallel(ask, names, width=client.threads)) as answers:
-                for name, answer in zip(names, answers, strict=True):
-                    rollouts[name] = self._rollout(name, answer)
-                    report("plan", "decisions", len(rollouts), len(names))
+            with closing(in_parallel(ask, names, width=client.threads)) as asked:
+                for name, answer in zip(names, asked, strict=True):
+                    answers[name] = answer
+                    report("plan", "decisions", len(answers), len(names))
         finally:
             client.close()
-        if all(not rollout.texts for rollout in rollouts.values()) and names:
-            # A text that gets no answer at all is a program that does not work.
-            raise GenerationError(next(iter(rollouts.values())).rating.feedback)
-        return rollouts
+        rejected = [answer for answer in answers.values() if isinstance(answer, AnswerRejected)]
+        if rejected and len(rejected) == len(answers):
+            # A text that gets no usable answer is a program that does not work, unless the provider is silent.
+            silent = all(error.reason == NO_ANSWER for error in rejected)
+            raise (GenerationError if silent else AnswersUnusable)(str(rejected[0]))
+        return {name: self._rollout(name, answer) for name, answer in answers.items()}
 
     def inputs(self, name: str) -> dict[str, str]:
         """Return state and menu."""

@@ -6,10 +6,12 @@ The plan is stored before anything is trained, so that a resumed run continues w
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
@@ -18,14 +20,12 @@ from stm_agent.evaluate.corpus import storage_line
 from stm_agent.files import read_json, sha256_text, write_json
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.estimate import memory, model_size
+from stm_agent.loop.fused_teacher import NOT_MEASURED, FusedTeacher
 from stm_agent.loop.lengths import FittedStart, fit_length, with_encoding
 from stm_agent.loop.recipes import plan_experts
 from stm_agent.loop.run_plan import RunPlan, Speed
-from stm_agent.loop.starting import fit_to_start, race_starts
+from stm_agent.loop.starting import fit_to_start, fused_teacher, race_seconds, race_starts
 from stm_agent.merge.adapted import AdaptedModel
-
-MINUTES = 30.0
-"""Minutes that a run of a folder takes on a CPU if the user sets no ceiling."""
 
 PASSAGES, QUERIES = 64, 128
 """Texts that are encoded to measure the machine."""
@@ -47,30 +47,34 @@ def settle_plan(context: RunContext) -> RunPlan | None:
     spec = context.spec
     if not spec.starts and not spec.planned and with_encoding(spec, context.data)[0].backbone == context.own_backbone:
         return None
-    path = context.run.folder / PLAN
+    path, asked = context.run.folder / PLAN, _asked(spec)
     if path.is_file():
         plan = RunPlan.from_json(read_json(path))
     else:
         with context.clock.working():
-            plan = _new_plan(context)
+            plan = _new_plan(context, asked)
         write_json(path, plan.to_json())
     context.failures += [failure for failure in plan.failures if failure not in context.failures]
     context.spec = plan.spec
     for reason in plan.reasons:
         context.note("plan", reason)
-    return plan
+    return replace(plan, asked=asked)
 
 
-def _new_plan(context: RunContext) -> RunPlan:
-    asked = {start.model: start.max_length for start in (context.spec.backbone, *context.spec.starts)}
+def _asked(spec: DomainSpec) -> dict[str, int | None]:
+    """Return start -> length that its user asked for; None: none."""
+    return {start.model: start.max_length for start in (spec.backbone, *spec.starts)}
+
+
+def _new_plan(context: RunContext, asked: Mapping[str, int | None]) -> RunPlan:
     spec, length_reasons = with_encoding(context.spec, context.data)
     context.spec = spec
-    minutes, lost_before = context.minutes or MINUTES, len(context.failures)
+    minutes, lost_before = _limit(context.minutes), len(context.failures)
     if spec.planned:
         with suppress(BackboneError):  # a start that cannot be loaded is the race's to report
             size, vectors = model_size(spec.backbone, spec.train), spec.backbone.vectors
             line, enough = memory(context.data, size, vectors)
-            (context.note if enough else context.warn)("plan", line)
+            (context.note if enough else context.warn)("plan", f"memory: {line}")
             if stored := storage_line(len(context.data.collection.documents), size.dimension, vectors):
                 context.note("plan", stored)
     if spec.starts and spec.planned:
@@ -81,7 +85,8 @@ def _new_plan(context: RunContext) -> RunPlan:
     if spec.planned:
         # On a slow machine the race takes a good part of the minutes.
         spent = context.clock.seconds() / 60
-        plan = _planned(fitted, context.data, minutes=minutes, asked=asked, spent=spent)
+        teacher = partial(fused_teacher, context)
+        plan = _planned(fitted, context.data, minutes=minutes, asked=asked, spent=spent, teacher=teacher)
     failures = tuple(context.failures[lost_before:])
     raced = spec if race else None
     return replace(plan, race=race, reasons=(*length_reasons, *plan.reasons), failures=failures, raced=raced)
@@ -99,7 +104,7 @@ def refuse_too_few_minutes(spec: DomainSpec, data: DomainData, minutes: float, a
     Raises:
         ConfigError: The minutes are too few even with the fastest start.
     """
-    refused: list[tuple[float, ConfigError]] = []
+    refused: list[Speed] = []
     for start in (spec.backbone, *spec.starts):
         candidate = spec.model_copy(update={"backbone": start})
         try:
@@ -107,37 +112,68 @@ def refuse_too_few_minutes(spec: DomainSpec, data: DomainData, minutes: float, a
         except BackboneError:
             # The race reports it.
             continue
+        race = race_seconds(data, [*refused, fitted.speed])
         try:
-            plan_experts(candidate, data, minutes=minutes, speed=fitted.speed)
-        except ConfigError as error:
-            refused.append((fitted.speed.passages, error))
+            plan_experts(candidate, data, minutes=minutes, speed=fitted.speed, race=race)
+        except ConfigError:
+            refused.append(fitted.speed)
         else:
             return
     if refused:
-        raise max(refused, key=lambda entry: entry[0])[1]
+        # Raises the error, with the minutes that are enough for the fastest start and a race of all of them.
+        fastest = max(refused, key=lambda speed: speed.passages)
+        plan_experts(spec, data, minutes=minutes, speed=fastest, race=race_seconds(data, refused))
 
 
-def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float) -> RunPlan:
-    """Return the plan of a domain that leaves only its experts and lengths open; nothing is stored.
+def dry_plan(spec: DomainSpec, data: DomainData, *, minutes: float | None) -> RunPlan:
+    """Return the plan of a domain that leaves its experts and lengths open, with its first start; nothing is stored.
+
+    All starts are measured, since their race takes minutes of the run; the seconds that this takes are not counted.
+
+    Args:
+        spec: The domain with its starts.
+        data: The domain's.
+        minutes: For the whole run; None: no ceiling.
 
     Raises:
-        BackboneError: The start cannot be loaded.
+        BackboneError: The first start cannot be loaded.
         ConfigError: The minutes are too few to train anything.
     """
     if not spec.planned:
         return RunPlan(spec=spec)
-    asked = {spec.backbone.model: spec.backbone.max_length}
+    asked = _asked(spec)
     spec, reasons = with_encoding(spec, data)
-    plan = _planned(spec, data, minutes=minutes, asked=asked)
+    race = race_seconds(data, _racing_speeds(spec, data))
+    plan = _planned(spec, data, minutes=_limit(minutes), asked=asked, race=race, teacher=lambda start: NOT_MEASURED)
     return replace(plan, reasons=(*reasons, *plan.reasons))
 
 
+def _limit(minutes: float | None) -> float:
+    return math.inf if minutes is None else minutes
+
+
+def _racing_speeds(spec: DomainSpec, data: DomainData) -> Iterator[Speed]:
+    """Yield the speeds of the starts that race; of one start alone, none."""
+    for start in (spec.backbone, *spec.starts) if spec.starts else ():
+        with suppress(BackboneError):  # the race leaves it out
+            yield measured_speed(start, data)
+
+
 def _planned(
-    spec: DomainSpec, data: DomainData, *, minutes: float, asked: Mapping[str, int | None], spent: float = 0.0
+    spec: DomainSpec,
+    data: DomainData,
+    *,
+    minutes: float,
+    asked: Mapping[str, int | None],
+    spent: float = 0.0,
+    race: float = 0.0,
+    teacher: Callable[[BackboneSpec], FusedTeacher],
 ) -> RunPlan:
-    fitted = _fitted(spec, data, minutes=minutes, asked=asked, spent=spent)
+    fitted = _fitted(spec, data, minutes=minutes, asked=asked, spent=spent + race / 60)
     spec = spec.model_copy(update={"backbone": fitted.spec})
-    spec, reasons = plan_experts(spec, data, minutes=minutes, speed=fitted.speed, spent=spent)
+    spec, reasons = plan_experts(
+        spec, data, minutes=minutes, speed=fitted.speed, spent=spent, race=race, teacher=teacher(fitted.spec)
+    )
     return RunPlan(spec=spec, reasons=(*filter(None, [fitted.reason]), *reasons), speed=fitted.speed)
 
 

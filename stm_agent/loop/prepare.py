@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stm_agent.clock import RunClock
+from stm_agent.domain.beir import SYNTHETIC_NOTE
 from stm_agent.domain.build import build_collection, build_domain_data
-from stm_agent.domain.collection import SYNTHETIC_NOTE
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.held import HeldQueries
@@ -21,19 +21,14 @@ from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.options import LlmOptions
 from stm_agent.loop.auditing import judge_access
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.dev_power import fewest_tried, gate_of, gate_power
 from stm_agent.loop.events import Observer
 from stm_agent.loop.executing import open_executor
 from stm_agent.loop.forgetting import held_guards
-from stm_agent.loop.gate import Gate, GateSpec
-from stm_agent.loop.halves import cut_dev
 from stm_agent.loop.options import Options
 from stm_agent.loop.runs import RunFolder, run_state_of
 from stm_agent.loop.starting import with_starts
 from stm_agent.loop.stopping import StopSignal
-
-FREE_SEARCHES = 3
-"""Searches of an instruction that the gate plans looks for, if a policy chooses freely; later ones spend no alpha and
-so accept nothing."""
 
 STAGES, CACHE = ".stages", ".cache"
 """Folders of ``runs/`` that all runs share."""
@@ -83,7 +78,6 @@ def _context(
     data, guards, held = load_domain_data(spec, workspace)
     finished_before = run_state_of(run.report) == "finished"
     data, firewall = hold_out_test(data, run.folder / "firewall.jsonl")
-    gate = Gate(cut_dev(firewall.dev), _gate_spec(spec, options))
     context = RunContext(
         spec=spec,
         seed=options.seed_of(spec),
@@ -100,19 +94,19 @@ def _context(
         firewall=firewall,
         own_backbone=own,
         finished_before=finished_before,
-        gate=gate,
+        gate=gate_of(firewall.dev, spec, options, data.collection.same_text),
         generator=generator,
         reflection=reflection,
         workspace=workspace,
     )
     if run.had_stop_request:
         context.note("stop", "a request to stop from before this process was removed; the run begins")
-    _record_splits(context)
+    _record_splits(context, options)
     return context
 
 
-def _record_splits(context: RunContext) -> None:
-    """Record how the queries were split, and what the dev set can show."""
+def _record_splits(context: RunContext, options: Options) -> None:
+    """Record how the queries were split, and what the dev set can show; nothing is encoded yet."""
     context.run.ledger.record("splits", **context.data.splits.to_json())
     # They were shown when the splits were cut.
     context.notes += [f"splits: {note}" for note in context.data.splits.notes]
@@ -122,17 +116,10 @@ def _record_splits(context: RunContext) -> None:
         context.warnings.append(f"collection: {text}")
         context.run.ledger.record("warning", name="collection", text=text)
     halves = context.gate.halves
-    text = f"{halves.note}; the smallest gain they can show is about {context.gate.smallest_gain():.3f} nDCG@10"
-    # A small dev set can confirm large gains only.
-    (context.warn if halves.small else context.note)("gate", text)
-
-
-def _gate_spec(spec: DomainSpec, options: Options) -> GateSpec:
-    """Return the gate's options: one look for each search of an instruction, and the last one for the model."""
-    # A policy that chooses freely may search the instruction of each new model.
-    rounds = options.rounds_of(spec) if options.policy == "stm" else FREE_SEARCHES
-    searches = rounds * (1 + spec.merge.instructions)
-    return GateSpec(alpha=spec.loop.alpha, looks=searches + 1, samples=spec.loop.bootstrap, seed=options.seed_of(spec))
+    power = gate_power(context.gate, fewest_tried(context.spec, options, context.workspace))
+    # A small dev set can confirm large gains only, or none.
+    warns = halves.small or not power.confirms
+    (context.warn if warns else context.note)("gate", f"{halves.note}; {power.line}")
 
 
 def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess, *, plans: bool) -> None:
@@ -146,8 +133,12 @@ def _check_llms(spec: DomainSpec, generator: LlmAccess, reflection: LlmAccess, *
     for access, asked in ((generator, writes), (reflection, reflects)):
         if asked:
             access.open().close()
-    if judge := judge_access(spec.audit, generator):
-        judge.open().close()
+    judges = [judge_access(spec.audit, generator)]
+    if spec.grading_teacher:
+        judges.append(generator.as_judge(spec.grading_teacher))
+    for judge in judges:
+        if judge is not None:
+            judge.open().close()
 
 
 def llm_access(llm: LlmOptions, options: Options, run: RunFolder, runs: Path) -> LlmAccess:

@@ -18,11 +18,11 @@ from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.answer import Completion
 from stm_agent.llm.text import without_thoughts
 from stm_agent.loop.program_kinds import ProgramKind
+from stm_agent.loop.program_options import SearchOptions
 from stm_agent.loop.program_trials import (
     Origin,
     ProgramTrials,
     Rollout,
-    SearchOptions,
     TrialHost,
     key_of,
     require_runnable,
@@ -55,7 +55,7 @@ def search_by_gepa(
 
     Raises:
         BudgetExceeded: The first candidate could not be rated.
-        GenerationError: The first candidate cannot be run, or the reflecting LLM cannot be used.
+        GenerationError: The first candidate cannot be run, or an LLM gives out.
     """
     from gepa.api import optimize
     from gepa.strategies.proposal_sampling import PxNSampling
@@ -86,7 +86,7 @@ def search_by_gepa(
         seed=options.seed,
     )
     if adapter.ended is not None:
-        trials.context.warn("synthesize", f"the search of texts ended early: {adapter.ended}")
+        trials.end_by(adapter.ended)
     scores = found.val_aggregate_scores
     order = sorted(range(len(scores)), key=lambda number: (-scores[number], number))
     distinct = {key_of(text): text for text in (ProgramText.from_parts(found.candidates[row]) for row in order)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from stm_agent.loop.paired_test import difference, sign_flip_p_value
 from stm_agent.loop.program_trials import ProgramTrials, TrialHost
+from stm_agent.loop.search_looks import level_of_test
 from stm_agent.synthesize.program_text import ProgramText
 
 SAMPLES = 10_000
@@ -50,7 +51,7 @@ def judge_held(
         first: The program as it is.
         others: The candidates.
         held: Names of the examples.
-        alpha: Level of the test.
+        alpha: Level of all tests of this search; of one that a ceiling ended, a half is kept for what continues it.
         seed: Seed of the sign patterns.
 
     Raises:
@@ -68,10 +69,11 @@ def judge_held(
     ]
     seen = difference(scores[0], scores[1], list(held), {name: number for number, name in enumerate(held)})
     p_value = sign_flip_p_value(seen.sums, samples=SAMPLES, seed=seed) if seen.sums.any() else 1.0
-    accepted = seen.mean > 0 and p_value <= alpha
+    level = level_of_test(trials.context.run, scores[0], scores[1], alpha, continues=bool(trials.ended))
+    accepted = seen.mean > 0 and p_value <= level
     reason = (
         f"{'accepted' if accepted else 'not accepted'}: {seen.mean:+.3f} on {len(held)} examples that were held out, "
-        f"p {p_value:.4f} {'<=' if p_value <= alpha else '>'} {alpha:g}"
+        f"p {p_value:.4f} {'<=' if p_value <= level else '>'} {level:g}"
     )
     trials.decide(winner, accepted=accepted, reason=reason)
     means = (sum(row.values()) / len(held) for row in (scores[1], scores[0]))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from stm_agent.errors import BudgetExceeded, CheckFailed, ConfigError, DataError, GenerationError
+from stm_agent.errors import BudgetExceeded, CheckFailed, DataError
 from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.loop.context import RunContext
-from stm_agent.loop.gate import Confirmation, GateState, Verdict
+from stm_agent.loop.gate import Confirmation, Verdict
 from stm_agent.loop.material import Material
 from stm_agent.loop.probe import Probed, ProbeKind, ProbeSetting, probe, score_probed
-from stm_agent.loop.search_report import Agreement, RungRow
+from stm_agent.loop.program_rung import Rung, ndcg
+from stm_agent.loop.program_trials import OF_CANDIDATE
+from stm_agent.loop.search_looks import confirm_winner
 from stm_agent.synthesize.program_text import ProgramText
 
 
@@ -21,6 +23,10 @@ class WritingTrials(Protocol):
     """Candidates that write what a model is trained on."""
 
     context: RunContext
+    ended: list[str]
+
+    def end_early(self, reason: str) -> None:
+        """Note that a ceiling ended the search before its end."""
 
     def write(self, text: ProgramText) -> Material:
         """Let a candidate write for what all candidates write for before they are trained on."""
@@ -30,43 +36,6 @@ class WritingTrials(Protocol):
 
     def name_of(self, text: ProgramText) -> str:
         """Return the trial of a candidate that was run."""
-
-
-@dataclass(kw_only=True)
-class Rung:
-    """A candidate on its way up.
-
-    Attributes:
-        text: The candidate.
-        rating: Mean rating of what it wrote, without training.
-        material: What it wrote for what all candidates write for; None: it did not.
-        probed: What a probe of that gave.
-        trained: What a LoRA run on that gave.
-    """
-
-    text: ProgramText
-    rating: float
-    material: Material | None = None
-    probed: Probed | None = None
-    trained: Probed | None = None
-
-    @property
-    def written(self) -> int:
-        """Texts to train on: pairs, or the negatives and related passages that were written for them."""
-        if self.material is None:
-            return 0
-        passages = sum(map(len, self.material.negatives.values())) + sum(len(p.related) for p in self.material.pairs)
-        return passages or len(self.material.pairs)
-
-    def to_json(self, trial: str) -> RungRow:
-        """Return the candidate's numbers as JSON values; ``trial`` is its name in the traces."""
-        return {
-            "trial": trial,
-            "rating": round(self.rating, 4),
-            "pairs": self.written,
-            "probe": self.probed.scores.ndcg_at_10 if self.probed else None,
-            "lora": self.trained.scores.ndcg_at_10 if self.trained else None,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +48,7 @@ class LadderOptions:
         kind: The probe.
         probe_steps: Steps of a probe; None: those of its kind.
         lora_steps: Steps of a LoRA run.
+        stops: Whether no further candidate may write: a share is spent.
     """
 
     probes: int
@@ -86,11 +56,12 @@ class LadderOptions:
     kind: ProbeKind
     probe_steps: int | None = None
     lora_steps: int
+    stops: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the ladder came to.
+    """Result of the ladder.
 
     Attributes:
         winner: The best finalist; None: no candidate beat the first program in a probe.
@@ -137,48 +108,58 @@ def climb(
         rungs: The first program, which has written, and then the candidates, best rated first.
         accept: The accept half; None: the search half alone decides.
         options: How many climb how far.
+
+    Raises:
+        GenerationError: An LLM gives out.
     """
     first, *others = rungs
     context = trials.context
     _probe(trials, setting, first, options)
     _probe_all(trials, setting, others[: options.probes], options)
-    better = [rung for rung in others if rung.probed and _ndcg(rung.probed) > _ndcg(first.probed)]
-    ahead = sorted(better, key=lambda rung: -_ndcg(rung.probed))
+    better = [rung for rung in others if rung.probed and ndcg(rung.probed) > ndcg(first.probed)]
+    ahead = sorted(better, key=lambda rung: -ndcg(rung.probed))
     if not ahead:
         return Outcome(
             winner=None, accepted=False, reason="what no candidate wrote is better in a probe; nothing changes"
         )
     if not context.has_time("LoRA runs of the finalists"):
-        return Outcome(winner=None, accepted=False, reason="the minutes are over before the finalists' LoRA runs")
+        trials.end_early(reason := "the minutes are over before the finalists' LoRA runs")
+        return Outcome(winner=None, accepted=False, reason=reason)
     finalists = [first, *ahead[: options.finalists]]
     for rung in finalists:
         _train(trials, setting, rung, options)
     trained = [rung for rung in finalists[1:] if rung.trained]
     if not first.trained or not trained:
         return Outcome(winner=None, accepted=False, reason="LoRA runs on what was written failed; see the warnings")
-    winner = max(trained, key=lambda rung: _ndcg(rung.trained))
+    winner = max(trained, key=lambda rung: ndcg(rung.trained))
     return _judge(trials, setting, first, winner, accept, tried=len(others))
 
 
 def _probe_all(trials: WritingTrials, setting: ProbeSetting, rungs: Sequence[Rung], options: LadderOptions) -> None:
     """Probe candidates until the minutes or the budget end; one whose texts cannot be probed is left out."""
     for rung in rungs:
-        if not trials.context.has_time(f"probe of trial {trials.name_of(rung.text)}"):
+        name = trials.name_of(rung.text)
+        if options.stops():
+            return
+        if not trials.context.has_time(f"probe of trial {name}"):
+            trials.end_early(f"the minutes are over before the probe of trial {name}")
             return
         try:
             _probe(trials, setting, rung, options)
-        except (GenerationError, ConfigError, DataError, CheckFailed) as error:
+        except BudgetExceeded as error:
+            trials.decide(rung.text, accepted=False, reason=f"not probed: {error}")
+            trials.end_early(f"trial {name} is not probed: {error}")
+            return
+        except (*OF_CANDIDATE, DataError, CheckFailed) as error:
             trials.decide(rung.text, accepted=False, reason=f"dropped: what it wrote could not be probed: {error}")
-            trials.context.warn("synthesize", f"trial {trials.name_of(rung.text)} is left out: {error}")
-            if isinstance(error, BudgetExceeded):
-                return
+            trials.context.warn("synthesize", f"trial {name} is left out: {error}")
 
 
 def _probe(trials: WritingTrials, setting: ProbeSetting, rung: Rung, options: LadderOptions) -> None:
     material, name = write_material(trials, rung), trials.name_of(rung.text)
     with trials.context.timed("probe", f"probing what {name} wrote ({options.kind})"):
         rung.probed = _trained(setting, material, options.kind, options.probe_steps)
-    reason = f"probe: {_ndcg(rung.probed):.4f} nDCG@10 on the search half with {rung.written} texts"
+    reason = f"probe: {ndcg(rung.probed):.4f} nDCG@10 on the search half with {rung.written} texts"
     trials.decide(rung.text, accepted=False, reason=reason)
 
 
@@ -206,7 +187,7 @@ def _judge(
         models = [rung.trained.model for rung in (winner, first) if rung.trained and rung.trained.model]
         with context.timed("rate", "scoring the winner and the first program on the accept half"):
             ours, theirs = (score_probed(setting, model, accept).per_query for model in models)
-        confirmation, _ = context.gate.confirm(ours, theirs, GateState(), tried=max(tried, 1), last=True)
+        confirmation = confirm_winner(context, ours, theirs, tried=max(tried, 1), continues=bool(trials.ended))
     # Without a test, the gate's leniency is not enough: what is taken must look better.
     accepted = verdict.accepted and (confirmation.confirmed if confirmation else verdict.gain > 0)
     tested = f"; {confirmation.reason}" if confirmation else ""
@@ -219,18 +200,3 @@ def _scores(rung: Rung) -> Scores:
     if rung.trained is None:
         raise DataError("a candidate without a LoRA run cannot be compared; report this")
     return rung.trained.scores
-
-
-def _ndcg(probed: Probed | None) -> float:
-    return probed.scores.ndcg_at_10 if probed else 0.0
-
-
-def rank_agreement(rungs: Sequence[Rung]) -> Agreement:
-    """Return Spearman's correlation of probes and LoRA runs over the candidates that had both; None below three."""
-    both = [(_ndcg(rung.probed), _ndcg(rung.trained)) for rung in rungs if rung.probed and rung.trained]
-    value: float | None = None
-    if len(both) >= 3 and all(len(set(column)) > 1 for column in zip(*both, strict=True)):
-        from scipy.stats import spearmanr
-
-        value = float(spearmanr(*zip(*both, strict=True)).statistic)
-    return {"candidates": len(both), "spearman": value}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from stm_agent.errors import ConfigError
@@ -13,9 +14,24 @@ from stm_agent.loop.program_setup import Sizes
 
 OPTIMIZERS = ("gepa", "mipro")
 PROBE_SHARE = 3
-"""A probe of written passages is a LoRA run of this part of the finalists' steps: cheaper probes learn no negatives."""
+"""A probe that is a LoRA run takes this part of the finalists' steps."""
 FEWEST_STEPS = 2
 """Steps that a training needs: the first one warms up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How an optimiser searches.
+
+    Attributes:
+        proposals: Most candidates that are proposed.
+        seed: Seed of its choices.
+        stops: Whether it must stop: a budget is used up as far as it may be.
+    """
+
+    proposals: int
+    seed: int
+    stops: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +41,16 @@ class ProgramOptions:
     Attributes:
         llm: Generator, reflecting LLM, seed, and ceilings on dollars, calls and minutes.
         program: Name of the program in ``programs/``.
-        optimizer: How candidates are proposed: GEPA's reflection or, for comparison, DSPy's MIPROv2, which proposes
-            instructions only and needs the extra ``optuna``.
+        optimizer: How candidates are proposed: GEPA's reflection or, for comparison, DSPy's MIPROv2, which needs the
+            extra ``optuna``.
         proposals: Candidates that are proposed.
         examples: Passages, or pairs, that candidates are rated on.
         queries: Passages, or pairs, that a candidate writes for before it is trained on; of a judge, pairs that test
             it.
         probes: Candidates that are probed, beside the first one.
         finalists: Candidates with a LoRA run, beside the first one.
-        kind: The probe of written queries; written passages are probed by a short LoRA run.
+        kind: The probe of written queries; written passages are probed by a short LoRA run, since other probes learn no
+            negatives.
         lora_steps: Steps of a LoRA run.
         documents: Passages that models are scored on; judged ones always are.
         judge: LLM that grades what candidates write, as a part of their rating; None: none.
@@ -61,12 +78,12 @@ class ProgramOptions:
 
     def ladder(self, kind: ProgramKind) -> LadderOptions:
         """Return how candidates of a kind of program climb."""
-        queries = kind == QUERIES
+        probed: ProbeKind = self.kind if kind == QUERIES else "lora"
         return LadderOptions(
             probes=self.probes,
             finalists=self.finalists,
-            kind=self.kind if queries else "lora",
-            probe_steps=None if queries else max(FEWEST_STEPS, self.lora_steps // PROBE_SHARE),
+            kind=probed,
+            probe_steps=max(FEWEST_STEPS, self.lora_steps // PROBE_SHARE) if probed == "lora" else None,
             lora_steps=self.lora_steps,
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.evaluate.scoring import ScoredTask
 from stm_agent.files import read_json, write_json
-from stm_agent.llm.access import spending
+from stm_agent.llm.budget import read_spending
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.events import Observer
 from stm_agent.loop.grading import grader_of
@@ -26,21 +26,23 @@ from stm_agent.loop.probe import ProbeKind, ProbeSetting
 from stm_agent.loop.program_gepa import search_by_gepa
 from stm_agent.loop.program_held import HeldOutcome, judge_held
 from stm_agent.loop.program_kinds import ProgramKind, kind_of
-from stm_agent.loop.program_ladder import Outcome, Rung, climb, rank_agreement, write_material
+from stm_agent.loop.program_ladder import Outcome, climb, write_material
 from stm_agent.loop.program_mipro import search_by_mipro
-from stm_agent.loop.program_options import ProgramOptions, require_calls, require_optimizer
+from stm_agent.loop.program_options import ProgramOptions, SearchOptions, require_calls, require_optimizer
+from stm_agent.loop.program_rung import Rung, rank_agreement
 from stm_agent.loop.program_setup import open_trials
-from stm_agent.loop.program_trials import ProgramTrials, SearchOptions, require_runnable
+from stm_agent.loop.program_trials import ProgramTrials, require_runnable
 from stm_agent.loop.program_winner import refuse_existing, write_winner
 from stm_agent.loop.query_rating import dev_part
 from stm_agent.loop.runs import PROGRAM_RESULT, RunFolder, open_run
-from stm_agent.loop.search_report import ProgramReport
-from stm_agent.loop.search_share import SearchShare
-from stm_agent.loop.starting import with_starts
+from stm_agent.loop.search_report import ProgramReport, ended_early, is_final
+from stm_agent.loop.search_share import SHARE, SearchShare
+from stm_agent.loop.spending_limits import SpendingLimits
+from stm_agent.loop.starting import with_one_start
 from stm_agent.loop.stopping import StoppableWatcher
 from stm_agent.program_files import program_files
 from stm_agent.progress import watched_by
-from stm_agent.synthesize.program import may_be_structured
+from stm_agent.synthesize.load import may_be_structured
 from stm_agent.synthesize.program_text import ProgramText
 from stm_agent.workspace import program_path
 
@@ -50,7 +52,8 @@ def optimize_program(
 ) -> ProgramReport:
     """Search a better text for a program; write it to ``target`` if the gate accepts it.
 
-    The same call continues a killed search: answers of LLMs, trained adapters and scores are found again.
+    The same call continues a killed search: answers of LLMs, trained adapters and scores are found again. One that a
+    ceiling ended returns its report, unless a ceiling is higher now: then it continues.
 
     Args:
         spec: The domain.
@@ -66,13 +69,14 @@ def optimize_program(
     Raises:
         ConfigError: The program cannot be optimised, ``target`` exists, or the calls do not suffice.
         BudgetExceeded: The ceilings do not suffice for the first program.
+        GenerationError: An LLM gives out; the same call continues.
         StopRequested: A stop was asked for.
     """
-    spec = _one_start(spec, options.llm)
+    spec = with_one_start(options.llm.with_structured(spec), options.llm.starts)
     program, kind = _program(spec, workspace, options)
     run = open_run(runs, f"program-{spec.name}", _identity(spec, options, workspace, program))
     try:
-        if (report := _stored(run)) is None:
+        if (report := _stored(run, options.llm)) is None:
             refuse_existing(target)
             with open_context(spec, options.llm, run, workspace=workspace, runs=runs, observer=observer) as context:
                 context.spec, _ = with_encoding(context.spec, context.data)
@@ -85,16 +89,11 @@ def optimize_program(
         run.close()
 
 
-def _stored(run: RunFolder) -> ProgramReport | None:
-    """Return the report of a finished search."""
+def _stored(run: RunFolder, options: Options) -> ProgramReport | None:
+    """Return the report of a search that has nothing to add to it."""
     path = run.folder / PROGRAM_RESULT
     report: ProgramReport | None = read_json(path) if path.exists() else None
-    return report
-
-
-def _one_start(spec: DomainSpec, options: Options) -> DomainSpec:
-    """Return the domain with one start: which model is adapted does not matter for comparing texts, so none race."""
-    return with_starts(spec, options.starts[:1]).model_copy(update={"starts": ()})
+    return report if report is not None and is_final(report, options) else None
 
 
 def _is_structured(spec: DomainSpec, options: ProgramOptions) -> bool:
@@ -148,17 +147,17 @@ def _search(context: RunContext, program: Path, kind: ProgramKind, options: Prog
             seed=context.seed,
         )
         context.decide("program", held.reason, kept=held.accepted)
-        return _held_report(context, trials, rungs, held)
+        return _held_report(context, trials, rungs, held, options)
     outcome = climb(trials, setting, rungs, accept, options.ladder(kind))
     context.decide("program", outcome.reason, kept=outcome.accepted)
-    return _report(context, trials, setting, rungs, outcome, options.ladder(kind).kind)
+    return _report(context, trials, setting, rungs, outcome, options, options.ladder(kind).kind)
 
 
 def propose(
     context: RunContext, trials: ProgramTrials[RunContext], first: ProgramText, options: ProgramOptions
 ) -> list[ProgramText]:
     """Let the optimiser propose candidates within its share of the ceilings; return those it kept, best rated first."""
-    share = SearchShare(context, options.llm)
+    share = SearchShare(context, SpendingLimits.of(options.llm).part(SHARE), trials.end_early)
     searching = SearchOptions(proposals=options.proposals, seed=context.seed, stops=share.is_spent)
     if options.optimizer == "mipro":
         return search_by_mipro(trials, first, context.reflection, searching)
@@ -171,11 +170,12 @@ def _report(
     setting: ProbeSetting,
     rungs: Sequence[Rung],
     outcome: Outcome,
+    options: ProgramOptions,
     probe: ProbeKind,
 ) -> ProgramReport:
     task: ScoredTask = setting.task
     winner = outcome.winner.text if outcome.winner else None
-    report = _candidates(context, trials, rungs, winner, accepted=outcome.accepted, reason=outcome.reason)
+    report = _candidates(context, trials, rungs, winner, options, accepted=outcome.accepted, reason=outcome.reason)
     report["untrained"] = setting.untrained().ndcg_at_10
     report["verdict"] = dataclasses.asdict(outcome.verdict) if outcome.verdict else None
     report["confirmation"] = dataclasses.asdict(outcome.confirmation) if outcome.confirmation else None
@@ -184,8 +184,10 @@ def _report(
     return report
 
 
-def _held_report(context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung], held: HeldOutcome) -> ProgramReport:
-    report = _candidates(context, trials, rungs, held.winner, accepted=held.accepted, reason=held.reason)
+def _held_report(
+    context: RunContext, trials: JudgeTrials, rungs: Sequence[Rung], held: HeldOutcome, options: ProgramOptions
+) -> ProgramReport:
+    report = _candidates(context, trials, rungs, held.winner, options, accepted=held.accepted, reason=held.reason)
     report["held_out"] = {
         "gain": held.gain,
         "p_value": held.p_value,
@@ -200,12 +202,13 @@ def _candidates(
     trials: ProgramTrials[RunContext],
     rungs: Sequence[Rung],
     winner: ProgramText | None,
+    options: ProgramOptions,
     *,
     accepted: bool,
     reason: str,
 ) -> ProgramReport:
     """Return the part of a report that all kinds of programs have."""
-    spent = spending(context.run.llm_ledger)
+    spent = read_spending(context.run.llm_ledger)
     return {
         "run": context.run.id,
         "program": str(trials.program),
@@ -215,5 +218,6 @@ def _candidates(
         "warnings": list(context.warnings),
         "accepted": accepted,
         "reason": reason,
+        "ended": ended_early(trials.ended, options.llm),
         "candidates": [rung.to_json(trials.name_of(rung.text)) for rung in rungs],
     }

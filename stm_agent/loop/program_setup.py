@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stm_agent.backbone.instruction import Instruction
-from stm_agent.domain.audit_spec import AuditSpec
 from stm_agent.domain.data import Pair
 from stm_agent.errors import ConfigError
 from stm_agent.evaluate.cache import EmbeddingCache, Vectors, encode_queries
 from stm_agent.files import sha256_text
-from stm_agent.loop.auditing import judge_access
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import mining_job
 from stm_agent.loop.grading import Grader
@@ -169,7 +167,6 @@ def _judge(search: Search, examples: Sequence[Pair], held: Sequence[Pair]) -> Ju
             f"{len(contrasts)} train pairs of domain {context.spec.name} have a mined negative; a judge needs "
             f"{FEWEST * 2} or more to be rated on: raise mine.depth or mine.margin"
         )
-    access = judge_access(AuditSpec(judge=context.generator.options.model), context.generator)
     return JudgeTrials(
         context=context,
         kind=search.kind,
@@ -179,7 +176,7 @@ def _judge(search: Search, examples: Sequence[Pair], held: Sequence[Pair]) -> Ju
         examples={name: _shown(contrasts[name]) for name in shown},
         contrasts=contrasts,
         held=others,
-        access=access or context.generator,
+        access=context.generator.as_judge(context.generator.options.model),
     )
 
 

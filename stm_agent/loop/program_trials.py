@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
+from stm_agent.errors import (
+    AnswerRejected,
+    AnswersUnusable,
+    BudgetExceeded,
+    ConfigError,
+    GenerationError,
+    StmAgentError,
+)
 from stm_agent.files import content_hash
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.program_kinds import ProgramKind
@@ -20,23 +27,10 @@ from stm_agent.traces import Trace, TraceStore
 if TYPE_CHECKING:
     from stm_agent.llm.answer import Completion
 
+OF_CANDIDATE = (AnswerRejected, AnswersUnusable, ConfigError)
+"""Errors that a candidate itself causes, unlike a refused key, an outage or a spent budget."""
 TITLE = 90
 """Characters of an example that a trace holds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """How an optimiser searches.
-
-    Attributes:
-        proposals: Most candidates that are proposed.
-        seed: Seed of its choices.
-        stops: Whether it must stop: a budget is used up as far as it may be.
-    """
-
-    proposals: int
-    seed: int
-    stops: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +88,7 @@ class ProgramTrials(ABC, Generic[Host_co]):
         examples: Example -> the inputs that it stands for, as text.
         rollouts: (Candidate, example) -> rollout.
         broken: Candidate -> why its program could not be run.
+        ended: Why a ceiling ended the search early, in the order in which it did; empty: it did not.
     """
 
     context: Host_co
@@ -104,6 +99,7 @@ class ProgramTrials(ABC, Generic[Host_co]):
     examples: Mapping[str, str]
     rollouts: dict[tuple[str, str], Rollout] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
     _origins: dict[str, Origin] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
 
@@ -146,6 +142,7 @@ class ProgramTrials(ABC, Generic[Host_co]):
 
         Raises:
             BudgetExceeded: A ceiling is reached.
+            GenerationError: The LLM or a judge gives out, which says nothing about the candidate.
         """
         key = key_of(text)
         missing = [name for name in dict.fromkeys(names) if (key, name) not in self.rollouts]
@@ -159,6 +156,17 @@ class ProgramTrials(ABC, Generic[Host_co]):
         """Return the mean rating of a candidate over the examples that it was run on."""
         scores = [self.rollouts[key_of(text), name].rating.score for name in self._rated(text)]
         return sum(scores) / len(scores) if scores else 0.0
+
+    def end_early(self, reason: str) -> None:
+        """Note that a ceiling ended the search, or a part of it, before its end."""
+        self.context.warn("synthesize", reason)
+        self.ended.append(reason)
+
+    def end_by(self, error: StmAgentError) -> None:
+        """Note what ended an optimiser: a spent budget; whatever else it was is raised."""
+        if not isinstance(error, BudgetExceeded):
+            raise error
+        self.end_early(f"the search of texts ended early: {error}")
 
     def decide(self, text: ProgramText, *, accepted: bool, reason: str) -> None:
         """Record why a candidate was kept or dropped."""
@@ -175,9 +183,7 @@ class ProgramTrials(ABC, Generic[Host_co]):
     def _run(self, text: ProgramText, names: Sequence[str]) -> dict[str, Rollout]:
         try:
             return self.run(text, names)
-        except BudgetExceeded:
-            raise
-        except (GenerationError, ConfigError) as error:
+        except OF_CANDIDATE as error:
             # A text that an LLM wrote may make a program that does not work: that costs the candidate alone.
             self.broken[key_of(text)] = str(error)
             return {name: Rollout(example=name, texts=(), rating=unusable(str(error))) for name in names}

@@ -5,7 +5,7 @@ Nothing of the corpus is encoded again, so that experts, their merges and their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
+from stm_agent.errors import DataError
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
 from stm_agent.loop.experts import in_round, name_suffix, rate_expert
 from stm_agent.loop.other_starts import domain_of
 from stm_agent.loop.state import Expert, State
-from stm_agent.loop.training import TrainingPlan
+from stm_agent.loop.teaching import taught_lists
+from stm_agent.loop.training import TrainingPlan, lists_of
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.loop.variants import Variant
 from stm_agent.merge.adapted import AdaptedModel
@@ -51,13 +53,15 @@ def train_query_expert(
     else:
         start = QueryStart(documents=documents, backbone=before.rated.model.merged.backbone, adapter=before.adapter)
     plan = _plan(context, state, spec, start, round_)
+    if spec.learns_from_scores:
+        plan = _taught(context, state, plan)
     return _train(context, plan, state.provisional.instruction, start, round_, _seed(context, spec))
 
 
 def query_expert_jobs(context: RunContext, state: State, spec: ExpertSpec) -> Iterator[QuerySideJob]:
     """Yield the training of :func:`train_query_expert`, if what it starts from needs nothing to be built first."""
     documents = state.provisional.model.documents
-    if any(documents.weights) and documents.method != SUM:
+    if spec.learns_from_scores or (any(documents.weights) and documents.method != SUM):
         return
     adapter = None
     if any(documents.weights):
@@ -78,6 +82,19 @@ def _plan(context: RunContext, state: State, spec: ExpertSpec, start: QueryStart
         suffix=name_suffix(state, spec.name, round_),
         domain=domain_of(context, state),
     )
+
+
+def _taught(context: RunContext, state: State, plan: TrainingPlan) -> TrainingPlan:
+    """Return the plan with a teacher's scores, of which the model of the passages may be a part.
+
+    Raises:
+        DataError: No pair has scores.
+    """
+    own = state.provisional.model.documents, state.provisional.instruction
+    lists = taught_lists(context, with_unlabelled(context.data, plan.spec.sources), plan.pairs, own)
+    if not lists:
+        raise DataError(f"expert {plan.spec.name}: no pair has scores of a teacher, so there is nothing to distil")
+    return replace(plan, training_data=replace(plan.training_data, lists=lists))
 
 
 def _seed(context: RunContext, spec: ExpertSpec) -> int:
@@ -191,7 +208,8 @@ def query_side_job(
         documents=start.documents,
         start=start.adapter,
         pairs=pairs,
-        pool=_competing(context, data, pairs),
+        lists=lists_of(spec, plan),
+        pool=competing_passages(data, pairs, context.documents),
         groups=data.groups,
         instruction=instruction,
         seed=seed,
@@ -199,10 +217,8 @@ def query_side_job(
     )
 
 
-def _competing(context: RunContext, data: DomainData, pairs: Sequence[Pair]) -> dict[str, str]:
-    """Return the passages that compete: the corpus, whose vectors are known, and the passages of the pairs."""
+def competing_passages(data: DomainData, pairs: Sequence[Pair], corpus: Container[str]) -> dict[str, str]:
+    """Return the passages that compete: those of a corpus, whose vectors are known, and the passages of the pairs."""
     needed = {passage for pair in pairs for passage in data.groups.get(pair.group, ())}
     texts = {pair.positive for pair in pairs}
-    return {
-        name: text for name, text in data.pool.items() if name in context.documents or name in needed or text in texts
-    }
+    return {name: text for name, text in data.pool.items() if name in corpus or name in needed or text in texts}

@@ -3,143 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from stm_agent.domain.collection_spec import FrozenCollection
 from stm_agent.domain.data import DomainData
-from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec, ExpertSpec, NegativeSpec
+from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec, NegativeSpec
 from stm_agent.errors import ConfigError
-from stm_agent.evaluate.proof import proof_encodings
+from stm_agent.loop.fused_teacher import FusedTeacher, distilled
 from stm_agent.loop.run_plan import Speed
-
-USABLE = 0.8
-"""Share of the minutes that is planned; the rest is for loading models and for a machine that is slower later."""
-
-STEP_COST, QUERY_STEP_COST = 2.5, 4.5
-"""Time of a training step, of both sides and of queries alone, as a multiple of the time to encode its texts. A step is
-a forward pass and a backward pass without gradients of the backbone's weights, together 2.3 to 2.6 times as long, in
-float32 and in mixed precision. Queries are so short that the optimizer and the softmax over all passages nearly double
-that."""
-
-BOTH_SIDES, QUERY_SIDE = 3.0, 8.0
-"""Passes over the pairs after which more steps mostly learn them by heart."""
-
-FEWEST_STEPS = 30
-"""Steps below which an expert is not worth its scoring."""
+from stm_agent.loop.source_experts import SourceExperts, of_source, source_experts
+from stm_agent.loop.time_table import QUERY_EXPERTS, USABLE, TimeTable, learnt_from, time_table
+from stm_agent.loop.useful_training import FEWEST_STEPS, UsefulTraining, useful_training
 
 SHOWN = 0.05
 """Minutes below which it is not said that they have passed."""
 
-MINED = 1
-"""Mined negatives of each pair, if both sides are trained on judged pairs."""
+NO_TIME_TO_WRITE = "no queries are written: the calls of the generator do not fit the minutes beside the training"
 
-MINING = 0.015
-"""Seconds to mine the negatives of a pair and to audit them, beside the encoding."""
-
-QUERY_EXPERTS = 4
-"""Experts of queries that a merge can average."""
+NOTHING_WRITTEN = (
+    "the generator writes no text for them: judged pairs teach more than what a small one writes; "
+    "--policy gain-per-cost also tries written queries, and keeps them if they pay"
+)
 
 QUERY_SHARE = 0.4
 """Share of the training time for the experts of queries, together."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimeTable:
-    """How the minutes of a planned run are spent; all in seconds.
-
-    Attributes:
-        encoding: One encoding of the corpus and of the guards' passages, by the start.
-        both: What it takes to train both sides beside the steps: mining, for which the train queries are encoded, and
-            encodings of the corpus and, for the expert and each merge of it with the start, of its searched part and of
-            the guards.
-        scoring: Scores of the experts, the merge and test, and the proof of the exported folder.
-        left: What is left for training steps if only the side of queries is trained.
-    """
-
-    encoding: float
-    both: float
-    scoring: float
-    left: float
-
-
-def time_table(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spent: float = 0.0) -> TimeTable:
-    """Divide the minutes of a run, of which ``spent`` have passed."""
-    documents = len(data.collection.documents)
-    searched = min(documents, spec.loop.search_documents or documents)
-    guards = sum(guard.documents for guard in spec.general if isinstance(guard, FrozenCollection))
-    queries = sum(len(split.queries) for split in data.collection.splits.values())
-    pairs = sum(len(rows) for rows in data.sources.values())
-    encoding = (documents + guards) / speed.passages
-    scoring = (QUERY_EXPERTS + spec.merge.verify) * queries / speed.queries
-    scoring += proof_encodings(documents) / speed.passages
-    left = (minutes * USABLE - spent) * 60 - encoding - scoring
-    return TimeTable(
-        encoding=encoding,
-        both=(documents + (1 + spec.merge.verify) * (searched + guards)) / speed.passages
-        + pairs * (MINING + 1 / speed.queries),
-        scoring=scoring,
-        left=left,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class UsefulTraining:
-    """How much training the data can use, and what it takes.
-
-    Attributes:
-        sources: Names of the sources that experts learn from.
-        pairs: Their pairs, or passages if there are no pairs.
-        mined: Mined negatives of each pair.
-        batch: Pairs of a step of both sides; as many texts with negatives as a batch without has.
-        both: Steps of both sides beyond which the pairs are learnt by heart.
-        queries: The same for one expert of queries.
-        both_step: Seconds of a step of both sides.
-        query_step: Seconds of a step of queries.
-    """
-
-    sources: tuple[str, ...]
-    pairs: int
-    mined: int
-    batch: int
-    both: float
-    queries: float
-    both_step: float
-    query_step: float
-
-
-def useful_training(spec: DomainSpec, data: DomainData, speed: Speed) -> UsefulTraining:
-    """Return how much training the data of a domain can use at a speed."""
-    sources, pairs = _sources(spec, data)
-    # Negatives are mined for pairs; of passages alone, each is the positive of its own sentence.
-    mined = 0 if {WRITTEN, SENTENCES} & {*sources} else MINED
-    batch = spec.train.batch_size
-    smaller = max(2, round(2 * batch / (2 + mined)))
-    return UsefulTraining(
-        sources=sources,
-        pairs=pairs,
-        mined=mined,
-        batch=smaller,
-        both=max(BOTH_SIDES * pairs / smaller, FEWEST_STEPS),
-        queries=max(QUERY_SIDE * pairs / batch, FEWEST_STEPS),
-        both_step=STEP_COST * smaller * (1 / speed.queries + (1 + mined) / speed.passages),
-        query_step=QUERY_STEP_COST * batch / speed.queries,
-    )
-
-
-def queries_fit(spec: DomainSpec, data: DomainData, minutes: float, speed: Speed, spent: float = 0.0) -> bool:
-    """Return whether the minutes allow all training of queries that is of use."""
-    useful = useful_training(spec, data, speed)
-    needed = QUERY_EXPERTS * useful.queries * useful.query_step
-    return time_table(spec, data, minutes, speed, spent).left >= needed
-
-
 def plan_experts(
-    spec: DomainSpec, data: DomainData, *, minutes: float, speed: Speed, spent: float = 0.0
+    spec: DomainSpec,
+    data: DomainData,
+    *,
+    minutes: float,
+    speed: Speed,
+    spent: float = 0.0,
+    race: float = 0.0,
+    teacher: FusedTeacher | None = None,
 ) -> tuple[DomainSpec, tuple[str, ...]]:
     """Return the domain with experts for its data that can be trained in the minutes, and the reasons.
 
     First both sides of the start are trained, as one expert, if the minutes allow enough steps. Then several experts of
-    queries alone start from the result; they cost little, and a merge averages what each of them learns by chance.
+    queries alone start from the result; they cost little, and a merge averages what each of them learns by chance. Of
+    several sources, those with enough pairs have experts of their own beside those of all. If the minutes allow no
+    expert beside the generator's calls, no queries are written. If BM25 and the start together rank better than the
+    start alone, one more expert of queries is distilled from both, in minutes that the others leave.
 
     Args:
         spec: A domain without experts.
@@ -147,39 +51,101 @@ def plan_experts(
         minutes: For the whole run.
         speed: Encoding speed of the start.
         spent: Minutes that have passed, for example in the start race.
+        race: Seconds of the start race, if it is still to come.
+        teacher: What BM25 and the start are worth together; None: no expert is distilled from them.
 
     Raises:
         ConfigError: The minutes are too few.
     """
-    table = time_table(spec, data, minutes, speed, spent)
+    try:
+        return _planned(spec, data, minutes, speed, spent, race, teacher)
+    except ConfigError:
+        if WRITTEN not in learnt_from(spec, data)[0]:
+            raise
+    silent = spec.model_copy(update={"synthesize": spec.synthesize.model_copy(update={"queries": 0})})
+    planned, reasons = _planned(silent, data, minutes, speed, spent, race, teacher)
+    return planned, (NO_TIME_TO_WRITE, *reasons)
+
+
+def _planned(
+    spec: DomainSpec,
+    data: DomainData,
+    minutes: float,
+    speed: Speed,
+    spent: float,
+    race: float,
+    teacher: FusedTeacher | None,
+) -> tuple[DomainSpec, tuple[str, ...]]:
+    table = time_table(spec, data, minutes, speed, spent, race)
     useful = useful_training(spec, data, speed)
-    training, both_step, query_step = table.left - table.both, useful.both_step, useful.query_step
-    both = _steps(useful.both, (1 - QUERY_SHARE) * training / both_step)
-    # What both sides do not need of their share is left for the experts of queries.
-    queries = _steps(useful.queries, (training - both * both_step) / QUERY_EXPERTS / query_step) if both else 0
+    # No run is refused for the map: it is tried if minutes are left over.
+    mapping = table.mapping
+    both, queries = _affordable(table, useful, table.left - mapping)
     if not queries:
-        # Passages as short as queries leave time for both sides, but too little for the experts of queries after them.
-        both, queries = 0, _steps(useful.queries, table.left / QUERY_EXPERTS / query_step)
+        mapping = 0.0
+        both, queries = _affordable(table, useful, table.left)
+    before = {"start race": table.race, "writing queries": table.writing}
     if not queries:
-        least = minutes + (FEWEST_STEPS * QUERY_EXPERTS * query_step - table.left) / 60 / USABLE
-        raise ConfigError(
-            f"{minutes:g} minutes are too few: to encode {len(data.collection.documents):,} passages takes "
-            f"{table.encoding / 60:.1f} on this machine{_passed(spent)}; set --budget-minutes {least + 1:.0f} or more"
-        )
+        raise _too_few(data, table, useful, minutes, spent, before)
+    left = table.left - mapping - both * useful.both_step - (table.both if both else 0.0)
+    left -= QUERY_EXPERTS * queries * useful.query_step
+    taught = distilled(spec, useful, queries, left, teacher)
+    alone = source_experts(data, table, useful, both, queries, left - taught.seconds)
     by_stage = {
+        "passed already": 60 * spent if spent >= SHOWN else 0.0,
+        **before,
         "encoding the corpus": table.encoding,
-        "both sides": (table.both + both * both_step) if both else 0.0,
-        f"{QUERY_EXPERTS} experts of queries": QUERY_EXPERTS * queries * query_step,
+        "both sides": (table.both + both * useful.both_step) if both else 0.0,
+        "both sides of one source each": sum(of_source(table, useful, steps) for steps in alone.both.values()),
+        f"{QUERY_EXPERTS} experts of queries": QUERY_EXPERTS * queries * useful.query_step,
+        "one distilled expert of queries": taught.seconds,
+        "a map on query vectors": mapping,
         "scores, merge, export and test": table.scoring,
     }
     reasons = (
         f"{speed.passages:.0f} passages and {speed.queries:.0f} queries a second on this machine{_passed(spent)}",
         f"experts learn from {', '.join(useful.sources)}: {useful.pairs:,} "
-        f"{'pairs' if WRITTEN not in useful.sources else 'passages'}",
+        f"{'pairs' if useful.mined else 'pairs and passages'}",
+        *([NOTHING_WRITTEN] if useful.mined else []),
         *_steps_told(useful, both, queries),
+        *alone.reasons,
+        *taught.reasons,
         _minutes_told(by_stage, minutes),
     )
-    return spec.model_copy(update={"experts": _experts(useful, both, queries)}), reasons
+    experts = _experts(useful, both, queries, alone)
+    if taught.expert is None or teacher is None:
+        return spec.model_copy(update={"experts": experts}), reasons
+    return spec.model_copy(update={"experts": (*experts, taught.expert), "teach": teacher.spec}), reasons
+
+
+def _too_few(
+    data: DomainData,
+    table: TimeTable,
+    useful: UsefulTraining,
+    minutes: float,
+    spent: float,
+    before: Mapping[str, float],
+) -> ConfigError:
+    """Return the error that says what takes the minutes, and how many are enough."""
+    others = "".join(f", {name} {seconds / 60:.1f}" for name, seconds in before.items() if seconds)
+    least = minutes + (FEWEST_STEPS * QUERY_EXPERTS * useful.query_step - table.left) / 60 / USABLE
+    return ConfigError(
+        f"{minutes:g} minutes are too few: to encode {len(data.collection.documents):,} passages takes "
+        f"{table.encoding / 60:.1f} on this machine{others}{_passed(spent)}; set --budget-minutes "
+        f"{least + 1:.0f} or more"
+    )
+
+
+def _affordable(table: TimeTable, useful: UsefulTraining, left: float) -> tuple[int, int]:
+    """Return the steps of both sides and of an expert of queries that fit what is left; 0: too few do."""
+    training, query_step = left - table.both, useful.query_step
+    both = _steps(useful.both, (1 - QUERY_SHARE) * training / useful.both_step)
+    # What both sides do not need of their share is left for the experts of queries.
+    queries = _steps(useful.queries, (training - both * useful.both_step) / QUERY_EXPERTS / query_step) if both else 0
+    if queries:
+        return both, queries
+    # Passages as short as queries leave time for both sides, but too little for the experts of queries after them.
+    return 0, _steps(useful.queries, left / QUERY_EXPERTS / query_step)
 
 
 def _steps_told(useful: UsefulTraining, both: int, queries: int) -> tuple[str, str]:
@@ -197,17 +163,20 @@ def _minutes_told(by_stage: Mapping[str, float], minutes: float) -> str:
     return f"minutes, about: {stages}; {sum(by_stage.values()) / 60:.1f} of {minutes:g}"
 
 
-def _experts(useful: UsefulTraining, both: int, queries: int) -> tuple[ExpertSpec, ...]:
-    sources, experts = useful.sources, []
-    if both:
-        negatives = NegativeSpec(mined=useful.mined)
-        experts.append(
-            ExpertSpec(name="both-sides", sources=sources, steps=both, batch_size=useful.batch, negatives=negatives)
-        )
-    for number in range(1, QUERY_EXPERTS + 1):
+def _experts(useful: UsefulTraining, both: int, queries: int, alone: SourceExperts) -> tuple[ExpertSpec, ...]:
+    of_both = [("both-sides", useful.sources, both)] if both else []
+    of_both += [(f"both-sides-of-{name}", (name,), steps) for name, steps in alone.both.items()]
+    negatives = NegativeSpec(mined=useful.mined)
+    experts = [
+        ExpertSpec(name=name, sources=sources, steps=steps, batch_size=useful.batch, negatives=negatives)
+        for name, sources, steps in of_both
+    ]
+    for number in range(1, QUERY_EXPERTS + 1 - len(alone.queries)):
         # The first one sees all pairs; the others differ in what they learn by chance.
         name, bag = f"queries-{number}", number > 1
-        experts.append(ExpertSpec(name=name, sources=sources, side="query", bag=bag, steps=queries))
+        experts.append(ExpertSpec(name=name, sources=useful.sources, side="query", bag=bag, steps=queries))
+    for source, steps in alone.queries.items():
+        experts.append(ExpertSpec(name=f"queries-of-{source}", sources=(source,), side="query", steps=steps))
     return tuple(experts)
 
 
@@ -219,16 +188,3 @@ def _steps(useful: float, affordable: float) -> int:
     """Return the steps of an expert: as many as are useful and affordable; 0 if those are too few."""
     steps = round(min(useful, affordable))
     return steps if steps >= FEWEST_STEPS else 0
-
-
-def _sources(spec: DomainSpec, data: DomainData) -> tuple[tuple[str, ...], int]:
-    """Return the sources that experts learn from, and the number of their pairs; judged pairs if there are enough."""
-    batch = spec.train.batch_size
-    labelled = {name: len(pairs) for name, pairs in data.sources.items() if len(pairs) >= 2 * batch}
-    if labelled:
-        return tuple(labelled), sum(labelled.values())
-    if data.collection.synthetic:
-        # A generator wrote all the queries that it was asked for; no more are paid for, and sentences teach as well.
-        own = {name: len(pairs) for name, pairs in data.sources.items() if pairs}
-        return (*own, SENTENCES), sum(own.values()) + len(data.pool)
-    return (WRITTEN, SENTENCES), len(data.pool)

@@ -24,6 +24,7 @@ def finished_report(
     rows: Mapping[str, Scores],
     on_dev: Mapping[str, float],
     guards: dict[str, GuardRow],
+    untouched: str | None,
 ) -> Report:
     """Return the report of a run whose test was opened.
 
@@ -33,12 +34,14 @@ def finished_report(
         rows: Scores on test by name.
         on_dev: nDCG@10 of ``base`` and ``merged`` over all dev queries and the whole corpus.
         guards: The general tasks by name.
+        untouched: Row of the start as it comes; None: there is none.
     """
     report = _report(context, state, state.confirmed, "finished", "")
     report["rows"] = {name: _row(name, rows, context) for name in rows}
     report["collection"]["test_queries"] = len(rows["merged"].per_query)
     report["dev"] = dict(on_dev)
     report["guards"] = guards
+    report["untouched"] = untouched
     report["dev_to_test_gap"] = on_dev["merged"] - rows["merged"].ndcg_at_10
     return report
 
@@ -95,7 +98,7 @@ def _report(
 
 def _point_taken(state: State, best: RatedModel) -> int | None:
     """Return the number, from 1, of the front's point that is the exported model; None: it is not on the front."""
-    if state.merge is None:
+    if state.merge is None or best.model.query_map is not None:
         return None
     names = [expert.name for expert in state.merged]
     for number, point in enumerate(state.merge.front, 1):
@@ -143,9 +146,9 @@ def _row(name: str, rows: Mapping[str, Scores], context: RunContext) -> Row:
 
 
 def _cost(context: RunContext, state: State) -> Cost:
-    from stm_agent.llm.access import spending
+    from stm_agent.llm.budget import read_spending
 
-    spent = spending(context.run.llm_ledger)
+    spent = read_spending(context.run.llm_ledger)
     # Over all scorings of the run, those of earlier processes included.
     texts, seconds = context.encoded
     return {
@@ -168,8 +171,10 @@ def _cost(context: RunContext, state: State) -> Cost:
 
 def _writing(context: RunContext) -> dict[str, Writing]:
     """Return kind of text -> counts and cost of all stages of the run that wrote it."""
-    # Entries of an earlier version say nothing about what was written.
-    stages = {entry["folder"]: entry for entry in context.run.ledger.entries("written") if "what" in entry}
+    # Entries of an earlier version say nothing about what was written, or of which job a stage is a part: the whole
+    # one takes the place of what was salvaged before.
+    entries = [entry for entry in context.run.ledger.entries("written") if "what" in entry]
+    stages = {entry.get("whole", entry["folder"]): entry for entry in entries}
     total: dict[str, Writing] = {}
     for entry in stages.values():
         row = total.setdefault(

@@ -88,7 +88,11 @@ class CollectionReport(TypedDict):
 
 
 class Report(TypedDict):
-    """``report.json``. A stopped run has no test rows."""
+    """``report.json``. A stopped run has no test rows.
+
+    ``untouched`` names the row of the start as it comes: ``base``, or another one if the run read fewer tokens of each
+    text than the start does by itself. None: such a row is missing, and a note says why.
+    """
 
     schema: int
     run: str
@@ -98,6 +102,7 @@ class Report(TypedDict):
     seed: int
     collection: CollectionReport
     rows: dict[str, Row]
+    untouched: NotRequired[str | None]
     best_expert_on_dev: str | None
     model_label: str
     weights: dict[str, float]

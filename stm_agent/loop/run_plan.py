@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, NotRequired, TypedDict
 
 from stm_agent.domain.spec import DomainSpec
 from stm_agent.loop.failures import Failure
+
+RACE_DOCUMENTS = 300
+"""Documents that starts are raced on, those judged and those hard for BM25 first."""
 
 
 class StartRow(TypedDict):
@@ -78,6 +82,8 @@ class RunPlan:
         failures: Starts that were lost in the race; a resumed run, which races no more, reports them too.
         raced: The domain as it was before the race, with all its starts; None: there was no race.
         speed: Encoding speed that the plan goes by; None: nothing was measured.
+        asked: Start -> tokens of each text that the user asked for; None: the plan chose them, or they are the start's
+            own. Not stored: a resumed run reads it from its domain.
     """
 
     spec: DomainSpec
@@ -86,6 +92,7 @@ class RunPlan:
     failures: tuple[Failure, ...] = ()
     raced: DomainSpec | None = None
     speed: Speed | None = None
+    asked: Mapping[str, int | None] = field(default_factory=dict)
 
     def to_json(self) -> StoredPlan:
         """Return the plan as JSON values."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NotRequired, TypedDict
+
+from stm_agent.loop.options import Options
+from stm_agent.loop.spending_limits import LimitsRow, SpendingLimits
 
 
 class SearchCost(TypedDict):
@@ -14,6 +18,13 @@ class SearchCost(TypedDict):
     prompt_tokens: NotRequired[int]
     completion_tokens: NotRequired[int]
     seconds: NotRequired[float]
+
+
+class EndedEarly(TypedDict):
+    """Why a search ended early, and the ceilings that it had: higher ones continue it."""
+
+    reasons: list[str]
+    limits: LimitsRow
 
 
 class WinnerReport(TypedDict):
@@ -29,6 +40,7 @@ class WinnerReport(TypedDict):
         accepted: The winner is better by the test.
         reason: Why, in one line.
         written: File that the winner was written to; None: it was not accepted.
+        ended: How a ceiling ended the search before its end; None: it did not.
     """
 
     run: str
@@ -40,6 +52,19 @@ class WinnerReport(TypedDict):
     accepted: bool
     reason: str
     written: NotRequired[str | None]
+    ended: NotRequired[EndedEarly | None]
+
+
+def ended_early(reasons: Sequence[str], options: Options) -> EndedEarly | None:
+    """Return how ceilings ended a search; None: they did not."""
+    limits = SpendingLimits.of(options)
+    return {"reasons": list(reasons), "limits": limits.to_json()} if reasons else None
+
+
+def is_final(report: WinnerReport, options: Options) -> bool:
+    """Return whether a search has nothing to add to its report: it came to its end, or has no more to spend now."""
+    ended = report.get("ended")
+    return ended is None or not SpendingLimits.of(options).are_raised(ended["limits"])
 
 
 class RungRow(TypedDict):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from stm_agent.clock import RunClock
-from stm_agent.llm.access import spending
-from stm_agent.loop.options import Options
+from stm_agent.llm.budget import read_spending
 from stm_agent.loop.runs import RunFolder
+from stm_agent.loop.spending_limits import SpendingLimits
 
 SHARE = 0.5
 """Share of the dollars, calls and minutes for proposing candidates."""
-EVENT = "proposing ended"
+PROPOSING = "proposing"
 
 
 class Host(Protocol):
@@ -22,38 +23,52 @@ class Host(Protocol):
 
 
 class SearchShare:
-    """Whether the share is spent. A resumed search ends its proposals where the first process did.
+    """Whether a part of a search has spent its share. A resumed search ends the part where the first process did.
 
-    What a killed process paid for is proposed again from the cache, so nothing is asked of the spending before this
-    process has paid for something itself.
+    If the limits were raised since, it continues. What a killed process paid for is proposed again from the cache, so
+    nothing is asked of the spending before this process has paid for something itself.
     """
 
-    def __init__(self, context: Host, ceilings: Options) -> None:
-        """Take the run and its ceilings."""
-        self._context, self._ceilings = context, ceilings
-        self._before = spending(context.run.llm_ledger).calls
-        self._asked = 0
-        ended = [entry["asked"] for entry in context.run.ledger.entries(EVENT)]
-        self._ended: int | None = ended[0] if ended else None
+    def __init__(
+        self, context: Host, limits: SpendingLimits, end_early: Callable[[str], None], *, part: str = PROPOSING
+    ) -> None:
+        """Take the run, the limits of this part, and what notes that they ended it.
+
+        Args:
+            context: The run.
+            limits: Limits of the part.
+            end_early: Called once with the reason.
+            part: Name of the part, unique in its run.
+        """
+        self._context, self._limits, self._end_early, self._part = context, limits, end_early, part
+        self._before = read_spending(context.run.llm_ledger).calls
+        self._asked, self._is_over = 0, False
+        # Events of earlier versions say nothing of their limits.
+        ends = [row for row in context.run.ledger.entries(f"{part} ended") if "limits" in row]
+        ended = ends[-1] if ends and not limits.are_raised(ends[-1]["limits"]) else None
+        self._ended: tuple[int, str] | None = (ended["asked"], ended["reason"]) if ended else None
 
     def is_spent(self) -> bool:
-        """Return whether no further candidate may be proposed."""
+        """Return whether nothing more may be asked for."""
         self._asked += 1
+        if self._is_over:
+            return True
         if self._ended is not None:
-            return self._asked >= self._ended
-        if not self._is_over():
+            asked, reason = self._ended
+            if self._asked < asked:
+                return False
+        elif (reached := self._reached()) is not None:
+            reason = f"{self._part} ended early: {reached}"
+            row = {"asked": self._asked, "reason": reason, "limits": self._limits.to_json()}
+            self._context.run.ledger.record(f"{self._part} ended", **row)
+        else:
             return False
-        self._ended = self._asked
-        self._context.run.ledger.record(EVENT, asked=self._asked)
+        self._is_over = True
+        self._end_early(reason)
         return True
 
-    def _is_over(self) -> bool:
-        limits, spent = self._ceilings, spending(self._context.run.llm_ledger)
+    def _reached(self) -> str | None:
+        spent = read_spending(self._context.run.llm_ledger)
         if self._before and spent.calls == self._before:
-            return False
-        usd, minutes, calls = limits.budget_usd, limits.budget_minutes, limits.budget_calls
-        return (
-            (calls is not None and spent.calls >= calls * SHARE)
-            or (usd is not None and spent.usd >= usd * SHARE)
-            or (minutes is not None and self._context.clock.seconds() >= minutes * 60 * SHARE)
-        )
+            return None
+        return self._limits.reached(spent, self._context.clock)

@@ -100,7 +100,7 @@ def _job(
     instruction = none if expert.instruction is None else none.saying(expert.instruction, "expert")
     dev = None
     if spec.train.evaluate_every:
-        halves = cut_dev(data.collection.splits["dev"])
+        halves = cut_dev(data.collection.splits["dev"], same_text=data.collection.same_text)
         search = data.collection.splits["dev"].only(halves.search, "dev-search")
         dev = ScoredTask("search", data.collection.texts, search)
     return TrainingJob(

@@ -58,7 +58,7 @@ def training_job(
         backbone=domain.backbone,
         pairs=plan.pairs,
         negatives=negatives,
-        lists=_lists_of(spec, plan),
+        lists=lists_of(spec, plan),
         instruction=instruction,
         prompts=prompt_prefixes(spec, instruction, context.workspace, domain.task),
         start=plan.start,
@@ -69,7 +69,7 @@ def training_job(
     )
 
 
-def _lists_of(spec: ExpertSpec, plan: TrainingPlan) -> Lists:
+def lists_of(spec: ExpertSpec, plan: TrainingPlan) -> Lists:
     """Return a teacher's scores of the plan's pairs, if the expert learns from them."""
     lists = plan.training_data.lists if spec.learns_from_scores else {}
     return {pair.id: lists[pair.id] for pair in plan.pairs if pair.id in lists}

@@ -32,6 +32,7 @@ class TrainingData:
         trial: Trace of the program that wrote the synthetic negatives; None: there are none.
         found: What mining found and the generator wrote before the audit, for a later audit; None: nothing was audited.
         auditor: Hash of the encoder, with its instruction, whose scores the newest audit saw.
+        compared: Changes of these data that probes compared when they were made.
     """
 
     mined: Negatives = field(default_factory=dict)
@@ -43,6 +44,7 @@ class TrainingData:
     trial: str | None = None
     found: Found | None = None
     auditor: str | None = None
+    compared: int = 0
 
     @cached_property
     def digest(self) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from stm_agent.domain.data import Pair
-from stm_agent.errors import GenerationError
-from stm_agent.files import read_json, read_jsonl
+from stm_agent.files import read_json
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import first_miner, graded_job, negatives_job, queries_job
+from stm_agent.loop.round_trip_probe import ProbedPairs, filter_by_probe
+from stm_agent.loop.salvaging import build_or_salvage
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.graded import GradedPassages
+from stm_agent.synthesize.jobs import WritingJob
 from stm_agent.traces import Trace, TraceStore, read_traces
 from stm_agent.train.job import NO_NEGATIVES, Negatives
 
@@ -24,17 +26,24 @@ NO_PROGRAMS: Mapping[str, Path] = {}
 
 
 def more_written_queries(
-    context: RunContext, pool: Mapping[str, str], count: int, programs: Mapping[str, Path] = NO_PROGRAMS
-) -> tuple[Pair, ...]:
+    context: RunContext,
+    pool: Mapping[str, str],
+    count: int,
+    programs: Mapping[str, Path] = NO_PROGRAMS,
+    before: Sequence[Pair] = (),
+) -> ProbedPairs:
     """Return pairs whose queries the generator writes for passages of a pool; fewer if it gives out.
+
+    If the domain lets a probe decide on the round trip, it decides on these pairs.
 
     Args:
         context: The run.
         pool: Passage id -> text.
         count: Queries wanted.
         programs: Programs that write since a search of their text.
+        before: Pairs that were written earlier, whose queries are not repeated.
     """
-    from stm_agent.synthesize.queries import load_pairs
+    from stm_agent.synthesize.queries import load_lost, load_pairs
 
     folder: Path | None = None
     with context.attempt("written queries"):
@@ -50,18 +59,19 @@ def more_written_queries(
             seed=context.seed,
             cache=context.cache,
         )
-        whole = replace(whole, program=programs.get("queries", whole.program))
+        queries = tuple(pair.query for pair in before)
+        whole = replace(whole, program=programs.get("queries", whole.program), before=queries)
 
         def job(generator: LlmAccess) -> Job:
             return replace(whole, generator=generator)
 
         with context.timed("synthesize", f"{context.generator.options.model} writes {count:,} queries"):
-            folder = _build_or_salvage(context, "written queries", job)
+            folder = build_or_salvage(context, "written queries", job)
     if folder is None:
-        return ()
+        return ProbedPairs(())
     _report_counts(context, "queries", folder / "pairs.json")
-    _trace(context, "queries", whole.program, folder / "pairs.json")
-    return load_pairs(folder)
+    _trace(context, "queries", whole, folder / "pairs.json")
+    return filter_by_probe(context, load_pairs(folder), load_lost(folder))
 
 
 def written_negatives(
@@ -79,11 +89,11 @@ def written_negatives(
     with context.timed(
         "synthesize", f"{model} writes {chosen.count} hard negatives for each of {len(chosen.pairs)} pairs"
     ):
-        folder = _build_or_salvage(context, "written negatives", job)
+        folder = build_or_salvage(context, "written negatives", job)
     if folder is None:
         return NO_NEGATIVES, None
     _report_counts(context, "hard negatives", folder / "written.json")
-    trial = _trace(context, "hard negatives", chosen.program, folder / "written.json")
+    trial = _trace(context, "hard negatives", chosen, folder / "written.json")
     return load_negatives(folder), trial
 
 
@@ -105,27 +115,12 @@ def graded_passages(
 
         model = context.generator.options.model
         with context.timed("synthesize", f"{model} writes passages of lower relevance for {len(whole.pairs)} pairs"):
-            folder = _build_or_salvage(context, "graded passages", job)
+            folder = build_or_salvage(context, "graded passages", job)
     if folder is None:
         return {}
     _report_counts(context, "graded passages", folder / "written.json")
-    _trace(context, "graded passages", whole.program, folder / "written.json")
+    _trace(context, "graded passages", whole, folder / "written.json")
     return load_graded(folder)
-
-
-def _build_or_salvage(context: RunContext, lever: str, job: Callable[[LlmAccess], Job]) -> Path | None:
-    """Build a job in which an LLM writes; if the LLM or its budget gives out, use the answers that were paid for.
-
-    The salvaged result has a key of its own, so that a later process with a working LLM builds the whole one.
-    """
-    folder: Path | None = None
-    with context.attempt(lever) as caught:
-        return context.build(job(context.generator))
-    answered = len(read_jsonl(context.run.llm_ledger))
-    if isinstance(caught[0], GenerationError) and answered:
-        with context.attempt(lever):
-            folder = context.build(job(context.generator.without_asking(answered)))
-    return folder
 
 
 class WrittenCounts(TypedDict):
@@ -136,23 +131,38 @@ class WrittenCounts(TypedDict):
     refused: dict[str, int]
     inputs_cut: NotRequired[int]
     copied: NotRequired[int]
+    misread: NotRequired[int]
+
+
+def losses(counts: WrittenCounts, plain: str) -> str:
+    """Return what a stage lost, to follow its counts; ``plain``: the setting that turns typed outputs off."""
+    refusals = ", ".join(f"{number} {reason}" for reason, number in sorted(counts["refused"].items()))
+    text = f"; refused: {refusals}" if refusals else ""
+    text += f"; {counts['inputs_cut']} inputs cut to the model's context" if counts.get("inputs_cut") else ""
+    if misread := counts.get("misread"):
+        text += f"; {misread} answers kept no format, so that the plain program wrote ({plain})"
+    return text
 
 
 def _report_counts(context: RunContext, what: str, path: Path) -> None:
     """Note how many texts were written and why the others were refused."""
     counts: WrittenCounts = read_json(path)
-    refusals = ", ".join(f"{number} {reason}" for reason, number in sorted(counts["refused"].items()))
-    text = f"{counts['written']} of {counts['asked']} {what} written"
-    text += f"; refused: {refusals}" if refusals else ""
-    text += f"; {counts['inputs_cut']} inputs cut to the model's context" if counts.get("inputs_cut") else ""
+    text = f"{counts['written']} of {counts['asked']} {what} written{losses(counts, 'synthesize: structured: never')}"
     text += f"; {counts['copied']} of these are copied from their passage" if counts.get("copied") else ""
-    lacks = counts["written"] < counts["asked"] or counts.get("inputs_cut")
+    lacks = counts["written"] < counts["asked"] or counts.get("inputs_cut") or counts.get("misread")
     (context.warn if lacks else context.note)("synthesize", text)
 
 
-def _trace(context: RunContext, what: str, program: Path, written: Path) -> str | None:
-    """Record the generator's program and what its texts cost in the run; return the name of its trial."""
-    counts = read_json(written)
+def _trace(context: RunContext, what: str, whole: WritingJob, written: Path) -> str | None:
+    """Record the generator's program and what its texts cost in the run; return the name of its trial.
+
+    Args:
+        context: The run.
+        what: The kind of text.
+        whole: The job; what was salvaged of it is counted until it is built as a whole.
+        written: The counts of its stage.
+    """
+    counts, program = read_json(written), whole.program
     sample = counts.get("sample")
     if not sample:
         return None
@@ -166,6 +176,7 @@ def _trace(context: RunContext, what: str, program: Path, written: Path) -> str 
     context.run.ledger.record(
         "written",
         folder=written.parent.name,
+        whole=whole.folder_name,
         trial=trial,
         what=what,
         asked=counts["asked"],

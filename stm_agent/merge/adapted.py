@@ -34,6 +34,8 @@ class AdaptedModel:
         weights: One weight for each adapter.
         method: How they are merged; by default the sum of what they add, each times its weight.
         queries: The model that queries are encoded with; None: this one.
+        query_map: Folder of a map on the vectors of queries, see :mod:`stm_agent.backbone.query_map`; None: there is
+            none.
     """
 
     backbone: BackboneSpec
@@ -41,11 +43,17 @@ class AdaptedModel:
     weights: tuple[float, ...] = ()
     method: MethodOptions = SUM
     queries: AdaptedModel | None = None
+    query_map: Path | None = None
 
     @property
     def documents(self) -> AdaptedModel:
         """The model that passages are encoded with."""
-        return replace(self, queries=None)
+        return replace(self, queries=None, query_map=None)
+
+    @property
+    def unmapped(self) -> AdaptedModel:
+        """The same model without a map on the vectors of queries."""
+        return replace(self, query_map=None)
 
     @property
     def merged(self) -> AdaptedModel:
@@ -57,10 +65,17 @@ class AdaptedModel:
         from stm_agent.backbone.identity import source_identity
 
         used = [(adapter_key(path), weight) for path, weight in self._used()]
-        key = ["adapted", self.backbone.model_dump(mode="json"), source_identity(self.backbone.model), used]
+        key: list[object] = [
+            "adapted",
+            self.backbone.model_dump(mode="json"),
+            source_identity(self.backbone.model),
+            used,
+        ]
         if self.method != SUM:
             key.append(self.method.model_dump(mode="json"))
-        return key if self.queries is None else [*key, ["queries", self.queries.source_key()]]
+        if self.queries is not None:
+            key.append(["queries", self.queries.source_key()])
+        return key if self.query_map is None else [*key, ["query map", adapter_key(self.query_map)]]
 
     @property
     def in_float32(self) -> AdaptedModel:
@@ -94,7 +109,7 @@ class AdaptedModel:
         return deltas[0] if [w for _, w in used] == [1.0] else combine(deltas, [weight for _, weight in used])
 
     def open(self) -> TextEncoder:
-        """Load the backbone and fold the merge into its weights; the same for the side of queries."""
+        """Load the backbone and fold the merge into its weights; the same for the side of queries, with its map."""
         from stm_agent.backbone.encoder import TextEncoder, TwoSidedEncoder
         from stm_agent.backbone.load import load_backbone
         from stm_agent.backbone.network import network_of
@@ -105,7 +120,10 @@ class AdaptedModel:
         if delta is not None:
             fold(network_of(model), delta)
         encoder = TextEncoder(model, mixed=self.backbone.dtype == MIXED, vector_format=self.backbone.vectors)
-        return encoder if self.queries is None else TwoSidedEncoder(encoder, self.queries.open())
+        if self.queries is None and self.query_map is None:
+            return encoder
+        queries = encoder if self.queries is None else self.queries.open()
+        return TwoSidedEncoder(encoder, queries if self.query_map is None else queries.mapped(self.query_map))
 
     def _used(self) -> list[tuple[Path, float]]:
         # A sum does not need experts of weight 0; what dare drops depends on the number of experts.

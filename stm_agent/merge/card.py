@@ -7,13 +7,15 @@ from types import MappingProxyType
 
 from stm_agent.assets.pull import find_asset
 from stm_agent.backbone.embedded import SCHEME
-from stm_agent.domain.collection import SYNTHETIC_NOTE, Collection
+from stm_agent.domain.beir import SYNTHETIC_NOTE
+from stm_agent.domain.collection import Collection
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
 from stm_agent.merge.query_start import INCUMBENT
 from stm_agent.merge.recipe import SUM, MethodOptions
 
 FRONT_MATTER = ("---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity", "---")
 """What the Hub reads of a card."""
+MAPPED = "The vectors of queries pass through a linear map that was trained on train queries; those of passages do not."
 
 
 def model_card(
@@ -29,6 +31,7 @@ def model_card(
     synthetic: Sequence[str] = (),
     trained: Mapping[str, ExpertSpec] = MappingProxyType({}),
     measured_on: str = "the search half of dev",
+    mapped: bool = False,
 ) -> str:
     """Return the card of a merged model as Markdown.
 
@@ -44,18 +47,15 @@ def model_card(
         synthetic: Splits whose queries an LLM wrote.
         trained: Experts that are not as the domain lists them, such as those of weak slices.
         measured_on: The dev queries of ``dev``, in words.
+        mapped: Whether a linear map follows on the vectors of queries.
     """
+    score = f"nDCG@10 on {measured_on}{', which are synthetic' if 'dev' in synthetic else ''}: {_number(dev)}"
     lines = [
-        *FRONT_MATTER,
+        *(*FRONT_MATTER, "", f"# {name}", ""),
+        *(f"A retriever for: {domain.task.rstrip('.')}.", ""),
+        *_recipe(domain, weights, trained, method, mapped=mapped),
         "",
-        f"# {name}",
-        "",
-        f"A retriever for: {domain.task.rstrip('.')}.",
-        "",
-        *(_recipe(domain, weights, trained, method) if weights else _start_alone(domain)),
-        "",
-        f"nDCG@10 on {measured_on}{', which are synthetic' if 'dev' in synthetic else ''}: {_number(dev)}; on the "
-        f"general guard: {_number(general)}. Test scores are in the run's report.",
+        f"{score}; on the general guard: {_number(general)}. Test scores are in the run's report.",
         "",
         *([f"The queries of {' and '.join(synthetic)} are synthetic: {SYNTHETIC_NOTE}.", ""] if synthetic else []),
         "Data and licences:",
@@ -68,14 +68,19 @@ def model_card(
     return "\n".join(lines)
 
 
-def _start_alone(domain: DomainSpec) -> list[str]:
-    return [f"The start as it is: {domain.backbone.summary}. No expert is merged into it."]
-
-
 def _recipe(
-    domain: DomainSpec, weights: Mapping[str, float], trained: Mapping[str, ExpertSpec], method: MethodOptions
+    domain: DomainSpec,
+    weights: Mapping[str, float],
+    trained: Mapping[str, ExpertSpec],
+    method: MethodOptions,
+    *,
+    mapped: bool,
 ) -> list[str]:
-    """Return what the model is merged from, and how the experts were trained."""
+    """Return what the model is made of, and how the experts were trained."""
+    after = ["", MAPPED] if mapped else []
+    if not weights:
+        as_it_is = "" if mapped else " as it is"
+        return [f"The start{as_it_is}: {domain.backbone.summary}. No expert is merged into it.", *after]
     train, how = domain.train, "linearly, exactly" if method == SUM else f"by {method.summary}"
     return [
         f"Backbone {domain.backbone.summary}. LoRA rank {train.lora_rank}, alpha {train.lora_alpha}; experts merged "
@@ -85,6 +90,7 @@ def _recipe(
         "|---|---|---|---|---|---|---|",
         *_rows(domain, weights, trained),
         *_teacher_note(domain),
+        *after,
     ]
 
 

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, TypedDict
 
 from stm_agent.files import write_json
 from stm_agent.job import Job
 from stm_agent.merge.adapted import AdaptedModel
 
 SIDES = "sides.json"
-"""File of a model with two sides: whether passages are encoded by the ``start`` as it was, or by a ``merged`` model."""
+"""File of a model with two sides, see :class:`Sides`."""
+
+
+class Sides(TypedDict, total=False):
+    """What encodes the passages of a model whose queries are encoded by another one.
+
+    Attributes:
+        passages: The ``start`` as it was, or a ``merged`` model.
+        tokens: Tokens of each passage that are read; missing in folders of earlier versions.
+    """
+
+    passages: Literal["start", "merged"]
+    tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +53,26 @@ class ExportJob(Job):
             CheckFailed: The weights are not finite, or the saved folder does not give the same vectors.
         """
         from stm_agent.backbone.load import load_backbone
+        from stm_agent.backbone.query_map import with_map
         from stm_agent.merge.export import export_merged, export_sides
 
         target, delta, prompts = folder / "model", self.model.delta(), dict(self.prompts)
         fresh = load_backbone(self.model.backbone)
-        queries = self.model.queries
+        queries = self.model.queries or (self.model.documents if self.model.query_map else None)
         if queries is None:
             export_merged(fresh, delta, target, prompts=prompts, card=self.card)
             self._describe(self.model, target, "adapter")
             return
-        sides = (load_backbone(queries.backbone), queries.delta())
-        export_sides((fresh, delta), sides, target, prompts=prompts, card=self.card)
+        side = load_backbone(queries.backbone)
+        if self.model.query_map is not None:
+            side = with_map(side, self.model.query_map)
+        export_sides((fresh, delta), (side, queries.delta()), target, prompts=prompts, card=self.card)
         untouched = self.model.documents.delta() is None
-        write_json(target / SIDES, {"passages": "start" if untouched else "merged"})
+        # An index of the start that was built with more tokens of each passage has other vectors.
+        write_json(target / SIDES, {"passages": "start" if untouched else "merged", "tokens": fresh.max_seq_length})
         # The recipe is that of the side that was merged last; the other side has an adapter of its own.
-        self._describe(self.model.documents, target, "document_adapter")
+        if self.model.queries is not None:
+            self._describe(self.model.documents, target, "document_adapter")
         self._describe(queries, target, "adapter")
 
     @staticmethod

@@ -65,23 +65,20 @@ class Surrogate:
         """Prepare a task; only documents that are judged, or near the top of any expert's ranking, are scored."""
         columns = _pooled(task)
         position = {task.documents[column]: number for number, column in enumerate(columns)}
-        rows = [row for row, query in enumerate(task.queries) if any(g > 0 for g in task.qrels.get(query, {}).values())]
+        relevant = [
+            {document: grade for document, grade in task.qrels.get(query, {}).items() if grade > 0}
+            for query in task.queries
+        ]
+        rows = [row for row, graded in enumerate(relevant) if graded]
         self._queries = task.query_vectors[:, rows]
         # Only these few are in memory together.
         taken = [as_vectors(vectors).take(columns) for vectors in task.document_vectors]
         # Models that differ in their queries alone have one set of them.
         same = all(np.array_equal(vectors, taken[0]) for vectors in taken[1:])
         self._documents = mix(taken[0][None], ())[None] if same else np.stack(taken)
-        grades = [
-            {document: grade for document, grade in task.qrels[task.queries[row]].items() if grade > 0} for row in rows
-        ]
+        grades = [relevant[row] for row in rows]
         found = [[(position[name], grade) for name, grade in row.items() if name in position] for row in grades]
-        # Place -> the relevant document that each query has there, and its gain; 0: the query has fewer.
-        self._relevant = np.zeros((max(map(len, found), default=0), len(rows)), dtype=np.intp)
-        self._gains = np.zeros(self._relevant.shape)
-        for number, entries in enumerate(found):
-            for place, (column, grade) in enumerate(entries):
-                self._relevant[place, number], self._gains[place, number] = column, grade
+        self._relevant, self._gains = _by_place(found)
         best = [sorted(row.values(), reverse=True)[:CUT] for row in grades]
         self._ideal = np.array([DISCOUNTS[: len(row)] @ row for row in best])
         self._rows, self._columns = rows, columns
@@ -149,6 +146,19 @@ class Surrogate:
         kernel = _kernel(points, points) + NUGGET * np.eye(len(points))
         shares = np.linalg.solve(kernel, _kernel(points, np.asarray(weights, dtype=np.float64)[None])[:, 0])
         return list(zip(shares[-len(self._errors) :].tolist(), self._errors, strict=True))
+
+
+def _by_place(found: Sequence[Sequence[tuple[int, int]]]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the column of each query's first, second ... relevant document and its gain, ``[places, queries]`` each.
+
+    A query that has fewer of them than another has gains of 0 at the rest.
+    """
+    columns = np.zeros((max(map(len, found), default=0), len(found)), dtype=np.intp)
+    gains = np.zeros(columns.shape)
+    for query, entries in enumerate(found):
+        for place, (column, grade) in enumerate(entries):
+            columns[place, query], gains[place, query] = column, grade
+    return columns, gains
 
 
 def _kernel(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -12,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stm_agent.domain.data import Pair
+from stm_agent.domain.spec import UNLABELLED
+from stm_agent.domain.spec import WRITTEN as WRITTEN_QUERIES
 from stm_agent.domain.text import is_near_duplicate, normalise, words_of
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.files import content_hash
@@ -24,6 +25,8 @@ Floats = NDArray[np.float64]
 Kind = Literal["bm25", "dense", "structural", "synthetic", "refused"]
 WRITTEN: Literal["synthetic"] = "synthetic"
 REFUSED: Literal["refused"] = "refused"
+NOT_JUDGED = frozenset({*UNLABELLED, WRITTEN_QUERIES})
+"""Sources whose queries were made of their passages."""
 SOME = 200
 """Queries between two safe points."""
 
@@ -61,6 +64,7 @@ class Suspect:
         passage: The passage.
         kind: How it was found; ``refused`` by mining, whichever retriever found it.
         known: Whether the data says that it is relevant.
+        alone: Whether it is the only passage of its query that the data says so of.
     """
 
     pair: Pair
@@ -68,15 +72,25 @@ class Suspect:
     passage: Passage
     kind: Kind
     known: bool
+    alone: bool = False
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Suspects, and ``[suspects, features]`` float64: what speaks for their relevance."""
+    """Suspects, and what speaks for their relevance.
+
+    Attributes:
+        suspects: The suspects.
+        features: ``[suspects, features]`` float64; NaN in the rows of those that are alone, whose query has no other
+            positive to compare them with.
+        counts: Suspects that were left out, by reason.
+        plain: The same without what compares with positives, so that every row has it; empty: there is nothing.
+    """
 
     suspects: tuple[Suspect, ...]
     features: Floats
     counts: Mapping[str, int]
+    plain: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 @dataclass(frozen=True)
@@ -88,8 +102,9 @@ class _Query:
 def list_suspects(pairs: Sequence[Pair], found: Found) -> list[Suspect]:
     """Return every candidate of each query once, and the known positives that retrieval found like candidates.
 
-    A known positive counts only if retrieval found it, as it found the candidates, if the query has another one to
-    compare it with, and if it is not a near-duplicate of that one, which mining would have refused.
+    A known positive counts only if retrieval found it, as it found the candidates, and if it is not a near-duplicate of
+    another one of its query, which mining would have refused. One that is alone counts only if people judged it: the
+    query of a sentence or of an LLM was made of its passage, and looks like it.
     """
     suspects: list[Suspect] = []
     for number, query in enumerate(_by_query(pairs)):
@@ -125,12 +140,20 @@ def _by_query(pairs: Sequence[Pair]) -> list[_Query]:
 
 
 def _known(number: int, query: _Query, found: Found) -> list[Suspect]:
-    if len(query.references) < 2:
+    alone = len(query.references) == 1
+    if alone and all(pair.source in NOT_JUDGED for pair in query.pairs):
         return []
     words = {text: words_of(text) for text in query.references}
     hits = {hit.text: hit for pair in query.pairs for hit in found.relevant.get(pair.id, ()) if hit.text in words}
     return [
-        Suspect(pair=query.pairs[0], query=number, passage=Passage(hit.passage_id, text), kind=_source(hit), known=True)
+        Suspect(
+            pair=query.pairs[0],
+            query=number,
+            passage=Passage(hit.passage_id, text),
+            kind=_source(hit),
+            known=True,
+            alone=alone,
+        )
         for text, hit in hits.items()
         if not any(is_near_duplicate(words[text], words[other]) for other in query.references if other != text)
     ]
@@ -153,7 +176,7 @@ def weigh(
     These are BM25's score as a share of the query's best; the teacher's score, and its distance to the mean score of
     the query's positives (the positive-aware margin of NV-Retriever, arXiv 2407.15831); and the mean and the highest
     cosine to these positives, since relevant passages resemble each other (the cluster hypothesis). A suspect that is
-    a positive itself is compared with the others.
+    a positive itself is compared with the others. BM25's share and the teacher's score need no positive.
 
     Args:
         pairs: The pairs.
@@ -166,18 +189,22 @@ def weigh(
     rows: list[list[Suspect]] = [[] for _ in queries]
     for suspect in suspects:
         rows[suspect.query].append(suspect)
+    ordered = [suspect for row in rows for suspect in row]
+    if not ordered:
+        return Evidence((), np.zeros((0, 1)), {"without a score": 0}, np.zeros((0, 1)))
     features = [_words(queries, rows, pool)]
+    plain = list(features)
     if teacher is not None:
         features.append(_scores(queries, rows, teacher))
+        plain.append(features[-1][:, :1])
     if encoder is not None:
         features.append(_nearness(queries, rows, encoder))
-    ordered = [suspect for row in rows for suspect in row]
-    matrix = np.concatenate(features, axis=1) if ordered else np.zeros((0, 1))
-    scored = np.asarray(np.isfinite(matrix).all(axis=1))
-    counts = Counter({"without a score": int((~scored).sum())})
-    return Evidence(
-        tuple(suspect for suspect, ok in zip(ordered, scored, strict=True) if ok), matrix[scored], dict(counts)
-    )
+    alone = np.array([suspect.alone for suspect in ordered])
+    whole, without = np.concatenate(features, axis=1), np.concatenate(plain, axis=1)
+    whole[alone] = np.nan
+    scored = np.asarray(np.isfinite(without).all(axis=1) & (alone | np.isfinite(whole).all(axis=1)))
+    suspects = tuple(suspect for suspect, ok in zip(ordered, scored, strict=True) if ok)
+    return Evidence(suspects, whole[scored], {"without a score": int((~scored).sum())}, without[scored])
 
 
 def _words(queries: Sequence[_Query], rows: Sequence[Sequence[Suspect]], pool: Mapping[str, str]) -> Floats:
@@ -232,7 +259,7 @@ def _nearness(queries: Sequence[_Query], rows: Sequence[Sequence[Suspect]], enco
         cosines = vectors[[numbers[suspect.passage.text] for suspect in row]] @ references.T
         for suspect, cosine in zip(row, cosines, strict=True):
             others = cosine[[text != suspect.passage.text for text in query.references]]
-            values.append((float(others.mean()), float(others.max())))
+            values.append((float(others.mean()), float(others.max())) if len(others) else (np.nan, np.nan))
     return np.array(values, dtype=np.float64).reshape(-1, 2)
 
 

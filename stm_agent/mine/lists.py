@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from stm_agent.domain.data import Pair
 from stm_agent.errors import DataError
 
 POSITIVE, CANDIDATE = "positive", "candidate"
+FOLDER = "candidates"
+"""The ``datasets`` folder of a stage in which lists are stored."""
 COLUMNS = ("pair", "query", "role", "passage_id", "text", "score")
 
 
@@ -69,7 +72,34 @@ def save_lists(folder: Path, pairs: Sequence[Pair], lists: Lists) -> None:
     columns = {name: [row[index] for row in rows] for index, name in enumerate(COLUMNS)}
     # Of no rows datasets would write no file, which it then cannot read.
     shards = None if rows else 1
-    Dataset.from_dict(columns, features=features).save_to_disk(str(folder / "candidates"), num_shards=shards)
+    Dataset.from_dict(columns, features=features).save_to_disk(str(folder / FOLDER), num_shards=shards)
+
+
+class ListRow(TypedDict):
+    """A passage with its score, as it is stored."""
+
+    pair: str
+    query: str
+    role: str
+    passage_id: str
+    text: str
+    score: float
+
+
+def read_rows(folder: Path) -> Iterable[ListRow]:
+    """Return the rows that :func:`save_lists` wrote.
+
+    Raises:
+        DataError: The folder holds no such dataset.
+    """
+    from datasets import load_from_disk
+
+    try:
+        stored: Iterable[ListRow] = load_from_disk(str(folder / FOLDER))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{folder} holds no teacher scores ({reason}); remove it and run again") from error
+    return stored
 
 
 def load_lists(folder: Path) -> dict[str, ScoredList]:
@@ -78,16 +108,9 @@ def load_lists(folder: Path) -> dict[str, ScoredList]:
     Raises:
         DataError: The folder holds no such dataset.
     """
-    from datasets import load_from_disk
-
-    try:
-        stored = load_from_disk(str(folder / "candidates"))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{folder} holds no teacher scores ({reason}); remove it and run again") from error
     positives: dict[str, float] = {}
     candidates: dict[str, list[Candidate]] = {}
-    for row in stored:
+    for row in read_rows(folder):
         if row["role"] == POSITIVE:
             positives[row["pair"]] = row["score"]
         else:

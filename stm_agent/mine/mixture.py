@@ -29,8 +29,12 @@ FIRST_SHARES = (0.005, 0.05, 0.3)
 BOUNDS = 12.0
 """Largest log-odds of the share."""
 LEAST = 1e-4
-"""Share of a quadratic tilt from which it is taken."""
+"""Share of a quadratic tilt from which it is taken, and of any fit from which others start."""
 RIDGE = 1e-3
+ROUNDS = 100
+"""Newton steps of a fit, at most."""
+ENOUGH = 1e-6
+"""Gain in log likelihood below which a fit has ended; what is decided by it compares gains above 1."""
 LONGEST_STEP = 3.0
 """Change of a coefficient in one Newton step, at most: samples that hardly overlap would send it to infinity."""
 DEGREES = (1, 2)
@@ -125,76 +129,147 @@ class Mixture:
         return _posterior(self.share, self.bins.terms(scores, degree) @ self.ratio)
 
 
-def fit_mixture(
-    bins: Bins, relevant: Floats, candidates: Floats, starts: Sequence[Mixture | None] = (None, None)
-) -> tuple[Mixture, tuple[Mixture, ...]]:
-    """Fit the share and a tilt of each degree; return the one to use, and all.
+def fit_mixture(bins: Bins, relevant: Floats, candidates: Floats) -> tuple[Mixture, tuple[Mixture, ...]]:
+    """Fit the share and a tilt of each degree to one pair of samples; return the one to use, and all.
 
     Args:
         bins: The bins.
         relevant: Number of known relevant passages in each bin.
         candidates: Number of candidates in each bin.
-        starts: Fits of similar counts to start from, one a degree; None: several shares.
     """
-    fits = tuple(
-        fit_tilt(bins, relevant, candidates, degree, start) for degree, start in zip(DEGREES, starts, strict=True)
+    fits = tuple(fit_tilts(bins, relevant[None], candidates[None], degree)[0] for degree in DEGREES)
+    return _likelier(*fits), fits
+
+
+def fit_resamples(bins: Bins, relevant: Floats, candidates: Floats, fits: Sequence[Mixture]) -> list[Mixture]:
+    """Return the mixture to use for each of several pairs of samples.
+
+    Args:
+        bins: The bins.
+        relevant: Number of known relevant passages, ``[samples, bins]``.
+        candidates: Number of candidates, ``[samples, bins]``.
+        fits: Fits of similar counts to start from, one a degree.
+    """
+    by_degree = (
+        fit_tilts(bins, relevant, candidates, degree, start) for degree, start in zip(DEGREES, fits, strict=True)
     )
-    linear, quadratic = fits
+    return [_likelier(*pair) for pair in zip(*by_degree, strict=True)]
+
+
+def _likelier(linear: Mixture, quadratic: Mixture) -> Mixture:
     # At a share of zero the curve has explained the relevant ones away.
     freer = quadratic.share > LEAST and 2 * (linear.loss - quadratic.loss) > SIGNIFICANT
-    return (quadratic if freer else linear), fits
+    return quadratic if freer else linear
 
 
-def fit_tilt(bins: Bins, relevant: Floats, candidates: Floats, degree: int, start: Mixture | None) -> Mixture:
-    """Fit the share and the tilt of one degree by maximum likelihood.
+def fit_tilts(
+    bins: Bins, relevant: Floats, candidates: Floats, degree: int, start: Mixture | None = None
+) -> list[Mixture]:
+    """Fit the share and the tilt of one degree to several pairs of samples by maximum likelihood, all at once.
 
     Args:
         bins: The bins.
-        relevant: Number of known relevant passages in each bin.
-        candidates: Number of candidates in each bin.
+        relevant: Number of known relevant passages, ``[samples, bins]``.
+        candidates: Number of candidates, ``[samples, bins]``.
         degree: Degree of the tilt.
-        start: A fit of similar counts to start from; None: several shares.
+        start: A fit of similar counts to start from; None, or one whose share is zero: several shares.
     """
-    from scipy.optimize import minimize
-
-    terms = bins.terms(bins.centres, degree)
-    if start is not None:
+    terms, known, others = bins.terms(bins.centres, degree), relevant.sum(axis=0), candidates.sum(axis=0)
+    # At a share of zero the likelihood is flat: a fit that starts there stays there, whatever the counts are.
+    if start is not None and start.share > LEAST:
         starts = [np.append(start.ratio, _logit(start.share))]
     else:
-        plain = fit_logistic(terms, relevant, relevant + candidates, np.zeros(degree + 1), 15)
-        plain[0] += np.log(candidates.sum() / relevant.sum())
+        plain = fit_logistic(terms, known, known + others, np.zeros(degree + 1), 15)
+        plain[0] += np.log(others.sum() / known.sum())
         starts = [np.append(plain, _logit(share)) for share in FIRST_SHARES]
-    bounds = [(None, None)] * (degree + 1) + [(-BOUNDS, BOUNDS)]
-    fits = [
-        minimize(_loss, first, (terms, relevant, candidates), jac=True, method="L-BFGS-B", bounds=bounds)
-        for first in starts
+    count = len(starts)
+    first = np.repeat(starts, len(relevant), axis=0)
+    found, losses = _minimise(first, terms, np.tile(relevant, (count, 1)), np.tile(candidates, (count, 1)))
+    losses = losses.reshape(count, -1)
+    best, every = losses.argmin(axis=0), np.arange(len(relevant))
+    chosen = found.reshape(count, len(relevant), -1)[best, every]
+    return [
+        Mixture(float(1 / (1 + np.exp(-row[-1]))), row[:-1], bins, float(loss))
+        for row, loss in zip(chosen, losses[best, every], strict=True)
     ]
-    best = min(fits, key=lambda fit: float(fit.fun))
-    return Mixture(float(1 / (1 + np.exp(-best.x[-1]))), best.x[:-1], bins, float(best.fun))
 
 
-def _loss(parameters: Floats, terms: Floats, relevant: Floats, candidates: Floats) -> tuple[float, Floats]:
-    """Return the negative log likelihood of each row's sample given its score, and its gradient.
+def _minimise(parameters: Floats, terms: Floats, relevant: Floats, candidates: Floats) -> tuple[Floats, Floats]:
+    """Return the parameters ``[samples, coefficients + 1]`` of least loss near those given, and ``[samples]`` losses.
+
+    Newton's method with the absolute values of the curvature's eigenvalues, which leaves saddles (Dauphin et al.,
+    NeurIPS 2014, arXiv 1406.2572), damped as by Levenberg and Marquardt, one damping a sample. A bound on the log-odds
+    of the share is held by cutting the step.
+    """
+    parameters = parameters.copy()
+    loss, gradient = _loss(parameters, terms, relevant, candidates)
+    damping, moving = np.full(len(parameters), 1e-2), np.arange(len(parameters))
+    for _ in range(ROUNDS):
+        counts = terms, relevant[moving], candidates[moving]
+        step = _step(parameters[moving], gradient[moving], damping[moving], *counts)
+        trial = parameters[moving] + step
+        trial[:, -1] = np.clip(trial[:, -1], -BOUNDS, BOUNDS)
+        reached, slope = _loss(trial, *counts)
+        gained = loss[moving] - reached
+        better = gained > 0
+        damping[moving] *= np.where(better, 1 / 4, 8.0)
+        taken = moving[better]
+        parameters[taken], gradient[taken], loss[taken] = trial[better], slope[better], reached[better]
+        # A sample whose steps are refused is at its end only once its damping has made them tiny.
+        ended = np.where(better, gained < ENOUGH, damping[moving] > 1e6)
+        moving = moving[~ended]
+        if not len(moving):
+            break
+    return parameters, loss
+
+
+def _step(
+    parameters: Floats, gradient: Floats, damping: Floats, terms: Floats, relevant: Floats, candidates: Floats
+) -> Floats:
+    """Return a damped Newton step of each sample, ``[samples, p]``."""
+    values, vectors = np.linalg.eigh(_curvature(parameters, gradient, terms, relevant, candidates))
+    along = np.einsum("spk,sp->sk", vectors, gradient) / (np.abs(values) + damping[:, None])
+    step: Floats = -np.einsum("spk,sk->sp", vectors, along)
+    step *= np.minimum(1.0, LONGEST_STEP / np.maximum(np.abs(step).max(axis=1), 1e-12))[:, None]
+    return step
+
+
+def _curvature(parameters: Floats, gradient: Floats, terms: Floats, relevant: Floats, candidates: Floats) -> Floats:
+    """Return the symmetric second derivatives, ``[samples, p, p]``, by differences of the gradient."""
+    width = 1e-5
+    columns = []
+    for number in range(parameters.shape[1]):
+        moved = parameters.copy()
+        moved[:, number] += width
+        columns.append((_loss(moved, terms, relevant, candidates)[1] - gradient) / width)
+    matrix = np.stack(columns, axis=2)
+    return (matrix + matrix.transpose(0, 2, 1)) / 2
+
+
+def _loss(parameters: Floats, terms: Floats, relevant: Floats, candidates: Floats) -> tuple[Floats, Floats]:
+    """Return the negative log likelihood of each row's sample given its score, ``[samples]``, and its gradient.
 
     Args:
-        parameters: Coefficients of the log ratio of the densities, and the log-odds of the share.
+        parameters: Coefficients of the log ratio of the densities and the log-odds of the share,
+            ``[samples, coefficients + 1]``.
         terms: ``[bins, coefficients]``.
-        relevant: Known relevant passages in each bin.
-        candidates: Candidates in each bin.
+        relevant: Known relevant passages in each bin, ``[samples, bins]``.
+        candidates: Candidates in each bin, ``[samples, bins]``.
     """
-    ratio = np.exp(np.clip(terms @ parameters[:-1], -30, 30))
-    share = 1 / (1 + np.exp(-parameters[-1]))
-    first, second = relevant.sum(), candidates.sum()
+    ratio = np.exp(np.clip(parameters[:, :-1] @ terms.T, -30, 30))
+    share = 1 / (1 + np.exp(-parameters[:, -1:]))
+    first, second = relevant.sum(axis=1, keepdims=True), candidates.sum(axis=1, keepdims=True)
     mixed = share * ratio + 1 - share
     both = first * ratio + second * mixed
-    loss = -(relevant * np.log(first * ratio / both) + candidates * np.log(second * mixed / both)).sum()
-    loss += RIDGE * (parameters[1:-1] ** 2).sum() / 2
+    loss = -(relevant * np.log(first * ratio / both) + candidates * np.log(second * mixed / both)).sum(axis=1)
+    loss += RIDGE * (parameters[:, 1:-1] ** 2).sum(axis=1) / 2
     common = (first + second * share) * ratio / both
     by_ratio = relevant * (1 - common) + candidates * (share * ratio / mixed - common)
     slope = (ratio - 1) * share * (1 - share)
-    by_share = (candidates * slope / mixed - (relevant + candidates) * second * slope / both).sum()
-    penalty = np.concatenate([[0.0], RIDGE * parameters[1:-1]])
-    return float(loss), np.append(penalty - terms.T @ by_ratio, -by_share)
+    by_share = (candidates * slope / mixed - (relevant + candidates) * second * slope / both).sum(axis=1)
+    gradient = np.concatenate([-by_ratio @ terms, -by_share[:, None]], axis=1)
+    gradient[:, 1:-1] += RIDGE * parameters[:, 1:-1]
+    return loss, gradient
 
 
 def _logit(share: float) -> float:

@@ -1,7 +1,4 @@
-"""Teachers that score passages for queries: an ensemble, a bi-encoder, a cross-encoder, a file of scores.
-
-An LLM that judges is one more :class:`ScoreTeacher`.
-"""
+"""Teachers that score passages for queries: an ensemble, a bi-encoder, a cross-encoder, a file of scores."""
 
 from __future__ import annotations
 

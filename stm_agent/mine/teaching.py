@@ -16,8 +16,9 @@ from typing import ClassVar
 from stm_agent.backbone.instruction import NO_INSTRUCTION, Instruction
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import TeacherSpec
-from stm_agent.domain.teacher_spec import CROSS_ENCODER, ENSEMBLE
+from stm_agent.domain.teacher_spec import CROSS_ENCODER, ENSEMBLE, OWN
 from stm_agent.domain.text import draw
+from stm_agent.errors import ConfigError
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import content_hash, sha256_file, write_json
@@ -33,6 +34,11 @@ from stm_agent.mine.score_teachers import (
     Passage,
     ScoreTeacher,
 )
+
+COUNTS = "counts.json"
+"""File of a stage with the number of its pairs, and of what was left out by reason."""
+ELSEWHERE = {"judged", "own_text"}
+"""Options that decide which pairs are taught, not how."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class TeachingJob(Job):
         pool: Passage id -> text that is searched.
         groups: Group -> passages that are never a candidate of its pairs.
         spec: The teacher, depth and number of candidates.
-        retriever: Encoder that retrieves candidates beside BM25; None: the first of ``spec.encoders``.
+        retriever: Encoder that retrieves candidates beside BM25, and encoder ``own`` of the ensemble; None: the first
+            of ``spec.encoders`` retrieves.
         instruction: What the retriever's queries and passages have in front of them.
         cache: Folder of cached vectors; decides no number.
     """
@@ -73,7 +80,7 @@ class TeachingJob(Job):
         groups = {pair.group: sorted(self.groups.get(pair.group, ())) for pair in self.pairs}
         return {
             # A file is known by its content, wherever it is.
-            "spec": self.spec.model_dump(mode="json", exclude={"scores"} if self.spec.file else None),
+            "spec": self.spec.model_dump(mode="json", exclude={*ELSEWHERE, *(["scores"] if self.spec.file else [])}),
             "pairs": content_hash([pair.content() for pair in self.pairs]),
             "pool": content_hash(dict(self.pool)),
             "groups": content_hash(groups),
@@ -90,17 +97,34 @@ class TeachingJob(Job):
             BackboneError: A model cannot be loaded.
             DataError: The file of scores is broken.
         """
-        cache = EmbeddingCache(self.cache)
-        encoders = [ready_encoder(name, cache) for name in self.spec.encoders]
-        retriever = encoders[0] if encoders else None
+        encoders, retriever = self.open_encoders()
+        sheet = Sheet.of(self.pairs, self.pool, self.groups)
+        teacher = open_teacher(self.spec, sheet.texts, encoders, EmbeddingCache(self.cache))
+        save_taught(folder, self.pairs, teach(sheet, teacher, self.spec, retriever))
+
+    def open_encoders(self) -> tuple[list[PromptedEncoder], PromptedEncoder | None]:
+        """Return the encoders of the ensemble, and the one that retrieves; None: BM25 alone does.
+
+        Raises:
+            BackboneError: A model cannot be loaded.
+            ConfigError: Encoder ``own`` is asked for, and no retriever was given.
+        """
+        cache, own = EmbeddingCache(self.cache), None
         if self.retriever is not None:
             prefixes = self.instruction.query_prefix, self.instruction.passage_prefix
-            retriever = PromptedEncoder(self.retriever.open(), *prefixes, cache)
-        sheet = Sheet.of(self.pairs, self.pool, self.groups)
-        teacher = open_teacher(self.spec, sheet.texts, encoders, cache)
-        taught = teach(sheet, teacher, self.spec, retriever)
-        save_lists(folder, self.pairs, taught.lists)
-        write_json(folder / "counts.json", {"pairs": len(self.pairs), **taught.counts})
+            own = PromptedEncoder(self.retriever.open(), *prefixes, cache)
+        encoders = []
+        for name in self.spec.encoders:
+            if name == OWN and own is None:
+                raise ConfigError("teach: encoder 'own' is the model of a run; name another encoder")
+            encoders.append(own if name == OWN and own is not None else ready_encoder(name, cache))
+        return encoders, own or (encoders[0] if encoders else None)
+
+
+def save_taught(folder: Path, pairs: Sequence[Pair], taught: Taught, more: Mapping[str, object] | None = None) -> None:
+    """Write the lists of pairs, and ``counts.json`` with what was left out and whatever ``more`` says."""
+    save_lists(folder, pairs, taught.lists)
+    write_json(folder / COUNTS, {"pairs": len(pairs), **taught.counts, **(more or {})})
 
 
 def open_teacher(
@@ -123,7 +147,14 @@ def open_teacher(
     return BiEncoderTeacher(ready_encoder(spec.scores, cache))
 
 
-def teach(sheet: Sheet, teacher: ScoreTeacher, spec: TeacherSpec, retriever: PromptedEncoder | None) -> Taught:
+def teach(
+    sheet: Sheet,
+    teacher: ScoreTeacher,
+    spec: TeacherSpec,
+    retriever: PromptedEncoder | None,
+    *,
+    sampler: ScoreTeacher | None = None,
+) -> Taught:
     """Let a teacher score the positive and the candidates of every pair, and keep ``spec.candidates`` of these.
 
     Args:
@@ -131,6 +162,7 @@ def teach(sheet: Sheet, teacher: ScoreTeacher, spec: TeacherSpec, retriever: Pro
         teacher: Scores it. A file's passages are candidates too.
         spec: Depth, number of candidates and rescaling.
         retriever: Retrieves candidates beside BM25; None: BM25 alone.
+        sampler: Chooses the candidates by its own scores before a dear teacher scores them; None: it scores all.
     """
     counts: Counter[str] = Counter()
     candidates = Selection(sheet, counts).usable(retrieve(sheet, teacher, spec.depth, retriever))
@@ -138,6 +170,8 @@ def teach(sheet: Sheet, teacher: ScoreTeacher, spec: TeacherSpec, retriever: Pro
         [Passage(passage, sheet.texts[passage]) for passage in (positive, *row)]
         for positive, row in zip(sheet.positives, candidates, strict=True)
     ]
+    if sampler is not None:
+        lists = _sampled(sheet, lists, sampler, spec.candidates)
     taught: dict[str, ScoredList] = {}
     for pair, row, scores in zip(sheet.pairs, lists, teacher.score(sheet.questions, lists), strict=True):
         if math.isnan(scores[0]):
@@ -156,6 +190,18 @@ def teach(sheet: Sheet, teacher: ScoreTeacher, spec: TeacherSpec, retriever: Pro
         counts["pairs without a candidate"] += not scored
         taught[pair.id] = ScoredList(scores[0], choose(scored, spec.candidates, pair.id))
     return Taught(taught, dict(counts))
+
+
+def _sampled(
+    sheet: Sheet, lists: Sequence[Sequence[Passage]], sampler: ScoreTeacher, count: int
+) -> list[list[Passage]]:
+    """Return each list's positive and ``count`` of its candidates."""
+    sampled = []
+    for pair, row, scores in zip(sheet.pairs, lists, sampler.score(sheet.questions, lists), strict=True):
+        scored = [Candidate(p.text, p.id, value) for p, value in zip(row[1:], scores[1:], strict=True)]
+        chosen = choose(scored, count, pair.id)
+        sampled.append([row[0], *(Passage(candidate.passage_id, candidate.text) for candidate in chosen)])
+    return sampled
 
 
 def choose(candidates: Sequence[Candidate], count: int, seed: str) -> tuple[Candidate, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -52,26 +52,58 @@ class Audited:
     report: Mapping[str, object]
 
 
+By = Literal["several positives", "one positive"]
+"""What a family is calibrated on: known positives beside another one of their query, or all of them, each by itself."""
+SEVERAL: By = "several positives"
+ONE: By = "one positive"
+
+
 @dataclass(frozen=True)
 class Family:
-    """Mined or written candidates with the known positives beside them, and their calibration or why there is none."""
+    """Mined or written candidates with the known positives beside them, and their calibration or why there is none.
+
+    Attributes:
+        name: ``mined`` or ``synthetic``.
+        suspects: Candidates and known positives.
+        features: ``[suspects, features]``.
+        calibrated: The calibration; None: there is none.
+        reason: Why there is none.
+        by: What it is calibrated on.
+    """
 
     name: str
     suspects: tuple[Suspect, ...]
     features: Floats
     calibrated: Calibrated | None
     reason: str | None
+    by: By = SEVERAL
 
     @classmethod
     def of(cls, name: str, evidence: Evidence) -> Family:
-        """Take one family out of the evidence and calibrate it."""
+        """Take one family out of the evidence and calibrate it.
+
+        If too few known positives have another one of their query beside them, all are used, by what needs no other
+        one: how they score, and not how near they are to a positive.
+        """
         written = name == WRITTEN
         rows = [n for n, s in enumerate(evidence.suspects) if s.known or (s.kind == WRITTEN) == written]
-        suspects, features = tuple(evidence.suspects[n] for n in rows), evidence.features[rows]
-        known = np.array([suspect.known for suspect in suspects], dtype=bool)
-        queries = np.array([suspect.query for suspect in suspects], dtype=np.int64)
+        beside = [row for row in rows if not evidence.suspects[row].alone]
+        several = cls._calibrated(name, evidence.suspects, evidence.features, beside, SEVERAL)
+        if several.calibrated is not None or len(beside) == len(rows):
+            return several
+        one = cls._calibrated(name, evidence.suspects, evidence.plain, rows, ONE)
+        return replace(several, reason=one.reason) if one.calibrated is None else one
+
+    @classmethod
+    def _calibrated(
+        cls, name: str, suspects: Sequence[Suspect], features: Floats, rows: Sequence[int], by: By
+    ) -> Family:
+        own, values = tuple(suspects[row] for row in rows), features[rows]
+        known = np.array([suspect.known for suspect in own], dtype=bool)
+        queries = np.array([suspect.query for suspect in own], dtype=np.int64)
         reason = lacking(known, queries)
-        return cls(name, suspects, features, None if reason else calibrate(features, known, queries), reason)
+        calibrated = None if reason else calibrate(values, known, queries, alone=by == ONE)
+        return cls(name, own, values, calibrated, reason, by)
 
     @property
     def candidates(self) -> NDArray[np.bool_]:
@@ -116,7 +148,9 @@ def audit(
     """Decide on every candidate, and estimate the false-negative rate before and after.
 
     Where nothing can be calibrated, or less than one relevant passage is expected, scores decide nothing: all stays as
-    it is, and people's answers alone count. Nothing is relabelled unless the interval of the rate is above zero.
+    it is, and people's answers alone count. Nothing is relabelled unless the interval of the rate is above zero. By
+    known positives that are alone nothing is relabelled at all, and only what is more probably relevant than not is
+    left out: they say less of how relevant passages look.
 
     Args:
         families: The candidates and known positives.
@@ -127,7 +161,7 @@ def audit(
 
     Returns:
         Verdicts, and a report: ``rates`` (kind -> rate before and after, with intervals), ``decisions`` (kind ->
-        decision -> count), ``reasons`` (why a family has no rate).
+        decision -> count), ``reasons`` (why a family has no rate), ``by`` (family -> what it was calibrated on).
     """
     verdicts: list[Verdict] = []
     rates: dict[str, object] = {}
@@ -144,7 +178,8 @@ def audit(
     for verdict in verdicts:
         row = counts.setdefault(verdict.suspect.kind, dict.fromkeys((NEGATIVE, DROPPED, QUEUED, RELABELLED), 0))
         row[verdict.decision] += 1
-    return Audited(tuple(verdicts), {"rates": rates, "decisions": counts, "reasons": reasons})
+    by = {family.name: family.by for family in families if family.calibrated is not None}
+    return Audited(tuple(verdicts), {"rates": rates, "decisions": counts, "reasons": reasons, "by": by})
 
 
 def key_of(suspect: Suspect) -> tuple[str, str]:
@@ -169,20 +204,33 @@ def _decide(
     if fitted is None or chances is None:
         return decisions
     rate = fitted.rate(candidates)
+    certain = rate.low * rate.count >= 1
+    if family.by == ONE:
+        if not spec.find or not certain:
+            return decisions
+        spec = spec.model_copy(update={"find": 0.0, "relabel": 0.0})
     if rate.share * rate.count < 1:
         return decisions
-    cautious = _judged(family, fitted.cautious, grades)
-    # The share of known positives above the limit is the sensitivity.
-    limit = float(np.quantile(fitted.scores[~candidates], 1 - spec.find)) if spec.find else np.inf
     ordered = [int(row) for row in np.argsort(-chances, kind="stable") if candidates[row]]
-    sure = _surest(cautious[ordered], spec.relabel) if rate.low * rate.count >= 1 else 0
+    sure = _surest(_judged(family, fitted.cautious, grades)[ordered], spec.relabel) if certain else 0
     for row in ordered[:sure]:
         decisions[row] = RELABELLED
-    doubtful = [row for row in ordered[sure:] if fitted.scores[row] >= limit or chances[row] >= 0.5]
+    doubtful = _doubtful(ordered[sure:], fitted.scores, candidates, chances, spec.find)
     queued = _first_of_each_kind(family, doubtful, spec.queue)
     for row in doubtful:
         decisions[row] = QUEUED if row in queued else DROPPED
     return decisions
+
+
+def _doubtful(
+    rows: Sequence[int], scores: Floats, candidates: NDArray[np.bool_], chances: Floats, find: float
+) -> list[int]:
+    """Return the rows that score like a share ``find`` of the known positives, or are more probably relevant than not.
+
+    The share of known positives above the limit is the sensitivity.
+    """
+    limit = float(np.quantile(scores[~candidates], 1 - find)) if find else np.inf
+    return [row for row in rows if scores[row] >= limit or chances[row] >= 0.5]
 
 
 def _first_of_each_kind(family: Family, rows: Sequence[int], count: int) -> set[int]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NotRequired, TypedDict, cast
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,22 +15,27 @@ from stm_agent.domain.spec import AuditSpec
 from stm_agent.domain.text import share
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
-from stm_agent.files import content_hash, read_jsonl, sha256_file, write_atomic, write_json
+from stm_agent.files import content_hash, sha256_file, write_json
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
+from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.text import TEXT_RULES
 from stm_agent.mine.evidence import WRITTEN, Evidence, Found, Suspect, list_suspects, weigh
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.prompted import PromptedEncoder, ready_encoder
 from stm_agent.mine.score_teachers import BiEncoderTeacher, ScoreTeacher
-from stm_agent.mine.teaching import open_teacher
-from stm_agent.mine.verdicts import NEGATIVE, Family, Verdict, audit, families_of, key_of
+from stm_agent.mine.teaching import ELSEWHERE, open_teacher
+from stm_agent.mine.verdicts import NEGATIVE, Family, audit, families_of, key_of
 from stm_agent.program_files import program_hash
+from stm_agent.synthesize.jobs import require_whole
 from stm_agent.synthesize.judge import Judgement, judge_all, weights_of_grades
+from stm_agent.synthesize.verdict_rows import save_verdicts
 
-VERDICTS, REPORT = "verdicts.jsonl", "audit.json"
-RULES = 1
+REPORT = "audit.json"
+RULES = 2
 """Raised when the same evidence leads to other verdicts."""
+JUDGED_RULES = 2
+"""The same, of audits with a judge; 1: those of a judge that gave out were stored as whole ones."""
 SHOWN = 1000
 """Most doubtful candidates of each kind that are stored even if they stay negatives: people may review them."""
 OWN_TEXT = "not judged: written by the judge itself"
@@ -78,7 +82,7 @@ class AuditJob(Job):
         from stm_agent.backbone.identity import source_identity
 
         teacher = self.spec.teacher
-        exclude = {"teacher": {"scores"}} if teacher and teacher.file else None
+        exclude = {"teacher": {*ELSEWHERE, *(["scores"] if teacher.file else [])}} if teacher else None
         return {
             "rules": RULES,
             "spec": self.spec.model_dump(mode="json", exclude=exclude),
@@ -93,7 +97,7 @@ class AuditJob(Job):
             "miner": self.miner.source_key() if self.miner else None,
             "prefixes": [self.instruction.query_prefix, self.instruction.passage_prefix],
             "answers": list(self.answers),
-            "judge": [self.judge.key(), self.task, program_hash(self.program), TEXT_RULES]
+            "judge": [self.judge.key(), self.task, program_hash(self.program), TEXT_RULES, JUDGED_RULES]
             if self.judge and self.program
             else None,
         }
@@ -107,6 +111,8 @@ class AuditJob(Job):
             BackboneError: A model cannot be loaded.
             DataError: The file of scores is broken.
             ConfigError: The judge's program cannot be used.
+            BudgetExceeded: The budget is spent; judgements so far stay cached.
+            GenerationError: The judge gives out; judgements so far stay cached.
         """
         suspects = list_suspects(self.pairs, self.found)
         evidence = self._weigh(suspects)
@@ -117,8 +123,7 @@ class AuditJob(Job):
         known = sum(suspect.known for suspect in evidence.suspects)
         write_json(folder / REPORT, {**audited.report, "known": known, **evidence.counts, "judge": judged})
         shown = (verdict for verdict in audited.verdicts if verdict.decision != NEGATIVE or verdict.doubt >= 1 / SHOWN)
-        lines = (json.dumps(_row(verdict, grades), ensure_ascii=False) + "\n" for verdict in shown)
-        write_atomic(folder / VERDICTS, "".join(lines))
+        save_verdicts(folder, shown, grades)
 
     def _weigh(self, suspects: Sequence[Suspect]) -> Evidence:
         cache, encoder = EmbeddingCache(self.cache), None
@@ -138,17 +143,20 @@ class AuditJob(Job):
         self, families: Sequence[Family]
     ) -> tuple[dict[tuple[str, str], Judgement], dict[tuple[str, str], float], dict[str, object]]:
         """Return judgements and their weights by query and passage, and the counts of the stage."""
-        if self.judge is None or self.program is None or not self.spec.judged:
+        # Without known positives no grade decides anything, so that none is worth a call.
+        able = [(family, family.calibrated.chances.tolist()) for family in families if family.calibrated is not None]
+        if self.judge is None or self.program is None or not self.spec.judged or not able:
             return {}, {}, {}
         client = self.judge.open()
         judgements: dict[tuple[str, str], Judgement] = {}
         weights: dict[tuple[str, str], float] = {}
         counts: dict[str, object] = {"model": client.model}
         try:
-            for family in families:
-                asked, refused = self._asked(family, client.model)
+            for family, chances in able:
+                asked, refused = self._asked(family, chances, self.judge.options)
                 items = [(suspect.pair.query, suspect.passage.text) for suspect, _ in asked]
                 judged = judge_all(items, task=self.task, program=self.program, client=client)
+                require_whole(self.judge, judged.report)
                 graded = [(s, c, j) for (s, c), j in zip(asked, judged.judgements, strict=True) if j is not None]
                 judgements |= {key_of(suspect): judgement for suspect, _, judgement in graded}
                 weights |= _weights(graded)
@@ -157,32 +165,34 @@ class AuditJob(Job):
             client.close()
         return judgements, weights, counts
 
-    def _asked(self, family: Family, model: str) -> tuple[list[tuple[Suspect, float | None]], int]:
+    def _asked(
+        self, family: Family, chances: Sequence[float], judge: LlmOptions
+    ) -> tuple[list[tuple[Suspect, float]], int]:
         """Return the known positives and the least certain candidates, with the chance of each, and the number refused.
 
         An LLM does not judge what it wrote, unless the domain says so.
         """
-        chances = family.calibrated.chances.tolist() if family.calibrated else [None] * len(family.suspects)
         rows = list(zip(family.suspects, chances, strict=True))
         known = sorted((row for row in rows if row[0].known), key=lambda row: share(row[0].passage.text))
-        order = dict(zip(map(id, family.suspects), family.order().tolist(), strict=True))
-        candidates = [row for row in rows if not row[0].known]
-        candidates.sort(key=lambda row: -order[id(row[0])] if row[1] is None else abs(row[1] - 0.5))
+        candidates = sorted((row for row in rows if not row[0].known), key=lambda row: abs(row[1] - 0.5))
         asked = candidates[: self.spec.judged]
-        own = [row for row in asked if not self.spec.own_text and self._is_own(row[0], model)]
+        own = [row for row in asked if not self.spec.own_text and self._is_own(row[0], judge)]
         kept = [row for row in asked if row not in own]
         return ([*known[: self.spec.judged], *kept] if kept else []), len(own)
 
-    def _is_own(self, suspect: Suspect, model: str) -> bool:
+    def _is_own(self, suspect: Suspect, judge: LlmOptions) -> bool:
         written = self.found.written.get(suspect.pair.id, ()) if suspect.kind == WRITTEN else ()
-        authors = [dict(n.provenance).get("generator") for n in written if n.text == suspect.passage.text]
-        return model in authors
+        origins = [dict(n.provenance) for n in written if n.text == suspect.passage.text]
+        # A file of weights has many names, and texts of earlier versions have the name alone.
+        return any(
+            origin.get("weights") == judge.weights or judge.is_model(origin.get("generator", "")) for origin in origins
+        )
 
 
-def _weights(graded: Sequence[tuple[Suspect, float | None, Judgement]]) -> dict[tuple[str, str], float]:
+def _weights(graded: Sequence[tuple[Suspect, float, Judgement]]) -> dict[tuple[str, str], float]:
     """Return the log likelihood ratio of each candidate's grade; none without known positives to learn it from."""
     known = [judgement.grade for suspect, _, judgement in graded if suspect.known]
-    candidates = [(s, chance, j.grade) for s, chance, j in graded if not s.known and chance is not None]
+    candidates = [(s, chance, j.grade) for s, chance, j in graded if not s.known]
     if not known or not candidates:
         return {}
     table = weights_of_grades(
@@ -193,56 +203,3 @@ def _weights(graded: Sequence[tuple[Suspect, float | None, Judgement]]) -> dict[
 
 def _content(part: Mapping[str, tuple[Negative, ...]]) -> dict[str, list[list[str]]]:
     return {pair: [[n.text, n.source, n.passage_id] for n in row] for pair, row in part.items() if row}
-
-
-class VerdictRow(TypedDict):
-    """A line of ``verdicts.jsonl``: a doubtful negative and what became of it.
-
-    Attributes:
-        pair: Pair that the passage was found for.
-        query: Its query.
-        positive: Its positive.
-        negative: The passage.
-        kind: What found or wrote it.
-        decision: ``negative``, ``dropped``, ``relabelled`` or ``queued``.
-        by: What decided.
-        chance: Chance that it is relevant; None: nothing is known.
-        doubt: How doubtful it is, comparable between kinds.
-        grade: A judge's grade; missing: nobody judged it.
-        reason: The judge's reason.
-    """
-
-    pair: str
-    query: str
-    positive: str
-    negative: str
-    kind: str
-    decision: str
-    by: str
-    chance: float | None
-    doubt: float
-    grade: NotRequired[int]
-    reason: NotRequired[str]
-
-
-def _row(verdict: Verdict, grades: Mapping[tuple[str, str], Judgement]) -> VerdictRow:
-    suspect = verdict.suspect
-    row: VerdictRow = {
-        "pair": suspect.pair.id,
-        "query": suspect.pair.query,
-        "positive": suspect.pair.positive,
-        "negative": suspect.passage.text,
-        "kind": suspect.kind,
-        "decision": verdict.decision,
-        "by": verdict.by,
-        "chance": verdict.chance,
-        "doubt": verdict.doubt,
-    }
-    if judgement := grades.get(key_of(suspect)):
-        row["grade"], row["reason"] = judgement.grade, judgement.reason
-    return row
-
-
-def load_verdicts(folder: Path) -> list[VerdictRow]:
-    """Return the rows of ``verdicts.jsonl``."""
-    return [cast("VerdictRow", row) for row in read_jsonl(folder / VERDICTS) if isinstance(row, dict)]

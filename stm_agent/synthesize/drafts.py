@@ -21,12 +21,21 @@ FINAL = frozenset({FILTERED, TOO_LONG, BAD_REQUEST, NOT_ASKED, PROGRAM})
 
 @dataclass(frozen=True)
 class WriteRequest:
-    """One call of a program: what its texts must be, its inputs, the number of the sample and of texts."""
+    """One call of a program.
+
+    Attributes:
+        check: What its texts must be.
+        inputs: Its inputs.
+        sample: Number of the sample.
+        count: Number of texts.
+        singly: The same texts one by one, for a program that writes one in a call; empty: this request asks for one.
+    """
 
     check: TextCheck
     inputs: Mapping[str, str]
     sample: int = 0
     count: int = 1
+    singly: tuple[WriteRequest, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Produced:
         text: What was written, cleaned; empty if nothing was.
         fault: Why it cannot be used; None: it can.
         extras: The program's other outputs, as text.
+        shown: The inputs that the program took; a program need not take all of them.
         request: Hash of the last LLM request, which is the name of its answer in the cache; empty if there is none.
         sample: Number of the sample.
     """
@@ -44,6 +54,7 @@ class Produced:
     text: str
     fault: str | None = None
     extras: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, str] = field(default_factory=dict)
     request: str = ""
     sample: int = 0
 
@@ -71,6 +82,12 @@ class Draft:
         """Whether another attempt has no use: a text can be used, or none ever will."""
         return any(produced.fault is None or produced.fault in FINAL for produced in self.texts)
 
+    @property
+    def is_misread(self) -> bool:
+        """Whether every attempt failed for its format alone."""
+        wrong = all(error.reason == FORMAT for error in self.rejections)
+        return wrong and all(produced.fault == FORMAT for produced in self.texts)
+
 
 def produced_texts(
     prediction: Any,  # noqa: ANN401 - whatever the program returns
@@ -80,6 +97,7 @@ def produced_texts(
     program: Path,
     record: CallRecord,
     sample: int,
+    shown: Mapping[str, str],
 ) -> tuple[Produced, ...]:
     """Return the texts of a program's answer, cleaned and checked; those that lack with their fault.
 
@@ -90,6 +108,7 @@ def produced_texts(
         program: The program's file.
         record: The LLM calls of this attempt.
         sample: Number of the sample.
+        shown: The inputs that the program was given.
 
     Raises:
         AnswerRejected: The field is empty.
@@ -100,9 +119,9 @@ def produced_texts(
     extras = {name: str(prediction[name]).strip() for name in names if prediction[name] is not None}
     answer = record.completions[-1].request_hash if record.completions else ""
     texts = [clean_text(value, request.check.kind) for value in values[: request.count]]
-    made = [Produced(text, request.check.fault(text), extras, answer, sample) for text in texts]
+    made = [Produced(text, request.check.fault(text), extras, shown, answer, sample) for text in texts]
     # A list that is too short lacks texts that were asked for.
-    lacking = [Produced("", FORMAT, {}, answer, sample)] * (request.count - len(made))
+    lacking = [Produced("", FORMAT, request=answer, sample=sample)] * (request.count - len(made))
     return (*made, *lacking)
 
 

@@ -14,19 +14,23 @@ from stm_agent.mine.prompted import PromptedEncoder
 HELD = "nearly a dev or test query"
 TWICE = "nearly another written query"
 LOST = "does not find its passage"
+RANK_BM25, RANK_DENSE = "rank_bm25", "rank_dense"
+RANKS = frozenset({RANK_BM25, RANK_DENSE})
+"""Names of the ranks of a round trip among the scores of a row."""
 LEFT_OUT = frozenset({HELD, TWICE, LOST})
 """Reasons of the filters here; all others are those of checking."""
 
 
-def repeated(queries: Sequence[str], held: HeldQueries) -> dict[int, str]:
+def repeated(queries: Sequence[str], held: HeldQueries, before: Sequence[str] = ()) -> dict[int, str]:
     """Return position -> reason of queries that are nearly a dev or test query, or nearly an earlier one.
 
     Args:
         queries: Written queries in their order.
         held: The queries of dev and test.
+        before: Queries that were written earlier.
     """
     faults: dict[int, str] = {}
-    seen: set[str] = set()
+    seen = set(map(normalise, before))
     for position, query in enumerate(queries):
         if held.has(query):
             faults[position] = HELD
@@ -35,8 +39,9 @@ def repeated(queries: Sequence[str], held: HeldQueries) -> dict[int, str]:
         else:
             seen.add(text)
     left = [position for position in range(len(queries)) if position not in faults]
-    for near in near_duplicates([queries[position] for position in left]):
-        faults[left[near]] = TWICE
+    for near in near_duplicates([*before, *(queries[position] for position in left)]):
+        if near >= len(before):
+            faults[left[near - len(before)]] = TWICE
     return faults
 
 
@@ -58,11 +63,11 @@ def round_trip_ranks(
     if not texts:
         return []
     lexical = Bm25Index(pool).search(texts, depth)
-    found = {"rank_bm25": [[name for name, _ in hits] for hits in lexical]}
+    found = {RANK_BM25: [[name for name, _ in hits] for hits in lexical]}
     if encoder is not None:
         names, ids = [str(index) for index in range(len(texts))], list(pool)
         run = rank(names, encoder.queries(texts), ids, encoder.corpus(list(pool.values())), k=depth)
-        found["rank_dense"] = [[hit for hit, _ in sorted(run[name].items(), key=lambda row: -row[1])] for name in names]
+        found[RANK_DENSE] = [[hit for hit, _ in sorted(run[name].items(), key=lambda row: -row[1])] for name in names]
     return [
         {name: float(hits[index].index(passage) + 1) for name, hits in found.items() if passage in hits[index]}
         for index, (_, passage) in enumerate(queries)

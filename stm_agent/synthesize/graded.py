@@ -148,7 +148,9 @@ def _request(pair: Pair, levels: Sequence[int], task: str, profile: LanguageProf
         "level": described if len(levels) == 1 else f"{len(levels)} passages: {described}",
     }
     check = TextCheck("passage", (pair.query, pair.positive), profile, pair.positive)
-    return WriteRequest(check, inputs, count=len(levels))
+    parts = levels if len(levels) > 1 else ()
+    singly = tuple(_request(pair, (level,), task, profile) for level in parts)
+    return WriteRequest(check, inputs, count=len(levels), singly=singly)
 
 
 def _rows(blank: Row, pair: Pair, made: Sequence[tuple[int, Produced]], writer: Writer) -> Iterator[Row]:

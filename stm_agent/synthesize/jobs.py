@@ -25,7 +25,7 @@ from stm_agent.synthesize.spread import Spread
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
 
-QUERY_RULES = NEGATIVE_RULES = GRADED_RULES = 1
+QUERY_RULES, NEGATIVE_RULES, GRADED_RULES = 2, 2, 1
 """Raised when other passages, types or requirements are asked for, or other texts are left out, than before."""
 DECIDES_TEXTS = {"structured", "attempts", "temperature", "max_tokens"}
 DECIDES_QUERIES = {*DECIDES_TEXTS, "queries", "per_passage", "types", "examples", "round_trip"}
@@ -60,31 +60,20 @@ def require_whole(generator: LlmAccess, written: WritingReport) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueriesJob(Job):
-    """Writes queries for passages that are spread over the pool.
+class WritingJob(Job):
+    """A stage in which an LLM writes; what was paid for until it ends early stays cached.
 
     Attributes:
-        pool: Passage id -> text.
         task: One line: what a query is and what should be found.
         program: File of the DSPy program; what it imports from its folder counts too.
         generator: The LLM.
-        spec: How many, of which types, and how they are filtered.
-        seed: Seed of the draws of passages and examples.
-        examples: Queries that people wrote: shown to the generator, and the model of types and languages.
-        held: Queries of dev and test; a written one that is nearly one of them is left out.
-        spread: The encoder whose vectors spread the passages over the pool; None: a seeded draw.
+        spec: Format, attempts, temperature and token limit, and what the stage itself needs.
     """
 
-    kind: ClassVar[str] = "queries"
-    pool: Mapping[str, str]
     task: str
     program: Path
     generator: LlmAccess
     spec: SynthesizeSpec
-    seed: int
-    examples: tuple[str, ...] = ()
-    held: HeldQueries = NONE_HELD
-    spread: Spread | None = None
 
     @property
     def asks_llm(self) -> bool:
@@ -92,18 +81,48 @@ class QueriesJob(Job):
         return True
 
     def inputs(self) -> Mapping[str, object]:
-        """Return what decides the queries."""
+        """Return what decides the texts of every stage that writes."""
         return {
-            "pool": content_hash(dict(self.pool)),
             "task": self.task,
             "program": program_hash(self.program),
             "generator": self.generator.key(),
             "text_rules": TEXT_RULES,
+            "spec": self.spec.model_dump(mode="json", include=DECIDES_TEXTS),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueriesJob(WritingJob):
+    """Writes queries for passages that are spread over the pool.
+
+    Attributes:
+        pool: Passage id -> text.
+        seed: Seed of the draws of passages and examples.
+        examples: Queries that people wrote: shown to the generator, and the model of types and languages.
+        held: Queries of dev and test; a written one that is nearly one of them is left out.
+        before: Queries that were written earlier; one that is nearly one of them is left out, too.
+        spread: The encoder whose vectors spread the passages over the pool; None: a seeded draw.
+    """
+
+    kind: ClassVar[str] = "queries"
+    pool: Mapping[str, str]
+    seed: int
+    examples: tuple[str, ...] = ()
+    held: HeldQueries = NONE_HELD
+    before: tuple[str, ...] = ()
+    spread: Spread | None = None
+
+    def inputs(self) -> Mapping[str, object]:
+        """Return what decides the queries."""
+        return {
+            **super().inputs(),
+            "pool": content_hash(dict(self.pool)),
             "rules": QUERY_RULES,
             "spec": self.spec.model_dump(mode="json", include=DECIDES_QUERIES),
             "seed": self.seed,
             "examples": list(self.examples),
             "held": self.held.key(),
+            "before": content_hash(list(self.before)),
             "spread": self.spread.key() if self.spread else None,
         }
 
@@ -128,6 +147,7 @@ class QueriesJob(Job):
                 folder=folder,
                 examples=self.examples,
                 held=self.held,
+                before=self.before,
                 spread=self.spread,
                 progress=progress,
             )
@@ -135,45 +155,28 @@ class QueriesJob(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HardNegativesJob(Job):
+class HardNegativesJob(WritingJob):
     """Writes hard negatives for pairs.
 
     Attributes:
         pairs: Training pairs.
         mined: Pair id -> mined negatives, hardest first; each sample is shown one.
-        task: One line: what a query is and what should be found.
-        program: File of the DSPy program; what it imports from its folder counts too.
-        generator: The LLM.
-        spec: Format, attempts, temperature and token limit.
         count: Negatives of each pair.
     """
 
     kind: ClassVar[str] = "synthesize"
     pairs: tuple[Pair, ...]
     mined: Mapping[str, tuple[Negative, ...]]
-    task: str
-    program: Path
-    generator: LlmAccess
-    spec: SynthesizeSpec
     count: int = 1
-
-    @property
-    def asks_llm(self) -> bool:
-        """Always."""
-        return True
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the negatives."""
         mined = {pair.id: [negative.text for negative in self.mined.get(pair.id, ())] for pair in self.pairs}
         return {
+            **super().inputs(),
             "pairs": content_hash([pair.content() for pair in self.pairs]),
             "mined": content_hash(mined),
-            "task": self.task,
-            "program": program_hash(self.program),
-            "generator": self.generator.key(),
-            "text_rules": TEXT_RULES,
             "rules": NEGATIVE_RULES,
-            "spec": self.spec.model_dump(mode="json", include=DECIDES_TEXTS),
             "count": self.count,
         }
 
@@ -203,39 +206,22 @@ class HardNegativesJob(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradedJob(Job):
+class GradedJob(WritingJob):
     """Writes passages of lower relevance for pairs.
 
     Attributes:
         pairs: Training pairs.
-        task: One line: what a query is and what should be found.
-        program: File of the DSPy program; what it imports from its folder counts too.
-        generator: The LLM.
-        spec: Format, attempts, temperature and token limit.
     """
 
     kind: ClassVar[str] = "graded"
     pairs: tuple[Pair, ...]
-    task: str
-    program: Path
-    generator: LlmAccess
-    spec: SynthesizeSpec
-
-    @property
-    def asks_llm(self) -> bool:
-        """Always."""
-        return True
 
     def inputs(self) -> Mapping[str, object]:
         """Return what decides the passages."""
         return {
+            **super().inputs(),
             "pairs": content_hash([pair.content() for pair in self.pairs]),
-            "task": self.task,
-            "program": program_hash(self.program),
-            "generator": self.generator.key(),
-            "text_rules": TEXT_RULES,
             "rules": GRADED_RULES,
-            "spec": self.spec.model_dump(mode="json", include=DECIDES_TEXTS),
         }
 
     def build(self, folder: Path) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
 
 GRADES = (0, 1, 2, 3)
+NO_GRADE = "no grade from 0 to 3"
 _JUDGEMENT = re.compile(r"\b(?:grade|score|rating)?\W{0,3}([0-3])\b(?!\.\d)\W*(.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -72,7 +73,10 @@ def judge_all(items: Sequence[tuple[str, str]], *, task: str, program: Path, cli
     ended: GenerationError | None = None
     try:
         for text in writer.write_all(requests):
-            judgements.append(None if text is None else read_judgement(text))
+            judgement = None if text is None else read_judgement(text)
+            if text is not None and judgement is None:
+                writer.refused[NO_GRADE] += 1
+            judgements.append(judgement)
             report("judge", "passages", len(judgements), len(items))
     except GenerationError as error:
         ended = error

@@ -51,6 +51,19 @@ def load_program(path: Path, output: str | None = None, *, structured: bool = Fa
     return program
 
 
+def may_be_structured(structured: str, model: str) -> bool:
+    """Return whether a model may be asked for several typed outputs, by ``SynthesizeSpec.structured``."""
+    from stm_agent.llm.adapter import is_small
+
+    return structured == "always" or (structured == "auto" and not is_small(model))
+
+
+def has_both(path: Path) -> bool:
+    """Return whether a program's file has a plain program beside the one with typed outputs."""
+    module = _execute(path)
+    return hasattr(module, PLAIN) and hasattr(module, STRUCTURED)
+
+
 def list_field(output: str) -> str:
     """Return the name of the field that holds a list of an output: the plural of its name."""
     return f"{output[:-1]}ies" if output.endswith("y") else f"{output}s"
@@ -72,7 +85,9 @@ def accepted_inputs(program: dspy.Module, inputs: Mapping[str, str], path: Path)
     if signature is not None:
         wanted, needed = set(signature.input_fields), set(signature.input_fields)
     else:
-        parameters = inspect.signature(program.forward).parameters.values()
+        # DSPy warns of each plain look at this method, as if it were called.
+        forward = object.__getattribute__(program, "forward")
+        parameters = inspect.signature(forward).parameters.values()
         if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
             return dict(inputs)
         wanted = {parameter.name for parameter in parameters}

@@ -126,7 +126,7 @@ def _stored(
     folder: Path, pairs: Sequence[Pair], rows: Sequence[Row], writer: Writer, ended: GenerationError | None
 ) -> WrittenNegatives:
     rows = with_copies(rows)
-    negatives = _negatives(rows)
+    negatives = _negatives(rows, writer.client.options.weights)
     save_negatives(folder, pairs, negatives)
     save_rows(folder, rows)
     report = writer.report(sum(map(len, negatives.values())), ended, copied=count_copies(rows))
@@ -159,7 +159,8 @@ def _requirement(pair: Pair, number: int) -> str:
 
 
 def _row(blank: Row, pair: Pair, number: int, produced: Produced) -> Row:
-    violates = produced.extras.get("violates") or _requirement(pair, number)
+    # A program that is not shown the requirement, as that for small models, does not violate it on purpose.
+    violates = produced.extras.get("violates") or produced.shown.get("requirement", "")
     return replace(
         blank,
         id=f"{pair.id}#{number + 1}",
@@ -189,7 +190,7 @@ def _distinct(rows: Sequence[Row], writer: Writer) -> list[Row]:
     return distinct
 
 
-def _negatives(rows: Sequence[Row]) -> dict[str, tuple[Negative, ...]]:
+def _negatives(rows: Sequence[Row], weights: str) -> dict[str, tuple[Negative, ...]]:
     negatives: dict[str, tuple[Negative, ...]] = {}
     for row in rows:
         if row.verdict != ACCEPTED:
@@ -197,6 +198,7 @@ def _negatives(rows: Sequence[Row]) -> dict[str, tuple[Negative, ...]]:
         name, _, number = row.id.rpartition("#")
         provenance = {
             "generator": row.model,
+            "weights": weights,
             "program": row.program_hash[:16],
             "temperature": str(row.temperature),
             "violates": row.negatives[0].violates,

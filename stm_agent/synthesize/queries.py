@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from stm_agent.domain.data import Pair
 from stm_agent.domain.held import NONE_HELD, HeldQueries
 from stm_agent.domain.spec import SynthesizeSpec
+from stm_agent.domain.synthesize_spec import PROBE
 from stm_agent.errors import GenerationError
 from stm_agent.files import read_json, write_json
 from stm_agent.synthesize.drafts import Produced
-from stm_agent.synthesize.filters import HELD, LEFT_OUT, LOST, repeated, round_trip_ranks
+from stm_agent.synthesize.filters import HELD, LEFT_OUT, LOST, RANKS, repeated, round_trip_ranks
 from stm_agent.synthesize.program import Writer
 from stm_agent.synthesize.query_plan import QueryCall, QueryPlan, plan_queries
 from stm_agent.synthesize.report import WritingReport
@@ -61,13 +62,13 @@ def write_queries(
     folder: Path,
     examples: Sequence[str] = (),
     held: HeldQueries = NONE_HELD,
+    before: Sequence[str] = (),
     spread: Spread | None = None,
     progress: Progress | None = None,
 ) -> WrittenQueries:
     """Write ``spec.queries`` queries for passages of a pool into ``folder``: ``pairs.json`` and the rows.
 
-    If the budget ends or the LLM goes away, what was written until then is stored and returned, with
-    ``ended_by`` set: do not cache such a result as complete.
+    If the budget ends or the LLM goes away, what was written until then is stored and returned, not whole.
 
     Args:
         pool: Passage id -> text.
@@ -79,6 +80,7 @@ def write_queries(
         folder: Where to write.
         examples: Queries that people wrote: shown to the generator, and the model of types and languages.
         held: Queries of dev and test; a written one that is nearly one of them is left out.
+        before: Queries that were written earlier; one that is nearly one of them is left out, too.
         spread: The encoder whose vectors spread the passages over the corpus; None: a seeded draw.
         progress: Called with calls done and calls wanted.
 
@@ -87,19 +89,18 @@ def write_queries(
     """
     writer = Writer(program, client, "query", structured=spec.structured, attempts=spec.attempts)
     count = -(-spec.queries // min(spec.per_passage, len(spec.types)))
-    encoder = spread.open() if spread is not None and (spec.round_trip or 1 < count < len(pool)) else None
+    encoder = spread.open() if spread is not None and (spec.round_trip_depth or 1 < count < len(pool)) else None
     chosen = choose_passages(pool, count, seed=seed, encoder=encoder)
     plan = plan_queries(
         chosen.passages, pool, task=task, spec=spec, seed=seed, examples=examples, several=writer.several
     )
     texts, ended = _ask(writer, plan, progress)
     rows = list(_rows(plan, texts, pool, blank_row(STAGE, "written", task, program, client)))
-    rows = _filtered(rows, held, pool, spec.round_trip, encoder)
+    rows = with_copies(_round_trips(_distinct(rows, held, before), pool, spec, encoder))
     writer.refused.update(row.reason for row in rows if row.reason in LEFT_OUT)
-    rows = with_copies(rows)
     report = writer.report(sum(row.verdict == ACCEPTED for row in rows), ended, copied=count_copies(rows))
     about = {"generator": client.model, "clusters": chosen.clusters, "mix": dict(plan.mix), "sample": writer.sample()}
-    return _stored(folder, rows, report, about)
+    return _stored(folder, rows, report, {**about, **_lost(rows, spec)})
 
 
 def _stored(folder: Path, rows: Sequence[Row], report: WritingReport, about: Mapping[str, object]) -> WrittenQueries:
@@ -145,30 +146,51 @@ def _name(call: QueryCall, number: int) -> str:
     return f"written:{call.passage}" if number == 0 else f"written:{call.passage}/{number + 1}"
 
 
-def _filtered(
-    rows: Sequence[Row], held: HeldQueries, pool: Mapping[str, str], depth: int, encoder: PromptedEncoder | None
-) -> list[Row]:
-    """Return all rows; those that a filter leaves out are refused, with the reason."""
+def _distinct(rows: Sequence[Row], held: HeldQueries, before: Sequence[str]) -> list[Row]:
+    """Return all rows; those that nearly repeat a query of dev or test, or an earlier one, are refused."""
     changed = list(rows)
     usable = [index for index, row in enumerate(rows) if row.verdict == ACCEPTED]
-    for position, reason in repeated([rows[index].query for index in usable], held).items():
+    for position, reason in repeated([rows[index].query for index in usable], held, before).items():
         row = rows[usable[position]]
         # A query of test is shown nowhere, nor is the way to it.
         shown = replace(row, query="", request="") if reason == HELD else row
         changed[usable[position]] = replace(shown, verdict=REFUSED, reason=reason)
+    return changed
+
+
+def _round_trips(
+    rows: Sequence[Row], pool: Mapping[str, str], spec: SynthesizeSpec, encoder: PromptedEncoder | None
+) -> list[Row]:
+    """Return all rows with the ranks of their passages; those whose query misses its passage are refused.
+
+    Depth 0 asks nothing; what a probe decides on is not refused here.
+    """
+    changed = list(rows)
+    depth, refuses = spec.round_trip_depth, spec.round_trip != PROBE
     if not depth:
         return changed
     usable = [index for index, row in enumerate(changed) if row.verdict == ACCEPTED]
     asked = [(changed[index].query, changed[index].positives[0].id) for index in usable]
     for index, ranks in zip(usable, round_trip_ranks(asked, pool, depth, encoder), strict=True):
         row = replace(changed[index], scores=ranks)
-        changed[index] = row if ranks else replace(row, verdict=REFUSED, reason=LOST)
+        changed[index] = replace(row, verdict=REFUSED, reason=LOST) if refuses and not ranks else row
     return changed
+
+
+def _lost(rows: Sequence[Row], spec: SynthesizeSpec) -> dict[str, list[str]]:
+    """Return the names of the pairs that a probe decides on, under ``lost``."""
+    used = [row for row in rows if row.verdict == ACCEPTED] if spec.round_trip == PROBE else []
+    return {"lost": lost} if (lost := [row.id for row in used if not row.scores.keys() & RANKS]) else {}
 
 
 def _pair(row: Row) -> Pair:
     passage = row.positives[0]
     return Pair(row.id, row.query, passage.text, "written", passage.id)
+
+
+def load_lost(folder: Path) -> frozenset[str]:
+    """Return the names of the pairs that a probe may leave out, since their query misses its passage."""
+    return frozenset(read_json(folder / PAIRS).get("lost", ()))
 
 
 def load_pairs(folder: Path) -> tuple[Pair, ...]:

@@ -12,7 +12,7 @@ from stm_agent.synthesize.drafts import WriteRequest
 from stm_agent.synthesize.query_types import deal_types, described, mix_of, shown_examples
 
 PROFILED = 100
-"""Train queries that show which languages queries are in."""
+"""Train queries that show in which languages people ask."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,20 @@ def plan_queries(
     for passage, types in zip(passages, deal_types(mix, len(passages), spec.per_passage), strict=True):
         parts = [types] if several else [(name,) for name in types]
         calls += [QueryCall(passage, part, number) for number, part in enumerate(parts)]
-    profile = LanguageProfile.of([*examples[:PROFILED], *(pool[passage] for passage in passages)])
+    beyond = _languages_beyond([pool[passage] for passage in passages], examples[:PROFILED])
     shown = {name: shown_examples(examples, name, spec.examples, seed) for name in spec.types}
-    requests = [_request(call, pool[call.passage], task, shown, profile) for call in calls]
+    requests = [_request(call, pool[call.passage], task, shown, beyond) for call in calls]
     return QueryPlan(tuple(calls), tuple(requests), mix)
 
 
+def _languages_beyond(passages: Sequence[str], examples: Sequence[str]) -> LanguageProfile:
+    """Return scripts and languages of people's queries that no passage is in; they are allowed for every passage."""
+    written = LanguageProfile.of(passages)
+    return LanguageProfile.of(example for example in examples if written.is_foreign(example))
+
+
 def _request(
-    call: QueryCall, text: str, task: str, shown: Mapping[str, Sequence[str]], profile: LanguageProfile
+    call: QueryCall, text: str, task: str, shown: Mapping[str, Sequence[str]], beyond: LanguageProfile
 ) -> WriteRequest:
     examples = [example for name in call.types for example in shown[name]]
     kinds = "; ".join(map(described, call.types))
@@ -82,5 +88,15 @@ def _request(
         "examples": "\n".join(examples),
         "passage": text,
     }
+    # A corpus of several languages says nothing of one of its passages; the examples are what the generator follows.
+    profile = LanguageProfile.of([text]) | LanguageProfile.of(examples) | beyond
     check = TextCheck("query", (text, *examples), profile)
-    return WriteRequest(check, inputs, sample=call.first, count=len(call.types))
+    parts = enumerate(call.types, call.first) if len(call.types) > 1 else ()
+    singly = (QueryCall(call.passage, (name,), number) for number, name in parts)
+    return WriteRequest(
+        check,
+        inputs,
+        sample=call.first,
+        count=len(call.types),
+        singly=tuple(_request(part, text, task, shown, beyond) for part in singly),
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, GenerationError
+from stm_agent.errors import AnswerRejected, AnswersUnusable, BudgetExceeded, ConfigError, GenerationError
 from stm_agent.files import content_hash
-from stm_agent.llm.answer import FILTERED, NOT_ASKED, TOO_LONG
+from stm_agent.llm.answer import FILTERED, NO_ANSWER, NOT_ASKED, TOO_LONG
 
 PROGRAM = "the program failed"
 FAILURES_IN_A_ROW = 8
@@ -32,7 +32,10 @@ class WritingReport:
         repaired: Texts that could be used at the second attempt or a later one.
         ended_by: Why the stage ended before its end: the budget, or the LLM; None: it is whole.
         over_budget: Whether it was the budget.
+        unusable: Whether it was one unusable answer after another.
         copied: Texts that can be used, and are mostly one run of words of the passage they were written for.
+        misread: Answers in no readable format, after which the plain program of the file wrote; 0: it was not needed.
+        discarded: Calls that were under way when the stage ended, and decided nothing.
     """
 
     asked: int
@@ -44,23 +47,27 @@ class WritingReport:
     repaired: int = 0
     ended_by: str | None = None
     over_budget: bool = False
+    unusable: bool = False
     copied: int = 0
+    misread: int = 0
+    discarded: int = 0
 
     def to_json(self) -> dict[str, object]:
-        """Return the counts as JSON; cost is in the ledger."""
-        return {name: value for name, value in asdict(self).items() if name not in ("usd", "calls")}
+        """Return the counts as JSON; cost is in the ledger, and depends on how many were asked at a time."""
+        return {name: value for name, value in asdict(self).items() if name not in ("usd", "calls", "discarded")}
 
     def require_whole(self) -> None:
         """Require a stage that went through.
 
         Raises:
             BudgetExceeded: The budget ended it.
+            AnswersUnusable: One unusable answer after another ended it.
             GenerationError: The LLM gave out.
         """
         if self.over_budget:
             raise BudgetExceeded(str(self.ended_by))
         if self.ended_by is not None:
-            raise GenerationError(self.ended_by)
+            raise (AnswersUnusable if self.unusable else GenerationError)(self.ended_by)
 
 
 class FailureLimit:
@@ -78,14 +85,14 @@ class FailureLimit:
         """Note a request that was answered; samples for the same passage may be alike.
 
         Raises:
-            GenerationError: Different passages get the same text again and again.
+            AnswersUnusable: Different passages get the same text again and again.
         """
         self._in_a_row, self._first = [], False
         if text != self._text:
             self._text, self._same = text, set()
         self._same.add(inputs.get("passage") or content_hash(dict(inputs)))
         if text and len(self._same) >= SAME_IN_A_ROW:
-            raise GenerationError(
+            raise AnswersUnusable(
                 f"{self._model} answers the same to {len(self._same)} different passages in a row ({text[:60]!r}); "
                 "raise its temperature, correct the program, or use another generator"
             )
@@ -95,7 +102,8 @@ class FailureLimit:
 
         Raises:
             ConfigError: The program fails again and again.
-            GenerationError: Requests are rejected again and again.
+            AnswersUnusable: Requests are rejected again and again.
+            GenerationError: The provider is silent or fails again and again.
         """
         if error.reason == NOT_ASKED:
             return
@@ -107,4 +115,5 @@ class FailureLimit:
             return
         if reasons == {PROGRAM}:
             raise ConfigError(str(error)) from error
-        raise GenerationError(f"{count} requests in a row were rejected, the last: {error}") from error
+        fault = GenerationError if reasons == {NO_ANSWER} else AnswersUnusable
+        raise fault(f"{count} requests in a row were rejected, the last: {error}") from error

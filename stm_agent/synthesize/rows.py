@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stm_agent.files import read_jsonl, write_atomic
+from stm_agent.files import read_jsonl, write_jsonl
 from stm_agent.llm.checking import copied_share, is_copied
 from stm_agent.program_files import program_hash
 
@@ -141,8 +141,7 @@ def blank_row(stage: str, source: str, task: str, program: Path, client: LlmClie
 def save_rows(folder: Path, rows: Iterable[Row]) -> None:
     """Write ``folder/rows.jsonl`` and ``folder/rows``, a ``datasets`` folder whose column ``scores`` is JSON."""
     records = [asdict(row) for row in rows]
-    lines = (json.dumps(record, ensure_ascii=False) for record in records)
-    write_atomic(folder / ROWS, "".join(f"{line}\n" for line in lines))
+    write_jsonl(folder / ROWS, records)
     _save_dataset(folder / DATASET, [{**record, "scores": json.dumps(record["scores"])} for record in records])
 
 

@@ -15,7 +15,7 @@ def pico_run(space: Path, name: str = "tiny-1", *, prompts: dict[str, str] | Non
     from stm_agent.backbone.instruction import Instruction
     from stm_agent.backbone.load import load_model
     from stm_agent.backbone.sides import encoder_of
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.evaluate.proof import model_hash
     from stm_agent.evaluate.scoring import score_split
 

@@ -191,6 +191,11 @@ class FakeRun:
             "failures": [{"lever": "expert third", "kind": "memory", "reason": "out of memory"}],
             "warnings": ["mine: 4 of 72 pairs have no mined negative"],
             "notes": [],
+            "race": [
+                {"name": "BM25", "ndcg_at_10": 0.35, "seconds_per_1000": None},
+                {"name": "embedded:all-minilm-l6-v2", "ndcg_at_10": 0.44, "seconds_per_1000": 9.5},
+                {"name": "another/start", "ndcg_at_10": 0.41, "seconds_per_1000": 31.25},
+            ],
             "plan": [],
             "cost": {"usd": 0.024, "llm_calls": 12, "minutes": 1.5, "seconds": {"train": 60.0}, "peak_memory_gib": 1.0},
             "model": f"runs/{name}/model",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stm_agent.domain.collection import Collection, Document, Split, write_beir
+from stm_agent.domain.beir import write_beir
+from stm_agent.domain.collection import Collection, Document, Split
 
 _PLACES = ("ear", "eye", "foot", "hand", "heart", "knee", "lung", "nose", "skin", "tooth")
 # Plain words of a patient -> the clinical words of a definition; none shares a stem with its partner.

@@ -6,7 +6,9 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import sqrt
 from pathlib import Path
+from statistics import mean, pvariance
 from typing import TYPE_CHECKING
 
 from stm_agent.backbone.memory_errors import memory_errors
@@ -202,8 +204,11 @@ def _check_losses(expert: ExpertSpec, losses: Sequence[float]) -> None:
     low = LOW_LOSS.get(expert.loss, LOW_LOSS_OTHERWISE)
     # The loss of a batch or two says little: of a short training, more of it is compared.
     part = max(1, len(losses) // 10, min(COMPARED_STEPS, len(losses) // 2))
-    first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
-    if len(losses) >= FEWEST_STEPS and last >= first and last > low:
+    begin, end = losses[:part], losses[-part:]
+    first, last = mean(begin), mean(end)
+    # Batches differ: the loss of a start that is good already rises by chance as often as it falls.
+    chance = 2 * sqrt((pvariance(begin) + pvariance(end)) / part)
+    if len(losses) >= FEWEST_STEPS and last - first >= chance and last > low:
         raise CheckFailed(
             "loss-falls", last, f"expert {expert.name} began at {first:.3g}; lower learning_rate or check its pairs"
         )

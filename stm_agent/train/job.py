@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.backbone.memory_errors import release_memory
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
 from stm_agent.evaluate.scoring import ScoredTask, score_split
@@ -136,6 +137,8 @@ class TrainingJob(Job):
             checkpoints=checkpoint_folder() if self.train.checkpoint_every else None,
             progress=lambda done, total, loss: show("train", f"loss {loss:.3f}", done, total),
         )
+        # Freed memory is kept for later steps (see set_threads), and no later stage needs as much.
+        release_memory()
 
     @property
     def _processes(self) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,20 +18,27 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.backbone.memory_errors import memory_errors
 from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, TrainSpec
-from stm_agent.errors import CheckFailed, DataError
+from stm_agent.errors import CheckFailed
 from stm_agent.evaluate.cache import EmbeddingCache
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.files import content_hash, write_json
 from stm_agent.job import Job
+from stm_agent.mine.lists import Lists, lists_content
 from stm_agent.progress import report, safe_point
+from stm_agent.train.early_stopping import CHECKS, CLEARLY, HELD_ROWS, BestWeights, held_out
 from stm_agent.train.expert import MEMORY_FIX, TrainedExpert
 from stm_agent.train.job import adapter_origin, pairs_hash
+from stm_agent.train.query_rows import QueryRow, pool_losses, query_rows, taught_rows
 from stm_agent.train.student import trained_backbone, training_device
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
+NO_SCORES = "queries without teacher scores, left out"
+"""Reason under which such queries are counted."""
 CLIP = 1.0
 """Largest norm of a step's gradient."""
 
@@ -46,6 +54,7 @@ class QuerySideJob(Job):
         documents: The model whose vectors the passages keep.
         start: Adapter that the side of queries starts from; None: the backbone.
         pairs: Training pairs; the pairs of one query are one row with several positives.
+        lists: A teacher's scores of the pairs, for loss ``distil``.
         pool: Passage id -> text: all passages that compete.
         groups: Group -> passages that are relevant to it or too near to be a negative.
         instruction: What stands in front of queries and passages.
@@ -60,6 +69,7 @@ class QuerySideJob(Job):
     documents: EncoderSource
     start: Path | None = None
     pairs: tuple[Pair, ...]
+    lists: Lists = field(default_factory=dict)
     pool: Mapping[str, str]
     groups: Mapping[str, frozenset[str]]
     instruction: Instruction
@@ -84,7 +94,15 @@ class QuerySideJob(Job):
             "groups": content_hash(groups),
             "prefixes": [self.instruction.query_prefix, self.instruction.passage_prefix],
             "seed": self.seed,
+            **self._teaching(),
+            **({"early stopping": [CHECKS, HELD_ROWS, CLEARLY]} if self.expert.bag else {}),
         }
+
+    def _teaching(self) -> dict[str, object]:
+        if not self.lists:
+            return {}
+        options = [self.expert.gold, self.train.teacher_temperature, self.train.infonce_share]
+        return {"lists": content_hash(lists_content(self.lists)), "teaching": options}
 
     def build(self, folder: Path) -> None:
         """Write ``adapter/`` and ``expert.json``.
@@ -98,59 +116,21 @@ class QuerySideJob(Job):
             _train(self, folder)
 
 
-@dataclass(frozen=True)
-class QueryRow:
-    """One query with the rows of the pool that are relevant, and those that must not count as negatives."""
-
-    text: str
-    positives: tuple[int, ...]
-    left_out: tuple[int, ...]
-
-
-def query_rows(
-    pairs: tuple[Pair, ...], pool: Mapping[str, str], groups: Mapping[str, frozenset[str]]
-) -> list[QueryRow]:
-    """Return a row for each distinct query.
-
-    The passage of a pair is found by its text, else (a passage without its title, or without one of its sentences) by
-    its group; pairs without any are left out.
-
-    Raises:
-        DataError: No pair has a passage in the pool.
-    """
-    number = {name: row for row, name in enumerate(pool)}
-    by_text: dict[str, int] = {}
-    for name, text in pool.items():
-        by_text.setdefault(text, number[name])
-    positives: dict[tuple[str, str], set[int]] = {}
-    near = {pair.group: {number[name] for name in groups.get(pair.group, ()) if name in number} for pair in pairs}
-    for pair in pairs:
-        relevant = {by_text[pair.positive]} if pair.positive in by_text else near[pair.group]
-        if relevant:
-            positives.setdefault((pair.group, pair.query), set()).update(relevant)
-    rows = [
-        QueryRow(query, tuple(sorted(relevant)), tuple(sorted(near[group] - relevant)))
-        for (group, query), relevant in positives.items()
-    ]
-    if not rows:
-        raise DataError("no training pair's passage is in the corpus; a query-side expert needs pairs from it")
-    return rows
-
-
 def _train(job: QuerySideJob, folder: Path) -> None:
     import torch
 
     from stm_agent.backbone.checks import vectors
     from stm_agent.train.student import new_student, save_student, training_products
 
-    rows = query_rows(job.pairs, job.pool, job.groups)
+    every = query_rows(job.pairs, job.pool, job.groups, job.lists, job.expert.gold)
+    rows = taught_rows(every) if job.lists else every
     passages = _passages(job)
     torch.manual_seed(job.seed)
     model = new_student(job.backbone, job.train, job.start)
     before = vectors(model)
     began = time.monotonic()
     with training_products(model, job.backbone):
-        losses = _fit(job, model, rows, passages)
+        losses, best = _fit(job, model, rows, passages)
     seconds = time.monotonic() - began
     checks = save_student(model, before, folder, job.backbone, job.train)
     size = job.expert.batch_size or job.train.batch_size
@@ -166,9 +146,18 @@ def _train(job: QuerySideJob, folder: Path) -> None:
         padded_share=0.0,
         best_dev=None,
         checks=checks,
-        skipped={},
+        skipped={NO_SCORES: len(every) - len(rows)} if len(rows) < len(every) else {},
     )
-    write_json(folder / "expert.json", {**asdict(trained), "adapter": "adapter", "rows": len(rows)})
+    write_json(
+        folder / "expert.json",
+        {
+            **asdict(trained),
+            "adapter": "adapter",
+            "rows": len(rows),
+            "held_out": best.losses,
+            "kept_step": best.step,
+        },
+    )
 
 
 def _passages(job: QuerySideJob) -> Tensor:
@@ -180,10 +169,13 @@ def _passages(job: QuerySideJob) -> Tensor:
     return torch.from_numpy(cache.encode(encoder, list(job.pool.values()), prefix=job.instruction.passage_prefix))
 
 
-def _fit(job: QuerySideJob, model: SentenceTransformer, rows: list[QueryRow], passages: Tensor) -> list[float]:
-    """Train the adapter in place; return the loss of each step."""
+def _fit(
+    job: QuerySideJob, model: SentenceTransformer, rows: list[QueryRow], passages: Tensor
+) -> tuple[list[float], BestWeights]:
+    """Train the adapter in place; return the loss of each step, and which step's weights were kept."""
     import math
 
+    import numpy as np
     import torch
 
     expert, train = job.expert, job.train
@@ -196,11 +188,18 @@ def _fit(job: QuerySideJob, model: SentenceTransformer, rows: list[QueryRow], pa
         return min((step + 1) / warmup, expert.final_rate + (1 - expert.final_rate) * falling)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    passages = passages.to(model.device)
+    passages, prefix = passages.to(model.device), job.instruction.query_prefix
     losses: list[float] = []
-    for batch in _batches(rows, expert, train, job.seed):
+    random = np.random.default_rng(job.seed)
+    # A bag is drawn with replacement, so that experts on different bags differ in what they learn by chance.
+    bag = random.choice(len(rows), len(rows)) if expert.bag else np.arange(len(rows))
+    held = [rows[number] for number in held_out([row.positives for row in rows], bag.tolist())]
+    size = min(expert.batch_size or train.batch_size, len(rows))
+    loss_of = partial(_held_loss, model, held, size, passages, prefix, train)
+    best = BestWeights(weights, expert.steps, loss_of if held else None)
+    for batch in _batches(rows, bag, size, expert.steps, random):
         safe_point()
-        loss = _loss(model, batch, passages, job.instruction.query_prefix, train.scale)
+        loss = _losses(model, batch, passages, prefix, train).mean()
         if not math.isfinite(loss.item()):
             raise CheckFailed("finite-loss", loss.item(), f"expert {expert.name}: lower learning_rate")
         optimizer.zero_grad()
@@ -209,37 +208,66 @@ def _fit(job: QuerySideJob, model: SentenceTransformer, rows: list[QueryRow], pa
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
+        best.after(len(losses))
         report("train", f"loss {loss.item():.3f}", len(losses), expert.steps)
+    best.restore()
+    return losses, best
+
+
+def _held_loss(
+    model: SentenceTransformer, held: list[QueryRow], size: int, passages: Tensor, prefix: str, train: TrainSpec
+) -> list[float]:
+    """Return the loss of each query that is not trained on, without dropout, ``size`` at a time."""
+    import torch
+
+    model.eval()
+    losses: list[float] = []
+    with torch.no_grad():
+        for first in range(0, len(held), size):
+            losses += _losses(model, held[first : first + size], passages, prefix, train).tolist()
+    model.train()
     return losses
 
 
-def _loss(model: SentenceTransformer, batch: list[QueryRow], passages: Tensor, prefix: str, scale: float) -> Tensor:
-    """Return the mean negative log-likelihood that a query's softmax over all passages gives to its positives."""
+def _losses(
+    model: SentenceTransformer, batch: list[QueryRow], passages: Tensor, prefix: str, train: TrainSpec
+) -> Tensor:
+    """Return, ``[batch]``, the negative log-likelihood that a query's softmax over all passages gives to positives.
+
+    With a teacher's scores it is a share of the loss: the Kullback-Leibler distance from the teacher's softmax over the
+    list to that of the query is the rest.
+    """
     import torch
 
     features = model.preprocess([prefix + row.text for row in batch])
     features = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in features.items()}
     queries = torch.nn.functional.normalize(model(features)["sentence_embedding"], dim=1)
-    scores = scale * queries @ passages.T
-    terms = []
-    for row, values in zip(batch, scores, strict=True):
-        if row.left_out:
-            values = values.index_fill(0, torch.tensor(row.left_out, device=values.device), -torch.inf)
-        likelihood = torch.logsumexp(values[list(row.positives)], dim=0) - torch.logsumexp(values, dim=0)
-        terms.append(-likelihood)
-    return torch.stack(terms).mean()
+    scores = train.scale * queries @ passages.T
+    losses = pool_losses(scores, batch)
+    if not any(row.scores for row in batch):
+        return losses
+    terms = [
+        _distance(row, values, train) + train.infonce_share * loss if row.scores else loss
+        for row, values, loss in zip(batch, scores, losses, strict=True)
+    ]
+    return torch.stack(terms)
 
 
-def _batches(rows: list[QueryRow], expert: ExpertSpec, train: TrainSpec, seed: int) -> Iterator[list[QueryRow]]:
+def _distance(row: QueryRow, values: Tensor, train: TrainSpec) -> Tensor:
+    """Return the Kullback-Leibler distance, a scalar, from a teacher's softmax over a list to that of ``values``."""
+    import torch
+
+    targets = torch.tensor([*row.scores.values()], device=values.device) / train.teacher_temperature
+    student = torch.log_softmax(values[[*row.scores]], dim=0)
+    return torch.nn.functional.kl_div(student, torch.log_softmax(targets, dim=0), reduction="sum", log_target=True)
+
+
+def _batches(
+    rows: list[QueryRow], bag: NDArray[np.intp], size: int, steps: int, random: np.random.Generator
+) -> Iterator[list[QueryRow]]:
     """Yield one batch a step: passes over a shuffled bag of the rows, the last batch of a pass filled from the next."""
-    import numpy as np
-
-    random = np.random.default_rng(seed)
-    size = min(expert.batch_size or train.batch_size, len(rows))
-    # A bag is drawn with replacement, so that experts on different bags differ in what they learn by chance.
-    bag = random.choice(len(rows), len(rows)) if expert.bag else np.arange(len(rows))
     order: list[int] = []
-    for _ in range(expert.steps):
+    for _ in range(steps):
         while len(order) < size:
             order += random.permutation(bag).tolist()
         yield [rows[number] for number in order[:size]]

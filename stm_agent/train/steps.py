@@ -23,12 +23,12 @@ def within_epochs(expert: ExpertSpec, train: TrainSpec, rows: Rows) -> ExpertSpe
 
 def warmup_steps(train: TrainSpec, steps: int) -> int:
     """Return the steps in which the learning rate rises; warn if there are more of them than steps."""
-    if train.warmup_steps is None:
-        return math.ceil(train.warmup * steps)
-    if train.warmup_steps > steps:
+    asked = math.ceil(train.warmup * steps) if train.warmup_steps is None else train.warmup_steps
+    if asked > steps:
         logger.warning(
             "the learning rate rises for %d steps and training has %d: it never reaches its peak; lower warmup_steps",
-            train.warmup_steps,
+            asked,
             steps,
         )
-    return train.warmup_steps
+    # After the last step, transformers' schedule divides by the number of steps in which the rate falls.
+    return steps - 1 if asked == steps else asked

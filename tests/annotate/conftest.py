@@ -63,19 +63,40 @@ def postgres() -> Iterator[str]:
     yield from postgres_or_skip(debian_postgres(), "Debian: apt-get install postgresql")
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres: str) -> str:
+    """The name of a migrated database of the server, of which tests have copies."""
+    from stm_agent.annotate.database import Database
+
+    _execute(postgres, "CREATE DATABASE migrated")
+    Database(_named(postgres, "migrated")).close()
+    return "migrated"
+
+
+def _named(postgres: str, name: str) -> str:
+    return f"{postgres.rpartition('/')[0]}/{name}"
+
+
+def _execute(postgres: str, *statements: str) -> None:
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def tool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tool]:
     """A tool in team mode, empty."""
     url = None
     if request.param == "postgresql":
-        from sqlalchemy import create_engine, text
-
-        url = request.getfixturevalue("postgres")
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
+        server = request.getfixturevalue("postgres")
+        template = request.getfixturevalue("migrated")
+        drop, create = "DROP DATABASE IF EXISTS own WITH (FORCE)", f"CREATE DATABASE own TEMPLATE {template}"
+        _execute(server, drop, create)
+        url = _named(server, "own")
     opened = open_tool(tmp_path, url=url, team=True)
     yield opened
     opened.close()

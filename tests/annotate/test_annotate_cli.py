@@ -19,7 +19,7 @@ from stm_agent.annotate.client import Client
 from stm_agent.annotate.tables import Project
 from stm_agent.annotate.tool import open_tool
 from stm_agent.cli.main import main
-from stm_agent.domain.collection import read_beir
+from stm_agent.domain.beir import read_beir
 from stm_agent.testing.annotate import person
 from stm_agent.testing.tiny import tiny_beir
 

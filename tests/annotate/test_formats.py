@@ -15,7 +15,7 @@ from stm_agent.annotate.formats import aiano, archive, trec
 from stm_agent.annotate.formats.mteb import task_file
 from stm_agent.annotate.schema import ProjectSchema
 from stm_agent.annotate.services import documents, entries, judging, moving, projects, queries, settling
-from stm_agent.domain.collection import read_beir
+from stm_agent.domain.beir import read_beir
 from stm_agent.errors import DataError
 from stm_agent.testing.annotate import fill
 

@@ -14,7 +14,7 @@ from stm_agent.annotate.tables import Judgement, Query, Ranking
 from stm_agent.annotate.tool import open_tool
 from stm_agent.cli.annotate import _on_collection
 from stm_agent.cli.main import main
-from stm_agent.domain.collection import read_beir, write_beir
+from stm_agent.domain.beir import read_beir, write_beir
 from stm_agent.testing.tiny import tiny_collection
 
 

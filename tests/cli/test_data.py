@@ -16,6 +16,7 @@ from stm_agent.errors import ConfigError
 from stm_agent.files import append_jsonl
 from stm_agent.llm.answer import Messages
 from stm_agent.llm.scripted import scripted
+from stm_agent.mine.lists import Candidate, ScoredList, save_lists
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.store import save_negatives
 from stm_agent.synthesize.negatives import synthesize_negatives
@@ -40,7 +41,7 @@ def workspace(tmp_path: Path) -> Path:
     run, stages = runs / "mine", runs / ".stages"
     run.mkdir(parents=True)
     (run / "run.json").write_text('{"schema": 2}')
-    for name in ("queries-1", "synthesize-1", "mine-1", "audit-1"):
+    for name in ("queries-1", "synthesize-1", "mine-1", "audit-1", "teach-1"):
         (stages / name).mkdir(parents=True)
         append_jsonl(run / "ledger.jsonl", {"event": "stage", "name": name.partition("-")[0], "folder": name})
     append_jsonl(run / "ledger.jsonl", {"event": "written", "folder": "queries-1", "trial": "p0001"})
@@ -50,7 +51,10 @@ def workspace(tmp_path: Path) -> Path:
     write_queries(pool, program=PROGRAMS / "queries.py", seed=0, folder=stages / "queries-1", **common)
     program = PROGRAMS / "hard_negatives.py"
     synthesize_negatives([PAIR], {}, program=program, folder=stages / "synthesize-1", **common)
-    verdict = {"query": PAIR.query, "negative": "Hips turn.", "decision": "relabelled", "by": "judge", "chance": 0.9}
+    verdict = {"query": PAIR.query, "negative": "hips  turn", "decision": "relabelled", "by": "judge", "chance": 0.9}
+    verdict |= {"grade": 3, "reason": "it answers"}
+    scored = ScoredList(0.8, (Candidate("Hips turn.", "d2", 0.25),))
+    save_lists(stages / "teach-1", [PAIR], {"p1": scored})
     append_jsonl(stages / "audit-1" / "verdicts.jsonl", verdict)
     save_negatives(stages / "mine-1", [PAIR], {"p1": (Negative("Hips turn.", "bm25", "d2", 3.5),)})
     return space
@@ -89,6 +93,8 @@ def test_rows_of_all_stages_are_listed_with_their_verdicts(workspace: Path) -> N
         (("--verdict", "relabelled"), {"mined:p1"}),
         (("--program", "queries"), {"written:d1", "written:d2"}),
         (("--contains", "ELBOWS"), {"p1#1"}),
+        (("--instruction", "FIND"), {"written:d1", "written:d2", "p1#1"}),
+        (("--program-trial", "p0001"), {"written:d1", "written:d2"}),
         (("--model", "scripted:test", "--verdict", "accepted"), {"written:d1", "p1#1"}),
         (("--limit", "1"), {"written:d1", "written:d2", "p1#1", "mined:p1"}),
     ],
@@ -123,7 +129,22 @@ def test_one_row_is_a_training_example_with_its_whole_origin(workspace: Path) ->
 
 def test_the_audit_of_a_negative_is_shown_with_it(workspace: Path) -> None:
     text = show(workspace, "--row", "mined:p1").stdout
-    assert "negative_1 audited: relabelled by judge, relevant with probability 0.90" in text
+    assert "negative_1 audited: relabelled by judge, relevant with probability 0.90, grade 3 (it answers)" in text
+    assert "positive_1 teacher's score: 0.8000" in text
+    assert "negative_1 teacher's score: 0.2500" in text
+
+
+def test_rows_are_written_with_all_that_was_decided_on_them(workspace: Path, tmp_path: Path) -> None:
+    target = tmp_path / "rows.jsonl"
+    assert "4 rows" in show(workspace, "--output", str(target), "--limit", "1").stdout
+    stored = {row["id"]: row for row in map(json.loads, target.read_text().splitlines())}
+    (negative,) = stored["mined:p1"]["negatives"]
+    assert (negative["verdict"], negative["grade"], negative["reason"]) == ("relabelled", 3, "it answers")
+    assert (negative["teacher"], stored["p1#1"]["positives"][0]["teacher"]) == (0.25, 0.8)
+    assert stored["written:d2"]["reason"] == "another language"
+    again = show(workspace, "--output", str(target))
+    assert isinstance(again.exception, ConfigError)
+    assert "exists; name another file" in str(again.exception)
 
 
 def test_a_folder_that_synthesize_wrote_is_shown_too(workspace: Path) -> None:
@@ -138,6 +159,7 @@ def test_a_folder_that_synthesize_wrote_is_shown_too(workspace: Path) -> None:
         (("--row", "written:d9"), "row 'written:d9' does not exist; did you mean written:d"),
         (("--verdict", "acepted"), "no row has verdict 'acepted'; did you mean accepted"),
         (("--source", "x"), "no row has source 'x'; there are: train, written"),
+        (("--program-trial", "p9"), "no row has program trial 'p9'; there are: p0001"),
     ],
 )
 def test_a_value_that_no_row_has_is_one_line(workspace: Path, options: tuple[str, ...], line: str) -> None:

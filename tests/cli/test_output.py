@@ -11,7 +11,7 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from stm_agent.cli.main import build, drop_advice_of_libraries
-from stm_agent.cli.output import emit, json_observer, screen_observer
+from stm_agent.cli.output import emit, json_observer, screen_observer, show_steps
 
 ODD = "[bold]a[/bold] [/red] :smile: [link=x]"
 
@@ -22,6 +22,14 @@ def test_text_and_tables_are_printed_without_markup(capsys: pytest.CaptureFixtur
     table.add_row(ODD)
     emit({}, table, as_json=False)
     assert capsys.readouterr().out.count(ODD) == 3
+
+
+def test_a_plan_is_two_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("disk", "about 1.00 GiB"), ("  train-query-expert", "expert queries-1: 30 steps")]
+    show_steps([{"stage": stage, "what": what} for stage, what in rows], as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.index(what) for line, (_, what) in zip(lines, rows, strict=True)] == [22, 22]
+    show_steps([], as_json=False)
 
 
 def test_the_screen_shows_events_without_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,3 +59,20 @@ def test_a_search_prints_its_ladder_and_that_nothing_was_written(
     assert json.loads(CliRunner().invoke(app, [*call, "--json"]).stdout) == REPORT
     assert seen["target"] == tmp_path / "programs" / "queries_optimised.py"
     assert seen["options"].llm.budget_calls == 500
+
+
+def test_ceilings_and_seed_reach_what_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def write(spec: Any, workspace: Path, runs: Path, output: Path, options: Any, **more: Any) -> dict[str, object]:
+        seen.append(options)
+        return {"written": 1, "ended_by": "budget of 5 calls is spent"}
+
+    monkeypatch.setattr("stm_agent.loop.synthesize_single.synthesize_domain", write)
+    (tmp_path / "programs").mkdir()
+    call = ["--domain", "biomedical", "--output", str(tmp_path / "out"), "--workspace", str(tmp_path)]
+    flags = ["--budget-usd", "1", "--budget-calls", "5", "--budget-minutes", "2", "--seed", "7"]
+    text = CliRunner().invoke(app, [*call, *flags], catch_exceptions=False).stdout
+    assert "budget of 5 calls is spent" in text
+    (options,) = seen
+    assert (options.budget_usd, options.budget_calls, options.budget_minutes, options.seed) == (1.0, 5, 2.0, 7)

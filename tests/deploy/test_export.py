@@ -132,14 +132,22 @@ def test_decoders_are_exported_with_their_attention(asked, tmp_path, architectur
     assert np.abs(vectors(tmp_path / "onnx") - vectors(model)).max() < 1e-5
 
 
-def test_both_sides_of_a_model_are_exported(asked, tmp_path):
+@pytest.mark.parametrize("mapped", [False, True], ids=["own weights", "a map"])
+def test_both_sides_of_a_model_are_exported(asked, tmp_path, mapped):
+    import torch
     from sentence_transformers import SentenceTransformer
 
+    from stm_agent.backbone.query_map import save_map, with_map
     from stm_agent.backbone.sides import join_sides
 
     sides = [
         SentenceTransformer(str(pico_checkpoint(tmp_path / f"s{seed}", seed=seed)), device="cpu") for seed in (1, 2)
     ]
+    if mapped:
+        torch.manual_seed(0)
+        size = int(sides[1].get_embedding_dimension() or 0)
+        save_map(torch.randn(size, 2), torch.randn(2, size), tmp_path / "map")
+        sides[1] = with_map(sides[1], tmp_path / "map")
     join_sides(*sides).save(str(tmp_path / "joined"), create_model_card=False)
     product = product_of_model(str(tmp_path / "joined"))
     export_model(product, "onnx", tmp_path / "onnx", max_loss=1.0, collection=asked / "dev", cache=None)

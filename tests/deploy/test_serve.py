@@ -111,7 +111,7 @@ def test_the_dev_score_by_mteb_over_http_is_the_ledgers(openai, plain, monkeypat
     from mteb.models.model_implementations.openai_models import OpenAIModel
     from mteb.models.model_meta import ScoringFunction
 
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.evaluate.cached import corpus_task
     from stm_agent.evaluate.tasks import evaluate_with_mteb
 
@@ -206,7 +206,7 @@ def test_search_ranks_as_the_run_does(url, asked, mode):
     words = "sore painful knee"
     hits = httpx.post(f"{url}/v1/search", json={"query": words, "mode": mode, "top": 5}).json()["hits"]
     if mode == "bm25":
-        from stm_agent.domain.collection import read_beir
+        from stm_agent.domain.beir import read_beir
 
         ranked = bm25_run(read_beir(asked / "dev").texts, {"q": words})["q"]
         expected = sorted(ranked, key=lambda key: -ranked[key])[:5]

@@ -6,13 +6,14 @@ import dataclasses
 
 import pytest
 
+from stm_agent.domain.beir import read_beir, write_beir
 from stm_agent.domain.beir_files import offers_train
 from stm_agent.domain.build import build_domain_data
-from stm_agent.domain.collection import Document, read_beir, write_beir
+from stm_agent.domain.collection import Document
 from stm_agent.domain.passages import cut_passages, draw_passages
 from stm_agent.domain.spec import BeirCollection
 from stm_agent.domain.splitting import complete_splits
-from stm_agent.domain.synthetic import FOREIGN, REPEATED, check_can_be_split, synthetic_collection
+from stm_agent.domain.synthetic import COPIED, FOREIGN, REPEATED, check_can_be_split, synthetic_collection
 from stm_agent.errors import DataError
 
 WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "jetty", "knoll", "ledge")
@@ -33,8 +34,8 @@ def written_for(passages):
     return [(key, f"how many {key.replace('#', ' ')} stones") for key in drawn]
 
 
-def made(passages, written, seed=0):
-    return synthetic_collection("stones", passages, written, writer="a model", seed=seed)
+def made(passages, written, seed=0, **more):
+    return synthetic_collection("stones", passages, written, writer="a model", seed=seed, **more)
 
 
 def test_all_queries_of_a_document_are_in_one_split(passages):
@@ -62,6 +63,34 @@ def test_queries_that_repeat_another_one_are_left_out_and_counted(passages):
     result = made(passages, [*written, *copies, (written[0][0], "сколько здесь камней")])
     assert result.left_out == {REPEATED: 3, FOREIGN: 1}
     assert sum(len(split.queries) for split in result.collection.splits.values()) == 72
+
+
+def test_copies_train_and_are_in_neither_dev_nor_test(passages):
+    written = written_for(passages)
+    copied = {entry for number, entry in enumerate(written) if number % 3 == 0}
+    result = made(passages, written, copied=copied)
+    splits = result.collection.splits
+    texts = {query for _, query in copied}
+    assert texts & set(splits["train"].queries.values())
+    assert not texts & {query for name in ("dev", "test") for query in splits[name].queries.values()}
+    kept = len(texts & set(splits["train"].queries.values()))
+    assert (result.copied, result.left_out) == (kept, {COPIED: 24 - kept})
+    sizes = {name: len(split.queries) for name, split in splits.items()}
+    assert sum(sizes.values()) == 72 - (24 - kept)
+    assert min(sizes["dev"], sizes["test"]) > 12
+
+
+def test_a_document_with_copies_alone_trains(passages):
+    written = written_for(passages)
+    copied = {entry for entry in written if passages.document_of[entry[0]] in ("d0", "d1", "d2")}
+    result = made(passages, written, copied=copied)
+    assert (result.copied, result.left_out) == (len(copied), {})
+
+
+def test_copies_count_as_none_of_the_queries_that_are_needed(passages):
+    written = written_for(passages)
+    with pytest.raises(DataError, match=r"12 usable queries .* \(left out: 60 copied from its passage.*stronger"):
+        made(passages, written, copied=set(written[:60]))
 
 
 def test_documents_in_six_languages_get_queries_in_their_own(passages):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stm_agent.domain.beir import read_beir
 from stm_agent.domain.build import build_domain_data
-from stm_agent.domain.collection import read_beir
 from stm_agent.domain.load import domain_of_collection, load_domain
 from stm_agent.domain.spec import BeirCollection, HpoCollection, MtebCollection
 from stm_agent.errors import ConfigError, DataError, StmAgentError

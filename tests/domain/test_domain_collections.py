@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
 import pytest
 
 from stm_agent.domain import hub
+from stm_agent.domain.beir import read_beir, write_beir
 from stm_agent.domain.build import build_domain_data
-from stm_agent.domain.collection import Collection, Document, Split, read_beir, write_beir
+from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.domain.firewall import Firewall
 from stm_agent.domain.official import find_task, narrowed
 from stm_agent.domain.sources import judged_domain_data
@@ -72,11 +74,23 @@ def test_train_split_becomes_pairs(tmp_path: Path):
 
 
 def test_train_queries_that_are_test_queries_are_left_out(caplog: pytest.LogCaptureFixture):
-    held = Split("dev", {"1": "First one"}, {"1": {"a": 1}})
+    test = Split("test", {"1": "First one"}, {"1": {"a": 1}})
+    dev = Split("dev", {"4": "a dev query"}, {"4": {"a": 1}})
     train = Split("train", {"2": "first, ONE!", "3": "other"}, {"2": {"a": 1}, "3": {"a": 1, "b": 0}})
-    material = judged_domain_data(small(train=train, dev=held, test=Split("test", held.queries, held.qrels)))
+    material = judged_domain_data(small(train=train, dev=dev, test=test))
     assert [(pair.query, pair.positive) for pair in material.sources["train"]] == [("other", "Title alpha")]
     assert "1 train queries are also dev or test queries" in caplog.text
+    assert "none is left" not in caplog.text
+    judged_domain_data(small(train=dataclasses.replace(test, name="train"), dev=dev, test=test))
+    assert "all 1 train queries are also dev or test queries; left out; none is left to learn from" in caplog.text
+
+
+def test_train_queries_that_nearly_are_test_queries_stay_and_are_told(caplog: pytest.LogCaptureFixture):
+    train = Split("train", {"2": "how does one treat a sore knee at home", "3": "x"}, {"2": {"a": 1}, "3": {"b": 1}})
+    test = Split("test", {"1": "how does one treat a sore knee at night"}, {"1": {"a": 1}})
+    dev = Split("dev", {"4": "a dev query"}, {"4": {"a": 1}})
+    assert len(judged_domain_data(small(train=train, dev=dev, test=test)).sources["train"]) == 2
+    assert "1 of 2 train queries nearly are dev or test queries; they stay" in caplog.text
 
 
 def test_dev_is_taken_from_train_where_there_is_none(caplog: pytest.LogCaptureFixture):

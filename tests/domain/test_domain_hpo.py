@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from stm_agent.domain.build import build_collection
-from stm_agent.domain.collection import normalise
 from stm_agent.domain.hpo import hpo_material
 from stm_agent.domain.obo import Ontology, Term
 from stm_agent.domain.spec import HpoCollection
+from stm_agent.domain.text import normalise
 
 SPEC = HpoCollection(documents=30, test_share=0.3, dev_share=0.2)
 

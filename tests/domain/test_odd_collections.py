@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from stm_agent.domain import hub
-from stm_agent.domain.collection import Collection, Document, Split, read_beir, write_beir
+from stm_agent.domain.beir import read_beir, write_beir
+from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import MineSpec, MtebCollection
 from stm_agent.evaluate.baselines import bm25_run
@@ -118,6 +119,18 @@ def test_positives_of_one_query_text_are_not_negatives_of_its_other_id() -> None
     assert data.groups["1"] == {"rest", "ice"}
     mined = mine(pairs, data.pool, data.groups, spec=MineSpec(), encoder=None).negatives
     assert {negative.passage_id for row in mined.values() for negative in row} == {"doc"}
+
+
+def test_a_copy_of_a_relevant_document_is_never_a_negative() -> None:
+    from stm_agent.train.query_rows import query_rows
+
+    texts = {"a": "rest the sore knee", "twin": "rest the sore  knee", "c": "a toe"}
+    train, dev = Split("train", {"1": "knee"}, {"1": {"a": 1}}), Split("dev", {"3": "toe"}, {"3": {"c": 1}})
+    documents = of(texts, {}, {}).documents
+    data = judged_domain_data(Collection("copies", documents, {"train": train, "dev": dev}, "", ""))
+    assert data.groups["1"] == {"a", "twin"}
+    (row,) = query_rows(data.sources["train"], data.pool, data.groups)
+    assert (row.positives, row.left_out) == ((0,), (1,))
 
 
 def test_groups_of_one_query_text_protect_each_other_in_mining() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from stm_agent.domain.beir import read_beir
 from stm_agent.domain.build import build_domain_data
-from stm_agent.domain.collection import Collection, read_beir
+from stm_agent.domain.collection import Collection
 from stm_agent.domain.collection_spec import BeirCollection
 from stm_agent.domain.load import domain_of_collection
 from stm_agent.domain.profile import profile

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from stm_agent.domain.beir import write_beir
 from stm_agent.domain.build import build_domain_data
-from stm_agent.domain.collection import Collection, Document, Split, write_beir
+from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.domain.data import DomainData
 from stm_agent.domain.load import load_domain
 from stm_agent.domain.source_hash import collection_source_hash

@@ -13,7 +13,7 @@ from stm_agent.cli.domains import app
 from stm_agent.domain import measures
 from stm_agent.domain.collection import Collection, Document, Split
 from stm_agent.domain.duplicates import near_duplicates, near_matches
-from stm_agent.domain.profile import Profile, max_length_for, profile
+from stm_agent.domain.profile import LENGTHS, Profile, max_length_for, profile
 from stm_agent.domain.profile_text import profile_lines
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.text import is_near_duplicate, words_of
@@ -95,7 +95,7 @@ def test_leakage_of_train_into_test_is_counted() -> None:
     train = Split("train", {"1": "red knee", "2": "a b c d e f", "3": "else"}, {key: {"a": 1} for key in "123"})
     test = Split("test", {"4": "Red knee!", "5": "a b c d e g f"}, {"4": {"a": 1}, "5": {"b": 1}})
     facts = profile(Collection("c", documents, {"train": train, "test": test}, "", ""), CPU)
-    leak = facts.leakage["test"]
+    leak = facts.leakage["train-test"]
     assert (leak.exact, leak.near, leak.shared_documents) == (1, 1, 1)
 
 
@@ -103,8 +103,40 @@ def test_train_that_is_test_is_shown() -> None:
     whole = tiny_collection()
     same = {name: dataclasses.replace(whole.splits["test"], name=name) for name in ("train", "test")}
     facts = profile(dataclasses.replace(whole, splits=same), CPU)
-    assert facts.leakage["test"].exact == 12
+    assert facts.leakage["train-test"].exact == 12
     assert "12 train queries are test queries" in "\n".join(profile_lines(facts))
+
+
+def test_dev_that_is_test_is_shown() -> None:
+    whole = tiny_collection()
+    same = {name: dataclasses.replace(whole.splits["test"], name=name) for name in ("dev", "test")}
+    facts = profile(dataclasses.replace(whole, splits=same), CPU)
+    assert facts.leakage["dev-test"].exact == 12
+    assert "12 dev queries are test queries, 0 nearly; 12 documents are relevant in both" in "\n".join(
+        profile_lines(facts)
+    )
+
+
+def test_a_document_that_repeats_another_one_is_shared_with_it() -> None:
+    documents = (Document("a", "", "one text"), Document("b", "", "one  text"), Document("c", "", "else"))
+    train, test = Split("train", {"1": "x"}, {"1": {"a": 1}}), Split("test", {"2": "y"}, {"2": {"b": 1, "c": 1}})
+    facts = profile(Collection("c", documents, {"train": train, "test": test}, "", ""), CPU)
+    assert facts.leakage["train-test"].shared_documents == 1
+
+
+@pytest.mark.parametrize(
+    ("passages", "queries", "length", "reason"),
+    [
+        (50, 20, 96, "max_length 96: 95 % of passages fit"),
+        (50, 150, 192, "max_length 192: 95 % of passages and of queries fit"),
+        (400, 20, 256, "max_length 256: 0% of passages fit, the others are cut"),
+        (50, 2300, 256, "max_length 256: 100% of passages and 0% of queries fit, the others are cut"),
+    ],
+)
+def test_queries_must_fit_the_length_too(passages: int, queries: int, length: int, reason: str) -> None:
+    facts = of_lengths(*[passages] * 20)
+    cut = {limit: float(queries <= limit) for limit in LENGTHS}
+    assert max_length_for(dataclasses.replace(facts, query_tokens_p95=queries, query_fitting=cut)) == (length, reason)
 
 
 def test_cost_of_a_large_corpus_is_shown_before_anything_is_encoded() -> None:

@@ -14,6 +14,7 @@ from stm_agent.domain.groups import query_groups
 from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.splitting import complete_splits
 from stm_agent.errors import DataError
+from stm_agent.loop.halves import cut_dev
 
 
 def judged(name: str, first: int, queries: int, per_document: int = 2, text: str = "question") -> Split:
@@ -107,6 +108,37 @@ def test_a_train_query_that_is_a_test_query_never_joins_dev() -> None:
     cut, plan = complete_splits(collection(train, judged("dev", 2000, 10), test))
     assert sizes(cut.splits)["dev"] == 10
     assert plan.moved == {}
+
+
+def test_dev_queries_that_are_test_queries_are_left_out() -> None:
+    train, dev, test = judged("train", 0, 100, 1), judged("dev", 2000, 300), judged("test", 5000, 100)
+    texts = dict(zip(list(dev.queries)[:100], test.queries.values(), strict=True))
+    shared = dataclasses.replace(dev, queries={**dev.queries, **texts})
+    cut, plan = complete_splits(collection(train, shared, test))
+    assert sizes(cut.splits) == {"train": 75, "dev": 225, "test": 100}
+    assert not set(cut.splits["dev"].queries.values()) & set(test.queries.values())
+    assert plan.notes[0] == "made: 100 of 300 dev queries are test queries as well; left out"
+    one, plan = complete_splits(collection(train, dataclasses.replace(test, name="dev"), test))
+    assert sizes(one.splits) == {"train": 75, "dev": 25, "test": 100}
+    assert plan.notes[0] == "made: 100 of 100 dev queries are test queries as well; left out"
+    assert plan.notes[1].startswith("made: no dev split: 25 of 100 train queries became it")
+
+
+def test_one_set_of_queries_cannot_be_train_dev_and_test() -> None:
+    test = judged("test", 0, 100)
+    same = [dataclasses.replace(test, name=name) for name in ("train", "dev", "test")]
+    with pytest.raises(DataError, match=r"its train queries are test queries; add qrels/dev\.tsv with other queries"):
+        complete_splits(collection(*same))
+
+
+def test_queries_whose_documents_have_one_text_are_one_group() -> None:
+    split = Split("s", {"1": "x", "2": "y", "3": "z"}, {"1": {"a": 1}, "2": {"b": 1}, "3": {"c": 1}})
+    documents = tuple(Document(key, "", text) for key, text in {"a": "same", "b": "same ", "c": "else"}.items())
+    same_text = Collection("c", documents, {}, "", "").same_text
+    assert same_text == {"a": ("a", "b"), "b": ("a", "b")}
+    assert query_groups(split, same_text) == [("1", "2"), ("3",)]
+    halves = cut_dev(split, same_text=same_text)
+    assert halves.groups["1"] == halves.groups["2"]
 
 
 def test_whole_splits_stay_as_they_are() -> None:

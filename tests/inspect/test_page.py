@@ -75,6 +75,37 @@ def test_verdict_says_what_the_interval_says(run):
     assert "expert third: out of memory" in view["lost"]
 
 
+def test_race_of_the_starts_is_on_the_page_with_what_it_can_be_compared_with(run, tmp_path):
+    view = overview(read_record(run))
+    assert [(row["name"], row["ndcg"], row["seconds"], row["role"]) for row in view["race"]] == [
+        ("BM25", 0.35, None, "mark"),
+        ("embedded:all-minilm-l6-v2", 0.44, 9.5, "chosen"),
+        ("another/start", 0.41, 31.25, ""),
+    ]
+    assert view["race_note"].endswith("over the whole corpus."), "of 60 documents"
+    view = overview(read_record(FakeRun(documents=400).write(tmp_path / "large")))
+    assert "BM25 is lower there than on the whole corpus" in view["race_note"]
+
+
+@pytest.mark.parametrize("race", [[], None])
+def test_a_run_without_a_race_has_no_table_of_it(tmp_path, race):
+    folder = FakeRun().write(tmp_path / "run")
+    write_json(folder / "report.json", {**read_json(folder / "report.json"), "race": race})
+    assert overview(read_record(folder))["race"] == []
+    assert overview(read_record(folder))["race_note"] == ""
+
+
+def test_verdict_is_about_the_start_as_it_comes(tmp_path):
+    folder = FakeRun().write(tmp_path / "run")
+    report = read_json(folder / "report.json")
+    versus = {"delta": -0.02, "low": -0.03, "high": -0.01, "p_value": 0.01}
+    report["rows"]["untouched start"] = {**report["rows"]["base"], "merged_minus_this": versus}
+    write_json(folder / "report.json", {**report, "untouched": "untouched start"})
+    assert "0.020 BELOW the start (" in overview(read_record(folder))["verdict"]
+    write_json(folder / "report.json", {**report, "untouched": None})
+    assert "0.100 above the start as the run read it (" in overview(read_record(folder))["verdict"]
+
+
 @pytest.mark.parametrize(
     ("versus", "tone", "words"),
     [

@@ -46,6 +46,9 @@ def test_each_part_is_there(page):
     assert parts == ["verdict", "search", "queries", "lineage", "data", "merge", "use"]
     assert "0.100 above the start" in page.locator(".verdict").inner_text()
     assert "expert third: out of memory" in page.locator("#verdict").inner_text()
+    assert page.locator("#verdict table").nth(1).locator("tr.own").inner_text().split("\t") == [
+        *("embedded:all-minilm-l6-v2", "0.440", "9.5", "chosen")
+    ]
     assert "hard 1.00" in page.locator("#merge").inner_text()
     assert "stm-agent optimize --domain fake" in page.locator("#use").inner_text()
     assert page.locator("#data table tbody tr").all_inner_texts()[0].split("\t") == [

@@ -72,6 +72,48 @@ def test_remarks_are_not_printed_as_warnings():
     assert lines.count("Note: merge: the surrogate is good") == 1, "an older report has no notes"
 
 
+def lines_of(report: dict) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=200).print(report_table(report))
+    return out.getvalue().splitlines()
+
+
+def test_a_model_is_compared_in_words_with_the_start_as_it_comes_or_else_as_the_run_read_it():
+    rows = {**REPORT["rows"], "base": row(0.64, 0.01, 0.03)}
+    base = "The merged model is above base by 0.021; the paired interval excludes 0."
+    assert base in lines_of({**REPORT, "rows": rows})
+    assert base in lines_of({**REPORT, "rows": rows, "untouched": None}), "the minutes allowed no other row"
+    lines = lines_of({**REPORT, "rows": rows, "untouched": "all-MiniLM-L6-v2"})
+    assert not [line for line in lines if "above base" in line]
+    assert [line for line in lines if "BELOW all-MiniLM-L6-v2" in line]
+    other = {**rows, "untouched start": row(0.65, 0.005, 0.02)}
+    lines = lines_of({**REPORT, "rows": other, "untouched": "untouched start"})
+    assert [line for line in lines if "above untouched start" in line]
+
+
+def test_two_rows_of_one_model_are_compared_with_once():
+    rows = {**REPORT["rows"], "base": REPORT["rows"]["all-MiniLM-L6-v2"]}
+    lines = [line for line in lines_of({**REPORT, "rows": rows}) if "BELOW" in line]
+    assert len(lines) == 1
+
+
+def test_race_of_the_starts_is_printed_with_what_it_can_be_compared_with():
+    race = [
+        {"name": "BM25", "ndcg_at_10": 0.456, "seconds_per_1000": None},
+        {"name": "embedded:all-minilm-l6-v2", "ndcg_at_10": 0.712, "seconds_per_1000": 9.52},
+        {"name": "/home/somebody/models/of/a/path/that/is/longer/than/a/line/of/a/terminal", "ndcg_at_10": 0.7}
+        | {"seconds_per_1000": 31.0},
+    ]
+    out = io.StringIO()
+    Console(file=out, width=80).print(report_table({**REPORT, "race": race}))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert ["BM25", "0.456", "mark"] in lines
+    assert ["embedded:all-minilm-l6-v2", "0.712", "9.5", "chosen"] in lines
+    assert "…" not in out.getvalue()
+    assert "BM25 is lower there than on the whole corpus" in " ".join(out.getvalue().split())
+    assert "race of the starts" not in printed(80), "there was none"
+
+
 def test_zero_weights_are_not_named():
     assert "Merge weights: lay 0.40, clinical 0.60." in printed(200)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stm_agent.errors import BudgetExceeded, ConfigError, GenerationError
+from stm_agent.errors import AnswerRejected, BudgetExceeded, ConfigError, GenerationError
 from stm_agent.files import append_jsonl, read_jsonl
 from stm_agent.llm.budget import Budget, read_spending
 from stm_agent.llm.client import LlmClient
 from stm_agent.llm.facts import ModelFacts, model_facts
 from stm_agent.llm.open import open_client
 from stm_agent.llm.options import LlmOptions, read_options
-from stm_agent.llm.scripted import scripted
+from stm_agent.llm.scripted import ScriptedProvider, scripted
 from stm_agent.testing.chat_server import ChatServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -174,3 +175,32 @@ def test_facts_of_models_are_litellms() -> None:
     assert known.priced and known.price and known.context and known.headroom
     assert not model_facts(LlmOptions(model="gpt-4o-mini")).headroom
     assert model_facts(LlmOptions()).context == 2048
+
+
+def test_a_stored_answer_says_what_it_cost_and_counts_so_in_a_comparison(tmp_path: Path) -> None:
+    first = scripted(["one", "two"], tmp_path, usd=0.4)
+    paid = [first.complete(CHAT, rollout=number).paid for number in range(2)]
+    again = scripted([], tmp_path).complete(CHAT)
+    assert (again.usd, again.tries, again.paid.usd, again.paid.calls) == (0.0, 0, 0.4, 1)
+    assert again.paid == replace(paid[0], seconds=round(paid[0].seconds, 3))
+
+    def compared(asks: bool = True) -> LlmClient:
+        return LlmClient(
+            LlmOptions(model="scripted:test"),
+            ScriptedProvider([]),
+            cache=tmp_path / "llm",
+            ledger=tmp_path / "compared.jsonl",
+            budget=Budget(calls=1),
+            asks=asks,
+            counts_stored=True,
+        )
+
+    client = compared()
+    assert [client.complete(CHAT).text for _ in range(2)] == ["one", "one"], "it counts once"
+    with pytest.raises(BudgetExceeded, match="1 calls is spent"):
+        client.complete(CHAT, rollout=1)
+    with pytest.raises(AnswerRejected, match="not asked any more"):
+        compared(asks=False).complete(CHAT, rollout=1)
+    assert compared(asks=False).complete(CHAT).text == "one", "what was counted can be used"
+    spent, real = (read_spending(tmp_path / "compared.jsonl", stored=stored) for stored in (True, False))
+    assert (spent.usd, spent.calls, real.usd, real.calls) == (0.4, 1, 0.0, 0)

@@ -94,7 +94,16 @@ def test_a_chat_that_the_provider_refuses_is_no_end_of_the_provider(
     assert rejected.value.reason == reason
 
 
-@pytest.mark.parametrize(("status", "fix"), [(401, "API key"), (404, "is not known to its provider"), (429, "quota")])
+@pytest.mark.parametrize(
+    ("status", "fix"),
+    [
+        (401, "API key"),
+        (402, "add some at its provider"),
+        (403, "the key has no access to openai/local; ask its provider for access, or name another model"),
+        (404, "is not known to its provider"),
+        (429, "quota"),
+    ],
+)
 def test_a_provider_that_refuses_everybody_is_an_error_of_its_own(
     server: ChatServer, tmp_path: Path, status: int, fix: str
 ) -> None:

@@ -20,7 +20,7 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_domain(tmp_path: Path) -> DomainSpec:
-    """Two experts, one round, guard = the same tiny collection; no MiniLM, no download."""
+    """Two experts, one round, guard = the same tiny collection; no MiniLM, no download, no query map."""
     beir = str(tiny_beir(tmp_path / "beir"))
     decoder = str(pico_decoder(tmp_path / "pico"))
     return DomainSpec.model_validate(
@@ -45,7 +45,7 @@ def tiny_domain(tmp_path: Path) -> DomainSpec:
             "synthesize": {"pairs": 4, "queries": 4},
             "mine": {"encoder": None},
             "instruct": {"reflections": 1},
-            "loop": {"probe_steps": 4, "bootstrap": 500},
+            "loop": {"probe_steps": 4, "bootstrap": 500, "query_map": False},
         }
     )
 
@@ -56,7 +56,7 @@ def proof_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     ``test_loop.py`` starts the real one.
     """
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.evaluate.proof import ProofJob
     from stm_agent.loop.evaluate_single import evaluate_model
 

@@ -12,9 +12,11 @@ from stm_agent.domain.spec import DomainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.llm.answer import Messages
 from stm_agent.llm.scripted import ScriptedProvider
-from stm_agent.loop.compare_generators import CompareOptions, compare_generators, distinct_share
+from stm_agent.loop.compare_generators import CompareOptions, compare_generators
+from stm_agent.loop.comparison_quality import distinct_share
 from stm_agent.loop.events import silent
 from stm_agent.loop.options import Options
+from stm_agent.mine import calibration
 from stm_agent.testing.tiny import _SIGNS
 
 PLAIN = {clinical: plain for plain, clinical in _SIGNS.items()}
@@ -70,6 +72,22 @@ def test_the_better_generator_is_better_in_every_row(tiny_domain, workspace, scr
     assert [provider.calls for provider in scripts.values()] == calls, "nothing is paid twice"
 
 
+def test_answers_that_were_paid_for_before_cost_a_generator_what_they_once_did(tiny_domain, workspace, scripts):
+    before = compared(tiny_domain, workspace)["rows"]
+    calls = [provider.calls for provider in scripts.values()]
+    after = compared(tiny_domain, workspace, kind="query-side")["rows"]
+    assert [provider.calls for provider in scripts.values()] == calls, "nothing is paid twice"
+    for old, new in zip(before, after, strict=True):
+        shared = ("usd", "calls", "tokens")
+        assert [new["cost"][name] for name in shared] == pytest.approx([old["cost"][name] for name in shared])
+        assert new["cost"]["seconds"] == pytest.approx(old["cost"]["seconds"], abs=0.1)
+        assert (old["cost"]["paid_calls"], new["cost"]["paid_calls"]) == (24, 0)
+    capped = compared(tiny_domain, workspace, calls=4)["rows"]
+    assert [row["cost"]["calls"] for row in capped] == [4, 4]
+    assert [row["asked"] for row in capped] == [4, 4], "a ceiling holds for stored answers too"
+    assert all("4 calls is spent" in row["ended"] for row in capped)
+
+
 @pytest.mark.parametrize(
     ("budget", "reason"),
     [({"calls": 10}, "10 calls is spent"), ({"usd": 0.095}, "0.095 USD"), ({"tokens": 1}, "1 tokens is spent")],
@@ -83,12 +101,18 @@ def test_each_generator_stops_at_its_own_budget(tiny_domain, workspace, budget, 
 
 
 def test_false_negatives_are_estimated_by_known_positives_or_by_a_judge(tiny_domain, workspace, scripts, monkeypatch):
-    report = compared(tiny_domain, workspace, passages=8)
+    monkeypatch.setattr(calibration, "SAMPLES", 20)
+    (first, _) = compared(tiny_domain, workspace, passages=8)["rows"]
+    assert first["false_negatives"]["by"] == "known positives, one a query"
+    assert first["false_negatives"]["low"] <= first["false_negatives"]["share"] <= first["false_negatives"]["high"]
+    monkeypatch.setattr(calibration, "FEWEST_KNOWN", 1000)
+    report = compared(tiny_domain, workspace, passages=8, kind="query-side")
     assert all("known positives" in row["false_negatives"]["reason"] for row in report["rows"])
     assert all("or name a --judge" in row["false_negatives"]["reason"] for row in report["rows"])
     scripts["judge"] = ScriptedProvider(
         lambda messages: "grade 3: it fits" if "general" in messages[-1]["content"] else "0"
     )
+    monkeypatch.setattr(calibration, "FEWEST_KNOWN", 30)
     best, worst = compared(tiny_domain, workspace, passages=8, judge="scripted:judge")["rows"]
     assert worst["false_negatives"]["share"] == 1.0, "a general query fits what was mined for it too"
     assert best["false_negatives"]["share"] == 0.0

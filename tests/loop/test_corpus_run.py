@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import re
 import sys
+import threading
+import time
+from unittest import mock
 
 import pytest
 
@@ -67,7 +70,7 @@ def clinic(monkeypatch):
 
 
 def write(corpus, workspace, observer=silent, queries=500, **flags):
-    options = Options(generator="scripted:clinic", **flags)
+    options = Options(**{"generator": "scripted:clinic", **flags})
     return write_collection(
         corpus, options, queries=queries, workspace=workspace, runs=workspace / "runs", observer=observer
     )
@@ -119,7 +122,29 @@ def test_ceilings_are_of_writing_and_run_together(corpus, workspace, clinic):
     left = written.remaining(Options(budget_usd=1.0, budget_minutes=10.0))
     assert left.budget_usd == pytest.approx(1.0 - written.usd)
     assert 9.0 < left.budget_minutes <= 10.0
-    assert written.remaining(Options()) == Options()
+    assert written.remaining(Options()) == Options(budget_minutes=30.0 - written.minutes), "as a folder without minutes"
+
+
+def test_calls_and_width_hold_while_queries_are_written(corpus, workspace, clinic, monkeypatch):
+    in_flight, most = 0, 0
+    lock, ask = threading.Lock(), clinic._ask
+
+    def slow(self, messages):
+        nonlocal in_flight, most
+        with lock:
+            in_flight += 1
+            most = max(most, in_flight)
+        time.sleep(0.01)
+        with lock:
+            in_flight -= 1
+        return ask(self, messages)
+
+    monkeypatch.setattr(clinic, "_ask", slow)
+    written = write(corpus, workspace, budget_calls=50, parallel=2)
+    assert calls(clinic) == written.calls == 50
+    assert most <= 2
+    assert written.remaining(Options(budget_calls=70)).budget_calls == 20
+    assert written.remaining(Options(budget_calls=5)).budget_calls == 0
 
 
 def test_a_generator_that_always_says_the_same_is_refused_with_the_way_on(corpus, workspace):
@@ -127,6 +152,52 @@ def test_a_generator_that_always_says_the_same_is_refused_with_the_way_on(corpus
     with pytest.raises(DataError, match=r"usable queries were written for corpus clinic.*name a stronger --generator"):
         write_collection(corpus, options, queries=60, workspace=workspace, runs=workspace / "runs", observer=silent)
     assert not (workspace / "runs" / "corpora").exists()
+
+
+def copying(share):
+    """Return a script that copies a share of the passages and asks about the others."""
+
+    def ask(messages):
+        place, sign = re.findall(r"Finding: the (\w+) is (\w+)\.", messages[-1]["content"])[-1]
+        number = PLACES.index(place) * len(SIGNS) + SIGNS.index(sign)
+        return f"Finding: the {place} is {sign}" if number % 10 < 10 * share else f"what helps a {sign} {place}"
+
+    return ask
+
+
+def test_copied_queries_are_shown_counted_and_kept_out_of_dev_and_test(corpus, workspace, monkeypatch):
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: ScriptedProvider(copying(0.5))))
+    events = []
+    folder = write(corpus, workspace, events.append).folder
+    (warning,) = [event for event in events if "copied from their passage" in event["text"]]
+    assert warning["kind"] == "warning"
+    assert warning["text"].startswith("30 of the 60 queries are copied from their passage; they only train")
+    assert read_json(folder / "written.json")["copied"] == 30
+    assert read_json(folder / "written.json")["queries"] == {"train": 30, "dev": 15, "test": 15}
+    splits = build_domain_data(BeirCollection(path=folder), workspace).collection.splits
+    for name in ("dev", "test"):
+        assert not [query for query in splits[name].queries.values() if query.startswith("Finding")]
+
+
+def test_a_generator_that_copies_every_passage_is_refused_with_the_way_on(corpus, workspace, monkeypatch):
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: ScriptedProvider(copying(1))))
+    with pytest.raises(DataError, match=r"0 usable queries .* \(left out: 60 copied from .* name a stronger"):
+        write(corpus, workspace)
+    assert not (workspace / "runs" / "corpora").exists()
+
+
+def test_a_model_that_keeps_no_typed_format_writes_a_collection(corpus, workspace, clinic):
+    """Its name names no size; the script answers without any format."""
+    events = []
+    flags = {"generator": "hosted_vllm/my-model", "api_base": "http://127.0.0.1:9/v1"}
+    with mock.patch("stm_agent.llm.open._provider", lambda *arguments: Clinic()):
+        folder = write(corpus, workspace, events.append, **flags).folder
+        assert sum(read_json(folder / "written.json")["queries"].values()) == 60
+        (warning,) = [event["text"] for event in events if "kept no format" in event["text"]]
+        assert warning.endswith("8 answers kept no format, so that the plain program wrote (--structured never)")
+        before = calls(clinic)
+        write(corpus, workspace, structured="never", **flags)
+        assert calls(clinic) == before + 60, "one text in a call, and no attempt at typed outputs"
 
 
 def test_a_generator_whose_texts_have_nothing_to_do_with_their_passages_is_refused(corpus, workspace, monkeypatch):
@@ -207,6 +278,7 @@ def test_a_dry_run_tells_passages_calls_and_costs_and_asks_nothing(corpus, comma
     assert "60 passages of at most about 128 tokens; queries for 30 of them" in shown
     assert re.search(r"30 LLM calls by scripted:clinic .* 60 if no first .*at most about 0\.0\d USD", shown)
     assert "40% train, 30% dev, 30% test by document" in shown
+    assert "writing and run take at most 30 minutes together" in shown
     assert not clinic.made
     assert [path.name for path in (workspace / "runs").iterdir()] == ["README.md"], "nothing was written"
 
@@ -217,6 +289,15 @@ def test_a_pdf_of_200_pages_is_a_corpus(tmp_path):
     plan = plan_corpus(tmp_path / "book.pdf", queries=100)
     assert len(plan.drawn) == 100
     assert len({plan.passages.part_of[key] for key in plan.drawn}) > 20, "queries are spread over the book"
+
+
+def test_the_flag_about_typed_outputs_is_part_of_what_a_run_does(corpus, command, tiny_domain):
+    asked = Options(structured="never").with_structured(tiny_domain)
+    assert asked.synthesize.structured == "never"
+    assert asked.model_copy(update={"synthesize": tiny_domain.synthesize}) == tiny_domain
+    assert Options().with_structured(tiny_domain) is tiny_domain
+    refused = command("--corpus", corpus, "--structured", "sometimes", code=2)
+    assert "--structured sometimes does not exist; use auto, always, never" in refused
 
 
 def test_flags_that_contradict_each_other_and_corpora_that_are_too_small_are_refused(corpus, command):

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from stm_agent.backbone.instruction import Instruction
+from stm_agent.domain.data import Pair
 from stm_agent.domain.spec import DomainSpec, ExpertSpec
-from stm_agent.files import read_jsonl
+from stm_agent.files import read_json, read_jsonl
 from stm_agent.llm.answer import Messages
+from stm_agent.llm.budget import read_spending
 from stm_agent.llm.scripted import ScriptedProvider
 from stm_agent.loop.actions.data import PrepareData, Relabel, WriteQueries, can_relabel
 from stm_agent.loop.actions.mix import ChangeMix, mixed, mixes_of
@@ -25,6 +27,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import workload_of
 from stm_agent.loop.options import Options
 from stm_agent.loop.prepare import open_context
+from stm_agent.loop.round_trip_probe import ProbedPairs
 from stm_agent.loop.runs import RunFolder
 from stm_agent.loop.slice_pairs import pairs_like
 from stm_agent.loop.state import RatedModel, State
@@ -69,6 +72,57 @@ def started(context: RunContext) -> State:
     none = Instruction.none(context.backbone.open().model.prompts)
     rating = context.rate(context.backbone, none)
     return State.start(RatedModel(label="backbone", model=context.backbone, instruction=none, rating=rating))
+
+
+def test_a_search_of_a_program_leaves_most_of_the_budget_to_what_is_written(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reflections = 0
+
+    def endless(messages: Messages) -> str:
+        nonlocal reflections
+        if "You improve the instructions" not in messages[0]["content"]:
+            return answers(messages)
+        reflections += 1
+        return f"```\nWrite it in way number {reflections}.\n```"
+
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(endless)))
+    spec = context.spec.synthesize.model_copy(update={"proposals": 60})
+    context.spec = context.spec.model_copy(update={"synthesize": spec})
+    base = started(context)
+
+    def within(calls: int) -> int:
+        context.generator, context.reflection = (
+            replace(access, calls=calls) for access in (context.generator, context.reflection)
+        )
+        before = read_spending(context.run.llm_ledger).calls
+        OptimizeProgram().run(context, base)
+        return read_spending(context.run.llm_ledger).calls - before
+
+    assert within(100) == 0, "a share of 30 calls cannot compare two programs"
+    (stored,) = (context.run.folder / "program_searches").iterdir()
+    assert "its share of what is left is 30" in read_json(stored)["reason"]
+    stored.unlink()
+    paid = within(400)
+    assert 60 <= paid <= 0.3 * 400 + 24, "proposing ends at half of the share, and writing at all of it"
+    assert any("proposing for queries" in warning for warning in context.warnings)
+
+
+def test_a_further_batch_of_queries_is_compared_with_earlier_ones(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def more(*arguments: Any) -> ProbedPairs:
+        asked.append(arguments[-1])
+        return ProbedPairs((), compared=1)
+
+    monkeypatch.setattr("stm_agent.loop.actions.data.more_written_queries", more)
+    pair = Pair("written:x", "relief sore ear", "A finding of otalgia in the ear.", "written", "x")
+    state = replace(started(context), training_data=TrainingData(written=(pair,)))
+    after = WriteQueries(queries=4).run(context, state)
+    assert asked == [(pair,)]
+    assert after.considered == state.considered + 1, "a change that a probe compared is counted"
 
 
 @pytest.mark.timeout(1500)

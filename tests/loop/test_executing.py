@@ -67,6 +67,7 @@ def test_kinds_of_jobs_have_resources_of_their_own_and_unknown_keys_are_refused(
 
 
 def test_every_kind_of_job_can_have_resources():
+    from inspect import isabstract
     from typing import get_args
 
     import stm_agent.evaluate.proof
@@ -79,7 +80,11 @@ def test_every_kind_of_job_can_have_resources():
     import stm_agent.train.query_map  # noqa: F401
     from stm_agent.job import Job
 
-    kinds = {job.kind for job in Job.__subclasses__() if job.__module__.startswith("stm_agent.")}
+    def concrete(parent: type[Job]) -> list[type[Job]]:
+        below = [job for child in parent.__subclasses__() for job in concrete(child)]
+        return below if isabstract(parent) else [parent, *below]
+
+    kinds = {job.kind for job in concrete(Job) if job.__module__.startswith("stm_agent.")}
     asking = {"audit", "graded", "instruct", "queries", "synthesize"}
     assert kinds - asking - {"number", "failing"} == set(get_args(JobKind))
 

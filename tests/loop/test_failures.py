@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -295,14 +296,27 @@ def test_a_run_that_confirms_nothing_says_what_would_help(run: Any, tiny_domain:
     ],
 )
 def test_minutes_help_only_a_run_that_had_a_limit(minutes: float | None, lost: list[str], way: str) -> None:
-    context: Any = SimpleNamespace(
+    context = finished(minutes, lost)
+    line = advice(context)
+    assert "the 60 that gains are accepted on show none below about 0.030" in line
+    assert way in line
+    assert ("minutes" in line) == way.startswith("more minutes")
+    assert "--generator" not in line, "no expert learns from written queries"
+
+
+@pytest.mark.parametrize("sources", [["written", "sentences"], ["train", "written"]])
+def test_a_stronger_generator_helps_where_experts_learn_from_written_queries(sources: list[str]) -> None:
+    line = advice(finished(30.0, [], sources))
+    assert "a stronger --generator (experts learn from queries that embedded:smollm2-135m writes)" in line
+
+
+def finished(minutes: float | None, lost: list[str], sources: Sequence[str] = ("train",)) -> Any:
+    return SimpleNamespace(
+        spec=SimpleNamespace(experts=[SimpleNamespace(sources=["train"]), SimpleNamespace(sources=sources)]),
+        generator=SimpleNamespace(options=SimpleNamespace(model="embedded:smollm2-135m")),
         gate=SimpleNamespace(halves=SimpleNamespace(accept=range(60)), smallest_gain=lambda: 0.03),
         data=SimpleNamespace(sources={"train": range(5000)}),
         failures=[SimpleNamespace(kind=kind) for kind in lost],
         minutes=minutes,
         run=SimpleNamespace(identity={"flags": {"minutes": minutes}}),
     )
-    line = advice(context)
-    assert "the 60 that gains are accepted on show none below about 0.030" in line
-    assert way in line
-    assert ("minutes" in line) == way.startswith("more minutes")

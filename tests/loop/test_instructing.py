@@ -60,6 +60,7 @@ def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
         decide=lambda lever, text, **data: decisions.append((text, data["kept"])),
         decisions=decisions,
         failures=[],
+        plan=None,
         run=SimpleNamespace(
             folder=tmp_path, ledger=Ledger(tmp_path / "ledger.jsonl"), traces=tmp_path / "traces.jsonl"
         ),

@@ -45,6 +45,7 @@ def process(tmp_path: Path) -> Any:
         return SimpleNamespace(
             gate=GATE,
             failures=list(failures),
+            plan=None,
             spec=SimpleNamespace(backbone=BackboneSpec(model="nowhere")),
             run=SimpleNamespace(folder=tmp_path / "run", ledger=Ledger(tmp_path / "run" / "ledger.jsonl")),
             rate=lambda model, instruction: rating(float(model.adapters[0].parent.name.removeprefix("gain-"))),

@@ -149,7 +149,7 @@ def test_killed_in_every_stage_the_same_command_ends_with_the_same_numbers(
 def test_a_finished_run_prints_its_report_and_opens_test_for_no_other_model(
     tiny_domain: DomainSpec, workspace: Path
 ) -> None:
-    from stm_agent.domain.collection import read_beir
+    from stm_agent.domain.beir import read_beir
     from stm_agent.domain.firewall import Firewall
 
     first = run(tiny_domain, workspace)

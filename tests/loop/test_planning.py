@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stm_agent.domain.data import DomainData
+from stm_agent.domain import starts
+from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.load import domain_of_collection
 from stm_agent.domain.sources import judged_domain_data
-from stm_agent.domain.spec import AUTO_STARTS, BackboneSpec, DomainSpec
-from stm_agent.errors import ConfigError
+from stm_agent.domain.spec import BackboneSpec, DomainSpec
+from stm_agent.domain.starts import AUTO_STARTS, GPU_STARTS
+from stm_agent.errors import ConfigError, StopRequested
+from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.files import read_json, write_json
 from stm_agent.inspect.front import pick, read_front
+from stm_agent.loop import data as data_lever
+from stm_agent.loop import optimize as loop_optimize
 from stm_agent.loop import planning
-from stm_agent.loop.failures import Failure
+from stm_agent.loop.advice import minutes_decide
+from stm_agent.loop.context import RunContext
+from stm_agent.loop.estimate import CALL_SECONDS
+from stm_agent.loop.export import _command
+from stm_agent.loop.failures import MINUTES, Failure
 from stm_agent.loop.optimize import optimize
-from stm_agent.loop.options import Options
+from stm_agent.loop.options import PLANNED_MINUTES, Options
 from stm_agent.loop.plan import plan
-from stm_agent.loop.recipes import FEWEST_STEPS, QUERY_EXPERTS, plan_experts
+from stm_agent.loop.recipes import NO_TIME_TO_WRITE, plan_experts
 from stm_agent.loop.report import _point_taken
+from stm_agent.loop.round_trip_probe import ProbedPairs
 from stm_agent.loop.run_plan import RunPlan, Speed
-from stm_agent.loop.starting import fit_to_start, with_starts
+from stm_agent.loop.starting import fit_to_start, race_seconds, with_starts
+from stm_agent.loop.time_table import QUERY_EXPERTS, USABLE, time_table
+from stm_agent.loop.useful_training import FEWEST_STEPS
+from stm_agent.machine import Machine
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.merge.recipe import MethodOptions
 from stm_agent.testing.pico import pico_decoder
@@ -61,6 +77,16 @@ def test_a_folder_leaves_start_and_experts_open(folder: Path) -> None:
     spec = domain_of_collection(folder)
     assert spec.planned
     assert (spec.backbone, *spec.starts) == AUTO_STARTS
+
+
+def test_with_a_gpu_models_of_the_hub_race_too(
+    folder: Path, planned: DomainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(cores=8, memory_gib=64.0, gpu="NVIDIA H200")
+    monkeypatch.setattr(starts, "this_machine", lambda: machine)
+    spec = domain_of_collection(folder)
+    assert (spec.backbone, *spec.starts) == (*AUTO_STARTS, *GPU_STARTS)
+    assert with_starts(planned, ("auto",)).starts[-2:] == GPU_STARTS
 
 
 def test_auto_in_a_file_stands_for_the_starts_within_reach(folder: Path) -> None:
@@ -123,7 +149,11 @@ def test_one_start_that_is_fast_enough_lets_the_race_begin(
 ) -> None:
     slow = Speed(passages=0.5, queries=5.0)
     monkeypatch.setattr(planning, "measured_speed", lambda start, data: slow if start == planned.backbone else FAST)
-    planning.refuse_too_few_minutes(planned, judged_domain_data(tiny_collection()), 1, {})
+    data = judged_domain_data(tiny_collection())
+    planning.refuse_too_few_minutes(planned, data, 4, {})
+    # The slow start takes two minutes of the race alone.
+    with pytest.raises(ConfigError, match=r"1 minutes are too few.*, start race 2\.0"):
+        planning.refuse_too_few_minutes(planned, data, 1, {})
 
 
 def test_a_start_that_was_lost_in_the_race_is_reported_by_a_resumed_run_too(
@@ -146,11 +176,134 @@ def test_minutes_that_a_slow_race_took_are_not_planned_again(planned: DomainSpec
 
 
 def test_without_train_pairs_the_corpus_and_the_generator_teach(planned: DomainSpec) -> None:
-    import dataclasses
-
-    data = dataclasses.replace(judged_domain_data(tiny_collection()), sources={})
-    spec, _ = plan_experts(planned, data, minutes=30, speed=FAST)
+    spec, _ = plan_experts(planned, unlabelled(), minutes=30, speed=FAST)
     assert {source for expert in spec.experts for source in expert.sources} == {"written", "sentences"}
+
+
+def test_few_pairs_teach_beside_what_is_written_and_no_source_is_dropped(planned: DomainSpec) -> None:
+    data = judged_domain_data(tiny_collection())
+    pairs = data.sources["train"]
+
+    def learnt_from(sources: dict[str, tuple[Pair, ...]]) -> tuple[tuple[str, ...], str]:
+        spec, reasons = plan_experts(planned, dataclasses.replace(data, sources=sources), minutes=30, speed=FAST)
+        return spec.experts[0].sources, next(line for line in reasons if line.startswith("experts learn from"))
+
+    few, line = learnt_from({"train": pairs[:15], "none": ()})
+    assert few == ("train", "written", "sentences")
+    assert line == f"experts learn from train, written, sentences: {15 + len(data.pool)} pairs and passages"
+    assert learnt_from({"train": pairs[:15], "notes": pairs[15:16]}) == (
+        ("train", "notes"),
+        "experts learn from train, notes: 16 pairs",
+    )
+
+
+def test_a_plan_of_judged_pairs_says_that_nothing_is_written(planned: DomainSpec) -> None:
+    _, reasons = plan_experts(planned, judged_domain_data(tiny_collection()), minutes=30, speed=FAST)
+    assert any("--policy gain-per-cost also tries written queries" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("queries", "asked_for", "kept", "said"),
+    [
+        (30, False, 30, "BM25 finds the passage of 100% of the 30 written queries among its first 10"),
+        (30, True, 30, None),
+        (10, False, 0, "at least 20 are needed, so experts learn without them"),
+        (-30, False, 0, "BM25 finds the passage of 0% of the 30 written queries"),
+    ],
+)
+def test_written_queries_that_miss_their_passages_are_not_learnt(
+    planned: DomainSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    queries: int,
+    asked_for: bool,
+    kept: int,
+    said: str | None,
+) -> None:
+    texts = {f"d{number}": f"word{number} of passage" for number in range(40)}
+    # A negative number: every query asks for another passage.
+    shift = 1 if queries < 0 else 0
+    written = tuple(
+        Pair(f"w{number}", f"word{number + shift}", texts[f"d{number}"], "written", f"g{number}")
+        for number in range(abs(queries))
+    )
+    lines: list[str] = []
+    context: Any = SimpleNamespace(
+        spec=SimpleNamespace(
+            experts=[SimpleNamespace(sources=("written",))], synthesize=SimpleNamespace(queries=abs(queries))
+        ),
+        plan=RunPlan(spec=planned),
+        run=SimpleNamespace(identity={"domain": {"experts": [1] if asked_for else []}}),
+        data=None,
+        documents=texts,
+        lexical=Bm25Index(texts),
+        clock=SimpleNamespace(working=nullcontext),
+        has_time=lambda lever: True,
+        note=lambda name, text: lines.append(text),
+        warn=lambda name, text: lines.append(text),
+    )
+    monkeypatch.setattr(data_lever, "searched_pool", lambda spec, data: texts)
+    monkeypatch.setattr(data_lever, "more_written_queries", lambda *arguments: ProbedPairs(written))
+    assert len(data_lever._written_queries(context, {}).pairs) == kept
+    assert said is None if not lines else said in lines[0]
+
+
+def unlabelled() -> DomainData:
+    return dataclasses.replace(judged_domain_data(tiny_collection()), sources={})
+
+
+def test_calls_for_written_queries_and_the_race_are_planned_and_leave_fewer_steps(planned: DomainSpec) -> None:
+    data, slow = unlabelled(), Speed(passages=1.0, queries=10.0)
+    writes, silent = (
+        planned.model_copy(update={"synthesize": planned.synthesize.model_copy(update={"queries": count})})
+        for count in (60, 0)
+    )
+    cases = ((silent, 0.0), (writes, 0.0), (writes, 60.0))
+    tables = [time_table(spec, data, 20, slow, race=race) for spec, race in cases]
+    assert [(table.writing, table.race) for table in tables] == [
+        (0, 0),
+        (60 * CALL_SECONDS, 0),
+        (60 * CALL_SECONDS, 60),
+    ]
+    assert [tables[0].left - table.left for table in tables] == pytest.approx(
+        [0, 60 * CALL_SECONDS, 60 + 60 * CALL_SECONDS]
+    )
+    plans = [plan_experts(spec, data, minutes=20, speed=slow, race=race) for spec, race in cases]
+    most, fewer, fewest = (sum(expert.steps for expert in spec.experts) for spec, _ in plans)
+    assert most > fewer > fewest
+    line = plans[-1][1][-1]
+    assert line.startswith("minutes, about: start race 1.0, writing queries 2.0, encoding the corpus 1.0, ")
+    totals = [float(reasons[-1].rpartition("; ")[2].split()[0]) for _, reasons in plans]
+    assert totals == pytest.approx([20 * USABLE] * 3, abs=0.3), "the whole of what is planned, and no more"
+
+
+def test_minutes_that_hold_no_calls_still_train_on_sentences(planned: DomainSpec) -> None:
+    data, fast = unlabelled(), Speed(passages=100.0, queries=1000.0)
+    writes = planned.model_copy(update={"synthesize": planned.synthesize.model_copy(update={"queries": 192})})
+    assert len(data.pool) * CALL_SECONDS > 1.5 * 60, "a call for each passage"
+    spec, reasons = plan_experts(writes, data, minutes=1.5, speed=fast)
+    assert {source for expert in spec.experts for source in expert.sources} == {"sentences"}
+    assert reasons[0] == NO_TIME_TO_WRITE
+    roomy, reasons = plan_experts(writes, data, minutes=30, speed=fast)
+    assert "written" in roomy.experts[0].sources
+    assert NO_TIME_TO_WRITE not in reasons
+
+
+def test_judged_pairs_need_no_minutes_for_calls(planned: DomainSpec) -> None:
+    assert time_table(planned, judged_domain_data(tiny_collection()), 30, FAST).writing == 0
+
+
+def test_minutes_that_have_passed_are_in_the_line_of_the_minutes(planned: DomainSpec) -> None:
+    _, reasons = plan_experts(planned, judged_domain_data(tiny_collection()), minutes=30, speed=FAST, spent=2.0)
+    assert reasons[-1].startswith("minutes, about: passed already 2.0, ")
+
+
+def test_the_seconds_of_a_race_are_those_of_all_its_starts() -> None:
+    data = judged_domain_data(tiny_collection())
+    dev = len(data.collection.splits["dev"].queries)
+    one = race_seconds(data, [Speed(passages=10.0, queries=20.0)])
+    assert one == pytest.approx(60 / 10 + 0.4 * dev / 20)
+    assert race_seconds(data, [Speed(passages=10.0, queries=20.0)] * 2) == pytest.approx(2 * one)
+    assert race_seconds(data, []) == 0
 
 
 def test_a_named_start_takes_the_place_of_the_backbone(planned: DomainSpec, tmp_path: Path) -> None:
@@ -194,7 +347,8 @@ def test_a_ready_encoder_that_a_user_names_is_trained_gently(tiny_domain: Domain
 def test_the_plan_is_printed_before_anything_is_spent(planned: DomainSpec, workspace: Path) -> None:
     steps = plan(planned, workspace, Options(generator="scripted:numbered", budget_minutes=30))
     text = "\n".join(step["what"] for step in steps)
-    assert {"dollars", "disk", "memory"} <= {step["stage"] for step in steps}
+    assert {"dollars", "disk", "memory", "dev"} <= {step["stage"] for step in steps}
+    assert re.search(r"minutes, about: start race \d+\.\d, encoding the corpus", text)
     assert "passages and" in text and "a second" in text
     assert "expert queries-1" in text
     assert not any(path.is_dir() for path in (workspace / "runs").iterdir()), "nothing was begun"
@@ -239,6 +393,61 @@ def test_the_exported_point_of_a_front_of_queries_is_known_by_the_method_of_that
         merged=(SimpleNamespace(name="a"), SimpleNamespace(name="b")), merge=SimpleNamespace(front=points)
     )
     assert _point_taken(state, best) == 2
+
+
+def test_the_start_race_of_a_dry_run_takes_the_seconds_of_every_start(
+    planned: DomainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, slow = judged_domain_data(tiny_collection()), Speed(passages=1.0, queries=20.0)
+    monkeypatch.setattr(planning, "measured_speed", lambda start, data: FAST if start == planned.backbone else slow)
+    line = planning.dry_plan(planned, data, minutes=30).reasons[-1]
+    assert "start race 1.0," in line
+    alone = planning.dry_plan(planned.model_copy(update={"starts": ()}), data, minutes=30).reasons[-1]
+    assert "start race" not in alone, "one start alone does not race"
+
+
+@pytest.mark.parametrize(("experts", "ceiling"), [(False, PLANNED_MINUTES), (True, None)])
+def test_only_a_run_that_plans_its_experts_has_a_ceiling_that_nobody_gave(
+    planned: DomainSpec, tiny_domain: DomainSpec, experts: bool, ceiling: float | None
+) -> None:
+    spec = tiny_domain if experts else planned
+    assert Options().with_ceiling(planned=spec.planned).budget_minutes == ceiling
+    assert Options(budget_minutes=0.0).with_ceiling(planned=spec.planned).budget_minutes == 0.0
+
+
+def test_a_folder_without_minutes_is_the_run_of_30_minutes_and_knows_what_is_left(
+    planned: DomainSpec, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts: list[RunContext] = []
+
+    def stop_here(context: RunContext) -> None:
+        contexts.append(context)
+        assert 0 < context.seconds_left() <= 0.9 * 60 * PLANNED_MINUTES
+        with monkeypatch.context() as late:
+            late.setattr(context.clock, "seconds", lambda: 0.91 * 60 * PLANNED_MINUTES)
+            assert not context.has_time("expert both-sides"), "a machine that became slower loses the lever"
+        raise StopRequested("far enough")
+
+    monkeypatch.setattr(loop_optimize, "settle_plan", stop_here)
+    for flags in ({}, {"budget_minutes": PLANNED_MINUTES}):
+        with pytest.raises(StopRequested):
+            run(planned, workspace, **flags)
+    first, second = contexts
+    assert first.run.identity == second.run.identity
+    assert first.minutes == PLANNED_MINUTES
+    assert [failure.kind for failure in first.failures] == [MINUTES], "and more minutes are another run"
+    assert first.generator.minutes == PLANNED_MINUTES
+    assert minutes_decide(first.run.identity), "more minutes make another run"
+
+
+def test_the_command_on_the_card_has_the_minutes_that_decide_the_run() -> None:
+    def command(minutes: float | None) -> str:
+        identity = {"domain": {"collection": {"path": "my/beir"}}, "flags": {"minutes": minutes}}
+        context: Any = SimpleNamespace(run=SimpleNamespace(identity=identity), plan=object(), seed=0, minutes=60.0)
+        return _command(context)
+
+    assert command(12.0) == "stm-agent optimize --collection beir --seed 0 --budget-minutes 12"
+    assert command(None) == "stm-agent optimize --collection beir --seed 0", "of listed experts they decide nothing"
 
 
 def run(spec: DomainSpec, workspace: Path, **flags: Any) -> dict[str, Any]:

@@ -61,12 +61,11 @@ def test_a_probe_is_a_job_that_is_built_once(setting, pairs):
     watched = replace(setting, build=build)
     first = probe(watched, pairs, "query-map", steps=5)
     again = probe(watched, list(reversed(pairs)), "query-map", steps=5)
-    assert (first.scores, built[0]) == (again.scores, built[1]), "the order of the pairs decides nothing"
+    assert (first.scores, built[:2]) == (again.scores, built[2:]), "the order of the pairs decides nothing"
 
 
 def test_the_model_of_a_probe_can_be_scored_on_the_accept_half(setting, pairs):
     done = probe(setting, pairs, "query-side", steps=2)
-    assert done.model is not None
     other = replace(setting.task, name="accept")
     assert score_probed(setting, done.model, other).ndcg_at_10 == done.scores.ndcg_at_10
 

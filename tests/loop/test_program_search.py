@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from stm_agent.cli.synthesize_text import search_text
 from stm_agent.domain.spec import DomainSpec
-from stm_agent.errors import ConfigError, DataError
+from stm_agent.errors import ConfigError, DataError, GenerationError
 from stm_agent.files import read_jsonl
 from stm_agent.llm.answer import Messages
 from stm_agent.llm.scripted import ScriptedProvider
 from stm_agent.loop.events import silent
 from stm_agent.loop.options import Options
 from stm_agent.loop.program_gepa import read_instructions
+from stm_agent.loop.program_mipro import stand_in
 from stm_agent.loop.program_options import ProgramOptions
 from stm_agent.loop.program_search import optimize_program
+from stm_agent.loop.program_trials import Rollout
 from stm_agent.loop.runs import run_state
+from stm_agent.synthesize.feedback import Rating
+from stm_agent.synthesize.load import load_program
 from stm_agent.synthesize.program_text import ProgramText
 from stm_agent.testing.tiny import _SIGNS
 from stm_agent.traces import read_traces
@@ -49,6 +55,25 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     answers = Calls()
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(answers)))
+    return answers
+
+
+class Endless(Calls):
+    """The same with a reflection that always knows another text; from a call on, the key is refused."""
+
+    refused_after: int | None = None
+
+    def __call__(self, messages: Messages) -> str:
+        if self.refused_after is not None and self.count >= self.refused_after:
+            raise GenerationError("scripted:words refuses the API key")
+        self.better = f"{BETTER} This is attempt {self.count}."
+        return super().__call__(messages)
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> Endless:
+    answers = Endless()
     monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(answers)))
     return answers
 
@@ -111,6 +136,53 @@ def test_mipro_proposes_to_the_same_ladder(tiny_domain, workspace, calls):
     assert BETTER in {trial["text"].splitlines()[0] for trial in proposed}
     first, best = report["candidates"][:2]
     assert best["rating"] > first["rating"]
+
+
+def test_mipro_searches_demonstrations_too(tiny_domain, workspace, calls):
+    report = search(tiny_domain, workspace, optimizer="mipro", proposals=5, queries=8, lora_steps=2)
+    trials = read_traces(workspace / "runs" / report["run"] / "traces.jsonl")
+    texts = [ProgramText.of(Path(trial["program"]), "query") for trial in trials if trial["origin"] == "mipro"]
+    shown = [text.demonstrations["self"] for text in texts if text.demonstrations["self"]]
+    assert shown and max(map(len, shown)) <= 3
+    assert {field for demos in shown for demo in demos for field in demo} == {"task", "passage", "query"}
+    assert any(not text.demonstrations["self"] for text in texts), "none is a choice too"
+    paid = calls.count
+    (workspace / "runs" / report["run"] / "program.json").unlink()
+    again = search(tiny_domain, workspace, optimizer="mipro", proposals=5, queries=8, lora_steps=2)
+    assert (calls.count, again["candidates"]) == (paid, report["candidates"]), "nothing is paid twice"
+
+
+def test_what_a_candidate_wrote_well_is_bootstrapped_as_its_demonstration():
+    import dspy
+
+    trials = SimpleNamespace(
+        examples={"good": "of gout", "bad": "of ears"},
+        inputs=lambda name: {"task": "t", "passage": trials.examples[name]},
+        kind=SimpleNamespace(output="query"),
+    )
+    seen = []
+
+    def rate(text: ProgramText, name: str) -> Rollout:
+        seen.append(text)
+        score = 1.0 if name == "good" else 0.2
+        rating = Rating(score=score, round_trip=True, overlap=0.0, feedback="")
+        return Rollout(example=name, texts=(f"query {trials.examples[name]}",), rating=rating)
+
+    program = load_program(Path(__file__).parents[2] / "programs" / "queries.py")
+    module = stand_in(program, trials, {"self": "query"}, rate)
+    names = [dspy.Example(name=name).with_inputs("name") for name in ("bad", "good")]
+    foreign = dspy.Example(name="", task="t", passage="p", query="q").with_inputs("name")
+    bootstrap = dspy.BootstrapFewShot(
+        metric=lambda example, prediction, trace=None: prediction.score,
+        metric_threshold=0.5,
+        max_bootstrapped_demos=2,
+        max_labeled_demos=0,
+    )
+    made = bootstrap.compile(module, trainset=[foreign, *names])
+    (demo,) = made.predictors()[0].demos
+    assert (demo["passage"], demo["query"]) == ("of gout", "query of gout")
+    made(name="bad")
+    assert seen[-1].demonstrations == {"self": ({"task": "t", "passage": "of gout", "query": "query of gout"},)}
 
 
 def passages(messages: Messages) -> str:
@@ -176,6 +248,61 @@ def test_calls_are_capped_over_generator_and_reflection(tiny_domain, workspace, 
     sizes = {"queries": 8, "examples": 4, "lora_steps": 2, "calls": 25}
     search(tiny_domain, workspace, **sizes)
     assert calls.count <= 25
+
+
+FEW = {"proposals": 6, "examples": 4, "queries": 8, "probes": 1, "finalists": 1, "lora_steps": 2}
+
+
+def test_a_search_that_a_ceiling_ended_says_so_and_continues_with_a_higher_one(tiny_domain, workspace, endless):
+    ended = search(tiny_domain, workspace, calls=40, **FEW)
+    assert "its share of --budget-calls" in ended["ended"]["reasons"][0]
+    assert ended["ended"]["limits"] == {"usd": None, "calls": 40, "minutes": None}
+    assert any("proposing ended early" in warning for warning in ended["warnings"])
+    assert "a higher ceiling continues the search" in search_text(ended)
+    paid, traces = endless.count, workspace / "runs" / ended["run"] / "traces.jsonl"
+    trials = len(read_traces(traces))
+    assert search(tiny_domain, workspace, calls=40, **FEW) == ended
+    assert search(tiny_domain, workspace, calls=30, **FEW) == ended
+    assert endless.count == paid <= 40, "there is nothing more to spend"
+    whole = search(tiny_domain, workspace, calls=4000, target=workspace / "programs" / "other.py", **FEW)
+    assert whole["run"] == ended["run"]
+    assert whole["ended"] is None
+    assert endless.count > paid
+    assert len(read_traces(traces)) > trials
+    assert search(tiny_domain, workspace, calls=5000, target=workspace / "programs" / "other.py", **FEW) == whole
+
+
+@pytest.mark.parametrize("after", [2, 13, 22, 34])
+def test_a_refused_key_costs_no_candidate_and_the_same_command_continues(tiny_domain, workspace, endless, after):
+    endless.refused_after = after
+    with pytest.raises(GenerationError, match="refuses the API key"):
+        search(tiny_domain, workspace, **FEW)
+    (run,) = (workspace / "runs").glob("program-*")
+    assert run_state(run) == "interrupted"
+    endless.refused_after = None
+    report = search(tiny_domain, workspace, **FEW)
+    assert report["ended"] is None
+    reasons = [row["reason"] for row in read_jsonl(run / "traces.jsonl") if row["event"] == "decision"]
+    assert not any("refuses" in reason for reason in reasons)
+
+
+def test_a_judge_that_is_away_rates_nothing(tiny_domain, workspace, endless, monkeypatch):
+    judged = 0
+
+    def judge(messages: Messages) -> str:
+        nonlocal judged
+        judged += 1
+        if 6 < judged < 1000:
+            raise GenerationError("scripted:strict cannot be reached")
+        return "grade 3: it fits"
+
+    scripts = {"words": endless, "strict": judge}
+    monkeypatch.setattr(ScriptedProvider, "named", classmethod(lambda cls, name: cls(scripts[name])))
+    with pytest.raises(GenerationError, match="cannot be reached"):
+        search(tiny_domain, workspace, judge="scripted:strict", **FEW)
+    judged = 1000
+    report = search(tiny_domain, workspace, judge="scripted:strict", **FEW)
+    assert max(row["rating"] for row in report["candidates"]) > 0.5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,11 @@ from stm_agent.domain.spec import AuditSpec, MineSpec
 from stm_agent.mine import calibration
 from stm_agent.mine.calibration import calibrate, lacking
 from stm_agent.mine.evidence import Evidence, Found, Suspect, list_suspects, weigh
-from stm_agent.mine.mixture import Bins, fit_mixture
+from stm_agent.mine.mixture import Bins, fit_mixture, fit_tilts
 from stm_agent.mine.negatives import Negative, mine
 from stm_agent.mine.prompted import PromptedEncoder
-from stm_agent.mine.score_teachers import Passage
-from stm_agent.mine.verdicts import Verdict, audit, families_of, interleaved, key_of
+from stm_agent.mine.score_teachers import BiEncoderTeacher, Passage
+from stm_agent.mine.verdicts import ONE, SEVERAL, Verdict, audit, families_of, interleaved, key_of
 
 QUERIES = 60
 
@@ -163,6 +165,18 @@ def test_the_fit_survives_samples_that_do_not_overlap() -> None:
     assert all(fit.share < 0.01 for fit in fit_mixture(bins, counts[0], counts[1])[1])
 
 
+def test_a_fit_does_not_stay_at_a_share_of_zero_that_another_one_had() -> None:
+    generator = np.random.default_rng(0)
+    relevant = generator.normal(3.0, size=400)
+    candidates = np.concatenate([generator.normal(3.0, size=400), generator.normal(size=3600)])
+    bins = Bins.of(relevant, candidates)
+    counts = [np.bincount(bins.numbers(x), minlength=len(bins.centres)).astype(float) for x in (relevant, candidates)]
+    free = fit_tilts(bins, counts[0][None], counts[1][None], 1)[0]
+    zero = replace(free, share=1e-6, ratio=np.zeros(2))
+    assert free.share == pytest.approx(0.1, abs=0.02)
+    assert fit_tilts(bins, counts[0][None], counts[1][None], 1, zero)[0].share == pytest.approx(free.share, abs=1e-3)
+
+
 def test_scores_come_from_a_regression_that_did_not_see_the_query() -> None:
     """Features of noise must not look like evidence."""
     generator = np.random.default_rng(0)
@@ -195,3 +209,92 @@ def test_mining_keeps_what_it_refused_and_known_positives_are_weighed_without_th
     nearness = dict(zip([s.passage.id for s in evidence.suspects], evidence.features[:, -1], strict=True))
     vectors = Words().encode([pool["a"], pool["b"]])
     assert nearness["a"] == nearness["b"] == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
+
+
+def lonely_evidence(share: float, seed: int) -> tuple[Evidence, set[str]]:
+    """Return evidence with one judged passage a query: relevant ones are normal around 3, others around 0."""
+    generator = np.random.default_rng(seed)
+    suspects, plain, planted = [], [], set()
+    for query in range(150):
+        for number in range(17):
+            known = number == 0
+            relevant = known or generator.random() < share
+            suspects.append(replace(suspect(query, number, known=known), alone=known))
+            plain.append([generator.normal(3.0 if relevant else 0.0)])
+            if relevant and not known:
+                planted.add(suspects[-1].passage.id)
+    features = np.array([[np.nan if row.alone else 0.0] for row in suspects])
+    return Evidence(tuple(suspects), features, {}, np.array(plain)), planted
+
+
+@pytest.mark.parametrize("share", [0.02, 0.08])
+def test_with_one_judged_passage_a_query_the_interval_covers_the_planted_rate(share: float) -> None:
+    covered = 0
+    for seed in range(10):
+        evidence, planted = lonely_evidence(share, seed)
+        (family,) = families_of(evidence)
+        assert (family.by, family.reason) == (ONE, None)
+        assert family.calibrated is not None
+        rate = family.calibrated.rate(family.candidates)
+        covered += rate.low <= len(planted) / rate.count <= rate.high
+        assert rate.high - rate.low < 0.1, "an interval that covers everything says nothing"
+    assert covered >= 9
+
+
+def test_one_judged_passage_a_query_relabels_nothing_and_leaves_out_what_is_probably_relevant() -> None:
+    evidence, planted = lonely_evidence(0.08, 0)
+    families = families_of(evidence)
+    audited = audit(families, AuditSpec(), {})
+    gone = [verdict for verdict in audited.verdicts if verdict.decision != "negative"]
+    assert len(gone) > 20
+    assert {verdict.decision for verdict in gone} <= {"queued", "dropped"}
+    assert all(verdict.chance is not None and verdict.chance >= 0.5 for verdict in gone)
+    assert sum(verdict.suspect.passage.id in planted for verdict in gone) >= 0.7 * len(gone)
+    assert audited.report["by"] == {"mined": ONE}
+    rates: Any = audited.report["rates"]
+    assert rates["mined"]["after"]["share"] < rates["mined"]["before"]["low"]
+    none = audit(families, AuditSpec(find=0.0), {})
+    assert {verdict.decision for verdict in none.verdicts} == {"negative"}
+
+
+def one_judged(source: str) -> list[Evidence]:
+    """Return what mining finds for 40 queries with one judged passage each."""
+    pool = {f"{n}": f"word{n // 2} of gout and word{n % 7} in number {n}" for n in range(80)}
+    pairs = [Pair(f"{n}:0", f"word{n // 2} number {n}", pool[str(n)], source, str(n)) for n in range(40)]
+    encoder = PromptedEncoder(Words())
+    groups = {pair.group: frozenset({pair.group}) for pair in pairs}
+    mined = mine(pairs, pool, groups, spec=MineSpec(depth=12), encoder=encoder)
+    found = Found(negatives=mined.negatives, doubtful=mined.doubtful, relevant=mined.relevant, written={})
+    suspects = list_suspects(pairs, found)
+    return [
+        weigh(pairs, suspects, pool, teacher=BiEncoderTeacher(used) if used else None, encoder=used)
+        for used in (encoder, None)
+    ]
+
+
+def test_a_judged_passage_that_is_alone_is_weighed_without_positives() -> None:
+    whole, lexical = one_judged("train")
+    known = np.array([one.known for one in whole.suspects])
+    assert known.sum() >= 30
+    assert [one.alone for one in whole.suspects] == known.tolist()
+    assert np.isnan(whole.features[known]).all() and np.isfinite(whole.features[~known]).all()
+    assert (whole.plain.shape[1], lexical.plain.shape[1]) == (2, 1)
+    assert [family.by for evidence in (whole, lexical) for family in families_of(evidence)] == [ONE, ONE]
+
+
+def test_queries_that_were_made_of_their_passage_show_nothing() -> None:
+    for source in ("sentences", "written"):
+        (family,) = families_of(one_judged(source)[0])
+        assert family.reason is not None
+        assert "0 known positives" in family.reason
+
+
+def test_several_judged_passages_a_query_are_the_better_evidence() -> None:
+    evidence, _ = normal_evidence(0.1)
+    lonely = [replace(suspect(900 + query, 0, known=True), alone=True) for query in range(40)]
+    features = np.concatenate([evidence.features, np.full((40, 1), np.nan)])
+    both = Evidence((*evidence.suspects, *lonely), features, {}, np.zeros_like(features))
+    (family,) = families_of(both)
+    (before,) = families_of(evidence)
+    assert family.by == SEVERAL
+    assert family.suspects == before.suspects

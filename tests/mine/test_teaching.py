@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from stm_agent.domain.data import Pair
-from stm_agent.domain.spec import TeacherSpec
-from stm_agent.errors import DataError
+from stm_agent.domain.spec import AuditSpec, BackboneSpec, TeacherSpec
+from stm_agent.errors import ConfigError, DataError
 from stm_agent.evaluate.bm25 import Bm25Index
 from stm_agent.files import read_json
+from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.mine.candidates import Sheet
 from stm_agent.mine.lists import Candidate, ScoredList, load_lists, save_lists
 from stm_agent.mine.prompted import PromptedEncoder
@@ -158,6 +160,22 @@ def test_the_job_writes_lists_that_are_read_back(tmp_path):
         pairs=PAIRS, pool=POOL, groups=GROUPS, spec=spec.model_copy(update={"bm25": 0.1}), cache=tmp_path
     )
     assert job.key() != again.key()
+
+
+def test_encoder_own_is_the_model_of_the_run(tmp_path):
+    model = AdaptedModel(BackboneSpec(model=str(pico_checkpoint(tmp_path / "pico")), max_length=32))
+    spec = TeacherSpec(encoders=("own",), bm25=0.0, encoder_weights=(1.0,))
+    assert spec.models == {}
+    job = TeachingJob(pairs=PAIRS, pool=POOL, groups=GROUPS, spec=spec, cache=tmp_path / "vectors", retriever=model)
+    (tmp_path / "stage").mkdir()
+    job.build(tmp_path / "stage")
+    row, encoder = load_lists(tmp_path / "stage")["q:p"], model.open()
+    vectors = encoder.encode([PAIRS[0].query, PAIRS[0].positive])
+    assert row.positive == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-5)
+    with pytest.raises(ConfigError, match="encoder 'own' is the model of a run"):
+        replace(job, retriever=None).build(tmp_path / "stage")
+    with pytest.raises(ValidationError, match="encoder 'own' is for teach"):
+        AuditSpec(teacher=spec)
 
 
 def test_a_stage_without_a_single_list_can_be_read(tmp_path):

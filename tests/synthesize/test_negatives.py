@@ -24,14 +24,20 @@ MINED = {
 }
 
 
-def written(script: Callable[[Messages], str], folder: Path, count: int, structured: str = "never") -> WrittenNegatives:
+def written(
+    script: Callable[[Messages], str],
+    folder: Path,
+    count: int,
+    structured: str = "never",
+    program: Path = PROGRAM,
+) -> WrittenNegatives:
     spec = SynthesizeSpec(attempts=1, structured=structured)  # type: ignore[arg-type]
     (folder / "out").mkdir()
     return synthesize_negatives(
         PAIRS,
         MINED,
         task="t",
-        program=PROGRAM,
+        program=program,
         client=scripted(script, folder),
         spec=spec,
         folder=folder / "out",
@@ -79,6 +85,16 @@ def test_a_capable_model_is_shown_a_mined_negative_and_names_what_it_violates(tm
 
 
 def test_samples_of_a_pair_violate_different_requirements(tmp_path: Path) -> None:
-    done = written(lambda messages: "elbows bend one way only", tmp_path, len(REQUIREMENTS))
+    program = tmp_path / "own.py"
+    program.write_text(
+        'import dspy\n\n\ndef build():\n    return dspy.Predict("query, passage, requirement -> hard_negative")\n'
+    )
+    done = written(lambda messages: "elbows bend one way only", tmp_path, len(REQUIREMENTS), program=program)
     violated = [row.negatives[0].violates for row in done.rows if row.id.startswith("0#")]
     assert sorted(violated) == sorted(REQUIREMENTS)
+
+
+def test_no_requirement_is_recorded_that_the_program_was_not_shown(tmp_path: Path) -> None:
+    done = written(lambda messages: f"elbows bend {sum(map(ord, messages[-1]['content']))}", tmp_path, 1)
+    assert [row.negatives[0].violates for row in done.rows] == ["", "", ""]
+    assert {dict(negative.provenance)["violates"] for row in done.negatives.values() for negative in row} == {""}

@@ -14,8 +14,9 @@ from stm_agent.domain.held import HeldQueries
 from stm_agent.domain.spec import SynthesizeSpec
 from stm_agent.llm.answer import Messages
 from stm_agent.llm.client import LlmClient
+from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.scripted import scripted
-from stm_agent.synthesize.queries import WrittenQueries, write_queries
+from stm_agent.synthesize.queries import WrittenQueries, load_lost, write_queries
 from stm_agent.synthesize.query_types import deal_types, mix_of, shown_examples, type_of
 from stm_agent.synthesize.rows import load_rows
 
@@ -25,7 +26,7 @@ POOL = {f"d{n}": f"Passage about subject{n} and its many uses." for n in range(1
 
 def written(client: LlmClient, folder: Path, pool: dict[str, str] | None = None, **options: Any) -> WrittenQueries:
     pool = POOL if pool is None else pool
-    others = {name: options.pop(name) for name in ("examples", "held", "spread") if name in options}
+    others = {name: options.pop(name) for name in ("examples", "held", "before", "spread") if name in options}
     spec = SynthesizeSpec(**{"queries": len(pool), **options})
     (folder / "out").mkdir(exist_ok=True)
     return write_queries(
@@ -103,6 +104,33 @@ def test_near_duplicates_and_held_queries_are_left_out_counted_and_withheld(tmp_
     assert done.report.asked == done.report.written + sum(done.report.refused.values())
 
 
+def test_queries_that_an_earlier_batch_wrote_are_left_out(tmp_path: Path) -> None:
+    before = ("Uses of  subject0?", "uses of subject2")
+    done = written(scripted(about_its_subject, tmp_path), tmp_path, before=before)
+    assert done.report.refused == {"nearly another written query": 2}
+    assert not {"uses of subject0", "uses of subject2"} & {pair.query for pair in done.pairs}
+
+
+FRENCH = "Le client peut annuler la commande dans les dix jours, et il ne paie pas les frais de retour."
+GERMAN = "Der Kunde kann die Bestellung nicht mehr ändern, wenn sie auf dem Weg ist und das Paket von der Post kommt."
+ENGLISH = "The customer may send the order back within ten days, and it is not that they pay for the return."
+
+
+def test_a_query_in_another_language_than_its_passage_is_refused_in_a_corpus_of_several(tmp_path: Path) -> None:
+    pool = {"fr": FRENCH, "de": GERMAN, "en": ENGLISH}
+    client = scripted(lambda messages: f"how long is it that the order {len(messages[-1]['content'])}", tmp_path)
+    done = written(client, tmp_path, pool, attempts=1)
+    assert done.report.refused == {"another language": 2}
+    assert [pair.group for pair in done.pairs] == ["en"]
+
+
+def test_people_may_ask_in_a_language_that_no_passage_has(tmp_path: Path) -> None:
+    pool = {"a": ENGLISH, "b": ENGLISH.replace("ten", "nine")}
+    examples = ["Wie lange ist die Frist für das Paket und der Preis?", "Wer ist für die Kosten der Post da?"]
+    client = scripted(lambda messages: f"wer ist für die Post {sum(map(ord, messages[-1]['content']))}", tmp_path)
+    assert written(client, tmp_path, pool, attempts=1, examples=examples, types=("keywords",)).report.written == 2
+
+
 def test_a_round_trip_leaves_out_queries_that_miss_their_passage(tmp_path: Path) -> None:
     def script(messages: Messages) -> str:
         subject = subject_of(messages)
@@ -113,6 +141,17 @@ def test_a_round_trip_leaves_out_queries_that_miss_their_passage(tmp_path: Path)
     ranks = {row.positives[0].id: row.scores for row in done.rows}
     assert "rank_bm25" not in ranks["d3"]
     assert ranks["d4"]["rank_bm25"] == 1.0
+
+
+def test_a_round_trip_that_a_probe_decides_on_keeps_all_queries_and_names_those_that_miss(tmp_path: Path) -> None:
+    def script(messages: Messages) -> str:
+        subject = subject_of(messages)
+        return "nothing that is here" if subject == "subject3" else f"uses of {subject}"
+
+    done = written(scripted(script, tmp_path), tmp_path, round_trip="probe")
+    assert (done.report.refused, len(done.pairs)) == ({}, 10)
+    assert load_lost(tmp_path / "out") == {"written:d3"}
+    assert {row.verdict for row in done.rows} == {"accepted"}
 
 
 def test_a_text_that_cannot_be_used_is_asked_for_again_and_counted(tmp_path: Path) -> None:
@@ -152,6 +191,40 @@ def test_a_list_that_is_too_short_costs_what_it_lacks(tmp_path: Path) -> None:
     client = scripted(several(lambda subject: 2), tmp_path)
     done = written(client, tmp_path, queries=12, per_passage=3, structured="always")
     assert (done.report.written, done.report.refused) == (8, {"not in the asked format": 4})
+
+
+UNKNOWN = LlmOptions(model="ollama_chat/llama3.2")
+
+
+def test_a_model_that_keeps_no_typed_format_is_asked_for_one_text_at_a_time(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def script(messages: Messages) -> str:
+        seen.append(messages[0]["content"])
+        return f"{sum(map(ord, messages[-1]['content']))} {subject_of(messages)}"
+
+    done = written(scripted(script, tmp_path, options=UNKNOWN), tmp_path, queries=12, per_passage=3)
+    assert (done.report.written, done.report.refused, done.ended_by) == (12, {}, None)
+    typed = sum("[[ ##" in chat or "JSON" in chat for chat in seen)
+    assert done.report.misread == typed == 8, "two passages, two attempts, in two formats"
+    assert done.report.calls == len(seen) == 8 + 12, "what was paid stays counted"
+    assert len({pair.id for pair in done.pairs}) == 12
+    assert json.loads((tmp_path / "out" / "pairs.json").read_text())["misread"] == 8
+    again = scripted(script, tmp_path, options=UNKNOWN)
+    assert written(again, tmp_path, queries=12, per_passage=3).pairs == done.pairs
+    assert len(seen) == 20, "nothing is paid again"
+
+
+def test_one_passage_alone_is_enough_to_see_that_a_model_keeps_no_typed_format(tmp_path: Path) -> None:
+    client = scripted(lambda messages: f"uses of {subject_of(messages)}", tmp_path, options=UNKNOWN)
+    assert written(client, tmp_path, {"d1": POOL["d1"]}).report.written == 1
+
+
+def test_typed_outputs_that_were_asked_for_are_never_given_up(tmp_path: Path) -> None:
+    client = scripted(about_its_subject, tmp_path, options=UNKNOWN)
+    done = written(client, tmp_path, structured="always")
+    assert done.pairs == ()
+    assert "does not keep the format of queries.py; do not force typed outputs on it" in str(done.ended_by)
 
 
 def test_a_small_model_writes_one_query_a_call(tmp_path: Path) -> None:

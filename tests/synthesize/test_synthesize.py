@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from stm_agent.llm.scripted import scripted
 from stm_agent.mine.store import load_negatives
 from stm_agent.synthesize.negatives import WrittenNegatives, synthesize_negatives
 from stm_agent.synthesize.queries import WrittenQueries, load_pairs, write_queries
+from stm_agent.synthesize.report import FailureLimit
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
 PAIRS = [
@@ -151,6 +155,81 @@ def test_a_generator_that_never_works_ends_the_stage_after_four(tmp_path: Path) 
     assert done.ended_by and "raise max_tokens" in done.ended_by
     with pytest.raises(GenerationError, match="raise max_tokens"):
         done.report.require_whole()
+
+
+def test_attempts_at_one_text_count_as_one_rejection(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def script(messages: Messages) -> Answer | str:
+        seen.append(messages[-1]["content"])
+        cut = len(set(seen)) <= 2
+        return Answer("sore", 9, 64, 0.0, finish_reason="length") if cut else _numbered(messages)
+
+    pool = {pair.id: pair.positive for pair in PAIRS[:4]}
+    spec = SynthesizeSpec(queries=4, attempts=3)
+    (tmp_path / FOLDER).mkdir()
+    done = write_queries(
+        pool,
+        task="t",
+        program=PROGRAMS / "queries.py",
+        client=scripted(script, tmp_path),
+        spec=spec,
+        seed=0,
+        folder=tmp_path / FOLDER,
+    )
+    assert (done.report.written, done.report.refused, done.ended_by) == (2, {"cut off": 2}, None)
+
+
+@pytest.mark.parametrize("fault", ["refused", "empty"])
+def test_a_generator_that_never_works_costs_four_calls_at_any_width(tmp_path: Path, fault: str) -> None:
+    def script(messages: Messages) -> str:
+        if fault == "refused":
+            raise AnswerRejected("m refused the request: no such parameter", BAD_REQUEST)
+        return " "
+
+    client = scripted(script, tmp_path, options=LlmOptions(model="scripted:test", width=16))
+    done = negatives(client, tmp_path, PAIRS * 10)
+    assert client.provider.calls == 4  # type: ignore[attr-defined]
+    assert (done.report.asked, done.report.discarded) == (4, 0)
+
+
+def test_calls_under_way_when_a_stage_ends_make_no_further_attempt_and_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, calls, slow = threading.Event(), Counter[int](), (9, 10, 11, 12)
+
+    class Ending(FailureLimit):
+        def failed(self, error: AnswerRejected) -> None:
+            try:
+                super().failed(error)
+            except GenerationError:
+                threading.Timer(0.5, go.set).start()
+                raise
+
+    monkeypatch.setattr("stm_agent.synthesize.program.FailureLimit", Ending)
+
+    def script(messages: Messages) -> Answer | str:
+        number = int(messages[-1]["content"].rsplit("number ", 1)[1].split()[0].rstrip("."))
+        calls[number] += 1
+        if number in slow:
+            go.wait(20)
+        return _numbered(messages) if number == 0 else " "
+
+    pairs = [replace(PAIRS[0], id=str(n), positive=f"the passage on knees with the number {n}") for n in range(40)]
+    client = scripted(script, tmp_path, options=LlmOptions(model="scripted:test", width=8))
+    done = synthesize_negatives(
+        pairs,
+        {},
+        task="t",
+        program=PROGRAMS / "hard_negatives.py",
+        client=client,
+        spec=SynthesizeSpec(attempts=5),
+        folder=tmp_path / FOLDER,
+    )
+    assert done.report.asked == 9, "one text, then eight passages with five attempts each"
+    assert {number: calls[number] for number in slow} == dict.fromkeys(slow, 1), "they ended after the stage did"
+    assert str(done.ended_by).endswith(f" (paid calls that were under way: {done.report.discarded})")
+    assert done.report.calls == client.provider.calls == 1 + 40 + done.report.discarded  # type: ignore[attr-defined]
 
 
 def test_a_budget_that_ends_leaves_what_was_written(tmp_path: Path) -> None:
@@ -331,3 +410,16 @@ def test_a_generator_that_answers_the_same_for_ever_ends_the_stage_in_one_line(t
     assert "answers the same to 8 different passages in a row ('a text on elbows')" in str(done.ended_by)
     assert "use another generator" in str(done.ended_by)
     assert len(done.negatives) == 7
+
+
+def test_a_stage_of_stored_answers_cost_what_they_did_whoever_paid(tmp_path: Path) -> None:
+    def script(messages: Messages) -> str:
+        return f"a passage about something else, number {sum(map(ord, messages[-1]['content']))}"
+
+    negatives(scripted(script, tmp_path, usd=0.01), tmp_path, PAIRS)
+    paid = read_json(tmp_path / FOLDER / "written.json")["sample"]
+    negatives(scripted([], tmp_path), tmp_path, PAIRS)
+    again = read_json(tmp_path / FOLDER / "written.json")["sample"]
+    assert (paid["calls"], paid["usd"]) == (len(PAIRS), pytest.approx(0.12))
+    assert paid["tokens"] > 0
+    assert [again[name] for name in ("calls", "tokens", "usd")] == [paid[name] for name in ("calls", "tokens", "usd")]

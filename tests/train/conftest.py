@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.data import Pair
+from stm_agent.domain.sources import judged_domain_data
 from stm_agent.domain.spec import BackboneSpec, ExpertSpec, NegativeSpec, TrainSpec
+from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.testing.pico import pico_decoder
+from stm_agent.testing.tiny import tiny_collection
 from stm_agent.train.expert import TrainedExpert, train_expert
+from stm_agent.train.query_side import QuerySideJob
 
 WORDS = ("heart", "knee", "water", "dog", "mountain", "fox", "blood", "heat", "body", "passage", "lazy", "swelling")
 
@@ -21,6 +26,22 @@ OWN = set(ExpertSpec.model_fields) - {"start", "negatives"}
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory):
     return BackboneSpec(model=str(pico_decoder(tmp_path_factory.mktemp("pico") / "decoder")), max_length=24)
+
+
+def query_side_job(backbone: BackboneSpec, cache: Path, expert: ExpertSpec) -> QuerySideJob:
+    """Return a training of the side of queries on the tiny collection."""
+    data = judged_domain_data(tiny_collection())
+    return QuerySideJob(
+        expert=expert,
+        train=SETTINGS,
+        backbone=backbone,
+        documents=AdaptedModel(backbone),
+        pairs=data.sources["train"],
+        pool=data.pool,
+        groups=data.groups,
+        instruction=Instruction(),
+        cache=cache,
+    )
 
 
 @dataclass

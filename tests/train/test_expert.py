@@ -71,6 +71,10 @@ def test_the_seed_decides_every_bit(fit):
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_a_training_may_have_one_step(fit):
+    assert len(fit("once", steps=1).losses) == 1
+
+
 def test_a_start_adapter_is_gone_on_from(fit):
     first = fit("first", steps=30)
     digest = sha256_file(first.adapter / "adapter_model.safetensors")
@@ -130,6 +134,27 @@ def test_two_easy_batches_at_the_start_of_a_short_training_are_no_fault(fit, mon
     # Its loss has no gradient, which is another check's fault to find.
     with pytest.raises(CheckFailed, match="vectors-changed"):
         fit("short")
+
+
+@pytest.mark.parametrize(
+    ("losses", "fails"),
+    [
+        ([0.7, 0.3, 0.6, 0.4, 0.5] * 5 + [0.8, 0.3, 0.7, 0.4, 0.5], False),
+        ([0.5] * 30, True),
+        ([0.5, 0.6] * 10 + [0.8, 0.9] * 5, True),
+        ([0.9, 0.7] * 10 + [0.8, 0.6] * 5, False),
+    ],
+    ids=["by chance", "the same for ever", "rises", "falls"],
+)
+def test_a_rise_by_chance_is_no_fault(losses, fails):
+    from stm_agent.train.expert import _check_losses
+
+    expert = ExpertSpec(name="e", sources=("train",), steps=30)
+    if fails:
+        with pytest.raises(CheckFailed, match="loss-falls"):
+            _check_losses(expert, losses)
+    else:
+        _check_losses(expert, losses)
 
 
 def test_an_adapter_that_changes_nothing_stops(fit):

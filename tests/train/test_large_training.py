@@ -154,6 +154,8 @@ def test_warm_up_in_steps_takes_the_place_of_its_share(caplog: pytest.LogCapture
     assert warmup_steps(TrainSpec(warmup=0.25), 101) == 26
     assert warmup_steps(TrainSpec(warmup_steps=100), 1000) == 100
     assert warmup_steps(TrainSpec(warmup_steps=0), 1000) == 0
+    assert warmup_steps(TrainSpec(), 1) == 0, "a rate that only rises ended in a division by zero"
+    assert warmup_steps(TrainSpec(warmup_steps=40), 40) == 39
     assert caplog.records == []
     assert warmup_steps(TrainSpec(warmup_steps=100), 40) == 100
     assert "rises for 100 steps and training has 40" in caplog.text

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stm_agent.annotate.formats.trec import Qrels
-from stm_agent.domain.beir_files import SYNTHETIC, is_synthetic, query_files
-from stm_agent.domain.collection import read_answers, read_grades, read_queries
+from stm_agent.domain.beir_files import SYNTHETIC, is_synthetic, query_files, read_answers, read_grades, read_queries
 from stm_agent.errors import DataError
 
 

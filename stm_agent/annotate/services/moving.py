@@ -213,7 +213,7 @@ def _as_aianos_file(session: Session, project: Project, kind: str) -> aiano.Raw:
 
 
 def _judged(session: Session, project: Project, kind: str, output: Path) -> ExportReport:
-    from stm_agent.domain.collection import write_beir
+    from stm_agent.domain.beir import write_beir
 
     told = outcome.graded(session, project)
     counts: ExportReport = {

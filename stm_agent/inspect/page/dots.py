@@ -8,6 +8,7 @@ from typing import TypedDict
 from stm_agent.inspect.page.course import Course, Spending
 from stm_agent.inspect.page.fates import FAILED, REFUSED, TAKEN, TRIED, Decisions, Fate
 from stm_agent.inspect.page.record import RunRecord, Values
+from stm_agent.loop.query_map import LEVER as QUERY_MAP
 from stm_agent.traces import Trial
 
 
@@ -60,6 +61,8 @@ def _of_ledger(record: RunRecord, course: Course) -> Iterator[Placed]:
         elif event == "merge":
             fate = decisions.of_merge(_weights(entry), position, index, best=position in best)
             dot = _merge(number, entry, fate)
+        elif event == QUERY_MAP:
+            dot = _query_map(number, entry, decisions.of_query_map(position, index))
         elif event == "probe":
             dot = _probe(number, entry)
         elif event == "failure":
@@ -115,6 +118,10 @@ def _expert(entry: Values, fate: Fate) -> Dot:
 def _merge(number: int, entry: Values, fate: Fate) -> Dot:
     label = "merge of " + ", ".join(f"{name} {weight:.2f}" for name, weight in _weights(entry).items())
     return _dot("merge", str(number), label, fate, entry["dev"])
+
+
+def _query_map(number: int, entry: Values, fate: Fate) -> Dot:
+    return _dot("expert", f"map {number}", f"{entry['label']}, {entry['kept_step']} steps", fate, entry["search"])
 
 
 def _probe(number: int, entry: Values) -> Dot:

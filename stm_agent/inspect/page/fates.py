@@ -12,6 +12,7 @@ from typing import TypedDict
 
 from stm_agent.inspect.page.course import Course
 from stm_agent.inspect.page.record import RunRecord, Values
+from stm_agent.loop.query_map import LEVER as QUERY_MAP
 
 TAKEN, REFUSED, FAILED, TRIED = "taken", "refused", "failed", "tried"
 """What became of a trial; ``tried``: nothing was decided on it alone."""
@@ -98,6 +99,16 @@ class Decisions:
         if decision is None:
             return {"outcome": REFUSED, "reason": ""}
         if decision.kept and best and decision.weights == weights:
+            return {"outcome": TAKEN, "reason": self._end_of(decision)}
+        return {"outcome": REFUSED, "reason": f"not taken; {decision.text}"}
+
+    def of_query_map(self, position: int, index: int) -> Fate:
+        """Return the fate of a map on query vectors: what the decision after it, in the same action, said."""
+        own = (entry for entry in self._of(QUERY_MAP) if entry.index == index and entry.position > position)
+        decision = next(own, None)
+        if decision is None:
+            return {"outcome": TRIED, "reason": ""}
+        if decision.kept:
             return {"outcome": TAKEN, "reason": self._end_of(decision)}
         return {"outcome": REFUSED, "reason": f"not taken; {decision.text}"}
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from stm_agent.inspect.page.record import RunRecord, Values
-from stm_agent.inspect.report import verdict
+from stm_agent.inspect.race import RaceRow, race_note, race_rows
+from stm_agent.inspect.report import untouched_row, verdict
 from stm_agent.llm.budget import read_spending
 from stm_agent.loop.state import START
 
@@ -44,6 +45,8 @@ class Overview(TypedDict):
 
     Attributes:
         tone: ``better``, ``same`` or ``worse`` than the start; ``open``: test is closed.
+        race: The race of the starts; empty: there was none.
+        race_note: What its scores can be compared with.
     """
 
     run: str
@@ -54,6 +57,8 @@ class Overview(TypedDict):
     sentences: list[str]
     notices: list[str]
     rows: list[RowView]
+    race: list[RaceRow]
+    race_note: str
     facts: list[Fact]
     lost: list[str]
     warnings: list[str]
@@ -74,6 +79,8 @@ def overview(record: RunRecord) -> Overview:
         "sentences": _sentences(report),
         "notices": list(record.notices),
         "rows": [_row(name, row) for name, row in report.get("rows", {}).items()],
+        "race": race_rows(report),
+        "race_note": race_note(report),
         "facts": [{"name": name, "value": value} for name, value in _facts(record)],
         "lost": [f"{entry['lever']}: {entry['reason']}" for entry in _failures(record)],
         "warnings": _texts(record, "warning", "warnings"),
@@ -112,7 +119,7 @@ def _verdict(record: RunRecord) -> tuple[str, str]:
 
 
 def _test_verdict(report: Values) -> tuple[str, str]:
-    model, base = report["rows"]["merged"], report["rows"].get("base")
+    model, base = report["rows"]["merged"], report["rows"].get(untouched_row(cast("Report", report)))
     queries = f"{report['collection'].get('test_queries', 0):,} test queries"
     if "test" in report["collection"].get("synthetic", ()):
         queries = f"{queries} that an LLM wrote"
@@ -123,11 +130,13 @@ def _test_verdict(report: Values) -> tuple[str, str]:
     if report.get("model_label") == START:
         return f"No change was confirmed, so the model is the start itself: {score[0].lower()}{score[1:]}.", "same"
     interval = f"95 % interval {versus['low']:+.3f} to {versus['high']:+.3f}"
+    # Without a row of the start at its own length, nothing is said about that.
+    start = "the start as the run read it" if report.get("untouched", "base") is None else "the start"
     if versus["low"] > 0:
-        return f"{score}, {versus['delta']:.3f} above the start ({interval}).", "better"
+        return f"{score}, {versus['delta']:.3f} above {start} ({interval}).", "better"
     if versus["high"] < 0:
-        return f"{score}, {-versus['delta']:.3f} BELOW the start ({interval}).", "worse"
-    return f"{score}; it and the start cannot be distinguished ({versus['delta']:+.3f}, {interval}).", "same"
+        return f"{score}, {-versus['delta']:.3f} BELOW {start} ({interval}).", "worse"
+    return f"{score}; it and {start} cannot be distinguished ({versus['delta']:+.3f}, {interval}).", "same"
 
 
 def _sentences(report: Values) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TypedDict
 from stm_agent.errors import StmAgentError
 from stm_agent.files import read_jsonl
 from stm_agent.inspect.page.record import RunRecord, Values
+from stm_agent.loop.identity import named_by
 from stm_agent.loop.runs import COMMANDS
 
 FLAGS = {
@@ -96,23 +97,14 @@ def _commands(record: RunRecord) -> list[str]:
     if typed:
         return list(dict.fromkeys(shlex.join(command) for command in typed))
     flags: Values = record.identity.get("flags", {})
-    parts = ["stm-agent", "optimize", *_named(record)]
+    named = named_by(record.identity, planned=record.folder.joinpath("plan.json").is_file())
+    parts = ["stm-agent", "optimize", *named]
     for key, flag in FLAGS.items():
         if flags.get(key) is not None:
             parts += [flag, str(flags[key])]
     if flags.get("controls"):
         parts.append("--controls")
     return [shlex.join(parts)]
-
-
-def _named(record: RunRecord) -> list[str]:
-    """Return the flag that names what was adapted to; a collection's folder is where it was when the run began."""
-    domain: Values = record.identity.get("domain", {})
-    collection = domain.get("collection", {})
-    planned = record.folder.joinpath("plan.json").is_file() and not domain.get("experts")
-    if planned and collection.get("path"):
-        return ["--collection", str(collection["path"])]
-    return ["--domain", str(domain.get("name", record.folder.name.rpartition("-")[0]))]
 
 
 def _licences(record: RunRecord, card: str) -> list[str]:

@@ -8,8 +8,9 @@ from typing import TypedDict
 
 from stm_agent.errors import StmAgentError, StorageError
 from stm_agent.files import read_json
-from stm_agent.inspect.data import AUDIT, data_rows
+from stm_agent.inspect.data import data_rows
 from stm_agent.inspect.data_rows import AuditedNegative, Positive, Shown
+from stm_agent.inspect.data_verdicts import AUDIT
 from stm_agent.inspect.page.record import RunRecord, Values
 from stm_agent.loop.prepare import STAGES
 from stm_agent.synthesize.audit_job import REPORT

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from stm_agent.domain.fields import Positive
 from stm_agent.domain.spec import WRITTEN, DomainSpec, ExpertSpec
+from stm_agent.domain.synthesize_spec import PROBE
 from stm_agent.loop.actions.action import LeverAction, Prior, model_key
 from stm_agent.loop.auditing import auditor_key
 from stm_agent.loop.context import RunContext
@@ -15,6 +16,7 @@ from stm_agent.loop.data import audit_again, prepare_training_data
 from stm_agent.loop.data_jobs import Miner, first_miner, searched_pool
 from stm_agent.loop.estimate import INSTRUCTIONS, llm_calls
 from stm_agent.loop.failing import passages_near_failures
+from stm_agent.loop.probe import DEFAULT_PROBE, STEPS
 from stm_agent.loop.program_lever import programs_key
 from stm_agent.loop.state import State
 from stm_agent.loop.training_data import TrainingData
@@ -50,13 +52,14 @@ class PrepareData(LeverAction):
         mines = any(expert.negatives.written_and_mined for expert in experts)
         again = programs_key(state.programs, "negatives", "graded") is not None
         calls = written_texts(work.spec) if state.training_data is None or again else 0
-        return Cost(seconds=mines * work.pool * work.rates.passage) + work.calls(calls)
+        probes = _round_trip_probes(work) if state.training_data is None else Cost(seconds=0.0)
+        return Cost(seconds=mines * work.pool * work.rates.passage) + work.calls(calls) + probes
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the data, and with the texts that were written beside it."""
         written = state.training_data.written if state.training_data else ()
         data = prepare_training_data(context, miner_of(context, state), state.programs, written)
-        return replace(state, training_data=data, round=self.round)
+        return replace(state, training_data=data, round=self.round, considered=state.considered + data.compared)
 
 
 class WriteQueries(LeverAction):
@@ -92,8 +95,8 @@ class WriteQueries(LeverAction):
         ]
 
     def estimate(self, work: Workload, state: State) -> Cost:
-        """Count the calls."""
-        return work.calls(self.queries)
+        """Count the calls, and the probes of the round trip."""
+        return work.calls(self.queries) + _round_trip_probes(work)
 
     def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the pairs beside those there were."""
@@ -104,8 +107,9 @@ class WriteQueries(LeverAction):
         if self.where == "failing":
             chosen = passages_near_failures(context, state.provisional.rating.domain, pool, self.queries)
             pool = {name: pool[name] for name in chosen}
-        written = more_written_queries(context, pool, self.queries, state.programs)
-        return replace(state, training_data=replace(data, written=(*data.written, *written)))
+        more = more_written_queries(context, pool, self.queries, state.programs, data.written)
+        data = replace(data, written=(*data.written, *more.pairs))
+        return replace(state, training_data=data, considered=state.considered + more.compared)
 
 
 class Relabel(LeverAction):
@@ -140,6 +144,14 @@ class Relabel(LeverAction):
             return state
         auditor = state.provisional.model, state.provisional.instruction
         return replace(state, training_data=audit_again(context, state.training_data, auditor))
+
+
+def _round_trip_probes(work: Workload) -> Cost:
+    """Return the cost of the trainings that decide on the round trip, if a domain asks for them."""
+    if work.spec.synthesize.round_trip != PROBE:
+        return Cost(seconds=0.0)
+    one = work.training(ExpertSpec(name="probe", sources=(WRITTEN,), steps=STEPS[DEFAULT_PROBE]))
+    return one + one
 
 
 def can_relabel(spec: DomainSpec, state: State) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from stm_agent.domain.spec import ExpertSpec
+from stm_agent.domain.teacher_spec import OWN
 from stm_agent.errors import ConfigError
 from stm_agent.loop.actions.action import Action, LeverAction, Prior
 from stm_agent.loop.actions.data import (
@@ -23,6 +24,7 @@ from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.actions.mix import ChangeMix, mixes_of
 from stm_agent.loop.actions.program import OptimizeProgram, improvable
+from stm_agent.loop.actions.query_map import TrainQueryMap
 from stm_agent.loop.actions.slice import AddExpert, weak_slices
 from stm_agent.loop.actions.start import RaceStart, TrainOnStart
 from stm_agent.loop.actions.training import (
@@ -76,6 +78,7 @@ AnyAction = Annotated[
     | ContinueTraining
     | Distil
     | MergeExperts
+    | TrainQueryMap
     | RaceStart
     | TrainOnStart
     | Stop,
@@ -83,8 +86,8 @@ AnyAction = Annotated[
 ]
 KINDS = (
     *("search-instruction", "prepare-data", "write-queries", "relabel", "optimize-program", "train-expert"),
-    *("train-query-expert", "change-mix", "add-expert", "continue-training", "distil", "merge", "race-start"),
-    *("train-on-start", "stop"),
+    *("train-query-expert", "change-mix", "add-expert", "continue-training", "distil", "merge", "train-query-map"),
+    *("race-start", "train-on-start", "stop"),
 )
 """Kinds in the order in which a menu lists them."""
 _READER: TypeAdapter[AnyAction] = TypeAdapter(AnyAction)
@@ -150,6 +153,8 @@ def _possible(context: RunContext, state: State, done: Collection[str]) -> Itera
         merge = MergeExperts(side=side, strict=True, round=round_)
         if merge.experts(state):
             yield merge
+    if ready and context.spec.maps_queries:
+        yield TrainQueryMap(round=round_)
 
 
 def _data(context: RunContext, state: State, round_: int) -> Iterator[Action]:
@@ -241,4 +246,7 @@ def _can_distil(context: RunContext, state: State, spec: ExpertSpec) -> bool:
     """Return whether there is a teacher that is not the student itself."""
     teach, train = context.spec.teach, context.spec.train
     others = set(teach.models.values()) - {state.backbone.model}
-    return not spec.learns_from_scores and not train.matryoshka and (teach.file is not None or bool(others))
+    # BM25 beside the student teaches what the student alone does not know.
+    fused = OWN in teach.encoders and teach.bm25 > 0
+    has_teacher = teach.file is not None or teach.judge is not None or fused or bool(others)
+    return not spec.learns_from_scores and not train.matryoshka and has_teacher

@@ -8,7 +8,6 @@ from stm_agent.loop.actions.action import LeverAction, Prior
 from stm_agent.loop.actions.data import can_write
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
-from stm_agent.loop.probe import STEPS
 from stm_agent.loop.program_gepa import MINIBATCH
 from stm_agent.loop.program_lever import (
     DOCUMENTS,
@@ -21,8 +20,8 @@ from stm_agent.loop.program_lever import (
     improve_program,
     programs_key,
 )
-from stm_agent.loop.recipes import STEP_COST
 from stm_agent.loop.state import State
+from stm_agent.loop.useful_training import STEP_COST
 
 
 class OptimizeProgram(LeverAction):
@@ -54,10 +53,10 @@ class OptimizeProgram(LeverAction):
         each = 3 if self.program == "graded" else 1
         calls = each * ((proposals + 1) * (SIZES.examples + MINIBATCH) + (PROBES + 1) * SIZES.held) + proposals
         batch, rates = work.spec.train.batch_size, work.rates
-        probed = STEPS["query-side"] * rates.query if self.program == "queries" else PROBE_STEPS * rates.passage * 2
-        trained = LORA_STEPS * (rates.query + rates.passage)
-        steps = STEP_COST * batch * ((PROBES + 1) * probed + (FINALISTS + 1) * trained)
-        scores = (FINALISTS + 1) * min(DOCUMENTS, work.documents) * rates.passage
+        # Of written passages, each pair has one as a negative.
+        texts = rates.query + rates.passage if self.program == "queries" else 2 * rates.passage
+        steps = STEP_COST * batch * texts * ((PROBES + 1) * PROBE_STEPS + (FINALISTS + 1) * LORA_STEPS)
+        scores = (PROBES + FINALISTS + 2) * min(DOCUMENTS, work.documents) * rates.passage
         return Cost(seconds=steps + scores) + work.calls(calls)
 
     def apply(self, context: RunContext, state: State) -> State:

@@ -16,12 +16,13 @@ from stm_agent.job import Job
 from stm_agent.loop.actions.action import LeverAction, Prior
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Cost, Workload
-from stm_agent.loop.data import pairs_of, teacher_lists
+from stm_agent.loop.data import pairs_of
 from stm_agent.loop.experts import TrainedExperts, first_jobs, listed_start, train_expert
 from stm_agent.loop.merging import consider_models
 from stm_agent.loop.other_starts import domain_of
 from stm_agent.loop.query_side import query_expert_jobs, query_experts, summed_adapter, train_query_expert
 from stm_agent.loop.state import Expert, State, start_key
+from stm_agent.loop.teaching import taught_lists
 from stm_agent.loop.training_data import TrainingData
 
 Rung = Literal["short", "whole"]
@@ -232,15 +233,18 @@ class Distil(LeverAction):
         return learnt_from(state)
 
     def estimate(self, work: Workload, state: State) -> Cost:
-        """Count the teacher's encodings, the steps and the scores."""
-        return work.training(self._spec(work.spec)) + Cost(seconds=work.pool * work.rates.passage)
+        """Count the teacher's encodings and calls, the steps and the scores."""
+        teaching = Cost(seconds=work.pool * work.rates.passage)
+        if work.spec.teach.judge:
+            teaching += work.calls(work.spec.teach.judged)
+        return work.training(self._spec(work.spec)) + teaching
 
     def apply(self, context: RunContext, state: State) -> State:
         """Return the state with the expert; without candidates that can be scored, the state as it is."""
         spec = self._spec(domain_of(context, state))
         training_data = state.training_data or TrainingData()
         data = with_unlabelled(context.data, spec.sources)
-        lists = teacher_lists(context, data, pairs_of(context, spec, training_data))
+        lists = taught_lists(context, data, pairs_of(context, spec, training_data))
         if not lists:
             return state
         taught = replace(state, training_data=replace(training_data, lists=lists))

@@ -9,6 +9,7 @@ from stm_agent.loop.actions.action import Action
 from stm_agent.loop.actions.data import PrepareData
 from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.merge import MergeExperts
+from stm_agent.loop.actions.query_map import TrainQueryMap
 from stm_agent.loop.actions.training import TrainExpert, TrainQueryExpert
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.history import Decision
@@ -16,7 +17,7 @@ from stm_agent.loop.policies.policy import Situation
 
 
 class FixedOrder:
-    """Instruction, data, experts, merge, then the experts of queries and their merge; the same in every round."""
+    """Instruction, data, experts, merge, experts of queries, their merge, then a query map; the same every round."""
 
     def __init__(self, rounds: int) -> None:
         """Take the number of rounds."""
@@ -48,3 +49,5 @@ def published_order(spec: DomainSpec, rounds: int) -> Iterator[Action]:
         yield from (TrainQueryExpert(expert=name, round=round_) for name in queries)
         if queries:
             yield MergeExperts(side="query", round=round_)
+        if spec.maps_queries:
+            yield TrainQueryMap(round=round_)

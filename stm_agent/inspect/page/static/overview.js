@@ -13,6 +13,7 @@ export function overview(page) {
     view.notices.map((notice) => h('p.notice.bad', {}, notice)),
     view.sentences.map((sentence) => h('p', {}, sentence)),
     view.rows.length ? rows(page) : null,
+    view.race.length ? race(view) : null,
     h('dl.facts', {}, view.facts.map((fact) => h('div', {}, h('dt', {}, fact.name), written('dd', fact.value)))),
     lists(view));
 }
@@ -28,6 +29,18 @@ function rows({ overview: view, charts }) {
     ['p', (row) => pValue(row.p_value), true],
   ];
   return h('div', {}, table(columns, view.rows, (row) => (row.name === 'merged' ? { class: 'own' } : {})), chart(charts.rows));
+}
+
+/** The starts that raced before one was adapted; BM25 is the mark. */
+function race(view) {
+  const columns = [
+    ['start', (row) => row.name],
+    ['nDCG@10', (row) => three(row.ndcg), true],
+    ['seconds per 1,000 texts', (row) => (row.seconds === null ? '' : row.seconds.toFixed(1)), true],
+    ['', (row) => row.role],
+  ];
+  return h('div', {}, h('h3', {}, 'Race of the starts'),
+    table(columns, view.race, (row) => (row.role === 'chosen' ? { class: 'own' } : {})), h('p.quiet', {}, view.race_note));
 }
 
 /** The difference is coloured only if its interval excludes 0. */
