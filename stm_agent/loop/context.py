@@ -90,6 +90,7 @@ class RunContext(Recorder):
         trained: Experts so far, including those of an unfinished round.
         speed: Encoding speed of the backbone on this machine; None: not measured yet.
         ending: Seconds that export and test take, about; 0: not estimated.
+        spared: Seconds of these that they do not take while passages keep the vectors they have.
         encoded: Texts and seconds of all scorings.
         stage_seconds: Seconds that the stages took which this process used, whoever built them.
     """
@@ -121,6 +122,7 @@ class RunContext(Recorder):
     trained: list[Expert] = field(default_factory=list)
     speed: Speed | None = None
     ending: float = 0.0
+    spared: float = 0.0
     encoded: tuple[int, float] = (0, 0.0)
     stage_seconds: float = 0.0
 
@@ -258,9 +260,8 @@ class RunContext(Recorder):
         if failure not in self.failures:
             self.failures.append(failure)
         trace = "" if isinstance(error, StmAgentError) else "".join(traceback.format_exception(error))[-4000:]
-        self.observer(
-            {"kind": "failure", "name": lever, "text": f"{lever} failed, the run continues without it: {reason}"}
-        )
+        text = f"{lever} failed, the run continues without it: {reason}"
+        self.observer({"kind": "failure", "name": lever, "text": text})
         self.run.ledger.record("failure", **dataclasses.asdict(failure), traceback=trace)
 
     def seconds_left(self) -> float:
@@ -268,7 +269,7 @@ class RunContext(Recorder):
         if self.minutes is None:
             return math.inf
         seconds = self.minutes * 60
-        return min(seconds * FOR_LEVERS, seconds - self.ending) - self.clock.seconds()
+        return min(seconds * FOR_LEVERS, seconds - self.ending + self.spared) - self.clock.seconds()
 
     def has_time(self, lever: str, needed: float = 0.0) -> bool:
         """Return whether there is time for a lever; if not, record it as lost to the budget of minutes.

@@ -26,6 +26,9 @@ from stm_agent.loop.useful_training import QUERY_STEP_COST, STEP_COST
 CALL_DOLLARS = 0.0005
 """US dollars of a call to an LLM whose price is unknown."""
 
+ENCODED_AT_END = 2
+"""Models that the end of a run encodes the whole corpus with, at most: the best expert and the merged one."""
+
 FRESH_PROCESS = 10.0
 """Seconds in which the process that proves an exported folder is ready."""
 
@@ -127,7 +130,7 @@ class Workload:
 
         A corpus that is searched whole was encoded before.
         """
-        passages = 2 * self.unsearched + proof_encodings(self.documents)
+        passages = ENCODED_AT_END * self.unsearched + proof_encodings(self.documents)
         return Cost(seconds=passages * self.rates.passage + FRESH_PROCESS)
 
     @property

@@ -11,6 +11,7 @@ from stm_agent.loop.actions.action import best_of
 from stm_agent.loop.actions.menu import Stop
 from stm_agent.loop.ahead import jobs_ahead
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.ending import spared_seconds
 from stm_agent.loop.history import Decision, Step, record_decision, record_outcome, stored_decision
 from stm_agent.loop.policies.policy import Foreseeing, Left, Policy, Situation
 from stm_agent.loop.situations import record_situation
@@ -51,12 +52,14 @@ class Search:
 
     def run(self) -> State:
         """Do what the ledger holds, then what the policy decides, until it stops; return the last state."""
+        self.context.spared = spared_seconds(self.context, self.state)
         while (decision := self._next()) is not None:
             record_decision(self.context.run.ledger, len(self.steps) + 1, decision)
             if decision.action.kind == Stop().kind:
                 self._show_end(f"{decision.by}: {decision.reason}")
                 break
             self._do(decision)
+            self.context.spared = spared_seconds(self.context, self.state)
         # What was handed out ahead and is not wanted any more must not take the place of the confirmation.
         self.context.executor.close()
         return self.state

@@ -16,6 +16,7 @@ from stm_agent.loop.answers import First, write_answers
 from stm_agent.loop.as_loaded import as_loaded
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.controls import train_controls
+from stm_agent.loop.ending import best_alone
 from stm_agent.loop.export import prove_model, write_model
 from stm_agent.loop.forgetting import guard_rows
 from stm_agent.loop.handing_in import write_card, write_results
@@ -156,7 +157,7 @@ def _shown_experts(context: RunContext, state: State) -> Sequence[Expert]:
     """
     if len(context.search.documents) == len(context.documents) or not state.experts:
         return state.experts
-    return [max(state.experts, key=lambda expert: expert.rated.rating.domain.ndcg_at_10)]
+    return best_alone(state.experts)
 
 
 def _fused(context: RunContext, best: RatedModel, test: ScoredTask) -> Run:

@@ -11,6 +11,7 @@ from stm_agent.domain.spec import SENTENCES, WRITTEN, DomainSpec
 from stm_agent.evaluate.proof import proof_encodings
 from stm_agent.loop.estimate import CALL_SECONDS, query_calls
 from stm_agent.loop.run_plan import Speed
+from stm_agent.merge.verifying import VERIFIED_OF_ONE
 from stm_agent.train.query_map import SECONDS
 
 USABLE = 0.8
@@ -67,7 +68,7 @@ def time_table(
     left = (minutes * USABLE - spent) * 60 - encoding - scoring - race - writing
     return TimeTable(
         encoding=encoding,
-        both=documents / speed.passages + (1 + spec.merge.verify) * scored + pairs * (MINING + 1 / speed.queries),
+        both=documents / speed.passages + (1 + VERIFIED_OF_ONE) * scored + pairs * (MINING + 1 / speed.queries),
         scored=scored,
         scoring=scoring,
         mapping=SECONDS if spec.maps_queries else 0.0,

@@ -89,7 +89,7 @@ class MergeJob(Job):
             "floor": self.floor,
             "seed": self.seed,
             # How one of the candidates is chosen: stm_agent.merge.verifying.
-            "choice": "bagged",
+            "choice": "bagged; of one expert itself",
         }
 
     def build(self, folder: Path) -> None:

@@ -20,6 +20,10 @@ NEIGHBOUR = 0.15
 """Largest difference of a weight up to which two weightings are too alike to encode both."""
 
 
+VERIFIED_OF_ONE = 1
+"""Merges of a single expert with the start that are encoded, if the expert alone keeps the guard."""
+
+
 class Rated(Protocol):
     """Real dev scores of a merge."""
 
@@ -78,7 +82,8 @@ def verify(
 
     Hundreds of weightings compete on a few hundred dev queries, so part of the winner's lead is luck. The bagged mean
     of the winners is therefore chosen, or without one the best expert or uniform soup; another weighting replaces it
-    only if a paired test supports it.
+    only if a paired test supports it. Of a single expert that keeps the guard, the expert itself is the choice, and the
+    one merge with the start is encoded that the surrogate puts above it, if there is one.
 
     Args:
         candidates: From :func:`search`, best first.
@@ -90,10 +95,13 @@ def verify(
     """
     single = set(corners(len(candidates[0].weights)))
     mixtures = _mixtures(candidates, single)
-    mean = _bagged_mean(mixtures)
     verified = [
         (candidate, build_and_rate(candidate.weights)) for candidate in candidates if candidate.weights in single
     ]
+    mean = _bagged_mean(mixtures) if len(single) > 1 else None
+    if len(single) == 1 and verified[0][1].general >= floor:
+        mixtures = [candidate for candidate in mixtures if candidate.domain > verified[0][0].domain]
+        count = min(count, VERIFIED_OF_ONE)
     for number in range(count):
         candidate = mean if mean and number == 0 else _next(mixtures, verified, floor, uniform=number % 2 == bool(mean))
         if candidate is None:

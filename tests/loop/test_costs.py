@@ -13,6 +13,7 @@ from stm_agent.loop.actions.instruction import SearchInstruction
 from stm_agent.loop.actions.merge import MergeExperts
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.costs import Rates, Workload, rates_of
+from stm_agent.loop.ending import models_to_encode
 from stm_agent.loop.run_plan import RunPlan, Speed
 
 RATES = Rates(passage=0.1, query=0.01, call=1.0, dollars=0.0)
@@ -46,10 +47,45 @@ def test_a_merge_of_queries_is_priced_by_what_is_encoded(tiny_domain: DomainSpec
     assert price(2, ("linear",)) < price(2, ("linear", "ties")) < price(4, ("linear", "ties"))
 
 
+def test_the_end_encodes_nothing_that_experts_of_queries_stand_on() -> None:
+    def model(name: str) -> Any:
+        return SimpleNamespace(documents=SimpleNamespace(name=name, source_key=lambda: name))
+
+    def expert(side: str, name: str, ndcg: float) -> Any:
+        rating = SimpleNamespace(domain=SimpleNamespace(ndcg_at_10=ndcg))
+        return SimpleNamespace(side=side, rated=SimpleNamespace(model=shared[name], rating=rating))
+
+    def left(listed: tuple[str, ...], provisional: str, *experts: Any) -> int:
+        spec: Any = SimpleNamespace(experts=[SimpleNamespace(side=side) for side in listed])
+        state: Any = SimpleNamespace(
+            base=SimpleNamespace(model=shared["start"]),
+            provisional=SimpleNamespace(model=shared[provisional]),
+            experts=experts,
+        )
+        return models_to_encode(spec, state)
+
+    shared = {name: model(name) for name in ("start", "both", "merge")}
+    both, queries = expert("both", "both", 0.7), expert("query", "merge", 0.8)
+    assert left(("query",), "start") == 0, "the start was scored on the whole corpus"
+    assert left(("both", "query"), "start") == 2, "an expert of both sides is still to come"
+    assert left(("both", "query"), "merge", both) == 2
+    assert left(("both", "query"), "merge", both, queries) == 0
+    assert left(("both", "query"), "merge", expert("both", "both", 0.9), queries) == 1, "the best expert has a row"
+
+
+def test_what_is_spared_at_the_end_is_not_for_levers_that_change_the_passages(tiny_domain: DomainSpec) -> None:
+    clock = SimpleNamespace(seconds=lambda: 60.0)
+    context: Any = SimpleNamespace(minutes=10.0, ending=300.0, spared=200.0, clock=clock)
+    assert RunContext.seconds_left(context) == pytest.approx(600 - 300 + 200 - 60)
+    assert MergeExperts().needed(context, None) == 200.0  # type: ignore[arg-type]
+    assert MergeExperts(side="query").needed(context, None) == 0.0  # type: ignore[arg-type]
+    assert SearchInstruction().needed(context, None) == 200.0  # type: ignore[arg-type]
+
+
 def test_a_large_corpus_keeps_more_than_a_tenth_of_the_minutes_for_its_test(tiny_domain: DomainSpec) -> None:
     def left(work: Workload, minutes: float | None) -> float:
         clock = SimpleNamespace(seconds=lambda: 60.0)
-        context: Any = SimpleNamespace(minutes=minutes, ending=work.ending.seconds, clock=clock)
+        context: Any = SimpleNamespace(minutes=minutes, ending=work.ending.seconds, spared=0.0, clock=clock)
         return RunContext.seconds_left(context)
 
     small, large = workload(tiny_domain), workload(tiny_domain, documents=3000, searched=400)

@@ -281,6 +281,26 @@ def test_one_expert_is_searched_between_itself_and_its_start() -> None:
     assert {(1.0,), (0.5,), (0.3,)} <= {candidate.weights for candidate in candidates}
 
 
+@pytest.mark.parametrize(("real", "chosen"), [(0.61, (1.0,)), (0.7, (0.6,))])
+def test_of_one_expert_the_expert_itself_is_chosen_unless_a_merge_with_the_start_is_clearly_better(
+    real: float, chosen: tuple[float, ...]
+) -> None:
+    guesses = {(1.07,): 0.66, (0.6,): 0.65, (0.8,): 0.64, (1.0,): 0.6, (0.3,): 0.5}
+    rated = []
+
+    def build_and_rate(weights: tuple[float, ...]) -> OnDev:
+        rated.append(weights)
+        return OnDev(scores(0.6) if weights == (1.0,) else scores(real, 0.2 if real < 0.7 else 0.0))
+
+    candidates = [Candidate(weights, guess, 0.5, bagged=weights == (1.07,)) for weights, guess in guesses.items()]
+    assert verify(candidates, build_and_rate, floor=0.0, count=3).weights == chosen
+    assert rated == [(1.0,), (0.6,)], "one merge is encoded, and none that is nearly the expert itself"
+    rated.clear()
+    best_alone = [candidate for candidate in candidates if candidate.weights[0] in (1.0, 0.3)]
+    verify(best_alone, build_and_rate, floor=0.0, count=3)
+    assert rated == [(1.0,)], "the surrogate expects less of every merge"
+
+
 def test_bagging_returns_a_clear_winner_and_averages_unclear_ones() -> None:
     draw = np.random.default_rng(0)
     noise = draw.normal(0.5, 0.2, 100)

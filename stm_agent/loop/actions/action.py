@@ -88,8 +88,11 @@ class LeverAction(Spec):
         return state
 
     def needed(self, context: RunContext, state: State) -> float:
-        """Return the seconds without which it is not begun; 0: any are enough."""
-        return 0.0
+        """Return the seconds without which it is not begun; 0: any are enough.
+
+        A new model of passages is encoded whole at the end, so that nothing is spared there any more.
+        """
+        return context.spared
 
     def apply(self, context: RunContext, state: State) -> State:
         """Return the state after it; a failure is :meth:`run`'s to record."""

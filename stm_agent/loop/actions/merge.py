@@ -12,6 +12,7 @@ from stm_agent.loop.merging import consider_models, merge_experts
 from stm_agent.loop.query_side import merge_start, query_experts, with_incumbent
 from stm_agent.loop.state import Expert, RatedModel, State
 from stm_agent.merge.search import encoded_methods
+from stm_agent.merge.verifying import VERIFIED_OF_ONE
 
 BUILT = 0.5
 """Seconds to build a merge that is encoded."""
@@ -55,9 +56,16 @@ class MergeExperts(LeverAction):
         merge, experts = work.spec.merge, len(self.experts(state))
         # Other methods than sums need two experts.
         encoded = merge.verify * (1 + (len(encoded_methods(merge.methods)) if experts > 1 else 0))
+        if experts == 1 and self.side == "both":
+            # Experts of queries are merged with the incumbent beside them.
+            encoded = VERIFIED_OF_ONE
         queries = (work.queries + work.guard_queries) * work.rates.query
         scored = queries if self.side == "query" else work.scoring.seconds
         return Cost(seconds=encoded * (scored + BUILT) + experts * ESTIMATED)
+
+    def needed(self, context: RunContext, state: State) -> float:
+        """Return what the end takes more if passages get new vectors."""
+        return 0.0 if self.side == "query" else context.spared
 
     def run(self, context: RunContext, state: State) -> State:
         """Return the state with the search, and with the best model if the gate takes it."""
@@ -70,7 +78,7 @@ class MergeExperts(LeverAction):
         beneath = merge_start(experts) if self.side == "query" else None
         merged: RatedModel | None = None
         # A single expert has weights too: between it and the start lies what learns most and forgets little enough.
-        if context.has_time(lever):
+        if context.has_time(lever, self.needed(context, state)):
             with context.attempt(lever):
                 members = with_incumbent(context, experts) if self.side == "query" else experts
                 state, merged = merge_experts(context, state, members, self.round, beneath=beneath)
