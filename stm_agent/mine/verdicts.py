@@ -23,6 +23,9 @@ RELABELLED: Decision = "relabelled"
 MINED = "mined"
 PEOPLE: Mapping[str, Decision] = {"negative": "negative", "false_negative": "relabelled", "broken": "dropped"}
 """What a person's answer on the review page makes of a passage."""
+SHARP = 0.5
+"""Least lower end of the rate's interval as a share of the rate, for a passage to be relabelled. The odds of relevance
+grow with the rate: if the true one is half of the estimate, precision 0.9 is really 0.82, and at a quarter 0.69."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +150,10 @@ def audit(
 ) -> Audited:
     """Decide on every candidate, and estimate the false-negative rate before and after.
 
-    Where nothing can be calibrated, or less than one relevant passage is expected, scores decide nothing: all stays as
-    it is, and people's answers alone count. Nothing is relabelled unless the interval of the rate is above zero. By
-    known positives that are alone nothing is relabelled at all, and only what is more probably relevant than not is
-    left out: they say less of how relevant passages look.
+    Where nothing can be calibrated, or less than one relevant passage is expected, scores decide nothing: all stays
+    as it is, and people's answers alone count. Nothing is relabelled unless the lower end of the rate's interval is
+    at least half of the rate. By known positives that are alone nothing is relabelled at all, and only what is more
+    probably relevant than not is left out: they say less of how relevant passages look.
 
     Args:
         families: The candidates and known positives.
@@ -212,7 +215,8 @@ def _decide(
     if rate.share * rate.count < 1:
         return decisions
     ordered = [int(row) for row in np.argsort(-chances, kind="stable") if candidates[row]]
-    sure = _surest(_judged(family, fitted.cautious, grades)[ordered], spec.relabel) if certain else 0
+    sharp = certain and rate.low >= SHARP * rate.share
+    sure = _surest(_judged(family, fitted.cautious, grades)[ordered], spec.relabel) if sharp else 0
     for row in ordered[:sure]:
         decisions[row] = RELABELLED
     doubtful = _doubtful(ordered[sure:], fitted.scores, candidates, chances, spec.find)

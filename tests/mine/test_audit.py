@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,24 @@ def test_planted_positives_are_found_and_the_surest_are_relabelled() -> None:
     assert len(relabelled) > 20
     assert sum(verdict.suspect.passage.id in planted for verdict in relabelled) >= 0.9 * len(relabelled)
     assert sum(verdict.decision == "queued" for verdict in verdicts) <= 5
+
+
+@pytest.mark.parametrize(("lower_end", "relabels"), [(0.6, True), (0.4, False)])
+def test_nothing_is_relabelled_if_the_rate_may_be_less_than_half(lower_end: float, relabels: bool) -> None:
+    evidence, _ = normal_evidence(0.1)
+    (family,) = families_of(evidence)
+    fitted = family.calibrated
+    assert fitted is not None
+    rate = fitted.rate(family.candidates)
+    vague = SimpleNamespace(
+        scores=fitted.scores,
+        chances=fitted.chances,
+        cautious=fitted.cautious,
+        rate=lambda part: replace(rate, low=lower_end * rate.share),
+    )
+    verdicts = audit([replace(family, calibrated=vague)], AuditSpec(), {}).verdicts  # type: ignore[arg-type]
+    assert ("relabelled" in {verdict.decision for verdict in verdicts}) == relabels
+    assert "queued" in {verdict.decision for verdict in verdicts}, "what is doubtful is no negative in both"
 
 
 def test_the_rate_after_the_audit_is_lower() -> None:
