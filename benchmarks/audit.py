@@ -93,10 +93,11 @@ def one_draw(
     from stm_agent.evaluate.baselines import static_encoder
     from stm_agent.evaluate.cache import EmbeddingCache
     from stm_agent.mine.evidence import Found, list_suspects, weigh
+    from stm_agent.mine.families import families_of
     from stm_agent.mine.negatives import mine
     from stm_agent.mine.prompted import PromptedEncoder
     from stm_agent.mine.score_teachers import BiEncoderTeacher
-    from stm_agent.mine.verdicts import audit, families_of
+    from stm_agent.mine.verdicts import audit
 
     left, hidden, gone = (plant_beside_one if options.one else plant)(judged, options.hide, seed)
     pool = {name: text for name, text in pool.items() if name not in gone}

@@ -16,9 +16,9 @@ from stm_agent.loop.data_jobs import Miner, searched_pool
 from stm_agent.loop.salvaging import build_or_salvage
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.mine.evidence import Found
+from stm_agent.mine.families import ONE
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.reviewed import answers_of
-from stm_agent.mine.verdicts import ONE
 from stm_agent.synthesize.audit_job import OWN_TEXT, REPORT, AuditJob
 from stm_agent.synthesize.verdict_rows import VerdictRow, load_verdicts
 from stm_agent.train.job import Negatives

@@ -21,11 +21,11 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.data_jobs import mining_job, searched_pool
 from stm_agent.loop.grading import Grader
 from stm_agent.mine.evidence import REFUSED, Found, Suspect, list_suspects, weigh
+from stm_agent.mine.families import MINED, ONE, SEVERAL, Family
 from stm_agent.mine.job import DOUBTFUL, RELEVANT
 from stm_agent.mine.prompted import PromptedEncoder
 from stm_agent.mine.score_teachers import BiEncoderTeacher
 from stm_agent.mine.store import load_negatives
-from stm_agent.mine.verdicts import MINED, ONE, SEVERAL, Family
 
 MOST_PEOPLE = 500
 """Pairs of people that show how relevant passages look."""

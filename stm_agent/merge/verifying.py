@@ -94,14 +94,11 @@ def verify(
         learn: Called after every merge that was built; returns the candidates with the surrogate's new guesses.
     """
     single = set(corners(len(candidates[0].weights)))
-    mixtures = _mixtures(candidates, single)
     verified = [
         (candidate, build_and_rate(candidate.weights)) for candidate in candidates if candidate.weights in single
     ]
+    mixtures, count = _worth_encoding(_mixtures(candidates, single), verified, floor, count)
     mean = _bagged_mean(mixtures) if len(single) > 1 else None
-    if len(single) == 1 and verified[0][1].general >= floor:
-        mixtures = [candidate for candidate in mixtures if candidate.domain > verified[0][0].domain]
-        count = min(count, VERIFIED_OF_ONE)
     for number in range(count):
         candidate = mean if mean and number == 0 else _next(mixtures, verified, floor, uniform=number % 2 == bool(mean))
         if candidate is None:
@@ -112,6 +109,22 @@ def verify(
     agreement = _agreement(verified, single)
     if agreement.is_bad:
         verified += _grow_on_real_scores(verified, build_and_rate)
+    return _verdict(verified, agreement, mean, floor)
+
+
+def _worth_encoding(
+    mixtures: Sequence[Candidate], alone: Sequence[Verification[R]], floor: float, count: int
+) -> tuple[Sequence[Candidate], int]:
+    """Return the mixtures that may be encoded, and how many; beside an expert that keeps the guard only better ones."""
+    if len(alone) > 1 or alone[0][1].general < floor:
+        return mixtures, count
+    better = [candidate for candidate in mixtures if candidate.domain > alone[0][0].domain]
+    return better, min(count, VERIFIED_OF_ONE)
+
+
+def _verdict(
+    verified: Sequence[Verification[R]], agreement: Agreement, mean: Candidate | None, floor: float
+) -> Verified[R]:
     allowed = [entry for entry in verified if entry[1].general >= floor]
     trusted = mean.weights if mean and not agreement.is_bad else None
     best, rating = _choose(allowed, trusted) if allowed else max(verified, key=_by_general)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from stm_agent.domain.audit_spec import AuditSpec
 from stm_agent.domain.text import normalise
-from stm_agent.mine.calibration import Calibrated, calibrate, lacking
-from stm_agent.mine.evidence import REFUSED, WRITTEN, Evidence, Suspect
+from stm_agent.mine.calibration import Calibrated, Rate
+from stm_agent.mine.evidence import REFUSED, Suspect
+from stm_agent.mine.families import ONE, By, Family
 
 Floats = NDArray[np.float64]
 Decision = Literal["negative", "dropped", "queued", "relabelled"]
@@ -20,7 +21,6 @@ NEGATIVE: Decision = "negative"
 DROPPED: Decision = "dropped"
 QUEUED: Decision = "queued"
 RELABELLED: Decision = "relabelled"
-MINED = "mined"
 PEOPLE: Mapping[str, Decision] = {"negative": "negative", "false_negative": "relabelled", "broken": "dropped"}
 """What a person's answer on the review page makes of a passage."""
 SHARP = 0.5
@@ -55,72 +55,6 @@ class Audited:
     report: Mapping[str, object]
 
 
-By = Literal["several positives", "one positive"]
-"""What a family is calibrated on: known positives beside another one of their query, or all of them, each by itself."""
-SEVERAL: By = "several positives"
-ONE: By = "one positive"
-
-
-@dataclass(frozen=True)
-class Family:
-    """Mined or written candidates with the known positives beside them, and their calibration or why there is none.
-
-    Attributes:
-        name: ``mined`` or ``synthetic``.
-        suspects: Candidates and known positives.
-        features: ``[suspects, features]``.
-        calibrated: The calibration; None: there is none.
-        reason: Why there is none.
-        by: What it is calibrated on.
-    """
-
-    name: str
-    suspects: tuple[Suspect, ...]
-    features: Floats
-    calibrated: Calibrated | None
-    reason: str | None
-    by: By = SEVERAL
-
-    @classmethod
-    def of(cls, name: str, evidence: Evidence) -> Family:
-        """Take one family out of the evidence and calibrate it.
-
-        If too few known positives have another one of their query beside them, all are used, by what needs no other
-        one: how they score, and not how near they are to a positive.
-        """
-        written = name == WRITTEN
-        rows = [n for n, s in enumerate(evidence.suspects) if s.known or (s.kind == WRITTEN) == written]
-        beside = [row for row in rows if not evidence.suspects[row].alone]
-        several = cls._calibrated(name, evidence.suspects, evidence.features, beside, SEVERAL)
-        if several.calibrated is not None or len(beside) == len(rows):
-            return several
-        one = cls._calibrated(name, evidence.suspects, evidence.plain, rows, ONE)
-        return replace(several, reason=one.reason) if one.calibrated is None else one
-
-    @classmethod
-    def _calibrated(
-        cls, name: str, suspects: Sequence[Suspect], features: Floats, rows: Sequence[int], by: By
-    ) -> Family:
-        own, values = tuple(suspects[row] for row in rows), features[rows]
-        known = np.array([suspect.known for suspect in own], dtype=bool)
-        queries = np.array([suspect.query for suspect in own], dtype=np.int64)
-        reason = lacking(known, queries)
-        calibrated = None if reason else calibrate(values, known, queries, alone=by == ONE)
-        return cls(name, own, values, calibrated, reason, by)
-
-    @property
-    def candidates(self) -> NDArray[np.bool_]:
-        """Which suspects are candidates."""
-        return np.array([not suspect.known for suspect in self.suspects], dtype=bool)
-
-    def order(self) -> Floats:
-        """Return what orders the suspects, the most doubtful highest."""
-        if self.calibrated is not None:
-            return self.calibrated.scores
-        # The nearest to a score of relevance: the last feature is the highest cosine to a positive, if there is one.
-        return np.asarray(self.features[:, 1 if self.features.shape[1] > 1 else 0], dtype=np.float64)
-
-
 def interleaved(kinds: Sequence[str], scores: Sequence[float]) -> list[float]:
     """Return a doubt for each row, 1 / its rank within its kind by score: scores of retrievers have no common scale.
 
@@ -134,12 +68,6 @@ def interleaved(kinds: Sequence[str], scores: Sequence[float]) -> list[float]:
         ranks[kinds[row]] = ranks.get(kinds[row], 0) + 1
         doubts[row] = 1 / ranks[kinds[row]]
     return doubts
-
-
-def families_of(evidence: Evidence) -> list[Family]:
-    """Return the families that have candidates, calibrated if they can be."""
-    families = [Family.of(name, evidence) for name in (MINED, WRITTEN)]
-    return [family for family in families if family.candidates.any()]
 
 
 def audit(
@@ -206,24 +134,29 @@ def _decide(
     fitted, candidates = family.calibrated, family.candidates
     if fitted is None or chances is None:
         return decisions
-    rate = fitted.rate(candidates)
-    certain = rate.low * rate.count >= 1
-    if family.by == ONE:
-        if not spec.find or not certain:
-            return decisions
-        spec = spec.model_copy(update={"find": 0.0, "relabel": 0.0})
-    if rate.share * rate.count < 1:
+    allowed = _allowed(spec, family.by, fitted.rate(candidates))
+    if allowed is None:
         return decisions
     ordered = [int(row) for row in np.argsort(-chances, kind="stable") if candidates[row]]
-    sharp = certain and rate.low >= SHARP * rate.share
-    sure = _surest(_judged(family, fitted.cautious, grades)[ordered], spec.relabel) if sharp else 0
+    sure = _surest(_judged(family, fitted.cautious, grades)[ordered], allowed.relabel)
     for row in ordered[:sure]:
         decisions[row] = RELABELLED
-    doubtful = _doubtful(ordered[sure:], fitted.scores, candidates, chances, spec.find)
-    queued = _first_of_each_kind(family, doubtful, spec.queue)
+    doubtful = _doubtful(ordered[sure:], fitted.scores, candidates, chances, allowed.find)
+    queued = _first_of_each_kind(family, doubtful, allowed.queue)
     for row in doubtful:
         decisions[row] = QUEUED if row in queued else DROPPED
     return decisions
+
+
+def _allowed(spec: AuditSpec, by: By, rate: Rate) -> AuditSpec | None:
+    """Return the thresholds that a rate and what it was estimated from allow; None: scores decide nothing."""
+    certain = rate.low * rate.count >= 1
+    if by == ONE:
+        return spec.model_copy(update={"find": 0.0, "relabel": 0.0}) if spec.find and certain else None
+    if rate.share * rate.count < 1:
+        return None
+    sharp = certain and rate.low >= SHARP * rate.share
+    return spec if sharp else spec.model_copy(update={"relabel": 0.0})
 
 
 def _doubtful(

@@ -21,11 +21,12 @@ from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.options import LlmOptions
 from stm_agent.llm.text import TEXT_RULES
 from stm_agent.mine.evidence import WRITTEN, Evidence, Found, Suspect, list_suspects, weigh
+from stm_agent.mine.families import Family, families_of
 from stm_agent.mine.negatives import Negative
 from stm_agent.mine.prompted import PromptedEncoder, ready_encoder
 from stm_agent.mine.score_teachers import BiEncoderTeacher, ScoreTeacher
 from stm_agent.mine.teaching import ELSEWHERE, open_teacher
-from stm_agent.mine.verdicts import NEGATIVE, Family, audit, families_of, key_of
+from stm_agent.mine.verdicts import NEGATIVE, audit, key_of
 from stm_agent.program_files import program_hash
 from stm_agent.synthesize.jobs import require_whole
 from stm_agent.synthesize.judge import Judgement, judge_all, weights_of_grades

@@ -16,11 +16,12 @@ from stm_agent.domain.spec import AuditSpec, MineSpec
 from stm_agent.mine import calibration
 from stm_agent.mine.calibration import calibrate, lacking
 from stm_agent.mine.evidence import Evidence, Found, Suspect, list_suspects, weigh
+from stm_agent.mine.families import ONE, SEVERAL, families_of
 from stm_agent.mine.mixture import Bins, fit_mixture, fit_tilts
 from stm_agent.mine.negatives import Negative, mine
 from stm_agent.mine.prompted import PromptedEncoder
 from stm_agent.mine.score_teachers import BiEncoderTeacher, Passage
-from stm_agent.mine.verdicts import ONE, SEVERAL, Verdict, audit, families_of, interleaved, key_of
+from stm_agent.mine.verdicts import Verdict, audit, interleaved, key_of
 
 QUERIES = 60
 
