@@ -88,18 +88,16 @@ class EmbeddingCache:
         self.hits += len(texts) - len(fresh)
         return np.stack([stored[name] for name in names])
 
-    def share(self, source: Encoder, target: Encoder, texts: Sequence[str], *, prefix: str = "") -> int:
+    def share(self, source: Encoder, target: Encoder, texts: Sequence[str], *, prefix: str = "") -> None:
         """Give stored vectors of one encoder to another one, which must compute the same of these texts.
 
-        Returns:
-            How many distinct texts got a vector that way; texts without a stored one are left out.
+        Texts without a stored vector are left out.
         """
         stored, key = self._stored(_key(source, prefix)), _key(target, prefix)
         there = self._stored(key)
         names = [name for name in dict.fromkeys(_names(texts)) if name in stored and name not in there]
         if names:
             self._store(key, [(names, np.stack([stored[name] for name in names]))])
-        return len(names)
 
     def _encode_fresh(self, encoder: Encoder, key: str, fresh: Mapping[bytes, str], prefix: str) -> None:
         """Encode texts in parts; what is finished is stored even if the rest is stopped or fails."""

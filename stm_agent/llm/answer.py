@@ -22,6 +22,8 @@ TOO_LONG = "longer than the context"
 BAD_REQUEST = "refused by the provider"
 NOT_ASKED = "not asked"
 """The LLM or its budget had given out before."""
+LEFT, BROKEN = "left", "broken"
+"""The answer broke off: whoever asked left it, or the connection ended."""
 NO_ANSWER = "no answer"
 """The provider stayed silent or failed: asking again may help, so it is not remembered."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stm_agent.errors import AnswerRejected, GenerationError
-from stm_agent.llm.answer import NO_ANSWER, Answer
+from stm_agent.llm.answer import BROKEN, NO_ANSWER, Answer
 from stm_agent.llm.budget import Budget, Spending
 from stm_agent.llm.facts import ModelFacts
 from stm_agent.llm.options import LlmOptions
@@ -50,7 +50,7 @@ class Charges:
         """Count a call that failed; what was written until then is counted by an estimate."""
         rejected = error.reason if isinstance(error, AnswerRejected) else None
         if text:
-            self.add_partial(request, text, "broken", seconds, tries=max(error.tries, 1))
+            self.add_partial(request, text, BROKEN, seconds, tries=max(error.tries, 1))
         elif error.tries:
             failed = Answer("", 0, 0, 0.0, finish_reason=rejected or NO_ANSWER, tries=error.tries)
             self.add(request, failed, seconds, rejected=rejected)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stm_agent.errors import AnswerRejected, GenerationError
-from stm_agent.llm.answer import NOT_ASKED, Answer, AnswersBySchema, Completion, Messages, Provider
+from stm_agent.llm.answer import LEFT, NOT_ASKED, Answer, AnswersBySchema, Completion, Messages, Provider
 from stm_agent.llm.budget import Budget, Spending
 from stm_agent.llm.charging import Charges, cost_of
 from stm_agent.llm.facts import ModelFacts
@@ -169,7 +169,7 @@ class LlmClient:
                 raise
             except GeneratorExit:
                 pieces.close()
-                self._charges.add_partial(request, text, "left", time.monotonic() - began)
+                self._charges.add_partial(request, text, LEFT, time.monotonic() - began)
                 raise
             return self._accept(request, answer, time.monotonic() - began)
 

@@ -15,7 +15,7 @@ from typing import TypedDict
 
 from stm_agent.errors import StorageError
 from stm_agent.files import append_jsonl, content_hash, read_json, read_jsonl, write_json
-from stm_agent.llm.answer import NO_ANSWER, Answer
+from stm_agent.llm.answer import BROKEN, LEFT, NO_ANSWER, Answer
 from stm_agent.llm.budget import Spending
 
 logger = logging.getLogger(__name__)
@@ -205,4 +205,4 @@ class CallLedger:
 
 def _is_answer(entry: Mapping[str, object]) -> bool:
     """Return whether a line of a ledger is of a call with a usable answer."""
-    return not entry.get("rejected") and entry.get("finish_reason") != NO_ANSWER
+    return not entry.get("rejected") and entry.get("finish_reason") not in (NO_ANSWER, LEFT, BROKEN)

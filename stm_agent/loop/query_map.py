@@ -13,6 +13,7 @@ from pathlib import Path
 from stm_agent.domain.data import DomainData, Pair
 from stm_agent.domain.spec import ExpertSpec
 from stm_agent.domain.unlabelled import with_unlabelled
+from stm_agent.errors import DataError
 from stm_agent.files import read_json, sha256_text
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
@@ -22,6 +23,7 @@ from stm_agent.loop.state import RatedModel, State
 from stm_agent.loop.training_data import TrainingData
 from stm_agent.merge.adapted import AdaptedModel
 from stm_agent.train.query_map import FEWEST, RESULT, STEPS, QueryMapJob
+from stm_agent.train.query_rows import query_rows
 
 LEVER = "query map"
 """Name of the lever in the record, and of the event that says how a map was trained."""
@@ -97,10 +99,11 @@ def try_query_map(context: RunContext, state: State, round_: int) -> State:
 
 def _is_learnable(job: QueryMapJob) -> bool:
     """Return whether a pair's passage is in the pool; training sets beside a collection may have others."""
-    texts = set(job.pool.values())
-    return any(
-        pair.positive in texts or not job.pool.keys().isdisjoint(job.groups.get(pair.group, ())) for pair in job.pairs
-    )
+    try:
+        query_rows(job.pairs, job.pool, job.groups)
+    except DataError:
+        return False
+    return True
 
 
 def _why_none(trained: Mapping[str, float]) -> str:

@@ -104,7 +104,6 @@ class WritingCounts:
             unusable=isinstance(ended, AnswersUnusable),
             copied=copied,
             misread=self._misread,
-            discarded=self._ahead,
         )
 
     def sample(self, program: dspy.Module) -> ProgramSample:

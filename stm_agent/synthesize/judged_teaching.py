@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from stm_agent.errors import ConfigError
 from stm_agent.job import Job
 from stm_agent.llm.access import LlmAccess
 from stm_agent.llm.text import TEXT_RULES
@@ -17,7 +16,6 @@ from stm_agent.mine.teaching import TeachingJob, save_taught, teach
 from stm_agent.program_files import program_hash
 from stm_agent.synthesize.jobs import require_whole
 from stm_agent.synthesize.judge import GRADES, judge_all
-from stm_agent.synthesize.report import WritingReport
 
 if TYPE_CHECKING:
     from stm_agent.llm.client import LlmClient
@@ -27,25 +25,32 @@ JUDGED = "judge"
 
 
 class JudgeTeacher:
-    """Grades of an LLM as shares of the best grade."""
+    """Grades of an LLM as shares of the best grade.
 
-    def __init__(self, client: LlmClient, *, task: str, program: Path) -> None:
-        """Take the LLM, the line that says what is relevant, and the file of the judge's program."""
-        self._client, self._task, self._program = client, task, program
-        self.report: WritingReport | None = None
+    Attributes:
+        counts: What became of the judgements, as JSON values.
+    """
+
+    def __init__(self, judge: LlmAccess, client: LlmClient, *, task: str, program: Path) -> None:
+        """Take the LLM, a client for it, the line that says what is relevant, and the file of the program."""
+        self._judge, self._client, self._task, self._program = judge, client, task, program
+        self.counts: dict[str, object] = {}
 
     def score(self, questions: Sequence[Question], lists: Sequence[Sequence[Passage]]) -> list[list[float]]:
         """Return grades divided by 3; a passage without a usable grade is unscored. No two texts are asked for twice.
 
         Raises:
             ConfigError: The program cannot be built or fails.
+            BudgetExceeded: The budget is spent; judgements so far stay cached.
+            GenerationError: The judge gives out; judgements so far stay cached.
         """
         rows = [
             [(question.text, passage.text) for passage in row] for question, row in zip(questions, lists, strict=True)
         ]
         distinct = list(dict.fromkeys(item for row in rows for item in row))
         judged = judge_all(distinct, task=self._task, program=self._program, client=self._client)
-        self.report = judged.report
+        require_whole(self._judge, judged.report)
+        self.counts = judged.report.to_json()
         scores = {
             item: UNSCORED if judgement is None else judgement.grade / GRADES[-1]
             for item, judgement in zip(distinct, judged.judgements, strict=True)
@@ -94,11 +99,8 @@ class JudgedTeachingJob(Job):
         sampler = EnsembleTeacher(sheet.texts, spec.bm25, encoders, spec.weights)
         client = self.judge.open()
         try:
-            teacher = JudgeTeacher(client, task=self.task, program=self.program)
+            teacher = JudgeTeacher(self.judge, client, task=self.task, program=self.program)
             taught = teach(sheet, teacher, spec, retriever, sampler=sampler)
         finally:
             client.close()
-        if teacher.report is None:
-            raise ConfigError("a judge was given no pairs to grade")
-        require_whole(self.judge, teacher.report)
-        save_taught(folder, self.teaching.pairs, taught, {JUDGED: teacher.report.to_json()})
+        save_taught(folder, self.teaching.pairs, taught, {JUDGED: teacher.counts})

@@ -39,8 +39,8 @@ Drafts = tuple[Draft, ...]
 class Writer:
     """One program, one client: asks, cleans, checks, and counts refusals by reason.
 
-    A model that is asked for typed outputs because its name gives no size, and whose first answers all miss their
-    format, is asked by the plain program of the same file from then on.
+    A model that ``structured: auto`` asks for typed outputs, and whose first answers all miss their format, is asked by
+    the plain program of the same file from then on.
 
     Attributes:
         several: Whether one call gives several texts: the program has the output's plural, a list.
@@ -73,8 +73,8 @@ class Writer:
         self.program = load_program(program, output, structured=typed)
         self.path, self.client, self.output = program, client, output
         self.several = list_field(output) in output_fields(self.program)
-        self._structured = structured
         self._can_fall_back = typed and structured == "auto" and has_both(program)
+        self._forced = structured == "always" and has_both(program)
         self._fell_back = self._works = False
         self._limit, self._counts = FailureLimit(client.model), WritingCounts(client)
         self._attempts, self._alike = attempts, alike
@@ -123,7 +123,7 @@ class Writer:
         return self._counts.report(written, ended, copied=copied)
 
     def sample(self) -> ProgramSample:
-        """Return what a trace shows of this program: its instructions, its first chat, and what all calls cost."""
+        """Return what a trace shows of this program: its instructions, its first chat, and what its answers cost."""
         return self._counts.sample(self.program)
 
     def _first_texts(self, requests: Iterator[WriteRequest]) -> Generator[Texts, None, None]:
@@ -179,10 +179,10 @@ class Writer:
         # The same request gives the same answer at temperature 0.
         attempts = self._attempts if self.client.options.temperature else 1
         draft = Draft(request, (), (), (), rejected=False)
+        shown = accepted_inputs(self.program, request.inputs, self.path)
         for attempt in range(attempts):
             record, sample = CallRecord(), request.sample + attempt * ATTEMPTS_APART
             rejections = draft.rejections
-            shown = accepted_inputs(self.program, request.inputs, self.path)
             try:
                 prediction = self._ask(record, sample, request.count, shown)
                 texts = produced_texts(
@@ -243,8 +243,7 @@ class Writer:
         import dspy
 
         if isinstance(error, dspy.utils.exceptions.AdapterParseError):
-            forced = self._structured == "always" and has_both(self.path)
-            fix = "do not force typed outputs on it (structured: never)" if forced else "give it one output field"
+            fix = "do not force typed outputs on it (structured: never)" if self._forced else "give it one output field"
             return AnswerRejected(f"{self.client.model} does not keep the format of {self.path.name}; {fix}", FORMAT)
         line = first_line(error)[:200]
         return AnswerRejected(f"program {self.path} fails: {type(error).__name__}: {line}; correct it", PROGRAM)

@@ -68,7 +68,7 @@ def write_queries(
 ) -> WrittenQueries:
     """Write ``spec.queries`` queries for passages of a pool into ``folder``: ``pairs.json`` and the rows.
 
-    If the budget ends or the LLM goes away, what was written until then is stored and returned, not whole.
+    If the budget ends or the LLM goes away, what was written until then is stored and returned, with ``ended_by`` set.
 
     Args:
         pool: Passage id -> text.

@@ -35,7 +35,6 @@ class WritingReport:
         unusable: Whether it was one unusable answer after another.
         copied: Texts that can be used, and are mostly one run of words of the passage they were written for.
         misread: Answers in no readable format, after which the plain program of the file wrote; 0: it was not needed.
-        discarded: Calls that were under way when the stage ended, and decided nothing.
     """
 
     asked: int
@@ -50,11 +49,10 @@ class WritingReport:
     unusable: bool = False
     copied: int = 0
     misread: int = 0
-    discarded: int = 0
 
     def to_json(self) -> dict[str, object]:
         """Return the counts as JSON; cost is in the ledger, and depends on how many were asked at a time."""
-        return {name: value for name, value in asdict(self).items() if name not in ("usd", "calls", "discarded")}
+        return {name: value for name, value in asdict(self).items() if name not in ("usd", "calls")}
 
     def require_whole(self) -> None:
         """Require a stage that went through.

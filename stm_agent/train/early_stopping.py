@@ -35,9 +35,14 @@ def held_out(positives: Sequence[Sequence[int]], bag: Sequence[int]) -> list[int
     return free[:HELD_ROWS]
 
 
+def standard_error(gains: NDArray[np.float64]) -> float:
+    """Return the standard error of the mean of paired gains."""
+    return float(gains.std() / len(gains) ** 0.5)
+
+
 def is_clear(gains: NDArray[np.float64]) -> bool:
     """Return whether the mean of paired gains is more than :data:`CLEARLY` standard errors above 0."""
-    return bool(gains.mean() > CLEARLY * gains.std() / len(gains) ** 0.5)
+    return bool(gains.mean() > CLEARLY * standard_error(gains))
 
 
 class BestWeights:
@@ -74,5 +79,5 @@ class BestWeights:
         step, best = self._best
         if is_clear(self._last - best):
             self.step = step
-            for weight, kept in zip(self._weights, self._copy, strict=True):
-                weight.data.copy_(kept)
+            for weight, best_weight in zip(self._weights, self._copy, strict=True):
+                weight.data.copy_(best_weight)

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from stm_agent.backbone.instruction import Instruction
 from stm_agent.backbone.query_map import save_map
+from stm_agent.domain.collection import Split
 from stm_agent.domain.data import Pair
-from stm_agent.domain.groups import Trait, representatives
-from stm_agent.domain.text import normalise
+from stm_agent.domain.groups import query_groups
 from stm_agent.evaluate.cache import EmbeddingCache, encode_queries
 from stm_agent.evaluate.encoder import EncoderSource
 from stm_agent.evaluate.metrics import CUT, score
 from stm_agent.files import content_hash, write_json
 from stm_agent.job import Job
 from stm_agent.progress import report, safe_point
-from stm_agent.train.early_stopping import CHECKS, CLEARLY, is_clear
+from stm_agent.train.early_stopping import CHECKS, CLEARLY, is_clear, standard_error
 from stm_agent.train.job import pairs_hash
 from stm_agent.train.query_rows import QueryRow, pool_losses, query_rows
 
@@ -104,16 +104,16 @@ class QueryMapJob(Job):
         pool = cache.encode(encoder, list(self.pool.values()), prefix=self.instruction.passage_prefix)
         began = time.monotonic()
         data = _Data(queries, torch.from_numpy(pool), rows)
-        kept, told = _steps(self, data) if self.folds else (self.steps, {})
-        save_map(*_train(self, data, list(range(len(rows))), [kept])[kept], folder / "map")
+        step, gain = _steps(self, data) if self.folds else (self.steps, {})
+        save_map(*_train(self, data, list(range(len(rows))), [step])[step], folder / "map")
         seconds = round(time.monotonic() - began, 3)
         write_json(
-            folder / RESULT, {"rows": len(rows), "steps": self.steps, "kept_step": kept, **told, "seconds": seconds}
+            folder / RESULT, {"rows": len(rows), "steps": self.steps, "kept_step": step, **gain, "seconds": seconds}
         )
 
 
 class _Data(NamedTuple):
-    """Vectors of the queries and of the pool, ``[rows, dimension]`` float32, and the passages of each query."""
+    """Vectors of queries, ``[rows, dimension]``, and pool, ``[passages, dimension]``, both float32, and the rows."""
 
     queries: Tensor
     pool: Tensor
@@ -134,18 +134,16 @@ def folds_of(rows: list[QueryRow], count: int, seed: int) -> list[list[int]]:
     """
     import numpy as np
 
-    members: dict[str, list[int]] = {}
-    for name, group in representatives({str(number): _traits(row) for number, row in enumerate(rows)}).items():
-        members.setdefault(group, []).append(int(name))
-    groups, parts = list(members.values()), [list[int]() for _ in range(count)]
+    # Groups come in the order of their first names: padded, that of the rows.
+    named = {f"{number:09}": row for number, row in enumerate(rows)}
+    queries = {name: row.text for name, row in named.items()}
+    qrels = {name: dict.fromkeys(map(str, row.positives), 1) for name, row in named.items()}
+    groups = [[int(name) for name in group] for group in query_groups(Split("train", queries, qrels))]
+    parts = [list[int]() for _ in range(count)]
     for number in np.random.default_rng(seed).permutation(len(groups)):
         min(parts, key=len).extend(groups[number])
     usable = len(rows) >= FEWEST and 2 * count * min(map(len, parts)) >= len(rows)
     return [sorted(part) for part in parts] if usable else []
-
-
-def _traits(row: QueryRow) -> list[Trait]:
-    return [("text", normalise(row.text) or row.text), *(("passage", str(passage)) for passage in row.positives)]
 
 
 def _steps(job: QueryMapJob, data: _Data) -> tuple[int, dict[str, object]]:
@@ -165,13 +163,13 @@ def _steps(job: QueryMapJob, data: _Data) -> tuple[int, dict[str, object]]:
         return 0, {"held": 0}
     best = max(checked, key=lambda step: sum(gains[step]))
     values = np.asarray(gains[best])
-    told = {
+    held_out_gain = {
         "held": len(values),
         "gains": {step: round(float(np.mean(row)), 4) for step, row in gains.items()},
         "gain": float(values.mean()),
-        "standard_error": float(values.std() / len(values) ** 0.5),
+        "standard_error": standard_error(values),
     }
-    return best if is_clear(values) else 0, told
+    return best if is_clear(values) else 0, held_out_gain
 
 
 def _train(

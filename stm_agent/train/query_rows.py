@@ -93,7 +93,7 @@ def query_rows(
             own = {**others, **dict.fromkeys(relevant, scored.positive + gold)}
             scores[key] = {**own, **scores.get(key, {})}
     if not positives:
-        raise DataError("no training pair's passage is in the corpus; a query-side expert needs pairs from it")
+        raise DataError("no training pair's passage is in the corpus; training the side of queries needs pairs from it")
     return [
         QueryRow(key[1], tuple(sorted(relevant)), tuple(sorted(near[key[0]] - relevant)), scores.get(key, {}))
         for key, relevant in positives.items()

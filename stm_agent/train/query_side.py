@@ -244,13 +244,11 @@ def _losses(
     queries = torch.nn.functional.normalize(model(features)["sentence_embedding"], dim=1)
     scores = train.scale * queries @ passages.T
     losses = pool_losses(scores, batch)
-    if not any(row.scores for row in batch):
+    # Either all rows have a teacher's scores, or none has.
+    if not batch[0].scores:
         return losses
-    terms = [
-        _distance(row, values, train) + train.infonce_share * loss if row.scores else loss
-        for row, values, loss in zip(batch, scores, losses, strict=True)
-    ]
-    return torch.stack(terms)
+    distances = torch.stack([_distance(row, values, train) for row, values in zip(batch, scores, strict=True)])
+    return distances + train.infonce_share * losses
 
 
 def _distance(row: QueryRow, values: Tensor, train: TrainSpec) -> Tensor:

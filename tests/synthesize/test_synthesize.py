@@ -190,7 +190,8 @@ def test_a_generator_that_never_works_costs_four_calls_at_any_width(tmp_path: Pa
     client = scripted(script, tmp_path, options=LlmOptions(model="scripted:test", width=16))
     done = negatives(client, tmp_path, PAIRS * 10)
     assert client.provider.calls == 4  # type: ignore[attr-defined]
-    assert (done.report.asked, done.report.discarded) == (4, 0)
+    assert done.report.asked == 4
+    assert "under way" not in str(done.ended_by)
 
 
 def test_calls_under_way_when_a_stage_ends_make_no_further_attempt_and_are_counted(
@@ -228,8 +229,9 @@ def test_calls_under_way_when_a_stage_ends_make_no_further_attempt_and_are_count
     )
     assert done.report.asked == 9, "one text, then eight passages with five attempts each"
     assert {number: calls[number] for number in slow} == dict.fromkeys(slow, 1), "they ended after the stage did"
-    assert str(done.ended_by).endswith(f" (paid calls that were under way: {done.report.discarded})")
-    assert done.report.calls == client.provider.calls == 1 + 40 + done.report.discarded  # type: ignore[attr-defined]
+    assert done.report.calls == client.provider.calls  # type: ignore[attr-defined]
+    discarded = done.report.calls - (1 + 40)
+    assert str(done.ended_by).endswith(f" (paid calls that were under way: {discarded})")
 
 
 def test_a_budget_that_ends_leaves_what_was_written(tmp_path: Path) -> None:
