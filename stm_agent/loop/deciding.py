@@ -12,6 +12,7 @@ from stm_agent.loop.actions.menu import Stop
 from stm_agent.loop.ahead import jobs_ahead
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.ending import spared_seconds
+from stm_agent.loop.forgetting import general_floor
 from stm_agent.loop.history import Decision, Step, record_decision, record_outcome, stored_decision
 from stm_agent.loop.policies.policy import Foreseeing, Left, Policy, Situation
 from stm_agent.loop.situations import record_situation
@@ -101,7 +102,7 @@ class Search:
         following = self._policy.following(context, number) if isinstance(self._policy, Foreseeing) else ()
         if context.seconds_left() > 0:
             context.expect(jobs_ahead(context, self.state, [decision.action, *following]))
-        floor = self.state.base.rating.general - context.spec.merge.forgetting_budget
+        floor = general_floor(context, self.state)
         before, lost, spent = best_of(self.state, floor), len(context.failures), context.stage_seconds
         began = context.clock.seconds()
         with context.attempt(decision.action.summary):

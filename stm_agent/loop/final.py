@@ -18,7 +18,7 @@ from stm_agent.loop.context import RunContext
 from stm_agent.loop.controls import train_controls
 from stm_agent.loop.ending import best_alone
 from stm_agent.loop.export import prove_model, write_model
-from stm_agent.loop.forgetting import guard_rows
+from stm_agent.loop.forgetting import general_floor, guard_rows
 from stm_agent.loop.handing_in import write_card, write_results
 from stm_agent.loop.own_length import at_own_length
 from stm_agent.loop.ready_rows import PlainRow, plan_row, ready_rows
@@ -98,7 +98,7 @@ def finish_early(context: RunContext, state: State, reason: str) -> None:
         # The model and the report of the finished run are worth more than a part of its continuation.
         context.run.ledger.record("stopped", reason=reason, model="as before")
         return
-    floor = state.base.rating.general - context.spec.merge.forgetting_budget
+    floor = general_floor(context, state)
     experts = [expert.rated for expert in context.trained if expert.rated.rating.general >= floor]
     best = max([state.provisional, *experts], key=lambda rated: rated.rating.domain.ndcg_at_10)
     if state.tested:

@@ -21,6 +21,11 @@ class GuardRow(TypedDict):
     high: float
 
 
+def general_floor(context: RunContext, state: State) -> float:
+    """Return the mean nDCG@10 over the general tasks below which a model forgets more than the budget."""
+    return state.base.rating.general - context.spec.merge.forgetting_budget
+
+
 def held_guards(guards: list[Collection]) -> tuple[ScoredTask, ...]:
     """Return the general tasks with queries that no lever is scored on: their test split, or dev without one."""
     return tuple(

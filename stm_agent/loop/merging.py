@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from stm_agent.evaluate.significance import paired_bootstrap
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.forgetting import general_floor
 from stm_agent.loop.state import Expert, RatedModel, State, start_key
 from stm_agent.merge.job import MergeJob, MergeResult, read_merge
 from stm_agent.merge.query_start import QueryStart
@@ -52,7 +53,7 @@ def merge_experts(
         None as the merge if every merge forgets more than the budget.
     """
     instruction = state.provisional.instruction
-    floor = state.base.rating.general - context.spec.merge.forgetting_budget
+    floor = general_floor(context, state)
     job = MergeJob(
         backbone=beneath.backbone if beneath else state.backbone,
         adapters=tuple(expert.adapter for expert in experts),
@@ -112,7 +113,7 @@ def consider_models(
         strict: Also require that the model looks better. The gate takes a model that looks a little worse, since the
             incumbent was chosen for its luck; asked after every single expert, it would lose a little each time.
     """
-    floor = state.base.rating.general - context.spec.merge.forgetting_budget
+    floor = general_floor(context, state)
     alone = [expert.rated for expert in experts if expert.rated.rating.general >= floor]
     if merged is None and not alone:
         context.decide("merge", f"round {round_}: every expert and merge forgets more than the budget", kept=False)

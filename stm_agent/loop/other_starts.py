@@ -13,6 +13,7 @@ from stm_agent.backbone.instruction import Instruction
 from stm_agent.domain.spec import BackboneSpec, DomainSpec
 from stm_agent.errors import ConfigError
 from stm_agent.loop.context import RunContext
+from stm_agent.loop.forgetting import general_floor
 from stm_agent.loop.merging import consider
 from stm_agent.loop.run_plan import RunPlan
 from stm_agent.loop.starting import fit_to_start
@@ -93,7 +94,7 @@ def race_start(context: RunContext, state: State, model: str, round_: int) -> St
         rating = context.rate(adapted, none)
     rated = RatedModel(label=f"start {model}", model=adapted, instruction=none, rating=rating)
     context.run.ledger.record("start", model=model, search=rating.domain.ndcg_at_10, general=rating.general)
-    floor = state.base.rating.general - context.spec.merge.forgetting_budget
+    floor = general_floor(context, state)
     if rating.general < floor:
         text = f"{rated.label} is worse on the general tasks by more than the budget: {rating.general:.4f}"
         context.decide("start", text, kept=False)

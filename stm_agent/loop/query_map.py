@@ -17,6 +17,7 @@ from stm_agent.errors import DataError
 from stm_agent.files import read_json, sha256_text
 from stm_agent.loop.context import RunContext
 from stm_agent.loop.data import pairs_of
+from stm_agent.loop.forgetting import general_floor
 from stm_agent.loop.merging import consider
 from stm_agent.loop.query_side import competing_passages
 from stm_agent.loop.state import RatedModel, State
@@ -90,7 +91,7 @@ def try_query_map(context: RunContext, state: State, round_: int) -> State:
     model = replace(before.model.unmapped, query_map=folder / "map")
     mapped = replace(before, label=label, model=model, rating=context.rate(model, before.instruction))
     _record(context, label, folder, trained, round_, mapped)
-    floor = state.base.rating.general - context.spec.merge.forgetting_budget
+    floor = general_floor(context, state)
     if mapped.rating.general < floor:
         context.decide(LEVER, f"round {round_}: {label} forgets more than the budget", kept=False)
         return state

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stm_agent.loop.actions.action import best_of
+from stm_agent.loop.forgetting import general_floor
 from stm_agent.loop.policies.policy import Situation
 
 StopRule = Callable[[Situation], str | None]
@@ -18,7 +19,7 @@ def target(score: float) -> StopRule:
     """Stop when the best model so far has this nDCG@10 on the search half."""
 
     def rule(situation: Situation) -> str | None:
-        best = best_of(situation.state, floor_of(situation)).ndcg_at_10
+        best = best_of(situation.state, general_floor(situation.context, situation.state)).ndcg_at_10
         return f"{best:.4f} on the search half reaches the target of {score:g}" if best >= score else None
 
     return rule
@@ -47,8 +48,3 @@ def budget(situation: Situation) -> str | None:
         f"nothing can be afforded: {max(situation.left.seconds, 0):.0f} s are left for actions, and the cheapest "
         f"({cheapest.action.summary}) takes about {cheapest.cost.seconds:.0f} s"
     )
-
-
-def floor_of(situation: Situation) -> float:
-    """Return the least mean nDCG@10 on the guards that the run allows."""
-    return situation.state.base.rating.general - situation.context.spec.merge.forgetting_budget
