@@ -89,7 +89,7 @@ class MergeJob(Job):
             "floor": self.floor,
             "seed": self.seed,
             # How one of the candidates is chosen: stm_agent.merge.verifying.
-            "choice": "bagged; of one expert itself",
+            "choice": "bagged; of one expert itself; scaled back to the guard",
         }
 
     def build(self, folder: Path) -> None:
@@ -131,7 +131,12 @@ class _MergeSearch:
         """Verify the best sums, try the other methods, and return what ``merge.json`` holds."""
         job = self.job
         best: Verified[Rating] = verify(
-            self.candidates, self.rate_sum, floor=job.floor, count=job.spec.verify, learn=self.learn
+            self.candidates,
+            self.rate_sum,
+            floor=job.floor,
+            count=job.spec.verify,
+            learn=self.learn,
+            start=self._rating(self.vectors[0]).general if job.guards else None,
         )
         chosen: Chosen[Rating] = choose(best, self._try_other_methods(), job.floor)
         rating = self.ratings[chosen.weights, chosen.method]

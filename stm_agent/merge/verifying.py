@@ -6,6 +6,7 @@ encodes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -14,7 +15,7 @@ from stm_agent.evaluate.metrics import Scores
 from stm_agent.evaluate.significance import paired_bootstrap
 from stm_agent.merge.agreement import Agreement, Encoded, measure_agreement
 from stm_agent.merge.search import Candidate
-from stm_agent.merge.strategies import MergeWeights, corners, grow_soup, is_uniform
+from stm_agent.merge.strategies import MergeWeights, corners, grow_soup, is_uniform, scaled
 
 NEIGHBOUR = 0.15
 """Largest difference of a weight up to which two weightings are too alike to encode both."""
@@ -22,6 +23,10 @@ NEIGHBOUR = 0.15
 
 VERIFIED_OF_ONE = 1
 """Merges of a single expert with the start that are encoded, if the expert alone keeps the guard."""
+
+
+RETREATS = 2
+"""Merges that are encoded at most to bring one that forgets too much back towards the start."""
 
 
 class Rated(Protocol):
@@ -77,6 +82,7 @@ def verify(
     floor: float,
     count: int,
     learn: Callable[[MergeWeights], Sequence[Candidate]] | None = None,
+    start: float | None = None,
 ) -> Verified[R]:
     """Encode every expert alone and the best candidates; return the best that keeps the guard.
 
@@ -92,6 +98,7 @@ def verify(
         count: Candidates to encode in addition to the experts alone. If the surrogate's order turns out to be wrong, a
             soup is grown on real scores as well.
         learn: Called after every merge that was built; returns the candidates with the surrogate's new guesses.
+        start: General nDCG@10 of weights 0. If it is known, the best merge that forgets too much is scaled back.
     """
     single = set(corners(len(candidates[0].weights)))
     verified = [
@@ -109,6 +116,8 @@ def verify(
     agreement = _agreement(verified, single)
     if agreement.is_bad:
         verified += _grow_on_real_scores(verified, build_and_rate)
+    if start is not None and start > floor:
+        verified += _scaled_back(verified, build_and_rate, floor, start)
     return _verdict(verified, agreement, mean, floor)
 
 
@@ -120,6 +129,26 @@ def _worth_encoding(
         return mixtures, count
     better = [candidate for candidate in mixtures if candidate.domain > alone[0][0].domain]
     return better, min(count, VERIFIED_OF_ONE)
+
+
+def _scaled_back(
+    verified: Sequence[Verification[R]], build_and_rate: Callable[[MergeWeights], R], floor: float, start: float
+) -> list[Verification[R]]:
+    """Return the best merge that forgets too much, scaled back until it keeps the guard, if no allowed one is better.
+
+    What is forgotten grows about with the square of the weights, so the factor is the root of the share of it that the
+    budget allows.
+    """
+    ranked = sorted(verified, key=lambda entry: (entry[1].domain.ndcg_at_10, entry[0].weights), reverse=True)
+    if ranked[0][1].general >= floor:
+        return []
+    (candidate, rating), tried = ranked[0], list[Verification[R]]()
+    while rating.general < floor and len(tried) < RETREATS:
+        weights = scaled(candidate.weights, math.sqrt((start - floor) / (start - rating.general)))
+        rating = build_and_rate(weights)
+        candidate = Candidate(weights, rating.domain.ndcg_at_10, rating.general)
+        tried.append((candidate, rating))
+    return tried
 
 
 def _verdict(

@@ -274,6 +274,30 @@ def test_an_expert_that_forgets_too_much_is_merged_with_its_start() -> None:
     assert (chosen.weights, chosen.allowed) == ((0.5,), True)
 
 
+def test_the_best_merge_that_forgets_too_much_is_scaled_back_until_it_keeps_the_guard() -> None:
+    """What is forgotten grows faster than with the square; the only candidate that keeps the guard learns little."""
+
+    def real(weights: tuple[float, ...]) -> OnDev:
+        rated.append(weights)
+        rating = OnDev(scores(0.6 + 0.2 * min(sum(weights), 1.0)))
+        rating.general = 0.75 - 0.1 * sum(weights) ** 3
+        return rating
+
+    rated: list[tuple[float, ...]] = []
+    guesses = {(0.5, 0.5): 0.9, (0.1, 0.0): 0.7, (1.0, 0.0): 0.8, (0.0, 1.0): 0.8}
+    candidates = [Candidate(weights, guess, 0.74) for weights, guess in guesses.items()]
+    before = verify(candidates, real, floor=0.71, count=2)
+    assert (before.weights, before.allowed) == ((0.1, 0.0), True)
+    rated.clear()
+    after = verify(candidates, real, floor=0.71, count=2, start=0.75)
+    assert after.allowed
+    assert after.rating.domain.ndcg_at_10 > before.rating.domain.ndcg_at_10 + 0.08
+    assert len(rated) == 4 + 1, "the first one that is scaled back keeps the guard"
+    rated.clear()
+    assert verify(candidates, real, floor=0.6, count=2, start=0.75).allowed
+    assert len(rated) == 4, "the best one keeps the guard"
+
+
 def test_one_expert_is_searched_between_itself_and_its_start() -> None:
     made = task()
     alone = Task(made.queries, made.documents, made.qrels, made.query_vectors[:2], made.document_vectors[:2])
